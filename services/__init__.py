@@ -1,0 +1,1 @@
+"""CCTelegram: events and alerts in over REST, surely out to Telegram, every step visible."""
