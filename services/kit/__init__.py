@@ -1,0 +1,14 @@
+"""Plumbing that every service stands on; not one domain noun, and nothing imported from ours.
+
+settings    the environment, and secrets from files
+telemetry   one registry and one tracer provider a service
+logs        JSON lines with trace ids, secrets redacted
+db          one interface over SQLite and PostgreSQL, with group commit
+health      measured levels, never green by default
+http        middleware for every request; clients that are counted and traced
+auth        bearer keys
+guard       what a hostile or careless caller meets: size limits, rate limits, counted refusals
+errors      problem+json for every error
+clock       time as an argument
+service     the one call that gives a service all of the above
+"""

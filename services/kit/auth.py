@@ -1,0 +1,96 @@
+"""Bearer keys. One is made at the first start, kept in a file that only the owner reads."""
+
+import hashlib
+import hmac
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from fastapi import Request
+from fastapi.security import HTTPBearer
+from prometheus_client import CollectorRegistry, Counter
+
+from services.kit.errors import Problem
+
+bearer = HTTPBearer(auto_error=False, description="The key of DATA_DIR/api_key")
+
+
+class Keyring(Protocol):
+    """Knows which bearer keys open a service."""
+
+    def knows(self, key: str) -> bool: ...
+
+
+@dataclass(frozen=True)
+class OneKey:
+    """A keyring of one key; only its digest is kept in memory."""
+
+    digest: bytes
+
+    @classmethod
+    def of(cls, key: str) -> "OneKey":
+        return cls(hashlib.sha256(key.encode()).digest())
+
+    def knows(self, key: str) -> bool:
+        return hmac.compare_digest(hashlib.sha256(key.encode()).digest(), self.digest)
+
+
+def new_key() -> str:
+    """A key of 256 random bits; the prefix lets scanners and our own log filter know it."""
+    return f"cct_{secrets.token_urlsafe(32)}"
+
+
+def key_from_file(path: Path) -> tuple[str, bool]:
+    """The key kept at ``path``, made there first if there is none.
+
+    Several processes may start at once: each writes its own temporary file, and the link
+    that succeeds first decides for all.
+
+    Returns:
+        The key, and whether this call made it.
+    """
+    made = False
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        draft.touch(mode=0o600)
+        draft.write_text(new_key() + "\n", encoding="ascii")
+        try:
+            os.link(draft, path)
+            made = True
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    return path.read_text(encoding="ascii").strip(), made
+
+
+class Gate:
+    """Lets a request in by its bearer key, and counts those it turns away."""
+
+    def __init__(self, keyring: Keyring, registry: CollectorRegistry) -> None:
+        self._keyring = keyring
+        self._failed = Counter(
+            "auth_failed_attempts", "Requests with a missing or wrong bearer key", registry=registry
+        )
+
+    def admit(self, authorization: str | None) -> str:
+        """The key of an ``Authorization`` header.
+
+        Raises:
+            Problem: 401, the key is missing or wrong.
+        """
+        scheme, _, key = (authorization or "").partition(" ")
+        if scheme.lower() == "bearer" and key and self._keyring.knows(key):
+            return key
+        self._failed.inc()
+        detail = "This key is not known." if key else "Send `Authorization: Bearer KEY`."
+        raise Problem(401, "Not authorized", detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+def require_key(request: Request) -> None:
+    """Dependency of every route that is not public."""
+    gate: Gate = request.app.state.gate
+    gate.admit(request.headers.get("authorization"))

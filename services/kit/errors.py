@@ -1,0 +1,100 @@
+"""Every error that a caller sees is problem+json (RFC 9457), and names what to change."""
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+log = structlog.get_logger()
+
+
+class Problem(Exception):  # noqa: N818 - RFC 9457's own word
+    """An answer that is not the one hoped for.
+
+    Args:
+        status: the HTTP status.
+        title: a short sentence, the same for every occurrence.
+        detail: what was wrong this time, and what to do.
+        headers: such as ``Retry-After``.
+        errors: one entry a field, ``{"loc": [...], "msg": "..."}``.
+        extensions: further members of the answer.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        title: str,
+        detail: str = "",
+        *,
+        headers: Mapping[str, str] | None = None,
+        errors: Sequence[Mapping[str, Any]] | None = None,
+        **extensions: Any,
+    ) -> None:
+        super().__init__(detail or title)
+        self.status = status
+        self.title = title
+        self.detail = detail
+        self.headers = dict(headers or {})
+        self.errors = errors
+        self.extensions = extensions
+
+    def response(self) -> Response:
+        body: dict[str, Any] = {"type": "about:blank", "title": self.title, "status": self.status}
+        if self.detail:
+            body["detail"] = self.detail
+        if self.errors is not None:
+            body["errors"] = list(self.errors)
+        return Response(
+            orjson.dumps(body | self.extensions),
+            self.status,
+            self.headers,
+            media_type="application/problem+json",
+        )
+
+
+def invalid_input(errors: Sequence[Mapping[str, Any]]) -> Problem:
+    """422 with one entry a field; the value itself is not repeated, it may be a secret."""
+    entries = [{"loc": list(error["loc"]), "msg": _message(error)} for error in errors]
+    return Problem(422, "Invalid input", "See `errors`: one entry a field.", errors=entries)
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    message = str(error["msg"]).removeprefix("Value error, ")
+    # pydantic_core says where the JSON breaks only in its context
+    reason = error.get("ctx", {}).get("error") if error.get("type") == "json_invalid" else None
+    return f"{message}: {reason}" if reason and str(reason) not in message else message
+
+
+def install(app: FastAPI) -> None:
+    """Makes every error of the app a problem document."""
+
+    async def problem(_: Request, error: Exception) -> Response:
+        assert isinstance(error, Problem)  # noqa: S101 - registered for this class alone
+        return error.response()
+
+    async def validation(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class alone
+        return invalid_input(error.errors()).response()
+
+    async def http(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class alone
+        phrase = HTTPStatus(error.status_code).phrase
+        detail = str(error.detail) if error.detail != phrase else ""
+        return Problem(error.status_code, phrase, detail, headers=error.headers).response()
+
+    async def unforeseen(request: Request, error: Exception) -> Response:
+        log.error("request_failed", path=request.url.path, exc_info=error)
+        return Problem(
+            500, "Internal Server Error", "The failure is in the log, under this trace."
+        ).response()
+
+    app.add_exception_handler(Problem, problem)
+    app.add_exception_handler(RequestValidationError, validation)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(Exception, unforeseen)

@@ -1,0 +1,112 @@
+"""What a careless or hostile caller meets: a rate limit, and a block after failed logins.
+
+State is per process and bounded: the callers that were heard of longest ago are forgotten first.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter
+
+from services.kit.clock import Clock
+from services.kit.errors import Problem
+
+KNOWN_CALLERS = 10_000
+FAILURES_BEFORE_BLOCK = 10
+FAILURE_WINDOW_SECONDS = 300.0
+BLOCK_SECONDS = 300.0
+
+
+@dataclass(slots=True)
+class Bucket:
+    """Fractional tokens on a monotonic clock: at a rate of 1/s a token is there after exactly 1 s."""
+
+    tokens: float
+    updated: float
+
+    def take(self, now: float, rate: float, burst: float) -> float:
+        """Takes one token; answers 0, or the seconds until there is one (and then takes none)."""
+        self.tokens = min(burst, self.tokens + (now - self.updated) * rate)
+        self.updated = now
+        if self.tokens >= 1:
+            self.tokens -= 1
+            return 0.0
+        return (1 - self.tokens) / rate
+
+
+@dataclass(slots=True)
+class Failures:
+    count: int
+    since: float
+    blocked_until: float = 0.0
+
+
+class Guard:
+    """Counts and refuses.
+
+    Args:
+        per_second: requests a second that one caller may make on average; 0 is no limit.
+        registry: of the service.
+        clock: monotonic times are used.
+    """
+
+    def __init__(self, per_second: float, registry: CollectorRegistry, clock: Clock) -> None:
+        self._rate = per_second
+        self._clock = clock
+        self._buckets: OrderedDict[str, Bucket] = OrderedDict()
+        self._failures: OrderedDict[str, Failures] = OrderedDict()
+        self._hits = Counter("rate_limit_hits", "Requests refused by a rate limit", registry=registry)
+        self._blocks = Counter(
+            "suspicious_ip_blocks", "Addresses blocked after failed logins", registry=registry
+        )
+
+    def admit(self, caller: str) -> None:
+        """Lets a request pass.
+
+        Raises:
+            Problem: 429 with ``Retry-After``, the caller is over its rate.
+        """
+        if not self._rate:
+            return
+        now = self._clock.monotonic()
+        burst = max(1.0, 2 * self._rate)
+        bucket = self._buckets.get(caller)
+        if bucket is None:
+            bucket = self._buckets[caller] = Bucket(burst, now)
+            _forget_oldest(self._buckets)
+        wait = bucket.take(now, self._rate, burst)
+        if wait:
+            self._hits.inc()
+            raise _too_many(wait, "You are over this service's rate limit.")
+
+    def check_blocked(self, address: str) -> None:
+        """Refuses an address that failed to log in too often.
+
+        Raises:
+            Problem: 429 with ``Retry-After``.
+        """
+        failures = self._failures.get(address)
+        wait = failures.blocked_until - self._clock.monotonic() if failures else 0.0
+        if wait > 0:
+            raise _too_many(wait, "Too many failed logins from this address.")
+
+    def failed(self, address: str) -> None:
+        """Notes a failed login; the tenth within five minutes blocks the address for five."""
+        now = self._clock.monotonic()
+        failures = self._failures.get(address)
+        if failures is None or now - failures.since > FAILURE_WINDOW_SECONDS:
+            failures = self._failures[address] = Failures(0, now)
+            _forget_oldest(self._failures)
+        failures.count += 1
+        if failures.count >= FAILURES_BEFORE_BLOCK and failures.blocked_until <= now:
+            failures.blocked_until = now + BLOCK_SECONDS
+            self._blocks.inc()
+
+
+def _too_many(wait: float, detail: str) -> Problem:
+    return Problem(429, "Too Many Requests", detail, headers={"Retry-After": str(int(wait) + 1)})
+
+
+def _forget_oldest(known: "OrderedDict[str, Bucket] | OrderedDict[str, Failures]") -> None:
+    if len(known) > KNOWN_CALLERS:
+        known.popitem(last=False)

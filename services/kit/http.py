@@ -1,0 +1,219 @@
+"""What every request passes, as plain ASGI; and clients whose calls are counted and traced."""
+
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import httpx
+from fastapi.routing import APIRoute
+from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
+from opentelemetry.metrics import NoOpMeterProvider
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_fastapi_instrumentator.metrics import Info
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.kit import logs
+from services.kit.errors import Problem
+from services.kit.telemetry import Telemetry
+
+DURATION_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+# How much of a body that is refused is read and thrown away, in sizes of the limit.
+DRAIN_FACTOR = 8
+_CORRELATION = re.compile(rb"[A-Za-z0-9._:/-]{1,128}")
+
+
+class HttpMetrics:
+    """The request metrics, under the instrumentator's names and with its handler labels."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        labels = ["method", "handler"]
+        self.requests = Counter("http_requests", "Requests", [*labels, "status"], registry=registry)
+        self.errors = Counter("http_requests_errors", "Requests answered 5xx", labels, registry=registry)
+        self.duration = Histogram(
+            "http_request_duration_seconds",
+            "From the first byte in to the last byte out",
+            labels,
+            buckets=DURATION_BUCKETS,
+            registry=registry,
+        )
+
+    def initialise(self, method: str, handler: str) -> None:
+        """Makes the series of a route, so that ``rate()`` sees the first request too."""
+        for status in ("2xx", "4xx", "5xx"):
+            self.requests.labels(method, handler, status)
+        self.errors.labels(method, handler)
+        self.duration.labels(method, handler)
+
+    def observe(self, info: Info) -> None:
+        """The instrumentator's hook."""
+        method = info.method if info.modified_handler != "none" else "none"
+        self.requests.labels(method, info.modified_handler, info.modified_status).inc()
+        self.duration.labels(method, info.modified_handler).observe(info.modified_duration)
+        if info.modified_status == "5xx":
+            self.errors.labels(method, info.modified_handler).inc()
+
+
+class Envelope:
+    """Outermost: the service's name and the correlation id for the logs, and the size limit.
+
+    A body over the limit is refused by its ``Content-Length``, or as soon as it has grown too long.
+    """
+
+    def __init__(self, app: ASGIApp, name: str, max_body_bytes: int) -> None:
+        self.app = app
+        self._name = name
+        self._limit = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        logs.service_name.set(self._name)
+        headers = dict(scope["headers"])
+        correlation = headers.get(b"x-correlation-id", b"")
+        if correlation and _CORRELATION.fullmatch(correlation):
+            logs.correlation_id.set(correlation.decode())
+        length = headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length) > self._limit:
+            await self._refuse(scope, receive, send)
+            return
+        try:
+            await self.app(scope, self._counted(receive), send)
+        except BodyTooLargeError:
+            await self._refuse(scope, receive, send)
+
+    def _counted(self, receive: Receive) -> Receive:
+        seen = 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._limit:
+                raise BodyTooLargeError
+            return message
+
+        return counted
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers 413 after reading on for a while: a client that is still sending hears no answer."""
+        spare = DRAIN_FACTOR * self._limit
+        while spare > 0:
+            message = await receive()
+            spare -= len(message.get("body", b""))
+            if not message.get("more_body", False):
+                break
+        detail = f"The body may have {self._limit} bytes (MAX_BODY_BYTES)."
+        await Problem(413, "Content Too Large", detail).response()(scope, receive, send)
+
+
+class BodyTooLargeError(Exception):
+    """The body grew over the limit while it was read."""
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class HotRoute(APIRoute):
+    """A route in the OpenAPI document like any other, whose function gets the bare request.
+
+    FastAPI's own reading of a body costs as much as everything else that the intake does
+    (docs/performance.md), so a hot route parses by itself.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Any]:
+        return self.endpoint
+
+
+class HotPath:
+    """Takes the requests of hot routes past the middleware and the router, counting them alike."""
+
+    def __init__(self, app: ASGIApp, routes: Mapping[str, Handler], metrics: HttpMetrics) -> None:
+        self.app = app
+        self._routes = {path: _Counted(handler, path, metrics) for path, handler in routes.items()}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        hot = self._routes.get(scope["path"]) if scope["type"] == "http" else None
+        if hot is None or scope["method"] != "POST":
+            await self.app(scope, receive, send)
+            return
+        await hot(scope, receive, send)
+
+
+class _Counted:
+    """One hot handler with its series bound once."""
+
+    def __init__(self, handler: Handler, path: str, metrics: HttpMetrics) -> None:
+        self._handler = handler
+        self._duration = metrics.duration.labels("POST", path)
+        self._errors = metrics.errors.labels("POST", path)
+        self._requests = {
+            family: metrics.requests.labels("POST", path, f"{family}xx") for family in (2, 3, 4, 5)
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        start = time.perf_counter()
+        status = 500
+        try:
+            response = await self._handle(Request(scope, receive))
+            status = response.status_code
+            await response(scope, receive, send)
+        finally:
+            self._requests[status // 100].inc()
+            if status >= 500:  # noqa: PLR2004 - the server's own failures
+                self._errors.inc()
+            self._duration.observe(time.perf_counter() - start)
+
+    async def _handle(self, request: Request) -> Response:
+        try:
+            return await self._handler(request)
+        except Problem as problem:
+            return problem.response()
+
+
+def client(
+    telemetry: Telemetry, provider: str, base_url: str, *, timeout: float = 5.0, key: str | None = None
+) -> httpx.AsyncClient:
+    """A client of another program: counted by provider, traced, with the trace handed on.
+
+    Args:
+        telemetry: of the calling service.
+        provider: bounded name of the other side, e.g. ``alertmanager``.
+        base_url: where it is.
+        timeout: seconds for each phase of a call.
+        key: bearer key, if it wants one.
+    """
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    made = httpx.AsyncClient(
+        base_url=base_url,
+        timeout=timeout,
+        headers=headers,
+        transport=_CountedTransport(telemetry, provider),
+        limits=httpx.Limits(max_connections=8, max_keepalive_connections=8),
+    )
+    HTTPXClientInstrumentor.instrument_client(
+        made, tracer_provider=telemetry.tracer_provider, meter_provider=NoOpMeterProvider()
+    )
+    return made
+
+
+class _CountedTransport(httpx.AsyncHTTPTransport):
+    def __init__(self, telemetry: Telemetry, provider: str) -> None:
+        super().__init__()
+        self._telemetry = telemetry
+        self._provider = provider
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        # Whoever calls a path with an id in it names the endpoint, so that labels stay few.
+        endpoint = str(request.extensions.get("endpoint", request.url.path))
+        start = time.perf_counter()
+        status = "none"
+        try:
+            response = await super().handle_async_request(request)
+            status = str(response.status_code)
+        finally:
+            self._telemetry.count_call(self._provider, endpoint, status, time.perf_counter() - start)
+        return response

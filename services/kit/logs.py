@@ -1,0 +1,104 @@
+"""JSON log lines: an event once, with fields, the trace it belongs to, and no secret.
+
+Lines go to standard error, or to a file where a process has a person at its terminal.
+"""
+
+import logging
+import logging.handlers
+import re
+import sys
+from collections.abc import MutableMapping
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import orjson
+import structlog
+from opentelemetry import trace
+
+service_name: ContextVar[str] = ContextVar("service_name", default="suite")
+correlation_id: ContextVar[str] = ContextVar("correlation_id", default="")
+
+REDACTED = "[redacted]"
+# A bot token stands in every Bot API URL; a bearer key in every request of ours.
+_PATTERNS = (
+    re.compile(r"\b\d{6,}:[A-Za-z0-9_-]{20,}"),
+    re.compile(r"(?<=[Bb]earer )[A-Za-z0-9._~+/=-]+"),
+    re.compile(r"\bcct_[A-Za-z0-9_-]{16,}"),
+    re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"),
+)
+_SECRET_FIELDS = re.compile(r"token|secret|password|authorization|api_?key|cookie", re.IGNORECASE)
+
+
+def redact(text: str) -> str:
+    """The text without bot tokens, bearer keys and passwords in URLs."""
+    for pattern in _PATTERNS:
+        text = pattern.sub(REDACTED, text)
+    return text
+
+
+def _redact_fields(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = REDACTED if _SECRET_FIELDS.search(key) else redact(value)
+        elif isinstance(value, dict | list | tuple) or _SECRET_FIELDS.search(key):
+            event[key] = REDACTED if _SECRET_FIELDS.search(key) else redact(str(value))
+    return event
+
+
+def _context(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    event.setdefault("service", service_name.get())
+    if known := correlation_id.get():
+        event.setdefault("correlation_id", known)
+    span = trace.get_current_span().get_span_context()
+    if span.is_valid:
+        event.setdefault("trace_id", f"{span.trace_id:032x}")
+        event.setdefault("span_id", f"{span.span_id:016x}")
+    return event
+
+
+def _json(_: Any, __: str, event: MutableMapping[str, Any]) -> str:
+    return orjson.dumps(dict(event), default=str).decode()
+
+
+def configure(level: str, file: Path | None = None) -> None:
+    """Sends structlog and the standard library's loggers through one pipeline."""
+    shared: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _context,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    handler = _handler(file)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                _redact_fields,
+                _json,
+            ],
+        )
+    )
+    root = logging.getLogger()
+    for old in root.handlers:
+        old.close()
+    root.handlers = [handler]
+    root.setLevel(level)
+    # Each names every request in full, URL and all; ours are counted and traced instead.
+    for noisy in ("httpx", "httpcore", "uvicorn.access", "telegram", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _handler(file: Path | None) -> logging.Handler:
+    if file is None:
+        return logging.StreamHandler(sys.stderr)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return logging.handlers.RotatingFileHandler(file, maxBytes=20_000_000, backupCount=3)

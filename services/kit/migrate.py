@@ -1,0 +1,39 @@
+"""Brings a database to the newest schema at start.
+
+Each package that owns tables keeps its revisions in ``services/<package>/migrations`` and its
+own version table, so that two packages can share a database without sharing a history.
+"""
+
+import importlib.util
+import threading
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, text
+
+# Alembic's `context` and `op` are process-wide; two services of the suite may start at once.
+_one_at_a_time = threading.Lock()
+_ADVISORY_LOCK = 0x6363_7467  # any number that is ours: replicas that start together take turns
+
+
+def revisions_of(package: str) -> Path:
+    """The folder of a package's revisions, e.g. of ``services.outbox``."""
+    spec = importlib.util.find_spec(package)
+    assert spec is not None, package  # noqa: S101 - named in code, not by a user
+    assert spec.origin is not None, package  # noqa: S101 - the same
+    return Path(spec.origin).parent / "migrations"
+
+
+def upgrade(connection: Connection, package: str) -> None:
+    """Runs a package's missing revisions on an open connection, inside its transaction."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "alembic"))
+    config.set_main_option("path_separator", "newline")
+    config.set_main_option("version_locations", str(revisions_of(package)))
+    config.attributes["connection"] = connection
+    config.attributes["version_table"] = f"{package.rpartition('.')[2]}_version"
+    with _one_at_a_time:
+        command.upgrade(config, "head")

@@ -1,0 +1,183 @@
+"""Runs services until told to stop: one of them in a container, all of them in the embedded suite.
+
+Signals, ports and start errors are handled here once, for however many there are.
+"""
+
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import NoReturn, TypeVar
+
+import structlog
+import uvicorn
+import uvloop
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from services.kit import logs
+from services.kit.settings import ServiceSettings, StartError, load
+
+log = structlog.get_logger()
+S = TypeVar("S", bound=ServiceSettings)
+
+
+@dataclass
+class Running:
+    """One service: its app, its bound socket, and where it is in its life."""
+
+    app: FastAPI
+    settings: ServiceSettings
+    listener: socket.socket
+    started: asyncio.Event = field(default_factory=asyncio.Event)
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def url(self) -> str:
+        host, port = self.listener.getsockname()[:2]
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def bind(settings: ServiceSettings, name: str) -> socket.socket:
+    """The listening socket, bound before anything else is opened.
+
+    Raises:
+        StartError: the port is in use or not allowed.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        variable = str(type(settings).model_fields["port"].validation_alias or "PORT")
+        raise StartError(
+            f"{variable}: {name} cannot listen on {settings.host}:{settings.port}: {error.strerror}"
+        ) from error
+    listener.setblocking(False)
+    return listener
+
+
+def prepare(create_app: Callable[[S], FastAPI], settings: S) -> Running:
+    """Builds the app and binds its port; nothing runs yet."""
+    listener = bind(settings, create_app.__module__.split(".")[1])
+    return Running(create_app(settings), settings, listener)
+
+
+class _WithState:
+    """Hands every request what the lifespan yielded, as a server does that runs the lifespan itself.
+
+    Ours runs it, so that a start error is one readable line and no server's traceback.
+    """
+
+    def __init__(self, app: ASGIApp, state: dict[str, object]) -> None:
+        self._app = app
+        self._state = state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"] = self._state.copy()
+        await self._app(scope, receive, send)
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Left to :func:`serve`, for all servers of the process at once."""
+        yield
+
+
+async def run(service: Running) -> None:
+    """Runs one service from its start to the end of its work in flight."""
+    logs.service_name.set(service.app.title.removeprefix("CCTelegram "))
+    service.app.state.stopping = service.stop
+    async with service.app.router.lifespan_context(service.app) as state:
+        config = uvicorn.Config(
+            _WithState(service.app, dict(state or {})),
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=int(service.settings.shutdown_grace_seconds),
+        )
+        server = _Server(config)
+        serving = asyncio.create_task(server.serve(sockets=[service.listener]))
+        stopping = asyncio.create_task(service.stop.wait())
+        service.started.set()
+        log.info("started", url=service.url)
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        server.should_exit = True
+        stopping.cancel()
+        await serving
+    log.info("stopped")
+
+
+async def serve(services: Sequence[Running], on_started: Callable[[], None] = lambda: None) -> None:
+    """Runs services until SIGINT or SIGTERM; stops them in reverse order, each with its grace.
+
+    Raises:
+        StartError: one of them could not start; the others were stopped.
+    """
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signal_number, asked.set)
+    tasks: list[asyncio.Task[None]] = []
+    try:
+        for service in services:
+            task = asyncio.create_task(run(service))
+            tasks.append(task)
+            await _first(asyncio.create_task(service.started.wait()), task)
+        on_started()
+        await _first(asyncio.create_task(asked.wait()), *tasks)
+    finally:
+        for service, task in reversed(list(zip(services, tasks, strict=False))):
+            service.stop.set()
+            with suppress(StartError):
+                await task
+
+
+async def _first(wanted: "asyncio.Task[bool]", *services: "asyncio.Task[None]") -> None:
+    """Waits for what is wanted; a service that ends first raises its error here."""
+    await asyncio.wait({wanted, *services}, return_when=asyncio.FIRST_COMPLETED)
+    wanted.cancel()
+    for task in services:
+        if task.done():
+            task.result()
+
+
+@asynccontextmanager
+async def running(create_app: Callable[[S], FastAPI], settings: S) -> AsyncIterator[Running]:
+    """A service that runs for the length of a block: for tests and tools."""
+    service = prepare(create_app, settings)
+    task = asyncio.create_task(run(service))
+    try:
+        await _first(asyncio.create_task(service.started.wait()), task)
+        yield service
+    finally:
+        service.stop.set()
+        await task
+
+
+def main(create_app: Callable[[S], FastAPI], settings_class: Callable[[], S]) -> None:
+    """The entry of ``python -m services.<package>``."""
+    try:
+        settings = load(settings_class)
+        logs.configure(settings.log_level)
+        uvloop.run(_serve_one(create_app, settings))
+    except StartError as error:
+        fail(error)
+
+
+async def _serve_one(create_app: Callable[[S], FastAPI], settings: S) -> None:
+    await serve([prepare(create_app, settings)])
+
+
+def fail(error: StartError) -> NoReturn:
+    """Ends the process with one readable line a cause."""
+    for line in str(error).splitlines():
+        print(f"cannot start: {line}", file=sys.stderr)  # noqa: T201 - for the person at the terminal
+    raise SystemExit(1)

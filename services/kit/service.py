@@ -1,0 +1,173 @@
+"""The one call that makes a FastAPI app a service of this house."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter, Depends, FastAPI, Response
+from fastapi.routing import APIRoute
+from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+from opentelemetry.metrics import NoOpMeterProvider
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_fastapi_instrumentator.middleware import PrometheusInstrumentatorMiddleware
+from starlette.requests import Request
+
+from services.kit import errors
+from services.kit.auth import Gate, Keyring, OneKey, bearer, key_from_file, require_key
+from services.kit.clock import SystemClock, rfc3339
+from services.kit.health import Health, Level
+from services.kit.http import Envelope, HotPath, HotRoute, HttpMetrics
+from services.kit.settings import ServiceSettings, StartError
+from services.kit.telemetry import VERSION, Telemetry
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Any]]]
+
+
+def create_service(
+    *,
+    settings: ServiceSettings,
+    telemetry: Telemetry,
+    health: Health,
+    lifespan: Lifespan,
+    summary: str,
+    routers: Sequence[APIRouter] = (),
+    public: Sequence[APIRouter] = (),
+    keyring: Keyring | None = None,
+) -> FastAPI:
+    """A service with /, /health*, /metrics, /docs, problem+json, bearer auth, traces and logs.
+
+    Args:
+        settings: the service's own, built from the environment.
+        telemetry: its registry and tracer, named as the service.
+        health: its components, measured while it runs.
+        lifespan: opens what the routes need and yields it; routes find it on ``request.state``.
+        summary: one sentence for ``/`` and the OpenAPI document.
+        routers: routes that want a bearer key.
+        public: routes that do not.
+        keyring: which keys open it; unset: the one key of the settings.
+    """
+
+    @asynccontextmanager
+    async def whole_life(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
+        async with lifespan(app) as state:
+            watches = [asyncio.create_task(telemetry.watch_process()), asyncio.create_task(health.watch())]
+            try:
+                yield state
+            finally:
+                for watch in watches:
+                    watch.cancel()
+                await asyncio.gather(*watches, return_exceptions=True)
+        await asyncio.to_thread(telemetry.close)
+
+    app = FastAPI(
+        title=f"CCTelegram {telemetry.name}",
+        summary=summary,
+        version=VERSION,
+        lifespan=whole_life,
+        # Ours is on; FastAPI's own would make every span twice.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    app.state.gate = Gate(keyring or OneKey.of(own_key(settings)), telemetry.registry)
+    app.include_router(_common(telemetry, health, summary))
+    for router in public:
+        app.include_router(router)
+    for router in routers:
+        app.include_router(router, dependencies=[Depends(bearer), Depends(require_key)])
+    errors.install(app)
+    _instrument(app, telemetry, settings)
+    return app
+
+
+def own_key(settings: ServiceSettings) -> str:
+    """The bearer key of the suite: from the settings, or made once in the data folder."""
+    if settings.api_key is not None:
+        return settings.api_key.get_secret_value()
+    try:
+        key, made = key_from_file(settings.data_dir / "api_key")
+    except OSError as error:
+        raise StartError(
+            f"DATA_DIR: cannot keep the API key in {settings.data_dir}: {error.strerror}"
+        ) from error
+    if made:
+        print(f"API key (kept in {settings.data_dir / 'api_key'}): {key}", file=sys.stderr, flush=True)  # noqa: T201 - printed once, on purpose, past the log and its redaction
+    return key
+
+
+def _common(telemetry: Telemetry, health: Health, summary: str) -> APIRouter:
+    router = APIRouter(tags=["service"])
+    started = SystemClock().time()
+
+    @router.get("/", summary="What this is")
+    async def about() -> dict[str, Any]:
+        links = {name: f"/{name}" for name in ("docs", "health", "metrics", "openapi.json")}
+        return {"name": telemetry.name, "version": VERSION, "summary": summary, "links": links}
+
+    @router.get("/health", summary="Every component as last measured; 503 only when critical")
+    async def whole(request: Request, response: Response) -> dict[str, Any]:
+        level = health.level
+        response.status_code = 503 if level is Level.CRITICAL else 200
+        report = {
+            "status": level.value,
+            "timestamp": rfc3339(SystemClock().time()),
+            "version": VERSION,
+            "components": {name: part.report() for name, part in health.components.items()},
+        }
+        extra: Callable[[], dict[str, Any]] | None = getattr(request.app.state, "health_extra", None)
+        return report | (extra() if extra else {})
+
+    @router.get("/health/live", summary="Whether the process runs; asks no dependency")
+    async def live() -> dict[str, Any]:
+        return {"status": "alive", "uptime_seconds": round(SystemClock().time() - started, 3)}
+
+    @router.get("/health/ready", summary="Whether the service can do its job; 503 when not")
+    async def ready(response: Response) -> dict[str, Any]:
+        missing = health.not_ready()
+        response.status_code = 503 if missing else 200
+        return {"status": "not ready" if missing else "ready", "not_ready": missing}
+
+    @router.get("/metrics", summary="Prometheus text format", response_class=Response)
+    async def metrics() -> Response:
+        return Response(generate_latest(telemetry.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+def _instrument(app: FastAPI, telemetry: Telemetry, settings: ServiceSettings) -> None:
+    """From the inside out: traces, request metrics, the hot path past both, the envelope."""
+    metrics = HttpMetrics(telemetry.registry)
+    hot: dict[str, Any] = {}
+    for route in _api_routes(app):
+        if isinstance(route, HotRoute):
+            hot[route.path] = route.endpoint
+        for method in route.methods or ():
+            metrics.initialise(method, route.path)
+    if telemetry.exports_spans:
+        FastAPIInstrumentor.instrument_app(
+            app,
+            tracer_provider=telemetry.tracer_provider,
+            meter_provider=NoOpMeterProvider(),
+            excluded_urls="/health,/metrics",
+            exclude_spans=["receive", "send"],
+        )
+    app.add_middleware(
+        PrometheusInstrumentatorMiddleware,
+        instrumentations=[metrics.observe],
+        registry=telemetry.registry,
+        excluded_handlers=["^/metrics$"],
+    )
+    app.add_middleware(HotPath, routes=hot, metrics=metrics)
+    app.add_middleware(Envelope, name=telemetry.name, max_body_bytes=settings.max_body_bytes)
+
+
+def _api_routes(app: FastAPI) -> list[APIRoute]:
+    """The routes declared on the app and on the routers that it includes."""
+    found: list[APIRoute] = []
+    for route in app.routes:
+        if isinstance(route, APIRoute):
+            found.append(route)
+        original = getattr(route, "original_router", None)
+        if isinstance(original, APIRouter):
+            found.extend(inner for inner in original.routes if isinstance(inner, APIRoute))
+    return found

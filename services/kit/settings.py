@@ -1,0 +1,105 @@
+"""What a service reads from its environment, once, at start.
+
+A secret may also come from a file: ``API_KEY_FILE=/run/secrets/api_key`` instead of ``API_KEY``.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+S = TypeVar("S", bound=BaseSettings)
+
+
+class StartError(Exception):
+    """The service cannot start; the text is one readable line a cause, without a traceback."""
+
+
+class FileSource(EnvSettingsSource):
+    """Reads ``NAME_FILE`` where ``NAME`` itself is not set; an unreadable file stops the start."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        for _, name, _complex in self._extract_field_info(field, field_name):
+            path = self.env_vars.get(f"{name}_file")
+            if path:
+                return _content(f"{name}_file".upper(), Path(path)), field_name, False
+        return None, field_name, False
+
+
+def _content(variable: str, path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise StartError(f"{variable}: cannot read {path}: {error.strerror}") from error
+
+
+def _split(value: object) -> object:
+    """``"1, 2"`` → ``["1", "2"]``: lists are written with commas, not as JSON."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+CommaInts = Annotated[tuple[int, ...], NoDecode, BeforeValidator(_split)]
+CommaStrings = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+
+
+class ServiceSettings(BaseSettings):
+    """What every service understands; each adds its own fields and its port."""
+
+    model_config = SettingsConfigDict(
+        env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True
+    )
+
+    host: str = Field("127.0.0.1", description="address that the service listens on")
+    port: int = Field(0, ge=0, le=65535, description="0 takes any free port")
+    data_dir: Path = Field(Path("data"), description="the one folder that survives")
+    api_key: SecretStr | None = Field(None, description="bearer key; unset: made once, in DATA_DIR/api_key")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level logged")
+    otel_exporter_otlp_endpoint: str | None = Field(
+        None, description="OTLP/HTTP receiver, e.g. http://jaeger:4318; unset: no spans leave the process"
+    )
+    otel_traces_sampler_arg: float = Field(
+        1.0, ge=0, le=1, description="share of traces kept; slow and failed messages are always kept"
+    )
+    max_body_bytes: int = Field(1_048_576, ge=1024, description="largest request body taken, bytes")
+    shutdown_grace_seconds: float = Field(10.0, ge=0, description="time for work in flight at stop")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the hook's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the hook's signature
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, FileSource(settings_cls)
+
+
+def load(settings_class: Callable[[], S]) -> S:
+    """The settings from the environment.
+
+    Raises:
+        StartError: a variable is missing or wrong; one line for each, by its name.
+    """
+    try:
+        return settings_class()
+    except ValidationError as error:
+        raise StartError("\n".join(_line(settings_class, fault) for fault in error.errors())) from error
+
+
+def _line(settings_class: Any, fault: Any) -> str:
+    field = str(fault["loc"][0]) if fault["loc"] else ""
+    info = settings_class.model_fields.get(field)
+    alias = getattr(info, "validation_alias", None)
+    name = alias if isinstance(alias, str) else field
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return f"{name.upper()}: {message}" if name else message

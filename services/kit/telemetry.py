@@ -1,0 +1,196 @@
+"""One metric registry and one tracer provider a service.
+
+Never the global ones: the embedded suite runs every service in one process, and each must
+still answer for itself. Without an OTLP endpoint spans are made nowhere and cost nothing.
+"""
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import psutil
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
+
+from services.kit.settings import ServiceSettings
+
+VERSION = "0.1.0"
+Attributes = Mapping[str, str | int | float | bool]
+
+
+def new_trace_id() -> int:
+    return random.getrandbits(128) | 1
+
+
+def new_span_id() -> int:
+    return random.getrandbits(64) | 1
+
+
+@dataclass(frozen=True, slots=True)
+class TraceContext:
+    """A W3C ``traceparent``: which trace something belongs to, and under which span."""
+
+    trace_id: int
+    span_id: int
+    sampled: bool
+
+    @classmethod
+    def parse(cls, header: str | None) -> "TraceContext | None":
+        """None for a header that is missing or no version-00 traceparent."""
+        parts = (header or "").split("-")
+        if len(parts) < 4 or (len(parts[0]), len(parts[1]), len(parts[2]), len(parts[3])) != (2, 32, 16, 2):  # noqa: PLR2004 - field widths of W3C trace context
+            return None
+        try:
+            trace_id, span_id, flags = int(parts[1], 16), int(parts[2], 16), int(parts[3], 16)
+        except ValueError:
+            return None
+        return cls(trace_id, span_id, bool(flags & 1)) if trace_id and span_id and parts[0] != "ff" else None
+
+    def child(self) -> "TraceContext":
+        return TraceContext(self.trace_id, new_span_id(), self.sampled)
+
+    def header(self) -> str:
+        return f"00-{self.trace_id:032x}-{self.span_id:016x}-{'01' if self.sampled else '00'}"
+
+    def span_context(self) -> SpanContext:
+        flags = TraceFlags(TraceFlags.SAMPLED if self.sampled else TraceFlags.DEFAULT)
+        return SpanContext(self.trace_id, self.span_id, is_remote=False, trace_flags=flags)
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedSpan:
+    """A span told after the fact, from stored times (seconds since the epoch)."""
+
+    name: str
+    context: TraceContext
+    parent: TraceContext | None
+    start: float
+    end: float
+    attributes: Attributes = field(default_factory=dict)
+    kind: SpanKind = SpanKind.INTERNAL
+    error: str = ""
+    links: Sequence[TraceContext] = ()
+
+
+class Telemetry:
+    """What one service shows of itself.
+
+    Args:
+        name: the DNS name of the service, e.g. ``alert-relay``.
+        settings: where spans go, and which share of the traces.
+        exporter: another span exporter than OTLP.
+    """
+
+    def __init__(self, name: str, settings: ServiceSettings, exporter: SpanExporter | None = None) -> None:
+        self.name = name
+        disable_created_metrics()  # a second series for every counter, that no query of ours reads
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        self._cpu = Gauge(
+            "process_cpu_usage_percent", "CPU of one core, last interval", registry=self.registry
+        )
+        self._lag = Gauge("event_loop_lag_seconds", "How late the event loop wakes", registry=self.registry)
+        self._calls = Counter(
+            "external_api_calls",
+            "Calls to other programs; status_code is none where no answer came",
+            ["provider", "endpoint", "status_code"],
+            registry=self.registry,
+        )
+        self._call_duration = Histogram(
+            "external_api_duration_seconds",
+            "Calls to other programs, from the request to the answer's headers",
+            ["provider", "endpoint"],
+            registry=self.registry,
+        )
+        self.sample_ratio = settings.otel_traces_sampler_arg
+        self.resource = Resource.create(
+            {"service.name": name, "service.version": VERSION, "service.instance.id": _instance()}
+        )
+        self.tracer_provider = TracerProvider(
+            sampler=ParentBased(TraceIdRatioBased(self.sample_ratio)),
+            resource=self.resource,
+            shutdown_on_exit=False,
+        )
+        self._processor: BatchSpanProcessor | None = None
+        endpoint = settings.otel_exporter_otlp_endpoint
+        if exporter is None and endpoint:
+            exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces", timeout=5)
+        if exporter is not None:
+            self._processor = BatchSpanProcessor(exporter, max_queue_size=20_000, max_export_batch_size=1_000)
+            self.tracer_provider.add_span_processor(self._processor)
+        self.tracer = self.tracer_provider.get_tracer(f"cctelegram.{name}", VERSION)
+        self._process = psutil.Process()
+        self._process.cpu_percent()
+
+    @property
+    def exports_spans(self) -> bool:
+        return self._processor is not None
+
+    def count_call(self, provider: str, endpoint: str, status_code: str, seconds: float) -> None:
+        """Counts a call to another program; the labels must be bounded: no ids, no queries."""
+        self._calls.labels(provider, endpoint, status_code).inc()
+        self._call_duration.labels(provider, endpoint).observe(seconds)
+
+    def new_trace(self) -> TraceContext:
+        trace_id = new_trace_id()
+        # The same bound on the low 64 bits as TraceIdRatioBased, so that every service agrees.
+        sampled = (trace_id & 0xFFFF_FFFF_FFFF_FFFF) < self.sample_ratio * (1 << 64)
+        return TraceContext(trace_id, new_span_id(), sampled)
+
+    def write(self, span: FinishedSpan) -> None:
+        """Exports a span made from stored times; none where the trace is not sampled."""
+        if self._processor is None or not span.context.sampled:
+            return
+        self._processor.on_end(
+            ReadableSpan(
+                name=span.name,
+                context=span.context.span_context(),
+                parent=span.parent.span_context() if span.parent else None,
+                resource=self.resource,
+                attributes=span.attributes,
+                kind=span.kind,
+                status=Status(StatusCode.ERROR, span.error) if span.error else Status(),
+                start_time=int(span.start * 1e9),
+                end_time=int(max(span.end, span.start) * 1e9),
+                links=[Link(link.span_context()) for link in span.links],
+            )
+        )
+
+    async def watch_process(self, every: float = 1.0) -> None:
+        """Measures CPU and event-loop lag until cancelled."""
+        while True:
+            before = time.perf_counter()
+            await asyncio.sleep(every)
+            self._lag.set(max(0.0, time.perf_counter() - before - every))
+            self._cpu.set(self._process.cpu_percent())
+
+    def memory_bytes(self) -> int:
+        return int(self._process.memory_info().rss)
+
+    def cpu_percent(self) -> float:
+        """CPU of one core over the last second, as :meth:`watch_process` measured it."""
+        return float(next(iter(self._cpu.collect())).samples[0].value)
+
+    def close(self) -> None:
+        """Sends the spans that wait."""
+        self.tracer_provider.shutdown()
+
+
+def _instance() -> str:
+    return f"{os.uname().nodename}-{os.getpid()}"
