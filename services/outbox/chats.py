@@ -32,15 +32,23 @@ def _is(state: State) -> ColumnElement[bool]:
     return message.c.state == literal_column(f"'{state.value}'")
 
 
-def _head(lane: Lane, state: State, column: Any) -> ScalarSelect[Any]:
-    """The first message of a chat's lane in this state, by one look into the index."""
+#: What can be next in a lane: its messages, and which of them.
+_KINDS: dict[str, tuple[ColumnElement[bool], ...]] = {
+    "retry": (_is(State.RETRY_WAIT),),
+    "queued": (_is(State.QUEUED),),
+    "scheduled": (_is(State.QUEUED), message.c.due_at > literal_column("0")),
+}
+
+
+def _head(lane: Lane, kind: str, column: Any) -> ScalarSelect[Any]:
+    """The first message of this kind in a chat's lane, by one look into the index."""
     return (
         select(column)
         .where(
             message.c.bot == chat.c.bot,
             message.c.chat_id == chat.c.chat_id,
             message.c.lane == literal_column(str(int(lane))),
-            _is(state),
+            *_KINDS[kind],
         )
         .order_by(message.c.due_at, message.c.seq)
         .limit(1)
@@ -48,15 +56,11 @@ def _head(lane: Lane, state: State, column: Any) -> ScalarSelect[Any]:
     )
 
 
-_HEADS = [
-    (lane, state, name, column)
-    for lane in Lane
-    for state in (State.RETRY_WAIT, State.QUEUED)
-    for name, column in (("seq", message.c.seq), ("due", message.c.due_at))
-]
 _HEAD_COLUMNS = [
-    _head(lane, state, column).label(f"{name}_{int(lane)}_{state.value}")
-    for lane, state, name, column in _HEADS
+    _head(lane, kind, column).label(f"{name}_{int(lane)}_{kind}")
+    for lane in Lane
+    for kind in _KINDS
+    for name, column in (("seq", message.c.seq), ("due", message.c.due_at))
 ]
 
 
@@ -70,21 +74,23 @@ class Head:
 
 
 def heads_of(row: Any) -> list[Head]:
-    """The next message of each lane. One that waits for its retry holds up its lane: order holds."""
-    found = []
-    for lane in Lane:
-        for state in (State.RETRY_WAIT, State.QUEUED):
-            seq = row[f"seq_{int(lane)}_{state.value}"]
-            if seq is not None:
-                found.append(Head(int(lane), seq, row[f"due_{int(lane)}_{state.value}"]))
-                break
-    return found
+    """What can be next in each lane. A message that waits for its retry holds up its lane: order holds."""
+    return [
+        Head(int(lane), row[f"seq_{int(lane)}_{kind}"], row[f"due_{int(lane)}_{kind}"])
+        for lane in Lane
+        for kind in (("retry",) if row[f"seq_{int(lane)}_retry"] is not None else ("queued", "scheduled"))
+        if row[f"seq_{int(lane)}_{kind}"] is not None
+    ]
 
 
 def choose(heads: Iterable[Head], now: float) -> Head | None:
-    """What goes now: the rest of a message in parts, else the most urgent lane that is due."""
+    """What goes now: the rest of a message in parts, else the most urgent lane that is due.
+
+    In a lane a message whose appointed time has come goes before those for at once: where these
+    never end, it would never go.
+    """
     due = [head for head in heads if head.due_at <= now]
-    return min(due, key=lambda head: (head.due_at >= 0, head.lane), default=None)
+    return min(due, key=lambda head: (head.due_at >= 0, head.lane, head.due_at <= 0), default=None)
 
 
 def next_turn(heads: Sequence[Head], now: float, open_at: float) -> tuple[float | None, int]:

@@ -182,6 +182,7 @@ def _claimed(row: Any, now: float, limiter_wait: float, number: int) -> Claimed:
         possible_duplicate=row.possible_duplicate,
         plain=row.plain,
         telegram_message_ids=tuple(int(i) for i in ids.split(",")) if ids else (),
+        resends=row.resends,
     )
 
 

@@ -160,11 +160,12 @@ class Claimed:
     claimed_at: float
     limiter_wait: float  #: seconds that it could have gone but for Telegram's rates
     attempt: int  #: number of this attempt, from 1
-    retries: int  #: failed attempts that count against the limit
+    retries: int  #: failed attempts of the part that is next; they decide the wait
     part: int  #: how many parts have been delivered
     possible_duplicate: bool
     plain: bool  #: send without entities: Telegram refused them before
     telegram_message_ids: tuple[int, ...] = ()
+    resends: int = 0  #: attempts that may have arrived, of the part that is next
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +225,7 @@ class Decision:
     block_chat: Reason | None = None
     stop_bot: Reason | None = None
     migrate_to: int | None = None
+    resends: int = 0
 
 
 @dataclass(frozen=True, slots=True)
