@@ -9,19 +9,21 @@ from sqlalchemy import (
     Connection,
     ScalarSelect,
     bindparam,
+    func,
     insert,
     literal_column,
     select,
     update,
 )
 
-from services.outbox.intake import upsert
+from services.outbox.intake import give_turns
 from services.outbox.limiter import ChatPace
 from services.outbox.messages import WAITING, Lane, Reason, State
 from services.outbox.schema import change, chat, message
 
 #: A lost worker's chats are taken over after this; a living one renews long before.
 LEASE_SECONDS = 30.0
+SUPPRESSED_AT_ONCE = 1_000
 
 #: A row of the table, with the next message of each lane.
 ChatRow = Mapping[str, Any]
@@ -187,19 +189,21 @@ def finish(
 
 def move(connection: Connection, bot: str, old: int, new: int, now: float) -> None:
     """A group became a supergroup: what waits for the old id goes to the new one."""
+    lane = connection.execute(select(func.min(message.c.lane)).where(*_waiting_for(bot, old))).scalar()
+    if lane is None:
+        return
     connection.execute(update(message).where(*_waiting_for(bot, old)).values(chat_id=new))
-    statement = upsert(connection, chat).values(bot=bot, chat_id=new, next_at=now)
-    free = chat.c.owner.is_(None)
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=[chat.c.bot, chat.c.chat_id], set_={"next_at": now}, where=free
-        )
-    )
+    give_turns(connection, {(bot, new): (now, lane)})
 
 
 def suppress(connection: Connection, bot: str, chat_id: int, reason: Reason, now: float) -> None:
-    """Ends what waits for a destination that is known to refuse the bot."""
-    waiting = connection.execute(select(message.c.seq).where(*_waiting_for(bot, chat_id))).scalars().all()
+    """Ends what waits for a destination that is known to refuse the bot.
+
+    A portion at a time: a transaction stays short, and a statement has a largest number of parameters.
+    The chat gets another turn for the rest.
+    """
+    query = select(message.c.seq).where(*_waiting_for(bot, chat_id)).limit(SUPPRESSED_AT_ONCE)
+    waiting = connection.execute(query).scalars().all()
     finish(
         connection,
         waiting,

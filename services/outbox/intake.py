@@ -5,7 +5,7 @@ timer, so a lone request waits for nobody and a crowd shares one fsync.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,7 +137,8 @@ def _claim_keys(
     keys = [s.idempotency for s in submissions if s.idempotency is not None]
     if not keys:
         return [None] * len(submissions)
-    rows = [_key_row(key, now) for key in keys]
+    # In one order everywhere, as the chats below.
+    rows = [_key_row(key, now) for key in sorted(keys, key=lambda key: (key.client, key.key))]
     names = tuple_(idempotency.c.client, idempotency.c.key)
     claim = upsert(connection, idempotency).on_conflict_do_nothing()
     won = connection.execute(claim.values(rows).returning(idempotency.c.client, idempotency.c.key)).all()
@@ -222,6 +223,11 @@ def ready(connection: Connection, messages: Sequence[NewMessage], now: float) ->
         due, lane = max(m.deliver_at, now if not m.deliver_at else 0.0), int(m.lane)
         known_due, known_lane = turns.get((m.bot, m.chat_id), (due, lane))
         turns[m.bot, m.chat_id] = (min(due, known_due), min(lane, known_lane))
+    give_turns(connection, turns)
+
+
+def give_turns(connection: Connection, turns: Mapping[tuple[str, int], tuple[float, int]]) -> None:
+    """Gives chats, as (bot, chat), their turn at a time and for a lane, if theirs is not sooner."""
     statement = upsert(connection, chat)
     sooner = case(
         (chat.c.next_at.is_(None), statement.excluded.next_at),

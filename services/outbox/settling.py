@@ -10,7 +10,7 @@ from services.outbox import chats, limiter
 from services.outbox.chats import ChatRow
 from services.outbox.intake import upsert
 from services.outbox.limiter import ChatPace, Limits
-from services.outbox.messages import FINISHED, Reason, Settled
+from services.outbox.messages import FINISHED, Reason, Settled, State
 from services.outbox.schema import attempt, bot, chat, message
 
 _ATTEMPT = (
@@ -47,13 +47,17 @@ def settle(
 
     Returns:
         The numbers of messages that another worker has taken over meanwhile: the result is noted
-        in the attempt, the message's fate is the other's.
+        in the attempt, the message's fate is the other's. Only news of a delivery still counts,
+        while nobody has tried again.
     """
     seqs = [s.message.seq for s in settled]
-    current = select(message.c.seq, message.c.attempts).where(message.c.seq.in_(seqs)).with_for_update()
-    attempts = {row.seq: row.attempts for row in connection.execute(current)}
-    lost = {s.message.seq for s in settled if attempts.get(s.message.seq) != s.message.attempt}
-    _write_messages(connection, [s for s in settled if s.message.seq not in lost], now)
+    columns = select(message.c.seq, message.c.attempts, message.c.state)
+    rows = {
+        row.seq: row for row in connection.execute(columns.where(message.c.seq.in_(seqs)).with_for_update())
+    }
+    in_time = [s for s in settled if _is_open(s, rows.get(s.message.seq))]
+    late = [s for s in settled if s not in in_time and _is_news(s, rows.get(s.message.seq))]
+    _write_messages(connection, [*in_time, *late], now)
     connection.execute(
         update(attempt)
         .where(attempt.c.message_seq == bindparam("b_seq"), attempt.c.number == bindparam("b_number"))
@@ -62,8 +66,19 @@ def settle(
     )
     for s in settled:
         _change_destination(connection, s, now)
-    _release(connection, owner, settled, limits, now)
-    return lost
+    _release(connection, owner, in_time, limits, now)
+    return set(seqs) - {s.message.seq for s in (*in_time, *late)}
+
+
+def _is_open(s: Settled, row: Any) -> bool:
+    """Whether this is still the message's last attempt, and nobody has settled it."""
+    return row is not None and row.attempts == s.message.attempt and row.state == State.SENDING.value
+
+
+def _is_news(s: Settled, row: Any) -> bool:
+    """Whether a message that was taken over, and not tried again, turns out to be delivered."""
+    delivered = s.decision.state is State.DELIVERED
+    return delivered and row is not None and row.attempts == s.message.attempt
 
 
 def _write_messages(connection: Connection, settled: Sequence[Settled], now: float) -> None:
