@@ -57,7 +57,7 @@ class Tally:
 
     def per_second(self, now: float) -> tuple[float, float]:
         """Accepted and delivered messages a second, over the last whole minute."""
-        window = [s for s in self._seconds if now - RATE_WINDOW <= s.at < int(now)]
+        window = [s for s in self._seconds if int(now) - RATE_WINDOW <= s.at < int(now)]
         return (
             sum(s.accepted for s in window) / RATE_WINDOW,
             sum(s.delivered for s in window) / RATE_WINDOW,
