@@ -70,6 +70,7 @@ def test_what_a_type_cannot_do_without_is_named(kind: str, field: str) -> None:
         assert field in str(refused.value)
 
 
+NEW_YEAR = "2030-01-01T00:00:00Z"
 SEVERITIES, PRIORITIES = ("low", "medium", "high", "critical"), ("low", "normal", "high", "urgent")
 
 #: field, the largest and smallest values that are taken, those beyond.
@@ -88,7 +89,7 @@ TOP: list[tuple[str, list[Any], list[Any]]] = [
         [None, "2030-01-01T00:00:00Z", "2030-01-01T00:00:00+14:00"],
         ["2030-01-01T00:00:00", "soon"],
     ),
-    ("expires_at", [None, "2030-01-01T00:00:00Z"], ["2030-01-01T00:00:00", "never"]),
+    ("expires_at", [None, NEW_YEAR], ["2030-01-01T00:00:00", "never"]),
     ("on_unknown", ["resend", "hold"], ["drop", "", None]),
     ("correlation_id", [None, "a", "A-z0.9_:/" * 14], ["", "a" * 129, "a b", "ä", "a\n"]),
     ("campaign_id", [None, "c" * 100], ["c" * 101, 5]),
@@ -121,6 +122,9 @@ COUNTS = [
     "current",
     "total",
 ]
+TEXT_5000 = ["results", "commit_message", "error_message", "command"]
+TEXT_20000 = ["code_snippet", "stack_trace", "approval_prompt"]
+AMOUNTS = ["memory_usage_mb", "cpu_usage_percent", "disk_usage_mb"]
 DATA: list[tuple[str, list[Any], list[Any]]] = [
     *((name, ["", "x" * 500, None], ["x" * 501, 5]) for name in TEXT_500),
     *((name, [0, 2**53, None], [-1, 2**53 + 1, 1.5, "many"]) for name in COUNTS),
@@ -228,7 +232,7 @@ def test_progress_is_within_its_total() -> None:
 
 def test_an_event_expires_after_it_is_due() -> None:
     due = "2030-01-01T00:00:00Z"
-    assert posted(deliver_at=due, expires_at="2030-01-01T00:00:01Z")
+    assert posted(deliver_at=due, expires_at="2030-01-01T00:00:01Z").expires_at is not None
     assert faults(deliver_at=due, expires_at=due) == [()]
 
 
