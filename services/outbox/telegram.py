@@ -32,6 +32,13 @@ READ_TIMEOUT_SECONDS = 35.0
 CONNECT_TIMEOUT_SECONDS = 10.0
 
 
+def _timeout(seconds: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_SECONDS, sock_read=seconds)
+
+
+_TIMEOUT = _timeout(READ_TIMEOUT_SECONDS)
+
+
 class NotReachedError(NetworkError):
     """No request left this machine."""
 
@@ -55,7 +62,7 @@ class AiohttpRequest(BaseRequest):
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=30),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_SECONDS),
+                timeout=_TIMEOUT,
             )
 
     async def shutdown(self) -> None:
@@ -82,7 +89,7 @@ class AiohttpRequest(BaseRequest):
     ) -> tuple[int, bytes]:
         assert self._session is not None  # noqa: S101 - initialize() comes first
         seconds = read_timeout if isinstance(read_timeout, int | float) else READ_TIMEOUT_SECONDS
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_SECONDS, sock_read=seconds)
+        timeout = _TIMEOUT if seconds == READ_TIMEOUT_SECONDS else _timeout(seconds)
         try:
             async with self._session.request(
                 method, url, data=_body(request_data), headers=_headers(request_data), timeout=timeout
