@@ -119,9 +119,13 @@ async def _changes(sandbox: Sandbox, stopping: asyncio.Event | None) -> Any:
         await asyncio.sleep(GATHER)
         behind = sandbox.journal.seq - cursor
         lines = sandbox.journal.read(cursor, STREAM_PAGE) if behind <= STREAM_PAGE else []
-        ids = sorted({entry["chat_id"] for entry in map(orjson.loads, lines) if entry.get("chat_id")})
+        entries = [orjson.loads(line) for line in lines]
         cursor = sandbox.journal.seq
-        changed = {"all": behind > STREAM_PAGE, "chats": ids}
+        changed = {
+            "all": behind > STREAM_PAGE,
+            "chats": sorted({entry["chat_id"] for entry in entries if entry.get("chat_id")}),
+            "answers": [entry for entry in entries if entry["kind"] == "toast"],
+        }
         yield b"event: changed\ndata: " + orjson.dumps(changed) + b"\n\n"
 
 

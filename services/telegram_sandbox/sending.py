@@ -96,11 +96,18 @@ def answer_callback_query(call: Call) -> Outcome:
     if len(text) > TOAST_LIMIT:
         raise refusals.bad_request("MESSAGE_TOO_LONG")
     call.chat = call.sandbox.chats.get(tap.chat_id)
-    call.log(status=200, show_alert=call.args.flag("show_alert"))
+    call.log(status=200)
     message = call.chat.messages.get(tap.message_id) if call.chat else None
     if message is not None:
         message.toast = text
-        call.sandbox.record("toast", chat_id=tap.chat_id, message_id=tap.message_id, text=text)
+        call.sandbox.record(
+            "toast",
+            chat_id=tap.chat_id,
+            message_id=tap.message_id,
+            query_id=call.args.text("callback_query_id"),
+            text=text,
+            show_alert=call.args.flag("show_alert"),
+        )
     return True
 
 
