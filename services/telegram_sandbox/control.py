@@ -175,7 +175,7 @@ async def advance_clock(
 
 @router.get(
     "/log",
-    summary="Everything that happened, JSON lines, oldest first; X-Next-Cursor is the cursor for the next page",
+    summary="Everything that happened, JSON lines, oldest first; X-Next-Cursor is the next page's cursor",
     response_class=Response,
     responses={
         200: {"content": {"application/x-ndjson": {}}},
@@ -296,7 +296,7 @@ async def put_topic(
     chat_id: ChatId,
     topic_id: Annotated[int, Field(ge=1, le=MAX_ID)],
     name: Annotated[str, Body(min_length=1, max_length=128)],
-    closed: Annotated[bool, Body()] = False,  # noqa: FBT002 # a field of the request's body
+    closed: Annotated[bool, Body()] = False,
 ) -> dict[str, Any]:
     sandbox, chat = sandbox_of(request), _chat(request, chat_id)
     if chat.type is not ChatType.SUPERGROUP:

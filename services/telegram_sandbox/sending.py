@@ -17,8 +17,8 @@ UPLOAD_LIMIT = 50 << 20  # bytes
 DOWNLOAD_LIMIT = 20 << 20  # bytes
 DELETE_WINDOW = 48 * 3600.0  # seconds
 NOT_MODIFIED = (
-    "message is not modified: specified new message content and reply markup are exactly the same as a current "
-    "content and reply markup of the message"
+    "message is not modified: specified new message content and reply markup are exactly the same "
+    "as a current content and reply markup of the message"
 )
 
 
