@@ -1,0 +1,140 @@
+"""Wires the bridge: settings → telemetry → database → engine → routes."""
+
+import shutil
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+
+from services.bridge import api
+from services.bridge.metrics import BridgeMetrics
+from services.bridge.render import render
+from services.bridge.settings import BridgeSettings
+from services.contracts.events import CATEGORY_OF
+from services.kit.clock import Clock, SystemClock
+from services.kit.db import open_database
+from services.kit.guard import Guard
+from services.kit.health import Health, Level, Reading
+from services.kit.service import create_service
+from services.kit.telemetry import Telemetry
+from services.outbox import shared_pace
+from services.outbox.engine import OPERATIONS, Outbox, open_outbox, owner_name
+from services.outbox.metrics import OutboxMetrics
+from services.outbox.shared_pace import SharedPace
+from services.outbox.telegram import Sender, make_bot
+from services.outbox.worker import Pace
+
+FULL_DISK = 0.95
+FILLING_DISK = 0.85
+
+
+def create_app(settings: BridgeSettings) -> FastAPI:
+    clock = SystemClock()
+    telemetry = Telemetry("bridge", settings)
+    health = Health(clock)
+    metrics = OutboxMetrics(telemetry.registry, CATEGORY_OF)
+    guard = Guard(settings.rate_limit_per_second, telemetry.registry, clock)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
+        async with AsyncExitStack() as stack:
+            database = await open_database(
+                settings.database("bridge"), telemetry, packages=["services.outbox"], operations=OPERATIONS
+            )
+            stack.push_async_callback(database.close)
+            token = settings.telegram_bot_token.get_secret_value()
+            pace = await stack.enter_async_context(_pace(settings, clock, health))
+            bot = make_bot(token, settings.api_url, settings.send_concurrency)
+            outbox = await stack.enter_async_context(
+                open_outbox(
+                    settings.engine(),
+                    database=database,
+                    telemetry=telemetry,
+                    metrics=metrics,
+                    clock=clock,
+                    sender=Sender(bot, clock),
+                    render=render,
+                    pace=pace,
+                )
+            )
+            _watch(health, outbox, settings)
+            app.state.health_extra = lambda: {"metrics": _numbers(app, telemetry, outbox)}
+            yield {
+                "settings": settings,
+                "clock": clock,
+                "telemetry": telemetry,
+                "outbox": outbox,
+                "guard": guard,
+            }
+
+    app = create_service(
+        settings=settings,
+        telemetry=telemetry,
+        health=health,
+        lifespan=lifespan,
+        summary="Takes events over REST and delivers them to Telegram without losing one.",
+        public=[api.public, api.intake],
+        routers=[api.router],
+        schemas=api.SCHEMAS,
+    )
+    BridgeMetrics(telemetry, lambda: int(app.state.connections()))
+    return app
+
+
+@asynccontextmanager
+async def _pace(settings: BridgeSettings, clock: Clock, health: Health) -> AsyncIterator[Pace | None]:
+    """The bot's rate: shared by the replicas where there is a Redis, else this process's own."""
+
+    async def check_redis() -> Reading:
+        if redis is None or pace is None:
+            return Reading(
+                Level.UNKNOWN, {"reason": "not configured (REDIS_URL): the rate is this process's own"}
+            )
+        await redis.ping()
+        pool = redis.connection_pool
+        free = pool.max_connections - len(pool._in_use_connections)  # noqa: SLF001 - the pool tells it nowhere else
+        level = Level.HEALTHY if pace.shared else Level.DEGRADED
+        return Reading(
+            level, {"connection_pool": f"{free}/{pool.max_connections}", "replicas": pace.replicas}
+        )
+
+    health.add("redis_connection", check_redis)
+    if not settings.redis_url:
+        redis, pace = None, None
+        yield None
+        return
+    redis = shared_pace.connect(settings.redis_url)
+    rate = settings.telegram_bot_per_second
+    pace = SharedPace(redis, settings.engine().bot_name, owner_name(), rate, clock)
+    try:
+        yield pace
+    finally:
+        await redis.aclose()
+
+
+def _watch(health: Health, outbox: Outbox, settings: BridgeSettings) -> None:
+    health.add("telegram_api", outbox.check_telegram, every=10.0, timeout=12.0)
+    health.add("message_queue", outbox.check_queue, every=1.0)
+    health.add("database", outbox.check_database, required=True)
+
+    async def check_disk() -> Reading:
+        usage = shutil.disk_usage(settings.data_dir)
+        used = usage.used / usage.total
+        level = (
+            Level.UNHEALTHY if used > FULL_DISK else Level.DEGRADED if used > FILLING_DISK else Level.HEALTHY
+        )
+        return Reading(level, {"disk_usage": f"{used:.0%}", "data_dir": str(settings.data_dir)})
+
+    health.add("file_system", check_disk)
+
+
+def _numbers(app: FastAPI, telemetry: Telemetry, outbox: Outbox) -> dict[str, Any]:
+    totals = outbox.metrics.totals()
+    return {
+        "uptime_seconds": round(telemetry.uptime(), 1),
+        "memory_usage_mb": round(telemetry.memory_bytes() / 1_048_576, 1),
+        "cpu_usage_percent": telemetry.cpu_percent(),
+        "active_connections": app.state.connections(),
+        "messages_processed_total": totals["delivered_total"] + totals["failed_total"],
+    }
