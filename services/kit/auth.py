@@ -53,7 +53,7 @@ def key_from_file(path: Path) -> tuple[str, bool]:
     """
     made = False
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         draft.touch(mode=0o600)
         draft.write_text(new_key() + "\n", encoding="ascii")
