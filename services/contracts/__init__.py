@@ -1,0 +1,1 @@
+"""Pydantic models of what crosses a wire; no I/O, no clients."""
