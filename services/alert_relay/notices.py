@@ -33,8 +33,10 @@ _QUIET = frozenset({"info", "informational", "information", "none", "debug", "lo
 
 
 class Urgency(StrEnum):
-    """How an alert goes out. It hangs on the labels alone, so it is the same for a whole episode:
-    a resolution waits in the same lane as its alert and cannot arrive before it.
+    """How an alert goes out.
+
+    It hangs on the labels alone, so it is the same for a whole episode: a resolution waits in the
+    same lane as its alert and cannot arrive before it.
     """
 
     LOUD = "loud"
@@ -63,6 +65,7 @@ class Item:
     """One alert in a message."""
 
     kind: Kind
+    fingerprint: str
     name: str
     severity: str
     labels: Mapping[str, str]
@@ -152,6 +155,7 @@ def _item(each: Observed) -> Item:
     alert = each.alert
     return Item(
         kind_of(each.change),
+        alert.fingerprint,
         alert.name,
         alert.severity,
         dict(alert.labels),

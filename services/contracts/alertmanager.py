@@ -51,10 +51,10 @@ class Webhook(BaseModel):
 
     version: Literal["4"]
     groupKey: Str  # noqa: N815 - Alertmanager's spelling
-    truncatedAlerts: int = Field(0, ge=0, description="alerts cut off by max_alerts")  # noqa: N815 - the same
+    truncatedAlerts: int = Field(0, ge=0, le=2**63 - 1, description="alerts cut off by max_alerts")  # noqa: N815 - the same
     status: Status = Field(description="resolved when every listed alert is; the group may not be")
     receiver: Str = Field(description="name of the receiver, quoted as a regular expression")
-    externalURL: Str  # noqa: N815 - the same
+    externalURL: Str = Field(max_length=500)  # noqa: N815 - the same
     groupLabels: Labels  # noqa: N815 - the same
     commonLabels: Labels  # noqa: N815 - the same
     commonAnnotations: Labels  # noqa: N815 - the same
