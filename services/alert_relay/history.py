@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, RowMapping, func, select
 
 from services.alert_relay.incidents import State
 from services.alert_relay.schema import alertmanager, entry, episode, incident, notification
@@ -39,7 +39,7 @@ def _counts() -> list[Any]:
     ]
 
 
-def _incident(row: Row) -> Row:
+def _incident(row: RowMapping | Row) -> Row:
     return {**row, "group_labels": json.loads(row["group_labels"])}
 
 

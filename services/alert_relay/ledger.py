@@ -73,7 +73,7 @@ def place(connection: Connection, heard: Heard, observed: Sequence[Observed], no
 
 
 def _open_incidents(connection: Connection, keys: Sequence[str]) -> dict[str, tuple[str, str]]:
-    found = {}
+    found: dict[str, tuple[str, str]] = {}
     for some in _chunks(keys):
         query = select(incident.c.key, incident.c.id, incident.c.severity).where(
             incident.c.key.in_(some), incident.c.resolved_at.is_(None)

@@ -8,16 +8,15 @@ import structlog
 
 from services.alert_relay import reading, store
 from services.alert_relay.metrics import Ending, RelayMetrics
-from services.alert_relay.settings import Settings
+from services.alert_relay.settings import AlertRelaySettings
 from services.alert_relay.store import Addressed, Received
 from services.contracts.alertmanager import Webhook
 from services.kit.clock import Clock
-from services.kit.db import Database
 from services.kit.errors import Problem
 from services.kit.telemetry import Telemetry, TraceContext
-from services.outbox import intake, trace
+from services.outbox import intake
+from services.outbox.engine import Outbox
 from services.outbox.messages import Settled, State
-from services.outbox.metrics import OutboxMetrics
 
 log = structlog.get_logger()
 
@@ -35,18 +34,16 @@ class Relay:
     def __init__(
         self,
         *,
-        settings: Settings,
-        database: Database,
+        settings: AlertRelaySettings,
+        outbox: Outbox,
         telemetry: Telemetry,
         metrics: RelayMetrics,
-        outbox_metrics: OutboxMetrics,
         clock: Clock,
     ) -> None:
         self._settings = settings
-        self._database = database
+        self._outbox = outbox
         self._telemetry = telemetry
         self._metrics = metrics
-        self._outbox_metrics = outbox_metrics
         self._clock = clock
         self._under_way = 0
 
@@ -73,7 +70,7 @@ class Relay:
         self._under_way += 1
         try:
             async with asyncio.timeout(STORE_WITHIN_SECONDS):
-                received = await self._database.write(
+                received = await self._outbox.database.write(
                     "receive",
                     partial(store.receive, heard=heard, body=body, to=to, now=now),
                     wake=intake.CHANNEL,
@@ -95,9 +92,7 @@ class Relay:
             self._metrics.watchdog.beat(now)
         committed = self._clock.time()
         for submission in received.submissions:
-            for event, messages in zip(submission.events, submission.messages, strict=True):
-                self._outbox_metrics.accepted.labels(event.type, event.category).inc(len(messages))
-                trace.tell_accepted(self._telemetry, event, messages, committed)
+            self._outbox.stored(submission, committed)
         log.info(
             "webhook_stored",
             group_key=webhook.groupKey,

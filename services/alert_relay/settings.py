@@ -7,7 +7,7 @@ from pydantic import Field, SecretStr, model_validator
 from services.kit.settings import CommaInts, CommaStrings, ServiceSettings
 
 
-class Settings(ServiceSettings):
+class AlertRelaySettings(ServiceSettings):
     port: int = Field(
         8081, ge=0, le=65535, validation_alias="ALERT_RELAY_PORT", description="port of alert-relay"
     )

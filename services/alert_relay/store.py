@@ -23,6 +23,7 @@ from services.outbox.messages import NewEvent, NewMessage, Submission
 #: The alert that always fires: a sign of life of Prometheus and Alertmanager, told to nobody.
 WATCHDOG = "Watchdog"
 CHANNEL = "telegram"
+EVENT_TYPE, CATEGORY = "alert_notification", "notification"
 #: Its own name for its bot: in a database that is shared with bridge, nobody takes the other's messages.
 BOT = "alerts"
 
@@ -154,8 +155,8 @@ def _tell(
 def _submission(notice: Notice, event_id: str, incident_id: str, to: Addressed, now: float) -> Submission:
     event = NewEvent(
         id=event_id,
-        type="alert_notification",
-        category="notification",
+        type=EVENT_TYPE,
+        category=CATEGORY,
         title=notice.title,
         source="alertmanager",
         # The label is free text; the column is not.
