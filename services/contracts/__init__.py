@@ -1,1 +1,1 @@
-"""Pydantic models of what crosses a wire; no I/O, no clients."""
+"""What crosses a wire between our services and their callers: pydantic models, no I/O, no clients."""
