@@ -1,6 +1,8 @@
 """What is measured by asking the database: incidents by state, and the age of the last sign of life."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import structlog
 from sqlalchemy import Connection
@@ -54,3 +56,18 @@ class Watch:
 
 def _measured(connection: Connection) -> tuple[dict[State, int], float | None]:
     return history.counts(connection), history.last_beat(connection)
+
+
+@asynccontextmanager
+async def watching(
+    database: Database, metrics: RelayMetrics, watchdog_max_age: float
+) -> AsyncIterator[Watch]:
+    """A watch that measures while the block runs, and has measured once when it begins."""
+    watch = Watch(database, metrics, watchdog_max_age)
+    await watch.measure()
+    running = asyncio.create_task(watch.run())
+    try:
+        yield watch
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
