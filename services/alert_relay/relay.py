@@ -39,12 +39,14 @@ class Relay:
         telemetry: Telemetry,
         metrics: RelayMetrics,
         clock: Clock,
+        store_within: float = STORE_WITHIN_SECONDS,
     ) -> None:
         self._settings = settings
         self._outbox = outbox
         self._telemetry = telemetry
         self._metrics = metrics
         self._clock = clock
+        self._store_within = store_within
         self._under_way = 0
 
     async def receive(self, webhook: Webhook, body: str, parent: TraceContext | None) -> float:
@@ -69,14 +71,14 @@ class Relay:
         heard = reading.heard(webhook, self._settings.cluster_of(webhook.externalURL), now)
         self._under_way += 1
         try:
-            async with asyncio.timeout(STORE_WITHIN_SECONDS):
+            async with asyncio.timeout(self._store_within):
                 received = await self._outbox.database.write(
                     "receive",
                     partial(store.receive, heard=heard, body=body, to=to, now=now),
                     wake=intake.CHANNEL,
                 )
         except TimeoutError as error:
-            detail = f"The webhook was not stored within {STORE_WITHIN_SECONDS:g} s."
+            detail = f"The webhook was not stored within {self._store_within:g} s."
             raise Problem(OVERLOADED, "Overloaded", detail) from error
         finally:
             self._under_way -= 1

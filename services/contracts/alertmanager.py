@@ -8,7 +8,15 @@ it: that ``status`` is no reason to close anything, and ``receiver`` is quoted, 
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+)
 
 
 class Status(StrEnum):
@@ -31,7 +39,7 @@ def _written(value: object) -> object:
 Str = Annotated[str, AfterValidator(_storable)]
 Labels = dict[Str, Str]
 #: RFC 3339 with up to nanoseconds; what is finer than microseconds is cut off.
-Time = Annotated[AwareDatetime, BeforeValidator(_written, json_schema_input_type=str)]
+Time = Annotated[AwareDatetime, BeforeValidator(_written), WithJsonSchema({"type": "string", "format": "date-time"})]
 
 
 class Alert(BaseModel):

@@ -1,13 +1,16 @@
 """The relay's store on a real database, and the relay as a running service beside a sandbox."""
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import Table, select
 
 from services.alert_relay import app, history, notices, reading, store
@@ -17,9 +20,12 @@ from services.alert_relay.settings import AlertRelaySettings
 from services.alert_relay.store import Addressed, Received
 from services.contracts.alertmanager import Webhook
 from services.kit.db import Database, open_database
+from services.kit.runner import Running, running
 from services.kit.settings import ServiceSettings
 from services.kit.telemetry import Telemetry
 from services.outbox.schema import event
+from services.telegram_sandbox import app as telegram_sandbox
+from services.telegram_sandbox.settings import SandboxSettings
 from tests.alert_relay.payloads import START
 
 
@@ -72,3 +78,67 @@ async def relay_store(database_url: str, tmp_path: Path) -> AsyncIterator[Store]
 @pytest.fixture
 def database_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'test.db'}"
+
+
+@dataclass
+class Phone:
+    """What a person sees in the sandbox's chat."""
+
+    client: httpx.AsyncClient
+    chat_id: int = 1001
+
+    async def messages(self, count: int) -> list[dict[str, Any]]:
+        """The chat's messages, as soon as there are that many."""
+        async with asyncio.timeout(20):
+            while True:
+                before = await self.client.get("/control/log", params={"limit": 10_000})
+                answer = await self.client.get(f"/api/chats/{self.chat_id}/messages")
+                shown: list[dict[str, Any]] = answer.json()["messages"]
+                if len(shown) >= count:
+                    return shown
+                cursor = before.headers["X-Next-Cursor"]
+                await self.client.get("/control/log", params={"cursor": cursor, "wait": 5})
+
+
+@pytest.fixture
+async def sandbox(tmp_path: Path) -> AsyncIterator[Running]:
+    settings = SandboxSettings(port=0, data_dir=tmp_path / "sandbox")
+    async with running(telegram_sandbox.create_app, settings) as service:
+        yield service
+
+
+@pytest.fixture
+async def phone(sandbox: Running) -> AsyncIterator[Phone]:
+    async with httpx.AsyncClient(base_url=sandbox.url, timeout=10) as client:
+        yield Phone(client)
+
+
+@pytest.fixture
+def relay_settings(tmp_path: Path, database_url: str, sandbox: Running) -> AlertRelaySettings:
+    return AlertRelaySettings(
+        port=0,
+        data_dir=tmp_path,
+        api_key=SecretStr("the-key"),
+        database_url=SecretStr(database_url),
+        sandbox_url=sandbox.url,
+        max_body_bytes=100_000,
+    )
+
+
+@pytest.fixture
+async def relay(relay_settings: AlertRelaySettings) -> AsyncIterator[httpx.AsyncClient]:
+    """Speaks to the running relay, as Alertmanager does."""
+    async with (
+        running(app.create_app, relay_settings) as service,
+        httpx.AsyncClient(
+            base_url=service.url, headers={"Authorization": "Bearer the-key"}, timeout=30
+        ) as client,
+    ):
+        yield client
+
+
+async def eventually(check: Callable[[], Awaitable[bool]]) -> None:
+    """Returns as soon as the check holds; fails when it does not within 10 s."""
+    async with asyncio.timeout(10):
+        while not await check():  # noqa: ASYNC110 - over HTTP there is no event to wait for
+            await asyncio.sleep(0.02)
