@@ -98,7 +98,7 @@ def _messages(connection: Connection, incident_id: str) -> dict[str, list[Row]]:
 def counts(connection: Connection) -> dict[State, int]:
     """How many incidents there are in each state."""
     query = select(incident.c.state, func.count()).group_by(incident.c.state)
-    found = dict(row.tuple() for row in connection.execute(query))
+    found = {row[0]: row[1] for row in connection.execute(query)}
     return {state: found.get(state.value, 0) for state in State}
 
 

@@ -37,6 +37,8 @@ class Watch:
                 await self.measure()
             except Problem as problem:
                 log.warning("measure_failed", error=str(problem))
+            except Exception:
+                log.exception("measure_failed")
             await asyncio.sleep(MEASURE_SECONDS)
 
     async def measure(self) -> None:

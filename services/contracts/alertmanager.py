@@ -25,8 +25,8 @@ class Status(StrEnum):
 
 
 def _storable(text: str) -> str:
-    """PostgreSQL's text holds every character but NUL, which an alert may carry."""
-    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    """JSON may carry half a surrogate pair, which is no character, and NUL, which PostgreSQL refuses."""
+    return text.encode("utf-8", "replace").decode().replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 
 def _written(value: object) -> object:
@@ -39,7 +39,9 @@ def _written(value: object) -> object:
 Str = Annotated[str, AfterValidator(_storable)]
 Labels = dict[Str, Str]
 #: RFC 3339 with up to nanoseconds; what is finer than microseconds is cut off.
-Time = Annotated[AwareDatetime, BeforeValidator(_written), WithJsonSchema({"type": "string", "format": "date-time"})]
+Time = Annotated[
+    AwareDatetime, BeforeValidator(_written), WithJsonSchema({"type": "string", "format": "date-time"})
+]
 
 
 class Alert(BaseModel):

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,6 @@ from services.alert_relay.store import Addressed, Received
 from services.contracts.alertmanager import Webhook
 from services.kit.db import Database, open_database
 from services.kit.runner import Running, running
-from services.kit.settings import ServiceSettings
 from services.kit.telemetry import Telemetry
 from services.outbox.schema import event
 from services.telegram_sandbox import app as telegram_sandbox
@@ -64,15 +64,21 @@ class Store:
         return found
 
 
-@pytest.fixture
-async def relay_store(database_url: str, tmp_path: Path) -> AsyncIterator[Store]:
+@asynccontextmanager
+async def opened(url: str, folder: Path) -> AsyncIterator[Store]:
     settings = AlertRelaySettings(
-        data_dir=tmp_path, alertmanager_peers=("http://alertmanager-0:9093", "http://alertmanager-1:9093")
+        data_dir=folder, alertmanager_peers=("http://alertmanager-0:9093", "http://alertmanager-1:9093")
     )
-    telemetry = Telemetry("alert-relay", ServiceSettings(data_dir=tmp_path))
-    database = await open_database(database_url, telemetry, packages=app.PACKAGES)
+    telemetry = Telemetry("alert-relay", settings)
+    database = await open_database(url, telemetry, packages=app.PACKAGES)
     yield Store(database, telemetry, settings)
     await database.close()
+
+
+@pytest.fixture
+async def relay_store(database_url: str, tmp_path: Path) -> AsyncIterator[Store]:
+    async with opened(database_url, tmp_path) as made:
+        yield made
 
 
 @pytest.fixture
