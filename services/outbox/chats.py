@@ -11,6 +11,7 @@ from sqlalchemy import (
     bindparam,
     insert,
     literal_column,
+    or_,
     select,
     update,
 )
@@ -205,5 +206,5 @@ def suppress(connection: Connection, bot: str, chat_id: int, reason: Reason, now
 
 
 def _waiting_for(bot: str, chat_id: int) -> tuple[ColumnElement[bool], ...]:
-    states = [state.value for state in WAITING]
-    return (message.c.bot == bot, message.c.chat_id == chat_id, message.c.state.in_(states))
+    waits = or_(*(_is(state) for state in WAITING))
+    return (message.c.bot == bot, message.c.chat_id == chat_id, waits)
