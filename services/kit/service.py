@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Response
@@ -35,6 +36,7 @@ def create_service(
     routers: Sequence[APIRouter] = (),
     public: Sequence[APIRouter] = (),
     keyring: Keyring | None = None,
+    links: Mapping[str, str] = MappingProxyType({}),
 ) -> FastAPI:
     """A service with /, /health*, /metrics, /docs, problem+json, bearer auth, traces and logs.
 
@@ -47,6 +49,7 @@ def create_service(
         routers: routes that want a bearer key.
         public: routes that do not.
         keyring: which keys open it; unset: the one key of the settings.
+        links: further links of ``/``, such as a page for people.
     """
 
     @asynccontextmanager
@@ -70,7 +73,7 @@ def create_service(
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.gate = Gate(keyring or OneKey.of(own_key(settings)), telemetry.registry)
-    app.include_router(_common(telemetry, health, summary))
+    app.include_router(_common(telemetry, health, summary, links))
     for router in public:
         app.include_router(router)
     for router in routers:
@@ -95,14 +98,14 @@ def own_key(settings: ServiceSettings) -> str:
     return key
 
 
-def _common(telemetry: Telemetry, health: Health, summary: str) -> APIRouter:
+def _common(telemetry: Telemetry, health: Health, summary: str, links: Mapping[str, str]) -> APIRouter:
     router = APIRouter(tags=["service"])
     started = SystemClock().time()
 
     @router.get("/", summary="What this is")
     async def about() -> dict[str, Any]:
-        links = {name: f"/{name}" for name in ("docs", "health", "metrics", "openapi.json")}
-        return {"name": telemetry.name, "version": VERSION, "summary": summary, "links": links}
+        common = {name: f"/{name}" for name in ("docs", "health", "metrics", "openapi.json")}
+        return {"name": telemetry.name, "version": VERSION, "summary": summary, "links": {**links, **common}}
 
     @router.get("/health", summary="Every component as last measured; 503 only when critical")
     async def whole(request: Request, response: Response) -> dict[str, Any]:
