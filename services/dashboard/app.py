@@ -36,6 +36,7 @@ def create_app(settings: DashboardSettings) -> FastAPI:
         health.add(f"{name.replace('-', '_')}_health", feed.probe())
     health.add("bridge_stats", sources.stats.probe())
     health.add("bridge_messages", sources.recent.probe())
+    health.add("alert_relay_incidents", sources.incidents.probe())
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:

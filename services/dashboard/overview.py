@@ -10,7 +10,16 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
-from services.dashboard.readings import HealthReport, Latency, MessagePage, MessageRow, Stats, level
+from services.dashboard.readings import (
+    HealthReport,
+    Incident,
+    IncidentPage,
+    Latency,
+    MessagePage,
+    MessageRow,
+    Stats,
+    level,
+)
 from services.kit.clock import rfc3339
 from services.kit.health import Level, worst
 
@@ -78,6 +87,15 @@ class FlowView(BaseModel):
     active_correlations: int | None = None
 
 
+class Incidents(BaseModel):
+    """The newest incidents; null until alert-relay told them."""
+
+    answered_at: str | None
+    failure: str | None
+    fresh: bool
+    items: tuple[Incident, ...] | None
+
+
 class Links(BaseModel):
     """Where a browser finds the other pages; null where none is configured."""
 
@@ -96,6 +114,7 @@ class State(BaseModel):
     auth_enabled: bool
     services: list[ServiceView]
     flow: FlowView
+    incidents: Incidents
     links: Links
 
 
@@ -104,6 +123,7 @@ class Recent(BaseModel):
 
     failure: str | None
     items: tuple[MessageRow, ...] | None
+    next_cursor: str | None
 
 
 def service(name: str, heard: Heard[HealthReport], now: float) -> ServiceView:
@@ -149,7 +169,21 @@ def flow(heard: Heard[Stats], now: float) -> FlowView:
 
 
 def recent(heard: Heard[MessagePage]) -> Recent:
-    return Recent(failure=heard.failure, items=heard.value.items if heard.value else None)
+    page = heard.value
+    return Recent(
+        failure=heard.failure,
+        items=page.items if page else None,
+        next_cursor=page.next_cursor if page else None,
+    )
+
+
+def incidents(heard: Heard[IncidentPage], now: float) -> Incidents:
+    return Incidents(
+        answered_at=_time(heard.answered_at),
+        failure=heard.failure,
+        fresh=heard.fresh(now),
+        items=heard.value.incidents if heard.value else None,
+    )
 
 
 def overall(services: list[ServiceView]) -> Level:

@@ -130,3 +130,22 @@ class MessageLife(Reading):
     last_error: str | None = None
     events: tuple[StateChange, ...] = ()
     attempts: tuple[Attempt, ...] = ()
+
+
+class Incident(Reading):
+    """One line of ``GET /api/v1/incidents`` of alert-relay."""
+
+    id: str
+    state: str
+    alertname: str | None = None
+    severity: str | None = None
+    group_labels: Mapping[str, str] = Field(default_factory=dict)
+    opened_at: str | None = None
+    updated_at: str | None = None
+    resolved_at: str | None = None
+    episodes: int | None = None
+    firing: int | None = None
+
+
+class IncidentPage(Reading):
+    incidents: tuple[Incident, ...]

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from services.dashboard import overview
 from services.dashboard.history import History, Sample
 from services.dashboard.overview import Heard
-from services.dashboard.readings import HealthReport, MessageLife, MessagePage, Stats
+from services.dashboard.readings import HealthReport, IncidentPage, MessageLife, MessagePage, Stats
 from services.dashboard.settings import DashboardSettings
 from services.kit import http
 from services.kit.clock import Clock, rfc3339
@@ -21,8 +21,9 @@ from services.kit.health import Level, Reading
 from services.kit.telemetry import VERSION, Telemetry
 
 M = TypeVar("M", bound=BaseModel)
-HEALTH_EVERY = 5.0  #: seconds; a health report is measured no more often than that
+HEALTH_EVERY = 5  #: updates; a service measures its health no more often than that
 TIMEOUT = 3.0
+INCIDENTS = 10  #: newest ones shown
 RECENT = 50  #: newest messages that the page opens with
 
 
@@ -114,7 +115,7 @@ class Sources:
         self._clock = clock
         self._history = history
         every = settings.update_interval / 1000
-        slow = max(every, HEALTH_EVERY)
+        slow = HEALTH_EVERY * every
 
         def client(provider: str, url: str) -> httpx.AsyncClient:
             return http.client(telemetry, provider, url, timeout=TIMEOUT, key=key)
@@ -130,6 +131,10 @@ class Sources:
         }
         bridge = self._clients["bridge"]
         self.stats = Feed(bridge, "/api/v1/stats", Stats, every=every, clock=clock)
+        relay = self._clients["alert-relay"]
+        self.incidents = Feed(
+            relay, f"/api/v1/incidents?limit={INCIDENTS}", IncidentPage, every=slow, clock=clock
+        )
         self.recent = Feed(bridge, f"/api/v1/messages?limit={RECENT}", MessagePage, every=every, clock=clock)
 
     async def run(self) -> None:
@@ -142,6 +147,7 @@ class Sources:
                     group.create_task(feed.run())
                 group.create_task(self.stats.run(self._remember))
                 group.create_task(self.recent.run())
+                group.create_task(self.incidents.run())
 
     def state(self) -> overview.State:
         """What is known now."""
@@ -156,6 +162,7 @@ class Sources:
             auth_enabled=self._settings.auth_enabled,
             services=services,
             flow=overview.flow(self.stats.heard, now),
+            incidents=overview.incidents(self.incidents.heard, now),
             links=overview.Links(
                 grafana=self._settings.grafana_url,
                 prometheus=self._settings.prometheus_url,
