@@ -159,7 +159,7 @@ def flow(heard: Heard[Stats], now: float) -> FlowView:
             "accepted_per_second": stats.rates.accepted_per_second,
             "delivered_per_second": stats.rates.delivered_per_second,
             "delivery_rate_percent": stats.delivery_rate_percent,
-            "queue": dict(stats.queue),
+            "queue": None if stats.queue is None else dict(stats.queue),
             "queue_depth": stats.depth,
             "oldest_message_age_seconds": stats.oldest_message_age_seconds,
             "latency_seconds": stats.latency_seconds,

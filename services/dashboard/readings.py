@@ -61,7 +61,7 @@ class Stats(Reading):
     retries_total: int | None = None
     dead_letters_total: int | None = None
     unknown_total: int | None = None
-    queue: Mapping[str, int]
+    queue: Mapping[str, int] | None = None
     oldest_message_age_seconds: float | None = None
     rates: Rates = Rates()
     delivery_rate_percent: float | None = None
@@ -69,8 +69,8 @@ class Stats(Reading):
     active_correlations: int | None = None
 
     @property
-    def depth(self) -> int:
-        return sum(self.queue.get(state, 0) for state in WAITING)
+    def depth(self) -> int | None:
+        return None if self.queue is None else sum(self.queue.get(state, 0) for state in WAITING)
 
 
 class MessageRow(Reading):

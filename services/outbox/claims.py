@@ -6,6 +6,7 @@ transaction; none stays open across a call to Telegram.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
@@ -17,9 +18,17 @@ from services.outbox.messages import Claimed, Lane, Reason, State, UnknownPolicy
 from services.outbox.schema import attempt, chat, event, message
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What was claimed; where that is nothing, when the next chat has its turn."""
+
+    messages: list[Claimed]
+    next_at: float | None = None
+
+
 def claim(
     connection: Connection, bot: str, owner: str, limit: int, *, now: float, paced_since: float | None
-) -> list[Claimed]:
+) -> Batch:
     """Leases up to ``limit`` chats that are ready and opens an attempt for the next message of each.
 
     Args:
@@ -32,7 +41,7 @@ def claim(
     """
     ready = _lease(connection, bot, owner, limit, now)
     if not ready:
-        return []
+        return Batch([], _next_at(connection, bot))
     rows = {row["chat_id"]: row for row in chats.heads(connection, bot, ready)}
     refusing = {chat_id for chat_id, row in rows.items() if row["blocked"] or row["migrated_to"]}
     for chat_id in refusing:
@@ -51,7 +60,20 @@ def claim(
     live = [m for m in messages if m not in expired]
     _open_attempts(connection, live)
     chats.release(connection, bot, owner, set(ready) - {m.chat_id for m in live}, now=now, pace=chats.pace_of)
-    return live
+    return Batch(live, now)
+
+
+def _next_at(connection: Connection, bot: str) -> float | None:
+    soonest = (
+        connection.execute(
+            select(chat.c.next_at)
+            .where(chat.c.bot == bot, chat.c.lane == int(lane), chat.c.next_at.is_not(None))
+            .order_by(chat.c.next_at)
+            .limit(1)
+        ).scalar()
+        for lane in Lane
+    )
+    return min((at for at in soonest if at is not None), default=None)
 
 
 def _set_right(connection: Connection, bot: str, row: ChatRow, now: float) -> None:
@@ -84,23 +106,16 @@ def _lease(connection: Connection, bot: str, owner: str, limit: int, now: float)
     return ready
 
 
-def _load(
-    connection: Connection,
-    seqs: Iterable[int],
-    rows: Mapping[int, Any],
-    now: float,
-    paced_since: float | None,
-) -> list[Claimed]:
-    query = select(
-        message,
-        event.c.type,
-        event.c.category,
-        event.c.source,
-        event.c.title,
-        event.c.body,
-        event.c.correlation_id,
-        event.c.traceparent,
-    ).join(event, message.c.event_id == event.c.id)
+_MESSAGES = select(
+    message,
+    event.c.type,
+    event.c.category,
+    event.c.source,
+    event.c.title,
+    event.c.body,
+    event.c.correlation_id,
+    event.c.traceparent,
+).join(event, message.c.event_id == event.c.id)
 
 
 def _load(
@@ -132,7 +147,7 @@ def _limiter_wait(row: Any, of: ChatRow, now: float, paced_since: float | None) 
     could_go = max(row.accepted_at, row.due_at)
     by_chat = max(0.0, min(of["open_at"], now) - max(could_go, of["sent_at"]))
     by_bot = 0.0 if paced_since is None else max(0.0, now - max(could_go, of["open_at"], paced_since))
-    return by_chat + by_bot
+    return float(by_chat + by_bot)
 
 
 def _claimed(row: Any, now: float, limiter_wait: float, number: int) -> Claimed:

@@ -64,7 +64,7 @@ message = Table(
     Column("reason", String(24), nullable=False, default="none"),
     Index("message_event", "event_id"),
     Index("message_state", "state", "seq"),
-    Index("message_expiry", "expires_at"),
+    Index("message_finished", "finished_at"),
 )
 Index(
     "message_waiting",
@@ -129,6 +129,7 @@ chat = Table(
 )
 Index(
     "chat_ready",
+    chat.c.bot,
     chat.c.lane,
     chat.c.next_at,
     sqlite_where=chat.c.next_at.is_not(None),

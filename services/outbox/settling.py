@@ -1,6 +1,7 @@
 """Settle: what attempts came to is written, and the chats are given back."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, update
@@ -128,12 +129,10 @@ def _release(
 ) -> None:
     for name in {s.message.bot for s in settled}:
         mine = {s.message.chat_id: s for s in settled if s.message.bot == name}
-        chats.release(
-            connection, name, owner, mine, now=now, pace=lambda row, mine=mine: _paced(row, mine, limits)
-        )
+        chats.release(connection, name, owner, mine, now=now, pace=partial(_paced, mine, limits))
 
 
-def _paced(row: ChatRow, mine: Mapping[int, Settled], limits: Limits) -> ChatPace:
+def _paced(mine: Mapping[int, Settled], limits: Limits, row: ChatRow) -> ChatPace:
     pace, s = chats.pace_of(row), mine[row["chat_id"]]
     if s.result.reason not in _NO_CALL:
         pace = limiter.after_send(
@@ -148,16 +147,26 @@ def renew(connection: Connection, owner: str, until: float) -> None:
     connection.execute(update(chat).where(chat.c.owner == owner).values(lease_until=until))
 
 
-def abandoned(connection: Connection, now: float, *, all_leases: bool) -> list[tuple[str, int, str]]:
-    """Leased chats whose worker is gone, as (bot, chat, owner).
+def abandoned(
+    connection: Connection, now: float, *, but: str, all_leases: bool
+) -> list[tuple[str, str, list[int]]]:
+    """Leased chats whose worker is gone, as (bot, owner, chats).
 
     Args:
         connection: in a transaction.
         now: seconds since the epoch.
-        all_leases: at the start of the only process that there is, every lease is a dead one's.
+        but: the asking worker, which is not gone.
+        all_leases: at the start of the only process that there is, every other lease is a dead one's.
     """
-    late = (
-        chat.c.owner.is_not(None) if all_leases else (chat.c.owner.is_not(None)) & (chat.c.lease_until < now)
-    )
-    query = select(chat.c.bot, chat.c.chat_id, chat.c.owner).where(late).with_for_update(skip_locked=True)
-    return [(row.bot, row.chat_id, row.owner) for row in connection.execute(query.limit(1_000))]
+    others = (chat.c.owner.is_not(None), chat.c.owner != but)
+    late = others if all_leases else (*others, chat.c.lease_until < now)
+    query = select(chat.c.bot, chat.c.owner, chat.c.chat_id).where(*late).limit(1_000)
+    found: dict[tuple[str, str], list[int]] = {}
+    for row in connection.execute(query.with_for_update(skip_locked=True)):
+        found.setdefault((row.bot, row.owner), []).append(row.chat_id)
+    return [(name, owner, chat_ids) for (name, owner), chat_ids in found.items()]
+
+
+def start_bot(connection: Connection, name: str) -> None:
+    """Lets a bot that was stopped send again."""
+    connection.execute(update(bot).where(bot.c.name == name).values(stopped=None))
