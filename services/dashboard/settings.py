@@ -54,9 +54,9 @@ class DashboardSettings(ServiceSettings):
     bridge_url: Address = Field("http://127.0.0.1:8080", description="the bridge")
     alert_relay_url: Address = Field("http://127.0.0.1:8081", description="alert-relay")
     mcp_health_url: Address = Field("http://127.0.0.1:3000", description="mcp-health")
-    prometheus_url: Address | None = Field(None, description="link on the page, as a browser reaches it")
-    grafana_url: Address | None = Field(None, description="link on the page, as a browser reaches it")
-    jaeger_url: Address | None = Field(None, description="link on the page, as a browser reaches it")
-    sandbox_url: Address | None = Field(
+    prometheus_ui_url: Address | None = Field(None, description="link on the page, as a browser reaches it")
+    grafana_ui_url: Address | None = Field(None, description="link on the page, as a browser reaches it")
+    jaeger_ui_url: Address | None = Field(None, description="link on the page, as a browser reaches it")
+    sandbox_ui_url: Address | None = Field(
         None, description="the Telegram sandbox's page, as a browser reaches it; unset: no links to chats"
     )

@@ -164,10 +164,10 @@ class Sources:
             flow=overview.flow(self.stats.heard, now),
             incidents=overview.incidents(self.incidents.heard, now),
             links=overview.Links(
-                grafana=self._settings.grafana_url,
-                prometheus=self._settings.prometheus_url,
-                jaeger=self._settings.jaeger_url,
-                sandbox=self._settings.sandbox_url,
+                grafana=self._settings.grafana_ui_url,
+                prometheus=self._settings.prometheus_ui_url,
+                jaeger=self._settings.jaeger_ui_url,
+                sandbox=self._settings.sandbox_ui_url,
             ),
         )
 

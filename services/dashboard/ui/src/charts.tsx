@@ -13,16 +13,16 @@ interface Line {
 
 interface Chart {
   title: string;
-  unit: string;
   show: (value: number | null) => string;
+  tick: (value: number) => string;
   lines: Line[];
 }
 
 const CHARTS: Chart[] = [
   {
     title: "Messages per second",
-    unit: "",
     show: rate,
+    tick: String,
     lines: [
       { label: "accepted", column: (s) => s.accepted_per_second, colour: "--blue" },
       { label: "delivered", column: (s) => s.delivered_per_second, colour: "--green" },
@@ -31,14 +31,14 @@ const CHARTS: Chart[] = [
   },
   {
     title: "Waiting messages",
-    unit: "",
     show: count,
+    tick: (value) => (Number.isInteger(value) ? count(value) : ""),
     lines: [{ label: "most in a slice", column: (s) => s.queue_depth, colour: "--blue" }],
   },
   {
     title: "Time to deliver",
-    unit: "",
     show: duration,
+    tick: (value) => (value < 1 ? `${+(value * 1000).toFixed(3)} ms` : `${+value.toFixed(3)} s`),
     lines: [
       { label: "p50", column: (s) => s.p50_seconds, colour: "--green" },
       { label: "p95", column: (s) => s.p95_seconds, colour: "--amber" },
@@ -70,7 +70,7 @@ function options(chart: Chart, width: number, onCursor: (index: number | null) =
     scales: { y: { range: (_plot, _low, high) => [0, high > 0 ? high * 1.1 : 1] } },
     axes: [
       { ...axis, space: 70, size: 24, values: (_plot, ticks) => ticks.map((tick) => clock.format(tick * 1000)) },
-      { ...axis, space: 32, size: 52, values: (_plot, ticks) => ticks.map((tick) => (tick === 0 ? "0" : chart.show(tick))) },
+      { ...axis, space: 32, size: 52, values: (_plot, ticks) => ticks.map((tick) => (tick === 0 ? "0" : chart.tick(tick))) },
     ],
     series: [
       {},
@@ -128,7 +128,7 @@ function Panel({ chart, series, now, minutes }: { chart: Chart; series: Series |
       <div class="heading">
         <h2>{chart.title}</h2>
         <p class="legend">
-          <span class="when">{at === undefined ? "now" : moment(new Date(at * 1000).toISOString(), now)}</span>
+          {at !== undefined && <span class="when">{moment(new Date(at * 1000).toISOString(), now)}</span>}
           {chart.lines.map((line) => (
             <span key={line.label} class="key">
               <i class={line.colour.slice(2)} />

@@ -48,7 +48,7 @@ export function Drawer({ id, links, now, changes, onClose }: Props) {
     <dialog ref={dialog} class="drawer" aria-labelledby="life" onCancel={onClose} onClick={(event) => event.target === dialog.current && onClose()}>
       <article>
         <div class="heading">
-          <h2 id="life">{life?.title ?? "Message"}</h2>
+          <h2 id="life" tabIndex={-1} autofocus>{life?.title ?? "Message"}</h2>
           <button type="button" class="close" aria-label="Close" onClick={onClose}>×</button>
         </div>
         {failure && <p class="failure" role="status">{failure}</p>}
@@ -126,7 +126,7 @@ function offset(start: string | null, at: string): string {
 }
 
 function Try({ attempt }: { attempt: Attempt }) {
-  const told = [attempt.reason, attempt.detail].filter(Boolean).join(": ");
+  const told = [attempt.reason === "none" ? null : attempt.reason && words(attempt.reason), attempt.detail].filter(Boolean).join(": ");
   return (
     <div>
       <p>

@@ -42,16 +42,18 @@ export function FlowTiles({ flow, now }: { flow: Flow; now: number }) {
       <div class={kept ? "tiles stale" : "tiles"}>
         <Tile name="Accepted" title="Mean of the last 60 seconds">
           <Big value={rate(flow.accepted_per_second)} unit="/s" />
-          <p class="small">{count(flow.accepted_total)} in total</p>
+          <p class="small">{count(flow.accepted_total)} since start</p>
         </Tile>
         <Tile name="Waiting" title="Accepted and not finished">
           <Big value={count(flow.queue_depth)} />
           <p class="small">
             {flow.queue
               ? WAITING.map((state) => (
-                  <span key={state} class="nobreak">
-                    {count(flow.queue?.[state] ?? 0)} {words(state)}
-                  </span>
+                  <>
+                    <span key={state} class="nobreak">
+                      {count(flow.queue?.[state])} {words(state)}
+                    </span>{" "}
+                  </>
                 ))
               : "not measured"}
           </p>
@@ -59,7 +61,7 @@ export function FlowTiles({ flow, now }: { flow: Flow; now: number }) {
         </Tile>
         <Tile name="Delivered" title="Mean of the last 60 seconds">
           <Big value={rate(flow.delivered_per_second)} unit="/s" />
-          <p class="small">{count(flow.delivered_total)} in total</p>
+          <p class="small">{count(flow.delivered_total)} since start</p>
         </Tile>
         <Tile name="Delivery rate" title="Delivered out of finished, last hour; good from 95 %, bad below 90 %">
           <Big value={percent(flow.delivery_rate_percent)} unit="%" tone={toneOfDelivery(flow.delivery_rate_percent)} />
@@ -76,7 +78,7 @@ export function FlowTiles({ flow, now }: { flow: Flow; now: number }) {
           </dl>
           <p class="small">{latency ? "accepted → delivered" : "nothing delivered to measure"}</p>
         </Tile>
-        <Tile name="Trouble" title="Since the first message">
+        <Tile name="Trouble" title="Since the bridge started">
           <dl class="lines">
             <div><dt>retries</dt><dd>{count(flow.retries_total)}</dd></div>
             <div><dt>outcome unknown</dt><dd class={flow.unknown_total ? "fair" : ""}>{count(flow.unknown_total)}</dd></div>

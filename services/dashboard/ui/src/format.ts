@@ -41,11 +41,19 @@ function join(big: number, bigUnit: string, small: number, smallUnit: string): s
   return small ? `${big} ${bigUnit} ${small} ${smallUnit}` : `${big} ${bigUnit}`;
 }
 
-/** How long ago, in whole seconds: it is shown beside things that change each second. */
+/** A length of time in its largest unit alone: it stands beside things that change each second. */
+export function roughly(seconds: number): string {
+  const whole = Math.max(0, Math.round(seconds));
+  for (const [size, unit] of [[86_400, "d"], [3600, "h"], [60, "min"]] as const) {
+    if (whole >= size) return `${Math.floor(whole / size)} ${unit}`;
+  }
+  return `${whole} s`;
+}
+
 export function ago(at: string | null, now: number): string {
   if (at === null) return "never";
-  const seconds = Math.max(0, Math.round(now - epoch(at)));
-  return seconds < 1 ? "now" : `${duration(seconds).replace(/\.\d/, "")} ago`;
+  const seconds = now - epoch(at);
+  return seconds < 1 ? "now" : `${roughly(seconds)} ago`;
 }
 
 export function epoch(at: string): number {

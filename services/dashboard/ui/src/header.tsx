@@ -1,4 +1,4 @@
-import { duration, moment, words } from "./format.ts";
+import { moment, roughly, words } from "./format.ts";
 import { Mark } from "./level.tsx";
 import type { State } from "./wire.ts";
 
@@ -28,7 +28,7 @@ export function Header({ state, now, staleSince }: { state: State; now: number; 
         <span title={verdict(state)}>{verdict(state)}</span>
       </p>
       <p class={staleSince === null ? "pulse" : "pulse off"}>
-        {staleSince === null ? "Live" : `Stale since ${moment(new Date(staleSince * 1000).toISOString(), now)} (${duration(Math.max(0, Math.round(now - staleSince)))}) – reconnecting`}
+        {staleSince === null ? "Live" : `Stale since ${moment(new Date(staleSince * 1000).toISOString(), now)} (${roughly(now - staleSince)}) – reconnecting`}
       </p>
       <nav aria-label="Other pages">
         {links.map(([name, url]) => url && <a key={name} href={url} target="_blank" rel="noopener">{name}</a>)}

@@ -1,4 +1,4 @@
-import { ago, between, duration, epoch } from "./format.ts";
+import { ago, between, duration, epoch, roughly } from "./format.ts";
 import { Mark } from "./level.tsx";
 import type { Incident, Incidents, Level } from "./wire.ts";
 
@@ -27,7 +27,7 @@ export function IncidentList({ incidents, now }: { incidents: Incidents; now: nu
                 {incident.severity ?? "no severity"} · {incident.state}
                 {incident.state === "resolved"
                   ? ` after ${duration(between(incident.opened_at, incident.resolved_at))}`
-                  : incident.opened_at && ` for ${duration(Math.max(0, Math.round(now - epoch(incident.opened_at))))}`}
+                  : incident.opened_at && ` for ${roughly(now - epoch(incident.opened_at))}`}
               </span>
               <span class="small when">{ago(incident.opened_at, now)}</span>
             </li>

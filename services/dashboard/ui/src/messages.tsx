@@ -115,6 +115,7 @@ function Row({ row, links, now, onOpen }: { row: Message; links: Links; now: num
       <td class="c-title">
         <button type="button" class="plain" aria-haspopup="dialog">{row.title ?? row.id}</button>
         <span class="small">{row.type && words(row.type)}</span>
+        {row.last_error && <span class="failure">{words(row.last_error)}</span>}
       </td>
       <td class="c-chat">{links.sandbox && row.chat_id !== null ? <a href={chat(links.sandbox, row.chat_id)} target="_blank" rel="noopener">{row.chat_id}</a> : (row.chat_id ?? "–")}</td>
       <td class="c-number">{count(row.attempts)}</td>
