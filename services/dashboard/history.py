@@ -94,11 +94,17 @@ class History:
             self._buckets.popleft()
 
     def series(self, points: int = BUCKETS, since: float = 0.0) -> Series:
-        """The remembered time in at most ``points`` slices, from ``since`` on."""
-        factor = max(1, -(-round(self.window / self.step) // points))
-        step = self.step * factor
+        """The remembered time in about ``points`` slices at most, from ``since`` on, as columns."""
+        return _columns(self.buckets(points, since), self._step_for(points))
+
+    def buckets(self, points: int = BUCKETS, since: float = 0.0) -> list[Bucket]:
+        """The same as buckets; slices in which nothing was measured are left out."""
+        step = self._step_for(points)
         found = [bucket for bucket in self._buckets if _floor(bucket.start, step) >= since]
-        return _columns(list(_coarser(found, step)), step)
+        return list(_coarser(found, step))
+
+    def _step_for(self, points: int) -> float:
+        return self.step * max(1, -(-round(self.window / self.step) // points))
 
 
 def increase(before: int, now: int) -> int:

@@ -177,7 +177,9 @@ class _Server(uvicorn.Server):
 @asynccontextmanager
 async def serving(suite: Suite, port: int = 0) -> AsyncIterator[Suite]:
     """The suite on a port of this machine."""
-    server = _Server(uvicorn.Config(suite.app(), host="127.0.0.1", port=port, log_config=None, lifespan="off"))
+    server = _Server(
+        uvicorn.Config(suite.app(), host="127.0.0.1", port=port, log_config=None, lifespan="off")
+    )
     task = asyncio.create_task(server.serve())
     try:
         await until(lambda: server.started)
@@ -198,3 +200,16 @@ async def until(condition: Callable[[], Any], within: float = 15.0) -> None:
     async with asyncio.timeout(within):
         while not condition():
             await asyncio.sleep(0.01)
+
+
+class ManualClock:
+    """Time stands still until a test moves it."""
+
+    def __init__(self, now: float = START) -> None:
+        self.now = now
+
+    def time(self) -> float:
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.now
