@@ -18,7 +18,7 @@ router = APIRouter(prefix="/api", tags=["dashboard"], dependencies=[Depends(bear
 class MessageQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    limit: int = Field(50, ge=1, le=200)
+    limit: int = Field(50, ge=1, le=500)
     status: str | None = Field(None, pattern="^[a-z_]{1,32}$", description="a message state")
     q: str | None = Field(None, max_length=200, description="words of the title")
     since: str | None = Field(None, max_length=40, description="RFC 3339")

@@ -1,6 +1,7 @@
 """The other services as far as the dashboard asks them: a real HTTP server that says what a test tells it."""
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -191,14 +192,17 @@ async def serving(suite: Suite, port: int = 0) -> AsyncIterator[Suite]:
         await task
 
 
-async def until(condition: Callable[[], Any], within: float = 15.0) -> None:
-    """Returns as soon as the condition holds.
+async def until(condition: Callable[[], Any], within: float = 15.0) -> Any:
+    """The condition's first answer that is true; it may be a coroutine function.
 
     Raises:
-        TimeoutError: it never did.
+        TimeoutError: there was none.
     """
     async with asyncio.timeout(within):
-        while not condition():
+        while True:
+            answer = condition()
+            if found := (await answer if inspect.isawaitable(answer) else answer):
+                return found
             await asyncio.sleep(0.01)
 
 

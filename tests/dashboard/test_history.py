@@ -10,6 +10,7 @@ T0 = 1_767_225_600.0
 
 def sample(
     at: float,
+    *,
     accepted: int = 0,
     delivered: int = 0,
     failed: int = 0,

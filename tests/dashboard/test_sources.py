@@ -1,6 +1,6 @@
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
@@ -13,7 +13,7 @@ from services.dashboard.sources import Feed
 from services.kit.health import Level
 from services.kit.runner import running
 from tests.dashboard.conftest import Settings
-from tests.dashboard.suite import START, ManualClock, Suite, serving
+from tests.dashboard.suite import START, ManualClock, Suite, serving, until
 
 
 @pytest.fixture
@@ -120,17 +120,14 @@ async def test_a_service_that_never_answers_is_a_failure_in_time() -> None:
     assert feed.heard.failure == "no answer within 3 s"
 
 
-async def state_of(viewer: httpx.AsyncClient) -> dict[str, Any]:
-    state: dict[str, Any] = (await viewer.get("/api/state")).json()
-    return state
-
-
-async def until_state(viewer: httpx.AsyncClient, holds: Any) -> dict[str, Any]:
+async def until_state(viewer: httpx.AsyncClient, holds: Callable[[Any], Any]) -> Any:
     """The first state for which something holds."""
-    async with asyncio.timeout(15):
-        while not holds(state := await state_of(viewer)):
-            await asyncio.sleep(0.02)
-    return state
+
+    async def state() -> Any:
+        told = (await viewer.get("/api/state")).json()
+        return told if holds(told) else None
+
+    return await until(state)
 
 
 async def test_a_critical_service_says_so_itself_with_503(viewer: httpx.AsyncClient, suite: Suite) -> None:
@@ -159,16 +156,12 @@ async def test_the_dashboard_itself_says_what_it_cannot_read(
     visitor: httpx.AsyncClient, suite: Suite
 ) -> None:
     suite.instead["/relay/api/v1/incidents"] = JSONResponse({}, 404)
-    components: dict[str, Any] = {}
 
-    async def read() -> bool:
-        components.update((await visitor.get("/health")).json()["components"])
-        return components["alert_relay_incidents"]["status"] == "degraded"
+    async def component() -> Any:
+        found = (await visitor.get("/health")).json()["components"]["alert_relay_incidents"]
+        return found if found["status"] == "degraded" else None
 
-    async with asyncio.timeout(15):
-        while not await read():
-            await asyncio.sleep(0.05)
-    assert components["alert_relay_incidents"]["failure"] == "answered 404"
+    assert (await until(component))["failure"] == "answered 404"
     assert (await visitor.get("/health/ready")).status_code == 200
 
 

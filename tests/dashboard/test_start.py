@@ -8,7 +8,6 @@ import pytest
 
 from services.dashboard.app import create_app
 from services.dashboard.settings import DashboardSettings
-from services.kit.runner import prepare
 from services.kit.settings import StartError, load
 
 
@@ -84,4 +83,4 @@ def test_a_data_folder_that_is_a_file_is_one_readable_line(tmp_path: Path) -> No
     (tmp_path / "file").touch()
     settings = DashboardSettings(port=0, data_dir=tmp_path / "file")
     with pytest.raises(StartError, match="DATA_DIR: cannot keep"):
-        prepare(create_app, settings)
+        create_app(settings)

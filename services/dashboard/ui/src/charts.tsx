@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
-import { count, duration, moment, rate } from "./format.ts";
+import { count, moment, rate, short } from "./format.ts";
 import { latest } from "./series.ts";
 import type { Series } from "./wire.ts";
 
@@ -37,7 +37,7 @@ const CHARTS: Chart[] = [
   },
   {
     title: "Time to deliver",
-    show: duration,
+    show: short,
     tick: (value) => (value < 1 ? `${+(value * 1000).toFixed(3)} ms` : `${+value.toFixed(3)} s`),
     lines: [
       { label: "p50", column: (s) => s.p50_seconds, colour: "--green" },

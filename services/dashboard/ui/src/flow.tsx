@@ -1,5 +1,5 @@
 import type { ComponentChildren } from "preact";
-import { ago, count, duration, percent, rate, words } from "./format.ts";
+import { ago, count, percent, rate, short, words } from "./format.ts";
 import type { Flow } from "./wire.ts";
 
 const WAITING = ["queued", "sending", "retry_wait"];
@@ -45,19 +45,17 @@ export function FlowTiles({ flow, now }: { flow: Flow; now: number }) {
           <p class="small">{count(flow.accepted_total)} since start</p>
         </Tile>
         <Tile name="Waiting" title="Accepted and not finished">
-          <Big value={count(flow.queue_depth)} />
-          <p class="small">
-            {flow.queue
-              ? WAITING.map((state) => (
-                  <>
-                    <span key={state} class="nobreak">
-                      {count(flow.queue?.[state])} {words(state)}
-                    </span>{" "}
-                  </>
-                ))
-              : "not measured"}
-          </p>
-          <p class="small">oldest {duration(flow.oldest_message_age_seconds)}</p>
+          <div class="split">
+            <div>
+              <Big value={count(flow.queue_depth)} />
+              <p class="small nobreak">oldest {short(flow.oldest_message_age_seconds)}</p>
+            </div>
+            <dl class="lines">
+              {WAITING.map((state) => (
+                <div key={state}><dt>{words(state)}</dt><dd>{count(flow.queue?.[state])}</dd></div>
+              ))}
+            </dl>
+          </div>
         </Tile>
         <Tile name="Delivered" title="Mean of the last 60 seconds">
           <Big value={rate(flow.delivered_per_second)} unit="/s" />
@@ -72,7 +70,7 @@ export function FlowTiles({ flow, now }: { flow: Flow; now: number }) {
             {(["p50", "p95", "p99"] as const).map((name) => (
               <div key={name}>
                 <dt>{name}</dt>
-                <dd>{duration(latency?.[name])}</dd>
+                <dd>{short(latency?.[name])}</dd>
               </div>
             ))}
           </dl>

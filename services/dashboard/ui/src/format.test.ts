@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { NOTHING, ago, between, count, duration, measured, percent, rate, roughly } from "./format.ts";
+import { NOTHING, ago, between, count, duration, measured, percent, rate, roughly, short } from "./format.ts";
 
 const AT = "2026-01-01T00:00:00.000Z";
 const NOW = Date.parse(AT) / 1000;
@@ -27,6 +27,11 @@ test("a duration names its unit", () => {
   const told = [0, 0.0004, 0.12, 0.9997, 1.23, 9.96, 61, 3600, 90_061].map(duration);
   assert.deepEqual(told, ["0 s", "<1 ms", "120 ms", "1.0 s", "1.2 s", "10 s", "1 min 1 s", "1 h", "1 d 1 h"]);
   assert.equal(duration(-1), NOTHING);
+});
+
+test("where there is little room a duration has one unit", () => {
+  assert.deepEqual([0.12, 59, 75, 3600, 7300, 129_600].map(short), ["120 ms", "59 s", "1.3 min", "1.0 h", "2.0 h", "1.5 d"]);
+  assert.equal(short(null), NOTHING);
 });
 
 test("an age is told in its largest unit", () => {

@@ -37,6 +37,15 @@ export function duration(seconds: number | null | undefined): string {
   return join(Math.floor(total / 86_400), "d", Math.floor((total % 86_400) / 3600), "h");
 }
 
+/** A length of time in one unit, for where there is little room. */
+export function short(seconds: number | null | undefined): string {
+  if (seconds == null || seconds < 59.5) return duration(seconds);
+  for (const [size, unit] of [[86_400, "d"], [3600, "h"]] as const) {
+    if (seconds >= size) return `${(seconds / size).toFixed(1)} ${unit}`;
+  }
+  return `${(seconds / 60).toFixed(1)} min`;
+}
+
 function join(big: number, bigUnit: string, small: number, smallUnit: string): string {
   return small ? `${big} ${bigUnit} ${small} ${smallUnit}` : `${big} ${bigUnit}`;
 }

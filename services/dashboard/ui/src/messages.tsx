@@ -6,6 +6,8 @@ import { ask, type Links, type Message, type MessagePage, type Recent } from "./
 const STATES = ["queued", "sending", "retry_wait", "delivered", "unknown", "dead_letter", "suppressed", "expired", "cancelled"];
 const SPANS: [string, number][] = [["any time", 0], ["last 5 min", 300], ["last hour", 3600], ["last day", 86_400]];
 const TYPING_PAUSE = 250;
+const FIRST = 50;
+const MOST = 400;
 
 interface Filter {
   status: string;
@@ -15,56 +17,49 @@ interface Filter {
 
 const ALL: Filter = { status: "", q: "", span: 0 };
 
-function address(filter: Filter, now: number, cursor: string | null): string {
-  const query = new URLSearchParams({ limit: "50" });
+function address(filter: Filter, now: number, limit: number): string {
+  const query = new URLSearchParams({ limit: String(limit) });
   if (filter.status) query.set("status", filter.status);
   if (filter.q) query.set("q", filter.q);
   if (filter.span) query.set("since", new Date((now - filter.span) * 1000).toISOString());
-  if (cursor) query.set("cursor", cursor);
   return `/api/messages?${query}`;
 }
 
-/** The newest page as it changes, the older pages that were asked for, and what went wrong. */
-function useMessages(recent: Recent | null, filter: Filter, changes: string | null, now: number) {
-  const [found, setFound] = useState<MessagePage | null>(null);
-  const [older, setOlder] = useState<MessagePage[]>([]);
+interface Found {
+  rows: Message[] | null;
+  more: boolean;
+  failure: string | null;
+}
+
+/** The newest messages that match: pushed while nothing is asked for, else asked for at every change. */
+function useMessages(recent: Recent | null, filter: Filter, limit: number, changes: string | null, now: number): Found {
+  const [found, setFound] = useState<{ filter: Filter; page: MessagePage } | null>(null);
   const [failure, setFailure] = useState<string | null>(null);
-  const asking = useRef<AbortController | null>(null);
-  const all = filter === ALL;
+  const asking = useRef<{ question: string; controller: AbortController } | null>(null);
+  const pushed = filter === ALL && limit === FIRST;
+  const question = JSON.stringify([filter, limit]);
+  useEffect(() => setFailure(null), [question]);
   useEffect(() => {
-    setFound(null);
-    setOlder([]);
-    setFailure(null);
-    asking.current?.abort();
+    if (asking.current?.question === question) return;
+    asking.current?.controller.abort();
     asking.current = null;
-  }, [filter]);
-  useEffect(() => {
-    if (all || asking.current) return;
+    if (pushed) return;
     const controller = new AbortController();
-    asking.current = controller;
-    ask<MessagePage>(address(filter, now, null), controller.signal)
+    const mine = { question, controller };
+    asking.current = mine;
+    ask<MessagePage>(address(filter, now, limit), controller.signal)
       .then((page) => {
-        setFound(page);
+        setFound({ filter, page });
         setFailure(null);
       })
       .catch((error: Error) => controller.signal.aborted || setFailure(error.message))
       .finally(() => {
-        if (asking.current === controller) asking.current = null;
+        if (asking.current === mine) asking.current = null;
       });
-  }, [filter, changes]);
-  const first = all ? (recent?.items ? { items: recent.items, next_cursor: recent.next_cursor } : null) : found;
-  const cursor = (older.at(-1) ?? first)?.next_cursor ?? null;
-  const more = () => {
-    ask<MessagePage>(address(filter, now, cursor), new AbortController().signal)
-      .then((page) => setOlder((before) => [...before, page]))
-      .catch((error: Error) => setFailure(error.message));
-  };
-  const known = new Map<string, Message>();
-  for (const page of [...older, first].toReversed()) {
-    for (const item of page?.items ?? []) if (!known.has(item.id)) known.set(item.id, item);
-  }
-  const rows = [...(first?.items ?? []), ...older.flatMap((page) => page.items)].filter((item, index, list) => list.findIndex((other) => other.id === item.id) === index);
-  return { rows: first ? rows.map((row) => known.get(row.id) ?? row) : null, more: cursor ? more : null, failure: all ? (recent?.failure ?? failure) : failure };
+  }, [question, changes]);
+  if (pushed) return { rows: recent?.items ?? null, more: recent?.next_cursor != null, failure: recent?.failure ?? null };
+  const page = found?.filter === filter ? found.page : null;
+  return { rows: page?.items ?? null, more: page?.next_cursor != null, failure };
 }
 
 interface Props {
@@ -77,12 +72,20 @@ interface Props {
 
 export function Messages({ recent, changes, links, now, onOpen }: Props) {
   const [filter, setFilter] = useState<Filter>(ALL);
-  const { rows, more, failure } = useMessages(recent, filter, changes, now);
+  const [limit, setLimit] = useState(FIRST);
+  const { rows, more, failure } = useMessages(recent, filter, limit, changes, now);
+  const change = (part: Partial<Filter>) => {
+    setLimit(FIRST);
+    setFilter((before) => {
+      const next = { ...before, ...part };
+      return next.status || next.q || next.span ? next : ALL;
+    });
+  };
   return (
     <section class="panel messages" aria-label="Messages">
       <div class="heading">
         <h2>Messages</h2>
-        <Filters filter={filter} onChange={setFilter} />
+        <Filters filter={filter} onChange={change} />
       </div>
       <p class="failure" role="status">{failure}</p>
       <div class="scroll">
@@ -97,7 +100,10 @@ export function Messages({ recent, changes, links, now, onOpen }: Props) {
         {rows === null && <p class="nothing">{failure ? "unknown" : "Asking…"}</p>}
         {rows?.length === 0 && <p class="nothing">{filter === ALL ? "No message was accepted yet" : "No message matches"}</p>}
       </div>
-      <p class="more">{more && <button type="button" onClick={more}>Show older</button>}</p>
+      <p class="more small">
+        {more && limit < MOST && <button type="button" onClick={() => setLimit(Math.min(MOST, limit * 2))}>Show older</button>}
+        {more && limit >= MOST && `The newest ${MOST} are shown: search for older ones`}
+      </p>
     </section>
   );
 }
@@ -128,25 +134,21 @@ export function chat(sandbox: string, id: number | string): string {
   return `${sandbox}/#${encodeURIComponent(id)}`;
 }
 
-function Filters({ filter, onChange }: { filter: Filter; onChange: (filter: Filter) => void }) {
+function Filters({ filter, onChange }: { filter: Filter; onChange: (part: Partial<Filter>) => void }) {
   const [text, setText] = useState("");
-  const change = (part: Partial<Filter>) => {
-    const next = { ...filter, ...part };
-    onChange(next.status || next.q || next.span ? next : ALL);
-  };
   useEffect(() => {
     if (text.trim() === filter.q) return;
-    const pause = window.setTimeout(() => change({ q: text.trim() }), TYPING_PAUSE);
+    const pause = window.setTimeout(() => onChange({ q: text.trim() }), TYPING_PAUSE);
     return () => window.clearTimeout(pause);
   }, [text]);
   return (
     <form class="filters" role="search" onSubmit={(event) => event.preventDefault()}>
       <input type="search" placeholder="Search titles" aria-label="Search titles" maxLength={200} value={text} onInput={(event) => setText(event.currentTarget.value)} />
-      <select aria-label="Status" value={filter.status} onChange={(event) => change({ status: event.currentTarget.value })}>
+      <select aria-label="Status" value={filter.status} onChange={(event) => onChange({ status: event.currentTarget.value })}>
         <option value="">any status</option>
         {STATES.map((state) => <option key={state} value={state}>{words(state)}</option>)}
       </select>
-      <select aria-label="Time" value={String(filter.span)} onChange={(event) => change({ span: Number(event.currentTarget.value) })}>
+      <select aria-label="Time" value={String(filter.span)} onChange={(event) => onChange({ span: Number(event.currentTarget.value) })}>
         {SPANS.map(([name, span]) => <option key={span} value={String(span)}>{name}</option>)}
       </select>
     </form>
