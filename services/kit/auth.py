@@ -13,6 +13,7 @@ from fastapi.security import HTTPBearer
 from prometheus_client import CollectorRegistry, Counter
 
 from services.kit.errors import Problem
+from services.kit.settings import StartError
 
 bearer = HTTPBearer(auto_error=False, description="The key of DATA_DIR/api_key")
 
@@ -50,13 +51,19 @@ def key_from_file(path: Path) -> tuple[str, bool]:
 
     Returns:
         The key, and whether this call made it.
+
+    Raises:
+        StartError: the file is there and holds no key.
     """
     made = False
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         draft.touch(mode=0o600)
-        draft.write_text(new_key() + "\n", encoding="ascii")
+        with draft.open("w", encoding="ascii") as file:
+            file.write(new_key() + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # a key that was shown must survive a power loss
         try:
             os.link(draft, path)
             made = True
@@ -64,7 +71,10 @@ def key_from_file(path: Path) -> tuple[str, bool]:
             pass
         finally:
             draft.unlink()
-    return path.read_text(encoding="ascii").strip(), made
+    key = path.read_text(encoding="ascii", errors="replace").strip()
+    if not key.isascii() or not key.isprintable() or not key or " " in key:
+        raise StartError(f"API_KEY: {path} holds no key: remove it, and a new one is made")
+    return key, made
 
 
 class Gate:

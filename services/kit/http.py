@@ -11,7 +11,8 @@ from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_fastapi_instrumentator.metrics import Info
-from starlette.requests import Request
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -30,6 +31,7 @@ class HttpMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         labels = ["method", "handler"]
+        self._known: set[tuple[str, str]] = set()
         self.requests = Counter("http_requests", "Requests", [*labels, "status"], registry=registry)
         self.errors = Counter("http_requests_errors", "Requests answered 5xx", labels, registry=registry)
         self.duration = Histogram(
@@ -42,6 +44,7 @@ class HttpMetrics:
 
     def initialise(self, method: str, handler: str) -> None:
         """Makes the series of a route, so that ``rate()`` sees the first request too."""
+        self._known.add((method, handler))
         for status in ("2xx", "4xx", "5xx"):
             self.requests.labels(method, handler, status)
         self.errors.labels(method, handler)
@@ -49,7 +52,7 @@ class HttpMetrics:
 
     def observe(self, info: Info) -> None:
         """The instrumentator's hook."""
-        method = info.method if info.modified_handler != "none" else "none"
+        method = info.method if (info.method, info.modified_handler) in self._known else "none"
         self.requests.labels(method, info.modified_handler, info.modified_status).inc()
         self.duration.labels(method, info.modified_handler).observe(info.modified_duration)
         if info.modified_status == "5xx":
@@ -59,7 +62,9 @@ class HttpMetrics:
 class Envelope:
     """Outermost: the service's name and the correlation id for the logs, and the size limit.
 
-    A body over the limit is refused by its ``Content-Length``, or as soon as it has grown too long.
+    A body over the limit is refused where somebody reads it: by its ``Content-Length``, or as soon
+    as it has grown too long. What is left of it is read and thrown away before the answer, since a
+    client that is still sending hears none.
     """
 
     def __init__(self, app: ASGIApp, name: str, max_body_bytes: int) -> None:
@@ -74,44 +79,38 @@ class Envelope:
         logs.service_name.set(self._name)
         headers = dict(scope["headers"])
         correlation = headers.get(b"x-correlation-id", b"")
-        if correlation and _CORRELATION.fullmatch(correlation):
-            logs.correlation_id.set(correlation.decode())
-        length = headers.get(b"content-length", b"0")
-        if length.isdigit() and int(length) > self._limit:
-            await self._refuse(scope, receive, send)
-            return
-        try:
-            await self.app(scope, self._counted(receive), send)
-        except BodyTooLargeError:
-            await self._refuse(scope, receive, send)
+        logs.correlation_id.set(correlation.decode() if _CORRELATION.fullmatch(correlation) else "")
+        if scope["type"] == "http":
+            length = headers.get(b"content-length", b"0")
+            receive = self._counted(receive, int(length) if length.isdigit() else 0)
+        await self.app(scope, receive, send)
 
-    def _counted(self, receive: Receive) -> Receive:
+    def _counted(self, receive: Receive, declared: int) -> Receive:
         seen = 0
 
         async def counted() -> Message:
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen > self._limit:
-                raise BodyTooLargeError
+            if max(seen, declared) > self._limit and message["type"] == "http.request":
+                await self._drain(message, receive)
+                raise BodyTooLargeError(self._limit)
             return message
 
         return counted
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers 413 after reading on for a while: a client that is still sending hears no answer."""
+    async def _drain(self, message: Message, receive: Receive) -> None:
         spare = DRAIN_FACTOR * self._limit
-        while spare > 0:
+        while spare > 0 and message.get("more_body", False):
             message = await receive()
             spare -= len(message.get("body", b""))
-            if not message.get("more_body", False):
-                break
-        detail = f"The body may have {self._limit} bytes (MAX_BODY_BYTES)."
-        await Problem(413, "Content Too Large", detail).response()(scope, receive, send)
 
 
-class BodyTooLargeError(Exception):
-    """The body grew over the limit while it was read."""
+class BodyTooLargeError(Problem, HTTPException):
+    """The body is over the limit. Also an HTTPException: FastAPI makes a 400 of anything else."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(413, "Content Too Large", f"The body may have {limit} bytes (MAX_BODY_BYTES).")
 
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -172,6 +171,8 @@ class _Counted:
             return await self._handler(request)
         except Problem as problem:
             return problem.response()
+        except ClientDisconnect:  # nobody hears it; the client's doing, so no 5xx
+            return Problem(400, "Bad Request", "The connection ended within the body.").response()
 
 
 def client(
@@ -188,11 +189,7 @@ def client(
     """
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     made = httpx.AsyncClient(
-        base_url=base_url,
-        timeout=timeout,
-        headers=headers,
-        transport=_CountedTransport(telemetry, provider),
-        limits=httpx.Limits(max_connections=8, max_keepalive_connections=8),
+        base_url=base_url, timeout=timeout, headers=headers, transport=_CountedTransport(telemetry, provider)
     )
     HTTPXClientInstrumentor.instrument_client(
         made, tracer_provider=telemetry.tracer_provider, meter_provider=NoOpMeterProvider()
@@ -202,7 +199,7 @@ def client(
 
 class _CountedTransport(httpx.AsyncHTTPTransport):
     def __init__(self, telemetry: Telemetry, provider: str) -> None:
-        super().__init__()
+        super().__init__(limits=httpx.Limits(max_connections=8, max_keepalive_connections=8))
         self._telemetry = telemetry
         self._provider = provider
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, FastAPI, Response
 from fastapi.routing import APIRoute
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import choose_encoder
 from prometheus_fastapi_instrumentator.middleware import PrometheusInstrumentatorMiddleware
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
@@ -148,9 +148,10 @@ def _common(telemetry: Telemetry, health: Health, summary: str) -> APIRouter:
         response.status_code = 503 if missing else 200
         return {"status": "not ready" if missing else "ready", "not_ready": missing}
 
-    @router.get("/metrics", summary="Prometheus text format", response_class=Response)
-    async def metrics() -> Response:
-        return Response(generate_latest(telemetry.registry), media_type=CONTENT_TYPE_LATEST)
+    @router.get("/metrics", summary="Prometheus text format, or OpenMetrics", response_class=Response)
+    async def metrics(request: Request) -> Response:
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(telemetry.registry), media_type=content_type)
 
     return router
 
@@ -164,6 +165,7 @@ def _instrument(app: FastAPI, telemetry: Telemetry, settings: ServiceSettings) -
             hot[route.path] = route.endpoint
         for method in route.methods or ():
             metrics.initialise(method, route.path)
+    metrics.initialise("none", "none")  # what is no route of ours
     if telemetry.exports_spans:
         FastAPIInstrumentor.instrument_app(
             app,
