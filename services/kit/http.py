@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.kit import logs
+from services.kit import errors, logs
 from services.kit.errors import Problem
 from services.kit.telemetry import Telemetry
 
@@ -60,7 +60,7 @@ class HttpMetrics:
 
 
 class Envelope:
-    """Outermost: the service's name and the correlation id for the logs, and the size limit.
+    """Outermost: the service's name and the correlation id for the logs, the size limit, the last catch.
 
     A body over the limit is refused where somebody reads it: by its ``Content-Length``, or as soon
     as it has grown too long. What is left of it is read and thrown away before the answer, since a
@@ -83,7 +83,23 @@ class Envelope:
         if scope["type"] == "http":
             length = headers.get(b"content-length", b"0")
             receive = self._counted(receive, int(length) if length.isdigit() else 0)
-        await self.app(scope, receive, send)
+        await self._caught(scope, receive, send)
+
+    async def _caught(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Logs an error once; handed on to the server it would be logged again there."""
+        started = scope["type"] != "http"
+
+        async def noting(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noting)
+        except Exception as error:
+            if started:
+                raise
+            await errors.unforeseen(scope["path"], error)(scope, receive, send)
 
     def _counted(self, receive: Receive, declared: int) -> Receive:
         seen = 0

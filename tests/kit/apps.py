@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import httpx
 from fastapi import APIRouter, FastAPI, Query
@@ -34,7 +34,12 @@ class KitSettings(ServiceSettings):
 
 
 def kit_settings(folder: Path, **more: Any) -> KitSettings:
-    values = {"data_dir": folder, "api_key": SecretStr(KEY), "max_body_bytes": LIMIT, "port": 0} | more
+    values: dict[str, Any] = {
+        "data_dir": folder,
+        "api_key": SecretStr(KEY),
+        "max_body_bytes": LIMIT,
+        "port": 0,
+    } | more
     return KitSettings(**values)
 
 
@@ -71,13 +76,18 @@ guarded = APIRouter(prefix="/guarded")
 
 
 @public.get("/things/{thing_id}")
-async def one(thing_id: int, page: int = Query(1, le=10)) -> dict[str, int]:
+async def one(thing_id: int, page: Annotated[int, Query(le=10)] = 1) -> dict[str, int]:
     return {"id": thing_id, "page": page}
 
 
 @public.post("/things")
 async def make(thing: Thing) -> Thing:
     return thing
+
+
+@public.get("/traceparent")
+async def traceparent(request: Request) -> str | None:
+    return request.headers.get("traceparent")
 
 
 @public.get("/problem")
@@ -118,7 +128,9 @@ async def guarded_thing() -> dict[str, bool]:
     return {"open": True}
 
 
-def kit_app(settings: KitSettings, parts: list[Parts] | None = None, exporter: SpanExporter | None = None) -> FastAPI:
+def kit_app(
+    settings: KitSettings, parts: list[Parts] | None = None, exporter: SpanExporter | None = None
+) -> FastAPI:
     """The tests' service; what it is made of is put into ``parts``."""
     telemetry = Telemetry("kit-test", settings, exporter)
     health = Health(SystemClock())

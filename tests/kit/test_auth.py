@@ -18,7 +18,11 @@ def refusals(registry: CollectorRegistry) -> float | None:
     return registry.get_sample_value("auth_failed_attempts_total")
 
 
-def ask(path: Path, start: "multiprocessing.synchronize.Barrier", answers: "multiprocessing.Queue[tuple[str, bool]]") -> None:  # type: ignore[name-defined] # typeshed hides the submodule
+def ask(
+    path: Path,
+    start: "multiprocessing.synchronize.Barrier",
+    answers: "multiprocessing.Queue[tuple[str, bool]]",
+) -> None:
     start.wait()
     answers.put(key_from_file(path))
 
