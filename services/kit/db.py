@@ -181,7 +181,7 @@ class SqliteDatabase(Database):
     def __init__(self, path: Path, telemetry: Telemetry, operations: Iterable[str]) -> None:
         super().__init__(telemetry, operations)
         self.address = str(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._loop = asyncio.get_running_loop()
         self._writer = _sqlite_engine(path, "BEGIN IMMEDIATE")
         self._reader = _sqlite_engine(path, "BEGIN")

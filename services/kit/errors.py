@@ -41,7 +41,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own word
         self.status = status
         self.title = title
         self.detail = detail
-        self.headers: Mapping[str, str] | None = headers
+        self.headers = dict(headers or {})
         self.errors = errors
         self.extensions = extensions
 
@@ -101,7 +101,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, http)
 
 
-def unforeseen(path: str, error: Exception) -> Response:
-    """What a caller hears of an error that nobody caught; the log has the rest."""
-    log.error("request_failed", path=path, exc_info=error)
+async def unforeseen(request: Request, error: Exception) -> Response:
+    """The answer to a failure that nobody thought of: logged whole, told only as such."""
+    log.error("request_failed", path=request.url.path, exc_info=error)
     return Problem(500, "Internal Server Error", "The failure is in the log, under this trace.").response()

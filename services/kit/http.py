@@ -2,18 +2,14 @@
 
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
 
 import httpx
-from fastapi.routing import APIRoute
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_fastapi_instrumentator.metrics import Info
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.kit import errors, logs
@@ -60,11 +56,10 @@ class HttpMetrics:
 
 
 class Envelope:
-    """Outermost: the service's name and the correlation id for the logs, the size limit, the last catch.
+    """The service's name and the correlation id for the logs, and the size limit.
 
     A body over the limit is refused where somebody reads it: by its ``Content-Length``, or as soon
-    as it has grown too long. What is left of it is read and thrown away before the answer, since a
-    client that is still sending hears none.
+    as it has grown too long.
     """
 
     def __init__(self, app: ASGIApp, name: str, max_body_bytes: int) -> None:
@@ -78,15 +73,57 @@ class Envelope:
             return
         logs.service_name.set(self._name)
         headers = dict(scope["headers"])
-        correlation = headers.get(b"x-correlation-id", b"")
-        logs.correlation_id.set(correlation.decode() if _CORRELATION.fullmatch(correlation) else "")
-        if scope["type"] == "http":
-            length = headers.get(b"content-length", b"0")
-            receive = self._counted(receive, int(length) if length.isdigit() else 0)
-        await self._caught(scope, receive, send)
+        if correlation := headers.get(b"x-correlation-id"):
+            logs.correlation_id.set(correlation_of(correlation))
+        length = headers.get(b"content-length")
+        if length is None:
+            receive = _limited(receive, self._limit, 0)
+        elif not length.isdigit() or int(length) > self._limit:
+            receive = _limited(receive, self._limit, self._limit + 1)
+        await self.app(scope, receive, send)
 
-    async def _caught(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Logs an error once; handed on to the server it would be logged again there."""
+
+def correlation_of(header: bytes) -> str:
+    """The caller's correlation id; empty where it is nothing that we would repeat."""
+    return header.decode() if _CORRELATION.fullmatch(header) else ""
+
+
+class BodyTooLargeError(Problem, HTTPException):
+    """The body is over the limit. Also an HTTPException: FastAPI makes a 400 of anything else."""
+
+    headers: dict[str, str]
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(413, "Content Too Large", f"The body may have {limit} bytes (MAX_BODY_BYTES).")
+
+
+def _limited(receive: Receive, limit: int, seen: int) -> Receive:
+    async def limited() -> Message:
+        nonlocal seen
+        message = await receive()
+        seen += len(message.get("body", b""))
+        if seen > limit and message["type"] == "http.request":
+            await _drain(message, receive, DRAIN_FACTOR * limit)
+            raise BodyTooLargeError(limit)
+        return message
+
+    return limited
+
+
+async def _drain(message: Message, receive: Receive, spare: int) -> None:
+    """Reads on for a while: a client that is still sending hears no answer."""
+    while spare > 0 and message.get("more_body", False):
+        message = await receive()
+        spare -= len(message.get("body", b""))
+
+
+class LastCatch:
+    """Outermost: answers and logs what nobody foresaw, once; the server would log it again."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = scope["type"] != "http"
 
         async def noting(message: Message) -> None:
@@ -99,96 +136,8 @@ class Envelope:
         except Exception as error:
             if started:
                 raise
-            await errors.unforeseen(scope["path"], error)(scope, receive, send)
-
-    def _counted(self, receive: Receive, declared: int) -> Receive:
-        seen = 0
-
-        async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if max(seen, declared) > self._limit and message["type"] == "http.request":
-                await self._drain(message, receive)
-                raise BodyTooLargeError(self._limit)
-            return message
-
-        return counted
-
-    async def _drain(self, message: Message, receive: Receive) -> None:
-        spare = DRAIN_FACTOR * self._limit
-        while spare > 0 and message.get("more_body", False):
-            message = await receive()
-            spare -= len(message.get("body", b""))
-
-
-class BodyTooLargeError(Problem, HTTPException):
-    """The body is over the limit. Also an HTTPException: FastAPI makes a 400 of anything else."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(413, "Content Too Large", f"The body may have {limit} bytes (MAX_BODY_BYTES).")
-
-
-Handler = Callable[[Request], Awaitable[Response]]
-
-
-class HotRoute(APIRoute):
-    """A route in the OpenAPI document like any other, whose function gets the bare request.
-
-    FastAPI's own reading of a body costs as much as everything else that the intake does
-    (docs/performance.md), so a hot route parses by itself.
-    """
-
-    def get_route_handler(self) -> Callable[[Request], Any]:
-        return self.endpoint
-
-
-class HotPath:
-    """Takes the requests of hot routes past the middleware and the router, counting them alike."""
-
-    def __init__(self, app: ASGIApp, routes: Mapping[str, Handler], metrics: HttpMetrics) -> None:
-        self.app = app
-        self._routes = {path: _Counted(handler, path, metrics) for path, handler in routes.items()}
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        hot = self._routes.get(scope["path"]) if scope["type"] == "http" else None
-        if hot is None or scope["method"] != "POST":
-            await self.app(scope, receive, send)
-            return
-        await hot(scope, receive, send)
-
-
-class _Counted:
-    """One hot handler with its series bound once."""
-
-    def __init__(self, handler: Handler, path: str, metrics: HttpMetrics) -> None:
-        self._handler = handler
-        self._duration = metrics.duration.labels("POST", path)
-        self._errors = metrics.errors.labels("POST", path)
-        self._requests = {
-            family: metrics.requests.labels("POST", path, f"{family}xx") for family in (2, 3, 4, 5)
-        }
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        start = time.perf_counter()
-        status = 500
-        try:
-            response = await self._handle(Request(scope, receive))
-            status = response.status_code
-            await response(scope, receive, send)
-        finally:
-            self._requests[status // 100].inc()
-            if status >= 500:  # noqa: PLR2004 - the server's own failures
-                self._errors.inc()
-            self._duration.observe(time.perf_counter() - start)
-
-    async def _handle(self, request: Request) -> Response:
-        try:
-            return await self._handler(request)
-        except Problem as problem:
-            return problem.response()
-        except ClientDisconnect:  # nobody hears it; the client's doing, so no 5xx
-            return Problem(400, "Bad Request", "The connection ended within the body.").response()
+            answer = await errors.unforeseen(Request(scope), error)
+            await answer(scope, receive, send)
 
 
 def client(

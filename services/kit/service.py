@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Response
@@ -20,7 +21,8 @@ from services.kit import errors
 from services.kit.auth import Gate, Keyring, OneKey, bearer, key_from_file, require_key
 from services.kit.clock import SystemClock, rfc3339
 from services.kit.health import Health, Level
-from services.kit.http import Envelope, HotPath, HotRoute, HttpMetrics
+from services.kit.hot import HotApp, HotRoute
+from services.kit.http import Envelope, HttpMetrics, LastCatch
 from services.kit.settings import ServiceSettings, StartError
 from services.kit.telemetry import VERSION, Telemetry
 
@@ -37,6 +39,7 @@ def create_service(
     routers: Sequence[APIRouter] = (),
     public: Sequence[APIRouter] = (),
     keyring: Keyring | None = None,
+    links: Mapping[str, str] = MappingProxyType({}),
     schemas: Mapping[str, type[BaseModel]] | None = None,
 ) -> FastAPI:
     """A service with /, /health*, /metrics, /docs, problem+json, bearer auth, traces and logs.
@@ -50,6 +53,7 @@ def create_service(
         routers: routes that want a bearer key.
         public: routes that do not.
         keyring: which keys open it; unset: the one key of the settings.
+        links: further links of ``/``, such as a page for people.
         schemas: models that only hot routes refer to, for the OpenAPI document.
     """
 
@@ -65,7 +69,7 @@ def create_service(
                 await asyncio.gather(*watches, return_exceptions=True)
         await asyncio.to_thread(telemetry.close)
 
-    app = FastAPI(
+    app = HotApp(
         title=f"CCTelegram {telemetry.name}",
         summary=summary,
         version=VERSION,
@@ -75,7 +79,7 @@ def create_service(
     )
     app.state.connections = lambda: 0  # until a server runs it
     app.state.gate = Gate(keyring or OneKey.of(own_key(settings)), telemetry.registry)
-    app.include_router(_common(telemetry, health, summary))
+    app.include_router(_common(telemetry, health, summary, links))
     for router in public:
         app.include_router(router)
     for router in routers:
@@ -116,14 +120,14 @@ def own_key(settings: ServiceSettings) -> str:
     return key
 
 
-def _common(telemetry: Telemetry, health: Health, summary: str) -> APIRouter:
+def _common(telemetry: Telemetry, health: Health, summary: str, links: Mapping[str, str]) -> APIRouter:
     router = APIRouter(tags=["service"])
     started = SystemClock().time()
 
     @router.get("/", summary="What this is")
     async def about() -> dict[str, Any]:
-        links = {name: f"/{name}" for name in ("docs", "health", "metrics", "openapi.json")}
-        return {"name": telemetry.name, "version": VERSION, "summary": summary, "links": links}
+        common = {name: f"/{name}" for name in ("docs", "health", "metrics", "openapi.json")}
+        return {"name": telemetry.name, "version": VERSION, "summary": summary, "links": {**links, **common}}
 
     @router.get("/health", summary="Every component as last measured; 503 only when critical")
     async def whole(request: Request, response: Response) -> dict[str, Any]:
@@ -156,8 +160,8 @@ def _common(telemetry: Telemetry, health: Health, summary: str) -> APIRouter:
     return router
 
 
-def _instrument(app: FastAPI, telemetry: Telemetry, settings: ServiceSettings) -> None:
-    """From the inside out: traces, request metrics, the hot path past both, the envelope."""
+def _instrument(app: HotApp, telemetry: Telemetry, settings: ServiceSettings) -> None:
+    """From the inside out: traces, request metrics, the envelope; and the hot path past them."""
     metrics = HttpMetrics(telemetry.registry)
     hot: dict[str, Any] = {}
     for route in _api_routes(app):
@@ -180,8 +184,9 @@ def _instrument(app: FastAPI, telemetry: Telemetry, settings: ServiceSettings) -
         registry=telemetry.registry,
         excluded_handlers=["^/metrics$"],
     )
-    app.add_middleware(HotPath, routes=hot, metrics=metrics)
     app.add_middleware(Envelope, name=telemetry.name, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(LastCatch)
+    app.take_short_way(hot, metrics, settings.max_body_bytes)
 
 
 def _api_routes(app: FastAPI) -> list[APIRoute]:

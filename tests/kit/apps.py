@@ -19,7 +19,7 @@ from starlette.responses import Response
 from services.kit.clock import SystemClock
 from services.kit.errors import Problem
 from services.kit.health import Health, Level, Reading
-from services.kit.http import HotRoute
+from services.kit.hot import HotRoute
 from services.kit.runner import Running, running
 from services.kit.service import create_service
 from services.kit.settings import ServiceSettings

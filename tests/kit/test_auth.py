@@ -64,7 +64,7 @@ def test_a_key_file_that_holds_no_key_stops_the_start(content: str, tmp_path: Pa
     with pytest.raises(StartError) as caught:
         own_key(kit_settings(tmp_path, api_key=None))
     assert str(caught.value) == (
-        f"API_KEY: {tmp_path}/api_key holds no key: remove it, and a new one is made"
+        f"DATA_DIR: {tmp_path}/api_key holds no secret of ours: remove it, and a new one is made"
     )
 
 
