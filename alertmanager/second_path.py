@@ -1,11 +1,11 @@
-"""Writes the configured integrations of the second way into a copy of alertmanager.yml.
+"""Copies Alertmanager's configuration, with the configured integrations of the second way written in.
 
-``python -m alertmanager.second_path SOURCE TARGET``. Without any setting the copy says what the
-source says. Values are written as JSON, which is YAML that needs no escaping rules of its own.
+``python -m alertmanager.second_path FOLDER TARGET``. Without any setting the copy says what the
+original says. Values are written as JSON, which is YAML that needs no escaping rules of its own.
 """
 
 import json
-import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -106,19 +106,19 @@ def render(source: str, settings: SecondPath) -> str:
     return source + "".join(fields)
 
 
-def main(source: Path, target: Path) -> None:
+def main(folder: Path, target: Path) -> None:
     settings = load(SecondPath)
-    text = render(source.read_text(encoding="utf-8"), settings)
-    draft = target.with_name(f".{target.name}.draft")
+    text = render((folder / "alertmanager.yml").read_text(encoding="utf-8"), settings)
+    shutil.copytree(folder / "templates", target / "templates", dirs_exist_ok=True)
+    draft = target / ".alertmanager.yml.draft"
     draft.touch(mode=0o640)
     draft.write_text(text, encoding="utf-8")
-    draft.replace(target)
+    draft.replace(target / "alertmanager.yml")
     ways = ", ".join(name.removesuffix("_configs") for name in integrations(settings)) or "none configured"
     print(f"second way for critical alerts: {ways}", file=sys.stderr)  # noqa: T201 - for `docker compose logs`
 
 
 if __name__ == "__main__":
-    os.umask(0o027)
     try:
         main(Path(sys.argv[1]), Path(sys.argv[2]))
     except StartError as error:
