@@ -72,6 +72,8 @@ class Database(ABC):
     """See the module. ``write`` and ``read`` raise :class:`StoreUnavailableError`."""
 
     dialect: str
+    #: Whether no other process works on the same database.
+    single_process: bool
     #: Where it is, without a password.
     address: str
 
@@ -141,9 +143,13 @@ class Database(ABC):
             self._waiters[channel].discard(news)
         return True
 
-    def _wake(self, channel: str) -> None:
+    def wake_here(self, channel: str) -> None:
+        """Tells those who wait in this process, and no other replica."""
         for news in tuple(self._waiters[channel]):
             news.set()
+
+    def _wake(self, channel: str) -> None:
+        self.wake_here(channel)
 
     @abstractmethod
     async def migrate(self, packages: Sequence[str]) -> None: ...
@@ -167,6 +173,7 @@ def _upgrade(package: str, connection: Connection) -> None:
 
 class SqliteDatabase(Database):
     dialect = "sqlite"
+    single_process = True
 
     def __init__(self, path: Path, telemetry: Telemetry, operations: Iterable[str]) -> None:
         super().__init__(telemetry, operations)
@@ -279,6 +286,7 @@ def _sqlite_engine(path: Path, begin: str) -> Engine:
 
 class PostgresDatabase(Database):
     dialect = "postgresql"
+    single_process = False
 
     def __init__(self, url: URL, telemetry: Telemetry, operations: Iterable[str], pool_size: int) -> None:
         super().__init__(telemetry, operations)
@@ -344,7 +352,7 @@ class PostgresDatabase(Database):
             await asyncio.sleep(1)
 
     def _heard(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:
-        super()._wake(str(payload))
+        self.wake_here(str(payload))
 
     async def close(self) -> None:
         for task in self._tasks:

@@ -99,7 +99,7 @@ class Telemetry:
 
     def __init__(self, name: str, settings: ServiceSettings, exporter: SpanExporter | None = None) -> None:
         self.name = name
-        disable_created_metrics()  # a second series for every counter, that no query of ours reads
+        disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for each that no query reads
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)

@@ -1,0 +1,209 @@
+"""Chats as turns: which message of a chat is next, when, and giving a leased chat back."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    ScalarSelect,
+    bindparam,
+    insert,
+    literal_column,
+    select,
+    update,
+)
+
+from services.outbox.intake import upsert
+from services.outbox.limiter import ChatPace
+from services.outbox.messages import WAITING, Lane, Reason, State
+from services.outbox.schema import change, chat, message
+
+#: A lost worker's chats are taken over after this; a living one renews long before.
+LEASE_SECONDS = 30.0
+
+#: A row of the table, with the next message of each lane.
+ChatRow = Mapping[str, Any]
+
+
+def _is(state: State) -> ColumnElement[bool]:
+    # As a literal: neither database uses a partial index for a parameter it cannot see.
+    return message.c.state == literal_column(f"'{state.value}'")
+
+
+def _head(lane: Lane, state: State, column: Any) -> ScalarSelect[Any]:
+    """The first message of a chat's lane in this state, by one look into the index."""
+    return (
+        select(column)
+        .where(
+            message.c.bot == chat.c.bot,
+            message.c.chat_id == chat.c.chat_id,
+            message.c.lane == literal_column(str(int(lane))),
+            _is(state),
+        )
+        .order_by(message.c.due_at, message.c.seq)
+        .limit(1)
+        .scalar_subquery()
+    )
+
+
+_HEADS = [
+    (lane, state, name, column)
+    for lane in Lane
+    for state in (State.RETRY_WAIT, State.QUEUED)
+    for name, column in (("seq", message.c.seq), ("due", message.c.due_at))
+]
+_HEAD_COLUMNS = [
+    _head(lane, state, column).label(f"{name}_{int(lane)}_{state.value}")
+    for lane, state, name, column in _HEADS
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The next message of one lane of a chat."""
+
+    lane: int
+    seq: int
+    due_at: float
+
+
+def heads_of(row: Any) -> list[Head]:
+    """The next message of each lane. One that waits for its retry holds up its lane: order holds."""
+    found = []
+    for lane in Lane:
+        for state in (State.RETRY_WAIT, State.QUEUED):
+            seq = row[f"seq_{int(lane)}_{state.value}"]
+            if seq is not None:
+                found.append(Head(int(lane), seq, row[f"due_{int(lane)}_{state.value}"]))
+                break
+    return found
+
+
+def choose(heads: Iterable[Head], now: float) -> Head | None:
+    """What goes now: the rest of a message in parts, else the most urgent lane that is due."""
+    due = [head for head in heads if head.due_at <= now]
+    return min(due, key=lambda head: (head.due_at >= 0, head.lane), default=None)
+
+
+def next_turn(heads: Sequence[Head], now: float, open_at: float) -> tuple[float | None, int]:
+    """When the chat can be claimed again, and for which lane; None while nothing waits."""
+    if not heads:
+        return None, int(Lane.NORMAL)
+    first = choose(heads, now) or min(heads, key=lambda head: head.due_at)
+    # 0 and below mean at once; the row's own clock orders chats that are ready by how long they are.
+    return max(open_at, first.due_at if first.due_at > 0 else now), first.lane
+
+
+def heads(connection: Connection, bot: str, chat_ids: Iterable[int]) -> list[ChatRow]:
+    """The chats' rows with the next message of each lane; :func:`heads_of` reads it out."""
+    query = select(chat, *_HEAD_COLUMNS).where(chat.c.bot == bot, chat.c.chat_id.in_(sorted(chat_ids)))
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def release(
+    connection: Connection,
+    bot: str,
+    owner: str,
+    chat_ids: Iterable[int],
+    *,
+    now: float,
+    pace: Callable[[ChatRow], ChatPace],
+) -> None:
+    """Gives leased chats back: each gets its next turn, from what waits and from Telegram's rate.
+
+    The rows are locked first and read after: an enqueue that was just committed is seen, and one
+    that comes later sees a chat that is free.
+
+    Args:
+        connection: in a transaction.
+        bot: whose chats.
+        owner: who has them; a chat that somebody else has is left alone.
+        chat_ids: which.
+        now: seconds since the epoch.
+        pace: a chat's tokens after what was sent to it.
+    """
+    mine = connection.execute(
+        select(chat.c.chat_id)
+        .where(chat.c.bot == bot, chat.c.chat_id.in_(sorted(chat_ids)), chat.c.owner == owner)
+        .order_by(chat.c.chat_id)
+        .with_for_update()
+    )
+    rows = heads(connection, bot, mine.scalars())
+    if not rows:
+        return
+    connection.execute(
+        update(chat)
+        .where(chat.c.bot == bindparam("b_bot"), chat.c.chat_id == bindparam("b_chat_id"))
+        .values({name: bindparam(name) for name in _RELEASED}),
+        [{"b_bot": bot, "b_chat_id": row["chat_id"]} | _released(row, pace(row), now) for row in rows],
+    )
+
+
+_RELEASED = ("owner", "lease_until", "next_at", "lane", "tokens", "group_tokens", "sent_at", "open_at")
+
+
+def _released(row: ChatRow, pace: ChatPace, now: float) -> dict[str, Any]:
+    next_at, lane = next_turn(heads_of(row), now, pace.open_at)
+    return {
+        "owner": None,
+        "lease_until": 0.0,
+        "next_at": next_at,
+        "lane": lane,
+        "tokens": pace.tokens,
+        "group_tokens": pace.group_tokens,
+        "sent_at": pace.sent_at,
+        "open_at": pace.open_at,
+    }
+
+
+def pace_of(row: ChatRow) -> ChatPace:
+    return ChatPace(row["tokens"], row["group_tokens"], row["sent_at"], row["open_at"])
+
+
+def finish(
+    connection: Connection, seqs: Sequence[int], state: State, reason: Reason, *, cause: str, now: float
+) -> None:
+    """Ends messages other than by an attempt, and keeps why."""
+    if not seqs:
+        return
+    connection.execute(
+        update(message)
+        .where(message.c.seq.in_(seqs))
+        .values(state=state.value, reason=reason.value, finished_at=now)
+    )
+    connection.execute(
+        insert(change),
+        [{"message_seq": seq, "at": now, "state": state.value, "cause": cause} for seq in seqs],
+    )
+
+
+def move(connection: Connection, bot: str, old: int, new: int, now: float) -> None:
+    """A group became a supergroup: what waits for the old id goes to the new one."""
+    connection.execute(update(message).where(*_waiting_for(bot, old)).values(chat_id=new))
+    statement = upsert(connection, chat).values(bot=bot, chat_id=new, next_at=now)
+    free = chat.c.owner.is_(None)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[chat.c.bot, chat.c.chat_id], set_={"next_at": now}, where=free
+        )
+    )
+
+
+def suppress(connection: Connection, bot: str, chat_id: int, reason: Reason, now: float) -> None:
+    """Ends what waits for a destination that is known to refuse the bot."""
+    waiting = connection.execute(select(message.c.seq).where(*_waiting_for(bot, chat_id))).scalars().all()
+    finish(
+        connection,
+        waiting,
+        State.SUPPRESSED,
+        reason,
+        cause=f"the destination refuses the bot: {reason.value}",
+        now=now,
+    )
+
+
+def _waiting_for(bot: str, chat_id: int) -> tuple[ColumnElement[bool], ...]:
+    states = [state.value for state in WAITING]
+    return (message.c.bot == bot, message.c.chat_id == chat_id, message.c.state.in_(states))

@@ -1,0 +1,217 @@
+"""The engine as its owner sees it: open it, enqueue, ask; it delivers meanwhile."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+import structlog
+import uuid_utils
+
+from services.kit.clock import Clock
+from services.kit.db import Database
+from services.kit.errors import Problem
+from services.kit.health import Level, Reading
+from services.kit.telemetry import Telemetry
+from services.outbox import queries, trace
+from services.outbox.intake import Intake, Receipt
+from services.outbox.limiter import Limits
+from services.outbox.messages import Outcome, Settled, State, Submission
+from services.outbox.metrics import OutboxMetrics
+from services.outbox.policy import Policy
+from services.outbox.queries import Depth
+from services.outbox.tally import HOUR, Tally
+from services.outbox.telegram import Sender
+from services.outbox.worker import Observer, Render, Worker, WorkerSettings, default_pace, ignore
+
+log = structlog.get_logger()
+
+#: Names of the engine's units of work, for the database's metrics.
+OPERATIONS = ("enqueue", "claim", "settle", "renew", "take_over", "bot", "depth", "read", "search", "ping")
+MEASURE_SECONDS = 1.0
+#: Counting a long queue takes a while: never more than this share of the time.
+MEASURE_SHARE = 0.05
+SLOW_QUEUE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """How the engine works; see :class:`services.outbox.limiter.Limits` and ``Policy``."""
+
+    concurrency: int = 64
+    limits: Limits = field(default_factory=Limits)
+    policy: Policy = field(default_factory=Policy)
+    bot_name: str = "default"
+
+
+class Outbox:
+    """See the package. Made by :func:`open_outbox`."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        telemetry: Telemetry,
+        metrics: OutboxMetrics,
+        clock: Clock,
+        sender: Sender,
+    ) -> None:
+        self.database = database
+        self.metrics = metrics
+        self.sender = sender
+        self.intake = Intake(database, clock, flushers=1 if database.single_process else 2)
+        self.tally = Tally()
+        self.depth: Depth | None = None
+        self._telemetry = telemetry
+        self._clock = clock
+
+    async def enqueue(self, submission: Submission) -> Receipt:
+        """Stores events and their messages; returns after the commit, and tells its spans.
+
+        Raises:
+            Problem: as :meth:`services.outbox.intake.Intake.enqueue`.
+        """
+        receipt = await self.intake.enqueue(submission)
+        if receipt.replayed is None:
+            self.stored(submission, receipt.committed_at)
+        return receipt
+
+    def stored(self, submission: Submission, committed_at: float) -> None:
+        """Counts and traces what was stored, also by a transaction of the owner's own."""
+        for event, messages in zip(submission.events, submission.messages, strict=True):
+            self.metrics.accepted.labels(event.type, event.category).inc(len(messages))
+            self.tally.accepted(committed_at, len(messages))
+            trace.tell_accepted(self._telemetry, event, messages, committed_at)
+
+    async def settled(self, batch: Sequence[Settled]) -> None:
+        """The worker's observer: the tally of what finished."""
+        now = self._clock.time()
+        for settled in batch:
+            if settled.decision.state is State.DELIVERED:
+                self.tally.delivered(now, now - settled.message.accepted_at)
+            elif settled.decision.state in (State.DEAD_LETTER, State.UNKNOWN):
+                self.tally.failed(now)
+
+    async def measure(self) -> None:
+        """Keeps the queue's gauges, until cancelled."""
+        history = await self.database.read(
+            "depth", partial(queries.finished_since, since=self._clock.time() - HOUR)
+        )
+        self.tally.restore(history)
+        while True:
+            start = time.perf_counter()
+            try:
+                await self._measure()
+            except Problem as problem:
+                log.warning("measure_failed", error=str(problem))
+            took = time.perf_counter() - start
+            await asyncio.sleep(max(MEASURE_SECONDS, took / MEASURE_SHARE))
+
+    async def _measure(self) -> None:
+        self.depth = await self.database.read("depth", queries.depth)
+        for state, number in self.depth.by_state.items():
+            self.metrics.queue_depth.labels(state).set(number)
+        self.metrics.oldest_age.set(self.oldest_age or 0.0)
+        self.metrics.active_correlations.set(self.depth.correlations)
+        self.metrics.delivery_rate.percent = self.tally.delivery_rate_percent(self._clock.time())
+
+    @property
+    def oldest_age(self) -> float | None:
+        """Seconds since the oldest unfinished message was accepted; None when nothing waits."""
+        oldest = self.depth.oldest if self.depth else None
+        return None if oldest is None else max(0.0, self._clock.time() - oldest)
+
+    async def check_database(self) -> Reading:
+        """A health probe."""
+        seconds = await self.database.ping()
+        return Reading(Level.HEALTHY, {"response_time_ms": round(seconds * 1000, 2)})
+
+    async def check_queue(self) -> Reading:
+        """A health probe: a queue whose oldest message waits long is degraded."""
+        if self.depth is None:
+            return Reading(Level.UNKNOWN)
+        age = self.oldest_age
+        _, delivered = self.tally.per_second(self._clock.time())
+        waiting = sum(self.depth.by_state[s] for s in ("queued", "sending", "retry_wait"))
+        return Reading(
+            Level.DEGRADED if age is not None and age > SLOW_QUEUE_SECONDS else Level.HEALTHY,
+            {
+                "queue_depth": waiting,
+                "oldest_message_age_seconds": round(age, 1) if age is not None else 0.0,
+                "processing_rate": f"{delivered:.1f}/sec",
+            },
+        )
+
+    async def check_telegram(self) -> Reading:
+        """A health probe: getMe, timed. A refused bot is critical: nothing can be delivered."""
+        start = self._clock.monotonic()
+        reason = await self.sender.check()
+        seconds = self._clock.monotonic() - start
+        outcome = Outcome.SENT if reason is None else Outcome.NOT_SENT
+        self.metrics.api_response.labels("getMe", outcome.value).observe(seconds)
+        if reason is None:
+            return Reading(Level.HEALTHY, {"response_time_ms": round(seconds * 1000, 1)})
+        return Reading(Level.UNHEALTHY, {"error": reason.value})
+
+
+@asynccontextmanager
+async def open_outbox(
+    settings: EngineSettings,
+    *,
+    database: Database,
+    telemetry: Telemetry,
+    metrics: OutboxMetrics,
+    clock: Clock,
+    sender: Sender,
+    render: Render,
+    observer: Observer = ignore,
+) -> AsyncIterator[Outbox]:
+    """An engine that delivers while the block runs; at its end what is in flight is finished.
+
+    Args:
+        settings: how it works.
+        database: that holds the tables of ``services.outbox``.
+        telemetry: of the owning service.
+        metrics: the engine's own.
+        clock: the time.
+        sender: the bot.
+        render: makes text and entities of a claimed message; pure.
+        observer: told of everything that was settled, after it is durable.
+    """
+    outbox = Outbox(database=database, telemetry=telemetry, metrics=metrics, clock=clock, sender=sender)
+
+    async def observe(batch: Sequence[Settled]) -> None:
+        await outbox.settled(batch)
+        await observer(batch)
+
+    worker = Worker(
+        WorkerSettings(
+            bot=settings.bot_name,
+            owner=f"{os.uname().nodename}-{os.getpid()}-{uuid_utils.uuid7()}"[-60:],
+            concurrency=settings.concurrency,
+            limits=settings.limits,
+            policy=settings.policy,
+        ),
+        database=database,
+        sender=sender,
+        render=render,
+        pace=default_pace(settings.limits, clock),
+        metrics=metrics,
+        telemetry=telemetry,
+        clock=clock,
+        observer=observe,
+    )
+    async with sender:
+        tasks = [asyncio.create_task(worker.run()), asyncio.create_task(outbox.measure())]
+        try:
+            yield outbox
+        finally:
+            await outbox.intake.close()
+            for task in tasks:
+                task.cancel()
+            for ended in await asyncio.gather(*tasks, return_exceptions=True):
+                if isinstance(ended, Exception):
+                    log.error("engine_failed", exc_info=ended)

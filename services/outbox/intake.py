@@ -1,0 +1,257 @@
+"""Enqueue: what is accepted is on disk before anybody is told so.
+
+Requests that arrive while a commit is under way share the next one: the commit itself is the
+timer, so a lone request waits for nobody and a crowd shares one fsync.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, case, select, tuple_
+from sqlalchemy import insert as insert_into
+from sqlalchemy.dialects import postgresql, sqlite
+
+from services.kit.clock import Clock
+from services.kit.db import Database
+from services.kit.errors import Problem
+from services.outbox.messages import IdempotencyKey, NewEvent, NewMessage, State, Submission
+from services.outbox.schema import chat, event, idempotency, message
+
+CHANNEL = "outbox"
+LARGEST_GROUP = 500
+#: More than this many submissions under way are refused with 503: better than memory without end.
+LARGEST_CROWD = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """How a submission ended.
+
+    Args:
+        committed_at: when it was durable, seconds since the epoch.
+        replayed: the answer that was given for the same idempotency key and body before.
+    """
+
+    committed_at: float
+    replayed: str | None = None
+
+
+class Intake:
+    """Collects submissions and commits them together."""
+
+    def __init__(self, database: Database, clock: Clock, *, flushers: int) -> None:
+        self._database = database
+        self._clock = clock
+        self._waiting: list[tuple[Submission, asyncio.Future[Receipt]]] = []
+        self._keys_in_flight: set[tuple[str, str]] = set()
+        self._free_flushers = flushers
+        self._flushes: set[asyncio.Task[None]] = set()
+
+    async def enqueue(self, submission: Submission) -> Receipt:
+        """Stores a submission; returns after the commit.
+
+        Raises:
+            Problem: 409, the same idempotency key is in flight; 422, it was used with another body;
+                503, too much is under way.
+            StoreUnavailableError: nothing was stored.
+        """
+        if len(self._waiting) >= LARGEST_CROWD:
+            raise Problem(
+                503, "Overloaded", "Too many events are being stored.", headers={"Retry-After": "1"}
+            )
+        key = submission.idempotency
+        if key is None:
+            return await self._queued(submission)
+        name = (key.client, key.key)
+        if name in self._keys_in_flight:
+            raise Problem(409, "In flight", "A request with this Idempotency-Key is being stored just now.")
+        self._keys_in_flight.add(name)
+        try:
+            return await self._queued(submission)
+        finally:
+            self._keys_in_flight.discard(name)
+
+    def _queued(self, submission: Submission) -> "asyncio.Future[Receipt]":
+        done: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        self._waiting.append((submission, done))
+        if self._free_flushers:
+            self._free_flushers -= 1
+            task = asyncio.create_task(self._flush())
+            self._flushes.add(task)
+            task.add_done_callback(self._flushes.discard)
+        return done
+
+    async def _flush(self) -> None:
+        try:
+            while self._waiting:
+                group, self._waiting = self._waiting[:LARGEST_GROUP], self._waiting[LARGEST_GROUP:]
+                await self._commit(group)
+        finally:
+            self._free_flushers += 1
+
+    async def _commit(self, group: "list[tuple[Submission, asyncio.Future[Receipt]]]") -> None:
+        submissions = [submission for submission, _ in group]
+        now = self._clock.time()
+        try:
+            verdicts = await self._database.write("enqueue", _store(submissions, now), wake=CHANNEL)
+        except Exception as error:  # noqa: BLE001 - told to every request of the group
+            outcomes: list[Receipt | Exception] = [error] * len(group)
+        else:
+            committed = self._clock.time()
+            outcomes = [
+                verdict if isinstance(verdict, Problem) else Receipt(committed, verdict)
+                for verdict in verdicts
+            ]
+        for (_, done), outcome in zip(group, outcomes, strict=True):
+            if done.cancelled():
+                continue
+            if isinstance(outcome, Exception):
+                done.set_exception(outcome)
+            else:
+                done.set_result(outcome)
+
+    async def close(self) -> None:
+        """Waits for the commits under way."""
+        await asyncio.gather(*self._flushes)
+
+
+def _store(
+    submissions: Sequence[Submission], now: float
+) -> Callable[[Connection], list[str | Problem | None]]:
+    """Stores a group; answers for each: None (stored), the earlier answer, or a problem."""
+
+    def work(connection: Connection) -> list[str | Problem | None]:
+        verdicts = _claim_keys(connection, submissions, now)
+        fresh = [s for s, verdict in zip(submissions, verdicts, strict=True) if verdict is None]
+        insert(connection, fresh, now)
+        return verdicts
+
+    return work
+
+
+def _claim_keys(
+    connection: Connection, submissions: Sequence[Submission], now: float
+) -> list[str | Problem | None]:
+    keys = [s.idempotency for s in submissions if s.idempotency is not None]
+    if not keys:
+        return [None] * len(submissions)
+    rows = [_key_row(key, now) for key in keys]
+    names = tuple_(idempotency.c.client, idempotency.c.key)
+    claim = upsert(connection, idempotency).on_conflict_do_nothing()
+    won = connection.execute(claim.values(rows).returning(idempotency.c.client, idempotency.c.key)).all()
+    mine = {(client, key) for client, key in won}
+    lost = [(key.client, key.key) for key in keys if (key.client, key.key) not in mine]
+    stored = {
+        (row.client, row.key): row
+        for row in (connection.execute(select(idempotency).where(names.in_(lost))) if lost else ())
+    }
+    return [_verdict(s.idempotency, stored) for s in submissions]
+
+
+def _key_row(key: IdempotencyKey, now: float) -> dict[str, Any]:
+    return {
+        "client": key.client,
+        "key": key.key,
+        "body_hash": key.body_hash,
+        "answer": key.answer,
+        "created_at": now,
+    }
+
+
+def _verdict(key: IdempotencyKey | None, stored: dict[tuple[str, str], Any]) -> str | Problem | None:
+    earlier = stored.get((key.client, key.key)) if key else None
+    if key is None or earlier is None:
+        return None
+    if earlier.body_hash != key.body_hash:
+        return Problem(422, "Idempotency-Key reused", "This Idempotency-Key was used with another body.")
+    return str(earlier.answer)
+
+
+def insert(connection: Connection, submissions: Sequence[Submission], now: float) -> None:
+    """Writes events, messages and the chats' turns; for use in a transaction of the caller's."""
+    events = [(e, messages) for s in submissions for e, messages in zip(s.events, s.messages, strict=True)]
+    if not events:
+        return
+    connection.execute(insert_into(event), [_event_row(e) for e, _ in events])
+    rows = [_message_row(e, m) for e, messages in events for m in messages]
+    if not rows:
+        return
+    connection.execute(insert_into(message), rows)
+    ready(connection, [m for _, messages in events for m in messages], now)
+
+
+def _event_row(e: NewEvent) -> dict[str, Any]:
+    return {
+        "id": e.id,
+        "type": e.type,
+        "category": e.category,
+        "title": e.title,
+        "source": e.source,
+        "severity": e.severity,
+        "body": e.body,
+        "correlation_id": e.correlation_id,
+        "client": e.client,
+        "traceparent": e.trace.header(),
+        "accepted_at": e.accepted_at,
+    }
+
+
+def _message_row(e: NewEvent, m: NewMessage) -> dict[str, Any]:
+    return {
+        "id": m.id,
+        "event_id": e.id,
+        "bot": m.bot,
+        "chat_id": m.chat_id,
+        "thread_id": m.thread_id,
+        "lane": int(m.lane),
+        "silent": m.silent,
+        "on_unknown": m.on_unknown.value,
+        "state": State.QUEUED.value,
+        "due_at": m.deliver_at,
+        "expires_at": m.expires_at,
+        "accepted_at": e.accepted_at,
+    }
+
+
+def ready(connection: Connection, messages: Sequence[NewMessage], now: float) -> None:
+    """Gives each chat its turn: as soon as the message is due and Telegram's rate lets it."""
+    turns: dict[tuple[str, int], tuple[float, int]] = {}
+    for m in messages:
+        due, lane = max(m.deliver_at, now if not m.deliver_at else 0.0), int(m.lane)
+        known_due, known_lane = turns.get((m.bot, m.chat_id), (due, lane))
+        turns[m.bot, m.chat_id] = (min(due, known_due), min(lane, known_lane))
+    statement = upsert(connection, chat)
+    sooner = case(
+        (chat.c.next_at.is_(None), statement.excluded.next_at),
+        (chat.c.next_at < statement.excluded.next_at, chat.c.next_at),
+        else_=statement.excluded.next_at,
+    )
+    statement = statement.on_conflict_do_update(
+        index_elements=[chat.c.bot, chat.c.chat_id],
+        set_={
+            # A worker that has the chat looks for what waits when it gives the chat back.
+            "next_at": case(
+                (chat.c.owner.is_not(None), None), (chat.c.open_at > sooner, chat.c.open_at), else_=sooner
+            ),
+            "lane": case(
+                (chat.c.next_at.is_(None), statement.excluded.lane),
+                (chat.c.lane < statement.excluded.lane, chat.c.lane),
+                else_=statement.excluded.lane,
+            ),
+        },
+    )
+    # In one order everywhere: two transactions that touch the same chats must not wait crosswise.
+    connection.execute(
+        statement,
+        [
+            {"bot": bot, "chat_id": chat_id, "next_at": due, "lane": lane}
+            for (bot, chat_id), (due, lane) in sorted(turns.items())
+        ],
+    )
+
+
+def upsert(connection: Connection, table: Any) -> Any:
+    """The dialect's INSERT that knows ON CONFLICT; both spell it alike."""
+    return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)

@@ -1,0 +1,112 @@
+"""Pace: Telegram's rates as fractional tokens on a clock that never goes back.
+
+A chat's tokens are in its row, since one worker at a time has the chat; the bot's are shared by
+all who send for it. Pure but for `BotPace`, which keeps the bot's tokens in this process.
+"""
+
+from dataclasses import dataclass
+
+from services.kit.clock import Clock
+
+MINUTE = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What Telegram lets pass (its FAQ; exact limits are unpublished and change, so 429 is obeyed too).
+
+    Args:
+        bot_per_second: messages a second of one bot, over all chats.
+        chat_per_second: messages a second to one chat.
+        chat_burst: how many may follow each other at once after a silence.
+        group_per_minute: messages a minute to one group.
+    """
+
+    bot_per_second: float = 30.0
+    chat_per_second: float = 1.0
+    chat_burst: float = 3.0
+    group_per_minute: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class ChatPace:
+    """A chat's tokens after the last message, and when the next may go."""
+
+    tokens: float
+    group_tokens: float
+    sent_at: float
+    open_at: float
+
+
+def after_send(pace: ChatPace, now: float, limits: Limits, *, group: bool) -> ChatPace:
+    """Takes one token of each kind; ``open_at`` is the moment when there is one of each again."""
+    tokens, wait = _take(pace.tokens, now - pace.sent_at, limits.chat_per_second, limits.chat_burst)
+    per_second = limits.group_per_minute / MINUTE
+    group_tokens, group_wait = (
+        _take(pace.group_tokens, now - pace.sent_at, per_second, limits.group_per_minute)
+        if group
+        else (pace.group_tokens, 0.0)
+    )
+    return ChatPace(tokens, group_tokens, now, now + max(wait, group_wait))
+
+
+def _take(tokens: float, elapsed: float, rate: float, burst: float) -> tuple[float, float]:
+    """The tokens after one is taken, and the seconds until there is a whole one again."""
+    if rate <= 0:
+        return burst, 0.0
+    # Time that goes back (a clock set, another machine's) gives nothing and takes nothing.
+    left = min(burst, tokens + max(elapsed, 0.0) * rate) - 1.0
+    return left, max(0.0, (1.0 - left) / rate)
+
+
+def is_group(chat_id: int) -> bool:
+    """Telegram numbers groups, supergroups and channels below zero."""
+    return chat_id < 0
+
+
+class BotPace:
+    """The bot's own rate, for one process.
+
+    Args:
+        per_second: messages a second; 0 is no limit.
+        clock: monotonic times are used.
+    """
+
+    def __init__(self, per_second: float, clock: Clock) -> None:
+        self._rate = per_second
+        self._burst = max(1.0, per_second)
+        self._clock = clock
+        self._tokens = self._burst
+        self._updated = clock.monotonic()
+        self._paused_until = 0.0
+
+    async def reserve(self, wanted: int) -> int:
+        """Takes up to ``wanted`` tokens; 0 when there is none now."""
+        self._refill()
+        if self._clock.monotonic() < self._paused_until:
+            return 0
+        if not self._rate:
+            return wanted
+        granted = min(wanted, int(self._tokens))
+        self._tokens -= granted
+        return granted
+
+    async def give_back(self, unused: int) -> None:
+        """Returns tokens that were reserved for messages that were not there."""
+        self._tokens = min(self._burst, self._tokens + unused)
+
+    def pause(self, seconds: float) -> None:
+        """Lets nothing pass for a while: Telegram refused the bot as a whole."""
+        self._paused_until = max(self._paused_until, self._clock.monotonic() + seconds)
+
+    def wait_seconds(self) -> float:
+        """Seconds until a token is there."""
+        self._refill()
+        paused = self._paused_until - self._clock.monotonic()
+        missing = (1.0 - self._tokens) / self._rate if self._rate else 0.0
+        return max(paused, missing, 0.0)
+
+    def _refill(self) -> None:
+        now = self._clock.monotonic()
+        self._tokens = min(self._burst, self._tokens + (now - self._updated) * self._rate)
+        self._updated = now

@@ -1,0 +1,237 @@
+"""The values that the engine works on, and the states of a message's life."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import Any
+
+from services.kit.telemetry import TraceContext
+
+
+class State(StrEnum):
+    QUEUED = "queued"  #: on disk, waits for its turn
+    SENDING = "sending"  #: claimed; an attempt is open
+    RETRY_WAIT = "retry_wait"  #: not delivered yet, the next attempt has a time
+    UNKNOWN = "unknown"  #: sent, but no answer came, and the event forbids a second try
+    DELIVERED = "delivered"  #: Telegram answered with a message id
+    DEAD_LETTER = "dead_letter"  #: given up, with the reason; can be replayed
+    SUPPRESSED = "suppressed"  #: not sent on purpose: the destination is known to refuse
+    EXPIRED = "expired"  #: its ``expires_at`` passed first
+    CANCELLED = "cancelled"  #: taken back by a caller
+
+
+WAITING = (State.QUEUED, State.RETRY_WAIT)
+FINISHED = (
+    State.DELIVERED,
+    State.DEAD_LETTER,
+    State.SUPPRESSED,
+    State.EXPIRED,
+    State.CANCELLED,
+    State.UNKNOWN,
+)
+
+
+class Outcome(StrEnum):
+    """What is known of one attempt."""
+
+    SENT = "sent"
+    NOT_SENT = "not_sent"  #: certain: Telegram refused, or was never reached
+    UNKNOWN = "unknown"  #: the request left, no answer came
+
+
+class Reason(StrEnum):
+    """Why an attempt ended as it did: a closed set, since it is a metric label too."""
+
+    NONE = "none"
+    FLOOD_CONTROL = "flood_control"
+    CHAT_MIGRATED = "chat_migrated"
+    BOT_BLOCKED = "bot_blocked"
+    CHAT_GONE = "chat_gone"
+    CHAT_NOT_FOUND = "chat_not_found"
+    NO_RIGHTS = "no_rights"
+    THREAD_NOT_FOUND = "thread_not_found"
+    BAD_MARKUP = "bad_markup"
+    TOO_LONG = "too_long"
+    BAD_REQUEST = "bad_request"
+    TOO_LARGE = "too_large"
+    INVALID_TOKEN = "invalid_token"  # noqa: S105 - a reason, no secret
+    BOT_FROZEN = "bot_frozen"
+    CONFLICT = "conflict"
+    MISDIRECTED = "misdirected"
+    SERVER_ERROR = "server_error"
+    BAD_ANSWER = "bad_answer"
+    CONNECT_FAILED = "connect_failed"
+    NO_ANSWER = "no_answer"
+    WORKER_LOST = "worker_lost"
+    EXPIRED = "expired"
+    RENDER_FAILED = "render_failed"
+
+
+class Lane(IntEnum):
+    """Who goes first when there is not room for all. Order holds within a chat's lane."""
+
+    URGENT = 0  #: taps, approvals, alerts
+    NORMAL = 1
+    BULK = 2
+
+
+class UnknownPolicy(StrEnum):
+    """What to do when nobody can know whether a message arrived."""
+
+    RESEND = "resend"  #: send again, marked as a possible duplicate
+    HOLD = "hold"  #: leave it in ``unknown`` for a person
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """What a client posted, once, however many recipients it has."""
+
+    id: str
+    type: str
+    category: str
+    title: str
+    source: str
+    severity: str
+    body: str  #: JSON that the owning service's ``render`` understands
+    accepted_at: float
+    trace: TraceContext
+    #: The caller's own span, when it sent a ``traceparent``.
+    parent: TraceContext | None = None
+    correlation_id: str = ""
+    client: str = ""  #: bounded name of the key that posted it
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """One event for one recipient."""
+
+    id: str
+    chat_id: int
+    thread_id: int | None = None
+    lane: Lane = Lane.NORMAL
+    silent: bool = False
+    deliver_at: float = 0.0  #: seconds since the epoch; 0 is at once
+    expires_at: float | None = None
+    on_unknown: UnknownPolicy = UnknownPolicy.RESEND
+    bot: str = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    client: str
+    key: str
+    body_hash: str
+    answer: str  #: JSON of the answer that a repetition gets
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What is stored together or not at all."""
+
+    events: tuple[NewEvent, ...]
+    #: The messages of each event, by position.
+    messages: tuple[tuple[NewMessage, ...], ...]
+    idempotency: IdempotencyKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A message that this worker may send now, and must settle."""
+
+    seq: int
+    id: str
+    event_id: str
+    event_type: str
+    category: str
+    source: str
+    title: str
+    body: str
+    correlation_id: str
+    trace: TraceContext
+    bot: str
+    chat_id: int
+    thread_id: int | None
+    lane: Lane
+    silent: bool
+    on_unknown: UnknownPolicy
+    accepted_at: float
+    due_at: float
+    expires_at: float | None
+    claimed_at: float
+    limiter_wait: float  #: seconds that it could have gone but for Telegram's rates
+    attempt: int  #: number of this attempt, from 1
+    retries: int  #: failed attempts that count against the limit
+    part: int  #: how many parts have been delivered
+    possible_duplicate: bool
+    plain: bool  #: send without entities: Telegram refused them before
+    telegram_message_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Text and its entities: never markup, so nothing in it can fail to parse.
+
+    Offsets and lengths of entities are UTF-16 code units, as Telegram counts them.
+    """
+
+    text: str
+    entities: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Content that is too long for messages, sent as a file with a caption."""
+
+    filename: str
+    content: bytes
+    caption: Text
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """What Telegram gets: the parts in order; the keyboard belongs to the last."""
+
+    parts: tuple[Text | Document, ...]
+    reply_markup: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one call to Telegram came to."""
+
+    outcome: Outcome
+    reason: Reason
+    started_at: float
+    finished_at: float
+    message_id: int | None = None
+    retry_after: float | None = None
+    migrate_to: int | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What becomes of the message."""
+
+    state: State
+    due_at: float = 0.0
+    retries: int = 0
+    part: int = 0
+    possible_duplicate: bool = False
+    plain: bool = False
+    #: The chat may not be sent to before this time.
+    pause_chat_until: float = 0.0
+    block_chat: Reason | None = None
+    stop_bot: Reason | None = None
+    migrate_to: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A claimed message with its result and decision, ready to be written."""
+
+    message: Claimed
+    result: Result
+    decision: Decision
+    parts: int = 1
+    settled_at: float = field(default=0.0)

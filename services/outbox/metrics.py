@@ -1,0 +1,98 @@
+"""The engine's metrics: bounded labels, every series there from the start."""
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from services.outbox.messages import Outcome, Reason, State
+
+METHODS = ("sendMessage", "sendDocument", "getMe")
+
+
+class DeliveryRate(Collector):
+    """Delivered of finished, in percent, over the last hour; no sample while nothing finished."""
+
+    def __init__(self) -> None:
+        self.percent: float | None = None
+
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(
+            "cctelegram_delivery_rate_percent", "Delivered of finished messages, last hour"
+        )
+        if self.percent is not None:
+            family.add_metric([], self.percent)
+        yield family
+
+
+class OutboxMetrics:
+    """What the engine counts, by the names of the contracts.
+
+    Args:
+        registry: of the service.
+        categories: event type -> category, for the series of accepted messages.
+    """
+
+    def __init__(self, registry: CollectorRegistry, categories: dict[str, str]) -> None:
+        self.accepted = Counter(
+            "cctelegram_messages", "Messages accepted", ["type", "category"], registry=registry
+        )
+        self.delivered = Counter("cctelegram_messages_delivered", "Messages delivered", registry=registry)
+        self.failed = Counter(
+            "cctelegram_messages_failed", "Messages that ended undelivered", ["reason"], registry=registry
+        )
+        self.duration = Histogram(
+            "cctelegram_message_duration_seconds",
+            "From accepted to delivered",
+            buckets=(0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 3600),
+            registry=registry,
+        )
+        self.api_response = Histogram(
+            "cctelegram_telegram_api_response_seconds",
+            "Calls to the Bot API",
+            ["method", "outcome"],
+            buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 35),
+            registry=registry,
+        )
+        self.retries = Counter(
+            "cctelegram_retries", "Attempts that will be repeated", ["reason"], registry=registry
+        )
+        self.dead_letters = Counter(
+            "cctelegram_dead_letters", "Messages given up", ["reason"], registry=registry
+        )
+        self.unknown = Counter(
+            "cctelegram_unknown_outcomes", "Attempts that got no answer", ["reason"], registry=registry
+        )
+        self.limiter_wait = Histogram(
+            "cctelegram_rate_limit_wait_seconds",
+            "How long a message could have gone but for Telegram's rates",
+            buckets=(0.01, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300),
+            registry=registry,
+        )
+        self.queue_depth = Gauge("cctelegram_queue_depth", "Messages by state", ["state"], registry=registry)
+        self.oldest_age = Gauge(
+            "cctelegram_oldest_message_age_seconds",
+            "Age of the oldest message not finished",
+            registry=registry,
+        )
+        self.active_correlations = Gauge(
+            "cctelegram_active_correlations", "Correlation ids with unfinished messages", registry=registry
+        )
+        self.delivery_rate = DeliveryRate()
+        registry.register(self.delivery_rate)
+        self._initialise(categories)
+
+    def _initialise(self, categories: dict[str, str]) -> None:
+        for kind, category in categories.items():
+            self.accepted.labels(kind, category)
+        for reason in Reason:
+            self.failed.labels(reason.value)
+            self.retries.labels(reason.value)
+            self.dead_letters.labels(reason.value)
+            self.unknown.labels(reason.value)
+        for state in (State.QUEUED, State.SENDING, State.RETRY_WAIT, State.UNKNOWN, State.DEAD_LETTER):
+            self.queue_depth.labels(state.value)
+        for method in METHODS:
+            for outcome in Outcome:
+                self.api_response.labels(method, outcome.value)

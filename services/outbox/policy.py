@@ -1,0 +1,139 @@
+"""Decide: from what one attempt came to, to what becomes of the message. Pure.
+
+Two limits end the trying: a message whose attempts certainly did not arrive is tried for
+``give_up_after`` seconds; one that may have arrived is sent again ``max_resends`` times at most,
+since every further try may be one more copy.
+"""
+
+from dataclasses import dataclass
+
+from services.outbox.messages import Claimed, Decision, Outcome, Reason, Result, State, UnknownPolicy
+
+#: The destination refuses the bot, whatever is sent; later messages are not tried.
+DESTINATION_REFUSES = frozenset({Reason.BOT_BLOCKED, Reason.CHAT_GONE})
+#: Telegram will never take this message as it is.
+NEVER = frozenset(
+    {
+        Reason.CHAT_NOT_FOUND,
+        Reason.NO_RIGHTS,
+        Reason.THREAD_NOT_FOUND,
+        Reason.TOO_LONG,
+        Reason.BAD_REQUEST,
+        Reason.TOO_LARGE,
+        Reason.MISDIRECTED,
+        Reason.RENDER_FAILED,
+    }
+)
+#: The bot itself is refused: its queue is kept for a better token.
+BOT_STOPS = frozenset({Reason.INVALID_TOKEN, Reason.BOT_FROZEN})
+#: Marks a message some of whose parts are delivered: the rest goes before anything else.
+GOES_ON = -1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How long and how often is tried.
+
+    Args:
+        base: seconds before the first retry; doubled each time.
+        cap: longest wait between retries, seconds.
+        give_up_after: seconds after acceptance.
+        max_resends: tries of a message that may have arrived already.
+    """
+
+    base: float = 1.0
+    cap: float = 60.0
+    give_up_after: float = 86_400.0
+    max_resends: int = 5
+
+    def backoff(self, retries: int, jitter: float) -> float:
+        """Seconds before the next try; ``jitter`` in [0, 1) spreads it over ±20 %."""
+        return min(self.cap, self.base * 2.0 ** min(retries, 30)) * (0.8 + 0.4 * jitter)
+
+
+def decide(  # noqa: PLR0911 - one way out for each row of Telegram's error table
+    policy: Policy, message: Claimed, result: Result, parts: int, jitter: float
+) -> Decision:
+    """What becomes of the message.
+
+    Args:
+        policy: how long and how often.
+        message: as it was claimed.
+        result: of the attempt.
+        parts: of the whole message.
+        jitter: a random number in [0, 1).
+    """
+    if result.outcome is Outcome.SENT:
+        return _sent(message, parts)
+    if result.outcome is Outcome.UNKNOWN:
+        return _unknown(policy, message, result, jitter)
+    if result.reason is Reason.FLOOD_CONTROL:
+        return _flood(policy, message, result, jitter)
+    if result.reason is Reason.CHAT_MIGRATED:
+        return _again(message, at=0.0, migrate_to=result.migrate_to)
+    if result.reason is Reason.BAD_MARKUP and not message.plain:
+        return Decision(
+            State.QUEUED, GOES_ON, message.retries, message.part, message.possible_duplicate, plain=True
+        )
+    if result.reason in BOT_STOPS:
+        return _again(message, at=0.0, stop_bot=result.reason)
+    if result.reason in DESTINATION_REFUSES:
+        return Decision(State.DEAD_LETTER, part=message.part, block_chat=result.reason)
+    if result.reason in NEVER or result.reason is Reason.BAD_MARKUP:
+        return Decision(State.DEAD_LETTER, part=message.part)
+    return _retry(policy, message, result, jitter)
+
+
+def _sent(message: Claimed, parts: int) -> Decision:
+    part = message.part + 1
+    if part < parts:
+        return Decision(State.QUEUED, GOES_ON, 0, part, message.possible_duplicate, message.plain)
+    return Decision(State.DELIVERED, 0.0, message.retries, part, message.possible_duplicate, message.plain)
+
+
+def _unknown(policy: Policy, message: Claimed, result: Result, jitter: float) -> Decision:
+    if message.on_unknown is UnknownPolicy.HOLD:
+        return Decision(State.UNKNOWN, part=message.part, retries=message.retries, plain=message.plain)
+    if message.retries >= policy.max_resends:
+        return Decision(State.DEAD_LETTER, part=message.part, possible_duplicate=True)
+    at = result.finished_at + policy.backoff(message.retries, jitter)
+    return Decision(State.RETRY_WAIT, at, message.retries + 1, message.part, True, message.plain)
+
+
+def _flood(policy: Policy, message: Claimed, result: Result, jitter: float) -> Decision:
+    """Telegram said when; it is no failure of the message, so it does not count as a retry."""
+    told = result.retry_after
+    seconds = told + jitter if told is not None else policy.backoff(message.retries, jitter)
+    until = result.finished_at + seconds
+    return _again(message, at=until, pause_chat_until=until)
+
+
+def _retry(policy: Policy, message: Claimed, result: Result, jitter: float) -> Decision:
+    at = result.finished_at + policy.backoff(message.retries, jitter)
+    if at > message.accepted_at + policy.give_up_after:
+        return Decision(State.DEAD_LETTER, part=message.part, possible_duplicate=message.possible_duplicate)
+    return Decision(
+        State.RETRY_WAIT, at, message.retries + 1, message.part, message.possible_duplicate, message.plain
+    )
+
+
+def _again(
+    message: Claimed,
+    *,
+    at: float,
+    pause_chat_until: float = 0.0,
+    migrate_to: int | None = None,
+    stop_bot: Reason | None = None,
+) -> Decision:
+    """Back into the queue without a mark against the message; parts delivered stay delivered."""
+    return Decision(
+        State.RETRY_WAIT if at else State.QUEUED,
+        at or (GOES_ON if message.part else 0.0),
+        message.retries,
+        message.part,
+        message.possible_duplicate,
+        message.plain,
+        pause_chat_until=pause_chat_until,
+        migrate_to=migrate_to,
+        stop_bot=stop_bot,
+    )

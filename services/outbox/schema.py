@@ -1,0 +1,162 @@
+"""The tables. Times are seconds since the epoch, UTC; 0 means at once."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData()
+# SQLite numbers rows by itself only where the key is spelled INTEGER.
+_Serial = BigInteger().with_variant(Integer, "sqlite")
+
+event = Table(
+    "event",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("type", String(64), nullable=False),
+    Column("category", String(32), nullable=False),
+    Column("title", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("severity", String(16), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("correlation_id", Text, nullable=False),
+    Column("client", Text, nullable=False),
+    Column("traceparent", String(55), nullable=False),
+    Column("accepted_at", Double, nullable=False),
+    Index("event_correlation", "correlation_id"),
+)
+
+message = Table(
+    "message",
+    metadata,
+    # The order of acceptance: a message accepted after another has the higher number.
+    Column("seq", _Serial, primary_key=True, autoincrement=True),
+    Column("id", String(36), nullable=False, unique=True),
+    Column("event_id", String(36), ForeignKey("event.id"), nullable=False),
+    Column("bot", Text, nullable=False),
+    Column("chat_id", BigInteger, nullable=False),
+    Column("thread_id", BigInteger),
+    Column("lane", SmallInteger, nullable=False),
+    Column("silent", Boolean, nullable=False),
+    Column("on_unknown", String(8), nullable=False),
+    Column("state", String(12), nullable=False),
+    # 0: at once. Below 0: some of its parts are delivered, the rest goes before anything else.
+    Column("due_at", Double, nullable=False),
+    Column("expires_at", Double),
+    Column("accepted_at", Double, nullable=False),
+    Column("finished_at", Double),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("retries", Integer, nullable=False, default=0),
+    Column("part", Integer, nullable=False, default=0),
+    Column("possible_duplicate", Boolean, nullable=False, default=False),
+    Column("plain", Boolean, nullable=False, default=False),
+    Column("telegram_message_ids", Text, nullable=False, default=""),
+    Column("reason", String(24), nullable=False, default="none"),
+    Index("message_event", "event_id"),
+    Index("message_state", "state", "seq"),
+    Index("message_finished", "finished_at"),
+)
+Index(
+    "message_waiting",
+    message.c.bot,
+    message.c.chat_id,
+    message.c.lane,
+    message.c.state,
+    message.c.due_at,
+    message.c.seq,
+    sqlite_where=message.c.state.in_(("queued", "retry_wait")),
+    postgresql_where=message.c.state.in_(("queued", "retry_wait")),
+)
+
+attempt = Table(
+    "attempt",
+    metadata,
+    Column("message_seq", _Serial, ForeignKey("message.seq"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("part", Integer, nullable=False),
+    Column("claimed_at", Double, nullable=False),
+    Column("limiter_wait", Double, nullable=False),
+    # Open until the answer is written: what a crash leaves open has outcome unknown.
+    Column("started_at", Double),
+    Column("finished_at", Double),
+    Column("settled_at", Double),
+    Column("outcome", String(8)),
+    Column("reason", String(24)),
+    Column("state", String(12)),
+    Column("detail", Text),
+    Column("telegram_message_id", BigInteger),
+    Column("retry_after", Double),
+)
+
+# What happened to a message other than by an attempt; the rest of its life is in the attempts.
+change = Table(
+    "change",
+    metadata,
+    Column("id", _Serial, primary_key=True, autoincrement=True),
+    Column("message_seq", _Serial, ForeignKey("message.seq"), nullable=False, index=True),
+    Column("at", Double, nullable=False),
+    Column("state", String(12), nullable=False),
+    Column("cause", Text, nullable=False),
+)
+
+chat = Table(
+    "chat",
+    metadata,
+    Column("bot", Text, primary_key=True),
+    Column("chat_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("lane", SmallInteger, nullable=False, default=1),
+    # When something of this chat can be claimed; null while nothing waits or a worker has it.
+    Column("next_at", Double),
+    Column("owner", Text),
+    Column("lease_until", Double, nullable=False, default=0.0),
+    # Telegram's rate for this chat, as tokens: one a second, and for groups twenty a minute.
+    Column("tokens", Double, nullable=False, default=0.0),
+    Column("group_tokens", Double, nullable=False, default=0.0),
+    Column("sent_at", Double, nullable=False, default=0.0),
+    Column("open_at", Double, nullable=False, default=0.0),
+    Column("blocked", String(24)),
+    Column("migrated_to", BigInteger),
+)
+Index(
+    "chat_ready",
+    chat.c.bot,
+    chat.c.lane,
+    chat.c.next_at,
+    sqlite_where=chat.c.next_at.is_not(None),
+    postgresql_where=chat.c.next_at.is_not(None),
+)
+Index(
+    "chat_leased",
+    chat.c.lease_until,
+    sqlite_where=chat.c.owner.is_not(None),
+    postgresql_where=chat.c.owner.is_not(None),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("client", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("body_hash", String(64), nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("created_at", Double, nullable=False, index=True),
+)
+
+# A bot that Telegram refuses is stopped; its queue is kept.
+bot = Table(
+    "bot",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("stopped", String(24)),
+    Column("paused_until", Double, nullable=False, default=0.0),
+)

@@ -1,0 +1,172 @@
+"""Settle: what attempts came to is written, and the chats are given back."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, select, update
+
+from services.outbox import chats, limiter
+from services.outbox.chats import ChatRow
+from services.outbox.intake import upsert
+from services.outbox.limiter import ChatPace, Limits
+from services.outbox.messages import FINISHED, Reason, Settled
+from services.outbox.schema import attempt, bot, chat, message
+
+_ATTEMPT = (
+    "started_at",
+    "finished_at",
+    "settled_at",
+    "outcome",
+    "reason",
+    "state",
+    "detail",
+    "telegram_message_id",
+    "retry_after",
+)
+_MESSAGE = (
+    "state",
+    "due_at",
+    "finished_at",
+    "retries",
+    "part",
+    "possible_duplicate",
+    "plain",
+    "telegram_message_ids",
+    "reason",
+)
+#: No request left the machine: Telegram's rates were not used.
+_NO_CALL = frozenset({Reason.CONNECT_FAILED, Reason.RENDER_FAILED})
+
+
+def settle(
+    connection: Connection, owner: str, settled: Sequence[Settled], limits: Limits, now: float
+) -> set[int]:
+    """Writes what attempts came to and gives the chats back.
+
+    Returns:
+        The numbers of messages that another worker has taken over meanwhile: the result is noted
+        in the attempt, the message's fate is the other's.
+    """
+    seqs = [s.message.seq for s in settled]
+    current = select(message.c.seq, message.c.attempts).where(message.c.seq.in_(seqs)).with_for_update()
+    attempts = {row.seq: row.attempts for row in connection.execute(current)}
+    lost = {s.message.seq for s in settled if attempts.get(s.message.seq) != s.message.attempt}
+    _write_messages(connection, [s for s in settled if s.message.seq not in lost], now)
+    connection.execute(
+        update(attempt)
+        .where(attempt.c.message_seq == bindparam("b_seq"), attempt.c.number == bindparam("b_number"))
+        .values({name: bindparam(name) for name in _ATTEMPT}),
+        [_attempt_row(s, now) for s in settled],
+    )
+    for s in settled:
+        _change_destination(connection, s, now)
+    _release(connection, owner, settled, limits, now)
+    return lost
+
+
+def _write_messages(connection: Connection, settled: Sequence[Settled], now: float) -> None:
+    if settled:
+        connection.execute(
+            update(message)
+            .where(message.c.seq == bindparam("b_seq"))
+            .values({name: bindparam(name) for name in _MESSAGE}),
+            [_message_row(s, now) for s in settled],
+        )
+
+
+def _message_row(s: Settled, now: float) -> dict[str, Any]:
+    decision = s.decision
+    ids = s.message.telegram_message_ids
+    if s.result.message_id is not None:
+        ids = (*ids, s.result.message_id)
+    return {
+        "b_seq": s.message.seq,
+        "state": decision.state.value,
+        "due_at": decision.due_at,
+        "finished_at": now if decision.state in FINISHED else None,
+        "retries": decision.retries,
+        "part": decision.part,
+        "possible_duplicate": decision.possible_duplicate,
+        "plain": decision.plain,
+        "telegram_message_ids": ",".join(map(str, ids)),
+        "reason": s.result.reason.value,
+    }
+
+
+def _attempt_row(s: Settled, now: float) -> dict[str, Any]:
+    return {
+        "b_seq": s.message.seq,
+        "b_number": s.message.attempt,
+        "started_at": s.result.started_at,
+        "finished_at": s.result.finished_at,
+        "settled_at": now,
+        "outcome": s.result.outcome.value,
+        "reason": s.result.reason.value,
+        "state": s.decision.state.value,
+        "detail": s.result.detail,
+        "telegram_message_id": s.result.message_id,
+        "retry_after": s.result.retry_after,
+    }
+
+
+def _change_destination(connection: Connection, s: Settled, now: float) -> None:
+    here = (chat.c.bot == s.message.bot, chat.c.chat_id == s.message.chat_id)
+    if s.decision.block_chat is not None:
+        connection.execute(update(chat).where(*here).values(blocked=s.decision.block_chat.value))
+    if s.decision.migrate_to is not None:
+        connection.execute(update(chat).where(*here).values(migrated_to=s.decision.migrate_to))
+        chats.move(connection, s.message.bot, s.message.chat_id, s.decision.migrate_to, now)
+    if s.decision.stop_bot is not None:
+        stop = upsert(connection, bot).values(name=s.message.bot, stopped=s.decision.stop_bot.value)
+        connection.execute(
+            stop.on_conflict_do_update(index_elements=[bot.c.name], set_={"stopped": stop.excluded.stopped})
+        )
+
+
+def _release(
+    connection: Connection, owner: str, settled: Sequence[Settled], limits: Limits, now: float
+) -> None:
+    for name in {s.message.bot for s in settled}:
+        mine = {s.message.chat_id: s for s in settled if s.message.bot == name}
+        chats.release(connection, name, owner, mine, now=now, pace=partial(_paced, mine, limits))
+
+
+def _paced(mine: Mapping[int, Settled], limits: Limits, row: ChatRow) -> ChatPace:
+    pace, s = chats.pace_of(row), mine[row["chat_id"]]
+    if s.result.reason not in _NO_CALL:
+        pace = limiter.after_send(
+            pace, s.result.started_at, limits, group=limiter.is_group(s.message.chat_id)
+        )
+    open_at = max(pace.open_at, s.decision.pause_chat_until)
+    return ChatPace(pace.tokens, pace.group_tokens, pace.sent_at, open_at)
+
+
+def renew(connection: Connection, owner: str, until: float) -> None:
+    """Keeps the leases of a living worker."""
+    connection.execute(update(chat).where(chat.c.owner == owner).values(lease_until=until))
+
+
+def abandoned(
+    connection: Connection, now: float, *, but: str, all_leases: bool
+) -> list[tuple[str, str, list[int]]]:
+    """Leased chats whose worker is gone, as (bot, owner, chats).
+
+    Args:
+        connection: in a transaction.
+        now: seconds since the epoch.
+        but: the asking worker, which is not gone.
+        all_leases: at the start of the only process that there is, every other lease is a dead one's.
+    """
+    others = (chat.c.owner.is_not(None), chat.c.owner != but)
+    late = others if all_leases else (*others, chat.c.lease_until < now)
+    query = select(chat.c.bot, chat.c.owner, chat.c.chat_id).where(*late).limit(1_000)
+    found: dict[tuple[str, str], list[int]] = {}
+    for row in connection.execute(query.with_for_update(skip_locked=True)):
+        found.setdefault((row.bot, row.owner), []).append(row.chat_id)
+    return [(name, owner, chat_ids) for (name, owner), chat_ids in found.items()]
+
+
+def start_bot(connection: Connection, name: str) -> None:
+    """Lets a bot that was stopped send again."""
+    connection.execute(update(bot).where(bot.c.name == name).values(stopped=None))

@@ -1,0 +1,85 @@
+"""What happened lately, second by second: rates, the delivery rate, and how long deliveries took.
+
+Over finished messages only; where none finished there is no rate, and no made-up one. Pure.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+HOUR = 3600
+RATE_WINDOW = 60
+RECENT_DELIVERIES = 2_000
+
+
+@dataclass(slots=True)
+class Second:
+    at: int
+    accepted: int = 0
+    delivered: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Quantiles:
+    """Seconds from accepted to delivered, over the recent deliveries."""
+
+    p50: float
+    p95: float
+    p99: float
+
+
+@dataclass(slots=True)
+class Tally:
+    """A rolling hour of counts."""
+
+    _seconds: deque[Second] = field(default_factory=deque)
+    _durations: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT_DELIVERIES))
+
+    def accepted(self, now: float, count: int) -> None:
+        self._second(now).accepted += count
+
+    def delivered(self, now: float, seconds: float) -> None:
+        self._second(now).delivered += 1
+        self._durations.append(seconds)
+
+    def failed(self, now: float) -> None:
+        self._second(now).failed += 1
+
+    def restore(self, history: Iterable[tuple[int, int, int]]) -> None:
+        """Fills in (second, delivered, failed) from before this process, oldest first."""
+        self._seconds.extendleft(
+            Second(at, 0, delivered, failed) for at, delivered, failed in reversed(list(history))
+        )
+
+    def per_second(self, now: float) -> tuple[float, float]:
+        """Accepted and delivered messages a second, over the last whole minute."""
+        window = [s for s in self._seconds if now - RATE_WINDOW <= s.at < int(now)]
+        return (
+            sum(s.accepted for s in window) / RATE_WINDOW,
+            sum(s.delivered for s in window) / RATE_WINDOW,
+        )
+
+    def delivery_rate_percent(self, now: float) -> float | None:
+        """Delivered of finished, over the last hour; None while nothing finished."""
+        self._forget(now)
+        delivered = sum(s.delivered for s in self._seconds)
+        finished = delivered + sum(s.failed for s in self._seconds)
+        return 100.0 * delivered / finished if finished else None
+
+    def quantiles(self) -> Quantiles | None:
+        ordered = sorted(self._durations)
+        if not ordered:
+            return None
+        return Quantiles(*(ordered[min(len(ordered) - 1, int(len(ordered) * q))] for q in (0.5, 0.95, 0.99)))
+
+    def _second(self, now: float) -> Second:
+        at = int(now)
+        if not self._seconds or self._seconds[-1].at < at:
+            self._forget(now)
+            self._seconds.append(Second(at))
+        return self._seconds[-1]
+
+    def _forget(self, now: float) -> None:
+        while self._seconds and self._seconds[0].at <= now - HOUR:
+            self._seconds.popleft()

@@ -1,0 +1,328 @@
+"""The loop: claim what may leave now, send it, settle what came of it.
+
+One worker sends for one bot. It claims no more than it can send at once, so that a crash leaves
+few messages whose fate is unknown; a claim that finds nothing sleeps until there is news.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import structlog
+from sqlalchemy import Connection, select
+
+from services.kit.clock import Clock
+from services.kit.db import Database
+from services.kit.errors import Problem
+from services.kit.telemetry import Telemetry
+from services.outbox import chats, claims, policy, settling, trace
+from services.outbox.claims import Batch
+from services.outbox.intake import CHANNEL
+from services.outbox.limiter import BotPace, Limits
+from services.outbox.messages import (
+    Claimed,
+    Document,
+    Outcome,
+    Reason,
+    Rendered,
+    Result,
+    Settled,
+    State,
+)
+from services.outbox.metrics import OutboxMetrics
+from services.outbox.policy import Policy
+from services.outbox.schema import bot as bot_table
+from services.outbox.telegram import Sender
+
+log = structlog.get_logger()
+
+POLL_SECONDS = 1.0
+RENEW_SECONDS = 5.0
+PROBE_STOPPED_SECONDS = 30.0
+
+Render = Callable[[Claimed], Rendered]
+#: Told after each settle, with what was settled.
+Observer = Callable[[Sequence[Settled]], Awaitable[None]]
+
+
+class Pace(Protocol):
+    """The bot's rate, shared by all who send for it."""
+
+    async def reserve(self, wanted: int) -> int: ...
+    async def give_back(self, unused: int) -> None: ...
+    def pause(self, seconds: float) -> None: ...
+    def wait_seconds(self) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """How one worker works.
+
+    Args:
+        bot: name of the bot that it sends for.
+        owner: unique name of this worker, on its leases.
+        concurrency: calls to Telegram at once.
+        limits: Telegram's rates for chats.
+        policy: retries.
+    """
+
+    bot: str
+    owner: str
+    concurrency: int
+    limits: Limits
+    policy: Policy
+
+
+async def ignore(_: Sequence[Settled]) -> None:
+    """No observer."""
+
+
+class Worker:
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        *,
+        database: Database,
+        sender: Sender,
+        render: Render,
+        pace: Pace,
+        metrics: OutboxMetrics,
+        telemetry: Telemetry,
+        clock: Clock,
+        observer: Observer = ignore,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._sender = sender
+        self._render = render
+        self._pace = pace
+        self._metrics = metrics
+        self._telemetry = telemetry
+        self._clock = clock
+        self._observer = observer
+        self._in_flight: set[asyncio.Task[None]] = set()
+        self._finished: list[Settled] = []
+        self._has_finished = asyncio.Event()
+        self._paced_since: float | None = None
+        #: Why the bot is stopped; None while it works.
+        self.stopped: Reason | None = None
+
+    async def run(self) -> None:
+        """Works until cancelled; then what is in flight is finished and settled."""
+        self.stopped = await self._database.read("bot", self._stopped_in)
+        settler = asyncio.create_task(self._settle_finished())
+        keeper = asyncio.create_task(self._keep_leases())
+        try:
+            while True:
+                await self._once()
+        finally:
+            keeper.cancel()
+            await asyncio.gather(*self._in_flight, return_exceptions=True)
+            settler.cancel()
+            await asyncio.gather(settler, keeper, return_exceptions=True)
+            await self._settle_now()
+
+    async def _once(self) -> None:
+        try:
+            if self.stopped is not None:
+                await self._probe()
+            else:
+                await self._claim_and_send()
+        except Problem as problem:
+            log.warning("claim_failed", error=str(problem))
+            await asyncio.sleep(POLL_SECONDS)
+        except Exception:
+            log.exception("worker_failed")
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _claim_and_send(self) -> None:
+        room = self._settings.concurrency - len(self._in_flight)
+        # Few at a time cost as much as many: wait until half the room is free.
+        if room < self._settings.concurrency / 2:
+            await asyncio.wait(self._in_flight, return_when=asyncio.FIRST_COMPLETED)
+            return
+        granted = await self._pace.reserve(room)
+        if not granted:
+            self._paced_since = self._paced_since or self._clock.time()
+            await asyncio.sleep(self._pace.wait_seconds())
+            return
+        batch = await self._claim(granted)
+        await self._pace.give_back(granted - len(batch.messages))
+        if len(batch.messages) < granted:
+            self._paced_since = None
+        for message in batch.messages:
+            task = asyncio.create_task(self._deliver(message))
+            self._in_flight.add(task)
+            task.add_done_callback(self._in_flight.discard)
+        if not batch.messages:
+            await self._rest(batch.next_at)
+
+    async def _rest(self, next_at: float | None) -> None:
+        """Until there is news, or a chat's next turn comes; at most the poll interval."""
+        seconds = POLL_SECONDS if next_at is None else min(POLL_SECONDS, next_at - self._clock.time())
+        if seconds > 0:
+            await self._database.wait(CHANNEL, seconds)
+
+    async def _claim(self, limit: int) -> Batch:
+        settings = self._settings
+        return await self._database.write(
+            "claim",
+            partial(
+                claims.claim,
+                bot=settings.bot,
+                owner=settings.owner,
+                limit=limit,
+                now=self._clock.time(),
+                paced_since=self._paced_since,
+            ),
+        )
+
+    async def _deliver(self, message: Claimed) -> None:
+        self._metrics.limiter_wait.observe(message.limiter_wait)
+        try:
+            rendered = self._render(message)
+        except Exception as error:
+            log.exception("render_failed", message_id=message.id)
+            now = self._clock.time()
+            detail = f"{type(error).__name__}: {error}"
+            self._finish(message, Result(Outcome.NOT_SENT, Reason.RENDER_FAILED, now, now, detail=detail), 1)
+            return
+        result = await self._sender.send(message, rendered)
+        method = "sendDocument" if isinstance(rendered.parts[message.part], Document) else "sendMessage"
+        self._metrics.api_response.labels(method, result.outcome.value).observe(
+            result.finished_at - result.started_at
+        )
+        self._finish(message, result, len(rendered.parts))
+
+    def _finish(self, message: Claimed, result: Result, parts: int) -> None:
+        jitter = random.random()  # noqa: S311 - spreads retries, keeps no secret
+        decision = policy.decide(self._settings.policy, message, result, parts, jitter)
+        if decision.stop_bot is not None:
+            self.stopped = decision.stop_bot
+            log.error("bot_stopped", reason=decision.stop_bot.value, detail=result.detail)
+        self._finished.append(Settled(message, result, decision, parts))
+        self._has_finished.set()
+
+    async def _settle_finished(self) -> None:
+        while True:
+            await self._has_finished.wait()
+            try:
+                await self._settle_now()
+            except Problem as problem:
+                log.warning("settle_failed", error=str(problem))
+                await asyncio.sleep(POLL_SECONDS)
+
+    async def _settle_now(self) -> None:
+        """Writes all that is finished in one transaction; what fails to be written is kept."""
+        self._has_finished.clear()
+        if not self._finished:
+            return
+        batch, self._finished = self._finished, []
+        now = self._clock.time()
+        try:
+            lost = await self._database.write(
+                "settle",
+                partial(
+                    settling.settle,
+                    owner=self._settings.owner,
+                    settled=batch,
+                    limits=self._settings.limits,
+                    now=now,
+                ),
+            )
+        except BaseException:
+            self._finished = batch + self._finished
+            self._has_finished.set()
+            raise
+        for settled in batch:
+            if settled.message.seq in lost:
+                log.warning("taken_over", message_id=settled.message.id, outcome=settled.result.outcome.value)
+            else:
+                self._count(settled, now)
+            trace.tell_attempt(self._telemetry, settled, now)
+        # The chats that are free again may have a next message, for this very worker.
+        self._database.wake_here(CHANNEL)
+        await self._observer(batch)
+
+    def _count(self, settled: Settled, now: float) -> None:
+        reason = settled.result.reason.value
+        if settled.result.outcome is Outcome.UNKNOWN:
+            self._metrics.unknown.labels(reason).inc()
+        match settled.decision.state:
+            case State.DELIVERED:
+                self._metrics.delivered.inc()
+                self._metrics.duration.observe(now - settled.message.accepted_at)
+            case State.DEAD_LETTER | State.UNKNOWN:
+                self._metrics.failed.labels(reason).inc()
+                if settled.decision.state is State.DEAD_LETTER:
+                    self._metrics.dead_letters.labels(reason).inc()
+            case State.RETRY_WAIT:
+                self._metrics.retries.labels(reason).inc()
+
+    async def _keep_leases(self) -> None:
+        """Renews our leases, and takes over those of workers that are gone."""
+        everyone = self._database.single_process
+        while True:
+            try:
+                await self._take_over(all_leases=everyone)
+                everyone = False
+                until = self._clock.time() + chats.LEASE_SECONDS
+                await self._database.write(
+                    "renew", partial(settling.renew, owner=self._settings.owner, until=until)
+                )
+            except Problem as problem:
+                log.warning("lease_failed", error=str(problem))
+            await asyncio.sleep(RENEW_SECONDS)
+
+    async def _take_over(self, *, all_leases: bool) -> None:
+        taken = await self._database.write("take_over", partial(self._take_over_in, all_leases=all_leases))
+        for settled in taken:
+            log.warning("outcome_unknown", message_id=settled.message.id, reason=settled.result.reason.value)
+            self._count(settled, self._clock.time())
+            trace.tell_attempt(self._telemetry, settled, self._clock.time())
+        if taken:
+            await self._observer(taken)
+
+    def _take_over_in(self, connection: Connection, *, all_leases: bool) -> list[Settled]:
+        now = self._clock.time()
+        taken: list[Settled] = []
+        settings = self._settings
+        for bot, owner, chat_ids in settling.abandoned(
+            connection, now, but=settings.owner, all_leases=all_leases
+        ):
+            orphans = claims.in_flight(connection, bot, chat_ids, now)
+            settled = [self._lost(message, now) for message in orphans]
+            if settled:
+                settling.settle(connection, owner, settled, settings.limits, now)
+            chats.release(connection, bot, owner, chat_ids, now=now, pace=chats.pace_of)
+            taken.extend(settled)
+        return taken
+
+    def _lost(self, message: Claimed, now: float) -> Settled:
+        detail = "the worker stopped before Telegram's answer was written"
+        result = Result(Outcome.UNKNOWN, Reason.WORKER_LOST, message.claimed_at, now, detail=detail)
+        jitter = random.random()  # noqa: S311 - spreads retries, keeps no secret
+        return Settled(message, result, policy.decide(self._settings.policy, message, result, 1, jitter))
+
+    def _stopped_in(self, connection: Connection) -> Reason | None:
+        query = select(bot_table.c.stopped).where(bot_table.c.name == self._settings.bot)
+        reason = connection.execute(query).scalar()
+        return Reason(reason) if reason else None
+
+    async def _probe(self) -> None:
+        """Asks Telegram whether it takes the bot again; its queue is kept meanwhile."""
+        reason = await self._sender.check()
+        if reason is None:
+            await self._database.write("bot", partial(settling.start_bot, name=self._settings.bot))
+            log.info("bot_started")
+            self.stopped = None
+        else:
+            await asyncio.sleep(PROBE_STOPPED_SECONDS)
+
+
+def default_pace(limits: Limits, clock: Clock) -> Pace:
+    """The bot's rate within this process."""
+    return BotPace(limits.bot_per_second, clock)
