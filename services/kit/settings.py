@@ -15,6 +15,7 @@ from pydantic_settings import (
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
 )
 
 S = TypeVar("S", bound=BaseSettings)
@@ -94,6 +95,11 @@ def load(settings_class: Callable[[], S]) -> S:
         return settings_class()
     except ValidationError as error:
         raise StartError("\n".join(_line(settings_class, fault) for fault in error.errors())) from error
+    except SettingsError as error:
+        # pydantic-settings wraps whatever a source raises; our own sentence is the cause.
+        if isinstance(error.__cause__, StartError):
+            raise error.__cause__ from None
+        raise
 
 
 def _line(settings_class: Any, fault: Any) -> str:
