@@ -91,7 +91,9 @@ def _messages(made: dashboards.Dashboard) -> None:
             (rate("cctelegram_messages_failed_total"), "failed"),
         )
     )
-    made.with_panel(graph("Waiting, by state", "short", ("cctelegram:queue_depth", "{{state}}"), stacked=True))
+    made.with_panel(
+        graph("Waiting, by state", "short", ("cctelegram:queue_depth", "{{state}}"), stacked=True)
+    )
     made.with_panel(
         heat(
             "Time to arrive",
@@ -100,7 +102,9 @@ def _messages(made: dashboards.Dashboard) -> None:
             about="From accepted to delivered; each row is a bucket.",
         )
     )
-    made.with_panel(graph("Time to arrive", "s", *quantiles("cctelegram_message_duration_seconds"), width=HALF))
+    made.with_panel(
+        graph("Time to arrive", "s", *quantiles("cctelegram_message_duration_seconds"), width=HALF)
+    )
 
 
 def _trouble(made: dashboards.Dashboard) -> None:
@@ -180,9 +184,7 @@ def _process(made: dashboards.Dashboard) -> None:
     made.with_panel(graph("Event loop lag", "s", (f"event_loop_lag_seconds{{{ONE}}}", "{{instance}}")))
     made.with_panel(graph("Database, p95", "s", p95("database_query_duration_seconds", "operation")))
     made.with_panel(
-        graph(
-            "Database work under way", "short", (f"database_connections_active{{{ONE}}}", "{{instance}}")
-        )
+        graph("Database work under way", "short", (f"database_connections_active{{{ONE}}}", "{{instance}}"))
     )
     made.with_panel(
         graph(

@@ -15,6 +15,8 @@ from grafana.dashboards.panels import (
 )
 
 OURS = 'job=~"$service"'
+FAILED = ', status="5xx"'
+DISKS = 'fstype!~"tmpfs|ramfs|overlay|squashfs|iso9660"'
 
 
 def build() -> dashboards.Dashboard:
@@ -95,7 +97,9 @@ def _flow(made: dashboards.Dashboard) -> None:
             ('sum(rate(cctelegram_messages_failed_total{job="bridge"}[$__rate_interval]))', "failed"),
         )
     )
-    made.with_panel(graph("Waiting, by state", "short", ("cctelegram:queue_depth", "{{state}}"), stacked=True))
+    made.with_panel(
+        graph("Waiting, by state", "short", ("cctelegram:queue_depth", "{{state}}"), stacked=True)
+    )
     made.with_panel(
         graph(
             "Time to arrive",
@@ -140,37 +144,17 @@ def _watching(made: dashboards.Dashboard) -> None:
     )
 
 
+def requests(more: str = "") -> str:
+    """Requests a second, by service."""
+    return f"sum by (job) (rate(http_requests_total{{{OURS}{more}}}[$__rate_interval]))"
+
+
 def _services(made: dashboards.Dashboard) -> None:
+    durations = f"sum by (job, le) (rate(http_request_duration_seconds_bucket{{{OURS}}}[$__rate_interval]))"
     made.with_row(row("Services"))
-    made.with_panel(
-        graph(
-            "Requests",
-            "reqps",
-            (f"sum by (job) (rate(http_requests_total{{{OURS}}}[$__rate_interval]))", "{{job}}"),
-        )
-    )
-    made.with_panel(
-        graph(
-            "Answered 5xx",
-            "percent",
-            (
-                f'100 * sum by (job) (rate(http_requests_total{{{OURS}, status="5xx"}}[$__rate_interval]))'
-                f" / sum by (job) (rate(http_requests_total{{{OURS}}}[$__rate_interval]))",
-                "{{job}}",
-            ),
-        )
-    )
-    made.with_panel(
-        graph(
-            "Time to answer, p95",
-            "s",
-            (
-                "histogram_quantile(0.95, sum by (job, le) ("
-                f"rate(http_request_duration_seconds_bucket{{{OURS}}}[$__rate_interval])))",
-                "{{job}}",
-            ),
-        )
-    )
+    made.with_panel(graph("Requests", "reqps", (requests(), "{{job}}")))
+    made.with_panel(graph("Answered 5xx", "percent", (f"100 * {requests(FAILED)} / {requests()}", "{{job}}")))
+    made.with_panel(graph("Time to answer, p95", "s", (f"histogram_quantile(0.95, {durations})", "{{job}}")))
     made.with_panel(
         graph("CPU of one core", "percent", (f"process_cpu_usage_percent{{{OURS}}}", "{{job}} {{instance}}"))
     )
@@ -200,8 +184,7 @@ def _ground(made: dashboards.Dashboard) -> None:
             "Disks full",
             "percent",
             (
-                '100 * (1 - node_filesystem_avail_bytes{fstype!~"tmpfs|ramfs|overlay|squashfs|iso9660"}'
-                ' / node_filesystem_size_bytes{fstype!~"tmpfs|ramfs|overlay|squashfs|iso9660"})',
+                f"100 * (1 - node_filesystem_avail_bytes{{{DISKS}}} / node_filesystem_size_bytes{{{DISKS}}})",
                 "{{mountpoint}}",
             ),
             width=QUARTER,
@@ -216,4 +199,6 @@ def _ground(made: dashboards.Dashboard) -> None:
             stacked=True,
         )
     )
-    made.with_panel(graph("Redis memory", "bytes", ("redis_memory_used_bytes", "{{instance}}"), width=QUARTER))
+    made.with_panel(
+        graph("Redis memory", "bytes", ("redis_memory_used_bytes", "{{instance}}"), width=QUARTER)
+    )

@@ -8,6 +8,7 @@ from grafana_foundation_sdk.builders import dashboard as dashboards
 from grafana_foundation_sdk.builders import heatmap as heatmaps
 from grafana_foundation_sdk.builders import prometheus, stat, statetimeline, table, timeseries
 from grafana_foundation_sdk.models import common, dashboard, heatmap
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 PROMETHEUS = dashboard.DataSourceRef(type_val="prometheus", uid="prometheus")
 JAEGER_SEARCH = "http://localhost:16686/search?service="
@@ -16,9 +17,7 @@ HALF, THIRD, QUARTER, SIXTH = 12, 8, 6, 4
 Query = tuple[str, str]  # expression, legend
 Step = tuple[float | None, str]  # from this value on, this colour
 
-Panel = TypeVar(
-    "Panel", stat.Panel, timeseries.Panel, heatmaps.Panel, table.Panel, statetimeline.Panel
-)
+Panel = TypeVar("Panel", stat.Panel, timeseries.Panel, heatmaps.Panel, table.Panel, statetimeline.Panel)
 
 
 def graph(
@@ -46,7 +45,7 @@ def graph(
     )
     if stacked:
         panel.stacking(common_builders.StackingConfig().mode(common.StackingMode.NORMAL))
-    return _placed(panel, title, queries, width, 8, about)
+    return _asking(_head(panel, title, width, 8, about), queries)
 
 
 def number(
@@ -63,7 +62,7 @@ def number(
         .thresholds(_thresholds(steps or ((None, "blue"),)))
         .no_value("none yet")
     )
-    return _placed(panel, title, [(query, "")], width, 5, about)
+    return _asking(_head(panel, title, width, 5, about), [(query, "")])
 
 
 def heat(title: str, unit: str, query: str, *, width: int = HALF, about: str = "") -> heatmaps.Panel:
@@ -72,15 +71,12 @@ def heat(title: str, unit: str, query: str, *, width: int = HALF, about: str = "
         heatmaps.Panel()
         .calculate(calculate=False)
         .color(
-            heatmaps.HeatmapColorOptions()
-            .mode(heatmap.HeatmapColorMode.SCHEME)
-            .scheme("Oranges")
-            .steps(64)
+            heatmaps.HeatmapColorOptions().mode(heatmap.HeatmapColorMode.SCHEME).scheme("Oranges").steps(64)
         )
         .y_axis(heatmaps.YAxisConfig().unit(unit))
         .show_tooltip()
     )
-    target = _target(query, "{{le}}").format("heatmap")
+    target = _target(query, "{{le}}").format(PromQueryFormat.HEATMAP)
     return _head(panel, title, width, 8, about).with_target(target)
 
 
@@ -101,7 +97,7 @@ def ups(title: str, query: Query, *, width: int = HALF) -> statetimeline.Panel:
         )
         .show_value(common.VisibilityMode.NEVER)
     )
-    return _placed(panel, title, [query], width, 9, "")
+    return _asking(_head(panel, title, width, 9, ""), [query])
 
 
 def rows(title: str, query: str, columns: Sequence[str], *, width: int = HALF) -> table.Panel:
@@ -109,14 +105,11 @@ def rows(title: str, query: str, columns: Sequence[str], *, width: int = HALF) -
     keep = dashboard.DataTransformerConfig(
         id_val="filterFieldsByName", options={"include": {"names": list(columns)}}
     )
-    target = _target(query, "").format("table").instant()
+    target = _target(query, "").format(PromQueryFormat.TABLE).instant()
     return _head(table.Panel(), title, width, 9, "").with_target(target).with_transformation(keep)
 
 
-def _placed(
-    panel: Panel, title: str, queries: Sequence[Query], width: int, height: int, about: str
-) -> Panel:
-    _head(panel, title, width, height, about)
+def _asking(panel: Panel, queries: Sequence[Query]) -> Panel:
     for position, (expression, legend) in enumerate(queries):
         panel.with_target(_target(expression, legend).ref_id(chr(ord("A") + position)))
     return panel

@@ -62,9 +62,7 @@ def with_values(expression: str, **values: str) -> str:
     return re.sub(r"\$(\w+)", lambda match: known.get(match[1], ".*"), expression)
 
 
-_WORDS = frozenset(
-    "by without on ignoring group_left group_right and or unless bool offset start end nan inf".split()
-)
+_WORDS = frozenset({"and", "or", "unless", "bool", "offset", "start", "end", "nan", "inf"})
 
 
 def series(expression: str) -> set[str]:
@@ -105,7 +103,9 @@ def scraped_at(config: Mapping[str, Any], addresses: Mapping[str, str | Sequence
     for job in config["scrape_configs"]:
         if job["job_name"] not in addresses:
             continue
-        found = {key: value for key, value in job.items() if not key.startswith(("scrape_", "dns_sd", "static"))}
+        found = {
+            key: value for key, value in job.items() if not key.startswith(("scrape_", "dns_sd", "static"))
+        }
         where = addresses[job["job_name"]]
         found["static_configs"] = [{"targets": [where] if isinstance(where, str) else list(where)}]
         made["scrape_configs"].append(found)

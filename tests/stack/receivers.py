@@ -41,7 +41,7 @@ class Receiver:
 @contextmanager
 def listening() -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802 - the name that the library calls
+        def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             kept = Received(self.path, self.headers.get("Authorization", ""), body)
             receiver.received.append(kept)

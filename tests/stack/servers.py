@@ -48,7 +48,12 @@ def find(program: str) -> str:
 def run(program: str, *arguments: str | Path, cwd: Path = REPOSITORY) -> subprocess.CompletedProcess[str]:
     """Runs a program to its end; its output is text, its exit code for the caller to judge."""
     return subprocess.run(
-        [find(program), *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=100, check=False
+        [find(program), *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
     )
 
 

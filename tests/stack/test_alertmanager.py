@@ -25,7 +25,7 @@ MAIL = {
 EVERYTHING = {
     **MAIL,
     "SMTP_USERNAME": "cctelegram",
-    "SMTP_PASSWORD": 'p"a\'s: ${s}\\ #w',
+    "SMTP_PASSWORD": "p\"a's: ${s}\\ #w",
     "SLACK_WEBHOOK_URL": "https://hooks.slack.example/services/x",
     "PAGERDUTY_ROUTING_KEY": "0123456789abcdef0123456789abcdef",
 }
@@ -42,6 +42,10 @@ def configure(folder: Path, variables: dict[str, str]) -> subprocess.CompletedPr
         timeout=60,
         check=False,
     )
+
+
+def _fields(variables: dict[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in variables.items()}
 
 
 def test_alertmanager_accepts_the_file_as_it_is_in_the_repository() -> None:
@@ -66,14 +70,14 @@ def test_alertmanager_accepts_what_the_second_way_makes_of_it(
 
 
 def test_a_password_of_any_characters_arrives_unchanged() -> None:
-    settings = SecondPath(**{name.lower(): value for name, value in EVERYTHING.items()})
+    settings = SecondPath.model_validate(_fields(EVERYTHING))
     made = yaml.safe_load(render(SOURCE.read_text(encoding="utf-8"), settings))
     (mail,) = made["receivers"][-1]["email_configs"]
     assert mail["auth_password"] == EVERYTHING["SMTP_PASSWORD"]
 
 
 def test_mails_use_the_fields_that_alertmanager_has() -> None:
-    (mail,) = integrations(SecondPath(**{name.lower(): value for name, value in MAIL.items()}))["email_configs"]
+    (mail,) = integrations(SecondPath.model_validate(_fields(MAIL)))["email_configs"]
     assert mail.keys() == {
         "to",
         "from",
@@ -121,19 +125,23 @@ def _routes() -> list[tuple[str, list[str]]]:
     return [(wanted, labels) for wanted, *labels in lines]
 
 
-@pytest.mark.parametrize(("wanted", "labels"), _routes(), ids=lambda value: " ".join(value))
+@pytest.mark.parametrize(("wanted", "labels"), _routes(), ids=" ".join)
 def test_alerts_go_to_the_receivers_that_routes_test_txt_names(wanted: str, labels: list[str]) -> None:
     tested = servers.run(
-        "amtool", "config", "routes", "test", f"--config.file={SOURCE}", f"--verify.receivers={wanted}", *labels
+        "amtool",
+        "config",
+        "routes",
+        "test",
+        f"--config.file={SOURCE}",
+        f"--verify.receivers={wanted}",
+        *labels,
     )
     assert tested.returncode == 0, tested.stdout + tested.stderr
 
 
 def test_every_alert_that_there_is_has_its_route_written_down() -> None:
     named = {label.removeprefix("alertname=") for _, labels in _routes() for label in labels[:1]}
-    severities = {
-        dict(label.split("=", 1) for label in labels).get("severity") for _, labels in _routes()
-    }
+    severities = {dict(label.split("=", 1) for label in labels).get("severity") for _, labels in _routes()}
     assert {"Watchdog", "CCTelegramDown", "HighQueueDepth"} <= named
     assert severities >= {rule["labels"]["severity"] for rule in config.alerts()}
 
@@ -165,7 +173,11 @@ def test_the_paces_are_those_of_the_contract() -> None:
 def _alert(name: str, severity: str, **more: str) -> dict[str, Any]:
     return {
         "labels": {"alertname": name, "severity": severity, "service": "bridge", **more},
-        "annotations": {"summary": f"{name} & <others>", "description": "why", "runbook_url": "docs/runbook.md"},
+        "annotations": {
+            "summary": f"{name} & <others>",
+            "description": "why",
+            "runbook_url": "docs/runbook.md",
+        },
     }
 
 
@@ -212,7 +224,9 @@ def test_a_warning_is_silent_under_the_critical_one_and_resolutions_are_told(
 ) -> None:
     with _running(tmp_path, inbox, hasten=True) as server:
         _post(server, _alert("MessageProcessingBacklog", "critical"))
-        servers.until("the critical one", lambda: inbox.statuses("/webhook/alert", "MessageProcessingBacklog"), 10)
+        servers.until(
+            "the critical one", lambda: inbox.statuses("/webhook/alert", "MessageProcessingBacklog"), 10
+        )
         _post(server, _alert("HighQueueDepth", "warning"), _alert("RedisDown", "warning", service="redis"))
         servers.until("another service's", lambda: inbox.statuses("/webhook/alert", "RedisDown"), 10)
         over = _alert("MessageProcessingBacklog", "critical") | {"endsAt": "2020-01-01T00:00:00Z"}
@@ -222,7 +236,11 @@ def test_a_warning_is_silent_under_the_critical_one_and_resolutions_are_told(
             lambda: "resolved" in inbox.statuses("/webhook/alert", "MessageProcessingBacklog"),
             15,
         )
-        servers.until("the warning, now that it says more", lambda: inbox.statuses("/webhook/alert", "HighQueueDepth"), 10)
+        servers.until(
+            "the warning, now that it says more",
+            lambda: inbox.statuses("/webhook/alert", "HighQueueDepth"),
+            10,
+        )
     told = inbox.at("/webhook/alert")
     resolution = next(place for place, each in enumerate(told) if each.body["status"] == "resolved")
     assert all("HighQueueDepth" not in each.names for each in told[:resolution])

@@ -107,7 +107,9 @@ def test_prometheus_yml_expands_no_variables_so_it_must_hold_none() -> None:
 
 
 def test_bridges_are_found_by_name_so_that_every_replica_is_scraped() -> None:
-    jobs = {job["job_name"]: job for job in config.load(config.PROMETHEUS / "prometheus.yml")["scrape_configs"]}
+    jobs = {
+        job["job_name"]: job for job in config.load(config.PROMETHEUS / "prometheus.yml")["scrape_configs"]
+    }
     assert jobs["bridge"]["dns_sd_configs"] == [
         {"names": ["bridge"], "type": "A", "port": 8080, "refresh_interval": "5s"}
     ]
@@ -118,7 +120,7 @@ def test_bridges_are_found_by_name_so_that_every_replica_is_scraped() -> None:
     [
         ('sum by (job, le) (rate(a_bucket{x="b_total{"}[5m])) > 5', {"a_bucket"}),
         ("a:rate:5m / on (instance) group_left (b) max(c) # not d", {"a:rate:5m", "c"}),
-        ("100 * (1 - e{f!~\"g\"} / h) and i offset 5m", {"e", "h", "i"}),
+        ('100 * (1 - e{f!~"g"} / h) and i offset 5m', {"e", "h", "i"}),
         ("vector(1)", set()),
     ],
 )
