@@ -104,6 +104,7 @@ async def run(service: Running) -> None:
             timeout_graceful_shutdown=int(service.settings.shutdown_grace_seconds),
         )
         server = _Server(config)
+        service.app.state.connections = lambda: len(server.server_state.connections)
         serving = asyncio.create_task(server.serve(sockets=[service.listener]))
         stopping = asyncio.create_task(service.stop.wait())
         service.started.set()

@@ -12,6 +12,8 @@ from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_fastapi_instrumentator.middleware import PrometheusInstrumentatorMiddleware
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
 from starlette.requests import Request
 
 from services.kit import errors
@@ -35,6 +37,7 @@ def create_service(
     routers: Sequence[APIRouter] = (),
     public: Sequence[APIRouter] = (),
     keyring: Keyring | None = None,
+    schemas: Mapping[str, type[BaseModel]] | None = None,
 ) -> FastAPI:
     """A service with /, /health*, /metrics, /docs, problem+json, bearer auth, traces and logs.
 
@@ -47,6 +50,7 @@ def create_service(
         routers: routes that want a bearer key.
         public: routes that do not.
         keyring: which keys open it; unset: the one key of the settings.
+        schemas: models that only hot routes refer to, for the OpenAPI document.
     """
 
     @asynccontextmanager
@@ -69,6 +73,7 @@ def create_service(
         # Ours is on; FastAPI's own would make every span twice.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
+    app.state.connections = lambda: 0  # until a server runs it
     app.state.gate = Gate(keyring or OneKey.of(own_key(settings)), telemetry.registry)
     app.include_router(_common(telemetry, health, summary))
     for router in public:
@@ -76,8 +81,24 @@ def create_service(
     for router in routers:
         app.include_router(router, dependencies=[Depends(bearer), Depends(require_key)])
     errors.install(app)
+    _document(app, schemas or {})
     _instrument(app, telemetry, settings)
     return app
+
+
+def _document(app: FastAPI, schemas: Mapping[str, type[BaseModel]]) -> None:
+    """Adds to the OpenAPI document the models that FastAPI does not see."""
+    plain = app.openapi
+
+    def documented() -> dict[str, Any]:
+        document = plain()
+        _, found = models_json_schema(
+            [(model, "validation") for model in schemas.values()], ref_template="#/components/schemas/{model}"
+        )
+        document.setdefault("components", {}).setdefault("schemas", {}).update(found.get("$defs", {}))
+        return document
+
+    app.openapi = documented  # type: ignore[method-assign] # FastAPI's documented way
 
 
 def own_key(settings: ServiceSettings) -> str:

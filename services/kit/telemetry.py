@@ -181,6 +181,10 @@ class Telemetry:
             self._lag.set(max(0.0, time.perf_counter() - before - every))
             self._cpu.set(self._process.cpu_percent())
 
+    def uptime(self) -> float:
+        """Seconds since the process started."""
+        return time.time() - self._process.create_time()
+
     def memory_bytes(self) -> int:
         return int(self._process.memory_info().rss)
 

@@ -1,0 +1,187 @@
+"""Accept: from a request's bytes to a submission. Pure."""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import orjson
+import uuid_utils
+from pydantic import TypeAdapter, ValidationError
+
+from services.contracts.events import CATEGORY_OF, NewEvent, Priority, Severity
+from services.kit.errors import Problem, invalid_input
+from services.kit.telemetry import TraceContext
+from services.outbox import messages
+from services.outbox.messages import IdempotencyKey, Lane, NewMessage, Submission, UnknownPolicy
+
+LARGEST_BATCH = 500
+LONGEST_KEY = 255
+FURTHEST_AHEAD = 366 * 86_400.0
+
+_one = TypeAdapter(NewEvent)
+_many = TypeAdapter(list[NewEvent])
+
+_LANES = {
+    Priority.LOW: Lane.BULK,
+    Priority.NORMAL: Lane.NORMAL,
+    Priority.HIGH: Lane.NORMAL,
+    Priority.URGENT: Lane.URGENT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """What the request's headers say.
+
+    Args:
+        client: name of the key.
+        parent: the caller's span, if it sent a ``traceparent``.
+        correlation_id: of ``X-Correlation-ID``, or empty.
+        idempotency_key: or empty.
+    """
+
+    client: str
+    parent: TraceContext | None
+    correlation_id: str
+    idempotency_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A request that was understood: what to store, and what to answer once it is stored."""
+
+    submission: Submission
+    answer: bytes
+
+
+def parse(body: bytes) -> tuple[list[NewEvent], bool]:
+    """The events of a request body, and whether it was a list.
+
+    Raises:
+        Problem: 422 with one entry a field.
+    """
+    try:
+        if body.lstrip()[:1] != b"[":
+            return [_one.validate_json(body)], False
+        events = _many.validate_json(body)
+    except ValidationError as error:
+        raise invalid_input([dict(entry) for entry in error.errors(include_url=False)]) from None
+    if not 1 <= len(events) <= LARGEST_BATCH:
+        text = f"a list has 1 to {LARGEST_BATCH} events, this one {len(events)}"
+        raise invalid_input([{"loc": ["body"], "msg": text}])
+    return events, True
+
+
+def submission(
+    body: bytes, caller: Caller, trace: TraceContext, *, now: float, defaults: Sequence[int], trace_url: str
+) -> Reading:
+    """Reads a request.
+
+    Args:
+        body: one event or a list of them, JSON.
+        caller: from the headers.
+        trace: of the span that this request is; a batch shares it.
+        now: seconds since the epoch.
+        defaults: the recipients of an event that names none.
+        trace_url: of the trace viewer, or empty.
+    """
+    posted, is_list = parse(body)
+    events, recipients, answers = [], [], []
+    for number, event in enumerate(posted):
+        text = event.model_dump_json(exclude_defaults=True) if is_list else body.decode()
+        # Each event of a batch is a trace of its own, linked to none but found by the same id.
+        context = trace if number == 0 else trace.child()
+        made = _event(event, text, caller, context, now)
+        chats = _messages(event, number, now, defaults)
+        events.append(made)
+        recipients.append(chats)
+        answers.append(_answer(made, chats, trace_url))
+    answer = orjson.dumps({"accepted": answers} if is_list else answers[0])
+    return Reading(
+        Submission(tuple(events), tuple(recipients), _idempotency(caller, body, answer)),
+        answer,
+    )
+
+
+def _event(event: NewEvent, body: str, caller: Caller, trace: TraceContext, now: float) -> messages.NewEvent:
+    identifier = str(uuid_utils.uuid7())
+    severity = event.severity or event.data.severity or Severity.LOW
+    return messages.NewEvent(
+        id=identifier,
+        type=event.kind,
+        category=CATEGORY_OF[event.kind],
+        title=event.title,
+        source=event.source,
+        severity=severity.value,
+        body=body,
+        accepted_at=now,
+        trace=trace,
+        parent=caller.parent,
+        correlation_id=event.correlation_id or caller.correlation_id or identifier,
+        client=caller.client,
+    )
+
+
+def _messages(event: NewEvent, number: int, now: float, defaults: Sequence[int]) -> tuple[NewMessage, ...]:
+    deliver_at = _moment(event.deliver_at, number, "deliver_at", now)
+    expires_at = _moment(event.expires_at, number, "expires_at", now)
+    if expires_at is not None and expires_at <= now:
+        raise invalid_input([{"loc": [number, "expires_at"], "msg": "this time has passed"}])
+    named = event.chat_id
+    chats = defaults if named is None else named if isinstance(named, list) else [named]
+    # A critical event does not wait behind progress reports.
+    lane = Lane.URGENT if event.severity is Severity.CRITICAL else _LANES[event.priority]
+    return tuple(
+        NewMessage(
+            id=str(uuid_utils.uuid7()),
+            chat_id=chat_id,
+            thread_id=event.thread_id,
+            lane=lane,
+            silent=event.silent,
+            deliver_at=deliver_at or 0.0,
+            expires_at=expires_at,
+            on_unknown=UnknownPolicy(event.on_unknown),
+        )
+        for chat_id in chats
+    )
+
+
+def _moment(value: datetime | None, number: int, field: str, now: float) -> float | None:
+    """A time as seconds; far ones are refused, since nobody means them."""
+    if value is None:
+        return None
+    try:
+        seconds = value.timestamp()
+    except (OverflowError, ValueError):
+        seconds = math.inf
+    if seconds > now + FURTHEST_AHEAD:
+        raise invalid_input([{"loc": [number, field], "msg": "this time is more than a year ahead"}])
+    # A time that has passed is as good as now.
+    return seconds if seconds > now or field == "expires_at" else None
+
+
+def _answer(event: messages.NewEvent, recipients: Sequence[NewMessage], trace_url: str) -> dict[str, object]:
+    trace_id = f"{event.trace.trace_id:032x}"
+    return {
+        "event_id": event.id,
+        "message_ids": [message.id for message in recipients],
+        "correlation_id": event.correlation_id,
+        "trace_id": trace_id,
+        "status": "queued",
+        "type": event.type,
+        "links": {
+            "event": f"/api/v1/events/{event.id}",
+            "trace": f"{trace_url}/trace/{trace_id}" if trace_url else None,
+        },
+    }
+
+
+def _idempotency(caller: Caller, body: bytes, answer: bytes) -> IdempotencyKey | None:
+    key = caller.idempotency_key
+    if not key:
+        return None
+    if len(key) > LONGEST_KEY:
+        raise Problem(400, "Bad Idempotency-Key", f"The header may have {LONGEST_KEY} characters.")
+    return IdempotencyKey(caller.client, key, hashlib.sha256(body).hexdigest(), answer.decode())

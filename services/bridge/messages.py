@@ -1,0 +1,91 @@
+"""A message's life, as the API tells it. Pure: from rows to JSON."""
+
+from typing import Any
+
+from services.kit.clock import rfc3339
+from services.kit.telemetry import TraceContext
+from services.outbox.messages import State
+from services.outbox.queries import Life
+
+
+def summary(row: Any) -> dict[str, Any]:
+    """One message in a list."""
+    trace = TraceContext.parse(row["traceparent"])
+    ids = row["telegram_message_ids"]
+    return {
+        "id": row["id"],
+        "event_id": row["event_id"],
+        "type": row["type"],
+        "category": row["category"],
+        "title": row["title"],
+        "source": row["source"],
+        "severity": row["severity"],
+        "chat_id": row["chat_id"],
+        "thread_id": row["thread_id"],
+        "status": row["state"],
+        "accepted_at": rfc3339(row["accepted_at"]),
+        "finished_at": _time(row["finished_at"]),
+        "next_attempt_at": _time(row["due_at"]) if row["state"] == State.RETRY_WAIT.value else None,
+        "expires_at": _time(row["expires_at"]),
+        "attempts": row["attempts"],
+        "possible_duplicate": row["possible_duplicate"],
+        "correlation_id": row["correlation_id"],
+        "trace_id": f"{trace.trace_id:032x}" if trace else None,
+        "telegram_message_ids": [int(part) for part in ids.split(",")] if ids else [],
+        "last_error": None if row["reason"] == "none" else row["reason"],
+    }
+
+
+def whole(life: Life, trace_url: str) -> dict[str, Any]:
+    """One message with every state change and every attempt."""
+    row = life.message
+    told = summary(row)
+    return told | {
+        "body": row["body"],
+        "events": _changes(life),
+        "attempts_made": row["attempts"],
+        "attempts": [_attempt(attempt) for attempt in life.attempts],
+        "links": {
+            "event": f"/api/v1/events/{row['event_id']}",
+            "trace": f"{trace_url}/trace/{told['trace_id']}" if trace_url else None,
+        },
+    }
+
+
+def _changes(life: Life) -> list[dict[str, Any]]:
+    """Every state the message was in; those by attempts are told from the attempts."""
+    changes: list[tuple[float, str, str]] = [(life.message["accepted_at"], State.QUEUED.value, "accepted")]
+    for attempt in life.attempts:
+        number = attempt["number"]
+        changes.append((attempt["claimed_at"], State.SENDING.value, f"attempt {number}"))
+        if attempt["settled_at"] is not None:
+            reason = attempt["reason"]
+            cause = f"attempt {number}: {attempt['outcome']}" + ("" if reason == "none" else f" ({reason})")
+            changes.append((attempt["settled_at"], attempt["state"], cause))
+    changes.extend((change["at"], change["state"], change["cause"]) for change in life.changes)
+    # sorted() is stable: what happened in the same moment stays in the order told above
+    return [
+        {"at": rfc3339(at), "state": state, "cause": cause}
+        for at, state, cause in sorted(changes, key=lambda change: change[0])
+    ]
+
+
+def _attempt(row: Any) -> dict[str, Any]:
+    started, finished = row["started_at"], row["finished_at"]
+    return {
+        "number": row["number"],
+        "part": row["part"] + 1,
+        "claimed_at": rfc3339(row["claimed_at"]),
+        "started_at": _time(started),
+        "duration_ms": None if started is None or finished is None else round((finished - started) * 1000, 1),
+        "limiter_wait_ms": round(row["limiter_wait"] * 1000, 1),
+        "outcome": row["outcome"],
+        "reason": row["reason"],
+        "detail": row["detail"] or None,
+        "retry_after_seconds": row["retry_after"],
+        "telegram_message_id": row["telegram_message_id"],
+    }
+
+
+def _time(seconds: float | None) -> str | None:
+    return None if seconds is None else rfc3339(seconds)

@@ -1,0 +1,1 @@
+"""What crosses a wire between our services and their callers: pydantic models, no I/O, no clients."""

@@ -1,0 +1,79 @@
+"""How a service reaches Telegram: shared by those that stand on the engine."""
+
+from typing import Self
+
+from pydantic import Field, SecretStr, model_validator
+
+from services.kit.settings import CommaInts, ServiceSettings
+from services.outbox.engine import EngineSettings
+from services.outbox.limiter import Limits
+from services.outbox.policy import Policy
+
+#: The token that the sandbox knows when none is set; it opens nothing else.
+SANDBOX_TOKEN = "1000000001:sandbox-token-for-local-use-only"  # noqa: S105 - of the sandbox, no secret
+SANDBOX_CHAT = 1001
+TELEGRAM_URL = "https://api.telegram.org"
+
+
+class TelegramSettings(ServiceSettings):
+    """Without a token the sandbox stands in for Telegram, and its first person gets the messages."""
+
+    database_url: SecretStr = Field(
+        SecretStr(""),
+        description="unset: a SQLite file in DATA_DIR; else postgresql://user:password@host/name",
+    )
+    telegram_bot_token: SecretStr = Field(
+        SecretStr(SANDBOX_TOKEN), description="from BotFather; unset: the sandbox"
+    )
+    telegram_api_url: str = Field("", description="Bot API server; unset: Telegram's, or the sandbox's")
+    sandbox_url: str = Field("http://127.0.0.1:8083", description="where the sandbox is, when it is used")
+    telegram_chat_ids: CommaInts = Field((), description="default recipients, with commas")
+    telegram_bot_per_second: float = Field(
+        30.0, ge=0, description="messages a second of the bot; 0: no limit"
+    )
+    telegram_chat_per_second: float = Field(1.0, ge=0, description="messages a second to a chat; 0: no limit")
+    telegram_chat_burst: float = Field(3.0, ge=1, description="messages at once to a chat that was quiet")
+    telegram_group_per_minute: float = Field(
+        20.0, ge=0, description="messages a minute to a group; 0: no limit"
+    )
+    send_concurrency: int = Field(64, ge=1, le=1000, description="calls to Telegram at once")
+    retry_base_seconds: float = Field(1.0, gt=0, description="first wait before a retry; doubled each time")
+    retry_cap_seconds: float = Field(60.0, gt=0, description="longest wait between retries")
+    give_up_after_seconds: float = Field(86_400.0, gt=0, description="age at which retrying ends")
+    max_resends: int = Field(5, ge=0, description="repetitions of a message that may have arrived")
+
+    @model_validator(mode="after")
+    def _recipients(self) -> Self:
+        if not self.telegram_chat_ids and not self.uses_sandbox:
+            raise ValueError("TELEGRAM_CHAT_IDS: name the chats that get events without a chat_id")
+        return self
+
+    @property
+    def uses_sandbox(self) -> bool:
+        return self.telegram_bot_token.get_secret_value() == SANDBOX_TOKEN
+
+    @property
+    def api_url(self) -> str:
+        return self.telegram_api_url or (self.sandbox_url if self.uses_sandbox else TELEGRAM_URL)
+
+    @property
+    def default_chats(self) -> tuple[int, ...]:
+        return self.telegram_chat_ids or (SANDBOX_CHAT,)
+
+    def database(self, name: str) -> str:
+        """The database's URL; ``name`` is that of the file where none is set."""
+        return self.database_url.get_secret_value() or f"sqlite:///{self.data_dir / name}.db"
+
+    def engine(self) -> EngineSettings:
+        return EngineSettings(
+            concurrency=self.send_concurrency,
+            limits=Limits(
+                self.telegram_bot_per_second,
+                self.telegram_chat_per_second,
+                self.telegram_chat_burst,
+                self.telegram_group_per_minute,
+            ),
+            policy=Policy(
+                self.retry_base_seconds, self.retry_cap_seconds, self.give_up_after_seconds, self.max_resends
+            ),
+        )

@@ -1,0 +1,100 @@
+"""The log of everything that happened: append-only JSON lines, in memory and in a file.
+
+Each line has `seq` (1, 2, 3 … without gaps) and `time`. A line is written with one system call before the answer
+goes out, so a killed process loses none that a client could have seen.
+"""
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+
+class Journal:
+    """Lines since the start in memory (`kept` of them), all of them in the file, if there is one."""
+
+    def __init__(self, path: Path | None, kept: int) -> None:
+        self.path = path
+        self.seq = 0
+        self._lines: deque[bytes] = deque(maxlen=kept)
+        self._fd: int | None = None
+        self._waiters: set[asyncio.Future[None]] = set()
+
+    @property
+    def oldest(self) -> int:
+        """The `seq` of the first line that memory still has."""
+        return self.seq - len(self._lines) + 1
+
+    def replay(self) -> Iterator[dict[str, Any]]:
+        """The entries of the file, oldest first; a line that a crash tore is left out and ends it."""
+        if self.path is None or not self.path.exists():
+            return
+        with self.path.open("rb") as lines:
+            for line in lines:
+                try:
+                    entry = orjson.loads(line)
+                except orjson.JSONDecodeError:
+                    return
+                self.seq = max(self.seq, int(entry.get("seq", 0)))
+                self._lines.append(line)
+                yield entry
+
+    def open(self) -> None:
+        """Begin to append to the file.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        if self.path is not None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+    @property
+    def is_open(self) -> bool:
+        return self.path is None or self._fd is not None
+
+    def close(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def append(self, entry: dict[str, Any]) -> int:
+        """Write one entry and return its `seq`. Nothing is kept when the file refuses it."""
+        line = orjson.dumps({"seq": self.seq + 1, **entry}) + b"\n"
+        if self._fd is not None:
+            os.write(self._fd, line)
+        self.seq += 1
+        self._lines.append(line)
+        if self._waiters:
+            self._wake()
+        return self.seq
+
+    def read(self, after: int, limit: int) -> list[bytes]:
+        """Up to `limit` lines with `seq` greater than `after`, oldest first, of those in memory."""
+        begin = max(0, after + 1 - self.oldest)
+        return [self._lines[index] for index in range(begin, min(len(self._lines), begin + limit))]
+
+    async def wait(self, after: int, timeout: float) -> bool:
+        """Wait until there is a line after `after`. Returns False when `timeout` seconds passed without one."""
+        if self.seq > after:
+            return True
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        try:
+            async with asyncio.timeout(timeout):
+                await waiter
+        except TimeoutError:
+            return False
+        finally:
+            self._waiters.discard(waiter)
+        return True
+
+    def _wake(self) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiters.clear()

@@ -1,0 +1,52 @@
+"""What Telegram finds in a text by itself: mentions, hashtags, commands, links, addresses.
+
+Bare host names count as links when they end in one of the common top-level domains below; Telegram's own list has
+all of them. Phone and bank card numbers are not looked for.
+"""
+
+import re
+
+from services.telegram_sandbox.markup.entity import Entity
+
+KINDS = frozenset(
+    {"mention", "hashtag", "cashtag", "bot_command", "url", "email", "phone_number", "bank_card_number"}
+)
+DOMAINS = "com|org|net|edu|gov|io|dev|app|ai|me|info|biz|co|uk|de|fr|it|es|nl|eu|ch|at|pl|ru|us|in|jp|cn|br|ca|au|xyz|tech|cloud"
+HINT = re.compile(r"[@#/$.]")
+TAIL = r"(?:[/?#][^\s<>\"«»]*)?"
+PATTERN = re.compile(
+    rf"(?P<url>\b(?:https?|ftp)://[^\s/?#<>\"«»]+\.?[^\s/?#<>\"«»]*{TAIL}|\b(?:tg|ton|tonsite)://[a-z0-9_-]+{TAIL})"
+    r"|(?P<email>\b[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,8}\b)"
+    rf"|(?P<host>(?<![\w@.:/-])(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+(?:{DOMAINS})(?::\d{{1,5}})?{TAIL}(?![\w@-]))"
+    r"|(?P<mention>(?<![\w/@])@[A-Za-z](?:_?[A-Za-z0-9])+\b(?!@))"
+    r"|(?P<hashtag>(?<![\w/#@$])#(?=\w*[^\W\d])\w{1,256}\b)"
+    r"|(?P<cashtag>(?<![\w/#@$])\$(?:1INCH|[A-Z]{1,8})\b(?![$\w]))"
+    r"|(?P<bot_command>(?<![\w/<>])/[A-Za-z0-9_]{1,64}(?:@[A-Za-z](?:_?[A-Za-z0-9])+)?\b(?![/<>]))",
+    re.IGNORECASE,
+)
+URL_END = ".,:;!?'\")]}"
+OPENING = {")": "(", "]": "[", "}": "{"}
+
+
+def entities(text: str) -> list[Entity]:
+    if HINT.search(text) is None:
+        return []
+    return [_entity(found) for found in PATTERN.finditer(text)]
+
+
+def _entity(found: re.Match[str]) -> Entity:
+    kind = found.lastgroup or "url"
+    if kind not in {"url", "host"}:
+        return Entity(kind, found.start(), len(found.group()))
+    return Entity("url", found.start(), _url_length(found.group()))
+
+
+def _url_length(url: str) -> int:
+    """Its length without the punctuation behind it, which belongs to the sentence."""
+    end = len(url)
+    while url[end - 1] in URL_END and end > 1:
+        opening = OPENING.get(url[end - 1])
+        if opening and url.count(opening, 0, end) >= url.count(url[end - 1], 0, end):
+            break
+        end -= 1
+    return end

@@ -1,0 +1,124 @@
+"""Entities that a request gives itself, instead of markup."""
+
+from typing import Any
+
+from services.telegram_sandbox.markup import found, html, links
+from services.telegram_sandbox.markup.entity import PRIORITY, Entity, MarkupError
+from services.telegram_sandbox.markup.times import date_time
+
+LARGEST = 1_000_000
+
+
+def parse(text: str, raw: Any) -> list[Entity]:
+    """The entities of a JSON array; anything else than an array counts as none, as with Telegram.
+
+    Raises:
+        MarkupError: an entity is not what it should be, or does not lie in the text.
+    """
+    if not isinstance(raw, list):
+        return []
+    places = _places(text)
+    entities = []
+    for item in raw:
+        try:
+            entity = _entity(item)
+        except MarkupError as error:
+            raise MarkupError(f"Can't parse MessageEntity: {error}") from None
+        if entity is not None and entity.length > 0:
+            entities.append(_placed(entity, places))
+    return entities
+
+
+def _entity(item: Any) -> Entity | None:
+    if not isinstance(item, dict):
+        raise MarkupError("expected an Object")
+    offset, length = (_integer(item, name) for name in ("offset", "length"))
+    kind = item.get("type")
+    if not isinstance(kind, str):
+        raise MarkupError(
+            'can\'t find field "type"' if kind is None else 'field "type" must be of type String'
+        )
+    if not kind:
+        raise MarkupError("Type is not specified")
+    if kind in found.KINDS:
+        return None
+    if kind not in PRIORITY:
+        raise MarkupError("Unsupported type specified")
+    return Entity(kind, offset, length, _extra(kind, item)) if _wanted(kind, item) else None
+
+
+def _integer(item: dict[str, Any], name: str) -> int:
+    value = item.get(name)
+    if value is None:
+        raise MarkupError(f'can\'t find field "{name}"')
+    if isinstance(value, str) and value.lstrip("-").isdigit():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise MarkupError(f'field "{name}" must be of type Number')
+    return value
+
+
+def _wanted(kind: str, item: dict[str, Any]) -> bool:
+    """A link that Telegram would not make is dropped."""
+    return kind != "text_link" or links.user_id(_string(item, "url")) is not None or bool(_url(item))
+
+
+def _extra(kind: str, item: dict[str, Any]) -> dict[str, Any]:
+    match kind:
+        case "pre" if item.get("language"):
+            return {"language": _string(item, "language")}
+        case "text_link":
+            return {"url": _url(item)}
+        case "text_mention":
+            user = item.get("user")
+            if not isinstance(user, dict):
+                raise MarkupError('can\'t find field "user"')
+            return {"user": {"id": _integer(user, "id")}}
+        case "custom_emoji":
+            return html.emoji(_string(item, "custom_emoji_id"))
+        case "date_time":
+            letters = item.get("date_time_format") or ""
+            return date_time(str(_integer(item, "unix_time")), str(letters))
+        case _:
+            return {}
+
+
+def _string(item: dict[str, Any], name: str) -> str:
+    value = item.get(name)
+    if not isinstance(value, str):
+        raise MarkupError(f'can\'t find field "{name}"')
+    return value
+
+
+def _url(item: dict[str, Any]) -> str | None:
+    return links.checked(_string(item, "url"))
+
+
+def _places(text: str) -> dict[int, int]:
+    """Code point index by UTF-16 offset."""
+    places, units = {}, 0
+    for index, char in enumerate(text):
+        places[units] = index
+        units += 2 if ord(char) > 0xFFFF else 1  # noqa: PLR2004 # the last character of one unit
+    places[units] = len(text)
+    return places
+
+
+def _placed(entity: Entity, places: dict[int, int]) -> Entity:
+    if not 0 <= entity.offset <= LARGEST:
+        raise MarkupError(f"Receive an entity with incorrect offset {entity.offset}")
+    if not 0 <= entity.length <= LARGEST:
+        raise MarkupError(f"Receive an entity with incorrect length {entity.length}")
+    last = max(places)
+    if entity.offset >= last:
+        raise MarkupError(f"Entity begins after the end of the text at UTF-16 offset {entity.offset}")
+    if entity.end > last:
+        raise MarkupError(
+            f"Entity beginning at UTF-16 offset {entity.offset} ends after the end of the text at UTF-16 offset "
+            f"{entity.end}"
+        )
+    if entity.offset not in places:
+        raise MarkupError(f"Entity begins in a middle of a UTF-16 symbol at byte offset {entity.offset}")
+    if entity.end not in places:
+        raise MarkupError(f"Entity ends in a middle of a UTF-16 symbol at byte offset {entity.end}")
+    return entity.moved(places[entity.offset], places[entity.end])

@@ -1,0 +1,238 @@
+"""The Bot API's other methods: the bot itself, its chats, its updates."""
+
+import asyncio
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+from services.telegram_sandbox import refusals, sending
+from services.telegram_sandbox.bots import Bot, Webhook, WebhookState
+from services.telegram_sandbox.calls import Call, Method, Result
+from services.telegram_sandbox.clock import settle
+from services.telegram_sandbox.sandbox import Sandbox
+from services.telegram_sandbox.updates import Update
+
+LONGEST_POLL = 50  # seconds
+CONFLICT_DELAY = 3.0  # seconds
+REPEATED_POLL = 3.0  # seconds: the same offset again so soon is made to wait
+REPEATED_ANSWER = 0.5  # seconds: the same offset again so soon gets one update
+COMMAND = re.compile(r"[a-z0-9_]{1,32}")
+SECRET = re.compile(r"[A-Za-z0-9_-]{0,256}")
+ACTIVE_WEBHOOK = (
+    "can't use getUpdates method while webhook is active; use deleteWebhook to delete the webhook first"
+)
+OTHER_POLL = "terminated by other getUpdates request; make sure that only one bot instance is running"
+PROFILE = {
+    "can_join_groups": True,
+    "can_read_all_group_messages": False,
+    "supports_inline_queries": False,
+    "can_connect_to_business": False,
+    "has_main_web_app": False,
+}
+
+
+def get_me(call: Call) -> Result:
+    return call.bot.user() | PROFILE
+
+
+def get_chat(call: Call) -> Result:
+    chat = call.find_chat()
+    gifts = ("unlimited_gifts", "limited_gifts", "unique_gifts", "premium_subscription")
+    return chat.wire() | {
+        "accent_color_id": chat.id % 7,
+        "max_reaction_count": 11,
+        "accepted_gift_types": dict.fromkeys((*gifts, "gifts_from_channels"), False),
+    }
+
+
+def send_chat_action(call: Call) -> Result:
+    chat = call.find_chat()
+    chat.check_writable()
+    if not call.args.text("action"):
+        raise refusals.bad_request("wrong parameter action in request")
+    call.log(status=200, action=call.args.text("action"))
+    return True
+
+
+def get_file(call: Call) -> Result:
+    stored = call.sandbox.files.get(call.bot.id, call.args.text("file_id"))
+    if stored is None:
+        raise refusals.bad_request("invalid file_id")
+    if stored.size > sending.DOWNLOAD_LIMIT:
+        raise refusals.bad_request("file is too big")
+    shown = sending.describe(stored)
+    return {name: shown[name] for name in ("file_id", "file_unique_id", "file_size")} | {
+        "file_path": stored.path
+    }
+
+
+def set_my_commands(call: Call) -> Result:
+    commands = call.args.data("commands")
+    if not isinstance(commands, list):
+        raise refusals.bad_request("expected an Array of BotCommand")
+    if len(commands) > 100:  # noqa: PLR2004 # the published number
+        raise refusals.bad_request("BOT_COMMANDS_TOO_MUCH")
+    call.bot.commands[_scope(call)] = [_command(command) for command in commands]
+    call.log(status=200)
+    return True
+
+
+def get_my_commands(call: Call) -> Result:
+    return call.bot.commands.get(_scope(call), [])
+
+
+def delete_my_commands(call: Call) -> Result:
+    call.bot.commands.pop(_scope(call), None)
+    return True
+
+
+async def get_updates(call: Call) -> Result:
+    """Pending updates, or a wait for them of up to `timeout` seconds."""
+    bot, sandbox = call.bot, call.sandbox
+    if bot.webhook is not None:
+        raise _conflict(bot, ACTIVE_WEBHOOK, call.now)
+    offset, limit = call.args.number("offset"), call.args.number("limit", 100, 1, 100)
+    wait: float = call.args.number("timeout", 0, 0, LONGEST_POLL)
+    _allow(call)
+    if offset == bot.last_offset:
+        if wait < REPEATED_POLL and call.now < bot.last_poll_at + REPEATED_POLL:
+            wait = REPEATED_POLL
+        if call.now < bot.last_answer_at + REPEATED_ANSWER:
+            limit = 1
+    bot.last_offset, bot.last_poll_at = offset, call.now
+    if bot.poll is not None and not bot.poll.done():
+        bot.poll.set_result(_conflict(bot, OTHER_POLL, call.now))
+    sandbox.confirm(bot, offset)
+    updates = bot.queue.head(limit, call.now)
+    if not updates and wait:
+        updates = await _long_poll(sandbox, bot, limit, wait)
+    if updates:
+        bot.last_answer_at = call.now
+        call.log(status=200, updates=[update.id for update in updates])
+    return [update.wire() for update in updates]
+
+
+def set_webhook(call: Call) -> Result:
+    url, bot = call.args.text("url"), call.bot
+    if not url:
+        return delete_webhook(call)
+    if call.now < bot.next_set_webhook_at:
+        raise refusals.too_many(1)
+    bot.next_set_webhook_at = call.now + 1
+    webhook = _webhook(call, url)
+    _drop_pending(call)
+    _allow(call)
+    bot.webhook_state = WebhookState()
+    call.sandbox.wake(bot, _conflict(bot, "terminated by setWebhook request", call.now))
+    call.sandbox.set_webhook(bot, webhook)
+    return True
+
+
+def delete_webhook(call: Call) -> Result:
+    _drop_pending(call)
+    if call.bot.webhook is not None:
+        call.sandbox.set_webhook(call.bot, None)
+    return True
+
+
+def get_webhook_info(call: Call) -> Result:
+    bot, state = call.bot, call.bot.webhook_state
+    info: dict[str, Any] = {
+        "url": bot.webhook.url if bot.webhook else "",
+        "has_custom_certificate": False,
+        "pending_update_count": len(bot.queue.pending),
+    }
+    if bot.webhook is not None:
+        info |= {"max_connections": bot.webhook.max_connections, "ip_address": bot.webhook.ip_address}
+    if state.last_error_at is not None:
+        info |= {"last_error_date": int(state.last_error_at), "last_error_message": state.last_error}
+    if bot.queue.allowed is not None:
+        info["allowed_updates"] = sorted(bot.queue.allowed)
+    return {name: value for name, value in info.items() if value != "" or name == "url"}
+
+
+def _scope(call: Call) -> str:
+    scope = call.args.data("scope")
+    kind = scope.get("type", "default") if isinstance(scope, dict) else "default"
+    chat = scope.get("chat_id", "") if isinstance(scope, dict) else ""
+    return f"{kind}:{chat}:{call.args.text('language_code')}"
+
+
+def _command(command: Any) -> dict[str, str]:
+    if not isinstance(command, dict):
+        raise refusals.bad_request("can't parse BotCommand: expected an Object")
+    name, description = str(command.get("command", "")).lower().lstrip("/"), command.get("description")
+    if not COMMAND.fullmatch(name):
+        raise refusals.bad_request("BOT_COMMAND_INVALID")
+    if not isinstance(description, str) or not 1 <= len(description) <= 256:  # noqa: PLR2004 # published
+        raise refusals.bad_request("BOT_COMMAND_DESCRIPTION_INVALID")
+    return {"command": name, "description": description}
+
+
+def _allow(call: Call) -> None:
+    kinds = call.args.data("allowed_updates")
+    if isinstance(kinds, list):
+        call.bot.queue.allow(frozenset(str(kind).lower() for kind in kinds))
+
+
+def _drop_pending(call: Call) -> None:
+    if call.args.flag("drop_pending_updates"):
+        call.sandbox.confirm(call.bot, call.bot.queue.next_id)
+
+
+def _conflict(bot: Bot, text: str, now: float) -> refusals.Refusal:
+    """A 409; a second one within three seconds is itself delayed by three."""
+    if now >= bot.next_conflict_at:
+        bot.next_conflict_at = now + CONFLICT_DELAY
+        return refusals.conflict(text)
+    return refusals.conflict(text, pause=CONFLICT_DELAY)
+
+
+async def _long_poll(sandbox: Sandbox, bot: Bot, limit: int, seconds: float) -> list[Update]:
+    poll: asyncio.Future[refusals.Refusal | None] = asyncio.get_running_loop().create_future()
+    bot.poll = poll
+    timer = sandbox.clock.after(seconds, lambda: settle(poll, None))
+    try:
+        refusal = await poll
+    finally:
+        timer.cancel()
+        if bot.poll is poll:
+            bot.poll = None
+    if refusal is not None:
+        raise refusal
+    return bot.queue.head(limit, sandbox.clock.now())
+
+
+def _webhook(call: Call, url: str) -> Webhook:
+    """Where to post to. Any port and plain http are taken, as a Bot API server in local mode does."""
+    parts = urlsplit(url if "://" in url else f"https://{url}")
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise refusals.bad_request("invalid webhook URL specified")
+    secret = call.args.text("secret_token")
+    if not SECRET.fullmatch(secret):
+        raise refusals.bad_request("secret token contains unallowed characters")
+    connections = call.args.number("max_connections", 40, 1, 100)
+    return Webhook(parts.geturl(), secret, connections, call.args.text("ip_address"))
+
+
+METHODS: dict[str, Method] = {
+    "getMe": get_me,
+    "sendMessage": sending.send_message,
+    "sendDocument": sending.send_document,
+    "editMessageText": sending.edit_message_text,
+    "editMessageCaption": sending.edit_message_caption,
+    "editMessageReplyMarkup": sending.edit_message_reply_markup,
+    "deleteMessage": sending.delete_message,
+    "answerCallbackQuery": sending.answer_callback_query,
+    "sendChatAction": send_chat_action,
+    "getChat": get_chat,
+    "getFile": get_file,
+    "setMyCommands": set_my_commands,
+    "getMyCommands": get_my_commands,
+    "deleteMyCommands": delete_my_commands,
+    "getUpdates": get_updates,
+    "setWebhook": set_webhook,
+    "deleteWebhook": delete_webhook,
+    "getWebhookInfo": get_webhook_info,
+}
+BY_LOWER_NAME = {name.lower(): (name, method) for name, method in METHODS.items()}  # names ignore case

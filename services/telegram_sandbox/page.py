@@ -1,0 +1,177 @@
+"""The page that shows the chats as a phone would, and the JSON that it reads."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import orjson
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from services.kit.errors import Problem
+from services.telegram_sandbox.chats import Chat, Message
+from services.telegram_sandbox.control import ChatId, sandbox_of
+from services.telegram_sandbox.files import path_of
+from services.telegram_sandbox.sandbox import Sandbox
+
+FOLDER = Path(__file__).parent / "page"
+FILES = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+GATHER = 0.15  # seconds: changes closer together than this are told as one
+STREAM_PAGE = 5_000  # log entries looked at for one event
+BEAT = 15.0  # seconds between signs of life on a quiet stream
+router = APIRouter(tags=["page"])
+
+
+class FrontPage:
+    """Answers `/` with the page to a browser; a program gets the service's own JSON there."""
+
+    def __init__(self, service: ASGIApp) -> None:
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == "/" and scope["method"] in ("GET", "HEAD"):
+            accept = next((value for key, value in scope["headers"] if key == b"accept"), b"")
+            if b"text/html" in accept:
+                page = await asyncio.to_thread((FOLDER / "index.html").read_bytes)
+                headers = {"Content-Security-Policy": POLICY, "Vary": "Accept"} | PLAIN
+                await Response(page, headers=headers, media_type="text/html")(scope, receive, send)
+                return
+        await self._service(scope, receive, send)
+
+
+PLAIN = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-cache"}
+
+
+@router.get("/page/{name}", summary="The page's style and script", response_class=Response)
+async def asset(name: str) -> Response:
+    if name not in FILES:
+        raise Problem(404, "Not Found")
+    data = await asyncio.to_thread((FOLDER / name).read_bytes)
+    return Response(data, headers=PLAIN, media_type=FILES[name])
+
+
+@router.get("/api/chats", summary="Chats, the one with the latest message first")
+async def chats(
+    request: Request,
+    limit: Annotated[int, Query(ge=1, le=1_000)] = 200,
+    q: Annotated[str, Query(description="part of the title, or the id")] = "",
+) -> Response:
+    wanted = q.casefold()
+    found = [c for c in sandbox_of(request).chats if wanted in c.title.casefold() or q == str(c.id)]
+    found.sort(key=lambda chat: _last_id(chat), reverse=True)
+    return _json({"total": len(found), "chats": [_chat(chat) for chat in found[:limit]]})
+
+
+@router.get("/api/chats/{chat_id}/messages", summary="A chat's latest messages, oldest first")
+async def messages(
+    request: Request,
+    chat_id: ChatId,
+    limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
+    before: Annotated[int | None, Query(description="only messages with smaller ids")] = None,
+) -> Response:
+    chat = sandbox_of(request).chats.get(chat_id)
+    if chat is None:
+        raise Problem(404, "Not Found", f"there is no chat {chat_id}")
+    ids = [number for number in chat.messages if before is None or number < before]
+    shown = [_message(chat.messages[number]) for number in ids[-limit:]]
+    return _json({"chat": _chat(chat), "messages": shown, "more": len(ids) > limit})
+
+
+@router.get("/api/files/{path:path}", summary="A document that a bot sent", response_class=Response)
+async def download(request: Request, path: str) -> Response:
+    files = sandbox_of(request).files
+    stored = files.by_path(None, path)
+    try:
+        if stored is None:
+            raise Problem(404, "Not Found")
+        data = await asyncio.to_thread(files.read, stored)
+    except FileNotFoundError:
+        raise Problem(404, "Not Found") from None
+    headers = PLAIN | {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(stored.name)}"}
+    return Response(data, headers=headers, media_type="application/octet-stream")
+
+
+@router.get(
+    "/api/stream", summary="Which chats changed, as server-sent events", response_class=StreamingResponse
+)
+async def stream(request: Request) -> StreamingResponse:
+    stopping: asyncio.Event | None = getattr(request.app.state, "stopping", None)
+    return StreamingResponse(
+        _changes(sandbox_of(request), stopping),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+async def _changes(sandbox: Sandbox, stopping: asyncio.Event | None) -> Any:
+    cursor = sandbox.journal.seq
+    yield b"retry: 1000\n\n"
+    while not (stopping and stopping.is_set()):
+        if not await _something(sandbox, cursor, stopping):
+            yield b": still here\n\n"
+            continue
+        await asyncio.sleep(GATHER)
+        behind = sandbox.journal.seq - cursor
+        lines = sandbox.journal.read(cursor, STREAM_PAGE) if behind <= STREAM_PAGE else []
+        ids = sorted({entry["chat_id"] for entry in map(orjson.loads, lines) if entry.get("chat_id")})
+        cursor = sandbox.journal.seq
+        changed = {"all": behind > STREAM_PAGE, "chats": ids}
+        yield b"event: changed\ndata: " + orjson.dumps(changed) + b"\n\n"
+
+
+async def _something(sandbox: Sandbox, cursor: int, stopping: asyncio.Event | None) -> bool:
+    """Wait for the next entry, a beat, or the end of the service."""
+    waits = [asyncio.create_task(sandbox.journal.wait(cursor, BEAT))]
+    if stopping is not None:
+        waits.append(asyncio.create_task(stopping.wait()))
+    try:
+        done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waits:
+            task.cancel()
+    return waits[0] in done and waits[0].result()
+
+
+def _last_id(chat: Chat) -> tuple[int, int]:
+    last = next(reversed(chat.messages.values()), None)
+    return (last.wire["date"], last.id) if last is not None else (0, 0)
+
+
+def _chat(chat: Chat) -> dict[str, Any]:
+    last = next(reversed(chat.messages.values()), None)
+    states = ("blocked", "deactivated", "kicked", "deleted")
+    state = [name for name in states if getattr(chat, name)]
+    if chat.migrated_to is not None:
+        state.append("upgraded")
+    return {
+        "id": chat.id,
+        "type": chat.type,
+        "title": chat.title,
+        "topics": [{"id": number, "name": name} for number, name in chat.topics.items()],
+        "state": state,
+        "messages": len(chat.messages),
+        "last": _message(last) if last is not None else None,
+    }
+
+
+def _message(message: Message) -> dict[str, Any]:
+    document = message.wire.get("document")
+    return {
+        "message": message.wire,
+        "by_bot": message.bot_id is not None,
+        "silent": message.silent,
+        "toast": message.toast,
+        "download": "/api/files/" + path_of(document["file_unique_id"], document["file_name"])
+        if document
+        else None,
+    }
+
+
+def _json(value: Any) -> Response:
+    return Response(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS), media_type="application/json")
