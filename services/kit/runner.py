@@ -36,6 +36,10 @@ class Running:
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
+    def name(self) -> str:
+        return self.app.title.removeprefix("CCTelegram ")
+
+    @property
     def url(self) -> str:
         host, port = self.listener.getsockname()[:2]
         return f"http://{f'[{host}]' if ':' in host else host}:{port}"
@@ -92,7 +96,7 @@ class _Server(uvicorn.Server):
 
 async def run(service: Running) -> None:
     """Runs one service from its start to the end of its work in flight."""
-    logs.service_name.set(service.app.title.removeprefix("CCTelegram "))
+    logs.service_name.set(service.name)
     service.app.state.stopping = service.stop
     async with service.app.router.lifespan_context(service.app) as state:
         config = uvicorn.Config(

@@ -1,0 +1,54 @@
+"""``python -m services``: the whole suite in one process, on SQLite; what ``make run`` starts.
+
+The sandbox stands in for Telegram until TELEGRAM_BOT_TOKEN is set. It starts first and stops last,
+so that what is in flight still gets its answer.
+"""
+
+from pathlib import Path
+
+import uvloop
+
+from services.bridge import app as bridge
+from services.bridge.settings import BridgeSettings
+from services.kit import logs, runner
+from services.kit.runner import Running
+from services.kit.settings import StartError, load
+from services.telegram_sandbox import app as telegram_sandbox
+from services.telegram_sandbox.settings import SandboxSettings
+
+
+def _prepare() -> tuple[list[Running], Path]:
+    settings = load(BridgeSettings)
+    logs.configure(settings.log_level, settings.data_dir / "logs" / "suite.log")
+    services: list[Running] = []
+    if settings.uses_sandbox:
+        services.append(runner.prepare(telegram_sandbox.create_app, load(SandboxSettings)))
+    services.append(runner.prepare(bridge.create_app, settings))
+    return services, settings.data_dir
+
+
+def _announce(services: list[Running], data_dir: Path) -> None:
+    print("\nCCTelegram runs. Ctrl-C stops it.\n")  # noqa: T201 - for the person at the terminal
+    for service in services:
+        print(f"  {service.name:<18} {service.url}{_PAGES.get(service.name, '')}")  # noqa: T201 - the same
+    print(f"\n  data, logs and the API key are in {data_dir.resolve()}\n", flush=True)  # noqa: T201 - the same
+
+
+#: The page that a person wants first, where it is not the root.
+_PAGES = {"bridge": "/docs", "dashboard": "/dashboard/", "mcp-health": "/health", "alert-relay": "/docs"}
+
+
+async def _serve(services: list[Running], data_dir: Path) -> None:
+    await runner.serve(services, on_started=lambda: _announce(services, data_dir))
+
+
+def main() -> None:
+    try:
+        services, data_dir = _prepare()
+        uvloop.run(_serve(services, data_dir))
+    except StartError as error:
+        runner.fail(error)
+
+
+if __name__ == "__main__":
+    main()
