@@ -1,9 +1,11 @@
 """compose.yaml and the files around it agree with each other, with the contracts and with the services."""
 
 import re
+from importlib import import_module
 from typing import Any
 
 import pytest
+from pydantic_settings import BaseSettings
 
 from tests.stack import config, servers
 
@@ -29,6 +31,15 @@ SECRETS = {
     "postgres_password": "20002",
     "database_url": "20002",
     "grafana_admin_password": "20003",
+}
+# Our services: what reads their environment.
+SETTINGS = {
+    "bridge": "services.bridge.settings.BridgeSettings",
+    "mcp-health": "services.mcp_health.settings.McpHealthSettings",
+    "alert-relay": "services.alert_relay.settings.AlertRelaySettings",
+    "dashboard": "services.dashboard.settings.DashboardSettings",
+    "telegram-sandbox": "services.telegram_sandbox.settings.SandboxSettings",
+    "alertmanager-config": "alertmanager.second_path.SecondPath",
 }
 
 
@@ -134,6 +145,47 @@ def test_each_secret_opens_to_the_groups_that_the_services_using_it_are_in() -> 
         groups = set(service.get("group_add", [])) & set(SECRETS.values())
         assert {SECRETS[secret] for secret in read} == groups, name
         assert bool(read) == ("secrets:/secrets:ro" in service.get("volumes", [])), name
+
+
+def _settings(name: str) -> type[BaseSettings]:
+    module, _, attribute = SETTINGS[name].rpartition(".")
+    found: type[BaseSettings] = getattr(import_module(module), attribute)
+    return found
+
+
+def _variables(settings: type[BaseSettings]) -> set[str]:
+    """What a settings class reads, each also from a file."""
+    fields = settings.model_fields.items()
+    names = {str(field.validation_alias or name).upper() for name, field in fields}
+    return names | {f"{name}_FILE" for name in names}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_every_variable_that_is_set_is_one_that_the_service_reads(name: str) -> None:
+    assert SERVICES[name]["environment"].keys() <= _variables(_settings(name))
+
+
+@pytest.mark.parametrize("name", [name for name in SETTINGS if name != "alertmanager-config"])
+def test_each_service_listens_where_it_is_published_and_asked_for_its_health(name: str) -> None:
+    port = _settings(name).model_fields["port"].default
+    assert SERVICES[name]["healthcheck"]["test"][-1] == f"http://127.0.0.1:{port}/health/ready"
+    assert {inside for _, _, inside in _ports(SERVICES[name])} <= {port}
+    assert SERVICES[name]["command"] == [SETTINGS[name].rsplit(".", 2)[0]]
+
+
+def test_what_the_services_call_is_where_it_listens() -> None:
+    listening = {
+        name: _settings(name).model_fields["port"].default
+        for name in SETTINGS
+        if name != "alertmanager-config"
+    }
+    listening |= {"gateway": 8080, "prometheus": 9090, "alertmanager": 9093, "grafana": 3000}
+    listening |= {"jaeger": {16686, 4318}, "redis": 6379}
+    for service in SERVICES.values():
+        for variable, value in service.get("environment", {}).items():
+            for host, port in re.findall(r"(?:http|redis)://([a-z-]+):(\d+)", str(value)):
+                expected = listening[host]
+                assert int(port) in (expected if isinstance(expected, set) else {expected}), variable
 
 
 def test_the_relay_knows_alertmanager_by_the_key_that_both_read() -> None:
