@@ -5,9 +5,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,15 @@ PACKAGES = {
     "prometheus-redis-exporter": "prometheus-redis-exporter",
     "prometheus-postgres-exporter": "prometheus-postgres-exporter",
     "redis-server": "redis-server",
+    "postgres": "postgresql",
+    "initdb": "postgresql",
 }
+# Where Debian keeps programs that are not on everybody's path.
+FOLDERS = (
+    "/usr/bin",
+    "/usr/sbin",
+    *sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True),
+)
 
 
 class MissingProgramError(Exception):
@@ -38,7 +47,7 @@ def find(program: str) -> str:
     Raises:
         MissingProgramError: it is not installed; the text names the Debian package.
     """
-    path = shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/bin")
+    path = shutil.which(program) or shutil.which(program, path=":".join(FOLDERS))
     if path is None:
         package = PACKAGES[program]
         raise MissingProgramError(f"{program} is not installed: `apt-get install {package}` brings it")
@@ -146,8 +155,8 @@ def started(
         stop(process)
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGTERM)
+def stop(process: subprocess.Popen[bytes], with_signal: signal.Signals = signal.SIGTERM) -> None:
+    process.send_signal(with_signal)
     try:
         process.wait(timeout=20)
     except subprocess.TimeoutExpired:
@@ -182,3 +191,121 @@ def alertmanager(config: Path, folder: Path, port: int) -> Iterator[Server]:
     ]
     with started(command, f"http://{address}", folder / "alertmanager.log", ready="/-/ready") as server:
         yield server
+
+
+@contextmanager
+def node_exporter(folder: Path) -> Iterator[Server]:
+    address = f"127.0.0.1:{free_port()}"
+    command = [
+        find("prometheus-node-exporter"),
+        f"--web.listen-address={address}",
+        "--collector.disable-defaults",
+        "--collector.cpu",
+        "--collector.filesystem",
+    ]
+    with started(command, f"http://{address}", folder / "node-exporter.log", ready="/") as server:
+        yield server
+
+
+@contextmanager
+def redis_exporter(folder: Path) -> Iterator[Server]:
+    """Redis, and the exporter that reads it; the exporter is what is yielded."""
+    port, address = free_port(), f"127.0.0.1:{free_port()}"
+    redis = [
+        find("redis-server"),
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--dir",
+        str(folder),
+    ]
+    exporter = [
+        find("prometheus-redis-exporter"),
+        f"-redis.addr=redis://127.0.0.1:{port}",
+        f"-web.listen-address={address}",
+    ]
+    with (
+        running(redis, folder / "redis.log"),
+        started(exporter, f"http://{address}", folder / "redis-exporter.log", ready="/health") as server,
+    ):
+        yield server
+
+
+@contextmanager
+def postgres_exporter(folder: Path, port: int) -> Iterator[Server]:
+    """The exporter of a PostgreSQL at the port."""
+    address = f"127.0.0.1:{free_port()}"
+    exporter = [find("prometheus-postgres-exporter"), f"--web.listen-address={address}"]
+    environment = {
+        "DATA_SOURCE_URI": f"127.0.0.1:{port}/postgres?sslmode=disable",
+        "DATA_SOURCE_USER": "cctelegram",
+        "DATA_SOURCE_PASS": "unused",
+    }
+    log = folder / "postgres-exporter.log"
+    with started(exporter, f"http://{address}", log, ready="/", environment=environment) as server:
+        yield server
+
+
+class Postgres:
+    """A PostgreSQL that can go away for a while."""
+
+    def __init__(self, command: Sequence[str], port: int, log: Path) -> None:
+        self.port = port
+        self._command = command
+        self._log = log
+        self._running = ExitStack()
+
+    def start(self) -> None:
+        self._running.enter_context(running(self._command, self._log, stop_with=signal.SIGINT))
+
+    def stop(self) -> None:
+        self._running.close()
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        self.stop()
+        try:
+            yield
+        finally:
+            self.start()
+
+
+@contextmanager
+def postgres(folder: Path) -> Iterator[Postgres]:
+    # PostgreSQL refuses to run as root, and its user may not enter pytest's folders.
+    data = Path(tempfile.mkdtemp(prefix="cctelegram-postgres-"))
+    become: list[str] = []
+    if os.geteuid() == 0:
+        shutil.chown(data, "postgres")
+        become = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+    make = [*become, find("initdb"), "-D", str(data), "-U", "cctelegram", "-A", "trust", "--no-sync"]
+    port = free_port()
+    options = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": "", "fsync": "off"}
+    serve = [*become, find("postgres"), "-D", str(data)]
+    serve += [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
+    try:
+        subprocess.run(make, check=True, capture_output=True, timeout=60, cwd="/")
+        server = Postgres(serve, port, folder / "postgres.log")
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+    finally:
+        shutil.rmtree(data, ignore_errors=True)
+
+
+@contextmanager
+def running(
+    program: Sequence[str | Path], log: Path, *, stop_with: signal.Signals = signal.SIGTERM
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that runs for the length of a block, and is not asked whether it is up."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(list(map(str, program)), stdout=output, stderr=subprocess.STDOUT, cwd="/")
+    try:
+        yield process
+    finally:
+        stop(process, stop_with)
