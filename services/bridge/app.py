@@ -12,15 +12,18 @@ from services.bridge.metrics import BridgeMetrics
 from services.bridge.render import render
 from services.bridge.settings import BridgeSettings
 from services.contracts.events import CATEGORY_OF
-from services.kit.clock import SystemClock
+from services.kit.clock import Clock, SystemClock
 from services.kit.db import open_database
 from services.kit.guard import Guard
 from services.kit.health import Health, Level, Reading
 from services.kit.service import create_service
 from services.kit.telemetry import Telemetry
-from services.outbox.engine import OPERATIONS, Outbox, open_outbox
+from services.outbox import shared_pace
+from services.outbox.engine import OPERATIONS, Outbox, open_outbox, owner_name
 from services.outbox.metrics import OutboxMetrics
+from services.outbox.shared_pace import SharedPace
 from services.outbox.telegram import Sender, make_bot
+from services.outbox.worker import Pace
 
 FULL_DISK = 0.95
 FILLING_DISK = 0.85
@@ -41,6 +44,7 @@ def create_app(settings: BridgeSettings) -> FastAPI:
             )
             stack.push_async_callback(database.close)
             token = settings.telegram_bot_token.get_secret_value()
+            pace = await stack.enter_async_context(_pace(settings, clock, health))
             bot = make_bot(token, settings.api_url, settings.send_concurrency, telemetry.count_call)
             outbox = await stack.enter_async_context(
                 open_outbox(
@@ -51,6 +55,7 @@ def create_app(settings: BridgeSettings) -> FastAPI:
                     clock=clock,
                     sender=Sender(bot, clock),
                     render=render,
+                    pace=pace,
                 )
             )
             _watch(health, outbox, settings)
@@ -75,6 +80,37 @@ def create_app(settings: BridgeSettings) -> FastAPI:
     )
     BridgeMetrics(telemetry, lambda: int(app.state.connections()))
     return app
+
+
+@asynccontextmanager
+async def _pace(settings: BridgeSettings, clock: Clock, health: Health) -> AsyncIterator[Pace | None]:
+    """The bot's rate: shared by the replicas where there is a Redis, else this process's own."""
+
+    async def check_redis() -> Reading:
+        if redis is None or pace is None:
+            return Reading(
+                Level.UNKNOWN, {"reason": "not configured (REDIS_URL): the rate is this process's own"}
+            )
+        await redis.ping()
+        pool = redis.connection_pool
+        free = pool.max_connections - len(pool._in_use_connections)  # noqa: SLF001 - the pool tells it nowhere else
+        level = Level.HEALTHY if pace.shared else Level.DEGRADED
+        return Reading(
+            level, {"connection_pool": f"{free}/{pool.max_connections}", "replicas": pace.replicas}
+        )
+
+    health.add("redis_connection", check_redis)
+    if not settings.redis_url:
+        redis, pace = None, None
+        yield None
+        return
+    redis = shared_pace.connect(settings.redis_url)
+    rate = settings.telegram_bot_per_second
+    pace = SharedPace(redis, settings.engine().bot_name, owner_name(), rate, clock)
+    try:
+        yield pace
+    finally:
+        await redis.aclose()
 
 
 def _watch(health: Health, outbox: Outbox, settings: BridgeSettings) -> None:

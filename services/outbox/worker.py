@@ -21,7 +21,7 @@ from services.kit.telemetry import Telemetry
 from services.outbox import chats, claims, policy, settling, trace
 from services.outbox.claims import Batch
 from services.outbox.intake import CHANNEL
-from services.outbox.limiter import BotPace, Limits
+from services.outbox.limiter import Limits
 from services.outbox.messages import (
     Claimed,
     Document,
@@ -53,7 +53,7 @@ class Pace(Protocol):
 
     async def reserve(self, wanted: int) -> int: ...
     async def give_back(self, unused: int) -> None: ...
-    def pause(self, seconds: float) -> None: ...
+    async def pause(self, seconds: float) -> None: ...
     def wait_seconds(self) -> float: ...
 
 
@@ -321,8 +321,3 @@ class Worker:
             self.stopped = None
         else:
             await asyncio.sleep(PROBE_STOPPED_SECONDS)
-
-
-def default_pace(limits: Limits, clock: Clock) -> Pace:
-    """The bot's rate within this process."""
-    return BotPace(limits.bot_per_second, clock)
