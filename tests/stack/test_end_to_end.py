@@ -17,7 +17,7 @@ TARGET_LABELS = {"job", "instance"}
 EVENTS = [
     {"type": "task_completion", "title": "Build finished", "description": "All tests pass"},
     {"type": "build_failed", "title": "Build failed", "severity": "high"},
-    {"type": "git_commit", "title": "A commit"},
+    {"type": "task_started", "title": "A task"},
     {"type": "system_health", "title": "All is well", "priority": "low"},
     {"type": "progress_update", "title": "Half of it is done"},
 ]
@@ -26,10 +26,17 @@ EVENTS = [
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     with suite.watched(tmp_path_factory.mktemp("stack")) as watched:
+        # What is counted before the first scrape is no rate.
+        servers.until("a first scrape of everything", lambda: _all_scraped(watched))
         for _ in range(4):
             watched.suite.post("bridge", "/api/v1/events", EVENTS)
         servers.until("the events in the chat", lambda: len(watched.suite.texts()) >= 4 * len(EVENTS))
+        servers.until("a delivery rate", lambda: watched.query("cctelegram_delivery_rate_percent"))
         yield watched
+
+
+def _all_scraped(stack: Watched) -> bool:
+    return len(stack.query("up == 1")) == len(stack.addresses)
 
 
 def test_every_target_is_scraped_and_up(stack: Watched) -> None:

@@ -135,7 +135,12 @@ def test_rewriting_changes_addresses_and_pace_and_nothing_else() -> None:
     addresses = {"bridge": ["127.0.0.1:1", "127.0.0.1:2"], "alertmanager": "127.0.0.1:3"}
     made = config.scraped_at(original, addresses)
     assert made["scrape_configs"] == [
-        {"job_name": "bridge", "static_configs": [{"targets": ["127.0.0.1:1", "127.0.0.1:2"]}]},
+        {
+            "job_name": "bridge",
+            "scrape_interval": "1s",
+            "scrape_timeout": "1s",
+            "static_configs": [{"targets": ["127.0.0.1:1", "127.0.0.1:2"]}],
+        },
         {"job_name": "alertmanager", "static_configs": [{"targets": ["127.0.0.1:3"]}]},
     ]
     assert made["alerting"]["alertmanagers"] == [{"static_configs": [{"targets": ["127.0.0.1:3"]}]}]
