@@ -88,13 +88,13 @@ def install(app: FastAPI) -> None:
         detail = str(error.detail) if error.detail != phrase else ""
         return Problem(error.status_code, phrase, detail, headers=error.headers).response()
 
-    async def unforeseen(request: Request, error: Exception) -> Response:
-        log.error("request_failed", path=request.url.path, exc_info=error)
-        return Problem(
-            500, "Internal Server Error", "The failure is in the log, under this trace."
-        ).response()
-
     app.add_exception_handler(Problem, problem)
     app.add_exception_handler(RequestValidationError, validation)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(Exception, unforeseen)
+
+
+async def unforeseen(request: Request, error: Exception) -> Response:
+    """The answer to a failure that nobody thought of: logged whole, told only as such."""
+    log.error("request_failed", path=request.url.path, exc_info=error)
+    return Problem(500, "Internal Server Error", "The failure is in the log, under this trace.").response()

@@ -2,17 +2,12 @@
 
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
 
 import httpx
-from fastapi.routing import APIRoute
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_fastapi_instrumentator.metrics import Info
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.kit import logs
@@ -73,105 +68,54 @@ class Envelope:
             return
         logs.service_name.set(self._name)
         headers = dict(scope["headers"])
-        correlation = headers.get(b"x-correlation-id", b"")
-        if correlation and _CORRELATION.fullmatch(correlation):
-            logs.correlation_id.set(correlation.decode())
-        length = headers.get(b"content-length", b"0")
-        if length.isdigit() and int(length) > self._limit:
-            await self._refuse(scope, receive, send)
-            return
+        if correlation := headers.get(b"x-correlation-id"):
+            logs.correlation_id.set(correlation_of(correlation))
+        length = headers.get(b"content-length")
         try:
-            await self.app(scope, self._counted(receive), send)
+            if length is None:
+                receive = _counted(receive, self._limit)
+            elif not length.isdigit() or int(length) > self._limit:
+                raise BodyTooLargeError  # noqa: TRY301 - the one place that answers it is below
+            await self.app(scope, receive, send)
         except BodyTooLargeError:
-            await self._refuse(scope, receive, send)
+            await _drain(receive, DRAIN_FACTOR * self._limit)
+            detail = f"The body may have {self._limit} bytes (MAX_BODY_BYTES)."
+            await Problem(413, "Content Too Large", detail).response()(scope, receive, send)
 
-    def _counted(self, receive: Receive) -> Receive:
-        seen = 0
 
-        async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > self._limit:
-                raise BodyTooLargeError
-            return message
-
-        return counted
-
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers 413 after reading on for a while: a client that is still sending hears no answer."""
-        spare = DRAIN_FACTOR * self._limit
-        while spare > 0:
-            message = await receive()
-            spare -= len(message.get("body", b""))
-            if not message.get("more_body", False):
-                break
-        detail = f"The body may have {self._limit} bytes (MAX_BODY_BYTES)."
-        await Problem(413, "Content Too Large", detail).response()(scope, receive, send)
+def correlation_of(header: bytes) -> str:
+    """The caller's correlation id; empty where it is nothing that we would repeat."""
+    return header.decode() if _CORRELATION.fullmatch(header) else ""
 
 
 class BodyTooLargeError(Exception):
-    """The body grew over the limit while it was read."""
+    """The body is, or grew, over the limit."""
 
 
-Handler = Callable[[Request], Awaitable[Response]]
+def _counted(receive: Receive, limit: int) -> Receive:
+    seen = 0
+
+    async def counted() -> Message:
+        nonlocal seen
+        message = await receive()
+        seen += len(message.get("body", b""))
+        if seen > limit:
+            raise BodyTooLargeError
+        return message
+
+    return counted
 
 
-class HotRoute(APIRoute):
-    """A route in the OpenAPI document like any other, whose function gets the bare request.
-
-    FastAPI's own reading of a body costs as much as everything else that the intake does
-    (docs/performance.md), so a hot route parses by itself.
-    """
-
-    def get_route_handler(self) -> Callable[[Request], Any]:
-        return self.endpoint
-
-
-class HotPath:
-    """Takes the requests of hot routes past the middleware and the router, counting them alike."""
-
-    def __init__(self, app: ASGIApp, routes: Mapping[str, Handler], metrics: HttpMetrics) -> None:
-        self.app = app
-        self._routes = {path: _Counted(handler, path, metrics) for path, handler in routes.items()}
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        hot = self._routes.get(scope["path"]) if scope["type"] == "http" else None
-        if hot is None or scope["method"] != "POST":
-            await self.app(scope, receive, send)
+async def _drain(receive: Receive, spare: int) -> None:
+    """Reads on for a while: a client that is still sending hears no answer."""
+    while spare > 0:
+        try:
+            message = await receive()
+        except BodyTooLargeError:
+            continue
+        spare -= len(message.get("body", b""))
+        if not message.get("more_body", False):
             return
-        await hot(scope, receive, send)
-
-
-class _Counted:
-    """One hot handler with its series bound once."""
-
-    def __init__(self, handler: Handler, path: str, metrics: HttpMetrics) -> None:
-        self._handler = handler
-        self._duration = metrics.duration.labels("POST", path)
-        self._errors = metrics.errors.labels("POST", path)
-        self._requests = {
-            family: metrics.requests.labels("POST", path, f"{family}xx") for family in (2, 3, 4, 5)
-        }
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        start = time.perf_counter()
-        status = 500
-        try:
-            response = await self._handle(Request(scope, receive))
-            status = response.status_code
-            await response(scope, receive, send)
-        finally:
-            self._requests[status // 100].inc()
-            if status >= 500:  # noqa: PLR2004 - the server's own failures
-                self._errors.inc()
-            self._duration.observe(time.perf_counter() - start)
-
-    async def _handle(self, request: Request) -> Response:
-        try:
-            return await self._handler(request)
-        except Problem as problem:
-            return problem.response()
 
 
 def client(

@@ -105,6 +105,7 @@ async def run(service: Running) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             timeout_graceful_shutdown=int(service.settings.shutdown_grace_seconds),
         )
         server = _Server(config)

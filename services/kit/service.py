@@ -20,7 +20,8 @@ from services.kit import errors
 from services.kit.auth import Gate, Keyring, OneKey, bearer, key_from_file, require_key
 from services.kit.clock import SystemClock, rfc3339
 from services.kit.health import Health, Level
-from services.kit.http import Envelope, HotPath, HotRoute, HttpMetrics
+from services.kit.hot import HotApp, HotRoute
+from services.kit.http import Envelope, HttpMetrics
 from services.kit.settings import ServiceSettings, StartError
 from services.kit.telemetry import VERSION, Telemetry
 
@@ -65,7 +66,7 @@ def create_service(
                 await asyncio.gather(*watches, return_exceptions=True)
         await asyncio.to_thread(telemetry.close)
 
-    app = FastAPI(
+    app = HotApp(
         title=f"CCTelegram {telemetry.name}",
         summary=summary,
         version=VERSION,
@@ -155,8 +156,8 @@ def _common(telemetry: Telemetry, health: Health, summary: str) -> APIRouter:
     return router
 
 
-def _instrument(app: FastAPI, telemetry: Telemetry, settings: ServiceSettings) -> None:
-    """From the inside out: traces, request metrics, the hot path past both, the envelope."""
+def _instrument(app: HotApp, telemetry: Telemetry, settings: ServiceSettings) -> None:
+    """From the inside out: traces, request metrics, the envelope; and the hot path past them."""
     metrics = HttpMetrics(telemetry.registry)
     hot: dict[str, Any] = {}
     for route in _api_routes(app):
@@ -178,8 +179,8 @@ def _instrument(app: FastAPI, telemetry: Telemetry, settings: ServiceSettings) -
         registry=telemetry.registry,
         excluded_handlers=["^/metrics$"],
     )
-    app.add_middleware(HotPath, routes=hot, metrics=metrics)
     app.add_middleware(Envelope, name=telemetry.name, max_body_bytes=settings.max_body_bytes)
+    app.take_short_way(hot, metrics, settings.max_body_bytes)
 
 
 def _api_routes(app: FastAPI) -> list[APIRoute]:

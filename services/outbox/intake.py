@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, case, select, tuple_
+from sqlalchemy import Connection, select, text, tuple_
 from sqlalchemy import insert as insert_into
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -17,7 +17,7 @@ from services.kit.clock import Clock
 from services.kit.db import Database
 from services.kit.errors import Problem
 from services.outbox.messages import IdempotencyKey, NewEvent, NewMessage, State, Submission
-from services.outbox.schema import chat, event, idempotency, message
+from services.outbox.schema import event, idempotency, message
 
 CHANNEL = "outbox"
 LARGEST_GROUP = 500
@@ -222,34 +222,32 @@ def ready(connection: Connection, messages: Sequence[NewMessage], now: float) ->
         due, lane = max(m.deliver_at, now if not m.deliver_at else 0.0), int(m.lane)
         known_due, known_lane = turns.get((m.bot, m.chat_id), (due, lane))
         turns[m.bot, m.chat_id] = (min(due, known_due), min(lane, known_lane))
-    statement = upsert(connection, chat)
-    sooner = case(
-        (chat.c.next_at.is_(None), statement.excluded.next_at),
-        (chat.c.next_at < statement.excluded.next_at, chat.c.next_at),
-        else_=statement.excluded.next_at,
-    )
-    statement = statement.on_conflict_do_update(
-        index_elements=[chat.c.bot, chat.c.chat_id],
-        set_={
-            # A worker that has the chat looks for what waits when it gives the chat back.
-            "next_at": case(
-                (chat.c.owner.is_not(None), None), (chat.c.open_at > sooner, chat.c.open_at), else_=sooner
-            ),
-            "lane": case(
-                (chat.c.next_at.is_(None), statement.excluded.lane),
-                (chat.c.lane < statement.excluded.lane, chat.c.lane),
-                else_=statement.excluded.lane,
-            ),
-        },
-    )
     # In one order everywhere: two transactions that touch the same chats must not wait crosswise.
     connection.execute(
-        statement,
+        _TAKE_TURN,
         [
             {"bot": bot, "chat_id": chat_id, "next_at": due, "lane": lane}
             for (bot, chat_id), (due, lane) in sorted(turns.items())
         ],
     )
+
+
+# As text: SQLAlchemy compiles its ON CONFLICT anew for every execution, and this one is hot.
+# A worker that has the chat looks for what waits when it gives the chat back.
+_TAKE_TURN = text("""
+INSERT INTO chat (bot, chat_id, next_at, lane, lease_until, tokens, group_tokens, sent_at, open_at)
+VALUES (:bot, :chat_id, :next_at, :lane, 0, 0, 0, 0, 0)
+ON CONFLICT (bot, chat_id) DO UPDATE SET
+  next_at = CASE
+    WHEN chat.owner IS NOT NULL THEN NULL
+    WHEN chat.next_at IS NOT NULL AND chat.next_at < excluded.next_at
+      THEN CASE WHEN chat.open_at > chat.next_at THEN chat.open_at ELSE chat.next_at END
+    WHEN chat.open_at > excluded.next_at THEN chat.open_at
+    ELSE excluded.next_at END,
+  lane = CASE
+    WHEN chat.next_at IS NOT NULL AND chat.lane < excluded.lane THEN chat.lane
+    ELSE excluded.lane END
+""")
 
 
 def upsert(connection: Connection, table: Any) -> Any:

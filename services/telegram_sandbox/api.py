@@ -15,7 +15,6 @@ import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.telegram_sandbox import arguments, refusals
-from services.telegram_sandbox.arguments import Arguments
 from services.telegram_sandbox.calls import Call, Held, Result
 from services.telegram_sandbox.faults import Fault, Kind, Plan
 from services.telegram_sandbox.methods import BY_LOWER_NAME
