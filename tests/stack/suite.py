@@ -117,15 +117,14 @@ def watched(folder: Path) -> Iterator[Watched]:
         addresses = {name: url.removeprefix("http://") for name, url in suite.urls.items()}
         addresses |= {name: server.address for name, server in exporters.items()}
         addresses |= {name: f"127.0.0.1:{port}" for name, port in ports.items()}
-        alertmanager = servers.alertmanager(_notifying(suite), folder, ports["alertmanager"])
-        prometheus = servers.prometheus(_scraping(folder, addresses), folder, ports["prometheus"])
-        yield Watched(
-            suite,
-            stack.enter_context(prometheus),
-            stack.enter_context(alertmanager),
-            postgres,
-            addresses,
+        # First: an alert that finds no Alertmanager is sent again only after a minute.
+        alertmanager = stack.enter_context(
+            servers.alertmanager(_notifying(suite), folder, ports["alertmanager"])
         )
+        prometheus = stack.enter_context(
+            servers.prometheus(_scraping(folder, addresses), folder, ports["prometheus"])
+        )
+        yield Watched(suite, prometheus, alertmanager, postgres, addresses)
 
 
 def _scraping(folder: Path, addresses: dict[str, str]) -> Path:
