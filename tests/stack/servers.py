@@ -172,6 +172,8 @@ def prometheus(config: Path, folder: Path, port: int) -> Iterator[Server]:
         f"--config.file={config}",
         f"--storage.tsdb.path={folder / 'tsdb'}",
         f"--web.listen-address={address}",
+        # What fires before Alertmanager is discovered would else be sent again after a minute.
+        "--rules.alert.resend-delay=2s",
         "--log.level=warn",
     ]
     with started(command, f"http://{address}", folder / "prometheus.log", ready="/-/ready") as server:

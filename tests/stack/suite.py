@@ -117,7 +117,6 @@ def watched(folder: Path) -> Iterator[Watched]:
         addresses = {name: url.removeprefix("http://") for name, url in suite.urls.items()}
         addresses |= {name: server.address for name, server in exporters.items()}
         addresses |= {name: f"127.0.0.1:{port}" for name, port in ports.items()}
-        # First: an alert that finds no Alertmanager is sent again only after a minute.
         alertmanager = stack.enter_context(
             servers.alertmanager(_notifying(suite), folder, ports["alertmanager"])
         )
