@@ -90,7 +90,7 @@ class Gate:
         raise Problem(401, "Not authorized", detail, headers={"WWW-Authenticate": "Bearer"})
 
 
-def require_key(request: Request) -> None:
+async def require_key(request: Request) -> None:
     """Dependency of every route that is not public."""
     gate: Gate = request.app.state.gate
     gate.admit(request.headers.get("authorization"))

@@ -11,6 +11,7 @@ from sqlalchemy import (
     bindparam,
     insert,
     literal_column,
+    or_,
     select,
     update,
 )
@@ -98,8 +99,31 @@ def next_turn(heads: Sequence[Head], now: float, open_at: float) -> tuple[float 
 
 def heads(connection: Connection, bot: str, chat_ids: Iterable[int]) -> list[ChatRow]:
     """The chats' rows with the next message of each lane; :func:`heads_of` reads it out."""
-    query = select(chat, *_HEAD_COLUMNS).where(chat.c.bot == bot, chat.c.chat_id.in_(sorted(chat_ids)))
-    return [dict(row) for row in connection.execute(query).mappings()]
+    found = connection.execute(_ROWS, {"bot": bot, "ids": sorted(chat_ids)})
+    return [dict(row) for row in found.mappings()]
+
+
+# Statements of the hot path are made once: SQLAlchemy keeps a statement's cache key with it, and
+# working out that of a large one costs more than running it.
+_ROWS = select(chat, *_HEAD_COLUMNS).where(
+    chat.c.bot == bindparam("bot"), chat.c.chat_id.in_(bindparam("ids", expanding=True))
+)
+_MINE = (
+    select(chat.c.chat_id)
+    .where(
+        chat.c.bot == bindparam("bot"),
+        chat.c.chat_id.in_(bindparam("ids", expanding=True)),
+        chat.c.owner == bindparam("owner"),
+    )
+    .order_by(chat.c.chat_id)
+    .with_for_update()
+)
+_RELEASED = ("owner", "lease_until", "next_at", "lane", "tokens", "group_tokens", "sent_at", "open_at")
+_RELEASE = (
+    update(chat)
+    .where(chat.c.bot == bindparam("b_bot"), chat.c.chat_id == bindparam("b_chat_id"))
+    .values({name: bindparam(name) for name in _RELEASED})
+)
 
 
 def release(
@@ -124,24 +148,13 @@ def release(
         now: seconds since the epoch.
         pace: a chat's tokens after what was sent to it.
     """
-    mine = connection.execute(
-        select(chat.c.chat_id)
-        .where(chat.c.bot == bot, chat.c.chat_id.in_(sorted(chat_ids)), chat.c.owner == owner)
-        .order_by(chat.c.chat_id)
-        .with_for_update()
-    )
-    rows = heads(connection, bot, mine.scalars())
-    if not rows:
-        return
-    connection.execute(
-        update(chat)
-        .where(chat.c.bot == bindparam("b_bot"), chat.c.chat_id == bindparam("b_chat_id"))
-        .values({name: bindparam(name) for name in _RELEASED}),
-        [{"b_bot": bot, "b_chat_id": row["chat_id"]} | _released(row, pace(row), now) for row in rows],
-    )
-
-
-_RELEASED = ("owner", "lease_until", "next_at", "lane", "tokens", "group_tokens", "sent_at", "open_at")
+    mine = connection.execute(_MINE, {"bot": bot, "ids": sorted(chat_ids), "owner": owner}).scalars().all()
+    rows = heads(connection, bot, mine) if mine else []
+    if rows:
+        released = [
+            {"b_bot": bot, "b_chat_id": row["chat_id"]} | _released(row, pace(row), now) for row in rows
+        ]
+        connection.execute(_RELEASE, released)
 
 
 def _released(row: ChatRow, pace: ChatPace, now: float) -> dict[str, Any]:
@@ -205,5 +218,5 @@ def suppress(connection: Connection, bot: str, chat_id: int, reason: Reason, now
 
 
 def _waiting_for(bot: str, chat_id: int) -> tuple[ColumnElement[bool], ...]:
-    states = [state.value for state in WAITING]
-    return (message.c.bot == bot, message.c.chat_id == chat_id, message.c.state.in_(states))
+    waits = or_(*(_is(state) for state in WAITING))
+    return (message.c.bot == bot, message.c.chat_id == chat_id, waits)

@@ -66,17 +66,18 @@ message = Table(
     Index("message_state", "state", "seq"),
     Index("message_finished", "finished_at"),
 )
-Index(
-    "message_waiting",
-    message.c.bot,
-    message.c.chat_id,
-    message.c.lane,
-    message.c.state,
-    message.c.due_at,
-    message.c.seq,
-    sqlite_where=message.c.state.in_(("queued", "retry_wait")),
-    postgresql_where=message.c.state.in_(("queued", "retry_wait")),
-)
+# One for each state that waits: SQLite uses a partial index only for the very condition that it has.
+for _state in ("queued", "retry_wait"):
+    Index(
+        f"message_{_state}",
+        message.c.bot,
+        message.c.chat_id,
+        message.c.lane,
+        message.c.due_at,
+        message.c.seq,
+        sqlite_where=message.c.state == _state,
+        postgresql_where=message.c.state == _state,
+    )
 
 attempt = Table(
     "attempt",

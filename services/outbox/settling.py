@@ -39,6 +39,23 @@ _MESSAGE = (
 _NO_CALL = frozenset({Reason.CONNECT_FAILED, Reason.RENDER_FAILED})
 
 
+_CURRENT = (
+    select(message.c.seq, message.c.attempts)
+    .where(message.c.seq.in_(bindparam("seqs", expanding=True)))
+    .with_for_update()
+)
+_WRITE_MESSAGE = (
+    update(message)
+    .where(message.c.seq == bindparam("b_seq"))
+    .values({name: bindparam(name) for name in _MESSAGE})
+)
+_CLOSE_ATTEMPT = (
+    update(attempt)
+    .where(attempt.c.message_seq == bindparam("b_seq"), attempt.c.number == bindparam("b_number"))
+    .values({name: bindparam(name) for name in _ATTEMPT})
+)
+
+
 def settle(
     connection: Connection, owner: str, settled: Sequence[Settled], limits: Limits, now: float
 ) -> set[int]:
@@ -49,16 +66,10 @@ def settle(
         in the attempt, the message's fate is the other's.
     """
     seqs = [s.message.seq for s in settled]
-    current = select(message.c.seq, message.c.attempts).where(message.c.seq.in_(seqs)).with_for_update()
-    attempts = {row.seq: row.attempts for row in connection.execute(current)}
+    attempts = {row.seq: row.attempts for row in connection.execute(_CURRENT, {"seqs": seqs})}
     lost = {s.message.seq for s in settled if attempts.get(s.message.seq) != s.message.attempt}
     _write_messages(connection, [s for s in settled if s.message.seq not in lost], now)
-    connection.execute(
-        update(attempt)
-        .where(attempt.c.message_seq == bindparam("b_seq"), attempt.c.number == bindparam("b_number"))
-        .values({name: bindparam(name) for name in _ATTEMPT}),
-        [_attempt_row(s, now) for s in settled],
-    )
+    connection.execute(_CLOSE_ATTEMPT, [_attempt_row(s, now) for s in settled])
     for s in settled:
         _change_destination(connection, s, now)
     _release(connection, owner, settled, limits, now)
@@ -67,12 +78,7 @@ def settle(
 
 def _write_messages(connection: Connection, settled: Sequence[Settled], now: float) -> None:
     if settled:
-        connection.execute(
-            update(message)
-            .where(message.c.seq == bindparam("b_seq"))
-            .values({name: bindparam(name) for name in _MESSAGE}),
-            [_message_row(s, now) for s in settled],
-        )
+        connection.execute(_WRITE_MESSAGE, [_message_row(s, now) for s in settled])
 
 
 def _message_row(s: Settled, now: float) -> dict[str, Any]:

@@ -33,6 +33,13 @@ READ_TIMEOUT_SECONDS = 35.0
 CONNECT_TIMEOUT_SECONDS = 10.0
 
 
+def _timeout(seconds: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_SECONDS, sock_read=seconds)
+
+
+_TIMEOUT = _timeout(READ_TIMEOUT_SECONDS)
+
+
 class NotReachedError(NetworkError):
     """No request left this machine."""
 
@@ -61,7 +68,7 @@ class AiohttpRequest(BaseRequest):
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=30),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_SECONDS),
+                timeout=_TIMEOUT,
             )
 
     async def shutdown(self) -> None:
@@ -90,10 +97,10 @@ class AiohttpRequest(BaseRequest):
         start = time.perf_counter()
         answered = "none"
         seconds = read_timeout if isinstance(read_timeout, int | float) else READ_TIMEOUT_SECONDS
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_SECONDS, sock_read=seconds)
+        timeout = _TIMEOUT if seconds == READ_TIMEOUT_SECONDS else _timeout(seconds)
         try:
             async with self._session.request(
-                method, url, data=_body(request_data), timeout=timeout
+                method, url, data=_body(request_data), headers=_headers(request_data), timeout=timeout
             ) as response:
                 answered = str(response.status)
                 return response.status, await response.read()
@@ -110,17 +117,21 @@ def _said(error: Exception) -> str:
     return redact(str(error)) or type(error).__name__
 
 
-def _body(data: RequestData | None) -> aiohttp.FormData | Mapping[str, str] | None:
+def _body(data: RequestData | None) -> aiohttp.FormData | bytes | None:
     if data is None:
         return None
     if not data.contains_files:
-        return data.json_parameters
+        return orjson.dumps(data.parameters)
     form = aiohttp.FormData()
     for name, value in data.json_parameters.items():
         form.add_field(name, value)
     for name, (filename, content, mime_type) in (data.multipart_data or {}).items():
         form.add_field(name, content, filename=filename, content_type=mime_type)
     return form
+
+
+def _headers(data: RequestData | None) -> Mapping[str, str] | None:
+    return None if data is None or data.contains_files else {"Content-Type": "application/json"}
 
 
 class Bot(telegram.Bot):
@@ -212,7 +223,7 @@ def request_of(message: Claimed, rendered: Rendered) -> tuple[str, dict[str, Any
     if message.silent:
         data["disable_notification"] = True
     if last and rendered.reply_markup is not None:
-        data["reply_markup"] = orjson.dumps(rendered.reply_markup).decode()
+        data["reply_markup"] = rendered.reply_markup
     if isinstance(part, Document):
         file = telegram.InputFile(part.content, filename=part.filename)
         return "sendDocument", data | {"document": file} | _text(part.caption, "caption", plain=message.plain)
@@ -223,7 +234,7 @@ def _text(text: Text, field: str, *, plain: bool) -> dict[str, Any]:
     entities = "entities" if field == "text" else "caption_entities"
     if plain or not text.entities:
         return {field: text.text}
-    return {field: text.text, entities: orjson.dumps([dict(entity) for entity in text.entities]).decode()}
+    return {field: text.text, entities: list(text.entities)}
 
 
 #: Telegram's descriptions, in lower case and without the prefix, to what they mean. First match wins.
