@@ -41,11 +41,11 @@ def _now(made: dashboards.Dashboard) -> None:
         number(
             "Delivered",
             "percent",
-            f"max(cctelegram_delivery_rate_percent{{{ONE}}})",
+            f"min(cctelegram_delivery_rate_percent{{{ONE}}})",
             (None, "red"),
             (90, "yellow"),
             (95, "green"),
-            about="Of the messages that ended in the last hour. No value while none ended.",
+            about="Of the messages that ended in the last hour; the lowest of the replicas. No value while none ended.",
         )
     )
     made.with_panel(number("Accepted", "mps", rate("cctelegram_messages_total")))
@@ -69,7 +69,7 @@ def _now(made: dashboards.Dashboard) -> None:
             (300, "red"),
         )
     )
-    made.with_panel(number("In flight", "short", f"sum(cctelegram_active_correlations{{{ONE}}})"))
+    made.with_panel(number("In flight", "short", f"max(cctelegram_active_correlations{{{ONE}}})"))
     made.with_panel(number("Replicas", "short", 'sum(up{job="bridge"})', (None, "red"), (1, "green")))
 
 

@@ -36,11 +36,11 @@ def _now(made: dashboards.Dashboard) -> None:
         number(
             "Delivered",
             "percent",
-            'max(cctelegram_delivery_rate_percent{job="bridge"})',
+            'min(cctelegram_delivery_rate_percent{job="bridge"})',
             (None, "red"),
             (90, "yellow"),
             (95, "green"),
-            about="Of the messages that ended in the last hour. No value while none ended.",
+            about="Of the messages that ended in the last hour; the lowest of the replicas. No value while none ended.",
         )
     )
     made.with_panel(

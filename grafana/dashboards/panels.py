@@ -55,7 +55,7 @@ def number(
     panel = (
         stat.Panel()
         .unit(unit)
-        .decimals(1 if unit == "percent" else 0)
+        .decimals(0 if unit == "short" else 1)
         .graph_mode(common.BigValueGraphMode.AREA)
         .color_mode(common.BigValueColorMode.VALUE)
         .reduce_options(common_builders.ReduceDataOptions().calcs(["lastNotNull"]))
@@ -106,7 +106,11 @@ def rows(title: str, query: str, columns: Sequence[str], *, width: int = HALF) -
         id_val="filterFieldsByName", options={"include": {"names": list(columns)}}
     )
     target = _target(query, "").format(PromQueryFormat.TABLE).instant()
-    return _head(table.Panel(), title, width, 9, "").with_target(target).with_transformation(keep)
+    return (
+        _head(table.Panel().show_header(show_header=True), title, width, 9, "")
+        .with_target(target)
+        .with_transformation(keep)
+    )
 
 
 def _asking(panel: Panel, queries: Sequence[Query]) -> Panel:

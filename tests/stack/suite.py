@@ -1,6 +1,8 @@
 """The embedded suite as its own process, with Prometheus and Alertmanager around it."""
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -30,17 +32,22 @@ CHAT = 1001
 
 @dataclass(frozen=True)
 class Suite:
-    """Where each service answers, and the key to it."""
+    """Where each service answers, and what it was told."""
 
     urls: dict[str, str]
-    key: str
+    environment: dict[str, str]
     folder: Path
 
-    def post(self, service: str, path: str, body: Any) -> Any:
-        headers = {"Authorization": f"Bearer {self.key}"}
-        answer = httpx.post(f"{self.urls[service]}{path}", json=body, headers=headers, timeout=20)
-        answer.raise_for_status()
-        return answer.json()
+    def demo(self) -> None:
+        """``make demo``."""
+        subprocess.run(
+            [sys.executable, "-m", "services.demo"],
+            cwd=servers.REPOSITORY,
+            env=os.environ | self.environment,
+            check=True,
+            capture_output=True,
+            timeout=60,
+        )
 
     def texts(self) -> list[str]:
         """What the person of the sandbox has on the screen."""
@@ -73,7 +80,7 @@ def running(folder: Path) -> Iterator[Suite]:
     with servers.started(command, bridge, log, ready="/health/live", environment=environment, seconds=60):
         for name, url in urls.items():
             servers.until(f"{name} at {url}", partial(_ready, url), 30)
-        yield Suite(urls, (folder / "data" / "api_key").read_text().strip(), folder)
+        yield Suite(urls, environment, folder)
 
 
 def _ready(url: str) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from services import demo
 from tests.stack import config, servers, suite
 from tests.stack.suite import Watched
 
@@ -14,13 +15,6 @@ pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(240)]
 # Series that no page shows: Prometheus makes them itself.
 MADE_BY_PROMETHEUS = {"up": {"job", "instance"}, "ALERTS": {"alertname", "alertstate", "severity", "service"}}
 TARGET_LABELS = {"job", "instance"}
-EVENTS = [
-    {"type": "task_completion", "title": "Build finished", "description": "All tests pass"},
-    {"type": "build_failed", "title": "Build failed", "severity": "high"},
-    {"type": "task_started", "title": "A task"},
-    {"type": "system_health", "title": "All is well", "priority": "low"},
-    {"type": "progress_update", "title": "Half of it is done"},
-]
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +22,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     with suite.watched(tmp_path_factory.mktemp("stack")) as watched:
         # What is counted before the first scrape is no rate.
         servers.until("a first scrape of everything", lambda: _all_scraped(watched))
-        for _ in range(4):
-            watched.suite.post("bridge", "/api/v1/events", EVENTS)
-        servers.until("the events in the chat", lambda: len(watched.suite.texts()) >= 4 * len(EVENTS))
+        watched.suite.demo()
+        servers.until("the demo in the chat", lambda: len(watched.suite.texts()) > len(demo.EVENTS))
         servers.until("a delivery rate", lambda: watched.query("cctelegram_delivery_rate_percent"))
         yield watched
 
