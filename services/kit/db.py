@@ -178,7 +178,7 @@ class SqliteDatabase(Database):
     def __init__(self, path: Path, telemetry: Telemetry, operations: Iterable[str]) -> None:
         super().__init__(telemetry, operations)
         self.address = str(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._loop = asyncio.get_running_loop()
         self._writer = _sqlite_engine(path, "BEGIN IMMEDIATE")
         self._reader = _sqlite_engine(path, "BEGIN")
@@ -344,9 +344,12 @@ class PostgresDatabase(Database):
             lost = asyncio.Event()
             try:
                 connection = await asyncpg.connect(plain)
-                connection.add_termination_listener(lambda *_, lost=lost: lost.set())
-                await connection.add_listener(NOTIFY_CHANNEL, self._heard)
-                await lost.wait()
+                try:
+                    connection.add_termination_listener(lambda *_, lost=lost: lost.set())
+                    await connection.add_listener(NOTIFY_CHANNEL, self._heard)
+                    await lost.wait()
+                finally:
+                    connection.terminate()
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 log.warning("listen_failed", error=_reason(error))
             await asyncio.sleep(1)

@@ -70,16 +70,21 @@ class Head:
     due_at: float
 
 
-def heads_of(row: Any) -> list[Head]:
+def heads_of(row: ChatRow) -> list[Head]:
     """The next message of each lane. One that waits for its retry holds up its lane: order holds."""
     found = []
-    for lane in Lane:
-        for state in (State.RETRY_WAIT, State.QUEUED):
-            seq = row[f"seq_{int(lane)}_{state.value}"]
-            if seq is not None:
-                found.append(Head(int(lane), seq, row[f"due_{int(lane)}_{state.value}"]))
-                break
+    for lane, retry_seq, retry_due, queued_seq, queued_due in _HEAD_NAMES:
+        if row[retry_seq] is not None:
+            found.append(Head(lane, row[retry_seq], row[retry_due]))
+        elif row[queued_seq] is not None:
+            found.append(Head(lane, row[queued_seq], row[queued_due]))
     return found
+
+
+_HEAD_NAMES = [
+    (lane, f"seq_{lane}_retry_wait", f"due_{lane}_retry_wait", f"seq_{lane}_queued", f"due_{lane}_queued")
+    for lane in map(int, Lane)
+]
 
 
 def choose(heads: Iterable[Head], now: float) -> Head | None:

@@ -71,7 +71,9 @@ def settle(
     _write_messages(connection, [s for s in settled if s.message.seq not in lost], now)
     connection.execute(_CLOSE_ATTEMPT, [_attempt_row(s, now) for s in settled])
     for s in settled:
-        _change_destination(connection, s, now)
+        decision = s.decision
+        if decision.block_chat or decision.migrate_to or decision.stop_bot:
+            _change_destination(connection, s, now)
     _release(connection, owner, settled, limits, now)
     return lost
 
