@@ -40,7 +40,7 @@ def _now(made: dashboards.Dashboard) -> None:
             (None, "red"),
             (90, "yellow"),
             (95, "green"),
-            about="Of the messages that ended in the last hour; the lowest of the replicas. No value while none ended.",
+            about="Of what ended in the last hour, at the worst replica. No value while nothing ended.",
         )
     )
     made.with_panel(
