@@ -20,9 +20,9 @@ service_name: ContextVar[str] = ContextVar("service_name", default="suite")
 correlation_id: ContextVar[str] = ContextVar("correlation_id", default="")
 
 REDACTED = "[redacted]"
-# A bot token stands in every Bot API URL; a bearer key in every request of ours.
+# A bot token stands in every Bot API URL, right behind `/bot`; a bearer key in every request of ours.
 _PATTERNS = (
-    re.compile(r"\b\d{6,}:[A-Za-z0-9_-]{20,}"),
+    re.compile(r"(?<!\d)\d{6,}:[A-Za-z0-9_-]{20,}"),
     re.compile(r"(?<=[Bb]earer )[A-Za-z0-9._~+/=-]+"),
     re.compile(r"\bcct_[A-Za-z0-9_-]{16,}"),
     re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"),
