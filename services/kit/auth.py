@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import os
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -42,21 +43,21 @@ def new_key() -> str:
     return f"cct_{secrets.token_urlsafe(32)}"
 
 
-def key_from_file(path: Path) -> tuple[str, bool]:
-    """The key kept at ``path``, made there first if there is none.
+def kept(path: Path, make: Callable[[], str]) -> tuple[str, bool]:
+    """The secret kept at ``path``, made there first if there is none; only the owner reads it.
 
     Several processes may start at once: each writes its own temporary file, and the link
     that succeeds first decides for all.
 
     Returns:
-        The key, and whether this call made it.
+        The secret, and whether this call made it.
     """
     made = False
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         draft.touch(mode=0o600)
-        draft.write_text(new_key() + "\n", encoding="ascii")
+        draft.write_text(make() + "\n", encoding="ascii")
         try:
             os.link(draft, path)
             made = True
@@ -65,6 +66,11 @@ def key_from_file(path: Path) -> tuple[str, bool]:
         finally:
             draft.unlink()
     return path.read_text(encoding="ascii").strip(), made
+
+
+def key_from_file(path: Path) -> tuple[str, bool]:
+    """The bearer key kept at ``path``, and whether this call made it."""
+    return kept(path, new_key)
 
 
 class Gate:
@@ -85,12 +91,16 @@ class Gate:
         scheme, _, key = (authorization or "").partition(" ")
         if scheme.lower() == "bearer" and key and self._keyring.knows(key):
             return key
-        self._failed.inc()
+        self.count_failure()
         detail = "This key is not known." if key else "Send `Authorization: Bearer KEY`."
         raise Problem(401, "Not authorized", detail, headers={"WWW-Authenticate": "Bearer"})
 
+    def count_failure(self) -> None:
+        """Counts a refusal by other means than a key, such as a wrong password."""
+        self._failed.inc()
 
-def require_key(request: Request) -> None:
+
+async def require_key(request: Request) -> None:
     """Dependency of every route that is not public."""
     gate: Gate = request.app.state.gate
     gate.admit(request.headers.get("authorization"))

@@ -344,9 +344,12 @@ class PostgresDatabase(Database):
             lost = asyncio.Event()
             try:
                 connection = await asyncpg.connect(plain)
-                connection.add_termination_listener(lambda *_, lost=lost: lost.set())
-                await connection.add_listener(NOTIFY_CHANNEL, self._heard)
-                await lost.wait()
+                try:
+                    connection.add_termination_listener(lambda *_, lost=lost: lost.set())
+                    await connection.add_listener(NOTIFY_CHANNEL, self._heard)
+                    await lost.wait()
+                finally:
+                    connection.terminate()
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 log.warning("listen_failed", error=_reason(error))
             await asyncio.sleep(1)

@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Response
@@ -38,6 +39,7 @@ def create_service(
     routers: Sequence[APIRouter] = (),
     public: Sequence[APIRouter] = (),
     keyring: Keyring | None = None,
+    links: Mapping[str, str] = MappingProxyType({}),
     schemas: Mapping[str, type[BaseModel]] | None = None,
 ) -> FastAPI:
     """A service with /, /health*, /metrics, /docs, problem+json, bearer auth, traces and logs.
@@ -51,6 +53,7 @@ def create_service(
         routers: routes that want a bearer key.
         public: routes that do not.
         keyring: which keys open it; unset: the one key of the settings.
+        links: further links of ``/``, such as a page for people.
         schemas: models that only hot routes refer to, for the OpenAPI document.
     """
 
@@ -76,7 +79,7 @@ def create_service(
     )
     app.state.connections = lambda: 0  # until a server runs it
     app.state.gate = Gate(keyring or OneKey.of(own_key(settings)), telemetry.registry)
-    app.include_router(_common(telemetry, health, summary))
+    app.include_router(_common(telemetry, health, summary, links))
     for router in public:
         app.include_router(router)
     for router in routers:
@@ -117,14 +120,14 @@ def own_key(settings: ServiceSettings) -> str:
     return key
 
 
-def _common(telemetry: Telemetry, health: Health, summary: str) -> APIRouter:
+def _common(telemetry: Telemetry, health: Health, summary: str, links: Mapping[str, str]) -> APIRouter:
     router = APIRouter(tags=["service"])
     started = SystemClock().time()
 
     @router.get("/", summary="What this is")
     async def about() -> dict[str, Any]:
-        links = {name: f"/{name}" for name in ("docs", "health", "metrics", "openapi.json")}
-        return {"name": telemetry.name, "version": VERSION, "summary": summary, "links": links}
+        common = {name: f"/{name}" for name in ("docs", "health", "metrics", "openapi.json")}
+        return {"name": telemetry.name, "version": VERSION, "summary": summary, "links": {**links, **common}}
 
     @router.get("/health", summary="Every component as last measured; 503 only when critical")
     async def whole(request: Request, response: Response) -> dict[str, Any]:

@@ -70,16 +70,21 @@ class Head:
     due_at: float
 
 
-def heads_of(row: Any) -> list[Head]:
+def heads_of(row: ChatRow) -> list[Head]:
     """The next message of each lane. One that waits for its retry holds up its lane: order holds."""
     found = []
-    for lane in Lane:
-        for state in (State.RETRY_WAIT, State.QUEUED):
-            seq = row[f"seq_{int(lane)}_{state.value}"]
-            if seq is not None:
-                found.append(Head(int(lane), seq, row[f"due_{int(lane)}_{state.value}"]))
-                break
+    for lane, retry_seq, retry_due, queued_seq, queued_due in _HEAD_NAMES:
+        if row[retry_seq] is not None:
+            found.append(Head(lane, row[retry_seq], row[retry_due]))
+        elif row[queued_seq] is not None:
+            found.append(Head(lane, row[queued_seq], row[queued_due]))
     return found
+
+
+_HEAD_NAMES = [
+    (lane, f"seq_{lane}_retry_wait", f"due_{lane}_retry_wait", f"seq_{lane}_queued", f"due_{lane}_queued")
+    for lane in map(int, Lane)
+]
 
 
 def choose(heads: Iterable[Head], now: float) -> Head | None:
@@ -99,8 +104,31 @@ def next_turn(heads: Sequence[Head], now: float, open_at: float) -> tuple[float 
 
 def heads(connection: Connection, bot: str, chat_ids: Iterable[int]) -> list[ChatRow]:
     """The chats' rows with the next message of each lane; :func:`heads_of` reads it out."""
-    query = select(chat, *_HEAD_COLUMNS).where(chat.c.bot == bot, chat.c.chat_id.in_(sorted(chat_ids)))
-    return [dict(row) for row in connection.execute(query).mappings()]
+    found = connection.execute(_ROWS, {"bot": bot, "ids": sorted(chat_ids)})
+    return [dict(row) for row in found.mappings()]
+
+
+# Statements of the hot path are made once: SQLAlchemy keeps a statement's cache key with it, and
+# working out that of a large one costs more than running it.
+_ROWS = select(chat, *_HEAD_COLUMNS).where(
+    chat.c.bot == bindparam("bot"), chat.c.chat_id.in_(bindparam("ids", expanding=True))
+)
+_MINE = (
+    select(chat.c.chat_id)
+    .where(
+        chat.c.bot == bindparam("bot"),
+        chat.c.chat_id.in_(bindparam("ids", expanding=True)),
+        chat.c.owner == bindparam("owner"),
+    )
+    .order_by(chat.c.chat_id)
+    .with_for_update()
+)
+_RELEASED = ("owner", "lease_until", "next_at", "lane", "tokens", "group_tokens", "sent_at", "open_at")
+_RELEASE = (
+    update(chat)
+    .where(chat.c.bot == bindparam("b_bot"), chat.c.chat_id == bindparam("b_chat_id"))
+    .values({name: bindparam(name) for name in _RELEASED})
+)
 
 
 def release(
@@ -125,24 +153,13 @@ def release(
         now: seconds since the epoch.
         pace: a chat's tokens after what was sent to it.
     """
-    mine = connection.execute(
-        select(chat.c.chat_id)
-        .where(chat.c.bot == bot, chat.c.chat_id.in_(sorted(chat_ids)), chat.c.owner == owner)
-        .order_by(chat.c.chat_id)
-        .with_for_update()
-    )
-    rows = heads(connection, bot, mine.scalars())
-    if not rows:
-        return
-    connection.execute(
-        update(chat)
-        .where(chat.c.bot == bindparam("b_bot"), chat.c.chat_id == bindparam("b_chat_id"))
-        .values({name: bindparam(name) for name in _RELEASED}),
-        [{"b_bot": bot, "b_chat_id": row["chat_id"]} | _released(row, pace(row), now) for row in rows],
-    )
-
-
-_RELEASED = ("owner", "lease_until", "next_at", "lane", "tokens", "group_tokens", "sent_at", "open_at")
+    mine = connection.execute(_MINE, {"bot": bot, "ids": sorted(chat_ids), "owner": owner}).scalars().all()
+    rows = heads(connection, bot, mine) if mine else []
+    if rows:
+        released = [
+            {"b_bot": bot, "b_chat_id": row["chat_id"]} | _released(row, pace(row), now) for row in rows
+        ]
+        connection.execute(_RELEASE, released)
 
 
 def _released(row: ChatRow, pace: ChatPace, now: float) -> dict[str, Any]:
@@ -203,6 +220,42 @@ def suppress(connection: Connection, bot: str, chat_id: int, reason: Reason, now
         cause=f"the destination refuses the bot: {reason.value}",
         now=now,
     )
+
+
+def block(connection: Connection, bot: str, chat_id: int, reason: Reason) -> None:
+    """Notes that the destination refuses the bot, before anything was tried."""
+    statement = upsert(connection, chat).values(bot=bot, chat_id=chat_id, blocked=reason.value)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[chat.c.bot, chat.c.chat_id], set_={"blocked": reason.value}
+        )
+    )
+
+
+def revive(connection: Connection, bot: str, chat_id: int, now: float) -> None:
+    """The destination takes the bot again: what still waits for it has its turn."""
+    here = (chat.c.bot == bot, chat.c.chat_id == chat_id)
+    connection.execute(update(chat).where(*here).values(blocked=None))
+    waiting = connection.execute(select(message.c.seq).where(*_waiting_for(bot, chat_id)).limit(1)).scalar()
+    if waiting is not None:
+        connection.execute(update(chat).where(*here, chat.c.owner.is_(None)).values(next_at=now))
+
+
+def mute(connection: Connection, bot: str, chat_id: int, until: float | None) -> None:
+    """Until when a chat wants nothing but what cannot wait; None: it wants everything."""
+    statement = upsert(connection, chat).values(bot=bot, chat_id=chat_id, muted_until=until)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[chat.c.bot, chat.c.chat_id], set_={"muted_until": until}
+        )
+    )
+
+
+def muted_until(connection: Connection, bot: str, chat_id: int, now: float) -> float | None:
+    """When a mute that is in force ends; None where there is none."""
+    found = select(chat.c.muted_until).where(chat.c.bot == bot, chat.c.chat_id == chat_id)
+    until: float | None = connection.execute(found).scalar()
+    return until if until is not None and until > now else None
 
 
 def _waiting_for(bot: str, chat_id: int) -> tuple[ColumnElement[bool], ...]:

@@ -39,6 +39,23 @@ _MESSAGE = (
 _NO_CALL = frozenset({Reason.CONNECT_FAILED, Reason.RENDER_FAILED})
 
 
+_CURRENT = (
+    select(message.c.seq, message.c.attempts)
+    .where(message.c.seq.in_(bindparam("seqs", expanding=True)))
+    .with_for_update()
+)
+_WRITE_MESSAGE = (
+    update(message)
+    .where(message.c.seq == bindparam("b_seq"))
+    .values({name: bindparam(name) for name in _MESSAGE})
+)
+_CLOSE_ATTEMPT = (
+    update(attempt)
+    .where(attempt.c.message_seq == bindparam("b_seq"), attempt.c.number == bindparam("b_number"))
+    .values({name: bindparam(name) for name in _ATTEMPT})
+)
+
+
 def settle(
     connection: Connection, owner: str, settled: Sequence[Settled], limits: Limits, now: float
 ) -> set[int]:
@@ -49,30 +66,21 @@ def settle(
         in the attempt, the message's fate is the other's.
     """
     seqs = [s.message.seq for s in settled]
-    current = select(message.c.seq, message.c.attempts).where(message.c.seq.in_(seqs)).with_for_update()
-    attempts = {row.seq: row.attempts for row in connection.execute(current)}
+    attempts = {row.seq: row.attempts for row in connection.execute(_CURRENT, {"seqs": seqs})}
     lost = {s.message.seq for s in settled if attempts.get(s.message.seq) != s.message.attempt}
     _write_messages(connection, [s for s in settled if s.message.seq not in lost], now)
-    connection.execute(
-        update(attempt)
-        .where(attempt.c.message_seq == bindparam("b_seq"), attempt.c.number == bindparam("b_number"))
-        .values({name: bindparam(name) for name in _ATTEMPT}),
-        [_attempt_row(s, now) for s in settled],
-    )
+    connection.execute(_CLOSE_ATTEMPT, [_attempt_row(s, now) for s in settled])
     for s in settled:
-        _change_destination(connection, s, now)
+        decision = s.decision
+        if decision.block_chat or decision.migrate_to or decision.stop_bot:
+            _change_destination(connection, s, now)
     _release(connection, owner, settled, limits, now)
     return lost
 
 
 def _write_messages(connection: Connection, settled: Sequence[Settled], now: float) -> None:
     if settled:
-        connection.execute(
-            update(message)
-            .where(message.c.seq == bindparam("b_seq"))
-            .values({name: bindparam(name) for name in _MESSAGE}),
-            [_message_row(s, now) for s in settled],
-        )
+        connection.execute(_WRITE_MESSAGE, [_message_row(s, now) for s in settled])
 
 
 def _message_row(s: Settled, now: float) -> dict[str, Any]:
@@ -112,6 +120,8 @@ def _attempt_row(s: Settled, now: float) -> dict[str, Any]:
 
 def _change_destination(connection: Connection, s: Settled, now: float) -> None:
     here = (chat.c.bot == s.message.bot, chat.c.chat_id == s.message.chat_id)
+    if s.decision.as_new:
+        connection.execute(update(message).where(message.c.seq == s.message.seq).values(edits=None))
     if s.decision.block_chat is not None:
         connection.execute(update(chat).where(*here).values(blocked=s.decision.block_chat.value))
     if s.decision.migrate_to is not None:
