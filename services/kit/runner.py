@@ -120,7 +120,8 @@ async def _live(service: Running) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
-            proxy_headers=False,
+            # Who stands behind a proxy concerns those who log in, not the hot path: keys open it.
+            proxy_headers=not getattr(service.app, "hot", None),
             timeout_graceful_shutdown=int(service.settings.shutdown_grace_seconds),
         )
         server = _Server(config)
