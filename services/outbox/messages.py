@@ -165,7 +165,7 @@ class Claimed:
     claimed_at: float
     limiter_wait: float  #: seconds that it could have gone but for Telegram's rates
     attempt: int  #: number of this attempt, from 1
-    retries: int  #: failed attempts that count against the limit
+    retries: int  #: failed attempts of the part that is next; they decide the wait
     part: int  #: how many parts have been delivered
     possible_duplicate: bool
     plain: bool  #: send without entities: Telegram refused them before
@@ -173,6 +173,7 @@ class Claimed:
     severity: str = ""
     #: Telegram's id of the message to edit; None for one that is sent.
     edits: int | None = None
+    resends: int = 0  #: attempts that may have arrived, of the part that is next
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +237,7 @@ class Decision:
     migrate_to: int | None = None
     #: What was to be an edit is sent as a message of its own.
     as_new: bool = False
+    resends: int = 0
 
 
 @dataclass(frozen=True, slots=True)

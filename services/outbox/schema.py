@@ -57,6 +57,7 @@ message = Table(
     Column("finished_at", Double),
     Column("attempts", Integer, nullable=False, default=0),
     Column("retries", Integer, nullable=False, default=0),
+    Column("resends", Integer, nullable=False, default=0),
     Column("part", Integer, nullable=False, default=0),
     Column("possible_duplicate", Boolean, nullable=False, default=False),
     Column("plain", Boolean, nullable=False, default=False),
