@@ -16,7 +16,7 @@ from sqlalchemy import (
     update,
 )
 
-from services.outbox.intake import upsert
+from services.kit.db import upsert
 from services.outbox.limiter import ChatPace
 from services.outbox.messages import WAITING, Lane, Reason, State
 from services.outbox.schema import change, chat, message

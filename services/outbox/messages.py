@@ -68,6 +68,7 @@ class Reason(StrEnum):
     CANNOT_EDIT = "cannot_edit"  #: the message that it edits is gone, or not ours to edit any more
     NEVER_SENT = "never_sent"  #: the message that it edits never reached its chat
     MUTED = "muted"
+    SUPERSEDED = "superseded"  #: a later event with the same update key was there first
 
 
 class Lane(IntEnum):
@@ -119,6 +120,8 @@ class NewMessage:
     bot: str = "default"
     #: Id of an earlier message of the same chat and lane: it is edited, none is sent.
     edits: str | None = None
+    #: A later message of the chat with the same key edits the earlier one (progress).
+    update_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

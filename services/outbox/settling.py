@@ -6,9 +6,9 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, update
 
+from services.kit.db import upsert
 from services.outbox import chats, limiter
 from services.outbox.chats import ChatRow
-from services.outbox.intake import upsert
 from services.outbox.limiter import ChatPace, Limits
 from services.outbox.messages import FINISHED, Reason, Settled
 from services.outbox.schema import attempt, bot, chat, message

@@ -10,11 +10,13 @@ loopback address (``--bind 127.0.0.2``) serves as well.
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,11 +47,14 @@ class Stack:
         Raises:
             CheckError: it failed, or took too long.
         """
-        command = ["docker", "compose", "--project-name", PROJECT]
+        # What is proved is the stack without any setting: neither .env nor this shell's variables.
+        command = ["docker", "compose", "--project-name", PROJECT, "--env-file", os.devnull]
         for file in self.files:
             command += ["--file", file]
         command += arguments
-        environment = os.environ | {"BIND_ADDRESS": self.bind, "PUBLIC_HOST": self.bind}
+        settings = set(re.findall(r"\$\{(\w+)", (REPOSITORY / "compose.yaml").read_text(encoding="utf-8")))
+        environment = {name: value for name, value in os.environ.items() if name not in settings}
+        environment |= {"BIND_ADDRESS": self.bind, "PUBLIC_HOST": self.bind}
         try:
             done = subprocess.run(
                 command,
@@ -184,6 +189,10 @@ def all_serve(stack: Stack, key: str) -> None:
     until("requests at all three replicas", takers, 60)
 
 
+def take_down(stack: Stack) -> None:
+    stack.compose("down", "--volumes", "--remove-orphans")
+
+
 def logs(stack: Stack) -> str:
     """State and last words of every container."""
     try:
@@ -201,17 +210,19 @@ def main() -> int:
     stack = Stack(["compose.yaml", *options.override], options.bind)
     print(f"checking {' + '.join(map(str, map(Path, stack.files)))}", flush=True)
     try:
-        stack.compose("down", "--volumes", "--remove-orphans")
+        take_down(stack)
         check(stack)
     except CheckError as error:
         print(logs(stack), file=sys.stderr)
         print(f"compose-check failed: {error}", file=sys.stderr)
         return 1
+    else:
+        print("compose.yaml does what it says")
+        return 0
     finally:
         if not options.keep:
-            stack.compose("down", "--volumes", "--remove-orphans")
-    print("compose.yaml does what it says")
-    return 0
+            with suppress(CheckError):  # what failed was said above
+                take_down(stack)
 
 
 if __name__ == "__main__":
