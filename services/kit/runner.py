@@ -5,6 +5,7 @@ Signals, ports and start errors are handled here once, for however many there ar
 
 import asyncio
 import errno
+import os
 import signal
 import socket
 import sys
@@ -201,8 +202,14 @@ async def running(create_app: Callable[[S], FastAPI], settings: S) -> AsyncItera
         await task
 
 
+def keep_files_private() -> None:
+    """What this process writes, people's messages among it, is for its own user alone."""
+    os.umask(0o077)
+
+
 def main(create_app: Callable[[S], FastAPI], settings_class: Callable[[], S]) -> None:
     """The entry of ``python -m services.<package>``."""
+    keep_files_private()
     try:
         settings = load(settings_class)
         logs.configure(settings.log_level)
