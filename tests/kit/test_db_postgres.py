@@ -48,7 +48,7 @@ async def listening(database: Database) -> None:
 def cut(postgres: Postgres, url: str, last_query: str) -> None:
     """Ends connections at the server, as a failover does, by what they last asked."""
     chosen = f"datname = '{url.rpartition('/')[2]}' AND query LIKE '{last_query}' AND pid <> pg_backend_pid()"
-    postgres.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE " + chosen)
+    postgres.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE " + chosen)  # noqa: S608 - our own names
 
 
 async def test_a_write_wakes_who_waits_at_another_replica(two: tuple[Database, Database]) -> None:
