@@ -26,6 +26,7 @@ import structlog
 from alembic.util import CommandError
 from prometheus_client import Gauge, Histogram
 from sqlalchemy import Connection, Engine, NullPool, create_engine, event, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -393,6 +394,11 @@ class PostgresDatabase(Database):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._engine.dispose()
+
+
+def upsert(connection: Connection, table: Any) -> Any:
+    """The dialect's INSERT that knows ON CONFLICT; both spell it alike."""
+    return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
 
 
 async def open_database(

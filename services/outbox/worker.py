@@ -7,7 +7,7 @@ few messages whose fate is unknown; a claim that finds nothing sleeps until ther
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
@@ -19,7 +19,7 @@ from services.kit.db import Database
 from services.kit.errors import Problem
 from services.kit.telemetry import Telemetry
 from services.outbox import chats, claims, policy, settling, trace
-from services.outbox.claims import Batch
+from services.outbox.claims import Batch, Mutes, not_urgent
 from services.outbox.intake import CHANNEL
 from services.outbox.limiter import Limits
 from services.outbox.messages import (
@@ -35,7 +35,7 @@ from services.outbox.messages import (
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.policy import Policy
 from services.outbox.schema import bot as bot_table
-from services.outbox.telegram import Sender
+from services.outbox.telegram import Sender, method_of
 
 log = structlog.get_logger()
 
@@ -93,6 +93,7 @@ class Worker:
         telemetry: Telemetry,
         clock: Clock,
         observer: Observer = ignore,
+        mutes: Mutes = not_urgent,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -103,6 +104,7 @@ class Worker:
         self._telemetry = telemetry
         self._clock = clock
         self._observer = observer
+        self._mutes = mutes
         self._in_flight: set[asyncio.Task[None]] = set()
         self._finished: list[Settled] = []
         self._has_finished = asyncio.Event()
@@ -177,6 +179,7 @@ class Worker:
                 limit=limit,
                 now=self._clock.time(),
                 paced_since=self._paced_since,
+                mutes=self._mutes,
             ),
         )
 
@@ -190,8 +193,11 @@ class Worker:
             detail = f"{type(error).__name__}: {error}"
             self._finish(message, Result(Outcome.NOT_SENT, Reason.RENDER_FAILED, now, now, detail=detail), 1)
             return
+        if message.edits is not None and (len(rendered.parts) > 1 or isinstance(rendered.parts[0], Document)):
+            # An edit has the room of one message: what needs more is sent as messages of its own.
+            message = replace(message, edits=None)
         result = await self._sender.send(message, rendered)
-        method = "sendDocument" if isinstance(rendered.parts[message.part], Document) else "sendMessage"
+        method = method_of(message, rendered)
         self._metrics.api_response.labels(method, result.outcome.value).observe(
             result.finished_at - result.started_at
         )
