@@ -98,18 +98,24 @@ class Outbox:
 
     async def measure(self) -> None:
         """Keeps the queue's gauges, until cancelled."""
-        history = await self.database.read(
-            "depth", partial(queries.finished_since, since=self._clock.time() - HOUR)
-        )
-        self.tally.restore(history)
+        restored = False
         while True:
             start = time.perf_counter()
             try:
+                if not restored:
+                    await self._restore()
+                    restored = True
                 await self._measure()
             except Problem as problem:
                 log.warning("measure_failed", error=str(problem))
+            except Exception:
+                log.exception("measure_failed")
             took = time.perf_counter() - start
             await asyncio.sleep(max(MEASURE_SECONDS, took / MEASURE_SHARE))
+
+    async def _restore(self) -> None:
+        since = self._clock.time() - HOUR
+        self.tally.restore(await self.database.read("depth", partial(queries.finished_since, since=since)))
 
     async def _measure(self) -> None:
         self.depth = await self.database.read("depth", queries.depth)
