@@ -150,7 +150,10 @@ class Suite:
 
     def _search(self, request: Request) -> Response:
         asked = request.query_params
-        start, limit = int(asked.get("cursor", 0)), int(asked["limit"])
+        cursor = asked.get("cursor", "0")
+        if not (cursor.isascii() and cursor.isdigit()):
+            return JSONResponse({"title": "Invalid input", "detail": "cursor is a number"}, 422)
+        start, limit = int(cursor), int(asked["limit"])
         found = [
             message
             for message in self.messages
@@ -158,8 +161,9 @@ class Suite:
             and asked.get("q", "").lower() in message["title"].lower()
         ]
         after = start + limit
-        cursor = str(after) if after < len(found) else None
-        return JSONResponse({"items": found[start:after], "next_cursor": cursor})
+        return JSONResponse(
+            {"items": found[start:after], "next_cursor": str(after) if after < len(found) else None}
+        )
 
     def _life(self, request: Request) -> Response:
         life = self.lives.get(request.path_params["id"])
@@ -204,16 +208,3 @@ async def until(condition: Callable[[], Any], within: float = 15.0) -> Any:
             if found := (await answer if inspect.isawaitable(answer) else answer):
                 return found
             await asyncio.sleep(0.01)
-
-
-class ManualClock:
-    """Time stands still until a test moves it."""
-
-    def __init__(self, now: float = START) -> None:
-        self.now = now
-
-    def time(self) -> float:
-        return self.now
-
-    def monotonic(self) -> float:
-        return self.now
