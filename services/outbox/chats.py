@@ -222,6 +222,42 @@ def suppress(connection: Connection, bot: str, chat_id: int, reason: Reason, now
     )
 
 
+def block(connection: Connection, bot: str, chat_id: int, reason: Reason) -> None:
+    """Notes that the destination refuses the bot, before anything was tried."""
+    statement = upsert(connection, chat).values(bot=bot, chat_id=chat_id, blocked=reason.value)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[chat.c.bot, chat.c.chat_id], set_={"blocked": reason.value}
+        )
+    )
+
+
+def revive(connection: Connection, bot: str, chat_id: int, now: float) -> None:
+    """The destination takes the bot again: what still waits for it has its turn."""
+    here = (chat.c.bot == bot, chat.c.chat_id == chat_id)
+    connection.execute(update(chat).where(*here).values(blocked=None))
+    waiting = connection.execute(select(message.c.seq).where(*_waiting_for(bot, chat_id)).limit(1)).scalar()
+    if waiting is not None:
+        connection.execute(update(chat).where(*here, chat.c.owner.is_(None)).values(next_at=now))
+
+
+def mute(connection: Connection, bot: str, chat_id: int, until: float | None) -> None:
+    """Until when a chat wants nothing but what cannot wait; None: it wants everything."""
+    statement = upsert(connection, chat).values(bot=bot, chat_id=chat_id, muted_until=until)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[chat.c.bot, chat.c.chat_id], set_={"muted_until": until}
+        )
+    )
+
+
+def muted_until(connection: Connection, bot: str, chat_id: int, now: float) -> float | None:
+    """When a mute that is in force ends; None where there is none."""
+    found = select(chat.c.muted_until).where(chat.c.bot == bot, chat.c.chat_id == chat_id)
+    until: float | None = connection.execute(found).scalar()
+    return until if until is not None and until > now else None
+
+
 def _waiting_for(bot: str, chat_id: int) -> tuple[ColumnElement[bool], ...]:
     waits = or_(*(_is(state) for state in WAITING))
     return (message.c.bot == bot, message.c.chat_id == chat_id, waits)

@@ -5,7 +5,7 @@ order holds, and the chat's own rate can live in its row. The functions run insi
 transaction; none stays open across a call to Telegram.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,14 @@ from services.outbox.messages import Claimed, Lane, Reason, State, UnknownPolicy
 from services.outbox.schema import attempt, chat, event, message
 
 
+#: Whether a muted chat does without this message.
+Mutes = Callable[[Claimed], bool]
+
+
+def not_urgent(message: Claimed) -> bool:
+    return message.lane is not Lane.URGENT
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """What was claimed; where that is nothing, when the next chat has its turn."""
@@ -27,7 +35,14 @@ class Batch:
 
 
 def claim(
-    connection: Connection, bot: str, owner: str, limit: int, *, now: float, paced_since: float | None
+    connection: Connection,
+    bot: str,
+    owner: str,
+    limit: int,
+    *,
+    now: float,
+    paced_since: float | None,
+    mutes: Mutes = not_urgent,
 ) -> Batch:
     """Leases up to ``limit`` chats that are ready and opens an attempt for the next message of each.
 
@@ -38,6 +53,7 @@ def claim(
         limit: how many may be sent now.
         now: seconds since the epoch.
         paced_since: since when the bot's own rate has held messages up; None if it does not.
+        mutes: which messages a muted chat does not get.
     """
     ready = _lease(connection, bot, owner, limit, now)
     if not ready:
@@ -57,10 +73,17 @@ def claim(
         cause="expires_at has passed",
         now=now,
     )
-    live = [m for m in messages if m not in expired]
+    muted = [m for m in messages if m not in expired and _is_muted(rows[m.chat_id], now) and mutes(m)]
+    chats.finish(connection, [m.seq for m in muted], State.SUPPRESSED, Reason.MUTED, cause="muted", now=now)
+    live = [m for m in messages if m not in expired and m not in muted]
     _open_attempts(connection, live)
     chats.release(connection, bot, owner, set(ready) - {m.chat_id for m in live}, now=now, pace=chats.pace_of)
     return Batch(live, now)
+
+
+def _is_muted(row: ChatRow, now: float) -> bool:
+    until = row["muted_until"]
+    return until is not None and until > now
 
 
 def _next_at(connection: Connection, bot: str) -> float | None:
@@ -119,6 +142,7 @@ _MESSAGES = select(
     event.c.type,
     event.c.category,
     event.c.source,
+    event.c.severity,
     event.c.title,
     event.c.body,
     event.c.correlation_id,
@@ -135,10 +159,32 @@ def _load(
     paced_since: float | None,
 ) -> list[Claimed]:
     found = connection.execute(_BY_SEQ, {"seqs": sorted(seqs)}).all()
+    targets = _targets(connection, found)
+    never_sent = [row.seq for row in found if row.edits and _is_never_sent(targets.get(row.edits))]
+    chats.finish(
+        connection,
+        never_sent,
+        State.SUPPRESSED,
+        Reason.NEVER_SENT,
+        cause="the message that it edits was never sent",
+        now=now,
+    )
     return [
-        _claimed(row, now, _limiter_wait(row, rows[row.chat_id], now, paced_since), row.attempts + 1)
+        _claimed(
+            row,
+            now,
+            _limiter_wait(row, rows[row.chat_id], now, paced_since),
+            row.attempts + 1,
+            targets[row.edits].telegram_message_id if row.edits else None,
+        )
         for row in found
+        if row.seq not in never_sent
     ]
+
+
+def _is_never_sent(target: "_Target | None") -> bool:
+    """Nothing stands in the chat. Where that is unknown, what was to be an edit is sent instead."""
+    return target is None or (target.telegram_message_id is None and target.state is not State.UNKNOWN)
 
 
 def in_flight(connection: Connection, bot: str, chat_ids: Iterable[int], now: float) -> list[Claimed]:
@@ -159,7 +205,28 @@ def _limiter_wait(row: Any, of: ChatRow, now: float, paced_since: float | None) 
     return float(by_chat + by_bot)
 
 
-def _claimed(row: Any, now: float, limiter_wait: float, number: int) -> Claimed:
+def _targets(connection: Connection, rows: Sequence[Any]) -> dict[str, "_Target"]:
+    """The messages that some of the rows edit, by id."""
+    wanted = sorted(row.edits for row in rows if row.edits is not None)
+    if not wanted:
+        return {}
+    found = connection.execute(
+        select(message.c.id, message.c.state, message.c.telegram_message_ids).where(message.c.id.in_(wanted))
+    )
+    return {row.id: _Target(State(row.state), _last(row.telegram_message_ids)) for row in found}
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    state: State
+    telegram_message_id: int | None
+
+
+def _last(ids: str) -> int | None:
+    return int(ids.rpartition(",")[2]) if ids else None
+
+
+def _claimed(row: Any, now: float, limiter_wait: float, number: int, edits: int | None = None) -> Claimed:
     trace = TraceContext.parse(row.traceparent)
     assert trace is not None, row.traceparent  # noqa: S101 - we wrote it ourselves
     ids = row.telegram_message_ids
@@ -191,6 +258,8 @@ def _claimed(row: Any, now: float, limiter_wait: float, number: int) -> Claimed:
         possible_duplicate=row.possible_duplicate,
         plain=row.plain,
         telegram_message_ids=tuple(int(i) for i in ids.split(",")) if ids else (),
+        severity=row.severity,
+        edits=edits,
     )
 
 

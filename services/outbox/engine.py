@@ -17,6 +17,7 @@ from services.kit.errors import Problem
 from services.kit.health import Level, Reading
 from services.kit.telemetry import Telemetry
 from services.outbox import queries, trace
+from services.outbox.claims import Mutes, not_urgent
 from services.outbox.intake import Intake, Receipt
 from services.outbox.limiter import BotPace, Limits
 from services.outbox.messages import Outcome, Settled, State, Submission
@@ -174,6 +175,7 @@ async def open_outbox(
     render: Render,
     pace: Pace | None = None,
     observer: Observer = ignore,
+    mutes: Mutes = not_urgent,
 ) -> AsyncIterator[Outbox]:
     """An engine that delivers while the block runs; at its end what is in flight is finished.
 
@@ -187,6 +189,7 @@ async def open_outbox(
         render: makes text and entities of a claimed message; pure.
         pace: the bot's rate; unset: within this process.
         observer: told of everything that was settled, after it is durable.
+        mutes: which messages a muted chat does not get.
     """
     outbox = Outbox(database=database, telemetry=telemetry, metrics=metrics, clock=clock, sender=sender)
 
@@ -210,6 +213,7 @@ async def open_outbox(
         telemetry=telemetry,
         clock=clock,
         observer=observe,
+        mutes=mutes,
     )
     async with sender:
         tasks = [asyncio.create_task(worker.run()), asyncio.create_task(outbox.measure())]

@@ -212,6 +212,7 @@ def _message_row(e: NewEvent, m: NewMessage) -> dict[str, Any]:
         "due_at": m.deliver_at,
         "expires_at": m.expires_at,
         "accepted_at": e.accepted_at,
+        "edits": m.edits,
     }
 
 

@@ -5,7 +5,7 @@ Two limits end the trying: a message whose attempts certainly did not arrive is 
 since every further try may be one more copy.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.outbox.messages import Claimed, Decision, Outcome, Reason, Result, State, UnknownPolicy
 
@@ -75,6 +75,8 @@ def decide(  # noqa: PLR0911 - one way out for each row of Telegram's error tabl
         return Decision(
             State.QUEUED, GOES_ON, message.retries, message.part, message.possible_duplicate, plain=True
         )
+    if result.reason is Reason.CANNOT_EDIT:
+        return replace(_again(message, at=0.0), as_new=True)
     if result.reason in BOT_STOPS:
         return _again(message, at=0.0, stop_bot=result.reason)
     if result.reason in DESTINATION_REFUSES:

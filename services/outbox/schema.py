@@ -62,6 +62,8 @@ message = Table(
     Column("plain", Boolean, nullable=False, default=False),
     Column("telegram_message_ids", Text, nullable=False, default=""),
     Column("reason", String(24), nullable=False, default="none"),
+    # Id of the message that this one edits; null for one that is sent.
+    Column("edits", String(36)),
     Index("message_event", "event_id"),
     Index("message_state", "state", "seq"),
     Index("message_finished", "finished_at"),
@@ -98,6 +100,13 @@ attempt = Table(
     Column("telegram_message_id", BigInteger),
     Column("retry_after", Double),
 )
+# A reply names the message that it answers by Telegram's id.
+Index(
+    "attempt_telegram_message",
+    attempt.c.telegram_message_id,
+    sqlite_where=attempt.c.telegram_message_id.is_not(None),
+    postgresql_where=attempt.c.telegram_message_id.is_not(None),
+)
 
 # What happened to a message other than by an attempt; the rest of its life is in the attempts.
 change = Table(
@@ -127,6 +136,8 @@ chat = Table(
     Column("open_at", Double, nullable=False, default=0.0),
     Column("blocked", String(24)),
     Column("migrated_to", BigInteger),
+    # Until when its people want nothing but what cannot wait.
+    Column("muted_until", Double),
 )
 Index(
     "chat_ready",

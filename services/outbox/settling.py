@@ -120,6 +120,8 @@ def _attempt_row(s: Settled, now: float) -> dict[str, Any]:
 
 def _change_destination(connection: Connection, s: Settled, now: float) -> None:
     here = (chat.c.bot == s.message.bot, chat.c.chat_id == s.message.chat_id)
+    if s.decision.as_new:
+        connection.execute(update(message).where(message.c.seq == s.message.seq).values(edits=None))
     if s.decision.block_chat is not None:
         connection.execute(update(chat).where(*here).values(blocked=s.decision.block_chat.value))
     if s.decision.migrate_to is not None:

@@ -196,12 +196,25 @@ class Sender:
             detail = "Telegram answered ok without a message id"
             return Result(Outcome.UNKNOWN, Reason.BAD_ANSWER, started, self._clock.time(), detail=detail)
         except TelegramError as error:
+            if message.edits is not None and NOT_MODIFIED in str(error.message).lower():
+                # An earlier try arrived, whose answer was lost: the text is what it was to become.
+                finished = self._clock.time()
+                return Result(Outcome.SENT, Reason.NONE, started, finished, message_id=message.edits)
             return translate(error, started, self._clock.time())
+
+
+def method_of(message: Claimed, rendered: Rendered) -> str:
+    """The Bot API method of the next part."""
+    if isinstance(rendered.parts[message.part], Document):
+        return "sendDocument"
+    return "sendMessage" if message.edits is None else "editMessageText"
 
 
 def request_of(message: Claimed, rendered: Rendered) -> tuple[str, dict[str, Any]]:
     """The Bot API method and its parameters for the next part of a message."""
     part = rendered.parts[message.part]
+    if message.edits is not None and isinstance(part, Text):
+        return _edit(message, message.edits, part, rendered.reply_markup)
     last = message.part == len(rendered.parts) - 1
     data: dict[str, Any] = {"chat_id": message.chat_id}
     # Topic 1 is "General": naming it is an error (telegram.md 1.1).
@@ -209,12 +222,27 @@ def request_of(message: Claimed, rendered: Rendered) -> tuple[str, dict[str, Any
         data["message_thread_id"] = message.thread_id
     if message.silent:
         data["disable_notification"] = True
+    if rendered.reply_to is not None:
+        reply = {"message_id": rendered.reply_to, "allow_sending_without_reply": True}
+        data["reply_parameters"] = orjson.dumps(reply).decode()
     if last and rendered.reply_markup is not None:
         data["reply_markup"] = rendered.reply_markup
     if isinstance(part, Document):
         file = telegram.InputFile(part.content, filename=part.filename)
         return "sendDocument", data | {"document": file} | _text(part.caption, "caption", plain=message.plain)
     return "sendMessage", data | _text(part, "text", plain=message.plain)
+
+
+def _edit(
+    message: Claimed, target: int, text: Text, reply_markup: Mapping[str, Any] | None
+) -> tuple[str, dict[str, Any]]:
+    """The text of an earlier message; without a keyboard the one that it had goes."""
+    keyboard = reply_markup or {"inline_keyboard": []}
+    return "editMessageText", {
+        "chat_id": message.chat_id,
+        "message_id": target,
+        "reply_markup": orjson.dumps(keyboard).decode(),
+    } | _text(text, "text", plain=message.plain)
 
 
 def _text(text: Text, field: str, *, plain: bool) -> dict[str, Any]:
@@ -224,6 +252,7 @@ def _text(text: Text, field: str, *, plain: bool) -> dict[str, Any]:
     return {field: text.text, entities: list(text.entities)}
 
 
+NOT_MODIFIED = "message is not modified"
 #: Telegram's descriptions, in lower case and without the prefix, to what they mean. First match wins.
 _DESCRIPTIONS = (
     ("bot was blocked by the user", Reason.BOT_BLOCKED),
@@ -243,6 +272,8 @@ _DESCRIPTIONS = (
     ("need administrator rights", Reason.NO_RIGHTS),
     ("chat_write_forbidden", Reason.NO_RIGHTS),
     ("can't parse entities", Reason.BAD_MARKUP),
+    ("message to edit not found", Reason.CANNOT_EDIT),
+    ("message can't be edited", Reason.CANNOT_EDIT),
     ("is too long", Reason.TOO_LONG),
     ("frozen_method_invalid", Reason.BOT_FROZEN),
     ("too many requests", Reason.FLOOD_CONTROL),

@@ -19,12 +19,11 @@ from services.kit.db import Database
 from services.kit.errors import Problem
 from services.kit.telemetry import Telemetry
 from services.outbox import chats, claims, policy, settling, trace
-from services.outbox.claims import Batch
+from services.outbox.claims import Batch, Mutes, not_urgent
 from services.outbox.intake import CHANNEL
 from services.outbox.limiter import Limits
 from services.outbox.messages import (
     Claimed,
-    Document,
     Outcome,
     Reason,
     Rendered,
@@ -35,7 +34,7 @@ from services.outbox.messages import (
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.policy import Policy
 from services.outbox.schema import bot as bot_table
-from services.outbox.telegram import Sender
+from services.outbox.telegram import Sender, method_of
 
 log = structlog.get_logger()
 
@@ -93,6 +92,7 @@ class Worker:
         telemetry: Telemetry,
         clock: Clock,
         observer: Observer = ignore,
+        mutes: Mutes = not_urgent,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -103,6 +103,7 @@ class Worker:
         self._telemetry = telemetry
         self._clock = clock
         self._observer = observer
+        self._mutes = mutes
         self._in_flight: set[asyncio.Task[None]] = set()
         self._finished: list[Settled] = []
         self._has_finished = asyncio.Event()
@@ -177,6 +178,7 @@ class Worker:
                 limit=limit,
                 now=self._clock.time(),
                 paced_since=self._paced_since,
+                mutes=self._mutes,
             ),
         )
 
@@ -191,7 +193,7 @@ class Worker:
             self._finish(message, Result(Outcome.NOT_SENT, Reason.RENDER_FAILED, now, now, detail=detail), 1)
             return
         result = await self._sender.send(message, rendered)
-        method = "sendDocument" if isinstance(rendered.parts[message.part], Document) else "sendMessage"
+        method = method_of(message, rendered)
         self._metrics.api_response.labels(method, result.outcome.value).observe(
             result.finished_at - result.started_at
         )

@@ -33,7 +33,7 @@ def _try_everything(document: dict[str, Any], url: str, headers: dict[str, str])
 
 def _try(strategy: Any, url: str, headers: dict[str, str]) -> None:
     @settings(
-        max_examples=25,
+        max_examples=15,
         deadline=None,
         database=None,
         phases=[Phase.generate],

@@ -1,16 +1,16 @@
 """One webhook, one transaction: the facts of ``reference/alertmanager.md`` on a real database."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from services.alert_relay import schema
 from services.alert_relay.notices import Kind
-from services.kit import migrate
 from services.kit.db import StoreUnavailableError
 from services.outbox.schema import message
 from tests.alert_relay import payloads
@@ -276,17 +276,15 @@ async def test_odd_characters_are_stored_and_told(relay_store: Store) -> None:
     assert notice.items[0].labels["instance"] == "\u202e🔥'; DROP TABLE episode; --\N{REPLACEMENT CHARACTER}"
 
 
-def test_migrations_and_tables_agree() -> None:
-    engine: Engine = create_engine("sqlite://")
-    with engine.begin() as connection:
-        migrate.upgrade(connection, "services.alert_relay")
+async def test_migrations_and_tables_agree(relay_store: Store) -> None:
+    def differences(connection: Connection) -> list[Any]:
         context = MigrationContext.configure(
             connection,
             opts={
                 "compare_type": True,
-                "version_table": "alert_relay_version",
                 "include_name": lambda name, kind, _: kind != "table" or name in schema.metadata.tables,
             },
         )
-        assert compare_metadata(context, schema.metadata) == []
-    engine.dispose()
+        return list(compare_metadata(context, schema.metadata))
+
+    assert await relay_store.database.read("compare", differences) == []
