@@ -40,6 +40,7 @@ class Suite:
     lives: dict[str, dict[str, Any]] = field(default_factory=dict)
     incidents: list[dict[str, Any]] = field(default_factory=list)
     health: dict[str, dict[str, Any]] = field(default_factory=dict)
+    checks: list[dict[str, Any]] = field(default_factory=list)
     #: answers that stand in for the usual ones, by path
     instead: dict[str, Response] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
@@ -62,6 +63,9 @@ class Suite:
         }
         api = {"status": "healthy", "response_time_ms": 45, "last_check": checked}
         queue = {"status": "healthy", "queue_depth": 0, "last_check": checked}
+        self.checks = [
+            {"id": "bridge", "status": "healthy", "duration_ms": 3.0, "last_check": checked, "evidence": {}}
+        ]
         self.health = {
             "bridge": healthy(telegram_api=api, message_queue=queue),
             "mcp": healthy() | {"services": {"bridge": {"status": "healthy", "last_check": checked}}},
@@ -144,6 +148,7 @@ class Suite:
                 told("/bridge/api/v1/messages", self._search),
                 told("/bridge/api/v1/messages/{id}", self._life),
                 told("/relay/api/v1/incidents", lambda _: JSONResponse({"incidents": self.incidents})),
+                told("/mcp/health/checks", lambda _: JSONResponse({"checks": self.checks})),
                 told("/{service}/health", lambda r: JSONResponse(self.health[r.path_params["service"]])),
             ]
         )

@@ -45,7 +45,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         relay = await stack.enter_async_context(
             running(alert_relay, AlertRelaySettings(**common, sandbox_url=phone.url))
         )
-        urls = {"bridge_url": sender.url, "alert_relay_url": relay.url}
+        urls: dict[str, Any] = {"bridge_url": sender.url, "alert_relay_url": relay.url}
         health = await stack.enter_async_context(
             running(mcp_health, McpHealthSettings(**common, **urls, sandbox_url=phone.url))
         )
