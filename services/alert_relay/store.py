@@ -16,6 +16,7 @@ from services.alert_relay.incidents import Mark
 from services.alert_relay.ledger import Entry
 from services.alert_relay.notices import Notice
 from services.alert_relay.schema import alertmanager, notification, webhook
+from services.kit.db import upsert
 from services.kit.telemetry import TraceContext
 from services.outbox import intake
 from services.outbox.messages import NewEvent, NewMessage, Submission
@@ -77,14 +78,14 @@ def receive(connection: Connection, heard: Heard, body: str, to: Addressed, now:
 def _meet(connection: Connection, cluster: str, now: float, *, alive: bool) -> None:
     """Notes that the cluster was heard of; whoever writes the row first goes first."""
     row = {"cluster": cluster, "first_heard_at": now, "heard_at": now, "watchdog_at": now if alive else None}
-    statement = intake.upsert(connection, alertmanager).values(row)
+    statement = upsert(connection, alertmanager).values(row)
     news = {"heard_at": now} | ({"watchdog_at": now} if alive else {})
     connection.execute(statement.on_conflict_do_update(index_elements=[alertmanager.c.cluster], set_=news))
 
 
 def _keep(connection: Connection, heard: Heard, body: str, now: float) -> None:
     digest = hashlib.sha256(f"{heard.cluster}\n{body}".encode()).hexdigest()
-    statement = intake.upsert(connection, webhook).values(
+    statement = upsert(connection, webhook).values(
         digest=digest,
         cluster=heard.cluster,
         group_key=heard.group_key,

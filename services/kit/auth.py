@@ -14,6 +14,7 @@ from fastapi.security import HTTPBearer
 from prometheus_client import CollectorRegistry, Counter
 
 from services.kit.errors import Problem
+from services.kit.settings import StartError
 
 bearer = HTTPBearer(auto_error=False, description="The key of DATA_DIR/api_key")
 
@@ -51,13 +52,19 @@ def kept(path: Path, make: Callable[[], str]) -> tuple[str, bool]:
 
     Returns:
         The secret, and whether this call made it.
+
+    Raises:
+        StartError: the file is there and holds none.
     """
     made = False
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         draft.touch(mode=0o600)
-        draft.write_text(make() + "\n", encoding="ascii")
+        with draft.open("w", encoding="ascii") as file:
+            file.write(make() + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # a secret that was shown must survive a power loss
         try:
             os.link(draft, path)
             made = True
@@ -65,7 +72,10 @@ def kept(path: Path, make: Callable[[], str]) -> tuple[str, bool]:
             pass
         finally:
             draft.unlink()
-    return path.read_text(encoding="ascii").strip(), made
+    secret = path.read_text(encoding="ascii", errors="replace").strip()
+    if not secret or not secret.isascii() or not secret.isprintable() or " " in secret:
+        raise StartError(f"DATA_DIR: {path} holds no secret of ours: remove it, and a new one is made")
+    return secret, made
 
 
 def key_from_file(path: Path) -> tuple[str, bool]:

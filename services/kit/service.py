@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, FastAPI, Response
 from fastapi.routing import APIRoute
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import choose_encoder
 from prometheus_fastapi_instrumentator.middleware import PrometheusInstrumentatorMiddleware
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
@@ -22,7 +22,7 @@ from services.kit.auth import Gate, Keyring, OneKey, bearer, key_from_file, requ
 from services.kit.clock import SystemClock, rfc3339
 from services.kit.health import Health, Level
 from services.kit.hot import HotApp, HotRoute
-from services.kit.http import Envelope, HttpMetrics
+from services.kit.http import Envelope, HttpMetrics, LastCatch
 from services.kit.settings import ServiceSettings, StartError
 from services.kit.telemetry import VERSION, Telemetry
 
@@ -152,9 +152,10 @@ def _common(telemetry: Telemetry, health: Health, summary: str, links: Mapping[s
         response.status_code = 503 if missing else 200
         return {"status": "not ready" if missing else "ready", "not_ready": missing}
 
-    @router.get("/metrics", summary="Prometheus text format", response_class=Response)
-    async def metrics() -> Response:
-        return Response(generate_latest(telemetry.registry), media_type=CONTENT_TYPE_LATEST)
+    @router.get("/metrics", summary="Prometheus text format, or OpenMetrics", response_class=Response)
+    async def metrics(request: Request) -> Response:
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(telemetry.registry), media_type=content_type)
 
     return router
 
@@ -168,6 +169,7 @@ def _instrument(app: HotApp, telemetry: Telemetry, settings: ServiceSettings) ->
             hot[route.path] = route.endpoint
         for method in route.methods or ():
             metrics.initialise(method, route.path)
+    metrics.initialise("none", "none")  # what is no route of ours
     if telemetry.exports_spans:
         FastAPIInstrumentor.instrument_app(
             app,
@@ -183,6 +185,7 @@ def _instrument(app: HotApp, telemetry: Telemetry, settings: ServiceSettings) ->
         excluded_handlers=["^/metrics$"],
     )
     app.add_middleware(Envelope, name=telemetry.name, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(LastCatch)
     app.take_short_way(hot, metrics, settings.max_body_bytes)
 
 

@@ -85,6 +85,11 @@ class Cpu:
         self._clock = clock
         self._loads = deque([load(clock.monotonic())])
 
+    @property
+    def first(self) -> Load:
+        """Where the interval that is averaged over begins."""
+        return self._loads[0]
+
     def average(self) -> tuple[float | None, float]:
         """Percent of all cores and the seconds measured; none when too little time has passed."""
         now = load(self._clock.monotonic())
@@ -95,7 +100,7 @@ class Cpu:
         self._loads.append(now)
         while len(self._loads) > 2 and now.at - self._loads[1].at >= CPU_WINDOW_SECONDS:  # noqa: PLR2004 - the ends of an interval
             self._loads.popleft()
-        first = self._loads[0]
+        first = self.first
         spent = now.total - first.total
         if now.at - first.at < SHORTEST_CPU_SECONDS or spent <= 0:
             return None, now.at - first.at

@@ -16,7 +16,7 @@ from sqlalchemy import (
     update,
 )
 
-from services.outbox.intake import upsert
+from services.kit.db import upsert
 from services.outbox.limiter import ChatPace
 from services.outbox.messages import WAITING, Lane, Reason, State
 from services.outbox.schema import change, chat, message
@@ -33,15 +33,23 @@ def _is(state: State) -> ColumnElement[bool]:
     return message.c.state == literal_column(f"'{state.value}'")
 
 
-def _head(lane: Lane, state: State, column: Any) -> ScalarSelect[Any]:
-    """The first message of a chat's lane in this state, by one look into the index."""
+#: What can be next in a lane: its messages, and which of them.
+_KINDS: dict[str, tuple[ColumnElement[bool], ...]] = {
+    "retry": (_is(State.RETRY_WAIT),),
+    "queued": (_is(State.QUEUED),),
+    "scheduled": (_is(State.QUEUED), message.c.due_at > literal_column("0")),
+}
+
+
+def _head(lane: Lane, kind: str, column: Any) -> ScalarSelect[Any]:
+    """The first message of this kind in a chat's lane, by one look into the index."""
     return (
         select(column)
         .where(
             message.c.bot == chat.c.bot,
             message.c.chat_id == chat.c.chat_id,
             message.c.lane == literal_column(str(int(lane))),
-            _is(state),
+            *_KINDS[kind],
         )
         .order_by(message.c.due_at, message.c.seq)
         .limit(1)
@@ -49,15 +57,11 @@ def _head(lane: Lane, state: State, column: Any) -> ScalarSelect[Any]:
     )
 
 
-_HEADS = [
-    (lane, state, name, column)
-    for lane in Lane
-    for state in (State.RETRY_WAIT, State.QUEUED)
-    for name, column in (("seq", message.c.seq), ("due", message.c.due_at))
-]
 _HEAD_COLUMNS = [
-    _head(lane, state, column).label(f"{name}_{int(lane)}_{state.value}")
-    for lane, state, name, column in _HEADS
+    _head(lane, kind, column).label(f"{name}_{int(lane)}_{kind}")
+    for lane in Lane
+    for kind in _KINDS
+    for name, column in (("seq", message.c.seq), ("due", message.c.due_at))
 ]
 
 
@@ -71,26 +75,33 @@ class Head:
 
 
 def heads_of(row: ChatRow) -> list[Head]:
-    """The next message of each lane. One that waits for its retry holds up its lane: order holds."""
+    """What can be next in each lane. A message that waits for its retry holds up its lane: order holds."""
     found = []
-    for lane, retry_seq, retry_due, queued_seq, queued_due in _HEAD_NAMES:
-        if row[retry_seq] is not None:
-            found.append(Head(lane, row[retry_seq], row[retry_due]))
-        elif row[queued_seq] is not None:
-            found.append(Head(lane, row[queued_seq], row[queued_due]))
+    for lane, retry, others in _HEAD_NAMES:
+        for seq, due in [retry] if row[retry[0]] is not None else others:
+            if row[seq] is not None:
+                found.append(Head(lane, row[seq], row[due]))
     return found
 
 
+def _names(lane: int, kind: str) -> tuple[str, str]:
+    return f"seq_{lane}_{kind}", f"due_{lane}_{kind}"
+
+
 _HEAD_NAMES = [
-    (lane, f"seq_{lane}_retry_wait", f"due_{lane}_retry_wait", f"seq_{lane}_queued", f"due_{lane}_queued")
+    (lane, _names(lane, "retry"), [_names(lane, "queued"), _names(lane, "scheduled")])
     for lane in map(int, Lane)
 ]
 
 
 def choose(heads: Iterable[Head], now: float) -> Head | None:
-    """What goes now: the rest of a message in parts, else the most urgent lane that is due."""
+    """What goes now: the rest of a message in parts, else the most urgent lane that is due.
+
+    In a lane a message whose appointed time has come goes before those for at once: where these
+    never end, it would never go.
+    """
     due = [head for head in heads if head.due_at <= now]
-    return min(due, key=lambda head: (head.due_at >= 0, head.lane), default=None)
+    return min(due, key=lambda head: (head.due_at >= 0, head.lane, head.due_at <= 0), default=None)
 
 
 def next_turn(heads: Sequence[Head], now: float, open_at: float) -> tuple[float | None, int]:

@@ -17,7 +17,6 @@ from services.outbox.chats import ChatRow
 from services.outbox.messages import Claimed, Lane, Reason, State, UnknownPolicy
 from services.outbox.schema import attempt, chat, event, message
 
-
 #: Whether a muted chat does without this message.
 Mutes = Callable[[Claimed], bool]
 
@@ -260,6 +259,7 @@ def _claimed(row: Any, now: float, limiter_wait: float, number: int, edits: int 
         telegram_message_ids=tuple(int(i) for i in ids.split(",")) if ids else (),
         severity=row.severity,
         edits=edits,
+        resends=row.resends,
     )
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, update
 
+from services.kit.db import upsert
 from services.outbox import chats, limiter
 from services.outbox.chats import ChatRow
-from services.outbox.intake import upsert
 from services.outbox.limiter import ChatPace, Limits
 from services.outbox.messages import FINISHED, Reason, Settled
 from services.outbox.schema import attempt, bot, chat, message
@@ -29,6 +29,7 @@ _MESSAGE = (
     "due_at",
     "finished_at",
     "retries",
+    "resends",
     "part",
     "possible_duplicate",
     "plain",
@@ -94,6 +95,7 @@ def _message_row(s: Settled, now: float) -> dict[str, Any]:
         "due_at": decision.due_at,
         "finished_at": now if decision.state in FINISHED else None,
         "retries": decision.retries,
+        "resends": decision.resends,
         "part": decision.part,
         "possible_duplicate": decision.possible_duplicate,
         "plain": decision.plain,

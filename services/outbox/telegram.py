@@ -4,7 +4,8 @@ python-telegram-bot's own HTTP client is several times slower under concurrency
 (docs/performance.md); `BaseRequest` is its seam for another.
 """
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import aiohttp
@@ -47,11 +48,16 @@ class NoAnswerError(NetworkError):
     """The request left, or part of it; no answer came."""
 
 
+#: Told after each call: provider, method, status code or ``none``, seconds.
+Count = Callable[[str, str, str, float], None]
+
+
 class AiohttpRequest(BaseRequest):
     """python-telegram-bot's HTTP seam on one aiohttp session."""
 
-    def __init__(self, connections: int) -> None:
+    def __init__(self, connections: int, count: Count | None = None) -> None:
         self._connections = connections
+        self._count = count
         self._session: aiohttp.ClientSession | None = None
 
     @property
@@ -88,17 +94,23 @@ class AiohttpRequest(BaseRequest):
         pool_timeout: Any = None,  # noqa: ARG002 - as many connections as senders
     ) -> tuple[int, bytes]:
         assert self._session is not None  # noqa: S101 - initialize() comes first
+        start = time.perf_counter()
+        answered = "none"
         seconds = read_timeout if isinstance(read_timeout, int | float) else READ_TIMEOUT_SECONDS
         timeout = _TIMEOUT if seconds == READ_TIMEOUT_SECONDS else _timeout(seconds)
         try:
             async with self._session.request(
                 method, url, data=_body(request_data), headers=_headers(request_data), timeout=timeout
             ) as response:
+                answered = str(response.status)
                 return response.status, await response.read()
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise NotReachedError(_said(error)) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise NoAnswerError(_said(error)) from error
+        finally:
+            if self._count is not None:
+                self._count("telegram", url.rpartition("/")[2], answered, time.perf_counter() - start)
 
 
 def _said(error: Exception) -> str:
@@ -140,21 +152,22 @@ class Bot(telegram.Bot):
         return await self._post(method, data, read_timeout=read_timeout)
 
 
-def make_bot(token: str, api_url: str, connections: int) -> Bot:
+def make_bot(token: str, api_url: str, connections: int, count: Count | None = None) -> Bot:
     """A bot at an API server.
 
     Args:
         token: from BotFather.
         api_url: e.g. ``https://api.telegram.org`` or the sandbox's.
         connections: at most, for calls; polling has one of its own.
+        count: is told of every call, e.g. ``Telemetry.count_call``.
     """
     base = f"{api_url.rstrip('/')}/bot"
     return Bot(
         token,
         base_url=base,
         base_file_url=f"{api_url.rstrip('/')}/file/bot",
-        request=AiohttpRequest(connections),
-        get_updates_request=AiohttpRequest(1),
+        request=AiohttpRequest(connections, count),
+        get_updates_request=AiohttpRequest(1, count),
     )
 
 
@@ -273,7 +286,9 @@ _DESCRIPTIONS = (
     ("chat_write_forbidden", Reason.NO_RIGHTS),
     ("can't parse entities", Reason.BAD_MARKUP),
     ("message to edit not found", Reason.CANNOT_EDIT),
+    ("no text in the message to edit", Reason.CANNOT_EDIT),
     ("message can't be edited", Reason.CANNOT_EDIT),
+    ("no text in the message to edit", Reason.CANNOT_EDIT),
     ("is too long", Reason.TOO_LONG),
     ("frozen_method_invalid", Reason.BOT_FROZEN),
     ("too many requests", Reason.FLOOD_CONTROL),

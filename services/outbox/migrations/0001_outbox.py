@@ -93,6 +93,7 @@ def upgrade() -> None:
         sa.Column("finished_at", sa.Double(), nullable=True),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("retries", sa.Integer(), nullable=False),
+        sa.Column("resends", sa.Integer(), nullable=False),
         sa.Column("part", sa.Integer(), nullable=False),
         sa.Column("possible_duplicate", sa.Boolean(), nullable=False),
         sa.Column("plain", sa.Boolean(), nullable=False),
