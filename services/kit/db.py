@@ -279,9 +279,11 @@ def _in_transaction(connection: Connection) -> bool:
 
 def _first_cause(error: BaseException) -> BaseException:
     """What went wrong before the failing savepoint was given up, which failed then too."""
-    while error.__context__ is not None and isinstance(error.__context__, DBAPIError):
+    cause = error
+    while error.__context__ is not None:
         error = error.__context__
-    return error
+        cause = error if isinstance(error, DBAPIError) else cause
+    return cause
 
 
 def _resolve(group: list[_Job], outcomes: list[tuple[Any, BaseException | None]]) -> None:
@@ -406,6 +408,7 @@ async def open_database(
     packages: Sequence[str],
     operations: Iterable[str] = (),
     pool_size: int = 10,
+    patience: float = CONNECT_PATIENCE_SECONDS,
 ) -> Database:
     """Opens the database and brings it to the newest schema.
 
@@ -415,6 +418,7 @@ async def open_database(
         packages: whose tables it holds, e.g. ``services.outbox``; in order of dependency.
         operations: names of the units of work, so that their series exist from the start.
         pool_size: connections to PostgreSQL.
+        patience: seconds that a PostgreSQL which starts beside us is waited for.
 
     Raises:
         StartError: the URL is wrong, or the database cannot be reached or written.
@@ -426,19 +430,21 @@ async def open_database(
         raise StartError(f"DATABASE_URL: not a database URL: {_URL_SHAPES}") from error
     if parsed.get_backend_name() == "sqlite" and parsed.database:
         return await _opened(
-            lambda: SqliteDatabase(Path(str(parsed.database)), telemetry, operations), packages
+            lambda: SqliteDatabase(Path(str(parsed.database)), telemetry, operations), packages, 0.0
         )
     if parsed.get_backend_name() == "postgresql" and parsed.host:
-        return await _opened(lambda: PostgresDatabase(parsed, telemetry, operations, pool_size), packages)
+        return await _opened(
+            lambda: PostgresDatabase(parsed, telemetry, operations, pool_size), packages, patience
+        )
     raise StartError(f"DATABASE_URL: {_URL_SHAPES}")
 
 
-async def _opened(make: Callable[[], Database], packages: Sequence[str]) -> Database:
+async def _opened(make: Callable[[], Database], packages: Sequence[str], patience: float) -> Database:
     try:
         database = make()
     except OSError as error:
         raise StartError(f"DATA_DIR or DATABASE_URL: {error.strerror}: {error.filename}") from error
-    give_up = time.monotonic() + (CONNECT_PATIENCE_SECONDS if database.dialect == "postgresql" else 0)
+    give_up = time.monotonic() + patience
     while True:
         try:
             await database.migrate(packages)
