@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import os
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -42,7 +43,7 @@ def new_key() -> str:
     return f"cct_{secrets.token_urlsafe(32)}"
 
 
-def key_from_file(path: Path) -> tuple[str, bool]:
+def key_from_file(path: Path, make: Callable[[], str] = new_key) -> tuple[str, bool]:
     """The key kept at ``path``, made there first if there is none.
 
     Several processes may start at once: each writes its own temporary file, and the link
@@ -56,7 +57,7 @@ def key_from_file(path: Path) -> tuple[str, bool]:
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         draft.touch(mode=0o600)
-        draft.write_text(new_key() + "\n", encoding="ascii")
+        draft.write_text(make() + "\n", encoding="ascii")
         try:
             os.link(draft, path)
             made = True

@@ -17,7 +17,6 @@ from services.outbox.chats import ChatRow
 from services.outbox.messages import Claimed, Lane, Reason, State, UnknownPolicy
 from services.outbox.schema import attempt, chat, event, message
 
-
 #: Whether a muted chat does without this message.
 Mutes = Callable[[Claimed], bool]
 

@@ -26,7 +26,7 @@ from services.kit.clock import rfc3339
 from services.kit.errors import Problem
 from services.kit.telemetry import TraceContext
 from services.outbox import chats, intake
-from services.outbox.messages import WAITING, NewEvent, NewMessage, Reason, Submission
+from services.outbox.messages import WAITING, IdempotencyKey, NewEvent, NewMessage, Reason, Submission
 from services.outbox.messages import State as MessageState
 from services.outbox.schema import idempotency, message
 
@@ -48,34 +48,38 @@ class Changed:
     outcome: Outcome
     #: Stored in the same transaction, to be counted and traced.
     submissions: tuple[Submission, ...] = ()
+    #: Whether it was this transaction that closed the question.
+    closed_now: bool = False
 
 
-def free_code(connection: Connection) -> str:
-    """A code that no other question has."""
+def with_code(connection: Connection, asked: Approval) -> Approval:
+    """The question with a code that no other has."""
     while True:
         code = domain.new_code()
         taken = select(approval.c.seq).where(approval.c.code == code)
         if connection.execute(taken).scalar() is None:
-            return code
+            return replace(asked, code=code)
 
 
-def claim_key(
-    connection: Connection, client: str, key: str, body_hash: str, answer: str, now: float
-) -> str | None:
+def claim_key(connection: Connection, wanted: IdempotencyKey, now: float) -> str | None:
     """Takes an idempotency key; answers what was answered for it before, if it was.
 
     Raises:
         Problem: 422, it was used with another body.
     """
     claim = intake.upsert(connection, idempotency).values(
-        client=client, key=key, body_hash=body_hash, answer=answer, created_at=now
+        client=wanted.client,
+        key=wanted.key,
+        body_hash=wanted.body_hash,
+        answer=wanted.answer,
+        created_at=now,
     )
     won = connection.execute(claim.on_conflict_do_nothing().returning(idempotency.c.key)).scalar()
     if won is not None:
         return None
-    known = select(idempotency).where(idempotency.c.client == client, idempotency.c.key == key)
+    known = select(idempotency).where(idempotency.c.client == wanted.client, idempotency.c.key == wanted.key)
     earlier = connection.execute(known).one()
-    if earlier.body_hash != body_hash:
+    if earlier.body_hash != wanted.body_hash:
         raise Problem(422, "Idempotency-Key reused", "This Idempotency-Key was used with another body.")
     return str(earlier.answer)
 
@@ -214,17 +218,19 @@ def answer(
     """
     outcome = domain.outcome(asked, who, chosen, now)
     submissions: tuple[Submission, ...] = ()
+    closed_now = False
     if outcome is Outcome.DECIDED:
         decided = replace(
             asked, state=State.DECIDED, closed_at=now, chosen=chosen, closed_by=who, via=via, comment=comment
         )
-        if _close(connection, decided):
+        closed_now = _close(connection, decided)
+        if closed_now:
             asked, submissions = decided, _follow(connection, decided, now, trace)
         else:
             asked = _again(connection, asked.id)
             outcome = domain.outcome(asked, who, chosen, now)
     _record(connection, asked, who, via, chosen, outcome, now)
-    return Changed(asked, outcome, submissions)
+    return Changed(asked, outcome, submissions, closed_now)
 
 
 def cancel(
@@ -235,7 +241,7 @@ def cancel(
         asked, state=State.CANCELLED, closed_at=now, closed_by=who, via=Via.API, comment=reason
     )
     if _close(connection, cancelled):
-        return Changed(cancelled, Outcome.CANCELLED, _follow(connection, cancelled, now, trace))
+        return Changed(cancelled, Outcome.CANCELLED, _follow(connection, cancelled, now, trace), True)
     found = _again(connection, asked.id)
     return Changed(found, domain.outcome(found, who, 0, now))
 
@@ -253,7 +259,7 @@ def expire(connection: Connection, now: float) -> list[Changed]:
     for row in overdue:
         expired = replace(_read(row), state=State.EXPIRED, closed_at=now)
         if _close(connection, expired):
-            changed.append(Changed(expired, Outcome.EXPIRED, _follow(connection, expired, now, None)))
+            changed.append(Changed(expired, Outcome.EXPIRED, _follow(connection, expired, now, None), True))
     return changed
 
 
@@ -286,7 +292,7 @@ def _again(connection: Connection, approval_id: str) -> Approval:
     return found
 
 
-def _record(
+def _record(  # noqa: PLR0917 - the columns of a row
     connection: Connection,
     asked: Approval,
     who: Who,

@@ -206,7 +206,7 @@ def _analytics(_: Command, snapshot: Snapshot, __: Place) -> Reply:
     _fact(out, "Delivered", _rate(snapshot.delivered_per_second))
     _fact(out, "Delivered of finished", _percent(snapshot.delivery_percent))
     for name, value in (("p50", snapshot.p50), ("p95", snapshot.p95), ("p99", snapshot.p99)):
-        _fact(out, f"Accepted to delivered, {name}", _seconds(value))
+        _fact(out, f"Accepted to delivered, recent {name}", _seconds(value))
     return Reply(out.build())
 
 

@@ -1,6 +1,6 @@
 """An update of the Bot API as a value. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,11 +118,15 @@ def _membership(update: Mapping[str, Any]) -> Incoming:
     return Membership(int(change["chat"]["id"]), change["chat"]["type"] == "private", may_write)
 
 
-_READERS = {
+def _ignored(_: Mapping[str, Any]) -> Incoming:
+    return Ignored()
+
+
+_READERS: Mapping[str, Callable[[Mapping[str, Any]], Incoming]] = {
     "callback_query": _tap,
     "message": _said,
     "my_chat_member": _membership,
-    OTHER: lambda _: Ignored(),
+    OTHER: _ignored,
 }
 
 

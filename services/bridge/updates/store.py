@@ -91,19 +91,26 @@ def _chores(stored: str) -> list[Chore]:
     return [Chore(one["method"], one["data"]) for one in orjson.loads(stored)]
 
 
-def handled(connection: Connection, seq: int, chores: Sequence[Chore], now: float) -> bool:
-    """Takes an update as acted on, in the transaction that acts; false when somebody has already."""
-    written = orjson.dumps([{"method": c.method, "data": c.data} for c in chores]).decode()
+def take(connection: Connection, seq: int, now: float) -> bool:
+    """Takes an update as acted on, first in the transaction that acts; false when somebody has already."""
     done = connection.execute(
         update(telegram_update)
         .where(telegram_update.c.seq == seq, _is(State.STORED))
-        .values(
-            state=(State.CHORES if chores else State.HANDLED).value,
-            chores=written if chores else None,
-            handled_at=now,
-        )
+        .values(state=State.HANDLED.value, handled_at=now)
     )
     return done.rowcount == 1
+
+
+def leave_chores(connection: Connection, seq: int, chores: Sequence[Chore]) -> None:
+    """Notes what remains to be done for an update, in the same transaction."""
+    if not chores:
+        return
+    written = orjson.dumps([{"method": c.method, "data": c.data} for c in chores]).decode()
+    connection.execute(
+        update(telegram_update)
+        .where(telegram_update.c.seq == seq)
+        .values(state=State.CHORES.value, chores=written)
+    )
 
 
 def chores_done(connection: Connection, seq: int, error: str) -> None:
