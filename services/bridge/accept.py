@@ -143,6 +143,7 @@ def _messages(event: NewEvent, number: int, now: float, defaults: Sequence[int])
             deliver_at=deliver_at or 0.0,
             expires_at=expires_at,
             on_unknown=UnknownPolicy(event.on_unknown),
+            update_key=event.update_key,
         )
         for chat_id in chats
     )

@@ -17,7 +17,7 @@ from services.bridge.updates.source import Polling, Source, Webhook
 from services.bridge.webhooks import signing, worker
 from services.bridge.webhooks.destinations import Destinations
 from services.bridge.webhooks.worker import WebhookMetrics, WebhookWorker
-from services.kit.auth import key_from_file
+from services.kit.auth import kept
 from services.kit.clock import Clock
 from services.kit.health import Health
 from services.kit.telemetry import Telemetry
@@ -120,7 +120,7 @@ async def _signing_secret(settings: BridgeSettings) -> str:
     if given:
         return given
     path = settings.data_dir / "webhook_secret"
-    secret, _ = await asyncio.to_thread(key_from_file, path, signing.new_secret)
+    secret, _ = await asyncio.to_thread(kept, path, signing.new_secret)
     return secret
 
 

@@ -120,7 +120,7 @@ def _caller(request: Request, guard: Guard) -> Caller:
     )
 
 
-def outbox_of(request: Request) -> Outbox:
+async def outbox_of(request: Request) -> Outbox:
     outbox: Outbox = request.state.outbox
     return outbox
 

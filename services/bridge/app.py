@@ -53,7 +53,7 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
             stack.push_async_callback(database.close)
             token = settings.telegram_bot_token.get_secret_value()
             pace = await stack.enter_async_context(_pace(settings, clock, health))
-            bot = make_bot(token, settings.api_url, settings.send_concurrency)
+            bot = make_bot(token, settings.api_url, settings.send_concurrency, telemetry.count_call)
             outbox = await stack.enter_async_context(
                 open_outbox(
                     settings.engine(),

@@ -1,5 +1,6 @@
 """Every error that a caller sees is problem+json (RFC 9457), and names what to change."""
 
+import json
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -51,11 +52,18 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own word
         if self.errors is not None:
             body["errors"] = list(self.errors)
         return Response(
-            orjson.dumps(body | self.extensions),
+            _json(body | self.extensions),
             self.status,
             self.headers,
             media_type="application/problem+json",
         )
+
+
+def _json(body: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except TypeError:  # the name of a field that was sent holds half of a surrogate pair
+        return json.dumps(body, default=str).encode()
 
 
 def invalid_input(errors: Sequence[Mapping[str, Any]]) -> Problem:
@@ -91,7 +99,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Problem, problem)
     app.add_exception_handler(RequestValidationError, validation)
     app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(Exception, unforeseen)
 
 
 async def unforeseen(request: Request, error: Exception) -> Response:

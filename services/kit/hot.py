@@ -10,12 +10,12 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.kit.errors import Problem, unforeseen
-from services.kit.http import BodyTooLargeError, Envelope, HttpMetrics
+from services.kit.http import Envelope, HttpMetrics
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -103,7 +103,7 @@ class _Counted:
             return await self._handler(request)
         except Problem as problem:
             return problem.response()
-        except BodyTooLargeError:
-            raise  # the envelope answers it
+        except ClientDisconnect:  # nobody hears it; the client's doing, so no 5xx
+            return Problem(400, "Bad Request", "The connection ended within the body.").response()
         except Exception as error:  # noqa: BLE001 - logged by unforeseen(), and answered
             return await unforeseen(request, error)

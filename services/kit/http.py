@@ -8,9 +8,11 @@ from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_fastapi_instrumentator.metrics import Info
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.kit import logs
+from services.kit import errors, logs
 from services.kit.errors import Problem
 from services.kit.telemetry import Telemetry
 
@@ -25,6 +27,7 @@ class HttpMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         labels = ["method", "handler"]
+        self._known: set[tuple[str, str]] = set()
         self.requests = Counter("http_requests", "Requests", [*labels, "status"], registry=registry)
         self.errors = Counter("http_requests_errors", "Requests answered 5xx", labels, registry=registry)
         self.duration = Histogram(
@@ -37,6 +40,7 @@ class HttpMetrics:
 
     def initialise(self, method: str, handler: str) -> None:
         """Makes the series of a route, so that ``rate()`` sees the first request too."""
+        self._known.add((method, handler))
         for status in ("2xx", "4xx", "5xx"):
             self.requests.labels(method, handler, status)
         self.errors.labels(method, handler)
@@ -44,7 +48,7 @@ class HttpMetrics:
 
     def observe(self, info: Info) -> None:
         """The instrumentator's hook."""
-        method = info.method if info.modified_handler != "none" else "none"
+        method = info.method if (info.method, info.modified_handler) in self._known else "none"
         self.requests.labels(method, info.modified_handler, info.modified_status).inc()
         self.duration.labels(method, info.modified_handler).observe(info.modified_duration)
         if info.modified_status == "5xx":
@@ -52,9 +56,10 @@ class HttpMetrics:
 
 
 class Envelope:
-    """Outermost: the service's name and the correlation id for the logs, and the size limit.
+    """The service's name and the correlation id for the logs, and the size limit.
 
-    A body over the limit is refused by its ``Content-Length``, or as soon as it has grown too long.
+    A body over the limit is refused where somebody reads it: by its ``Content-Length``, or as soon
+    as it has grown too long.
     """
 
     def __init__(self, app: ASGIApp, name: str, max_body_bytes: int) -> None:
@@ -71,16 +76,11 @@ class Envelope:
         if correlation := headers.get(b"x-correlation-id"):
             logs.correlation_id.set(correlation_of(correlation))
         length = headers.get(b"content-length")
-        try:
-            if length is None:
-                receive = _counted(receive, self._limit)
-            elif not length.isdigit() or int(length) > self._limit:
-                raise BodyTooLargeError  # noqa: TRY301 - the one place that answers it is below
-            await self.app(scope, receive, send)
-        except BodyTooLargeError:
-            await _drain(receive, DRAIN_FACTOR * self._limit)
-            detail = f"The body may have {self._limit} bytes (MAX_BODY_BYTES)."
-            await Problem(413, "Content Too Large", detail).response()(scope, receive, send)
+        if length is None:
+            receive = _limited(receive, self._limit, 0)
+        elif not length.isdigit() or int(length) > self._limit:
+            receive = _limited(receive, self._limit, self._limit + 1)
+        await self.app(scope, receive, send)
 
 
 def correlation_of(header: bytes) -> str:
@@ -88,34 +88,56 @@ def correlation_of(header: bytes) -> str:
     return header.decode() if _CORRELATION.fullmatch(header) else ""
 
 
-class BodyTooLargeError(Exception):
-    """The body is, or grew, over the limit."""
+class BodyTooLargeError(Problem, HTTPException):
+    """The body is over the limit. Also an HTTPException: FastAPI makes a 400 of anything else."""
+
+    headers: dict[str, str]
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(413, "Content Too Large", f"The body may have {limit} bytes (MAX_BODY_BYTES).")
 
 
-def _counted(receive: Receive, limit: int) -> Receive:
-    seen = 0
-
-    async def counted() -> Message:
+def _limited(receive: Receive, limit: int, seen: int) -> Receive:
+    async def limited() -> Message:
         nonlocal seen
         message = await receive()
         seen += len(message.get("body", b""))
-        if seen > limit:
-            raise BodyTooLargeError
+        if seen > limit and message["type"] == "http.request":
+            await _drain(message, receive, DRAIN_FACTOR * limit)
+            raise BodyTooLargeError(limit)
         return message
 
-    return counted
+    return limited
 
 
-async def _drain(receive: Receive, spare: int) -> None:
+async def _drain(message: Message, receive: Receive, spare: int) -> None:
     """Reads on for a while: a client that is still sending hears no answer."""
-    while spare > 0:
-        try:
-            message = await receive()
-        except BodyTooLargeError:
-            continue
+    while spare > 0 and message.get("more_body", False):
+        message = await receive()
         spare -= len(message.get("body", b""))
-        if not message.get("more_body", False):
-            return
+
+
+class LastCatch:
+    """Outermost: answers and logs what nobody foresaw, once; the server would log it again."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = scope["type"] != "http"
+
+        async def noting(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noting)
+        except Exception as error:
+            if started:
+                raise
+            answer = await errors.unforeseen(Request(scope), error)
+            await answer(scope, receive, send)
 
 
 def client(
@@ -132,11 +154,7 @@ def client(
     """
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     made = httpx.AsyncClient(
-        base_url=base_url,
-        timeout=timeout,
-        headers=headers,
-        transport=_CountedTransport(telemetry, provider),
-        limits=httpx.Limits(max_connections=8, max_keepalive_connections=8),
+        base_url=base_url, timeout=timeout, headers=headers, transport=_CountedTransport(telemetry, provider)
     )
     HTTPXClientInstrumentor.instrument_client(
         made, tracer_provider=telemetry.tracer_provider, meter_provider=NoOpMeterProvider()
@@ -146,7 +164,7 @@ def client(
 
 class _CountedTransport(httpx.AsyncHTTPTransport):
     def __init__(self, telemetry: Telemetry, provider: str) -> None:
-        super().__init__()
+        super().__init__(limits=httpx.Limits(max_connections=8, max_keepalive_connections=8))
         self._telemetry = telemetry
         self._provider = provider
 

@@ -4,13 +4,14 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Response
 from fastapi.routing import APIRoute
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import choose_encoder
 from prometheus_fastapi_instrumentator.middleware import PrometheusInstrumentatorMiddleware
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
@@ -21,7 +22,7 @@ from services.kit.auth import Gate, Keyring, OneKey, bearer, key_from_file, requ
 from services.kit.clock import SystemClock, rfc3339
 from services.kit.health import Health, Level
 from services.kit.hot import HotApp, HotRoute
-from services.kit.http import Envelope, HttpMetrics
+from services.kit.http import Envelope, HttpMetrics, LastCatch
 from services.kit.settings import ServiceSettings, StartError
 from services.kit.telemetry import VERSION, Telemetry
 
@@ -38,6 +39,7 @@ def create_service(
     routers: Sequence[APIRouter] = (),
     public: Sequence[APIRouter] = (),
     keyring: Keyring | None = None,
+    links: Mapping[str, str] = MappingProxyType({}),
     schemas: Mapping[str, type[BaseModel]] | None = None,
 ) -> FastAPI:
     """A service with /, /health*, /metrics, /docs, problem+json, bearer auth, traces and logs.
@@ -51,6 +53,7 @@ def create_service(
         routers: routes that want a bearer key.
         public: routes that do not.
         keyring: which keys open it; unset: the one key of the settings.
+        links: further links of ``/``, such as a page for people.
         schemas: models that only hot routes refer to, for the OpenAPI document.
     """
 
@@ -76,7 +79,7 @@ def create_service(
     )
     app.state.connections = lambda: 0  # until a server runs it
     app.state.gate = Gate(keyring or OneKey.of(own_key(settings)), telemetry.registry)
-    app.include_router(_common(telemetry, health, summary))
+    app.include_router(_common(telemetry, health, summary, links))
     for router in public:
         app.include_router(router)
     for router in routers:
@@ -117,14 +120,14 @@ def own_key(settings: ServiceSettings) -> str:
     return key
 
 
-def _common(telemetry: Telemetry, health: Health, summary: str) -> APIRouter:
+def _common(telemetry: Telemetry, health: Health, summary: str, links: Mapping[str, str]) -> APIRouter:
     router = APIRouter(tags=["service"])
     started = SystemClock().time()
 
     @router.get("/", summary="What this is")
     async def about() -> dict[str, Any]:
-        links = {name: f"/{name}" for name in ("docs", "health", "metrics", "openapi.json")}
-        return {"name": telemetry.name, "version": VERSION, "summary": summary, "links": links}
+        common = {name: f"/{name}" for name in ("docs", "health", "metrics", "openapi.json")}
+        return {"name": telemetry.name, "version": VERSION, "summary": summary, "links": {**links, **common}}
 
     @router.get("/health", summary="Every component as last measured; 503 only when critical")
     async def whole(request: Request, response: Response) -> dict[str, Any]:
@@ -149,9 +152,10 @@ def _common(telemetry: Telemetry, health: Health, summary: str) -> APIRouter:
         response.status_code = 503 if missing else 200
         return {"status": "not ready" if missing else "ready", "not_ready": missing}
 
-    @router.get("/metrics", summary="Prometheus text format", response_class=Response)
-    async def metrics() -> Response:
-        return Response(generate_latest(telemetry.registry), media_type=CONTENT_TYPE_LATEST)
+    @router.get("/metrics", summary="Prometheus text format, or OpenMetrics", response_class=Response)
+    async def metrics(request: Request) -> Response:
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(telemetry.registry), media_type=content_type)
 
     return router
 
@@ -165,6 +169,7 @@ def _instrument(app: HotApp, telemetry: Telemetry, settings: ServiceSettings) ->
             hot[route.path] = route.endpoint
         for method in route.methods or ():
             metrics.initialise(method, route.path)
+    metrics.initialise("none", "none")  # what is no route of ours
     if telemetry.exports_spans:
         FastAPIInstrumentor.instrument_app(
             app,
@@ -180,6 +185,7 @@ def _instrument(app: HotApp, telemetry: Telemetry, settings: ServiceSettings) ->
         excluded_handlers=["^/metrics$"],
     )
     app.add_middleware(Envelope, name=telemetry.name, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(LastCatch)
     app.take_short_way(hot, metrics, settings.max_body_bytes)
 
 

@@ -11,11 +11,12 @@ from sqlalchemy import (
     bindparam,
     insert,
     literal_column,
+    or_,
     select,
     update,
 )
 
-from services.outbox.intake import upsert
+from services.kit.db import upsert
 from services.outbox.limiter import ChatPace
 from services.outbox.messages import WAITING, Lane, Reason, State
 from services.outbox.schema import change, chat, message
@@ -32,15 +33,23 @@ def _is(state: State) -> ColumnElement[bool]:
     return message.c.state == literal_column(f"'{state.value}'")
 
 
-def _head(lane: Lane, state: State, column: Any) -> ScalarSelect[Any]:
-    """The first message of a chat's lane in this state, by one look into the index."""
+#: What can be next in a lane: its messages, and which of them.
+_KINDS: dict[str, tuple[ColumnElement[bool], ...]] = {
+    "retry": (_is(State.RETRY_WAIT),),
+    "queued": (_is(State.QUEUED),),
+    "scheduled": (_is(State.QUEUED), message.c.due_at > literal_column("0")),
+}
+
+
+def _head(lane: Lane, kind: str, column: Any) -> ScalarSelect[Any]:
+    """The first message of this kind in a chat's lane, by one look into the index."""
     return (
         select(column)
         .where(
             message.c.bot == chat.c.bot,
             message.c.chat_id == chat.c.chat_id,
             message.c.lane == literal_column(str(int(lane))),
-            _is(state),
+            *_KINDS[kind],
         )
         .order_by(message.c.due_at, message.c.seq)
         .limit(1)
@@ -48,15 +57,11 @@ def _head(lane: Lane, state: State, column: Any) -> ScalarSelect[Any]:
     )
 
 
-_HEADS = [
-    (lane, state, name, column)
-    for lane in Lane
-    for state in (State.RETRY_WAIT, State.QUEUED)
-    for name, column in (("seq", message.c.seq), ("due", message.c.due_at))
-]
 _HEAD_COLUMNS = [
-    _head(lane, state, column).label(f"{name}_{int(lane)}_{state.value}")
-    for lane, state, name, column in _HEADS
+    _head(lane, kind, column).label(f"{name}_{int(lane)}_{kind}")
+    for lane in Lane
+    for kind in _KINDS
+    for name, column in (("seq", message.c.seq), ("due", message.c.due_at))
 ]
 
 
@@ -69,22 +74,34 @@ class Head:
     due_at: float
 
 
-def heads_of(row: Any) -> list[Head]:
-    """The next message of each lane. One that waits for its retry holds up its lane: order holds."""
+def heads_of(row: ChatRow) -> list[Head]:
+    """What can be next in each lane. A message that waits for its retry holds up its lane: order holds."""
     found = []
-    for lane in Lane:
-        for state in (State.RETRY_WAIT, State.QUEUED):
-            seq = row[f"seq_{int(lane)}_{state.value}"]
-            if seq is not None:
-                found.append(Head(int(lane), seq, row[f"due_{int(lane)}_{state.value}"]))
-                break
+    for lane, retry, others in _HEAD_NAMES:
+        for seq, due in [retry] if row[retry[0]] is not None else others:
+            if row[seq] is not None:
+                found.append(Head(lane, row[seq], row[due]))
     return found
 
 
+def _names(lane: int, kind: str) -> tuple[str, str]:
+    return f"seq_{lane}_{kind}", f"due_{lane}_{kind}"
+
+
+_HEAD_NAMES = [
+    (lane, _names(lane, "retry"), [_names(lane, "queued"), _names(lane, "scheduled")])
+    for lane in map(int, Lane)
+]
+
+
 def choose(heads: Iterable[Head], now: float) -> Head | None:
-    """What goes now: the rest of a message in parts, else the most urgent lane that is due."""
+    """What goes now: the rest of a message in parts, else the most urgent lane that is due.
+
+    In a lane a message whose appointed time has come goes before those for at once: where these
+    never end, it would never go.
+    """
     due = [head for head in heads if head.due_at <= now]
-    return min(due, key=lambda head: (head.due_at >= 0, head.lane), default=None)
+    return min(due, key=lambda head: (head.due_at >= 0, head.lane, head.due_at <= 0), default=None)
 
 
 def next_turn(heads: Sequence[Head], now: float, open_at: float) -> tuple[float | None, int]:
@@ -98,8 +115,31 @@ def next_turn(heads: Sequence[Head], now: float, open_at: float) -> tuple[float 
 
 def heads(connection: Connection, bot: str, chat_ids: Iterable[int]) -> list[ChatRow]:
     """The chats' rows with the next message of each lane; :func:`heads_of` reads it out."""
-    query = select(chat, *_HEAD_COLUMNS).where(chat.c.bot == bot, chat.c.chat_id.in_(sorted(chat_ids)))
-    return [dict(row) for row in connection.execute(query).mappings()]
+    found = connection.execute(_ROWS, {"bot": bot, "ids": sorted(chat_ids)})
+    return [dict(row) for row in found.mappings()]
+
+
+# Statements of the hot path are made once: SQLAlchemy keeps a statement's cache key with it, and
+# working out that of a large one costs more than running it.
+_ROWS = select(chat, *_HEAD_COLUMNS).where(
+    chat.c.bot == bindparam("bot"), chat.c.chat_id.in_(bindparam("ids", expanding=True))
+)
+_MINE = (
+    select(chat.c.chat_id)
+    .where(
+        chat.c.bot == bindparam("bot"),
+        chat.c.chat_id.in_(bindparam("ids", expanding=True)),
+        chat.c.owner == bindparam("owner"),
+    )
+    .order_by(chat.c.chat_id)
+    .with_for_update()
+)
+_RELEASED = ("owner", "lease_until", "next_at", "lane", "tokens", "group_tokens", "sent_at", "open_at")
+_RELEASE = (
+    update(chat)
+    .where(chat.c.bot == bindparam("b_bot"), chat.c.chat_id == bindparam("b_chat_id"))
+    .values({name: bindparam(name) for name in _RELEASED})
+)
 
 
 def release(
@@ -124,24 +164,13 @@ def release(
         now: seconds since the epoch.
         pace: a chat's tokens after what was sent to it.
     """
-    mine = connection.execute(
-        select(chat.c.chat_id)
-        .where(chat.c.bot == bot, chat.c.chat_id.in_(sorted(chat_ids)), chat.c.owner == owner)
-        .order_by(chat.c.chat_id)
-        .with_for_update()
-    )
-    rows = heads(connection, bot, mine.scalars())
-    if not rows:
-        return
-    connection.execute(
-        update(chat)
-        .where(chat.c.bot == bindparam("b_bot"), chat.c.chat_id == bindparam("b_chat_id"))
-        .values({name: bindparam(name) for name in _RELEASED}),
-        [{"b_bot": bot, "b_chat_id": row["chat_id"]} | _released(row, pace(row), now) for row in rows],
-    )
-
-
-_RELEASED = ("owner", "lease_until", "next_at", "lane", "tokens", "group_tokens", "sent_at", "open_at")
+    mine = connection.execute(_MINE, {"bot": bot, "ids": sorted(chat_ids), "owner": owner}).scalars().all()
+    rows = heads(connection, bot, mine) if mine else []
+    if rows:
+        released = [
+            {"b_bot": bot, "b_chat_id": row["chat_id"]} | _released(row, pace(row), now) for row in rows
+        ]
+        connection.execute(_RELEASE, released)
 
 
 def _released(row: ChatRow, pace: ChatPace, now: float) -> dict[str, Any]:
@@ -241,5 +270,5 @@ def muted_until(connection: Connection, bot: str, chat_id: int, now: float) -> f
 
 
 def _waiting_for(bot: str, chat_id: int) -> tuple[ColumnElement[bool], ...]:
-    states = [state.value for state in WAITING]
-    return (message.c.bot == bot, message.c.chat_id == chat_id, message.c.state.in_(states))
+    waits = or_(*(_is(state) for state in WAITING))
+    return (message.c.bot == bot, message.c.chat_id == chat_id, waits)

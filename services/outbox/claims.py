@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from services.kit.telemetry import TraceContext
 from services.outbox import chats
@@ -86,16 +86,16 @@ def _is_muted(row: ChatRow, now: float) -> bool:
 
 
 def _next_at(connection: Connection, bot: str) -> float | None:
-    soonest = (
-        connection.execute(
-            select(chat.c.next_at)
-            .where(chat.c.bot == bot, chat.c.lane == int(lane), chat.c.next_at.is_not(None))
-            .order_by(chat.c.next_at)
-            .limit(1)
-        ).scalar()
-        for lane in Lane
-    )
+    soonest = (connection.execute(_SOONEST, {"bot": bot, "lane": int(lane)}).scalar() for lane in Lane)
     return min((at for at in soonest if at is not None), default=None)
+
+
+_SOONEST = (
+    select(chat.c.next_at)
+    .where(chat.c.bot == bindparam("bot"), chat.c.lane == bindparam("lane"), chat.c.next_at.is_not(None))
+    .order_by(chat.c.next_at)
+    .limit(1)
+)
 
 
 def _set_right(connection: Connection, bot: str, row: ChatRow, now: float) -> None:
@@ -109,25 +109,33 @@ def _set_right(connection: Connection, bot: str, row: ChatRow, now: float) -> No
 def _lease(connection: Connection, bot: str, owner: str, limit: int, now: float) -> list[int]:
     ready: list[int] = []
     for lane in Lane:
-        if len(ready) >= limit:
+        room = limit - len(ready)
+        if room <= 0:
             break
-        found = connection.execute(
-            select(chat.c.chat_id)
-            .where(chat.c.bot == bot, chat.c.lane == int(lane), chat.c.next_at <= now)
-            .order_by(chat.c.next_at)
-            .limit(limit - len(ready))
-            .with_for_update(skip_locked=True)
-        )
-        ready.extend(found.scalars())
+        wanted = {"bot": bot, "lane": int(lane), "now": now, "room": room}
+        ready.extend(connection.execute(_READY, wanted).scalars())
     if ready:
-        connection.execute(
-            update(chat)
-            .where(chat.c.bot == bot, chat.c.chat_id.in_(ready))
-            .values(owner=owner, lease_until=now + chats.LEASE_SECONDS, next_at=None)
-        )
+        until = now + chats.LEASE_SECONDS
+        connection.execute(_LEASE, {"b_bot": bot, "ids": ready, "b_owner": owner, "until": until})
     return ready
 
 
+_READY = (
+    select(chat.c.chat_id)
+    .where(
+        chat.c.bot == bindparam("bot"),
+        chat.c.lane == bindparam("lane"),
+        chat.c.next_at <= bindparam("now"),
+    )
+    .order_by(chat.c.next_at)
+    .limit(bindparam("room"))
+    .with_for_update(skip_locked=True)
+)
+_LEASE = (
+    update(chat)
+    .where(chat.c.bot == bindparam("b_bot"), chat.c.chat_id.in_(bindparam("ids", expanding=True)))
+    .values(owner=bindparam("b_owner"), lease_until=bindparam("until"), next_at=None)
+)
 _MESSAGES = select(
     message,
     event.c.type,
@@ -139,6 +147,7 @@ _MESSAGES = select(
     event.c.correlation_id,
     event.c.traceparent,
 ).join(event, message.c.event_id == event.c.id)
+_BY_SEQ = _MESSAGES.where(message.c.seq.in_(bindparam("seqs", expanding=True)))
 
 
 def _load(
@@ -148,7 +157,7 @@ def _load(
     now: float,
     paced_since: float | None,
 ) -> list[Claimed]:
-    found = connection.execute(_MESSAGES.where(message.c.seq.in_(sorted(seqs)))).all()
+    found = connection.execute(_BY_SEQ, {"seqs": sorted(seqs)}).all()
     targets = _targets(connection, found)
     never_sent = [row.seq for row in found if row.edits and _is_never_sent(targets.get(row.edits))]
     chats.finish(
@@ -250,6 +259,7 @@ def _claimed(row: Any, now: float, limiter_wait: float, number: int, edits: int 
         telegram_message_ids=tuple(int(i) for i in ids.split(",")) if ids else (),
         severity=row.severity,
         edits=edits,
+        resends=row.resends,
     )
 
 
@@ -257,11 +267,7 @@ def _open_attempts(connection: Connection, messages: Sequence[Claimed]) -> None:
     """On disk before the call, so that a crash leaves a trace of what may have been sent."""
     if not messages:
         return
-    connection.execute(
-        update(message)
-        .where(message.c.seq.in_([m.seq for m in messages]))
-        .values(state=State.SENDING.value, attempts=message.c.attempts + 1)
-    )
+    connection.execute(_SENDING, {"seqs": [m.seq for m in messages]})
     connection.execute(
         insert(attempt),
         [
@@ -275,3 +281,10 @@ def _open_attempts(connection: Connection, messages: Sequence[Claimed]) -> None:
             for m in messages
         ],
     )
+
+
+_SENDING = (
+    update(message)
+    .where(message.c.seq.in_(bindparam("seqs", expanding=True)))
+    .values(state=State.SENDING.value, attempts=message.c.attempts + 1)
+)

@@ -11,11 +11,11 @@ from typing import Any
 
 from sqlalchemy import Connection, select, text, tuple_
 from sqlalchemy import insert as insert_into
-from sqlalchemy.dialects import postgresql, sqlite
 
 from services.kit.clock import Clock
-from services.kit.db import Database
+from services.kit.db import Database, upsert
 from services.kit.errors import Problem
+from services.outbox import updating
 from services.outbox.messages import IdempotencyKey, NewEvent, NewMessage, State, Submission
 from services.outbox.schema import event, idempotency, message
 
@@ -175,11 +175,15 @@ def insert(connection: Connection, submissions: Sequence[Submission], now: float
     if not events:
         return
     connection.execute(insert_into(event), [_event_row(e) for e, _ in events])
-    rows = [_message_row(e, m) for e, messages in events for m in messages]
-    if not rows:
+    owners = [e for e, messages in events for _ in messages]
+    messages = [m for _, those in events for m in those]
+    if not messages:
         return
+    if any(m.update_key for m in messages):
+        messages = updating.resolve(connection, messages, now)
+    rows = [_message_row(e, m) for e, m in zip(owners, messages, strict=True)]
     connection.execute(insert_into(message), rows)
-    ready(connection, [m for _, messages in events for m in messages], now)
+    ready(connection, messages, now)
 
 
 def _event_row(e: NewEvent) -> dict[str, Any]:
@@ -213,6 +217,7 @@ def _message_row(e: NewEvent, m: NewMessage) -> dict[str, Any]:
         "expires_at": m.expires_at,
         "accepted_at": e.accepted_at,
         "edits": m.edits,
+        "update_key": m.update_key,
     }
 
 
@@ -249,8 +254,3 @@ ON CONFLICT (bot, chat_id) DO UPDATE SET
     WHEN chat.next_at IS NOT NULL AND chat.lane < excluded.lane THEN chat.lane
     ELSE excluded.lane END
 """)
-
-
-def upsert(connection: Connection, table: Any) -> Any:
-    """The dialect's INSERT that knows ON CONFLICT; both spell it alike."""
-    return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)

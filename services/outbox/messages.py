@@ -68,6 +68,7 @@ class Reason(StrEnum):
     CANNOT_EDIT = "cannot_edit"  #: the message that it edits is gone, or not ours to edit any more
     NEVER_SENT = "never_sent"  #: the message that it edits never reached its chat
     MUTED = "muted"
+    SUPERSEDED = "superseded"  #: a later event with the same update key was there first
 
 
 class Lane(IntEnum):
@@ -119,6 +120,8 @@ class NewMessage:
     bot: str = "default"
     #: Id of an earlier message of the same chat and lane: it is edited, none is sent.
     edits: str | None = None
+    #: A later message of the chat with the same key edits the earlier one (progress).
+    update_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +168,7 @@ class Claimed:
     claimed_at: float
     limiter_wait: float  #: seconds that it could have gone but for Telegram's rates
     attempt: int  #: number of this attempt, from 1
-    retries: int  #: failed attempts that count against the limit
+    retries: int  #: failed attempts of the part that is next; they decide the wait
     part: int  #: how many parts have been delivered
     possible_duplicate: bool
     plain: bool  #: send without entities: Telegram refused them before
@@ -173,6 +176,7 @@ class Claimed:
     severity: str = ""
     #: Telegram's id of the message to edit; None for one that is sent.
     edits: int | None = None
+    resends: int = 0  #: attempts that may have arrived, of the part that is next
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +240,7 @@ class Decision:
     migrate_to: int | None = None
     #: What was to be an edit is sent as a message of its own.
     as_new: bool = False
+    resends: int = 0
 
 
 @dataclass(frozen=True, slots=True)

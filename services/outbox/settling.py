@@ -6,9 +6,9 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, update
 
+from services.kit.db import upsert
 from services.outbox import chats, limiter
 from services.outbox.chats import ChatRow
-from services.outbox.intake import upsert
 from services.outbox.limiter import ChatPace, Limits
 from services.outbox.messages import FINISHED, Reason, Settled
 from services.outbox.schema import attempt, bot, chat, message
@@ -29,6 +29,7 @@ _MESSAGE = (
     "due_at",
     "finished_at",
     "retries",
+    "resends",
     "part",
     "possible_duplicate",
     "plain",
@@ -37,6 +38,23 @@ _MESSAGE = (
 )
 #: No request left the machine: Telegram's rates were not used.
 _NO_CALL = frozenset({Reason.CONNECT_FAILED, Reason.RENDER_FAILED})
+
+
+_CURRENT = (
+    select(message.c.seq, message.c.attempts)
+    .where(message.c.seq.in_(bindparam("seqs", expanding=True)))
+    .with_for_update()
+)
+_WRITE_MESSAGE = (
+    update(message)
+    .where(message.c.seq == bindparam("b_seq"))
+    .values({name: bindparam(name) for name in _MESSAGE})
+)
+_CLOSE_ATTEMPT = (
+    update(attempt)
+    .where(attempt.c.message_seq == bindparam("b_seq"), attempt.c.number == bindparam("b_number"))
+    .values({name: bindparam(name) for name in _ATTEMPT})
+)
 
 
 def settle(
@@ -49,30 +67,21 @@ def settle(
         in the attempt, the message's fate is the other's.
     """
     seqs = [s.message.seq for s in settled]
-    current = select(message.c.seq, message.c.attempts).where(message.c.seq.in_(seqs)).with_for_update()
-    attempts = {row.seq: row.attempts for row in connection.execute(current)}
+    attempts = {row.seq: row.attempts for row in connection.execute(_CURRENT, {"seqs": seqs})}
     lost = {s.message.seq for s in settled if attempts.get(s.message.seq) != s.message.attempt}
     _write_messages(connection, [s for s in settled if s.message.seq not in lost], now)
-    connection.execute(
-        update(attempt)
-        .where(attempt.c.message_seq == bindparam("b_seq"), attempt.c.number == bindparam("b_number"))
-        .values({name: bindparam(name) for name in _ATTEMPT}),
-        [_attempt_row(s, now) for s in settled],
-    )
+    connection.execute(_CLOSE_ATTEMPT, [_attempt_row(s, now) for s in settled])
     for s in settled:
-        _change_destination(connection, s, now)
+        decision = s.decision
+        if decision.block_chat or decision.migrate_to or decision.stop_bot:
+            _change_destination(connection, s, now)
     _release(connection, owner, settled, limits, now)
     return lost
 
 
 def _write_messages(connection: Connection, settled: Sequence[Settled], now: float) -> None:
     if settled:
-        connection.execute(
-            update(message)
-            .where(message.c.seq == bindparam("b_seq"))
-            .values({name: bindparam(name) for name in _MESSAGE}),
-            [_message_row(s, now) for s in settled],
-        )
+        connection.execute(_WRITE_MESSAGE, [_message_row(s, now) for s in settled])
 
 
 def _message_row(s: Settled, now: float) -> dict[str, Any]:
@@ -86,6 +95,7 @@ def _message_row(s: Settled, now: float) -> dict[str, Any]:
         "due_at": decision.due_at,
         "finished_at": now if decision.state in FINISHED else None,
         "retries": decision.retries,
+        "resends": decision.resends,
         "part": decision.part,
         "possible_duplicate": decision.possible_duplicate,
         "plain": decision.plain,

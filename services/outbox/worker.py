@@ -7,7 +7,7 @@ few messages whose fate is unknown; a claim that finds nothing sleeps until ther
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from services.outbox.intake import CHANNEL
 from services.outbox.limiter import Limits
 from services.outbox.messages import (
     Claimed,
+    Document,
     Outcome,
     Reason,
     Rendered,
@@ -192,6 +193,9 @@ class Worker:
             detail = f"{type(error).__name__}: {error}"
             self._finish(message, Result(Outcome.NOT_SENT, Reason.RENDER_FAILED, now, now, detail=detail), 1)
             return
+        if message.edits is not None and (len(rendered.parts) > 1 or isinstance(rendered.parts[0], Document)):
+            # An edit has the room of one message: what needs more is sent as messages of its own.
+            message = replace(message, edits=None)
         result = await self._sender.send(message, rendered)
         method = method_of(message, rendered)
         self._metrics.api_response.labels(method, result.outcome.value).observe(

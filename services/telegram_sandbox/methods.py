@@ -31,6 +31,10 @@ PROFILE = {
 }
 
 
+def unknown(call: Call) -> Result:  # noqa: ARG001 # a method's signature
+    raise refusals.Refusal(404, "Not Found: method not found")
+
+
 def get_me(call: Call) -> Result:
     return call.bot.user() | PROFILE
 
