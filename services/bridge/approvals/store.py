@@ -23,6 +23,7 @@ from services.bridge.webhooks import store as webhooks
 from services.bridge.webhooks.store import NewCall
 from services.contracts.events import Severity
 from services.kit.clock import rfc3339
+from services.kit.db import upsert
 from services.kit.errors import Problem
 from services.kit.telemetry import TraceContext
 from services.outbox import chats, intake
@@ -67,7 +68,7 @@ def claim_key(connection: Connection, wanted: IdempotencyKey, now: float) -> str
     Raises:
         Problem: 422, it was used with another body.
     """
-    claim = intake.upsert(connection, idempotency).values(
+    claim = upsert(connection, idempotency).values(
         client=wanted.client,
         key=wanted.key,
         body_hash=wanted.body_hash,

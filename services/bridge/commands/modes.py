@@ -4,8 +4,8 @@ from sqlalchemy import Connection, select
 
 from services.bridge.commands.commands import Mode
 from services.bridge.commands.schema import chat_mode
+from services.kit.db import upsert
 from services.outbox import chats
-from services.outbox.intake import upsert
 
 
 def mode_of(connection: Connection, bot: str, chat_id: int) -> Mode:

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, delete, literal_column, or_, s
 
 from services.bridge.updates import incoming
 from services.bridge.updates.schema import telegram_receiver, telegram_update
-from services.outbox.intake import upsert
+from services.kit.db import upsert
 
 CHANNEL = "telegram_updates"
 #: A lost replica's place is taken after this; a living one renews long before.
