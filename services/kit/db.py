@@ -147,6 +147,11 @@ class Database(ABC):
             self._waiters[channel].discard(news)
         return True
 
+    def wake(self, *channels: str) -> None:
+        """Tells those who wait, here and in the other replicas, after a commit."""
+        for channel in channels:
+            self._wake(channel)
+
     def wake_here(self, channel: str) -> None:
         """Tells those who wait in this process, and no other replica."""
         for news in tuple(self._waiters[channel]):
