@@ -13,9 +13,9 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -151,6 +151,16 @@ class Database(ABC):
         """Tells those who wait, here and in the other replicas, after a commit."""
         for channel in channels:
             self._wake(channel)
+
+    @contextmanager
+    def news(self, channel: str) -> Iterator[asyncio.Event]:
+        """An event that news sets. Clear it, look, then wait for it: nothing is slept through."""
+        news = asyncio.Event()
+        self._waiters[channel].add(news)
+        try:
+            yield news
+        finally:
+            self._waiters[channel].discard(news)
 
     def wake_here(self, channel: str) -> None:
         """Tells those who wait in this process, and no other replica."""

@@ -22,7 +22,7 @@ from services.outbox.intake import Intake, Receipt
 from services.outbox.limiter import BotPace, Limits
 from services.outbox.messages import Outcome, Settled, State, Submission
 from services.outbox.metrics import OutboxMetrics
-from services.outbox.policy import Policy
+from services.outbox.policy import BOT_STOPS, Policy
 from services.outbox.queries import Depth
 from services.outbox.tally import HOUR, Tally
 from services.outbox.telegram import Sender
@@ -161,7 +161,8 @@ class Outbox:
         self.metrics.api_response.labels("getMe", outcome.value).observe(seconds)
         if reason is None:
             return Reading(Level.HEALTHY, {"response_time_ms": round(seconds * 1000, 1)})
-        return Reading(Level.UNHEALTHY, {"error": reason.value})
+        level = Level.CRITICAL if reason in BOT_STOPS else Level.UNHEALTHY
+        return Reading(level, {"error": reason.value})
 
 
 def owner_name() -> str:

@@ -7,6 +7,7 @@ few messages whose fate is unknown; a claim that finds nothing sleeps until ther
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
@@ -120,8 +121,9 @@ class Worker:
         settler = asyncio.create_task(self._settle_finished())
         keeper = asyncio.create_task(self._keep_leases())
         try:
-            while True:
-                await self._once()
+            with self._database.news(CHANNEL) as news:
+                while True:
+                    await self._once(news)
         finally:
             keeper.cancel()
             if self._claiming is not None:
@@ -131,12 +133,12 @@ class Worker:
             await asyncio.gather(settler, keeper, return_exceptions=True)
             await self._settle_now()
 
-    async def _once(self) -> None:
+    async def _once(self, news: asyncio.Event) -> None:
         try:
             if self.stopped is not None:
                 await self._probe()
             else:
-                await self._claim_and_send()
+                await self._claim_and_send(news)
         except Problem as problem:
             log.warning("claim_failed", error=str(problem))
             await asyncio.sleep(POLL_SECONDS)
@@ -144,7 +146,7 @@ class Worker:
             log.exception("worker_failed")
             await asyncio.sleep(POLL_SECONDS)
 
-    async def _claim_and_send(self) -> None:
+    async def _claim_and_send(self, news: asyncio.Event) -> None:
         room = self._settings.concurrency - len(self._in_flight)
         # Few at a time cost as much as many: wait until half the room is free.
         if room < self._settings.concurrency / 2:
@@ -155,11 +157,13 @@ class Worker:
             self._paced_since = self._paced_since or self._clock.time()
             await asyncio.sleep(self._pace.wait_seconds())
             return
+        # Before the look: what comes meanwhile must not be slept through.
+        news.clear()
         # Not to be torn apart by a stop: what is claimed would count as perhaps sent.
         self._claiming = asyncio.create_task(self._claim_and_start(granted))
         batch = await asyncio.shield(self._claiming)
         if not batch.messages:
-            await self._rest(batch.next_at)
+            await self._rest(news, batch.next_at)
 
     async def _claim_and_start(self, granted: int) -> Batch:
         batch = await self._claim(granted)
@@ -172,11 +176,13 @@ class Worker:
             task.add_done_callback(self._in_flight.discard)
         return batch
 
-    async def _rest(self, next_at: float | None) -> None:
+    async def _rest(self, news: asyncio.Event, next_at: float | None) -> None:
         """Until there is news, or a chat's next turn comes; at most the poll interval."""
         seconds = POLL_SECONDS if next_at is None else min(POLL_SECONDS, next_at - self._clock.time())
         if seconds > 0:
-            await self._database.wait(CHANNEL, seconds)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await news.wait()
 
     async def _claim(self, limit: int) -> Batch:
         settings = self._settings
@@ -207,11 +213,20 @@ class Worker:
                 message, Result(Outcome.NOT_SENT, Reason.RENDER_FAILED, now, now, detail=detail), 1
             )
             return
-        result = await self._sender.send(message, rendered)
+        result = await self._send(message, rendered)
         self._metrics.api_response.labels(method, result.outcome.value).observe(
             result.finished_at - result.started_at
         )
         await self._finish(message, result, len(rendered.parts))
+
+    async def _send(self, message: Claimed, rendered: Rendered) -> Result:
+        started = self._clock.time()
+        try:
+            return await self._sender.send(message, rendered)
+        except Exception as error:
+            log.exception("send_failed", message_id=message.id)
+            detail = f"{type(error).__name__}: {error}"
+            return Result(Outcome.UNKNOWN, Reason.BAD_ANSWER, started, self._clock.time(), detail=detail)
 
     async def _finish(self, message: Claimed, result: Result, parts: int) -> None:
         jitter = random.random()  # noqa: S311 - spreads retries, keeps no secret
@@ -274,7 +289,13 @@ class Worker:
             else:
                 self._count(settled, now)
             trace.tell_attempt(self._telemetry, settled, now)
-        await self._observer([settled for settled in batch if settled.message.seq not in lost])
+        await self._tell([settled for settled in batch if settled.message.seq not in lost])
+
+    async def _tell(self, batch: Sequence[Settled]) -> None:
+        try:
+            await self._observer(batch)
+        except Exception:
+            log.exception("observer_failed")
 
     def _count(self, settled: Settled, now: float) -> None:
         reason = settled.result.reason.value
@@ -310,12 +331,14 @@ class Worker:
 
     async def _take_over(self, *, all_leases: bool) -> None:
         taken = await self._database.write("take_over", partial(self._take_over_in, all_leases=all_leases))
+        # Chats that were given back have their turn.
+        self._database.wake_here(CHANNEL)
         for settled in taken:
             log.warning("outcome_unknown", message_id=settled.message.id, reason=settled.result.reason.value)
             self._count(settled, self._clock.time())
             trace.tell_attempt(self._telemetry, settled, self._clock.time())
         if taken:
-            await self._observer(taken)
+            await self._tell(taken)
 
     def _take_over_in(self, connection: Connection, *, all_leases: bool) -> list[Settled]:
         now = self._clock.time()
