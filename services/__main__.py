@@ -52,6 +52,7 @@ async def _serve(services: list[Running], data_dir: Path) -> None:
 
 
 def main() -> None:
+    runner.keep_files_private()
     try:
         services, data_dir = _prepare()
         uvloop.run(_serve(services, data_dir))
