@@ -146,6 +146,7 @@ def _messages(
             deliver_at=deliver_at if deliver_at is not None and deliver_at > now else 0.0,
             expires_at=expires_at,
             on_unknown=UnknownPolicy(event.on_unknown),
+            update_key=event.update_key,
         )
         for chat_id in chats
     )

@@ -212,6 +212,9 @@ class NewEvent(Strict):
         "resend", description="what to do when nobody can know whether it arrived"
     )
     correlation_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:/-]{1,128}$")] | None = None
+    update_key: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = Field(
+        None, description="a later event with the same key edits the earlier message of the chat (progress)"
+    )
     campaign_id: Annotated[str, StringConstraints(max_length=100)] | None = None
     use_case: Annotated[str, StringConstraints(max_length=100)] | None = None
     data: EventData = Field(default_factory=EventData)

@@ -17,15 +17,16 @@ from services.kit.errors import Problem
 from services.kit.health import Level, Reading
 from services.kit.telemetry import Telemetry
 from services.outbox import queries, trace
+from services.outbox.claims import Mutes, not_urgent
 from services.outbox.intake import Intake, Receipt
-from services.outbox.limiter import Limits
+from services.outbox.limiter import BotPace, Limits
 from services.outbox.messages import Outcome, Settled, State, Submission
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.policy import BOT_STOPS, Policy
 from services.outbox.queries import Depth
 from services.outbox.tally import HOUR, Tally
 from services.outbox.telegram import Sender
-from services.outbox.worker import Observer, Render, Worker, WorkerSettings, default_pace, ignore
+from services.outbox.worker import Observer, Pace, Render, Worker, WorkerSettings, ignore
 
 log = structlog.get_logger()
 
@@ -164,6 +165,11 @@ class Outbox:
         return Reading(level, {"error": reason.value})
 
 
+def owner_name() -> str:
+    """A name that no other worker has or had, for leases and for the shared rate."""
+    return f"{os.uname().nodename}-{os.getpid()}-{uuid_utils.uuid7()}"
+
+
 @asynccontextmanager
 async def open_outbox(
     settings: EngineSettings,
@@ -174,7 +180,9 @@ async def open_outbox(
     clock: Clock,
     sender: Sender,
     render: Render,
+    pace: Pace | None = None,
     observer: Observer = ignore,
+    mutes: Mutes = not_urgent,
 ) -> AsyncIterator[Outbox]:
     """An engine that delivers while the block runs; at its end what is in flight is finished.
 
@@ -186,7 +194,9 @@ async def open_outbox(
         clock: the time.
         sender: the bot.
         render: makes text and entities of a claimed message; pure.
+        pace: the bot's rate; unset: within this process.
         observer: told of everything that was settled, after it is durable.
+        mutes: which messages a muted chat does not get.
     """
     outbox = Outbox(database=database, telemetry=telemetry, metrics=metrics, clock=clock, sender=sender)
 
@@ -197,7 +207,7 @@ async def open_outbox(
     worker = Worker(
         WorkerSettings(
             bot=settings.bot_name,
-            owner=f"{os.uname().nodename}-{os.getpid()}-{uuid_utils.uuid7()}"[-60:],
+            owner=owner_name(),
             concurrency=settings.concurrency,
             limits=settings.limits,
             policy=settings.policy,
@@ -205,11 +215,12 @@ async def open_outbox(
         database=database,
         sender=sender,
         render=render,
-        pace=default_pace(settings.limits, clock),
+        pace=pace or BotPace(settings.limits.bot_per_second, clock),
         metrics=metrics,
         telemetry=telemetry,
         clock=clock,
         observer=observe,
+        mutes=mutes,
     )
     async with sender:
         tasks = [asyncio.create_task(worker.run()), asyncio.create_task(outbox.measure())]

@@ -70,13 +70,14 @@ class BotPace:
     Args:
         per_second: messages a second; 0 is no limit.
         clock: monotonic times are used.
+        full: whether it starts with a second's worth of tokens, or with none.
     """
 
-    def __init__(self, per_second: float, clock: Clock) -> None:
+    def __init__(self, per_second: float, clock: Clock, *, full: bool = True) -> None:
         self._rate = per_second
         self._burst = max(1.0, per_second)
         self._clock = clock
-        self._tokens = self._burst
+        self._tokens = self._burst if full else 0.0
         self._updated = clock.monotonic()
         self._paused_until = 0.0
 
@@ -95,7 +96,7 @@ class BotPace:
         """Returns tokens that were reserved for messages that were not there."""
         self._tokens = min(self._burst, self._tokens + unused)
 
-    def pause(self, seconds: float) -> None:
+    async def pause(self, seconds: float) -> None:
         """Lets nothing pass for a while: Telegram refused the bot as a whole."""
         self._paused_until = max(self._paused_until, self._clock.monotonic() + seconds)
 

@@ -73,6 +73,8 @@ def decide(  # noqa: PLR0911 - one way out for each row of Telegram's error tabl
         return _again(message, at=0.0, migrate_to=result.migrate_to)
     if result.reason is Reason.BAD_MARKUP and not message.plain:
         return replace(_kept(message, State.QUEUED, GOES_ON), plain=True)
+    if result.reason is Reason.CANNOT_EDIT:
+        return replace(_again(message, at=0.0), as_new=True)
     if result.reason in BOT_STOPS:
         return _again(message, at=0.0, stop_bot=result.reason)
     if result.reason in DESTINATION_REFUSES:

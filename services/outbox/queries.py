@@ -97,6 +97,23 @@ def life(connection: Connection, message_id: str) -> Life | None:
     )
 
 
+def by_telegram_id(connection: Connection, bot: str, chat_id: int, telegram_message_id: int) -> Any | None:
+    """The message that stands in the chat under this id, or None; of its edits, the one that was sent."""
+    query = (
+        select(*_COLUMNS)
+        .join(event, message.c.event_id == event.c.id)
+        .join(attempt, attempt.c.message_seq == message.c.seq)
+        .where(
+            attempt.c.telegram_message_id == telegram_message_id,
+            message.c.bot == bot,
+            message.c.chat_id == chat_id,
+        )
+        .order_by(message.c.seq)
+        .limit(1)
+    )
+    return connection.execute(query).mappings().first()
+
+
 def event_with_messages(connection: Connection, event_id: str) -> tuple[Any, list[Any]] | None:
     """An event and its messages, or None."""
     row = connection.execute(select(event).where(event.c.id == event_id)).mappings().first()

@@ -8,7 +8,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
@@ -20,9 +20,9 @@ from services.kit.db import Database
 from services.kit.errors import Problem
 from services.kit.telemetry import Telemetry
 from services.outbox import chats, claims, policy, settling, trace
-from services.outbox.claims import Batch
+from services.outbox.claims import Batch, Mutes, not_urgent
 from services.outbox.intake import CHANNEL
-from services.outbox.limiter import BotPace, Floods, Limits
+from services.outbox.limiter import Floods, Limits
 from services.outbox.messages import (
     Claimed,
     Document,
@@ -36,7 +36,7 @@ from services.outbox.messages import (
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.policy import Policy
 from services.outbox.schema import bot as bot_table
-from services.outbox.telegram import Sender
+from services.outbox.telegram import Sender, method_of
 
 log = structlog.get_logger()
 
@@ -54,7 +54,7 @@ class Pace(Protocol):
 
     async def reserve(self, wanted: int) -> int: ...
     async def give_back(self, unused: int) -> None: ...
-    def pause(self, seconds: float) -> None: ...
+    async def pause(self, seconds: float) -> None: ...
     def wait_seconds(self) -> float: ...
 
 
@@ -94,6 +94,7 @@ class Worker:
         telemetry: Telemetry,
         clock: Clock,
         observer: Observer = ignore,
+        mutes: Mutes = not_urgent,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -104,6 +105,7 @@ class Worker:
         self._telemetry = telemetry
         self._clock = clock
         self._observer = observer
+        self._mutes = mutes
         self._in_flight: set[asyncio.Task[None]] = set()
         self._claiming: asyncio.Task[Batch] | None = None
         self._finished: list[Settled] = []
@@ -193,6 +195,7 @@ class Worker:
                 limit=limit,
                 now=self._clock.time(),
                 paced_since=self._paced_since,
+                mutes=self._mutes,
             ),
         )
 
@@ -200,19 +203,21 @@ class Worker:
         self._metrics.limiter_wait.observe(message.limiter_wait)
         try:
             rendered = self._render(message)
-            part = rendered.parts[message.part]
+            message = _with_room(message, rendered)
+            method = method_of(message, rendered)
         except Exception as error:
             log.exception("render_failed", message_id=message.id)
             now = self._clock.time()
             detail = f"{type(error).__name__}: {error}"
-            self._finish(message, Result(Outcome.NOT_SENT, Reason.RENDER_FAILED, now, now, detail=detail), 1)
+            await self._finish(
+                message, Result(Outcome.NOT_SENT, Reason.RENDER_FAILED, now, now, detail=detail), 1
+            )
             return
         result = await self._send(message, rendered)
-        method = "sendDocument" if isinstance(part, Document) else "sendMessage"
         self._metrics.api_response.labels(method, result.outcome.value).observe(
             result.finished_at - result.started_at
         )
-        self._finish(message, result, len(rendered.parts))
+        await self._finish(message, result, len(rendered.parts))
 
     async def _send(self, message: Claimed, rendered: Rendered) -> Result:
         started = self._clock.time()
@@ -223,24 +228,24 @@ class Worker:
             detail = f"{type(error).__name__}: {error}"
             return Result(Outcome.UNKNOWN, Reason.BAD_ANSWER, started, self._clock.time(), detail=detail)
 
-    def _finish(self, message: Claimed, result: Result, parts: int) -> None:
+    async def _finish(self, message: Claimed, result: Result, parts: int) -> None:
         jitter = random.random()  # noqa: S311 - spreads retries, keeps no secret
         decision = policy.decide(self._settings.policy, message, result, parts, jitter)
         if decision.stop_bot is not None:
             self.stopped = decision.stop_bot
             log.error("bot_stopped", reason=decision.stop_bot.value, detail=result.detail)
         if decision.pause_chat_until:
-            self._widen(message.chat_id, decision.pause_chat_until)
+            await self._widen(message.chat_id, decision.pause_chat_until)
         self._finished.append(Settled(message, result, decision, parts))
         self._has_finished.set()
 
-    def _widen(self, chat_id: int, until: float) -> None:
+    async def _widen(self, chat_id: int, until: float) -> None:
         """A second chat that is refused in the same while: Telegram means the bot."""
         now = self._clock.time()
         bot_until = self._floods.told(chat_id, until=until, now=now)
         if bot_until is not None:
             log.warning("bot_paused", seconds=round(bot_until - now, 1))
-            self._pace.pause(bot_until - now)
+            await self._pace.pause(bot_until - now)
 
     async def _settle_finished(self) -> None:
         while True:
@@ -372,6 +377,8 @@ class Worker:
             await asyncio.sleep(PROBE_STOPPED_SECONDS)
 
 
-def default_pace(limits: Limits, clock: Clock) -> Pace:
-    """The bot's rate within this process."""
-    return BotPace(limits.bot_per_second, clock)
+def _with_room(message: Claimed, rendered: Rendered) -> Claimed:
+    """An edit has the room of one message: what needs more is sent as messages of its own."""
+    if len(rendered.parts) > 1 or isinstance(rendered.parts[0], Document):
+        return replace(message, edits=None)
+    return message

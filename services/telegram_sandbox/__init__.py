@@ -1,14 +1,14 @@
 """A Bot API server that behaves as Telegram does: for the demo, tests, load and fault runs.
 
 Bot API
-    http://127.0.0.1:8083/bot<TOKEN>/<method>, files at /file/bot<TOKEN>/<file_path>. The token is TELEGRAM_BOT_TOKEN
-    (default 1000000001:sandbox-token-for-local-use-only), more of them in SANDBOX_TOKENS (commas).
+    http://127.0.0.1:8083/bot<TOKEN>/<method>, files at /file/bot<TOKEN>/<file_path>. The token is
+    TELEGRAM_BOT_TOKEN (default 1000000001:sandbox-token-for-local-use-only), more in SANDBOX_TOKENS (commas).
     Chats at the start, all open to the bot: 1001 Ada and 1002 Grace (private), -2001 Team (group),
     -1001000000001 Operations (supergroup with the topics 1 General and 7 CI).
 
 Limits (on by default)
-    One message a second in a chat with a burst of 3, 20 a minute in a group, 30 a second for a bot; the server holds
-    a request up to 8 s before it answers 429. SANDBOX_LIMITS=false switches them off for load runs, or:
+    One message a second in a chat with a burst of 3, 20 a minute in a group, 30 a second for a bot; the
+    server holds a request up to 8 s before it answers 429. SANDBOX_LIMITS=false switches them off, or:
     PATCH /control/limits {"enabled": false} | {"chat_per_second", "chat_burst", "group_per_minute",
     "bot_per_second", "hold_seconds", "unsent_per_chat", "active_requests"}; GET /control/limits.
 
@@ -20,10 +20,11 @@ Faults: POST /control/faults, one object or a list; answers {"ids": [...]}
     {"kind": "hang", "seconds": 30}; {"kind": "latency", "seconds": 0.2, "seconds_max": 1.5}
     "deliver": true does what was asked first: with "close" it is accept-then-drop.
     "times": 1 by default, null for ever; "probability": 0.1 with PUT /control/faults/seed {"seed": 7}.
-    Empty methods or chat_ids mean all. GET /control/faults, DELETE /control/faults, DELETE /control/faults/{id}.
+    Empty methods or chat_ids mean all. GET and DELETE /control/faults, DELETE /control/faults/{id}.
 
 People and chats
-    POST /control/chats {"id", "type": private|group|supergroup|channel, "title", "username", "topics", "started"}
+    POST /control/chats {"id", "type": private|group|supergroup|channel, "title", "username", "topics",
+                         "started"}
     POST /control/chats/range {"first_id": 100000, "count": 5000} many private chats
     GET  /control/chats/{id}
     POST /control/chats/{id}/say {"text", "person_id", "thread_id", "reply_to"} answers the message
@@ -33,25 +34,26 @@ People and chats
     PUT  /control/chats/{id}/topics/{topic_id} {"name", "closed"}
 
 Bots, time, start again
-    GET /control/bots, POST /control/bots {"token"}, POST /control/bots/{id}/revoke | restore | freeze | unfreeze,
-    GET /control/bots/{id}/updates (not taken yet); GET /control/clock, POST /control/clock/advance {"seconds"};
-    POST /control/reset
+    GET /control/bots, POST /control/bots {"token"}; POST /control/bots/{id}/revoke | restore | freeze |
+    unfreeze; GET /control/bots/{id}/updates (not taken yet)
+    GET /control/clock, POST /control/clock/advance {"seconds"}; POST /control/reset
 
 The log: GET /control/log?cursor=0&limit=1000&wait=10
-    JSON lines, oldest first, `seq` without gaps; the header X-Next-Cursor is the next page's cursor; 410 when the
-    entries have left memory (SANDBOX_LOG_KEPT) and are only in the file. `kind` is one of
+    JSON lines, oldest first, `seq` without gaps; the header X-Next-Cursor is the next page's cursor; 410 when
+    the entries have left memory (SANDBOX_LOG_KEPT) and are only in the file. `kind` is one of
     call: a Bot API call: time, bot, method, chat_id, thread_id, message_id, text, entities, silent, delivered
           (true: it stands in the chat), answer (given | replaced | dropped | lost), status, description,
           retry_after, held (seconds of flood wait), message (as answered);
     said, tapped, toast, update, confirmed, posted, webhook, chat, bot, kept, reset.
-    It is also the state: SANDBOX_LOG_FILE (default DATA_DIR/telegram_sandbox/log.jsonl) is read back at start, so
-    chats, messages, documents and pending updates survive; ids never come back. Larger than SANDBOX_LOG_MAX_BYTES
-    (64 MiB) at a start, it is put aside as .1 and begins anew with what is kept: 10 000 messages a chat
-    (SANDBOX_MESSAGES_KEPT), 512 MiB of documents (SANDBOX_FILES_MAX_BYTES).
+    It is also the state: SANDBOX_LOG_FILE (default DATA_DIR/telegram_sandbox/log.jsonl) is read back at
+    start, so chats, messages, documents and pending updates survive; ids never come back. Larger than
+    SANDBOX_LOG_MAX_BYTES (64 MiB) at a start, it is put aside as .1 and begins anew with what is kept: 10 000
+    messages a chat (SANDBOX_MESSAGES_KEPT), 512 MiB of documents (SANDBOX_FILES_MAX_BYTES).
 
 The page: / in a browser; GET /api/chats, /api/chats/{id}/messages, /api/files/{path}, /api/stream (SSE).
 
 Module by module
-    api (ASGI in front) > methods, sending > calls > sandbox > chats, bots, updates, limits, faults, keyboards, markup
+    api (ASGI in front) > methods, sending > calls > sandbox > chats, bots, updates, limits, faults,
+    keyboards, markup
     control, page (routes) > people; history (restart); webhooks, files, journal speak to the outside
 """

@@ -1,7 +1,7 @@
-"""The Bot API over HTTP: raw ASGI in front of everything else, because this path is measured in microseconds.
+"""The Bot API over HTTP: raw ASGI in front of everything else, for this path is measured in microseconds.
 
-It stands outside the service's middleware: it must reach the server's own `send` to drop a connection without an
-answer, and a load run must measure the client, not us.
+It stands outside the service's middleware: it must reach the server's own `send` to drop a connection without
+an answer, and a load run must measure the client, not us.
 """
 
 import asyncio
@@ -9,13 +9,13 @@ import inspect
 import math
 import socket
 from collections.abc import Awaitable
+from contextlib import suppress
 from typing import Any
 
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from services.telegram_sandbox import arguments, refusals
-from services.telegram_sandbox.arguments import Arguments
+from services.telegram_sandbox import arguments, methods, refusals
 from services.telegram_sandbox.calls import Call, Held, Result
 from services.telegram_sandbox.faults import Fault, Kind, Plan
 from services.telegram_sandbox.methods import BY_LOWER_NAME
@@ -49,7 +49,7 @@ class BotApi:
             await self._service(scope, receive, send)
 
     async def _request(self, token: str, name: str, scope: Scope, receive: Receive, send: Send) -> None:
-        method, handler = BY_LOWER_NAME.get(name.lower(), ("unknown", None))
+        method, handler = BY_LOWER_NAME.get(name.lower(), ("unknown", methods.unknown))
         try:
             bot = self._sandbox.bots.authorize(token)
             args = await arguments.read(scope, receive, MAX_BODY)
@@ -86,22 +86,18 @@ class BotApi:
     async def _perform(self, call: Call, handler: Any, receive: Receive) -> Result:
         """Run the method; a refusal is logged and raised."""
         try:
-            if handler is None:
-                raise refusals.Refusal(404, "Not Found: method not found")
-            if call.bot.frozen and not call.method.startswith("get"):
-                raise refusals.bad_request("FROZEN_METHOD_INVALID")
             outcome = handler(call)
             if isinstance(outcome, Held):
                 return await self._hold(call, outcome, receive)
             if inspect.isawaitable(outcome):
-                return await self._unless_gone(call, outcome, receive)
+                return await self._unless_gone(outcome, receive)
         except refusals.Refusal as refusal:
             call.refused(refusal)
             raise
         return outcome
 
     async def _hold(self, call: Call, held: Held, receive: Receive) -> Result:
-        """Keep the request while the flood control asks for it; the message goes even when its client has left."""
+        """Keep the request while the flood control asks for it; it is done even when its client has left."""
         call.held = held.seconds
         held.chat.unsent += 1
         gone = asyncio.create_task(_disconnected(receive))
@@ -115,7 +111,7 @@ class BotApi:
             gone.cancel()
             held.chat.unsent -= 1
 
-    async def _unless_gone(self, call: Call, outcome: Awaitable[Result], receive: Receive) -> Result:
+    async def _unless_gone(self, outcome: Awaitable[Result], receive: Receive) -> Result:
         """A long poll ends with its connection, as it does with Telegram."""
         poll = asyncio.ensure_future(outcome)
         gone = asyncio.create_task(_disconnected(receive))
@@ -128,7 +124,7 @@ class BotApi:
         return poll.result()
 
     async def _faulty(self, call: Call, handler: Any, plan: Plan, receive: Receive, send: Send) -> None:
-        """Act as a fault says: first the latency, then the method if it is to be done, then the bad answer."""
+        """Act as a fault says: the latency, then the method if it is to be done, then the bad answer."""
         if plan.latency:
             await self._sandbox.clock.sleep(plan.latency)
         fault = plan.fault
@@ -138,10 +134,8 @@ class BotApi:
         self._metrics.count(call.method, "fault")
         call.answer = "replaced" if fault.kind in (Kind.ANSWER, Kind.RAW) else "dropped"
         if fault.deliver:
-            try:
+            with suppress(refusals.Refusal):  # it is in the log; the client hears what the fault says
                 await self._perform(call, handler, receive)
-            except refusals.Refusal:
-                pass  # it is in the log; the client hears what the fault says
         else:
             call.log(status=fault.status if call.answer == "replaced" else 0, fault=fault.kind)
         await self._misbehave(fault, receive, send)
@@ -167,10 +161,7 @@ class BotApi:
     async def _download(self, token: str, path: str, send: Send) -> None:
         try:
             bot = self._sandbox.bots.authorize(token)
-            stored = self._sandbox.files.by_path(bot.id, path)
-            if stored is None:
-                raise refusals.Refusal(404, "Not Found")
-            data = await asyncio.to_thread(self._sandbox.files.read, stored)
+            data = await asyncio.to_thread(self._sandbox.files.read, bot.id, path)
         except FileNotFoundError:
             await _refuse(refusals.Refusal(404, "Not Found"), send)
         except refusals.Refusal as refusal:
@@ -205,7 +196,7 @@ async def _answer(
 async def _drop(receive: Receive, send: Send, *, reset: bool) -> None:
     """End the connection without a byte of an answer.
 
-    ASGI has no word for it, so this reaches for the transport of uvicorn's request cycle, whose `send` we were given.
+    ASGI has no word for it: this reaches for the transport of uvicorn's request cycle, whose `send` we have.
 
     Raises:
         ConnectionResetError: there is no transport, as when the app is called inside the client's process.

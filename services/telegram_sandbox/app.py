@@ -13,7 +13,7 @@ from services.kit.clock import SystemClock
 from services.kit.health import Health, Level, Reading
 from services.kit.settings import StartError
 from services.kit.telemetry import Telemetry
-from services.telegram_sandbox import control, history, page, refusals
+from services.telegram_sandbox import control, control_chats, history, page, refusals
 from services.telegram_sandbox.api import BotApi
 from services.telegram_sandbox.bots import Bots
 from services.telegram_sandbox.chats import Chats
@@ -71,7 +71,7 @@ def create_app(settings: SandboxSettings, clock: SandboxClock | None = None) -> 
         health=health,
         lifespan=lifespan,
         summary=SUMMARY,
-        public=[control.router, page.router],
+        public=[control.router, control_chats.router, page.router],
         keyring=NoKeys(),
     )
     app.middleware_stack = BotApi(page.FrontPage(app.build_middleware_stack()), sandbox, metrics)

@@ -45,6 +45,8 @@ class Call:
 
     def find_chat(self) -> Chat:
         """The chat of `chat_id`; it stays with the call for the log."""
+        if self.bot.frozen and not self.method.startswith("get"):
+            raise refusals.bad_request("FROZEN_METHOD_INVALID")
         self.chat = self.sandbox.chats.find(self.args.text("chat_id").strip())
         return self.chat
 

@@ -114,8 +114,8 @@ class Chat:
 class Chats:
     """All chats by id, and the counters of their message ids.
 
-    Private chats and basic groups share one counter, supergroups and channels have their own, as Telegram's do.
-    A counter begins at the seconds since 2025, so that ids do not come back after the kept state was deleted.
+    Private chats and basic groups share one counter; supergroups and channels have their own, as in Telegram.
+    A counter begins at the seconds since 2025: ids do not come back after the kept state was deleted.
     """
 
     def __init__(self, kept_messages: int) -> None:

@@ -68,10 +68,13 @@ class Files:
         found = (file for file in self._by_id.values() if file.path == path)
         return next((file for file in found if bot_id in (None, file.bot_id)), None)
 
-    def read(self, stored: StoredFile) -> bytes:
-        """Its bytes.
+    def read(self, bot_id: int | None, path: str) -> bytes:
+        """A document's bytes; `bot_id` None looks among those of all bots.
 
         Raises:
-            FileNotFoundError: somebody emptied the folder.
+            FileNotFoundError: there is none with this path, or somebody emptied the folder.
         """
+        stored = self.by_path(bot_id, path)
+        if stored is None:
+            raise FileNotFoundError(path)
         return (self._folder / stored.path).read_bytes()

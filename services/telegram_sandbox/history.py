@@ -1,7 +1,7 @@
 """The state after a restart: the log of earlier runs read back, put aside when it has grown too large.
 
-Chats, messages, documents, pending updates and webhooks survive; taps that wait for an answer, faults, limits and
-an advanced clock do not.
+Chats, messages, documents, pending updates and webhooks survive; taps that wait for an answer, faults, limits
+and an advanced clock do not.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """The log of everything that happened: append-only JSON lines, in memory and in a file.
 
-Each line has `seq` (1, 2, 3 … without gaps) and `time`. A line is written with one system call before the answer
-goes out, so a killed process loses none that a client could have seen.
+Each line has `seq` (1, 2, 3 … without gaps) and `time`. A line is written with one system call before the
+answer goes out, so a killed process loses none that a client could have seen.
 """
 
 import asyncio
@@ -78,14 +78,14 @@ class Journal:
         begin = max(0, after + 1 - self.oldest)
         return [self._lines[index] for index in range(begin, min(len(self._lines), begin + limit))]
 
-    async def wait(self, after: int, timeout: float) -> bool:
-        """Wait until there is a line after `after`. Returns False when `timeout` seconds passed without one."""
+    async def wait(self, after: int, seconds: float) -> bool:
+        """Wait until there is a line after `after`. Returns False when `seconds` passed without one."""
         if self.seq > after:
             return True
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.add(waiter)
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(seconds):
                 await waiter
         except TimeoutError:
             return False

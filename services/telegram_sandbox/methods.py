@@ -31,6 +31,10 @@ PROFILE = {
 }
 
 
+def unknown(call: Call) -> Result:  # noqa: ARG001 # a method's signature
+    raise refusals.Refusal(404, "Not Found: method not found")
+
+
 def get_me(call: Call) -> Result:
     return call.bot.user() | PROFILE
 
@@ -51,6 +55,16 @@ def send_chat_action(call: Call) -> Result:
     if not call.args.text("action"):
         raise refusals.bad_request("wrong parameter action in request")
     call.log(status=200, action=call.args.text("action"))
+    return True
+
+
+def set_message_reaction(call: Call) -> Result:
+    chat = call.find_chat()
+    chat.check_writable()
+    number = call.args.text("message_id")
+    if not number.isdecimal() or int(number) not in chat.messages:
+        raise refusals.bad_request("message to react not found")
+    call.log(status=200, reaction=call.args.data("reaction"))
     return True
 
 
@@ -225,6 +239,7 @@ METHODS: dict[str, Method] = {
     "deleteMessage": sending.delete_message,
     "answerCallbackQuery": sending.answer_callback_query,
     "sendChatAction": send_chat_action,
+    "setMessageReaction": set_message_reaction,
     "getChat": get_chat,
     "getFile": get_file,
     "setMyCommands": set_my_commands,

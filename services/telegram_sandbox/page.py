@@ -64,7 +64,7 @@ async def chats(
 ) -> Response:
     wanted = q.casefold()
     found = [c for c in sandbox_of(request).chats if wanted in c.title.casefold() or q == str(c.id)]
-    found.sort(key=lambda chat: _last_id(chat), reverse=True)
+    found.sort(key=_last_id, reverse=True)
     return _json({"total": len(found), "chats": [_chat(chat) for chat in found[:limit]]})
 
 
@@ -87,10 +87,10 @@ async def messages(
 async def download(request: Request, path: str) -> Response:
     files = sandbox_of(request).files
     stored = files.by_path(None, path)
+    if stored is None:
+        raise Problem(404, "Not Found")
     try:
-        if stored is None:
-            raise Problem(404, "Not Found")
-        data = await asyncio.to_thread(files.read, stored)
+        data = await asyncio.to_thread(files.read, None, path)
     except FileNotFoundError:
         raise Problem(404, "Not Found") from None
     headers = PLAIN | {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(stored.name)}"}
@@ -119,9 +119,13 @@ async def _changes(sandbox: Sandbox, stopping: asyncio.Event | None) -> Any:
         await asyncio.sleep(GATHER)
         behind = sandbox.journal.seq - cursor
         lines = sandbox.journal.read(cursor, STREAM_PAGE) if behind <= STREAM_PAGE else []
-        ids = sorted({entry["chat_id"] for entry in map(orjson.loads, lines) if entry.get("chat_id")})
+        entries = [orjson.loads(line) for line in lines]
         cursor = sandbox.journal.seq
-        changed = {"all": behind > STREAM_PAGE, "chats": ids}
+        changed = {
+            "all": behind > STREAM_PAGE,
+            "chats": sorted({entry["chat_id"] for entry in entries if entry.get("chat_id")}),
+            "answers": [entry for entry in entries if entry["kind"] == "toast"],
+        }
         yield b"event: changed\ndata: " + orjson.dumps(changed) + b"\n\n"
 
 

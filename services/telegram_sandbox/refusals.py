@@ -13,8 +13,8 @@ PREFIXES = {
 }
 
 
-class Refusal(Exception):
-    """An answer with `ok: false`; `pause` is how long the server keeps the client waiting for it, in seconds."""
+class Refusal(Exception):  # noqa: N818 # it is an answer, not a failure
+    """An answer with `ok: false`; `pause`: seconds that the server lets the client wait for it."""
 
     def __init__(
         self, status: int, description: str, *, parameters: dict[str, Any] | None = None, pause: float = 0.0

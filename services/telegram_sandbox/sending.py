@@ -17,8 +17,8 @@ UPLOAD_LIMIT = 50 << 20  # bytes
 DOWNLOAD_LIMIT = 20 << 20  # bytes
 DELETE_WINDOW = 48 * 3600.0  # seconds
 NOT_MODIFIED = (
-    "message is not modified: specified new message content and reply markup are exactly the same as a current "
-    "content and reply markup of the message"
+    "message is not modified: specified new message content and reply markup are exactly the same "
+    "as a current content and reply markup of the message"
 )
 
 
@@ -96,11 +96,18 @@ def answer_callback_query(call: Call) -> Outcome:
     if len(text) > TOAST_LIMIT:
         raise refusals.bad_request("MESSAGE_TOO_LONG")
     call.chat = call.sandbox.chats.get(tap.chat_id)
-    call.log(status=200, show_alert=call.args.flag("show_alert"))
+    call.log(status=200)
     message = call.chat.messages.get(tap.message_id) if call.chat else None
     if message is not None:
         message.toast = text
-        call.sandbox.record("toast", chat_id=tap.chat_id, message_id=tap.message_id, text=text)
+        call.sandbox.record(
+            "toast",
+            chat_id=tap.chat_id,
+            message_id=tap.message_id,
+            query_id=call.args.text("callback_query_id"),
+            text=text,
+            show_alert=call.args.flag("show_alert"),
+        )
     return True
 
 

@@ -1,8 +1,8 @@
 """Updates posted to a bot's webhook, by Telegram's own law of retries (telegram-bot-api, WebhookActor.cpp).
 
-In order inside a chat or for a person, side by side otherwise; anything but 2xx is tried again: at once, then after
-2, 4, 8 … seconds, at most a random minute or two; Retry-After is honoured up to an hour; an update is given up when
-it expires; 410 for 23 hours removes the webhook. A method call in the answer's body is not carried out.
+In order inside a chat or for a person, side by side otherwise; anything but 2xx is tried again: at once, then
+after 2, 4, 8 … seconds, at most a random minute or two; Retry-After is honoured up to an hour; an update is
+given up when it expires; 410 for 23 hours removes the webhook. A method call in the answer is not done.
 """
 
 import asyncio

@@ -163,15 +163,15 @@ def test_what_was_reserved_for_nothing_is_given_back_but_never_saved_up() -> Non
 
 
 @pytest.mark.parametrize("per_second", [0.0, 30.0])
-def test_a_paused_bot_lets_nothing_pass_until_its_time(per_second: float) -> None:
+async def test_a_paused_bot_lets_nothing_pass_until_its_time(per_second: float) -> None:
     clock = ManualClock()
     pace = BotPace(per_second, clock)
-    pace.pause(5.0)
-    pace.pause(2.0)
-    assert _reserve(pace, 1) == 0
+    await pace.pause(5.0)
+    await pace.pause(2.0)
+    assert await pace.reserve(1) == 0
     assert pace.wait_seconds() == 5.0
     clock.advance(5.0)
-    assert _reserve(pace, 1) == 1
+    assert await pace.reserve(1) == 1
 
 
 @given(st.floats(0.5, 200), st.lists(st.tuples(st.floats(0, 3), st.integers(0, 100)), max_size=50))

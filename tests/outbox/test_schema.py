@@ -36,7 +36,7 @@ async def test_opening_again_changes_nothing(database: Database, database_url: s
     assert len(versions) == 1
 
 
-@pytest.mark.parametrize("index", ["message_waiting", "chat_ready", "chat_leased"])
+@pytest.mark.parametrize("index", ["message_queued", "message_retry_wait", "message_update_key", "chat_ready", "chat_leased"])
 async def test_what_waits_is_found_by_a_partial_index(database: Database, index: str) -> None:
     catalog = {
         "sqlite": "SELECT sql FROM sqlite_master WHERE name = :name",

@@ -15,6 +15,7 @@ __all__ = ["Formatted", "MarkupError", "clean", "parse"]
 RAW_LIMIT = 1 << 15  # bytes before parsing
 MAX_ENTITIES = 100
 BLANK = " \n"
+BLANKS = frozenset(BLANK)
 DROPPED = dict.fromkeys([*range(0x2028, 0x202F), 0x0D])  # line separators, direction marks, carriage return
 SPACED = {code: " " for code in range(32) if code not in (0x0A, 0x0D)}
 INVISIBLE = frozenset({0x333, 0x33F, 0x30A})  # combining lines that TDLib removes
@@ -28,7 +29,7 @@ class Formatted:
     entities: list[Entity] = field(default_factory=list)
 
     def wire(self, user: Callable[[int], dict[str, Any] | None] = lambda _id: None) -> list[dict[str, Any]]:
-        """Bot API entities, offsets in UTF-16 units. `user` shows a mentioned person; None drops the mention."""
+        """Bot API entities, offsets in UTF-16. `user` shows a mentioned person; None drops the mention."""
         shown = []
         for entity in self.entities:
             extra = entity.extra
@@ -103,17 +104,42 @@ def _without_control(text: str, entities: list[Entity]) -> tuple[str, list[Entit
     return "".join(char for i, char in enumerate(text) if i not in gone), moved
 
 
+@dataclass(slots=True)
+class _Span:
+    """An entity whose ends still move."""
+
+    entity: Entity
+    begin: int
+    end: int
+
+
 def _visible(text: str, entities: list[Entity]) -> list[Entity]:
-    """Entities moved off the whitespace they begin with; those of nothing but whitespace go."""
-    kept = []
-    for entity in in_order(e for e in entities if e.length > 0):
-        begin = entity.offset
-        if entity.type not in HIDDEN_DATA:
-            while begin < entity.end and text[begin] in BLANK:
-                begin += 1
-        if begin < entity.end:
-            kept.append(entity.moved(begin, entity.end))
-    return kept
+    """Entities moved off the whitespace they begin with; those of nothing but whitespace go.
+
+    Links and code stay where they are, and so does everything around one that begins at the same place.
+    """
+    spans = [_Span(e, e.offset, e.end) for e in in_order(e for e in entities if e.length > 0)]
+    waiting, stack, last_visible = spans[::-1], list[_Span](), -1
+    for at in range(len(text) + 1):
+        while stack and at >= stack[-1].end:
+            span = stack.pop()
+            if last_visible < span.begin and span.entity.type not in HIDDEN_DATA:
+                span.end = span.begin
+        while waiting and at >= waiting[-1].begin:
+            stack.append(waiting.pop())
+        if text[at : at + 1] in BLANKS:
+            _move_off(stack, at)
+        else:
+            last_visible = at
+    return [span.entity.moved(span.begin, span.end) for span in spans if span.begin < span.end]
+
+
+def _move_off(stack: list[_Span], at: int) -> None:
+    """Let what begins at a blank begin behind it, from the innermost outwards."""
+    for span in reversed(stack):
+        if span.begin != at or span.entity.type in HIDDEN_DATA:
+            return
+        span.begin += 1
 
 
 def _trimmed(text: str, entities: list[Entity]) -> tuple[str, list[Entity]]:

@@ -56,7 +56,7 @@ def in_order(entities: Iterable[Entity]) -> list[Entity]:
 
 
 def untangled(entities: Iterable[Entity]) -> list[Entity]:
-    """Entities that nest as Telegram allows: intersecting ones dropped, bold and its like split and merged."""
+    """Entities that nest as Telegram allows: some dropped, bold and its like split and merged."""
     ordered = in_order(e for e in entities if e.length > 0)
     if _valid(ordered):
         return ordered

@@ -1,7 +1,7 @@
 """What Telegram finds in a text by itself: mentions, hashtags, commands, links, addresses.
 
-Bare host names count as links when they end in one of the common top-level domains below; Telegram's own list has
-all of them. Phone and bank card numbers are not looked for.
+Bare host names count as links when they end in one of the common top-level domains below; Telegram's own list
+has all of them. Phone and bank card numbers are not looked for.
 """
 
 import re
@@ -11,17 +11,23 @@ from services.telegram_sandbox.markup.entity import Entity
 KINDS = frozenset(
     {"mention", "hashtag", "cashtag", "bot_command", "url", "email", "phone_number", "bank_card_number"}
 )
-DOMAINS = "com|org|net|edu|gov|io|dev|app|ai|me|info|biz|co|uk|de|fr|it|es|nl|eu|ch|at|pl|ru|us|in|jp|cn|br|ca|au|xyz|tech|cloud"
+DOMAINS = (
+    "com|org|net|edu|gov|int|mil|io|dev|app|ai|me|info|biz|co|uk|de|fr|it|es|nl|eu|ch|at|be|pl|cz|ru|ua|us|ca"
+    "|mx|br|ar|in|jp|cn|kr|au|nz|se|no|fi|dk|ie|pt|gr|tr|il|za|xyz|tech|cloud|site|online|page|blog|link|news"
+    "|py|md|sh|rs|so|cc|tv|gg|fm|ly|to|is|zip|mov"
+)
 HINT = re.compile(r"[@#/$.]")
 TAIL = r"(?:[/?#][^\s<>\"«»]*)?"
+NUMBER = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
 PATTERN = re.compile(
-    rf"(?P<url>\b(?:https?|ftp)://[^\s/?#<>\"«»]+\.?[^\s/?#<>\"«»]*{TAIL}|\b(?:tg|ton|tonsite)://[a-z0-9_-]+{TAIL})"
+    rf"(?P<url>\b(?:https?|ftp)://[^\s/?#<>\"«»,.]+\.[^\s/?#<>\"«»,]+{TAIL}|\b(?:tg|ton|tonsite)://[a-z0-9_-]+{TAIL})"
     r"|(?P<email>\b[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,8}\b)"
-    rf"|(?P<host>(?<![\w@.:/-])(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+(?:{DOMAINS})(?::\d{{1,5}})?{TAIL}(?![\w@-]))"
-    r"|(?P<mention>(?<![\w/@])@[A-Za-z](?:_?[A-Za-z0-9])+\b(?!@))"
+    rf"|(?P<host>(?<![\w@.:/-])(?:(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+(?:{DOMAINS})|{NUMBER}(?:\.{NUMBER}){{3}})"
+    rf"(?::\d{{1,5}})?{TAIL}(?![\w@-]))"
+    r"|(?P<mention>(?<![\w/@])@[A-Za-z][A-Za-z0-9_]{2,31}\b(?!@))"
     r"|(?P<hashtag>(?<![\w/#@$])#(?=\w*[^\W\d])\w{1,256}\b)"
-    r"|(?P<cashtag>(?<![\w/#@$])\$(?:1INCH|[A-Z]{1,8})\b(?![$\w]))"
-    r"|(?P<bot_command>(?<![\w/<>])/[A-Za-z0-9_]{1,64}(?:@[A-Za-z](?:_?[A-Za-z0-9])+)?\b(?![/<>]))",
+    r"|(?P<cashtag>(?<![\w/#@$])\$(?-i:1INCH|[A-Z]{1,8})\b(?![$\w]))"
+    r"|(?P<bot_command>(?<![\w/<>])/[A-Za-z0-9_]{1,64}(?:@[A-Za-z0-9_]{3,32})?\b(?![/<>]))",
     re.IGNORECASE,
 )
 URL_END = ".,:;!?'\")]}"

@@ -114,8 +114,8 @@ def _placed(entity: Entity, places: dict[int, int]) -> Entity:
         raise MarkupError(f"Entity begins after the end of the text at UTF-16 offset {entity.offset}")
     if entity.end > last:
         raise MarkupError(
-            f"Entity beginning at UTF-16 offset {entity.offset} ends after the end of the text at UTF-16 offset "
-            f"{entity.end}"
+            f"Entity beginning at UTF-16 offset {entity.offset} ends after the end of the text "
+            f"at UTF-16 offset {entity.end}"
         )
     if entity.offset not in places:
         raise MarkupError(f"Entity begins in a middle of a UTF-16 symbol at byte offset {entity.offset}")

@@ -220,27 +220,24 @@ def _numeric(text: str, at: int) -> tuple[int, str | None]:
 
 
 def _entity(tag: _Tag, inside: str) -> Entity | None:
-    begin, length = tag.begin, len(inside)
-    attributes = tag.attributes
-    if tag.name in KINDS:
-        return Entity(KINDS[tag.name], begin, length)
+    begin, length, attributes = tag.begin, len(inside), tag.attributes
+    kind: str | None = KINDS.get(tag.name, tag.name)
+    extra: dict[str, Any] = {}
     match tag.name:
         case "a":
             return link(attributes.get("href") or inside, begin, length)
-        case "pre":
-            return Entity("pre", begin, length)
         case "code":
             language = attributes.get("class", "")
             named = language.startswith("language-") and language != "language-"
-            return Entity("code", begin, length, {"language": language[9:]} if named else {})
-        case "blockquote":
-            kind = "expandable_blockquote" if "expandable" in attributes else "blockquote"
-            return Entity(kind, begin, length)
+            extra = {"language": language.removeprefix("language-")} if named else {}
+        case "blockquote" if "expandable" in attributes:
+            kind = "expandable_blockquote"
         case "tg-emoji":
-            return Entity("custom_emoji", begin, length, emoji(attributes.get("emoji-id", "")))
-        case _:
+            kind, extra = "custom_emoji", emoji(attributes.get("emoji-id", ""))
+        case "tg-time":
             extra = date_time(attributes.get("unix", ""), attributes.get("format", ""))
-            return Entity("date_time", begin, length, extra) if extra else None
+            kind = "date_time" if extra else None
+    return Entity(kind, begin, length, extra) if kind else None
 
 
 def link(url: str, begin: int, length: int) -> Entity | None:

@@ -49,4 +49,5 @@ def _web(url: str) -> str | None:
     if not rest.startswith("/"):
         rest = "/" + rest
     user = f"{found['user']}@" if found["user"] else ""
-    return f"{(found['scheme'] or 'http').lower()}://{user}{found['host'].lower()}{':' + port if port else ''}{rest}"
+    scheme, host = (found["scheme"] or "http").lower(), found["host"].lower()
+    return f"{scheme}://{user}{host}{':' + port if port else ''}{rest}"

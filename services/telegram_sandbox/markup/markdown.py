@@ -22,6 +22,17 @@ NAMES = {
     "blockquote": "BlockQuote",
 }
 SIMPLE = {"*": "bold", "~": "strikethrough", "[": "text_link"}
+ENDS = {
+    "bold": "*",
+    "italic": "_",
+    "underline": "__",
+    "strikethrough": "~",
+    "spoiler": "||",
+    "code": "`",
+    "pre": "```",
+    "text_link": "]",
+    "custom_emoji": "]",
+}
 SPACE = " \t\r\n\0\v"
 END = "\0\0\0"  # stands behind the text, so that looking ahead is harmless
 LAST_ESCAPABLE = "~"  # code point 126
@@ -103,23 +114,10 @@ class _Parser:
             return True
         if self._in_quote and self._quote_expands():
             return True
-        match self._open[-1].kind:
-            case "italic":
-                return char == "_" and not self._ahead("__")
-            case "underline":
-                return self._ahead("__")
-            case "spoiler":
-                return self._ahead("||")
-            case "pre":
-                return self._ahead("```")
-            case "code":
-                return char == "`"
-            case "text_link" | "custom_emoji":
-                return char == "]"
-            case "blockquote":
-                return False
-            case kind:
-                return SIMPLE.get(char) == kind
+        kind = self._open[-1].kind
+        if kind == "italic" and self._ahead("__"):
+            return False
+        return kind in ENDS and self._ahead(ENDS[kind])
 
     def _quote_expands(self) -> bool:
         """Two bars at the end of a quote's last line."""
@@ -164,7 +162,7 @@ class _Parser:
             self._line_begins = True
 
     def _fence(self) -> tuple[int, str]:
-        """How long the opening of a code block is with its language and first line break, and the language."""
+        """How long the opening of a code block is, with language and first line break; and the language."""
         begin = end = self._at + 3
         while self._text[end] not in SPACE and self._text[end] != "`":
             end += 1

@@ -1,0 +1,86 @@
+# Every task of the project. `make` alone prints this list.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+T ?= tests
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test check fmt lint types imports rules servers lock ui dashboards \
+        up down compose-check bench prove clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ Use it
+
+run: $(VENV)/.run ## start the whole suite in one process: no Docker, no token
+	@$(PY) -m services
+
+demo: $(VENV)/.run ## send a set of events and an alert to the running suite
+	@$(PY) -m services.demo
+
+##@ Work on it
+
+test: $(VENV)/.dev servers ## run every test (T=tests/outbox for some)
+	@$(PY) -m pytest -n 2 --dist loadgroup $(T)
+
+check: $(VENV)/.dev ## format, lint, types, import contracts, rule tests, tests
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+	$(VENV)/bin/lint-imports
+	$(MAKE) test
+
+fmt: $(VENV)/.dev ## format and fix what can be fixed
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+servers: ## install PostgreSQL, Redis, Prometheus, Alertmanager and Chromium from Debian, where it may
+	@sh tests/install-servers.sh
+
+lock: $(VENV)/.dev ## write the lock files anew from pyproject.toml
+	$(PY) -m uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-header pyproject.toml -o requirements.lock
+	$(PY) -m uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-header pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+
+dashboards: $(VENV)/.dev ## write Grafana's dashboards anew from grafana/dashboards/*.py
+	@$(PY) -m grafana.dashboards
+
+##@ Docker Compose
+
+up: ## start the stack in Docker and wait until it is healthy
+	docker compose up --build --detach --wait
+
+down: ## stop it; data stays in the volumes
+	docker compose down
+
+compose-check: $(VENV)/.dev ## prove the stack: build, start, an event and an alert through it, scale it, take it down
+	@$(PY) -m tests.stack.compose_check $(addprefix --override ,$(OVERRIDE)) $(addprefix --bind ,$(BIND_ADDRESS))
+
+##@ Housekeeping
+
+clean: ## remove the virtual environment and caches; data stays
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build
+
+# uv is used where it is there; it only makes the same thing faster.
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else 0'
+	@if command -v uv >/dev/null 2>&1; then uv venv -q --python $(PYTHON) $(VENV); else $(PYTHON) -m venv $(VENV); fi
+
+define install
+	@echo "Setting up $(VENV) from $(1)"
+	@if command -v uv >/dev/null 2>&1; then \
+	  uv pip install -q --python $(PY) --require-hashes -r $(1); \
+	else $(PY) -m pip install -q --disable-pip-version-check --require-hashes -r $(1); fi
+endef
+
+$(VENV)/.run: requirements.lock | $(VENV)/bin/python
+	$(call install,requirements.lock)
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.run
+	$(call install,requirements-dev.lock)
+	@touch $@
