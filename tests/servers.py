@@ -86,8 +86,8 @@ class Postgres:
     programs: Path
     folder: Path
     port: int
-    process: "subprocess.Popen[bytes]"
     user: str | None
+    process: "subprocess.Popen[bytes] | None" = None
 
     def url(self, name: str) -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
@@ -100,8 +100,32 @@ class Postgres:
             capture_output=True,
         )
 
-    def signal(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
+    def start(self) -> None:
+        """Runs the server, and returns once it answers."""
+        run = [
+            self.programs / "postgres",
+            "-D",
+            self.folder / "data",
+            "-p",
+            str(self.port),
+            "-k",
+            "",
+            *_QUICK,
+        ]
+        with (self.folder / "log").open("ab") as output:
+            self.process = subprocess.Popen(run, stdout=output, stderr=output, user=self.user)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        ready = [str(self.programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        while subprocess.run(ready, check=False).returncode:
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError((self.folder / "log").read_text(encoding="utf-8"))
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """Ends it with its connections, as a restart does."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(30)
 
 
 @contextmanager
@@ -124,19 +148,10 @@ def postgres(programs: Path) -> Iterator[Postgres]:
             "UTF8",
         ]
         subprocess.run([*made, "--locale=C.UTF-8", "--no-sync"], check=True, capture_output=True, user=user)
-        port = free_port()
-        with (folder / "log").open("wb") as output:
-            process = subprocess.Popen(
-                [programs / "postgres", "-D", folder / "data", "-p", str(port), "-k", "", *_QUICK],
-                stdout=output,
-                stderr=output,
-                user=user,
-            )
-        server = Postgres(programs, folder, port, process, user)
-        _wait_for(server)
+        server = Postgres(programs, folder, free_port(), user)
+        server.start()
         yield server
-        process.send_signal(signal.SIGINT)
-        process.wait(30)
+        server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -152,22 +167,6 @@ def _unprivileged() -> str | None:
         return pwd.getpwnam("postgres").pw_name
     except KeyError:
         return "nobody"
-
-
-def _wait_for(server: Postgres) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    ready: list[str | Path] = [
-        server.programs / "pg_isready",
-        "-q",
-        "-h",
-        "127.0.0.1",
-        "-p",
-        str(server.port),
-    ]
-    while subprocess.run(ready, check=False).returncode:
-        if server.process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError((server.folder / "log").read_text(encoding="utf-8"))
-        time.sleep(0.02)
 
 
 # The sandbox
