@@ -46,6 +46,9 @@ lock: $(VENV)/.dev ## write the lock files anew from pyproject.toml
 	$(PY) -m uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-header pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
 
+dashboards: $(VENV)/.dev ## write Grafana's dashboards anew from grafana/dashboards/*.py
+	@$(PY) -m grafana.dashboards
+
 ##@ Docker Compose
 
 up: ## start the stack in Docker and wait until it is healthy
@@ -53,6 +56,9 @@ up: ## start the stack in Docker and wait until it is healthy
 
 down: ## stop it; data stays in the volumes
 	docker compose down
+
+compose-check: $(VENV)/.dev ## prove the stack: build, start, an event and an alert through it, scale it, take it down
+	@$(PY) -m tests.stack.compose_check $(addprefix --override ,$(OVERRIDE)) $(addprefix --bind ,$(BIND_ADDRESS))
 
 ##@ Housekeeping
 

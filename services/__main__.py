@@ -8,11 +8,17 @@ from pathlib import Path
 
 import uvloop
 
+from services.alert_relay import app as alert_relay
+from services.alert_relay.settings import AlertRelaySettings
 from services.bridge import app as bridge
 from services.bridge.settings import BridgeSettings
+from services.dashboard import app as dashboard
+from services.dashboard.settings import DashboardSettings
 from services.kit import logs, runner
 from services.kit.runner import Running
 from services.kit.settings import StartError, load
+from services.mcp_health import app as mcp_health
+from services.mcp_health.settings import McpHealthSettings
 from services.telegram_sandbox import app as telegram_sandbox
 from services.telegram_sandbox.settings import SandboxSettings
 
@@ -24,6 +30,9 @@ def _prepare() -> tuple[list[Running], Path]:
     if settings.uses_sandbox:
         services.append(runner.prepare(telegram_sandbox.create_app, load(SandboxSettings)))
     services.append(runner.prepare(bridge.create_app, settings))
+    services.append(runner.prepare(alert_relay.create_app, load(AlertRelaySettings)))
+    services.append(runner.prepare(mcp_health.create_app, load(McpHealthSettings)))
+    services.append(runner.prepare(dashboard.create_app, load(DashboardSettings)))
     return services, settings.data_dir
 
 
@@ -43,6 +52,7 @@ async def _serve(services: list[Running], data_dir: Path) -> None:
 
 
 def main() -> None:
+    runner.keep_files_private()
     try:
         services, data_dir = _prepare()
         uvloop.run(_serve(services, data_dir))

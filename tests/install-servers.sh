@@ -4,7 +4,9 @@
 set -eu
 
 wanted="/usr/lib/postgresql:postgresql redis-server:redis-server prometheus:prometheus
-  prometheus-alertmanager:prometheus-alertmanager chromium:chromium"
+  prometheus-alertmanager:prometheus-alertmanager chromium:chromium
+  prometheus-node-exporter:prometheus-node-exporter prometheus-redis-exporter:prometheus-redis-exporter
+  prometheus-postgres-exporter:prometheus-postgres-exporter"
 missing=""
 for pair in $wanted; do
   program=${pair%%:*}

@@ -3,8 +3,8 @@
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Depends, Query
-from pydantic import AwareDatetime, BaseModel
+from fastapi import APIRouter, Depends, Path, Query
+from pydantic import AwareDatetime, BaseModel, StringConstraints
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -14,10 +14,10 @@ from services.bridge.settings import BridgeSettings
 from services.contracts.events import CATEGORIES, Accepted, AcceptedBatch, NewEvent
 from services.kit import logs
 from services.kit.auth import Gate, bearer
-from services.kit.clock import Clock, rfc3339
+from services.kit.clock import rfc3339
 from services.kit.errors import Problem
 from services.kit.guard import Guard
-from services.kit.http import HotRoute
+from services.kit.hot import HotResponse, HotRoute
 from services.kit.telemetry import Telemetry, TraceContext
 from services.outbox import queries
 from services.outbox.engine import Outbox
@@ -85,51 +85,42 @@ _HEADERS = [
 )
 async def post_events(request: Request) -> Response:
     """Answers 202 only once the events are on disk."""
-    state = request.state
-    clock: Clock = state.clock
-    settings: BridgeSettings = state.settings
-    now = clock.time()
-    caller = _caller(request)
-    trace = caller.parent.child() if caller.parent else _telemetry(request).new_trace()
+    state: dict[str, Any] = request.scope["state"]
+    settings: BridgeSettings = state["settings"]
+    telemetry: Telemetry = state["telemetry"]
+    outbox: Outbox = state["outbox"]
+    caller = _caller(request, state["guard"])
+    trace = caller.parent.child() if caller.parent else telemetry.new_trace()
     reading = accept.submission(
         await request.body(),
         caller,
         trace,
-        now=now,
+        now=state["clock"].time(),
         defaults=settings.default_chats,
         trace_url=settings.jaeger_ui_url,
     )
-    outbox: Outbox = state.outbox
     receipt = await outbox.enqueue(reading.submission)
     if receipt.replayed is not None:
-        return _json(receipt.replayed.encode(), 202, {"Idempotent-Replayed": "true"})
-    return _json(reading.answer, 202, {"traceresponse": trace.header()})
+        return HotResponse(receipt.replayed.encode(), 202, {b"idempotent-replayed": b"true"})
+    return HotResponse(reading.answer, 202, {b"traceresponse": trace.header().encode()})
 
 
-def _caller(request: Request) -> Caller:
-    headers = request.headers
+def _caller(request: Request, guard: Guard) -> Caller:
+    # Starlette's own headers are searched from the start for each name.
+    headers: dict[bytes, bytes] = dict(request.scope["headers"])
     gate: Gate = request.app.state.gate
-    guard: Guard = request.state.guard
-    gate.admit(headers.get("authorization"))
+    gate.admit(headers.get(b"authorization", b"").decode("latin-1"))
     guard.admit("default")
+    parent = headers.get(b"traceparent")
     return Caller(
         client="default",
-        parent=TraceContext.parse(headers.get("traceparent")),
+        parent=TraceContext.parse(parent.decode("latin-1")) if parent else None,
         correlation_id=logs.correlation_id.get(),
-        idempotency_key=headers.get("idempotency-key", ""),
+        idempotency_key=headers.get(b"idempotency-key", b"").decode("latin-1"),
     )
 
 
-def _telemetry(request: Request) -> Telemetry:
-    telemetry: Telemetry = request.state.telemetry
-    return telemetry
-
-
-def _json(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(body, status, headers, media_type="application/json")
-
-
-def outbox_of(request: Request) -> Outbox:
+async def outbox_of(request: Request) -> Outbox:
     outbox: Outbox = request.state.outbox
     return outbox
 
@@ -137,16 +128,21 @@ def outbox_of(request: Request) -> Outbox:
 Engine = Annotated[Outbox, Depends(outbox_of)]
 
 
+#: Neither database keeps a NUL in a text, so none can be found.
+Words = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=200)]
+Id = Annotated[str, Path(pattern=r"^[^\x00]*$", max_length=64)]
+
+
 class Filter(BaseModel, extra="forbid"):
     """What to search for; all of it together."""
 
     status: list[State] = []
-    type: str | None = None
-    chat_id: int | None = None
-    correlation_id: str | None = None
+    type: Words | None = None
+    chat_id: Annotated[int, Query(ge=-(2**53), le=2**53)] | None = None
+    correlation_id: Words | None = None
     since: AwareDatetime | None = None
     until: AwareDatetime | None = None
-    q: str | None = None
+    q: Words | None = None
     cursor: Annotated[int, Query(ge=1, le=2**53)] | None = None
     limit: Annotated[int, Query(ge=1, le=500)] = 50
 
@@ -180,7 +176,7 @@ def _search(wanted: Filter) -> Search:
 
 
 @router.get("/messages/{message_id}", summary="The message, every state change and every attempt")
-async def one(outbox: Engine, message_id: str, request: Request) -> dict[str, Any]:
+async def one(outbox: Engine, message_id: Id, request: Request) -> dict[str, Any]:
     life = await outbox.database.read("read", lambda connection: queries.life(connection, message_id))
     if life is None:
         raise Problem(404, "Not Found", "There is no message with this id.")
@@ -189,7 +185,7 @@ async def one(outbox: Engine, message_id: str, request: Request) -> dict[str, An
 
 
 @router.get("/events/{event_id}", summary="The event as it was posted, and its messages")
-async def event(outbox: Engine, event_id: str) -> dict[str, Any]:
+async def event(outbox: Engine, event_id: Id) -> dict[str, Any]:
     found = await outbox.database.read(
         "read", lambda connection: queries.event_with_messages(connection, event_id)
     )

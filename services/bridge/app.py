@@ -7,41 +7,53 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from services.bridge import api
+from services.bridge import answers, api, said
+from services.bridge.answers import AnswerMetrics, open_answers
+from services.bridge.approvals import api as approvals_api
 from services.bridge.metrics import BridgeMetrics
 from services.bridge.render import render
 from services.bridge.settings import BridgeSettings
+from services.bridge.updates import api as updates_api
 from services.contracts.events import CATEGORY_OF
-from services.kit.clock import SystemClock
+from services.kit.clock import Clock, SystemClock
 from services.kit.db import open_database
 from services.kit.guard import Guard
 from services.kit.health import Health, Level, Reading
 from services.kit.service import create_service
 from services.kit.telemetry import Telemetry
-from services.outbox.engine import OPERATIONS, Outbox, open_outbox
+from services.outbox import shared_pace
+from services.outbox.engine import OPERATIONS, Outbox, open_outbox, owner_name
 from services.outbox.metrics import OutboxMetrics
+from services.outbox.shared_pace import SharedPace
 from services.outbox.telegram import Sender, make_bot
+from services.outbox.worker import Pace
 
 FULL_DISK = 0.95
 FILLING_DISK = 0.85
 
 
-def create_app(settings: BridgeSettings) -> FastAPI:
-    clock = SystemClock()
+def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
+    """The bridge as a service; ``clock`` is another source of time, for tests."""
+    clock = clock or SystemClock()
     telemetry = Telemetry("bridge", settings)
     health = Health(clock)
     metrics = OutboxMetrics(telemetry.registry, CATEGORY_OF)
+    answer_metrics = AnswerMetrics.of(telemetry)
     guard = Guard(settings.rate_limit_per_second, telemetry.registry, clock)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
         async with AsyncExitStack() as stack:
             database = await open_database(
-                settings.database("bridge"), telemetry, packages=["services.outbox"], operations=OPERATIONS
+                settings.database("bridge"),
+                telemetry,
+                packages=["services.outbox", *answers.PACKAGES],
+                operations=(*OPERATIONS, *answers.OPERATIONS),
             )
             stack.push_async_callback(database.close)
             token = settings.telegram_bot_token.get_secret_value()
-            bot = make_bot(token, settings.api_url, settings.send_concurrency)
+            pace = await stack.enter_async_context(_pace(settings, clock, health))
+            bot = make_bot(token, settings.api_url, settings.send_concurrency, telemetry.count_call)
             outbox = await stack.enter_async_context(
                 open_outbox(
                     settings.engine(),
@@ -50,10 +62,23 @@ def create_app(settings: BridgeSettings) -> FastAPI:
                     metrics=metrics,
                     clock=clock,
                     sender=Sender(bot, clock),
-                    render=render,
+                    render=said.or_else(render),
+                    pace=pace,
+                    mutes=lambda message: not said.passes_mute(message),
                 )
             )
             _watch(health, outbox, settings)
+            listening = await stack.enter_async_context(
+                open_answers(
+                    settings,
+                    outbox=outbox,
+                    bot=bot,
+                    telemetry=telemetry,
+                    metrics=answer_metrics,
+                    health=health,
+                    clock=clock,
+                )
+            )
             app.state.health_extra = lambda: {"metrics": _numbers(app, telemetry, outbox)}
             yield {
                 "settings": settings,
@@ -61,6 +86,7 @@ def create_app(settings: BridgeSettings) -> FastAPI:
                 "telemetry": telemetry,
                 "outbox": outbox,
                 "guard": guard,
+                **listening,
             }
 
     app = create_service(
@@ -69,12 +95,43 @@ def create_app(settings: BridgeSettings) -> FastAPI:
         health=health,
         lifespan=lifespan,
         summary="Takes events over REST and delivers them to Telegram without losing one.",
-        public=[api.public, api.intake],
-        routers=[api.router],
+        public=[api.public, api.intake, updates_api.public],
+        routers=[api.router, approvals_api.router, updates_api.router],
         schemas=api.SCHEMAS,
     )
     BridgeMetrics(telemetry, lambda: int(app.state.connections()))
     return app
+
+
+@asynccontextmanager
+async def _pace(settings: BridgeSettings, clock: Clock, health: Health) -> AsyncIterator[Pace | None]:
+    """The bot's rate: shared by the replicas where there is a Redis, else this process's own."""
+
+    async def check_redis() -> Reading:
+        if redis is None or pace is None:
+            return Reading(
+                Level.UNKNOWN, {"reason": "not configured (REDIS_URL): the rate is this process's own"}
+            )
+        await redis.ping()
+        pool = redis.connection_pool
+        free = pool.max_connections - len(pool._in_use_connections)  # noqa: SLF001 - the pool tells it nowhere else
+        level = Level.HEALTHY if pace.shared else Level.DEGRADED
+        return Reading(
+            level, {"connection_pool": f"{free}/{pool.max_connections}", "replicas": pace.replicas}
+        )
+
+    health.add("redis_connection", check_redis)
+    if not settings.redis_url:
+        redis, pace = None, None
+        yield None
+        return
+    redis = shared_pace.connect(settings.redis_url)
+    rate = settings.telegram_bot_per_second
+    pace = SharedPace(redis, settings.engine().bot_name, owner_name(), rate, clock)
+    try:
+        yield pace
+    finally:
+        await redis.aclose()
 
 
 def _watch(health: Health, outbox: Outbox, settings: BridgeSettings) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import os
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +14,7 @@ from fastapi.security import HTTPBearer
 from prometheus_client import CollectorRegistry, Counter
 
 from services.kit.errors import Problem
+from services.kit.settings import StartError
 
 bearer = HTTPBearer(auto_error=False, description="The key of DATA_DIR/api_key")
 
@@ -42,21 +44,27 @@ def new_key() -> str:
     return f"cct_{secrets.token_urlsafe(32)}"
 
 
-def key_from_file(path: Path) -> tuple[str, bool]:
-    """The key kept at ``path``, made there first if there is none.
+def kept(path: Path, make: Callable[[], str]) -> tuple[str, bool]:
+    """The secret kept at ``path``, made there first if there is none; only the owner reads it.
 
     Several processes may start at once: each writes its own temporary file, and the link
     that succeeds first decides for all.
 
     Returns:
-        The key, and whether this call made it.
+        The secret, and whether this call made it.
+
+    Raises:
+        StartError: the file is there and holds none.
     """
     made = False
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         draft.touch(mode=0o600)
-        draft.write_text(new_key() + "\n", encoding="ascii")
+        with draft.open("w", encoding="ascii") as file:
+            file.write(make() + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # a secret that was shown must survive a power loss
         try:
             os.link(draft, path)
             made = True
@@ -64,7 +72,15 @@ def key_from_file(path: Path) -> tuple[str, bool]:
             pass
         finally:
             draft.unlink()
-    return path.read_text(encoding="ascii").strip(), made
+    secret = path.read_text(encoding="ascii", errors="replace").strip()
+    if not secret or not secret.isascii() or not secret.isprintable() or " " in secret:
+        raise StartError(f"DATA_DIR: {path} holds no secret of ours: remove it, and a new one is made")
+    return secret, made
+
+
+def key_from_file(path: Path) -> tuple[str, bool]:
+    """The bearer key kept at ``path``, and whether this call made it."""
+    return kept(path, new_key)
 
 
 class Gate:
@@ -85,12 +101,16 @@ class Gate:
         scheme, _, key = (authorization or "").partition(" ")
         if scheme.lower() == "bearer" and key and self._keyring.knows(key):
             return key
-        self._failed.inc()
+        self.count_failure()
         detail = "This key is not known." if key else "Send `Authorization: Bearer KEY`."
         raise Problem(401, "Not authorized", detail, headers={"WWW-Authenticate": "Bearer"})
 
+    def count_failure(self) -> None:
+        """Counts a refusal by other means than a key, such as a wrong password."""
+        self._failed.inc()
 
-def require_key(request: Request) -> None:
+
+async def require_key(request: Request) -> None:
     """Dependency of every route that is not public."""
     gate: Gate = request.app.state.gate
     gate.admit(request.headers.get("authorization"))

@@ -13,9 +13,9 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,10 +23,13 @@ from typing import Any, TypeVar
 
 import asyncpg
 import structlog
+from alembic.util import CommandError
 from prometheus_client import Gauge, Histogram
 from sqlalchemy import Connection, Engine, NullPool, create_engine, event, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from services.kit import migrate
@@ -42,6 +45,7 @@ LARGEST_GROUP = 500
 NOTIFY_DEBOUNCE_SECONDS = 0.02
 NOTIFY_CHANNEL = "cctelegram"
 CONNECT_PATIENCE_SECONDS = 15.0
+_URL_SHAPES = "write sqlite:///path or postgresql://user:password@host/name"
 
 
 class StoreUnavailableError(Problem):
@@ -62,7 +66,7 @@ def _translated(error: BaseException) -> BaseException:
     if isinstance(error, IntegrityError):
         return error
     if isinstance(
-        error, DBAPIError | OSError | asyncpg.PostgresError | asyncpg.InterfaceError | TimeoutError
+        error, DBAPIError | OSError | asyncpg.PostgresError | asyncpg.InterfaceError | PoolTimeoutError
     ):
         return StoreUnavailableError(error)
     return error
@@ -143,6 +147,21 @@ class Database(ABC):
             self._waiters[channel].discard(news)
         return True
 
+    def wake(self, *channels: str) -> None:
+        """Tells those who wait, here and in the other replicas, after a commit."""
+        for channel in channels:
+            self._wake(channel)
+
+    @contextmanager
+    def news(self, channel: str) -> Iterator[asyncio.Event]:
+        """An event that news sets. Clear it, look, then wait for it: nothing is slept through."""
+        news = asyncio.Event()
+        self._waiters[channel].add(news)
+        try:
+            yield news
+        finally:
+            self._waiters[channel].discard(news)
+
     def wake_here(self, channel: str) -> None:
         """Tells those who wait in this process, and no other replica."""
         for news in tuple(self._waiters[channel]):
@@ -178,12 +197,13 @@ class SqliteDatabase(Database):
     def __init__(self, path: Path, telemetry: Telemetry, operations: Iterable[str]) -> None:
         super().__init__(telemetry, operations)
         self.address = str(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._loop = asyncio.get_running_loop()
         self._writer = _sqlite_engine(path, "BEGIN IMMEDIATE")
         self._reader = _sqlite_engine(path, "BEGIN")
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="sqlite-read")
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._closed = False
         self._thread = threading.Thread(target=self._run, name="sqlite-write", daemon=True)
         self._thread.start()
 
@@ -192,12 +212,18 @@ class SqliteDatabase(Database):
             await self._write(partial(_upgrade, package))
 
     async def _write(self, work: Work[T]) -> T:
+        self._refuse_when_closed()
         done: asyncio.Future[T] = self._loop.create_future()
         self._jobs.put(_Job(work, done))
         return await done
 
     async def _read(self, work: Work[T]) -> T:
+        self._refuse_when_closed()
         return await self._loop.run_in_executor(self._readers, self._read_now, work)
+
+    def _refuse_when_closed(self) -> None:
+        if self._closed:
+            raise StoreUnavailableError(OSError("it is closed"))
 
     def _read_now(self, work: Work[T]) -> T:
         with self._reader.connect() as connection:
@@ -238,6 +264,7 @@ class SqliteDatabase(Database):
             return [(None, error)] * len(group)
 
     async def close(self) -> None:
+        self._closed = True
         self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)
         self._readers.shutdown()
@@ -246,12 +273,32 @@ class SqliteDatabase(Database):
 
 
 def _within_savepoint(connection: Connection, work: Work[Any]) -> tuple[Any, BaseException | None]:
-    """One job's failure takes back that job alone, and the group goes on."""
+    """One job's failure takes back that job alone, and the group goes on.
+
+    Unless the whole transaction is gone: SQLite rolls it back by itself on a full disk or an I/O error,
+    and its driver then takes a commit of nothing for a success.
+    """
     try:
         with connection.begin_nested():
             return work(connection), None
     except Exception as error:  # noqa: BLE001 - handed to whoever asked for the work
+        if not _in_transaction(connection):
+            raise _first_cause(error) from None
         return None, error
+
+
+def _in_transaction(connection: Connection) -> bool:
+    driver: Any = connection.connection.dbapi_connection
+    return driver is not None and bool(driver.in_transaction)
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """What went wrong before the failing savepoint was given up, which failed then too."""
+    cause = error
+    while error.__context__ is not None:
+        error = error.__context__
+        cause = error if isinstance(error, DBAPIError) else cause
+    return cause
 
 
 def _resolve(group: list[_Job], outcomes: list[tuple[Any, BaseException | None]]) -> None:
@@ -330,7 +377,7 @@ class PostgresDatabase(Database):
             await asyncio.sleep(NOTIFY_DEBOUNCE_SECONDS)
             self._notify_needed.clear()
             channels, self._to_notify = self._to_notify, set()
-            with suppress(DBAPIError, OSError, TimeoutError):  # they poll as well
+            with suppress(DBAPIError, OSError, PoolTimeoutError):  # they poll as well
                 async with self._engine.begin() as connection:
                     for channel in channels:
                         await connection.execute(
@@ -344,9 +391,12 @@ class PostgresDatabase(Database):
             lost = asyncio.Event()
             try:
                 connection = await asyncpg.connect(plain)
-                connection.add_termination_listener(lambda *_, lost=lost: lost.set())
-                await connection.add_listener(NOTIFY_CHANNEL, self._heard)
-                await lost.wait()
+                try:
+                    connection.add_termination_listener(lambda *_, lost=lost: lost.set())
+                    await connection.add_listener(NOTIFY_CHANNEL, self._heard)
+                    await lost.wait()
+                finally:
+                    connection.terminate()
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 log.warning("listen_failed", error=_reason(error))
             await asyncio.sleep(1)
@@ -361,6 +411,11 @@ class PostgresDatabase(Database):
         await self._engine.dispose()
 
 
+def upsert(connection: Connection, table: Any) -> Any:
+    """The dialect's INSERT that knows ON CONFLICT; both spell it alike."""
+    return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
+
+
 async def open_database(
     url: str,
     telemetry: Telemetry,
@@ -368,6 +423,7 @@ async def open_database(
     packages: Sequence[str],
     operations: Iterable[str] = (),
     pool_size: int = 10,
+    patience: float = CONNECT_PATIENCE_SECONDS,
 ) -> Database:
     """Opens the database and brings it to the newest schema.
 
@@ -377,6 +433,7 @@ async def open_database(
         packages: whose tables it holds, e.g. ``services.outbox``; in order of dependency.
         operations: names of the units of work, so that their series exist from the start.
         pool_size: connections to PostgreSQL.
+        patience: seconds that a PostgreSQL which starts beside us is waited for.
 
     Raises:
         StartError: the URL is wrong, or the database cannot be reached or written.
@@ -384,30 +441,39 @@ async def open_database(
     try:
         parsed = make_url(url)
     except Exception as error:
-        raise StartError(f"DATABASE_URL: not a database URL: {error}") from error
+        # The library's own words may repeat a part of the password.
+        raise StartError(f"DATABASE_URL: not a database URL: {_URL_SHAPES}") from error
     if parsed.get_backend_name() == "sqlite" and parsed.database:
         return await _opened(
-            lambda: SqliteDatabase(Path(str(parsed.database)), telemetry, operations), packages
+            lambda: SqliteDatabase(Path(str(parsed.database)), telemetry, operations), packages, 0.0
         )
     if parsed.get_backend_name() == "postgresql" and parsed.host:
-        return await _opened(lambda: PostgresDatabase(parsed, telemetry, operations, pool_size), packages)
-    raise StartError("DATABASE_URL: write sqlite:///path or postgresql://user:password@host/name")
+        return await _opened(
+            lambda: PostgresDatabase(parsed, telemetry, operations, pool_size), packages, patience
+        )
+    raise StartError(f"DATABASE_URL: {_URL_SHAPES}")
 
 
-async def _opened(make: Callable[[], Database], packages: Sequence[str]) -> Database:
+async def _opened(make: Callable[[], Database], packages: Sequence[str], patience: float) -> Database:
     try:
         database = make()
     except OSError as error:
-        raise StartError(f"DATABASE_URL: {error}") from error
-    give_up = time.monotonic() + (CONNECT_PATIENCE_SECONDS if database.dialect == "postgresql" else 0)
+        raise StartError(f"DATA_DIR or DATABASE_URL: {error.strerror}: {error.filename}") from error
+    give_up = time.monotonic() + patience
     while True:
         try:
             await database.migrate(packages)
         except (DBAPIError, OSError, asyncpg.PostgresError) as error:
             # A database that starts beside us may need a moment; a wrong password needs none.
             if time.monotonic() < give_up and isinstance(error, OSError | asyncpg.CannotConnectNowError):
+                log.info("database_awaited", database=database.address, error=_reason(error))
                 await asyncio.sleep(0.5)
                 continue
             await database.close()
             raise StartError(f"DATABASE_URL: cannot use {database.address}: {_reason(error)}") from error
+        except CommandError as error:
+            await database.close()
+            raise StartError(
+                f"DATABASE_URL: {database.address} was written by another version of this program: {error}"
+            ) from error
         return database

@@ -1,5 +1,6 @@
 """Every error that a caller sees is problem+json (RFC 9457), and names what to change."""
 
+import json
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -12,6 +13,39 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 log = structlog.get_logger()
+#: For the OpenAPI document: every answer that a route does not name itself is a problem.
+DOCUMENTED: dict[int | str, dict[str, Any]] = {
+    "default": {
+        "description": "A problem (RFC 9457)",
+        "content": {
+            "application/problem+json": {
+                "schema": {
+                    "title": "Problem",
+                    "type": "object",
+                    "required": ["type", "title", "status"],
+                    "properties": {
+                        "type": {"type": "string"},
+                        "title": {"type": "string"},
+                        "status": {"type": "integer"},
+                        "detail": {"type": "string"},
+                        "errors": {
+                            "type": "array",
+                            "description": "one entry a field",
+                            "items": {
+                                "type": "object",
+                                "required": ["loc", "msg"],
+                                "properties": {
+                                    "loc": {"type": "array", "items": {"type": ["string", "integer"]}},
+                                    "msg": {"type": "string"},
+                                },
+                            },
+                        },
+                    },
+                }
+            }
+        },
+    }
+}
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457's own word
@@ -51,11 +85,18 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own word
         if self.errors is not None:
             body["errors"] = list(self.errors)
         return Response(
-            orjson.dumps(body | self.extensions),
+            _json(body | self.extensions),
             self.status,
             self.headers,
             media_type="application/problem+json",
         )
+
+
+def _json(body: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except TypeError:  # the name of a field that was sent holds half of a surrogate pair
+        return json.dumps(body, default=str).encode()
 
 
 def invalid_input(errors: Sequence[Mapping[str, Any]]) -> Problem:
@@ -88,13 +129,12 @@ def install(app: FastAPI) -> None:
         detail = str(error.detail) if error.detail != phrase else ""
         return Problem(error.status_code, phrase, detail, headers=error.headers).response()
 
-    async def unforeseen(request: Request, error: Exception) -> Response:
-        log.error("request_failed", path=request.url.path, exc_info=error)
-        return Problem(
-            500, "Internal Server Error", "The failure is in the log, under this trace."
-        ).response()
-
     app.add_exception_handler(Problem, problem)
     app.add_exception_handler(RequestValidationError, validation)
     app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(Exception, unforeseen)
+
+
+async def unforeseen(request: Request, error: Exception) -> Response:
+    """The answer to a failure that nobody thought of: logged whole, told only as such."""
+    log.error("request_failed", path=request.url.path, exc_info=error)
+    return Problem(500, "Internal Server Error", "The failure is in the log, under this trace.").response()

@@ -43,6 +43,8 @@ class Reading:
 
 
 Probe = Callable[[], Awaitable[Reading]]
+#: A reading that this many measurements should have replaced is stale.
+STALE_AFTER_MISSED = 3
 
 
 @dataclass(slots=True)
@@ -52,12 +54,36 @@ class Component:
     required: bool
     every: float
     timeout: float
+    clock: Clock
     reading: Reading = field(default_factory=lambda: Reading(Level.UNKNOWN))
     last_check: float | None = None
+    _measured_at: float = 0.0
+
+    def take(self, reading: Reading) -> None:
+        self.reading = reading
+        self.last_check = self.clock.time()
+        self._measured_at = self.clock.monotonic()
+
+    @property
+    def age(self) -> float | None:
+        """Seconds since it was measured."""
+        return None if self.last_check is None else self.clock.monotonic() - self._measured_at
+
+    @property
+    def stale(self) -> bool:
+        """Whether the reading is too old to tell how the component is now."""
+        return self.age is not None and self.age > STALE_AFTER_MISSED * (self.every + self.timeout)
+
+    @property
+    def level(self) -> Level:
+        """As last measured; no longer healthy once that is too long ago."""
+        outdated = self.stale and self.reading.level is Level.HEALTHY
+        return Level.DEGRADED if outdated else self.reading.level
 
     def report(self) -> dict[str, Any]:
         checked = rfc3339(self.last_check) if self.last_check is not None else None
-        return {"status": self.reading.level.value, **self.reading.measured, "last_check": checked}
+        stale = {"stale_seconds": round(self.age or 0.0, 1)} if self.stale else {}
+        return {"status": self.level.value, **self.reading.measured, **stale, "last_check": checked}
 
 
 class Health:
@@ -79,19 +105,19 @@ class Health:
             every: seconds between measurements.
             timeout: seconds for one measurement.
         """
-        self.components[name] = Component(name, probe, required, every, timeout)
+        self.components[name] = Component(name, probe, required, every, timeout, self._clock)
 
     @property
     def level(self) -> Level:
-        return worst([component.reading.level for component in self.components.values()])
+        return worst([component.level for component in self.components.values()])
 
     def not_ready(self) -> dict[str, str]:
         """What keeps the service from doing its job; empty when it is ready."""
         fit = (Level.HEALTHY, Level.DEGRADED)
         return {
-            component.name: component.reading.level.value
+            component.name: component.level.value
             for component in self.components.values()
-            if component.required and component.reading.level not in fit
+            if component.required and component.level not in fit
         }
 
     async def watch(self) -> None:
@@ -117,5 +143,4 @@ class Health:
             log.info(
                 "health_changed", component=component.name, level=reading.level.value, **reading.measured
             )
-        component.reading = reading
-        component.last_check = self._clock.time()
+        component.take(reading)

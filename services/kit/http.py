@@ -2,20 +2,17 @@
 
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
 
 import httpx
-from fastapi.routing import APIRoute
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_fastapi_instrumentator.metrics import Info
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.kit import logs
+from services.kit import errors, logs
 from services.kit.errors import Problem
 from services.kit.telemetry import Telemetry
 
@@ -30,6 +27,7 @@ class HttpMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         labels = ["method", "handler"]
+        self._known: set[tuple[str, str]] = set()
         self.requests = Counter("http_requests", "Requests", [*labels, "status"], registry=registry)
         self.errors = Counter("http_requests_errors", "Requests answered 5xx", labels, registry=registry)
         self.duration = Histogram(
@@ -42,6 +40,7 @@ class HttpMetrics:
 
     def initialise(self, method: str, handler: str) -> None:
         """Makes the series of a route, so that ``rate()`` sees the first request too."""
+        self._known.add((method, handler))
         for status in ("2xx", "4xx", "5xx"):
             self.requests.labels(method, handler, status)
         self.errors.labels(method, handler)
@@ -49,7 +48,7 @@ class HttpMetrics:
 
     def observe(self, info: Info) -> None:
         """The instrumentator's hook."""
-        method = info.method if info.modified_handler != "none" else "none"
+        method = info.method if (info.method, info.modified_handler) in self._known else "none"
         self.requests.labels(method, info.modified_handler, info.modified_status).inc()
         self.duration.labels(method, info.modified_handler).observe(info.modified_duration)
         if info.modified_status == "5xx":
@@ -57,9 +56,10 @@ class HttpMetrics:
 
 
 class Envelope:
-    """Outermost: the service's name and the correlation id for the logs, and the size limit.
+    """The service's name and the correlation id for the logs, and the size limit.
 
-    A body over the limit is refused by its ``Content-Length``, or as soon as it has grown too long.
+    A body over the limit is refused where somebody reads it: by its ``Content-Length``, or as soon
+    as it has grown too long.
     """
 
     def __init__(self, app: ASGIApp, name: str, max_body_bytes: int) -> None:
@@ -73,105 +73,71 @@ class Envelope:
             return
         logs.service_name.set(self._name)
         headers = dict(scope["headers"])
-        correlation = headers.get(b"x-correlation-id", b"")
-        if correlation and _CORRELATION.fullmatch(correlation):
-            logs.correlation_id.set(correlation.decode())
-        length = headers.get(b"content-length", b"0")
-        if length.isdigit() and int(length) > self._limit:
-            await self._refuse(scope, receive, send)
-            return
-        try:
-            await self.app(scope, self._counted(receive), send)
-        except BodyTooLargeError:
-            await self._refuse(scope, receive, send)
-
-    def _counted(self, receive: Receive) -> Receive:
-        seen = 0
-
-        async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > self._limit:
-                raise BodyTooLargeError
-            return message
-
-        return counted
-
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers 413 after reading on for a while: a client that is still sending hears no answer."""
-        spare = DRAIN_FACTOR * self._limit
-        while spare > 0:
-            message = await receive()
-            spare -= len(message.get("body", b""))
-            if not message.get("more_body", False):
-                break
-        detail = f"The body may have {self._limit} bytes (MAX_BODY_BYTES)."
-        await Problem(413, "Content Too Large", detail).response()(scope, receive, send)
+        if correlation := headers.get(b"x-correlation-id"):
+            logs.correlation_id.set(correlation_of(correlation))
+        length = headers.get(b"content-length")
+        if length is None:
+            receive = _limited(receive, self._limit, 0)
+        elif not length.isdigit() or int(length) > self._limit:
+            receive = _limited(receive, self._limit, self._limit + 1)
+        await self.app(scope, receive, send)
 
 
-class BodyTooLargeError(Exception):
-    """The body grew over the limit while it was read."""
+def correlation_of(header: bytes) -> str:
+    """The caller's correlation id; empty where it is nothing that we would repeat."""
+    return header.decode() if _CORRELATION.fullmatch(header) else ""
 
 
-Handler = Callable[[Request], Awaitable[Response]]
+class BodyTooLargeError(Problem, HTTPException):
+    """The body is over the limit. Also an HTTPException: FastAPI makes a 400 of anything else."""
+
+    headers: dict[str, str]
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(413, "Content Too Large", f"The body may have {limit} bytes (MAX_BODY_BYTES).")
 
 
-class HotRoute(APIRoute):
-    """A route in the OpenAPI document like any other, whose function gets the bare request.
+def _limited(receive: Receive, limit: int, seen: int) -> Receive:
+    async def limited() -> Message:
+        nonlocal seen
+        message = await receive()
+        seen += len(message.get("body", b""))
+        if seen > limit and message["type"] == "http.request":
+            await _drain(message, receive, DRAIN_FACTOR * limit)
+            raise BodyTooLargeError(limit)
+        return message
 
-    FastAPI's own reading of a body costs as much as everything else that the intake does
-    (docs/performance.md), so a hot route parses by itself.
-    """
-
-    def get_route_handler(self) -> Callable[[Request], Any]:
-        return self.endpoint
+    return limited
 
 
-class HotPath:
-    """Takes the requests of hot routes past the middleware and the router, counting them alike."""
+async def _drain(message: Message, receive: Receive, spare: int) -> None:
+    """Reads on for a while: a client that is still sending hears no answer."""
+    while spare > 0 and message.get("more_body", False):
+        message = await receive()
+        spare -= len(message.get("body", b""))
 
-    def __init__(self, app: ASGIApp, routes: Mapping[str, Handler], metrics: HttpMetrics) -> None:
+
+class LastCatch:
+    """Outermost: answers and logs what nobody foresaw, once; the server would log it again."""
+
+    def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self._routes = {path: _Counted(handler, path, metrics) for path, handler in routes.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        hot = self._routes.get(scope["path"]) if scope["type"] == "http" else None
-        if hot is None or scope["method"] != "POST":
-            await self.app(scope, receive, send)
-            return
-        await hot(scope, receive, send)
+        started = scope["type"] != "http"
 
+        async def noting(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
 
-class _Counted:
-    """One hot handler with its series bound once."""
-
-    def __init__(self, handler: Handler, path: str, metrics: HttpMetrics) -> None:
-        self._handler = handler
-        self._duration = metrics.duration.labels("POST", path)
-        self._errors = metrics.errors.labels("POST", path)
-        self._requests = {
-            family: metrics.requests.labels("POST", path, f"{family}xx") for family in (2, 3, 4, 5)
-        }
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        start = time.perf_counter()
-        status = 500
         try:
-            response = await self._handle(Request(scope, receive))
-            status = response.status_code
-            await response(scope, receive, send)
-        finally:
-            self._requests[status // 100].inc()
-            if status >= 500:  # noqa: PLR2004 - the server's own failures
-                self._errors.inc()
-            self._duration.observe(time.perf_counter() - start)
-
-    async def _handle(self, request: Request) -> Response:
-        try:
-            return await self._handler(request)
-        except Problem as problem:
-            return problem.response()
+            await self.app(scope, receive, noting)
+        except Exception as error:
+            if started:
+                raise
+            answer = await errors.unforeseen(Request(scope), error)
+            await answer(scope, receive, send)
 
 
 def client(
@@ -188,11 +154,7 @@ def client(
     """
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     made = httpx.AsyncClient(
-        base_url=base_url,
-        timeout=timeout,
-        headers=headers,
-        transport=_CountedTransport(telemetry, provider),
-        limits=httpx.Limits(max_connections=8, max_keepalive_connections=8),
+        base_url=base_url, timeout=timeout, headers=headers, transport=_CountedTransport(telemetry, provider)
     )
     HTTPXClientInstrumentor.instrument_client(
         made, tracer_provider=telemetry.tracer_provider, meter_provider=NoOpMeterProvider()
@@ -202,7 +164,7 @@ def client(
 
 class _CountedTransport(httpx.AsyncHTTPTransport):
     def __init__(self, telemetry: Telemetry, provider: str) -> None:
-        super().__init__()
+        super().__init__(limits=httpx.Limits(max_connections=8, max_keepalive_connections=8))
         self._telemetry = telemetry
         self._provider = provider
 

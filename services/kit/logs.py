@@ -3,11 +3,12 @@
 Lines go to standard error, or to a file where a process has a person at its terminal.
 """
 
+import json
 import logging
 import logging.handlers
 import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,19 @@ import orjson
 import structlog
 from opentelemetry import trace
 
+from services.kit.settings import StartError
+
 service_name: ContextVar[str] = ContextVar("service_name", default="suite")
 correlation_id: ContextVar[str] = ContextVar("correlation_id", default="")
 
 REDACTED = "[redacted]"
-# A bot token stands in every Bot API URL; a bearer key in every request of ours.
+# A bot token stands in every Bot API URL, right behind "/bot"; a bearer key in every request of ours.
 _PATTERNS = (
-    re.compile(r"\b\d{6,}:[A-Za-z0-9_-]{20,}"),
-    re.compile(r"(?<=[Bb]earer )[A-Za-z0-9._~+/=-]+"),
+    re.compile(r"\d{6,}(?::|%3[Aa])[A-Za-z0-9_-]{20,}"),
+    re.compile(r"(?<=bearer )[A-Za-z0-9._~+/=-]+", re.IGNORECASE),
     re.compile(r"\bcct_[A-Za-z0-9_-]{16,}"),
-    re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"),
+    re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"),
+    re.compile(r"(?<=cookie: )[^\r\n]+", re.IGNORECASE),
 )
 _SECRET_FIELDS = re.compile(r"token|secret|password|authorization|api_?key|cookie", re.IGNORECASE)
 
@@ -39,11 +43,23 @@ def redact(text: str) -> str:
 
 def _redact_fields(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for key, value in event.items():
-        if isinstance(value, str):
-            event[key] = REDACTED if _SECRET_FIELDS.search(key) else redact(value)
-        elif isinstance(value, dict | list | tuple) or _SECRET_FIELDS.search(key):
-            event[key] = REDACTED if _SECRET_FIELDS.search(key) else redact(str(value))
+        event[key] = _redacted(key, value)
     return event
+
+
+def _redacted(key: str, value: Any) -> Any:
+    """The value as JSON can hold it; whatever is no plain value becomes text, and is looked through."""
+    if value is None or isinstance(value, bool):
+        return value
+    if _SECRET_FIELDS.search(key):
+        return REDACTED
+    if isinstance(value, int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {redact(str(inner)): _redacted(str(inner), item) for inner, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_redacted("", item) for item in value]
+    return redact(value.decode(errors="replace") if isinstance(value, bytes) else str(value))
 
 
 def _context(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -58,7 +74,10 @@ def _context(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping
 
 
 def _json(_: Any, __: str, event: MutableMapping[str, Any]) -> str:
-    return orjson.dumps(dict(event), default=str).decode()
+    try:
+        return orjson.dumps(dict(event)).decode()
+    except TypeError:  # a number beyond 64 bits, half of a surrogate pair: rare, and still worth its line
+        return json.dumps(dict(event))
 
 
 def configure(level: str, file: Path | None = None) -> None:
@@ -100,5 +119,8 @@ def configure(level: str, file: Path | None = None) -> None:
 def _handler(file: Path | None) -> logging.Handler:
     if file is None:
         return logging.StreamHandler(sys.stderr)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    return logging.handlers.RotatingFileHandler(file, maxBytes=20_000_000, backupCount=3)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return logging.handlers.RotatingFileHandler(file, maxBytes=20_000_000, backupCount=3)
+    except OSError as error:
+        raise StartError(f"DATA_DIR: cannot write the log {file}: {error.strerror}") from error

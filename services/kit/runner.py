@@ -4,11 +4,13 @@ Signals, ports and start errors are handled here once, for however many there ar
 """
 
 import asyncio
+import errno
+import os
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
 from typing import NoReturn, TypeVar
 
@@ -58,18 +60,26 @@ def bind(settings: ServiceSettings, name: str) -> socket.socket:
         listener.bind((settings.host, settings.port))
     except OSError as error:
         listener.close()
-        variable = str(type(settings).model_fields["port"].validation_alias or "PORT")
-        raise StartError(
-            f"{variable}: {name} cannot listen on {settings.host}:{settings.port}: {error.strerror}"
-        ) from error
+        raise _cannot_listen(settings, name, error) from error
     listener.setblocking(False)
     return listener
 
 
+def _cannot_listen(settings: ServiceSettings, name: str, error: OSError) -> StartError:
+    elsewhere = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
+    variable = "HOST" if elsewhere else type(settings).model_fields["port"].validation_alias or "PORT"
+    address = f"{settings.host}:{settings.port}"
+    return StartError(f"{variable}: {name} cannot listen on {address}: {error.strerror}")
+
+
 def prepare(create_app: Callable[[S], FastAPI], settings: S) -> Running:
     """Builds the app and binds its port; nothing runs yet."""
-    listener = bind(settings, create_app.__module__.split(".")[1])
-    return Running(create_app(settings), settings, listener)
+    listener = bind(settings, create_app.__module__.removeprefix("services.").partition(".")[0])
+    try:
+        return Running(create_app(settings), settings, listener)
+    except BaseException:
+        listener.close()
+        raise
 
 
 class _WithState:
@@ -98,6 +108,12 @@ async def run(service: Running) -> None:
     """Runs one service from its start to the end of its work in flight."""
     logs.service_name.set(service.name)
     service.app.state.stopping = service.stop
+    with closing(service.listener):
+        await _live(service)
+    log.info("stopped")
+
+
+async def _live(service: Running) -> None:
     async with service.app.router.lifespan_context(service.app) as state:
         config = uvicorn.Config(
             _WithState(service.app, dict(state or {})),
@@ -105,10 +121,13 @@ async def run(service: Running) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
+            # Who stands behind a proxy concerns those who log in, not the hot path: keys open it.
+            proxy_headers=not getattr(service.app, "hot", None),
             timeout_graceful_shutdown=int(service.settings.shutdown_grace_seconds),
         )
         server = _Server(config)
         service.app.state.connections = lambda: len(server.server_state.connections)
+        _listen(service)
         serving = asyncio.create_task(server.serve(sockets=[service.listener]))
         stopping = asyncio.create_task(service.stop.wait())
         service.started.set()
@@ -117,7 +136,14 @@ async def run(service: Running) -> None:
         server.should_exit = True
         stopping.cancel()
         await serving
-    log.info("stopped")
+
+
+def _listen(service: Running) -> None:
+    """From here on a connection waits for the server rather than being refused."""
+    try:
+        service.listener.listen(2048)
+    except OSError as error:  # two sockets may share an address until one of them listens
+        raise _cannot_listen(service.settings, service.name, error) from error
 
 
 async def serve(services: Sequence[Running], on_started: Callable[[], None] = lambda: None) -> None:
@@ -135,14 +161,23 @@ async def serve(services: Sequence[Running], on_started: Callable[[], None] = la
         for service in services:
             task = asyncio.create_task(run(service))
             tasks.append(task)
-            await _first(asyncio.create_task(service.started.wait()), task)
+            await _first(asyncio.create_task(service.started.wait()), *tasks)
         on_started()
         await _first(asyncio.create_task(asked.wait()), *tasks)
     finally:
-        for service, task in reversed(list(zip(services, tasks, strict=False))):
-            service.stop.set()
-            with suppress(StartError):
-                await task
+        for service in services[len(tasks) :]:
+            service.listener.close()
+        # One that failed must not keep the others from their orderly end.
+        ended = [await _end(*pair) for pair in reversed(list(zip(services, tasks, strict=False)))]
+    for error in ended:
+        if error is not None:
+            raise error
+
+
+async def _end(service: Running, task: "asyncio.Task[None]") -> BaseException | None:
+    service.stop.set()
+    await asyncio.wait({task})
+    return None if task.cancelled() else task.exception()
 
 
 async def _first(wanted: "asyncio.Task[bool]", *services: "asyncio.Task[None]") -> None:
@@ -167,8 +202,14 @@ async def running(create_app: Callable[[S], FastAPI], settings: S) -> AsyncItera
         await task
 
 
+def keep_files_private() -> None:
+    """What this process writes, people's messages among it, is for its own user alone."""
+    os.umask(0o077)
+
+
 def main(create_app: Callable[[S], FastAPI], settings_class: Callable[[], S]) -> None:
     """The entry of ``python -m services.<package>``."""
+    keep_files_private()
     try:
         settings = load(settings_class)
         logs.configure(settings.log_level)

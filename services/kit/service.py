@@ -4,13 +4,14 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Response
 from fastapi.routing import APIRoute
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import choose_encoder
 from prometheus_fastapi_instrumentator.middleware import PrometheusInstrumentatorMiddleware
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
@@ -20,7 +21,8 @@ from services.kit import errors
 from services.kit.auth import Gate, Keyring, OneKey, bearer, key_from_file, require_key
 from services.kit.clock import SystemClock, rfc3339
 from services.kit.health import Health, Level
-from services.kit.http import Envelope, HotPath, HotRoute, HttpMetrics
+from services.kit.hot import HotApp, HotRoute
+from services.kit.http import Envelope, HttpMetrics, LastCatch
 from services.kit.settings import ServiceSettings, StartError
 from services.kit.telemetry import VERSION, Telemetry
 
@@ -37,6 +39,7 @@ def create_service(
     routers: Sequence[APIRouter] = (),
     public: Sequence[APIRouter] = (),
     keyring: Keyring | None = None,
+    links: Mapping[str, str] = MappingProxyType({}),
     schemas: Mapping[str, type[BaseModel]] | None = None,
 ) -> FastAPI:
     """A service with /, /health*, /metrics, /docs, problem+json, bearer auth, traces and logs.
@@ -50,6 +53,7 @@ def create_service(
         routers: routes that want a bearer key.
         public: routes that do not.
         keyring: which keys open it; unset: the one key of the settings.
+        links: further links of ``/``, such as a page for people.
         schemas: models that only hot routes refer to, for the OpenAPI document.
     """
 
@@ -65,17 +69,18 @@ def create_service(
                 await asyncio.gather(*watches, return_exceptions=True)
         await asyncio.to_thread(telemetry.close)
 
-    app = FastAPI(
+    app = HotApp(
         title=f"CCTelegram {telemetry.name}",
         summary=summary,
         version=VERSION,
         lifespan=whole_life,
+        responses=errors.DOCUMENTED,
         # Ours is on; FastAPI's own would make every span twice.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.connections = lambda: 0  # until a server runs it
     app.state.gate = Gate(keyring or OneKey.of(own_key(settings)), telemetry.registry)
-    app.include_router(_common(telemetry, health, summary))
+    app.include_router(_common(telemetry, health, summary, links))
     for router in public:
         app.include_router(router)
     for router in routers:
@@ -116,16 +121,20 @@ def own_key(settings: ServiceSettings) -> str:
     return key
 
 
-def _common(telemetry: Telemetry, health: Health, summary: str) -> APIRouter:
+def _common(telemetry: Telemetry, health: Health, summary: str, links: Mapping[str, str]) -> APIRouter:
     router = APIRouter(tags=["service"])
     started = SystemClock().time()
 
     @router.get("/", summary="What this is")
     async def about() -> dict[str, Any]:
-        links = {name: f"/{name}" for name in ("docs", "health", "metrics", "openapi.json")}
-        return {"name": telemetry.name, "version": VERSION, "summary": summary, "links": links}
+        common = {name: f"/{name}" for name in ("docs", "health", "metrics", "openapi.json")}
+        return {"name": telemetry.name, "version": VERSION, "summary": summary, "links": {**links, **common}}
 
-    @router.get("/health", summary="Every component as last measured; 503 only when critical")
+    @router.get(
+        "/health",
+        summary="Every component as last measured; 503 only when critical",
+        responses={503: {"description": "Critical", "model": dict[str, Any]}},
+    )
     async def whole(request: Request, response: Response) -> dict[str, Any]:
         level = health.level
         response.status_code = 503 if level is Level.CRITICAL else 200
@@ -142,21 +151,26 @@ def _common(telemetry: Telemetry, health: Health, summary: str) -> APIRouter:
     async def live() -> dict[str, Any]:
         return {"status": "alive", "uptime_seconds": round(SystemClock().time() - started, 3)}
 
-    @router.get("/health/ready", summary="Whether the service can do its job; 503 when not")
+    @router.get(
+        "/health/ready",
+        summary="Whether the service can do its job; 503 when not",
+        responses={503: {"description": "Not ready", "model": dict[str, Any]}},
+    )
     async def ready(response: Response) -> dict[str, Any]:
         missing = health.not_ready()
         response.status_code = 503 if missing else 200
         return {"status": "not ready" if missing else "ready", "not_ready": missing}
 
-    @router.get("/metrics", summary="Prometheus text format", response_class=Response)
-    async def metrics() -> Response:
-        return Response(generate_latest(telemetry.registry), media_type=CONTENT_TYPE_LATEST)
+    @router.get("/metrics", summary="Prometheus text format, or OpenMetrics", response_class=Response)
+    async def metrics(request: Request) -> Response:
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(telemetry.registry), media_type=content_type)
 
     return router
 
 
-def _instrument(app: FastAPI, telemetry: Telemetry, settings: ServiceSettings) -> None:
-    """From the inside out: traces, request metrics, the hot path past both, the envelope."""
+def _instrument(app: HotApp, telemetry: Telemetry, settings: ServiceSettings) -> None:
+    """From the inside out: traces, request metrics, the envelope; and the hot path past them."""
     metrics = HttpMetrics(telemetry.registry)
     hot: dict[str, Any] = {}
     for route in _api_routes(app):
@@ -164,6 +178,7 @@ def _instrument(app: FastAPI, telemetry: Telemetry, settings: ServiceSettings) -
             hot[route.path] = route.endpoint
         for method in route.methods or ():
             metrics.initialise(method, route.path)
+    metrics.initialise("none", "none")  # what is no route of ours
     if telemetry.exports_spans:
         FastAPIInstrumentor.instrument_app(
             app,
@@ -178,8 +193,9 @@ def _instrument(app: FastAPI, telemetry: Telemetry, settings: ServiceSettings) -
         registry=telemetry.registry,
         excluded_handlers=["^/metrics$"],
     )
-    app.add_middleware(HotPath, routes=hot, metrics=metrics)
     app.add_middleware(Envelope, name=telemetry.name, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(LastCatch)
+    app.take_short_way(hot, metrics, settings.max_body_bytes)
 
 
 def _api_routes(app: FastAPI) -> list[APIRoute]:

@@ -3,7 +3,7 @@
 A secret may also come from a file: ``API_KEY_FILE=/run/secrets/api_key`` instead of ``API_KEY``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -15,6 +15,7 @@ from pydantic_settings import (
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
 )
 
 S = TypeVar("S", bound=BaseSettings)
@@ -24,7 +25,16 @@ class StartError(Exception):
     """The service cannot start; the text is one readable line a cause, without a traceback."""
 
 
-class FileSource(EnvSettingsSource):
+class EnvironmentSource(EnvSettingsSource):
+    """Knows each variable by one name: ``BRIDGE_PORT``, not also ``PORT``, which would move every service."""
+
+    def _extract_field_info(
+        self, field: FieldInfo, field_name: str, model_config: Mapping[str, Any] | None = None
+    ) -> list[tuple[str, str, bool]]:
+        return super()._extract_field_info(field, field_name, model_config)[:1]
+
+
+class FileSource(EnvironmentSource):
     """Reads ``NAME_FILE`` where ``NAME`` itself is not set; an unreadable file stops the start."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
@@ -37,9 +47,14 @@ class FileSource(EnvSettingsSource):
 
 def _content(variable: str, path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8").strip()
+        content = path.read_text(encoding="utf-8").strip()
     except OSError as error:
         raise StartError(f"{variable}: cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise StartError(f"{variable}: cannot read {path}: it is not UTF-8 text") from error
+    if not content:
+        raise StartError(f"{variable}: {path} is empty")
+    return content
 
 
 def _split(value: object) -> object:
@@ -66,9 +81,7 @@ class ServiceSettings(BaseSettings):
     otel_exporter_otlp_endpoint: str | None = Field(
         None, description="OTLP/HTTP receiver, e.g. http://jaeger:4318; unset: no spans leave the process"
     )
-    otel_traces_sampler_arg: float = Field(
-        1.0, ge=0, le=1, description="share of traces kept; slow and failed messages are always kept"
-    )
+    otel_traces_sampler_arg: float = Field(1.0, ge=0, le=1, description="share of traces kept, 0 to 1")
     max_body_bytes: int = Field(1_048_576, ge=1024, description="largest request body taken, bytes")
     shutdown_grace_seconds: float = Field(10.0, ge=0, description="time for work in flight at stop")
 
@@ -77,11 +90,11 @@ class ServiceSettings(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the hook's signature
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the hook's signature
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the hook's signature
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, FileSource(settings_cls)
+        return init_settings, EnvironmentSource(settings_cls), FileSource(settings_cls)
 
 
 def load(settings_class: Callable[[], S]) -> S:
@@ -94,6 +107,11 @@ def load(settings_class: Callable[[], S]) -> S:
         return settings_class()
     except ValidationError as error:
         raise StartError("\n".join(_line(settings_class, fault) for fault in error.errors())) from error
+    except SettingsError as error:
+        # pydantic-settings wraps whatever a source raises; our own sentence is the cause.
+        if isinstance(error.__cause__, StartError):
+            raise error.__cause__ from None
+        raise
 
 
 def _line(settings_class: Any, fault: Any) -> str:

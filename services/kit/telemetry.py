@@ -7,6 +7,7 @@ still answer for itself. Without an OTLP endpoint spans are made nowhere and cos
 import asyncio
 import os
 import random
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ from services.kit.settings import ServiceSettings
 
 VERSION = "0.1.0"
 Attributes = Mapping[str, str | int | float | bool]
+_TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
 
 def new_trace_id() -> int:
@@ -52,15 +54,12 @@ class TraceContext:
 
     @classmethod
     def parse(cls, header: str | None) -> "TraceContext | None":
-        """None for a header that is missing or no version-00 traceparent."""
-        parts = (header or "").split("-")
-        if len(parts) < 4 or (len(parts[0]), len(parts[1]), len(parts[2]), len(parts[3])) != (2, 32, 16, 2):  # noqa: PLR2004 - field widths of W3C trace context
+        """None for a header that is missing or no traceparent; later versions may have more fields."""
+        found = _TRACEPARENT.fullmatch(header or "")
+        if found is None or (found[1] == "00" and found[5]):
             return None
-        try:
-            trace_id, span_id, flags = int(parts[1], 16), int(parts[2], 16), int(parts[3], 16)
-        except ValueError:
-            return None
-        return cls(trace_id, span_id, bool(flags & 1)) if trace_id and span_id and parts[0] != "ff" else None
+        trace_id, span_id, flags = int(found[2], 16), int(found[3], 16), int(found[4], 16)
+        return cls(trace_id, span_id, bool(flags & 1)) if trace_id and span_id else None
 
     def child(self) -> "TraceContext":
         return TraceContext(self.trace_id, new_span_id(), self.sampled)

@@ -9,19 +9,23 @@ from sqlalchemy import (
     Connection,
     ScalarSelect,
     bindparam,
+    func,
     insert,
     literal_column,
+    or_,
     select,
+    text,
     update,
 )
 
-from services.outbox.intake import upsert
+from services.kit.db import upsert
 from services.outbox.limiter import ChatPace
 from services.outbox.messages import WAITING, Lane, Reason, State
 from services.outbox.schema import change, chat, message
 
 #: A lost worker's chats are taken over after this; a living one renews long before.
 LEASE_SECONDS = 30.0
+SUPPRESSED_AT_ONCE = 1_000
 
 #: A row of the table, with the next message of each lane.
 ChatRow = Mapping[str, Any]
@@ -32,15 +36,23 @@ def _is(state: State) -> ColumnElement[bool]:
     return message.c.state == literal_column(f"'{state.value}'")
 
 
-def _head(lane: Lane, state: State, column: Any) -> ScalarSelect[Any]:
-    """The first message of a chat's lane in this state, by one look into the index."""
+#: What can be next in a lane: its messages, and which of them.
+_KINDS: dict[str, tuple[ColumnElement[bool], ...]] = {
+    "retry": (_is(State.RETRY_WAIT),),
+    "queued": (_is(State.QUEUED),),
+    "scheduled": (_is(State.QUEUED), message.c.due_at > literal_column("0")),
+}
+
+
+def _head(lane: Lane, kind: str, column: Any) -> ScalarSelect[Any]:
+    """The first message of this kind in a chat's lane, by one look into the index."""
     return (
         select(column)
         .where(
             message.c.bot == chat.c.bot,
             message.c.chat_id == chat.c.chat_id,
             message.c.lane == literal_column(str(int(lane))),
-            _is(state),
+            *_KINDS[kind],
         )
         .order_by(message.c.due_at, message.c.seq)
         .limit(1)
@@ -48,15 +60,11 @@ def _head(lane: Lane, state: State, column: Any) -> ScalarSelect[Any]:
     )
 
 
-_HEADS = [
-    (lane, state, name, column)
-    for lane in Lane
-    for state in (State.RETRY_WAIT, State.QUEUED)
-    for name, column in (("seq", message.c.seq), ("due", message.c.due_at))
-]
 _HEAD_COLUMNS = [
-    _head(lane, state, column).label(f"{name}_{int(lane)}_{state.value}")
-    for lane, state, name, column in _HEADS
+    _head(lane, kind, column).label(f"{name}_{int(lane)}_{kind}")
+    for lane in Lane
+    for kind in _KINDS
+    for name, column in (("seq", message.c.seq), ("due", message.c.due_at))
 ]
 
 
@@ -69,22 +77,34 @@ class Head:
     due_at: float
 
 
-def heads_of(row: Any) -> list[Head]:
-    """The next message of each lane. One that waits for its retry holds up its lane: order holds."""
+def heads_of(row: ChatRow) -> list[Head]:
+    """What can be next in each lane. A message that waits for its retry holds up its lane: order holds."""
     found = []
-    for lane in Lane:
-        for state in (State.RETRY_WAIT, State.QUEUED):
-            seq = row[f"seq_{int(lane)}_{state.value}"]
-            if seq is not None:
-                found.append(Head(int(lane), seq, row[f"due_{int(lane)}_{state.value}"]))
-                break
+    for lane, retry, others in _HEAD_NAMES:
+        for seq, due in [retry] if row[retry[0]] is not None else others:
+            if row[seq] is not None:
+                found.append(Head(lane, row[seq], row[due]))
     return found
 
 
+def _names(lane: int, kind: str) -> tuple[str, str]:
+    return f"seq_{lane}_{kind}", f"due_{lane}_{kind}"
+
+
+_HEAD_NAMES = [
+    (lane, _names(lane, "retry"), [_names(lane, "queued"), _names(lane, "scheduled")])
+    for lane in map(int, Lane)
+]
+
+
 def choose(heads: Iterable[Head], now: float) -> Head | None:
-    """What goes now: the rest of a message in parts, else the most urgent lane that is due."""
+    """What goes now: the rest of a message in parts, else the most urgent lane that is due.
+
+    In a lane a message whose appointed time has come goes before those for at once: where these
+    never end, it would never go.
+    """
     due = [head for head in heads if head.due_at <= now]
-    return min(due, key=lambda head: (head.due_at >= 0, head.lane), default=None)
+    return min(due, key=lambda head: (head.due_at >= 0, head.lane, head.due_at <= 0), default=None)
 
 
 def next_turn(heads: Sequence[Head], now: float, open_at: float) -> tuple[float | None, int]:
@@ -98,8 +118,31 @@ def next_turn(heads: Sequence[Head], now: float, open_at: float) -> tuple[float 
 
 def heads(connection: Connection, bot: str, chat_ids: Iterable[int]) -> list[ChatRow]:
     """The chats' rows with the next message of each lane; :func:`heads_of` reads it out."""
-    query = select(chat, *_HEAD_COLUMNS).where(chat.c.bot == bot, chat.c.chat_id.in_(sorted(chat_ids)))
-    return [dict(row) for row in connection.execute(query).mappings()]
+    found = connection.execute(_ROWS, {"bot": bot, "ids": sorted(chat_ids)})
+    return [dict(row) for row in found.mappings()]
+
+
+# Statements of the hot path are made once: SQLAlchemy keeps a statement's cache key with it, and
+# working out that of a large one costs more than running it.
+_ROWS = select(chat, *_HEAD_COLUMNS).where(
+    chat.c.bot == bindparam("bot"), chat.c.chat_id.in_(bindparam("ids", expanding=True))
+)
+_MINE = (
+    select(chat.c.chat_id)
+    .where(
+        chat.c.bot == bindparam("bot"),
+        chat.c.chat_id.in_(bindparam("ids", expanding=True)),
+        chat.c.owner == bindparam("owner"),
+    )
+    .order_by(chat.c.chat_id)
+    .with_for_update()
+)
+_RELEASED = ("owner", "lease_until", "next_at", "lane", "tokens", "group_tokens", "sent_at", "open_at")
+_RELEASE = (
+    update(chat)
+    .where(chat.c.bot == bindparam("b_bot"), chat.c.chat_id == bindparam("b_chat_id"))
+    .values({name: bindparam(name) for name in _RELEASED})
+)
 
 
 def release(
@@ -124,24 +167,13 @@ def release(
         now: seconds since the epoch.
         pace: a chat's tokens after what was sent to it.
     """
-    mine = connection.execute(
-        select(chat.c.chat_id)
-        .where(chat.c.bot == bot, chat.c.chat_id.in_(sorted(chat_ids)), chat.c.owner == owner)
-        .order_by(chat.c.chat_id)
-        .with_for_update()
-    )
-    rows = heads(connection, bot, mine.scalars())
-    if not rows:
-        return
-    connection.execute(
-        update(chat)
-        .where(chat.c.bot == bindparam("b_bot"), chat.c.chat_id == bindparam("b_chat_id"))
-        .values({name: bindparam(name) for name in _RELEASED}),
-        [{"b_bot": bot, "b_chat_id": row["chat_id"]} | _released(row, pace(row), now) for row in rows],
-    )
-
-
-_RELEASED = ("owner", "lease_until", "next_at", "lane", "tokens", "group_tokens", "sent_at", "open_at")
+    mine = connection.execute(_MINE, {"bot": bot, "ids": sorted(chat_ids), "owner": owner}).scalars().all()
+    rows = heads(connection, bot, mine) if mine else []
+    if rows:
+        released = [
+            {"b_bot": bot, "b_chat_id": row["chat_id"]} | _released(row, pace(row), now) for row in rows
+        ]
+        connection.execute(_RELEASE, released)
 
 
 def _released(row: ChatRow, pace: ChatPace, now: float) -> dict[str, Any]:
@@ -181,19 +213,21 @@ def finish(
 
 def move(connection: Connection, bot: str, old: int, new: int, now: float) -> None:
     """A group became a supergroup: what waits for the old id goes to the new one."""
+    lane = connection.execute(select(func.min(message.c.lane)).where(*_waiting_for(bot, old))).scalar()
+    if lane is None:
+        return
     connection.execute(update(message).where(*_waiting_for(bot, old)).values(chat_id=new))
-    statement = upsert(connection, chat).values(bot=bot, chat_id=new, next_at=now)
-    free = chat.c.owner.is_(None)
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=[chat.c.bot, chat.c.chat_id], set_={"next_at": now}, where=free
-        )
-    )
+    give_turns(connection, {(bot, new): (now, lane)})
 
 
 def suppress(connection: Connection, bot: str, chat_id: int, reason: Reason, now: float) -> None:
-    """Ends what waits for a destination that is known to refuse the bot."""
-    waiting = connection.execute(select(message.c.seq).where(*_waiting_for(bot, chat_id))).scalars().all()
+    """Ends what waits for a destination that is known to refuse the bot.
+
+    A portion at a time: a transaction stays short, and a statement has a largest number of parameters.
+    The chat gets another turn for the rest.
+    """
+    query = select(message.c.seq).where(*_waiting_for(bot, chat_id)).limit(SUPPRESSED_AT_ONCE)
+    waiting = connection.execute(query).scalars().all()
     finish(
         connection,
         waiting,
@@ -204,6 +238,72 @@ def suppress(connection: Connection, bot: str, chat_id: int, reason: Reason, now
     )
 
 
+def block(connection: Connection, bot: str, chat_id: int, reason: Reason) -> None:
+    """Notes that the destination refuses the bot, before anything was tried."""
+    statement = upsert(connection, chat).values(bot=bot, chat_id=chat_id, blocked=reason.value)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[chat.c.bot, chat.c.chat_id], set_={"blocked": reason.value}
+        )
+    )
+
+
+def revive(connection: Connection, bot: str, chat_id: int, now: float) -> None:
+    """The destination takes the bot again: what still waits for it has its turn."""
+    here = (chat.c.bot == bot, chat.c.chat_id == chat_id)
+    connection.execute(update(chat).where(*here).values(blocked=None))
+    waiting = connection.execute(select(message.c.seq).where(*_waiting_for(bot, chat_id)).limit(1)).scalar()
+    if waiting is not None:
+        connection.execute(update(chat).where(*here, chat.c.owner.is_(None)).values(next_at=now))
+
+
+def mute(connection: Connection, bot: str, chat_id: int, until: float | None) -> None:
+    """Until when a chat wants nothing but what cannot wait; None: it wants everything."""
+    statement = upsert(connection, chat).values(bot=bot, chat_id=chat_id, muted_until=until)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[chat.c.bot, chat.c.chat_id], set_={"muted_until": until}
+        )
+    )
+
+
+def muted_until(connection: Connection, bot: str, chat_id: int, now: float) -> float | None:
+    """When a mute that is in force ends; None where there is none."""
+    found = select(chat.c.muted_until).where(chat.c.bot == bot, chat.c.chat_id == chat_id)
+    until: float | None = connection.execute(found).scalar()
+    return until if until is not None and until > now else None
+
+
 def _waiting_for(bot: str, chat_id: int) -> tuple[ColumnElement[bool], ...]:
-    states = [state.value for state in WAITING]
-    return (message.c.bot == bot, message.c.chat_id == chat_id, message.c.state.in_(states))
+    waits = or_(*(_is(state) for state in WAITING))
+    return (message.c.bot == bot, message.c.chat_id == chat_id, waits)
+
+
+def give_turns(connection: Connection, turns: Mapping[tuple[str, int], tuple[float, int]]) -> None:
+    """Gives chats, as (bot, chat), their turn at a time and for a lane, if theirs is not sooner."""
+    # In one order everywhere: two transactions that touch the same chats must not wait crosswise.
+    connection.execute(
+        _TAKE_TURN,
+        [
+            {"bot": bot, "chat_id": chat_id, "next_at": due, "lane": lane}
+            for (bot, chat_id), (due, lane) in sorted(turns.items())
+        ],
+    )
+
+
+# As text: SQLAlchemy compiles its ON CONFLICT anew for every execution, and this one is hot.
+# A worker that has the chat looks for what waits when it gives the chat back.
+_TAKE_TURN = text("""
+INSERT INTO chat (bot, chat_id, next_at, lane, lease_until, tokens, group_tokens, sent_at, open_at)
+VALUES (:bot, :chat_id, :next_at, :lane, 0, 0, 0, 0, 0)
+ON CONFLICT (bot, chat_id) DO UPDATE SET
+  next_at = CASE
+    WHEN chat.owner IS NOT NULL THEN NULL
+    WHEN chat.next_at IS NOT NULL AND chat.next_at < excluded.next_at
+      THEN CASE WHEN chat.open_at > chat.next_at THEN chat.open_at ELSE chat.next_at END
+    WHEN chat.open_at > excluded.next_at THEN chat.open_at
+    ELSE excluded.next_at END,
+  lane = CASE
+    WHEN chat.next_at IS NOT NULL AND chat.lane < excluded.lane THEN chat.lane
+    ELSE excluded.lane END
+""")

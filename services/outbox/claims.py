@@ -5,17 +5,24 @@ order holds, and the chat's own rate can live in its row. The functions run insi
 transaction; none stays open across a call to Telegram.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from services.kit.telemetry import TraceContext
 from services.outbox import chats
 from services.outbox.chats import ChatRow
 from services.outbox.messages import Claimed, Lane, Reason, State, UnknownPolicy
 from services.outbox.schema import attempt, chat, event, message
+
+#: Whether a muted chat does without this message.
+Mutes = Callable[[Claimed], bool]
+
+
+def not_urgent(message: Claimed) -> bool:
+    return message.lane is not Lane.URGENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +34,14 @@ class Batch:
 
 
 def claim(
-    connection: Connection, bot: str, owner: str, limit: int, *, now: float, paced_since: float | None
+    connection: Connection,
+    bot: str,
+    owner: str,
+    limit: int,
+    *,
+    now: float,
+    paced_since: float | None,
+    mutes: Mutes = not_urgent,
 ) -> Batch:
     """Leases up to ``limit`` chats that are ready and opens an attempt for the next message of each.
 
@@ -38,6 +52,7 @@ def claim(
         limit: how many may be sent now.
         now: seconds since the epoch.
         paced_since: since when the bot's own rate has held messages up; None if it does not.
+        mutes: which messages a muted chat does not get.
     """
     ready = _lease(connection, bot, owner, limit, now)
     if not ready:
@@ -57,23 +72,30 @@ def claim(
         cause="expires_at has passed",
         now=now,
     )
-    live = [m for m in messages if m not in expired]
+    muted = [m for m in messages if m not in expired and _is_muted(rows[m.chat_id], now) and mutes(m)]
+    chats.finish(connection, [m.seq for m in muted], State.SUPPRESSED, Reason.MUTED, cause="muted", now=now)
+    live = [m for m in messages if m not in expired and m not in muted]
     _open_attempts(connection, live)
     chats.release(connection, bot, owner, set(ready) - {m.chat_id for m in live}, now=now, pace=chats.pace_of)
     return Batch(live, now)
 
 
+def _is_muted(row: ChatRow, now: float) -> bool:
+    until = row["muted_until"]
+    return until is not None and until > now
+
+
 def _next_at(connection: Connection, bot: str) -> float | None:
-    soonest = (
-        connection.execute(
-            select(chat.c.next_at)
-            .where(chat.c.bot == bot, chat.c.lane == int(lane), chat.c.next_at.is_not(None))
-            .order_by(chat.c.next_at)
-            .limit(1)
-        ).scalar()
-        for lane in Lane
-    )
+    soonest = (connection.execute(_SOONEST, {"bot": bot, "lane": int(lane)}).scalar() for lane in Lane)
     return min((at for at in soonest if at is not None), default=None)
+
+
+_SOONEST = (
+    select(chat.c.next_at)
+    .where(chat.c.bot == bindparam("bot"), chat.c.lane == bindparam("lane"), chat.c.next_at.is_not(None))
+    .order_by(chat.c.next_at)
+    .limit(1)
+)
 
 
 def _set_right(connection: Connection, bot: str, row: ChatRow, now: float) -> None:
@@ -87,35 +109,45 @@ def _set_right(connection: Connection, bot: str, row: ChatRow, now: float) -> No
 def _lease(connection: Connection, bot: str, owner: str, limit: int, now: float) -> list[int]:
     ready: list[int] = []
     for lane in Lane:
-        if len(ready) >= limit:
+        room = limit - len(ready)
+        if room <= 0:
             break
-        found = connection.execute(
-            select(chat.c.chat_id)
-            .where(chat.c.bot == bot, chat.c.lane == int(lane), chat.c.next_at <= now)
-            .order_by(chat.c.next_at)
-            .limit(limit - len(ready))
-            .with_for_update(skip_locked=True)
-        )
-        ready.extend(found.scalars())
+        wanted = {"bot": bot, "lane": int(lane), "now": now, "room": room}
+        ready.extend(connection.execute(_READY, wanted).scalars())
     if ready:
-        connection.execute(
-            update(chat)
-            .where(chat.c.bot == bot, chat.c.chat_id.in_(ready))
-            .values(owner=owner, lease_until=now + chats.LEASE_SECONDS, next_at=None)
-        )
+        until = now + chats.LEASE_SECONDS
+        connection.execute(_LEASE, {"b_bot": bot, "ids": ready, "b_owner": owner, "until": until})
     return ready
 
 
+_READY = (
+    select(chat.c.chat_id)
+    .where(
+        chat.c.bot == bindparam("bot"),
+        chat.c.lane == bindparam("lane"),
+        chat.c.next_at <= bindparam("now"),
+    )
+    .order_by(chat.c.next_at)
+    .limit(bindparam("room"))
+    .with_for_update(skip_locked=True)
+)
+_LEASE = (
+    update(chat)
+    .where(chat.c.bot == bindparam("b_bot"), chat.c.chat_id.in_(bindparam("ids", expanding=True)))
+    .values(owner=bindparam("b_owner"), lease_until=bindparam("until"), next_at=None)
+)
 _MESSAGES = select(
     message,
     event.c.type,
     event.c.category,
     event.c.source,
+    event.c.severity,
     event.c.title,
     event.c.body,
     event.c.correlation_id,
     event.c.traceparent,
 ).join(event, message.c.event_id == event.c.id)
+_BY_SEQ = _MESSAGES.where(message.c.seq.in_(bindparam("seqs", expanding=True)))
 
 
 def _load(
@@ -125,11 +157,33 @@ def _load(
     now: float,
     paced_since: float | None,
 ) -> list[Claimed]:
-    found = connection.execute(_MESSAGES.where(message.c.seq.in_(sorted(seqs)))).all()
+    found = connection.execute(_BY_SEQ, {"seqs": sorted(seqs)}).all()
+    targets = _targets(connection, found)
+    never_sent = [row.seq for row in found if row.edits and _is_never_sent(targets.get(row.edits))]
+    chats.finish(
+        connection,
+        never_sent,
+        State.SUPPRESSED,
+        Reason.NEVER_SENT,
+        cause="the message that it edits was never sent",
+        now=now,
+    )
     return [
-        _claimed(row, now, _limiter_wait(row, rows[row.chat_id], now, paced_since), row.attempts + 1)
+        _claimed(
+            row,
+            now,
+            _limiter_wait(row, rows[row.chat_id], now, paced_since),
+            row.attempts + 1,
+            targets[row.edits].telegram_message_id if row.edits else None,
+        )
         for row in found
+        if row.seq not in never_sent
     ]
+
+
+def _is_never_sent(target: "_Target | None") -> bool:
+    """Nothing stands in the chat. Where that is unknown, what was to be an edit is sent instead."""
+    return target is None or (target.telegram_message_id is None and target.state is not State.UNKNOWN)
 
 
 def in_flight(connection: Connection, bot: str, chat_ids: Iterable[int], now: float) -> list[Claimed]:
@@ -150,7 +204,28 @@ def _limiter_wait(row: Any, of: ChatRow, now: float, paced_since: float | None) 
     return float(by_chat + by_bot)
 
 
-def _claimed(row: Any, now: float, limiter_wait: float, number: int) -> Claimed:
+def _targets(connection: Connection, rows: Sequence[Any]) -> dict[str, "_Target"]:
+    """The messages that some of the rows edit, by id."""
+    wanted = sorted(row.edits for row in rows if row.edits is not None)
+    if not wanted:
+        return {}
+    found = connection.execute(
+        select(message.c.id, message.c.state, message.c.telegram_message_ids).where(message.c.id.in_(wanted))
+    )
+    return {row.id: _Target(State(row.state), _last(row.telegram_message_ids)) for row in found}
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    state: State
+    telegram_message_id: int | None
+
+
+def _last(ids: str) -> int | None:
+    return int(ids.rpartition(",")[2]) if ids else None
+
+
+def _claimed(row: Any, now: float, limiter_wait: float, number: int, edits: int | None = None) -> Claimed:
     trace = TraceContext.parse(row.traceparent)
     assert trace is not None, row.traceparent  # noqa: S101 - we wrote it ourselves
     ids = row.telegram_message_ids
@@ -182,6 +257,9 @@ def _claimed(row: Any, now: float, limiter_wait: float, number: int) -> Claimed:
         possible_duplicate=row.possible_duplicate,
         plain=row.plain,
         telegram_message_ids=tuple(int(i) for i in ids.split(",")) if ids else (),
+        severity=row.severity,
+        edits=edits,
+        resends=row.resends,
     )
 
 
@@ -189,11 +267,7 @@ def _open_attempts(connection: Connection, messages: Sequence[Claimed]) -> None:
     """On disk before the call, so that a crash leaves a trace of what may have been sent."""
     if not messages:
         return
-    connection.execute(
-        update(message)
-        .where(message.c.seq.in_([m.seq for m in messages]))
-        .values(state=State.SENDING.value, attempts=message.c.attempts + 1)
-    )
+    connection.execute(_SENDING, {"seqs": [m.seq for m in messages]})
     connection.execute(
         insert(attempt),
         [
@@ -207,3 +281,10 @@ def _open_attempts(connection: Connection, messages: Sequence[Claimed]) -> None:
             for m in messages
         ],
     )
+
+
+_SENDING = (
+    update(message)
+    .where(message.c.seq.in_(bindparam("seqs", expanding=True)))
+    .values(state=State.SENDING.value, attempts=message.c.attempts + 1)
+)

@@ -17,15 +17,16 @@ from services.kit.errors import Problem
 from services.kit.health import Level, Reading
 from services.kit.telemetry import Telemetry
 from services.outbox import queries, trace
+from services.outbox.claims import Mutes, not_urgent
 from services.outbox.intake import Intake, Receipt
-from services.outbox.limiter import Limits
+from services.outbox.limiter import BotPace, Limits
 from services.outbox.messages import Outcome, Settled, State, Submission
 from services.outbox.metrics import OutboxMetrics
-from services.outbox.policy import Policy
+from services.outbox.policy import BOT_STOPS, Policy
 from services.outbox.queries import Depth
 from services.outbox.tally import HOUR, Tally
 from services.outbox.telegram import Sender
-from services.outbox.worker import Observer, Render, Worker, WorkerSettings, default_pace, ignore
+from services.outbox.worker import Observer, Pace, Render, Worker, WorkerSettings, ignore
 
 log = structlog.get_logger()
 
@@ -97,18 +98,24 @@ class Outbox:
 
     async def measure(self) -> None:
         """Keeps the queue's gauges, until cancelled."""
-        history = await self.database.read(
-            "depth", partial(queries.finished_since, since=self._clock.time() - HOUR)
-        )
-        self.tally.restore(history)
+        restored = False
         while True:
             start = time.perf_counter()
             try:
+                if not restored:
+                    await self._restore()
+                    restored = True
                 await self._measure()
             except Problem as problem:
                 log.warning("measure_failed", error=str(problem))
+            except Exception:
+                log.exception("measure_failed")
             took = time.perf_counter() - start
             await asyncio.sleep(max(MEASURE_SECONDS, took / MEASURE_SHARE))
+
+    async def _restore(self) -> None:
+        since = self._clock.time() - HOUR
+        self.tally.restore(await self.database.read("depth", partial(queries.finished_since, since=since)))
 
     async def _measure(self) -> None:
         self.depth = await self.database.read("depth", queries.depth)
@@ -154,7 +161,13 @@ class Outbox:
         self.metrics.api_response.labels("getMe", outcome.value).observe(seconds)
         if reason is None:
             return Reading(Level.HEALTHY, {"response_time_ms": round(seconds * 1000, 1)})
-        return Reading(Level.UNHEALTHY, {"error": reason.value})
+        level = Level.CRITICAL if reason in BOT_STOPS else Level.UNHEALTHY
+        return Reading(level, {"error": reason.value})
+
+
+def owner_name() -> str:
+    """A name that no other worker has or had, for leases and for the shared rate."""
+    return f"{os.uname().nodename}-{os.getpid()}-{uuid_utils.uuid7()}"
 
 
 @asynccontextmanager
@@ -167,7 +180,9 @@ async def open_outbox(
     clock: Clock,
     sender: Sender,
     render: Render,
+    pace: Pace | None = None,
     observer: Observer = ignore,
+    mutes: Mutes = not_urgent,
 ) -> AsyncIterator[Outbox]:
     """An engine that delivers while the block runs; at its end what is in flight is finished.
 
@@ -179,7 +194,9 @@ async def open_outbox(
         clock: the time.
         sender: the bot.
         render: makes text and entities of a claimed message; pure.
+        pace: the bot's rate; unset: within this process.
         observer: told of everything that was settled, after it is durable.
+        mutes: which messages a muted chat does not get.
     """
     outbox = Outbox(database=database, telemetry=telemetry, metrics=metrics, clock=clock, sender=sender)
 
@@ -190,7 +207,7 @@ async def open_outbox(
     worker = Worker(
         WorkerSettings(
             bot=settings.bot_name,
-            owner=f"{os.uname().nodename}-{os.getpid()}-{uuid_utils.uuid7()}"[-60:],
+            owner=owner_name(),
             concurrency=settings.concurrency,
             limits=settings.limits,
             policy=settings.policy,
@@ -198,11 +215,12 @@ async def open_outbox(
         database=database,
         sender=sender,
         render=render,
-        pace=default_pace(settings.limits, clock),
+        pace=pace or BotPace(settings.limits.bot_per_second, clock),
         metrics=metrics,
         telemetry=telemetry,
         clock=clock,
         observer=observe,
+        mutes=mutes,
     )
     async with sender:
         tasks = [asyncio.create_task(worker.run()), asyncio.create_task(outbox.measure())]

@@ -9,15 +9,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, case, select, tuple_
+from sqlalchemy import Connection, select, tuple_
 from sqlalchemy import insert as insert_into
-from sqlalchemy.dialects import postgresql, sqlite
 
 from services.kit.clock import Clock
-from services.kit.db import Database
+from services.kit.db import Database, upsert
 from services.kit.errors import Problem
+from services.outbox import chats, updating
 from services.outbox.messages import IdempotencyKey, NewEvent, NewMessage, State, Submission
-from services.outbox.schema import chat, event, idempotency, message
+from services.outbox.schema import event, idempotency, message
 
 CHANNEL = "outbox"
 LARGEST_GROUP = 500
@@ -137,7 +137,8 @@ def _claim_keys(
     keys = [s.idempotency for s in submissions if s.idempotency is not None]
     if not keys:
         return [None] * len(submissions)
-    rows = [_key_row(key, now) for key in keys]
+    # In one order everywhere, as the chats below.
+    rows = [_key_row(key, now) for key in sorted(keys, key=lambda key: (key.client, key.key))]
     names = tuple_(idempotency.c.client, idempotency.c.key)
     claim = upsert(connection, idempotency).on_conflict_do_nothing()
     won = connection.execute(claim.values(rows).returning(idempotency.c.client, idempotency.c.key)).all()
@@ -175,11 +176,15 @@ def insert(connection: Connection, submissions: Sequence[Submission], now: float
     if not events:
         return
     connection.execute(insert_into(event), [_event_row(e) for e, _ in events])
-    rows = [_message_row(e, m) for e, messages in events for m in messages]
-    if not rows:
+    owners = [e for e, messages in events for _ in messages]
+    messages = [m for _, those in events for m in those]
+    if not messages:
         return
+    if any(m.update_key for m in messages):
+        messages = updating.resolve(connection, messages, now)
+    rows = [_message_row(e, m) for e, m in zip(owners, messages, strict=True)]
     connection.execute(insert_into(message), rows)
-    ready(connection, [m for _, messages in events for m in messages], now)
+    ready(connection, messages, now)
 
 
 def _event_row(e: NewEvent) -> dict[str, Any]:
@@ -212,6 +217,8 @@ def _message_row(e: NewEvent, m: NewMessage) -> dict[str, Any]:
         "due_at": m.deliver_at,
         "expires_at": m.expires_at,
         "accepted_at": e.accepted_at,
+        "edits": m.edits,
+        "update_key": m.update_key,
     }
 
 
@@ -222,36 +229,4 @@ def ready(connection: Connection, messages: Sequence[NewMessage], now: float) ->
         due, lane = max(m.deliver_at, now if not m.deliver_at else 0.0), int(m.lane)
         known_due, known_lane = turns.get((m.bot, m.chat_id), (due, lane))
         turns[m.bot, m.chat_id] = (min(due, known_due), min(lane, known_lane))
-    statement = upsert(connection, chat)
-    sooner = case(
-        (chat.c.next_at.is_(None), statement.excluded.next_at),
-        (chat.c.next_at < statement.excluded.next_at, chat.c.next_at),
-        else_=statement.excluded.next_at,
-    )
-    statement = statement.on_conflict_do_update(
-        index_elements=[chat.c.bot, chat.c.chat_id],
-        set_={
-            # A worker that has the chat looks for what waits when it gives the chat back.
-            "next_at": case(
-                (chat.c.owner.is_not(None), None), (chat.c.open_at > sooner, chat.c.open_at), else_=sooner
-            ),
-            "lane": case(
-                (chat.c.next_at.is_(None), statement.excluded.lane),
-                (chat.c.lane < statement.excluded.lane, chat.c.lane),
-                else_=statement.excluded.lane,
-            ),
-        },
-    )
-    # In one order everywhere: two transactions that touch the same chats must not wait crosswise.
-    connection.execute(
-        statement,
-        [
-            {"bot": bot, "chat_id": chat_id, "next_at": due, "lane": lane}
-            for (bot, chat_id), (due, lane) in sorted(turns.items())
-        ],
-    )
-
-
-def upsert(connection: Connection, table: Any) -> Any:
-    """The dialect's INSERT that knows ON CONFLICT; both spell it alike."""
-    return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
+    chats.give_turns(connection, turns)

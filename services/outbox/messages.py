@@ -65,6 +65,10 @@ class Reason(StrEnum):
     WORKER_LOST = "worker_lost"
     EXPIRED = "expired"
     RENDER_FAILED = "render_failed"
+    CANNOT_EDIT = "cannot_edit"  #: the message that it edits is gone, or not ours to edit any more
+    NEVER_SENT = "never_sent"  #: the message that it edits never reached its chat
+    MUTED = "muted"
+    SUPERSEDED = "superseded"  #: a later event with the same update key was there first
 
 
 class Lane(IntEnum):
@@ -114,6 +118,10 @@ class NewMessage:
     expires_at: float | None = None
     on_unknown: UnknownPolicy = UnknownPolicy.RESEND
     bot: str = "default"
+    #: Id of an earlier message of the same chat and lane: it is edited, none is sent.
+    edits: str | None = None
+    #: A later message of the chat with the same key edits the earlier one (progress).
+    update_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,11 +168,15 @@ class Claimed:
     claimed_at: float
     limiter_wait: float  #: seconds that it could have gone but for Telegram's rates
     attempt: int  #: number of this attempt, from 1
-    retries: int  #: failed attempts that count against the limit
+    retries: int  #: failed attempts of the part that is next; they decide the wait
     part: int  #: how many parts have been delivered
     possible_duplicate: bool
     plain: bool  #: send without entities: Telegram refused them before
     telegram_message_ids: tuple[int, ...] = ()
+    severity: str = ""
+    #: Telegram's id of the message to edit; None for one that is sent.
+    edits: int | None = None
+    resends: int = 0  #: attempts that may have arrived, of the part that is next
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +205,8 @@ class Rendered:
 
     parts: tuple[Text | Document, ...]
     reply_markup: Mapping[str, Any] | None = None
+    #: Telegram's id of a message of the same chat; where that is gone, it is sent all the same.
+    reply_to: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +238,9 @@ class Decision:
     block_chat: Reason | None = None
     stop_bot: Reason | None = None
     migrate_to: int | None = None
+    #: What was to be an edit is sent as a message of its own.
+    as_new: bool = False
+    resends: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from prometheus_client.registry import Collector
 
 from services.outbox.messages import Outcome, Reason, State
 
-METHODS = ("sendMessage", "sendDocument", "getMe")
+METHODS = ("sendMessage", "sendDocument", "editMessageText", "getMe")
 
 
 class DeliveryRate(Collector):

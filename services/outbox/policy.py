@@ -5,7 +5,7 @@ Two limits end the trying: a message whose attempts certainly did not arrive is 
 since every further try may be one more copy.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.outbox.messages import Claimed, Decision, Outcome, Reason, Result, State, UnknownPolicy
 
@@ -72,32 +72,50 @@ def decide(  # noqa: PLR0911 - one way out for each row of Telegram's error tabl
     if result.reason is Reason.CHAT_MIGRATED:
         return _again(message, at=0.0, migrate_to=result.migrate_to)
     if result.reason is Reason.BAD_MARKUP and not message.plain:
-        return Decision(
-            State.QUEUED, GOES_ON, message.retries, message.part, message.possible_duplicate, plain=True
-        )
+        return replace(_kept(message, State.QUEUED, GOES_ON), plain=True)
+    if result.reason is Reason.CANNOT_EDIT:
+        return replace(_again(message, at=0.0), as_new=True)
     if result.reason in BOT_STOPS:
         return _again(message, at=0.0, stop_bot=result.reason)
     if result.reason in DESTINATION_REFUSES:
-        return Decision(State.DEAD_LETTER, part=message.part, block_chat=result.reason)
+        return replace(_kept(message, State.DEAD_LETTER), block_chat=result.reason)
     if result.reason in NEVER or result.reason is Reason.BAD_MARKUP:
-        return Decision(State.DEAD_LETTER, part=message.part)
+        return _kept(message, State.DEAD_LETTER)
     return _retry(policy, message, result, jitter)
+
+
+def _kept(message: Claimed, state: State, due_at: float = 0.0) -> Decision:
+    """The state changes, nothing else does."""
+    return Decision(
+        state,
+        due_at,
+        message.retries,
+        message.part,
+        message.possible_duplicate,
+        message.plain,
+        resends=message.resends,
+    )
 
 
 def _sent(message: Claimed, parts: int) -> Decision:
     part = message.part + 1
     if part < parts:
-        return Decision(State.QUEUED, GOES_ON, 0, part, message.possible_duplicate, message.plain)
-    return Decision(State.DELIVERED, 0.0, message.retries, part, message.possible_duplicate, message.plain)
+        return replace(_kept(message, State.QUEUED, GOES_ON), part=part, retries=0, resends=0)
+    return replace(_kept(message, State.DELIVERED), part=part)
 
 
 def _unknown(policy: Policy, message: Claimed, result: Result, jitter: float) -> Decision:
     if message.on_unknown is UnknownPolicy.HOLD:
-        return Decision(State.UNKNOWN, part=message.part, retries=message.retries, plain=message.plain)
-    if message.retries >= policy.max_resends:
-        return Decision(State.DEAD_LETTER, part=message.part, possible_duplicate=True)
+        return _kept(message, State.UNKNOWN)
+    if message.resends >= policy.max_resends:
+        return replace(_kept(message, State.DEAD_LETTER), possible_duplicate=True)
     at = result.finished_at + policy.backoff(message.retries, jitter)
-    return Decision(State.RETRY_WAIT, at, message.retries + 1, message.part, True, message.plain)
+    return replace(
+        _kept(message, State.RETRY_WAIT, at),
+        retries=message.retries + 1,
+        resends=message.resends + 1,
+        possible_duplicate=True,
+    )
 
 
 def _flood(policy: Policy, message: Claimed, result: Result, jitter: float) -> Decision:
@@ -111,10 +129,8 @@ def _flood(policy: Policy, message: Claimed, result: Result, jitter: float) -> D
 def _retry(policy: Policy, message: Claimed, result: Result, jitter: float) -> Decision:
     at = result.finished_at + policy.backoff(message.retries, jitter)
     if at > message.accepted_at + policy.give_up_after:
-        return Decision(State.DEAD_LETTER, part=message.part, possible_duplicate=message.possible_duplicate)
-    return Decision(
-        State.RETRY_WAIT, at, message.retries + 1, message.part, message.possible_duplicate, message.plain
-    )
+        return _kept(message, State.DEAD_LETTER)
+    return replace(_kept(message, State.RETRY_WAIT, at), retries=message.retries + 1)
 
 
 def _again(
@@ -126,13 +142,9 @@ def _again(
     stop_bot: Reason | None = None,
 ) -> Decision:
     """Back into the queue without a mark against the message; parts delivered stay delivered."""
-    return Decision(
-        State.RETRY_WAIT if at else State.QUEUED,
-        at or (GOES_ON if message.part else 0.0),
-        message.retries,
-        message.part,
-        message.possible_duplicate,
-        message.plain,
+    state = State.RETRY_WAIT if at else State.QUEUED
+    return replace(
+        _kept(message, state, at or (GOES_ON if message.part else 0.0)),
         pause_chat_until=pause_chat_until,
         migrate_to=migrate_to,
         stop_bot=stop_bot,

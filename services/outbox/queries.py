@@ -67,7 +67,7 @@ def search(connection: Connection, wanted: Search) -> list[Any]:
     if wanted.until is not None:
         query = query.where(message.c.accepted_at < wanted.until)
     if wanted.text:
-        query = query.where(func.lower(event.c.title).contains(wanted.text.lower(), autoescape=True))
+        query = query.where(event.c.title.icontains(wanted.text, autoescape=True))
     if wanted.before is not None:
         query = query.where(message.c.seq < wanted.before)
     return list(connection.execute(query.order_by(message.c.seq.desc()).limit(wanted.limit)).mappings())
@@ -95,6 +95,23 @@ def life(connection: Connection, message_id: str) -> Life | None:
         list(connection.execute(attempts).mappings()),
         list(connection.execute(changes).mappings()),
     )
+
+
+def by_telegram_id(connection: Connection, bot: str, chat_id: int, telegram_message_id: int) -> Any | None:
+    """The message that stands in the chat under this id, or None; of its edits, the one that was sent."""
+    query = (
+        select(*_COLUMNS)
+        .join(event, message.c.event_id == event.c.id)
+        .join(attempt, attempt.c.message_seq == message.c.seq)
+        .where(
+            attempt.c.telegram_message_id == telegram_message_id,
+            message.c.bot == bot,
+            message.c.chat_id == chat_id,
+        )
+        .order_by(message.c.seq)
+        .limit(1)
+    )
+    return connection.execute(query).mappings().first()
 
 
 def event_with_messages(connection: Connection, event_id: str) -> tuple[Any, list[Any]] | None:

@@ -57,25 +57,40 @@ message = Table(
     Column("finished_at", Double),
     Column("attempts", Integer, nullable=False, default=0),
     Column("retries", Integer, nullable=False, default=0),
+    Column("resends", Integer, nullable=False, default=0),
     Column("part", Integer, nullable=False, default=0),
     Column("possible_duplicate", Boolean, nullable=False, default=False),
     Column("plain", Boolean, nullable=False, default=False),
     Column("telegram_message_ids", Text, nullable=False, default=""),
     Column("reason", String(24), nullable=False, default="none"),
+    # Id of the message that this one edits; null for one that is sent.
+    Column("edits", String(36)),
+    Column("update_key", Text),
     Index("message_event", "event_id"),
     Index("message_state", "state", "seq"),
     Index("message_finished", "finished_at"),
 )
+# One for each state that waits: SQLite uses a partial index only for the very condition that it has.
+for _state in ("queued", "retry_wait"):
+    Index(
+        f"message_{_state}",
+        message.c.bot,
+        message.c.chat_id,
+        message.c.lane,
+        message.c.due_at,
+        message.c.seq,
+        sqlite_where=message.c.state == _state,
+        postgresql_where=message.c.state == _state,
+    )
+
 Index(
-    "message_waiting",
+    "message_update_key",
     message.c.bot,
     message.c.chat_id,
-    message.c.lane,
-    message.c.state,
-    message.c.due_at,
+    message.c.update_key,
     message.c.seq,
-    sqlite_where=message.c.state.in_(("queued", "retry_wait")),
-    postgresql_where=message.c.state.in_(("queued", "retry_wait")),
+    sqlite_where=message.c.update_key.is_not(None),
+    postgresql_where=message.c.update_key.is_not(None),
 )
 
 attempt = Table(
@@ -96,6 +111,13 @@ attempt = Table(
     Column("detail", Text),
     Column("telegram_message_id", BigInteger),
     Column("retry_after", Double),
+)
+# A reply names the message that it answers by Telegram's id.
+Index(
+    "attempt_telegram_message",
+    attempt.c.telegram_message_id,
+    sqlite_where=attempt.c.telegram_message_id.is_not(None),
+    postgresql_where=attempt.c.telegram_message_id.is_not(None),
 )
 
 # What happened to a message other than by an attempt; the rest of its life is in the attempts.
@@ -126,6 +148,8 @@ chat = Table(
     Column("open_at", Double, nullable=False, default=0.0),
     Column("blocked", String(24)),
     Column("migrated_to", BigInteger),
+    # Until when its people want nothing but what cannot wait.
+    Column("muted_until", Double),
 )
 Index(
     "chat_ready",

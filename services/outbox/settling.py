@@ -6,11 +6,11 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, update
 
+from services.kit.db import upsert
 from services.outbox import chats, limiter
 from services.outbox.chats import ChatRow
-from services.outbox.intake import upsert
 from services.outbox.limiter import ChatPace, Limits
-from services.outbox.messages import FINISHED, Reason, Settled
+from services.outbox.messages import FINISHED, Reason, Settled, State
 from services.outbox.schema import attempt, bot, chat, message
 
 _ATTEMPT = (
@@ -29,6 +29,7 @@ _MESSAGE = (
     "due_at",
     "finished_at",
     "retries",
+    "resends",
     "part",
     "possible_duplicate",
     "plain",
@@ -39,6 +40,23 @@ _MESSAGE = (
 _NO_CALL = frozenset({Reason.CONNECT_FAILED, Reason.RENDER_FAILED})
 
 
+_CURRENT = (
+    select(message.c.seq, message.c.attempts, message.c.state)
+    .where(message.c.seq.in_(bindparam("seqs", expanding=True)))
+    .with_for_update()
+)
+_WRITE_MESSAGE = (
+    update(message)
+    .where(message.c.seq == bindparam("b_seq"))
+    .values({name: bindparam(name) for name in _MESSAGE})
+)
+_CLOSE_ATTEMPT = (
+    update(attempt)
+    .where(attempt.c.message_seq == bindparam("b_seq"), attempt.c.number == bindparam("b_number"))
+    .values({name: bindparam(name) for name in _ATTEMPT})
+)
+
+
 def settle(
     connection: Connection, owner: str, settled: Sequence[Settled], limits: Limits, now: float
 ) -> set[int]:
@@ -46,33 +64,38 @@ def settle(
 
     Returns:
         The numbers of messages that another worker has taken over meanwhile: the result is noted
-        in the attempt, the message's fate is the other's.
+        in the attempt, the message's fate is the other's. Only news of a delivery still counts,
+        while nobody has tried again.
     """
     seqs = [s.message.seq for s in settled]
-    current = select(message.c.seq, message.c.attempts).where(message.c.seq.in_(seqs)).with_for_update()
-    attempts = {row.seq: row.attempts for row in connection.execute(current)}
-    lost = {s.message.seq for s in settled if attempts.get(s.message.seq) != s.message.attempt}
-    _write_messages(connection, [s for s in settled if s.message.seq not in lost], now)
-    connection.execute(
-        update(attempt)
-        .where(attempt.c.message_seq == bindparam("b_seq"), attempt.c.number == bindparam("b_number"))
-        .values({name: bindparam(name) for name in _ATTEMPT}),
-        [_attempt_row(s, now) for s in settled],
-    )
+    rows = {row.seq: row for row in connection.execute(_CURRENT, {"seqs": seqs})}
+    in_time = [s for s in settled if _is_open(s, rows.get(s.message.seq))]
+    late = [s for s in settled if _is_news(s, rows.get(s.message.seq))]
+    _write_messages(connection, [*in_time, *late], now)
+    connection.execute(_CLOSE_ATTEMPT, [_attempt_row(s, now) for s in settled])
     for s in settled:
-        _change_destination(connection, s, now)
-    _release(connection, owner, settled, limits, now)
-    return lost
+        decision = s.decision
+        if decision.block_chat or decision.migrate_to or decision.stop_bot or decision.as_new:
+            _change_destination(connection, s, now)
+    _release(connection, owner, in_time, limits, now)
+    return set(seqs) - {s.message.seq for s in (*in_time, *late)}
+
+
+def _is_open(s: Settled, row: Any) -> bool:
+    """Whether this is still the message's last attempt, and nobody has settled it."""
+    return row is not None and row.attempts == s.message.attempt and row.state == State.SENDING.value
+
+
+def _is_news(s: Settled, row: Any) -> bool:
+    """Whether a message that was taken over, and not tried again, turns out to be delivered."""
+    if s.decision.state is not State.DELIVERED or row is None or row.attempts != s.message.attempt:
+        return False
+    return bool(row.state != State.SENDING.value)
 
 
 def _write_messages(connection: Connection, settled: Sequence[Settled], now: float) -> None:
     if settled:
-        connection.execute(
-            update(message)
-            .where(message.c.seq == bindparam("b_seq"))
-            .values({name: bindparam(name) for name in _MESSAGE}),
-            [_message_row(s, now) for s in settled],
-        )
+        connection.execute(_WRITE_MESSAGE, [_message_row(s, now) for s in settled])
 
 
 def _message_row(s: Settled, now: float) -> dict[str, Any]:
@@ -86,6 +109,7 @@ def _message_row(s: Settled, now: float) -> dict[str, Any]:
         "due_at": decision.due_at,
         "finished_at": now if decision.state in FINISHED else None,
         "retries": decision.retries,
+        "resends": decision.resends,
         "part": decision.part,
         "possible_duplicate": decision.possible_duplicate,
         "plain": decision.plain,
@@ -112,6 +136,8 @@ def _attempt_row(s: Settled, now: float) -> dict[str, Any]:
 
 def _change_destination(connection: Connection, s: Settled, now: float) -> None:
     here = (chat.c.bot == s.message.bot, chat.c.chat_id == s.message.chat_id)
+    if s.decision.as_new:
+        connection.execute(update(message).where(message.c.seq == s.message.seq).values(edits=None))
     if s.decision.block_chat is not None:
         connection.execute(update(chat).where(*here).values(blocked=s.decision.block_chat.value))
     if s.decision.migrate_to is not None:

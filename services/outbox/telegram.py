@@ -4,7 +4,8 @@ python-telegram-bot's own HTTP client is several times slower under concurrency
 (docs/performance.md); `BaseRequest` is its seam for another.
 """
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import aiohttp
@@ -32,6 +33,13 @@ READ_TIMEOUT_SECONDS = 35.0
 CONNECT_TIMEOUT_SECONDS = 10.0
 
 
+def _timeout(seconds: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_SECONDS, sock_read=seconds)
+
+
+_TIMEOUT = _timeout(READ_TIMEOUT_SECONDS)
+
+
 class NotReachedError(NetworkError):
     """No request left this machine."""
 
@@ -40,11 +48,16 @@ class NoAnswerError(NetworkError):
     """The request left, or part of it; no answer came."""
 
 
+#: Told after each call: provider, method, status code or ``none``, seconds.
+Count = Callable[[str, str, str, float], None]
+
+
 class AiohttpRequest(BaseRequest):
     """python-telegram-bot's HTTP seam on one aiohttp session."""
 
-    def __init__(self, connections: int) -> None:
+    def __init__(self, connections: int, count: Count | None = None) -> None:
         self._connections = connections
+        self._count = count
         self._session: aiohttp.ClientSession | None = None
 
     @property
@@ -55,7 +68,7 @@ class AiohttpRequest(BaseRequest):
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=30),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_SECONDS),
+                timeout=_TIMEOUT,
             )
 
     async def shutdown(self) -> None:
@@ -81,34 +94,44 @@ class AiohttpRequest(BaseRequest):
         pool_timeout: Any = None,  # noqa: ARG002 - as many connections as senders
     ) -> tuple[int, bytes]:
         assert self._session is not None  # noqa: S101 - initialize() comes first
+        start = time.perf_counter()
+        answered = "none"
         seconds = read_timeout if isinstance(read_timeout, int | float) else READ_TIMEOUT_SECONDS
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_SECONDS, sock_read=seconds)
+        timeout = _TIMEOUT if seconds == READ_TIMEOUT_SECONDS else _timeout(seconds)
         try:
             async with self._session.request(
-                method, url, data=_body(request_data), timeout=timeout
+                method, url, data=_body(request_data), headers=_headers(request_data), timeout=timeout
             ) as response:
+                answered = str(response.status)
                 return response.status, await response.read()
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise NotReachedError(_said(error)) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise NoAnswerError(_said(error)) from error
+        finally:
+            if self._count is not None:
+                self._count("telegram", url.rpartition("/")[2], answered, time.perf_counter() - start)
 
 
 def _said(error: Exception) -> str:
     return redact(str(error)) or type(error).__name__
 
 
-def _body(data: RequestData | None) -> aiohttp.FormData | Mapping[str, str] | None:
+def _body(data: RequestData | None) -> aiohttp.FormData | bytes | None:
     if data is None:
         return None
     if not data.contains_files:
-        return data.json_parameters
+        return orjson.dumps(data.parameters)
     form = aiohttp.FormData()
     for name, value in data.json_parameters.items():
         form.add_field(name, value)
     for name, (filename, content, mime_type) in (data.multipart_data or {}).items():
         form.add_field(name, content, filename=filename, content_type=mime_type)
     return form
+
+
+def _headers(data: RequestData | None) -> Mapping[str, str] | None:
+    return None if data is None or data.contains_files else {"Content-Type": "application/json"}
 
 
 class Bot(telegram.Bot):
@@ -129,21 +152,22 @@ class Bot(telegram.Bot):
         return await self._post(method, data, read_timeout=read_timeout)
 
 
-def make_bot(token: str, api_url: str, connections: int) -> Bot:
+def make_bot(token: str, api_url: str, connections: int, count: Count | None = None) -> Bot:
     """A bot at an API server.
 
     Args:
         token: from BotFather.
         api_url: e.g. ``https://api.telegram.org`` or the sandbox's.
         connections: at most, for calls; polling has one of its own.
+        count: is told of every call, e.g. ``Telemetry.count_call``.
     """
     base = f"{api_url.rstrip('/')}/bot"
     return Bot(
         token,
         base_url=base,
         base_file_url=f"{api_url.rstrip('/')}/file/bot",
-        request=AiohttpRequest(connections),
-        get_updates_request=AiohttpRequest(1),
+        request=AiohttpRequest(connections, count),
+        get_updates_request=AiohttpRequest(1, count),
     )
 
 
@@ -185,12 +209,25 @@ class Sender:
             detail = "Telegram answered ok without a message id"
             return Result(Outcome.UNKNOWN, Reason.BAD_ANSWER, started, self._clock.time(), detail=detail)
         except TelegramError as error:
+            if message.edits is not None and NOT_MODIFIED in str(error.message).lower():
+                # An earlier try arrived, whose answer was lost: the text is what it was to become.
+                finished = self._clock.time()
+                return Result(Outcome.SENT, Reason.NONE, started, finished, message_id=message.edits)
             return translate(error, started, self._clock.time())
+
+
+def method_of(message: Claimed, rendered: Rendered) -> str:
+    """The Bot API method of the next part."""
+    if isinstance(rendered.parts[message.part], Document):
+        return "sendDocument"
+    return "sendMessage" if message.edits is None else "editMessageText"
 
 
 def request_of(message: Claimed, rendered: Rendered) -> tuple[str, dict[str, Any]]:
     """The Bot API method and its parameters for the next part of a message."""
     part = rendered.parts[message.part]
+    if message.edits is not None and isinstance(part, Text):
+        return _edit(message, message.edits, part, rendered.reply_markup)
     last = message.part == len(rendered.parts) - 1
     data: dict[str, Any] = {"chat_id": message.chat_id}
     # Topic 1 is "General": naming it is an error (telegram.md 1.1).
@@ -198,21 +235,37 @@ def request_of(message: Claimed, rendered: Rendered) -> tuple[str, dict[str, Any
         data["message_thread_id"] = message.thread_id
     if message.silent:
         data["disable_notification"] = True
+    if rendered.reply_to is not None:
+        reply = {"message_id": rendered.reply_to, "allow_sending_without_reply": True}
+        data["reply_parameters"] = orjson.dumps(reply).decode()
     if last and rendered.reply_markup is not None:
-        data["reply_markup"] = orjson.dumps(rendered.reply_markup).decode()
+        data["reply_markup"] = rendered.reply_markup
     if isinstance(part, Document):
         file = telegram.InputFile(part.content, filename=part.filename)
         return "sendDocument", data | {"document": file} | _text(part.caption, "caption", plain=message.plain)
     return "sendMessage", data | _text(part, "text", plain=message.plain)
 
 
+def _edit(
+    message: Claimed, target: int, text: Text, reply_markup: Mapping[str, Any] | None
+) -> tuple[str, dict[str, Any]]:
+    """The text of an earlier message; without a keyboard the one that it had goes."""
+    keyboard = reply_markup or {"inline_keyboard": []}
+    return "editMessageText", {
+        "chat_id": message.chat_id,
+        "message_id": target,
+        "reply_markup": orjson.dumps(keyboard).decode(),
+    } | _text(text, "text", plain=message.plain)
+
+
 def _text(text: Text, field: str, *, plain: bool) -> dict[str, Any]:
     entities = "entities" if field == "text" else "caption_entities"
     if plain or not text.entities:
         return {field: text.text}
-    return {field: text.text, entities: orjson.dumps([dict(entity) for entity in text.entities]).decode()}
+    return {field: text.text, entities: list(text.entities)}
 
 
+NOT_MODIFIED = "message is not modified"
 #: Telegram's descriptions, in lower case and without the prefix, to what they mean. First match wins.
 _DESCRIPTIONS = (
     ("bot was blocked by the user", Reason.BOT_BLOCKED),
@@ -232,6 +285,10 @@ _DESCRIPTIONS = (
     ("need administrator rights", Reason.NO_RIGHTS),
     ("chat_write_forbidden", Reason.NO_RIGHTS),
     ("can't parse entities", Reason.BAD_MARKUP),
+    ("message to edit not found", Reason.CANNOT_EDIT),
+    ("no text in the message to edit", Reason.CANNOT_EDIT),
+    ("message can't be edited", Reason.CANNOT_EDIT),
+    ("no text in the message to edit", Reason.CANNOT_EDIT),
     ("is too long", Reason.TOO_LONG),
     ("frozen_method_invalid", Reason.BOT_FROZEN),
     ("too many requests", Reason.FLOOD_CONTROL),
@@ -252,7 +309,8 @@ def translate(error: TelegramError, started: float, finished: float) -> Result:
         reason,
         started,
         finished,
-        retry_after=_seconds(error.retry_after) if isinstance(error, RetryAfter) else None,
+        # The public attribute is whole seconds or a timedelta, by an environment variable, and warns of it.
+        retry_after=error._retry_after.total_seconds() if isinstance(error, RetryAfter) else None,  # noqa: SLF001 - as said above
         migrate_to=error.new_chat_id if isinstance(error, ChatMigrated) else None,
         detail=detail,
     )
@@ -288,8 +346,3 @@ def _verdict(error: TelegramError, said: Reason | None) -> tuple[Outcome, Reason
 def _meaning(description: str) -> Reason | None:
     lowered = description.lower()
     return next((reason for part, reason in _DESCRIPTIONS if part in lowered), None)
-
-
-def _seconds(value: Any) -> float:
-    """python-telegram-bot gives whole seconds or a timedelta, by an environment variable."""
-    return float(value.total_seconds() if hasattr(value, "total_seconds") else value)

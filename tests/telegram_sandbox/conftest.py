@@ -51,7 +51,9 @@ class Here:
         assert not body["ok"], body
         return body["error_code"], body["description"]
 
-    async def control(self, path: str, body: Any = None, *, verb: str = "POST", status: int | None = None) -> Any:
+    async def control(
+        self, path: str, body: Any = None, *, verb: str = "POST", status: int | None = None
+    ) -> Any:
         async with self.http.request(verb, f"{self.url}/control{path}", json=body) as answer:
             value = await answer.json() if answer.status != 204 else None
             assert answer.status == status if status else answer.ok, (answer.status, value)

@@ -3,7 +3,14 @@
 from typing import Any
 
 import pytest
-from telegram import Bot, BotCommand, InlineKeyboardButton, InlineKeyboardMarkup, MessageEntity, ReplyParameters
+from telegram import (
+    Bot,
+    BotCommand,
+    InlineKeyboardButton,
+    InlineKeyboardMarkup,
+    MessageEntity,
+    ReplyParameters,
+)
 from telegram.error import BadRequest, ChatMigrated, Forbidden, InvalidToken
 
 from tests.telegram_sandbox.conftest import ADA, CI_TOPIC, GRACE, OPERATIONS, TEAM, Here, soon
@@ -71,7 +78,9 @@ async def test_a_closed_topic_refuses(here: Here, bot: Bot) -> None:
 
 
 async def test_a_document_is_kept_and_comes_back(here: Here, bot: Bot) -> None:
-    sent = await bot.send_document(ADA, b"line\n" * 10, filename="büild log.txt", caption="*the* log", parse_mode="MarkdownV2")
+    sent = await bot.send_document(
+        ADA, b"line\n" * 10, filename="büild log.txt", caption="*the* log", parse_mode="MarkdownV2"
+    )
     assert sent.document is not None
     assert (sent.document.file_name, sent.document.file_size) == ("büild log.txt", 50)
     assert sent.caption == "the log"
@@ -107,7 +116,9 @@ async def test_an_edit_changes_the_text_and_removes_the_buttons(bot: Bot) -> Non
 
 async def test_an_edit_that_changes_nothing_says_so(bot: Bot) -> None:
     message = await bot.send_message(ADA, "same", reply_markup=APPROVE)
-    with pytest.raises(BadRequest, match="Message is not modified: specified new message content and reply markup"):
+    with pytest.raises(
+        BadRequest, match="Message is not modified: specified new message content and reply markup"
+    ):
         await bot.edit_message_text("same", ADA, message.message_id, reply_markup=APPROVE)
     with pytest.raises(BadRequest, match="Message is not modified"):
         await bot.edit_message_reply_markup(ADA, message.message_id, reply_markup=APPROVE)
@@ -216,8 +227,13 @@ async def test_a_channel_post_is_sent_by_the_channel(here: Here, bot: Bot) -> No
         ),
     ],
 )  # fmt: skip
-async def test_a_bad_message_is_refused_in_telegram_s_words(here: Here, fields: dict[str, Any], description: str) -> None:
-    assert await here.refusal("sendMessage", **({"chat_id": ADA} | fields)) == (400, f"Bad Request: {description}")
+async def test_a_bad_message_is_refused_in_telegram_s_words(
+    here: Here, fields: dict[str, Any], description: str
+) -> None:
+    assert await here.refusal("sendMessage", **({"chat_id": ADA} | fields)) == (
+        400,
+        f"Bad Request: {description}",
+    )
 
 
 async def test_the_limit_is_4096_code_points_after_parsing(here: Here) -> None:
@@ -299,11 +315,15 @@ async def test_methods_ignore_case_and_take_get_query_and_form(here: Here) -> No
 
 
 @pytest.mark.parametrize(("content_type", "body"), [("application/json", b"{"), ("application/json", b"[]")])
-async def test_a_body_that_is_not_what_it_says_is_a_bad_request(here: Here, content_type: str, body: bytes) -> None:
+async def test_a_body_that_is_not_what_it_says_is_a_bad_request(
+    here: Here, content_type: str, body: bytes
+) -> None:
     url = f"{here.url}/bot1000000001:sandbox-token-for-local-use-only/sendMessage"
     async with here.http.post(url, data=body, headers={"Content-Type": content_type}) as answer:
         assert answer.status == 400
-        assert (await answer.json())["description"] == "Bad Request: can't parse request: expected a JSON object"
+        assert (await answer.json())[
+            "description"
+        ] == "Bad Request: can't parse request: expected a JSON object"
 
 
 async def test_a_form_that_is_not_utf_8_is_a_bad_request(here: Here) -> None:

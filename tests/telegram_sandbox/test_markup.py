@@ -83,7 +83,17 @@ def test_any_markdown_gives_tdlib_s_entities_or_its_error(text: str) -> None:
     assert in_order(ours(markdown.parse, text)) == oracle.markdown(text)
 
 
-TANGLED = ("bold", "italic", "underline", "strikethrough", "spoiler", "code", "pre", "text_link", "blockquote")
+TANGLED = (
+    "bold",
+    "italic",
+    "underline",
+    "strikethrough",
+    "spoiler",
+    "code",
+    "pre",
+    "text_link",
+    "blockquote",
+)
 
 
 @st.composite
@@ -93,7 +103,9 @@ def tangles(draw: st.DrawFn) -> tuple[str, list[Entity]]:
     for kind in draw(st.lists(st.sampled_from(TANGLED), max_size=5)):
         begin = draw(st.integers(0, len(text) - 1))
         end = draw(st.integers(begin + 1, len(text)))
-        entities.append(Entity(kind, begin, end - begin, {"url": "http://a.b/"} if kind == "text_link" else {}))
+        entities.append(
+            Entity(kind, begin, end - begin, {"url": "http://a.b/"} if kind == "text_link" else {})
+        )
     return text, entities
 
 

@@ -93,6 +93,7 @@ def upgrade() -> None:
         sa.Column("finished_at", sa.Double(), nullable=True),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("retries", sa.Integer(), nullable=False),
+        sa.Column("resends", sa.Integer(), nullable=False),
         sa.Column("part", sa.Integer(), nullable=False),
         sa.Column("possible_duplicate", sa.Boolean(), nullable=False),
         sa.Column("plain", sa.Boolean(), nullable=False),
@@ -107,15 +108,23 @@ def upgrade() -> None:
     )
     op.create_index("message_event", "message", ["event_id"], unique=False)
     op.create_index("message_finished", "message", ["finished_at"], unique=False)
-    op.create_index("message_state", "message", ["state", "seq"], unique=False)
     op.create_index(
-        "message_waiting",
+        "message_queued",
         "message",
-        ["bot", "chat_id", "lane", "state", "due_at", "seq"],
+        ["bot", "chat_id", "lane", "due_at", "seq"],
         unique=False,
-        sqlite_where=sa.text("state IN ('queued', 'retry_wait')"),
-        postgresql_where=sa.text("state IN ('queued', 'retry_wait')"),
+        sqlite_where=sa.text("state = 'queued'"),
+        postgresql_where=sa.text("state = 'queued'"),
     )
+    op.create_index(
+        "message_retry_wait",
+        "message",
+        ["bot", "chat_id", "lane", "due_at", "seq"],
+        unique=False,
+        sqlite_where=sa.text("state = 'retry_wait'"),
+        postgresql_where=sa.text("state = 'retry_wait'"),
+    )
+    op.create_index("message_state", "message", ["state", "seq"], unique=False)
     op.create_table(
         "attempt",
         sa.Column("message_seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),

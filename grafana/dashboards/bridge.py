@@ -1,0 +1,197 @@
+"""bridge in detail: what happens to messages, to requests, and inside the process."""
+
+from grafana_foundation_sdk.builders import dashboard as dashboards
+
+from grafana.dashboards.panels import HALF, board, choice, graph, heat, number, row
+
+ONE = 'job="bridge", instance=~"$instance"'
+
+
+def build() -> dashboards.Dashboard:
+    made = board(
+        "cctelegram-bridge",
+        "CCTelegram / Bridge",
+        "Messages from accepted to delivered, the requests that bring them, and the process itself.",
+    ).with_variable(choice("instance", "replica", 'label_values(up{job="bridge"}, instance)'))
+    for add in (_now, _messages, _trouble, _telegram, _requests, _process):
+        add(made)
+    return made
+
+
+def rate(metric: str, by: str = "") -> str:
+    """Per second, summed over the replicas that are chosen."""
+    grouping = f" by ({by})" if by else ""
+    return f"sum{grouping} (rate({metric}{{{ONE}}}[$__rate_interval]))"
+
+
+def quantiles(histogram: str) -> list[tuple[str, str]]:
+    return [
+        (f"histogram_quantile({share}, {rate(f'{histogram}_bucket', 'le')})", f"p{int(share * 100)}")
+        for share in (0.5, 0.95, 0.99)
+    ]
+
+
+def p95(histogram: str, by: str) -> tuple[str, str]:
+    return f"histogram_quantile(0.95, {rate(f'{histogram}_bucket', f'{by}, le')})", f"{{{{{by}}}}}"
+
+
+def _now(made: dashboards.Dashboard) -> None:
+    made.with_row(row("Now"))
+    made.with_panel(
+        number(
+            "Delivered",
+            "percent",
+            f"min(cctelegram_delivery_rate_percent{{{ONE}}})",
+            (None, "red"),
+            (90, "yellow"),
+            (95, "green"),
+            about="Of what ended in the last hour, at the worst replica. No value while nothing ended.",
+        )
+    )
+    made.with_panel(number("Accepted", "mps", rate("cctelegram_messages_total")))
+    made.with_panel(
+        number(
+            "Waiting",
+            "short",
+            "sum(cctelegram:queue_depth)",
+            (None, "green"),
+            (500, "yellow"),
+            (1000, "red"),
+        )
+    )
+    made.with_panel(
+        number(
+            "Oldest waiting",
+            "s",
+            f"max(cctelegram_oldest_message_age_seconds{{{ONE}}})",
+            (None, "green"),
+            (60, "yellow"),
+            (300, "red"),
+        )
+    )
+    made.with_panel(number("In flight", "short", f"max(cctelegram_active_correlations{{{ONE}}})"))
+    made.with_panel(number("Replicas", "short", 'sum(up{job="bridge"})', (None, "red"), (1, "green")))
+
+
+def _messages(made: dashboards.Dashboard) -> None:
+    made.with_row(row("Messages"))
+    made.with_panel(
+        graph(
+            "Accepted, by category",
+            "mps",
+            (rate("cctelegram_messages_total", "category"), "{{category}}"),
+            stacked=True,
+        )
+    )
+    made.with_panel(
+        graph(
+            "Delivered and failed",
+            "mps",
+            (rate("cctelegram_messages_delivered_total"), "delivered"),
+            (rate("cctelegram_messages_failed_total"), "failed"),
+        )
+    )
+    made.with_panel(
+        graph("Waiting, by state", "short", ("cctelegram:queue_depth", "{{state}}"), stacked=True)
+    )
+    made.with_panel(
+        heat(
+            "Time to arrive",
+            "s",
+            f"sum by (le) (increase(cctelegram_message_duration_seconds_bucket{{{ONE}}}[$__rate_interval]))",
+            about="From accepted to delivered; each row is a bucket.",
+        )
+    )
+    made.with_panel(
+        graph("Time to arrive", "s", *quantiles("cctelegram_message_duration_seconds"), width=HALF)
+    )
+
+
+def _trouble(made: dashboards.Dashboard) -> None:
+    made.with_row(row("Trouble"))
+    made.with_panel(
+        graph(
+            "Failures, by reason",
+            "mps",
+            (rate("cctelegram_messages_failed_total", "reason"), "{{reason}}"),
+            stacked=True,
+        )
+    )
+    made.with_panel(
+        graph(
+            "Retries, dead letters, unknown outcomes",
+            "mps",
+            (rate("cctelegram_retries_total"), "retries"),
+            (rate("cctelegram_dead_letters_total"), "dead letters"),
+            (rate("cctelegram_unknown_outcomes_total"), "unknown outcomes"),
+            about="Unknown: the request left, but no answer came. It may have been delivered.",
+        )
+    )
+    made.with_panel(
+        graph("Oldest waiting", "s", (f"max(cctelegram_oldest_message_age_seconds{{{ONE}}})", "oldest"))
+    )
+
+
+def _telegram(made: dashboards.Dashboard) -> None:
+    made.with_row(row("Telegram"))
+    made.with_panel(
+        graph("Time to answer, p95", "s", p95("cctelegram_telegram_api_response_seconds", "method"))
+    )
+    made.with_panel(
+        graph(
+            "Calls, by outcome",
+            "reqps",
+            (rate("cctelegram_telegram_api_response_seconds_count", "outcome"), "{{outcome}}"),
+            stacked=True,
+        )
+    )
+    made.with_panel(
+        graph(
+            "Wait for Telegram's limits",
+            "s",
+            *quantiles("cctelegram_rate_limit_wait_seconds"),
+            about="How long messages were held back so that Telegram would take them.",
+        )
+    )
+
+
+def _requests(made: dashboards.Dashboard) -> None:
+    made.with_row(row("Requests"))
+    made.with_panel(
+        graph(
+            "Requests, by handler",
+            "reqps",
+            (rate("http_requests_total", "method, handler"), "{{method}} {{handler}}"),
+        )
+    )
+    made.with_panel(graph("Time to answer", "s", *quantiles("http_request_duration_seconds")))
+    made.with_panel(
+        graph(
+            "Answers, by class",
+            "reqps",
+            (rate("http_requests_total", "status"), "{{status}}"),
+            stacked=True,
+        )
+    )
+
+
+def _process(made: dashboards.Dashboard) -> None:
+    made.with_row(row("Process"))
+    made.with_panel(
+        graph("CPU of one core", "percent", (f"process_cpu_usage_percent{{{ONE}}}", "{{instance}}"))
+    )
+    made.with_panel(graph("Memory", "bytes", (f"process_resident_memory_bytes{{{ONE}}}", "{{instance}}")))
+    made.with_panel(graph("Event loop lag", "s", (f"event_loop_lag_seconds{{{ONE}}}", "{{instance}}")))
+    made.with_panel(graph("Database, p95", "s", p95("database_query_duration_seconds", "operation")))
+    made.with_panel(
+        graph("Database work under way", "short", (f"database_connections_active{{{ONE}}}", "{{instance}}"))
+    )
+    made.with_panel(
+        graph(
+            "Doors",
+            "short",
+            (f"sum(increase(auth_failed_attempts_total{{{ONE}}}[$__rate_interval]))", "failed logins"),
+            (f"sum(increase(rate_limit_hits_total{{{ONE}}}[$__rate_interval]))", "over the rate limit"),
+            (f"sum(increase(suspicious_ip_blocks_total{{{ONE}}}[$__rate_interval]))", "addresses blocked"),
+        )
+    )

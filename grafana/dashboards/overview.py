@@ -1,0 +1,204 @@
+"""Is all of it well? The one page to look at first."""
+
+from grafana_foundation_sdk.builders import dashboard as dashboards
+
+from grafana.dashboards.panels import (
+    HALF,
+    QUARTER,
+    board,
+    choice,
+    graph,
+    number,
+    row,
+    rows,
+    ups,
+)
+
+OURS = 'job=~"$service"'
+FAILED = ', status="5xx"'
+DISKS = 'fstype!~"tmpfs|ramfs|overlay|squashfs|iso9660"'
+
+
+def build() -> dashboards.Dashboard:
+    made = board(
+        "cctelegram-overview",
+        "CCTelegram / Overview",
+        "Whether messages arrive, what waits, which alerts fire, and whether every part is there.",
+    ).with_variable(choice("service", "service", "label_values(http_requests_total, job)"))
+    for add in (_now, _flow, _watching, _services, _ground):
+        add(made)
+    return made
+
+
+def _now(made: dashboards.Dashboard) -> None:
+    made.with_row(row("Now"))
+    made.with_panel(
+        number(
+            "Delivered",
+            "percent",
+            'min(cctelegram_delivery_rate_percent{job="bridge"})',
+            (None, "red"),
+            (90, "yellow"),
+            (95, "green"),
+            about="Of what ended in the last hour, at the worst replica. No value while nothing ended.",
+        )
+    )
+    made.with_panel(
+        number("Accepted", "mps", 'sum(rate(cctelegram_messages_total{job="bridge"}[$__rate_interval]))')
+    )
+    made.with_panel(
+        number(
+            "Delivered a second",
+            "mps",
+            'sum(rate(cctelegram_messages_delivered_total{job="bridge"}[$__rate_interval]))',
+        )
+    )
+    made.with_panel(
+        number(
+            "Waiting",
+            "short",
+            "sum(cctelegram:queue_depth)",
+            (None, "green"),
+            (500, "yellow"),
+            (1000, "red"),
+            about="Queued, being sent, or waiting for the next try.",
+        )
+    )
+    made.with_panel(
+        number(
+            "Oldest waiting",
+            "s",
+            'max(cctelegram_oldest_message_age_seconds{job="bridge"})',
+            (None, "green"),
+            (60, "yellow"),
+            (300, "red"),
+        )
+    )
+    made.with_panel(
+        number(
+            "Not reachable",
+            "short",
+            "count(up == 0) or vector(0)",
+            (None, "green"),
+            (1, "red"),
+            about="Scrape targets that do not answer.",
+        )
+    )
+
+
+def _flow(made: dashboards.Dashboard) -> None:
+    made.with_row(row("Flow"))
+    made.with_panel(
+        graph(
+            "Messages in and out",
+            "mps",
+            ('sum(rate(cctelegram_messages_total{job="bridge"}[$__rate_interval]))', "accepted"),
+            ('sum(rate(cctelegram_messages_delivered_total{job="bridge"}[$__rate_interval]))', "delivered"),
+            ('sum(rate(cctelegram_messages_failed_total{job="bridge"}[$__rate_interval]))', "failed"),
+        )
+    )
+    made.with_panel(
+        graph("Waiting, by state", "short", ("cctelegram:queue_depth", "{{state}}"), stacked=True)
+    )
+    made.with_panel(
+        graph(
+            "Time to arrive",
+            "s",
+            ("cctelegram:message_duration:p50:5m", "p50"),
+            ("cctelegram:message_duration:p95:5m", "p95"),
+            ("cctelegram:message_duration:p99:5m", "p99"),
+            about="From accepted to delivered.",
+        )
+    )
+
+
+def _watching(made: dashboards.Dashboard) -> None:
+    made.with_row(row("Alerts and targets"))
+    made.with_panel(
+        rows(
+            "Firing alerts",
+            'ALERTS{alertstate="firing"}',
+            ["alertname", "severity", "service", "instance"],
+        )
+    )
+    made.with_panel(ups("Scrape targets", ("up", "{{job}} {{instance}}")))
+    made.with_panel(
+        graph(
+            "Incidents",
+            "short",
+            ("sum by (state) (cctelegram_incidents)", "{{state}}"),
+            width=HALF,
+            stacked=True,
+        )
+    )
+    made.with_panel(
+        graph(
+            "Notifications of alerts",
+            "short",
+            (
+                "sum by (channel, outcome) (increase(cctelegram_notifications_total[$__rate_interval]))",
+                "{{channel}} {{outcome}}",
+            ),
+            width=HALF,
+        )
+    )
+
+
+def requests(more: str = "") -> str:
+    """Requests a second, by service."""
+    return f"sum by (job) (rate(http_requests_total{{{OURS}{more}}}[$__rate_interval]))"
+
+
+def _services(made: dashboards.Dashboard) -> None:
+    durations = f"sum by (job, le) (rate(http_request_duration_seconds_bucket{{{OURS}}}[$__rate_interval]))"
+    made.with_row(row("Services"))
+    made.with_panel(graph("Requests", "reqps", (requests(), "{{job}}")))
+    made.with_panel(graph("Answered 5xx", "percent", (f"100 * {requests(FAILED)} / {requests()}", "{{job}}")))
+    made.with_panel(graph("Time to answer, p95", "s", (f"histogram_quantile(0.95, {durations})", "{{job}}")))
+    made.with_panel(
+        graph("CPU of one core", "percent", (f"process_cpu_usage_percent{{{OURS}}}", "{{job}} {{instance}}"))
+    )
+    made.with_panel(
+        graph("Memory", "bytes", (f"process_resident_memory_bytes{{{OURS}}}", "{{job}} {{instance}}"))
+    )
+    made.with_panel(
+        graph("Event loop lag", "s", (f"event_loop_lag_seconds{{{OURS}}}", "{{job}} {{instance}}"))
+    )
+
+
+def _ground(made: dashboards.Dashboard) -> None:
+    made.with_row(row("The ground they stand on"))
+    made.with_panel(
+        graph(
+            "Processors busy",
+            "percent",
+            (
+                '100 * (1 - avg by (instance) (rate(node_cpu_seconds_total{mode="idle"}[$__rate_interval])))',
+                "{{instance}}",
+            ),
+            width=QUARTER,
+        )
+    )
+    made.with_panel(
+        graph(
+            "Disks full",
+            "percent",
+            (
+                f"100 * (1 - node_filesystem_avail_bytes{{{DISKS}}} / node_filesystem_size_bytes{{{DISKS}}})",
+                "{{mountpoint}}",
+            ),
+            width=QUARTER,
+        )
+    )
+    made.with_panel(
+        graph(
+            "PostgreSQL connections",
+            "short",
+            ("sum by (state) (pg_stat_activity_count)", "{{state}}"),
+            width=QUARTER,
+            stacked=True,
+        )
+    )
+    made.with_panel(
+        graph("Redis memory", "bytes", ("redis_memory_used_bytes", "{{instance}}"), width=QUARTER)
+    )

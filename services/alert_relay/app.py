@@ -1,0 +1,86 @@
+"""Wires alert-relay: settings, telemetry, database, engine, routes."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from typing import TypedDict
+
+from fastapi import FastAPI
+
+from services.alert_relay import api, render, store
+from services.alert_relay.metrics import RelayMetrics
+from services.alert_relay.relay import Endings, Relay
+from services.alert_relay.settings import AlertRelaySettings
+from services.alert_relay.watch import Watch, watching
+from services.kit.clock import Clock, SystemClock
+from services.kit.db import Database, open_database
+from services.kit.health import Health
+from services.kit.service import create_service
+from services.kit.telemetry import Telemetry
+from services.outbox import engine
+from services.outbox.engine import Outbox, open_outbox
+from services.outbox.metrics import OutboxMetrics
+from services.outbox.telegram import Sender, make_bot
+
+NAME = "alert-relay"
+SUMMARY = "Alertmanager's alerts become incidents, and people are told on Telegram."
+PACKAGES = ("services.outbox", "services.alert_relay")
+OPERATIONS = (*engine.OPERATIONS, "receive", "incidents", "incident", "measure")
+
+
+class State(TypedDict):
+    """What the routes find on ``request.state``."""
+
+    relay: Relay
+    database: Database
+
+
+def create_app(settings: AlertRelaySettings, clock: Clock | None = None) -> FastAPI:
+    clock = clock or SystemClock()
+    telemetry = Telemetry(NAME, settings)
+    health = Health(clock)
+    metrics = RelayMetrics(telemetry.registry, clock)
+    outbox_metrics = OutboxMetrics(telemetry.registry, {store.EVENT_TYPE: store.CATEGORY})
+    token = settings.telegram_bot_token.get_secret_value()
+    bot = make_bot(token, settings.api_url, settings.send_concurrency, telemetry.count_call)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[State]:
+        async with AsyncExitStack() as stack:
+            url = settings.database("alert_relay")
+            database = await open_database(url, telemetry, packages=PACKAGES, operations=OPERATIONS)
+            stack.push_async_callback(database.close)
+            outbox = await stack.enter_async_context(
+                open_outbox(
+                    replace(settings.engine(), bot_name=store.BOT),
+                    database=database,
+                    telemetry=telemetry,
+                    metrics=outbox_metrics,
+                    clock=clock,
+                    sender=Sender(bot, clock),
+                    render=render.render,
+                    observer=Endings(metrics).observe,
+                )
+            )
+            watch = await stack.enter_async_context(
+                watching(database, metrics, settings.watchdog_max_age_seconds)
+            )
+            _observe(health, outbox, watch)
+            relay = Relay(settings=settings, outbox=outbox, telemetry=telemetry, metrics=metrics, clock=clock)
+            yield State(relay=relay, database=database)
+
+    return create_service(
+        settings=settings,
+        telemetry=telemetry,
+        health=health,
+        lifespan=lifespan,
+        summary=SUMMARY,
+        routers=[api.router],
+    )
+
+
+def _observe(health: Health, outbox: Outbox, watch: Watch) -> None:
+    health.add("database", outbox.check_database, required=True)
+    health.add("telegram_api", outbox.check_telegram, every=10.0, timeout=12.0)
+    health.add("message_queue", outbox.check_queue, every=1.0)
+    health.add("watchdog", watch.check_watchdog)

@@ -1,0 +1,129 @@
+"""Takes a webhook in: bounded in number and in time, counted once it is stored."""
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+
+import structlog
+
+from services.alert_relay import reading, store
+from services.alert_relay.metrics import Ending, RelayMetrics
+from services.alert_relay.settings import AlertRelaySettings
+from services.alert_relay.store import Addressed, Received
+from services.contracts.alertmanager import Webhook
+from services.kit.clock import Clock
+from services.kit.errors import Problem
+from services.kit.telemetry import Telemetry, TraceContext
+from services.outbox import intake
+from services.outbox.engine import Outbox
+from services.outbox.messages import Settled, State
+
+log = structlog.get_logger()
+
+#: Alertmanager waits for an answer for as long as its group_interval, and then does it all again.
+STORE_WITHIN_SECONDS = 5.0
+#: More webhooks than this at once are refused: Alertmanager comes again within a second.
+LARGEST_CROWD = 64
+#: An overload is a 503, never a 429: Alertmanager retries a 429 only at its next group_interval.
+OVERLOADED = 503
+
+
+class Relay:
+    """See the module."""
+
+    def __init__(
+        self,
+        *,
+        settings: AlertRelaySettings,
+        outbox: Outbox,
+        telemetry: Telemetry,
+        metrics: RelayMetrics,
+        clock: Clock,
+        store_within: float = STORE_WITHIN_SECONDS,
+    ) -> None:
+        self._settings = settings
+        self._outbox = outbox
+        self._telemetry = telemetry
+        self._metrics = metrics
+        self._clock = clock
+        self._store_within = store_within
+        self._under_way = 0
+
+    async def receive(self, webhook: Webhook, body: str, parent: TraceContext | None) -> float:
+        """Stores a webhook with all that follows from it.
+
+        Args:
+            webhook: as it was read.
+            body: as it came.
+            parent: the caller's span.
+
+        Returns:
+            When it was received, seconds since the epoch; it is durable now.
+
+        Raises:
+            Problem: 503, it is not known to be stored. Sending it again does no harm.
+        """
+        if self._under_way >= LARGEST_CROWD:
+            raise Problem(OVERLOADED, "Overloaded", "Too many webhooks are being stored.")
+        now = self._clock.time()
+        own = parent.child() if parent else self._telemetry.new_trace()
+        to = Addressed(self._settings.recipients, own, parent)
+        heard = reading.heard(webhook, self._settings.cluster_of(webhook.externalURL), now)
+        self._under_way += 1
+        try:
+            async with asyncio.timeout(self._store_within):
+                received = await self._outbox.database.write(
+                    "receive",
+                    partial(store.receive, heard=heard, body=body, to=to, now=now),
+                    wake=intake.CHANNEL,
+                )
+        except TimeoutError as error:
+            detail = f"The webhook was not stored within {self._store_within:g} s."
+            raise Problem(OVERLOADED, "Overloaded", detail) from error
+        finally:
+            self._under_way -= 1
+        self._count(webhook, received, now)
+        return now
+
+    def _count(self, webhook: Webhook, received: Received, now: float) -> None:
+        for alert in webhook.alerts:
+            self._metrics.received.labels(alert.status.value).inc()
+        for seconds in received.lasted:
+            self._metrics.resolve.observe(seconds)
+        if received.watchdog:
+            self._metrics.watchdog.beat(now)
+        committed = self._clock.time()
+        for submission in received.submissions:
+            self._outbox.stored(submission, committed)
+        log.info(
+            "webhook_stored",
+            group_key=webhook.groupKey,
+            alerts=len(webhook.alerts),
+            truncated=webhook.truncatedAlerts,
+            notices=len(received.submissions),
+        )
+
+
+_ENDINGS = {
+    State.DELIVERED: Ending.DELIVERED,
+    State.DEAD_LETTER: Ending.FAILED,
+    State.SUPPRESSED: Ending.FAILED,
+    State.EXPIRED: Ending.FAILED,
+    State.UNKNOWN: Ending.UNKNOWN,
+}
+
+
+class Endings:
+    """Counts how notifications ended, as the outbox settles them."""
+
+    def __init__(self, metrics: RelayMetrics) -> None:
+        self._metrics = metrics
+
+    async def observe(self, settled: Sequence[Settled]) -> None:
+        for each in settled:
+            ending = _ENDINGS.get(each.decision.state)
+            if ending is None:
+                continue
+            self._metrics.notifications.labels(store.CHANNEL, ending.value).inc()
+            if ending is Ending.DELIVERED:
+                self._metrics.delay.observe(max(0.0, each.result.finished_at - each.message.accepted_at))

@@ -1,0 +1,123 @@
+"""A notice as text and entities. Pure.
+
+Long values are cut here, so that one alert cannot crowd out the others; whether the whole is
+one message, several or a document is the outbox's rule.
+"""
+
+from datetime import UTC, datetime
+
+from services.alert_relay import notices
+from services.alert_relay.notices import Item, Kind, Notice
+from services.outbox.messages import Claimed, Rendered, Text
+from services.outbox.text import Builder, parts_of
+
+#: Groups of more alerts are told with one line for each.
+DETAILED = 8
+LONGEST_VALUE = 1_000
+
+_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
+_SIGNS = {Kind.FIRING: "🔥", Kind.REPEATED: "🔥", Kind.RESOLVED: "✅"}
+#: Said in the title, or links of their own.
+_TITLE_LABELS = frozenset({"alertname", "severity"})
+_RUNBOOKS = ("runbook_url", "runbook")
+
+
+def render(claimed: Claimed) -> Rendered:
+    """What Telegram gets for a message of this service's."""
+    return Rendered(parts_of(text_of(notices.from_json(claimed.body)), "alerts.txt"))
+
+
+def text_of(notice: Notice) -> Text:
+    out = Builder()
+    detailed = len(notice.items) <= DETAILED
+    if len(notice.items) > 1:
+        out.bold(_heading(notice)).text("\n\n" if detailed else "\n")
+    for number, item in enumerate(notice.items):
+        if number:
+            out.text("\n\n" if detailed else "\n")
+        if detailed:
+            _detailed(out, item)
+        else:
+            _brief(out, item)
+    _footer(out, notice)
+    return out.build()
+
+
+def _heading(notice: Notice) -> str:
+    counts = {kind: sum(item.kind is kind for item in notice.items) for kind in notice.kinds}
+    words = {Kind.FIRING: "firing", Kind.REPEATED: "still firing", Kind.RESOLVED: "resolved"}
+    return ", ".join(f"{_SIGNS[kind]} {count} {words[kind]}" for kind, count in counts.items())
+
+
+def _detailed(out: Builder, item: Item) -> None:
+    _title(out, item)
+    for name in ("summary", "message", "description"):
+        if item.annotations.get(name):
+            out.text("\n" + _cut(item.annotations[name]))
+    labels = [f"{name}={_cut(value)}" for name, value in item.labels.items() if name not in _TITLE_LABELS]
+    if labels:
+        out.text("\n").code(" ".join(labels))
+    out.text("\n").italic(_times(item))
+    _links(out, item)
+
+
+def _title(out: Builder, item: Item) -> None:
+    severity = f" ({item.severity})" if item.severity else ""
+    out.text(f"{_SIGNS[item.kind]} ").bold(_cut(item.name or "Alert") + severity)
+    if item.kind is Kind.RESOLVED:
+        out.text(" resolved")
+    elif item.kind is Kind.REPEATED:
+        out.text(f" still firing since {_moment(item.since)}")
+
+
+def _brief(out: Builder, item: Item) -> None:
+    _title(out, item)
+    summary = item.annotations.get("summary") or item.annotations.get("message") or ""
+    if summary:
+        out.text(f": {_cut(summary, 200)}")
+
+
+def _times(item: Item) -> str:
+    if item.ended_at is None:
+        return f"since {_moment(item.since)}"
+    return f"{_moment(item.since)} to {_moment(item.ended_at)}, {_span(item.ended_at - item.since)}"
+
+
+def _links(out: Builder, item: Item) -> None:
+    runbook = next((item.annotations[name] for name in _RUNBOOKS if item.annotations.get(name)), "")
+    links = [(text, url) for text, url in (("Runbook", runbook), ("Source", item.generator_url)) if url]
+    for number, (text, url) in enumerate(links):
+        out.text(" · " if number else "\n").link(text, url)
+
+
+def _footer(out: Builder, notice: Notice) -> None:
+    if notice.still_firing:
+        out.text(f"\n\n{notice.still_firing} more of this group {_be(notice.still_firing)} firing as before.")
+    if notice.truncated:
+        out.text(f"\n\n{notice.truncated} more {_be(notice.truncated)} not listed (max_alerts): ")
+        out.link("see Alertmanager", notice.external_url)
+
+
+def _be(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def _cut(text: str, longest: int = LONGEST_VALUE) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def _moment(seconds: float) -> str:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (ValueError, OverflowError, OSError):
+        return "an unknown time"
+
+
+def _span(seconds: float) -> str:
+    """``3 min 20 s``: the two largest units."""
+    whole = max(0, round(seconds))
+    days, hours = whole // _DAY, whole % _DAY // _HOUR
+    minutes, rest = whole % _HOUR // _MINUTE, whole % _MINUTE
+    units = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
+    named = [f"{count} {unit}" for count, unit in units if count]
+    return " ".join(named[:2]) or "0 s"

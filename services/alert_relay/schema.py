@@ -1,0 +1,128 @@
+"""The tables. Times are seconds since the epoch, UTC.
+
+An incident's ``state`` and its timeline (``entry``) are where people's doings will be kept as well.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    true,
+)
+
+metadata = MetaData()
+# SQLite numbers rows by itself only where the key is spelled INTEGER.
+_Serial = BigInteger().with_variant(Integer, "sqlite")
+
+# One row a cluster. Every webhook writes it first: the row's lock makes peers take turns.
+alertmanager = Table(
+    "alertmanager",
+    metadata,
+    Column("cluster", Text, primary_key=True),
+    Column("first_heard_at", Double, nullable=False),
+    Column("heard_at", Double, nullable=False),
+    # When the alert that always fires came last.
+    Column("watchdog_at", Double),
+)
+
+# The inbox: what came in, as it came in, once for each content.
+webhook = Table(
+    "webhook",
+    metadata,
+    Column("digest", String(64), primary_key=True),  # SHA-256 of cluster and body
+    Column("cluster", Text, nullable=False),
+    Column("group_key", Text, nullable=False),
+    Column("receiver", Text, nullable=False),
+    Column("status", String(8), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("truncated", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("received_at", Double, nullable=False),
+    Column("last_received_at", Double, nullable=False),
+    Column("deliveries", Integer, nullable=False),
+)
+
+incident = Table(
+    "incident",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    # What its episodes have in common: cluster, alert name and group labels, as SHA-256.
+    Column("key", String(64), nullable=False),
+    Column("cluster", Text, nullable=False),
+    Column("alertname", Text, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("group_labels", Text, nullable=False),  # JSON
+    Column("group_key", Text, nullable=False),
+    Column("receiver", Text, nullable=False),
+    Column("state", String(12), nullable=False),
+    Column("opened_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    Column("resolved_at", Double),
+    Index("incident_state", "state", "id"),
+)
+Index(
+    "incident_open",
+    incident.c.key,
+    unique=True,
+    sqlite_where=incident.c.resolved_at.is_(None),
+    postgresql_where=incident.c.resolved_at.is_(None),
+)
+
+episode = Table(
+    "episode",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("incident_id", String(36), ForeignKey("incident.id"), nullable=False, index=True),
+    Column("cluster", Text, nullable=False),
+    Column("fingerprint", String(16), nullable=False),
+    # Whether it is the newest of its alert, open or closed.
+    Column("newest", Boolean, nullable=False),
+    Column("labels", Text, nullable=False),  # JSON
+    Column("annotations", Text, nullable=False),  # JSON
+    Column("generator_url", Text, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("starts_at", Double, nullable=False),
+    Column("opened_at", Double, nullable=False),
+    Column("heard_at", Double, nullable=False),
+    Column("ended_at", Double),  # Alertmanager's own time
+    Column("closed_at", Double),
+)
+Index(
+    "episode_newest",
+    episode.c.cluster,
+    episode.c.fingerprint,
+    unique=True,
+    sqlite_where=episode.c.newest == true(),
+    postgresql_where=episode.c.newest == true(),
+)
+
+# The timeline of an incident, but for what was told: that is known to the outbox.
+entry = Table(
+    "entry",
+    metadata,
+    Column("id", _Serial, primary_key=True, autoincrement=True),
+    Column("incident_id", String(36), ForeignKey("incident.id"), nullable=False, index=True),
+    Column("at", Double, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("fingerprint", String(16)),
+    Column("detail", Text, nullable=False),  # JSON
+)
+
+# What a channel was told about an incident. The id is that of the outbox's event.
+notification = Table(
+    "notification",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("incident_id", String(36), ForeignKey("incident.id"), primary_key=True, index=True),
+    Column("channel", String(16), nullable=False),
+    Column("kinds", Text, nullable=False),  # comma list
+    Column("at", Double, nullable=False),
+)

@@ -1,0 +1,176 @@
+"""A webhook is stored in one transaction, or not at all: what came in, what it means, what is told.
+
+The functions run inside a transaction of the caller's.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, insert
+from uuid_utils import uuid7
+
+from services.alert_relay import episodes, ledger, notices
+from services.alert_relay.episodes import Change, Heard, Observed
+from services.alert_relay.incidents import Mark
+from services.alert_relay.ledger import Entry
+from services.alert_relay.notices import Notice
+from services.alert_relay.schema import alertmanager, notification, webhook
+from services.kit.db import upsert
+from services.kit.telemetry import TraceContext
+from services.outbox import intake
+from services.outbox.messages import NewEvent, NewMessage, Submission
+
+#: The alert that always fires: a sign of life of Prometheus and Alertmanager, told to nobody.
+WATCHDOG = "Watchdog"
+CHANNEL = "telegram"
+EVENT_TYPE, CATEGORY = "alert_notification", "notification"
+#: Its own name for its bot: in a database that is shared with bridge, nobody takes the other's messages.
+BOT = "alerts"
+
+
+@dataclass(frozen=True, slots=True)
+class Addressed:
+    """To whom, and in which trace."""
+
+    chat_ids: tuple[int, ...]
+    trace: TraceContext
+    parent: TraceContext | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What the webhook came to.
+
+    Args:
+        submissions: what was handed to the outbox.
+        watchdog: whether it held the sign of life.
+        lasted: of each incident that is over now, seconds from its first alert's start to its last one's end.
+    """
+
+    submissions: tuple[Submission, ...]
+    watchdog: bool
+    lasted: tuple[float, ...]
+
+
+def receive(connection: Connection, heard: Heard, body: str, to: Addressed, now: float) -> Received:
+    """Stores a webhook and what follows from it.
+
+    A webhook that was stored before changes no more than the times at which its alerts were heard of.
+    """
+    alive = any(alert.name == WATCHDOG and alert.firing for alert in heard.alerts)
+    _meet(connection, heard.cluster, now, alive=alive)
+    _keep(connection, heard, body, now)
+    listed = {alert.fingerprint: alert for alert in heard.alerts if alert.name != WATCHDOG}
+    known = ledger.newest(connection, heard.cluster, list(listed))
+    observed = [episodes.observe(alert, known.get(alert.fingerprint)) for alert in listed.values()]
+    homes = ledger.place(connection, heard, observed, now)
+    ledger.write(connection, heard.cluster, observed, homes, now)
+    told = notices.news(observed, now)
+    ledger.note(connection, _marks(heard, told, homes), now)
+    lasted = ledger.close(connection, {homes[each.alert.fingerprint] for each in observed}, now)
+    submissions = [
+        _tell(connection, notice, homes, to, now) for notice in notices.compose(heard, observed, told)
+    ]
+    return Received(tuple(submissions), alive, tuple(lasted))
+
+
+def _meet(connection: Connection, cluster: str, now: float, *, alive: bool) -> None:
+    """Notes that the cluster was heard of; whoever writes the row first goes first."""
+    row = {"cluster": cluster, "first_heard_at": now, "heard_at": now, "watchdog_at": now if alive else None}
+    statement = upsert(connection, alertmanager).values(row)
+    news = {"heard_at": now} | ({"watchdog_at": now} if alive else {})
+    connection.execute(statement.on_conflict_do_update(index_elements=[alertmanager.c.cluster], set_=news))
+
+
+def _keep(connection: Connection, heard: Heard, body: str, now: float) -> None:
+    digest = hashlib.sha256(f"{heard.cluster}\n{body}".encode()).hexdigest()
+    statement = upsert(connection, webhook).values(
+        digest=digest,
+        cluster=heard.cluster,
+        group_key=heard.group_key,
+        receiver=heard.receiver,
+        status=heard.status,
+        reason=heard.reason,
+        truncated=heard.truncated,
+        body=body,
+        received_at=now,
+        last_received_at=now,
+        deliveries=1,
+    )
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[webhook.c.digest],
+            set_={"last_received_at": now, "deliveries": webhook.c.deliveries + 1},
+        )
+    )
+
+
+_MARKS = {
+    Change.FIRED: (Mark.FIRING,),
+    Change.RESOLVED: (Mark.RESOLVED,),
+    Change.MISSED: (Mark.FIRING, Mark.RESOLVED),
+    Change.CONTINUES: (Mark.REPEATED,),
+}
+
+
+def _marks(heard: Heard, told: Sequence[Observed], homes: dict[str, str]) -> list[Entry]:
+    """The news as entries of the timelines."""
+    marks = [
+        Entry(homes[each.alert.fingerprint], mark, each.alert.fingerprint, _times(each))
+        for each in told
+        for mark in _MARKS[each.change]
+    ]
+    if heard.truncated:
+        cut = {"alerts": heard.truncated}
+        marks += [Entry(home, Mark.TRUNCATED, None, cut) for home in dict.fromkeys(m.incident for m in marks)]
+    return marks
+
+
+def _times(each: Observed) -> dict[str, float | None]:
+    return {"starts_at": each.since, "ends_at": each.alert.ends_at}
+
+
+def _tell(
+    connection: Connection, notice: Notice, homes: dict[str, str], to: Addressed, now: float
+) -> Submission:
+    """Hands a notice to the outbox, and notes for each of its incidents that it was."""
+    event_id = str(uuid7())
+    kinds: dict[str, list[str]] = {}
+    for item in notice.items:
+        said = kinds.setdefault(homes[item.fingerprint], [])
+        if item.kind.value not in said:
+            said.append(item.kind.value)
+    submission = _submission(notice, event_id, next(iter(kinds)), to, now)
+    intake.insert(connection, [submission], now)
+    connection.execute(
+        insert(notification),
+        [
+            {"id": event_id, "incident_id": home, "channel": CHANNEL, "kinds": ",".join(said), "at": now}
+            for home, said in kinds.items()
+        ],
+    )
+    return submission
+
+
+def _submission(notice: Notice, event_id: str, incident_id: str, to: Addressed, now: float) -> Submission:
+    event = NewEvent(
+        id=event_id,
+        type=EVENT_TYPE,
+        category=CATEGORY,
+        title=notice.title,
+        source="alertmanager",
+        # The label is free text; the column is not.
+        severity=notice.severity[:16],
+        body=notices.to_json(notice),
+        accepted_at=now,
+        trace=to.trace,
+        parent=to.parent,
+        correlation_id=incident_id,
+        client="alertmanager",
+    )
+    messages = tuple(
+        NewMessage(str(uuid7()), chat_id, lane=notice.urgency.lane, silent=notice.urgency.silent, bot=BOT)
+        for chat_id in to.chat_ids
+    )
+    return Submission((event,), (messages,))

@@ -1,0 +1,75 @@
+"""What is measured by asking the database: incidents by state, and the age of the last sign of life."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+from sqlalchemy import Connection
+
+from services.alert_relay import history
+from services.alert_relay.incidents import State
+from services.alert_relay.metrics import RelayMetrics
+from services.kit.db import Database
+from services.kit.errors import Problem
+from services.kit.health import Level, Reading
+
+log = structlog.get_logger()
+
+MEASURE_SECONDS = 5.0
+
+
+class Watch:
+    """Keeps the gauges, and answers for the Watchdog's health.
+
+    Another replica may have heard what this one has not, so the database is asked.
+    """
+
+    def __init__(self, database: Database, metrics: RelayMetrics, watchdog_max_age: float) -> None:
+        self._database = database
+        self._metrics = metrics
+        self._max_age = watchdog_max_age
+
+    async def run(self) -> None:
+        """Measures until cancelled."""
+        while True:
+            try:
+                await self.measure()
+            except Problem as problem:
+                log.warning("measure_failed", error=str(problem))
+            except Exception:
+                log.exception("measure_failed")
+            await asyncio.sleep(MEASURE_SECONDS)
+
+    async def measure(self) -> None:
+        counts, beat_at = await self._database.read("measure", _measured)
+        for state, number in counts.items():
+            self._metrics.incidents.labels(state.value).set(number)
+        self._metrics.watchdog.beat(beat_at)
+
+    async def check_watchdog(self) -> Reading:
+        """A health probe: unknown until the first sign of life, unhealthy when it stays away."""
+        age = self._metrics.watchdog.age()
+        if age is None:
+            return Reading(Level.UNKNOWN, {"error": "the Watchdog alert has never come"})
+        level = Level.HEALTHY if age <= self._max_age else Level.UNHEALTHY
+        return Reading(level, {"age_seconds": round(age, 1), "max_age_seconds": self._max_age})
+
+
+def _measured(connection: Connection) -> tuple[dict[State, int], float | None]:
+    return history.counts(connection), history.last_beat(connection)
+
+
+@asynccontextmanager
+async def watching(
+    database: Database, metrics: RelayMetrics, watchdog_max_age: float
+) -> AsyncIterator[Watch]:
+    """A watch that measures while the block runs, and has measured once when it begins."""
+    watch = Watch(database, metrics, watchdog_max_age)
+    await watch.measure()
+    running = asyncio.create_task(watch.run())
+    try:
+        yield watch
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)

@@ -1,0 +1,70 @@
+"""Wires the dashboard."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+
+from services.dashboard import api, live, pages
+from services.dashboard.history import History
+from services.dashboard.login import Attempts, open_door
+from services.dashboard.metrics import Metrics
+from services.dashboard.settings import DashboardSettings
+from services.dashboard.sources import Sources
+from services.kit.clock import SystemClock
+from services.kit.guard import Guard
+from services.kit.health import Health
+from services.kit.service import create_service, own_key
+from services.kit.telemetry import Telemetry
+
+
+def create_app(settings: DashboardSettings) -> FastAPI:
+    clock = SystemClock()
+    telemetry = Telemetry("dashboard", settings)
+    metrics = Metrics(telemetry.registry)
+    guard = Guard(0, telemetry.registry, clock)
+    built = pages.Pages(pages.STATIC)
+    door = open_door(settings, clock)
+    interval = settings.update_interval / 1000
+    history = History(settings.history_minutes * 60.0, interval)
+    sources = Sources(settings, telemetry, clock, history, own_key(settings))
+    hub = live.Hub(sources, history, door, metrics, interval=interval, clock=clock)
+    health = Health(clock)
+    for name, feed in sources.health.items():
+        health.add(f"{name.replace('-', '_')}_health", feed.probe())
+    health.add("mcp_health_checks", sources.checks.probe())
+    health.add("bridge_stats", sources.stats.probe())
+    health.add("bridge_messages", sources.recent.probe())
+    health.add("alert_relay_incidents", sources.incidents.probe())
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
+        work = [asyncio.create_task(sources.run()), asyncio.create_task(hub.run())]
+        try:
+            yield {
+                "sources": sources,
+                "history": history,
+                "hub": hub,
+                "door": door,
+                "pages": built,
+                "attempts": Attempts(door, guard, app.state.gate),
+            }
+        finally:
+            for task in work:
+                task.cancel()
+            await asyncio.gather(*work, return_exceptions=True)
+
+    app = create_service(
+        settings=settings,
+        telemetry=telemetry,
+        health=health,
+        lifespan=lifespan,
+        public=[pages.router, api.router, live.router],
+        links={"dashboard": "/dashboard/"},
+        summary="The live page: flow, health, queue and recent messages of the suite.",
+    )
+    app.mount("/dashboard/assets", pages.assets(), name="assets")
+    app.add_middleware(pages.SecurityHeaders)
+    return app

@@ -1,0 +1,89 @@
+import type { ComponentChildren } from "preact";
+import { ago, count, percent, rate, short, words } from "./format.ts";
+import type { Flow } from "./wire.ts";
+
+const WAITING = ["queued", "sending", "retry_wait"];
+
+function Tile({ name, title, children }: { name: string; title?: string; children: ComponentChildren }) {
+  return (
+    <section class="tile" aria-label={name} title={title}>
+      <h2>{name}</h2>
+      {children}
+    </section>
+  );
+}
+
+function Big({ value, unit, tone = "" }: { value: string; unit?: string; tone?: string }) {
+  return (
+    <p class={`big ${tone}`}>
+      {value}
+      {unit && <span class="unit"> {unit}</span>}
+    </p>
+  );
+}
+
+/** Below 90 % is bad, below 95 % is to be looked at: the thresholds of the alerts. */
+export function toneOfDelivery(value: number | null): string {
+  if (value === null) return "";
+  return value >= 95 ? "good" : value >= 90 ? "fair" : "bad";
+}
+
+export function FlowTiles({ flow, now }: { flow: Flow; now: number }) {
+  const latency = flow.latency_seconds;
+  const kept = !flow.fresh && flow.answered_at !== null;
+  return (
+    <>
+      {!flow.fresh && (
+        <p class="notice" role="status">
+          {kept ? `The bridge last told its numbers ${ago(flow.answered_at, now)}` : "The bridge has not told its numbers yet"}
+          {flow.failure && `: ${flow.failure}`}.
+        </p>
+      )}
+      <div class={kept ? "tiles stale" : "tiles"}>
+        <Tile name="Accepted" title="Mean of the last 60 seconds">
+          <Big value={rate(flow.accepted_per_second)} unit="/s" />
+          <p class="small">{count(flow.accepted_total)} since start</p>
+        </Tile>
+        <Tile name="Waiting" title="Accepted and not finished">
+          <div class="split">
+            <div>
+              <Big value={count(flow.queue_depth)} />
+              <p class="small nobreak">oldest {short(flow.oldest_message_age_seconds)}</p>
+            </div>
+            <dl class="lines">
+              {WAITING.map((state) => (
+                <div key={state}><dt>{words(state)}</dt><dd>{count(flow.queue?.[state])}</dd></div>
+              ))}
+            </dl>
+          </div>
+        </Tile>
+        <Tile name="Delivered" title="Mean of the last 60 seconds">
+          <Big value={rate(flow.delivered_per_second)} unit="/s" />
+          <p class="small">{count(flow.delivered_total)} since start</p>
+        </Tile>
+        <Tile name="Delivery rate" title="Delivered out of finished, last hour; good from 95 %, bad below 90 %">
+          <Big value={percent(flow.delivery_rate_percent)} unit="%" tone={toneOfDelivery(flow.delivery_rate_percent)} />
+          <p class="small">{flow.delivery_rate_percent === null ? "none finished, last hour" : "of finished, last hour"}</p>
+        </Tile>
+        <Tile name="Time to deliver" title="From accepted to delivered">
+          <dl class="trio">
+            {(["p50", "p95", "p99"] as const).map((name) => (
+              <div key={name}>
+                <dt>{name}</dt>
+                <dd>{short(latency?.[name])}</dd>
+              </div>
+            ))}
+          </dl>
+          <p class="small">{latency ? "accepted → delivered" : "nothing delivered to measure"}</p>
+        </Tile>
+        <Tile name="Trouble" title="Since the bridge started">
+          <dl class="lines">
+            <div><dt>retries</dt><dd>{count(flow.retries_total)}</dd></div>
+            <div><dt>outcome unknown</dt><dd class={flow.unknown_total ? "fair" : ""}>{count(flow.unknown_total)}</dd></div>
+            <div><dt>dead letters</dt><dd class={flow.dead_letters_total ? "bad" : ""}>{count(flow.dead_letters_total)}</dd></div>
+          </dl>
+        </Tile>
+      </div>
+    </>
+  );
+}

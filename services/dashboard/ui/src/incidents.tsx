@@ -1,0 +1,39 @@
+import { ago, between, duration, epoch, roughly } from "./format.ts";
+import { Mark } from "./level.tsx";
+import type { Incident, Incidents, Level } from "./wire.ts";
+
+function level(incident: Incident): Level {
+  if (incident.state === "resolved") return "healthy";
+  return incident.severity === "critical" ? "critical" : "degraded";
+}
+
+export function IncidentList({ incidents, now }: { incidents: Incidents; now: number }) {
+  const items = incidents.items;
+  return (
+    <section class="panel" aria-label="Incidents">
+      <div class="heading">
+        <h2>Incidents</h2>
+        {incidents.failure && <span class="failure">{incidents.failure}; last answer {ago(incidents.answered_at, now)}</span>}
+      </div>
+      {items === null && <p class="nothing">unknown: alert-relay has not told any</p>}
+      {items?.length === 0 && <p class="nothing">None so far</p>}
+      {items && items.length > 0 && (
+        <ul class="incidents">
+          {items.map((incident) => (
+            <li key={incident.id}>
+              <Mark level={level(incident)} />
+              <span class="name">{incident.alertname ?? "alert without a name"}</span>
+              <span class="small">
+                {incident.severity ?? "no severity"} · {incident.state}
+                {incident.state === "resolved"
+                  ? ` after ${duration(between(incident.opened_at, incident.resolved_at))}`
+                  : incident.opened_at && ` for ${roughly(now - epoch(incident.opened_at))}`}
+              </span>
+              <span class="small when">{ago(incident.opened_at, now)}</span>
+            </li>
+          ))}
+        </ul>
+      )}
+    </section>
+  );
+}

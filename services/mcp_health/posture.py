@@ -1,0 +1,189 @@
+"""How this installation is set up: files, listeners, addresses, logs and the store. Seen, not assumed."""
+
+import logging
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import IPv6Address, ip_address
+from pathlib import Path
+from secrets import token_hex, token_urlsafe
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import psutil
+import structlog
+
+from services.kit.auth import new_key
+from services.mcp_health.answers import HealthAnswer
+from services.mcp_health.compliance import Measurement, Status
+
+_OTHERS = 0o007
+_GROUP_WRITES = 0o020
+_GROUP_AND_OTHERS = 0o077
+
+
+def key_file(path: Path | None, now: float) -> Measurement:
+    """Closed: others may do nothing with it, and a group (of a container's secret) may only read."""
+    if path is None:
+        return Measurement(Status.UNKNOWN, {"reason": "the key comes from API_KEY, not from a file"}, now)
+    try:
+        mode = path.stat().st_mode & 0o777
+    except OSError as error:
+        return Measurement(Status.UNKNOWN, {"reason": f"cannot look at it: {error.strerror}"}, now)
+    closed = not mode & (_OTHERS | _GROUP_WRITES)
+    return Measurement(Status.PASSED if closed else Status.FAILED, {"mode": f"{mode:04o}"}, now)
+
+
+def data_files(folder: Path, now: float) -> Measurement:
+    """Closed: the folder lets nobody else in, or each database in it is its owner's alone."""
+    stores = sorted(folder.glob("*.db"))
+    if not stores:
+        return Measurement(Status.UNKNOWN, {"reason": "no database in DATA_DIR of this service"}, now)
+    folder_mode = folder.stat().st_mode & 0o777
+    modes = {store.name: store.stat().st_mode & 0o777 for store in stores}
+    closed = not folder_mode & _GROUP_AND_OTHERS or not any(
+        mode & _GROUP_AND_OTHERS for mode in modes.values()
+    )
+    evidence = {
+        "folder_mode": f"{folder_mode:04o}",
+        "modes": {name: f"{mode:04o}" for name, mode in modes.items()},
+    }
+    return Measurement(Status.PASSED if closed else Status.FAILED, evidence, now)
+
+
+def redaction(handlers: Sequence[logging.Handler], now: float) -> Measurement:
+    """Formats a line with made-up secrets as the live log would, without writing it."""
+    formatters = [handler.formatter for handler in handlers]
+    ours = [each for each in formatters if isinstance(each, structlog.stdlib.ProcessorFormatter)]
+    if not ours or len(ours) < len(formatters):
+        return Measurement(Status.UNKNOWN, {"reason": "this process logs by other means than the kit"}, now)
+    secrets = {
+        "bot_token": f"1{int(token_hex(4), 16) + 10**9}:{token_urlsafe(26)}",
+        "api_key": new_key(),
+        "bearer": token_hex(20),
+        "url_password": token_hex(12),
+    }
+    text = (
+        f"https://api.telegram.org/bot{secrets['bot_token']}/getMe key {secrets['api_key']} "
+        f"Authorization: Bearer {secrets['bearer']} postgresql://user:{secrets['url_password']}@host/db"
+    )
+    lines = [formatter.format(_record(text, secrets["url_password"])) for formatter in ours]
+    leaked = sorted(name for name, secret in secrets.items() if any(secret in line for line in lines))
+    evidence = {"tried": sorted(secrets), "leaked": leaked}
+    return Measurement(Status.FAILED if leaked else Status.PASSED, evidence, now)
+
+
+def _record(text: str, password: str) -> logging.LogRecord:
+    record = logging.LogRecord("audit", logging.INFO, __file__, 0, text, None, None)
+    record.password = password
+    return record
+
+
+class Listener(NamedTuple):
+    ip: str
+    port: int
+
+
+def listening() -> list[Listener] | None:
+    """The TCP sockets that listen on this machine, or in this container; none where that is not shown."""
+    try:
+        connections = psutil.net_connections(kind="tcp")
+    except (psutil.AccessDenied, OSError):
+        return None
+    return [
+        Listener(each.laddr.ip, each.laddr.port)
+        for each in connections
+        if each.status == psutil.CONN_LISTEN and each.laddr
+    ]
+
+
+def is_loopback(host: str) -> bool:
+    address = _address(host)
+    return host == "localhost" if address is None else address.is_loopback
+
+
+def _address(host: str) -> Any:
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return None
+    return (isinstance(address, IPv6Address) and address.ipv4_mapped) or address
+
+
+def listeners(addresses: Mapping[str, str], found: Iterable[Listener] | None, now: float) -> Measurement:
+    """Whether the services that run here can be reached from elsewhere.
+
+    Args:
+        addresses: the URL of each service.
+        found: what :func:`listening` saw.
+        now: seconds since the epoch.
+    """
+    here = {name: _port(url) for name, url in addresses.items() if is_loopback(urlsplit(url).hostname or "")}
+    if found is None or not here:
+        reason = "the services run on other hosts" if found is not None else "sockets are not shown"
+        return Measurement(Status.UNKNOWN, {"reason": f"{reason}: what is published cannot be seen"}, now)
+    seen = list(found)
+    bound = {name: sorted(each.ip for each in seen if each.port == port) for name, port in here.items()}
+    evidence = {"listen_on": bound, "elsewhere": sorted(addresses.keys() - here.keys())}
+    if any(not is_loopback(ip) for ips in bound.values() for ip in ips):
+        return Measurement(Status.FAILED, evidence, now)
+    whole = all(bound.values()) and not evidence["elsewhere"]
+    return Measurement(Status.PASSED if whole else Status.UNKNOWN, evidence, now)
+
+
+def _port(url: str) -> int:
+    parts = urlsplit(url)
+    return parts.port or socket.getservbyname(parts.scheme)
+
+
+def transport(addresses: Mapping[str, str], now: float) -> Measurement:
+    """Encrypted or on this machine passes; plain to a public address fails; a private network is unseen."""
+    kinds = {name: _transport(url) for name, url in addresses.items()}
+    evidence = {"addresses": kinds}
+    if "plain, public" in kinds.values():
+        return Measurement(Status.FAILED, evidence, now)
+    if any(kind.startswith("plain") for kind in kinds.values()):
+        reason = "whether the network between the hosts is private cannot be seen"
+        return Measurement(Status.UNKNOWN, evidence | {"reason": reason}, now)
+    return Measurement(Status.PASSED if kinds else Status.UNKNOWN, evidence, now)
+
+
+def _transport(url: str) -> str:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme == "https":
+        return "encrypted"
+    if is_loopback(host):
+        return "this machine"
+    address = _address(host)
+    return "plain, public" if address is not None and address.is_global else "plain"
+
+
+def store(bridge: HealthAnswer | None, now: float) -> Measurement:
+    """What the bridge says of its database: ``dialect``, ``synchronous``, ``address`` and ``tls``."""
+    database = bridge.components.get("database") if bridge else None
+    if database is None:
+        return Measurement(Status.UNKNOWN, {"reason": "the bridge does not tell of its database"}, now)
+    known = {
+        name: database.measured[name]
+        for name in ("dialect", "synchronous", "address", "tls")
+        if name in database.measured
+    }
+    return Measurement(_store(known), known or {"reason": "the bridge does not say how it stores"}, now)
+
+
+def _store(known: Mapping[str, Any]) -> Status:
+    match known.get("dialect"), known.get("synchronous"), known.get("tls"):
+        case "sqlite", str(synchronous), _:
+            return Status.PASSED if synchronous.lower() in ("full", "extra") else Status.FAILED
+        case "postgresql", str(synchronous), _ if synchronous.lower() == "off":
+            return Status.FAILED
+        case "postgresql", _, True:
+            return Status.PASSED
+        case "postgresql", _, _ if is_loopback(_host(str(known.get("address", "")))):
+            return Status.PASSED
+    return Status.UNKNOWN
+
+
+def _host(address: str) -> str:
+    """``host:port/database`` → ``host``."""
+    return urlsplit(f"//{address}").hostname or ""

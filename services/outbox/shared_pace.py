@@ -1,0 +1,144 @@
+"""The bot's rate shared by all replicas, through Redis; and what happens when Redis is gone.
+
+One bucket of fractional tokens a bot, refilled by Redis's own clock, so that replicas need not
+agree on the time. Without Redis each replica goes on with its share of the rate: the number of
+replicas that were last seen alive divides it.
+"""
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from services.kit.clock import Clock
+from services.outbox.limiter import BotPace
+
+log = structlog.get_logger()
+
+#: A replica that has not asked for this long is not counted any more, seconds.
+REPLICA_SECONDS = 10.0
+#: After a failure Redis is asked again only after this long, seconds.
+RETRY_SECONDS = 1.0
+TIMEOUT_SECONDS = 0.5
+
+# KEYS: bucket, pause, replicas.  ARGV: rate, burst, wanted, this replica.
+# Answers: granted, microseconds until there is a whole token, replicas alive.
+_RESERVE = """
+local now = redis.call('TIME')
+now = now[1] + now[2] / 1000000
+redis.call('ZADD', KEYS[3], now, ARGV[4])
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now - 10)
+redis.call('EXPIRE', KEYS[3], 60)
+local alive = redis.call('ZCARD', KEYS[3])
+local paused = tonumber(redis.call('GET', KEYS[2]) or '0') - now
+if paused > 0 then return {0, math.ceil(paused * 1000000), alive} end
+local rate, burst, wanted = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local bucket = redis.call('HMGET', KEYS[1], 'tokens', 'at')
+local tokens = tonumber(bucket[1] or burst)
+tokens = math.min(burst, tokens + math.max(0, now - tonumber(bucket[2] or now)) * rate)
+local granted = math.max(0, math.min(wanted, math.floor(tokens)))
+tokens = math.min(burst, tokens - granted)
+redis.call('HSET', KEYS[1], 'tokens', string.format('%.9f', tokens), 'at', string.format('%.6f', now))
+redis.call('EXPIRE', KEYS[1], 3600)
+return {granted, math.ceil(math.max(0, (1 - tokens) / rate) * 1000000), alive}
+"""
+_GIVE_BACK = """
+local tokens = tonumber(redis.call('HGET', KEYS[1], 'tokens') or ARGV[2])
+local back = math.min(tonumber(ARGV[2]), tokens + tonumber(ARGV[1]))
+return redis.call('HSET', KEYS[1], 'tokens', string.format('%.9f', back))
+"""
+_PAUSE = """
+local now = redis.call('TIME')
+local till = now[1] + now[2] / 1000000 + tonumber(ARGV[1])
+if till > tonumber(redis.call('GET', KEYS[1]) or '0') then
+  redis.call('SET', KEYS[1], string.format('%.6f', till), 'PX', math.ceil(tonumber(ARGV[1]) * 1000))
+end
+return 1
+"""
+
+
+class SharedPace:
+    """See the module.
+
+    Args:
+        redis: a client; owned by the caller.
+        bot: name of the bot.
+        replica: unique name of this process.
+        per_second: messages a second of the bot, over all replicas.
+        clock: monotonic times are used.
+    """
+
+    def __init__(self, redis: Redis, bot: str, replica: str, per_second: float, clock: Clock) -> None:
+        self._redis = redis
+        self._replica = replica
+        self._rate = per_second
+        self._burst = max(1.0, per_second)
+        self._clock = clock
+        self._bucket, self._paused, self._replicas = (
+            f"cctelegram:pace:{{{bot}}}:{part}" for part in ("bucket", "paused", "replicas")
+        )
+        self._reserve = redis.register_script(_RESERVE)
+        self._give_back = redis.register_script(_GIVE_BACK)
+        self._pause = redis.register_script(_PAUSE)
+        self._share = BotPace(per_second, clock)
+        self._retry_at = 0.0
+        self._wait = 0.0
+        self.replicas = 1
+
+    @property
+    def shared(self) -> bool:
+        """Whether Redis answered last; if not, this replica keeps to its share."""
+        return not self._retry_at
+
+    async def reserve(self, wanted: int) -> int:
+        if not self._rate:
+            return wanted
+        if self._retry_at > self._clock.monotonic():
+            return await self._share.reserve(wanted)
+        keys = [self._bucket, self._paused, self._replicas]
+        try:
+            granted, wait, alive = await self._reserve(keys, [self._rate, self._burst, wanted, self._replica])
+        except (RedisError, OSError, TimeoutError) as error:
+            return await self._go_on_alone(wanted, error)
+        if self._retry_at:
+            log.info("pace_shared_again")
+            self._retry_at = 0.0
+        self.replicas = max(1, int(alive))
+        self._wait = int(wait) / 1e6
+        return int(granted)
+
+    async def _go_on_alone(self, wanted: int, error: Exception) -> int:
+        if self.shared:
+            log.warning("pace_not_shared", error=str(error), replicas=self.replicas)
+            self._share = BotPace(self._rate / self.replicas, self._clock, full=False)
+        self._retry_at = self._clock.monotonic() + RETRY_SECONDS
+        return await self._share.reserve(wanted)
+
+    async def give_back(self, unused: int) -> None:
+        if not unused or not self._rate:
+            return
+        if not self.shared:
+            await self._share.give_back(unused)
+            return
+        try:
+            await self._give_back([self._bucket], [unused, self._burst])
+        except (RedisError, OSError, TimeoutError):
+            # Lost tokens only make us slower for a moment; reserve() finds out about Redis.
+            log.debug("tokens_not_given_back", unused=unused)
+
+    async def pause(self, seconds: float) -> None:
+        await self._share.pause(seconds)
+        try:
+            await self._pause([self._paused], [seconds])
+        except (RedisError, OSError, TimeoutError) as error:
+            log.warning("pause_not_shared", error=str(error))
+
+    def wait_seconds(self) -> float:
+        return self._wait if self.shared else self._share.wait_seconds()
+
+
+def connect(url: str) -> Redis:
+    """A client that fails fast: the rate has a fallback, a sender that waits for Redis has none."""
+    client: Redis = Redis.from_url(
+        url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS, max_connections=10
+    )
+    return client

@@ -1,0 +1,150 @@
+"""The relay's store on a real database, and the relay as a running service beside a sandbox."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import Table, select
+
+from services.alert_relay import app, history, notices, reading, store
+from services.alert_relay.history import Row
+from services.alert_relay.notices import Notice
+from services.alert_relay.settings import AlertRelaySettings
+from services.alert_relay.store import Addressed, Received
+from services.contracts.alertmanager import Webhook
+from services.kit.db import Database, open_database
+from services.kit.runner import Running, running
+from services.kit.telemetry import Telemetry
+from services.outbox.schema import event
+from services.telegram_sandbox import app as telegram_sandbox
+from services.telegram_sandbox.settings import SandboxSettings
+from tests.alert_relay.payloads import START
+
+
+@dataclass
+class Store:
+    """The store's functions on a database that is really there."""
+
+    database: Database
+    telemetry: Telemetry
+    settings: AlertRelaySettings
+
+    async def receive(self, payload: Mapping[str, Any], now: float = START) -> Received:
+        webhook = Webhook.model_validate(payload)
+        heard = reading.heard(webhook, self.settings.cluster_of(webhook.externalURL), now)
+        to = Addressed((1001, -2002), self.telemetry.new_trace())
+        work = partial(store.receive, heard=heard, body=json.dumps(payload), to=to, now=now)
+        return await self.database.write("receive", work)
+
+    async def told(self) -> list[Notice]:
+        """What was handed to the outbox, in order."""
+        return [notices.from_json(row["body"]) for row in await self.rows(event)]
+
+    async def rows(self, table: Table) -> list[Row]:
+        order = list(table.primary_key.columns)
+        return await self.database.read(
+            "read", lambda c: [dict(row) for row in c.execute(select(table).order_by(*order)).mappings()]
+        )
+
+    async def incidents(self) -> list[Row]:
+        """Oldest first."""
+        return (await self.database.read("incidents", lambda c: history.page(c, None, None, 100)))[::-1]
+
+    async def incident(self, incident_id: str) -> Row:
+        found = await self.database.read("incident", lambda c: history.one(c, incident_id))
+        assert found is not None
+        return found
+
+
+@asynccontextmanager
+async def opened(url: str, folder: Path) -> AsyncIterator[Store]:
+    settings = AlertRelaySettings(
+        data_dir=folder, alertmanager_peers=("http://alertmanager-0:9093", "http://alertmanager-1:9093")
+    )
+    telemetry = Telemetry("alert-relay", settings)
+    database = await open_database(url, telemetry, packages=app.PACKAGES)
+    yield Store(database, telemetry, settings)
+    await database.close()
+
+
+@pytest.fixture
+async def relay_store(database_url: str, tmp_path: Path) -> AsyncIterator[Store]:
+    async with opened(database_url, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def database_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'test.db'}"
+
+
+@dataclass
+class Phone:
+    """What a person sees in the sandbox's chat."""
+
+    client: httpx.AsyncClient
+    chat_id: int = 1001
+
+    async def messages(self, count: int) -> list[dict[str, Any]]:
+        """The chat's messages, as soon as there are that many."""
+        async with asyncio.timeout(20):
+            while True:
+                before = await self.client.get("/control/log", params={"limit": 10_000})
+                answer = await self.client.get(f"/api/chats/{self.chat_id}/messages")
+                shown: list[dict[str, Any]] = answer.json()["messages"]
+                if len(shown) >= count:
+                    return shown
+                cursor = before.headers["X-Next-Cursor"]
+                await self.client.get("/control/log", params={"cursor": cursor, "wait": 5})
+
+
+@pytest.fixture
+async def sandbox(tmp_path: Path) -> AsyncIterator[Running]:
+    settings = SandboxSettings(port=0, data_dir=tmp_path / "sandbox")
+    async with running(telegram_sandbox.create_app, settings) as service:
+        yield service
+
+
+@pytest.fixture
+async def phone(sandbox: Running) -> AsyncIterator[Phone]:
+    async with httpx.AsyncClient(base_url=sandbox.url, timeout=10) as client:
+        yield Phone(client)
+
+
+@pytest.fixture
+def relay_settings(tmp_path: Path, database_url: str, sandbox: Running) -> AlertRelaySettings:
+    return AlertRelaySettings(
+        port=0,
+        data_dir=tmp_path,
+        api_key=SecretStr("the-key"),
+        database_url=SecretStr(database_url),
+        sandbox_url=sandbox.url,
+        max_body_bytes=100_000,
+    )
+
+
+@pytest.fixture
+async def relay(relay_settings: AlertRelaySettings) -> AsyncIterator[httpx.AsyncClient]:
+    """Speaks to the running relay, as Alertmanager does."""
+    async with (
+        running(app.create_app, relay_settings) as service,
+        httpx.AsyncClient(
+            base_url=service.url, headers={"Authorization": "Bearer the-key"}, timeout=30
+        ) as client,
+    ):
+        yield client
+
+
+async def eventually(check: Callable[[], Awaitable[bool]]) -> None:
+    """Returns as soon as the check holds; fails when it does not within 10 s."""
+    async with asyncio.timeout(10):
+        while not await check():  # noqa: ASYNC110 - over HTTP there is no event to wait for
+            await asyncio.sleep(0.02)

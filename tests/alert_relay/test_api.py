@@ -1,0 +1,307 @@
+"""The relay as a running service: real HTTP in, a sandbox's chat out."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from services.alert_relay import store
+from services.contracts.events import CATEGORY_OF
+from services.outbox.schema import event
+from tests.alert_relay import payloads
+from tests.alert_relay.conftest import Phone, Store, eventually
+from tests.alert_relay.payloads import START, alert, webhook
+
+
+async def post(relay: httpx.AsyncClient, payload: Any, **more: Any) -> httpx.Response:
+    return await relay.post("/webhook/alert", json=payload, **more)
+
+
+async def detail(relay: httpx.AsyncClient, position: int = 0) -> dict[str, Any]:
+    page = (await relay.get("/api/v1/incidents")).json()
+    found: dict[str, Any] = (await relay.get(f"/api/v1/incidents/{page['incidents'][position]['id']}")).json()
+    return found
+
+
+async def metrics(relay: httpx.AsyncClient) -> list[str]:
+    return (await relay.get("/metrics")).text.splitlines()
+
+
+async def test_an_alert_reaches_the_chat_and_its_resolution_too(
+    relay: httpx.AsyncClient, phone: Phone
+) -> None:
+    answer = await post(relay, webhook(alert()))
+    await post(relay, webhook(alert(ends_at=START + 300)))
+
+    fired, over = await phone.messages(2)
+    assert answer.status_code == 200
+    assert answer.json()["status"] == "alert_sent"
+    assert set(answer.json()) == {"status", "timestamp"}
+    assert fired["message"]["text"].startswith("🔥 HighErrorRate (critical)\nHighErrorRate on a\n")
+    assert over["message"]["text"].startswith("✅ HighErrorRate (critical) resolved\n")
+    assert {entity["type"] for entity in fired["message"]["entities"]} >= {"bold", "code", "text_link"}
+
+
+async def test_what_a_real_alertmanager_sent_reaches_the_chat(relay: httpx.AsyncClient, phone: Phone) -> None:
+    for name in ("first", "joined_and_moved_back", "resolved_while_another_is_silenced", "refired"):
+        assert (await post(relay, payloads.recorded(name))).status_code == 200
+
+    told = [each["message"]["text"].splitlines()[:2] for each in await phone.messages(4)]
+    assert told == [
+        ["🔥 HighErrorRate (critical)", "HighErrorRate on b1"],
+        ["🔥 HighErrorRate (critical)", "HighErrorRate on b2"],
+        ["✅ HighErrorRate (critical) resolved", "HighErrorRate on b2"],
+        ["🔥 HighErrorRate (critical)", "HighErrorRate on b2"],
+    ]
+
+
+async def test_an_info_alert_arrives_without_a_sound(relay: httpx.AsyncClient, phone: Phone) -> None:
+    await post(relay, webhook(alert(severity="info")))
+
+    (told,) = await phone.messages(1)
+    assert told["silent"] is True
+
+
+async def test_an_incident_tells_what_came_what_was_told_and_whether_it_arrived(
+    relay: httpx.AsyncClient, phone: Phone
+) -> None:
+    await post(relay, webhook(alert()))
+    (told,) = await phone.messages(1)
+
+    async def delivered() -> bool:
+        state: str = (await detail(relay))["timeline"][-1]["messages"][0]["state"]
+        return state == "delivered"
+
+    await eventually(delivered)
+    incident = await detail(relay)
+    said = incident["timeline"][1]
+    assert [entry["kind"] for entry in incident["timeline"]] == ["firing", "told"]
+    assert said["detail"]["about"] == ["firing"]
+    assert said["messages"][0]["telegram_message_ids"] == [told["message"]["message_id"]]
+    assert said["messages"][0]["chat_id"] == 1001
+    assert incident["alerts"][0]["starts_at"] == "2026-01-01T00:00:00.000Z"
+    assert incident["alerts"][0]["ends_at"] is None
+
+
+async def test_the_timeline_goes_on_to_the_resolution(relay: httpx.AsyncClient) -> None:
+    await post(relay, webhook(alert()))
+    await post(relay, webhook(alert(ends_at=START + 300)))
+
+    incident = await detail(relay)
+    kinds = [entry["kind"] for entry in incident["timeline"]]
+    assert kinds == ["firing", "told", "resolved", "closed", "told"]
+    assert incident["state"] == "resolved"
+    assert incident["resolved_at"] is not None
+
+
+async def test_incidents_come_in_pages_newest_first(relay: httpx.AsyncClient) -> None:
+    for number in range(5):
+        await post(relay, webhook(alert(str(number), name=f"Alert{number}")))
+
+    names: list[list[str]] = []
+    cursor: dict[str, str] = {}
+    for _ in range(3):
+        page = (await relay.get("/api/v1/incidents", params={"limit": 2, **cursor})).json()
+        names.append([incident["alertname"] for incident in page["incidents"]])
+        cursor = {"cursor": page["next_cursor"]}
+    assert names == [["Alert4", "Alert3"], ["Alert2", "Alert1"], ["Alert0"]]
+    assert page["next_cursor"] is None
+
+
+async def test_incidents_are_filtered_by_state(relay: httpx.AsyncClient) -> None:
+    await post(relay, webhook(alert("a", name="Old", ends_at=START + 9)))
+    await post(relay, webhook(alert("b", name="New")))
+
+    by_state = {
+        state: [
+            incident["alertname"]
+            for incident in (await relay.get("/api/v1/incidents", params={"state": state})).json()[
+                "incidents"
+            ]
+        ]
+        for state in ("firing", "resolved")
+    }
+    assert by_state == {"firing": ["New"], "resolved": ["Old"]}
+
+
+async def test_the_message_belongs_to_the_trace_of_the_call(
+    relay: httpx.AsyncClient, relay_store: Store
+) -> None:
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+    await post(relay, webhook(alert()), headers={"traceparent": f"00-{trace_id}-b7ad6b7169203331-01"})
+
+    (stored,) = await relay_store.rows(event)
+    assert stored["traceparent"].split("-")[1] == trace_id
+
+
+async def test_every_series_is_there_from_the_start_but_the_watchdogs_age(relay: httpx.AsyncClient) -> None:
+    lines = await metrics(relay)
+
+    assert {
+        'cctelegram_alerts_received_total{status="firing"} 0.0',
+        'cctelegram_alerts_received_total{status="resolved"} 0.0',
+        'cctelegram_incidents{state="firing"} 0.0',
+        'cctelegram_incidents{state="resolved"} 0.0',
+        'cctelegram_notifications_total{channel="telegram",outcome="delivered"} 0.0',
+        'cctelegram_notifications_total{channel="telegram",outcome="failed"} 0.0',
+        'cctelegram_notifications_total{channel="telegram",outcome="unknown"} 0.0',
+        "cctelegram_notification_delay_seconds_count 0.0",
+        "cctelegram_incident_resolve_seconds_count 0.0",
+    } <= set(lines)
+    assert not [line for line in lines if line.startswith("cctelegram_watchdog_age_seconds")]
+    assert "# TYPE cctelegram_watchdog_age_seconds gauge" in lines
+
+
+async def test_what_happens_is_counted(relay: httpx.AsyncClient, phone: Phone) -> None:
+    await post(relay, webhook(alert()))
+    await post(relay, webhook(alert(ends_at=START + 300)))
+    await post(relay, payloads.watchdog())
+    await phone.messages(2)
+
+    async def settled() -> bool:
+        wanted = 'cctelegram_notifications_total{channel="telegram",outcome="delivered"} 2.0'
+        return wanted in await metrics(relay)
+
+    await eventually(settled)
+    lines = await metrics(relay)
+    assert {
+        'cctelegram_alerts_received_total{status="firing"} 2.0',
+        'cctelegram_alerts_received_total{status="resolved"} 1.0',
+        "cctelegram_notification_delay_seconds_count 2.0",
+        "cctelegram_incident_resolve_seconds_count 1.0",
+        "cctelegram_incident_resolve_seconds_sum 300.0",
+    } <= set(lines)
+    (age,) = [line for line in lines if line.startswith("cctelegram_watchdog_age_seconds ")]
+    assert 0 <= float(age.split()[1]) < 10
+
+
+async def test_a_chat_that_refuses_the_bot_is_a_failed_notification(
+    relay: httpx.AsyncClient, phone: Phone
+) -> None:
+    await phone.client.post("/control/chats/1001/block")
+    await post(relay, webhook(alert()))
+
+    async def failed() -> bool:
+        return 'cctelegram_notifications_total{channel="telegram",outcome="failed"} 1.0' in await metrics(
+            relay
+        )
+
+    await eventually(failed)
+
+
+async def test_health_says_unknown_of_the_watchdog_until_it_comes(relay: httpx.AsyncClient) -> None:
+    async def status() -> Any:
+        return (await relay.get("/health")).json()["components"]
+
+    async def measured() -> bool:
+        return all(part["last_check"] for part in (await status()).values())
+
+    await eventually(measured)
+    components = await status()
+    assert set(components) == {"database", "telegram_api", "message_queue", "watchdog"}
+    assert components["watchdog"]["status"] == "unknown"
+    assert components["database"]["status"] == components["telegram_api"]["status"] == "healthy"
+
+
+async def test_the_relay_is_ready_without_telegram_and_without_a_watchdog(relay: httpx.AsyncClient) -> None:
+    """What it takes in is safe; it delivers when Telegram is back."""
+
+    async def ready() -> bool:
+        return (await relay.get("/health/ready")).status_code == 200
+
+    await eventually(ready)
+
+
+async def test_an_alert_without_a_key_is_refused(relay: httpx.AsyncClient) -> None:
+    answer = await post(relay, webhook(alert()), headers={"Authorization": "Bearer wrong"})
+
+    assert answer.status_code == 401
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (await relay.get("/api/v1/incidents")).json()["incidents"] == []
+
+
+async def test_malformed_json_is_named_as_such(relay: httpx.AsyncClient) -> None:
+    answer = await relay.post(
+        "/webhook/alert", content=b'{"version": "4", ', headers={"Content-Type": "application/json"}
+    )
+
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "JSON" in answer.json()["errors"][0]["msg"]
+
+
+@pytest.mark.parametrize(
+    ("payload", "where"),
+    [
+        (webhook(alert()) | {"alerts": "none"}, ["body", "alerts"]),
+        (webhook(alert() | {"startsAt": "soon"}), ["body", "alerts", 0, "startsAt"]),
+        (webhook(alert() | {"labels": {"alertname": None}}), ["body", "alerts", 0, "labels", "alertname"]),
+        ({k: v for k, v in webhook(alert()).items() if k != "groupKey"}, ["body", "groupKey"]),
+        ([], ["body"]),
+    ],
+)
+async def test_a_wrong_field_is_named(relay: httpx.AsyncClient, payload: Any, where: list[Any]) -> None:
+    answer = await post(relay, payload)
+
+    assert answer.status_code == 422
+    assert where in [entry["loc"] for entry in answer.json()["errors"]]
+
+
+async def test_a_body_over_the_limit_is_refused(relay: httpx.AsyncClient) -> None:
+    huge = webhook(*[alert(str(number)) for number in range(1_000)])
+
+    assert (await post(relay, huge)).status_code == 413
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff\xfe{\x00}\x00",
+        b'"\\ud800"',
+        b'{"labels": {"\\ud800": 1}, "alerts": [{"labels": {"\\ud800": 1}}]}',
+        b"[" * 5_000,
+        json.dumps(webhook(alert() | {"labels": {"\ud800": 5}})).encode(),
+        b"NaN",
+        b"",
+    ],
+)
+async def test_a_hostile_body_is_the_callers_error(relay: httpx.AsyncClient, content: bytes) -> None:
+    answer = await relay.post("/webhook/alert", content=content, headers={"Content-Type": "application/json"})
+
+    assert answer.status_code in (400, 422)
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_half_a_character_in_a_label_does_not_keep_an_alert_from_people(
+    relay: httpx.AsyncClient, phone: Phone
+) -> None:
+    odd = json.dumps(webhook(alert() | {"labels": {"alertname": "Odd", "half \ud800": "\udc00"}}))
+    answer = await relay.post("/webhook/alert", content=odd, headers={"Content-Type": "application/json"})
+
+    (told,) = await phone.messages(1)
+    assert answer.status_code == 200
+    assert told["message"]["text"].startswith("🔥 Odd")
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/api/v1/incidents?cursor=yesterday", 422),
+        ("/api/v1/incidents?state=acknowledged-by-nobody", 422),
+        ("/api/v1/incidents?limit=0", 422),
+        ("/api/v1/incidents/not-an-id", 422),
+        ("/api/v1/incidents/019b0000-0000-7000-8000-000000000000", 404),
+    ],
+)
+async def test_a_question_that_has_no_answer_gets_a_problem(
+    relay: httpx.AsyncClient, path: str, status: int
+) -> None:
+    answer = await relay.get(path)
+
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_the_event_type_is_one_of_the_contracts() -> None:
+    assert CATEGORY_OF[store.EVENT_TYPE] == store.CATEGORY

@@ -1,0 +1,199 @@
+"""What Alertmanager hears when a webhook cannot be stored: 503, and never 429 or 207."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+
+from services.alert_relay import relay as relay_module
+from services.alert_relay.app import create_app
+from services.alert_relay.metrics import Ending, RelayMetrics
+from services.alert_relay.relay import Endings, Relay
+from services.alert_relay.settings import AlertRelaySettings
+from services.contracts.alertmanager import Webhook
+from services.kit.clock import SystemClock
+from services.kit.errors import Problem
+from services.kit.runner import running
+from services.kit.telemetry import Telemetry, TraceContext
+from services.outbox.engine import Outbox
+from services.outbox.messages import (
+    Claimed,
+    Decision,
+    Lane,
+    Outcome,
+    Reason,
+    Result,
+    Settled,
+    State,
+    UnknownPolicy,
+)
+from services.outbox.metrics import OutboxMetrics
+from services.outbox.telegram import Sender, make_bot
+from tests.alert_relay.conftest import Phone, Store, opened
+from tests.alert_relay.payloads import START, alert, webhook
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Another program has the database's write lock."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+
+
+@pytest.fixture
+async def sqlite_relay(relay_settings: AlertRelaySettings) -> AsyncIterator[httpx.AsyncClient]:
+    """A relay on SQLite, whose file can be reached from outside."""
+    settings = relay_settings.model_copy(update={"database_url": SecretStr("")})
+    async with (
+        running(create_app, settings) as service,
+        httpx.AsyncClient(
+            base_url=service.url, headers={"Authorization": "Bearer the-key"}, timeout=30
+        ) as client,
+    ):
+        yield client
+
+
+async def test_a_database_that_cannot_be_written_is_a_503_and_the_retry_is_told(
+    sqlite_relay: httpx.AsyncClient, phone: Phone, tmp_path: Path
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "alert_relay.db")) as other:
+        other.execute("ALTER TABLE webhook RENAME TO gone")
+        refused = await sqlite_relay.post("/webhook/alert", json=webhook(alert()))
+        other.execute("ALTER TABLE gone RENAME TO webhook")
+    stored = await sqlite_relay.post("/webhook/alert", json=webhook(alert()))
+
+    assert (refused.status_code, stored.status_code) == (503, 200)
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert refused.json()["title"] == "Store unavailable"
+    assert len(await phone.messages(1)) == 1
+
+
+async def test_more_webhooks_at_once_than_can_be_stored_are_a_503(
+    sqlite_relay: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    crowd = relay_module.LARGEST_CROWD + 10
+    async with httpx.AsyncClient(
+        base_url=sqlite_relay.base_url,
+        headers=sqlite_relay.headers,
+        timeout=30,
+        limits=httpx.Limits(max_connections=crowd),
+    ) as many:
+        with locked(tmp_path / "alert_relay.db"):
+            posts = [
+                asyncio.create_task(many.post("/webhook/alert", json=webhook(alert(str(number)))))
+                for number in range(crowd)
+            ]
+            done, _ = await asyncio.wait(posts, return_when=asyncio.FIRST_COMPLETED)
+        answers = [answer.status_code for answer in await asyncio.gather(*posts)]
+
+    assert {post.result().json()["detail"] for post in done} == {"Too many webhooks are being stored."}
+    assert set(answers) == {200, 503}
+    assert answers.count(200) >= relay_module.LARGEST_CROWD
+
+
+async def test_a_commit_that_takes_too_long_is_a_503_and_its_retry_is_told_once(tmp_path: Path) -> None:
+    """The slow transaction may end after the answer: nothing is told twice for it."""
+    read = Webhook.model_validate(webhook(alert()))
+    file = tmp_path / "slow.db"
+    async with opened(f"sqlite:///{file}", tmp_path) as store:
+        impatient = _relay(store, store_within=0.05)
+        with locked(file), pytest.raises(Problem) as refused:
+            await impatient.receive(read, "{}", None)
+        await _relay(store).receive(read, "{}", None)
+
+        assert refused.value.status == 503
+        assert len(await store.told()) == 1
+
+
+def _relay(store: Store, *, store_within: float = 10.0) -> Relay:
+    clock, telemetry = SystemClock(), Telemetry("alert-relay", store.settings)
+    sender = Sender(make_bot("1:token", "http://127.0.0.1:1", 1), clock)
+    metrics = OutboxMetrics(telemetry.registry, {})
+    return Relay(
+        settings=store.settings,
+        outbox=Outbox(
+            database=store.database, telemetry=telemetry, metrics=metrics, clock=clock, sender=sender
+        ),
+        telemetry=telemetry,
+        metrics=RelayMetrics(telemetry.registry, clock),
+        clock=clock,
+        store_within=store_within,
+    )
+
+
+def _settled(state: State, seconds: float) -> Settled:
+    claimed = Claimed(
+        seq=1,
+        id="m",
+        event_id="e",
+        event_type="alert_notification",
+        category="notification",
+        source="alertmanager",
+        title="",
+        body="",
+        correlation_id="",
+        trace=TraceContext(1, 1, sampled=True),
+        bot="alerts",
+        chat_id=1001,
+        thread_id=None,
+        lane=Lane.URGENT,
+        silent=False,
+        on_unknown=UnknownPolicy.RESEND,
+        accepted_at=START,
+        due_at=0.0,
+        expires_at=None,
+        claimed_at=START,
+        limiter_wait=0.0,
+        attempt=1,
+        retries=0,
+        part=0,
+        possible_duplicate=False,
+        plain=False,
+    )
+    result = Result(Outcome.SENT, Reason.NONE, START, START + seconds)
+    return Settled(claimed, result, Decision(state))
+
+
+@pytest.mark.parametrize(
+    ("state", "outcome"),
+    [
+        (State.DELIVERED, "delivered"),
+        (State.DEAD_LETTER, "failed"),
+        (State.SUPPRESSED, "failed"),
+        (State.EXPIRED, "failed"),
+        (State.UNKNOWN, "unknown"),
+    ],
+)
+async def test_every_end_of_a_notification_is_counted(state: State, outcome: str) -> None:
+    registry = CollectorRegistry()
+    await Endings(RelayMetrics(registry, SystemClock())).observe([_settled(state, 2.5)])
+
+    counted = {ending.value: _count(registry, ending.value) for ending in Ending}
+    assert counted == {ending.value: float(ending.value == outcome) for ending in Ending}
+
+
+async def test_a_delivery_that_will_be_tried_again_is_no_end() -> None:
+    registry = CollectorRegistry()
+    await Endings(RelayMetrics(registry, SystemClock())).observe([_settled(State.RETRY_WAIT, 1.0)])
+
+    assert [_count(registry, ending.value) for ending in Ending] == [0.0, 0.0, 0.0]
+
+
+async def test_the_delay_runs_from_the_webhook_to_telegrams_answer() -> None:
+    registry = CollectorRegistry()
+    await Endings(RelayMetrics(registry, SystemClock())).observe([_settled(State.DELIVERED, 2.5)])
+
+    assert registry.get_sample_value("cctelegram_notification_delay_seconds_sum") == 2.5
+
+
+def _count(registry: CollectorRegistry, outcome: str) -> float | None:
+    labels = {"channel": "telegram", "outcome": outcome}
+    return registry.get_sample_value("cctelegram_notifications_total", labels)

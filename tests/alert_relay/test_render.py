@@ -1,0 +1,151 @@
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.alert_relay import render
+from services.alert_relay.notices import Item, Kind, Notice, Urgency
+from services.outbox.messages import Text
+from services.outbox.text import MESSAGE_LIMIT, parts_of, utf16_length
+from tests.alert_relay.payloads import CLUSTER, START
+
+ITEM = Item(
+    kind=Kind.FIRING,
+    fingerprint="04d3c300bdb08404",
+    name="HighErrorRate",
+    severity="critical",
+    labels={"alertname": "HighErrorRate", "severity": "critical", "service": "bridge", "instance": "b1"},
+    annotations={
+        "summary": "Errors on b1",
+        "description": "More than <1/s> & rising.",
+        "runbook_url": "https://runbooks.example/errors",
+    },
+    generator_url="http://prometheus.example:9090/graph",
+    since=START,
+    ended_at=None,
+)
+
+
+def notice(*items: Item, still_firing: int = 0, truncated: int = 0) -> Notice:
+    return Notice(Urgency.LOUD, items, still_firing, truncated, CLUSTER)
+
+
+def entities(text: Text, kind: str) -> list[str]:
+    """What stands under the entities of a kind, cut out as Telegram counts."""
+    units = text.text.encode("utf-16-le")
+    return [
+        units[2 * e["offset"] : 2 * (e["offset"] + e["length"])].decode("utf-16-le")
+        for e in text.entities
+        if e["type"] == kind
+    ]
+
+
+def test_a_firing_alert_reads_as_a_person_would_tell_it() -> None:
+    text = render.text_of(notice(ITEM))
+
+    assert text.text == (
+        "🔥 HighErrorRate (critical)\n"
+        "Errors on b1\n"
+        "More than <1/s> & rising.\n"
+        "service=bridge instance=b1\n"
+        "since 2026-01-01 00:00:00 UTC\n"
+        "Runbook · Source"
+    )
+    assert entities(text, "bold") == ["HighErrorRate (critical)"]
+    assert entities(text, "code") == ["service=bridge instance=b1"]
+    assert [e["url"] for e in text.entities if e["type"] == "text_link"] == [
+        "https://runbooks.example/errors",
+        "http://prometheus.example:9090/graph",
+    ]
+
+
+def test_a_resolution_says_how_long_it_lasted() -> None:
+    text = render.text_of(notice(replace(ITEM, kind=Kind.RESOLVED, ended_at=START + 3_725)))
+
+    assert text.text.startswith("✅ HighErrorRate (critical) resolved\n")
+    assert "2026-01-01 00:00:00 UTC to 2026-01-01 01:02:05 UTC, 1 h 2 min" in text.text
+
+
+def test_a_repeat_says_since_when_it_still_fires() -> None:
+    text = render.text_of(notice(replace(ITEM, kind=Kind.REPEATED)))
+
+    assert text.text.startswith("🔥 HighErrorRate (critical) still firing since 2026-01-01 00:00:00 UTC\n")
+
+
+def test_several_alerts_stand_under_one_heading() -> None:
+    over = replace(ITEM, kind=Kind.RESOLVED, ended_at=START + 60)
+
+    text = render.text_of(notice(ITEM, ITEM, over))
+
+    assert text.text.startswith("🔥 2 firing, ✅ 1 resolved\n\n🔥 HighErrorRate")
+
+
+def test_a_storm_gets_one_line_for_each_alert() -> None:
+    text = render.text_of(notice(*[ITEM] * 30))
+
+    assert text.text.splitlines() == ["🔥 30 firing", *["🔥 HighErrorRate (critical): Errors on b1"] * 30]
+
+
+def test_what_else_fires_and_what_was_cut_off_is_said() -> None:
+    text = render.text_of(notice(ITEM, still_firing=1, truncated=3))
+
+    assert "1 more of this group is firing as before." in text.text
+    assert text.text.endswith("3 more are not listed (max_alerts): see Alertmanager")
+
+
+def test_a_runbook_that_is_no_url_is_shown_as_it_stands() -> None:
+    relative = replace(ITEM, annotations={"runbook_url": "docs/runbook.md#higherrorrate"}, generator_url="")
+
+    assert render.text_of(notice(relative)).text.endswith("Runbook (docs/runbook.md#higherrorrate)")
+
+
+def test_an_alert_with_nothing_but_its_existence_is_told() -> None:
+    bare = Item(Kind.FIRING, "f" * 16, "", "", {}, {}, "", START, None)
+
+    assert render.text_of(notice(bare)).text == "🔥 Alert\nsince 2026-01-01 00:00:00 UTC"
+
+
+def test_one_endless_annotation_does_not_crowd_out_the_rest() -> None:
+    endless = replace(ITEM, annotations={"summary": "x" * 100_000})
+
+    text = render.text_of(notice(endless, ITEM))
+
+    assert len(text.text) < MESSAGE_LIMIT
+    assert "Errors on b1" in text.text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0 s"), (59.6, "1 min"), (200, "3 min 20 s"), (86_400 + 7_200 + 5, "1 d 2 h"), (-5, "0 s")],
+)
+def test_a_duration_is_told_by_its_two_largest_units(seconds: float, words: str) -> None:
+    item = replace(ITEM, kind=Kind.RESOLVED, ended_at=START + seconds)
+
+    assert f", {words}" in render.text_of(notice(item)).text
+
+
+anything = st.text(max_size=50)
+items = st.builds(
+    Item,
+    kind=st.sampled_from(Kind),
+    fingerprint=st.just("0" * 16),
+    name=anything,
+    severity=anything,
+    labels=st.dictionaries(anything, anything, max_size=4),
+    annotations=st.dictionaries(st.sampled_from(["summary", "description", "runbook"]), anything),
+    generator_url=anything,
+    since=st.floats(-1e11, 1e12),
+    ended_at=st.none() | st.floats(-1e11, 1e12),
+)
+
+
+@given(st.lists(items, min_size=1, max_size=12))
+def test_whatever_an_alert_says_it_can_be_sent(listed: list[Item]) -> None:
+    text = render.text_of(notice(*listed))
+
+    assert text.text.strip()
+    assert all(
+        e["length"] > 0 and e["offset"] + e["length"] <= utf16_length(text.text) for e in text.entities
+    )
+    assert parts_of(text, "alerts.txt")

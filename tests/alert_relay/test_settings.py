@@ -1,0 +1,72 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from services.alert_relay.settings import AlertRelaySettings
+from services.kit.settings import StartError, load
+
+
+def test_alerts_go_to_the_chats_of_alerts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TELEGRAM_CHAT_IDS", "1,2")
+    monkeypatch.setenv("ALERT_CHAT_IDS", "-1003, 4, 4")
+
+    assert load(AlertRelaySettings).recipients == (-1003, 4)
+
+
+def test_without_chats_of_their_own_alerts_go_where_everything_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TELEGRAM_CHAT_IDS", "1,2")
+
+    assert load(AlertRelaySettings).recipients == (1, 2)
+
+
+def test_without_any_setting_the_first_person_of_the_sandbox_is_told() -> None:
+    assert AlertRelaySettings().recipients == (1001,)
+
+
+def test_a_chat_that_is_no_number_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALERT_CHAT_IDS", "ada")
+
+    with pytest.raises(StartError, match=r"^ALERT_CHAT_IDS: "):
+        load(AlertRelaySettings)
+
+
+def test_a_port_that_is_no_port_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALERT_RELAY_PORT", "eighty")
+
+    with pytest.raises(StartError, match=r"^ALERT_RELAY_PORT: "):
+        load(AlertRelaySettings)
+
+
+def test_peers_go_by_one_name() -> None:
+    settings = AlertRelaySettings(alertmanager_peers=("http://a:9093/", "http://b:9093"))
+
+    assert settings.cluster_of("http://b:9093/") == settings.cluster_of("http://a:9093") == "http://a:9093"
+    assert settings.cluster_of("http://c:9093") == "http://c:9093"
+
+
+@pytest.mark.parametrize(
+    ("variables", "line"),
+    [
+        ({"DATABASE_URL": "mysql://x/y"}, "DATABASE_URL: write sqlite:///path or postgresql://"),
+        ({"DATA_DIR": "/proc/nowhere"}, "DATA_DIR: cannot keep the API key in /proc/nowhere"),
+    ],
+)
+def test_a_start_that_fails_says_why_in_one_line(
+    variables: dict[str, str], line: str, tmp_path: Path
+) -> None:
+    environment = os.environ | {"DATA_DIR": str(tmp_path), "ALERT_RELAY_PORT": "0"} | variables
+    ended = subprocess.run(
+        [sys.executable, "-m", "services.alert_relay"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    last = ended.stderr.strip().splitlines()[-1]
+    assert ended.returncode == 1
+    assert last.startswith(f"cannot start: {line}")

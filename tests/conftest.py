@@ -1,0 +1,108 @@
+"""What every folder of tests may ask for: a database of each kind, a sandbox, a bridge."""
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from services.bridge import app as bridge_app
+from services.bridge.settings import BridgeSettings
+from services.kit.db import Database, open_database
+from services.kit.settings import ServiceSettings
+from services.kit.telemetry import Telemetry
+from services.telegram_sandbox.settings import SandboxSettings
+from tests import servers
+from tests.servers import KEY, ManualClock, Postgres, Sandbox
+
+pytest_plugins = ["tests.partial"]
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings of the person who runs the tests stay out of them."""
+    for settings in (BridgeSettings, SandboxSettings):
+        for name, field in settings.model_fields.items():
+            variable = str(field.validation_alias or name).upper()
+            monkeypatch.delenv(variable, raising=False)
+            monkeypatch.delenv(f"{variable}_FILE", raising=False)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One server a session (with xdist: a worker)."""
+    programs = servers.postgres_programs()
+    assert programs is not None  # tests.partial has left out what would come here
+    with servers.postgres(programs) as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database of each kind, of this test alone."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'test.db'}"
+        return
+    server: Postgres = request.getfixturevalue("postgres")
+    name = "t_" + os.urandom(6).hex()
+    server.sql(f"CREATE DATABASE {name}")
+    yield server.url(name)
+    server.sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def telemetry(tmp_path: Path) -> Telemetry:
+    return Telemetry("tests", ServiceSettings(data_dir=tmp_path))
+
+
+@pytest.fixture
+async def database(database_url: str, telemetry: Telemetry) -> AsyncIterator[Database]:
+    """Opened, with the engine's tables."""
+    opened = await open_database(database_url, telemetry, packages=["services.outbox"])
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def sandbox(tmp_path: Path) -> AsyncIterator[Sandbox]:
+    """Telegram's stand-in, over HTTP; its limits are off until a test sets them."""
+    async with servers.sandbox_of(tmp_path / "sandbox") as running:
+        yield running
+
+
+BridgeFactory = Callable[..., BridgeSettings]
+
+
+@pytest.fixture
+def bridge_settings(tmp_path: Path, sandbox: Sandbox) -> BridgeFactory:
+    """Settings of a bridge at the sandbox, without limits of its own; whatever is given wins."""
+
+    def make(**settings: Any) -> BridgeSettings:
+        ours: dict[str, Any] = {
+            "port": 0,
+            "data_dir": tmp_path,
+            "api_key": KEY,
+            "telegram_api_url": sandbox.url,
+            "telegram_bot_per_second": 0,
+            "telegram_chat_per_second": 0,
+            "telegram_group_per_minute": 0,
+            "retry_base_seconds": 0.05,
+        }
+        return BridgeSettings(**(ours | settings))
+
+    return make
+
+
+@pytest.fixture
+async def bridge(bridge_settings: BridgeFactory, database_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A running bridge, as a client that has its key."""
+    settings = bridge_settings(database_url=database_url)
+    async with servers.client_of(bridge_app.create_app, settings) as client:
+        yield client

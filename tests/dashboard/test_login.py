@@ -1,0 +1,223 @@
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from services.dashboard.login import COOKIE, SESSION_SECONDS, Door, open_door
+from services.dashboard.settings import DashboardSettings
+from services.kit.clock import SystemClock
+from services.kit.guard import FAILURES_BEFORE_BLOCK
+from services.kit.runner import Running
+from services.kit.settings import StartError
+from tests.dashboard.suite import PASSWORD
+from tests.kit.clocks import ManualClock
+
+RIGHT = {"username": "admin", "password": PASSWORD}
+WRONG = {"username": "admin", "password": "guess"}
+
+
+def settings(folder: Path, **changes: Any) -> DashboardSettings:
+    return DashboardSettings(**{"data_dir": folder, "password": None} | changes)
+
+
+def a_door(folder: Path, clock: ManualClock | None = None, **changes: Any) -> Door:
+    return open_door(settings(folder, **{"password": PASSWORD} | changes), clock or ManualClock())
+
+
+def test_the_right_name_and_password_match_and_nothing_else_does(tmp_path: Path) -> None:
+    door = a_door(tmp_path)
+    assert door.matches("admin", PASSWORD)
+    assert not door.matches("admin", PASSWORD + " ")
+    assert not door.matches("Admin", PASSWORD)
+    assert not door.matches("", "")
+    assert not door.matches("ädmin", "pässwörd \x00")
+
+
+def test_a_session_ends_after_twelve_hours(tmp_path: Path) -> None:
+    clock = ManualClock()
+    door = a_door(tmp_path, clock)
+    cookie, _ = door.open_session()
+    clock.advance(SESSION_SECONDS - 1)
+    assert door.session(cookie) is not None
+    clock.advance(1)
+    assert door.session(cookie) is None
+
+
+def test_a_session_that_was_closed_is_worth_nothing_to_whoever_has_the_cookie(tmp_path: Path) -> None:
+    door = a_door(tmp_path)
+    cookie, session = door.open_session()
+    other, _ = door.open_session()
+    door.close_session(session)
+    assert door.session(cookie) is None
+    assert door.session(other) is not None
+
+
+@pytest.mark.parametrize("cookie", ["", "x", "a.b", "W10.x", "é", None, "." * 5000])
+def test_a_forged_cookie_is_no_session(tmp_path: Path, cookie: str | None) -> None:
+    assert a_door(tmp_path).session(cookie) is None
+
+
+def test_a_changed_cookie_is_no_session(tmp_path: Path) -> None:
+    door = a_door(tmp_path)
+    cookie, _ = door.open_session()
+    assert door.session("A" + cookie[1:]) is None
+    assert door.session(cookie[:-2]) is None
+
+
+def test_a_restart_keeps_people_logged_in(tmp_path: Path) -> None:
+    cookie, _ = a_door(tmp_path).open_session()
+    assert a_door(tmp_path).session(cookie) is not None
+
+
+def test_another_password_or_name_logs_everybody_out(tmp_path: Path) -> None:
+    cookie, _ = a_door(tmp_path).open_session()
+    assert a_door(tmp_path, password="another password").session(cookie) is None
+    assert a_door(tmp_path, username="root").session(cookie) is None
+
+
+def test_a_session_of_another_installation_is_none_here(tmp_path: Path) -> None:
+    cookie, _ = a_door(tmp_path / "one").open_session()
+    assert a_door(tmp_path / "two").session(cookie) is None
+
+
+def test_a_password_is_made_once_printed_once_and_kept_only_as_a_hash(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    door = open_door(settings(tmp_path), SystemClock())
+    found = re.search(r"dashboard login: admin / (\S+) ", capsys.readouterr().err)
+    assert found
+    assert door.matches("admin", found[1])
+    kept = tmp_path / "dashboard_password"
+    assert kept.read_text().startswith("$argon2id$")
+    assert found[1] not in kept.read_text()
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "dashboard_secret").stat().st_mode & 0o777 == 0o600
+
+    again = open_door(settings(tmp_path), SystemClock())
+    assert capsys.readouterr().err == ""
+    assert again.matches("admin", found[1])
+
+
+def test_a_deleted_password_is_made_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = open_door(settings(tmp_path), SystemClock())
+    cookie, _ = first.open_session()
+    (tmp_path / "dashboard_password").unlink()
+    second = open_door(settings(tmp_path), SystemClock())
+    assert capsys.readouterr().err.count("dashboard login") == 2
+    assert second.session(cookie) is None
+
+
+def test_no_password_is_printed_where_nobody_has_to_log_in(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not open_door(settings(tmp_path, auth_enabled=False), SystemClock()).enabled
+    assert capsys.readouterr().err == ""
+
+
+def test_a_data_folder_that_cannot_be_written_is_one_readable_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StartError, match=r"^DATA_DIR: cannot keep the dashboard's login in .*file/data: "):
+        open_door(settings(tmp_path / "file" / "data"), SystemClock())
+
+
+async def test_a_visitor_is_sent_to_the_login_page(visitor: httpx.AsyncClient) -> None:
+    answer = await visitor.get("/dashboard/")
+    assert answer.status_code == 303
+    assert answer.headers["location"] == "/login"
+    page = await visitor.get("/login")
+    assert page.status_code == 200
+    assert 'type="password"' in page.text
+    assert "<!--notice-->" not in page.text
+
+
+async def test_logging_in_sets_a_cookie_that_scripts_and_other_sites_never_get(
+    visitor: httpx.AsyncClient,
+) -> None:
+    answer = await visitor.post("/login", data=RIGHT)
+    assert answer.status_code == 303
+    assert answer.headers["location"] == "/dashboard/"
+    cookie = answer.headers["set-cookie"]
+    assert cookie.startswith(f"{COOKIE}=")
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    assert f"Max-Age={SESSION_SECONDS}" in cookie
+    assert "Secure" not in cookie
+    assert (await visitor.get("/dashboard/")).status_code == 200
+    assert (await visitor.get("/login")).headers["location"] == "/dashboard/"
+
+
+async def test_behind_tls_the_cookie_never_travels_without_it(
+    visitor: httpx.AsyncClient, dashboard: Running
+) -> None:
+    origin = dashboard.url.replace("http:", "https:")
+    answer = await visitor.post("/login", data=RIGHT, headers={"Origin": origin})
+    assert "Secure" in answer.headers["set-cookie"]
+
+
+async def test_a_wrong_name_and_a_wrong_password_get_the_same_answer(visitor: httpx.AsyncClient) -> None:
+    answers = [
+        await visitor.post("/login", data=attempt)
+        for attempt in (WRONG, {"username": "nobody", "password": PASSWORD})
+    ]
+    assert answers[0].text == answers[1].text
+    for answer in answers:
+        assert answer.status_code == 401
+        assert "That name or password is not right." in answer.text
+        assert "set-cookie" not in answer.headers
+
+
+async def test_an_address_that_fails_too_often_is_blocked_even_with_the_right_password(
+    visitor: httpx.AsyncClient,
+) -> None:
+    for _ in range(FAILURES_BEFORE_BLOCK):
+        assert (await visitor.post("/login", data=WRONG)).status_code == 401
+    answer = await visitor.post("/login", data=RIGHT)
+    assert answer.status_code == 429
+    assert int(answer.headers["retry-after"]) > 0
+    assert "Too many failed logins from this address. Try again in 5 min." in answer.text
+    told = (await visitor.get("/metrics")).text
+    assert "suspicious_ip_blocks_total 1.0" in told
+    assert f"auth_failed_attempts_total {FAILURES_BEFORE_BLOCK}.0" in told
+
+
+async def test_another_sites_form_can_neither_log_in_nor_out(viewer: httpx.AsyncClient) -> None:
+    for headers in (
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ):
+        assert (await viewer.post("/login", data=RIGHT, headers=headers)).status_code == 403, headers
+        assert (await viewer.post("/logout", headers=headers)).status_code == 403, headers
+    assert (await viewer.get("/api/state")).status_code == 200
+
+
+async def test_our_own_form_may(visitor: httpx.AsyncClient, dashboard: Running) -> None:
+    headers = {"Origin": dashboard.url, "Sec-Fetch-Site": "same-origin"}
+    assert (await visitor.post("/login", data=RIGHT, headers=headers)).status_code == 303
+
+
+async def test_logging_out_ends_the_session_for_every_copy_of_the_cookie(viewer: httpx.AsyncClient) -> None:
+    cookie = viewer.cookies[COOKIE]
+    answer = await viewer.post("/logout")
+    assert answer.headers["location"] == "/login"
+    assert COOKIE not in viewer.cookies
+    stolen = await viewer.get("/api/state", headers={"Cookie": f"{COOKIE}={cookie}"})
+    assert stolen.status_code == 401
+
+
+async def test_logging_out_without_a_session_is_no_error(visitor: httpx.AsyncClient) -> None:
+    assert (await visitor.post("/logout")).status_code == 303
+
+
+async def test_a_form_that_is_not_filled_in_is_refused_by_field(visitor: httpx.AsyncClient) -> None:
+    long = {"username": "a" * 101, "password": "x"}
+    for form in ({}, {"username": "admin"}, long, {"username": "", "password": ""}):
+        answer = await visitor.post("/login", data=form)
+        assert answer.status_code == 422, form
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["errors"][0]["loc"][0] == "body"
+        assert "a" * 101 not in answer.text

@@ -1,0 +1,112 @@
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+
+from services.dashboard import pages
+from services.kit.settings import StartError
+
+UI = Path(pages.__file__).parent / "ui"
+INPUTS = ("index.html", "login.html", "package.json", "package-lock.json", "tsconfig.json", "vite.config.ts")
+
+
+def test_the_bundle_was_built_from_these_sources() -> None:
+    digest = hashlib.sha256()
+    for name in sorted([*INPUTS, *(f"src/{path.name}" for path in (UI / "src").iterdir())]):
+        digest.update(f"{name}\0".encode() + (UI / name).read_bytes() + b"\0")
+    made_from = json.loads((pages.STATIC / "made_from.json").read_text())
+    assert made_from["sources_sha256"] == digest.hexdigest(), (
+        "the page is stale: python services/dashboard/ui/build.py"
+    )
+
+
+def test_the_lock_names_no_addresses() -> None:
+    lock = (UI / "package-lock.json").read_text()
+    assert '"resolved"' not in lock
+    assert '"integrity"' in lock
+
+
+def test_the_bundle_is_small_and_whole() -> None:
+    sizes = {path: path.stat().st_size for path in pages.STATIC.rglob("*") if path.is_file()}
+    assert sum(sizes.values()) < 300_000
+    for page in ("index.html", "login.html"):
+        text = (pages.STATIC / page).read_text()
+        for asset in re.findall(r'(?:src|href)="/dashboard/(assets/[^"]+)"', text):
+            assert pages.STATIC / asset in sizes
+        # Nothing of it is blocked by our own policy, and nothing comes from elsewhere.
+        assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\bstyle=|\bon\w+=|https?://", text)
+
+
+def test_a_page_that_was_not_built_is_one_readable_line(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match=r"^the dashboard's page is not built: .*index.html: No such file"):
+        pages.Pages(tmp_path)
+
+
+def test_a_notice_on_the_login_page_is_text() -> None:
+    shown = pages.Pages(pages.STATIC).login("<script>alert(1)</script>")
+    assert "<script>alert" not in shown
+    assert "&lt;script&gt;" in shown
+
+
+async def test_the_root_tells_what_this_is_and_where_the_page_is(visitor: httpx.AsyncClient) -> None:
+    about = (await visitor.get("/")).json()
+    assert about["name"] == "dashboard"
+    assert about["links"]["dashboard"] == "/dashboard/"
+    assert about["links"]["health"] == "/health"
+
+
+async def test_the_address_without_a_slash_leads_to_the_page(visitor: httpx.AsyncClient) -> None:
+    answer = await visitor.get("/dashboard")
+    assert (answer.status_code, answer.headers["location"]) == (307, "/dashboard/")
+
+
+async def test_every_answer_keeps_other_peoples_code_out(viewer: httpx.AsyncClient) -> None:
+    for path in ("/login", "/dashboard/", "/api/state", "/", "/metrics", "/nothing"):
+        headers = (await viewer.get(path)).headers
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy, path
+        assert "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy
+        assert headers["x-frame-options"] == "DENY"
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "same-origin"
+        assert headers["cache-control"] == "no-store"
+        assert "access-control-allow-origin" not in headers
+
+
+async def test_the_documentations_own_page_still_works(visitor: httpx.AsyncClient) -> None:
+    answer = await visitor.get("/docs")
+    assert answer.status_code == 200
+    assert "content-security-policy" not in answer.headers
+
+
+async def test_assets_are_kept_for_ever_since_their_names_change(visitor: httpx.AsyncClient) -> None:
+    page = (await visitor.get("/login")).text
+    for asset in re.findall(r'"(/dashboard/assets/[^"]+)"', page):
+        answer = await visitor.get(asset)
+        assert answer.status_code == 200
+        assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
+
+
+async def test_nothing_but_the_assets_is_served(visitor: httpx.AsyncClient) -> None:
+    inside = ("nothing.js", "../index.html", "%2e%2e/index.html", "..%2f..%2fsettings.py", "", "%00")
+    for path in ("/dashboard/index.html", *(f"/dashboard/assets/{name}" for name in inside)):
+        answer = await visitor.get(path)
+        assert answer.status_code == 404, path
+        assert answer.headers["cache-control"] == "no-store"
+
+
+async def test_a_wrong_method_is_a_problem_document(viewer: httpx.AsyncClient) -> None:
+    wrong = [("DELETE", "/api/state"), ("POST", "/api/messages"), ("PUT", "/login"), ("GET", "/logout")]
+    for method, path in wrong:
+        answer = await viewer.request(method, path)
+        assert answer.status_code == 405, path
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_a_body_over_the_limit_is_refused(visitor: httpx.AsyncClient) -> None:
+    answer = await visitor.post("/login", data={"username": "admin", "password": "x" * 2_000_000})
+    assert answer.status_code == 413

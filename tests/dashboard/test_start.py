@@ -1,0 +1,86 @@
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from services.dashboard.app import create_app
+from services.dashboard.settings import DashboardSettings
+from services.kit.settings import StartError, load
+
+
+def start(folder: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """``python -m services.dashboard``, which must not start."""
+    return subprocess.run(
+        [sys.executable, "-m", "services.dashboard"],
+        env={"PATH": os.environ["PATH"], "DATA_DIR": str(folder), **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("MONITORING_SERVER_PORT", "eighty", "Input should be a valid integer"),
+        ("MONITORING_SERVER_PORT", "70000", "Input should be less than or equal to 65535"),
+        ("DASHBOARD_UPDATE_INTERVAL", "1", "Input should be greater than or equal to 100"),
+        ("DASHBOARD_HISTORY_MINUTES", "0", "Input should be greater than or equal to 1"),
+        ("DASHBOARD_AUTH_ENABLED", "maybe", "Input should be a valid boolean"),
+        ("DASHBOARD_PASSWORD", "short", "Value should have at least 8 items"),
+        ("BRIDGE_URL", "bridge:8080", "URL scheme should be 'http' or 'https'"),
+        ("GRAFANA_UI_URL", "javascript:alert(1)", "URL scheme should be 'http' or 'https'"),
+    ],
+)
+def test_a_wrong_variable_is_told_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(StartError) as error:
+        load(DashboardSettings)
+    assert str(error.value).startswith(f"{name}: {told}")
+    assert "short" not in str(error.value)
+
+
+def test_the_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("from a file\n")
+    for name, value in {
+        "MONITORING_SERVER_PORT": "9000",
+        "DASHBOARD_UPDATE_INTERVAL": "500",
+        "DASHBOARD_HISTORY_MINUTES": "30",
+        "DASHBOARD_AUTH_ENABLED": "false",
+        "DASHBOARD_USERNAME": "anna",
+        "DASHBOARD_PASSWORD_FILE": str(tmp_path / "password"),
+        "BRIDGE_URL": "http://bridge:8080/",
+    }.items():
+        monkeypatch.setenv(name, value)
+    settings = load(DashboardSettings)
+    assert (settings.port, settings.update_interval, settings.history_minutes) == (9000, 500, 30)
+    assert (settings.auth_enabled, settings.username) == (False, "anna")
+    assert settings.password is not None
+    assert settings.password.get_secret_value() == "from a file"
+    assert settings.bridge_url == "http://bridge:8080"
+
+
+def test_a_port_in_use_is_one_readable_line(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ended = start(tmp_path, MONITORING_SERVER_PORT=str(port))
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        f"cannot start: MONITORING_SERVER_PORT: dashboard cannot listen on 127.0.0.1:{port}: "
+        "Address already in use\n"
+    )
+
+
+def test_a_data_folder_that_is_a_file_is_one_readable_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    settings = DashboardSettings(port=0, data_dir=tmp_path / "file")
+    with pytest.raises(StartError, match="DATA_DIR: cannot keep"):
+        create_app(settings)

@@ -1,0 +1,83 @@
+"""The engine's database work, a function call each."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import pytest
+
+from services.kit.db import Database
+from services.outbox import chats, claims, intake, policy, queries, settling
+from services.outbox.claims import Batch
+from services.outbox.limiter import Limits
+from services.outbox.messages import Claimed, Decision, Result, Settled, Submission
+from services.outbox.policy import Policy
+from services.outbox.queries import Life
+from tests.servers import ManualClock
+
+NO_LIMITS = Limits(0, 0, 1, 0)
+
+
+class Desk:
+    """Submits, claims and settles by hand, as intake and workers do, at the times of a manual clock."""
+
+    def __init__(self, database: Database, clock: ManualClock) -> None:
+        self.database = database
+        self.clock = clock
+        self.limits = NO_LIMITS
+        self.policy = Policy(base=1.0)
+
+    async def submit(self, *submissions: Submission) -> None:
+        store = partial(intake.insert, submissions=submissions, now=self.clock.now)
+        await self.database.write("enqueue", store)
+
+    async def batch(self, owner: str = "w1", limit: int = 100, paced_since: float | None = None) -> Batch:
+        work = partial(
+            claims.claim,
+            bot="default",
+            owner=owner,
+            limit=limit,
+            now=self.clock.now,
+            paced_since=paced_since,
+        )
+        return await self.database.write("claim", work)
+
+    async def claim(self, owner: str = "w1", limit: int = 100) -> list[Claimed]:
+        return (await self.batch(owner, limit)).messages
+
+    def decided(self, message: Claimed, result: Result, parts: int = 1) -> Settled:
+        return Settled(message, result, policy.decide(self.policy, message, result, parts, 0.5), parts)
+
+    async def settle(self, *settled: Settled, owner: str = "w1") -> set[int]:
+        work = partial(settling.settle, owner=owner, settled=settled, limits=self.limits, now=self.clock.now)
+        return await self.database.write("settle", work)
+
+    async def finish(self, message: Claimed, result: Result, parts: int = 1, owner: str = "w1") -> Decision:
+        settled = self.decided(message, result, parts)
+        await self.settle(settled, owner=owner)
+        return settled.decision
+
+    async def life(self, message_id: str) -> Life:
+        life = await self.database.read("read", partial(queries.life, message_id=message_id))
+        assert life is not None
+        return life
+
+    async def state(self, message_id: str) -> str:
+        return str((await self.life(message_id)).message["state"])
+
+    async def states(self, messages: Sequence[Claimed]) -> list[str]:
+        return [await self.state(message.id) for message in messages]
+
+    async def abandoned(
+        self, owner: str = "w2", *, all_leases: bool = False
+    ) -> list[tuple[str, str, list[int]]]:
+        work = partial(settling.abandoned, now=self.clock.now, but=owner, all_leases=all_leases)
+        return await self.database.write("take_over", work)
+
+    async def renew(self, owner: str) -> None:
+        until = self.clock.now + chats.LEASE_SECONDS
+        await self.database.write("renew", partial(settling.renew, owner=owner, until=until))
+
+
+@pytest.fixture
+def desk(database: Database, clock: ManualClock) -> Desk:
+    return Desk(database, clock)

@@ -1,0 +1,260 @@
+"""Real servers for the tests, and the few tools that every folder of tests uses.
+
+Nothing here is a double: PostgreSQL is Debian's, the sandbox and the services are ours, over HTTP.
+"""
+
+import asyncio
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import httpx
+import orjson
+
+from services.kit import runner
+from services.kit.settings import ServiceSettings
+from services.telegram_sandbox import app as telegram_sandbox
+from services.telegram_sandbox.settings import DEFAULT_TOKEN, SandboxSettings
+
+T = TypeVar("T")
+KEY = "cct_key-of-the-tests"
+BOT_ID = int(DEFAULT_TOKEN.partition(":")[0])
+#: A condition that is not true after this long never will be.
+PATIENCE_SECONDS = 30.0
+
+
+class ManualClock:
+    """Time that only the test moves."""
+
+    def __init__(self, now: float = 1_000_000.0) -> None:
+        self.now = now
+
+    def time(self) -> float:
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+async def until(check: Callable[[], Awaitable[T]], *, patience: float = PATIENCE_SECONDS) -> T:
+    """Waits for a condition; its last answer is in the error when it never comes true."""
+    deadline = time.monotonic() + patience
+    while True:
+        answer = await check()
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {patience:g} s; the last answer was {answer!r}")
+        await asyncio.sleep(0.01)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+# PostgreSQL
+
+
+def postgres_programs() -> Path | None:
+    """The folder of PostgreSQL's programs, of the newest version that is installed."""
+    debian = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[4].split(".")[0])
+    )
+    found = debian[-1] if debian else shutil.which("initdb")
+    return Path(found).parent if found else None
+
+
+@dataclass
+class Postgres:
+    """A server of this test session alone; it trusts loopback, and does not wait for the disk."""
+
+    programs: Path
+    folder: Path
+    port: int
+    process: "subprocess.Popen[bytes]"
+    user: str | None
+
+    def url(self, name: str) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
+
+    def sql(self, *statements: str, name: str = "postgres") -> None:
+        chosen = [part for statement in statements for part in ("-c", statement)]
+        subprocess.run(
+            [self.programs / "psql", "-qX", "-v", "ON_ERROR_STOP=1", *chosen, self.url(name)],
+            check=True,
+            capture_output=True,
+        )
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+
+@contextmanager
+def postgres(programs: Path) -> Iterator[Postgres]:
+    """Makes a cluster in a temporary folder and runs it; root may not, so root lends it to another user."""
+    user = _unprivileged()
+    folder = Path(tempfile.mkdtemp(prefix="cctelegram-postgres-"))
+    if user is not None:
+        shutil.chown(folder, user)
+    try:
+        made: list[str | Path] = [
+            programs / "initdb",
+            "-D",
+            folder / "data",
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+        ]
+        subprocess.run([*made, "--locale=C.UTF-8", "--no-sync"], check=True, capture_output=True, user=user)
+        port = free_port()
+        with (folder / "log").open("wb") as output:
+            process = subprocess.Popen(
+                [programs / "postgres", "-D", folder / "data", "-p", str(port), "-k", "", *_QUICK],
+                stdout=output,
+                stderr=output,
+                user=user,
+            )
+        server = Postgres(programs, folder, port, process, user)
+        _wait_for(server)
+        yield server
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+_TRUSTING = ("-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
+_QUICK = ("-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "synchronous_commit=off")
+
+
+def _unprivileged() -> str | None:
+    if os.geteuid() != 0:
+        return None
+    try:
+        return pwd.getpwnam("postgres").pw_name
+    except KeyError:
+        return "nobody"
+
+
+def _wait_for(server: Postgres) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    ready: list[str | Path] = [
+        server.programs / "pg_isready",
+        "-q",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        str(server.port),
+    ]
+    while subprocess.run(ready, check=False).returncode:
+        if server.process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError((server.folder / "log").read_text(encoding="utf-8"))
+        time.sleep(0.02)
+
+
+# The sandbox
+
+
+class Sandbox:
+    """A running sandbox, and what a test asks of it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.client = httpx.AsyncClient(base_url=url, timeout=30)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.client.aclose()
+
+    async def post(self, path: str, body: Any = None, method: str = "POST") -> Any:
+        response = await self.client.request(method, f"/control{path}", json=body)
+        response.raise_for_status()
+        return response.json() if response.content else None
+
+    async def faults(self, *faults: dict[str, Any]) -> list[int]:
+        """Adds faults to sendMessage and sendDocument, unless they name methods themselves."""
+        named = [{"methods": ["sendMessage", "sendDocument"]} | fault for fault in faults]
+        answer: dict[str, list[int]] = await self.post("/faults", named)
+        return answer["ids"]
+
+    async def no_faults(self) -> None:
+        await self.post("/faults", method="DELETE")
+
+    async def limits(self, **limits: Any) -> None:
+        await self.post("/limits", limits, method="PATCH")
+
+    async def log(self) -> list[dict[str, Any]]:
+        """Everything that happened, oldest first."""
+        entries: list[dict[str, Any]] = []
+        cursor = "0"
+        while True:
+            page = await self.client.get("/control/log", params={"cursor": cursor, "limit": 10_000})
+            page.raise_for_status()
+            lines = page.content.splitlines()
+            if not lines:
+                return entries
+            entries += [orjson.loads(line) for line in lines]
+            cursor = page.headers["X-Next-Cursor"]
+
+    async def sends(self, chat_id: int | None = None) -> list[dict[str, Any]]:
+        """The calls that were to send something, delivered or not."""
+        return [
+            entry
+            for entry in await self.log()
+            if entry["kind"] == "call"
+            and str(entry["method"]).startswith("send")
+            and chat_id in (None, entry["chat_id"])
+        ]
+
+    async def delivered(self, chat_id: int | None = None) -> list[dict[str, Any]]:
+        """What stands in the chats."""
+        return [call for call in await self.sends(chat_id) if call["delivered"]]
+
+    async def texts(self, chat_id: int | None = None) -> list[str]:
+        return [call["text"] for call in await self.delivered(chat_id)]
+
+
+@asynccontextmanager
+async def sandbox_of(folder: Path, **settings: Any) -> AsyncIterator[Sandbox]:
+    """A sandbox; without Telegram's limits unless they are asked for."""
+    defaults: dict[str, Any] = {"sandbox_limits": False, "port": 0, "data_dir": folder}
+    chosen = SandboxSettings(**(defaults | settings))
+    async with (
+        runner.running(telegram_sandbox.create_app, chosen) as running,
+        Sandbox(running.url) as sandbox,
+    ):
+        yield sandbox
+
+
+@asynccontextmanager
+async def client_of(
+    create_app: Callable[[Any], Any], settings: ServiceSettings
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A running service, and a client that has its key."""
+    async with (
+        runner.running(create_app, settings) as running,
+        httpx.AsyncClient(
+            base_url=running.url, timeout=30, headers={"Authorization": f"Bearer {KEY}"}
+        ) as client,
+    ):
+        yield client

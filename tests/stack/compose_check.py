@@ -1,0 +1,229 @@
+"""Proves compose.yaml: builds and starts it, sends an event and an alert through, scales it, takes it down.
+
+``python -m tests.stack.compose_check [--override FILE] [--bind ADDRESS] [--keep]``
+
+It runs as a project of its own, so that it leaves a stack that is in use alone, and removes its
+volumes at the end. The ports are those of the stack: where 127.0.0.1 has them taken, another
+loopback address (``--bind 127.0.0.2``) serves as well.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.stack.servers import REPOSITORY, until
+
+PROJECT = "cctelegram-check"
+CHAT = 1001
+START_SECONDS = 300.0
+
+
+class CheckError(Exception):
+    """The stack does not do what it should; the text says what, in one sentence."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The compose project, and how to talk to it."""
+
+    files: Sequence[str]
+    bind: str
+
+    def compose(self, *arguments: str, seconds: float = START_SECONDS) -> str:
+        """Runs docker compose and answers what it printed.
+
+        Raises:
+            CheckError: it failed, or took too long.
+        """
+        # What is proved is the stack without any setting: neither .env nor this shell's variables.
+        command = ["docker", "compose", "--project-name", PROJECT, "--env-file", os.devnull]
+        for file in self.files:
+            command += ["--file", file]
+        command += arguments
+        settings = set(re.findall(r"\$\{(\w+)", (REPOSITORY / "compose.yaml").read_text(encoding="utf-8")))
+        environment = {name: value for name, value in os.environ.items() if name not in settings}
+        environment |= {"BIND_ADDRESS": self.bind, "PUBLIC_HOST": self.bind}
+        try:
+            done = subprocess.run(
+                command,
+                cwd=REPOSITORY,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=seconds,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise CheckError(
+                f"docker compose {' '.join(arguments)}: not done after {seconds:.0f} s"
+            ) from None
+        if done.returncode != 0:
+            said = "\n".join((done.stdout + done.stderr).splitlines()[-30:])
+            raise CheckError(f"docker compose {' '.join(arguments)} failed:\n{said}")
+        return done.stdout
+
+    def services(self) -> set[str]:
+        """The services that this project runs: those left out by an override are not among them."""
+        described = json.loads(self.compose("config", "--format", "json"))["services"]
+        return {
+            name
+            for name, service in described.items()
+            if service.get("scale") != 0 and (service.get("deploy") or {}).get("replicas") != 0
+        }
+
+    def url(self, port: int) -> str:
+        return f"http://{self.bind}:{port}"
+
+    def get(self, port: int, path: str, **parameters: str) -> Any:
+        answer = httpx.get(f"{self.url(port)}{path}", params=parameters, timeout=10)
+        answer.raise_for_status()
+        return answer.json()
+
+    def texts(self) -> list[str]:
+        """What the person of the sandbox has on the screen."""
+        shown = self.get(8083, f"/api/chats/{CHAT}/messages", limit="1000")["messages"]
+        return [each["message"].get("text", "") for each in shown]
+
+
+def check(stack: Stack) -> None:
+    step("build", lambda: stack.compose("build", seconds=900))
+    step("up --wait", lambda: stack.compose("up", "--detach", "--wait"))
+    key = stack.compose("exec", "-T", "alert-relay", "cat", "/secrets/api_key").strip()
+    step("an event reaches the chat", lambda: event_arrives(stack, key))
+    step("every target is up", lambda: targets_up(stack, bridges=1))
+    step("an alert reaches the chat", lambda: alert_arrives(stack))
+    step("--scale bridge=3", lambda: stack.compose("up", "--detach", "--wait", "--scale", "bridge=3"))
+    step("every replica is scraped", lambda: targets_up(stack, bridges=3))
+    step("an event reaches the chat", lambda: event_arrives(stack, key))
+    step("every replica takes events", lambda: all_serve(stack, key))
+
+
+def step(what: str, do: Callable[[], object]) -> None:
+    start = time.monotonic()
+    try:
+        do()
+    except (AssertionError, httpx.HTTPError) as error:
+        raise CheckError(f"{what}: {error}") from error
+    print(f"  {time.monotonic() - start:6.1f} s  {what}", flush=True)
+
+
+def post_event(stack: Stack, key: str, title: str) -> str:
+    """Posts an event and answers the id of its message."""
+    answer = httpx.post(
+        f"{stack.url(8080)}/events",
+        json={"type": "task_completion", "title": title},
+        headers={"Authorization": f"Bearer {key}"},
+        timeout=10,
+    )
+    if answer.status_code != 202:
+        raise CheckError(f"POST /events answered {answer.status_code}: {answer.text}")
+    return str(answer.json()["message_ids"][0])
+
+
+def event_arrives(stack: Stack, key: str) -> None:
+    title = f"compose-check {uuid.uuid4().hex[:8]}"
+    message_id = post_event(stack, key, title)
+    until("the event in the chat", lambda: any(title in text for text in stack.texts()), 60)
+
+    def delivered() -> bool:
+        answer = httpx.get(
+            f"{stack.url(8080)}/api/v1/messages/{message_id}",
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=10,
+        )
+        return bool(answer.json()["status"] == "delivered")
+
+    until("the message's own story", delivered, 30)
+
+
+def targets_up(stack: Stack, bridges: int) -> None:
+    jobs = stack.services() - {"postgres", "redis", "secrets", "alertmanager-config"}
+
+    def missing() -> list[str]:
+        targets = stack.get(9090, "/api/v1/targets")["data"]["activeTargets"]
+        found = [each["labels"]["job"] for each in targets if each["health"] == "up"]
+        wrong = [f"{job} is not up" for job in sorted(jobs - set(found))]
+        if found.count("bridge") != bridges:
+            wrong.append(f"{found.count('bridge')} of {bridges} bridges")
+        return wrong
+
+    give_up = time.monotonic() + 90
+    while wrong := missing():
+        if time.monotonic() > give_up:
+            raise CheckError(f"Prometheus does not scrape everything: {', '.join(wrong)}")
+        time.sleep(0.5)
+
+
+def alert_arrives(stack: Stack) -> None:
+    name = f"ComposeCheck{uuid.uuid4().hex[:8]}"
+    labels = {"alertname": name, "severity": "critical", "service": "compose-check"}
+    alert = {"labels": labels, "annotations": {"summary": "The alert path is checked"}}
+    answer = httpx.post(f"{stack.url(9093)}/api/v2/alerts", json=[alert], timeout=10)
+    answer.raise_for_status()
+    # Its end is told with the group's next interval, in five minutes: tests/stack/test_end_to_end.py
+    # shows that, with less patience.
+    until("the alert in the chat", lambda: any(name in text for text in stack.texts()), 60)
+
+
+def all_serve(stack: Stack, key: str) -> None:
+    """Posts until each of the three replicas has taken one."""
+
+    def takers() -> bool:
+        post_event(stack, key, "compose-check replicas")
+        query = 'count(sum by (instance) (http_requests_total{job="bridge", handler="/events"}) > 0)'
+        found = stack.get(9090, "/api/v1/query", query=query)["data"]["result"]
+        return bool(found and int(found[0]["value"][1]) == 3)
+
+    until("requests at all three replicas", takers, 60)
+
+
+def take_down(stack: Stack) -> None:
+    stack.compose("down", "--volumes", "--remove-orphans")
+
+
+def logs(stack: Stack) -> str:
+    """State and last words of every container."""
+    try:
+        return stack.compose("ps", "--all") + stack.compose("logs", "--no-color", "--tail", "40")
+    except CheckError as error:
+        return str(error)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--override", action="append", default=[], help="a further compose file")
+    parser.add_argument("--bind", default="127.0.0.1", help="address that the ports are published on")
+    parser.add_argument("--keep", action="store_true", help="leave the stack running")
+    options = parser.parse_args()
+    stack = Stack(["compose.yaml", *options.override], options.bind)
+    print(f"checking {' + '.join(map(str, map(Path, stack.files)))}", flush=True)
+    try:
+        take_down(stack)
+        check(stack)
+    except CheckError as error:
+        print(logs(stack), file=sys.stderr)
+        print(f"compose-check failed: {error}", file=sys.stderr)
+        return 1
+    else:
+        print("compose.yaml does what it says")
+        return 0
+    finally:
+        if not options.keep:
+            with suppress(CheckError):  # what failed was said above
+                take_down(stack)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

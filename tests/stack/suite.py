@@ -1,0 +1,156 @@
+"""The embedded suite as its own process, with Prometheus and Alertmanager around it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from tests.stack import config, servers
+from tests.stack.servers import Server
+
+# Our services, each with the variable that sets its port.
+PORTS = {
+    "bridge": "BRIDGE_PORT",
+    "mcp-health": "MCP_HEALTH_PORT",
+    "alert-relay": "ALERT_RELAY_PORT",
+    "dashboard": "MONITORING_SERVER_PORT",
+    "telegram-sandbox": "SANDBOX_PORT",
+}
+# Scraped in the compose stack only: there is no such program, or no need for it, outside of it.
+ONLY_IN_COMPOSE = {"gateway", "grafana", "jaeger"}
+CHAT = 1001
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Where each service answers, and what it was told."""
+
+    urls: dict[str, str]
+    environment: dict[str, str]
+    folder: Path
+
+    def demo(self) -> None:
+        """``make demo``."""
+        subprocess.run(
+            [sys.executable, "-m", "services.demo"],
+            cwd=servers.REPOSITORY,
+            env=os.environ | self.environment,
+            check=True,
+            capture_output=True,
+            timeout=60,
+        )
+
+    def texts(self) -> list[str]:
+        """What the person of the sandbox has on the screen."""
+        url = f"{self.urls['telegram-sandbox']}/api/chats/{CHAT}/messages"
+        answer = httpx.get(url, params={"limit": 1000}, timeout=10)
+        answer.raise_for_status()
+        return [shown["message"].get("text", "") for shown in answer.json()["messages"]]
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Suite]:
+    """``python -m services`` on free ports, with its data in the folder."""
+    ports = {name: servers.free_port() for name in PORTS}
+    urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
+    environment = {PORTS[name]: str(port) for name, port in ports.items()} | {
+        "HOST": "127.0.0.1",
+        "DATA_DIR": str(folder / "data"),
+        "BRIDGE_URL": urls["bridge"],
+        "MCP_HEALTH_URL": urls["mcp-health"],
+        "ALERT_RELAY_URL": urls["alert-relay"],
+        "DASHBOARD_URL": urls["dashboard"],
+        "SANDBOX_URL": urls["telegram-sandbox"],
+        # Many messages in a short test: the sandbox's pace is not what is tested here.
+        "TELEGRAM_CHAT_PER_SECOND": "0",
+        "SANDBOX_LIMITS": "false",
+    }
+    command = [sys.executable, "-m", "services"]
+    log = folder / "suite.log"
+    bridge = urls["bridge"]
+    with servers.started(command, bridge, log, ready="/health/live", environment=environment, seconds=60):
+        for name, url in urls.items():
+            servers.until(f"{name} at {url}", partial(_ready, url), 30)
+        yield Suite(urls, environment, folder)
+
+
+def _ready(url: str) -> bool:
+    return httpx.get(f"{url}/health/ready", timeout=5).is_success
+
+
+@dataclass(frozen=True)
+class Watched:
+    """The suite with everything that watches it."""
+
+    suite: Suite
+    prometheus: Server
+    alertmanager: Server
+    postgres: servers.Postgres
+    addresses: dict[str, str]
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        found = self.prometheus.get("/api/v1/query", query=expression)["data"]["result"]
+        return list(found) if isinstance(found, list) else []
+
+    def pages(self) -> dict[str, str]:
+        """The metrics page of every target, by job."""
+        return {
+            job: httpx.get(f"http://{address}/metrics", timeout=10).text
+            for job, address in self.addresses.items()
+        }
+
+
+@contextmanager
+def watched(folder: Path) -> Iterator[Watched]:
+    """The suite, exporters, and a Prometheus and an Alertmanager with our own configuration."""
+    with ExitStack() as stack:
+        suite = stack.enter_context(running(folder))
+        postgres = stack.enter_context(servers.postgres(folder))
+        exporters = {
+            "node-exporter": stack.enter_context(servers.node_exporter(folder)),
+            "redis-exporter": stack.enter_context(servers.redis_exporter(folder)),
+            "postgres-exporter": stack.enter_context(servers.postgres_exporter(folder, postgres.port)),
+        }
+        ports = {"prometheus": servers.free_port(), "alertmanager": servers.free_port()}
+        addresses = {name: url.removeprefix("http://") for name, url in suite.urls.items()}
+        addresses |= {name: server.address for name, server in exporters.items()}
+        addresses |= {name: f"127.0.0.1:{port}" for name, port in ports.items()}
+        alertmanager = stack.enter_context(
+            servers.alertmanager(_notifying(suite), folder, ports["alertmanager"])
+        )
+        prometheus = stack.enter_context(
+            servers.prometheus(_scraping(folder, addresses), folder, ports["prometheus"])
+        )
+        yield Watched(suite, prometheus, alertmanager, postgres, addresses)
+
+
+def _scraping(folder: Path, addresses: dict[str, str]) -> Path:
+    """prometheus.yml with these addresses, and rules that do not wait."""
+    made = config.scraped_at(config.load(config.PROMETHEUS / "prometheus.yml"), addresses)
+    made["rule_files"] = []
+    for path in config.RULES:
+        hurried = folder / path.name
+        hurried.write_text(yaml.safe_dump(config.impatient(config.load(path))))
+        made["rule_files"].append(str(hurried))
+    path = folder / "prometheus.yml"
+    path.write_text(json.dumps(made))
+    return path
+
+
+def _notifying(suite: Suite) -> Path:
+    """alertmanager.yml with the relay's address, the suite's key file, and no waiting for groups."""
+    url = f"{suite.urls['alert-relay']}/webhook/alert"
+    key_file = suite.folder / "data" / "api_key"
+    original = config.load(config.ALERTMANAGER / "alertmanager.yml")
+    path = suite.folder / "alertmanager.yml"
+    path.write_text(json.dumps(config.notifying(original, url, key_file, hasten=True)))
+    return path
