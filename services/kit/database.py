@@ -4,7 +4,8 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import asyncpg
@@ -119,6 +120,16 @@ class Database(ABC):
         finally:
             self._waiters[channel].discard(news)
         return True
+
+    @contextmanager
+    def news(self, channel: str) -> Iterator[asyncio.Event]:
+        """An event that news sets. Clear it, look, then wait for it: nothing is slept through."""
+        news = asyncio.Event()
+        self._waiters[channel].add(news)
+        try:
+            yield news
+        finally:
+            self._waiters[channel].discard(news)
 
     def wake_here(self, channel: str) -> None:
         """Tells those who wait in this process, and no other replica."""
