@@ -121,6 +121,11 @@ class Database(ABC):
             self._waiters[channel].discard(news)
         return True
 
+    def wake(self, *channels: str) -> None:
+        """Tells those who wait, here and in the other replicas, after a commit."""
+        for channel in channels:
+            self._wake(channel)
+
     @contextmanager
     def news(self, channel: str) -> Iterator[asyncio.Event]:
         """An event that news sets. Clear it, look, then wait for it: nothing is slept through."""
