@@ -17,6 +17,7 @@ from sqlalchemy import (
 )
 
 from services.kit.db import upsert
+from services.outbox import feed
 from services.outbox.limiter import ChatPace
 from services.outbox.messages import WAITING, Lane, Reason, State
 from services.outbox.schema import change, chat, message
@@ -206,6 +207,7 @@ def finish(
         insert(change),
         [{"message_seq": seq, "at": now, "state": state.value, "cause": cause} for seq in seqs],
     )
+    feed.write(connection, [(seq, state.value, 0, reason.value) for seq in seqs], now)
 
 
 def move(connection: Connection, bot: str, old: int, new: int, now: float) -> None:
@@ -220,8 +222,8 @@ def move(connection: Connection, bot: str, old: int, new: int, now: float) -> No
     )
 
 
-def suppress(connection: Connection, bot: str, chat_id: int, reason: Reason, now: float) -> None:
-    """Ends what waits for a destination that is known to refuse the bot."""
+def suppress(connection: Connection, bot: str, chat_id: int, reason: Reason, now: float) -> Sequence[int]:
+    """Ends what waits for a destination that is known to refuse the bot; answers which messages."""
     waiting = connection.execute(select(message.c.seq).where(*_waiting_for(bot, chat_id))).scalars().all()
     finish(
         connection,
@@ -231,6 +233,7 @@ def suppress(connection: Connection, bot: str, chat_id: int, reason: Reason, now
         cause=f"the destination refuses the bot: {reason.value}",
         now=now,
     )
+    return waiting
 
 
 def block(connection: Connection, bot: str, chat_id: int, reason: Reason) -> None:

@@ -18,7 +18,7 @@ from services.kit.clock import Clock
 from services.kit.db import Database
 from services.kit.errors import Problem
 from services.kit.telemetry import Telemetry
-from services.outbox import chats, claims, policy, settling, trace
+from services.outbox import chats, claims, feed, policy, settling, trace
 from services.outbox.claims import Batch, Mutes, not_urgent
 from services.outbox.intake import CHANNEL
 from services.outbox.limiter import Limits
@@ -159,8 +159,20 @@ class Worker:
             task = asyncio.create_task(self._deliver(message))
             self._in_flight.add(task)
             task.add_done_callback(self._in_flight.discard)
+        if batch.messages or batch.ended:
+            self._database.wake_here(feed.CHANNEL)
+        if batch.ended:
+            await self._tell_ended(batch.ended)
         if not batch.messages:
             await self._rest(batch.next_at)
+
+    async def _tell_ended(self, ended: Sequence[Settled]) -> None:
+        """What ended without being tried is counted and told as everything else is."""
+        now = self._clock.time()
+        for settled in ended:
+            self._count(settled, now)
+            trace.tell_ended(self._telemetry, settled, now)
+        await self._observer(ended)
 
     async def _rest(self, next_at: float | None) -> None:
         """Until there is news, or a chat's next turn comes; at most the poll interval."""
@@ -251,7 +263,8 @@ class Worker:
             trace.tell_attempt(self._telemetry, settled, now)
         # The chats that are free again may have a next message, for this very worker.
         self._database.wake_here(CHANNEL)
-        await self._observer(batch)
+        self._database.wake_here(feed.CHANNEL)
+        await self._observer([settled for settled in batch if settled.message.seq not in lost])
 
     def _count(self, settled: Settled, now: float) -> None:
         reason = settled.result.reason.value
@@ -260,8 +273,8 @@ class Worker:
         match settled.decision.state:
             case State.DELIVERED:
                 self._metrics.delivered.inc()
-                self._metrics.duration.observe(now - settled.message.accepted_at)
-            case State.DEAD_LETTER | State.UNKNOWN:
+                self._metrics.duration.observe(now - settled.message.entered_at)
+            case State.DEAD_LETTER | State.UNKNOWN | State.EXPIRED | State.SUPPRESSED:
                 self._metrics.failed.labels(reason).inc()
                 if settled.decision.state is State.DEAD_LETTER:
                     self._metrics.dead_letters.labels(reason).inc()
