@@ -23,10 +23,10 @@ from services.kit.service import create_service
 from services.kit.telemetry import Telemetry
 from services.outbox import shared_pace
 from services.outbox.engine import OPERATIONS, Outbox, open_outbox, owner_name
+from services.outbox.limiter import Pace
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.shared_pace import SharedPace
 from services.outbox.telegram import Sender, make_bot
-from services.outbox.worker import Pace
 
 FULL_DISK = 0.95
 FILLING_DISK = 0.85
