@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LONGEST_MODULE = 350
+LONGEST_MODULE = 400
 #: Declared once, in the kit, for every service.
 METRIC_CLASSES = {"Counter", "Gauge", "Histogram", "Summary", "Info", "Enum"}
 #: Made at each scrape by a collector of ours.
