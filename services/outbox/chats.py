@@ -19,6 +19,7 @@ from sqlalchemy import (
 )
 
 from services.kit.db import upsert
+from services.outbox import feed
 from services.outbox.limiter import ChatPace
 from services.outbox.messages import WAITING, Lane, Reason, State
 from services.outbox.schema import change, chat, message
@@ -209,6 +210,7 @@ def finish(
         insert(change),
         [{"message_seq": seq, "at": now, "state": state.value, "cause": cause} for seq in seqs],
     )
+    feed.write(connection, [(seq, state.value, 0, reason.value) for seq in seqs], now)
 
 
 def move(connection: Connection, bot: str, old: int, new: int, now: float) -> None:
@@ -220,8 +222,8 @@ def move(connection: Connection, bot: str, old: int, new: int, now: float) -> No
     give_turns(connection, {(bot, new): (now, lane)})
 
 
-def suppress(connection: Connection, bot: str, chat_id: int, reason: Reason, now: float) -> None:
-    """Ends what waits for a destination that is known to refuse the bot.
+def suppress(connection: Connection, bot: str, chat_id: int, reason: Reason, now: float) -> Sequence[int]:
+    """Ends what waits for a destination that is known to refuse the bot; answers which messages.
 
     A portion at a time: a transaction stays short, and a statement has a largest number of parameters.
     The chat gets another turn for the rest.
@@ -236,6 +238,7 @@ def suppress(connection: Connection, bot: str, chat_id: int, reason: Reason, now
         cause=f"the destination refuses the bot: {reason.value}",
         now=now,
     )
+    return waiting
 
 
 def block(connection: Connection, bot: str, chat_id: int, reason: Reason) -> None:

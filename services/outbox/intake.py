@@ -15,7 +15,7 @@ from sqlalchemy import insert as insert_into
 from services.kit.clock import Clock
 from services.kit.db import Database, upsert
 from services.kit.errors import Problem
-from services.outbox import chats, updating
+from services.outbox import chats, feed, updating
 from services.outbox.messages import IdempotencyKey, NewEvent, NewMessage, State, Submission
 from services.outbox.schema import event, idempotency, message
 
@@ -96,6 +96,7 @@ class Intake:
         now = self._clock.time()
         try:
             verdicts = await self._database.write("enqueue", _store(submissions, now), wake=CHANNEL)
+            self._database.wake_here(feed.CHANNEL)
         except Exception as error:  # noqa: BLE001 - told to every request of the group
             outcomes: list[Receipt | Exception] = [error] * len(group)
         else:
@@ -175,7 +176,7 @@ def insert(connection: Connection, submissions: Sequence[Submission], now: float
     events = [(e, messages) for s in submissions for e, messages in zip(s.events, s.messages, strict=True)]
     if not events:
         return
-    connection.execute(insert_into(event), [_event_row(e) for e, _ in events])
+    connection.execute(insert_into(event), [_event_row(e, now) for e, _ in events])
     owners = [e for e, messages in events for _ in messages]
     messages = [m for _, those in events for m in those]
     if not messages:
@@ -184,10 +185,11 @@ def insert(connection: Connection, submissions: Sequence[Submission], now: float
         messages = updating.resolve(connection, messages, now)
     rows = [_message_row(e, m) for e, m in zip(owners, messages, strict=True)]
     connection.execute(insert_into(message), rows)
+    feed.write(connection, [(m.id, State.QUEUED.value, 0, "") for m in messages], now)
     ready(connection, messages, now)
 
 
-def _event_row(e: NewEvent) -> dict[str, Any]:
+def _event_row(e: NewEvent, now: float) -> dict[str, Any]:
     return {
         "id": e.id,
         "type": e.type,
@@ -200,6 +202,8 @@ def _event_row(e: NewEvent) -> dict[str, Any]:
         "client": e.client,
         "traceparent": e.trace.header(),
         "accepted_at": e.accepted_at,
+        "written_at": now,
+        "callback_url": e.callback_url,
     }
 
 
@@ -207,6 +211,7 @@ def _message_row(e: NewEvent, m: NewMessage) -> dict[str, Any]:
     return {
         "id": m.id,
         "event_id": e.id,
+        "type": e.type,
         "bot": m.bot,
         "chat_id": m.chat_id,
         "thread_id": m.thread_id,

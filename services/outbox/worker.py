@@ -19,7 +19,7 @@ from services.kit.clock import Clock
 from services.kit.db import Database
 from services.kit.errors import Problem
 from services.kit.telemetry import Telemetry
-from services.outbox import chats, claims, policy, settling, trace
+from services.outbox import chats, claims, feed, policy, settling, trace
 from services.outbox.claims import Batch, Mutes, not_urgent
 from services.outbox.intake import CHANNEL
 from services.outbox.limiter import Floods, Limits
@@ -174,7 +174,19 @@ class Worker:
             task = asyncio.create_task(self._deliver(message))
             self._in_flight.add(task)
             task.add_done_callback(self._in_flight.discard)
+        if batch.messages or batch.ended:
+            self._database.wake_here(feed.CHANNEL)
+        if batch.ended:
+            await self._tell_ended(batch.ended)
         return batch
+
+    async def _tell_ended(self, ended: Sequence[Settled]) -> None:
+        """What ended without being tried is counted and told as everything else is."""
+        now = self._clock.time()
+        for settled in ended:
+            self._count(settled, now)
+            trace.tell_ended(self._telemetry, settled, now)
+        await self._tell(ended)
 
     async def _rest(self, news: asyncio.Event, next_at: float | None) -> None:
         """Until there is news, or a chat's next turn comes; at most the poll interval."""
@@ -283,6 +295,7 @@ class Worker:
             raise
         # The chats that are free again may have a next message, for this very worker.
         self._database.wake_here(CHANNEL)
+        self._database.wake_here(feed.CHANNEL)
         for settled in batch:
             if settled.message.seq in lost:
                 log.warning("taken_over", message_id=settled.message.id, outcome=settled.result.outcome.value)
@@ -304,8 +317,8 @@ class Worker:
         match settled.decision.state:
             case State.DELIVERED:
                 self._metrics.delivered.inc()
-                self._metrics.duration.observe(now - settled.message.accepted_at)
-            case State.DEAD_LETTER | State.UNKNOWN:
+                self._metrics.duration.observe(now - settled.message.entered_at)
+            case State.DEAD_LETTER | State.UNKNOWN | State.EXPIRED | State.SUPPRESSED:
                 self._metrics.failed.labels(reason).inc()
                 if settled.decision.state is State.DEAD_LETTER:
                     self._metrics.dead_letters.labels(reason).inc()
