@@ -74,6 +74,7 @@ def create_service(
         summary=summary,
         version=VERSION,
         lifespan=whole_life,
+        responses=errors.DOCUMENTED,
         # Ours is on; FastAPI's own would make every span twice.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
@@ -129,7 +130,11 @@ def _common(telemetry: Telemetry, health: Health, summary: str, links: Mapping[s
         common = {name: f"/{name}" for name in ("docs", "health", "metrics", "openapi.json")}
         return {"name": telemetry.name, "version": VERSION, "summary": summary, "links": {**links, **common}}
 
-    @router.get("/health", summary="Every component as last measured; 503 only when critical")
+    @router.get(
+        "/health",
+        summary="Every component as last measured; 503 only when critical",
+        responses={503: {"description": "Critical", "model": dict[str, Any]}},
+    )
     async def whole(request: Request, response: Response) -> dict[str, Any]:
         level = health.level
         response.status_code = 503 if level is Level.CRITICAL else 200
@@ -146,7 +151,11 @@ def _common(telemetry: Telemetry, health: Health, summary: str, links: Mapping[s
     async def live() -> dict[str, Any]:
         return {"status": "alive", "uptime_seconds": round(SystemClock().time() - started, 3)}
 
-    @router.get("/health/ready", summary="Whether the service can do its job; 503 when not")
+    @router.get(
+        "/health/ready",
+        summary="Whether the service can do its job; 503 when not",
+        responses={503: {"description": "Not ready", "model": dict[str, Any]}},
+    )
     async def ready(response: Response) -> dict[str, Any]:
         missing = health.not_ready()
         response.status_code = 503 if missing else 200

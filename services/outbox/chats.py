@@ -9,10 +9,12 @@ from sqlalchemy import (
     Connection,
     ScalarSelect,
     bindparam,
+    func,
     insert,
     literal_column,
     or_,
     select,
+    text,
     update,
 )
 
@@ -23,6 +25,7 @@ from services.outbox.schema import change, chat, message
 
 #: A lost worker's chats are taken over after this; a living one renews long before.
 LEASE_SECONDS = 30.0
+SUPPRESSED_AT_ONCE = 1_000
 
 #: A row of the table, with the next message of each lane.
 ChatRow = Mapping[str, Any]
@@ -210,19 +213,21 @@ def finish(
 
 def move(connection: Connection, bot: str, old: int, new: int, now: float) -> None:
     """A group became a supergroup: what waits for the old id goes to the new one."""
+    lane = connection.execute(select(func.min(message.c.lane)).where(*_waiting_for(bot, old))).scalar()
+    if lane is None:
+        return
     connection.execute(update(message).where(*_waiting_for(bot, old)).values(chat_id=new))
-    statement = upsert(connection, chat).values(bot=bot, chat_id=new, next_at=now)
-    free = chat.c.owner.is_(None)
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=[chat.c.bot, chat.c.chat_id], set_={"next_at": now}, where=free
-        )
-    )
+    give_turns(connection, {(bot, new): (now, lane)})
 
 
 def suppress(connection: Connection, bot: str, chat_id: int, reason: Reason, now: float) -> None:
-    """Ends what waits for a destination that is known to refuse the bot."""
-    waiting = connection.execute(select(message.c.seq).where(*_waiting_for(bot, chat_id))).scalars().all()
+    """Ends what waits for a destination that is known to refuse the bot.
+
+    A portion at a time: a transaction stays short, and a statement has a largest number of parameters.
+    The chat gets another turn for the rest.
+    """
+    query = select(message.c.seq).where(*_waiting_for(bot, chat_id)).limit(SUPPRESSED_AT_ONCE)
+    waiting = connection.execute(query).scalars().all()
     finish(
         connection,
         waiting,
@@ -272,3 +277,33 @@ def muted_until(connection: Connection, bot: str, chat_id: int, now: float) -> f
 def _waiting_for(bot: str, chat_id: int) -> tuple[ColumnElement[bool], ...]:
     waits = or_(*(_is(state) for state in WAITING))
     return (message.c.bot == bot, message.c.chat_id == chat_id, waits)
+
+
+def give_turns(connection: Connection, turns: Mapping[tuple[str, int], tuple[float, int]]) -> None:
+    """Gives chats, as (bot, chat), their turn at a time and for a lane, if theirs is not sooner."""
+    # In one order everywhere: two transactions that touch the same chats must not wait crosswise.
+    connection.execute(
+        _TAKE_TURN,
+        [
+            {"bot": bot, "chat_id": chat_id, "next_at": due, "lane": lane}
+            for (bot, chat_id), (due, lane) in sorted(turns.items())
+        ],
+    )
+
+
+# As text: SQLAlchemy compiles its ON CONFLICT anew for every execution, and this one is hot.
+# A worker that has the chat looks for what waits when it gives the chat back.
+_TAKE_TURN = text("""
+INSERT INTO chat (bot, chat_id, next_at, lane, lease_until, tokens, group_tokens, sent_at, open_at)
+VALUES (:bot, :chat_id, :next_at, :lane, 0, 0, 0, 0, 0)
+ON CONFLICT (bot, chat_id) DO UPDATE SET
+  next_at = CASE
+    WHEN chat.owner IS NOT NULL THEN NULL
+    WHEN chat.next_at IS NOT NULL AND chat.next_at < excluded.next_at
+      THEN CASE WHEN chat.open_at > chat.next_at THEN chat.open_at ELSE chat.next_at END
+    WHEN chat.open_at > excluded.next_at THEN chat.open_at
+    ELSE excluded.next_at END,
+  lane = CASE
+    WHEN chat.next_at IS NOT NULL AND chat.lane < excluded.lane THEN chat.lane
+    ELSE excluded.lane END
+""")

@@ -67,7 +67,7 @@ def search(connection: Connection, wanted: Search) -> list[Any]:
     if wanted.until is not None:
         query = query.where(message.c.accepted_at < wanted.until)
     if wanted.text:
-        query = query.where(func.lower(event.c.title).contains(wanted.text.lower(), autoescape=True))
+        query = query.where(event.c.title.icontains(wanted.text, autoescape=True))
     if wanted.before is not None:
         query = query.where(message.c.seq < wanted.before)
     return list(connection.execute(query.order_by(message.c.seq.desc()).limit(wanted.limit)).mappings())
