@@ -57,8 +57,9 @@ class Polling:
                 if not ready:
                     # A webhook of an earlier life would refuse every poll.
                     await self._bot.call("deleteWebhook", {"drop_pending_updates": False})
-                    ready = True
-                updates = await self._poll(offset)
+                # The first is answered at once: nobody shall wait a minute to know that it works.
+                updates = await self._poll(offset, POLL_SECONDS if ready else 0)
+                ready = True
                 failures = 0
             except TelegramError as error:
                 if isinstance(error, Conflict):
@@ -72,14 +73,14 @@ class Polling:
             await heard(updates)
             offset = max((int(update["update_id"]) + 1 for update in updates), default=offset)
 
-    async def _poll(self, offset: int) -> Updates:
+    async def _poll(self, offset: int, seconds: int) -> Updates:
         asked = {
             "offset": offset,
             "limit": LARGEST_BATCH,
-            "timeout": POLL_SECONDS,
+            "timeout": seconds,
             "allowed_updates": orjson.dumps(KINDS).decode(),
         }
-        answer = await self._bot.call("getUpdates", asked, read_timeout=POLL_SECONDS + _PATIENCE_SECONDS)
+        answer = await self._bot.call("getUpdates", asked, read_timeout=seconds + _PATIENCE_SECONDS)
         if not isinstance(answer, list):
             raise TelegramError("Invalid server response")
         return answer
