@@ -11,6 +11,9 @@ from services.bridge import api
 from services.bridge.metrics import BridgeMetrics
 from services.bridge.render import render
 from services.bridge.settings import BridgeSettings
+from services.bridge.tracking import api as tracking_api
+from services.bridge.tracking import opening as tracking
+from services.bridge.tracking.metrics import TrackingMetrics
 from services.contracts.events import CATEGORY_OF
 from services.kit.clock import Clock, SystemClock
 from services.kit.db import open_database
@@ -34,13 +37,17 @@ def create_app(settings: BridgeSettings) -> FastAPI:
     telemetry = Telemetry("bridge", settings)
     health = Health(clock)
     metrics = OutboxMetrics(telemetry.registry, CATEGORY_OF)
+    tracking_metrics = TrackingMetrics(telemetry.registry)
     guard = Guard(settings.rate_limit_per_second, telemetry.registry, clock)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
         async with AsyncExitStack() as stack:
             database = await open_database(
-                settings.database("bridge"), telemetry, packages=["services.outbox"], operations=OPERATIONS
+                settings.database("bridge"),
+                telemetry,
+                packages=["services.outbox", tracking.PACKAGE],
+                operations=(*OPERATIONS, *tracking.OPERATIONS),
             )
             stack.push_async_callback(database.close)
             token = settings.telegram_bot_token.get_secret_value()
@@ -59,6 +66,9 @@ def create_app(settings: BridgeSettings) -> FastAPI:
                 )
             )
             _watch(health, outbox, settings)
+            tracked = await stack.enter_async_context(
+                tracking.open_tracking(settings, database=database, metrics=tracking_metrics, clock=clock)
+            )
             app.state.health_extra = lambda: {"metrics": _numbers(app, telemetry, outbox)}
             yield {
                 "settings": settings,
@@ -66,6 +76,7 @@ def create_app(settings: BridgeSettings) -> FastAPI:
                 "telemetry": telemetry,
                 "outbox": outbox,
                 "guard": guard,
+                "tracking": tracked,
             }
 
     app = create_service(
@@ -75,7 +86,7 @@ def create_app(settings: BridgeSettings) -> FastAPI:
         lifespan=lifespan,
         summary="Takes events over REST and delivers them to Telegram without losing one.",
         public=[api.public, api.intake],
-        routers=[api.router],
+        routers=[api.router, tracking_api.router],
         schemas=api.SCHEMAS,
     )
     BridgeMetrics(telemetry, lambda: int(app.state.connections()))
