@@ -19,7 +19,7 @@ from sqlalchemy import (
 from services.kit.db import upsert
 from services.outbox.limiter import ChatPace
 from services.outbox.messages import WAITING, Lane, Reason, State
-from services.outbox.schema import change, chat, message
+from services.outbox.schema import change, chat, event, message
 
 #: A lost worker's chats are taken over after this; a living one renews long before.
 LEASE_SECONDS = 30.0
@@ -104,11 +104,16 @@ def choose(heads: Iterable[Head], now: float) -> Head | None:
     return min(due, key=lambda head: (head.due_at >= 0, head.lane, head.due_at <= 0), default=None)
 
 
+def first_of(heads: Sequence[Head], now: float) -> Head | None:
+    """What goes now, else what is due first."""
+    return choose(heads, now) or min(heads, key=lambda head: head.due_at, default=None)
+
+
 def next_turn(heads: Sequence[Head], now: float, open_at: float) -> tuple[float | None, int]:
     """When the chat can be claimed again, and for which lane; None while nothing waits."""
-    if not heads:
+    first = first_of(heads, now)
+    if first is None:
         return None, int(Lane.NORMAL)
-    first = choose(heads, now) or min(heads, key=lambda head: head.due_at)
     # 0 and below mean at once; the row's own clock orders chats that are ready by how long they are.
     return max(open_at, first.due_at if first.due_at > 0 else now), first.lane
 
@@ -134,7 +139,17 @@ _MINE = (
     .order_by(chat.c.chat_id)
     .with_for_update()
 )
-_RELEASED = ("owner", "lease_until", "next_at", "lane", "tokens", "group_tokens", "sent_at", "open_at")
+_RELEASED = (
+    "owner",
+    "lease_until",
+    "next_at",
+    "lane",
+    "client",
+    "tokens",
+    "group_tokens",
+    "sent_at",
+    "open_at",
+)
 _RELEASE = (
     update(chat)
     .where(chat.c.bot == bindparam("b_bot"), chat.c.chat_id == bindparam("b_chat_id"))
@@ -167,8 +182,12 @@ def release(
     mine = connection.execute(_MINE, {"bot": bot, "ids": sorted(chat_ids), "owner": owner}).scalars().all()
     rows = heads(connection, bot, mine) if mine else []
     if rows:
+        firsts = {row["chat_id"]: first_of(heads_of(row), now) for row in rows}
+        clients = _clients(connection, [head.seq for head in firsts.values() if head])
         released = [
-            {"b_bot": bot, "b_chat_id": row["chat_id"]} | _released(row, pace(row), now) for row in rows
+            {"b_bot": bot, "b_chat_id": row["chat_id"], "client": _client(firsts[row["chat_id"]], clients)}
+            | _released(row, pace(row), now)
+            for row in rows
         ]
         connection.execute(_RELEASE, released)
 
@@ -185,6 +204,24 @@ def _released(row: ChatRow, pace: ChatPace, now: float) -> dict[str, Any]:
         "sent_at": pace.sent_at,
         "open_at": pace.open_at,
     }
+
+
+_CLIENTS = (
+    select(message.c.seq, event.c.client)
+    .join(event, message.c.event_id == event.c.id)
+    .where(message.c.seq.in_(bindparam("seqs", expanding=True)))
+)
+
+
+def _clients(connection: Connection, seqs: Sequence[int]) -> dict[int, str]:
+    """Who posted these messages."""
+    if not seqs:
+        return {}
+    return {row.seq: row.client for row in connection.execute(_CLIENTS, {"seqs": sorted(seqs)})}
+
+
+def _client(head: Head | None, clients: Mapping[int, str]) -> str:
+    return clients[head.seq] if head else ""
 
 
 def pace_of(row: ChatRow) -> ChatPace:
@@ -211,7 +248,11 @@ def finish(
 def move(connection: Connection, bot: str, old: int, new: int, now: float) -> None:
     """A group became a supergroup: what waits for the old id goes to the new one."""
     connection.execute(update(message).where(*_waiting_for(bot, old)).values(chat_id=new))
-    statement = upsert(connection, chat).values(bot=bot, chat_id=new, next_at=now)
+    kept = {
+        name: select(chat.c[name]).where(chat.c.bot == bot, chat.c.chat_id == old).scalar_subquery()
+        for name in ("client", "settings")
+    }
+    statement = upsert(connection, chat).values(bot=bot, chat_id=new, next_at=now, **kept)
     free = chat.c.owner.is_(None)
     connection.execute(
         statement.on_conflict_do_update(

@@ -183,7 +183,7 @@ def insert(connection: Connection, submissions: Sequence[Submission], now: float
         messages = updating.resolve(connection, messages, now)
     rows = [_message_row(e, m) for e, m in zip(owners, messages, strict=True)]
     connection.execute(insert_into(message), rows)
-    ready(connection, messages, now)
+    ready(connection, messages, now, clients=[e.client for e in owners])
 
 
 def _event_row(e: NewEvent) -> dict[str, Any]:
@@ -221,28 +221,37 @@ def _message_row(e: NewEvent, m: NewMessage) -> dict[str, Any]:
     }
 
 
-def ready(connection: Connection, messages: Sequence[NewMessage], now: float) -> None:
-    """Gives each chat its turn: as soon as the message is due and Telegram's rate lets it."""
-    turns: dict[tuple[str, int], tuple[float, int]] = {}
-    for m in messages:
+def ready(
+    connection: Connection, messages: Sequence[NewMessage], now: float, *, clients: Sequence[str] = ()
+) -> None:
+    """Gives each chat its turn: as soon as the message is due and Telegram's rate lets it.
+
+    Args:
+        connection: in a transaction.
+        messages: that wait now.
+        now: seconds since the epoch.
+        clients: who posted each of them; unset: nobody by name.
+    """
+    turns: dict[tuple[str, int], tuple[float, int, str]] = {}
+    for m, client in zip(messages, clients or [""] * len(messages), strict=True):
         due, lane = max(m.deliver_at, now if not m.deliver_at else 0.0), int(m.lane)
-        known_due, known_lane = turns.get((m.bot, m.chat_id), (due, lane))
-        turns[m.bot, m.chat_id] = (min(due, known_due), min(lane, known_lane))
+        known_due, known_lane, first = turns.get((m.bot, m.chat_id), (due, lane, client))
+        turns[m.bot, m.chat_id] = (min(due, known_due), min(lane, known_lane), first)
     # In one order everywhere: two transactions that touch the same chats must not wait crosswise.
     connection.execute(
         _TAKE_TURN,
         [
-            {"bot": bot, "chat_id": chat_id, "next_at": due, "lane": lane}
-            for (bot, chat_id), (due, lane) in sorted(turns.items())
+            {"bot": bot, "chat_id": chat_id, "next_at": due, "lane": lane, "client": client}
+            for (bot, chat_id), (due, lane, client) in sorted(turns.items())
         ],
     )
 
 
 # As text: SQLAlchemy compiles its ON CONFLICT anew for every execution, and this one is hot.
-# A worker that has the chat looks for what waits when it gives the chat back.
+# A worker that has the chat looks for what waits, and whose it is, when it gives the chat back.
 _TAKE_TURN = text("""
-INSERT INTO chat (bot, chat_id, next_at, lane, lease_until, tokens, group_tokens, sent_at, open_at)
-VALUES (:bot, :chat_id, :next_at, :lane, 0, 0, 0, 0, 0)
+INSERT INTO chat (bot, chat_id, next_at, lane, client, lease_until, tokens, group_tokens, sent_at, open_at)
+VALUES (:bot, :chat_id, :next_at, :lane, :client, 0, 0, 0, 0, 0)
 ON CONFLICT (bot, chat_id) DO UPDATE SET
   next_at = CASE
     WHEN chat.owner IS NOT NULL THEN NULL
@@ -250,6 +259,10 @@ ON CONFLICT (bot, chat_id) DO UPDATE SET
       THEN CASE WHEN chat.open_at > chat.next_at THEN chat.open_at ELSE chat.next_at END
     WHEN chat.open_at > excluded.next_at THEN chat.open_at
     ELSE excluded.next_at END,
+  client = CASE
+    WHEN chat.next_at IS NOT NULL AND chat.lane <= excluded.lane
+      AND (chat.next_at <= excluded.next_at OR chat.next_at <= chat.open_at) THEN chat.client
+    ELSE excluded.client END,
   lane = CASE
     WHEN chat.next_at IS NOT NULL AND chat.lane < excluded.lane THEN chat.lane
     ELSE excluded.lane END
