@@ -60,7 +60,8 @@ def claim(
     waiting = [
         (Lane(row.lane), row.client, row.next_at) for row in connection.execute(_WAITING, {"bot": bot})
     ]
-    ready = _lease(connection, bot, owner, limit, waiting, turns or Turns(), now)
+    ready = _ready(connection, bot, limit, waiting, turns or Turns(), now)
+    _lease(connection, bot, owner, ready, now)
     if not ready:
         return Batch([], min((next_at for _, _, next_at in waiting), default=None))
     rows = {row["chat_id"]: row for row in chats.heads(connection, bot, ready)}
@@ -102,26 +103,31 @@ def _set_right(connection: Connection, bot: str, row: ChatRow, now: float) -> No
 _Waiting = Sequence[tuple[Lane, str, float]]
 
 
-def _lease(
-    connection: Connection, bot: str, owner: str, limit: int, waiting: _Waiting, turns: Turns, now: float
+def _ready(
+    connection: Connection, bot: str, limit: int, waiting: _Waiting, turns: Turns, now: float
 ) -> list[int]:
+    """Locks up to ``limit`` chats that have their turn: urgent lanes first, in each lane by clients."""
     ready: list[int] = []
     for lane in Lane:
         clients = {client for its, client, next_at in waiting if its == lane and next_at <= now}
-        if clients and len(ready) < limit:
-            wanted = {"bot": bot, "lane": int(lane), "now": now}
-            ready.extend(_take(connection, wanted, clients, limit - len(ready), turns))
-    if ready:
-        until = now + chats.LEASE_SECONDS
-        connection.execute(_LEASE, {"b_bot": bot, "ids": ready, "b_owner": owner, "until": until})
+        if not clients:
+            turns.rest(lane)
+        elif len(ready) < limit:
+            ready.extend(_take(connection, bot, lane, clients, limit - len(ready), turns=turns, now=now))
     return ready
 
 
+def _lease(connection: Connection, bot: str, owner: str, ready: Sequence[int], now: float) -> None:
+    if ready:
+        until = now + chats.LEASE_SECONDS
+        connection.execute(_LEASE, {"b_bot": bot, "ids": ready, "b_owner": owner, "until": until})
+
+
 def _take(
-    connection: Connection, wanted: Mapping[str, Any], clients: set[str], room: int, turns: Turns
+    connection: Connection, bot: str, lane: Lane, clients: set[str], room: int, *, turns: Turns, now: float
 ) -> list[int]:
     """Locks chats that are ready in a lane, by the turns of their clients."""
-    lane = Lane(wanted["lane"])
+    wanted: dict[str, Any] = {"bot": bot, "lane": int(lane), "now": now}
     taken: list[int] = []
     while clients and len(taken) < room:
         numbers: dict[str, int] = {}

@@ -32,6 +32,10 @@ class Turns:
         """
         return self._lanes[lane].shares(clients, room)
 
+    def rest(self, lane: Lane) -> None:
+        """Nothing is ready in the lane: all are even again."""
+        self._lanes[lane].clear()
+
     def served(self, lane: Lane, numbers: Mapping[str, int]) -> None:
         """Moves the clocks on by what was really claimed."""
         self._lanes[lane].serve(numbers)
@@ -66,6 +70,9 @@ class _Clocks:
         self._now = last
         # Whoever is not ahead of the others starts from where they are: nothing to remember.
         self._of = {client: clock for client, clock in self._of.items() if clock > last}
+
+    def clear(self) -> None:
+        self._of.clear()
 
     def _start(self, client: str) -> float:
         return max(self._of.get(client, 0.0), self._now)

@@ -230,8 +230,10 @@ def test_silence_earns_no_credit() -> None:
     assert shares["b"] <= 6
 
 
-def test_clients_who_are_even_are_not_remembered() -> None:
+def test_when_nothing_waits_all_are_even_and_nobody_is_remembered() -> None:
     turns = Turns()
     for number in range(1_000):
-        turns.served(Lane.NORMAL, turns.shares(Lane.NORMAL, {f"client-{number}"}, 1))
-    assert len(turns._lanes[Lane.NORMAL]._of) <= 1
+        turns.served(Lane.NORMAL, turns.shares(Lane.NORMAL, {f"client-{number}"}, 2))
+    turns.rest(Lane.NORMAL)
+    assert turns._lanes[Lane.NORMAL]._of == {}
+    assert turns.shares(Lane.NORMAL, {"client-1", "new"}, 2) == {"client-1": 1, "new": 1}
