@@ -60,7 +60,7 @@ def claim(
     waiting = [
         (Lane(row.lane), row.client, row.next_at) for row in connection.execute(_WAITING, {"bot": bot})
     ]
-    ready = _ready(connection, bot, limit, waiting, turns or Turns(), now)
+    ready = _ready(connection, bot, limit, waiting, turns=turns or Turns(), now=now)
     _lease(connection, bot, owner, ready, now)
     if not ready:
         return Batch([], min((next_at for _, _, next_at in waiting), default=None))
@@ -104,7 +104,7 @@ _Waiting = Sequence[tuple[Lane, str, float]]
 
 
 def _ready(
-    connection: Connection, bot: str, limit: int, waiting: _Waiting, turns: Turns, now: float
+    connection: Connection, bot: str, limit: int, waiting: _Waiting, *, turns: Turns, now: float
 ) -> list[int]:
     """Locks up to ``limit`` chats that have their turn: urgent lanes first, in each lane by clients."""
     ready: list[int] = []
