@@ -16,7 +16,7 @@ from services.dashboard import app as dashboard
 from services.dashboard.settings import DashboardSettings
 from services.kit import logs, runner
 from services.kit.runner import Running
-from services.kit.settings import StartError, load
+from services.kit.settings import StartError, check, load
 from services.mcp_health import app as mcp_health
 from services.mcp_health.settings import McpHealthSettings
 from services.telegram_sandbox import app as telegram_sandbox
@@ -24,6 +24,7 @@ from services.telegram_sandbox.settings import SandboxSettings
 
 
 def _prepare() -> tuple[list[Running], Path]:
+    check(BridgeSettings, AlertRelaySettings, McpHealthSettings, DashboardSettings)
     settings = load(BridgeSettings)
     logs.configure(settings.log_level, settings.data_dir / "logs" / "suite.log")
     services: list[Running] = []

@@ -7,10 +7,13 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from services.bridge import api
+from services.bridge import answers, api, said
+from services.bridge.answers import AnswerMetrics, open_answers
+from services.bridge.approvals import api as approvals_api
 from services.bridge.metrics import BridgeMetrics
 from services.bridge.render import render
 from services.bridge.settings import BridgeSettings
+from services.bridge.updates import api as updates_api
 from services.contracts.events import CATEGORY_OF
 from services.kit.clock import Clock, SystemClock
 from services.kit.db import open_database
@@ -29,18 +32,23 @@ FULL_DISK = 0.95
 FILLING_DISK = 0.85
 
 
-def create_app(settings: BridgeSettings) -> FastAPI:
-    clock = SystemClock()
+def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
+    """The bridge as a service; ``clock`` is another source of time, for tests."""
+    clock = clock or SystemClock()
     telemetry = Telemetry("bridge", settings)
     health = Health(clock)
     metrics = OutboxMetrics(telemetry.registry, CATEGORY_OF)
+    answer_metrics = AnswerMetrics.of(telemetry)
     guard = Guard(settings.rate_limit_per_second, telemetry.registry, clock)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
         async with AsyncExitStack() as stack:
             database = await open_database(
-                settings.database("bridge"), telemetry, packages=["services.outbox"], operations=OPERATIONS
+                settings.database("bridge"),
+                telemetry,
+                packages=["services.outbox", *answers.PACKAGES],
+                operations=(*OPERATIONS, *answers.OPERATIONS),
             )
             stack.push_async_callback(database.close)
             token = settings.telegram_bot_token.get_secret_value()
@@ -54,11 +62,23 @@ def create_app(settings: BridgeSettings) -> FastAPI:
                     metrics=metrics,
                     clock=clock,
                     sender=Sender(bot, clock),
-                    render=render,
+                    render=said.or_else(render),
                     pace=pace,
+                    mutes=lambda message: not said.passes_mute(message),
                 )
             )
             _watch(health, outbox, settings)
+            listening = await stack.enter_async_context(
+                open_answers(
+                    settings,
+                    outbox=outbox,
+                    bot=bot,
+                    telemetry=telemetry,
+                    metrics=answer_metrics,
+                    health=health,
+                    clock=clock,
+                )
+            )
             app.state.health_extra = lambda: {"metrics": _numbers(app, telemetry, outbox)}
             yield {
                 "settings": settings,
@@ -66,6 +86,7 @@ def create_app(settings: BridgeSettings) -> FastAPI:
                 "telemetry": telemetry,
                 "outbox": outbox,
                 "guard": guard,
+                **listening,
             }
 
     app = create_service(
@@ -74,8 +95,8 @@ def create_app(settings: BridgeSettings) -> FastAPI:
         health=health,
         lifespan=lifespan,
         summary="Takes events over REST and delivers them to Telegram without losing one.",
-        public=[api.public, api.intake],
-        routers=[api.router],
+        public=[api.public, api.intake, updates_api.public],
+        routers=[api.router, approvals_api.router, updates_api.router],
         schemas=api.SCHEMAS,
     )
     BridgeMetrics(telemetry, lambda: int(app.state.connections()))

@@ -12,9 +12,19 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, insert, select, text, update
 
 from services.kit.telemetry import TraceContext
-from services.outbox import chats
+from services.outbox import chats, feed
 from services.outbox.chats import ChatRow
-from services.outbox.messages import Claimed, Lane, Reason, State, UnknownPolicy
+from services.outbox.messages import (
+    Claimed,
+    Decision,
+    Lane,
+    Outcome,
+    Reason,
+    Result,
+    Settled,
+    State,
+    UnknownPolicy,
+)
 from services.outbox.schema import attempt, chat, event, message
 from services.outbox.turns import Turns
 
@@ -28,10 +38,17 @@ def not_urgent(message: Claimed) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What was claimed; where that is nothing, when the next chat has its turn."""
+    """What was claimed; where that is nothing, when the next chat has its turn.
+
+    Args:
+        messages: to be sent and settled.
+        next_at: the next turn.
+        ended: what ended instead of being tried, as it is written now.
+    """
 
     messages: list[Claimed]
     next_at: float | None = None
+    ended: Sequence[Settled] = ()
 
 
 def claim(
@@ -66,25 +83,29 @@ def claim(
         return Batch([], min((next_at for _, _, next_at in waiting), default=None))
     rows = {row["chat_id"]: row for row in chats.heads(connection, bot, ready)}
     refusing = {chat_id for chat_id, row in rows.items() if row["blocked"] or row["migrated_to"]}
-    for chat_id in refusing:
-        _set_right(connection, bot, rows[chat_id], now)
+    ended = [s for chat_id in refusing for s in _set_right(connection, bot, rows[chat_id], now)]
     picked = [chats.choose(chats.heads_of(rows[chat_id]), now) for chat_id in rows.keys() - refusing]
-    messages = _load(connection, [head.seq for head in picked if head], rows, now, paced_since)
+    messages, never_sent = _load(connection, [head.seq for head in picked if head], rows, now, paced_since)
     expired = [m for m in messages if m.expires_at is not None and m.expires_at <= now]
-    chats.finish(
-        connection,
-        [m.seq for m in expired],
-        State.EXPIRED,
-        Reason.EXPIRED,
-        cause="expires_at has passed",
-        now=now,
-    )
     muted = [m for m in messages if m not in expired and _is_muted(rows[m.chat_id], now) and mutes(m)]
-    chats.finish(connection, [m.seq for m in muted], State.SUPPRESSED, Reason.MUTED, cause="muted", now=now)
+    for those, state, reason, cause in (
+        (never_sent, State.SUPPRESSED, Reason.NEVER_SENT, "the message that it edits was never sent"),
+        (expired, State.EXPIRED, Reason.EXPIRED, "expires_at has passed"),
+        (muted, State.SUPPRESSED, Reason.MUTED, "muted"),
+    ):
+        chats.finish(connection, [m.seq for m in those], state, reason, cause=cause, now=now)
+        ended.extend(_ended(m, state, reason, now) for m in those)
     live = [m for m in messages if m not in expired and m not in muted]
-    _open_attempts(connection, live)
+    _open_attempts(connection, live, now)
     chats.release(connection, bot, owner, set(ready) - {m.chat_id for m in live}, now=now, pace=chats.pace_of)
-    return Batch(live, now)
+    return Batch(live, now, ended)
+
+
+def _ended(m: Claimed, state: State, reason: Reason, now: float) -> Settled:
+    """A message that ends without being tried, told as those that were."""
+    result = Result(Outcome.NOT_SENT, reason, now, now)
+    decision = Decision(state, 0.0, m.retries, m.part, m.possible_duplicate, m.plain, resends=m.resends)
+    return Settled(m, result, decision, attempted=False)
 
 
 def _is_muted(row: ChatRow, now: float) -> bool:
@@ -92,12 +113,15 @@ def _is_muted(row: ChatRow, now: float) -> bool:
     return until is not None and until > now
 
 
-def _set_right(connection: Connection, bot: str, row: ChatRow, now: float) -> None:
+def _set_right(connection: Connection, bot: str, row: ChatRow, now: float) -> list[Settled]:
     """A chat that nothing can be sent to: its messages move with it, or end."""
     if row["migrated_to"]:
         chats.move(connection, bot, row["chat_id"], row["migrated_to"], now)
-    else:
-        chats.suppress(connection, bot, row["chat_id"], Reason(row["blocked"]), now)
+        return []
+    reason = Reason(row["blocked"])
+    seqs = chats.suppress(connection, bot, row["chat_id"], reason, now)
+    found = connection.execute(_BY_SEQ, {"seqs": seqs}).all() if seqs else []
+    return [_ended(_claimed(one, now, 0.0, one.attempts), State.SUPPRESSED, reason, now) for one in found]
 
 
 _Waiting = Sequence[tuple[Lane, str, float]]
@@ -191,7 +215,6 @@ _LEASE = (
 )
 _MESSAGES = select(
     message,
-    event.c.type,
     event.c.category,
     event.c.source,
     event.c.severity,
@@ -209,29 +232,19 @@ def _load(
     rows: Mapping[int, Any],
     now: float,
     paced_since: float | None,
-) -> list[Claimed]:
+) -> tuple[list[Claimed], list[Claimed]]:
+    """The messages that can be sent, and those that edit what was never sent."""
     found = connection.execute(_BY_SEQ, {"seqs": sorted(seqs)}).all()
     targets = _targets(connection, found)
-    never_sent = [row.seq for row in found if row.edits and _is_never_sent(targets.get(row.edits))]
-    chats.finish(
-        connection,
-        never_sent,
-        State.SUPPRESSED,
-        Reason.NEVER_SENT,
-        cause="the message that it edits was never sent",
-        now=now,
-    )
-    return [
-        _claimed(
-            row,
-            now,
-            _limiter_wait(row, rows[row.chat_id], now, paced_since),
-            row.attempts + 1,
-            targets[row.edits].telegram_message_id if row.edits else None,
-        )
-        for row in found
-        if row.seq not in never_sent
-    ]
+    fine, never_sent = [], []
+    for row in found:
+        if row.edits and _is_never_sent(targets.get(row.edits)):
+            never_sent.append(_claimed(row, now, 0.0, row.attempts))
+            continue
+        edited = targets[row.edits].telegram_message_id if row.edits else None
+        wait = _limiter_wait(row, rows[row.chat_id], now, paced_since)
+        fine.append(_claimed(row, now, wait, row.attempts + 1, edited))
+    return fine, never_sent
 
 
 def _is_never_sent(target: "_Target | None") -> bool:
@@ -251,7 +264,7 @@ def in_flight(connection: Connection, bot: str, chat_ids: Iterable[int], now: fl
 
 def _limiter_wait(row: Any, of: ChatRow, now: float, paced_since: float | None) -> float:
     """How long the message could have gone but for Telegram's rates, of its chat and of the bot."""
-    could_go = max(row.accepted_at, row.due_at)
+    could_go = max(row.accepted_at, row.due_at, row.replayed_at or 0.0)
     by_chat = max(0.0, min(of["open_at"], now) - max(could_go, of["sent_at"]))
     by_bot = 0.0 if paced_since is None else max(0.0, now - max(could_go, of["open_at"], paced_since))
     return float(by_chat + by_bot)
@@ -313,10 +326,11 @@ def _claimed(row: Any, now: float, limiter_wait: float, number: int, edits: int 
         severity=row.severity,
         edits=edits,
         resends=row.resends,
+        replayed_at=row.replayed_at,
     )
 
 
-def _open_attempts(connection: Connection, messages: Sequence[Claimed]) -> None:
+def _open_attempts(connection: Connection, messages: Sequence[Claimed], now: float) -> None:
     """On disk before the call, so that a crash leaves a trace of what may have been sent."""
     if not messages:
         return
@@ -334,6 +348,7 @@ def _open_attempts(connection: Connection, messages: Sequence[Claimed]) -> None:
             for m in messages
         ],
     )
+    feed.write(connection, [(m.seq, State.SENDING.value, m.attempt, "") for m in messages], now)
 
 
 _SENDING = (

@@ -16,13 +16,14 @@ from services.kit.db import Database
 from services.kit.errors import Problem
 from services.kit.health import Level, Reading
 from services.kit.telemetry import Telemetry
-from services.outbox import queries, trace
+from services.outbox import feed, queries, trace
 from services.outbox.claims import Mutes, not_urgent
 from services.outbox.intake import Intake, Receipt
+from services.outbox.keeping import Keeper
 from services.outbox.limiter import BotPace, Limits
 from services.outbox.messages import Outcome, Settled, State, Submission
 from services.outbox.metrics import OutboxMetrics
-from services.outbox.policy import Policy
+from services.outbox.policy import BOT_STOPS, Policy
 from services.outbox.queries import Depth
 from services.outbox.tally import HOUR, Tally
 from services.outbox.telegram import Sender
@@ -31,8 +32,22 @@ from services.outbox.worker import Observer, Pace, Render, Worker, WorkerSetting
 log = structlog.get_logger()
 
 #: Names of the engine's units of work, for the database's metrics.
-OPERATIONS = ("enqueue", "claim", "settle", "renew", "take_over", "bot", "depth", "read", "search", "ping")
+OPERATIONS = (
+    "enqueue",
+    "claim",
+    "settle",
+    "renew",
+    "take_over",
+    "bot",
+    "depth",
+    "read",
+    "search",
+    "ping",
+    "feed",
+    "timeline",
+)
 MEASURE_SECONDS = 1.0
+TIDY_SECONDS = 60.0
 #: Counting a long queue takes a while: never more than this share of the time.
 MEASURE_SHARE = 0.05
 SLOW_QUEUE_SECONDS = 60.0
@@ -66,6 +81,7 @@ class Outbox:
         self.intake = Intake(database, clock, flushers=1 if database.single_process else 2)
         self.tally = Tally()
         self.depth: Depth | None = None
+        self.keeper = Keeper(database, telemetry)
         self._telemetry = telemetry
         self._clock = clock
 
@@ -86,30 +102,50 @@ class Outbox:
             self.metrics.accepted.labels(event.type, event.category).inc(len(messages))
             self.tally.accepted(committed_at, len(messages))
             trace.tell_accepted(self._telemetry, event, messages, committed_at)
+            self.keeper.accepted(event, committed_at)
 
     async def settled(self, batch: Sequence[Settled]) -> None:
-        """The worker's observer: the tally of what finished."""
+        """The worker's observer: the tally of what finished, and the traces that are kept."""
         now = self._clock.time()
         for settled in batch:
             if settled.decision.state is State.DELIVERED:
-                self.tally.delivered(now, now - settled.message.accepted_at)
-            elif settled.decision.state in (State.DEAD_LETTER, State.UNKNOWN):
+                self.tally.delivered(now, now - settled.message.entered_at)
+            elif settled.decision.state in queries.FAILED:
                 self.tally.failed(now)
+            self.keeper.settled(settled, now)
+
+    async def tidy(self) -> None:
+        """Keeps the feed to its length, until cancelled."""
+        while True:
+            await asyncio.sleep(TIDY_SECONDS)
+            prune = partial(feed.prune, before=self._clock.time() - feed.KEEP_SECONDS)
+            try:
+                more = True
+                while more:
+                    more = await self.database.write("feed", prune) == feed.PRUNED_AT_ONCE
+            except Problem as problem:
+                log.warning("tidy_failed", error=str(problem))
 
     async def measure(self) -> None:
         """Keeps the queue's gauges, until cancelled."""
-        history = await self.database.read(
-            "depth", partial(queries.finished_since, since=self._clock.time() - HOUR)
-        )
-        self.tally.restore(history)
+        restored = False
         while True:
             start = time.perf_counter()
             try:
+                if not restored:
+                    await self._restore()
+                    restored = True
                 await self._measure()
             except Problem as problem:
                 log.warning("measure_failed", error=str(problem))
+            except Exception:
+                log.exception("measure_failed")
             took = time.perf_counter() - start
             await asyncio.sleep(max(MEASURE_SECONDS, took / MEASURE_SHARE))
+
+    async def _restore(self) -> None:
+        since = self._clock.time() - HOUR
+        self.tally.restore(await self.database.read("depth", partial(queries.finished_since, since=since)))
 
     async def _measure(self) -> None:
         self.depth = await self.database.read("depth", queries.depth)
@@ -155,7 +191,8 @@ class Outbox:
         self.metrics.api_response.labels("getMe", outcome.value).observe(seconds)
         if reason is None:
             return Reading(Level.HEALTHY, {"response_time_ms": round(seconds * 1000, 1)})
-        return Reading(Level.UNHEALTHY, {"error": reason.value})
+        level = Level.CRITICAL if reason in BOT_STOPS else Level.UNHEALTHY
+        return Reading(level, {"error": reason.value})
 
 
 def owner_name() -> str:
@@ -215,8 +252,10 @@ async def open_outbox(
         observer=observe,
         mutes=mutes,
     )
+    await database.write("feed", feed.mend)
     async with sender:
-        tasks = [asyncio.create_task(worker.run()), asyncio.create_task(outbox.measure())]
+        loops = (worker.run(), outbox.measure(), outbox.tidy(), outbox.keeper.run())
+        tasks = [asyncio.create_task(loop) for loop in loops]
         try:
             yield outbox
         finally:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, case, func, select
+from sqlalchemy import Connection, Select, bindparam, case, func, select
 
 from services.outbox.messages import State
 from services.outbox.schema import attempt, change, event, message
@@ -12,7 +12,9 @@ from services.outbox.schema import attempt, change, event, message
 #: More correlation ids than this in flight are not counted on.
 MOST_CORRELATIONS = 10_000
 _DEPTH_STATES = (State.QUEUED, State.SENDING, State.RETRY_WAIT, State.UNKNOWN, State.DEAD_LETTER)
-_UNFINISHED = (State.QUEUED, State.SENDING, State.RETRY_WAIT)
+UNFINISHED = (State.QUEUED, State.SENDING, State.RETRY_WAIT)
+#: Ended without being delivered, though it was meant to be.
+FAILED = (State.DEAD_LETTER, State.UNKNOWN, State.EXPIRED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +42,13 @@ class Search:
 
 _COLUMNS = (
     message,
-    event.c.type,
     event.c.category,
     event.c.title,
     event.c.source,
     event.c.severity,
     event.c.correlation_id,
     event.c.traceparent,
+    event.c.written_at,
 )
 
 
@@ -56,7 +58,7 @@ def search(connection: Connection, wanted: Search) -> list[Any]:
     if wanted.states:
         query = query.where(message.c.state.in_(list(wanted.states)))
     for column, value in (
-        (event.c.type, wanted.type),
+        (message.c.type, wanted.type),
         (message.c.chat_id, wanted.chat_id),
         (event.c.correlation_id, wanted.correlation_id),
     ):
@@ -67,7 +69,7 @@ def search(connection: Connection, wanted: Search) -> list[Any]:
     if wanted.until is not None:
         query = query.where(message.c.accepted_at < wanted.until)
     if wanted.text:
-        query = query.where(func.lower(event.c.title).contains(wanted.text.lower(), autoescape=True))
+        query = query.where(event.c.title.icontains(wanted.text, autoescape=True))
     if wanted.before is not None:
         query = query.where(message.c.seq < wanted.before)
     return list(connection.execute(query.order_by(message.c.seq.desc()).limit(wanted.limit)).mappings())
@@ -139,25 +141,33 @@ class Depth:
     correlations: int
 
 
+_OLDEST = (
+    select(message.c.accepted_at)
+    .where(message.c.state == bindparam("state"), message.c.replayed_at.is_(None))
+    .order_by(message.c.seq)
+    .limit(1)
+)
+# A message that was put back waits since then.
+_REPLAYED = (
+    select(message.c.replayed_at)
+    .where(message.c.replayed_at.is_not(None), message.c.finished_at.is_(None))
+    .order_by(message.c.replayed_at)
+    .limit(1)
+)
+
+
 def depth(connection: Connection) -> Depth:
     """Counts what is not finished; by one index, whatever the number of finished messages."""
     counted = select(message.c.state, func.count()).where(
         message.c.state.in_([s.value for s in _DEPTH_STATES])
     )
     counts = {row[0]: row[1] for row in connection.execute(counted.group_by(message.c.state))}
-    first = [
-        connection.execute(
-            select(message.c.accepted_at)
-            .where(message.c.state == state.value)
-            .order_by(message.c.seq)
-            .limit(1)
-        ).scalar()
-        for state in _UNFINISHED
-    ]
+    first = [connection.execute(_OLDEST, {"state": state.value}).scalar() for state in UNFINISHED]
+    first.append(connection.execute(_REPLAYED).scalar())
     some = (
         select(event.c.correlation_id)
         .join(message, message.c.event_id == event.c.id)
-        .where(message.c.state.in_([s.value for s in _UNFINISHED]), event.c.correlation_id != "")
+        .where(message.c.state.in_([s.value for s in UNFINISHED]), event.c.correlation_id != "")
         .limit(MOST_CORRELATIONS)
         .subquery()
     )
@@ -173,7 +183,7 @@ def finished_since(connection: Connection, since: float) -> list[tuple[int, int,
     """(second, delivered, failed) of what finished, oldest first."""
     second = func.floor(message.c.finished_at).label("second")
     delivered = func.sum(case((message.c.state == State.DELIVERED.value, 1), else_=0))
-    failing = [State.DEAD_LETTER.value, State.UNKNOWN.value]
+    failing = [state.value for state in FAILED]
     failed = func.sum(case((message.c.state.in_(failing), 1), else_=0))
     query = select(second, delivered, failed).where(message.c.finished_at >= since)
     rows = connection.execute(query.group_by(second).order_by(second))

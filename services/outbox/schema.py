@@ -34,6 +34,10 @@ event = Table(
     Column("client", Text, nullable=False),
     Column("traceparent", String(55), nullable=False),
     Column("accepted_at", Double, nullable=False),
+    # When it was handed to the disk; the commit ended after that.
+    Column("written_at", Double),
+    # Who is told how its messages end.
+    Column("callback_url", Text),
     Index("event_correlation", "correlation_id"),
 )
 
@@ -44,6 +48,8 @@ message = Table(
     Column("seq", _Serial, primary_key=True, autoincrement=True),
     Column("id", String(36), nullable=False, unique=True),
     Column("event_id", String(36), ForeignKey("event.id"), nullable=False),
+    # The event's, here as well: a search by it walks one index.
+    Column("type", String(64), nullable=False, server_default=""),
     Column("bot", Text, nullable=False),
     Column("chat_id", BigInteger, nullable=False),
     Column("thread_id", BigInteger),
@@ -55,6 +61,8 @@ message = Table(
     Column("due_at", Double, nullable=False),
     Column("expires_at", Double),
     Column("accepted_at", Double, nullable=False),
+    # When a person put it back into the queue.
+    Column("replayed_at", Double),
     Column("finished_at", Double),
     Column("attempts", Integer, nullable=False, default=0),
     Column("retries", Integer, nullable=False, default=0),
@@ -72,6 +80,9 @@ message = Table(
     Index("message_event", "event_id"),
     Index("message_state", "state", "seq"),
     Index("message_finished", "finished_at"),
+    Index("message_type", "type", "seq"),
+    Index("message_chat", "chat_id", "seq"),
+    Index("message_accepted", "accepted_at"),
 )
 # One for each state that waits: SQLite uses a partial index only for the very condition that it has.
 for _state in ("queued", "retry_wait"):
@@ -86,6 +97,12 @@ for _state in ("queued", "retry_wait"):
         postgresql_where=message.c.state == _state,
     )
 
+Index(
+    "message_replayed",
+    message.c.replayed_at,
+    sqlite_where=message.c.replayed_at.is_not(None) & message.c.finished_at.is_(None),
+    postgresql_where=message.c.replayed_at.is_not(None) & message.c.finished_at.is_(None),
+)
 Index(
     "message_update_key",
     message.c.bot,
@@ -132,6 +149,21 @@ change = Table(
     Column("at", Double, nullable=False),
     Column("state", String(12), nullable=False),
     Column("cause", Text, nullable=False),
+)
+
+# One row a transaction: what it changed, in the order of the commits (see services.outbox.feed).
+feed = Table(
+    "feed",
+    metadata,
+    Column("id", _Serial, primary_key=True, autoincrement=True),
+    # PostgreSQL's number of the transaction, by a default of the column; SQLite has one writer, and 0.
+    Column("tx", BigInteger, nullable=False, server_default="0"),
+    Column("at", Double, nullable=False),
+    Column("changes", Text, nullable=False),
+    Index("feed_order", "tx", "id"),
+    Index("feed_at", "at"),
+    # A number is never given again, also after the last row is gone.
+    sqlite_autoincrement=True,
 )
 
 chat = Table(

@@ -309,7 +309,8 @@ def translate(error: TelegramError, started: float, finished: float) -> Result:
         reason,
         started,
         finished,
-        retry_after=_seconds(error.retry_after) if isinstance(error, RetryAfter) else None,
+        # The public attribute is whole seconds or a timedelta, by an environment variable, and warns of it.
+        retry_after=error._retry_after.total_seconds() if isinstance(error, RetryAfter) else None,  # noqa: SLF001 - as said above
         migrate_to=error.new_chat_id if isinstance(error, ChatMigrated) else None,
         detail=detail,
     )
@@ -345,8 +346,3 @@ def _verdict(error: TelegramError, said: Reason | None) -> tuple[Outcome, Reason
 def _meaning(description: str) -> Reason | None:
     lowered = description.lower()
     return next((reason for part, reason in _DESCRIPTIONS if part in lowered), None)
-
-
-def _seconds(value: Any) -> float:
-    """python-telegram-bot gives whole seconds or a timedelta, by an environment variable."""
-    return float(value.total_seconds() if hasattr(value, "total_seconds") else value)

@@ -66,9 +66,9 @@ def read() -> dict[str, list[tuple[str, FieldInfo]]]:
 
 def composed() -> set[str]:
     """What compose.yaml takes from .env beyond the services' settings."""
-    compose = ROOT / "compose.yaml"
-    text = compose.read_text(encoding="utf-8") if compose.exists() else ""
-    return set(re.findall(r"(?<!\$)\$\{([A-Z][A-Z0-9_]*)", text))
+    return set(
+        re.findall(r"(?<!\$)\$\{([A-Z][A-Z0-9_]*)", (ROOT / "compose.yaml").read_text(encoding="utf-8"))
+    )
 
 
 def as_written(default: Any) -> str:
@@ -107,12 +107,13 @@ def test_every_comment_is_the_field_s_own_description() -> None:
 
 
 def test_every_default_is_the_field_s_own_and_commented_out() -> None:
-    fields = read()
+    defaults = {
+        variable: {as_written(field.default) for _, field in fields} for variable, fields in read().items()
+    }
     wrong = {
-        variable: f"{entry.value!r} is none of {[as_written(field.default) for _, field in fields[variable]]}"
+        variable: f"{entry.value!r} is none of {defaults[variable]}"
         for variable, entry in shown().items()
-        if variable in fields
-        and entry.value not in {as_written(field.default) for _, field in fields[variable]}
+        if variable in defaults and entry.value not in defaults[variable]
     }
     assert wrong == {}
     assert [variable for variable, entry in shown().items() if entry.active] == []

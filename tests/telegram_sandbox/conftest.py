@@ -77,6 +77,12 @@ class Here:
 Start = Callable[..., Any]
 
 
+@pytest.fixture(autouse=True)
+def _durations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PTB's RetryAfter carries a timedelta, as it will in its next version."""
+    monkeypatch.setenv("PTB_TIMEDELTA", "true")
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> SandboxSettings:
     return SandboxSettings(port=0, data_dir=tmp_path, sandbox_limits=False, log_level="ERROR")
