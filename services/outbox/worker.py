@@ -36,6 +36,7 @@ from services.outbox.metrics import OutboxMetrics
 from services.outbox.policy import Policy
 from services.outbox.schema import bot as bot_table
 from services.outbox.telegram import Sender, method_of, with_room
+from services.outbox.turns import Turns
 
 log = structlog.get_logger()
 
@@ -95,6 +96,7 @@ class Worker:
         self._clock = clock
         self._observer = observer
         self._mutes = mutes
+        self._turns = Turns()
         self._in_flight: set[asyncio.Task[None]] = set()
         self._claiming: asyncio.Task[Batch] | None = None
         self._finished: list[Settled] = []
@@ -205,6 +207,7 @@ class Worker:
                 now=self._clock.time(),
                 paced_since=self._paced_since,
                 mutes=self._mutes,
+                turns=self._turns,
             ),
         )
 
