@@ -174,7 +174,7 @@ def _load(
             now,
             _limiter_wait(row, rows[row.chat_id], now, paced_since),
             row.attempts + 1,
-            targets[row.edits].telegram_message_id if row.edits else None,
+            _edited(targets, row),
         )
         for row in found
         if row.seq not in never_sent
@@ -193,7 +193,9 @@ def in_flight(connection: Connection, bot: str, chat_ids: Iterable[int], now: fl
         message.c.chat_id.in_(sorted(chat_ids)),
         message.c.state == State.SENDING.value,
     )
-    return [_claimed(row, now, 0.0, row.attempts) for row in connection.execute(open_ones)]
+    rows = connection.execute(open_ones).all()
+    targets = _targets(connection, rows)
+    return [_claimed(row, now, 0.0, row.attempts, _edited(targets, row)) for row in rows]
 
 
 def _limiter_wait(row: Any, of: ChatRow, now: float, paced_since: float | None) -> float:
@@ -219,6 +221,12 @@ def _targets(connection: Connection, rows: Sequence[Any]) -> dict[str, "_Target"
 class _Target:
     state: State
     telegram_message_id: int | None
+
+
+def _edited(targets: Mapping[str, "_Target"], row: Any) -> int | None:
+    """Telegram's id of the message that a row edits; None where it is sent."""
+    target = targets.get(row.edits) if row.edits else None
+    return target.telegram_message_id if target else None
 
 
 def _last(ids: str) -> int | None:
