@@ -51,20 +51,21 @@ class Polling:
     async def listen(self, heard: Heard, conflicted: Conflicted) -> None:
         offset = 0
         failures = 0
-        ready = False
+        ready = works = False
         while True:
             try:
                 if not ready:
                     # A webhook of an earlier life would refuse every poll.
                     await self._bot.call("deleteWebhook", {"drop_pending_updates": False})
-                # The first is answered at once: nobody shall wait a minute to know that it works.
-                updates = await self._poll(offset, POLL_SECONDS if ready else 0)
-                ready = True
-                failures = 0
+                    ready = True
+                # The first after a failure is answered at once: nobody shall wait a minute to know.
+                updates = await self._poll(offset, POLL_SECONDS if works else 0)
+                works, failures = True, 0
             except TelegramError as error:
                 if isinstance(error, Conflict):
                     conflicted()
                     ready = False
+                works = False
                 failures += 1
                 wait = _wait(error, failures)
                 log.warning("updates_failed", error=redact(str(error.message)), wait_seconds=wait)

@@ -74,7 +74,8 @@ async def test_where_the_question_was_deleted_the_verdict_is_sent(talk: Bridge, 
 
 
 async def test_a_question_that_was_decided_before_it_left_is_not_shown(talk: Bridge, people: People) -> None:
-    await people.sandbox.faults({"kind": "answer", "status": 502, "chat_ids": [GRACE], "times": None})
+    busy = {"description": "Too Many Requests: retry after 1", "parameters": {"retry_after": 1}}
+    await people.sandbox.faults({"kind": "answer", "status": 429, "chat_ids": [GRACE], "times": None} | busy)
     asked = await talk.ask(chat_id=[ADA, GRACE])
     await people.tap(await people.question(ADA), "Approve")
     decided = await talk.until_status(asked["id"], "decided")
@@ -154,7 +155,13 @@ async def test_a_silence_while_the_bridge_runs_asks_again_too(
         await _heard(bridge)
         broken = {"kind": "answer", "status": 502, "methods": ["getUpdates", "deleteWebhook"], "times": None}
         await people.sandbox.faults(broken)
+        # The poll under way ends well; the next one fails.
         await people.sandbox.post("/clock/advance", {"seconds": 160})
+
+        async def failed() -> bool:
+            return any(entry["status"] == 502 for entry in await people.calls("getUpdates"))
+
+        await until(failed)
         clock.advance(160)
 
         async def stale() -> bool:
