@@ -69,6 +69,9 @@ compose-check: $(VENV)/.dev ## prove the stack: build, start, an event and an al
 
 ##@ Housekeeping
 
+prove: $(VENV)/.dev servers ## prove that nothing is lost: kill -9, outages, full disks (Q=--quick for a minute)
+	@$(PY) -m benchmarks.prove $(Q)
+
 clean: ## remove the virtual environment and caches; data stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build
 
