@@ -81,7 +81,7 @@ def postgres_programs() -> Path | None:
 
 @dataclass
 class Postgres:
-    """A server of this test session alone; it trusts loopback, and does not wait for the disk."""
+    """A server of this session alone; it trusts loopback, and waits for the disk where it is told to."""
 
     programs: Path
     folder: Path
@@ -105,9 +105,10 @@ class Postgres:
 
 
 @contextmanager
-def postgres(programs: Path) -> Iterator[Postgres]:
+def postgres(programs: Path, *, durable: bool = False) -> Iterator[Postgres]:
     """Makes a cluster in a temporary folder and runs it; root may not, so root lends it to another user."""
     user = _unprivileged()
+    options = _LOOPBACK if durable else (*_LOOPBACK, *_QUICK)
     folder = Path(tempfile.mkdtemp(prefix="cctelegram-postgres-"))
     if user is not None:
         shutil.chown(folder, user)
@@ -127,7 +128,7 @@ def postgres(programs: Path) -> Iterator[Postgres]:
         port = free_port()
         with (folder / "log").open("wb") as output:
             process = subprocess.Popen(
-                [programs / "postgres", "-D", folder / "data", "-p", str(port), "-k", "", *_QUICK],
+                [programs / "postgres", "-D", folder / "data", "-p", str(port), "-k", "", *options],
                 stdout=output,
                 stderr=output,
                 user=user,
@@ -142,7 +143,8 @@ def postgres(programs: Path) -> Iterator[Postgres]:
 
 
 _TRUSTING = ("-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
-_QUICK = ("-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "synchronous_commit=off")
+_LOOPBACK = ("-c", "listen_addresses=127.0.0.1")
+_QUICK = ("-c", "fsync=off", "-c", "synchronous_commit=off")
 
 
 def _unprivileged() -> str | None:
