@@ -76,12 +76,17 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _jobs(options: argparse.Namespace) -> Iterator[Job]:
     chosen = options.scenario or (QUICK if options.quick else tuple(SCENARIOS))
-    stores = {None: ("sqlite",) if options.quick else ("sqlite", "postgresql"), "both": ("sqlite", "postgresql")}
+    stores = {
+        None: ("sqlite",) if options.quick else ("sqlite", "postgresql"),
+        "both": ("sqlite", "postgresql"),
+    }
     messages = options.messages or (QUICK_MESSAGES if options.quick else MESSAGES)
     for store in stores.get(options.store, (options.store,)):
         for name in chosen:
             scenario = SCENARIOS[name]
-            rounds = options.rounds or min(scenario.rounds, QUICK_ROUNDS if options.quick else scenario.rounds)
+            rounds = options.rounds or min(
+                scenario.rounds, QUICK_ROUNDS if options.quick else scenario.rounds
+            )
             if store not in scenario.stores:
                 continue
             if scenario.needs == "clock" and programs.faketime_library() is None:

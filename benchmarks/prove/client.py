@@ -94,9 +94,7 @@ class Client:
                 continue
             await self._post(session, record, random, random.choice(chats))
 
-    async def _post(
-        self, session: aiohttp.ClientSession, record: Any, random: Random, chat_id: int
-    ) -> None:
+    async def _post(self, session: aiohttp.ClientSession, record: Any, random: Random, chat_id: int) -> None:
         room = self._allowed - self.posted
         count = min(room, random.randint(2, 12)) if random.random() < self.mix.batch else 1
         events, notes = zip(*(self._event(random, chat_id) for _ in range(count)), strict=True)
@@ -127,7 +125,9 @@ class Client:
         if hold:
             event["on_unknown"] = "hold"
         if expires:
-            event["expires_at"] = datetime.fromtimestamp(time.time() + random.uniform(0.5, 20), UTC).isoformat()
+            event["expires_at"] = datetime.fromtimestamp(
+                time.time() + random.uniform(0.5, 20), UTC
+            ).isoformat()
         return event, {
             "chat_id": chat_id,
             "lane": lane,

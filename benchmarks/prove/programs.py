@@ -159,7 +159,9 @@ def redis(folder: Path) -> Program:
     port = free_port()
     program = shutil.which("redis-server") or "redis-server"
     arguments = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    return Program([*arguments, "--dir", str(folder)], {"REDIS_URL": f"redis://127.0.0.1:{port}/0"}, folder / "redis.log")
+    return Program(
+        [*arguments, "--dir", str(folder)], {"REDIS_URL": f"redis://127.0.0.1:{port}/0"}, folder / "redis.log"
+    )
 
 
 def durable_postgres() -> Any:

@@ -132,11 +132,14 @@ async def test_without_anybody_who_may_decide_no_question_is_taken(
 async def test_questions_are_listed_newest_first_by_state_and_correlation(talk: Bridge) -> None:
     made = [await talk.ask(title=f"q{number}", correlation_id="run-7") for number in range(3)]
     await talk.ask(title="other")
-    first = (await talk.client.get("/api/v1/approvals", params={"correlation_id": "run-7", "limit": 2})).json()
+    first = (
+        await talk.client.get("/api/v1/approvals", params={"correlation_id": "run-7", "limit": 2})
+    ).json()
     assert [item["title"] for item in first["items"]] == ["q2", "q1"]
     rest = (
         await talk.client.get(
-            "/api/v1/approvals", params={"correlation_id": "run-7", "limit": 2, "cursor": first["next_cursor"]}
+            "/api/v1/approvals",
+            params={"correlation_id": "run-7", "limit": 2, "cursor": first["next_cursor"]},
         )
     ).json()
     assert [item["title"] for item in rest["items"]] == ["q0"]
