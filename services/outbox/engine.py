@@ -164,7 +164,8 @@ class Outbox:
     async def check_database(self) -> Reading:
         """A health probe."""
         seconds = await self.database.ping()
-        return Reading(Level.HEALTHY, {"response_time_ms": round(seconds * 1000, 2)})
+        promise = await self.database.promise()
+        return Reading(Level.HEALTHY, {"response_time_ms": round(seconds * 1000, 2), **promise})
 
     async def check_queue(self) -> Reading:
         """A health probe: a queue whose oldest message waits long is degraded."""
