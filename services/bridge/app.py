@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -13,6 +14,7 @@ from services.bridge.approvals import api as approvals_api
 from services.bridge.metrics import BridgeMetrics
 from services.bridge.render import render
 from services.bridge.settings import BridgeSettings
+from services.bridge.templates import load_templates
 from services.bridge.tracking import api as tracking_api
 from services.bridge.tracking import opening as tracking
 from services.bridge.tracking.metrics import TrackingMetrics
@@ -43,6 +45,7 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
     metrics = OutboxMetrics(telemetry.registry, CATEGORY_OF)
     answer_metrics = AnswerMetrics.of(telemetry)
     tracking_metrics = TrackingMetrics(telemetry.registry)
+    templates = load_templates(settings.templates_dir)
     guard = Guard(settings.rate_limit_per_second, telemetry.registry, clock)
 
     @asynccontextmanager
@@ -66,7 +69,7 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
                     metrics=metrics,
                     clock=clock,
                     sender=Sender(bot, clock),
-                    render=said.or_else(render),
+                    render=said.or_else(partial(render, templates=templates)),
                     pace=pace,
                     mutes=lambda message: not said.passes_mute(message),
                 )
