@@ -36,9 +36,7 @@ async def test_a_delivered_message_cannot_be_taken_back(
 
 async def test_a_cancelled_message_is_cancelled_once(bridge: httpx.AsyncClient, post: Post) -> None:
     message_id = await post(deliver_at=later())
-    answers = await asyncio.gather(
-        *(bridge.post(f"/api/v1/messages/{message_id}/cancel") for _ in range(5))
-    )
+    answers = await asyncio.gather(*(bridge.post(f"/api/v1/messages/{message_id}/cancel") for _ in range(5)))
     assert sorted(answer.status_code for answer in answers) == [200, 409, 409, 409, 409]
 
 
