@@ -42,7 +42,7 @@ def create_app(settings: AlertRelaySettings, clock: Clock | None = None) -> Fast
     metrics = RelayMetrics(telemetry.registry, clock)
     outbox_metrics = OutboxMetrics(telemetry.registry, {store.EVENT_TYPE: store.CATEGORY})
     token = settings.telegram_bot_token.get_secret_value()
-    bot = make_bot(token, settings.api_url, settings.send_concurrency)
+    bot = make_bot(token, settings.api_url, settings.send_concurrency, telemetry.count_call)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:

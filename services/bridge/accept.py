@@ -94,7 +94,7 @@ def submission(
         # Each event of a batch is a trace of its own, linked to none but found by the same id.
         context = trace if number == 0 else trace.child()
         made = _event(event, text, caller, context, now)
-        chats = _messages(event, number, now, defaults)
+        chats = _messages(event, (number,) if is_list else (), now, defaults)
         events.append(made)
         recipients.append(chats)
         answers.append(_answer(made, chats, trace_url))
@@ -124,11 +124,13 @@ def _event(event: NewEvent, body: str, caller: Caller, trace: TraceContext, now:
     )
 
 
-def _messages(event: NewEvent, number: int, now: float, defaults: Sequence[int]) -> tuple[NewMessage, ...]:
-    deliver_at = _moment(event.deliver_at, number, "deliver_at", now)
-    expires_at = _moment(event.expires_at, number, "expires_at", now)
+def _messages(
+    event: NewEvent, place: tuple[int, ...], now: float, defaults: Sequence[int]
+) -> tuple[NewMessage, ...]:
+    deliver_at = _moment(event.deliver_at, (*place, "deliver_at"), now)
+    expires_at = _moment(event.expires_at, (*place, "expires_at"), now)
     if expires_at is not None and expires_at <= now:
-        raise invalid_input([{"loc": [number, "expires_at"], "msg": "this time has passed"}])
+        raise invalid_input([{"loc": [*place, "expires_at"], "msg": "this time has passed"}])
     named = event.chat_id
     chats = defaults if named is None else named if isinstance(named, list) else [named]
     # A critical event does not wait behind progress reports.
@@ -140,7 +142,8 @@ def _messages(event: NewEvent, number: int, now: float, defaults: Sequence[int])
             thread_id=event.thread_id,
             lane=lane,
             silent=event.silent,
-            deliver_at=deliver_at or 0.0,
+            # A time that has passed is as good as now.
+            deliver_at=deliver_at if deliver_at is not None and deliver_at > now else 0.0,
             expires_at=expires_at,
             on_unknown=UnknownPolicy(event.on_unknown),
             update_key=event.update_key,
@@ -149,7 +152,7 @@ def _messages(event: NewEvent, number: int, now: float, defaults: Sequence[int])
     )
 
 
-def _moment(value: datetime | None, number: int, field: str, now: float) -> float | None:
+def _moment(value: datetime | None, place: tuple[int | str, ...], now: float) -> float | None:
     """A time as seconds; far ones are refused, since nobody means them."""
     if value is None:
         return None
@@ -158,9 +161,8 @@ def _moment(value: datetime | None, number: int, field: str, now: float) -> floa
     except (OverflowError, ValueError):
         seconds = math.inf
     if seconds > now + FURTHEST_AHEAD:
-        raise invalid_input([{"loc": [number, field], "msg": "this time is more than a year ahead"}])
-    # A time that has passed is as good as now.
-    return seconds if seconds > now or field == "expires_at" else None
+        raise invalid_input([{"loc": place, "msg": "this time is more than a year ahead"}])
+    return seconds
 
 
 def _answer(event: messages.NewEvent, recipients: Sequence[NewMessage], trace_url: str) -> dict[str, object]:

@@ -3,8 +3,8 @@
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Depends, Query
-from pydantic import AwareDatetime, BaseModel
+from fastapi import APIRouter, Depends, Path, Query
+from pydantic import AwareDatetime, BaseModel, StringConstraints
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -128,16 +128,21 @@ async def outbox_of(request: Request) -> Outbox:
 Engine = Annotated[Outbox, Depends(outbox_of)]
 
 
+#: Neither database keeps a NUL in a text, so none can be found.
+Words = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=200)]
+Id = Annotated[str, Path(pattern=r"^[^\x00]*$", max_length=64)]
+
+
 class Filter(BaseModel, extra="forbid"):
     """What to search for; all of it together."""
 
     status: list[State] = []
-    type: str | None = None
-    chat_id: int | None = None
-    correlation_id: str | None = None
+    type: Words | None = None
+    chat_id: Annotated[int, Query(ge=-(2**53), le=2**53)] | None = None
+    correlation_id: Words | None = None
     since: AwareDatetime | None = None
     until: AwareDatetime | None = None
-    q: str | None = None
+    q: Words | None = None
     cursor: Annotated[int, Query(ge=1, le=2**53)] | None = None
     limit: Annotated[int, Query(ge=1, le=500)] = 50
 
@@ -171,7 +176,7 @@ def _search(wanted: Filter) -> Search:
 
 
 @router.get("/messages/{message_id}", summary="The message, every state change and every attempt")
-async def one(outbox: Engine, message_id: str, request: Request) -> dict[str, Any]:
+async def one(outbox: Engine, message_id: Id, request: Request) -> dict[str, Any]:
     life = await outbox.database.read("read", lambda connection: queries.life(connection, message_id))
     if life is None:
         raise Problem(404, "Not Found", "There is no message with this id.")
@@ -180,7 +185,7 @@ async def one(outbox: Engine, message_id: str, request: Request) -> dict[str, An
 
 
 @router.get("/events/{event_id}", summary="The event as it was posted, and its messages")
-async def event(outbox: Engine, event_id: str) -> dict[str, Any]:
+async def event(outbox: Engine, event_id: Id) -> dict[str, Any]:
     found = await outbox.database.read(
         "read", lambda connection: queries.event_with_messages(connection, event_id)
     )

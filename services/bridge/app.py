@@ -7,13 +7,16 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from services.bridge import api
+from services.bridge import answers, api, said
+from services.bridge.answers import AnswerMetrics, open_answers
+from services.bridge.approvals import api as approvals_api
 from services.bridge.metrics import BridgeMetrics
 from services.bridge.render import render
 from services.bridge.settings import BridgeSettings
 from services.bridge.tracking import api as tracking_api
 from services.bridge.tracking import opening as tracking
 from services.bridge.tracking.metrics import TrackingMetrics
+from services.bridge.updates import api as updates_api
 from services.contracts.events import CATEGORY_OF
 from services.kit.clock import Clock, SystemClock
 from services.kit.db import open_database
@@ -23,20 +26,22 @@ from services.kit.service import create_service
 from services.kit.telemetry import Telemetry
 from services.outbox import shared_pace
 from services.outbox.engine import OPERATIONS, Outbox, open_outbox, owner_name
+from services.outbox.limiter import Pace
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.shared_pace import SharedPace
 from services.outbox.telegram import Sender, make_bot
-from services.outbox.worker import Pace
 
 FULL_DISK = 0.95
 FILLING_DISK = 0.85
 
 
-def create_app(settings: BridgeSettings) -> FastAPI:
-    clock = SystemClock()
+def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
+    """The bridge as a service; ``clock`` is another source of time, for tests."""
+    clock = clock or SystemClock()
     telemetry = Telemetry("bridge", settings)
     health = Health(clock)
     metrics = OutboxMetrics(telemetry.registry, CATEGORY_OF)
+    answer_metrics = AnswerMetrics.of(telemetry)
     tracking_metrics = TrackingMetrics(telemetry.registry)
     guard = Guard(settings.rate_limit_per_second, telemetry.registry, clock)
 
@@ -46,8 +51,8 @@ def create_app(settings: BridgeSettings) -> FastAPI:
             database = await open_database(
                 settings.database("bridge"),
                 telemetry,
-                packages=["services.outbox", tracking.PACKAGE],
-                operations=(*OPERATIONS, *tracking.OPERATIONS),
+                packages=["services.outbox", *answers.PACKAGES, tracking.PACKAGE],
+                operations=(*OPERATIONS, *answers.OPERATIONS, *tracking.OPERATIONS),
             )
             stack.push_async_callback(database.close)
             token = settings.telegram_bot_token.get_secret_value()
@@ -61,11 +66,23 @@ def create_app(settings: BridgeSettings) -> FastAPI:
                     metrics=metrics,
                     clock=clock,
                     sender=Sender(bot, clock),
-                    render=render,
+                    render=said.or_else(render),
                     pace=pace,
+                    mutes=lambda message: not said.passes_mute(message),
                 )
             )
             _watch(health, outbox, settings)
+            listening = await stack.enter_async_context(
+                open_answers(
+                    settings,
+                    outbox=outbox,
+                    bot=bot,
+                    telemetry=telemetry,
+                    metrics=answer_metrics,
+                    health=health,
+                    clock=clock,
+                )
+            )
             tracked = await stack.enter_async_context(
                 tracking.open_tracking(settings, database=database, metrics=tracking_metrics, clock=clock)
             )
@@ -76,6 +93,7 @@ def create_app(settings: BridgeSettings) -> FastAPI:
                 "telemetry": telemetry,
                 "outbox": outbox,
                 "guard": guard,
+                **listening,
                 "tracking": tracked,
             }
 
@@ -85,8 +103,8 @@ def create_app(settings: BridgeSettings) -> FastAPI:
         health=health,
         lifespan=lifespan,
         summary="Takes events over REST and delivers them to Telegram without losing one.",
-        public=[api.public, api.intake],
-        routers=[api.router, tracking_api.router],
+        public=[api.public, api.intake, updates_api.public],
+        routers=[api.router, approvals_api.router, updates_api.router, tracking_api.router],
         schemas=api.SCHEMAS,
     )
     BridgeMetrics(telemetry, lambda: int(app.state.connections()))

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from services.contracts.events import EventData, NewEvent
 from services.outbox.messages import Claimed, Rendered
-from services.outbox.text import Builder, parts_of
+from services.outbox.text import Builder, headed, parts_of
 
 _BY_TYPE = {
     "task_completion": "✅",
@@ -92,14 +92,13 @@ _BLOCKS: tuple[tuple[str, str, str | None], ...] = (
     ("stack_trace", "Stack trace", ""),
 )
 _MOST_FILES = 10
+REPEATED = "Perhaps a repetition: Telegram's first answer was lost."
 
 
 def render(message: Claimed) -> Rendered:
     """A claimed message as what Telegram gets; long ones in several parts, or as a document."""
     event = NewEvent.model_validate_json(message.body)
     out = Builder().text(f"{_BY_TYPE[message.event_type]} ").bold(event.title)
-    if message.possible_duplicate:
-        out.text("\n").italic("Perhaps a repetition: Telegram's first answer was lost.")
     if event.description:
         out.text(f"\n\n{event.description}")
     facts = list(_facts(event.data))
@@ -111,7 +110,13 @@ def render(message: Claimed) -> Rendered:
     if event.data.url:
         out.text("\n\n").link(event.data.url, event.data.url)
     _footer(out, event)
-    return Rendered(parts_of(out.build(), f"{message.event_type}-{message.event_id}.txt"))
+    parts = list(
+        parts_of(out.build(), f"{message.event_type}-{message.event_id}.txt", spare=len(REPEATED) + 1)
+    )
+    if message.possible_duplicate:
+        # Above the part that goes now: the cut of the others must stay as it was when they went.
+        parts[message.part] = headed(parts[message.part], REPEATED)
+    return Rendered(tuple(parts))
 
 
 def _facts(data: EventData) -> Iterator[tuple[str, str]]:

@@ -1,7 +1,12 @@
 """What the bridge reads from its environment."""
 
-from pydantic import Field
+import hashlib
+import hmac
 
+from pydantic import Field, SecretStr, field_validator
+
+from services.bridge.webhooks import signing
+from services.kit.settings import CommaInts
 from services.outbox.settings import TelegramSettings
 
 
@@ -19,3 +24,43 @@ class BridgeSettings(TelegramSettings):
     rate_limit_per_second: float = Field(
         1_000.0, ge=0, description="requests a second of one key, on average; 0: no limit"
     )
+    telegram_allowed_users: CommaInts = Field(
+        (), description="ids of people who may decide and command; unset: those of TELEGRAM_CHAT_IDS"
+    )
+    telegram_webhook_url: str = Field(
+        "", description="where Telegram reaches /telegram/webhook over HTTPS; unset: updates are polled"
+    )
+    telegram_webhook_secret: SecretStr = Field(
+        SecretStr(""), description="secret token of that webhook; unset: derived from the bot's token"
+    )
+    approval_expires_seconds: float = Field(
+        86_400.0, ge=5, le=2_592_000, description="life of a question that names none"
+    )
+    webhook_signing_secret: SecretStr = Field(
+        SecretStr(""), description="whsec_…, signs results; unset: made once, in DATA_DIR/webhook_secret"
+    )
+    webhook_allow_private: bool = Field(
+        default=False, description="whether results may go to addresses of private networks"
+    )
+    webhook_timeout_seconds: float = Field(15.0, gt=0, le=120, description="for one webhook call")
+
+    @field_validator("webhook_signing_secret")
+    @classmethod
+    def _key(cls, secret: SecretStr) -> SecretStr:
+        if secret.get_secret_value():
+            signing.key_of(secret.get_secret_value())
+        return secret
+
+    @property
+    def allowed_users(self) -> frozenset[int]:
+        """A private chat has the id of its person: who gets the events may answer them."""
+        return frozenset(
+            self.telegram_allowed_users or (chat_id for chat_id in self.default_chats if chat_id > 0)
+        )
+
+    @property
+    def update_secret(self) -> str:
+        """Of Telegram's webhook: the same in every replica, and of no use elsewhere."""
+        token = self.telegram_bot_token.get_secret_value().encode()
+        derived = hmac.new(token, b"cctelegram webhook", hashlib.sha256).hexdigest()
+        return self.telegram_webhook_secret.get_secret_value() or derived

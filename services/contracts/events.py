@@ -1,9 +1,18 @@
 """Events as clients post them: 47 types in ten categories, and every limit of every field."""
 
+import math
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 CUSTOM = "custom_event"
 
@@ -60,12 +69,27 @@ class Priority(StrEnum):
     URGENT = "urgent"
 
 
-Line = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+# PostgreSQL keeps no NUL in a text, and nobody means one.
+_NO_NUL = r"^[^\x00]*$"
+Line = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_NO_NUL)]
 ShortText = Annotated[str, StringConstraints(max_length=500)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 # Telegram's ids have at most 52 significant bits; groups and channels are below zero.
-ChatId = Annotated[int, Field(ge=-(2**53), le=2**53)]
+ChatId = Annotated[int, Field(strict=True, ge=-(2**53), le=2**53)]
 Percent = Annotated[float, Field(ge=0, le=100)]
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity; Python's reader lets them through where anything may stand."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a number is not finite")
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _finite(inner)
+    return value
+
+
+#: Anything that JSON can say.
+Details = Annotated[dict[str, Any], AfterValidator(_finite)]
 
 
 class Strict(BaseModel):
@@ -79,7 +103,7 @@ class Action(Strict):
 
     text: Annotated[str, StringConstraints(min_length=1, max_length=64)]
     action: Annotated[str, StringConstraints(min_length=1, max_length=64)]
-    data: dict[str, Any] | None = None
+    data: Details | None = None
     style: Literal["primary", "secondary", "danger"] = "primary"
 
 
@@ -146,7 +170,7 @@ class EventData(Strict):
     total: Count | None = None
     current_value: float | None = None
     threshold: float | None = None
-    metadata: dict[str, Any] | None = None
+    metadata: Details | None = None
 
     @model_validator(mode="after")
     def _progress_within_total(self) -> Self:
@@ -173,7 +197,7 @@ class NewEvent(Strict):
     )
     title: Line
     description: Annotated[str, StringConstraints(max_length=2_000)] = ""
-    source: Annotated[str, StringConstraints(max_length=100)] = ""
+    source: Annotated[str, StringConstraints(max_length=100, pattern=_NO_NUL)] = ""
     task_id: Annotated[str, StringConstraints(max_length=100)] | None = None
     severity: Severity | None = None
     priority: Priority = Priority.NORMAL

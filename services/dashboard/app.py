@@ -34,6 +34,7 @@ def create_app(settings: DashboardSettings) -> FastAPI:
     health = Health(clock)
     for name, feed in sources.health.items():
         health.add(f"{name.replace('-', '_')}_health", feed.probe())
+    health.add("mcp_health_checks", sources.checks.probe())
     health.add("bridge_stats", sources.stats.probe())
     health.add("bridge_messages", sources.recent.probe())
     health.add("alert_relay_incidents", sources.incidents.probe())

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 import structlog
-from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+from fastapi import APIRouter, WebSocket
 
 from services.dashboard.history import History
 from services.dashboard.login import COOKIE, Door, Session, same_origin
@@ -141,11 +141,8 @@ class Hub:
 
 async def _left(socket: WebSocket) -> None:
     """Ends when the page does; whatever it says until then is not asked for."""
-    try:
-        while True:
-            await socket.receive_text()
-    except (WebSocketDisconnect, KeyError):
-        return
+    while (await socket.receive())["type"] != "websocket.disconnect":
+        pass
 
 
 def _text(**parts: Any) -> str:

@@ -11,6 +11,8 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel
 
 from services.dashboard.readings import (
+    CheckList,
+    CheckRow,
     HealthReport,
     Incident,
     IncidentPage,
@@ -143,6 +145,14 @@ def service(name: str, heard: Heard[HealthReport], now: float) -> ServiceView:
     )
 
 
+def with_checks(view: ServiceView, heard: Heard[CheckList], now: float) -> ServiceView:
+    """mcp-health with each of its checks in full, as far as it told them."""
+    if heard.value is None:
+        return view
+    parts = [_checked(row, heard.fresh(now)) for row in heard.value.checks]
+    return view.model_copy(update={"parts": parts})
+
+
 def flow(heard: Heard[Stats], now: float) -> FlowView:
     stats = heard.value
     base = FlowView(answered_at=_time(heard.answered_at), failure=heard.failure, fresh=heard.fresh(now))
@@ -208,6 +218,20 @@ def _part(name: str, told: Mapping[str, Any], fresh: bool) -> Part:
         level=level(told.get("status")) if fresh else Level.UNKNOWN,
         last_check=checked if isinstance(checked, str) else None,
         measured={key: value for key, value in told.items() if key not in ("status", "last_check")},
+    )
+
+
+def _checked(row: CheckRow, fresh: bool) -> Part:
+    measured: dict[str, Any] = {"duration_ms": row.duration_ms, **row.evidence}
+    if row.consecutive_failures:
+        measured["consecutive_failures"] = row.consecutive_failures
+    if row.circuit is not None and row.circuit.state != "closed":
+        measured["circuit"] = row.circuit.state
+    return Part(
+        name=row.id,
+        level=row.status if fresh else Level.UNKNOWN,
+        last_check=row.last_check,
+        measured=measured,
     )
 
 

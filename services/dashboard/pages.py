@@ -131,7 +131,8 @@ async def log_in(
         max_age=SESSION_SECONDS,
         httponly=True,
         samesite="strict",
-        secure=request.url.scheme == "https",
+        # Behind a proxy that ends TLS only the browser knows; same_origin() held this against our host.
+        secure=request.headers.get("origin", str(request.url)).startswith("https:"),
     )
     return response
 

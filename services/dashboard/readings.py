@@ -41,6 +41,32 @@ def level(value: object) -> Level:
     return Level(value) if isinstance(value, str) and value in set(Level) else Level.UNKNOWN
 
 
+class Circuit(Reading):
+    state: str
+    opened_at: str | None = None
+
+
+class CheckRow(Reading):
+    """One line of ``GET /health/checks`` of mcp-health."""
+
+    id: str
+    status: Level
+    duration_ms: float | None = None
+    last_check: str | None = None
+    consecutive_failures: int = 0
+    circuit: Circuit | None = None
+    evidence: Mapping[str, Any] = Field(default_factory=dict)
+
+    @field_validator("status", mode="before")
+    @classmethod
+    def _known(cls, value: object) -> object:
+        return level(value)
+
+
+class CheckList(Reading):
+    checks: tuple[CheckRow, ...]
+
+
 class Rates(Reading):
     accepted_per_second: float | None = None
     delivered_per_second: float | None = None

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from services.dashboard import overview
 from services.dashboard.history import History, Sample
 from services.dashboard.overview import Heard
-from services.dashboard.readings import HealthReport, IncidentPage, MessageLife, MessagePage, Stats
+from services.dashboard.readings import CheckList, HealthReport, IncidentPage, MessageLife, MessagePage, Stats
 from services.dashboard.settings import DashboardSettings
 from services.kit import http
 from services.kit.clock import Clock, rfc3339
@@ -131,6 +131,7 @@ class Sources:
         }
         bridge = self._clients["bridge"]
         self.stats = Feed(bridge, "/api/v1/stats", Stats, every=every, clock=clock)
+        self.checks = Feed(self._clients["mcp-health"], "/health/checks", CheckList, every=slow, clock=clock)
         relay = self._clients["alert-relay"]
         self.incidents = Feed(
             relay, f"/api/v1/incidents?limit={INCIDENTS}", IncidentPage, every=slow, clock=clock
@@ -148,11 +149,14 @@ class Sources:
                 group.create_task(self.stats.run(self._remember))
                 group.create_task(self.recent.run())
                 group.create_task(self.incidents.run())
+                group.create_task(self.checks.run())
 
     def state(self) -> overview.State:
         """What is known now."""
         now = self._clock.time()
-        services = [overview.service(name, feed.heard, now) for name, feed in self.health.items()]
+        views = {name: overview.service(name, feed.heard, now) for name, feed in self.health.items()}
+        views["mcp-health"] = overview.with_checks(views["mcp-health"], self.checks.heard, now)
+        services = list(views.values())
         return overview.State(
             at=rfc3339(now),
             level=overview.overall(services),

@@ -3,7 +3,7 @@
 settings    the environment, and secrets from files
 telemetry   one registry and one tracer provider a service
 logs        JSON lines with trace ids, secrets redacted
-db          one interface over SQLite and PostgreSQL, with group commit
+db          opens a database: one interface (database) over sqlite, with group commit, and postgres
 health      measured levels, never green by default
 http        middleware for every request; clients that are counted and traced
 auth        bearer keys

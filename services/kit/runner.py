@@ -5,6 +5,7 @@ Signals, ports and start errors are handled here once, for however many there ar
 
 import asyncio
 import errno
+import os
 import signal
 import socket
 import sys
@@ -120,7 +121,8 @@ async def _live(service: Running) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
-            proxy_headers=False,
+            # Who stands behind a proxy concerns those who log in, not the hot path: keys open it.
+            proxy_headers=not getattr(service.app, "hot", None),
             timeout_graceful_shutdown=int(service.settings.shutdown_grace_seconds),
         )
         server = _Server(config)
@@ -200,8 +202,14 @@ async def running(create_app: Callable[[S], FastAPI], settings: S) -> AsyncItera
         await task
 
 
+def keep_files_private() -> None:
+    """What this process writes, people's messages among it, is for its own user alone."""
+    os.umask(0o077)
+
+
 def main(create_app: Callable[[S], FastAPI], settings_class: Callable[[], S]) -> None:
     """The entry of ``python -m services.<package>``."""
+    keep_files_private()
     try:
         settings = load(settings_class)
         logs.configure(settings.log_level)

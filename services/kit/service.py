@@ -11,10 +11,12 @@ from fastapi import APIRouter, Depends, FastAPI, Response
 from fastapi.routing import APIRoute
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.trace import Span
 from prometheus_client.exposition import choose_encoder
 from prometheus_fastapi_instrumentator.middleware import PrometheusInstrumentatorMiddleware
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
+from starlette.datastructures import URL
 from starlette.requests import Request
 
 from services.kit import errors
@@ -74,6 +76,7 @@ def create_service(
         summary=summary,
         version=VERSION,
         lifespan=whole_life,
+        responses=errors.DOCUMENTED,
         # Ours is on; FastAPI's own would make every span twice.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
@@ -129,7 +132,11 @@ def _common(telemetry: Telemetry, health: Health, summary: str, links: Mapping[s
         common = {name: f"/{name}" for name in ("docs", "health", "metrics", "openapi.json")}
         return {"name": telemetry.name, "version": VERSION, "summary": summary, "links": {**links, **common}}
 
-    @router.get("/health", summary="Every component as last measured; 503 only when critical")
+    @router.get(
+        "/health",
+        summary="Every component as last measured; 503 only when critical",
+        responses={503: {"description": "Critical", "model": dict[str, Any]}},
+    )
     async def whole(request: Request, response: Response) -> dict[str, Any]:
         level = health.level
         response.status_code = 503 if level is Level.CRITICAL else 200
@@ -146,7 +153,11 @@ def _common(telemetry: Telemetry, health: Health, summary: str, links: Mapping[s
     async def live() -> dict[str, Any]:
         return {"status": "alive", "uptime_seconds": round(SystemClock().time() - started, 3)}
 
-    @router.get("/health/ready", summary="Whether the service can do its job; 503 when not")
+    @router.get(
+        "/health/ready",
+        summary="Whether the service can do its job; 503 when not",
+        responses={503: {"description": "Not ready", "model": dict[str, Any]}},
+    )
     async def ready(response: Response) -> dict[str, Any]:
         missing = health.not_ready()
         response.status_code = 503 if missing else 200
@@ -177,6 +188,7 @@ def _instrument(app: HotApp, telemetry: Telemetry, settings: ServiceSettings) ->
             meter_provider=NoOpMeterProvider(),
             excluded_urls="/health,/metrics",
             exclude_spans=["receive", "send"],
+            server_request_hook=_without_query,
         )
     app.add_middleware(
         PrometheusInstrumentatorMiddleware,
@@ -187,6 +199,11 @@ def _instrument(app: HotApp, telemetry: Telemetry, settings: ServiceSettings) ->
     app.add_middleware(Envelope, name=telemetry.name, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(LastCatch)
     app.take_short_way(hot, metrics, settings.max_body_bytes)
+
+
+def _without_query(span: Span, scope: dict[str, Any]) -> None:
+    """A query may hold a chat's id or what somebody searches; more people read traces than messages."""
+    span.set_attribute("http.url", str(URL(scope=scope).replace(query="")))
 
 
 def _api_routes(app: FastAPI) -> list[APIRoute]:

@@ -81,9 +81,7 @@ class ServiceSettings(BaseSettings):
     otel_exporter_otlp_endpoint: str | None = Field(
         None, description="OTLP/HTTP receiver, e.g. http://jaeger:4318; unset: no spans leave the process"
     )
-    otel_traces_sampler_arg: float = Field(
-        1.0, ge=0, le=1, description="share of traces kept; slow and failed messages are always kept"
-    )
+    otel_traces_sampler_arg: float = Field(1.0, ge=0, le=1, description="share of traces kept, 0 to 1")
     max_body_bytes: int = Field(1_048_576, ge=1024, description="largest request body taken, bytes")
     shutdown_grace_seconds: float = Field(10.0, ge=0, description="time for work in flight at stop")
 
@@ -114,6 +112,22 @@ def load(settings_class: Callable[[], S]) -> S:
         if isinstance(error.__cause__, StartError):
             raise error.__cause__ from None
         raise
+
+
+def check(*settings_classes: Callable[[], BaseSettings]) -> None:
+    """Loads settings of several services, so that all that is wrong is told at once.
+
+    Raises:
+        StartError: one line for each wrong variable, whoever reads it.
+    """
+    lines: dict[str, None] = {}
+    for settings_class in settings_classes:
+        try:
+            load(settings_class)
+        except StartError as error:
+            lines |= dict.fromkeys(str(error).splitlines())
+    if lines:
+        raise StartError("\n".join(lines))
 
 
 def _line(settings_class: Any, fault: Any) -> str:

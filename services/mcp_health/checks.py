@@ -19,8 +19,8 @@ from services.mcp_health.answers import (
 #: A component that its service measured longer ago than this tells nothing about now, seconds.
 STALE_SECONDS = 60.0
 NAMED_AT_MOST = 20
-#: How a service may call us among its own components.
-OURSELVES = frozenset({"mcp_health", "mcp-health"})
+#: How the names begin that a service gives us among its own components.
+OURSELVES = ("mcp_health", "mcp-health")
 
 MEMORY_DEGRADED, MEMORY_UNHEALTHY = 90.0, 97.0
 DISK_DEGRADED, DISK_UNHEALTHY = 85.0, 95.0
@@ -39,7 +39,7 @@ def own_service(answer: HealthAnswer) -> Reading:
 
     What it says of us is left out: two services that look at each other would hold each other down.
     """
-    others = {name: part for name, part in answer.components.items() if name not in OURSELVES}
+    others = {name: part for name, part in answer.components.items() if not name.startswith(OURSELVES)}
     levels = {name: level(part.status) for name, part in others.items()}
     stale = sorted(
         name

@@ -20,14 +20,14 @@ from services.outbox import feed, queries, trace
 from services.outbox.claims import Mutes, not_urgent
 from services.outbox.intake import Intake, Receipt
 from services.outbox.keeping import Keeper
-from services.outbox.limiter import BotPace, Limits
+from services.outbox.limiter import BotPace, Limits, Pace
 from services.outbox.messages import Outcome, Settled, State, Submission
 from services.outbox.metrics import OutboxMetrics
-from services.outbox.policy import Policy
+from services.outbox.policy import BOT_STOPS, Policy
 from services.outbox.queries import Depth
 from services.outbox.tally import HOUR, Tally
 from services.outbox.telegram import Sender
-from services.outbox.worker import Observer, Pace, Render, Worker, WorkerSettings, ignore
+from services.outbox.worker import Observer, Render, Worker, WorkerSettings, ignore
 
 log = structlog.get_logger()
 
@@ -128,18 +128,24 @@ class Outbox:
 
     async def measure(self) -> None:
         """Keeps the queue's gauges, until cancelled."""
-        history = await self.database.read(
-            "depth", partial(queries.finished_since, since=self._clock.time() - HOUR)
-        )
-        self.tally.restore(history)
+        restored = False
         while True:
             start = time.perf_counter()
             try:
+                if not restored:
+                    await self._restore()
+                    restored = True
                 await self._measure()
             except Problem as problem:
                 log.warning("measure_failed", error=str(problem))
+            except Exception:
+                log.exception("measure_failed")
             took = time.perf_counter() - start
             await asyncio.sleep(max(MEASURE_SECONDS, took / MEASURE_SHARE))
+
+    async def _restore(self) -> None:
+        since = self._clock.time() - HOUR
+        self.tally.restore(await self.database.read("depth", partial(queries.finished_since, since=since)))
 
     async def _measure(self) -> None:
         self.depth = await self.database.read("depth", queries.depth)
@@ -158,7 +164,8 @@ class Outbox:
     async def check_database(self) -> Reading:
         """A health probe."""
         seconds = await self.database.ping()
-        return Reading(Level.HEALTHY, {"response_time_ms": round(seconds * 1000, 2)})
+        promise = await self.database.promise()
+        return Reading(Level.HEALTHY, {"response_time_ms": round(seconds * 1000, 2), **promise})
 
     async def check_queue(self) -> Reading:
         """A health probe: a queue whose oldest message waits long is degraded."""
@@ -185,7 +192,8 @@ class Outbox:
         self.metrics.api_response.labels("getMe", outcome.value).observe(seconds)
         if reason is None:
             return Reading(Level.HEALTHY, {"response_time_ms": round(seconds * 1000, 1)})
-        return Reading(Level.UNHEALTHY, {"error": reason.value})
+        level = Level.CRITICAL if reason in BOT_STOPS else Level.UNHEALTHY
+        return Reading(level, {"error": reason.value})
 
 
 def owner_name() -> str:

@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select, text, tuple_
+from sqlalchemy import Connection, select, tuple_
 from sqlalchemy import insert as insert_into
 
 from services.kit.clock import Clock
 from services.kit.db import Database, upsert
 from services.kit.errors import Problem
-from services.outbox import feed, updating
+from services.outbox import chats, feed, once, updating
 from services.outbox.messages import IdempotencyKey, NewEvent, NewMessage, State, Submission
 from services.outbox.schema import event, idempotency, message
 
@@ -124,7 +124,10 @@ def _store(
     """Stores a group; answers for each: None (stored), the earlier answer, or a problem."""
 
     def work(connection: Connection) -> list[str | Problem | None]:
-        verdicts = _claim_keys(connection, submissions, now)
+        refused = once.claim(connection, submissions, now)
+        allowed = [s for s, problem in zip(submissions, refused, strict=True) if problem is None]
+        answers = iter(_claim_keys(connection, allowed, now))
+        verdicts = [problem or next(answers) for problem in refused]
         fresh = [s for s, verdict in zip(submissions, verdicts, strict=True) if verdict is None]
         insert(connection, fresh, now)
         return verdicts
@@ -138,7 +141,8 @@ def _claim_keys(
     keys = [s.idempotency for s in submissions if s.idempotency is not None]
     if not keys:
         return [None] * len(submissions)
-    rows = [_key_row(key, now) for key in keys]
+    # In one order everywhere, as the chats below.
+    rows = [_key_row(key, now) for key in sorted(keys, key=lambda key: (key.client, key.key))]
     names = tuple_(idempotency.c.client, idempotency.c.key)
     claim = upsert(connection, idempotency).on_conflict_do_nothing()
     won = connection.execute(claim.values(rows).returning(idempotency.c.client, idempotency.c.key)).all()
@@ -185,7 +189,7 @@ def insert(connection: Connection, submissions: Sequence[Submission], now: float
     rows = [_message_row(e, m) for e, m in zip(owners, messages, strict=True)]
     connection.execute(insert_into(message), rows)
     feed.write(connection, [(m.id, State.QUEUED.value, 0, "") for m in messages], now)
-    ready(connection, messages, now)
+    ready(connection, messages, now, clients=[e.client for e in owners])
 
 
 def _event_row(e: NewEvent, now: float) -> dict[str, Any]:
@@ -226,36 +230,23 @@ def _message_row(e: NewEvent, m: NewMessage) -> dict[str, Any]:
     }
 
 
-def ready(connection: Connection, messages: Sequence[NewMessage], now: float) -> None:
-    """Gives each chat its turn: as soon as the message is due and Telegram's rate lets it."""
+def ready(
+    connection: Connection, messages: Sequence[NewMessage], now: float, *, clients: Sequence[str] = ()
+) -> None:
+    """Gives each chat its turn: as soon as the message is due and Telegram's rate lets it.
+
+    Args:
+        connection: in a transaction.
+        messages: that wait now.
+        now: seconds since the epoch.
+        clients: who posted each of them; unset: nobody by name.
+    """
     turns: dict[tuple[str, int], tuple[float, int]] = {}
-    for m in messages:
+    posters: dict[tuple[str, int], str] = {}
+    for m, client in zip(messages, clients or [""] * len(messages), strict=True):
         due, lane = max(m.deliver_at, now if not m.deliver_at else 0.0), int(m.lane)
-        known_due, known_lane = turns.get((m.bot, m.chat_id), (due, lane))
-        turns[m.bot, m.chat_id] = (min(due, known_due), min(lane, known_lane))
-    # In one order everywhere: two transactions that touch the same chats must not wait crosswise.
-    connection.execute(
-        _TAKE_TURN,
-        [
-            {"bot": bot, "chat_id": chat_id, "next_at": due, "lane": lane}
-            for (bot, chat_id), (due, lane) in sorted(turns.items())
-        ],
-    )
-
-
-# As text: SQLAlchemy compiles its ON CONFLICT anew for every execution, and this one is hot.
-# A worker that has the chat looks for what waits when it gives the chat back.
-_TAKE_TURN = text("""
-INSERT INTO chat (bot, chat_id, next_at, lane, lease_until, tokens, group_tokens, sent_at, open_at)
-VALUES (:bot, :chat_id, :next_at, :lane, 0, 0, 0, 0, 0)
-ON CONFLICT (bot, chat_id) DO UPDATE SET
-  next_at = CASE
-    WHEN chat.owner IS NOT NULL THEN NULL
-    WHEN chat.next_at IS NOT NULL AND chat.next_at < excluded.next_at
-      THEN CASE WHEN chat.open_at > chat.next_at THEN chat.open_at ELSE chat.next_at END
-    WHEN chat.open_at > excluded.next_at THEN chat.open_at
-    ELSE excluded.next_at END,
-  lane = CASE
-    WHEN chat.next_at IS NOT NULL AND chat.lane < excluded.lane THEN chat.lane
-    ELSE excluded.lane END
-""")
+        of = (m.bot, m.chat_id)
+        known_due, known_lane = turns.get(of, (due, lane))
+        turns[of] = (min(due, known_due), min(lane, known_lane))
+        posters.setdefault(of, client)
+    chats.give_turns(connection, turns, posters)

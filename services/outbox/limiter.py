@@ -1,10 +1,11 @@
 """Pace: Telegram's rates as fractional tokens on a clock that never goes back.
 
 A chat's tokens are in its row, since one worker at a time has the chat; the bot's are shared by
-all who send for it. Pure but for `BotPace`, which keeps the bot's tokens in this process.
+all who send for it. Pure but for `BotPace`, which keeps the bot's tokens in this process, and `Floods`.
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from services.kit.clock import Clock
 
@@ -64,6 +65,15 @@ def is_group(chat_id: int) -> bool:
     return chat_id < 0
 
 
+class Pace(Protocol):
+    """The bot's rate, shared by all who send for it."""
+
+    async def reserve(self, wanted: int) -> int: ...
+    async def give_back(self, unused: int) -> None: ...
+    async def pause(self, seconds: float) -> None: ...
+    def wait_seconds(self) -> float: ...
+
+
 class BotPace:
     """The bot's own rate, for one process.
 
@@ -111,3 +121,19 @@ class BotPace:
         now = self._clock.monotonic()
         self._tokens = min(self._burst, self._tokens + (now - self._updated) * self._rate)
         self._updated = now
+
+
+class Floods:
+    """Which chats Telegram refuses for now; a reply does not say whether it means the chat or the bot."""
+
+    def __init__(self) -> None:
+        self._until: dict[int, float] = {}
+
+    def told(self, chat_id: int, *, until: float, now: float) -> float | None:
+        """Notes a refusal; answers until when the bot should pause, if a second chat is refused as well.
+
+        That is the shortest of their waits: a chat that is refused for hours holds up nobody else.
+        """
+        self._until = {chat: at for chat, at in self._until.items() if at > now}
+        self._until[chat_id] = until
+        return min(self._until.values()) if len(self._until) > 1 else None

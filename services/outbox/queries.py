@@ -108,7 +108,7 @@ def _fitting(query: Select[Any], wanted: Search) -> Select[Any]:
     if wanted.until is not None:
         query = query.where(message.c.accepted_at < wanted.until)
     if wanted.text:
-        query = query.where(func.lower(event.c.title).contains(wanted.text.lower(), autoescape=True))
+        query = query.where(event.c.title.icontains(wanted.text, autoescape=True))
     return query
 
 

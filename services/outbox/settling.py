@@ -10,7 +10,7 @@ from services.kit.db import upsert
 from services.outbox import chats, feed, limiter
 from services.outbox.chats import ChatRow
 from services.outbox.limiter import ChatPace, Limits
-from services.outbox.messages import FINISHED, Reason, Settled
+from services.outbox.messages import FINISHED, Reason, Settled, State
 from services.outbox.schema import attempt, bot, chat, message
 
 _ATTEMPT = (
@@ -41,7 +41,7 @@ _NO_CALL = frozenset({Reason.CONNECT_FAILED, Reason.RENDER_FAILED})
 
 
 _CURRENT = (
-    select(message.c.seq, message.c.attempts)
+    select(message.c.seq, message.c.attempts, message.c.state)
     .where(message.c.seq.in_(bindparam("seqs", expanding=True)))
     .with_for_update()
 )
@@ -64,19 +64,33 @@ def settle(
 
     Returns:
         The numbers of messages that another worker has taken over meanwhile: the result is noted
-        in the attempt, the message's fate is the other's.
+        in the attempt, the message's fate is the other's. Only news of a delivery still counts,
+        while nobody has tried again.
     """
     seqs = [s.message.seq for s in settled]
-    attempts = {row.seq: row.attempts for row in connection.execute(_CURRENT, {"seqs": seqs})}
-    lost = {s.message.seq for s in settled if attempts.get(s.message.seq) != s.message.attempt}
-    _write_messages(connection, [s for s in settled if s.message.seq not in lost], now)
+    rows = {row.seq: row for row in connection.execute(_CURRENT, {"seqs": seqs})}
+    in_time = [s for s in settled if _is_open(s, rows.get(s.message.seq))]
+    late = [s for s in settled if _is_news(s, rows.get(s.message.seq))]
+    _write_messages(connection, [*in_time, *late], now)
     connection.execute(_CLOSE_ATTEMPT, [_attempt_row(s, now) for s in settled])
     for s in settled:
         decision = s.decision
-        if decision.block_chat or decision.migrate_to or decision.stop_bot:
+        if decision.block_chat or decision.migrate_to or decision.stop_bot or decision.as_new:
             _change_destination(connection, s, now)
-    _release(connection, owner, settled, limits, now)
-    return lost
+    _release(connection, owner, in_time, limits, now)
+    return set(seqs) - {s.message.seq for s in (*in_time, *late)}
+
+
+def _is_open(s: Settled, row: Any) -> bool:
+    """Whether this is still the message's last attempt, and nobody has settled it."""
+    return row is not None and row.attempts == s.message.attempt and row.state == State.SENDING.value
+
+
+def _is_news(s: Settled, row: Any) -> bool:
+    """Whether a message that was taken over, and not tried again, turns out to be delivered."""
+    if s.decision.state is not State.DELIVERED or row is None or row.attempts != s.message.attempt:
+        return False
+    return bool(row.state != State.SENDING.value)
 
 
 def _write_messages(connection: Connection, settled: Sequence[Settled], now: float) -> None:

@@ -47,14 +47,17 @@ class Tally:
         self._second(now).failed += 1
 
     def restore(self, history: Iterable[tuple[int, int, int]]) -> None:
-        """Fills in (second, delivered, failed) from before this process, oldest first."""
+        """Fills in (second, delivered, failed) from before what is known here, oldest first."""
+        known_from = self._seconds[0].at if self._seconds else None
         self._seconds.extendleft(
-            Second(at, 0, delivered, failed) for at, delivered, failed in reversed(list(history))
+            Second(at, 0, delivered, failed)
+            for at, delivered, failed in reversed(list(history))
+            if known_from is None or at < known_from
         )
 
     def per_second(self, now: float) -> tuple[float, float]:
         """Accepted and delivered messages a second, over the last whole minute."""
-        window = [s for s in self._seconds if now - RATE_WINDOW <= s.at < int(now)]
+        window = [s for s in self._seconds if int(now) - RATE_WINDOW <= s.at < int(now)]
         return (
             sum(s.accepted for s in window) / RATE_WINDOW,
             sum(s.delivered for s in window) / RATE_WINDOW,

@@ -69,14 +69,43 @@ def _clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "")
 
 
-def parts_of(text: Text, filename: str) -> tuple[Text | Document, ...]:
-    """One message, several, or, beyond a few, a document with the beginning as its caption."""
-    cut = list(split(text, MESSAGE_LIMIT))
+def parts_of(text: Text, filename: str, *, spare: int = 0) -> tuple[Text | Document, ...]:
+    """One message, several, or, beyond a few, a document with the beginning as its caption.
+
+    Args:
+        text: the whole.
+        filename: of the document.
+        spare: code points to leave free in each part, for what :func:`headed` adds to one of them.
+    """
+    # Telegram refuses a message of nothing but spaces.
+    cut = [piece for piece in split(text, MESSAGE_LIMIT - spare) if not _is_blank(piece.text)]
     if len(cut) <= MOST_PARTS:
-        return tuple(cut)
-    caption = next(split(text, CAPTION_LIMIT - 2))
+        return tuple(cut) or (text,)
+    caption = next(split(text, CAPTION_LIMIT - 2 - spare))
     shown = Text(f"{caption.text} …", caption.entities)
     return (Document(filename, text.text.encode(), shown),)
+
+
+def headed(part: Text | Document, note: str) -> Text | Document:
+    """A part with a note above it, in italics."""
+    if isinstance(part, Document):
+        return Document(part.filename, part.content, _headed(part.caption, note))
+    return _headed(part, note)
+
+
+def _headed(text: Text, note: str) -> Text:
+    head = Builder().italic(note).text("\n").build()
+    moved = utf16_length(head.text)
+    entities = ({**entity, "offset": entity["offset"] + moved} for entity in text.entities)
+    return Text(head.text + text.text, (*head.entities, *entities)[:ENTITY_LIMIT])
+
+
+#: What Telegram takes out of a text before it looks whether something is left (TDLib, clean_input_string).
+_TAKEN_OUT = dict.fromkeys((*range(0x20), *range(0x2028, 0x202F), 0x030A, 0x0333, 0x033F))
+
+
+def _is_blank(text: str) -> bool:
+    return not text.translate(_TAKEN_OUT).strip()
 
 
 def split(text: Text, limit: int) -> Iterator[Text]:

@@ -7,9 +7,9 @@ few messages whose fate is unknown; a claim that finds nothing sleeps until ther
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 import structlog
 from sqlalchemy import Connection, select
@@ -18,13 +18,13 @@ from services.kit.clock import Clock
 from services.kit.db import Database
 from services.kit.errors import Problem
 from services.kit.telemetry import Telemetry
-from services.outbox import chats, claims, feed, policy, settling, trace
+from services.outbox import claims, feed, policy, settling, trace
 from services.outbox.claims import Batch, Mutes, not_urgent
 from services.outbox.intake import CHANNEL
-from services.outbox.limiter import Limits
+from services.outbox.leases import Leases
+from services.outbox.limiter import Floods, Limits, Pace
 from services.outbox.messages import (
     Claimed,
-    Document,
     Outcome,
     Reason,
     Rendered,
@@ -35,26 +35,17 @@ from services.outbox.messages import (
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.policy import Policy
 from services.outbox.schema import bot as bot_table
-from services.outbox.telegram import Sender, method_of
+from services.outbox.telegram import Sender, method_of, with_room
+from services.outbox.turns import Turns
 
 log = structlog.get_logger()
 
 POLL_SECONDS = 1.0
-RENEW_SECONDS = 5.0
 PROBE_STOPPED_SECONDS = 30.0
 
 Render = Callable[[Claimed], Rendered]
 #: Told after each settle, with what was settled.
 Observer = Callable[[Sequence[Settled]], Awaitable[None]]
-
-
-class Pace(Protocol):
-    """The bot's rate, shared by all who send for it."""
-
-    async def reserve(self, wanted: int) -> int: ...
-    async def give_back(self, unused: int) -> None: ...
-    async def pause(self, seconds: float) -> None: ...
-    def wait_seconds(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +96,21 @@ class Worker:
         self._clock = clock
         self._observer = observer
         self._mutes = mutes
+        self._turns = Turns()
         self._in_flight: set[asyncio.Task[None]] = set()
+        self._claiming: asyncio.Task[Batch] | None = None
         self._finished: list[Settled] = []
         self._has_finished = asyncio.Event()
         self._paced_since: float | None = None
+        self._floods = Floods()
+        self._leases = Leases(
+            database=database,
+            clock=clock,
+            owner=settings.owner,
+            limits=settings.limits,
+            policy=settings.policy,
+            taken_over=self._taken_over,
+        )
         #: Why the bot is stopped; None while it works.
         self.stopped: Reason | None = None
 
@@ -116,23 +118,26 @@ class Worker:
         """Works until cancelled; then what is in flight is finished and settled."""
         self.stopped = await self._database.read("bot", self._stopped_in)
         settler = asyncio.create_task(self._settle_finished())
-        keeper = asyncio.create_task(self._keep_leases())
+        keeper = asyncio.create_task(self._leases.keep())
         try:
-            while True:
-                await self._once()
+            with self._database.news(CHANNEL) as news:
+                while True:
+                    await self._once(news)
         finally:
             keeper.cancel()
+            if self._claiming is not None:
+                await asyncio.gather(self._claiming, return_exceptions=True)
             await asyncio.gather(*self._in_flight, return_exceptions=True)
             settler.cancel()
             await asyncio.gather(settler, keeper, return_exceptions=True)
             await self._settle_now()
 
-    async def _once(self) -> None:
+    async def _once(self, news: asyncio.Event) -> None:
         try:
             if self.stopped is not None:
                 await self._probe()
             else:
-                await self._claim_and_send()
+                await self._claim_and_send(news)
         except Problem as problem:
             log.warning("claim_failed", error=str(problem))
             await asyncio.sleep(POLL_SECONDS)
@@ -140,7 +145,7 @@ class Worker:
             log.exception("worker_failed")
             await asyncio.sleep(POLL_SECONDS)
 
-    async def _claim_and_send(self) -> None:
+    async def _claim_and_send(self, news: asyncio.Event) -> None:
         room = self._settings.concurrency - len(self._in_flight)
         # Few at a time cost as much as many: wait until half the room is free.
         if room < self._settings.concurrency / 2:
@@ -151,6 +156,15 @@ class Worker:
             self._paced_since = self._paced_since or self._clock.time()
             await asyncio.sleep(self._pace.wait_seconds())
             return
+        # Before the look: what comes meanwhile must not be slept through.
+        news.clear()
+        # Not to be torn apart by a stop: what is claimed would count as perhaps sent.
+        self._claiming = asyncio.create_task(self._claim_and_start(granted))
+        batch = await asyncio.shield(self._claiming)
+        if not batch.messages:
+            await self._rest(news, batch.next_at)
+
+    async def _claim_and_start(self, granted: int) -> Batch:
         batch = await self._claim(granted)
         await self._pace.give_back(granted - len(batch.messages))
         if len(batch.messages) < granted:
@@ -163,8 +177,7 @@ class Worker:
             self._database.wake_here(feed.CHANNEL)
         if batch.ended:
             await self._tell_ended(batch.ended)
-        if not batch.messages:
-            await self._rest(batch.next_at)
+        return batch
 
     async def _tell_ended(self, ended: Sequence[Settled]) -> None:
         """What ended without being tried is counted and told as everything else is."""
@@ -172,13 +185,15 @@ class Worker:
         for settled in ended:
             self._count(settled, now)
             trace.tell_ended(self._telemetry, settled, now)
-        await self._observer(ended)
+        await self._tell(ended)
 
-    async def _rest(self, next_at: float | None) -> None:
+    async def _rest(self, news: asyncio.Event, next_at: float | None) -> None:
         """Until there is news, or a chat's next turn comes; at most the poll interval."""
         seconds = POLL_SECONDS if next_at is None else min(POLL_SECONDS, next_at - self._clock.time())
         if seconds > 0:
-            await self._database.wait(CHANNEL, seconds)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await news.wait()
 
     async def _claim(self, limit: int) -> Batch:
         settings = self._settings
@@ -192,6 +207,7 @@ class Worker:
                 now=self._clock.time(),
                 paced_since=self._paced_since,
                 mutes=self._mutes,
+                turns=self._turns,
             ),
         )
 
@@ -199,30 +215,49 @@ class Worker:
         self._metrics.limiter_wait.observe(message.limiter_wait)
         try:
             rendered = self._render(message)
+            message = with_room(message, rendered)
+            method = method_of(message, rendered)
         except Exception as error:
             log.exception("render_failed", message_id=message.id)
             now = self._clock.time()
             detail = f"{type(error).__name__}: {error}"
-            self._finish(message, Result(Outcome.NOT_SENT, Reason.RENDER_FAILED, now, now, detail=detail), 1)
+            await self._finish(
+                message, Result(Outcome.NOT_SENT, Reason.RENDER_FAILED, now, now, detail=detail), 1
+            )
             return
-        if message.edits is not None and (len(rendered.parts) > 1 or isinstance(rendered.parts[0], Document)):
-            # An edit has the room of one message: what needs more is sent as messages of its own.
-            message = replace(message, edits=None)
-        result = await self._sender.send(message, rendered)
-        method = method_of(message, rendered)
+        result = await self._send(message, rendered)
         self._metrics.api_response.labels(method, result.outcome.value).observe(
             result.finished_at - result.started_at
         )
-        self._finish(message, result, len(rendered.parts))
+        await self._finish(message, result, len(rendered.parts))
 
-    def _finish(self, message: Claimed, result: Result, parts: int) -> None:
+    async def _send(self, message: Claimed, rendered: Rendered) -> Result:
+        started = self._clock.time()
+        try:
+            return await self._sender.send(message, rendered)
+        except Exception as error:
+            log.exception("send_failed", message_id=message.id)
+            detail = f"{type(error).__name__}: {error}"
+            return Result(Outcome.UNKNOWN, Reason.BAD_ANSWER, started, self._clock.time(), detail=detail)
+
+    async def _finish(self, message: Claimed, result: Result, parts: int) -> None:
         jitter = random.random()  # noqa: S311 - spreads retries, keeps no secret
         decision = policy.decide(self._settings.policy, message, result, parts, jitter)
         if decision.stop_bot is not None:
             self.stopped = decision.stop_bot
             log.error("bot_stopped", reason=decision.stop_bot.value, detail=result.detail)
+        if decision.pause_chat_until:
+            await self._widen(message.chat_id, decision.pause_chat_until)
         self._finished.append(Settled(message, result, decision, parts))
         self._has_finished.set()
+
+    async def _widen(self, chat_id: int, until: float) -> None:
+        """A second chat that is refused in the same while: Telegram means the bot."""
+        now = self._clock.time()
+        bot_until = self._floods.told(chat_id, until=until, now=now)
+        if bot_until is not None:
+            log.warning("bot_paused", seconds=round(bot_until - now, 1))
+            await self._pace.pause(bot_until - now)
 
     async def _settle_finished(self) -> None:
         while True:
@@ -231,6 +266,9 @@ class Worker:
                 await self._settle_now()
             except Problem as problem:
                 log.warning("settle_failed", error=str(problem))
+                await asyncio.sleep(POLL_SECONDS)
+            except Exception:
+                log.exception("settle_failed")
                 await asyncio.sleep(POLL_SECONDS)
 
     async def _settle_now(self) -> None:
@@ -255,16 +293,22 @@ class Worker:
             self._finished = batch + self._finished
             self._has_finished.set()
             raise
+        # The chats that are free again may have a next message, for this very worker.
+        self._database.wake_here(CHANNEL)
+        self._database.wake_here(feed.CHANNEL)
         for settled in batch:
             if settled.message.seq in lost:
                 log.warning("taken_over", message_id=settled.message.id, outcome=settled.result.outcome.value)
             else:
                 self._count(settled, now)
             trace.tell_attempt(self._telemetry, settled, now)
-        # The chats that are free again may have a next message, for this very worker.
-        self._database.wake_here(CHANNEL)
-        self._database.wake_here(feed.CHANNEL)
-        await self._observer([settled for settled in batch if settled.message.seq not in lost])
+        await self._tell([settled for settled in batch if settled.message.seq not in lost])
+
+    async def _tell(self, batch: Sequence[Settled]) -> None:
+        try:
+            await self._observer(batch)
+        except Exception:
+            log.exception("observer_failed")
 
     def _count(self, settled: Settled, now: float) -> None:
         reason = settled.result.reason.value
@@ -281,50 +325,12 @@ class Worker:
             case State.RETRY_WAIT:
                 self._metrics.retries.labels(reason).inc()
 
-    async def _keep_leases(self) -> None:
-        """Renews our leases, and takes over those of workers that are gone."""
-        everyone = self._database.single_process
-        while True:
-            try:
-                await self._take_over(all_leases=everyone)
-                everyone = False
-                until = self._clock.time() + chats.LEASE_SECONDS
-                await self._database.write(
-                    "renew", partial(settling.renew, owner=self._settings.owner, until=until)
-                )
-            except Problem as problem:
-                log.warning("lease_failed", error=str(problem))
-            await asyncio.sleep(RENEW_SECONDS)
-
-    async def _take_over(self, *, all_leases: bool) -> None:
-        taken = await self._database.write("take_over", partial(self._take_over_in, all_leases=all_leases))
-        for settled in taken:
-            log.warning("outcome_unknown", message_id=settled.message.id, reason=settled.result.reason.value)
-            self._count(settled, self._clock.time())
-            trace.tell_attempt(self._telemetry, settled, self._clock.time())
-        if taken:
-            await self._observer(taken)
-
-    def _take_over_in(self, connection: Connection, *, all_leases: bool) -> list[Settled]:
+    async def _taken_over(self, taken: Sequence[Settled]) -> None:
         now = self._clock.time()
-        taken: list[Settled] = []
-        settings = self._settings
-        for bot, owner, chat_ids in settling.abandoned(
-            connection, now, but=settings.owner, all_leases=all_leases
-        ):
-            orphans = claims.in_flight(connection, bot, chat_ids, now)
-            settled = [self._lost(message, now) for message in orphans]
-            if settled:
-                settling.settle(connection, owner, settled, settings.limits, now)
-            chats.release(connection, bot, owner, chat_ids, now=now, pace=chats.pace_of)
-            taken.extend(settled)
-        return taken
-
-    def _lost(self, message: Claimed, now: float) -> Settled:
-        detail = "the worker stopped before Telegram's answer was written"
-        result = Result(Outcome.UNKNOWN, Reason.WORKER_LOST, message.claimed_at, now, detail=detail)
-        jitter = random.random()  # noqa: S311 - spreads retries, keeps no secret
-        return Settled(message, result, policy.decide(self._settings.policy, message, result, 1, jitter))
+        for settled in taken:
+            self._count(settled, now)
+            trace.tell_attempt(self._telemetry, settled, now)
+        await self._tell(taken)
 
     def _stopped_in(self, connection: Connection) -> Reason | None:
         query = select(bot_table.c.stopped).where(bot_table.c.name == self._settings.bot)

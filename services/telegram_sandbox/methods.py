@@ -58,6 +58,16 @@ def send_chat_action(call: Call) -> Result:
     return True
 
 
+def set_message_reaction(call: Call) -> Result:
+    chat = call.find_chat()
+    chat.check_writable()
+    number = call.args.text("message_id")
+    if not number.isdecimal() or int(number) not in chat.messages:
+        raise refusals.bad_request("message to react not found")
+    call.log(status=200, reaction=call.args.data("reaction"))
+    return True
+
+
 def get_file(call: Call) -> Result:
     stored = call.sandbox.files.get(call.bot.id, call.args.text("file_id"))
     if stored is None:
@@ -127,7 +137,8 @@ def set_webhook(call: Call) -> Result:
     _drop_pending(call)
     _allow(call)
     bot.webhook_state = WebhookState()
-    call.sandbox.wake(bot, _conflict(bot, "terminated by setWebhook request", call.now))
+    if bot.poll is not None:
+        call.sandbox.wake(bot, _conflict(bot, "terminated by setWebhook request", call.now))
     call.sandbox.set_webhook(bot, webhook)
     return True
 
@@ -229,6 +240,7 @@ METHODS: dict[str, Method] = {
     "deleteMessage": sending.delete_message,
     "answerCallbackQuery": sending.answer_callback_query,
     "sendChatAction": send_chat_action,
+    "setMessageReaction": set_message_reaction,
     "getChat": get_chat,
     "getFile": get_file,
     "setMyCommands": set_my_commands,

@@ -40,6 +40,7 @@ class Suite:
     lives: dict[str, dict[str, Any]] = field(default_factory=dict)
     incidents: list[dict[str, Any]] = field(default_factory=list)
     health: dict[str, dict[str, Any]] = field(default_factory=dict)
+    checks: list[dict[str, Any]] = field(default_factory=list)
     #: answers that stand in for the usual ones, by path
     instead: dict[str, Response] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
@@ -62,6 +63,9 @@ class Suite:
         }
         api = {"status": "healthy", "response_time_ms": 45, "last_check": checked}
         queue = {"status": "healthy", "queue_depth": 0, "last_check": checked}
+        self.checks = [
+            {"id": "bridge", "status": "healthy", "duration_ms": 3.0, "last_check": checked, "evidence": {}}
+        ]
         self.health = {
             "bridge": healthy(telegram_api=api, message_queue=queue),
             "mcp": healthy() | {"services": {"bridge": {"status": "healthy", "last_check": checked}}},
@@ -144,13 +148,17 @@ class Suite:
                 told("/bridge/api/v1/messages", self._search),
                 told("/bridge/api/v1/messages/{id}", self._life),
                 told("/relay/api/v1/incidents", lambda _: JSONResponse({"incidents": self.incidents})),
+                told("/mcp/health/checks", lambda _: JSONResponse({"checks": self.checks})),
                 told("/{service}/health", lambda r: JSONResponse(self.health[r.path_params["service"]])),
             ]
         )
 
     def _search(self, request: Request) -> Response:
         asked = request.query_params
-        start, limit = int(asked.get("cursor", 0)), int(asked["limit"])
+        cursor = asked.get("cursor", "0")
+        if not (cursor.isascii() and cursor.isdigit()):
+            return JSONResponse({"title": "Invalid input", "detail": "cursor is a number"}, 422)
+        start, limit = int(cursor), int(asked["limit"])
         found = [
             message
             for message in self.messages
@@ -158,8 +166,9 @@ class Suite:
             and asked.get("q", "").lower() in message["title"].lower()
         ]
         after = start + limit
-        cursor = str(after) if after < len(found) else None
-        return JSONResponse({"items": found[start:after], "next_cursor": cursor})
+        return JSONResponse(
+            {"items": found[start:after], "next_cursor": str(after) if after < len(found) else None}
+        )
 
     def _life(self, request: Request) -> Response:
         life = self.lives.get(request.path_params["id"])
@@ -204,16 +213,3 @@ async def until(condition: Callable[[], Any], within: float = 15.0) -> Any:
             if found := (await answer if inspect.isawaitable(answer) else answer):
                 return found
             await asyncio.sleep(0.01)
-
-
-class ManualClock:
-    """Time stands still until a test moves it."""
-
-    def __init__(self, now: float = START) -> None:
-        self.now = now
-
-    def time(self) -> float:
-        return self.now
-
-    def monotonic(self) -> float:
-        return self.now

@@ -11,7 +11,8 @@ from services.kit.clock import SystemClock
 from services.kit.guard import FAILURES_BEFORE_BLOCK
 from services.kit.runner import Running
 from services.kit.settings import StartError
-from tests.dashboard.suite import PASSWORD, ManualClock
+from tests.dashboard.suite import PASSWORD
+from tests.kit.clocks import ManualClock
 
 RIGHT = {"username": "admin", "password": PASSWORD}
 WRONG = {"username": "admin", "password": "guess"}
@@ -38,9 +39,9 @@ def test_a_session_ends_after_twelve_hours(tmp_path: Path) -> None:
     clock = ManualClock()
     door = a_door(tmp_path, clock)
     cookie, _ = door.open_session()
-    clock.now += SESSION_SECONDS - 1
+    clock.advance(SESSION_SECONDS - 1)
     assert door.session(cookie) is not None
-    clock.now += 1
+    clock.advance(1)
     assert door.session(cookie) is None
 
 
@@ -147,8 +148,11 @@ async def test_logging_in_sets_a_cookie_that_scripts_and_other_sites_never_get(
     assert (await visitor.get("/login")).headers["location"] == "/dashboard/"
 
 
-async def test_behind_tls_the_cookie_never_travels_without_it(visitor: httpx.AsyncClient) -> None:
-    answer = await visitor.post("/login", data=RIGHT, headers={"X-Forwarded-Proto": "https"})
+async def test_behind_tls_the_cookie_never_travels_without_it(
+    visitor: httpx.AsyncClient, dashboard: Running
+) -> None:
+    origin = dashboard.url.replace("http:", "https:")
+    answer = await visitor.post("/login", data=RIGHT, headers={"Origin": origin})
     assert "Secure" in answer.headers["set-cookie"]
 
 

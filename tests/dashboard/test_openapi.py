@@ -5,6 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 import httpx
+import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
@@ -19,6 +20,9 @@ async def test_every_operation_is_in_the_document(visitor: httpx.AsyncClient) ->
     assert {"/login", "/logout", "/dashboard/", "/health", "/metrics"} <= set(paths)
 
 
+# The dashboard draws random ids in this process while a case is made, and hypothesis sees that
+# some were drawn.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module")
 async def test_nothing_that_can_be_sent_is_the_dashboards_own_failure(
     dashboard: Running, visitor: httpx.AsyncClient, suite: Suite
 ) -> None:

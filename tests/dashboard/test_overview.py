@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from services.dashboard import overview
 from services.dashboard.overview import Heard
-from services.dashboard.readings import HealthReport, IncidentPage, MessagePage, Stats
+from services.dashboard.readings import CheckList, HealthReport, IncidentPage, MessagePage, Stats
 from services.kit.health import Level
 from tests.dashboard.suite import START, Suite, healthy
 
@@ -85,6 +85,34 @@ def test_a_level_that_nobody_defined_is_unknown_and_never_healthy(told: object) 
 def test_the_services_that_mcp_health_checks_are_its_parts() -> None:
     view = overview.service("mcp-health", heard(report(services={"grafana": {"status": "unhealthy"}})), NOW)
     assert [(part.name, part.level) for part in view.parts] == [("grafana", Level.UNHEALTHY)]
+
+
+def test_a_check_of_mcp_health_is_told_in_full() -> None:
+    row = {
+        "id": "grafana",
+        "status": "unhealthy",
+        "duration_ms": 1.5,
+        "last_check": "2026-01-01T00:00:00Z",
+        "consecutive_failures": 5,
+        "circuit": {"state": "open", "opened_at": "2026-01-01T00:00:00Z"},
+        "evidence": {"error": "cannot connect"},
+    }
+    fine = {"id": "disk", "status": "fine", "circuit": {"state": "closed"}}
+    view = overview.service("mcp-health", heard(report(services={"grafana": {"status": "healthy"}})), NOW)
+    told = CheckList.model_validate({"checks": [row, fine]})
+    grafana, disk = overview.with_checks(view, heard(told), NOW).parts
+    assert grafana.level is Level.UNHEALTHY
+    assert grafana.measured == {
+        "duration_ms": 1.5,
+        "error": "cannot connect",
+        "consecutive_failures": 5,
+        "circuit": "open",
+    }
+    assert disk.level is Level.UNKNOWN
+    assert disk.measured == {"duration_ms": None}
+    old = overview.with_checks(view, heard(told, age=60.0), NOW)
+    assert {part.level for part in old.parts} == {Level.UNKNOWN}
+    assert overview.with_checks(view, Heard(5.0), NOW) is view
 
 
 def services(*levels: str) -> list[overview.ServiceView]:

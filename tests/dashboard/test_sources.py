@@ -13,7 +13,8 @@ from services.dashboard.sources import Feed
 from services.kit.health import Level
 from services.kit.runner import running
 from tests.dashboard.conftest import Settings
-from tests.dashboard.suite import START, ManualClock, Suite, serving, until
+from tests.dashboard.suite import START, Suite, serving, until
+from tests.kit.clocks import ManualClock
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ async def test_a_failure_is_kept_beside_the_last_answer(
     stats: Feed[Stats], suite: Suite, clock: ManualClock, response: Response, failure: str
 ) -> None:
     await stats.ask()
-    clock.now += 1
+    clock.advance(1)
     answer_instead(suite, response)
     await stats.ask()
     assert stats.heard.value is not None

@@ -73,7 +73,7 @@ class TestOwnService:
         later["components"] = {"queue": {"status": "healthy", "last_check": rfc3339(NOW + 86_399)}}
         assert checks.own_service(HealthAnswer.model_validate(later)).level is Level.HEALTHY
 
-    @pytest.mark.parametrize("name", ["mcp_health", "mcp-health"])
+    @pytest.mark.parametrize("name", ["mcp_health", "mcp-health", "mcp_health_health"])
     def test_what_it_says_of_us_does_not_come_back_to_us(self, name: str) -> None:
         reading = checks.own_service(said("unhealthy", **{name: "unhealthy"}, bridge="healthy"))
         assert reading.level is Level.HEALTHY

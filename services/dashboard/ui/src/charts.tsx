@@ -48,6 +48,7 @@ const CHARTS: Chart[] = [
 ];
 
 const HEIGHT = 150;
+const LEAST = 300; // seconds that are shown at least
 const together = uPlot.sync("history");
 
 function colour(name: string): string {
@@ -69,7 +70,7 @@ function options(chart: Chart, width: number, onCursor: (index: number | null) =
     cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false }, sync: { key: together.key } },
     scales: { y: { range: (_plot, _low, high) => [0, high > 0 ? high * 1.1 : 1] } },
     axes: [
-      { ...axis, space: 70, size: 24, values: (_plot, ticks) => ticks.map((tick) => clock.format(tick * 1000)) },
+      { ...axis, space: 70, size: 24, incrs: MINUTES, values: (_plot, ticks) => ticks.map((tick) => clock.format(tick * 1000)) },
       { ...axis, space: 32, size: 52, values: (_plot, ticks) => ticks.map((tick) => (tick === 0 ? "0" : chart.tick(tick))) },
     ],
     series: [
@@ -85,7 +86,14 @@ function options(chart: Chart, width: number, onCursor: (index: number | null) =
   };
 }
 
+const MINUTES = [1, 2, 5, 10, 15, 30, 60, 120, 240, 480].map((minutes) => minutes * 60);
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
+
+/** The whole window once it is filled; until then what there is, so that it can be read. */
+function start(series: Series, now: number, minutes: number): number {
+  const first = series.t[0] ?? now;
+  return Math.max(now - minutes * 60, Math.min(first, now - LEAST));
+}
 
 function Panel({ chart, series, now, minutes }: { chart: Chart; series: Series | null; now: number; minutes: number }) {
   const place = useRef<HTMLDivElement>(null);
@@ -113,7 +121,7 @@ function Panel({ chart, series, now, minutes }: { chart: Chart; series: Series |
     if (!made || !series) return;
     made.batch(() => {
       made.setData([series.t, ...chart.lines.map((line) => line.column(series))] as uPlot.AlignedData, false);
-      made.setScale("x", { min: now - minutes * 60, max: now });
+      made.setScale("x", { min: start(series, now, minutes), max: now });
     });
   }, [series]);
   const at = cursor === null ? undefined : series?.t[cursor];
@@ -137,7 +145,7 @@ function Panel({ chart, series, now, minutes }: { chart: Chart; series: Series |
           ))}
         </p>
       </div>
-      <div ref={place} class="plot" role="img" aria-label={`Last ${minutes} minutes; now ${spoken}`} />
+      <div ref={place} class="plot" role="img" aria-label={`Up to ${minutes} minutes back; now ${spoken}`} />
       {empty && <p class="nothing">Nothing measured yet</p>}
     </section>
   );

@@ -63,7 +63,7 @@ export function FlowTiles({ flow, now }: { flow: Flow; now: number }) {
         </Tile>
         <Tile name="Delivery rate" title="Delivered out of finished, last hour; good from 95 %, bad below 90 %">
           <Big value={percent(flow.delivery_rate_percent)} unit="%" tone={toneOfDelivery(flow.delivery_rate_percent)} />
-          <p class="small">{flow.delivery_rate_percent === null ? "nothing finished in the last hour" : "of those finished, last hour"}</p>
+          <p class="small">{flow.delivery_rate_percent === null ? "none finished, last hour" : "of finished, last hour"}</p>
         </Tile>
         <Tile name="Time to deliver" title="From accepted to delivered">
           <dl class="trio">

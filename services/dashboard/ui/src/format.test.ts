@@ -48,6 +48,13 @@ test("a measured value gets its unit from its name", () => {
   assert.deepEqual(measured("usage_percent", 12.34), ["usage", "12.3 %"]);
   assert.deepEqual(measured("conflicts_total", 1200), ["conflicts", "1,200"]);
   assert.deepEqual(measured("connection_pool", "8/10"), ["connection pool", "8/10"]);
-  assert.deepEqual(measured("response_time_ms", null), ["response time ms", NOTHING]);
-  assert.deepEqual(measured("circuit", { state: "open" }), ["circuit", '{"state":"open"}']);
+  assert.deepEqual(measured("response_time_ms", null), ["response time", NOTHING]);
+  assert.deepEqual(measured("response_time_ms", 0), ["response time", "0 ms"]);
+  assert.deepEqual(measured("jobs_total", "many"), ["jobs total", "many"]);
+});
+
+test("what is nested is told in words", () => {
+  assert.deepEqual(measured("components", { event_loop: "healthy", disk: "unknown" }), ["components", "event loop healthy, disk unknown"]);
+  assert.deepEqual(measured("stale", []), ["stale", "none"]);
+  assert.deepEqual(measured("peers", ["a", { b: null }]), ["peers", `a, b ${NOTHING}`]);
 });

@@ -90,21 +90,27 @@ export function words(name: string): string {
   return name.replaceAll("_", " ");
 }
 
+const UNITS: [RegExp, (value: number) => string][] = [
+  [/_ms$/, (ms) => (ms === 0 ? "0 ms" : duration(ms / 1000))],
+  [/_seconds$/, duration],
+  [/_percent$/, (share) => `${percent(share)} %`],
+  [/_mb$/, (size) => `${count(Math.round(size))} MB`],
+  [/_total$/, count],
+];
+
 /** One measured value by its name, whose ending tells the unit. */
 export function measured(name: string, value: unknown): [string, string] {
-  const units: [RegExp, (value: number) => string][] = [
-    [/_ms$/, (ms) => duration(ms / 1000)],
-    [/_seconds$/, duration],
-    [/_percent$/, (share) => `${percent(share)} %`],
-    [/_mb$/, (size) => `${count(Math.round(size))} MB`],
-    [/_total$/, count],
-  ];
-  if (typeof value === "number") {
-    for (const [ending, show] of units) {
-      if (ending.test(name)) return [words(name.replace(ending, "")), show(value)];
-    }
-    return [words(name), count(value)];
-  }
-  if (value === null || value === undefined) return [words(name), NOTHING];
-  return [words(name), typeof value === "object" ? JSON.stringify(value) : String(value)];
+  const unit = UNITS.find(([ending]) => ending.test(name));
+  const bare = unit && (typeof value === "number" || value === null) ? name.replace(unit[0], "") : name;
+  if (typeof value === "number") return [words(bare), unit ? unit[1](value) : count(value)];
+  return [words(bare), plain(value)];
+}
+
+/** A value as words: what is nested is told one after the other. */
+function plain(value: unknown): string {
+  if (value === null || value === undefined) return NOTHING;
+  if (Array.isArray(value)) return value.length ? value.map(plain).join(", ") : "none";
+  if (typeof value !== "object") return String(value);
+  const told = Object.entries(value).map(([name, inner]) => `${words(name)} ${plain(inner)}`);
+  return told.join(", ") || "none";
 }

@@ -1,0 +1,132 @@
+"""Opens what listens to people: updates, questions, commands, and the results told to programs."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from services.bridge.approvals import expiry
+from services.bridge.approvals.metrics import ApprovalMetrics
+from services.bridge.approvals.news import News
+from services.bridge.commands.snapshot import Measured
+from services.bridge.settings import BridgeSettings
+from services.bridge.updates import receiver
+from services.bridge.updates.metrics import UpdateMetrics
+from services.bridge.updates.receiver import Receiver
+from services.bridge.updates.source import Polling, Source, Webhook
+from services.bridge.webhooks import signing, worker
+from services.bridge.webhooks.destinations import Destinations
+from services.bridge.webhooks.metrics import WebhookMetrics
+from services.bridge.webhooks.worker import WebhookWorker
+from services.kit.auth import kept
+from services.kit.clock import Clock
+from services.kit.health import Health
+from services.kit.telemetry import Telemetry
+from services.outbox.engine import Outbox, owner_name
+from services.outbox.telegram import Bot
+
+#: Whose tables the bridge's database holds besides the engine's.
+PACKAGES = (
+    "services.bridge.webhooks",
+    "services.bridge.approvals",
+    "services.bridge.updates",
+    "services.bridge.commands",
+)
+#: Units of work, for the database's metrics.
+OPERATIONS = (
+    *receiver.OPERATIONS,
+    *worker.OPERATIONS,
+    "approval_ask",
+    "approval_answer",
+    "approval_cancel",
+    "approval_expire",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerMetrics:
+    updates: UpdateMetrics
+    approvals: ApprovalMetrics
+    webhooks: WebhookMetrics
+
+    @classmethod
+    def of(cls, telemetry: Telemetry) -> "AnswerMetrics":
+        registry = telemetry.registry
+        return cls(UpdateMetrics(registry), ApprovalMetrics(registry), WebhookMetrics(registry))
+
+
+@asynccontextmanager
+async def open_answers(
+    settings: BridgeSettings,
+    *,
+    outbox: Outbox,
+    bot: Bot,
+    telemetry: Telemetry,
+    metrics: AnswerMetrics,
+    health: Health,
+    clock: Clock,
+) -> AsyncIterator[Mapping[str, Any]]:
+    """Listens for the length of the block; yields what the routes need."""
+    database = outbox.database
+    name = settings.engine().bot_name
+    news = News(outbox, metrics.approvals, clock)
+    allowed = Destinations(private=settings.webhook_allow_private, loopback=settings.uses_sandbox)
+    webhooks = WebhookWorker(
+        database,
+        secret=await _signing_secret(settings),
+        allowed=allowed,
+        timeout=settings.webhook_timeout_seconds,
+        telemetry=telemetry,
+        metrics=metrics.webhooks,
+        clock=clock,
+    )
+    receiving = Receiver(
+        name,
+        owner_name(),
+        settings.allowed_users,
+        receiver.Parts(
+            database=database,
+            outbox=outbox,
+            bot=bot,
+            source=_source(settings, bot, clock),
+            measured=Measured(outbox, health, telemetry, clock),
+            news=news,
+            telemetry=telemetry,
+            metrics=metrics.updates,
+            clock=clock,
+        ),
+    )
+    metrics.updates.age.measure = receiving.age
+    health.add("telegram_updates", receiving.check, every=2.0)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(webhooks.running())
+        expiring = asyncio.create_task(expiry.run(database, clock, news.closed))
+        stack.push_async_callback(_end, expiring)
+        await stack.enter_async_context(receiving.running())
+        yield {
+            "news": news,
+            "receiver": receiving,
+            "webhook_secret": settings.update_secret,
+            "webhook_destinations": allowed,
+        }
+
+
+async def _end(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def _signing_secret(settings: BridgeSettings) -> str:
+    given = settings.webhook_signing_secret.get_secret_value()
+    if given:
+        return given
+    path = settings.data_dir / "webhook_secret"
+    secret, _ = await asyncio.to_thread(kept, path, signing.new_secret)
+    return secret
+
+
+def _source(settings: BridgeSettings, bot: Bot, clock: Clock) -> Source:
+    if settings.telegram_webhook_url:
+        return Webhook(bot, settings.telegram_webhook_url, settings.update_secret, clock)
+    return Polling(bot)

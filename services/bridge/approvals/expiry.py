@@ -1,0 +1,38 @@
+"""Closes questions that nobody answered in time. Each replica looks; the compare-and-set picks one."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
+import structlog
+
+from services.bridge.approvals import store
+from services.bridge.approvals.store import Changed
+from services.kit.clock import Clock
+from services.kit.db import Database
+from services.kit.errors import Problem
+
+log = structlog.get_logger()
+
+LOOK_SECONDS = 1.0
+
+
+async def run(
+    database: Database, clock: Clock, changed: Callable[[Sequence[Changed]], Awaitable[None]]
+) -> None:
+    """Looks every second, until cancelled.
+
+    Args:
+        database: that holds the questions.
+        clock: the time.
+        changed: told of what was closed, after the commit.
+    """
+    while True:
+        try:
+            closed = await database.write("approval_expire", partial(store.expire, now=clock.time()))
+            await changed(closed)
+        except Problem as problem:
+            log.warning("expiry_waits", error=str(problem))
+        except Exception:
+            log.exception("expiry_failed")
+        await asyncio.sleep(LOOK_SECONDS)

@@ -1,0 +1,71 @@
+"""Questions, the messages that show them, and everything that was answered. Times: seconds, UTC.
+
+Ids of messages and events are no foreign keys: those may be archived before the question is.
+"""
+
+from sqlalchemy import BigInteger, Column, Double, Index, Integer, SmallInteger, String, Table, Text
+
+from services.outbox.schema import metadata
+
+_Serial = BigInteger().with_variant(Integer, "sqlite")
+
+approval = Table(
+    "approval",
+    metadata,
+    Column("seq", _Serial, primary_key=True, autoincrement=True),
+    Column("id", String(36), nullable=False, unique=True),
+    Column("code", String(8), nullable=False, unique=True),
+    Column("token", String(24), nullable=False, unique=True),
+    Column("state", String(12), nullable=False),
+    Column("title", Text, nullable=False),
+    Column("prompt", Text, nullable=False),
+    Column("options", Text, nullable=False),
+    Column("approvers", Text, nullable=False),
+    Column("bot", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("severity", String(16), nullable=False),
+    Column("correlation_id", Text, nullable=False),
+    Column("event_id", String(36), nullable=False),
+    Column("traceparent", String(55), nullable=False),
+    Column("callback_url", Text),
+    Column("metadata", Text),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Column("closed_at", Double),
+    Column("chosen", SmallInteger),
+    Column("closed_by", Text),
+    Column("closed_by_id", BigInteger),
+    Column("via", String(8)),
+    Column("comment", Text, nullable=False, default=""),
+    Index("approval_correlation", "correlation_id"),
+)
+Index(
+    "approval_open",
+    approval.c.expires_at,
+    sqlite_where=approval.c.state == "open",
+    postgresql_where=approval.c.state == "open",
+)
+
+# The messages of a question: by them it is edited, and a reply to one of them is an answer.
+approval_message = Table(
+    "approval_message",
+    metadata,
+    Column("message_id", String(36), primary_key=True),
+    Column("approval_id", String(36), nullable=False, index=True),
+    Column("chat_id", BigInteger, nullable=False),
+    Column("thread_id", BigInteger),
+    Column("kind", String(8), nullable=False),
+)
+
+approval_answer = Table(
+    "approval_answer",
+    metadata,
+    Column("id", _Serial, primary_key=True, autoincrement=True),
+    Column("approval_id", String(36), nullable=False, index=True),
+    Column("at", Double, nullable=False),
+    Column("via", String(8), nullable=False),
+    Column("user_id", BigInteger),
+    Column("name", Text, nullable=False),
+    Column("option", Text),
+    Column("outcome", String(16), nullable=False),
+)

@@ -1,0 +1,51 @@
+"""What was measured, read from the running parts when somebody asks. Nothing is measured for it."""
+
+from dataclasses import dataclass
+
+from services.bridge.approvals import wording
+from services.bridge.approvals.approval import Approval
+from services.bridge.commands.commands import Component, OpenQuestion, Snapshot
+from services.kit.clock import Clock
+from services.kit.health import Health
+from services.kit.telemetry import VERSION, Telemetry
+from services.outbox.engine import Outbox
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The parts that measure."""
+
+    outbox: Outbox
+    health: Health
+    telemetry: Telemetry
+    clock: Clock
+
+    def snapshot(self, open_questions: list[Approval]) -> Snapshot:
+        outbox, tally = self.outbox, self.outbox.tally
+        now = self.clock.time()
+        accepted, delivered = tally.per_second(now)
+        quantiles = tally.quantiles()
+        return Snapshot(
+            level=self.health.level.value,
+            components=tuple(
+                Component(name, part.reading.level.value, part.reading.measured)
+                for name, part in self.health.components.items()
+            ),
+            version=VERSION,
+            uptime=self.telemetry.uptime(),
+            memory_bytes=self.telemetry.memory_bytes(),
+            cpu_percent=self.telemetry.cpu_percent(),
+            totals=outbox.metrics.totals(),
+            queue=outbox.depth.by_state if outbox.depth else None,
+            oldest_age=outbox.oldest_age,
+            accepted_per_second=accepted,
+            delivered_per_second=delivered,
+            delivery_percent=tally.delivery_rate_percent(now),
+            p50=quantiles.p50 if quantiles else None,
+            p95=quantiles.p95 if quantiles else None,
+            p99=quantiles.p99 if quantiles else None,
+            open_questions=tuple(
+                OpenQuestion(one.code, one.title, wording.listed(one.options), one.expires_at)
+                for one in open_questions
+            ),
+        )

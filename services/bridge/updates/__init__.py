@@ -1,0 +1,11 @@
+"""Updates: what people do in Telegram, stored before it is acknowledged, then handled from the store.
+
+source     long polling, or a webhook: where updates come from
+receiver   one replica at a time, by a lease: hears, stores, handles
+incoming   an update as a value (pure)
+handler    what an update brings about, in one transaction
+chores     small calls to Telegram that follow: over a button, under a text
+responses  what people sent, for those who asked
+store      the rows of all of it
+api        POST /telegram/webhook, GET /api/v1/responses
+"""

@@ -1,0 +1,99 @@
+"""The webhook that Telegram calls, and what people sent."""
+
+import hmac
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import AwareDatetime, BaseModel
+
+from services.bridge import waiting
+from services.bridge.updates import responses
+from services.bridge.updates.receiver import Receiver
+from services.kit.errors import Problem
+from services.outbox.engine import Outbox
+
+public = APIRouter(tags=["telegram"])
+router = APIRouter(prefix="/api/v1", tags=["responses"])
+
+
+@public.post(
+    "/telegram/webhook",
+    summary="An update, from Telegram; answered once it is stored",
+    responses={
+        code: {"description": text, "content": {"application/problem+json": {}}}
+        for code, text in {
+            400: "this is no update",
+            401: "the secret token is missing or wrong",
+            503: "nothing was stored; Telegram tries again",
+        }.items()
+    },
+    openapi_extra={
+        "parameters": [
+            {
+                "name": "X-Telegram-Bot-Api-Secret-Token",
+                "in": "header",
+                "required": True,
+                "schema": {"type": "string"},
+                "description": "as given to setWebhook",
+            }
+        ],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}},
+    },
+)
+async def webhook(request: Request) -> Response:
+    given = request.headers.get("x-telegram-bot-api-secret-token", "")
+    secret: str = request.state.webhook_secret
+    if not hmac.compare_digest(given.encode(), secret.encode()):
+        raise Problem(401, "Not authorized", "X-Telegram-Bot-Api-Secret-Token is missing or wrong.")
+    try:
+        update = orjson.loads(await request.body())
+    except orjson.JSONDecodeError as error:
+        raise Problem(400, "Bad Request", f"The body is no JSON: {error}") from error
+    if not isinstance(update, dict) or not _is_id(update.get("update_id")):
+        raise Problem(400, "Bad Request", "The body is no update: it has no update_id.")
+    receiver: Receiver = request.state.receiver
+    await receiver.keep([update])
+    return Response(status_code=200)
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+class ResponsesAsked(BaseModel, extra="forbid"):
+    """Which responses; all of it together."""
+
+    since: AwareDatetime | None = None
+    correlation_id: Annotated[str, Query(max_length=128)] | None = None
+    cursor: Annotated[int, Query(ge=0, le=2**53, description="next_cursor of the page before")] = 0
+    limit: Annotated[int, Query(ge=1, le=500)] = 100
+    wait: Annotated[float, Query(ge=0, le=55, description="seconds to wait for one")] = 0
+
+
+@router.get("/responses", summary="Texts, replies, taps and commands that people sent, oldest first")
+async def list_responses(request: Request, asked: Annotated[ResponsesAsked, Query()]) -> dict[str, Any]:
+    """Go on with ``next_cursor``; with ``wait`` an empty page is answered only after that time."""
+    outbox: Outbox = request.state.outbox
+    try:
+        since = asked.since.timestamp() if asked.since else None
+    except (OverflowError, ValueError) as error:
+        raise Problem(422, "Invalid input", "since is outside the calendar") from error
+
+    async def look() -> list[Any]:
+        return await outbox.database.read(
+            "read",
+            lambda connection: responses.page(
+                connection,
+                since=since,
+                correlation_id=asked.correlation_id,
+                after=asked.cursor,
+                limit=asked.limit,
+            ),
+        )
+
+    rows = await waiting.until(request, responses.CHANNEL, look, asked.wait)
+    return {
+        "items": [responses.told(row) for row in rows],
+        "next_cursor": str(rows[-1]["seq"] if rows else asked.cursor),
+    }

@@ -1,0 +1,53 @@
+"""What is counted of updates: bounded labels, every series there from the start."""
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Metric
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from services.bridge.updates.incoming import KINDS, OTHER
+
+
+class Age(Collector):
+    """Seconds since Telegram was last heard; no sample before the first time."""
+
+    def __init__(self) -> None:
+        self.measure: Callable[[], float | None] = lambda: None
+
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(
+            "cctelegram_telegram_updates_last_success_age_seconds",
+            "Since updates were last heard of, by polling or as a webhook",
+        )
+        age = self.measure()
+        if age is not None:
+            family.add_metric([], age)
+        yield family
+
+
+class UpdateMetrics:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.updates = Counter("cctelegram_telegram_updates", "Updates stored", ["kind"], registry=registry)
+        self.conflicts = Counter(
+            "cctelegram_telegram_update_conflicts",
+            "Times that another program received this bot's updates",
+            registry=registry,
+        )
+        self.failed = Counter(
+            "cctelegram_telegram_update_failures", "Updates put aside after acting failed", registry=registry
+        )
+        self.strangers = Counter(
+            "cctelegram_unauthorised_updates",
+            "Updates of people who may not talk to the bot",
+            ["kind"],
+            registry=registry,
+        )
+        for kind in (*KINDS, OTHER):
+            self.updates.labels(kind)
+            self.strangers.labels(kind)
+        self.age = Age()
+        registry.register(self.age)
+
+    def conflicts_total(self) -> int:
+        return int(next(iter(self.conflicts.collect())).samples[0].value)

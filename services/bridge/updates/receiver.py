@@ -1,0 +1,356 @@
+"""Receives for one bot: one replica at a time by a lease, and from the store, so that nothing is lost.
+
+Whoever has the lease listens to Telegram, stores what it hears, and acts on what is stored. When
+it is gone, another goes on from the same rows. In webhook mode every replica stores, one acts.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+
+import orjson
+import structlog
+from opentelemetry.trace import SpanKind
+from sqlalchemy import Connection
+from telegram.error import TelegramError
+
+from services.bridge.approvals import store as approvals
+from services.bridge.approvals.approval import TAP_LIFE_SECONDS
+from services.bridge.approvals.news import News
+from services.bridge.commands.commands import MENU
+from services.bridge.commands.snapshot import Measured
+from services.bridge.updates import handler, incoming, responses, store
+from services.bridge.updates.chores import Chores
+from services.bridge.updates.handler import Done, Situation
+from services.bridge.updates.incoming import Said, Tap
+from services.bridge.updates.metrics import UpdateMetrics
+from services.bridge.updates.source import Source, Updates
+from services.bridge.updates.store import Stored
+from services.kit.clock import Clock
+from services.kit.db import Database
+from services.kit.errors import Problem
+from services.kit.health import Level, Reading
+from services.kit.logs import redact
+from services.kit.telemetry import FinishedSpan, Telemetry
+from services.outbox.engine import Outbox
+from services.outbox.intake import CHANNEL as OUTBOX
+from services.outbox.messages import Submission
+from services.outbox.telegram import Bot
+from services.outbox.trace import chat_hash
+
+log = structlog.get_logger()
+
+#: Units of work, for the database's metrics.
+OPERATIONS = ("updates", "update_act", "update_lead", "update_heard")
+RENEW_SECONDS = 5.0
+LOOK_SECONDS = 1.0
+BATCH = 100
+MOST_TRIES = 5
+TELL_STRANGER_EVERY_SECONDS = 3_600.0
+KNOWN_STRANGERS = 10_000
+FORGET_EVERY_SECONDS = 3_600.0
+#: Longer than a poll and its patience together: nothing was heard for more than one poll.
+STALE_SECONDS = 90.0
+RECENT_CONFLICT_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What receiving stands on."""
+
+    database: Database
+    outbox: Outbox
+    bot: Bot
+    source: Source
+    measured: Measured
+    news: News
+    telemetry: Telemetry
+    metrics: UpdateMetrics
+    clock: Clock
+
+
+class Receiver:
+    """See the module.
+
+    Args:
+        name: of the bot, as in the engine.
+        owner: unique name of this replica.
+        allowed: Telegram ids of those who may talk to the bot.
+        parts: what it stands on.
+    """
+
+    def __init__(self, name: str, owner: str, allowed: frozenset[int], parts: Parts) -> None:
+        self._name = name
+        self._owner = owner
+        self._allowed = allowed
+        self._parts = parts
+        self._database = parts.database
+        self._clock = parts.clock
+        self._chores = Chores(parts.bot, parts.database, parts.clock)
+        self._strangers: OrderedDict[int, float] = OrderedDict()
+        self._username: str | None = None
+        self._last_success: float | None = None
+        self._written_at: float | None = None
+        self._conflict_at: float | None = None
+        self._first = parts.database.single_process
+        self.leading = False
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Receives for the length of the block; a poll under way ends with it at once."""
+        task = asyncio.create_task(self._run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            await self._chores.close()
+            with suppress(Problem):
+                step_down = partial(store.step_down, bot=self._name, owner=self._owner)
+                await self._database.write("update_lead", step_down)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                if await self._lead():
+                    await self._work()
+                else:
+                    self._last_success = await self._database.read("updates", self._last_known)
+            except Problem as problem:
+                log.warning("updates_wait", error=str(problem))
+            except Exception:
+                log.exception("updates_failed")
+            finally:
+                self.leading = False
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def _last_known(self, connection: Connection) -> float | None:
+        return store.last_success(connection, self._name)
+
+    async def _lead(self) -> bool:
+        lead = partial(
+            store.lead, bot=self._name, owner=self._owner, now=self._clock.time(), alone=self._first
+        )
+        led = await self._database.write("update_lead", lead)
+        self._first = self._first and not led
+        return led
+
+    async def _work(self) -> None:
+        """Works while the lease holds; the first part that fails ends all of them."""
+        self.leading = True
+        log.info("receiving", mode=self._parts.source.mode)
+        await self._chores.resume(self._name)
+        tasks = [
+            asyncio.create_task(work)
+            for work in (
+                self._keep_lease(),
+                self._parts.source.listen(self._heard, self._conflicted),
+                self._act(),
+                self._introduce(),
+            )
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks[:3], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _keep_lease(self) -> None:
+        """Returns when another has the place."""
+        forgotten = float("-inf")
+        while await self._lead():
+            now = self._clock.time()
+            if now - forgotten > FORGET_EVERY_SECONDS:
+                forgotten = now
+                await self._database.write("updates", partial(store.forget, before=now - store.KEEP_SECONDS))
+            await asyncio.sleep(RENEW_SECONDS)
+        log.warning("receiving_taken_over")
+
+    async def _introduce(self) -> None:
+        """Learns the bot's name and sets its menu; tried until Telegram takes it."""
+        menu = [{"command": name, "description": text} for name, text in MENU.items()]
+        while True:
+            try:
+                me = await self._parts.bot.call("getMe", {})
+                self._username = me.get("username")
+                await self._parts.bot.call("setMyCommands", {"commands": orjson.dumps(menu).decode()})
+            except TelegramError as error:
+                log.warning("menu_not_set", error=redact(str(error.message)))
+                await asyncio.sleep(30)
+            else:
+                return
+
+    # Hearing
+
+    async def keep(self, updates: Updates) -> None:
+        """Stores updates; after it they may be acknowledged."""
+        if updates:
+            keep = partial(store.keep, bot=self._name, updates=updates, now=self._clock.time())
+            for kind in await self._database.write("updates", keep, wake=store.CHANNEL):
+                self._parts.metrics.updates.labels(kind).inc()
+
+    async def _heard(self, updates: Updates) -> None:
+        await self.keep(updates)
+        now = self._clock.time()
+        self._last_success = now
+        if self._written_at is None or abs(now - self._written_at) >= RENEW_SECONDS:
+            again = await self._database.write("update_heard", partial(self._note_heard, now=now))
+            self._written_at = now
+            for submission in again:
+                self._parts.outbox.stored(submission, self._clock.time())
+            if again:
+                self._database.wake(OUTBOX)
+
+    def _note_heard(self, connection: Connection, now: float) -> list[Submission]:
+        """After a silence in which taps died, what is open is asked again: in the same transaction."""
+        before = store.heard(connection, self._name, now)
+        if before is None or now - before <= TAP_LIFE_SECONDS:
+            return []
+        again = approvals.ask_again(connection, self._name, before, now)
+        log.warning("asked_again", silence_seconds=now - before, questions=len(again))
+        return again
+
+    def _conflicted(self) -> None:
+        self._parts.metrics.conflicts.inc()
+        self._conflict_at = self._clock.monotonic()
+
+    # Acting
+
+    async def _act(self) -> None:
+        while True:
+            waiting = partial(store.waiting, bot=self._name, limit=BATCH)
+            updates = await self._database.read("updates", waiting)
+            for update in updates:
+                if not await self._act_on(update):
+                    break
+            if not updates:
+                await self._database.wait(store.CHANNEL, LOOK_SECONDS)
+
+    async def _act_on(self, update: Stored) -> bool:
+        """False where it failed: what came after it waits, since order matters in a chat."""
+        situation = self._situation(update)
+        try:
+            done = await self._database.write("update_act", partial(handler.act, s=situation))
+        except Problem:
+            raise
+        except Exception as error:
+            log.exception("update_failed", update_id=update.update_id, tries=update.tries + 1)
+            final = update.tries + 1 >= MOST_TRIES
+            if final:
+                self._parts.metrics.failed.inc()
+            said = f"{type(error).__name__}: {error}"
+            await self._database.write(
+                "updates", partial(store.failed, seq=update.seq, error=said, final=final)
+            )
+            await asyncio.sleep(LOOK_SECONDS)
+            return False
+        if done is not None:
+            await self._follow(situation, done)
+        return True
+
+    def _situation(self, update: Stored) -> Situation:
+        read = incoming.read(orjson.loads(update.body))
+        sender = read.sender.id if isinstance(read, Tap | Said) else None
+        return Situation(
+            update=update,
+            incoming=read,
+            allowed=self._allowed,
+            username=self._username,
+            snapshot=self._parts.measured.snapshot([]),
+            tell_stranger=sender is not None and self._may_tell(sender),
+            trace=self._parts.telemetry.new_trace(),
+            now=self._clock.time(),
+        )
+
+    def _may_tell(self, user_id: int) -> bool:
+        """Once in a while; who asks again sooner gets no answer."""
+        if user_id in self._allowed:
+            return True
+        now = self._clock.monotonic()
+        told = self._strangers.get(user_id)
+        if told is not None and now - told < TELL_STRANGER_EVERY_SECONDS:
+            return False
+        self._strangers[user_id] = now
+        self._strangers.move_to_end(user_id)
+        if len(self._strangers) > KNOWN_STRANGERS:
+            self._strangers.popitem(last=False)
+        return True
+
+    async def _follow(self, situation: Situation, done: Done) -> None:
+        """After the commit: counts, spans, those who wait, and what remains to be done."""
+        update, parts = situation.update, self._parts
+        for submission in done.submissions:
+            parts.outbox.stored(submission, self._clock.time())
+        if done.submissions or done.what == "membership":
+            self._database.wake(OUTBOX)
+        if done.answered is not None:
+            parts.news.answered(*done.answered)
+        await parts.news.closed(done.changes)
+        if done.stranger:
+            parts.metrics.strangers.labels(update.kind).inc()
+        if done.responded:
+            self._database.wake(responses.CHANNEL)
+        if done.chores:
+            self._chores.start(update.seq, update.received_at, done.chores)
+        self._tell(situation, done)
+
+    def _tell(self, situation: Situation, done: Done) -> None:
+        """A span of its own, linked to the message that it answers: it may come hours later."""
+        read = situation.incoming
+        if not self._parts.telemetry.exports_spans or done.what == "ignored":
+            return
+        attributes = {
+            "messaging.system": "telegram",
+            "cctelegram.update_id": situation.update.update_id,
+            **done.attributes,
+        }
+        if isinstance(read, Tap | Said) and read.chat_id is not None:
+            attributes["cctelegram.chat_hash"] = chat_hash(read.chat_id)
+        for name in ("message_id", "event_id", "correlation_id"):
+            if (value := getattr(done.link, name)) is not None:
+                attributes[f"cctelegram.{name}"] = value
+        links = (done.link.trace,) if done.link.trace else ()
+        self._parts.telemetry.write(
+            FinishedSpan(
+                done.what,
+                situation.trace,
+                None,
+                situation.update.received_at,
+                self._clock.time(),
+                attributes,
+                SpanKind.CONSUMER,
+                links=links,
+            )
+        )
+
+    # Showing
+
+    def age(self) -> float | None:
+        """Seconds since Telegram was last heard; None where it never was."""
+        return None if self._last_success is None else max(0.0, self._clock.time() - self._last_success)
+
+    async def check(self) -> Reading:
+        """A health probe."""
+        age = self.age()
+        conflicted = (
+            self._conflict_at is not None
+            and self._clock.monotonic() - self._conflict_at < RECENT_CONFLICT_SECONDS
+        )
+        measured = {
+            "mode": self._parts.source.mode,
+            "last_success_age_seconds": None if age is None else round(age, 1),
+            "conflicts_total": self._parts.metrics.conflicts_total(),
+            "receiving": self.leading,
+        }
+        if age is None:
+            return Reading(Level.DEGRADED if conflicted else Level.UNKNOWN, measured)
+        if age > TAP_LIFE_SECONDS:
+            return Reading(Level.UNHEALTHY, measured)
+        return Reading(Level.DEGRADED if conflicted or age > STALE_SECONDS else Level.HEALTHY, measured)

@@ -1,0 +1,117 @@
+"""What people sent, for the programs that asked: texts, replies, taps and commands."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import uuid_utils
+from sqlalchemy import Connection, insert, select
+
+from services.bridge.updates.incoming import Sender
+from services.bridge.updates.schema import response
+from services.kit.clock import rfc3339
+from services.kit.telemetry import TraceContext
+
+CHANNEL = "responses"
+
+
+class Kind(StrEnum):
+    TEXT = "text"
+    REPLY = "reply"
+    TAP = "tap"
+    COMMAND = "command"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """What a response answers."""
+
+    message_id: str | None = None
+    event_id: str | None = None
+    correlation_id: str | None = None
+    approval_id: str | None = None
+    trace: TraceContext | None = None
+
+
+NO_LINK = Link()
+
+
+@dataclass(frozen=True, slots=True)
+class NewResponse:
+    kind: Kind
+    bot: str
+    sender: Sender
+    text: str
+    trace: TraceContext
+    chat_id: int | None = None
+    thread_id: int | None = None
+    telegram_message_id: int | None = None
+    link: Link = NO_LINK
+    outcome: str | None = None
+
+
+def add(connection: Connection, new: NewResponse, now: float) -> None:
+    connection.execute(
+        insert(response).values(
+            id=str(uuid_utils.uuid7()),
+            at=now,
+            kind=new.kind.value,
+            bot=new.bot,
+            chat_id=new.chat_id,
+            thread_id=new.thread_id,
+            user_id=new.sender.id,
+            name=new.sender.name,
+            username=new.sender.username,
+            text=new.text,
+            telegram_message_id=new.telegram_message_id,
+            message_id=new.link.message_id,
+            event_id=new.link.event_id,
+            correlation_id=new.link.correlation_id,
+            approval_id=new.link.approval_id,
+            outcome=new.outcome,
+            traceparent=new.trace.header(),
+        )
+    )
+
+
+def page(
+    connection: Connection, *, since: float | None, correlation_id: str | None, after: int, limit: int
+) -> list[Any]:
+    """Responses in the order in which they came.
+
+    Args:
+        connection: reading.
+        since: at or after, seconds since the epoch; None: from the first.
+        correlation_id: of what they answer; None: any.
+        after: number of the last one already read.
+        limit: at most.
+    """
+    query = select(response).where(response.c.seq > after)
+    if since is not None:
+        query = query.where(response.c.at >= since)
+    if correlation_id is not None:
+        query = query.where(response.c.correlation_id == correlation_id)
+    return list(connection.execute(query.order_by(response.c.seq).limit(limit)).mappings())
+
+
+def told(row: Any) -> dict[str, Any]:
+    """A response as the API tells it."""
+    trace = TraceContext.parse(row["traceparent"])
+    return {
+        "id": row["id"],
+        "at": rfc3339(row["at"]),
+        "kind": row["kind"],
+        "chat_id": row["chat_id"],
+        "thread_id": row["thread_id"],
+        "user": {"id": row["user_id"], "name": row["name"], "username": row["username"]},
+        "text": row["text"],
+        "telegram_message_id": row["telegram_message_id"],
+        "in_reply_to": {
+            "message_id": row["message_id"],
+            "event_id": row["event_id"],
+            "approval_id": row["approval_id"],
+        },
+        "correlation_id": row["correlation_id"],
+        "outcome": row["outcome"],
+        "trace_id": f"{trace.trace_id:032x}" if trace else None,
+    }

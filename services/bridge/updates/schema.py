@@ -1,0 +1,69 @@
+"""Updates as they came, who receives them, and what people sent. Times: seconds, UTC."""
+
+from sqlalchemy import BigInteger, Column, Double, Index, Integer, String, Table, Text, UniqueConstraint
+
+from services.outbox.schema import metadata
+
+_Serial = BigInteger().with_variant(Integer, "sqlite")
+
+telegram_update = Table(
+    "telegram_update",
+    metadata,
+    # The order of arrival: Telegram's own ids begin anew after a week of silence.
+    Column("seq", _Serial, primary_key=True, autoincrement=True),
+    Column("bot", Text, nullable=False),
+    Column("update_id", BigInteger, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("received_at", Double, nullable=False),
+    Column("state", String(8), nullable=False),
+    # Calls to Telegram that are still to be made for it, JSON; null: none.
+    Column("chores", Text),
+    Column("handled_at", Double),
+    Column("tries", Integer, nullable=False, default=0),
+    Column("error", Text),
+    UniqueConstraint("bot", "update_id", name="telegram_update_once"),
+)
+Index(
+    "telegram_update_open",
+    telegram_update.c.bot,
+    telegram_update.c.seq,
+    sqlite_where=telegram_update.c.state.in_(("stored", "chores")),
+    postgresql_where=telegram_update.c.state.in_(("stored", "chores")),
+)
+Index("telegram_update_age", telegram_update.c.received_at)
+
+# Who receives for a bot: one replica, while it renews.
+telegram_receiver = Table(
+    "telegram_receiver",
+    metadata,
+    Column("bot", Text, primary_key=True),
+    Column("owner", Text),
+    Column("lease_until", Double, nullable=False, default=0.0),
+    Column("last_success_at", Double),
+)
+
+response = Table(
+    "response",
+    metadata,
+    Column("seq", _Serial, primary_key=True, autoincrement=True),
+    Column("id", String(36), nullable=False, unique=True),
+    Column("at", Double, nullable=False, index=True),
+    Column("kind", String(8), nullable=False),
+    Column("bot", Text, nullable=False),
+    Column("chat_id", BigInteger),
+    Column("thread_id", BigInteger),
+    Column("user_id", BigInteger, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("username", Text),
+    Column("text", Text, nullable=False),
+    Column("telegram_message_id", BigInteger),
+    # What it answers, where that is known.
+    Column("message_id", String(36)),
+    Column("event_id", String(36)),
+    Column("correlation_id", Text),
+    Column("approval_id", String(36)),
+    Column("outcome", String(16)),
+    Column("traceparent", String(55), nullable=False),
+    Index("response_correlation", "correlation_id"),
+)

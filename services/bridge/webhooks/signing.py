@@ -1,0 +1,53 @@
+"""Signatures by https://www.standardwebhooks.com: anybody's library for it can check ours. Pure."""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import secrets
+
+_PREFIX = "whsec_"
+_KEY_BYTES = 32
+_SHORTEST, _LONGEST = 24, 64
+
+
+def new_secret() -> str:
+    return _PREFIX + base64.b64encode(secrets.token_bytes(_KEY_BYTES)).decode()
+
+
+def key_of(secret: str) -> bytes:
+    """The key that a secret stands for.
+
+    Raises:
+        ValueError: it is not ``whsec_`` and 24 to 64 bytes in base64.
+    """
+    encoded = secret.removeprefix(_PREFIX)
+    try:
+        key = base64.b64decode(encoded, validate=True)
+    except binascii.Error as error:
+        raise ValueError("a signing secret is whsec_ and base64") from error
+    if not _SHORTEST <= len(key) <= _LONGEST:
+        raise ValueError(f"a signing secret has {_SHORTEST} to {_LONGEST} bytes, this one {len(key)}")
+    return key
+
+
+def signature(secret: str, call_id: str, timestamp: int, body: bytes) -> str:
+    signed = f"{call_id}.{timestamp}.".encode() + body
+    digest = hmac.new(key_of(secret), signed, hashlib.sha256).digest()
+    return f"v1,{base64.b64encode(digest).decode()}"
+
+
+def headers(secret: str, call_id: str, timestamp: int, body: bytes) -> dict[str, str]:
+    """The three headers of a call.
+
+    Args:
+        secret: ``whsec_…``.
+        call_id: the same for every attempt, so that the receiver can tell a repetition.
+        timestamp: of this attempt, whole seconds since the epoch.
+        body: as it is sent.
+    """
+    return {
+        "webhook-id": call_id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": signature(secret, call_id, timestamp, body),
+    }

@@ -1,0 +1,202 @@
+"""Accept: from a request's bytes to a submission. Pure."""
+
+import hashlib
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pytest
+
+from services.bridge import accept
+from services.bridge.accept import FURTHEST_AHEAD, LARGEST_BATCH, Caller, Reading
+from services.kit.errors import Problem
+from services.kit.telemetry import TraceContext
+from services.outbox.messages import Lane, UnknownPolicy
+
+NOW = 1_800_000_000.0
+TRACE = TraceContext(0xABC, 0x123, sampled=True)
+NOBODY = Caller("default", None, "", "")
+HELLO: dict[str, Any] = {"type": "custom_event", "title": "hello"}
+
+
+def read(body: Any, caller: Caller = NOBODY, *, trace_url: str = "") -> Reading:
+    raw = body if isinstance(body, bytes) else orjson.dumps(body)
+    return accept.submission(raw, caller, TRACE, now=NOW, defaults=(1001, 1002), trace_url=trace_url)
+
+
+def refused(body: Any, caller: Caller = NOBODY) -> Problem:
+    with pytest.raises(Problem) as problem:
+        read(body, caller)
+    return problem.value
+
+
+def places(body: Any) -> list[list[Any]]:
+    problem = refused(body)
+    assert problem.status == 422
+    assert problem.errors is not None
+    return [list(entry["loc"]) for entry in problem.errors]
+
+
+def at(seconds: float) -> str:
+    return datetime.fromtimestamp(NOW + seconds, UTC).isoformat()
+
+
+def test_one_event_is_answered_with_its_ids() -> None:
+    reading = read(HELLO)
+    (event,), ((first, second),) = reading.submission.events, reading.submission.messages
+    assert orjson.loads(reading.answer) == {
+        "event_id": event.id,
+        "message_ids": [first.id, second.id],
+        "correlation_id": event.id,
+        "trace_id": f"{0xABC:032x}",
+        "status": "queued",
+        "type": "custom_event",
+        "links": {"event": f"/api/v1/events/{event.id}", "trace": None},
+    }
+    assert (first.chat_id, second.chat_id) == (1001, 1002)
+    assert (event.accepted_at, event.trace, event.severity, event.category) == (NOW, TRACE, "low", "custom")
+
+
+def test_an_unknown_type_is_said_to_be_taken_as_custom_event() -> None:
+    assert orjson.loads(read(HELLO | {"type": "new_thing"}).answer)["type"] == "custom_event"
+
+
+def test_the_body_is_kept_as_it_was_posted() -> None:
+    raw = b'  {"type": "x",\n "title": "\\u00e9"}  '
+    assert read(raw).submission.events[0].body == raw.decode()
+
+
+def test_a_list_is_one_batch_in_one_trace() -> None:
+    reading = read([HELLO, HELLO | {"chat_id": 7, "title": "two"}])
+    first, second = reading.submission.events
+    assert orjson.loads(reading.answer)["accepted"][1]["event_id"] == second.id
+    assert first.trace == TRACE
+    assert second.trace.trace_id == TRACE.trace_id
+    assert second.trace.span_id != TRACE.span_id
+    assert [message.chat_id for message in reading.submission.messages[1]] == [7]
+    assert orjson.loads(second.body) == {"type": "custom_event", "title": "two", "chat_id": 7}
+
+
+@pytest.mark.parametrize("count", [1, LARGEST_BATCH])
+def test_a_list_of_up_to_500_is_taken(count: int) -> None:
+    assert len(read([HELLO] * count).submission.events) == count
+
+
+@pytest.mark.parametrize("count", [0, LARGEST_BATCH + 1])
+def test_a_list_of_none_or_more_is_not(count: int) -> None:
+    assert places([HELLO] * count) == [["body"]]
+
+
+def test_a_wrong_event_of_a_list_is_named_by_its_number() -> None:
+    assert places([HELLO, HELLO | {"title": ""}, HELLO | {"data": {"exit_code": "x"}}]) == [
+        [1, "title"],
+        [2, "data", "exit_code"],
+    ]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"null", b"5", b'"x"', b"\xff", b'{"type":', b"[{]", b"[5]", b"\xef\xbb\xbf{}"]
+)
+def test_what_is_no_event_is_refused(body: bytes) -> None:
+    problem = refused(body)
+    assert problem.status == 422
+    assert problem.errors
+
+
+def test_no_refusal_repeats_the_value() -> None:
+    """It may be a secret."""
+    body = refused(HELLO | {"severity": "s3cret", "titel": "s3cret"}).response().body
+    assert b"s3cret" not in bytes(body)
+
+
+@pytest.mark.parametrize(
+    ("fields", "lane"),
+    [
+        ({}, Lane.NORMAL),
+        ({"priority": "low"}, Lane.BULK),
+        ({"priority": "high"}, Lane.NORMAL),
+        ({"priority": "urgent"}, Lane.URGENT),
+        ({"severity": "critical"}, Lane.URGENT),
+        ({"severity": "critical", "priority": "low"}, Lane.URGENT),
+        ({"severity": "high"}, Lane.NORMAL),
+    ],
+)
+def test_who_goes_first(fields: dict[str, str], lane: Lane) -> None:
+    assert read(HELLO | fields).submission.messages[0][0].lane is lane
+
+
+@pytest.mark.parametrize(
+    ("fields", "severity"),
+    [
+        ({}, "low"),
+        ({"severity": "high"}, "high"),
+        ({"data": {"severity": "medium"}}, "medium"),
+        ({"severity": "low", "data": {"severity": "critical"}}, "low"),
+    ],
+)
+def test_the_severity_of_an_event(fields: dict[str, Any], severity: str) -> None:
+    assert read(HELLO | fields).submission.events[0].severity == severity
+
+
+def test_what_a_message_is_asked_to_be() -> None:
+    fields = {"chat_id": -5, "thread_id": 7, "silent": True, "on_unknown": "hold"}
+    ((message,),) = read(HELLO | fields).submission.messages
+    assert (message.chat_id, message.thread_id, message.silent) == (-5, 7, True)
+    assert message.on_unknown is UnknownPolicy.HOLD
+
+
+@pytest.mark.parametrize(
+    ("deliver_at", "due"), [(None, 0.0), (at(60), NOW + 60), (at(-60), 0.0), (at(0), 0.0)]
+)
+def test_a_time_that_has_passed_is_as_good_as_now(deliver_at: str | None, due: float) -> None:
+    ((message, _),) = read(HELLO | {"deliver_at": deliver_at}).submission.messages
+    assert message.deliver_at == due
+
+
+@pytest.mark.parametrize("field", ["deliver_at", "expires_at"])
+@pytest.mark.parametrize("moment", [at(FURTHEST_AHEAD + 1), "9999-12-31T23:59:59Z"])
+def test_a_time_that_nobody_means_is_refused(field: str, moment: str) -> None:
+    assert places(HELLO | {field: moment}) == [[field]]
+    assert places([HELLO, HELLO | {field: moment}]) == [[1, field]]
+
+
+def test_what_has_expired_is_refused() -> None:
+    assert places(HELLO | {"expires_at": at(-1)}) == [["expires_at"]]
+    assert places(HELLO | {"expires_at": "0001-01-01T00:00:00+14:00"}) == [["expires_at"]]
+    ((message, _),) = read(HELLO | {"expires_at": at(1)}).submission.messages
+    assert message.expires_at == NOW + 1
+
+
+def test_the_correlation_id_is_the_events_the_headers_or_the_events_own_id() -> None:
+    caller = Caller("default", None, "from-header", "")
+    assert read(HELLO | {"correlation_id": "from-event"}, caller).submission.events[0].correlation_id == (
+        "from-event"
+    )
+    assert read(HELLO, caller).submission.events[0].correlation_id == "from-header"
+    (event,) = read(HELLO).submission.events
+    assert event.correlation_id == event.id
+
+
+def test_a_callers_span_is_the_parent() -> None:
+    parent = TraceContext(0xABC, 0x999, sampled=True)
+    assert read(HELLO, Caller("default", parent, "", "")).submission.events[0].parent == parent
+
+
+def test_the_answer_of_an_idempotency_key_is_kept_with_the_bodys_hash() -> None:
+    body = orjson.dumps(HELLO)
+    reading = read(body, Caller("default", None, "", "k-1"))
+    key = reading.submission.idempotency
+    assert key is not None
+    assert (key.client, key.key) == ("default", "k-1")
+    assert key.body_hash == hashlib.sha256(body).hexdigest()
+    assert key.answer == reading.answer.decode()
+
+
+def test_a_key_has_255_characters_at_most() -> None:
+    assert read(HELLO, Caller("default", None, "", "k" * 255)).submission.idempotency
+    assert refused(HELLO, Caller("default", None, "", "k" * 256)).status == 400
+
+
+def test_the_answer_links_to_the_trace_where_there_is_a_viewer() -> None:
+    answer = orjson.loads(read(HELLO, trace_url="http://jaeger").answer)
+    assert answer["links"]["trace"] == f"http://jaeger/trace/{0xABC:032x}"

@@ -1,0 +1,249 @@
+"""Every limit of every field of an event: at the limit it is taken, beyond it the field is named."""
+
+from typing import Any
+
+import orjson
+import pytest
+from pydantic import ValidationError
+
+from services.contracts.events import CATEGORIES, CATEGORY_OF, CUSTOM, MOST_RECIPIENTS, NewEvent
+
+# The types of the seed systems, by category: the contract that clients rely on.
+TYPES = {
+    "task": "task_completion task_started task_failed task_progress task_cancelled",
+    "code": "code_generation code_analysis code_refactoring code_review code_testing code_deployment",
+    "file": "file_created file_modified file_deleted directory_created directory_deleted",
+    "build": "build_started build_completed build_failed test_suite_run test_passed test_failed lint_check "
+    "type_check",
+    "git": "git_commit git_push git_merge git_branch git_tag pull_request_created pull_request_merged",
+    "system": "system_health performance_alert security_alert error_occurred resource_usage",
+    "user": "approval_request user_response command_executed",
+    "notification": "progress_update status_change alert_notification info_notification",
+    "integration": "api_call webhook_received service_integration",
+    "custom": "custom_event",
+}
+#: What some types cannot do without.
+NEEDED: dict[str, dict[str, Any]] = {
+    "test_suite_run": {"test_count": 3},
+    "git_commit": {"commit_hash": "abc123", "commit_message": "why"},
+    "error_occurred": {"error_message": "it broke"},
+    "approval_request": {"approval_prompt": "May I?"},
+}
+
+
+def posted(data: dict[str, Any] | None = None, **fields: Any) -> NewEvent:
+    body = {"type": CUSTOM, "title": "hello"} | fields
+    if data is not None:
+        body["data"] = data
+    return NewEvent.model_validate_json(orjson.dumps(body))
+
+
+def faults(data: dict[str, Any] | None = None, **fields: Any) -> list[tuple[str | int, ...]]:
+    with pytest.raises(ValidationError) as refused:
+        posted(data, **fields)
+    return [fault["loc"] for fault in refused.value.errors()]
+
+
+def test_there_are_47_types_in_ten_categories() -> None:
+    assert {name: " ".join(kinds) for name, kinds in CATEGORIES.items()} == TYPES
+    assert len(CATEGORY_OF) == 47
+
+
+@pytest.mark.parametrize("kind", CATEGORY_OF)
+def test_every_type_is_taken_as_itself(kind: str) -> None:
+    assert posted(NEEDED.get(kind, {}), type=kind).kind == kind
+
+
+@pytest.mark.parametrize("kind", ["deployment", "Task_completion", "unknown", "🎉"])
+def test_an_unknown_type_is_taken_as_custom_event(kind: str) -> None:
+    assert posted(type=kind).kind == CUSTOM
+
+
+@pytest.mark.parametrize(
+    ("kind", "field"), [(kind, field) for kind, data in NEEDED.items() for field in data]
+)
+def test_what_a_type_cannot_do_without_is_named(kind: str, field: str) -> None:
+    for empty in ({}, {field: None}, {field: ""} if isinstance(NEEDED[kind][field], str) else {}):
+        data = {name: value for name, value in NEEDED[kind].items() if name != field} | empty
+        with pytest.raises(ValidationError) as refused:
+            posted(data, type=kind)
+        assert field in str(refused.value)
+
+
+NEW_YEAR = "2030-01-01T00:00:00Z"
+SEVERITIES, PRIORITIES = ("low", "medium", "high", "critical"), ("low", "normal", "high", "urgent")
+
+#: field, the largest and smallest values that are taken, those beyond.
+TOP: list[tuple[str, list[Any], list[Any]]] = [
+    ("type", ["t", "t" * 64], ["", "t" * 65, None, 5]),
+    ("title", ["t", "t" * 200, "\U0001f600" * 200], ["", "t" * 201, None, 5, "a\0b"]),
+    ("description", ["", "d" * 2_000], ["d" * 2_001, 5]),
+    ("source", ["", "s" * 100], ["s" * 101, 5, "a\0b"]),
+    ("task_id", [None, "", "t" * 100], ["t" * 101, 5]),
+    ("severity", [None, *SEVERITIES], ["HIGH", "fatal", "", 1]),
+    ("priority", [*PRIORITIES], ["URGENT", "medium", "", None]),
+    ("thread_id", [None, 1, 2**31 - 1], [0, -1, 2**31, "x"]),
+    ("silent", [True, False], ["perhaps", 7, None]),
+    (
+        "deliver_at",
+        [None, "2030-01-01T00:00:00Z", "2030-01-01T00:00:00+14:00"],
+        ["2030-01-01T00:00:00", "soon"],
+    ),
+    ("expires_at", [None, NEW_YEAR], ["2030-01-01T00:00:00", "never"]),
+    ("on_unknown", ["resend", "hold"], ["drop", "", None]),
+    ("correlation_id", [None, "a", "A-z0.9_:/" * 14], ["", "a" * 129, "a b", "ä", "a\n"]),
+    ("campaign_id", [None, "c" * 100], ["c" * 101, 5]),
+    ("use_case", [None, "u" * 100], ["u" * 101, 5]),
+    ("data", [{}], [[], "x", {"unknown_field": 1}]),
+]
+
+TEXT_500 = [
+    "status",
+    "language",
+    "function_name",
+    "class_name",
+    "module_name",
+    "branch_name",
+    "author",
+    "build_target",
+    "error_code",
+    "category",
+    "service_name",
+    "endpoint",
+    "request_id",
+]
+COUNTS = [
+    "line_number",
+    "files_changed",
+    "test_count",
+    "tests_passed",
+    "tests_failed",
+    "network_bytes",
+    "current",
+    "total",
+]
+TEXT_5000 = ["results", "commit_message", "error_message", "command"]
+TEXT_20000 = ["code_snippet", "stack_trace", "approval_prompt"]
+AMOUNTS = ["memory_usage_mb", "cpu_usage_percent", "disk_usage_mb"]
+DATA: list[tuple[str, list[Any], list[Any]]] = [
+    *((name, ["", "x" * 500, None], ["x" * 501, 5]) for name in TEXT_500),
+    *((name, [0, 2**53, None], [-1, 2**53 + 1, 1.5, "many"]) for name in COUNTS),
+    *(
+        (name, ["", "x" * 5_000], ["x" * 5_001])
+        for name in ("results", "commit_message", "error_message", "command")
+    ),
+    *((name, ["", "x" * 4_096], ["x" * 4_097]) for name in ("file_path", "directory")),
+    *(
+        (name, ["", "x" * 20_000], ["x" * 20_001])
+        for name in ("code_snippet", "stack_trace", "approval_prompt")
+    ),
+    *(
+        (name, [0, 0.5, 1e12], [-0.1, "much"])
+        for name in ("memory_usage_mb", "cpu_usage_percent", "disk_usage_mb")
+    ),
+    *((name, [-1.5, 0, 1e300, None], ["much"]) for name in ("current_value", "threshold")),
+    ("exit_code", [-(2**31), 0, 2**31], [-(2**31) - 1, 2**31 + 1, "x"]),
+    ("success", [True, False, None], ["perhaps"]),
+    ("files_affected", [[], ["x" * 4_096] * 50], [["x"] * 51, ["x" * 4_097], "x", [5]]),
+    ("commit_hash", ["abcd", "F" * 64], ["abc", "f" * 65, "ghij", ""]),
+    ("coverage_percentage", [0, 99.5, 100], [-0.1, 100.1]),
+    ("duration_ms", [0, 86_400_000], [-1, 86_400_001]),
+    ("severity", [*SEVERITIES], ["fatal"]),
+    ("priority", [*PRIORITIES], ["fatal"]),
+    ("options", [["x"], ["x" * 64] * 10, None], [[], ["x"] * 11, ["x" * 65], [""]]),
+    ("user_id", [5, "ada", None], [[], {}]),
+    ("arguments", [[], ["x" * 500] * 100], [["x"] * 101, ["x" * 501]]),
+    ("tags", [[], ["x" * 64] * 20], [["x"] * 21, ["x" * 65]]),
+    (
+        "url",
+        ["http://a", "https://example.com/?q=1", "tg://user?id=1", "https://a" + "x" * 2_039],
+        ["ftp://a", "javascript:alert(1)", "https://a b", "https://a" + "x" * 2_040, "", "x"],
+    ),
+    (
+        "actions",
+        [[], [{"text": "x" * 64, "action": "y" * 64, "data": {"n": 1}, "style": "danger"}] * 10],
+        [
+            [{"text": "x", "action": "y"}] * 11,
+            [{"text": "", "action": "y"}],
+            [{"text": "x" * 65, "action": "y"}],
+            [{"text": "x", "action": "y" * 65}],
+            [{"text": "x"}],
+            [{"text": "x", "action": "y", "style": "loud"}],
+            [{"text": "x", "action": "y", "more": 1}],
+        ],
+    ),
+    ("response_code", [0, 999], [-1, 1_000]),
+    ("metadata", [{}, {"any": [{"thing": None}]}], [[], "x"]),
+]
+
+
+def _cases(rows: list[tuple[str, list[Any], list[Any]]], column: int) -> list[Any]:
+    return [
+        pytest.param(row[0], value, id=f"{row[0]}-{number}")
+        for row in rows
+        for number, value in enumerate(row[column])
+    ]
+
+
+@pytest.mark.parametrize(("field", "value"), _cases(TOP, 1))
+def test_a_field_takes_what_is_within_its_limit(field: str, value: Any) -> None:
+    assert field in posted(**{field: value}).model_dump()
+
+
+@pytest.mark.parametrize(("field", "value"), _cases(TOP, 2))
+def test_a_field_beyond_its_limit_is_named(field: str, value: Any) -> None:
+    assert {place[0] for place in faults(**{field: value})} == {field}
+
+
+@pytest.mark.parametrize(("field", "value"), _cases(DATA, 1))
+def test_a_field_of_data_takes_what_is_within_its_limit(field: str, value: Any) -> None:
+    assert field in posted({field: value}).data.model_dump()
+
+
+@pytest.mark.parametrize(("field", "value"), _cases(DATA, 2))
+def test_a_field_of_data_beyond_its_limit_is_named(field: str, value: Any) -> None:
+    assert {place[:2] for place in faults({field: value})} == {("data", field)}
+
+
+def test_every_field_has_its_row() -> None:
+    assert {row[0] for row in DATA} == set(type(posted().data).model_fields)
+    beside = {"chat_id", "update_key"}
+    assert {row[0] for row in TOP} | beside >= set(NewEvent.model_fields)
+
+
+@pytest.mark.parametrize(
+    "chat_id", [None, 1001, -1_001_000_000_001, 2**53, -(2**53), [1], list(range(1, 101))]
+)
+def test_one_recipient_or_several(chat_id: Any) -> None:
+    assert posted(chat_id=chat_id).chat_id == chat_id
+
+
+@pytest.mark.parametrize(
+    "chat_id", [2**53 + 1, "1001", True, 1.5, [], [1, 1], list(range(MOST_RECIPIENTS + 1)), [None], {"id": 1}]
+)
+def test_recipients_that_cannot_be_meant_are_refused(chat_id: Any) -> None:
+    assert faults(chat_id=chat_id)
+
+
+def test_progress_is_within_its_total() -> None:
+    assert posted({"current": 3, "total": 3}).data.current == 3
+    assert faults({"current": 4, "total": 3}) == [("data",)]
+
+
+def test_an_event_expires_after_it_is_due() -> None:
+    due = "2030-01-01T00:00:00Z"
+    assert posted(deliver_at=due, expires_at="2030-01-01T00:00:01Z").expires_at is not None
+    assert faults(deliver_at=due, expires_at=due) == [()]
+
+
+def test_a_misspelt_field_is_named() -> None:
+    assert faults(titel="x") == [("titel",)]
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+@pytest.mark.parametrize("where", ['{"metadata":{"a":[%s]}}', '{"threshold":%s}', '{"memory_usage_mb":%s}'])
+def test_a_number_that_json_does_not_know_is_refused(number: str, where: str) -> None:
+    body = f'{{"type":"custom_event","title":"x","data":{where % number}}}'
+    with pytest.raises(ValidationError) as refused:
+        NewEvent.model_validate_json(body)
+    assert refused.value.errors()[0]["loc"][0] == "data"
