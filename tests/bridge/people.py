@@ -80,6 +80,15 @@ class Bridge:
         assert found is not None
         return found
 
+    async def until_message_finished(self, message_id: str) -> dict[str, Any]:
+        async def look() -> dict[str, Any] | None:
+            found = await self.message(message_id)
+            return found if found["finished_at"] else None
+
+        found = await until(look)
+        assert found is not None
+        return found
+
     async def health(self) -> dict[str, Any]:
         report = (await self.client.get("/health")).json()
         return dict(report["components"]["telegram_updates"])
