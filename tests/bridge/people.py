@@ -1,4 +1,4 @@
-"""A bridge, the sandbox, and the people in its chats: Ada (1001) may decide, Grace (1002) too, Mallory not."""
+"""A bridge, the sandbox, and people: Ada (1001) and Grace (1002) may decide, Mallory may not."""
 
 import asyncio
 from collections.abc import AsyncIterator

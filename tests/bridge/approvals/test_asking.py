@@ -36,7 +36,7 @@ async def test_ten_options_with_long_names_fit_telegrams_64_bytes(talk: Bridge, 
 async def test_a_question_that_does_not_fit_is_attached_whole_and_says_so(
     talk: Bridge, people: People
 ) -> None:
-    prompt = "".join(f"line {number} – äöü 😀\n" for number in range(600))
+    prompt = "".join(f"line {number}: äöü 😀\n" for number in range(600))
     asked = await talk.ask(prompt=prompt)
     shown = await people.question(ADA)
     (document,) = [m for m in await people.messages(ADA) if "document" in m]
@@ -132,11 +132,14 @@ async def test_without_anybody_who_may_decide_no_question_is_taken(
 async def test_questions_are_listed_newest_first_by_state_and_correlation(talk: Bridge) -> None:
     made = [await talk.ask(title=f"q{number}", correlation_id="run-7") for number in range(3)]
     await talk.ask(title="other")
-    first = (await talk.client.get("/api/v1/approvals", params={"correlation_id": "run-7", "limit": 2})).json()
+    first = (
+        await talk.client.get("/api/v1/approvals", params={"correlation_id": "run-7", "limit": 2})
+    ).json()
     assert [item["title"] for item in first["items"]] == ["q2", "q1"]
     rest = (
         await talk.client.get(
-            "/api/v1/approvals", params={"correlation_id": "run-7", "limit": 2, "cursor": first["next_cursor"]}
+            "/api/v1/approvals",
+            params={"correlation_id": "run-7", "limit": 2, "cursor": first["next_cursor"]},
         )
     ).json()
     assert [item["title"] for item in rest["items"]] == ["q0"]

@@ -3,6 +3,8 @@
 import asyncio
 import time
 
+import httpx
+
 from services.bridge.settings import BridgeSettings
 from tests.bridge.people import ADA, GRACE, MALLORY, TEAM, Bridge, People, bridge_of, buttons, said
 from tests.servers import ManualClock, Sandbox, until
@@ -56,7 +58,10 @@ async def test_a_tap_of_somebody_else_is_answered_and_recorded(talk: Bridge, peo
     await until(both)
     found = await talk.approval(asked["id"])
     assert found["status"] == "open"
-    assert [(a["user_id"], a["outcome"]) for a in found["answers"]] == [(MALLORY, "foreign"), (ADA, "foreign")]
+    assert [(a["user_id"], a["outcome"]) for a in found["answers"]] == [
+        (MALLORY, "foreign"),
+        (ADA, "foreign"),
+    ]
     assert buttons(await people.question(TEAM)) == ["Approve", "Deny"]
     await people.tap(shown, "Deny", GRACE)
     assert (await talk.until_status(asked["id"], "decided"))["decision"]["option"] == "deny"
@@ -64,7 +69,9 @@ async def test_a_tap_of_somebody_else_is_answered_and_recorded(talk: Bridge, peo
     assert {response["user"]["id"] for response in await talk.responses()} == {GRACE}
 
 
-async def test_a_forged_button_is_told_that_it_is_unknown(quick: Bridge, people: People, sandbox: Sandbox) -> None:
+async def test_a_forged_button_is_told_that_it_is_unknown(
+    quick: Bridge, people: People, sandbox: Sandbox
+) -> None:
     asked = await quick.ask()
     await people.question(ADA)
     for number, data in enumerate(("a:guess:0", "a:guess", "approve_task-1", "", "a::0", "a:x:²"), 1):
@@ -113,7 +120,7 @@ async def _race(one: Bridge, two: Bridge, people: People) -> None:
             *(one.client.post(path, json={"option": "approve", "by": f"one-{n}"}) for n in range(4)),
             *(two.client.post(path, json={"option": "deny", "by": f"two-{n}"}) for n in range(4)),
         )
-        statuses = [answer.status_code for answer in answers if not isinstance(answer, str)]
+        statuses = [answer.status_code for answer in answers if isinstance(answer, httpx.Response)]
 
         async def all_answered(asked_id: str = asked["id"]) -> bool:
             return len((await one.approval(asked_id))["answers"]) == 9
@@ -134,7 +141,9 @@ async def test_expiry_edits_the_message_and_is_final(
     async with bridge_of(settings, clock) as bridge:
         asked = await bridge.ask(expires_in=600)
         shown = await people.question(ADA)
-        await people.sandbox.faults({"kind": "answer", "status": 502, "methods": ["editMessageText"], "times": 1})
+        await people.sandbox.faults(
+            {"kind": "answer", "status": 502, "methods": ["editMessageText"], "times": 1}
+        )
         clock.advance(599)
         assert (await bridge.approval(asked["id"]))["status"] == "open"
         clock.advance(2)

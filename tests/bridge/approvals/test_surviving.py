@@ -52,7 +52,9 @@ async def test_an_edit_that_did_not_get_through_is_made_after_a_restart(
 async def test_an_edit_whose_answer_was_lost_is_not_made_twice(talk: Bridge, people: People) -> None:
     asked = await talk.ask()
     shown = await people.question(ADA)
-    await people.sandbox.faults({"kind": "close", "deliver": True, "methods": ["editMessageText"], "times": 1})
+    await people.sandbox.faults(
+        {"kind": "close", "deliver": True, "methods": ["editMessageText"], "times": 1}
+    )
     await people.tap(shown, "Approve")
     decided = await talk.until_status(asked["id"], "decided")
     verdict = next(message for message in decided["messages"] if message["kind"] == "verdict")
@@ -165,7 +167,7 @@ async def test_a_silence_while_the_bridge_runs_asks_again_too(
         clock.advance(160)
 
         async def stale() -> bool:
-            return (await bridge.health())["status"] == "unhealthy"
+            return bool((await bridge.health())["status"] == "unhealthy")
 
         await until(stale)
         await people.sandbox.no_faults()

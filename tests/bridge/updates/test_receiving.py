@@ -127,21 +127,18 @@ async def test_a_repeated_update_is_acted_on_once(talk: Bridge, settings: Bridge
     await until(two)
 
 
-async def test_an_update_is_acted_on_once_by_two_that_try_at_once(database_url: str, clock: ManualClock) -> None:
+async def test_an_update_is_acted_on_once_by_two_that_try_at_once(
+    database_url: str, clock: ManualClock
+) -> None:
     """The note that it was handled and what it brings about are one transaction."""
     telemetry = Telemetry("tests", ServiceSettings())
-    database = await open_database(
-        database_url, telemetry, packages=["services.outbox", *answers.PACKAGES]
-    )
+    database = await open_database(database_url, telemetry, packages=["services.outbox", *answers.PACKAGES])
     await database.write(
         "updates", partial(store.keep, bot="default", updates=[text(1, "hello")], now=clock.time())
     )
     (stored,) = await database.read("read", partial(store.waiting, bot="default", limit=10))
     taken = await asyncio.gather(
-        *(
-            database.write("act", partial(store.take, seq=stored.seq, now=clock.time()))
-            for _ in range(5)
-        )
+        *(database.write("act", partial(store.take, seq=stored.seq, now=clock.time())) for _ in range(5))
     )
     assert sorted(taken) == [False, False, False, False, True]
     await database.close()
@@ -248,7 +245,7 @@ async def test_a_second_poller_is_seen_in_health_and_metrics(quick: Bridge, peop
 
     async def seen() -> bool:
         health = await quick.health()
-        return health["status"] == "degraded" and health["conflicts_total"] >= 1
+        return bool(health["status"] == "degraded" and health["conflicts_total"] >= 1)
 
     await until(seen)
 
@@ -280,7 +277,7 @@ async def test_with_a_working_telegram_the_age_is_measured(quick: Bridge) -> Non
     await until(measured)
 
     async def healthy() -> bool:
-        return (await quick.health())["status"] == "healthy"
+        return bool((await quick.health())["status"] == "healthy")
 
     await until(healthy)
     health = await quick.health()
@@ -309,7 +306,7 @@ async def test_in_webhook_mode_telegram_calls_and_taps_decide(
         assert (await bridge.until_status(asked["id"], "decided"))["decision"]["option"] == "approve"
 
         async def healthy() -> bool:
-            return (await bridge.health())["status"] == "healthy"
+            return bool((await bridge.health())["status"] == "healthy")
 
         await until(healthy)
         assert (await bridge.health())["mode"] == "webhook"
@@ -323,18 +320,32 @@ async def test_in_webhook_mode_telegram_calls_and_taps_decide(
 async def test_a_webhook_without_the_secret_is_refused_and_nothing_is_stored(
     quick: Bridge, settings: BridgeSettings
 ) -> None:
-    for headers in ({}, {"X-Telegram-Bot-Api-Secret-Token": "wrong"}, {"X-Telegram-Bot-Api-Secret-Token": ""}):
+    for headers in (
+        {},
+        {"X-Telegram-Bot-Api-Secret-Token": "wrong"},
+        {"X-Telegram-Bot-Api-Secret-Token": ""},
+    ):
         async with httpx.AsyncClient(base_url=str(quick.client.base_url)) as stranger:
             answer = await stranger.post("/telegram/webhook", json=text(1, "hi"), headers=headers)
         assert answer.status_code == 401
     keyed = {"Authorization": f"Bearer {KEY}"}
-    assert (await quick.client.post("/telegram/webhook", json=text(1, "hi"), headers=keyed)).status_code == 401
+    assert (
+        await quick.client.post("/telegram/webhook", json=text(1, "hi"), headers=keyed)
+    ).status_code == 401
     assert await quick.metric('cctelegram_telegram_updates_total{kind="message"}') == 0.0
 
 
 async def test_what_is_no_update_is_400(quick: Bridge, settings: BridgeSettings) -> None:
     headers = {"X-Telegram-Bot-Api-Secret-Token": settings.update_secret}
-    for body in (b"", b"[]", b"{}", b'{"update_id": "1"}', b'{"update_id": true}', b'{"update_id": -1}', b"\xff"):
+    for body in (
+        b"",
+        b"[]",
+        b"{}",
+        b'{"update_id": "1"}',
+        b'{"update_id": true}',
+        b'{"update_id": -1}',
+        b"\xff",
+    ):
         answer = await quick.client.post("/telegram/webhook", content=body, headers=headers)
         assert answer.status_code == 400, body
 
@@ -355,4 +366,3 @@ async def test_an_update_of_a_kind_that_is_not_known_is_stored_and_does_nothing(
     await quick.client.post("/telegram/webhook", json=text(6, "after"), headers=headers)
     await _texts(quick, ["after"])
     assert await quick.metric("cctelegram_telegram_update_failures_total") == 0.0
-

@@ -175,7 +175,9 @@ async def test_leaving_a_group_and_coming_back_is_followed(quick: Bridge, people
     await until(flows)
 
 
-async def test_a_reaction_that_failed_is_made_after_a_restart(settings: BridgeSettings, people: People) -> None:
+async def test_a_reaction_that_failed_is_made_after_a_restart(
+    settings: BridgeSettings, people: People
+) -> None:
     async with bridge_of(settings) as bridge:
         fault = {"kind": "answer", "status": 502, "methods": ["setMessageReaction"], "times": None}
         await people.sandbox.faults(fault)
