@@ -13,6 +13,9 @@ from services.bridge.approvals import api as approvals_api
 from services.bridge.metrics import BridgeMetrics
 from services.bridge.render import render
 from services.bridge.settings import BridgeSettings
+from services.bridge.tracking import api as tracking_api
+from services.bridge.tracking import opening as tracking
+from services.bridge.tracking.metrics import TrackingMetrics
 from services.bridge.updates import api as updates_api
 from services.contracts.events import CATEGORY_OF
 from services.kit.clock import Clock, SystemClock
@@ -23,10 +26,10 @@ from services.kit.service import create_service
 from services.kit.telemetry import Telemetry
 from services.outbox import shared_pace
 from services.outbox.engine import OPERATIONS, Outbox, open_outbox, owner_name
+from services.outbox.limiter import Pace
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.shared_pace import SharedPace
 from services.outbox.telegram import Sender, make_bot
-from services.outbox.worker import Pace
 
 FULL_DISK = 0.95
 FILLING_DISK = 0.85
@@ -39,6 +42,7 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
     health = Health(clock)
     metrics = OutboxMetrics(telemetry.registry, CATEGORY_OF)
     answer_metrics = AnswerMetrics.of(telemetry)
+    tracking_metrics = TrackingMetrics(telemetry.registry)
     guard = Guard(settings.rate_limit_per_second, telemetry.registry, clock)
 
     @asynccontextmanager
@@ -47,8 +51,8 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
             database = await open_database(
                 settings.database("bridge"),
                 telemetry,
-                packages=["services.outbox", *answers.PACKAGES],
-                operations=(*OPERATIONS, *answers.OPERATIONS),
+                packages=["services.outbox", *answers.PACKAGES, tracking.PACKAGE],
+                operations=(*OPERATIONS, *answers.OPERATIONS, *tracking.OPERATIONS),
             )
             stack.push_async_callback(database.close)
             token = settings.telegram_bot_token.get_secret_value()
@@ -79,6 +83,9 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
                     clock=clock,
                 )
             )
+            tracked = await stack.enter_async_context(
+                tracking.open_tracking(settings, database=database, metrics=tracking_metrics, clock=clock)
+            )
             app.state.health_extra = lambda: {"metrics": _numbers(app, telemetry, outbox)}
             yield {
                 "settings": settings,
@@ -87,6 +94,7 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
                 "outbox": outbox,
                 "guard": guard,
                 **listening,
+                "tracking": tracked,
             }
 
     app = create_service(
@@ -96,7 +104,7 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
         lifespan=lifespan,
         summary="Takes events over REST and delivers them to Telegram without losing one.",
         public=[api.public, api.intake, updates_api.public],
-        routers=[api.router, approvals_api.router, updates_api.router],
+        routers=[api.router, approvals_api.router, updates_api.router, tracking_api.router],
         schemas=api.SCHEMAS,
     )
     BridgeMetrics(telemetry, lambda: int(app.state.connections()))

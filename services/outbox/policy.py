@@ -131,7 +131,7 @@ def _flood(policy: Policy, message: Claimed, result: Result, jitter: float) -> D
 
 def _retry(policy: Policy, message: Claimed, result: Result, jitter: float) -> Decision:
     at = result.finished_at + policy.backoff(message.retries, jitter)
-    if at > message.accepted_at + policy.give_up_after:
+    if at > message.entered_at + policy.give_up_after:
         return _kept(message, State.DEAD_LETTER)
     return replace(_kept(message, State.RETRY_WAIT, at), retries=message.retries + 1)
 

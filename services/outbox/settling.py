@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, select, update
 
 from services.kit.db import upsert
-from services.outbox import chats, limiter
+from services.outbox import chats, feed, limiter
 from services.outbox.chats import ChatRow
 from services.outbox.limiter import ChatPace, Limits
 from services.outbox.messages import FINISHED, Reason, Settled, State
@@ -96,6 +96,12 @@ def _is_news(s: Settled, row: Any) -> bool:
 def _write_messages(connection: Connection, settled: Sequence[Settled], now: float) -> None:
     if settled:
         connection.execute(_WRITE_MESSAGE, [_message_row(s, now) for s in settled])
+        feed.write(connection, [_entry(s) for s in settled], now)
+
+
+def _entry(s: Settled) -> feed.Entry:
+    reason = "" if s.result.reason is Reason.NONE else s.result.reason.value
+    return s.message.seq, s.decision.state.value, s.message.attempt, reason
 
 
 def _message_row(s: Settled, now: float) -> dict[str, Any]:
