@@ -23,6 +23,7 @@ KEY = "cct_benchmark_key_of_some_length"
 TOKEN = servers.DEFAULT_TOKEN
 FIRST_CHAT = 100_000
 PATIENCE_SECONDS = 60.0
+ANY = -1
 ROOT = Path(__file__).parent.parent
 
 
@@ -80,7 +81,7 @@ class Bench:
             cwd=ROOT,
             env=kept | {"PYTHONPATH": str(ROOT)} | environment,
             stdout=subprocess.DEVNULL,
-            preexec_fn=lambda: os.sched_setaffinity(0, {core}),  # noqa: PLW1509 - no threads are running yet
+            preexec_fn=lambda: os.sched_setaffinity(0, _pinned(core)),  # noqa: PLW1509 - no threads are running yet
         )
         program = Program(process, url)
         self._stack.callback(_end, program)
@@ -109,7 +110,7 @@ class Bench:
             sandbox_url: its Telegram.
             name: of its data folder.
             module: that is run; another one starts the same bridge differently.
-            core: unset: the measured one.
+            core: unset: the measured one; ANY: wherever there is room.
             more: environment.
         """
         port = free_port()
@@ -143,6 +144,10 @@ class Bench:
         server = self._stack.enter_context(servers.postgres(programs, durable=True))
         os.sched_setaffinity(server.process.pid, {self.other})
         return server
+
+
+def _pinned(core: int) -> set[int]:
+    return os.sched_getaffinity(0) if core == ANY else {core}
 
 
 def _end(program: Program) -> None:
