@@ -36,13 +36,12 @@ def main() -> None:
         raise SystemExit("benchmarks.intake needs wrk, as the load generator: apt-get install wrk")
     with Bench() as bench:
         plain = _plain(bench)
-        sandbox = bench.sandbox()
-        bridges = {"SQLite, synchronous=FULL": _bridge(bench, sandbox, "sqlite", "")}
+        bridges = {"SQLite, synchronous=FULL": _bridge(bench, "sqlite", "")}
         postgres = bench.postgres()
         if postgres is None:
             print("PostgreSQL is not installed: only SQLite is measured")
         else:
-            bridges["PostgreSQL, fsync on"] = _bridge(bench, sandbox, "postgres", postgres.url("postgres"))
+            bridges["PostgreSQL, fsync on"] = _bridge(bench, "postgres", postgres.url("postgres"))
         rows = {
             name: (Ratios(f"requests/s, {name}", "/s", "≥ 1.0"), Ratios(f"CPU a request, {name}", "µs", ""))
             for name in bridges
@@ -76,8 +75,9 @@ def _plain(bench: Bench) -> Program:
     return bench.start([*command, "warning"], bench.measured, f"http://127.0.0.1:{port}")
 
 
-def _bridge(bench: Bench, sandbox: Program, name: str, url: str) -> Program:
+def _bridge(bench: Bench, name: str, url: str) -> Program:
     # This measures the intake, and what is accepted waits: so slow a bot sends one message and no more.
+    sandbox = bench.sandbox(f"sandbox-{name}")
     return bench.bridge(sandbox.url, name, DATABASE_URL=url, TELEGRAM_BOT_PER_SECOND="0.00001")
 
 
