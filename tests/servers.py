@@ -88,6 +88,12 @@ class Postgres:
     port: int
     process: "subprocess.Popen[bytes]"
     user: str | None
+    options: tuple[str, ...]
+
+    def start(self) -> None:
+        """Starts it again after it has ended, with the same data on the same port."""
+        self.process = _start(self.programs, self.folder, self.port, self.options, self.user)
+        _wait_for(self)
 
     def url(self, name: str) -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
@@ -105,8 +111,14 @@ class Postgres:
 
 
 @contextmanager
-def postgres(programs: Path) -> Iterator[Postgres]:
-    """Makes a cluster in a temporary folder and runs it; root may not, so root lends it to another user."""
+def postgres(programs: Path, options: tuple[str, ...] | None = None) -> Iterator[Postgres]:
+    """Makes a cluster in a temporary folder and runs it; root may not, so root lends it to another user.
+
+    Args:
+        programs: the folder of its programs.
+        options: of the server; unset: those that make it quick, and forgetful when it is killed.
+    """
+    options = _QUICK if options is None else options
     user = _unprivileged()
     folder = Path(tempfile.mkdtemp(prefix="cctelegram-postgres-"))
     if user is not None:
@@ -125,24 +137,31 @@ def postgres(programs: Path) -> Iterator[Postgres]:
         ]
         subprocess.run([*made, "--locale=C.UTF-8", "--no-sync"], check=True, capture_output=True, user=user)
         port = free_port()
-        with (folder / "log").open("wb") as output:
-            process = subprocess.Popen(
-                [programs / "postgres", "-D", folder / "data", "-p", str(port), "-k", "", *_QUICK],
-                stdout=output,
-                stderr=output,
-                user=user,
-            )
-        server = Postgres(programs, folder, port, process, user)
+        process = _start(programs, folder, port, options, user)
+        server = Postgres(programs, folder, port, process, user, options)
         _wait_for(server)
         yield server
-        process.send_signal(signal.SIGINT)
-        process.wait(30)
+        server.process.send_signal(signal.SIGINT)
+        server.process.wait(30)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _start(
+    programs: Path, folder: Path, port: int, options: tuple[str, ...], user: str | None
+) -> "subprocess.Popen[bytes]":
+    listening = ("-p", str(port), "-k", "", "-c", "listen_addresses=127.0.0.1")
+    with (folder / "log").open("ab") as output:
+        return subprocess.Popen(
+            [programs / "postgres", "-D", folder / "data", *listening, *options],
+            stdout=output,
+            stderr=output,
+            user=user,
+        )
+
+
 _TRUSTING = ("-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
-_QUICK = ("-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "synchronous_commit=off")
+_QUICK = ("-c", "fsync=off", "-c", "synchronous_commit=off")
 
 
 def _unprivileged() -> str | None:

@@ -157,11 +157,11 @@ class Filter(BaseModel, extra="forbid"):
 
 @router.get("/messages", summary="Search, newest first")
 async def search(outbox: Engine, wanted: Annotated[Filter, Query()]) -> dict[str, Any]:
-    rows = await outbox.database.read(
+    page = await outbox.database.read(
         "search", lambda connection: queries.search(connection, _search(wanted))
     )
-    cursor = str(rows[-1]["seq"]) if len(rows) == wanted.limit else None
-    return {"items": [messages.summary(row) for row in rows], "next_cursor": cursor}
+    cursor = None if page.cursor is None else str(page.cursor)
+    return {"items": [messages.summary(row) for row in page.rows], "next_cursor": cursor}
 
 
 def _search(wanted: Filter) -> Search:

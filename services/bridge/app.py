@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -16,6 +17,10 @@ from services.bridge.keys.entry import Door
 from services.bridge.metrics import BridgeMetrics
 from services.bridge.render import render
 from services.bridge.settings import BridgeSettings
+from services.bridge.templates import load_templates
+from services.bridge.tracking import api as tracking_api
+from services.bridge.tracking import opening as tracking
+from services.bridge.tracking.metrics import TrackingMetrics
 from services.bridge.updates import api as updates_api
 from services.contracts.events import CATEGORY_OF
 from services.kit.auth import bearer
@@ -27,10 +32,10 @@ from services.kit.service import create_service
 from services.kit.telemetry import Telemetry
 from services.outbox import shared_pace
 from services.outbox.engine import OPERATIONS, Outbox, open_outbox, owner_name
+from services.outbox.limiter import Pace
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.shared_pace import SharedPace
 from services.outbox.telegram import Sender, make_bot
-from services.outbox.worker import Pace
 
 FULL_DISK = 0.95
 FILLING_DISK = 0.85
@@ -43,6 +48,8 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
     health = Health(clock)
     metrics = OutboxMetrics(telemetry.registry, CATEGORY_OF)
     answer_metrics = AnswerMetrics.of(telemetry)
+    tracking_metrics = TrackingMetrics(telemetry.registry)
+    templates = load_templates(settings.templates_dir)
     guard = Guard(settings.rate_limit_per_second, telemetry.registry, clock)
     ring = opening.ring_of(settings, clock)
     door = Door(ring, guard, telemetry.registry, clock)
@@ -53,8 +60,8 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
             database = await open_database(
                 settings.database("bridge"),
                 telemetry,
-                packages=["services.outbox", *answers.PACKAGES, opening.PACKAGE],
-                operations=(*OPERATIONS, *answers.OPERATIONS, *store.OPERATIONS),
+                packages=["services.outbox", *answers.PACKAGES, tracking.PACKAGE, opening.PACKAGE],
+                operations=(*OPERATIONS, *answers.OPERATIONS, *tracking.OPERATIONS, *store.OPERATIONS),
             )
             stack.push_async_callback(database.close)
             await stack.enter_async_context(opening.open_keys(ring, database, health))
@@ -69,7 +76,7 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
                     metrics=metrics,
                     clock=clock,
                     sender=Sender(bot, clock),
-                    render=said.or_else(render),
+                    render=said.or_else(partial(render, templates=templates)),
                     pace=pace,
                     mutes=lambda message: not said.passes_mute(message),
                 )
@@ -86,6 +93,9 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
                     clock=clock,
                 )
             )
+            tracked = await stack.enter_async_context(
+                tracking.open_tracking(settings, database=database, metrics=tracking_metrics, clock=clock)
+            )
             app.state.health_extra = lambda: {"metrics": _numbers(app, telemetry, outbox)}
             yield {
                 "settings": settings,
@@ -94,6 +104,7 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
                 "outbox": outbox,
                 "door": door,
                 **listening,
+                "tracking": tracked,
             }
 
     app = create_service(
@@ -103,7 +114,7 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
         lifespan=lifespan,
         summary="Takes events over REST and delivers them to Telegram without losing one.",
         public=[api.public, api.intake, updates_api.public],
-        routers=[api.router, approvals_api.router, updates_api.router, keys_api.router],
+        routers=[api.router, approvals_api.router, updates_api.router, tracking_api.router, keys_api.router],
         keyring=ring,
         admission=entry.admitted,
         schemas=api.SCHEMAS,

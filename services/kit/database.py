@@ -145,6 +145,10 @@ class Database(ABC):
         self.wake_here(channel)
 
     @abstractmethod
+    async def promise(self) -> dict[str, str | bool]:
+        """What the database itself says of how it keeps a commit: dialect, synchronous, address, tls."""
+
+    @abstractmethod
     async def migrate(self, packages: Sequence[str]) -> None: ...
     @abstractmethod
     async def _write(self, work: Work[T]) -> T: ...

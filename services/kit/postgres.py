@@ -39,6 +39,19 @@ class PostgresDatabase(Database):
         self._notify_needed = asyncio.Event()
         self._tasks = [asyncio.create_task(self._notify()), asyncio.create_task(self._listen())]
 
+    async def promise(self) -> dict[str, str | bool]:
+        query = text(
+            "SELECT current_setting('synchronous_commit') AS synchronous,"
+            " COALESCE((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false) AS tls"
+        )
+        row = await self.read("ping", lambda connection: connection.execute(query).one())
+        return {
+            "dialect": "postgresql",
+            "synchronous": str(row.synchronous),
+            "address": self.address,
+            "tls": bool(row.tls),
+        }
+
     async def migrate(self, packages: Sequence[str]) -> None:
         # Alembic is synchronous and process-wide: in a thread, with a loop of its own.
         await asyncio.to_thread(lambda: asyncio.run(self._migrate(packages)))

@@ -241,9 +241,8 @@ def _load(
         if row.edits and _is_never_sent(targets.get(row.edits)):
             never_sent.append(_claimed(row, now, 0.0, row.attempts))
             continue
-        edited = targets[row.edits].telegram_message_id if row.edits else None
         wait = _limiter_wait(row, rows[row.chat_id], now, paced_since)
-        fine.append(_claimed(row, now, wait, row.attempts + 1, edited))
+        fine.append(_claimed(row, now, wait, row.attempts + 1, _edited(targets, row)))
     return fine, never_sent
 
 
@@ -259,7 +258,9 @@ def in_flight(connection: Connection, bot: str, chat_ids: Iterable[int], now: fl
         message.c.chat_id.in_(sorted(chat_ids)),
         message.c.state == State.SENDING.value,
     )
-    return [_claimed(row, now, 0.0, row.attempts) for row in connection.execute(open_ones)]
+    rows = connection.execute(open_ones).all()
+    targets = _targets(connection, rows)
+    return [_claimed(row, now, 0.0, row.attempts, _edited(targets, row)) for row in rows]
 
 
 def _limiter_wait(row: Any, of: ChatRow, now: float, paced_since: float | None) -> float:
@@ -285,6 +286,12 @@ def _targets(connection: Connection, rows: Sequence[Any]) -> dict[str, "_Target"
 class _Target:
     state: State
     telegram_message_id: int | None
+
+
+def _edited(targets: Mapping[str, "_Target"], row: Any) -> int | None:
+    """Telegram's id of the message that a row edits; None where it is sent."""
+    target = targets.get(row.edits) if row.edits else None
+    return target.telegram_message_id if target else None
 
 
 def _last(ids: str) -> int | None:

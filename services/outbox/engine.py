@@ -20,14 +20,14 @@ from services.outbox import feed, queries, trace
 from services.outbox.claims import Mutes, not_urgent
 from services.outbox.intake import Intake, Receipt
 from services.outbox.keeping import Keeper
-from services.outbox.limiter import BotPace, Limits
+from services.outbox.limiter import BotPace, Limits, Pace
 from services.outbox.messages import Outcome, Settled, State, Submission
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.policy import BOT_STOPS, Policy
 from services.outbox.queries import Depth
 from services.outbox.tally import HOUR, Tally
 from services.outbox.telegram import Sender
-from services.outbox.worker import Observer, Pace, Render, Worker, WorkerSettings, ignore
+from services.outbox.worker import Observer, Render, Worker, WorkerSettings, ignore
 
 log = structlog.get_logger()
 
@@ -164,7 +164,8 @@ class Outbox:
     async def check_database(self) -> Reading:
         """A health probe."""
         seconds = await self.database.ping()
-        return Reading(Level.HEALTHY, {"response_time_ms": round(seconds * 1000, 2)})
+        promise = await self.database.promise()
+        return Reading(Level.HEALTHY, {"response_time_ms": round(seconds * 1000, 2), **promise})
 
     async def check_queue(self) -> Reading:
         """A health probe: a queue whose oldest message waits long is degraded."""

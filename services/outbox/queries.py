@@ -9,6 +9,8 @@ from sqlalchemy import Connection, Select, bindparam, case, func, select
 from services.outbox.messages import State
 from services.outbox.schema import attempt, change, event, message
 
+#: A page looks at the titles of so many messages; a part of a title is in no index.
+TITLES_AT_ONCE = 100_000
 #: More correlation ids than this in flight are not counted on.
 MOST_CORRELATIONS = 10_000
 _DEPTH_STATES = (State.QUEUED, State.SENDING, State.RETRY_WAIT, State.UNKNOWN, State.DEAD_LETTER)
@@ -22,6 +24,7 @@ class Search:
     """What to look for; None is any.
 
     Args:
+        reasons: why the last attempt failed, or the message ended without one.
         since: accepted at or after, seconds since the epoch.
         until: accepted before.
         text: part of the title, whatever its case.
@@ -30,6 +33,7 @@ class Search:
     """
 
     states: Sequence[str] = ()
+    reasons: Sequence[str] = ()
     type: str | None = None
     chat_id: int | None = None
     correlation_id: str | None = None
@@ -52,11 +56,46 @@ _COLUMNS = (
 )
 
 
-def search(connection: Connection, wanted: Search) -> list[Any]:
-    """The messages that fit, as rows of message and event."""
-    query: Select[Any] = select(*_COLUMNS).join(event, message.c.event_id == event.c.id)
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Messages that fit, newest first, as rows of message and event.
+
+    Args:
+        rows: of this page.
+        cursor: ``before`` of the next page; None where this is the last.
+    """
+
+    rows: list[Any]
+    cursor: int | None
+
+
+def search(connection: Connection, wanted: Search) -> Page:
+    """A page of the messages that fit.
+
+    A text is looked for in the titles of a bounded number of messages: the page may have fewer rows
+    than asked for, also none, and a cursor that goes on.
+    """
+    query = _fitting(select(*_COLUMNS).join(event, message.c.event_id == event.c.id), wanted)
+    if wanted.before is not None:
+        query = query.where(message.c.seq < wanted.before)
+    first = None
+    if wanted.text:
+        newest = wanted.before - 1 if wanted.before is not None else last(connection)
+        first = max(1, newest - TITLES_AT_ONCE + 1)
+        query = query.where(message.c.seq >= first)
+    ordered = query.order_by(message.c.seq.desc()).limit(wanted.limit)
+    rows = list(connection.execute(ordered).mappings())
+    if len(rows) == wanted.limit:
+        return Page(rows, rows[-1]["seq"])
+    return Page(rows, first if first is not None and first > 1 else None)
+
+
+def _fitting(query: Select[Any], wanted: Search) -> Select[Any]:
+    """The query of messages and events, with all conditions but those of the page."""
     if wanted.states:
         query = query.where(message.c.state.in_(list(wanted.states)))
+    if wanted.reasons:
+        query = query.where(message.c.reason.in_(list(wanted.reasons)))
     for column, value in (
         (message.c.type, wanted.type),
         (message.c.chat_id, wanted.chat_id),
@@ -70,9 +109,43 @@ def search(connection: Connection, wanted: Search) -> list[Any]:
         query = query.where(message.c.accepted_at < wanted.until)
     if wanted.text:
         query = query.where(event.c.title.icontains(wanted.text, autoescape=True))
-    if wanted.before is not None:
-        query = query.where(message.c.seq < wanted.before)
-    return list(connection.execute(query.order_by(message.c.seq.desc()).limit(wanted.limit)).mappings())
+    return query
+
+
+def count(connection: Connection, wanted: Search) -> int:
+    """How many messages fit."""
+    query = _fitting(select(func.count()).select_from(message).join(event), wanted)
+    return int(connection.execute(query).scalar_one())
+
+
+def matching(connection: Connection, wanted: Search, *, after: int, upto: int, before: float) -> list[int]:
+    """Numbers of messages that fit, oldest first, to work through in portions.
+
+    Args:
+        connection: for reading.
+        wanted: ``limit`` is the size of a portion.
+        after: number of the last one of the portion before.
+        upto: number of the last one at all.
+        before: finished before this time.
+    """
+    query = _fitting(select(message.c.seq).join(event, message.c.event_id == event.c.id), wanted)
+    query = query.where(message.c.seq > after, message.c.seq <= upto, message.c.finished_at <= before)
+    return list(connection.execute(query.order_by(message.c.seq).limit(wanted.limit)).scalars())
+
+
+def last(connection: Connection) -> int:
+    """Number of the newest message; 0 where there is none."""
+    return connection.execute(select(func.max(message.c.seq))).scalar() or 0
+
+
+def last_attempts(connection: Connection, seqs: Sequence[int]) -> dict[int, Any]:
+    """The last attempt of each message, by its number."""
+    query = (
+        select(attempt)
+        .join(message, message.c.seq == attempt.c.message_seq)
+        .where(message.c.seq.in_(seqs), attempt.c.number == message.c.attempts)
+    )
+    return {row["message_seq"]: row for row in connection.execute(query).mappings()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +170,40 @@ def life(connection: Connection, message_id: str) -> Life | None:
         list(connection.execute(attempts).mappings()),
         list(connection.execute(changes).mappings()),
     )
+
+
+def lives(connection: Connection, seqs: Sequence[int], *, with_body: bool = False) -> list[Life]:
+    """Messages with their attempts and other changes, in the order of acceptance; a few statements.
+
+    Args:
+        connection: for reading.
+        seqs: numbers of the messages, a bounded number of them.
+        with_body: also the events as they were posted, and by whom.
+    """
+    columns = (*_COLUMNS, event.c.body, event.c.client) if with_body else _COLUMNS
+    query = select(*columns).join(event, message.c.event_id == event.c.id)
+    rows = connection.execute(query.where(message.c.seq.in_(seqs)).order_by(message.c.seq)).mappings()
+    found = {row["seq"]: Life(row, [], []) for row in rows}
+    attempts = select(attempt).where(attempt.c.message_seq.in_(seqs)).order_by(attempt.c.number)
+    for row in connection.execute(attempts).mappings():
+        found[row["message_seq"]].attempts.append(row)
+    changes = select(change).where(change.c.message_seq.in_(seqs)).order_by(change.c.id)
+    for row in connection.execute(changes).mappings():
+        found[row["message_seq"]].changes.append(row)
+    return list(found.values())
+
+
+def of_correlation(
+    connection: Connection, correlation_id: str, most: int
+) -> tuple[list[Any], list[Life], bool]:
+    """The events and messages under a correlation id, oldest first, and whether these are all."""
+    query = select(event).where(event.c.correlation_id == correlation_id)
+    events = list(connection.execute(query.order_by(event.c.id).limit(most)).mappings())
+    of_these = message.c.event_id.in_([row["id"] for row in events])
+    numbers = select(message.c.seq).where(of_these).order_by(message.c.seq).limit(most + 1)
+    seqs = connection.execute(numbers).scalars().all()
+    whole = len(events) < most and len(seqs) <= most
+    return events, lives(connection, seqs[:most]), whole
 
 
 def by_telegram_id(connection: Connection, bot: str, chat_id: int, telegram_message_id: int) -> Any | None:

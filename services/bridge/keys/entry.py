@@ -114,8 +114,12 @@ def missing(scope: Scope) -> Problem:
 
 
 async def admitted(request: Request) -> None:
-    """Dependency of every route that is not public; the key is on ``request.state.key`` then."""
+    """Dependency of every route that is not public.
+
+    Afterwards ``request.state.key`` is the key, and ``request.state.client`` its name.
+    """
     door: Door = request.state.door
     scope = scopes.needed(request.method, request.url.path)
     gate: Gate = request.app.state.gate
     request.state.key = door.by_key(gate, request.headers.get("authorization"), scope)
+    request.state.client = request.state.key.name
