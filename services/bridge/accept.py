@@ -14,7 +14,7 @@ from services.contracts.events import CATEGORY_OF, NewEvent, Priority, Severity
 from services.kit.errors import Problem, invalid_input
 from services.kit.telemetry import TraceContext
 from services.outbox import messages
-from services.outbox.messages import IdempotencyKey, Lane, NewMessage, Submission, UnknownPolicy
+from services.outbox.messages import IdempotencyKey, Lane, NewMessage, Once, Submission, UnknownPolicy
 
 LARGEST_BATCH = 500
 LONGEST_KEY = 255
@@ -46,6 +46,8 @@ class Caller:
     parent: TraceContext | None
     correlation_id: str
     idempotency_key: str
+    #: What the request uses up, such as its signature.
+    once: Once | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ def submission(
         answers.append(_answer(made, chats, trace_url))
     answer = orjson.dumps({"accepted": answers} if is_list else answers[0])
     return Reading(
-        Submission(tuple(events), tuple(recipients), _idempotency(caller, body, answer)),
+        Submission(tuple(events), tuple(recipients), _idempotency(caller, body, answer), caller.once),
         answer,
     )
 
