@@ -11,6 +11,8 @@ from typing import Any
 
 import httpx
 
+from tests.ports import free_port
+
 OURS = ("bridge", "alert_relay", "dashboard")
 REPOSITORY = Path(__file__).parents[2]
 SERVICES = {
@@ -37,8 +39,6 @@ groups:
       - {alert: EverythingIsBad, expr: vector(1), labels: {severity: critical}}
 """
 ALERTMANAGER_CONFIG = "{route: {receiver: nobody}, receivers: [{name: nobody}]}"
-
-from tests.ports import free_port
 
 
 def said(log: Path) -> str:
