@@ -104,7 +104,7 @@ async def post_events(request: Request) -> Response:
         caller,
         trace,
         now=state["clock"].time(),
-        defaults=settings.default_chats,
+        routes=state["routing"].routes,
         trace_url=settings.jaeger_ui_url,
     )
     try:

@@ -16,6 +16,9 @@ from services.bridge.keys import entry, opening, scopes, store
 from services.bridge.keys.entry import Door
 from services.bridge.metrics import BridgeMetrics
 from services.bridge.render import render
+from services.bridge.routes import api as routes_api
+from services.bridge.routes import routing
+from services.bridge.routes.routing import Routing
 from services.bridge.settings import BridgeSettings
 from services.bridge.templates import load_templates
 from services.bridge.tracking import api as tracking_api
@@ -52,6 +55,7 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
     templates = load_templates(settings.templates_dir)
     guard = Guard(settings.rate_limit_per_second, telemetry.registry, clock)
     ring = opening.ring_of(settings, clock)
+    routes = Routing(settings.default_chats, settings.routes_file, telemetry.registry, clock)
     door = Door(ring, guard, telemetry.registry, clock)
 
     @asynccontextmanager
@@ -60,11 +64,24 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
             database = await open_database(
                 settings.database("bridge"),
                 telemetry,
-                packages=["services.outbox", *answers.PACKAGES, tracking.PACKAGE, opening.PACKAGE],
-                operations=(*OPERATIONS, *answers.OPERATIONS, *tracking.OPERATIONS, *store.OPERATIONS),
+                packages=[
+                    "services.outbox",
+                    *answers.PACKAGES,
+                    tracking.PACKAGE,
+                    opening.PACKAGE,
+                    routing.PACKAGE,
+                ],
+                operations=(
+                    *OPERATIONS,
+                    *answers.OPERATIONS,
+                    *tracking.OPERATIONS,
+                    *store.OPERATIONS,
+                    *routing.OPERATIONS,
+                ),
             )
             stack.push_async_callback(database.close)
             await stack.enter_async_context(opening.open_keys(ring, database, health))
+            await stack.enter_async_context(routing.open_routing(routes, database, health))
             token = settings.telegram_bot_token.get_secret_value()
             pace = await stack.enter_async_context(_pace(settings, clock, health))
             bot = make_bot(token, settings.api_url, settings.send_concurrency, telemetry.count_call)
@@ -103,6 +120,7 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
                 "telemetry": telemetry,
                 "outbox": outbox,
                 "door": door,
+                "routing": routes,
                 **listening,
                 "tracking": tracked,
             }
@@ -114,7 +132,14 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
         lifespan=lifespan,
         summary="Takes events over REST and delivers them to Telegram without losing one.",
         public=[api.public, api.intake, updates_api.public],
-        routers=[api.router, approvals_api.router, updates_api.router, tracking_api.router, keys_api.router],
+        routers=[
+            api.router,
+            approvals_api.router,
+            updates_api.router,
+            tracking_api.router,
+            keys_api.router,
+            routes_api.router,
+        ],
         keyring=ring,
         admission=entry.admitted,
         schemas=api.SCHEMAS,

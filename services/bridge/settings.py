@@ -31,6 +31,9 @@ class BridgeSettings(TelegramSettings):
     signing_master: SecretStr | None = Field(
         None, description="derives the secrets of signing keys; unset: made once, in DATA_DIR/signing_master"
     )
+    routes_file: Path | None = Field(
+        None, description="TOML with a [[route]] a rule; unset: the routes of PUT /api/v1/routes"
+    )
     telegram_allowed_users: CommaInts = Field(
         (), description="ids of people who may decide and command; unset: those of TELEGRAM_CHAT_IDS"
     )
