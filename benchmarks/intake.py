@@ -91,7 +91,7 @@ def _load(bench: Bench, server: Program, seconds: int) -> tuple[float, float]:
         check=True,
         capture_output=True,
         text=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, {bench.other}),  # noqa: PLW1509 - no threads are running
+        preexec_fn=lambda: os.sched_setaffinity(0, {bench.other}),
     ).stdout
     cpu = server.cpu_seconds() - cpu
     if refused := re.search(r"Non-2xx.*|Socket errors.*", said):

@@ -37,9 +37,7 @@ class Program:
     _psutil: psutil.Process = field(init=False)
 
     def __post_init__(self) -> None:
-        self.client = httpx.Client(
-            base_url=self.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=120
-        )
+        self.client = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=120)
         self._psutil = psutil.Process(self.process.pid)
 
     def cpu_seconds(self) -> float:
@@ -108,7 +106,13 @@ class Bench:
         )
 
     def bridge(
-        self, sandbox_url: str, name: str, *, module: str = "services.bridge", core: int | None = None, **more: str
+        self,
+        sandbox_url: str,
+        name: str,
+        *,
+        module: str = "services.bridge",
+        core: int | None = None,
+        **more: str,
     ) -> Program:
         """A bridge without limits of its own.
 

@@ -55,7 +55,9 @@ def main() -> None:
     )
 
 
-def _run(bench: Bench, postgres: Postgres, sandbox: Program, name: str, replicas: int, messages: int) -> float:
+def _run(
+    bench: Bench, postgres: Postgres, sandbox: Program, name: str, replicas: int, messages: int
+) -> float:
     postgres.sql(f"CREATE DATABASE {name}")
     url = postgres.url(name)
     chats = messages // PER_CHAT
@@ -90,7 +92,9 @@ def _check(sandbox: Program, cursor: str, messages: int) -> None:
     """Reads the sandbox's log, which knows nothing of the database."""
     order: dict[int, list[int]] = {}
     while True:
-        page = sandbox.client.get("/control/log", params={"cursor": cursor, "limit": 10_000}).raise_for_status()
+        page = sandbox.client.get(
+            "/control/log", params={"cursor": cursor, "limit": 10_000}
+        ).raise_for_status()
         if not page.content:
             break
         cursor = page.headers["X-Next-Cursor"]
@@ -101,7 +105,9 @@ def _check(sandbox: Program, cursor: str, messages: int) -> None:
     twice = [number for number, times in numbers.items() if times > 1]
     late = [chat for chat, those in order.items() if those != sorted(those)]
     if len(numbers) != messages or twice or late:
-        raise SystemExit(f"{messages - len(numbers)} missing, {len(twice)} twice, {len(late)} chats out of order")
+        raise SystemExit(
+            f"{messages - len(numbers)} missing, {len(twice)} twice, {len(late)} chats out of order"
+        )
 
 
 if __name__ == "__main__":

@@ -38,9 +38,7 @@ def main() -> None:
         for sandbox in sandboxes:
             make_chats(sandbox, options.messages)
         receiver = _receiver(bench)
-        on = bench.bridge(
-            sandboxes[0].url, "on", OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url, LOG_LEVEL="INFO"
-        )
+        on = bench.bridge(sandboxes[0].url, "on", OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url, LOG_LEVEL="INFO")
         off = bench.bridge(sandboxes[1].url, "off", module="benchmarks.silent", LOG_LEVEL="ERROR")
         with on_core(bench.other):
             for name, bridge in (("on", on), ("off", off)):
