@@ -49,6 +49,9 @@ lock: $(VENV)/.dev ## write the lock files anew from pyproject.toml
 dashboards: $(VENV)/.dev ## write Grafana's dashboards anew from grafana/dashboards/*.py
 	@$(PY) -m grafana.dashboards
 
+bench: $(VENV)/.dev servers ## print every table of docs/performance.md, each comparing in one run (B=delivery for one)
+	@for name in $(or $(B),intake delivery telemetry backlog replicas latency); do $(PY) -m benchmarks.$$name || exit 1; done
+
 ##@ Docker Compose
 
 up: ## start the stack in Docker and wait until it is healthy

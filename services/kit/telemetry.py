@@ -65,6 +65,7 @@ class Telemetry:
             ["provider", "endpoint"],
             registry=self.registry,
         )
+        self._bound: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
         self.sample_ratio = settings.otel_traces_sampler_arg
         self.resource = Resource.create(
             {"service.name": name, "service.version": VERSION, "service.instance.id": _instance()}
@@ -95,8 +96,17 @@ class Telemetry:
 
     def count_call(self, provider: str, endpoint: str, status_code: str, seconds: float) -> None:
         """Counts a call to another program; the labels must be bounded: no ids, no queries."""
-        self._calls.labels(provider, endpoint, status_code).inc()
-        self._call_duration.labels(provider, endpoint).observe(seconds)
+        bound = self._bound.get((provider, endpoint, status_code))
+        if bound is None:
+            # Looking a series up by its labels costs more than counting.
+            bound = (
+                self._calls.labels(provider, endpoint, status_code),
+                self._call_duration.labels(provider, endpoint),
+            )
+            self._bound[provider, endpoint, status_code] = bound
+        calls, duration = bound
+        calls.inc()
+        duration.observe(seconds)
 
     def new_trace(self) -> TraceContext:
         trace_id = new_trace_id()

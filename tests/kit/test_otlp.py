@@ -28,7 +28,9 @@ _SPANS = st.builds(
 
 def request_of(*spans: FinishedSpan) -> ExportTraceServiceRequest:
     body = otlp.encode_request({"service.name": "bridge"}, ("cctelegram", "1"), spans)
-    return ExportTraceServiceRequest.FromString(body)
+    request = ExportTraceServiceRequest()
+    request.ParseFromString(body)
+    return request
 
 
 @given(_SPANS)
