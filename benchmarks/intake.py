@@ -57,8 +57,10 @@ def main() -> None:
         "Durable intake against plain FastAPI without storage",
         [row for both in rows.values() for row in both],
         [
-            f"{CONNECTIONS} connections, {options.seconds} s a measurement, one event of "
-            f"{len(_body())} bytes a request, each answered 202 after its commit.",
+            (
+                f"{CONNECTIONS} connections, {options.seconds} s a measurement, one event of "
+                f"{len(_body())} bytes a request, each answered 202 after its commit."
+            ),
             "The baseline validates the same pydantic model on uvicorn with uvloop and httptools.",
             "CPU is the server process's; PostgreSQL's own is not in it, and runs beside wrk.",
         ],

@@ -47,12 +47,10 @@ def main() -> None:
     for way, runs in found.items():
         every = [took for run in runs for took in run]
         each = ", ".join(f"{1e3 * _quantile(run, 0.5):.1f}" for run in runs)
-        print(
-            f"| {way} | {1e3 * _quantile(every, 0.5):.1f} ms "
-            f"| {1e3 * _quantile(every, 0.99):.1f} ms | {each} |"
-        )
-    ours, straight = ([t for run in runs for t in run] for runs in found.values())
-    added = [1e3 * (_quantile(ours, q) - _quantile(straight, q)) for q in (0.5, 0.99)]
+        p50, p99 = (1e3 * _quantile(every, share) for share in (0.5, 0.99))
+        print(f"| {way} | {p50:.1f} ms | {p99:.1f} ms | {each} |")
+    ours, straight = ([took for run in runs for took in run] for runs in found.values())
+    added = [1e3 * (_quantile(ours, share) - _quantile(straight, share)) for share in (0.5, 0.99)]
     print(f"| **added by the bridge** | **{added[0]:.1f} ms** | **{added[1]:.1f} ms** | |")
     print(f"\n{options.pairs} runs each, in turns. Machine: {machine.facts()}.")
     print(

@@ -57,10 +57,14 @@ def main() -> None:
         "All telemetry on against all off",
         [cpu, memory],
         [
-            f"{options.messages:,} messages a measurement, one a request, {AT_ONCE} requests at once, "
-            "accepted on SQLite FULL and delivered to the sandbox.",
-            f"The receiver got {spans:,} spans for {messages:,} messages "
-            f"({spans / messages:.2f} each; {SPANS_A_MESSAGE} are told).",
+            (
+                f"{options.messages:,} messages a measurement, one a request, {AT_ONCE} requests at once, "
+                "accepted on SQLite FULL and delivered to the sandbox."
+            ),
+            (
+                f"The receiver got {spans:,} spans for {messages:,} messages "
+                f"({spans / messages:.2f} each; {SPANS_A_MESSAGE} are told)."
+            ),
         ],
     )
 

@@ -180,7 +180,7 @@ async def serve(services: Sequence[Running], on_started: Callable[[], None] = la
 
 
 def _spare_the_collector() -> None:
-    """What a start made stays: looking through it again and again costs a tenth of a busy service's time."""
+    """What a start made stays: looking through it over and over costs a busy service a tenth of its time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER, 20, 20)
