@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, select, update
 
 from services.kit.db import upsert
-from services.outbox import chats, feed, limiter
+from services.outbox import chats, destinations, feed, limiter
 from services.outbox.chats import ChatRow
 from services.outbox.limiter import ChatPace, Limits
 from services.outbox.messages import FINISHED, Reason, Settled, State
@@ -148,7 +148,7 @@ def _change_destination(connection: Connection, s: Settled, now: float) -> None:
         connection.execute(update(chat).where(*here).values(blocked=s.decision.block_chat.value))
     if s.decision.migrate_to is not None:
         connection.execute(update(chat).where(*here).values(migrated_to=s.decision.migrate_to))
-        chats.move(connection, s.message.bot, s.message.chat_id, s.decision.migrate_to, now)
+        destinations.move(connection, s.message.bot, s.message.chat_id, s.decision.migrate_to, now)
     if s.decision.stop_bot is not None:
         stop = upsert(connection, bot).values(name=s.message.bot, stopped=s.decision.stop_bot.value)
         connection.execute(

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 from sqlalchemy import Connection, func, select, update
 
-from services.outbox import chats, claims, settling
+from services.outbox import chats, claims, destinations, settling
 from services.outbox.messages import (
     Claimed,
     Lane,
@@ -94,7 +94,7 @@ async def test_a_destination_that_refuses_ends_what_waits_for_it(desk: Desk) -> 
 
 async def test_what_waits_for_a_destination_that_refuses_is_ended_in_portions(desk: Desk) -> None:
     """A claim's transaction stays short, and below the databases' largest number of parameters."""
-    beyond = chats.SUPPRESSED_AT_ONCE + 10
+    beyond = destinations.SUPPRESSED_AT_ONCE + 10
     await desk.submit(each([str(n) for n in range(beyond + 1)]))
     await desk.finish(await claim_one(desk), BLOCKED)
     assert await desk.claim() == []
