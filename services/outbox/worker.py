@@ -43,7 +43,7 @@ log = structlog.get_logger()
 POLL_SECONDS = 1.0
 PROBE_STOPPED_SECONDS = 30.0
 #: How long the first answer of several waits for the next, to be written with them.
-TOGETHER_SECONDS = 0.005
+TOGETHER_SECONDS = 0.01
 
 Render = Callable[[Claimed], Rendered]
 #: Told after each settle, with what was settled.

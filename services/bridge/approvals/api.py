@@ -31,14 +31,7 @@ from services.outbox.messages import IdempotencyKey, Submission
 
 router = APIRouter(prefix="/api/v1/approvals", tags=["approvals"])
 
-
 LONGEST_WAIT = 55
-
-
-#: Keys of questions are apart from those of events.
-_CLIENT = "default/approvals"
-
-
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     404: {"description": "there is no such question", "content": {"application/problem+json": {}}},
     409: {"description": "it is closed already", "content": {"application/problem+json": {}}},
@@ -76,7 +69,7 @@ async def ask(
         Recipient(chat_id, new.thread_id, expires_at=asked.expires_at)
         for chat_id in (chats or settings.default_chats)
     ]
-    key = _key(idempotency_key, await request.body(), asked.id)
+    key = _key(request.state.client, idempotency_key, await request.body(), asked.id)
     outbox: Outbox = state.outbox
     stored = await outbox.database.write("approval_ask", partial(_ask, asked=asked, to=to, key=key, now=now))
     if isinstance(stored, str):
@@ -101,8 +94,11 @@ def _ask(
     return store.ask(connection, store.with_code(connection, asked), to, now)
 
 
-def _key(given: str | None, body: bytes, answer: str) -> IdempotencyKey | None:
-    return None if given is None else IdempotencyKey(_CLIENT, given, hashlib.sha256(body).hexdigest(), answer)
+def _key(client: str, given: str | None, body: bytes, answer: str) -> IdempotencyKey | None:
+    """Keys of questions are apart from those of events."""
+    if given is None:
+        return None
+    return IdempotencyKey(f"{client}/approvals", given, hashlib.sha256(body).hexdigest(), answer)
 
 
 class Page(BaseModel):

@@ -17,7 +17,8 @@ from services.kit.settings import ServiceSettings
 from services.kit.telemetry import Telemetry
 from tests.bridge.people import ADA, Bridge, People, bridge_of
 from tests.conftest import BridgeFactory
-from tests.servers import KEY, ManualClock, free_port, until
+from tests.ports import free_port
+from tests.servers import KEY, ManualClock, until
 
 TOKEN = "1000000001:sandbox-token-for-local-use-only"
 
