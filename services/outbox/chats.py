@@ -61,6 +61,18 @@ def _head(lane: Lane, kind: str, column: Any) -> ScalarSelect[Any]:
     )
 
 
+def _first(column: Any, *, after: int = 0) -> ScalarSelect[Any]:
+    """The first queued message of a chat, whatever its lane; or the one after it."""
+    return (
+        select(column)
+        .where(message.c.bot == chat.c.bot, message.c.chat_id == chat.c.chat_id, _is(State.QUEUED))
+        .order_by(message.c.lane, message.c.due_at, message.c.seq)
+        .limit(1)
+        .offset(after)
+        .scalar_subquery()
+    )
+
+
 _HEAD_COLUMNS = [
     _head(lane, kind, column).label(f"{name}_{int(lane)}_{kind}")
     for lane in Lane
@@ -80,6 +92,8 @@ class Head:
 
 def heads_of(row: ChatRow) -> list[Head]:
     """What can be next in each lane. A message that waits for its retry holds up its lane: order holds."""
+    if "only_seq" in row:
+        return [] if row["only_seq"] is None else [Head(row["only_lane"], row["only_seq"], row["only_due"])]
     found = []
     for lane, retry, others in _HEAD_NAMES:
         for seq, due in [retry] if row[retry[0]] is not None else others:
@@ -124,8 +138,19 @@ def next_turn(heads: Sequence[Head], now: float, open_at: float) -> tuple[float 
 
 def heads(connection: Connection, bot: str, chat_ids: Iterable[int]) -> list[ChatRow]:
     """The chats' rows with the next message of each lane; :func:`heads_of` reads it out."""
-    found = connection.execute(_ROWS, {"bot": bot, "ids": sorted(chat_ids)})
-    return [dict(row) for row in found.mappings()]
+    rows = _rows(connection, _SHORT_ROWS, bot, chat_ids)
+    # Most chats have no more than one message waiting: all lanes are looked into where there are several.
+    several = [row["chat_id"] for row in rows if row["second"] is not None or row["retrying"] is not None]
+    if not several:
+        return rows
+    full = {row["chat_id"]: row for row in _rows(connection, _ROWS, bot, several)}
+    return [full.get(row["chat_id"], row) for row in rows]
+
+
+def _rows(connection: Connection, query: Any, bot: str, chat_ids: Iterable[int]) -> list[ChatRow]:
+    found = connection.execute(query, {"bot": bot, "ids": sorted(chat_ids)})
+    names = tuple(found.keys())
+    return [dict(zip(names, row, strict=True)) for row in found]
 
 
 # Statements of the hot path are made once: SQLAlchemy keeps a statement's cache key with it, and
@@ -133,6 +158,18 @@ def heads(connection: Connection, bot: str, chat_ids: Iterable[int]) -> list[Cha
 _ROWS = select(chat, *_HEAD_COLUMNS).where(
     chat.c.bot == bindparam("bot"), chat.c.chat_id.in_(bindparam("ids", expanding=True))
 )
+_SHORT_ROWS = select(
+    chat,
+    _first(message.c.seq).label("only_seq"),
+    _first(message.c.lane).label("only_lane"),
+    _first(message.c.due_at).label("only_due"),
+    _first(message.c.seq, after=1).label("second"),
+    select(message.c.seq)
+    .where(message.c.bot == chat.c.bot, message.c.chat_id == chat.c.chat_id, _is(State.RETRY_WAIT))
+    .limit(1)
+    .scalar_subquery()
+    .label("retrying"),
+).where(chat.c.bot == bindparam("bot"), chat.c.chat_id.in_(bindparam("ids", expanding=True)))
 _MINE = (
     select(chat.c.chat_id)
     .where(

@@ -42,6 +42,8 @@ log = structlog.get_logger()
 
 POLL_SECONDS = 1.0
 PROBE_STOPPED_SECONDS = 30.0
+#: How long the first answer of several waits for the next, to be written with them.
+TOGETHER_SECONDS = 0.01
 
 Render = Callable[[Claimed], Rendered]
 #: Told after each settle, with what was settled.
@@ -101,6 +103,8 @@ class Worker:
         self._claiming: asyncio.Task[Batch] | None = None
         self._finished: list[Settled] = []
         self._has_finished = asyncio.Event()
+        self._enough_finished = asyncio.Event()
+        self._unanswered = 0
         self._paced_since: float | None = None
         self._floods = Floods()
         self._leases = Leases(
@@ -169,6 +173,7 @@ class Worker:
         await self._pace.give_back(granted - len(batch.messages))
         if len(batch.messages) < granted:
             self._paced_since = None
+        self._unanswered += len(batch.messages)
         for message in batch.messages:
             task = asyncio.create_task(self._deliver(message))
             self._in_flight.add(task)
@@ -249,7 +254,10 @@ class Worker:
         if decision.pause_chat_until:
             await self._widen(message.chat_id, decision.pause_chat_until)
         self._finished.append(Settled(message, result, decision, parts))
+        self._unanswered -= 1
         self._has_finished.set()
+        if not self._unanswered or len(self._finished) >= self._settings.concurrency / 4:
+            self._enough_finished.set()
 
     async def _widen(self, chat_id: int, until: float) -> None:
         """A second chat that is refused in the same while: Telegram means the bot."""
@@ -262,6 +270,10 @@ class Worker:
     async def _settle_finished(self) -> None:
         while True:
             await self._has_finished.wait()
+            # A transaction for one costs as much as for many: those that are nearly here share it.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TOGETHER_SECONDS):
+                    await self._enough_finished.wait()
             try:
                 await self._settle_now()
             except Problem as problem:
@@ -274,6 +286,7 @@ class Worker:
     async def _settle_now(self) -> None:
         """Writes all that is finished in one transaction; what fails to be written is kept."""
         self._has_finished.clear()
+        self._enough_finished.clear()
         if not self._finished:
             return
         batch, self._finished = self._finished, []

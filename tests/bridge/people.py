@@ -1,4 +1,4 @@
-"""A bridge, the sandbox, and the people in its chats: Ada (1001) may decide, Grace (1002) too, Mallory not."""
+"""A bridge, the sandbox, and people: Ada (1001) and Grace (1002) may decide, Mallory may not."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -75,6 +75,15 @@ class Bridge:
         async def look() -> dict[str, Any] | None:
             found = await self.message(message_id)
             return found if found["status"] == status else None
+
+        found = await until(look)
+        assert found is not None
+        return found
+
+    async def until_message_finished(self, message_id: str) -> dict[str, Any]:
+        async def look() -> dict[str, Any] | None:
+            found = await self.message(message_id)
+            return found if found["finished_at"] else None
 
         found = await until(look)
         assert found is not None

@@ -8,7 +8,8 @@ from sqlalchemy import Connection, text
 from services.kit.db import Database, StoreUnavailableError, open_database
 from services.kit.settings import ServiceSettings, StartError
 from services.kit.telemetry import Telemetry
-from tests.servers import Postgres, free_port
+from tests.ports import free_port
+from tests.servers import Postgres
 
 
 @pytest.fixture

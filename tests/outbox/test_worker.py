@@ -35,7 +35,8 @@ from services.outbox.telegram import Sender, make_bot
 from services.telegram_sandbox.settings import DEFAULT_TOKEN
 from tests.outbox.conftest import NO_LIMITS
 from tests.outbox.making import ADA, GRACE, each, event, message, parts, render, submission
-from tests.servers import BOT_ID, Sandbox, free_port, sandbox_of, until
+from tests.ports import free_port
+from tests.servers import BOT_ID, Sandbox, sandbox_of, until
 
 QUICK = Policy(base=0.02, cap=0.1, give_up_after=3600, max_resends=3)
 Start = Callable[..., AbstractAsyncContextManager[Outbox]]

@@ -5,6 +5,7 @@ until somebody decides.
 """
 
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from services.bridge.keys.keys import Scope
@@ -50,7 +51,19 @@ def _fits(path: str, beginning: str) -> bool:
     return path == beginning or path.startswith(beginning + "/")
 
 
-def document(openapi: dict[str, Any], bearer: str, signed: frozenset[tuple[str, str]]) -> None:
+def install(app: Any, bearer: str, signed: AbstractSet[tuple[str, str]]) -> None:
+    """Makes the app's OpenAPI document tell the scopes; see :func:`document`."""
+    plain = app.openapi
+
+    def documented() -> dict[str, Any]:
+        openapi: dict[str, Any] = plain()
+        document(openapi, bearer, signed)
+        return openapi
+
+    app.openapi = documented
+
+
+def document(openapi: dict[str, Any], bearer: str, signed: AbstractSet[tuple[str, str]]) -> None:
     """Adds to the OpenAPI document what each operation needs.
 
     Args:
@@ -63,8 +76,8 @@ def document(openapi: dict[str, Any], bearer: str, signed: frozenset[tuple[str, 
         "type": "apiKey",
         "in": "header",
         "name": "X-CCTelegram-Signature",
-        "description": 'sha256=<hex>: HMAC over X-CCTelegram-Timestamp, "." and the body, with the secret of '
-        "the signing key that X-CCTelegram-Key-Id names",
+        "description": "sha256= and the HMAC in hexadecimal, over X-CCTelegram-Timestamp, a dot and the "
+        "body, with the secret of the signing key that X-CCTelegram-Key-Id names",
     }
     for method, path, operation in _operations(openapi):
         if not any(bearer in way for way in operation.get("security", ())):

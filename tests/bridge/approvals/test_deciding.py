@@ -3,6 +3,8 @@
 import asyncio
 import time
 
+import httpx
+
 from services.bridge.settings import BridgeSettings
 from tests.bridge.people import ADA, GRACE, MALLORY, TEAM, Bridge, People, bridge_of, buttons, said
 from tests.servers import ManualClock, Sandbox, until
@@ -118,7 +120,7 @@ async def _race(one: Bridge, two: Bridge, people: People) -> None:
             *(one.client.post(path, json={"option": "approve", "by": f"one-{n}"}) for n in range(4)),
             *(two.client.post(path, json={"option": "deny", "by": f"two-{n}"}) for n in range(4)),
         )
-        statuses = [answer.status_code for answer in answers if not isinstance(answer, str)]
+        statuses = [answer.status_code for answer in answers if isinstance(answer, httpx.Response)]
 
         async def all_answered(asked_id: str = asked["id"]) -> bool:
             return len((await one.approval(asked_id))["answers"]) == 9
