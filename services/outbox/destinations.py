@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Connection, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, func, insert, or_, select, update
 
 from services.kit.db import upsert
-from services.outbox import chats
+from services.outbox import chats, feed
 from services.outbox.messages import WAITING, Reason, State
-from services.outbox.schema import chat, message
+from services.outbox.schema import change, chat, message
 
 SUPPRESSED_AT_ONCE = 1_000
 
@@ -61,6 +61,39 @@ def revive(connection: Connection, bot: str, chat_id: int, now: float) -> None:
     waiting = connection.execute(select(message.c.seq).where(*_waiting_for(bot, chat_id)).limit(1)).scalar()
     if waiting is not None:
         connection.execute(update(chat).where(*here, chat.c.owner.is_(None)).values(next_at=now))
+
+
+def hold(
+    connection: Connection, waiting: Sequence[tuple[int, State]], until: float, cause: str, now: float
+) -> None:
+    """Puts messages off to the end of their recipient's quiet hours, and keeps why.
+
+    Args:
+        connection: in a transaction.
+        waiting: messages, and the states that they are in and stay in.
+        until: when they are due then.
+        cause: for people.
+        now: seconds since the epoch.
+    """
+    seqs = [seq for seq, _ in waiting]
+    connection.execute(update(message).where(message.c.seq.in_(seqs)).values(due_at=until, held=True))
+    note(connection, waiting, cause, now)
+
+
+def note(connection: Connection, waiting: Sequence[tuple[int, State]], cause: str, now: float) -> None:
+    """Keeps something that happened to messages and changed no state."""
+    rows = [{"message_seq": seq, "at": now, "state": state.value, "cause": cause} for seq, state in waiting]
+    connection.execute(insert(change), rows)
+    feed.write(connection, [(seq, state.value, 0, cause) for seq, state in waiting], now)
+
+
+def let_go(connection: Connection, bot: str, chat_id: int, now: float) -> None:
+    """What is held in a chat has its turn now: its settings have changed."""
+    held = (*_waiting_for(bot, chat_id), message.c.held)
+    lane = connection.execute(select(func.min(message.c.lane)).where(*held)).scalar()
+    if lane is not None:
+        connection.execute(update(message).where(*held).values(due_at=0.0, held=False))
+        chats.give_turns(connection, {(bot, chat_id): (now, lane)})
 
 
 def mute(connection: Connection, bot: str, chat_id: int, until: float | None) -> None:

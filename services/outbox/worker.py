@@ -19,7 +19,7 @@ from services.kit.db import Database
 from services.kit.errors import Problem
 from services.kit.telemetry import Telemetry
 from services.outbox import claims, feed, policy, settling, trace
-from services.outbox.claims import Batch, Mutes, not_urgent
+from services.outbox.claims import Batch, Holds, Mutes, never, not_urgent
 from services.outbox.intake import CHANNEL
 from services.outbox.leases import Leases
 from services.outbox.limiter import Floods, Limits, Pace
@@ -87,6 +87,7 @@ class Worker:
         clock: Clock,
         observer: Observer = ignore,
         mutes: Mutes = not_urgent,
+        holds: Holds = never,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -99,6 +100,7 @@ class Worker:
         self._observer = observer
         self._mutes = mutes
         self._turns = Turns()
+        self._holds = holds
         self._in_flight: set[asyncio.Task[None]] = set()
         self._claiming: asyncio.Task[Batch] | None = None
         #: The chat of each attempt that is this worker's, from its claim to its settling.
@@ -222,6 +224,7 @@ class Worker:
                 paced_since=self._paced_since,
                 mutes=self._mutes,
                 turns=self._turns,
+                holds=self._holds,
             ),
         )
 

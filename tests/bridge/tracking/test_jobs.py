@@ -238,7 +238,7 @@ async def test_many_workers_at_once_replay_each_message_once(
 
     async def done() -> bool:
         job = await store.read("job_find", partial(jobs.get, job_id=row["id"]))
-        return bool(job["state"] == "done")
+        return job is not None and bool(job["state"] == "done")
 
     await until(done)
     for worker in workers:
