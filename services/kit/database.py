@@ -40,7 +40,9 @@ class CommitUnknownError(StoreUnavailableError):
     """The connection was lost while it committed: the work is stored as a whole, or not at all."""
 
     def __init__(self, cause: BaseException) -> None:
-        said = "Nobody knows whether this was stored; repeated with the same Idempotency-Key it is stored once"
+        said = (
+            "Nobody knows whether this was stored; repeated with the same Idempotency-Key it is stored once"
+        )
         super().__init__(cause, title="Store did not answer", said=said, stored="unknown")
 
 

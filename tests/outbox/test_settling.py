@@ -328,7 +328,11 @@ async def test_what_telegram_asked_for_is_waited_for_also_when_the_clock_was_set
     await desk.submit(submission())
     refused = await claim_one(desk)
     flood = result(
-        Outcome.NOT_SENT, Reason.FLOOD_CONTROL, retry_after=300, started_at=desk.clock.now, finished_at=desk.clock.now
+        Outcome.NOT_SENT,
+        Reason.FLOOD_CONTROL,
+        retry_after=300,
+        started_at=desk.clock.now,
+        finished_at=desk.clock.now,
     )
     await desk.finish(refused, flood)
     desk.clock.advance(-3600)
