@@ -97,7 +97,7 @@ class Leases:
     def _unsent(self, message: Claimed, now: float) -> Settled:
         detail = "the database's answer to the claim was lost: nothing was sent"
         result = Result(Outcome.NOT_SENT, Reason.CONNECT_FAILED, message.claimed_at, now, detail=detail)
-        return Settled(message, result, policy.decide(self._policy, message, result, 1, 0.0))
+        return Settled(message, result, policy.as_it_was(message))
 
     async def _look_at_the_clock(self) -> None:
         """A clock that was set back leaves times that nobody meant: turns an hour from now, say."""
