@@ -168,7 +168,7 @@ def _answer(number: int, status: int, text: bytes) -> dict[str, Any]:
         accepted = answer.get("accepted", [answer])
         note["ids"] = [event["message_ids"][0] for event in accepted]
     else:
-        note["text"] = text.decode(errors="replace")[:300]
+        note["text"] = text.decode(errors="replace")[:500]
     return note
 
 

@@ -188,8 +188,12 @@ def _free(world: World) -> None:
 
 
 async def clock(world: World) -> None:
-    """The wall clock jumps, forward and back; now and then the bridge is killed as well."""
+    """The wall clock jumps, forward and back; now and then the bridge is killed as well.
+
+    Telegram refuses some meanwhile, so that something waits for a time when the clock jumps.
+    """
     assert world.clock is not None  # noqa: S101 - the scenario's own needs
+    await world.faults(TELEGRAM_TROUBLES["429 storm"] | {"probability": 0.1}, TELEGRAM_TROUBLES["500"])
     for _ in range(world.plan.rounds):
         world.share()
         await asyncio.sleep(world.random.uniform(0.3, 1.5))

@@ -11,6 +11,9 @@ from fastapi import FastAPI
 from services.bridge import answers, api, said
 from services.bridge.answers import AnswerMetrics, open_answers
 from services.bridge.approvals import api as approvals_api
+from services.bridge.chats import api as chats_api
+from services.bridge.chats import quiet
+from services.bridge.chats import store as chats_store
 from services.bridge.keys import api as keys_api
 from services.bridge.keys import entry, opening, scopes, store
 from services.bridge.keys.entry import Door
@@ -78,6 +81,7 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
                     *tracking.OPERATIONS,
                     *store.OPERATIONS,
                     *routing.OPERATIONS,
+                    *chats_store.OPERATIONS,
                 ),
             )
             stack.push_async_callback(database.close)
@@ -97,6 +101,7 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
                     render=said.or_else(partial(render, templates=templates)),
                     pace=pace,
                     mutes=lambda message: not said.passes_mute(message),
+                    holds=quiet.hold,
                 )
             )
             _watch(health, outbox, settings)
@@ -141,6 +146,7 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
             callbacks_api.router,
             keys_api.router,
             routes_api.router,
+            chats_api.router,
         ],
         keyring=ring,
         admission=entry.admitted,

@@ -6,13 +6,13 @@ transaction; none stays open across a call to Telegram.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select, text, update
 
 from services.kit.telemetry import TraceContext
-from services.outbox import chats, feed
+from services.outbox import chats, destinations, feed
 from services.outbox.chats import ChatRow
 from services.outbox.messages import (
     Claimed,
@@ -30,6 +30,30 @@ from services.outbox.turns import Turns
 
 #: Whether a muted chat does without this message.
 Mutes = Callable[[Claimed], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """How a chat's people want a message now.
+
+    Args:
+        until: when they want it, seconds since the epoch; None: now, without a sound.
+        cause: for people.
+    """
+
+    until: float | None
+    cause: str
+
+
+#: Asked for a message, its chat's settings and the time; None: it goes as it is.
+Holds = Callable[[Claimed, str, float], Hold | None]
+#: Messages of a chat that are held at once: a transaction stays short.
+HELD_AT_ONCE = 200
+
+
+def never(_message: Claimed, _settings: str, _now: float) -> Hold | None:
+    """Every message goes as it is."""
+    return None
 
 
 def not_urgent(message: Claimed) -> bool:
@@ -61,6 +85,7 @@ def claim(
     paced_since: float | None,
     mutes: Mutes = not_urgent,
     turns: Turns | None = None,
+    holds: Holds = never,
 ) -> Batch:
     """Leases up to ``limit`` chats that are ready and opens an attempt for the next message of each.
 
@@ -73,6 +98,7 @@ def claim(
         paced_since: since when the bot's own rate has held messages up; None if it does not.
         mutes: which messages a muted chat does not get.
         turns: the clients' clocks of this worker; unset: all are even.
+        holds: how the chats' people want a message now.
     """
     waiting = [
         (Lane(row.lane), row.client, row.next_at) for row in connection.execute(_WAITING, {"bot": bot})
@@ -96,6 +122,7 @@ def claim(
         chats.finish(connection, [m.seq for m in those], state, reason, cause=cause, now=now)
         ended.extend(_ended(m, state, reason, now) for m in those)
     live = [m for m in messages if m not in expired and m not in muted]
+    live = [wanted for m in live if (wanted := _as_wanted(connection, m, rows[m.chat_id], holds, now))]
     _open_attempts(connection, live, now)
     chats.release(connection, bot, owner, set(ready) - {m.chat_id for m in live}, now=now, pace=chats.pace_of)
     return Batch(live, now, ended)
@@ -108,6 +135,46 @@ def _ended(m: Claimed, state: State, reason: Reason, now: float) -> Settled:
     return Settled(m, result, decision, attempted=False)
 
 
+def _as_wanted(connection: Connection, m: Claimed, row: ChatRow, holds: Holds, now: float) -> Claimed | None:
+    """The message as its chat wants it now; None: it is held, with what waits behind it."""
+    settings = row["settings"]
+    # The rest of a message in parts goes on: half of one is of no use.
+    held = holds(m, settings, now) if settings and m.part == 0 else None
+    if held is None:
+        return m
+    state = State.RETRY_WAIT if m.due_at > 0 and m.attempt > 1 else State.QUEUED
+    if held.until is None:
+        if m.attempt == 1:
+            destinations.note(connection, [(m.seq, state)], held.cause, now)
+        return replace(m, silent=True)
+    if held.until <= now:
+        return m
+    also = [
+        (other.seq, State.QUEUED)
+        for other in _behind(connection, m, now)
+        if holds(other, settings, now) == held and other.part == 0
+    ]
+    destinations.hold(connection, [(m.seq, state), *also], held.until, held.cause, now)
+    return None
+
+
+def _behind(connection: Connection, m: Claimed, now: float) -> list[Claimed]:
+    """What waits in the same lane of the chat and is due."""
+    query = (
+        _MESSAGES.where(
+            message.c.bot == m.bot,
+            message.c.chat_id == m.chat_id,
+            message.c.lane == int(m.lane),
+            message.c.state == State.QUEUED.value,
+            message.c.due_at <= now,
+            message.c.seq != m.seq,
+        )
+        .order_by(message.c.due_at, message.c.seq)
+        .limit(HELD_AT_ONCE)
+    )
+    return [_claimed(row, now, 0.0, row.attempts) for row in connection.execute(query)]
+
+
 def _is_muted(row: ChatRow, now: float) -> bool:
     until = row["muted_until"]
     return until is not None and until > now
@@ -116,10 +183,10 @@ def _is_muted(row: ChatRow, now: float) -> bool:
 def _set_right(connection: Connection, bot: str, row: ChatRow, now: float) -> list[Settled]:
     """A chat that nothing can be sent to: its messages move with it, or end."""
     if row["migrated_to"]:
-        chats.move(connection, bot, row["chat_id"], row["migrated_to"], now)
+        destinations.move(connection, bot, row["chat_id"], row["migrated_to"], now)
         return []
     reason = Reason(row["blocked"])
-    seqs = chats.suppress(connection, bot, row["chat_id"], reason, now)
+    seqs = destinations.suppress(connection, bot, row["chat_id"], reason, now)
     found = connection.execute(_BY_SEQ, {"seqs": seqs}).all() if seqs else []
     return [_ended(_claimed(one, now, 0.0, one.attempts), State.SUPPRESSED, reason, now) for one in found]
 

@@ -19,7 +19,7 @@ from services.kit.db import Database
 from services.kit.errors import Problem
 from services.kit.telemetry import Telemetry
 from services.outbox import claims, feed, policy, settling, trace
-from services.outbox.claims import Batch, Mutes, not_urgent
+from services.outbox.claims import Batch, Holds, Mutes, never, not_urgent
 from services.outbox.intake import CHANNEL
 from services.outbox.leases import Leases
 from services.outbox.limiter import Floods, Limits, Pace
@@ -87,6 +87,7 @@ class Worker:
         clock: Clock,
         observer: Observer = ignore,
         mutes: Mutes = not_urgent,
+        holds: Holds = never,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -99,8 +100,13 @@ class Worker:
         self._observer = observer
         self._mutes = mutes
         self._turns = Turns()
+        self._holds = holds
         self._in_flight: set[asyncio.Task[None]] = set()
         self._claiming: asyncio.Task[Batch] | None = None
+        #: The chat of each attempt that is this worker's, from its claim to its settling.
+        self._held: dict[tuple[int, int], int] = {}
+        #: Whether a claim failed: the database may have it, though this worker has not.
+        self._unsure = False
         self._finished: list[Settled] = []
         self._has_finished = asyncio.Event()
         self._enough_finished = asyncio.Event()
@@ -169,7 +175,12 @@ class Worker:
             await self._rest(news, batch.next_at)
 
     async def _claim_and_start(self, granted: int) -> Batch:
+        if self._unsure:
+            await self._leases.give_up_unsent(self._settings.bot, set(self._held.values()))
+        self._unsure = True
         batch = await self._claim(granted)
+        self._unsure = False
+        self._held |= {(message.seq, message.attempt): message.chat_id for message in batch.messages}
         await self._pace.give_back(granted - len(batch.messages))
         if len(batch.messages) < granted:
             self._paced_since = None
@@ -213,6 +224,7 @@ class Worker:
                 paced_since=self._paced_since,
                 mutes=self._mutes,
                 turns=self._turns,
+                holds=self._holds,
             ),
         )
 
@@ -306,6 +318,8 @@ class Worker:
             self._finished = batch + self._finished
             self._has_finished.set()
             raise
+        for settled in batch:
+            del self._held[settled.message.seq, settled.message.attempt]
         # The chats that are free again may have a next message, for this very worker.
         self._database.wake_here(CHANNEL)
         self._database.wake_here(feed.CHANNEL)

@@ -14,7 +14,7 @@ from services.bridge.updates.incoming import Ignored, Membership, Said, Tap
 from services.bridge.updates.responses import Kind, NewResponse
 from services.bridge.updates.situation import Done, Situation
 from services.bridge.updates.store import Chore
-from services.outbox import chats, intake
+from services.outbox import destinations, intake
 from services.outbox.messages import Reason
 
 _UNKNOWN_BUTTON = "This button is not known here any more."
@@ -86,8 +86,8 @@ def _toast(done: Done, tap: Tap, text: str) -> None:
 def _membership(connection: Connection, s: Situation, change: Membership, done: Done) -> None:
     done.what = "membership"
     if change.may_write:
-        chats.revive(connection, s.bot, change.chat_id, s.now)
+        destinations.revive(connection, s.bot, change.chat_id, s.now)
     else:
         reason = Reason.BOT_BLOCKED if change.private else Reason.CHAT_GONE
-        chats.block(connection, s.bot, change.chat_id, reason)
+        destinations.block(connection, s.bot, change.chat_id, reason)
     done.attributes["cctelegram.may_write"] = change.may_write

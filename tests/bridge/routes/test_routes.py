@@ -1,6 +1,6 @@
 """Rules as values, and as people write them."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from services.bridge.routes import document, routes
 from services.bridge.routes.document import BadRoutesError, RoutesDocument
 from services.bridge.routes.routes import Facts, Recipient, Routes, Rule, Target
-from services.contracts.events import NewEvent, Severity
+from services.contracts.events import CATEGORIES, NewEvent, Severity
 
 ONE, TWO, THREE = Target(1), Target(2, thread_id=7), Target(3, silent=True)
 
@@ -197,6 +197,10 @@ def test_every_fault_is_told() -> None:
     with pytest.raises(BadRoutesError) as error:
         document.from_toml('[[route]]\nname = ""\nto = []\nseverity = "mild"\n')
     assert len(str(error.value).splitlines()) == 3
+
+
+def test_a_rule_may_ask_for_each_category() -> None:
+    assert set(get_args(document.Category)) == set(CATEGORIES)
 
 
 def test_there_is_a_largest_number_of_rules() -> None:

@@ -102,7 +102,12 @@ async def test_while_the_store_is_away_nothing_is_acknowledged(
         holding = asyncio.create_task(database.write("hold", hold))
         await locked.wait()
         await people.say(ADA, "while it is locked")
-        await asyncio.sleep(0.5)
+
+        async def all_wait() -> bool:
+            # Claim, expiry, results, lease and the update itself: all that writes.
+            return (await bridge.metric("database_connections_active") or 0) >= 5
+
+        await until(all_wait)
         assert len(await people.pending()) == 1
         free.set()
         await holding
