@@ -55,8 +55,11 @@ def main() -> None:
         "A long backlog",
         [rate, memory],
         [
-            f"{CYCLES} times {BATCH} messages a measurement, each leased, its attempt opened, and settled as "
-            "delivered, in two transactions that are on disk.",
+            (
+                f"{CYCLES} times {BATCH} messages a measurement, each leased, its attempt opened, "
+                "and settled as "
+                "delivered, in two transactions that are on disk."
+            ),
             "Ten messages wait in each chat on both sides.",
         ],
     )

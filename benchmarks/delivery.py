@@ -57,11 +57,16 @@ def main() -> None:
         "Delivery to the sandbox, one process, SQLite FULL",
         [row for both in rows.values() for row in both],
         [
-            f"{options.messages:,} messages wait, each in a chat of its own; Telegram's limits are off on "
-            f"both sides; {SEND_CONCURRENCY} calls at once (SEND_CONCURRENCY).",
+            (
+                f"{options.messages:,} messages wait, each in a chat of its own; Telegram's "
+                "limits are off on "
+                f"both sides; {SEND_CONCURRENCY} calls at once (SEND_CONCURRENCY)."
+            ),
             "From the first claim to the last settle: leases, attempts, answers and states are on disk.",
-            "The sandbox is on the other core; its answers bound all three. CPU is that of the sending process "
-            "for a message, with all its threads: it holds where the machine is not quiet.",
+            (
+                "The sandbox is on the other core; its answers bound all three. CPU is that of the sending "
+                "process for a message, with all its threads: it holds where the machine is not quiet."
+            ),
         ],
     )
 

@@ -57,8 +57,10 @@ def main() -> None:
         "Durable intake against plain FastAPI without storage",
         [row for both in rows.values() for row in both],
         [
-            f"{CONNECTIONS} connections, {options.seconds} s a measurement, one event of "
-            f"{len(_body())} bytes a request, each answered 202 after its commit.",
+            (
+                f"{CONNECTIONS} connections, {options.seconds} s a measurement, one event of "
+                f"{len(_body())} bytes a request, each answered 202 after its commit."
+            ),
             "The baseline validates the same pydantic model on uvicorn with uvloop and httptools.",
             "CPU is the server process's; PostgreSQL's own is not in it, and runs beside wrk.",
         ],
@@ -91,7 +93,7 @@ def _load(bench: Bench, server: Program, seconds: int) -> tuple[float, float]:
         check=True,
         capture_output=True,
         text=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, {bench.other}),  # noqa: PLW1509 - no threads are running
+        preexec_fn=lambda: os.sched_setaffinity(0, {bench.other}),
     ).stdout
     cpu = server.cpu_seconds() - cpu
     if refused := re.search(r"Non-2xx.*|Socket errors.*", said):

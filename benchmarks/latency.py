@@ -47,12 +47,15 @@ def main() -> None:
     for way, runs in found.items():
         every = [took for run in runs for took in run]
         each = ", ".join(f"{1e3 * _quantile(run, 0.5):.1f}" for run in runs)
-        print(f"| {way} | {1e3 * _quantile(every, 0.5):.1f} ms | {1e3 * _quantile(every, 0.99):.1f} ms | {each} |")
-    ours, straight = ([t for run in runs for t in run] for runs in found.values())
-    added = [1e3 * (_quantile(ours, q) - _quantile(straight, q)) for q in (0.5, 0.99)]
+        p50, p99 = (1e3 * _quantile(every, share) for share in (0.5, 0.99))
+        print(f"| {way} | {p50:.1f} ms | {p99:.1f} ms | {each} |")
+    ours, straight = ([took for run in runs for took in run] for runs in found.values())
+    added = [1e3 * (_quantile(ours, share) - _quantile(straight, share)) for share in (0.5, 0.99)]
     print(f"| **added by the bridge** | **{added[0]:.1f} ms** | **{added[1]:.1f} ms** | |")
     print(f"\n{options.pairs} runs each, in turns. Machine: {machine.facts()}.")
-    print("- From before the POST to the sandbox's own time of the call; the commit (SQLite FULL) lies between.")
+    print(
+        "- From before the POST to the sandbox's own time of the call; the commit (SQLite FULL) lies between."
+    )
 
 
 def _through(bridge: Program) -> Post:
@@ -68,7 +71,10 @@ def _through(bridge: Program) -> Post:
 
 def _straight(sandbox: Program) -> Post:
     async def post(session: aiohttp.ClientSession, number: int, name: str) -> None:
-        body = {"chat_id": FIRST_CHAT + number % CHATS, "text": f"✅ {name}\n\n{filling.EVENT['description']}"}
+        body = {
+            "chat_id": FIRST_CHAT + number % CHATS,
+            "text": f"✅ {name}\n\n{filling.EVENT['description']}",
+        }
         async with session.post(f"{sandbox.url}/bot{TOKEN}/sendMessage", json=body) as response:
             response.raise_for_status()
 
@@ -90,7 +96,9 @@ async def _run(sandbox: Program, post: Post, count: int, name: str) -> list[floa
         return await _arrived(session, sandbox, left)
 
 
-async def _arrived(session: aiohttp.ClientSession, sandbox: Program, left: Mapping[str, float]) -> list[float]:
+async def _arrived(
+    session: aiohttp.ClientSession, sandbox: Program, left: Mapping[str, float]
+) -> list[float]:
     arrived: dict[str, float] = {}
     cursor = "0"
     while len(arrived) < len(left):

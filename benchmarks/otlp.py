@@ -28,7 +28,10 @@ async def spans() -> dict[str, int]:
     parsed = [ExportTraceServiceRequest.FromString(body) for body in bodies]
     return {
         "spans": sum(
-            len(scope.spans) for request in parsed for of in request.resource_spans for scope in of.scope_spans
+            len(scope.spans)
+            for request in parsed
+            for of in request.resource_spans
+            for scope in of.scope_spans
         )
     }
 

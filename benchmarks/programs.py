@@ -17,7 +17,7 @@ import psutil
 
 from benchmarks import machine
 from tests import servers
-from tests.servers import free_port
+from tests.ports import free_port
 
 KEY = "cct_benchmark_key_of_some_length"
 TOKEN = servers.DEFAULT_TOKEN

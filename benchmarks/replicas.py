@@ -37,8 +37,15 @@ def main() -> None:
         sandbox = bench.sandbox(SANDBOX_LOG_KEPT="2000000")
         make_chats(sandbox, options.messages // PER_CHAT)
         for number in range(options.pairs):
-            one = _run(bench, postgres, sandbox, f"one_{number}", 1, options.messages)
-            several = _run(bench, postgres, sandbox, f"several_{number}", REPLICAS, options.messages)
+            one = _run(bench, postgres, sandbox, name=f"one_{number}", replicas=1, messages=options.messages)
+            several = _run(
+                bench,
+                postgres,
+                sandbox,
+                name=f"several_{number}",
+                replicas=REPLICAS,
+                messages=options.messages,
+            )
             print(f"pair {number + 1}: {several:,.0f}/s and {one:,.0f}/s", flush=True)
             rate.add(several, one)
     runs = 2 * options.pairs
@@ -47,15 +54,23 @@ def main() -> None:
         [rate],
         [
             f"{options.messages:,} messages wait, {PER_CHAT} in each chat; PostgreSQL waits for its disk.",
-            "The bridges, PostgreSQL and the sandbox share all cores: what one bridge leaves of them is all "
-            "that three can win.",
-            f"The sandbox's log after each of the {runs} runs: none delivered twice, none missing, and in "
-            "every chat the order of acceptance.",
+            (
+                "The bridges, PostgreSQL and the sandbox share all cores: what one bridge leaves "
+                "of them is all "
+                "that three can win."
+            ),
+            (
+                f"The sandbox's log after each of the {runs} runs: none delivered twice, none "
+                "missing, and in "
+                "every chat the order of acceptance."
+            ),
         ],
     )
 
 
-def _run(bench: Bench, postgres: Postgres, sandbox: Program, name: str, replicas: int, messages: int) -> float:
+def _run(
+    bench: Bench, postgres: Postgres, sandbox: Program, *, name: str, replicas: int, messages: int
+) -> float:
     postgres.sql(f"CREATE DATABASE {name}")
     url = postgres.url(name)
     chats = messages // PER_CHAT
@@ -90,7 +105,9 @@ def _check(sandbox: Program, cursor: str, messages: int) -> None:
     """Reads the sandbox's log, which knows nothing of the database."""
     order: dict[int, list[int]] = {}
     while True:
-        page = sandbox.client.get("/control/log", params={"cursor": cursor, "limit": 10_000}).raise_for_status()
+        page = sandbox.client.get(
+            "/control/log", params={"cursor": cursor, "limit": 10_000}
+        ).raise_for_status()
         if not page.content:
             break
         cursor = page.headers["X-Next-Cursor"]
@@ -101,7 +118,9 @@ def _check(sandbox: Program, cursor: str, messages: int) -> None:
     twice = [number for number, times in numbers.items() if times > 1]
     late = [chat for chat, those in order.items() if those != sorted(those)]
     if len(numbers) != messages or twice or late:
-        raise SystemExit(f"{messages - len(numbers)} missing, {len(twice)} twice, {len(late)} chats out of order")
+        raise SystemExit(
+            f"{messages - len(numbers)} missing, {len(twice)} twice, {len(late)} chats out of order"
+        )
 
 
 if __name__ == "__main__":

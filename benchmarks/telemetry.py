@@ -38,9 +38,7 @@ def main() -> None:
         for sandbox in sandboxes:
             make_chats(sandbox, options.messages)
         receiver = _receiver(bench)
-        on = bench.bridge(
-            sandboxes[0].url, "on", OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url, LOG_LEVEL="INFO"
-        )
+        on = bench.bridge(sandboxes[0].url, "on", OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url, LOG_LEVEL="INFO")
         off = bench.bridge(sandboxes[1].url, "off", module="benchmarks.silent", LOG_LEVEL="ERROR")
         with on_core(bench.other):
             for name, bridge in (("on", on), ("off", off)):
@@ -59,10 +57,14 @@ def main() -> None:
         "All telemetry on against all off",
         [cpu, memory],
         [
-            f"{options.messages:,} messages a measurement, one a request, {AT_ONCE} requests at once, accepted "
-            "on SQLite FULL and delivered to the sandbox.",
-            f"The receiver got {spans:,} spans for {messages:,} messages "
-            f"({spans / messages:.2f} each; {SPANS_A_MESSAGE} are told).",
+            (
+                f"{options.messages:,} messages a measurement, one a request, {AT_ONCE} requests at once, "
+                "accepted on SQLite FULL and delivered to the sandbox."
+            ),
+            (
+                f"The receiver got {spans:,} spans for {messages:,} messages "
+                f"({spans / messages:.2f} each; {SPANS_A_MESSAGE} are told)."
+            ),
         ],
     )
 

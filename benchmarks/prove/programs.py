@@ -16,7 +16,8 @@ from typing import Any
 
 import httpx
 
-from tests.servers import Postgres, free_port, postgres, postgres_programs
+from tests.ports import free_port
+from tests.servers import Postgres, postgres, postgres_programs
 
 ROOT = Path(__file__).parents[2]
 KEY = "cct_key-of-the-proof"
@@ -27,25 +28,21 @@ PATIENCE = 5.0
 
 @dataclass
 class Program:
-    """A process with its own log; its clock can be another (libfaketime), where ``clock`` is a file."""
+    """A process with its own log."""
 
     arguments: list[str]
     environment: Mapping[str, str]
     log: Path
     #: Answers on this URL once it works.
     ready_url: str = ""
-    clock: Path | None = None
     kills: list[float] = field(default_factory=list)
     _process: "subprocess.Popen[bytes] | None" = None
 
     def start(self) -> None:
-        environment = {**os.environ, **self.environment}
-        if self.clock is not None:
-            environment |= _faked(self.clock)
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
                 self.arguments,
-                env=environment,
+                env={**os.environ, **self.environment},
                 cwd=ROOT,
                 stdout=output,
                 stderr=output,
@@ -78,7 +75,7 @@ class Program:
         raise RuntimeError(f"{self.arguments} did not start:\n{self.log.read_text(errors='replace')[-3000:]}")
 
     def kill(self) -> None:
-        """kill -9."""
+        """Kill -9."""
         if self._process is not None and self.runs:
             self.kills.append(time.time())
             self._process.kill()
@@ -99,22 +96,6 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
-def faketime_library() -> Path | None:
-    """libfaketime, as Debian's package ``faketime`` installs it."""
-    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
-    return found[0] if found else None
-
-
-def _faked(clock: Path) -> dict[str, str]:
-    return {
-        "LD_PRELOAD": str(faketime_library()),
-        "FAKETIME_TIMESTAMP_FILE": str(clock),
-        "FAKETIME_NO_CACHE": "1",
-        # What jumps in life is the wall clock alone.
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
-
-
 def sandbox(folder: Path) -> Program:
     """The sandbox, without Telegram's limits: what it does to the bridge is told to it as faults."""
     port = free_port()
@@ -131,7 +112,7 @@ def sandbox(folder: Path) -> Program:
     return Program(arguments, environment, folder / "sandbox.log", url)
 
 
-def bridge(folder: Path, name: str, telegram: str, **environment: str) -> Program:
+def bridge(folder: Path, name: str, telegram: str, module: str, environment: Mapping[str, str]) -> Program:
     """A bridge that may send as fast as it can; retries are quick, so that the proof ends."""
     port = free_port()
     settings = {
@@ -150,8 +131,8 @@ def bridge(folder: Path, name: str, telegram: str, **environment: str) -> Progra
         "LOG_LEVEL": "WARNING",
     }
     url = f"http://127.0.0.1:{port}"
-    arguments = [sys.executable, "-m", "services.bridge"]
-    return Program(arguments, settings | environment, folder / f"{name}.log", url)
+    arguments = [sys.executable, "-m", module]
+    return Program(arguments, settings | dict(environment), folder / f"{name}.log", url)
 
 
 def redis(folder: Path) -> Program:

@@ -102,7 +102,7 @@ def posted_in(record: Path) -> dict[Name, Posted]:
     for number, request in requests.items():
         answer = answers.get(number, {})
         ids = answer.get("ids") or [None] * len(request["events"])
-        no = f"{answer['status']} {answer['text']}" if answer and answer["status"] != 202 else ""
+        no = _refusal(answer)
         for index, (event, identifier) in enumerate(zip(request["events"], ids, strict=True)):
             name = (event["chat_id"], event["lane"], event["number"])
             found[name] = Posted(
@@ -117,6 +117,13 @@ def posted_in(record: Path) -> dict[Name, Posted]:
                 (number, index),
             )
     return found
+
+
+def _refusal(answer: Mapping[str, Any]) -> str:
+    """What a client was told that was not accepted; an answer that leaves it open is none."""
+    if answer.get("status", 202) == 202 or '"stored":"unknown"' in answer["text"]:
+        return ""
+    return f"{answer['status']} {answer['text']}"
 
 
 def copies_in(log: Path) -> dict[Name, list[Copy]]:

@@ -1,7 +1,6 @@
 """What goes wrong, and when. A scenario lets messages be posted and breaks things meanwhile."""
 
 import asyncio
-import os
 import resource
 import signal
 import time
@@ -18,6 +17,7 @@ from benchmarks.prove import programs, reader
 from benchmarks.prove.client import Client
 from benchmarks.prove.programs import KEY, Program
 from benchmarks.prove.reader import Verdict
+from benchmarks.prove.skewed_bridge import set_clock
 from tests.servers import Postgres
 
 FIRST_CHAT = 100_000
@@ -73,7 +73,7 @@ class World:
 
 
 async def kills(world: World) -> None:
-    """kill -9 at random moments, some of them while the bridge is still starting."""
+    """Kill -9 at random moments, some of them while the bridge is still starting."""
     for _ in range(world.plan.rounds):
         world.share()
         if world.random.random() < 0.8:
@@ -188,27 +188,24 @@ def _free(world: World) -> None:
 
 
 async def clock(world: World) -> None:
-    """The wall clock jumps, forward and back; now and then the bridge is killed as well."""
+    """The wall clock jumps, forward and back; now and then the bridge is killed as well.
+
+    Telegram refuses some meanwhile, so that something waits for a time when the clock jumps.
+    """
     assert world.clock is not None  # noqa: S101 - the scenario's own needs
+    await world.faults(TELEGRAM_TROUBLES["429 storm"] | {"probability": 0.1}, TELEGRAM_TROUBLES["500"])
     for _ in range(world.plan.rounds):
         world.share()
         await asyncio.sleep(world.random.uniform(0.3, 1.5))
         jump = world.random.choice((-86_400, -3_600, -30, 30, 600, 3_600))
-        _set_clock(world.clock, jump)
+        set_clock(world.clock, jump)
         world.count(f"clock {jump:+} s")
         if world.random.random() < 0.3:
             world.bridge.kill()
             world.count("kill -9")
             world.bridge.start()
     # Whatever it was, in the end somebody sets the clock right.
-    _set_clock(world.clock, 0)
-
-
-def _set_clock(file: Path, seconds: int) -> None:
-    """libfaketime reads the file at every look at the clock: never let it see half of it."""
-    new = file.with_suffix(".new")
-    new.write_text(f"{seconds:+d}\n", encoding="ascii")
-    os.replace(new, file)  # noqa: PTH105 - the name says it
+    set_clock(world.clock, 0)
 
 
 async def replicas(world: World) -> None:
@@ -325,12 +322,14 @@ async def _world(scenario: Scenario, store: str, plan: Plan, folder: Path) -> As
         stack.callback(sandbox.stop)
         await sandbox.ready()
         names = [f"bridge-{number}" for number in range(scenario.bridges)]
-        bridges = [programs.bridge(folder, name, sandbox.ready_url, **environment) for name in names]
         clock_file = folder / "clock" if scenario.needs == "clock" else None
+        module = "services.bridge"
         if clock_file is not None:
-            _set_clock(clock_file, 0)
+            set_clock(clock_file, 0)
+            environment["PROOF_CLOCK"] = str(clock_file)
+            module = "benchmarks.prove.skewed_bridge"
+        bridges = [programs.bridge(folder, name, sandbox.ready_url, module, environment) for name in names]
         for one in bridges:
-            one.clock = clock_file
             one.start()
             stack.callback(one.stop)
             await one.ready()

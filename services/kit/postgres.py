@@ -14,7 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from services.kit import migrate
-from services.kit.database import Database, Work, reason_of
+from services.kit.database import CommitUnknownError, Database, Work, reason_of
 from services.kit.telemetry import Telemetry
 
 log = structlog.get_logger()
@@ -22,6 +22,7 @@ T = TypeVar("T")
 
 NOTIFY_DEBOUNCE_SECONDS = 0.02
 NOTIFY_CHANNEL = "cctelegram"
+_LOST = (DBAPIError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 class PostgresDatabase(Database):
@@ -64,8 +65,14 @@ class PostgresDatabase(Database):
         await engine.dispose()
 
     async def _write(self, work: Work[T]) -> T:
-        async with self._engine.begin() as connection:
-            return await connection.run_sync(work)
+        async with self._engine.connect() as connection:
+            result = await connection.run_sync(work)
+            try:
+                await connection.commit()
+            except _LOST as error:
+                # The server may have written the commit before its answer was lost.
+                raise CommitUnknownError(error) from error
+            return result
 
     async def _read(self, work: Work[T]) -> T:
         async with self._engine.connect() as connection:

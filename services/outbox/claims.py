@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, insert, select, text, update
 
 from services.kit.telemetry import TraceContext
-from services.outbox import chats, feed
+from services.outbox import chats, destinations, feed
 from services.outbox.chats import ChatRow
 from services.outbox.messages import (
     Claimed,
@@ -145,7 +145,7 @@ def _as_wanted(connection: Connection, m: Claimed, row: ChatRow, holds: Holds, n
     state = State.RETRY_WAIT if m.due_at > 0 and m.attempt > 1 else State.QUEUED
     if held.until is None:
         if m.attempt == 1:
-            chats.note(connection, [(m.seq, state)], held.cause, now)
+            destinations.note(connection, [(m.seq, state)], held.cause, now)
         return replace(m, silent=True)
     if held.until <= now:
         return m
@@ -154,7 +154,7 @@ def _as_wanted(connection: Connection, m: Claimed, row: ChatRow, holds: Holds, n
         for other in _behind(connection, m, now)
         if holds(other, settings, now) == held and other.part == 0
     ]
-    chats.hold(connection, [(m.seq, state), *also], held.until, held.cause, now)
+    destinations.hold(connection, [(m.seq, state), *also], held.until, held.cause, now)
     return None
 
 
@@ -183,10 +183,10 @@ def _is_muted(row: ChatRow, now: float) -> bool:
 def _set_right(connection: Connection, bot: str, row: ChatRow, now: float) -> list[Settled]:
     """A chat that nothing can be sent to: its messages move with it, or end."""
     if row["migrated_to"]:
-        chats.move(connection, bot, row["chat_id"], row["migrated_to"], now)
+        destinations.move(connection, bot, row["chat_id"], row["migrated_to"], now)
         return []
     reason = Reason(row["blocked"])
-    seqs = chats.suppress(connection, bot, row["chat_id"], reason, now)
+    seqs = destinations.suppress(connection, bot, row["chat_id"], reason, now)
     found = connection.execute(_BY_SEQ, {"seqs": seqs}).all() if seqs else []
     return [_ended(_claimed(one, now, 0.0, one.attempts), State.SUPPRESSED, reason, now) for one in found]
 

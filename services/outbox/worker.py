@@ -43,7 +43,7 @@ log = structlog.get_logger()
 POLL_SECONDS = 1.0
 PROBE_STOPPED_SECONDS = 30.0
 #: How long the first answer of several waits for the next, to be written with them.
-TOGETHER_SECONDS = 0.005
+TOGETHER_SECONDS = 0.01
 
 Render = Callable[[Claimed], Rendered]
 #: Told after each settle, with what was settled.
@@ -103,6 +103,10 @@ class Worker:
         self._holds = holds
         self._in_flight: set[asyncio.Task[None]] = set()
         self._claiming: asyncio.Task[Batch] | None = None
+        #: The chat of each attempt that is this worker's, from its claim to its settling.
+        self._held: dict[tuple[int, int], int] = {}
+        #: Whether a claim failed: the database may have it, though this worker has not.
+        self._unsure = False
         self._finished: list[Settled] = []
         self._has_finished = asyncio.Event()
         self._enough_finished = asyncio.Event()
@@ -171,7 +175,12 @@ class Worker:
             await self._rest(news, batch.next_at)
 
     async def _claim_and_start(self, granted: int) -> Batch:
+        if self._unsure:
+            await self._leases.give_up_unsent(self._settings.bot, set(self._held.values()))
+        self._unsure = True
         batch = await self._claim(granted)
+        self._unsure = False
+        self._held |= {(message.seq, message.attempt): message.chat_id for message in batch.messages}
         await self._pace.give_back(granted - len(batch.messages))
         if len(batch.messages) < granted:
             self._paced_since = None
@@ -309,6 +318,8 @@ class Worker:
             self._finished = batch + self._finished
             self._has_finished.set()
             raise
+        for settled in batch:
+            del self._held[settled.message.seq, settled.message.attempt]
         # The chats that are free again may have a next message, for this very worker.
         self._database.wake_here(CHANNEL)
         self._database.wake_here(feed.CHANNEL)

@@ -98,6 +98,14 @@ class Bridge:
         lines = (await self.client.get("/metrics")).text.splitlines()
         return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name} ")), None)
 
+    async def until_waiting(self) -> None:
+        """Until a request waits: then there are its connection and the one that asks for this."""
+
+        async def look() -> bool:
+            return (await self.metric("cctelegram_active_connections") or 0) >= 2
+
+        await until(look)
+
     async def until_metric(self, name: str, value: float) -> None:
         async def look() -> bool:
             return await self.metric(name) == value

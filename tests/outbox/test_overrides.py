@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from services.outbox import chats, overrides
+from services.outbox import destinations, overrides
 from services.outbox.messages import Outcome, Reason, State, UnknownPolicy
 from services.outbox.overrides import By, Verdict
 from services.outbox.policy import GOES_ON
@@ -157,7 +157,7 @@ async def test_what_ended_untried_is_reported_with_the_claim(desk: Desk) -> None
     muted = submission(message(2002))
     await desk.submit(gone, muted)
     desk.clock.advance(2)
-    mute = partial(chats.mute, bot="default", chat_id=2002, until=desk.clock.now + 60)
+    mute = partial(destinations.mute, bot="default", chat_id=2002, until=desk.clock.now + 60)
     await desk.database.write("mute", mute)
     batch = await desk.batch()
     ends = {(s.message.chat_id, s.decision.state, s.result.reason, s.attempted) for s in batch.ended}

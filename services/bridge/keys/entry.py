@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry
 from starlette.requests import Request
 
 from services.bridge.keys import scopes, signing
 from services.bridge.keys.keys import Key, Scope
+from services.bridge.keys.metrics import SignedRequests
 from services.bridge.keys.ring import SIGNATURES, Ring
 from services.bridge.keys.signing import BadSignatureError
 from services.kit.auth import Gate
@@ -15,8 +16,6 @@ from services.kit.clock import Clock
 from services.kit.errors import Problem
 from services.kit.guard import Guard
 from services.outbox.messages import Once
-
-SIGNED_OUTCOMES = ("accepted", "refused", "replayed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +41,7 @@ class Door:
         self.ring = ring
         self._guard = guard
         self._clock = clock
-        self._signed = Counter(
-            "cctelegram_signed_requests", "Requests with a signature", ["outcome"], registry=registry
-        )
-        for outcome in SIGNED_OUTCOMES:
-            self._signed.labels(outcome)
+        self._signed = SignedRequests(registry)
 
     def by_key(self, gate: Gate, authorization: str | None, scope: Scope | None) -> Key:
         """The key of an ``Authorization`` header, if it may do this now.
@@ -83,17 +78,17 @@ class Door:
         if found is None or not signing.holds(claim, found[1], body):
             raise self._refused(gate, "The signature is not that of this body with a key that is known.")
         key = self._allowed(found[0], scope)
-        self._signed.labels("accepted").inc()
+        self._signed.count("accepted")
         return Entry(key, body, Once(SIGNATURES, f"{claim.key_id}:{claim.signature}"))
 
     def _refused(self, gate: Gate, detail: str) -> Problem:
         gate.count_failure()
-        self._signed.labels("refused").inc()
+        self._signed.count("refused")
         return Problem(401, "Not authorized", detail, headers={"WWW-Authenticate": "Bearer"})
 
     def replayed(self) -> Problem:
         """The answer to a signature that was seen before."""
-        self._signed.labels("replayed").inc()
+        self._signed.count("replayed")
         return Problem(
             409,
             "Replayed",

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Literal
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry
 from sqlalchemy import Connection, insert, select, update
 
 from services.bridge.routes import document
 from services.bridge.routes.document import BadRoutesError, RoutesDocument
+from services.bridge.routes.metrics import reload_failures
 from services.bridge.routes.routes import Routes
 from services.bridge.routes.schema import route_set
 from services.kit.clock import Clock
@@ -66,11 +67,7 @@ class Routing:
         self.error: str | None = None
         self._clock = clock
         self._stamp: tuple[int, int, int] | None = None
-        self._failures = Counter(
-            "cctelegram_routes_reload_failures",
-            "Changed routes that could not be taken; the former ones stay in force",
-            registry=registry,
-        )
+        self._failures = reload_failures(registry)
         if file is not None:
             try:
                 self._take_file(file)

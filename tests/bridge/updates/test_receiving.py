@@ -17,7 +17,8 @@ from services.kit.settings import ServiceSettings
 from services.kit.telemetry import Telemetry
 from tests.bridge.people import ADA, Bridge, People, bridge_of
 from tests.conftest import BridgeFactory
-from tests.servers import KEY, ManualClock, free_port, until
+from tests.ports import free_port
+from tests.servers import KEY, ManualClock, until
 
 TOKEN = "1000000001:sandbox-token-for-local-use-only"
 
@@ -101,7 +102,12 @@ async def test_while_the_store_is_away_nothing_is_acknowledged(
         holding = asyncio.create_task(database.write("hold", hold))
         await locked.wait()
         await people.say(ADA, "while it is locked")
-        await asyncio.sleep(0.5)
+
+        async def all_wait() -> bool:
+            # Claim, expiry, results, lease and the update itself: all that writes.
+            return (await bridge.metric("database_connections_active") or 0) >= 5
+
+        await until(all_wait)
         assert len(await people.pending()) == 1
         free.set()
         await holding

@@ -94,7 +94,7 @@ async def test_pages_go_on_where_the_last_ended(talk: Bridge, people: People) ->
 async def test_waiting_for_a_response_ends_with_the_first(talk: Bridge, people: People) -> None:
     started = time.monotonic()
     waiting = asyncio.create_task(talk.responses(wait=30))
-    await asyncio.sleep(0.3)
+    await talk.until_waiting()
     await people.say(ADA, "here")
     assert [one["text"] for one in await waiting] == ["here"]
     assert time.monotonic() - started < 10
