@@ -17,7 +17,7 @@ import psutil
 
 from benchmarks import machine
 from tests import servers
-from tests.servers import free_port
+from tests.ports import free_port
 
 KEY = "cct_benchmark_key_of_some_length"
 TOKEN = servers.DEFAULT_TOKEN
@@ -151,7 +151,7 @@ class Bench:
         programs = servers.postgres_programs()
         if programs is None:
             return None
-        server = self._stack.enter_context(servers.postgres(programs, durable=True))
+        server = self._stack.enter_context(servers.postgres(programs, ()))
         os.sched_setaffinity(server.process.pid, {self.other})
         return server
 

@@ -8,7 +8,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -25,6 +24,7 @@ from services.kit import runner
 from services.kit.settings import ServiceSettings
 from services.telegram_sandbox import app as telegram_sandbox
 from services.telegram_sandbox.settings import DEFAULT_TOKEN, SandboxSettings
+from tests.ports import free_port
 
 T = TypeVar("T")
 KEY = "cct_key-of-the-tests"
@@ -49,7 +49,7 @@ class ManualClock:
         self.now += seconds
 
 
-async def until(check: Callable[[], Awaitable[T]], *, patience: float = PATIENCE_SECONDS) -> T:
+async def until(check: Callable[[], Awaitable[T | None]], *, patience: float = PATIENCE_SECONDS) -> T:
     """Waits for a condition; its last answer is in the error when it never comes true."""
     deadline = time.monotonic() + patience
     while True:
@@ -59,12 +59,6 @@ async def until(check: Callable[[], Awaitable[T]], *, patience: float = PATIENCE
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {patience:g} s; the last answer was {answer!r}")
         await asyncio.sleep(0.01)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 # PostgreSQL
@@ -81,13 +75,19 @@ def postgres_programs() -> Path | None:
 
 @dataclass
 class Postgres:
-    """A server of this session alone; it trusts loopback, and waits for the disk where it is told to."""
+    """A server of this test session alone; it trusts loopback, and does not wait for the disk."""
 
     programs: Path
     folder: Path
     port: int
     process: "subprocess.Popen[bytes]"
     user: str | None
+    options: tuple[str, ...]
+
+    def start(self) -> None:
+        """Starts it again after it has ended, with the same data on the same port."""
+        self.process = _start(self.programs, self.folder, self.port, self.options, self.user)
+        _wait_for(self)
 
     def url(self, name: str) -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
@@ -105,10 +105,15 @@ class Postgres:
 
 
 @contextmanager
-def postgres(programs: Path, *, durable: bool = False) -> Iterator[Postgres]:
-    """Makes a cluster in a temporary folder and runs it; root may not, so root lends it to another user."""
+def postgres(programs: Path, options: tuple[str, ...] | None = None) -> Iterator[Postgres]:
+    """Makes a cluster in a temporary folder and runs it; root may not, so root lends it to another user.
+
+    Args:
+        programs: the folder of its programs.
+        options: of the server; unset: those that make it quick, and forgetful when it is killed.
+    """
+    options = _QUICK if options is None else options
     user = _unprivileged()
-    options = _LOOPBACK if durable else (*_LOOPBACK, *_QUICK)
     folder = Path(tempfile.mkdtemp(prefix="cctelegram-postgres-"))
     if user is not None:
         shutil.chown(folder, user)
@@ -126,24 +131,30 @@ def postgres(programs: Path, *, durable: bool = False) -> Iterator[Postgres]:
         ]
         subprocess.run([*made, "--locale=C.UTF-8", "--no-sync"], check=True, capture_output=True, user=user)
         port = free_port()
-        with (folder / "log").open("wb") as output:
-            process = subprocess.Popen(
-                [programs / "postgres", "-D", folder / "data", "-p", str(port), "-k", "", *options],
-                stdout=output,
-                stderr=output,
-                user=user,
-            )
-        server = Postgres(programs, folder, port, process, user)
+        process = _start(programs, folder, port, options, user)
+        server = Postgres(programs, folder, port, process, user, options)
         _wait_for(server)
         yield server
-        process.send_signal(signal.SIGINT)
-        process.wait(30)
+        server.process.send_signal(signal.SIGINT)
+        server.process.wait(30)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _start(
+    programs: Path, folder: Path, port: int, options: tuple[str, ...], user: str | None
+) -> "subprocess.Popen[bytes]":
+    listening = ("-p", str(port), "-k", "", "-c", "listen_addresses=127.0.0.1")
+    with (folder / "log").open("ab") as output:
+        return subprocess.Popen(
+            [programs / "postgres", "-D", folder / "data", *listening, *options],
+            stdout=output,
+            stderr=output,
+            user=user,
+        )
+
+
 _TRUSTING = ("-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
-_LOOPBACK = ("-c", "listen_addresses=127.0.0.1")
 _QUICK = ("-c", "fsync=off", "-c", "synchronous_commit=off")
 
 

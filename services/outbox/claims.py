@@ -6,13 +6,13 @@ transaction; none stays open across a call to Telegram.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, text, update
 
 from services.kit.telemetry import TraceContext
-from services.outbox import chats, feed
+from services.outbox import chats, destinations, feed
 from services.outbox.chats import ChatRow
 from services.outbox.messages import (
     Claimed,
@@ -26,9 +26,34 @@ from services.outbox.messages import (
     UnknownPolicy,
 )
 from services.outbox.schema import attempt, chat, event, message
+from services.outbox.turns import Turns
 
 #: Whether a muted chat does without this message.
 Mutes = Callable[[Claimed], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """How a chat's people want a message now.
+
+    Args:
+        until: when they want it, seconds since the epoch; None: now, without a sound.
+        cause: for people.
+    """
+
+    until: float | None
+    cause: str
+
+
+#: Asked for a message, its chat's settings and the time; None: it goes as it is.
+Holds = Callable[[Claimed, str, float], Hold | None]
+#: Messages of a chat that are held at once: a transaction stays short.
+HELD_AT_ONCE = 200
+
+
+def never(_message: Claimed, _settings: str, _now: float) -> Hold | None:
+    """Every message goes as it is."""
+    return None
 
 
 def not_urgent(message: Claimed) -> bool:
@@ -59,6 +84,8 @@ def claim(
     now: float,
     paced_since: float | None,
     mutes: Mutes = not_urgent,
+    turns: Turns | None = None,
+    holds: Holds = never,
 ) -> Batch:
     """Leases up to ``limit`` chats that are ready and opens an attempt for the next message of each.
 
@@ -70,10 +97,16 @@ def claim(
         now: seconds since the epoch.
         paced_since: since when the bot's own rate has held messages up; None if it does not.
         mutes: which messages a muted chat does not get.
+        turns: the clients' clocks of this worker; unset: all are even.
+        holds: how the chats' people want a message now.
     """
-    ready = _lease(connection, bot, owner, limit, now)
+    waiting = [
+        (Lane(row.lane), row.client, row.next_at) for row in connection.execute(_WAITING, {"bot": bot})
+    ]
+    ready = _ready(connection, bot, limit, waiting, turns=turns or Turns(), now=now)
+    _lease(connection, bot, owner, ready, now)
     if not ready:
-        return Batch([], _next_at(connection, bot))
+        return Batch([], min((next_at for _, _, next_at in waiting), default=None))
     rows = {row["chat_id"]: row for row in chats.heads(connection, bot, ready)}
     refusing = {chat_id for chat_id, row in rows.items() if row["blocked"] or row["migrated_to"]}
     ended = [s for chat_id in refusing for s in _set_right(connection, bot, rows[chat_id], now)]
@@ -89,6 +122,7 @@ def claim(
         chats.finish(connection, [m.seq for m in those], state, reason, cause=cause, now=now)
         ended.extend(_ended(m, state, reason, now) for m in those)
     live = [m for m in messages if m not in expired and m not in muted]
+    live = [wanted for m in live if (wanted := _as_wanted(connection, m, rows[m.chat_id], holds, now))]
     _open_attempts(connection, live, now)
     chats.release(connection, bot, owner, set(ready) - {m.chat_id for m in live}, now=now, pace=chats.pace_of)
     return Batch(live, now, ended)
@@ -101,55 +135,141 @@ def _ended(m: Claimed, state: State, reason: Reason, now: float) -> Settled:
     return Settled(m, result, decision, attempted=False)
 
 
+def _as_wanted(connection: Connection, m: Claimed, row: ChatRow, holds: Holds, now: float) -> Claimed | None:
+    """The message as its chat wants it now; None: it is held, with what waits behind it."""
+    settings = row["settings"]
+    # The rest of a message in parts goes on: half of one is of no use.
+    held = holds(m, settings, now) if settings and m.part == 0 else None
+    if held is None:
+        return m
+    state = State.RETRY_WAIT if m.due_at > 0 and m.attempt > 1 else State.QUEUED
+    if held.until is None:
+        if m.attempt == 1:
+            destinations.note(connection, [(m.seq, state)], held.cause, now)
+        return replace(m, silent=True)
+    if held.until <= now:
+        return m
+    also = [
+        (other.seq, State.QUEUED)
+        for other in _behind(connection, m, now)
+        if holds(other, settings, now) == held and other.part == 0
+    ]
+    destinations.hold(connection, [(m.seq, state), *also], held.until, held.cause, now)
+    return None
+
+
+def _behind(connection: Connection, m: Claimed, now: float) -> list[Claimed]:
+    """What waits in the same lane of the chat and is due."""
+    query = (
+        _MESSAGES.where(
+            message.c.bot == m.bot,
+            message.c.chat_id == m.chat_id,
+            message.c.lane == int(m.lane),
+            message.c.state == State.QUEUED.value,
+            message.c.due_at <= now,
+            message.c.seq != m.seq,
+        )
+        .order_by(message.c.due_at, message.c.seq)
+        .limit(HELD_AT_ONCE)
+    )
+    return [_claimed(row, now, 0.0, row.attempts) for row in connection.execute(query)]
+
+
 def _is_muted(row: ChatRow, now: float) -> bool:
     until = row["muted_until"]
     return until is not None and until > now
 
 
-def _next_at(connection: Connection, bot: str) -> float | None:
-    soonest = (connection.execute(_SOONEST, {"bot": bot, "lane": int(lane)}).scalar() for lane in Lane)
-    return min((at for at in soonest if at is not None), default=None)
-
-
-_SOONEST = (
-    select(chat.c.next_at)
-    .where(chat.c.bot == bindparam("bot"), chat.c.lane == bindparam("lane"), chat.c.next_at.is_not(None))
-    .order_by(chat.c.next_at)
-    .limit(1)
-)
-
-
 def _set_right(connection: Connection, bot: str, row: ChatRow, now: float) -> list[Settled]:
     """A chat that nothing can be sent to: its messages move with it, or end."""
     if row["migrated_to"]:
-        chats.move(connection, bot, row["chat_id"], row["migrated_to"], now)
+        destinations.move(connection, bot, row["chat_id"], row["migrated_to"], now)
         return []
     reason = Reason(row["blocked"])
-    seqs = chats.suppress(connection, bot, row["chat_id"], reason, now)
+    seqs = destinations.suppress(connection, bot, row["chat_id"], reason, now)
     found = connection.execute(_BY_SEQ, {"seqs": seqs}).all() if seqs else []
     return [_ended(_claimed(one, now, 0.0, one.attempts), State.SUPPRESSED, reason, now) for one in found]
 
 
-def _lease(connection: Connection, bot: str, owner: str, limit: int, now: float) -> list[int]:
+_Waiting = Sequence[tuple[Lane, str, float]]
+
+
+def _ready(
+    connection: Connection, bot: str, limit: int, waiting: _Waiting, *, turns: Turns, now: float
+) -> list[int]:
+    """Locks up to ``limit`` chats that have their turn: urgent lanes first, in each lane by clients."""
     ready: list[int] = []
     for lane in Lane:
-        room = limit - len(ready)
-        if room <= 0:
-            break
-        wanted = {"bot": bot, "lane": int(lane), "now": now, "room": room}
-        ready.extend(connection.execute(_READY, wanted).scalars())
-    if ready:
-        until = now + chats.LEASE_SECONDS
-        connection.execute(_LEASE, {"b_bot": bot, "ids": ready, "b_owner": owner, "until": until})
+        clients = {client for its, client, next_at in waiting if its == lane and next_at <= now}
+        if not clients:
+            turns.rest(lane)
+        elif len(ready) < limit:
+            ready.extend(_take(connection, bot, lane, clients, limit - len(ready), turns=turns, now=now))
     return ready
 
 
+def _lease(connection: Connection, bot: str, owner: str, ready: Sequence[int], now: float) -> None:
+    if ready:
+        until = now + chats.LEASE_SECONDS
+        connection.execute(_LEASE, {"b_bot": bot, "ids": ready, "b_owner": owner, "until": until})
+
+
+def _take(
+    connection: Connection, bot: str, lane: Lane, clients: set[str], room: int, *, turns: Turns, now: float
+) -> list[int]:
+    """Locks chats that are ready in a lane, by the turns of their clients."""
+    wanted: dict[str, Any] = {"bot": bot, "lane": int(lane), "now": now}
+    taken: list[int] = []
+    while clients and len(taken) < room:
+        numbers: dict[str, int] = {}
+        for client, share in turns.shares(lane, clients, room - len(taken)).items():
+            # Those taken in an earlier round are still there: nothing is leased yet.
+            there = {"client": client, "room": share, "but": taken}
+            found = connection.execute(_READY, wanted | there).scalars().all()
+            numbers[client] = len(found)
+            taken.extend(found)
+            if len(found) < share:
+                clients = clients - {client}
+        turns.served(lane, numbers)
+    return taken
+
+
+# By two looks into the index for each lane and client that has something waiting, however much it
+# is: on from a group's first row to the next client's in the lane, else to the next lane's. (Told as
+# two, for SQLite reads a comparison of pairs row by row.)
+_WAITING = text("""
+WITH RECURSIVE waiting (lane, client, next_at) AS (
+  SELECT * FROM (
+    SELECT lane, client, next_at FROM chat
+    WHERE bot = :bot AND next_at IS NOT NULL
+    ORDER BY lane, client, next_at LIMIT 1
+  ) AS first
+  UNION ALL
+  SELECT chat.lane, chat.client, chat.next_at
+  FROM waiting JOIN chat ON chat.bot = :bot AND chat.chat_id = coalesce(
+    (
+      SELECT other.chat_id FROM chat AS other
+      WHERE other.bot = :bot AND other.next_at IS NOT NULL
+        AND other.lane = waiting.lane AND other.client > waiting.client
+      ORDER BY other.client, other.next_at LIMIT 1
+    ),
+    (
+      SELECT other.chat_id FROM chat AS other
+      WHERE other.bot = :bot AND other.next_at IS NOT NULL AND other.lane > waiting.lane
+      ORDER BY other.lane, other.client, other.next_at LIMIT 1
+    )
+  )
+)
+SELECT lane, client, next_at FROM waiting
+""")
 _READY = (
     select(chat.c.chat_id)
     .where(
         chat.c.bot == bindparam("bot"),
         chat.c.lane == bindparam("lane"),
+        chat.c.client == bindparam("client"),
         chat.c.next_at <= bindparam("now"),
+        chat.c.chat_id.not_in(bindparam("but", expanding=True)),
     )
     .order_by(chat.c.next_at)
     .limit(bindparam("room"))
@@ -188,9 +308,8 @@ def _load(
         if row.edits and _is_never_sent(targets.get(row.edits)):
             never_sent.append(_claimed(row, now, 0.0, row.attempts))
             continue
-        edited = targets[row.edits].telegram_message_id if row.edits else None
         wait = _limiter_wait(row, rows[row.chat_id], now, paced_since)
-        fine.append(_claimed(row, now, wait, row.attempts + 1, edited))
+        fine.append(_claimed(row, now, wait, row.attempts + 1, _edited(targets, row)))
     return fine, never_sent
 
 
@@ -206,7 +325,9 @@ def in_flight(connection: Connection, bot: str, chat_ids: Iterable[int], now: fl
         message.c.chat_id.in_(sorted(chat_ids)),
         message.c.state == State.SENDING.value,
     )
-    return [_claimed(row, now, 0.0, row.attempts) for row in connection.execute(open_ones)]
+    rows = connection.execute(open_ones).all()
+    targets = _targets(connection, rows)
+    return [_claimed(row, now, 0.0, row.attempts, _edited(targets, row)) for row in rows]
 
 
 def _limiter_wait(row: Any, of: ChatRow, now: float, paced_since: float | None) -> float:
@@ -232,6 +353,12 @@ def _targets(connection: Connection, rows: Sequence[Any]) -> dict[str, "_Target"
 class _Target:
     state: State
     telegram_message_id: int | None
+
+
+def _edited(targets: Mapping[str, "_Target"], row: Any) -> int | None:
+    """Telegram's id of the message that a row edits; None where it is sent."""
+    target = targets.get(row.edits) if row.edits else None
+    return target.telegram_message_id if target else None
 
 
 def _last(ids: str) -> int | None:

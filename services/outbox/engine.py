@@ -17,17 +17,17 @@ from services.kit.errors import Problem
 from services.kit.health import Level, Reading
 from services.kit.telemetry import Telemetry
 from services.outbox import feed, queries, trace
-from services.outbox.claims import Mutes, not_urgent
+from services.outbox.claims import Holds, Mutes, never, not_urgent
 from services.outbox.intake import Intake, Receipt
 from services.outbox.keeping import Keeper
-from services.outbox.limiter import BotPace, Limits
+from services.outbox.limiter import BotPace, Limits, Pace
 from services.outbox.messages import Outcome, Settled, State, Submission
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.policy import BOT_STOPS, Policy
 from services.outbox.queries import Depth
 from services.outbox.tally import HOUR, Tally
 from services.outbox.telegram import Sender
-from services.outbox.worker import Observer, Pace, Render, Worker, WorkerSettings, ignore
+from services.outbox.worker import Observer, Render, Worker, WorkerSettings, ignore
 
 log = structlog.get_logger()
 
@@ -164,7 +164,8 @@ class Outbox:
     async def check_database(self) -> Reading:
         """A health probe."""
         seconds = await self.database.ping()
-        return Reading(Level.HEALTHY, {"response_time_ms": round(seconds * 1000, 2)})
+        promise = await self.database.promise()
+        return Reading(Level.HEALTHY, {"response_time_ms": round(seconds * 1000, 2), **promise})
 
     async def check_queue(self) -> Reading:
         """A health probe: a queue whose oldest message waits long is degraded."""
@@ -213,6 +214,7 @@ async def open_outbox(
     pace: Pace | None = None,
     observer: Observer = ignore,
     mutes: Mutes = not_urgent,
+    holds: Holds = never,
 ) -> AsyncIterator[Outbox]:
     """An engine that delivers while the block runs; at its end what is in flight is finished.
 
@@ -227,6 +229,7 @@ async def open_outbox(
         pace: the bot's rate; unset: within this process.
         observer: told of everything that was settled, after it is durable.
         mutes: which messages a muted chat does not get.
+        holds: how a chat's people want a message now, by the chat's settings.
     """
     outbox = Outbox(database=database, telemetry=telemetry, metrics=metrics, clock=clock, sender=sender)
 
@@ -251,6 +254,7 @@ async def open_outbox(
         clock=clock,
         observer=observe,
         mutes=mutes,
+        holds=holds,
     )
     await database.write("feed", feed.mend)
     async with sender:

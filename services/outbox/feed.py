@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, bindparam, delete, insert, select, text, tuple_
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, text, tuple_
 
 from services.outbox.schema import event, feed, message
 
@@ -131,7 +131,10 @@ def end(connection: Connection) -> Position:
 def has(connection: Connection, position: Position) -> bool:
     """Whether everything after the position is still kept."""
     first = connection.execute(_FIRST).first()
-    return first is not None and (first.tx, first.id) <= (position.tx, position.row)
+    if first is None:
+        return position == Position()
+    # Rows count from 1: nothing was ever before that one.
+    return first.id == 1 or (first.tx, first.id) <= (position.tx, position.row)
 
 
 def read(connection: Connection, after: Position, rows: int = ROWS_AT_ONCE) -> tuple[list[Change], Position]:
@@ -176,8 +179,10 @@ _PER_STATEMENT = 1_000
 
 
 def prune(connection: Connection, before: float) -> int:
-    """Deletes a portion of what is older; answers how many rows."""
-    old = select(feed.c.id).where(feed.c.at < before).order_by(feed.c.at).limit(PRUNED_AT_ONCE)
+    """Deletes a portion of what is older; answers how many rows. The newest row stays: it marks the end."""
+    newest = select(func.max(feed.c.id)).scalar_subquery()
+    old = select(feed.c.id).where(feed.c.at < before, feed.c.id < newest).order_by(feed.c.at)
+    old = old.limit(PRUNED_AT_ONCE)
     return connection.execute(delete(feed).where(feed.c.id.in_(old))).rowcount
 
 

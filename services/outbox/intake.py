@@ -15,7 +15,7 @@ from sqlalchemy import insert as insert_into
 from services.kit.clock import Clock
 from services.kit.db import Database, upsert
 from services.kit.errors import Problem
-from services.outbox import chats, feed, updating
+from services.outbox import chats, feed, once, updating
 from services.outbox.messages import IdempotencyKey, NewEvent, NewMessage, State, Submission
 from services.outbox.schema import event, idempotency, message
 
@@ -124,7 +124,10 @@ def _store(
     """Stores a group; answers for each: None (stored), the earlier answer, or a problem."""
 
     def work(connection: Connection) -> list[str | Problem | None]:
-        verdicts = _claim_keys(connection, submissions, now)
+        refused = once.claim(connection, submissions, now)
+        allowed = [s for s, problem in zip(submissions, refused, strict=True) if problem is None]
+        answers = iter(_claim_keys(connection, allowed, now))
+        verdicts = [problem or next(answers) for problem in refused]
         fresh = [s for s, verdict in zip(submissions, verdicts, strict=True) if verdict is None]
         insert(connection, fresh, now)
         return verdicts
@@ -186,7 +189,7 @@ def insert(connection: Connection, submissions: Sequence[Submission], now: float
     rows = [_message_row(e, m) for e, m in zip(owners, messages, strict=True)]
     connection.execute(insert_into(message), rows)
     feed.write(connection, [(m.id, State.QUEUED.value, 0, "") for m in messages], now)
-    ready(connection, messages, now)
+    ready(connection, messages, now, clients=[e.client for e in owners])
 
 
 def _event_row(e: NewEvent, now: float) -> dict[str, Any]:
@@ -227,11 +230,23 @@ def _message_row(e: NewEvent, m: NewMessage) -> dict[str, Any]:
     }
 
 
-def ready(connection: Connection, messages: Sequence[NewMessage], now: float) -> None:
-    """Gives each chat its turn: as soon as the message is due and Telegram's rate lets it."""
+def ready(
+    connection: Connection, messages: Sequence[NewMessage], now: float, *, clients: Sequence[str] = ()
+) -> None:
+    """Gives each chat its turn: as soon as the message is due and Telegram's rate lets it.
+
+    Args:
+        connection: in a transaction.
+        messages: that wait now.
+        now: seconds since the epoch.
+        clients: who posted each of them; unset: nobody by name.
+    """
     turns: dict[tuple[str, int], tuple[float, int]] = {}
-    for m in messages:
+    posters: dict[tuple[str, int], str] = {}
+    for m, client in zip(messages, clients or [""] * len(messages), strict=True):
         due, lane = max(m.deliver_at, now if not m.deliver_at else 0.0), int(m.lane)
-        known_due, known_lane = turns.get((m.bot, m.chat_id), (due, lane))
-        turns[m.bot, m.chat_id] = (min(due, known_due), min(lane, known_lane))
-    chats.give_turns(connection, turns)
+        of = (m.bot, m.chat_id)
+        known_due, known_lane = turns.get(of, (due, lane))
+        turns[of] = (min(due, known_due), min(lane, known_lane))
+        posters.setdefault(of, client)
+    chats.give_turns(connection, turns, posters)

@@ -135,6 +135,14 @@ class IdempotencyKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Once:
+    """What a submission uses up: a second one with the same name is refused."""
+
+    scope: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Submission:
     """What is stored together or not at all."""
 
@@ -142,6 +150,7 @@ class Submission:
     #: The messages of each event, by position.
     messages: tuple[tuple[NewMessage, ...], ...]
     idempotency: IdempotencyKey | None = None
+    once: Once | None = None
 
 
 @dataclass(frozen=True, slots=True)

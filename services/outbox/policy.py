@@ -105,6 +105,9 @@ def _sent(message: Claimed, parts: int) -> Decision:
 
 
 def _unknown(policy: Policy, message: Claimed, result: Result, jitter: float) -> Decision:
+    if message.edits is not None:
+        # Nobody sees whether an edit was made once or twice: it is tried for as long as any.
+        return _retry(policy, message, result, jitter)
     if message.on_unknown is UnknownPolicy.HOLD:
         return _kept(message, State.UNKNOWN)
     if message.resends >= policy.max_resends:

@@ -13,6 +13,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
 )
 
 metadata = MetaData()
@@ -74,6 +75,8 @@ message = Table(
     # Id of the message that this one edits; null for one that is sent.
     Column("edits", String(36)),
     Column("update_key", Text),
+    # Whether due_at is the end of its recipient's quiet hours.
+    Column("held", Boolean, nullable=False, default=False, server_default=false()),
     Index("message_event", "event_id"),
     Index("message_state", "state", "seq"),
     Index("message_finished", "finished_at"),
@@ -182,11 +185,16 @@ chat = Table(
     Column("migrated_to", BigInteger),
     # Until when its people want nothing but what cannot wait.
     Column("muted_until", Double),
+    # Who posted what is next: clients take turns.
+    Column("client", Text, nullable=False, default="", server_default=""),
+    # How its people want it, in the owning service's words; the engine only hands it on.
+    Column("settings", Text),
 )
 Index(
     "chat_ready",
     chat.c.bot,
     chat.c.lane,
+    chat.c.client,
     chat.c.next_at,
     sqlite_where=chat.c.next_at.is_not(None),
     postgresql_where=chat.c.next_at.is_not(None),
@@ -206,6 +214,16 @@ idempotency = Table(
     Column("body_hash", String(64), nullable=False),
     Column("answer", Text, nullable=False),
     Column("created_at", Double, nullable=False, index=True),
+)
+
+# What may be taken once only: signatures of requests, files of a folder.
+once = Table(
+    "once",
+    metadata,
+    Column("scope", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("at", Double, nullable=False),
+    Index("once_at", "at"),
 )
 
 # A bot that Telegram refuses is stopped; its queue is kept.

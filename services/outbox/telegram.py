@@ -6,6 +6,7 @@ python-telegram-bot's own HTTP client is several times slower under concurrency
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Self
 
 import aiohttp
@@ -235,6 +236,13 @@ class Sender:
             return translate(error, started, self._clock.time())
 
 
+def with_room(message: Claimed, rendered: Rendered) -> Claimed:
+    """An edit has the room of one message: what needs more is sent as messages of its own."""
+    if len(rendered.parts) > 1 or isinstance(rendered.parts[0], Document):
+        return replace(message, edits=None)
+    return message
+
+
 def method_of(message: Claimed, rendered: Rendered) -> str:
     """The Bot API method of the next part."""
     if isinstance(rendered.parts[message.part], Document):
@@ -256,7 +264,7 @@ def request_of(message: Claimed, rendered: Rendered) -> tuple[str, dict[str, Any
         data["disable_notification"] = True
     if rendered.reply_to is not None:
         reply = {"message_id": rendered.reply_to, "allow_sending_without_reply": True}
-        data["reply_parameters"] = orjson.dumps(reply).decode()
+        data["reply_parameters"] = reply
     if last and rendered.reply_markup is not None:
         data["reply_markup"] = rendered.reply_markup
     if isinstance(part, Document):
@@ -273,7 +281,7 @@ def _edit(
     return "editMessageText", {
         "chat_id": message.chat_id,
         "message_id": target,
-        "reply_markup": orjson.dumps(keyboard).decode(),
+        "reply_markup": keyboard,
     } | _text(text, "text", plain=message.plain)
 
 

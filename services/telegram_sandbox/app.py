@@ -103,6 +103,7 @@ async def _end_waiting(app: FastAPI, sandbox: Sandbox, sender: WebhookSender) ->
     for bot in sandbox.bots:
         sandbox.wake(bot, refusals.Refusal(500, "Internal Server Error: restart"))
     sandbox.clock.release()
+    sandbox.journal.release()
 
 
 async def _log_health(sandbox: Sandbox) -> Reading:

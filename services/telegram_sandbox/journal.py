@@ -96,6 +96,10 @@ class Journal:
             self._waiters.discard(waiter)
         return True
 
+    def release(self) -> None:
+        """End every wait, because the service stops."""
+        self._wake()
+
     def _wake(self) -> None:
         for waiter in self._waiters:
             if not waiter.done():

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
+from schemathesis.core.result import Ok
 
 from services.telegram_sandbox.settings import SandboxSettings
 from tests.telegram_sandbox.conftest import ADA, OPERATIONS, TEAM, Here, started
@@ -60,7 +61,9 @@ async def test_a_chat_that_cannot_be_is_refused(here: Here, body: dict[str, Any]
         ("/clock/advance", {"seconds": -1}, 422),
     ],
 )
-async def test_what_cannot_be_done_is_a_problem_with_a_reason(here: Here, path: str, body: Any, status: int) -> None:
+async def test_what_cannot_be_done_is_a_problem_with_a_reason(
+    here: Here, path: str, body: Any, status: int
+) -> None:
     assert (await here.control(path, body, status=status))["title"]
 
 
@@ -170,8 +173,7 @@ async def test_no_input_makes_the_control_api_fail(here: Here) -> None:
     schema = schemathesis.openapi.from_dict(document)
 
     def attack() -> None:
-        for result in schema.get_all_operations():
-            operation = result.ok()
+        for operation in (result.ok() for result in schema.get_all_operations() if isinstance(result, Ok)):
             if operation.path.startswith(("/control", "/api")) and operation.path != "/api/stream":
                 _fuzz(operation, here.url)
 
@@ -181,9 +183,17 @@ async def test_no_input_makes_the_control_api_fail(here: Here) -> None:
 def _fuzz(operation: Any, url: str) -> None:
     from hypothesis import given  # noqa: PLC0415 # builds one test for each operation
 
-    @settings(max_examples=8, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck), database=None)
+    @settings(
+        max_examples=5,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+        database=None,
+    )
     @given(case=operation.as_strategy())
-    def check(case: schemathesis.Case) -> None:
+    def check(case: Any) -> None:
+        if case.query:
+            case.query.pop("wait", None)  # it only takes time
         response = case.call(base_url=url)
         assert response.status_code < 500, (case.method, case.path, response.text)
 

@@ -78,9 +78,9 @@ async def test_ptb_hears_how_long_to_wait(here: Here, bot: Bot) -> None:
     with pytest.raises(RetryAfter) as asked:
         await bot.send_message(ADA, "2")
     assert asked.value.retry_after == timedelta(seconds=1)
-    assert await bot.send_message(GRACE, "another chat is free")
+    await bot.send_message(GRACE, "another chat is free")
     await here.advance(1.0)
-    assert await bot.send_message(ADA, "2")
+    await bot.send_message(ADA, "2")
 
 
 async def test_a_group_is_full_after_twenty_messages_in_a_minute(here: Here) -> None:
@@ -110,7 +110,9 @@ async def test_a_message_that_is_refused_for_its_content_costs_nothing(here: Her
 
 
 async def test_more_than_310_unsent_messages_in_a_chat_are_refused_after_three_seconds(here: Here) -> None:
-    await here.control("/limits", {"unsent_per_chat": 2, "chat_burst": 1, "bot_per_second": 1000}, verb="PATCH")
+    await here.control(
+        "/limits", {"unsent_per_chat": 2, "chat_burst": 1, "bot_per_second": 1000}, verb="PATCH"
+    )
     waiting = [asyncio.create_task(send(here, "x")) for _ in range(3)]
     await until(lambda: held(here) == 2)
     refused = asyncio.create_task(send(here, "x"))
@@ -121,7 +123,9 @@ async def test_more_than_310_unsent_messages_in_a_chat_are_refused_after_three_s
     await soon(asyncio.gather(*waiting))
 
 
-async def test_a_client_that_leaves_during_the_hold_has_its_message_delivered_all_the_same(here: Here) -> None:
+async def test_a_client_that_leaves_during_the_hold_has_its_message_delivered_all_the_same(
+    here: Here,
+) -> None:
     await here.control("/limits", {"chat_burst": 1}, verb="PATCH")
     await send(here, "first")
     impatient = asyncio.create_task(send(here, "second"))

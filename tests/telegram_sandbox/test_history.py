@@ -13,8 +13,10 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
+from fastapi import FastAPI
 
 from services.kit.settings import StartError
+from services.telegram_sandbox.app import create_app
 from services.telegram_sandbox.journal import Journal
 from services.telegram_sandbox.settings import SandboxSettings
 from tests.telegram_sandbox.conftest import ADA, NOON, OPERATIONS, TEAM, started, until
@@ -69,7 +71,9 @@ async def test_a_reader_can_wait_for_the_next_entry() -> None:
     assert await journal.wait(1, 0.01) is False
 
 
-async def test_chats_messages_documents_updates_and_webhook_survive_a_restart(settings: SandboxSettings) -> None:
+async def test_chats_messages_documents_updates_and_webhook_survive_a_restart(
+    settings: SandboxSettings,
+) -> None:
     async with started(settings) as here, here.bot() as bot:
         first = await bot.send_message(ADA, "<b>kept</b>", parse_mode="HTML", disable_notification=True)
         await bot.edit_message_text("edited", ADA, first.message_id)
@@ -86,7 +90,11 @@ async def test_chats_messages_documents_updates_and_webhook_survive_a_restart(se
     assert sent.document is not None
     async with started(settings) as here, here.bot() as bot:
         shown = (await here.get(f"/api/chats/{ADA}/messages"))["messages"]
-        assert [(m["message"]["text"], m["silent"]) for m in shown] == [("edited", True), ("taken", False), ("not taken", False)]
+        assert [(m["message"]["text"], m["silent"]) for m in shown] == [
+            ("edited", True),
+            ("taken", False),
+            ("not taken", False),
+        ]
         assert bytes(await (await bot.get_file(sent.document.file_id)).download_as_bytearray()) == b"data"
         assert (await here.control("/chats/77", verb="GET"))["title"] == "Late"
         assert (await here.control(f"/chats/{ADA}", verb="GET"))["blocked"] is True
@@ -104,7 +112,9 @@ async def test_a_webhook_survives_a_restart(settings: SandboxSettings) -> None:
         assert (await here.result("getWebhookInfo"))["url"] == "http://127.0.0.1:9/hook"
 
 
-async def test_a_log_grown_too_large_is_put_aside_and_begun_anew_with_the_state(settings: SandboxSettings) -> None:
+async def test_a_log_grown_too_large_is_put_aside_and_begun_anew_with_the_state(
+    settings: SandboxSettings,
+) -> None:
     async with started(settings) as here, here.bot() as bot:
         for n in range(20):
             message = await bot.send_message(ADA, str(n))
@@ -143,13 +153,20 @@ async def test_a_chat_keeps_its_newest_messages_only(settings: SandboxSettings) 
     async with started(settings.model_copy(update={"sandbox_messages_kept": 10})) as here:
         for n in range(15):
             await here.result("sendMessage", chat_id=OPERATIONS, text=str(n))
-        texts = [m["message"]["text"] for m in (await here.get(f"/api/chats/{OPERATIONS}/messages"))["messages"]]
+        texts = [
+            m["message"]["text"] for m in (await here.get(f"/api/chats/{OPERATIONS}/messages"))["messages"]
+        ]
     assert texts == [str(n) for n in range(5, 15)]
 
 
 async def test_the_log_tells_every_send_completely(settings: SandboxSettings) -> None:
     async with started(settings) as here:
-        fields: dict[str, Any] = {"chat_id": OPERATIONS, "message_thread_id": 7, "text": "*hi*", "parse_mode": "MarkdownV2"}
+        fields: dict[str, Any] = {
+            "chat_id": OPERATIONS,
+            "message_thread_id": 7,
+            "text": "*hi*",
+            "parse_mode": "MarkdownV2",
+        }
         sent = await here.result("sendMessage", **fields, disable_notification=True, reply_markup=BUTTON)
         (entry,) = await here.log(kind="call")
     message = entry.pop("message")
@@ -207,11 +224,13 @@ async def test_nothing_accepted_is_lost_when_the_process_is_killed(
     assert set(answered) <= {orjson.loads(line).get("message_id") for line in lines}
 
 
-async def test_a_log_that_cannot_be_written_stops_the_start_with_one_line(settings: SandboxSettings, tmp_path: Path) -> None:
+async def test_a_log_that_cannot_be_written_stops_the_start_with_one_line(
+    settings: SandboxSettings, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("")
     wrong = settings.model_copy(update={"sandbox_log_file": tmp_path / "file" / "log"})
-    with pytest.raises(StartError, match=r"^SANDBOX_LOG_FILE: cannot use .*: Not a directory$"):
-        async with started(wrong):
+    with pytest.raises(StartError, match=r"^SANDBOX_LOG_FILE: cannot use .*: .*exists$"):
+        async with create_app(wrong).router.lifespan_context(FastAPI()):
             pass
 
 
@@ -226,4 +245,7 @@ def test_a_token_that_is_none_stops_the_start(tmp_path: Path) -> None:
             check=False,
         )
         assert run.returncode == 1
-        assert run.stderr == f"cannot start: {next(iter(variables))}: a bot token is <number>:<letters, digits, _ or ->\n"
+        assert (
+            run.stderr
+            == f"cannot start: {next(iter(variables))}: a bot token is <number>:<letters, digits, _ or ->\n"
+        )

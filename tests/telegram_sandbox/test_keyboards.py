@@ -14,7 +14,10 @@ def inline(*rows: list[Any]) -> dict[str, Any]:
     return {"inline_keyboard": list(rows)}
 
 
-@pytest.mark.parametrize("raw", [None, "", {"inline_keyboard": [[YES]]}, '{"inline_keyboard":[[{"text":"Yes","callback_data":"yes"}]]}'])
+@pytest.mark.parametrize(
+    "raw",
+    [None, "", {"inline_keyboard": [[YES]]}, '{"inline_keyboard":[[{"text":"Yes","callback_data":"yes"}]]}'],
+)
 def test_nothing_text_and_objects_are_taken(raw: Any) -> None:
     assert keyboards.parse(raw) == (inline([YES]) if raw else None)
 

@@ -4,10 +4,14 @@ import asyncio
 import time
 
 import aiohttp
+import httpx
 import pytest
+from prometheus_client import CollectorRegistry
 from telegram import Bot
 from telegram.error import BadRequest, NetworkError, RetryAfter
 
+from services.telegram_sandbox.api import BotApi
+from services.telegram_sandbox.metrics import SandboxMetrics
 from tests.telegram_sandbox.conftest import ADA, GRACE, Here, soon, until
 
 SEND = "/bot1000000001:sandbox-token-for-local-use-only/sendMessage"
@@ -23,7 +27,7 @@ async def raw(here: Here) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(REQUEST)
-        return await soon(reader.read())
+        return bytes(await soon(reader.read()))
     finally:
         writer.close()
 
@@ -33,17 +37,23 @@ async def texts(here: Here, chat_id: int = ADA) -> list[str]:
 
 
 async def test_the_next_answers_are_what_was_asked_for(here: Here, bot: Bot) -> None:
-    flood = {"status": 429, "description": "Too Many Requests: retry after 5", "parameters": {"retry_after": 5}}
+    flood = {
+        "status": 429,
+        "description": "Too Many Requests: retry after 5",
+        "parameters": {"retry_after": 5},
+    }
     await here.control("/faults", {"kind": "answer", "times": 2, **flood})
     for _ in range(2):
         with pytest.raises(RetryAfter):
             await bot.send_message(ADA, "x")
-    assert await bot.send_message(ADA, "delivered")
+    await bot.send_message(ADA, "delivered")
     assert await texts(here) == ["delivered"]
 
 
 async def test_a_429_asked_for_carries_the_header_too(here: Here) -> None:
-    await here.control("/faults", {"kind": "answer", "status": 429, "description": "x", "parameters": {"retry_after": 7}})
+    await here.control(
+        "/faults", {"kind": "answer", "status": 429, "description": "x", "parameters": {"retry_after": 7}}
+    )
     async with here.http.post(here.url + SEND, json={"chat_id": ADA, "text": "x"}) as answer:
         assert (answer.status, answer.headers["Retry-After"]) == (429, "7")
 
@@ -84,7 +94,7 @@ async def test_the_service_goes_on_after_dropped_connections(here: Here, bot: Bo
     for _ in range(20):
         with pytest.raises((NetworkError, ConnectionResetError)):
             await bot.send_message(ADA, "x")
-    assert await bot.send_message(ADA, "still here")
+    await bot.send_message(ADA, "still here")
 
 
 async def test_a_hang_lasts_as_long_as_it_says_and_then_closes(here: Here) -> None:
@@ -97,7 +107,9 @@ async def test_a_hang_lasts_as_long_as_it_says_and_then_closes(here: Here) -> No
     assert await soon(hanging) == b""
 
 
-async def test_a_hanging_answer_runs_into_the_client_s_timeout_though_the_message_is_there(here: Here) -> None:
+async def test_a_hanging_answer_runs_into_the_client_s_timeout_though_the_message_is_there(
+    here: Here,
+) -> None:
     await here.control("/faults", {"kind": "hang", "seconds": 3600, "deliver": True})
     quick = aiohttp.ClientTimeout(total=0.2)
     with pytest.raises(TimeoutError):
@@ -118,12 +130,12 @@ async def test_latency_delays_the_answer_and_nothing_else(here: Here) -> None:
 async def test_faults_can_be_meant_for_one_method_and_one_chat(here: Here, bot: Bot) -> None:
     only = {"kind": "answer", "status": 500, "methods": ["sendMessage"], "chat_ids": [GRACE], "times": None}
     await here.control("/faults", only)
-    assert await bot.get_me()
-    assert await bot.send_message(ADA, "x")
+    await bot.get_me()
+    await bot.send_message(ADA, "x")
     with pytest.raises(NetworkError):
         await bot.send_message(GRACE, "x")
     await here.control("/faults", verb="DELETE")
-    assert await bot.send_message(GRACE, "x")
+    await bot.send_message(GRACE, "x")
 
 
 async def test_a_fault_over_a_refusal_still_logs_the_refusal(here: Here) -> None:
@@ -135,13 +147,8 @@ async def test_a_fault_over_a_refusal_still_logs_the_refusal(here: Here) -> None
 
 
 async def test_called_without_a_socket_a_drop_is_a_reset_error(here: Here) -> None:
-    import httpx  # noqa: PLC0415 # only this test calls the app inside its own process
-
-    from services.telegram_sandbox.api import BotApi  # noqa: PLC0415
-    from services.telegram_sandbox.metrics import SandboxMetrics  # noqa: PLC0415
-
     await here.control("/faults", {"kind": "close"})
-    metrics = SandboxMetrics(__import__("prometheus_client").CollectorRegistry(), ("sendMessage",))
+    metrics = SandboxMetrics(CollectorRegistry(), ("sendMessage",))
     app = BotApi(lambda *_: asyncio.sleep(0), here.sandbox, metrics)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sandbox") as client:
         with pytest.raises(ConnectionResetError):

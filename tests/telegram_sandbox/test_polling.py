@@ -112,7 +112,11 @@ async def test_blocking_and_unblocking_reach_the_bot(here: Here, bot: Bot) -> No
     await here.control(f"/chats/{ADA}/block")
     await here.control(f"/chats/{ADA}/unblock")
     updates = await bot.get_updates()
-    changes = [(u.my_chat_member.old_chat_member.status, u.my_chat_member.new_chat_member.status) for u in updates if u.my_chat_member]
+    changes = [
+        (u.my_chat_member.old_chat_member.status, u.my_chat_member.new_chat_member.status)
+        for u in updates
+        if u.my_chat_member
+    ]
     assert changes == [("member", "kicked"), ("kicked", "member")]
 
 
@@ -120,7 +124,10 @@ async def test_being_kicked_and_taken_back_reaches_the_bot(here: Here, bot: Bot)
     await here.control(f"/chats/{TEAM}/kick")
     await here.control(f"/chats/{TEAM}/join")
     updates = await bot.get_updates()
-    assert [u.my_chat_member.new_chat_member.status for u in updates if u.my_chat_member] == ["kicked", "member"]
+    assert [u.my_chat_member.new_chat_member.status for u in updates if u.my_chat_member] == [
+        "kicked",
+        "member",
+    ]
 
 
 async def test_becoming_a_channel_s_administrator_is_understood_by_ptb(here: Here, bot: Bot) -> None:
@@ -130,7 +137,10 @@ async def test_becoming_a_channel_s_administrator_is_understood_by_ptb(here: Her
     await here.control(f"/chats/{channel}/join")
     await here.control(f"/chats/{channel}/say", {"text": "from the channel"})
     updates = await bot.get_updates()
-    assert [u.my_chat_member.new_chat_member.status for u in updates if u.my_chat_member] == ["left", "administrator"]
+    assert [u.my_chat_member.new_chat_member.status for u in updates if u.my_chat_member] == [
+        "left",
+        "administrator",
+    ]
     assert [u.channel_post.text for u in updates if u.channel_post] == ["from the channel"]
 
 

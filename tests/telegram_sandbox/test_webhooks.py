@@ -11,6 +11,11 @@ from aiohttp import web
 from services.telegram_sandbox.webhooks import pause
 from tests.telegram_sandbox.conftest import ADA, GRACE, Here, until
 
+ACTIVE_WEBHOOK = (
+    "can't use getUpdates method while webhook is active; use deleteWebhook to delete the webhook first"
+)
+RANDOM = Random(1)  # noqa: S311 # pauses, not secrets
+
 
 class Receiver:
     """A bot's own web server; answers as told, 200 otherwise."""
@@ -89,7 +94,9 @@ async def test_anything_but_2xx_is_tried_again_at_once_and_then_later(here: Here
     await until(lambda: next(iter(here.sandbox.bots)).webhook_state.last_error.startswith("Wrong response"))
     await here.advance(2)
     await until(lambda: len(receiver.got) == 3)
-    assert (await here.result("getWebhookInfo"))["last_error_message"].startswith("Wrong response from the webhook: 404")
+    assert (await here.result("getWebhookInfo"))["last_error_message"].startswith(
+        "Wrong response from the webhook: 404"
+    )
     bot = next(iter(here.sandbox.bots))
     await until(lambda: not bot.queue.pending)
 
@@ -106,7 +113,9 @@ async def test_retry_after_is_honoured(here: Here, receiver: Receiver) -> None:
     await until(lambda: len(receiver.got) == 2)
 
 
-async def test_one_chat_is_served_in_order_and_does_not_hold_up_another(here: Here, receiver: Receiver) -> None:
+async def test_one_chat_is_served_in_order_and_does_not_hold_up_another(
+    here: Here, receiver: Receiver
+) -> None:
     receiver.gate = asyncio.Event()
     await here.result("setWebhook", url=receiver.url)
     for text in ("a1", "a2"):
@@ -152,8 +161,7 @@ async def test_getupdates_is_refused_while_a_webhook_is_set(here: Here, receiver
     await here.result("setWebhook", url=receiver.url)
     assert await here.refusal("getUpdates") == (
         409,
-        "Conflict: can't use getUpdates method while webhook is active; "
-        "use deleteWebhook to delete the webhook first",
+        f"Conflict: {ACTIVE_WEBHOOK}",
     )
     await here.result("deleteWebhook")
     assert await here.result("getUpdates") == []
@@ -176,7 +184,10 @@ async def test_a_webhook_may_be_set_once_a_second(here: Here, receiver: Receiver
     ("fields", "description"),
     [
         ({"url": "gopher://x"}, "Bad Request: invalid webhook URL specified"),
-        ({"url": "https://a.b", "secret_token": "no spaces"}, "Bad Request: secret token contains unallowed characters"),
+        (
+            {"url": "https://a.b", "secret_token": "no spaces"},
+            "Bad Request: secret token contains unallowed characters",
+        ),
     ],
 )
 async def test_a_bad_webhook_is_refused(here: Here, fields: dict[str, str], description: str) -> None:
@@ -184,12 +195,11 @@ async def test_a_bad_webhook_is_refused(here: Here, fields: dict[str, str], desc
 
 
 def test_the_pauses_double_up_to_a_random_minute_or_two() -> None:
-    random = Random(1)
-    assert [pause(retry, None, random) for retry in range(1, 7)] == [0, 2, 4, 8, 16, 32]
-    late = [pause(retry, None, random) for retry in range(8, 60)]
+    assert [pause(retry, None, RANDOM) for retry in range(1, 7)] == [0, 2, 4, 8, 16, 32]
+    late = [pause(retry, None, RANDOM) for retry in range(8, 60)]
     assert all(60 <= seconds <= 120 for seconds in late)
     assert len(set(late)) > 20
 
 
 def test_retry_after_is_capped_at_an_hour() -> None:
-    assert [pause(3, asked, Random(1)) for asked in (0.0, 7.0, 99_999.0)] == [0, 7, 3600]
+    assert [pause(3, asked, RANDOM) for asked in (0.0, 7.0, 99_999.0)] == [0, 7, 3600]
