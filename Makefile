@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo test check fmt lint types imports rules servers lock ui dashboards \
-        up down compose-check bench prove clean
+        ui ui-check up down compose-check bench prove clean dashboards
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,8 +46,18 @@ lock: $(VENV)/.dev ## write the lock files anew from pyproject.toml
 	$(PY) -m uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-header pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
 
+ui: $(VENV)/.dev ## build the dashboard's page anew from services/dashboard/ui
+	@$(PY) services/dashboard/ui/build.py
+
+ui-check: $(VENV)/.dev ## rebuild the page, compare it with what is committed, run its own tests
+	@$(PY) services/dashboard/ui/build.py check
+	@$(PY) services/dashboard/ui/build.py test
+
 dashboards: $(VENV)/.dev ## write Grafana's dashboards anew from grafana/dashboards/*.py
 	@$(PY) -m grafana.dashboards
+
+bench: $(VENV)/.dev servers ## print every table of docs/performance.md, each comparing in one run (B=delivery for one)
+	@for name in $(or $(B),intake delivery telemetry backlog replicas latency); do $(PY) -m benchmarks.$$name || exit 1; done
 
 ##@ Docker Compose
 
@@ -61,6 +71,9 @@ compose-check: $(VENV)/.dev ## prove the stack: build, start, an event and an al
 	@$(PY) -m tests.stack.compose_check $(addprefix --override ,$(OVERRIDE)) $(addprefix --bind ,$(BIND_ADDRESS))
 
 ##@ Housekeeping
+
+prove: $(VENV)/.dev servers ## prove that nothing is lost: kill -9, outages, full disks (Q=--quick for a minute)
+	@$(PY) -m benchmarks.prove $(Q)
 
 clean: ## remove the virtual environment and caches; data stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build

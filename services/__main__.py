@@ -5,6 +5,7 @@ so that what is in flight still gets its answer.
 """
 
 from pathlib import Path
+from typing import TypeVar
 
 import uvloop
 
@@ -16,24 +17,47 @@ from services.dashboard import app as dashboard
 from services.dashboard.settings import DashboardSettings
 from services.kit import logs, runner
 from services.kit.runner import Running
-from services.kit.settings import StartError, load
+from services.kit.settings import ServiceSettings, StartError, check, load
 from services.mcp_health import app as mcp_health
 from services.mcp_health.settings import McpHealthSettings
 from services.telegram_sandbox import app as telegram_sandbox
 from services.telegram_sandbox.settings import SandboxSettings
 
+S = TypeVar("S", bound=ServiceSettings)
+
 
 def _prepare() -> tuple[list[Running], Path]:
+    check(BridgeSettings, AlertRelaySettings, McpHealthSettings, DashboardSettings)
     settings = load(BridgeSettings)
     logs.configure(settings.log_level, settings.data_dir / "logs" / "suite.log")
+    sandbox, relay = load(SandboxSettings), load(AlertRelaySettings)
+    health, page = load(McpHealthSettings), load(DashboardSettings)
+    urls = {
+        "bridge_url": _url(settings),
+        "alert_relay_url": _url(relay),
+        "mcp_health_url": _url(health),
+        "dashboard_url": _url(page),
+    }
     services: list[Running] = []
     if settings.uses_sandbox:
-        services.append(runner.prepare(telegram_sandbox.create_app, load(SandboxSettings)))
-    services.append(runner.prepare(bridge.create_app, settings))
-    services.append(runner.prepare(alert_relay.create_app, load(AlertRelaySettings)))
-    services.append(runner.prepare(mcp_health.create_app, load(McpHealthSettings)))
-    services.append(runner.prepare(dashboard.create_app, load(DashboardSettings)))
+        urls |= {"sandbox_url": _url(sandbox), "sandbox_ui_url": _url(sandbox)}
+        services.append(runner.prepare(telegram_sandbox.create_app, sandbox))
+    services.append(runner.prepare(bridge.create_app, _beside(settings, urls)))
+    services.append(runner.prepare(alert_relay.create_app, _beside(relay, urls)))
+    services.append(runner.prepare(mcp_health.create_app, _beside(health, urls)))
+    services.append(runner.prepare(dashboard.create_app, _beside(page, urls)))
     return services, settings.data_dir
+
+
+def _url(settings: ServiceSettings) -> str:
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+    return f"http://{host}:{settings.port}"
+
+
+def _beside(settings: S, urls: dict[str, str]) -> S:
+    """The settings with the other services of the suite where nothing else is said."""
+    fields = type(settings).model_fields.keys() - settings.model_fields_set
+    return settings.model_copy(update={name: url for name, url in urls.items() if name in fields})
 
 
 def _announce(services: list[Running], data_dir: Path) -> None:

@@ -8,7 +8,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -25,6 +24,7 @@ from services.kit import runner
 from services.kit.settings import ServiceSettings
 from services.telegram_sandbox import app as telegram_sandbox
 from services.telegram_sandbox.settings import DEFAULT_TOKEN, SandboxSettings
+from tests.ports import free_port
 
 T = TypeVar("T")
 KEY = "cct_key-of-the-tests"
@@ -49,7 +49,7 @@ class ManualClock:
         self.now += seconds
 
 
-async def until(check: Callable[[], Awaitable[T]], *, patience: float = PATIENCE_SECONDS) -> T:
+async def until(check: Callable[[], Awaitable[T | None]], *, patience: float = PATIENCE_SECONDS) -> T:
     """Waits for a condition; its last answer is in the error when it never comes true."""
     deadline = time.monotonic() + patience
     while True:
@@ -59,12 +59,6 @@ async def until(check: Callable[[], Awaitable[T]], *, patience: float = PATIENCE
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {patience:g} s; the last answer was {answer!r}")
         await asyncio.sleep(0.01)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 # PostgreSQL
@@ -86,8 +80,14 @@ class Postgres:
     programs: Path
     folder: Path
     port: int
+    process: "subprocess.Popen[bytes]"
     user: str | None
-    process: "subprocess.Popen[bytes] | None" = None
+    options: tuple[str, ...]
+
+    def start(self) -> None:
+        """Starts it again after it has ended, with the same data on the same port."""
+        self.process = _start(self.programs, self.folder, self.port, self.options, self.user)
+        _wait_for(self)
 
     def url(self, name: str) -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
@@ -100,37 +100,19 @@ class Postgres:
             capture_output=True,
         )
 
-    def start(self) -> None:
-        """Runs the server, and returns once it answers."""
-        run = [
-            self.programs / "postgres",
-            "-D",
-            self.folder / "data",
-            "-p",
-            str(self.port),
-            "-k",
-            "",
-            *_QUICK,
-        ]
-        with (self.folder / "log").open("ab") as output:
-            self.process = subprocess.Popen(run, stdout=output, stderr=output, user=self.user)
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        ready = [str(self.programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
-        while subprocess.run(ready, check=False).returncode:
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError((self.folder / "log").read_text(encoding="utf-8"))
-            time.sleep(0.02)
-
-    def stop(self) -> None:
-        """Ends it with its connections, as a restart does."""
-        if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-            self.process.wait(30)
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
 
 
 @contextmanager
-def postgres(programs: Path) -> Iterator[Postgres]:
-    """Makes a cluster in a temporary folder and runs it; root may not, so root lends it to another user."""
+def postgres(programs: Path, options: tuple[str, ...] | None = None) -> Iterator[Postgres]:
+    """Makes a cluster in a temporary folder and runs it; root may not, so root lends it to another user.
+
+    Args:
+        programs: the folder of its programs.
+        options: of the server; unset: those that make it quick, and forgetful when it is killed.
+    """
+    options = _QUICK if options is None else options
     user = _unprivileged()
     folder = Path(tempfile.mkdtemp(prefix="cctelegram-postgres-"))
     if user is not None:
@@ -148,16 +130,32 @@ def postgres(programs: Path) -> Iterator[Postgres]:
             "UTF8",
         ]
         subprocess.run([*made, "--locale=C.UTF-8", "--no-sync"], check=True, capture_output=True, user=user)
-        server = Postgres(programs, folder, free_port(), user)
-        server.start()
+        port = free_port()
+        process = _start(programs, folder, port, options, user)
+        server = Postgres(programs, folder, port, process, user, options)
+        _wait_for(server)
         yield server
-        server.stop()
+        server.process.send_signal(signal.SIGINT)
+        server.process.wait(30)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _start(
+    programs: Path, folder: Path, port: int, options: tuple[str, ...], user: str | None
+) -> "subprocess.Popen[bytes]":
+    listening = ("-p", str(port), "-k", "", "-c", "listen_addresses=127.0.0.1")
+    with (folder / "log").open("ab") as output:
+        return subprocess.Popen(
+            [programs / "postgres", "-D", folder / "data", *listening, *options],
+            stdout=output,
+            stderr=output,
+            user=user,
+        )
+
+
 _TRUSTING = ("-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
-_QUICK = ("-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "synchronous_commit=off")
+_QUICK = ("-c", "fsync=off", "-c", "synchronous_commit=off")
 
 
 def _unprivileged() -> str | None:
@@ -167,6 +165,22 @@ def _unprivileged() -> str | None:
         return pwd.getpwnam("postgres").pw_name
     except KeyError:
         return "nobody"
+
+
+def _wait_for(server: Postgres) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    ready: list[str | Path] = [
+        server.programs / "pg_isready",
+        "-q",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        str(server.port),
+    ]
+    while subprocess.run(ready, check=False).returncode:
+        if server.process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError((server.folder / "log").read_text(encoding="utf-8"))
+        time.sleep(0.02)
 
 
 # The sandbox

@@ -7,16 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.bridge.approvals import expiry
-from services.bridge.approvals.news import ApprovalMetrics, News
+from services.bridge.approvals.metrics import ApprovalMetrics
+from services.bridge.approvals.news import News
 from services.bridge.commands.snapshot import Measured
 from services.bridge.settings import BridgeSettings
 from services.bridge.updates import receiver
+from services.bridge.updates.acting import Parts
 from services.bridge.updates.metrics import UpdateMetrics
 from services.bridge.updates.receiver import Receiver
 from services.bridge.updates.source import Polling, Source, Webhook
 from services.bridge.webhooks import signing, worker
 from services.bridge.webhooks.destinations import Destinations
-from services.bridge.webhooks.worker import WebhookMetrics, WebhookWorker
+from services.bridge.webhooks.metrics import WebhookMetrics
+from services.bridge.webhooks.worker import WebhookWorker
 from services.kit.auth import kept
 from services.kit.clock import Clock
 from services.kit.health import Health
@@ -83,7 +86,7 @@ async def open_answers(
         name,
         owner_name(),
         settings.allowed_users,
-        receiver.Parts(
+        Parts(
             database=database,
             outbox=outbox,
             bot=bot,

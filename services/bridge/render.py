@@ -3,9 +3,14 @@
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
+import structlog
+
+from services.bridge.templates import TemplateFailedError, Templates
 from services.contracts.events import EventData, NewEvent
-from services.outbox.messages import Claimed, Rendered
+from services.outbox.messages import Claimed, Rendered, Text
 from services.outbox.text import Builder, headed, parts_of
+
+log = structlog.get_logger()
 
 _BY_TYPE = {
     "task_completion": "✅",
@@ -95,9 +100,33 @@ _MOST_FILES = 10
 REPEATED = "Perhaps a repetition: Telegram's first answer was lost."
 
 
-def render(message: Claimed) -> Rendered:
-    """A claimed message as what Telegram gets; long ones in several parts, or as a document."""
+def render(message: Claimed, templates: Templates | None = None) -> Rendered:
+    """A claimed message as what Telegram gets; long ones in several parts, or as a document.
+
+    Args:
+        message: whose body is the event as it was posted.
+        templates: a team's own wording; where one fails, ours is used, so that nothing is lost.
+    """
     event = NewEvent.model_validate_json(message.body)
+    text = _worded(message, event, templates) or _ours(message, event)
+    parts = list(parts_of(text, f"{message.event_type}-{message.event_id}.txt", spare=len(REPEATED) + 1))
+    if message.possible_duplicate:
+        # Above the part that goes now: the cut of the others must stay as it was when they went.
+        parts[message.part] = headed(parts[message.part], REPEATED)
+    return Rendered(tuple(parts))
+
+
+def _worded(message: Claimed, event: NewEvent, templates: Templates | None) -> Text | None:
+    if templates is None or message.event_type not in templates:
+        return None
+    try:
+        return templates.fill(message.event_type, event, emoji=_BY_TYPE[message.event_type])
+    except TemplateFailedError as error:
+        log.warning("template_failed", type=message.event_type, message_id=message.id, error=str(error))
+        return None
+
+
+def _ours(message: Claimed, event: NewEvent) -> Text:
     out = Builder().text(f"{_BY_TYPE[message.event_type]} ").bold(event.title)
     if event.description:
         out.text(f"\n\n{event.description}")
@@ -110,13 +139,7 @@ def render(message: Claimed) -> Rendered:
     if event.data.url:
         out.text("\n\n").link(event.data.url, event.data.url)
     _footer(out, event)
-    parts = list(
-        parts_of(out.build(), f"{message.event_type}-{message.event_id}.txt", spare=len(REPEATED) + 1)
-    )
-    if message.possible_duplicate:
-        # Above the part that goes now: the cut of the others must stay as it was when they went.
-        parts[message.part] = headed(parts[message.part], REPEATED)
-    return Rendered(tuple(parts))
+    return out.build()
 
 
 def _facts(data: EventData) -> Iterator[tuple[str, str]]:

@@ -25,10 +25,25 @@ Work = Callable[[Connection], T]
 class StoreUnavailableError(Problem):
     """The database did not take the work: nothing was stored, and it may be tried again."""
 
+    def __init__(
+        self,
+        cause: BaseException,
+        *,
+        title: str = "Store unavailable",
+        said: str = "Nothing was stored",
+        **more: Any,
+    ) -> None:
+        super().__init__(503, title, f"{said}: {reason_of(cause)}", headers={"Retry-After": "2"}, **more)
+
+
+class CommitUnknownError(StoreUnavailableError):
+    """The connection was lost while it committed: the work is stored as a whole, or not at all."""
+
     def __init__(self, cause: BaseException) -> None:
-        super().__init__(
-            503, "Store unavailable", f"Nothing was stored: {reason_of(cause)}", headers={"Retry-After": "2"}
+        said = (
+            "Nobody knows whether this was stored; repeated with the same Idempotency-Key it is stored once"
         )
+        super().__init__(cause, title="Store did not answer", said=said, stored="unknown")
 
 
 def reason_of(cause: BaseException) -> str:
@@ -143,6 +158,10 @@ class Database(ABC):
 
     def _wake(self, channel: str) -> None:
         self.wake_here(channel)
+
+    @abstractmethod
+    async def promise(self) -> dict[str, str | bool]:
+        """What the database itself says of how it keeps a commit: dialect, synchronous, address, tls."""
 
     @abstractmethod
     async def migrate(self, packages: Sequence[str]) -> None: ...

@@ -16,13 +16,13 @@ from alembic.util import CommandError
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
-from services.kit.database import Database, StoreUnavailableError, reason_of, upsert
+from services.kit.database import CommitUnknownError, Database, StoreUnavailableError, reason_of, upsert
 from services.kit.postgres import PostgresDatabase
 from services.kit.settings import StartError
 from services.kit.sqlite import SqliteDatabase
 from services.kit.telemetry import Telemetry
 
-__all__ = ["Database", "StoreUnavailableError", "open_database", "upsert"]
+__all__ = ["CommitUnknownError", "Database", "StoreUnavailableError", "open_database", "upsert"]
 
 log = structlog.get_logger()
 

@@ -141,6 +141,10 @@ class Health:
             reading = Reading(Level.UNHEALTHY, {"error": f"{type(error).__name__}: {error}"})
         if reading.level != component.reading.level:
             log.info(
-                "health_changed", component=component.name, level=reading.level.value, **reading.measured
+                "health_changed",
+                component=component.name,
+                status=reading.level.value,
+                # Whole: what a probe measured may have any name, also one that a log line has.
+                measured=dict(reading.measured),
             )
         component.take(reading)

@@ -50,7 +50,12 @@ class HttpMetrics:
         """The instrumentator's hook."""
         method = info.method if (info.method, info.modified_handler) in self._known else "none"
         self.requests.labels(method, info.modified_handler, info.modified_status).inc()
-        self.duration.labels(method, info.modified_handler).observe(info.modified_duration)
+        # A stream of events is open for hours on purpose: it counts up to its first byte.
+        is_stream = info.response is not None and info.response.headers.get("content-type", "").startswith(
+            "text/event-stream"
+        )
+        seconds = info.modified_duration_without_streaming if is_stream else info.modified_duration
+        self.duration.labels(method, info.modified_handler).observe(seconds)
         if info.modified_status == "5xx":
             self.errors.labels(method, info.modified_handler).inc()
 

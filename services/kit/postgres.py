@@ -14,7 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from services.kit import migrate
-from services.kit.database import Database, Work, reason_of
+from services.kit.database import CommitUnknownError, Database, Work, reason_of
 from services.kit.telemetry import Telemetry
 
 log = structlog.get_logger()
@@ -22,6 +22,7 @@ T = TypeVar("T")
 
 NOTIFY_DEBOUNCE_SECONDS = 0.02
 NOTIFY_CHANNEL = "cctelegram"
+_LOST = (DBAPIError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 class PostgresDatabase(Database):
@@ -39,6 +40,19 @@ class PostgresDatabase(Database):
         self._notify_needed = asyncio.Event()
         self._tasks = [asyncio.create_task(self._notify()), asyncio.create_task(self._listen())]
 
+    async def promise(self) -> dict[str, str | bool]:
+        query = text(
+            "SELECT current_setting('synchronous_commit') AS synchronous,"
+            " COALESCE((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false) AS tls"
+        )
+        row = await self.read("ping", lambda connection: connection.execute(query).one())
+        return {
+            "dialect": "postgresql",
+            "synchronous": str(row.synchronous),
+            "address": self.address,
+            "tls": bool(row.tls),
+        }
+
     async def migrate(self, packages: Sequence[str]) -> None:
         # Alembic is synchronous and process-wide: in a thread, with a loop of its own.
         await asyncio.to_thread(lambda: asyncio.run(self._migrate(packages)))
@@ -51,8 +65,14 @@ class PostgresDatabase(Database):
         await engine.dispose()
 
     async def _write(self, work: Work[T]) -> T:
-        async with self._engine.begin() as connection:
-            return await connection.run_sync(work)
+        async with self._engine.connect() as connection:
+            result = await connection.run_sync(work)
+            try:
+                await connection.commit()
+            except _LOST as error:
+                # The server may have written the commit before its answer was lost.
+                raise CommitUnknownError(error) from error
+            return result
 
     async def _read(self, work: Work[T]) -> T:
         async with self._engine.connect() as connection:

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import MappingProxyType
 from typing import Any
@@ -11,10 +11,12 @@ from fastapi import APIRouter, Depends, FastAPI, Response
 from fastapi.routing import APIRoute
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.trace import Span
 from prometheus_client.exposition import choose_encoder
 from prometheus_fastapi_instrumentator.middleware import PrometheusInstrumentatorMiddleware
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
+from starlette.datastructures import URL
 from starlette.requests import Request
 
 from services.kit import errors
@@ -39,6 +41,7 @@ def create_service(
     routers: Sequence[APIRouter] = (),
     public: Sequence[APIRouter] = (),
     keyring: Keyring | None = None,
+    admission: Callable[[Request], Awaitable[None]] = require_key,
     links: Mapping[str, str] = MappingProxyType({}),
     schemas: Mapping[str, type[BaseModel]] | None = None,
 ) -> FastAPI:
@@ -53,6 +56,7 @@ def create_service(
         routers: routes that want a bearer key.
         public: routes that do not.
         keyring: which keys open it; unset: the one key of the settings.
+        admission: dependency of the routers; unset: any key of the keyring will do.
         links: further links of ``/``, such as a page for people.
         schemas: models that only hot routes refer to, for the OpenAPI document.
     """
@@ -84,7 +88,7 @@ def create_service(
     for router in public:
         app.include_router(router)
     for router in routers:
-        app.include_router(router, dependencies=[Depends(bearer), Depends(require_key)])
+        app.include_router(router, dependencies=[Depends(bearer), Depends(admission)])
     errors.install(app)
     _document(app, schemas or {})
     _instrument(app, telemetry, settings)
@@ -186,6 +190,7 @@ def _instrument(app: HotApp, telemetry: Telemetry, settings: ServiceSettings) ->
             meter_provider=NoOpMeterProvider(),
             excluded_urls="/health,/metrics",
             exclude_spans=["receive", "send"],
+            server_request_hook=_without_query,
         )
     app.add_middleware(
         PrometheusInstrumentatorMiddleware,
@@ -196,6 +201,11 @@ def _instrument(app: HotApp, telemetry: Telemetry, settings: ServiceSettings) ->
     app.add_middleware(Envelope, name=telemetry.name, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(LastCatch)
     app.take_short_way(hot, metrics, settings.max_body_bytes)
+
+
+def _without_query(span: Span, scope: dict[str, Any]) -> None:
+    """A query may hold a chat's id or what somebody searches; more people read traces than messages."""
+    span.set_attribute("http.url", str(URL(scope=scope).replace(query="")))
 
 
 def _api_routes(app: FastAPI) -> list[APIRoute]:

@@ -114,6 +114,22 @@ def load(settings_class: Callable[[], S]) -> S:
         raise
 
 
+def check(*settings_classes: Callable[[], BaseSettings]) -> None:
+    """Loads settings of several services, so that all that is wrong is told at once.
+
+    Raises:
+        StartError: one line for each wrong variable, whoever reads it.
+    """
+    lines: dict[str, None] = {}
+    for settings_class in settings_classes:
+        try:
+            load(settings_class)
+        except StartError as error:
+            lines |= dict.fromkeys(str(error).splitlines())
+    if lines:
+        raise StartError("\n".join(lines))
+
+
 def _line(settings_class: Any, fault: Any) -> str:
     field = str(fault["loc"][0]) if fault["loc"] else ""
     info = settings_class.model_fields.get(field)

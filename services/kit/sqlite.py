@@ -54,6 +54,14 @@ class SqliteDatabase(Database):
         self._thread = threading.Thread(target=self._run, name="sqlite-write", daemon=True)
         self._thread.start()
 
+    async def promise(self) -> dict[str, str | bool]:
+        # Asked on the writer's connection: it is a setting of each connection.
+        level = await self.write(
+            "ping", lambda connection: connection.exec_driver_sql("PRAGMA synchronous").scalar()
+        )
+        names = {0: "OFF", 1: "NORMAL", 2: "FULL", 3: "EXTRA"}
+        return {"dialect": "sqlite", "synchronous": names.get(int(level or 0), str(level))}
+
     async def migrate(self, packages: Sequence[str]) -> None:
         for package in packages:
             await self._write(partial(_upgrade, package))

@@ -5,20 +5,53 @@ order holds, and the chat's own rate can live in its row. The functions run insi
 transaction; none stays open across a call to Telegram.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, text, update
 
-from services.kit.telemetry import TraceContext
-from services.outbox import chats
+from services.outbox import chats, destinations, feed, loading
 from services.outbox.chats import ChatRow
-from services.outbox.messages import Claimed, Lane, Reason, State, UnknownPolicy
-from services.outbox.schema import attempt, chat, event, message
+from services.outbox.messages import (
+    Claimed,
+    Decision,
+    Lane,
+    Outcome,
+    Reason,
+    Result,
+    Settled,
+    State,
+)
+from services.outbox.schema import attempt, chat, message
+from services.outbox.turns import Turns
 
 #: Whether a muted chat does without this message.
 Mutes = Callable[[Claimed], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """How a chat's people want a message now.
+
+    Args:
+        until: when they want it, seconds since the epoch; None: now, without a sound.
+        cause: for people.
+    """
+
+    until: float | None
+    cause: str
+
+
+#: Asked for a message, its chat's settings and the time; None: it goes as it is.
+Holds = Callable[[Claimed, str, float], Hold | None]
+#: Messages of a chat that are held at once: a transaction stays short.
+HELD_AT_ONCE = 200
+
+
+def never(_message: Claimed, _settings: str, _now: float) -> Hold | None:
+    """Every message goes as it is."""
+    return None
 
 
 def not_urgent(message: Claimed) -> bool:
@@ -27,10 +60,17 @@ def not_urgent(message: Claimed) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What was claimed; where that is nothing, when the next chat has its turn."""
+    """What was claimed; where that is nothing, when the next chat has its turn.
+
+    Args:
+        messages: to be sent and settled.
+        next_at: the next turn.
+        ended: what ended instead of being tried, as it is written now.
+    """
 
     messages: list[Claimed]
     next_at: float | None = None
+    ended: Sequence[Settled] = ()
 
 
 def claim(
@@ -42,6 +82,8 @@ def claim(
     now: float,
     paced_since: float | None,
     mutes: Mutes = not_urgent,
+    turns: Turns | None = None,
+    holds: Holds = never,
 ) -> Batch:
     """Leases up to ``limit`` chats that are ready and opens an attempt for the next message of each.
 
@@ -53,31 +95,84 @@ def claim(
         now: seconds since the epoch.
         paced_since: since when the bot's own rate has held messages up; None if it does not.
         mutes: which messages a muted chat does not get.
+        turns: the clients' clocks of this worker; unset: all are even.
+        holds: how the chats' people want a message now.
     """
-    ready = _lease(connection, bot, owner, limit, now)
+    waiting = [
+        (Lane(row.lane), row.client, row.next_at) for row in connection.execute(_WAITING, {"bot": bot})
+    ]
+    ready = _ready(connection, bot, limit, waiting, turns=turns or Turns(), now=now)
+    _lease(connection, bot, owner, ready, now)
     if not ready:
-        return Batch([], _next_at(connection, bot))
+        return Batch([], min((next_at for _, _, next_at in waiting), default=None))
     rows = {row["chat_id"]: row for row in chats.heads(connection, bot, ready)}
     refusing = {chat_id for chat_id, row in rows.items() if row["blocked"] or row["migrated_to"]}
-    for chat_id in refusing:
-        _set_right(connection, bot, rows[chat_id], now)
+    ended = [s for chat_id in refusing for s in _set_right(connection, bot, rows[chat_id], now)]
     picked = [chats.choose(chats.heads_of(rows[chat_id]), now) for chat_id in rows.keys() - refusing]
-    messages = _load(connection, [head.seq for head in picked if head], rows, now, paced_since)
-    expired = [m for m in messages if m.expires_at is not None and m.expires_at <= now]
-    chats.finish(
-        connection,
-        [m.seq for m in expired],
-        State.EXPIRED,
-        Reason.EXPIRED,
-        cause="expires_at has passed",
-        now=now,
+    messages, never_sent = loading.load(
+        connection, [head.seq for head in picked if head], rows, now, paced_since
     )
+    expired = [m for m in messages if m.expires_at is not None and m.expires_at <= now]
     muted = [m for m in messages if m not in expired and _is_muted(rows[m.chat_id], now) and mutes(m)]
-    chats.finish(connection, [m.seq for m in muted], State.SUPPRESSED, Reason.MUTED, cause="muted", now=now)
+    for those, state, reason, cause in (
+        (never_sent, State.SUPPRESSED, Reason.NEVER_SENT, "the message that it edits was never sent"),
+        (expired, State.EXPIRED, Reason.EXPIRED, "expires_at has passed"),
+        (muted, State.SUPPRESSED, Reason.MUTED, "muted"),
+    ):
+        chats.finish(connection, [m.seq for m in those], state, reason, cause=cause, now=now)
+        ended.extend(_ended(m, state, reason, now) for m in those)
     live = [m for m in messages if m not in expired and m not in muted]
-    _open_attempts(connection, live)
+    live = [wanted for m in live if (wanted := _as_wanted(connection, m, rows[m.chat_id], holds, now))]
+    _open_attempts(connection, live, now)
     chats.release(connection, bot, owner, set(ready) - {m.chat_id for m in live}, now=now, pace=chats.pace_of)
-    return Batch(live, now)
+    return Batch(live, now, ended)
+
+
+def _ended(m: Claimed, state: State, reason: Reason, now: float) -> Settled:
+    """A message that ends without being tried, told as those that were."""
+    result = Result(Outcome.NOT_SENT, reason, now, now)
+    decision = Decision(state, 0.0, m.retries, m.part, m.possible_duplicate, m.plain, resends=m.resends)
+    return Settled(m, result, decision, attempted=False)
+
+
+def _as_wanted(connection: Connection, m: Claimed, row: ChatRow, holds: Holds, now: float) -> Claimed | None:
+    """The message as its chat wants it now; None: it is held, with what waits behind it."""
+    settings = row["settings"]
+    # The rest of a message in parts goes on: half of one is of no use.
+    held = holds(m, settings, now) if settings and m.part == 0 else None
+    if held is None:
+        return m
+    state = State.RETRY_WAIT if m.due_at > 0 and m.attempt > 1 else State.QUEUED
+    if held.until is None:
+        if m.attempt == 1:
+            destinations.note(connection, [(m.seq, state)], held.cause, now)
+        return replace(m, silent=True)
+    if held.until <= now:
+        return m
+    also = [
+        (other.seq, State.QUEUED)
+        for other in _behind(connection, m, now)
+        if holds(other, settings, now) == held and other.part == 0
+    ]
+    destinations.hold(connection, [(m.seq, state), *also], held.until, held.cause, now)
+    return None
+
+
+def _behind(connection: Connection, m: Claimed, now: float) -> list[Claimed]:
+    """What waits in the same lane of the chat and is due."""
+    query = (
+        loading.MESSAGES.where(
+            message.c.bot == m.bot,
+            message.c.chat_id == m.chat_id,
+            message.c.lane == int(m.lane),
+            message.c.state == State.QUEUED.value,
+            message.c.due_at <= now,
+            message.c.seq != m.seq,
+        )
+        .order_by(message.c.due_at, message.c.seq)
+        .limit(HELD_AT_ONCE)
+    )
+    return [loading.claimed(row, now, 0.0, row.attempts) for row in connection.execute(query)]
 
 
 def _is_muted(row: ChatRow, now: float) -> bool:
@@ -85,47 +180,98 @@ def _is_muted(row: ChatRow, now: float) -> bool:
     return until is not None and until > now
 
 
-def _next_at(connection: Connection, bot: str) -> float | None:
-    soonest = (connection.execute(_SOONEST, {"bot": bot, "lane": int(lane)}).scalar() for lane in Lane)
-    return min((at for at in soonest if at is not None), default=None)
-
-
-_SOONEST = (
-    select(chat.c.next_at)
-    .where(chat.c.bot == bindparam("bot"), chat.c.lane == bindparam("lane"), chat.c.next_at.is_not(None))
-    .order_by(chat.c.next_at)
-    .limit(1)
-)
-
-
-def _set_right(connection: Connection, bot: str, row: ChatRow, now: float) -> None:
+def _set_right(connection: Connection, bot: str, row: ChatRow, now: float) -> list[Settled]:
     """A chat that nothing can be sent to: its messages move with it, or end."""
     if row["migrated_to"]:
-        chats.move(connection, bot, row["chat_id"], row["migrated_to"], now)
-    else:
-        chats.suppress(connection, bot, row["chat_id"], Reason(row["blocked"]), now)
+        destinations.move(connection, bot, row["chat_id"], row["migrated_to"], now)
+        return []
+    reason = Reason(row["blocked"])
+    seqs = destinations.suppress(connection, bot, row["chat_id"], reason, now)
+    found = connection.execute(loading.BY_SEQ, {"seqs": seqs}).all() if seqs else []
+    return [
+        _ended(loading.claimed(one, now, 0.0, one.attempts), State.SUPPRESSED, reason, now) for one in found
+    ]
 
 
-def _lease(connection: Connection, bot: str, owner: str, limit: int, now: float) -> list[int]:
+_Waiting = Sequence[tuple[Lane, str, float]]
+
+
+def _ready(
+    connection: Connection, bot: str, limit: int, waiting: _Waiting, *, turns: Turns, now: float
+) -> list[int]:
+    """Locks up to ``limit`` chats that have their turn: urgent lanes first, in each lane by clients."""
     ready: list[int] = []
     for lane in Lane:
-        room = limit - len(ready)
-        if room <= 0:
-            break
-        wanted = {"bot": bot, "lane": int(lane), "now": now, "room": room}
-        ready.extend(connection.execute(_READY, wanted).scalars())
-    if ready:
-        until = now + chats.LEASE_SECONDS
-        connection.execute(_LEASE, {"b_bot": bot, "ids": ready, "b_owner": owner, "until": until})
+        clients = {client for its, client, next_at in waiting if its == lane and next_at <= now}
+        if not clients:
+            turns.rest(lane)
+        elif len(ready) < limit:
+            ready.extend(_take(connection, bot, lane, clients, limit - len(ready), turns=turns, now=now))
     return ready
 
 
+def _lease(connection: Connection, bot: str, owner: str, ready: Sequence[int], now: float) -> None:
+    if ready:
+        until = now + chats.LEASE_SECONDS
+        connection.execute(_LEASE, {"b_bot": bot, "ids": ready, "b_owner": owner, "until": until})
+
+
+def _take(
+    connection: Connection, bot: str, lane: Lane, clients: set[str], room: int, *, turns: Turns, now: float
+) -> list[int]:
+    """Locks chats that are ready in a lane, by the turns of their clients."""
+    wanted: dict[str, Any] = {"bot": bot, "lane": int(lane), "now": now}
+    taken: list[int] = []
+    while clients and len(taken) < room:
+        numbers: dict[str, int] = {}
+        for client, share in turns.shares(lane, clients, room - len(taken)).items():
+            # Those taken in an earlier round are still there: nothing is leased yet.
+            there = {"client": client, "room": share, "but": taken}
+            found = connection.execute(_READY, wanted | there).scalars().all()
+            numbers[client] = len(found)
+            taken.extend(found)
+            if len(found) < share:
+                clients = clients - {client}
+        turns.served(lane, numbers)
+    return taken
+
+
+# By two looks into the index for each lane and client that has something waiting, however much it
+# is: on from a group's first row to the next client's in the lane, else to the next lane's. (Told as
+# two, for SQLite reads a comparison of pairs row by row.)
+_WAITING = text("""
+WITH RECURSIVE waiting (lane, client, next_at) AS (
+  SELECT * FROM (
+    SELECT lane, client, next_at FROM chat
+    WHERE bot = :bot AND next_at IS NOT NULL
+    ORDER BY lane, client, next_at LIMIT 1
+  ) AS first
+  UNION ALL
+  SELECT chat.lane, chat.client, chat.next_at
+  FROM waiting JOIN chat ON chat.bot = :bot AND chat.chat_id = coalesce(
+    (
+      SELECT other.chat_id FROM chat AS other
+      WHERE other.bot = :bot AND other.next_at IS NOT NULL
+        AND other.lane = waiting.lane AND other.client > waiting.client
+      ORDER BY other.client, other.next_at LIMIT 1
+    ),
+    (
+      SELECT other.chat_id FROM chat AS other
+      WHERE other.bot = :bot AND other.next_at IS NOT NULL AND other.lane > waiting.lane
+      ORDER BY other.lane, other.client, other.next_at LIMIT 1
+    )
+  )
+)
+SELECT lane, client, next_at FROM waiting
+""")
 _READY = (
     select(chat.c.chat_id)
     .where(
         chat.c.bot == bindparam("bot"),
         chat.c.lane == bindparam("lane"),
+        chat.c.client == bindparam("client"),
         chat.c.next_at <= bindparam("now"),
+        chat.c.chat_id.not_in(bindparam("but", expanding=True)),
     )
     .order_by(chat.c.next_at)
     .limit(bindparam("room"))
@@ -136,134 +282,9 @@ _LEASE = (
     .where(chat.c.bot == bindparam("b_bot"), chat.c.chat_id.in_(bindparam("ids", expanding=True)))
     .values(owner=bindparam("b_owner"), lease_until=bindparam("until"), next_at=None)
 )
-_MESSAGES = select(
-    message,
-    event.c.type,
-    event.c.category,
-    event.c.source,
-    event.c.severity,
-    event.c.title,
-    event.c.body,
-    event.c.correlation_id,
-    event.c.traceparent,
-).join(event, message.c.event_id == event.c.id)
-_BY_SEQ = _MESSAGES.where(message.c.seq.in_(bindparam("seqs", expanding=True)))
 
 
-def _load(
-    connection: Connection,
-    seqs: Iterable[int],
-    rows: Mapping[int, Any],
-    now: float,
-    paced_since: float | None,
-) -> list[Claimed]:
-    found = connection.execute(_BY_SEQ, {"seqs": sorted(seqs)}).all()
-    targets = _targets(connection, found)
-    never_sent = [row.seq for row in found if row.edits and _is_never_sent(targets.get(row.edits))]
-    chats.finish(
-        connection,
-        never_sent,
-        State.SUPPRESSED,
-        Reason.NEVER_SENT,
-        cause="the message that it edits was never sent",
-        now=now,
-    )
-    return [
-        _claimed(
-            row,
-            now,
-            _limiter_wait(row, rows[row.chat_id], now, paced_since),
-            row.attempts + 1,
-            targets[row.edits].telegram_message_id if row.edits else None,
-        )
-        for row in found
-        if row.seq not in never_sent
-    ]
-
-
-def _is_never_sent(target: "_Target | None") -> bool:
-    """Nothing stands in the chat. Where that is unknown, what was to be an edit is sent instead."""
-    return target is None or (target.telegram_message_id is None and target.state is not State.UNKNOWN)
-
-
-def in_flight(connection: Connection, bot: str, chat_ids: Iterable[int], now: float) -> list[Claimed]:
-    """The messages of leased chats whose attempt is open: after a crash, nobody knows if they arrived."""
-    open_ones = _MESSAGES.where(
-        message.c.bot == bot,
-        message.c.chat_id.in_(sorted(chat_ids)),
-        message.c.state == State.SENDING.value,
-    )
-    return [_claimed(row, now, 0.0, row.attempts) for row in connection.execute(open_ones)]
-
-
-def _limiter_wait(row: Any, of: ChatRow, now: float, paced_since: float | None) -> float:
-    """How long the message could have gone but for Telegram's rates, of its chat and of the bot."""
-    could_go = max(row.accepted_at, row.due_at)
-    by_chat = max(0.0, min(of["open_at"], now) - max(could_go, of["sent_at"]))
-    by_bot = 0.0 if paced_since is None else max(0.0, now - max(could_go, of["open_at"], paced_since))
-    return float(by_chat + by_bot)
-
-
-def _targets(connection: Connection, rows: Sequence[Any]) -> dict[str, "_Target"]:
-    """The messages that some of the rows edit, by id."""
-    wanted = sorted(row.edits for row in rows if row.edits is not None)
-    if not wanted:
-        return {}
-    found = connection.execute(
-        select(message.c.id, message.c.state, message.c.telegram_message_ids).where(message.c.id.in_(wanted))
-    )
-    return {row.id: _Target(State(row.state), _last(row.telegram_message_ids)) for row in found}
-
-
-@dataclass(frozen=True, slots=True)
-class _Target:
-    state: State
-    telegram_message_id: int | None
-
-
-def _last(ids: str) -> int | None:
-    return int(ids.rpartition(",")[2]) if ids else None
-
-
-def _claimed(row: Any, now: float, limiter_wait: float, number: int, edits: int | None = None) -> Claimed:
-    trace = TraceContext.parse(row.traceparent)
-    assert trace is not None, row.traceparent  # noqa: S101 - we wrote it ourselves
-    ids = row.telegram_message_ids
-    return Claimed(
-        seq=row.seq,
-        id=row.id,
-        event_id=row.event_id,
-        event_type=row.type,
-        category=row.category,
-        source=row.source,
-        title=row.title,
-        body=row.body,
-        correlation_id=row.correlation_id,
-        trace=trace,
-        bot=row.bot,
-        chat_id=row.chat_id,
-        thread_id=row.thread_id,
-        lane=Lane(row.lane),
-        silent=row.silent,
-        on_unknown=UnknownPolicy(row.on_unknown),
-        accepted_at=row.accepted_at,
-        due_at=row.due_at,
-        expires_at=row.expires_at,
-        claimed_at=now,
-        limiter_wait=limiter_wait,
-        attempt=number,
-        retries=row.retries,
-        part=row.part,
-        possible_duplicate=row.possible_duplicate,
-        plain=row.plain,
-        telegram_message_ids=tuple(int(i) for i in ids.split(",")) if ids else (),
-        severity=row.severity,
-        edits=edits,
-        resends=row.resends,
-    )
-
-
-def _open_attempts(connection: Connection, messages: Sequence[Claimed]) -> None:
+def _open_attempts(connection: Connection, messages: Sequence[Claimed], now: float) -> None:
     """On disk before the call, so that a crash leaves a trace of what may have been sent."""
     if not messages:
         return
@@ -281,6 +302,7 @@ def _open_attempts(connection: Connection, messages: Sequence[Claimed]) -> None:
             for m in messages
         ],
     )
+    feed.write(connection, [(m.seq, State.SENDING.value, m.attempt, "") for m in messages], now)
 
 
 _SENDING = (

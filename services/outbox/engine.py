@@ -16,23 +16,38 @@ from services.kit.db import Database
 from services.kit.errors import Problem
 from services.kit.health import Level, Reading
 from services.kit.telemetry import Telemetry
-from services.outbox import queries, trace
-from services.outbox.claims import Mutes, not_urgent
+from services.outbox import feed, queries, trace
+from services.outbox.claims import Holds, Mutes, never, not_urgent
 from services.outbox.intake import Intake, Receipt
-from services.outbox.limiter import BotPace, Limits
+from services.outbox.keeping import Keeper
+from services.outbox.limiter import BotPace, Limits, Pace
 from services.outbox.messages import Outcome, Settled, State, Submission
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.policy import BOT_STOPS, Policy
 from services.outbox.queries import Depth
 from services.outbox.tally import HOUR, Tally
 from services.outbox.telegram import Sender
-from services.outbox.worker import Observer, Pace, Render, Worker, WorkerSettings, ignore
+from services.outbox.worker import Observer, Render, Worker, WorkerSettings, ignore
 
 log = structlog.get_logger()
 
 #: Names of the engine's units of work, for the database's metrics.
-OPERATIONS = ("enqueue", "claim", "settle", "renew", "take_over", "bot", "depth", "read", "search", "ping")
+OPERATIONS = (
+    "enqueue",
+    "claim",
+    "settle",
+    "renew",
+    "take_over",
+    "bot",
+    "depth",
+    "read",
+    "search",
+    "ping",
+    "feed",
+    "timeline",
+)
 MEASURE_SECONDS = 1.0
+TIDY_SECONDS = 60.0
 #: Counting a long queue takes a while: never more than this share of the time.
 MEASURE_SHARE = 0.05
 SLOW_QUEUE_SECONDS = 60.0
@@ -66,6 +81,7 @@ class Outbox:
         self.intake = Intake(database, clock, flushers=1 if database.single_process else 2)
         self.tally = Tally()
         self.depth: Depth | None = None
+        self.keeper = Keeper(database, telemetry)
         self._telemetry = telemetry
         self._clock = clock
 
@@ -86,15 +102,29 @@ class Outbox:
             self.metrics.accepted.labels(event.type, event.category).inc(len(messages))
             self.tally.accepted(committed_at, len(messages))
             trace.tell_accepted(self._telemetry, event, messages, committed_at)
+            self.keeper.accepted(event, committed_at)
 
     async def settled(self, batch: Sequence[Settled]) -> None:
-        """The worker's observer: the tally of what finished."""
+        """The worker's observer: the tally of what finished, and the traces that are kept."""
         now = self._clock.time()
         for settled in batch:
             if settled.decision.state is State.DELIVERED:
-                self.tally.delivered(now, now - settled.message.accepted_at)
-            elif settled.decision.state in (State.DEAD_LETTER, State.UNKNOWN):
+                self.tally.delivered(now, now - settled.message.entered_at)
+            elif settled.decision.state in queries.FAILED:
                 self.tally.failed(now)
+            self.keeper.settled(settled, now)
+
+    async def tidy(self) -> None:
+        """Keeps the feed to its length, until cancelled."""
+        while True:
+            await asyncio.sleep(TIDY_SECONDS)
+            prune = partial(feed.prune, before=self._clock.time() - feed.KEEP_SECONDS)
+            try:
+                more = True
+                while more:
+                    more = await self.database.write("feed", prune) == feed.PRUNED_AT_ONCE
+            except Problem as problem:
+                log.warning("tidy_failed", error=str(problem))
 
     async def measure(self) -> None:
         """Keeps the queue's gauges, until cancelled."""
@@ -134,7 +164,8 @@ class Outbox:
     async def check_database(self) -> Reading:
         """A health probe."""
         seconds = await self.database.ping()
-        return Reading(Level.HEALTHY, {"response_time_ms": round(seconds * 1000, 2)})
+        promise = await self.database.promise()
+        return Reading(Level.HEALTHY, {"response_time_ms": round(seconds * 1000, 2), **promise})
 
     async def check_queue(self) -> Reading:
         """A health probe: a queue whose oldest message waits long is degraded."""
@@ -183,6 +214,7 @@ async def open_outbox(
     pace: Pace | None = None,
     observer: Observer = ignore,
     mutes: Mutes = not_urgent,
+    holds: Holds = never,
 ) -> AsyncIterator[Outbox]:
     """An engine that delivers while the block runs; at its end what is in flight is finished.
 
@@ -197,6 +229,7 @@ async def open_outbox(
         pace: the bot's rate; unset: within this process.
         observer: told of everything that was settled, after it is durable.
         mutes: which messages a muted chat does not get.
+        holds: how a chat's people want a message now, by the chat's settings.
     """
     outbox = Outbox(database=database, telemetry=telemetry, metrics=metrics, clock=clock, sender=sender)
 
@@ -221,9 +254,12 @@ async def open_outbox(
         clock=clock,
         observer=observe,
         mutes=mutes,
+        holds=holds,
     )
+    await database.write("feed", feed.mend)
     async with sender:
-        tasks = [asyncio.create_task(worker.run()), asyncio.create_task(outbox.measure())]
+        loops = (worker.run(), outbox.measure(), outbox.tidy(), outbox.keeper.run())
+        tasks = [asyncio.create_task(loop) for loop in loops]
         try:
             yield outbox
         finally:

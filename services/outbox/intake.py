@@ -15,7 +15,7 @@ from sqlalchemy import insert as insert_into
 from services.kit.clock import Clock
 from services.kit.db import Database, upsert
 from services.kit.errors import Problem
-from services.outbox import chats, updating
+from services.outbox import chats, feed, once, updating
 from services.outbox.messages import IdempotencyKey, NewEvent, NewMessage, State, Submission
 from services.outbox.schema import event, idempotency, message
 
@@ -96,6 +96,7 @@ class Intake:
         now = self._clock.time()
         try:
             verdicts = await self._database.write("enqueue", _store(submissions, now), wake=CHANNEL)
+            self._database.wake_here(feed.CHANNEL)
         except Exception as error:  # noqa: BLE001 - told to every request of the group
             outcomes: list[Receipt | Exception] = [error] * len(group)
         else:
@@ -123,7 +124,10 @@ def _store(
     """Stores a group; answers for each: None (stored), the earlier answer, or a problem."""
 
     def work(connection: Connection) -> list[str | Problem | None]:
-        verdicts = _claim_keys(connection, submissions, now)
+        refused = once.claim(connection, submissions, now)
+        allowed = [s for s, problem in zip(submissions, refused, strict=True) if problem is None]
+        answers = iter(_claim_keys(connection, allowed, now))
+        verdicts = [problem or next(answers) for problem in refused]
         fresh = [s for s, verdict in zip(submissions, verdicts, strict=True) if verdict is None]
         insert(connection, fresh, now)
         return verdicts
@@ -175,7 +179,7 @@ def insert(connection: Connection, submissions: Sequence[Submission], now: float
     events = [(e, messages) for s in submissions for e, messages in zip(s.events, s.messages, strict=True)]
     if not events:
         return
-    connection.execute(insert_into(event), [_event_row(e) for e, _ in events])
+    connection.execute(insert_into(event), [_event_row(e, now) for e, _ in events])
     owners = [e for e, messages in events for _ in messages]
     messages = [m for _, those in events for m in those]
     if not messages:
@@ -184,10 +188,11 @@ def insert(connection: Connection, submissions: Sequence[Submission], now: float
         messages = updating.resolve(connection, messages, now)
     rows = [_message_row(e, m) for e, m in zip(owners, messages, strict=True)]
     connection.execute(insert_into(message), rows)
-    ready(connection, messages, now)
+    feed.write(connection, [(m.id, State.QUEUED.value, 0, "") for m in messages], now)
+    ready(connection, messages, now, clients=[e.client for e in owners])
 
 
-def _event_row(e: NewEvent) -> dict[str, Any]:
+def _event_row(e: NewEvent, now: float) -> dict[str, Any]:
     return {
         "id": e.id,
         "type": e.type,
@@ -200,6 +205,8 @@ def _event_row(e: NewEvent) -> dict[str, Any]:
         "client": e.client,
         "traceparent": e.trace.header(),
         "accepted_at": e.accepted_at,
+        "written_at": now,
+        "callback_url": e.callback_url,
     }
 
 
@@ -207,6 +214,7 @@ def _message_row(e: NewEvent, m: NewMessage) -> dict[str, Any]:
     return {
         "id": m.id,
         "event_id": e.id,
+        "type": e.type,
         "bot": m.bot,
         "chat_id": m.chat_id,
         "thread_id": m.thread_id,
@@ -222,11 +230,23 @@ def _message_row(e: NewEvent, m: NewMessage) -> dict[str, Any]:
     }
 
 
-def ready(connection: Connection, messages: Sequence[NewMessage], now: float) -> None:
-    """Gives each chat its turn: as soon as the message is due and Telegram's rate lets it."""
+def ready(
+    connection: Connection, messages: Sequence[NewMessage], now: float, *, clients: Sequence[str] = ()
+) -> None:
+    """Gives each chat its turn: as soon as the message is due and Telegram's rate lets it.
+
+    Args:
+        connection: in a transaction.
+        messages: that wait now.
+        now: seconds since the epoch.
+        clients: who posted each of them; unset: nobody by name.
+    """
     turns: dict[tuple[str, int], tuple[float, int]] = {}
-    for m in messages:
+    posters: dict[tuple[str, int], str] = {}
+    for m, client in zip(messages, clients or [""] * len(messages), strict=True):
         due, lane = max(m.deliver_at, now if not m.deliver_at else 0.0), int(m.lane)
-        known_due, known_lane = turns.get((m.bot, m.chat_id), (due, lane))
-        turns[m.bot, m.chat_id] = (min(due, known_due), min(lane, known_lane))
-    chats.give_turns(connection, turns)
+        of = (m.bot, m.chat_id)
+        known_due, known_lane = turns.get(of, (due, lane))
+        turns[of] = (min(due, known_due), min(lane, known_lane))
+        posters.setdefault(of, client)
+    chats.give_turns(connection, turns, posters)

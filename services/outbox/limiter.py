@@ -5,6 +5,7 @@ all who send for it. Pure but for `BotPace`, which keeps the bot's tokens in thi
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from services.kit.clock import Clock
 
@@ -62,6 +63,15 @@ def _take(tokens: float, elapsed: float, rate: float, burst: float) -> tuple[flo
 def is_group(chat_id: int) -> bool:
     """Telegram numbers groups, supergroups and channels below zero."""
     return chat_id < 0
+
+
+class Pace(Protocol):
+    """The bot's rate, shared by all who send for it."""
+
+    async def reserve(self, wanted: int) -> int: ...
+    async def give_back(self, unused: int) -> None: ...
+    async def pause(self, seconds: float) -> None: ...
+    def wait_seconds(self) -> float: ...
 
 
 class BotPace:

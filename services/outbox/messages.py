@@ -1,7 +1,7 @@
 """The values that the engine works on, and the states of a message's life."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Any
 
@@ -103,6 +103,8 @@ class NewEvent:
     parent: TraceContext | None = None
     correlation_id: str = ""
     client: str = ""  #: bounded name of the key that posted it
+    #: Who is told how its messages end; None: nobody but whom the settings name.
+    callback_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,14 @@ class IdempotencyKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Once:
+    """What a submission uses up: a second one with the same name is refused."""
+
+    scope: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Submission:
     """What is stored together or not at all."""
 
@@ -140,6 +150,7 @@ class Submission:
     #: The messages of each event, by position.
     messages: tuple[tuple[NewMessage, ...], ...]
     idempotency: IdempotencyKey | None = None
+    once: Once | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +188,12 @@ class Claimed:
     #: Telegram's id of the message to edit; None for one that is sent.
     edits: int | None = None
     resends: int = 0  #: attempts that may have arrived, of the part that is next
+    replayed_at: float | None = None  #: when a person put it back into the queue
+
+    @property
+    def entered_at(self) -> float:
+        """When it came into the queue, for the last time."""
+        return max(self.accepted_at, self.replayed_at or 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,4 +268,5 @@ class Settled:
     result: Result
     decision: Decision
     parts: int = 1
-    settled_at: float = field(default=0.0)
+    #: False where it ended without being tried: expired, or not sent on purpose.
+    attempted: bool = True

@@ -84,6 +84,11 @@ def decide(  # noqa: PLR0911 - one way out for each row of Telegram's error tabl
     return _retry(policy, message, result, jitter)
 
 
+def as_it_was(message: Claimed) -> Decision:
+    """For a message that was claimed and never tried: it has its turn again, without a mark against it."""
+    return _again(message, at=0.0)
+
+
 def _kept(message: Claimed, state: State, due_at: float = 0.0) -> Decision:
     """The state changes, nothing else does."""
     return Decision(
@@ -105,6 +110,9 @@ def _sent(message: Claimed, parts: int) -> Decision:
 
 
 def _unknown(policy: Policy, message: Claimed, result: Result, jitter: float) -> Decision:
+    if message.edits is not None:
+        # Nobody sees whether an edit was made once or twice: it is tried for as long as any.
+        return _retry(policy, message, result, jitter)
     if message.on_unknown is UnknownPolicy.HOLD:
         return _kept(message, State.UNKNOWN)
     if message.resends >= policy.max_resends:
@@ -128,7 +136,7 @@ def _flood(policy: Policy, message: Claimed, result: Result, jitter: float) -> D
 
 def _retry(policy: Policy, message: Claimed, result: Result, jitter: float) -> Decision:
     at = result.finished_at + policy.backoff(message.retries, jitter)
-    if at > message.accepted_at + policy.give_up_after:
+    if at > message.entered_at + policy.give_up_after:
         return _kept(message, State.DEAD_LETTER)
     return replace(_kept(message, State.RETRY_WAIT, at), retries=message.retries + 1)
 

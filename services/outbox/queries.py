@@ -1,18 +1,25 @@
 """Reading: what the API shows of messages. Newest first, keyset pages."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Select, case, func, select
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, func, select
 
 from services.outbox.messages import State
 from services.outbox.schema import attempt, change, event, message
 
+#: A page looks at the titles of so many messages at most, and a statement at so many.
+MOST_TITLES = 100_000
+TITLES_AT_ONCE = 20_000
+#: So many messages may be accepted before another one and be committed after it.
+OVERTAKEN = 10_000
 #: More correlation ids than this in flight are not counted on.
 MOST_CORRELATIONS = 10_000
 _DEPTH_STATES = (State.QUEUED, State.SENDING, State.RETRY_WAIT, State.UNKNOWN, State.DEAD_LETTER)
-_UNFINISHED = (State.QUEUED, State.SENDING, State.RETRY_WAIT)
+UNFINISHED = (State.QUEUED, State.SENDING, State.RETRY_WAIT)
+#: Ended without being delivered, though it was meant to be.
+FAILED = (State.DEAD_LETTER, State.UNKNOWN, State.EXPIRED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +27,7 @@ class Search:
     """What to look for; None is any.
 
     Args:
+        reasons: why the last attempt failed, or the message ended without one.
         since: accepted at or after, seconds since the epoch.
         until: accepted before.
         text: part of the title, whatever its case.
@@ -28,6 +36,7 @@ class Search:
     """
 
     states: Sequence[str] = ()
+    reasons: Sequence[str] = ()
     type: str | None = None
     chat_id: int | None = None
     correlation_id: str | None = None
@@ -40,37 +49,165 @@ class Search:
 
 _COLUMNS = (
     message,
-    event.c.type,
     event.c.category,
     event.c.title,
     event.c.source,
     event.c.severity,
     event.c.correlation_id,
     event.c.traceparent,
+    event.c.written_at,
 )
 
 
-def search(connection: Connection, wanted: Search) -> list[Any]:
-    """The messages that fit, as rows of message and event."""
-    query: Select[Any] = select(*_COLUMNS).join(event, message.c.event_id == event.c.id)
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Messages that fit, newest first, as rows of message and event.
+
+    Args:
+        rows: of this page.
+        cursor: ``before`` of the next page; None where this is the last.
+    """
+
+    rows: list[Any]
+    cursor: int | None
+
+
+def search(connection: Connection, wanted: Search) -> Page:
+    """A page of the messages that fit.
+
+    A part of a title is in no index: a page looks at the titles of a bounded number of messages. It
+    may then have fewer rows than asked for, also none, and a cursor that goes on.
+    """
+    query = _fitting(
+        select(*_COLUMNS).join(event, message.c.event_id == event.c.id), replace(wanted, text=None)
+    )
+    within = _extent(connection, wanted)
+    if within is None:
+        return Page([], None)
+    first, end = within
+    if wanted.text:
+        return _titled(connection, query, wanted, first, last(connection) + 1 if end is None else end)
+    ordered = _between(query, first, end).order_by(message.c.seq.desc()).limit(wanted.limit)
+    rows = list(connection.execute(ordered).mappings())
+    return Page(rows, rows[-1]["seq"] if len(rows) == wanted.limit else None)
+
+
+def _titled(connection: Connection, query: Select[Any], wanted: Search, first: int, end: int) -> Page:
+    """A page by a part of the title, some messages at a time, from the newest on."""
+    rows: list[Any] = []
+    floor = max(first, end - MOST_TITLES)
+    while len(rows) < wanted.limit and end > floor:
+        start = max(floor, end - TITLES_AT_ONCE)
+        # The offset keeps PostgreSQL from looking at the titles of all events first.
+        some = _between(query, start, end).offset(0).subquery()
+        fitting = select(some).where(_contains(some.c.title, wanted.text or ""))
+        rest = fitting.order_by(some.c.seq.desc()).limit(wanted.limit - len(rows))
+        rows += connection.execute(rest).mappings()
+        end = start
+    if len(rows) == wanted.limit:
+        return Page(rows, rows[-1]["seq"])
+    return Page(rows, end if end > first else None)
+
+
+def _between(query: Select[Any], first: int, end: int | None) -> Select[Any]:
+    """Only the bounds that there are: for a needless one SQLite leaves a better index alone."""
+    if first > 1:
+        query = query.where(message.c.seq >= first)
+    return query if end is None else query.where(message.c.seq < end)
+
+
+def _contains(title: ColumnElement[str], part: str) -> ColumnElement[bool]:
+    return func.lower(title).contains(part.lower(), autoescape=True)
+
+
+def _extent(connection: Connection, wanted: Search) -> tuple[int, int | None] | None:
+    """The lowest number that can fit and the one after the highest, if any; None where none can.
+
+    Numbers are given in the order of the commits, which is nearly that of acceptance: the times are
+    looked up in their index, with room for so many messages that were overtaken, and the search walks
+    no further than that.
+    """
+    first, end = 1, wanted.before
+    if wanted.since is not None:
+        near = select(message.c.seq).where(message.c.accepted_at >= wanted.since)
+        some = near.order_by(message.c.accepted_at).limit(OVERTAKEN).subquery()
+        lowest = connection.execute(select(func.min(some.c.seq))).scalar()
+        if lowest is None:
+            return None
+        first = lowest
+    if wanted.until is not None:
+        near = select(message.c.seq).where(message.c.accepted_at < wanted.until)
+        some = near.order_by(message.c.accepted_at.desc()).limit(OVERTAKEN).subquery()
+        highest = connection.execute(select(func.max(some.c.seq))).scalar()
+        if highest is None:
+            return None
+        end = highest + 1 if end is None else min(end, highest + 1)
+    return first, end
+
+
+def _fitting(query: Select[Any], wanted: Search) -> Select[Any]:
+    """The query of messages and events, with all conditions but those of the page."""
     if wanted.states:
         query = query.where(message.c.state.in_(list(wanted.states)))
+    if wanted.reasons:
+        query = query.where(message.c.reason.in_(list(wanted.reasons)))
     for column, value in (
-        (event.c.type, wanted.type),
+        (message.c.type, wanted.type),
         (message.c.chat_id, wanted.chat_id),
-        (event.c.correlation_id, wanted.correlation_id),
     ):
         if value is not None:
             query = query.where(column == value)
+    if wanted.correlation_id is not None:
+        query = query.where(message.c.seq.in_(_under(wanted.correlation_id)))
     if wanted.since is not None:
         query = query.where(message.c.accepted_at >= wanted.since)
     if wanted.until is not None:
         query = query.where(message.c.accepted_at < wanted.until)
     if wanted.text:
         query = query.where(event.c.title.icontains(wanted.text, autoescape=True))
-    if wanted.before is not None:
-        query = query.where(message.c.seq < wanted.before)
-    return list(connection.execute(query.order_by(message.c.seq.desc()).limit(wanted.limit)).mappings())
+    return query
+
+
+def _under(correlation_id: str) -> Select[Any]:
+    """As a set of numbers: the few messages of an id are then looked at first, whatever else is wanted."""
+    of, its = message.alias("of"), event.alias("its")
+    return select(of.c.seq).join(its, of.c.event_id == its.c.id).where(its.c.correlation_id == correlation_id)
+
+
+def count(connection: Connection, wanted: Search) -> int:
+    """How many messages fit."""
+    query = _fitting(select(func.count()).select_from(message).join(event), wanted)
+    return int(connection.execute(query).scalar_one())
+
+
+def matching(connection: Connection, wanted: Search, *, after: int, upto: int, before: float) -> list[int]:
+    """Numbers of messages that fit, oldest first, to work through in portions.
+
+    Args:
+        connection: for reading.
+        wanted: ``limit`` is the size of a portion.
+        after: number of the last one of the portion before.
+        upto: number of the last one at all.
+        before: finished before this time.
+    """
+    query = _fitting(select(message.c.seq).join(event, message.c.event_id == event.c.id), wanted)
+    query = query.where(message.c.seq > after, message.c.seq <= upto, message.c.finished_at <= before)
+    return list(connection.execute(query.order_by(message.c.seq).limit(wanted.limit)).scalars())
+
+
+def last(connection: Connection) -> int:
+    """Number of the newest message; 0 where there is none."""
+    return connection.execute(select(func.max(message.c.seq))).scalar() or 0
+
+
+def last_attempts(connection: Connection, seqs: Sequence[int]) -> dict[int, Any]:
+    """The last attempt of each message, by its number."""
+    query = (
+        select(attempt)
+        .join(message, message.c.seq == attempt.c.message_seq)
+        .where(message.c.seq.in_(seqs), attempt.c.number == message.c.attempts)
+    )
+    return {row["message_seq"]: row for row in connection.execute(query).mappings()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +232,40 @@ def life(connection: Connection, message_id: str) -> Life | None:
         list(connection.execute(attempts).mappings()),
         list(connection.execute(changes).mappings()),
     )
+
+
+def lives(connection: Connection, seqs: Sequence[int], *, with_body: bool = False) -> list[Life]:
+    """Messages with their attempts and other changes, in the order of acceptance; a few statements.
+
+    Args:
+        connection: for reading.
+        seqs: numbers of the messages, a bounded number of them.
+        with_body: also the events as they were posted, and by whom.
+    """
+    columns = (*_COLUMNS, event.c.body, event.c.client) if with_body else _COLUMNS
+    query = select(*columns).join(event, message.c.event_id == event.c.id)
+    rows = connection.execute(query.where(message.c.seq.in_(seqs)).order_by(message.c.seq)).mappings()
+    found = {row["seq"]: Life(row, [], []) for row in rows}
+    attempts = select(attempt).where(attempt.c.message_seq.in_(seqs)).order_by(attempt.c.number)
+    for row in connection.execute(attempts).mappings():
+        found[row["message_seq"]].attempts.append(row)
+    changes = select(change).where(change.c.message_seq.in_(seqs)).order_by(change.c.id)
+    for row in connection.execute(changes).mappings():
+        found[row["message_seq"]].changes.append(row)
+    return list(found.values())
+
+
+def of_correlation(
+    connection: Connection, correlation_id: str, most: int
+) -> tuple[list[Any], list[Life], bool]:
+    """The events and messages under a correlation id, oldest first, and whether these are all."""
+    query = select(event).where(event.c.correlation_id == correlation_id)
+    events = list(connection.execute(query.order_by(event.c.id).limit(most)).mappings())
+    of_these = message.c.event_id.in_([row["id"] for row in events])
+    numbers = select(message.c.seq).where(of_these).order_by(message.c.seq).limit(most + 1)
+    seqs = connection.execute(numbers).scalars().all()
+    whole = len(events) < most and len(seqs) <= most
+    return events, lives(connection, seqs[:most]), whole
 
 
 def by_telegram_id(connection: Connection, bot: str, chat_id: int, telegram_message_id: int) -> Any | None:
@@ -139,25 +310,33 @@ class Depth:
     correlations: int
 
 
+_OLDEST = (
+    select(message.c.accepted_at)
+    .where(message.c.state == bindparam("state"), message.c.replayed_at.is_(None))
+    .order_by(message.c.seq)
+    .limit(1)
+)
+# A message that was put back waits since then.
+_REPLAYED = (
+    select(message.c.replayed_at)
+    .where(message.c.replayed_at.is_not(None), message.c.finished_at.is_(None))
+    .order_by(message.c.replayed_at)
+    .limit(1)
+)
+
+
 def depth(connection: Connection) -> Depth:
     """Counts what is not finished; by one index, whatever the number of finished messages."""
     counted = select(message.c.state, func.count()).where(
         message.c.state.in_([s.value for s in _DEPTH_STATES])
     )
     counts = {row[0]: row[1] for row in connection.execute(counted.group_by(message.c.state))}
-    first = [
-        connection.execute(
-            select(message.c.accepted_at)
-            .where(message.c.state == state.value)
-            .order_by(message.c.seq)
-            .limit(1)
-        ).scalar()
-        for state in _UNFINISHED
-    ]
+    first = [connection.execute(_OLDEST, {"state": state.value}).scalar() for state in UNFINISHED]
+    first.append(connection.execute(_REPLAYED).scalar())
     some = (
         select(event.c.correlation_id)
         .join(message, message.c.event_id == event.c.id)
-        .where(message.c.state.in_([s.value for s in _UNFINISHED]), event.c.correlation_id != "")
+        .where(message.c.state.in_([s.value for s in UNFINISHED]), event.c.correlation_id != "")
         .limit(MOST_CORRELATIONS)
         .subquery()
     )
@@ -173,7 +352,7 @@ def finished_since(connection: Connection, since: float) -> list[tuple[int, int,
     """(second, delivered, failed) of what finished, oldest first."""
     second = func.floor(message.c.finished_at).label("second")
     delivered = func.sum(case((message.c.state == State.DELIVERED.value, 1), else_=0))
-    failing = [State.DEAD_LETTER.value, State.UNKNOWN.value]
+    failing = [state.value for state in FAILED]
     failed = func.sum(case((message.c.state.in_(failing), 1), else_=0))
     query = select(second, delivered, failed).where(message.c.finished_at >= since)
     rows = connection.execute(query.group_by(second).order_by(second))

@@ -13,6 +13,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
 )
 
 metadata = MetaData()
@@ -33,7 +34,18 @@ event = Table(
     Column("client", Text, nullable=False),
     Column("traceparent", String(55), nullable=False),
     Column("accepted_at", Double, nullable=False),
+    # When it was handed to the disk; the commit ended after that.
+    Column("written_at", Double),
+    # Who is told how its messages end.
+    Column("callback_url", Text),
     Index("event_correlation", "correlation_id"),
+)
+
+Index(
+    "event_callback",
+    event.c.id,
+    sqlite_where=event.c.callback_url.is_not(None),
+    postgresql_where=event.c.callback_url.is_not(None),
 )
 
 message = Table(
@@ -43,6 +55,8 @@ message = Table(
     Column("seq", _Serial, primary_key=True, autoincrement=True),
     Column("id", String(36), nullable=False, unique=True),
     Column("event_id", String(36), ForeignKey("event.id"), nullable=False),
+    # The event's, here as well: a search by it walks one index.
+    Column("type", String(64), nullable=False, server_default=""),
     Column("bot", Text, nullable=False),
     Column("chat_id", BigInteger, nullable=False),
     Column("thread_id", BigInteger),
@@ -54,6 +68,8 @@ message = Table(
     Column("due_at", Double, nullable=False),
     Column("expires_at", Double),
     Column("accepted_at", Double, nullable=False),
+    # When a person put it back into the queue.
+    Column("replayed_at", Double),
     Column("finished_at", Double),
     Column("attempts", Integer, nullable=False, default=0),
     Column("retries", Integer, nullable=False, default=0),
@@ -66,9 +82,14 @@ message = Table(
     # Id of the message that this one edits; null for one that is sent.
     Column("edits", String(36)),
     Column("update_key", Text),
+    # Whether due_at is the end of its recipient's quiet hours.
+    Column("held", Boolean, nullable=False, default=False, server_default=false()),
     Index("message_event", "event_id"),
     Index("message_state", "state", "seq"),
     Index("message_finished", "finished_at"),
+    Index("message_type", "type", "seq"),
+    Index("message_chat", "chat_id", "seq"),
+    Index("message_accepted", "accepted_at"),
 )
 # One for each state that waits: SQLite uses a partial index only for the very condition that it has.
 for _state in ("queued", "retry_wait"):
@@ -83,6 +104,12 @@ for _state in ("queued", "retry_wait"):
         postgresql_where=message.c.state == _state,
     )
 
+Index(
+    "message_replayed",
+    message.c.replayed_at,
+    sqlite_where=message.c.replayed_at.is_not(None) & message.c.finished_at.is_(None),
+    postgresql_where=message.c.replayed_at.is_not(None) & message.c.finished_at.is_(None),
+)
 Index(
     "message_update_key",
     message.c.bot,
@@ -131,6 +158,21 @@ change = Table(
     Column("cause", Text, nullable=False),
 )
 
+# One row a transaction: what it changed, in the order of the commits (see services.outbox.feed).
+feed = Table(
+    "feed",
+    metadata,
+    Column("id", _Serial, primary_key=True, autoincrement=True),
+    # PostgreSQL's number of the transaction, by a default of the column; SQLite has one writer, and 0.
+    Column("tx", BigInteger, nullable=False, server_default="0"),
+    Column("at", Double, nullable=False),
+    Column("changes", Text, nullable=False),
+    Index("feed_order", "tx", "id"),
+    Index("feed_at", "at"),
+    # A number is never given again, also after the last row is gone.
+    sqlite_autoincrement=True,
+)
+
 chat = Table(
     "chat",
     metadata,
@@ -150,11 +192,16 @@ chat = Table(
     Column("migrated_to", BigInteger),
     # Until when its people want nothing but what cannot wait.
     Column("muted_until", Double),
+    # Who posted what is next: clients take turns.
+    Column("client", Text, nullable=False, default="", server_default=""),
+    # How its people want it, in the owning service's words; the engine only hands it on.
+    Column("settings", Text),
 )
 Index(
     "chat_ready",
     chat.c.bot,
     chat.c.lane,
+    chat.c.client,
     chat.c.next_at,
     sqlite_where=chat.c.next_at.is_not(None),
     postgresql_where=chat.c.next_at.is_not(None),
@@ -174,6 +221,16 @@ idempotency = Table(
     Column("body_hash", String(64), nullable=False),
     Column("answer", Text, nullable=False),
     Column("created_at", Double, nullable=False, index=True),
+)
+
+# What may be taken once only: signatures of requests, files of a folder.
+once = Table(
+    "once",
+    metadata,
+    Column("scope", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("at", Double, nullable=False),
+    Index("once_at", "at"),
 )
 
 # A bot that Telegram refuses is stopped; its queue is kept.

@@ -1,13 +1,13 @@
 """Settle: what attempts came to is written, and the chats are given back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, literal_column, select, update
 
 from services.kit.db import upsert
-from services.outbox import chats, limiter
+from services.outbox import chats, destinations, feed, limiter
 from services.outbox.chats import ChatRow
 from services.outbox.limiter import ChatPace, Limits
 from services.outbox.messages import FINISHED, Reason, Settled, State
@@ -96,6 +96,12 @@ def _is_news(s: Settled, row: Any) -> bool:
 def _write_messages(connection: Connection, settled: Sequence[Settled], now: float) -> None:
     if settled:
         connection.execute(_WRITE_MESSAGE, [_message_row(s, now) for s in settled])
+        feed.write(connection, [_entry(s) for s in settled], now)
+
+
+def _entry(s: Settled) -> feed.Entry:
+    reason = "" if s.result.reason is Reason.NONE else s.result.reason.value
+    return s.message.seq, s.decision.state.value, s.message.attempt, reason
 
 
 def _message_row(s: Settled, now: float) -> dict[str, Any]:
@@ -142,7 +148,7 @@ def _change_destination(connection: Connection, s: Settled, now: float) -> None:
         connection.execute(update(chat).where(*here).values(blocked=s.decision.block_chat.value))
     if s.decision.migrate_to is not None:
         connection.execute(update(chat).where(*here).values(migrated_to=s.decision.migrate_to))
-        chats.move(connection, s.message.bot, s.message.chat_id, s.decision.migrate_to, now)
+        destinations.move(connection, s.message.bot, s.message.chat_id, s.decision.migrate_to, now)
     if s.decision.stop_bot is not None:
         stop = upsert(connection, bot).values(name=s.message.bot, stopped=s.decision.stop_bot.value)
         connection.execute(
@@ -191,6 +197,40 @@ def abandoned(
     for row in connection.execute(query.with_for_update(skip_locked=True)):
         found.setdefault((row.bot, row.owner), []).append(row.chat_id)
     return [(name, owner, chat_ids) for (name, owner), chat_ids in found.items()]
+
+
+def leased(connection: Connection, bot: str, owner: str, but: Collection[int]) -> list[int]:
+    """The chats that a worker has, other than those."""
+    query = select(chat.c.chat_id).where(
+        chat.c.bot == bot, chat.c.owner == owner, chat.c.chat_id.not_in(sorted(but))
+    )
+    return list(connection.execute(query).scalars())
+
+
+def clock_set_back(connection: Connection, now: float, seconds: float, longest_wait: float) -> None:
+    """Waits that were reckoned by a clock which has been set back since do not outlast it.
+
+    What a client appointed (``deliver_at``, ``expires_at``) stays as it was meant.
+
+    Args:
+        connection: in a transaction.
+        now: seconds since the epoch.
+        seconds: by how much the clock went back; 0 where that is not known.
+        longest_wait: between two tries, seconds, but for what Telegram itself asks.
+    """
+    waits = (message.c.state == literal_column(f"'{State.RETRY_WAIT.value}'"), message.c.due_at > now)
+    flood = message.c.reason == Reason.FLOOD_CONTROL.value
+    too_long = message.c.due_at > now + longest_wait
+    connection.execute(update(message).where(*waits, ~flood, too_long).values(due_at=now + longest_wait))
+    if seconds:
+        connection.execute(update(message).where(*waits, flood).values(due_at=message.c.due_at - seconds))
+        closed = update(chat).where(chat.c.open_at > now)
+        connection.execute(closed.values(open_at=chat.c.open_at - seconds))
+    # The turns follow from what waits: each chat is looked at once more.
+    connection.execute(update(chat).where(chat.c.next_at > now).values(next_at=now))
+    longest_lease = now + chats.LEASE_SECONDS
+    leases = update(chat).where(chat.c.owner.is_not(None), chat.c.lease_until > longest_lease)
+    connection.execute(leases.values(lease_until=longest_lease))
 
 
 def start_bot(connection: Connection, name: str) -> None:

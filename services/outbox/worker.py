@@ -8,9 +8,8 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 import structlog
 from sqlalchemy import Connection, select
@@ -19,13 +18,13 @@ from services.kit.clock import Clock
 from services.kit.db import Database
 from services.kit.errors import Problem
 from services.kit.telemetry import Telemetry
-from services.outbox import chats, claims, policy, settling, trace
-from services.outbox.claims import Batch, Mutes, not_urgent
+from services.outbox import claims, feed, policy, settling, trace
+from services.outbox.claims import Batch, Holds, Mutes, never, not_urgent
 from services.outbox.intake import CHANNEL
-from services.outbox.limiter import Floods, Limits
+from services.outbox.leases import Leases
+from services.outbox.limiter import Floods, Limits, Pace
 from services.outbox.messages import (
     Claimed,
-    Document,
     Outcome,
     Reason,
     Rendered,
@@ -36,26 +35,19 @@ from services.outbox.messages import (
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.policy import Policy
 from services.outbox.schema import bot as bot_table
-from services.outbox.telegram import Sender, method_of
+from services.outbox.telegram import Sender, method_of, with_room
+from services.outbox.turns import Turns
 
 log = structlog.get_logger()
 
 POLL_SECONDS = 1.0
-RENEW_SECONDS = 5.0
 PROBE_STOPPED_SECONDS = 30.0
+#: How long the first answer of several waits for the next, to be written with them.
+TOGETHER_SECONDS = 0.01
 
 Render = Callable[[Claimed], Rendered]
 #: Told after each settle, with what was settled.
 Observer = Callable[[Sequence[Settled]], Awaitable[None]]
-
-
-class Pace(Protocol):
-    """The bot's rate, shared by all who send for it."""
-
-    async def reserve(self, wanted: int) -> int: ...
-    async def give_back(self, unused: int) -> None: ...
-    async def pause(self, seconds: float) -> None: ...
-    def wait_seconds(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +87,7 @@ class Worker:
         clock: Clock,
         observer: Observer = ignore,
         mutes: Mutes = not_urgent,
+        holds: Holds = never,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -106,12 +99,28 @@ class Worker:
         self._clock = clock
         self._observer = observer
         self._mutes = mutes
+        self._turns = Turns()
+        self._holds = holds
         self._in_flight: set[asyncio.Task[None]] = set()
         self._claiming: asyncio.Task[Batch] | None = None
+        #: The chat of each attempt that is this worker's, from its claim to its settling.
+        self._held: dict[tuple[int, int], int] = {}
+        #: Whether a claim failed: the database may have it, though this worker has not.
+        self._unsure = False
         self._finished: list[Settled] = []
         self._has_finished = asyncio.Event()
+        self._enough_finished = asyncio.Event()
+        self._unanswered = 0
         self._paced_since: float | None = None
         self._floods = Floods()
+        self._leases = Leases(
+            database=database,
+            clock=clock,
+            owner=settings.owner,
+            limits=settings.limits,
+            policy=settings.policy,
+            taken_over=self._taken_over,
+        )
         #: Why the bot is stopped; None while it works.
         self.stopped: Reason | None = None
 
@@ -119,7 +128,7 @@ class Worker:
         """Works until cancelled; then what is in flight is finished and settled."""
         self.stopped = await self._database.read("bot", self._stopped_in)
         settler = asyncio.create_task(self._settle_finished())
-        keeper = asyncio.create_task(self._keep_leases())
+        keeper = asyncio.create_task(self._leases.keep())
         try:
             with self._database.news(CHANNEL) as news:
                 while True:
@@ -166,15 +175,33 @@ class Worker:
             await self._rest(news, batch.next_at)
 
     async def _claim_and_start(self, granted: int) -> Batch:
+        if self._unsure:
+            await self._leases.give_up_unsent(self._settings.bot, set(self._held.values()))
+        self._unsure = True
         batch = await self._claim(granted)
+        self._unsure = False
+        self._held |= {(message.seq, message.attempt): message.chat_id for message in batch.messages}
         await self._pace.give_back(granted - len(batch.messages))
         if len(batch.messages) < granted:
             self._paced_since = None
+        self._unanswered += len(batch.messages)
         for message in batch.messages:
             task = asyncio.create_task(self._deliver(message))
             self._in_flight.add(task)
             task.add_done_callback(self._in_flight.discard)
+        if batch.messages or batch.ended:
+            self._database.wake_here(feed.CHANNEL)
+        if batch.ended:
+            await self._tell_ended(batch.ended)
         return batch
+
+    async def _tell_ended(self, ended: Sequence[Settled]) -> None:
+        """What ended without being tried is counted and told as everything else is."""
+        now = self._clock.time()
+        for settled in ended:
+            self._count(settled, now)
+            trace.tell_ended(self._telemetry, settled, now)
+        await self._tell(ended)
 
     async def _rest(self, news: asyncio.Event, next_at: float | None) -> None:
         """Until there is news, or a chat's next turn comes; at most the poll interval."""
@@ -196,6 +223,8 @@ class Worker:
                 now=self._clock.time(),
                 paced_since=self._paced_since,
                 mutes=self._mutes,
+                turns=self._turns,
+                holds=self._holds,
             ),
         )
 
@@ -203,7 +232,7 @@ class Worker:
         self._metrics.limiter_wait.observe(message.limiter_wait)
         try:
             rendered = self._render(message)
-            message = _with_room(message, rendered)
+            message = with_room(message, rendered)
             method = method_of(message, rendered)
         except Exception as error:
             log.exception("render_failed", message_id=message.id)
@@ -237,7 +266,10 @@ class Worker:
         if decision.pause_chat_until:
             await self._widen(message.chat_id, decision.pause_chat_until)
         self._finished.append(Settled(message, result, decision, parts))
+        self._unanswered -= 1
         self._has_finished.set()
+        if not self._unanswered or len(self._finished) >= self._settings.concurrency / 4:
+            self._enough_finished.set()
 
     async def _widen(self, chat_id: int, until: float) -> None:
         """A second chat that is refused in the same while: Telegram means the bot."""
@@ -250,6 +282,10 @@ class Worker:
     async def _settle_finished(self) -> None:
         while True:
             await self._has_finished.wait()
+            # A transaction for one costs as much as for many: those that are nearly here share it.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TOGETHER_SECONDS):
+                    await self._enough_finished.wait()
             try:
                 await self._settle_now()
             except Problem as problem:
@@ -262,6 +298,7 @@ class Worker:
     async def _settle_now(self) -> None:
         """Writes all that is finished in one transaction; what fails to be written is kept."""
         self._has_finished.clear()
+        self._enough_finished.clear()
         if not self._finished:
             return
         batch, self._finished = self._finished, []
@@ -281,8 +318,11 @@ class Worker:
             self._finished = batch + self._finished
             self._has_finished.set()
             raise
+        for settled in batch:
+            del self._held[settled.message.seq, settled.message.attempt]
         # The chats that are free again may have a next message, for this very worker.
         self._database.wake_here(CHANNEL)
+        self._database.wake_here(feed.CHANNEL)
         for settled in batch:
             if settled.message.seq in lost:
                 log.warning("taken_over", message_id=settled.message.id, outcome=settled.result.outcome.value)
@@ -304,62 +344,20 @@ class Worker:
         match settled.decision.state:
             case State.DELIVERED:
                 self._metrics.delivered.inc()
-                self._metrics.duration.observe(now - settled.message.accepted_at)
-            case State.DEAD_LETTER | State.UNKNOWN:
+                self._metrics.duration.observe(now - settled.message.entered_at)
+            case State.DEAD_LETTER | State.UNKNOWN | State.EXPIRED | State.SUPPRESSED:
                 self._metrics.failed.labels(reason).inc()
                 if settled.decision.state is State.DEAD_LETTER:
                     self._metrics.dead_letters.labels(reason).inc()
             case State.RETRY_WAIT:
                 self._metrics.retries.labels(reason).inc()
 
-    async def _keep_leases(self) -> None:
-        """Renews our leases, and takes over those of workers that are gone."""
-        everyone = self._database.single_process
-        while True:
-            try:
-                await self._take_over(all_leases=everyone)
-                everyone = False
-                until = self._clock.time() + chats.LEASE_SECONDS
-                await self._database.write(
-                    "renew", partial(settling.renew, owner=self._settings.owner, until=until)
-                )
-            except Problem as problem:
-                log.warning("lease_failed", error=str(problem))
-            except Exception:
-                log.exception("lease_failed")
-            await asyncio.sleep(RENEW_SECONDS)
-
-    async def _take_over(self, *, all_leases: bool) -> None:
-        taken = await self._database.write("take_over", partial(self._take_over_in, all_leases=all_leases))
-        # Chats that were given back have their turn.
-        self._database.wake_here(CHANNEL)
-        for settled in taken:
-            log.warning("outcome_unknown", message_id=settled.message.id, reason=settled.result.reason.value)
-            self._count(settled, self._clock.time())
-            trace.tell_attempt(self._telemetry, settled, self._clock.time())
-        if taken:
-            await self._tell(taken)
-
-    def _take_over_in(self, connection: Connection, *, all_leases: bool) -> list[Settled]:
+    async def _taken_over(self, taken: Sequence[Settled]) -> None:
         now = self._clock.time()
-        taken: list[Settled] = []
-        settings = self._settings
-        for bot, owner, chat_ids in settling.abandoned(
-            connection, now, but=settings.owner, all_leases=all_leases
-        ):
-            orphans = claims.in_flight(connection, bot, chat_ids, now)
-            settled = [self._lost(message, now) for message in orphans]
-            if settled:
-                settling.settle(connection, owner, settled, settings.limits, now)
-            chats.release(connection, bot, owner, chat_ids, now=now, pace=chats.pace_of)
-            taken.extend(settled)
-        return taken
-
-    def _lost(self, message: Claimed, now: float) -> Settled:
-        detail = "the worker stopped before Telegram's answer was written"
-        result = Result(Outcome.UNKNOWN, Reason.WORKER_LOST, message.claimed_at, now, detail=detail)
-        jitter = random.random()  # noqa: S311 - spreads retries, keeps no secret
-        return Settled(message, result, policy.decide(self._settings.policy, message, result, 1, jitter))
+        for settled in taken:
+            self._count(settled, now)
+            trace.tell_attempt(self._telemetry, settled, now)
+        await self._tell(taken)
 
     def _stopped_in(self, connection: Connection) -> Reason | None:
         query = select(bot_table.c.stopped).where(bot_table.c.name == self._settings.bot)
@@ -375,10 +373,3 @@ class Worker:
             self.stopped = None
         else:
             await asyncio.sleep(PROBE_STOPPED_SECONDS)
-
-
-def _with_room(message: Claimed, rendered: Rendered) -> Claimed:
-    """An edit has the room of one message: what needs more is sent as messages of its own."""
-    if len(rendered.parts) > 1 or isinstance(rendered.parts[0], Document):
-        return replace(message, edits=None)
-    return message

@@ -59,7 +59,7 @@ def create_app(settings: SandboxSettings, clock: SandboxClock | None = None) -> 
             sandbox.on_update = sender.wake
             for bot in sandbox.bots:
                 sender.wake(bot)
-            farewell = asyncio.create_task(_end_polls(app, sandbox))
+            farewell = asyncio.create_task(_end_waiting(app, sandbox, sender))
             yield {"sandbox": sandbox}
             farewell.cancel()
             await sender.close()
@@ -74,6 +74,7 @@ def create_app(settings: SandboxSettings, clock: SandboxClock | None = None) -> 
         public=[control.router, control_chats.router, page.router],
         keyring=NoKeys(),
     )
+    app.state.sandbox = sandbox
     app.middleware_stack = BotApi(page.FrontPage(app.build_middleware_stack()), sandbox, metrics)
     return app
 
@@ -92,14 +93,17 @@ def build(settings: SandboxSettings, clock: SandboxClock) -> Sandbox:
     )
 
 
-async def _end_polls(app: FastAPI, sandbox: Sandbox) -> None:
-    """Answer the long polls when the service stops, instead of letting them use up its grace."""
+async def _end_waiting(app: FastAPI, sandbox: Sandbox, sender: WebhookSender) -> None:
+    """When the service stops, end what waits (polls, holds, hangs) instead of letting it use up the grace."""
     stopping: asyncio.Event | None = getattr(app.state, "stopping", None)
     if stopping is None:
         return
     await stopping.wait()
+    await sender.close()
     for bot in sandbox.bots:
         sandbox.wake(bot, refusals.Refusal(500, "Internal Server Error: restart"))
+    sandbox.clock.release()
+    sandbox.journal.release()
 
 
 async def _log_health(sandbox: Sandbox) -> Reading:

@@ -19,7 +19,7 @@ class Timer:
 
     def __init__(self, clock: "SandboxClock", deadline: float, callback: Callable[[], None]) -> None:
         self._clock = clock
-        self._deadline = deadline
+        self.deadline = deadline
         self._callback = callback
         self._handle: asyncio.TimerHandle | None = None
 
@@ -27,20 +27,24 @@ class Timer:
         """Set the real timer again, for what is left of the sandbox's time."""
         if self._handle is not None:
             self._handle.cancel()
-        left = max(0.0, self._deadline - self._clock.now())
-        self._handle = asyncio.get_running_loop().call_later(left, self._fire)
+        left = max(0.0, self.deadline - self._clock.now())
+        self._handle = asyncio.get_running_loop().call_later(left, self._due)
 
     def cancel(self) -> None:
         self._clock.forget(self)
         if self._handle is not None:
             self._handle.cancel()
 
-    def _fire(self) -> None:
-        if self._clock.now() < self._deadline:  # a frozen source, or the loop's clock ran ahead of the wall's
-            self.arm()
-            return
-        self._clock.forget(self)
+    def fire(self) -> None:
+        """End the wait now, whatever the time is."""
+        self.cancel()
         self._callback()
+
+    def _due(self) -> None:
+        if self._clock.now() < self.deadline:  # a frozen source, or the loop's clock ran ahead of the wall's
+            self.arm()
+        else:
+            self.fire()
 
 
 class SandboxClock:
@@ -55,10 +59,15 @@ class SandboxClock:
         return self._source() + self._offset
 
     def advance(self, seconds: float) -> None:
-        """Move the sandbox's time forward at once; timers that are due by then fire."""
+        """Move the sandbox's time forward at once; timers that are due by then fire, in their order."""
         self._offset += seconds
-        for timer in tuple(self._timers):
+        for timer in sorted(self._timers, key=lambda timer: timer.deadline):
             timer.arm()
+
+    def release(self) -> None:
+        """Let everything that waits go on, because the service stops."""
+        for timer in sorted(self._timers, key=lambda timer: timer.deadline):
+            timer.fire()
 
     def after(self, seconds: float, callback: Callable[[], None]) -> Timer:
         timer = Timer(self, self.now() + seconds, callback)

@@ -30,7 +30,7 @@ class Journal:
         return self.seq - len(self._lines) + 1
 
     def replay(self) -> Iterator[dict[str, Any]]:
-        """The entries of the file, oldest first; a line that a crash tore is left out and ends it."""
+        """The entries of the file, oldest first; a line that a crash tore is left out."""
         if self.path is None or not self.path.exists():
             return
         with self.path.open("rb") as lines:
@@ -38,7 +38,7 @@ class Journal:
                 try:
                     entry = orjson.loads(line)
                 except orjson.JSONDecodeError:
-                    return
+                    continue
                 self.seq = max(self.seq, int(entry.get("seq", 0)))
                 self._lines.append(line)
                 yield entry
@@ -51,7 +51,10 @@ class Journal:
         """
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            self._fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+            size = os.fstat(self._fd).st_size
+            if size and os.pread(self._fd, 1, size - 1) != b"\n":
+                os.write(self._fd, b"\n")  # behind the line that a crash tore
 
     @property
     def is_open(self) -> bool:
@@ -92,6 +95,10 @@ class Journal:
         finally:
             self._waiters.discard(waiter)
         return True
+
+    def release(self) -> None:
+        """End every wait, because the service stops."""
+        self._wake()
 
     def _wake(self) -> None:
         for waiter in self._waiters:

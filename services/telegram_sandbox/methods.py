@@ -137,7 +137,8 @@ def set_webhook(call: Call) -> Result:
     _drop_pending(call)
     _allow(call)
     bot.webhook_state = WebhookState()
-    call.sandbox.wake(bot, _conflict(bot, "terminated by setWebhook request", call.now))
+    if bot.poll is not None:
+        call.sandbox.wake(bot, _conflict(bot, "terminated by setWebhook request", call.now))
     call.sandbox.set_webhook(bot, webhook)
     return True
 

@@ -56,6 +56,8 @@ class WebhookSender:
                 self._lanes[bot.id, lane] = task
 
     async def close(self) -> None:
+        """Stop; what is not posted stays queued for the next start."""
+        self._sandbox.on_update = lambda _bot: None
         for task in self._lanes.values():
             task.cancel()
         await asyncio.gather(*self._lanes.values(), return_exceptions=True)

@@ -240,3 +240,10 @@ async def test_the_dashboard_is_one_redirect_away(bridge_settings: BridgeFactory
         for path in ("/dashboard", "/dashboard/"):
             answer = await client.get(path, headers={"Authorization": ""})
             assert (answer.status_code, answer.headers["location"]) == (307, "http://dash.example/dashboard/")
+
+
+@pytest.mark.parametrize("path", ["approvals", "responses", "dead-letters"])
+async def test_a_nul_is_a_wrong_question_and_no_outage(bridge: AsyncClient, path: str) -> None:
+    """PostgreSQL refuses it; a caller who is told 503 would try again for ever."""
+    answer = await bridge.get(f"/api/v1/{path}", params={"correlation_id": "a\0b"})
+    assert answer.status_code in (200, 404, 422)

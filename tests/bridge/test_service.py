@@ -23,7 +23,8 @@ from services.telegram_sandbox.settings import DEFAULT_TOKEN
 from tests import servers
 from tests.bridge.test_intake import HELLO, delivered, post
 from tests.conftest import BridgeFactory
-from tests.servers import BOT_ID, KEY, Sandbox, client_of, free_port, until
+from tests.ports import free_port
+from tests.servers import BOT_ID, KEY, Sandbox, client_of, until
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -245,7 +246,8 @@ async def test_a_database_that_is_stopped_is_503_and_then_all_is_well_again(
         async with client_of(bridge_app.create_app, settings) as client:
             (kept,) = (await post(client))["message_ids"]
             await delivered(client, kept)
-            await asyncio.to_thread(server.stop)
+            server.signal(signal.SIGINT)
+            await asyncio.to_thread(server.process.wait, 30)
             answers = await asyncio.gather(
                 *(client.post("/events", json=HELLO) for _ in range(5)), client.get("/api/v1/messages")
             )

@@ -11,7 +11,8 @@ from typing import Any
 
 import httpx
 
-from tests.servers import KEY, Sandbox, free_port, until
+from tests.ports import free_port
+from tests.servers import KEY, Sandbox, until
 
 ROOT = Path(__file__).parents[2]
 #: Limits of our own off: the tests measure what is lost and repeated, not how fast.
@@ -43,7 +44,7 @@ class Program:
 async def program(module: str, folder: Path, url: str, **environment: str) -> AsyncIterator[Program]:
     """``python -m module``, once it answers at the URL; killed at the end if it still runs."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    folder.mkdir(parents=True, exist_ok=True)
+    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     words = folder / f"{module}.txt"
     process = await asyncio.create_subprocess_exec(
         sys.executable,

@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LONGEST_MODULE = 350
+LONGEST_MODULE = 400
+#: Those that are longer may shrink, and not grow; none comes to them.
+LONGER: dict[str, int] = {}
 #: Declared once, in the kit, for every service.
 METRIC_CLASSES = {"Counter", "Gauge", "Histogram", "Summary", "Info", "Enum"}
 #: Made at each scrape by a collector of ours.
@@ -176,7 +178,9 @@ def test_every_module_says_what_it_is_for() -> None:
 
 def test_no_module_is_longer_than_one_sitting() -> None:
     lengths = {module.path: len(module.source.splitlines()) for module in modules()}
-    assert {path: length for path, length in lengths.items() if length > LONGEST_MODULE} == {}
+    limits = {path: LONGER.get(path, LONGEST_MODULE) for path in lengths}
+    assert {path: length for path, length in lengths.items() if length > limits[path]} == {}
+    assert [path for path in LONGER if lengths.get(path, 0) <= LONGEST_MODULE] == []
 
 
 def test_metrics_are_declared_where_one_looks_for_them() -> None:

@@ -52,3 +52,12 @@ async def test_what_waits_is_found_by_a_partial_index(database: Database, index:
     }[database.dialect]
     made = await database.read("read", lambda c: c.execute(text(catalog), {"name": index}).scalar_one())
     assert "WHERE" in made
+
+
+async def test_the_database_tells_how_it_keeps_a_commit(database: Database) -> None:
+    promise = await database.promise()
+    assert promise["dialect"] == database.dialect
+    if database.dialect == "sqlite":
+        assert promise["synchronous"] == "FULL"
+    else:
+        assert {"synchronous", "address", "tls"} < promise.keys()

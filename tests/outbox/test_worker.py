@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import CollectorRegistry
 
 from services.kit.clock import SystemClock
-from services.kit.db import Database, open_database
+from services.kit.db import CommitUnknownError, Database, open_database
 from services.kit.health import Level
 from services.kit.settings import ServiceSettings
 from services.kit.telemetry import Telemetry
@@ -35,7 +35,8 @@ from services.outbox.telegram import Sender, make_bot
 from services.telegram_sandbox.settings import DEFAULT_TOKEN
 from tests.outbox.conftest import NO_LIMITS
 from tests.outbox.making import ADA, GRACE, each, event, message, parts, render, submission
-from tests.servers import BOT_ID, Sandbox, free_port, sandbox_of, until
+from tests.ports import free_port
+from tests.servers import BOT_ID, Sandbox, sandbox_of, until
 
 QUICK = Policy(base=0.02, cap=0.1, give_up_after=3600, max_resends=3)
 Start = Callable[..., AbstractAsyncContextManager[Outbox]]
@@ -591,3 +592,35 @@ async def test_a_trace_that_is_not_sampled_is_told_nowhere(start: Start, sandbox
         await outbox.enqueue(one)
         await finished(outbox, one)
     assert exporter.get_finished_spans() == ()
+
+
+async def test_a_claim_whose_answer_was_lost_is_given_back_and_sent_once(
+    start: Start, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database has the claim, the worker does not: nobody else may take over from one that lives."""
+    monkeypatch.setattr(worker, "POLL_SECONDS", 0.05)
+    async with start() as outbox:
+        write = outbox.database.write
+        lost: list[Any] = []
+
+        async def lose_one_claim(operation: str, work: Any, **more: Any) -> Any:
+            result = await write(operation, work, **more)
+            if operation == "claim" and result.messages and not lost:
+                lost.extend(result.messages)
+                raise CommitUnknownError(OSError("the connection was lost"))
+            return result
+
+        monkeypatch.setattr(outbox.database, "write", lose_one_claim)
+        await outbox.enqueue(each(["first", "second"]))
+        await until(lambda: arrived(sandbox, 2))
+        life = await outbox.database.read("read", partial(queries.life, message_id=lost[0].id))
+    assert [text.split("\n")[0] for text in await sandbox.texts(ADA)] == ["first", "second"]
+    assert life is not None
+    assert [(a["outcome"], a["reason"]) for a in life.attempts] == [
+        ("not_sent", "connect_failed"),
+        ("sent", "none"),
+    ]
+
+
+async def arrived(sandbox: Sandbox, number: int) -> bool:
+    return len(await sandbox.delivered(ADA)) >= number

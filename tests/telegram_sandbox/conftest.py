@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import orjson
 import pytest
 from fastapi import FastAPI
 from telegram import Bot
@@ -70,11 +71,14 @@ class Here:
     async def log(self, cursor: int = 0, **kinds: str) -> list[dict[str, Any]]:
         """The log's entries that have all the given values."""
         async with self.http.get(f"{self.url}/control/log?limit=10000&cursor={cursor}") as answer:
-            entries = [__import__("orjson").loads(line) async for line in answer.content]
+            entries = [orjson.loads(line) async for line in answer.content]
         return [e for e in entries if all(e.get(name) == value for name, value in kinds.items())]
 
 
-Start = Callable[..., Any]
+@pytest.fixture(autouse=True)
+def _durations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PTB's RetryAfter carries a timedelta, as it will in its next version."""
+    monkeypatch.setenv("PTB_TIMEDELTA", "true")
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ Found = tuple[str, int, int, Any]
 
 
 def execute(request: dict[str, Any]) -> dict[str, Any]:
-    answer: dict[str, Any] = orjson.loads(tdjson.td_execute(orjson.dumps(request)))
+    answer: dict[str, Any] = orjson.loads(tdjson.td_execute(orjson.dumps(request)) or b"")
     return answer
 
 
@@ -45,7 +45,7 @@ def markdown(text: str) -> tuple[str, list[Found]] | str:
 
 
 def untangled(text: str, entities: list[Found]) -> list[Found]:
-    """The entities as TDLib puts them right, for a text without markup characters and whitespace at its ends."""
+    """Entities as TDLib puts them right, in a text without markup and without whitespace at its ends."""
     given = [
         {"@type": "textEntity", "offset": offset, "length": length, "type": _type(kind, extra)}
         for kind, offset, length, extra in entities

@@ -2,41 +2,15 @@
 
 from collections.abc import Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
-
 from services.bridge.approvals import store
 from services.bridge.approvals.approval import Outcome, State, Via
-from services.bridge.approvals.store import Changed
+from services.bridge.approvals.closing import Changed
+from services.bridge.approvals.metrics import ApprovalMetrics
 from services.bridge.webhooks import store as webhooks
 from services.kit.clock import Clock
 from services.outbox.engine import Outbox
 from services.outbox.intake import CHANNEL as OUTBOX
 from services.outbox.messages import Submission
-
-_CLOSED = (State.DECIDED, State.EXPIRED, State.CANCELLED)
-
-
-class ApprovalMetrics:
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.asked = Counter("cctelegram_approvals_asked", "Questions asked", registry=registry)
-        self.closed = Counter("cctelegram_approvals_closed", "Questions closed", ["state"], registry=registry)
-        self.answers = Counter(
-            "cctelegram_approval_answers",
-            "Answers given, and what they came to",
-            ["via", "outcome"],
-            registry=registry,
-        )
-        self.seconds = Histogram(
-            "cctelegram_approval_decision_seconds",
-            "From asked to decided",
-            buckets=(5, 15, 60, 300, 900, 3_600, 14_400, 86_400),
-            registry=registry,
-        )
-        for state in _CLOSED:
-            self.closed.labels(state.value)
-        for via in Via:
-            for outcome in Outcome:
-                self.answers.labels(via.value, outcome.value)
 
 
 class News:

@@ -71,7 +71,7 @@ def read(update: Mapping[str, Any]) -> Incoming:
     """The update as a value; what is missing fields that Telegram always sends is ignored."""
     try:
         return _READERS[kind_of(update)](update)
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         return Ignored()
 
 

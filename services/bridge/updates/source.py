@@ -51,19 +51,21 @@ class Polling:
     async def listen(self, heard: Heard, conflicted: Conflicted) -> None:
         offset = 0
         failures = 0
-        ready = False
+        ready = works = False
         while True:
             try:
                 if not ready:
                     # A webhook of an earlier life would refuse every poll.
                     await self._bot.call("deleteWebhook", {"drop_pending_updates": False})
                     ready = True
-                updates = await self._poll(offset)
-                failures = 0
+                # The first after a failure is answered at once: nobody shall wait a minute to know.
+                updates = await self._poll(offset, POLL_SECONDS if works else 0)
+                works, failures = True, 0
             except TelegramError as error:
                 if isinstance(error, Conflict):
                     conflicted()
                     ready = False
+                works = False
                 failures += 1
                 wait = _wait(error, failures)
                 log.warning("updates_failed", error=redact(str(error.message)), wait_seconds=wait)
@@ -72,14 +74,14 @@ class Polling:
             await heard(updates)
             offset = max((int(update["update_id"]) + 1 for update in updates), default=offset)
 
-    async def _poll(self, offset: int) -> Updates:
+    async def _poll(self, offset: int, seconds: int) -> Updates:
         asked = {
             "offset": offset,
             "limit": LARGEST_BATCH,
-            "timeout": POLL_SECONDS,
+            "timeout": seconds,
             "allowed_updates": orjson.dumps(KINDS).decode(),
         }
-        answer = await self._bot.call("getUpdates", asked, read_timeout=POLL_SECONDS + _PATIENCE_SECONDS)
+        answer = await self._bot.call("getUpdates", asked, read_timeout=seconds + _PATIENCE_SECONDS)
         if not isinstance(answer, list):
             raise TelegramError("Invalid server response")
         return answer

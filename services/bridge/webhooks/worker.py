@@ -11,10 +11,10 @@ from functools import partial
 
 import aiohttp
 import structlog
-from prometheus_client import CollectorRegistry, Counter
 
 from services.bridge.webhooks import signing, store
 from services.bridge.webhooks.destinations import Destinations, GuardedResolver
+from services.bridge.webhooks.metrics import WebhookMetrics
 from services.bridge.webhooks.store import CHANNEL, Call, State, Tried
 from services.kit.clock import Clock
 from services.kit.db import Database
@@ -25,7 +25,6 @@ log = structlog.get_logger()
 
 #: Units of work, for the database's metrics.
 OPERATIONS = ("webhook_take", "webhook_settle", "webhook_next")
-KINDS = ("approval",)
 #: Seconds before each repetition: 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 10 h, 14 h.
 WAITS = (5.0, 300.0, 1_800.0, 7_200.0, 18_000.0, 36_000.0, 36_000.0, 50_400.0)
 GONE = 410
@@ -33,19 +32,6 @@ POLL_SECONDS = 1.0
 AT_ONCE = 16
 #: Of the other side's answer nothing is needed but that it ended.
 _READ_BYTES = 65_536
-
-
-class WebhookMetrics:
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.calls = Counter(
-            "cctelegram_webhook_calls",
-            "Attempts to tell other programs of results",
-            ["kind", "outcome"],
-            registry=registry,
-        )
-        for kind in KINDS:
-            for state in State:
-                self.calls.labels(kind, state.value)
 
 
 class WebhookWorker:

@@ -1,0 +1,105 @@
+"""Fills a database with messages that wait, by the code that accepts them over HTTP."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import asyncpg
+import orjson
+
+from benchmarks.programs import FIRST_CHAT
+from services.bridge import accept
+from services.bridge.accept import Caller
+from services.bridge.routes.routes import Routes
+from services.kit.db import open_database
+from services.kit.settings import ServiceSettings
+from services.kit.telemetry import Telemetry
+from services.outbox import intake
+from services.outbox.engine import OPERATIONS
+from services.outbox.messages import Submission
+
+#: About 400 bytes, as in the other measurements of docs/performance.md.
+EVENT = {
+    "type": "task_completion",
+    "title": "Build finished",
+    "description": "All 214 tests pass, and this text is here to make the body about four hundred bytes long",
+    "source": "ci",
+    "severity": "low",
+    "priority": "normal",
+    "data": {
+        "duration_ms": 1200,
+        "files_affected": ["a.py", "b.py", "c.py"],
+        "status": "ok",
+        "tests_passed": 214,
+    },
+}
+_PORTION = 500
+
+
+def fill(url: str, chat_ids: Sequence[int]) -> None:
+    """Stores one event for one recipient for each of the chats, in this order.
+
+    Args:
+        url: of a database, new or of a bridge that does not run.
+        chat_ids: a chat that stands there twice gets two.
+    """
+    asyncio.run(_fill(url, chat_ids))
+
+
+async def _fill(url: str, chat_ids: Sequence[int]) -> None:
+    telemetry = Telemetry("benchmark", ServiceSettings())
+    database = await open_database(url, telemetry, packages=["services.outbox"], operations=OPERATIONS)
+    try:
+        for begin in range(0, len(chat_ids), _PORTION):
+            now = time.time()
+            submissions = [
+                _submission(number, chat_id, telemetry, now)
+                for number, chat_id in enumerate(chat_ids[begin : begin + _PORTION], begin)
+            ]
+            await database.write("enqueue", partial(intake.insert, submissions=submissions, now=now))
+    finally:
+        await database.close()
+
+
+def _submission(number: int, chat_id: int, telemetry: Telemetry, now: float) -> Submission:
+    body = orjson.dumps(EVENT | {"title": f"Build {number} finished", "chat_id": chat_id})
+    reading = accept.submission(
+        body, Caller("benchmark", None, "", ""), telemetry.new_trace(), now=now, routes=Routes(), trace_url=""
+    )
+    return reading.submission
+
+
+def chats(count: int) -> range:
+    return range(FIRST_CHAT, FIRST_CHAT + count)
+
+
+def delivered(url: str) -> list[tuple[float, float]]:
+    """(claimed, settled) of every attempt that was sent, in the order of settling."""
+    return rows(url, "SELECT claimed_at, settled_at FROM attempt WHERE outcome = 'sent' ORDER BY settled_at")
+
+
+def rows(url: str, query: str) -> list[Any]:
+    """What a query of our own finds, beside the services."""
+    if not url.startswith("sqlite:///"):
+        return asyncio.run(_fetch(url, query))
+    connection = sqlite3.connect(url.removeprefix("sqlite:///"), timeout=60)
+    try:
+        return connection.execute(query).fetchall()
+    finally:
+        connection.close()
+
+
+async def _fetch(url: str, query: str) -> list[Any]:
+    connection = await asyncpg.connect(url)
+    try:
+        return list(await connection.fetch(query))
+    finally:
+        await connection.close()
+
+
+def per_second(times: Sequence[tuple[float, float]]) -> float:
+    """Messages a second from the first claim to the last settle."""
+    return len(times) / (times[-1][1] - min(claimed for claimed, _ in times))

@@ -1,0 +1,208 @@
+"""Starts what is measured and what stands around it, each pinned to a core."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Self
+
+import httpx
+import psutil
+
+from benchmarks import machine
+from tests import servers
+from tests.ports import free_port
+
+KEY = "cct_benchmark_key_of_some_length"
+TOKEN = servers.DEFAULT_TOKEN
+FIRST_CHAT = 100_000
+PATIENCE_SECONDS = 60.0
+ANY = -1
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass
+class Program:
+    """A child process that answers HTTP."""
+
+    process: "subprocess.Popen[bytes]"
+    url: str
+    client: httpx.Client = field(init=False)
+    _psutil: psutil.Process = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.client = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=120)
+        self._psutil = psutil.Process(self.process.pid)
+
+    def cpu_seconds(self) -> float:
+        """Of all its threads, since it started."""
+        times = self._psutil.cpu_times()
+        return float(times.user + times.system)
+
+    def memory_bytes(self) -> int:
+        return int(self._psutil.memory_info().rss)
+
+    def get(self, path: str) -> Any:
+        return self.client.get(path).raise_for_status().json()
+
+    def stop(self) -> None:
+        self.client.close()
+        self.process.terminate()
+        self.process.wait(60)
+
+
+class Bench:
+    """The programs of one benchmark, and the folder that goes with them."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._logs: list[IO[bytes]] = []
+        self.measured, self.other = machine.cores()
+
+    def __enter__(self) -> Self:
+        self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="cctelegram-bench-")))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def start(self, command: list[str], core: int, url: str, **environment: str) -> Program:
+        """Starts a Python module, and waits until it answers."""
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        log = self._stack.enter_context((self.folder / f"{len(self._logs)}.log").open("w+b"))
+        self._logs.append(log)
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command],
+            cwd=ROOT,
+            env=kept | {"PYTHONPATH": str(ROOT)} | environment,
+            stdout=log,
+            stderr=log,
+            preexec_fn=lambda: os.sched_setaffinity(0, _pinned(core)),  # noqa: PLW1509 - no threads are running yet
+        )
+        program = Program(process, url)
+        self._stack.callback(_end, program)
+        if not _answers(program):
+            log.seek(0)
+            raise SystemExit(f"{command} did not start:\n{log.read().decode()}")
+        return program
+
+    def sandbox(self, name: str = "sandbox", **environment: str) -> Program:
+        port = free_port()
+        return self.start(
+            ["services.telegram_sandbox"],
+            self.other,
+            f"http://127.0.0.1:{port}",
+            DATA_DIR=str(self.folder / name),
+            SANDBOX_PORT=str(port),
+            SANDBOX_LIMITS="false",
+            LOG_LEVEL="WARNING",
+            **environment,
+        )
+
+    def bridge(
+        self,
+        sandbox_url: str,
+        name: str,
+        *,
+        module: str = "services.bridge",
+        core: int | None = None,
+        **more: str,
+    ) -> Program:
+        """A bridge without limits of its own.
+
+        Args:
+            sandbox_url: its Telegram.
+            name: of its data folder.
+            module: that is run; another one starts the same bridge differently.
+            core: unset: the measured one; ANY: wherever there is room.
+            more: environment.
+        """
+        port = free_port()
+        return self.start(
+            [module],
+            self.measured if core is None else core,
+            f"http://127.0.0.1:{port}",
+            **self.settings(name) | {"BRIDGE_PORT": str(port), "TELEGRAM_API_URL": sandbox_url} | more,
+        )
+
+    def settings(self, name: str) -> Mapping[str, str]:
+        return {
+            "DATA_DIR": str(self.folder / name),
+            "API_KEY": KEY,
+            "RATE_LIMIT_PER_SECOND": "0",
+            "TELEGRAM_BOT_TOKEN": TOKEN,
+            "TELEGRAM_BOT_PER_SECOND": "0",
+            "TELEGRAM_CHAT_PER_SECOND": "0",
+            "TELEGRAM_GROUP_PER_MINUTE": "0",
+            "LOG_LEVEL": "WARNING",
+        }
+
+    def sqlite(self, name: str) -> str:
+        return f"sqlite:///{self.folder / name}/bridge.db"
+
+    def postgres(self) -> servers.Postgres | None:
+        """A PostgreSQL that waits for its disk, on the other core; None where it is not installed."""
+        programs = servers.postgres_programs()
+        if programs is None:
+            return None
+        server = self._stack.enter_context(servers.postgres(programs, ()))
+        os.sched_setaffinity(server.process.pid, {self.other})
+        return server
+
+
+def _pinned(core: int) -> set[int]:
+    return os.sched_getaffinity(0) if core == ANY else {core}
+
+
+def _end(program: Program) -> None:
+    if program.process.poll() is None:
+        program.stop()
+
+
+def _answers(program: Program) -> bool:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while program.process.poll() is None and time.monotonic() < deadline:
+        try:
+            program.client.get("/health/live").raise_for_status()
+        except httpx.HTTPError:
+            time.sleep(0.05)
+        else:
+            return True
+    return False
+
+
+def make_chats(sandbox: Program, count: int) -> None:
+    """Private chats from FIRST_CHAT on, all open to the bot."""
+    sandbox.client.post(
+        "/control/chats/range", json={"first_id": FIRST_CHAT, "count": count}
+    ).raise_for_status()
+
+
+@contextmanager
+def on_core(core: int) -> Iterator[None]:
+    """This process on one core for the length of a block."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+async def at_once(concurrency: int, count: int, one: Any) -> float:
+    """Runs ``one(number)`` for each number with so many at a time; answers how many a second."""
+    numbers = iter(range(count))
+
+    async def worker() -> None:
+        for number in numbers:
+            await one(number)
+
+    start = time.perf_counter()
+    await asyncio.gather(*(worker() for _ in range(concurrency)))
+    return count / (time.perf_counter() - start)

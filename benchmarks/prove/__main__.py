@@ -1,0 +1,147 @@
+"""The command: runs the scenarios, prints the table, and ends with 1 where an invariant is broken."""
+
+import argparse
+import asyncio
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.prove import scenarios
+from benchmarks.prove.scenarios import SCENARIOS, Plan, Ran
+
+MESSAGES = 10_000
+QUICK_MESSAGES = 1_500
+QUICK = ("kills", "telegram")
+QUICK_ROUNDS = 5
+COLUMNS = (
+    "scenario",
+    "store",
+    "posted",
+    "202",
+    "delivered",
+    "dead",
+    "expired",
+    "held",
+    "lost",
+    "order",
+    "dup.",
+    "unexpl.",
+    "phantom",
+    "no 202",
+    "no answer",
+    "kills",
+    "seconds",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    name: str
+    store: str
+    plan: Plan
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs what is asked for; the exit code."""
+    options = _options(arguments)
+    jobs = list(_jobs(options))
+    folder = Path(tempfile.mkdtemp(prefix="cctelegram-proof-"))
+    folder.chmod(0o755)  # PostgreSQL's user passes through
+    start = time.monotonic()
+    try:
+        runs = asyncio.run(_run(jobs, folder))
+    except BaseException:
+        print(f"logs: {folder}", file=sys.stderr)
+        raise
+    print(f"\nseed {options.seed}, {time.monotonic() - start:.0f} s\n")
+    print("\n".join(table(runs)))
+    return _verdict(runs, folder, keep=options.keep)
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.prove", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="about a minute: kills and Telegram, on SQLite")
+    parser.add_argument("--scenario", action="append", choices=SCENARIOS, help="this one alone; repeatable")
+    parser.add_argument("--store", choices=("sqlite", "postgresql", "both"))
+    parser.add_argument("--rounds", type=int, help="of trouble in each scenario")
+    parser.add_argument("--messages", type=int, help=f"of the kills, {MESSAGES}; the others take a share")
+    parser.add_argument("--seed", type=int, default=1, help="of everything that is drawn at random")
+    parser.add_argument("--keep", action="store_true", help="keep logs and databases, also after success")
+    return parser.parse_args(arguments)
+
+
+def _jobs(options: argparse.Namespace) -> Iterator[Job]:
+    chosen = options.scenario or (QUICK if options.quick else tuple(SCENARIOS))
+    stores = {
+        None: ("sqlite",) if options.quick else ("sqlite", "postgresql"),
+        "both": ("sqlite", "postgresql"),
+    }
+    messages = options.messages or (QUICK_MESSAGES if options.quick else MESSAGES)
+    for store in stores.get(options.store, (options.store,)):
+        for name in chosen:
+            scenario = SCENARIOS[name]
+            rounds = options.rounds or min(
+                scenario.rounds, QUICK_ROUNDS if options.quick else scenario.rounds
+            )
+            if store not in scenario.stores:
+                continue
+            yield Job(name, store, Plan(rounds, max(rounds, int(messages * scenario.share)), options.seed))
+
+
+async def _run(jobs: Sequence[Job], folder: Path) -> list[Ran]:
+    runs = []
+    for job in jobs:
+        print(f"{job.name} on {job.store}: {job.plan.messages} messages …", file=sys.stderr, flush=True)
+        ran = await scenarios.run(job.name, job.store, job.plan, folder / f"{job.name}-{job.store}")
+        for note in ran.verdict.notes:
+            print(f"  {note}", file=sys.stderr)
+        print("\n".join(table([ran])), file=sys.stderr, flush=True)
+        runs.append(ran)
+    return runs
+
+
+def _verdict(runs: Sequence[Ran], folder: Path, *, keep: bool) -> int:
+    broken = {f"{ran.name} on {ran.store}": ran.verdict.broken for ran in runs if ran.verdict.broken}
+    for where, what in broken.items():
+        print(f"BROKEN: {where}: {what}")
+    if broken or keep:
+        print(f"logs: {folder}")
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    print("An invariant is broken." if broken else "Every invariant held.")
+    return 1 if broken else 0
+
+
+def table(runs: Sequence[Ran]) -> Iterator[str]:
+    """The runs as a Markdown table."""
+    yield f"| {' | '.join(COLUMNS)} | what went wrong |"
+    yield f"|---|---|{'---:|' * (len(COLUMNS) - 2)}---|"
+    for ran in runs:
+        v = ran.verdict
+        numbers = (
+            v.posted,
+            v.accepted,
+            v.delivered,
+            v.dead_letter,
+            v.expired,
+            v.held,
+            v.lost,
+            v.order,
+            v.duplicates,
+            v.unexplained,
+            v.phantoms,
+            v.without_202,
+            v.unanswered,
+            ran.kills,
+            round(ran.seconds),
+        )
+        troubles = ", ".join(f"{number}× {trouble}" for trouble, number in ran.troubles.items())
+        yield f"| {ran.name} | {ran.store} | {' | '.join(map(str, numbers))} | {troubles} |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""Which scope a route asks for. Pure.
+
+One table for all routes: what nobody has listed asks for the highest scope, so a new route is shut
+until somebody decides.
+"""
+
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+from services.bridge.keys.keys import Scope
+
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})
+#: Beginning of a path -> scope of reading, scope of the rest; None: any key. The first that fits counts.
+_TABLE: tuple[tuple[str, Scope | None, Scope | None], ...] = (
+    ("/events", None, Scope.EVENTS_WRITE),
+    ("/api/v1/events", Scope.MESSAGES_READ, Scope.EVENTS_WRITE),
+    ("/api/v1/event-types", None, None),
+    ("/api/v1/messages", Scope.MESSAGES_READ, Scope.MESSAGES_WRITE),
+    ("/api/v1/dead-letters", Scope.MESSAGES_READ, Scope.MESSAGES_WRITE),
+    ("/api/v1/jobs", Scope.MESSAGES_READ, Scope.MESSAGES_WRITE),
+    ("/api/v1/replays", Scope.MESSAGES_READ, Scope.MESSAGES_WRITE),
+    ("/api/v1/archive", Scope.MESSAGES_READ, Scope.MESSAGES_WRITE),
+    ("/api/v1/traces", Scope.MESSAGES_READ, Scope.MESSAGES_WRITE),
+    ("/api/v1/stats", Scope.MESSAGES_READ, Scope.MESSAGES_WRITE),
+    ("/api/v1/stream", Scope.MESSAGES_READ, Scope.MESSAGES_WRITE),
+    ("/api/v1/approvals", Scope.APPROVALS_READ, Scope.APPROVALS_WRITE),
+    ("/api/v1/responses", Scope.APPROVALS_READ, Scope.APPROVALS_WRITE),
+    # The dry run of routes changes nothing.
+    ("/api/v1/routes/test", Scope.ROUTES_READ, Scope.ROUTES_READ),
+    ("/api/v1/routes", Scope.ROUTES_READ, Scope.ROUTES_WRITE),
+    ("/api/v1/chats", Scope.CHATS_READ, Scope.CHATS_WRITE),
+    # A URL may carry a secret, and the answer to a new one does.
+    ("/api/v1/callbacks", Scope.KEYS_ADMIN, Scope.KEYS_ADMIN),
+    ("/api/v1/keys", Scope.KEYS_ADMIN, Scope.KEYS_ADMIN),
+)
+
+
+def listed(path: str) -> bool:
+    """Whether somebody has decided about this path."""
+    return any(_fits(path, beginning) for beginning, _, _ in _TABLE)
+
+
+def needed(method: str, path: str) -> Scope | None:
+    """The scope that a request needs; None: any key will do."""
+    for beginning, reading, writing in _TABLE:
+        if _fits(path, beginning):
+            return reading if method in _READS else writing
+    return Scope.KEYS_ADMIN
+
+
+def _fits(path: str, beginning: str) -> bool:
+    return path == beginning or path.startswith(beginning + "/")
+
+
+def install(app: Any, bearer: str, signed: AbstractSet[tuple[str, str]]) -> None:
+    """Makes the app's OpenAPI document tell the scopes; see :func:`document`."""
+    plain = app.openapi
+
+    def documented() -> dict[str, Any]:
+        openapi: dict[str, Any] = plain()
+        document(openapi, bearer, signed)
+        return openapi
+
+    app.openapi = documented
+
+
+def document(openapi: dict[str, Any], bearer: str, signed: AbstractSet[tuple[str, str]]) -> None:
+    """Adds to the OpenAPI document what each operation needs.
+
+    Args:
+        openapi: the document; changed in place.
+        bearer: name of the scheme that keys are sent by.
+        signed: method and path of the operations that may be signed instead.
+    """
+    schemes = openapi.setdefault("components", {}).setdefault("securitySchemes", {})
+    schemes["Signature"] = {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-CCTelegram-Signature",
+        "description": "sha256= and the HMAC in hexadecimal, over X-CCTelegram-Timestamp, a dot and the "
+        "body, with the secret of the signing key that X-CCTelegram-Key-Id names",
+    }
+    for method, path, operation in _operations(openapi):
+        if not any(bearer in way for way in operation.get("security", ())):
+            continue
+        scope = needed(method, path)
+        named = [scope.value] if scope else []
+        ways = [bearer, "Signature"] if (method, path) in signed else [bearer]
+        operation["security"] = [{way: named} for way in ways]
+        if scope:
+            operation.setdefault("responses", {})["403"] = {
+                "description": f"the key has no scope {scope.value}",
+                "content": {"application/problem+json": {}},
+            }
+
+
+def _operations(openapi: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, item in openapi.get("paths", {}).items():
+        for method, operation in item.items():
+            yield method.upper(), path, operation

@@ -1,0 +1,80 @@
+"""Keys on disk."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, or_, select, update
+
+from services.bridge.keys import keys
+from services.bridge.keys.keys import MOST_KEYS, Key, Kind
+from services.bridge.keys.schema import api_key
+from services.kit.errors import Problem
+
+#: Names of the units of work, for the database's metrics.
+OPERATIONS = ("keys", "key_write", "key_used")
+#: Woken when a key was made or revoked.
+CHANNEL = "keys"
+
+
+def add(connection: Connection, key: Key) -> None:
+    """Keeps a new key.
+
+    Raises:
+        Problem: 409, the name is taken, or there are too many.
+    """
+    taken = select(api_key.c.id).where(api_key.c.name == key.name, api_key.c.revoked_at.is_(None))
+    if key.name == keys.OWN_NAME or connection.execute(taken).first():
+        raise Problem(409, "Name taken", f"There is a key named {key.name}: revoke it, or take another name.")
+    living = select(func.count()).select_from(api_key).where(api_key.c.revoked_at.is_(None))
+    if connection.execute(living).scalar_one() >= MOST_KEYS:
+        raise Problem(409, "Too many keys", f"There are {MOST_KEYS} keys that were not revoked.")
+    connection.execute(insert(api_key).values(_row(key)))
+
+
+def every(connection: Connection) -> list[Key]:
+    """All keys there ever were, newest first."""
+    found = connection.execute(select(api_key).order_by(api_key.c.created_at.desc(), api_key.c.id))
+    return [_key(row) for row in found.mappings()]
+
+
+def living(connection: Connection, now: float) -> list[Key]:
+    """The keys that open something."""
+    fits = (api_key.c.revoked_at.is_(None), or_(api_key.c.expires_at.is_(None), api_key.c.expires_at > now))
+    return [_key(row) for row in connection.execute(select(api_key).where(*fits)).mappings()]
+
+
+def one(connection: Connection, key_id: str) -> Key | None:
+    row = connection.execute(select(api_key).where(api_key.c.id == key_id)).mappings().first()
+    return _key(row) if row else None
+
+
+def revoke(connection: Connection, key_id: str, now: float) -> bool:
+    """Ends a key; false where there is none. One that was revoked keeps its time."""
+    first = update(api_key).where(api_key.c.id == key_id, api_key.c.revoked_at.is_(None))
+    connection.execute(first.values(revoked_at=now))
+    return one(connection, key_id) is not None
+
+
+def note_used(connection: Connection, used: Mapping[str, float]) -> None:
+    """When each key was used last; several replicas tell, the latest counts."""
+    for key_id, at in sorted(used.items()):
+        later = or_(api_key.c.last_used_at.is_(None), api_key.c.last_used_at < at)
+        connection.execute(update(api_key).where(api_key.c.id == key_id, later).values(last_used_at=at))
+
+
+def _row(key: Key) -> dict[str, Any]:
+    return {
+        "id": key.id,
+        "name": key.name,
+        "kind": key.kind.value,
+        "digest": key.digest,
+        "scopes": keys.scopes_text(key.scopes),
+        "per_second": key.per_second,
+        "created_at": key.created_at,
+        "created_by": key.created_by,
+        "expires_at": key.expires_at,
+    }
+
+
+def _key(row: Mapping[Any, Any]) -> Key:
+    return Key(**{**row, "kind": Kind(row["kind"]), "scopes": keys.scopes_of(row["scopes"])})

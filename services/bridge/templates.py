@@ -1,0 +1,171 @@
+"""Templates: a team's own wording of events, one file a type, in a folder of theirs.
+
+``TEMPLATES_DIR/task_completion.txt`` replaces our wording of that type, ``default.txt`` that of all
+others. A template is Jinja2 in its sandbox; what would be markup elsewhere are filters that become
+entities, so no value can break anything:
+
+    {{ title|bold }} took {{ data.duration_ms / 1000 }} s
+    {% if data.error_message %}{{ data.error_message|pre }}{% endif %}
+    {{ 'Open the build'|link(data.url) }}
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import ChainableUndefined, TemplateError, TemplateSyntaxError, pass_context
+from jinja2.runtime import Context
+from jinja2.sandbox import SandboxedEnvironment
+
+from services.contracts.events import CATEGORY_OF, NewEvent
+from services.kit.settings import StartError
+from services.outbox.messages import Text
+from services.outbox.text import utf16_length
+
+DEFAULT = "default"
+# Two characters that Unicode keeps for private use stand for the bounds of an entity; in values
+# they are left out.
+_BEGIN, _END = "\U000f0000", "\U000f0001"
+_BOUNDS = re.compile(f"[{_BEGIN}{_END}]")
+
+
+class TemplateFailedError(Exception):
+    """The template could not be filled in with this event; the text says why."""
+
+
+class Templates:
+    """The templates of a folder, compiled.
+
+    Args:
+        sources: event type, or ``default`` → template text.
+
+    Raises:
+        StartError: a template is no Jinja2, or is named after no type; one line each.
+    """
+
+    def __init__(self, sources: Mapping[str, str]) -> None:
+        environment = SandboxedEnvironment(
+            undefined=ChainableUndefined, finalize=_shown, keep_trailing_newline=False, autoescape=False
+        )
+        environment.filters |= _FILTERS
+        faults = [f"TEMPLATES_DIR: {name}.txt: no event type has this name" for name in _unknown(sources)]
+        self._templates = {}
+        for name, source in sources.items():
+            try:
+                self._templates[name] = environment.from_string(source)
+            except TemplateSyntaxError as error:
+                faults.append(f"TEMPLATES_DIR: {name}.txt, line {error.lineno}: {error.message}")
+        if faults:
+            raise StartError("\n".join(faults))
+
+    def __contains__(self, kind: str) -> bool:
+        return kind in self._templates or DEFAULT in self._templates
+
+    def fill(self, kind: str, event: NewEvent, **more: Any) -> Text:
+        """An event in the words of its template.
+
+        Args:
+            kind: the type that it is handled as.
+            event: whose fields the template may use.
+            more: further variables.
+
+        Raises:
+            TemplateFailedError: the template fails with this event, or leaves no text.
+        """
+        entities: list[dict[str, Any]] = []
+        template = self._templates.get(kind) or self._templates[DEFAULT]
+        try:
+            values = _without_bounds(event.model_dump(mode="json"))
+            filled = template.render({**values, **more, _ENTITIES: entities})
+        except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+            raise TemplateFailedError(f"{type(error).__name__}: {error}") from error
+        text = _built(filled, entities)
+        if not text.text.strip():
+            raise TemplateFailedError("the template leaves no text")
+        return text
+
+
+# Where a filling collects its entities: a name that no template can spell.
+_ENTITIES = " entities"
+
+
+def _mark(context: Context, value: object, kind: str, **more: object) -> str:
+    """The value between bounds; the number behind the first says which entity they bound."""
+    entities: list[dict[str, Any]] = context[_ENTITIES]
+    entities.append({"type": kind, **{name: str(part) for name, part in more.items() if part}})
+    return f"{_BEGIN}{len(entities) - 1};{_shown(value)}{_END}"
+
+
+# Filters of the context are run at every filling; others, of a constant, only once, at compiling.
+def _simple(kind: str) -> Any:
+    return pass_context(lambda context, value: _mark(context, value, kind))
+
+
+_FILTERS: dict[str, Any] = {
+    "bold": _simple("bold"),
+    "italic": _simple("italic"),
+    "code": _simple("code"),
+    "pre": pass_context(lambda context, value, language="": _mark(context, value, "pre", language=language)),
+    "link": pass_context(lambda context, value, url: _mark(context, value, "text_link", url=url)),
+}
+
+
+def load_templates(folder: Path | None) -> Templates | None:
+    """The templates of a folder; None where there is none.
+
+    Raises:
+        StartError: the folder or a file cannot be read, or a template is wrong.
+    """
+    if folder is None:
+        return None
+    try:
+        return Templates({path.stem: path.read_text(encoding="utf-8") for path in sorted(folder.iterdir())})
+    except (OSError, UnicodeDecodeError) as error:
+        raise StartError(f"TEMPLATES_DIR: cannot read {folder}: {error}") from error
+
+
+def _unknown(names: Mapping[str, str]) -> list[str]:
+    return [name for name in names if name not in CATEGORY_OF and name != DEFAULT]
+
+
+def _shown(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _without_bounds(value: Any) -> Any:
+    """Our two characters out of every string of an event, so that no value can bound an entity."""
+    if isinstance(value, str):
+        return _BOUNDS.sub("", value)
+    if isinstance(value, dict):
+        return {_without_bounds(name): _without_bounds(part) for name, part in value.items()}
+    return [_without_bounds(part) for part in value] if isinstance(value, list) else value
+
+
+def _built(filled: str, kinds: list[dict[str, Any]]) -> Text:
+    """The text without bounds, and an entity for each pair of them."""
+    pieces: list[str] = []
+    entities: list[dict[str, Any]] = []
+    began: list[tuple[int, int]] = []
+    at = 0
+    for piece in re.split(f"({_BEGIN}\\d+;|{_END})", filled.strip()):
+        if piece.startswith(_BEGIN) and piece.endswith(";"):
+            began.append((int(piece[1:-1]), at))
+        elif piece == _END:
+            # A template that cuts what it marked may lose a bound: the text is what counts.
+            if began:
+                number, start = began.pop()
+                entities.append({**kinds[number], "offset": start, "length": at - start})
+        else:
+            text = _BOUNDS.sub("", piece)
+            pieces.append(text)
+            at += utf16_length(text)
+    shown = [entity for entity in entities if entity["length"] and _is_sound(entity)]
+    return Text("".join(pieces), tuple(sorted(shown, key=lambda entity: entity["offset"])))
+
+
+def _is_sound(entity: Mapping[str, Any]) -> bool:
+    """Telegram refuses a link to anything but these; its text is shown all the same."""
+    return entity["type"] != "text_link" or str(entity.get("url", "")).startswith(
+        ("http://", "https://", "tg://")
+    )

@@ -1,0 +1,222 @@
+"""Archive: finished messages as compressed JSON Lines, one file a day, exactly once.
+
+A portion is appended as a gzip member of its own, and is on disk before its messages are deleted.
+Before a file grows, its size is written into the database; that note is deleted in the very
+transaction that deletes the messages. A note that is left over means that the messages are still
+there: the file is cut back to the size of the note, and they are archived anew.
+"""
+
+import fcntl
+import gzip
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+import uuid_utils
+from sqlalchemy import Connection, delete, exists, insert, select
+
+from services.bridge.tracking.schema import archiving
+from services.outbox import queries
+from services.outbox.messages import FINISHED
+from services.outbox.queries import Life
+from services.outbox.schema import attempt, change, event, message
+
+_FINISHED = [state.value for state in FINISHED]
+
+
+class ChangedMeanwhileError(Exception):
+    """Some of the messages were replayed: the portion is given up, and found again without them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """Messages that ended on the same day."""
+
+    day: str
+    lives: Sequence[Life]
+
+    @property
+    def seqs(self) -> list[int]:
+        return [life.message["seq"] for life in self.lives]
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What is about to be done to a file."""
+
+    id: str
+    file: str
+    size_before: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """How many rows of each table."""
+
+    messages: int
+    attempts: int
+    changes: int
+    events: int
+
+
+def day_of(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).date().isoformat()
+
+
+def old(connection: Connection, before: float, most: int) -> Portion | None:
+    """The longest finished messages, of one day; None where none is old enough."""
+    query = (
+        select(message.c.seq, message.c.finished_at)
+        .where(message.c.finished_at < before, message.c.state.in_(_FINISHED))
+        .order_by(message.c.finished_at)
+        .limit(most)
+    )
+    rows = connection.execute(query).all()
+    if not rows:
+        return None
+    day = day_of(rows[0].finished_at)
+    seqs = [row.seq for row in rows if day_of(row.finished_at) == day]
+    return Portion(day, queries.lives(connection, seqs, with_body=True))
+
+
+def note(connection: Connection, place: str, made: Note, now: float) -> None:
+    connection.execute(
+        insert(archiving).values(
+            id=made.id, place=place, file=made.file, size_before=made.size_before, at=now
+        )
+    )
+
+
+def notes(connection: Connection) -> list[Any]:
+    """What was begun and not finished, oldest first."""
+    return list(connection.execute(select(archiving).order_by(archiving.c.id)).mappings())
+
+
+def forget(connection: Connection, note_id: str) -> None:
+    connection.execute(delete(archiving).where(archiving.c.id == note_id))
+
+
+def remove(connection: Connection, portion: Portion, note_id: str) -> Deleted:
+    """Deletes what is in the archive now, with the note about it.
+
+    Raises:
+        ChangedMeanwhileError: not all of it is finished any more; nothing is deleted.
+    """
+    seqs = portion.seqs
+    finished = select(message.c.seq).where(message.c.seq.in_(seqs), message.c.state.in_(_FINISHED))
+    still = connection.execute(finished.where(message.c.finished_at.is_not(None)).with_for_update()).all()
+    if len(still) != len(seqs) or _replayed(connection, portion):
+        raise ChangedMeanwhileError
+    attempts = connection.execute(delete(attempt).where(attempt.c.message_seq.in_(seqs))).rowcount
+    changes = connection.execute(delete(change).where(change.c.message_seq.in_(seqs))).rowcount
+    messages = connection.execute(delete(message).where(message.c.seq.in_(seqs))).rowcount
+    events = _remove_events(connection, {life.message["event_id"] for life in portion.lives})
+    forget(connection, note_id)
+    return Deleted(messages, attempts, changes, events)
+
+
+def _replayed(connection: Connection, portion: Portion) -> bool:
+    """Whether one was replayed and ended again after it was read: the archive has its older life."""
+    known = {life.message["seq"]: life.message["finished_at"] for life in portion.lives}
+    query = select(message.c.seq, message.c.finished_at).where(message.c.seq.in_(list(known)))
+    return any(known[row.seq] != row.finished_at for row in connection.execute(query))
+
+
+def _remove_events(connection: Connection, ids: Iterable[str]) -> int:
+    """Those without other messages. Locked first: two portions may hold the last messages of one event."""
+    mine = select(event.c.id).where(event.c.id.in_(sorted(ids))).order_by(event.c.id).with_for_update()
+    locked = connection.execute(mine).scalars().all()
+    orphans = delete(event).where(event.c.id.in_(locked), ~exists().where(message.c.event_id == event.c.id))
+    return connection.execute(orphans).rowcount
+
+
+class Folder:
+    """The files. Its methods wait for the disk: call them in a thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def place(self) -> str:
+        """Names this folder among those of other replicas; made once, kept in it."""
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = self.path / ".place"
+        try:
+            with file.open("x", encoding="ascii") as made:
+                made.write(str(uuid_utils.uuid7()))
+                _sync(made.fileno())
+            _sync_folder(self.path)
+        except FileExistsError:
+            pass
+        return file.read_text(encoding="ascii")
+
+    @contextmanager
+    def held(self) -> Iterator[str]:
+        """Holds the folder against other processes on it; answers its name.
+
+        Raises:
+            BlockingIOError: another process has it, perhaps one that is long taken for lost.
+        """
+        place = self.place()
+        with (self.path / ".place").open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield place
+
+    def begin(self, day: str) -> Note:
+        """What to write down before :meth:`append`."""
+        file = self.path / f"{day}.jsonl.gz"
+        size = file.stat().st_size if file.exists() else 0
+        return Note(str(uuid_utils.uuid7()), file.name, size)
+
+    def append(self, made: Note, portion: Portion) -> None:
+        """Adds the messages as one member; returns when they are on disk."""
+        lines = b"".join(orjson.dumps(record(life)) + b"\n" for life in portion.lives)
+        # Set modes before the first byte: what people were told is nobody else's to read.
+        handle = os.open(self.path / made.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            packed = memoryview(gzip.compress(lines))
+            while packed:
+                packed = packed[os.write(handle, packed) :]
+            _sync(handle)
+        finally:
+            os.close(handle)
+        _sync_folder(self.path)
+
+    def undo(self, file: str, size: int) -> None:
+        """Cuts a file back to what it was before an archiving that did not end."""
+        path = self.path / Path(file).name
+        if not path.exists() or path.stat().st_size <= size:
+            return
+        with path.open("r+b") as torn:
+            torn.truncate(size)
+            _sync(torn.fileno())
+
+
+def _sync(handle: int) -> None:
+    os.fsync(handle)
+
+
+def _sync_folder(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def record(life: Life) -> dict[str, Any]:
+    """A message with everything that is deleted with it."""
+    return {
+        "message": _plain(life.message),
+        "attempts": [_plain(one) for one in life.attempts],
+        "changes": [_plain(one) for one in life.changes],
+    }
+
+
+def _plain(row: Any) -> dict[str, Any]:
+    # The library's names of columns are strings of its own kind, which JSON's writer refuses as keys.
+    return {str(name): value for name, value in row.items()}

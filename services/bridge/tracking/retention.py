@@ -1,0 +1,211 @@
+"""Retention: what is old goes into the archive, in small portions, one replica at a time."""
+
+import asyncio
+from contextlib import suppress
+from functools import partial
+
+import structlog
+from sqlalchemy import Connection, delete, select, tuple_
+
+from services.bridge.tracking import archive, chores
+from services.bridge.tracking.archive import ChangedMeanwhileError, Deleted, Folder, Note, Portion
+from services.bridge.tracking.metrics import TrackingMetrics
+from services.bridge.tracking.schema import job
+from services.bridge.webhooks import store as webhooks
+from services.kit.clock import Clock
+from services.kit.db import Database
+from services.kit.errors import Problem
+from services.outbox.schema import idempotency
+
+log = structlog.get_logger()
+
+OPERATIONS = ("retention", "retention_find")
+CHORE = "retention"
+DAY = 86_400.0
+KEEP_KEYS_SECONDS = DAY
+PORTION = 200
+EVERY_SECONDS = 60.0
+LEASE_SECONDS = 120.0
+#: A replica that began and did not come back for so long has lost its folder.
+LOST_SECONDS = DAY
+#: At most this share of the time is spent on it while there is much to do.
+SHARE = 0.25
+
+
+class Retention:
+    """Archives and deletes.
+
+    Args:
+        database: of the bridge.
+        folder: the archive.
+        keep_days: how long finished messages are kept in the database; 0: for ever.
+        owner: unique name of this replica.
+        clock: the time.
+        metrics: of tracking.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        folder: Folder,
+        *,
+        keep_days: float,
+        owner: str,
+        clock: Clock,
+        metrics: TrackingMetrics,
+    ) -> None:
+        self._database = database
+        self._folder = folder
+        self._keep = keep_days * DAY
+        self._owner = owner
+        self._clock = clock
+        self._metrics = metrics
+        self._last_success: float | None = None
+        self._stopping = asyncio.Event()
+        metrics.retention_age.measure = self.age
+
+    def age(self) -> float | None:
+        """Seconds since it last came through, here or in another replica; None before it ever has."""
+        return None if self._last_success is None else max(0.0, self._clock.time() - self._last_success)
+
+    async def run(self) -> None:
+        """Works until told to stop; never cut off between a file and what is written about it."""
+        while not self._stopping.is_set():
+            try:
+                await self.once()
+            except (Problem, OSError) as error:
+                self._metrics.retention_failures.inc()
+                log.warning("retention_waits", error=str(error))
+            except Exception:
+                self._metrics.retention_failures.inc()
+                log.exception("retention_failed")
+            await self._rest(EVERY_SECONDS)
+
+    def stop(self) -> None:
+        """Ends :meth:`run` after the portion under way."""
+        self._stopping.set()
+
+    async def _rest(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+
+    async def once(self) -> bool:
+        """Does all there is to do now; false where another replica does it."""
+        try:
+            if not await self._take():
+                return False
+            await self._prune_keys()
+            if self._keep:
+                await self._prune_ended()
+                with self._folder.held() as place:
+                    if await self._recover(place):
+                        await self._archive_all(place)
+            now = self._clock.time()
+            await self._database.write("retention", partial(chores.succeeded, name=CHORE, now=now))
+        finally:
+            self._last_success = await self._database.read(
+                "retention_find", partial(chores.last_success, name=CHORE)
+            )
+        await self._database.write("retention", partial(chores.release, name=CHORE, owner=self._owner))
+        return True
+
+    async def _take(self) -> bool:
+        take = partial(
+            chores.take, name=CHORE, owner=self._owner, now=self._clock.time(), seconds=LEASE_SECONDS
+        )
+        return await self._database.write("retention", take)
+
+    async def _prune_keys(self) -> None:
+        before = self._clock.time() - KEEP_KEYS_SECONDS
+        gone = PORTION
+        while gone == PORTION:
+            gone = await self._database.write("retention", partial(_delete_keys, before=before))
+            self._metrics.pruned.labels("idempotency").inc(gone)
+
+    async def _prune_ended(self) -> None:
+        before = self._clock.time() - self._keep
+        ended = delete(job).where(job.c.finished_at < before)
+        gone = await self._database.write("retention", lambda connection: connection.execute(ended).rowcount)
+        self._metrics.pruned.labels("job").inc(gone)
+        gone = PORTION
+        while gone == PORTION:
+            forget = partial(webhooks.forget, before=before, most=PORTION)
+            gone = await self._database.write("retention", forget)
+            self._metrics.pruned.labels("webhook_call").inc(gone)
+
+    async def _recover(self, place: str) -> bool:
+        """Takes back what was begun and did not end; false while another folder has something open."""
+        clear = True
+        for row in await self._database.read("retention_find", archive.notes):
+            if row["place"] == place:
+                await asyncio.to_thread(self._folder.undo, row["file"], row["size_before"])
+                log.info("archive_undone", file=row["file"], size=row["size_before"])
+            elif row["at"] > self._clock.time() - LOST_SECONDS:
+                log.warning("archive_open_elsewhere", file=row["file"])
+                clear = False
+                continue
+            await self._database.write("retention", partial(archive.forget, note_id=row["id"]))
+        return clear
+
+    async def _archive_all(self, place: str) -> None:
+        before = self._clock.time() - self._keep
+        while not self._stopping.is_set():
+            started = self._clock.monotonic()
+            find = partial(archive.old, before=before, most=PORTION)
+            portion = await self._database.read("retention_find", find)
+            if portion is None or not await self._archive(place, portion):
+                return
+            # Live traffic has the rest of the time.
+            await self._rest((self._clock.monotonic() - started) * (1 / SHARE - 1))
+
+    async def _archive(self, place: str, portion: Portion) -> bool:
+        """Archives one portion; false where another replica has taken over."""
+        made = await asyncio.to_thread(self._folder.begin, portion.day)
+        begin = partial(_begin, place=place, made=made, owner=self._owner, now=self._clock.time())
+        if not await self._database.write("retention", begin):
+            return False
+        await asyncio.to_thread(self._folder.append, made, portion)
+        try:
+            remove = partial(_remove, portion=portion, made=made, owner=self._owner)
+            deleted = await self._database.write("retention", remove)
+        except ChangedMeanwhileError:
+            deleted = None
+        if deleted is None:
+            # Replayed meanwhile, or another replica has the chore: as if it had not been begun.
+            await asyncio.to_thread(self._folder.undo, made.file, made.size_before)
+            await self._database.write("retention", partial(archive.forget, note_id=made.id))
+            return await self._take()
+        self._count(deleted)
+        return True
+
+    def _count(self, deleted: Deleted) -> None:
+        self._metrics.archived.inc(deleted.messages)
+        for table, rows in (
+            ("message", deleted.messages),
+            ("attempt", deleted.attempts),
+            ("change", deleted.changes),
+            ("event", deleted.events),
+        ):
+            self._metrics.pruned.labels(table).inc(rows)
+
+
+def _begin(connection: Connection, place: str, made: Note, owner: str, now: float) -> bool:
+    """Notes what is about to be done, and renews the lease with it."""
+    if not chores.take(connection, CHORE, owner, now, LEASE_SECONDS):
+        return False
+    archive.note(connection, place, made, now)
+    return True
+
+
+def _remove(connection: Connection, portion: Portion, made: Note, owner: str) -> Deleted | None:
+    """Deletes what is archived; None where another replica has taken over."""
+    if not chores.is_held(connection, CHORE, owner):
+        return None
+    return archive.remove(connection, portion, made.id)
+
+
+def _delete_keys(connection: Connection, before: float) -> int:
+    old = select(idempotency.c.client, idempotency.c.key).where(idempotency.c.created_at < before)
+    names = tuple_(idempotency.c.client, idempotency.c.key)
+    return connection.execute(delete(idempotency).where(names.in_(old.limit(PORTION)))).rowcount

@@ -1,0 +1,64 @@
+"""Bulk work, who does what alone, and archiving under way. Times are seconds since the epoch, UTC."""
+
+from sqlalchemy import BigInteger, Column, Double, Index, Integer, String, Table, Text
+
+from services.outbox.schema import metadata
+
+job = Table(
+    "job",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("wanted", Text, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    # A repetition of the request with the same key finds this job.
+    Column("key", Text),
+    Column("state", String(12), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("finished_at", Double),
+    # How many fitted at the start; how many were looked at, and how many of them replayed.
+    Column("total", Integer, nullable=False),
+    Column("passed", Integer, nullable=False, default=0),
+    Column("done", Integer, nullable=False, default=0),
+    # Numbers of messages: the last one passed, and the last one there was at the start.
+    Column("after", BigInteger, nullable=False, default=0),
+    Column("upto", BigInteger, nullable=False),
+    Column("failures", Integer, nullable=False, default=0),
+    Column("error", Text),
+    Index("job_state", "state", "created_at"),
+    Index("job_key", "created_by", "key", unique=True),
+)
+
+# What one replica at a time does, and what it remembers.
+chore = Table(
+    "chore",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("owner", Text),
+    Column("lease_until", Double, nullable=False, default=0.0),
+    Column("last_success", Double),
+    Column("position", Text),
+)
+
+# Who is told how the messages of a key end.
+callback = Table(
+    "callback",
+    metadata,
+    Column("client", Text, primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("secret", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+)
+
+# Written before a file grows, gone with the messages that it is about: what is left tells of a crash.
+archiving = Table(
+    "archiving",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    # Which folder: replicas on other machines cannot see it.
+    Column("place", String(36), nullable=False),
+    Column("file", Text, nullable=False),
+    Column("size_before", BigInteger, nullable=False),
+    Column("at", Double, nullable=False),
+)

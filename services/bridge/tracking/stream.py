@@ -1,0 +1,307 @@
+"""Stream: every change of a state as a server-sent event, to whoever follows.
+
+The feed in the database is what is streamed: complete, in the order of the commits, for all
+replicas. A change in this process only wakes the reading; those of other replicas are found by
+looking, four times a second while somebody follows. So no broker is needed, and ``Last-Event-ID``
+goes on exactly where a client left off, at any replica.
+
+The newest changes are kept once for all clients. A client has no buffer of its own but a position:
+one that falls behind what is kept is told and dropped, and may resume from its last event.
+"""
+
+import asyncio
+from bisect import bisect_right
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+
+import orjson
+import structlog
+from sqlalchemy import Connection
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from services.bridge.tracking import lives
+from services.bridge.tracking.metrics import TrackingMetrics
+from services.kit.db import Database
+from services.kit.errors import Problem
+from services.outbox import feed
+from services.outbox.feed import Change, Position
+
+log = structlog.get_logger()
+
+OPERATIONS = ("stream",)
+POLL_SECONDS = 0.25
+RETRY_SECONDS = 1.0
+MOST_KEPT = 10_000
+MOST_CLIENTS = 100
+#: A client that takes nothing for so long is gone, whatever its connection says.
+STALLED_SECONDS = 10.0
+#: How many events are looked at before others get their turn.
+_PORTION = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which changes a client follows; None is any.
+
+    Args:
+        states: of the message, after the change.
+        types: of the event.
+    """
+
+    states: frozenset[str] = frozenset()
+    types: frozenset[str] = frozenset()
+    chat_id: int | None = None
+    correlation_id: str | None = None
+
+    def fits(self, told: "Told") -> bool:
+        return (
+            (not self.states or told.state in self.states)
+            and (not self.types or told.type in self.types)
+            and self.chat_id in (None, told.chat_id)
+            and self.correlation_id in (None, told.correlation_id)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A change as it is sent, and what filters ask of it."""
+
+    position: Position
+    state: str
+    type: str
+    chat_id: int
+    correlation_id: str
+    frame: bytes
+
+
+def frame(event: str, data: object, position: Position | None = None) -> bytes:
+    """One server-sent event."""
+    identified = f"id: {position}\n" if position is not None else ""
+    return f"{identified}event: {event}\ndata: ".encode() + orjson.dumps(data) + b"\n\n"
+
+
+def told(change: Change) -> Told:
+    row = change.message
+    return Told(
+        change.position,
+        change.state,
+        row["type"],
+        row["chat_id"],
+        row["correlation_id"],
+        frame("change", lives.change(change), change.position),
+    )
+
+
+class Stream:
+    """Reads the feed's end once for all who follow it."""
+
+    def __init__(
+        self, database: Database, metrics: TrackingMetrics, *, heartbeat: float, kept: int = MOST_KEPT
+    ) -> None:
+        self._database = database
+        self._metrics = metrics
+        self._heartbeat = heartbeat
+        self._kept: deque[Told] = deque(maxlen=kept)
+        #: The position before the oldest change that is kept, and after the newest.
+        self._from = self._to = Position()
+        self._clients = 0
+        self._news = asyncio.Event()
+        self._wanted = asyncio.Event()
+
+    async def run(self) -> None:
+        """Reads on while somebody follows, until cancelled."""
+        while True:
+            await self._wanted.wait()
+            try:
+                await self._read_on()
+            except Problem as problem:
+                log.warning("stream_waits", error=str(problem))
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _read_on(self) -> None:
+        after = self._to
+        changes, position = await self._database.read("stream", partial(feed.read, after=after))
+        if self._to != after:  # the last client left and another came meanwhile
+            return
+        if position == after:
+            await self._database.wait(feed.CHANNEL, POLL_SECONDS)
+            return
+        for change in changes:
+            if len(self._kept) == self._kept.maxlen:
+                self._from = self._kept[0].position
+            self._kept.append(told(change))
+        self._to = position
+        self._news.set()
+        self._news = asyncio.Event()
+
+    async def open(
+        self, wanted: Wanted, after: Position | None, stopping: asyncio.Event
+    ) -> AsyncGenerator[bytes, None]:
+        """The frames for one client, until it is too slow or the service stops.
+
+        Args:
+            wanted: which changes.
+            after: where it left off; None: from now on.
+            stopping: set when the service ends.
+
+        Raises:
+            Problem: 503, too many follow already, or the database is away.
+        """
+        self._check_room()
+        end, whole = await self._database.read("stream", partial(_extent, after=after))
+        return self._follow(
+            wanted, Start(end if after is None or after > end else after, end, whole), stopping
+        )
+
+    async def _follow(
+        self, wanted: Wanted, start: "Start", stopping: asyncio.Event
+    ) -> AsyncGenerator[bytes, None]:
+        self._enter(start.end)
+        try:
+            async for part in self._frames(wanted, start, stopping):
+                yield part
+        finally:
+            self._leave()
+
+    def _check_room(self) -> None:
+        if self._clients >= MOST_CLIENTS:
+            raise Problem(
+                503,
+                "Too many streams",
+                f"{MOST_CLIENTS} streams are open already.",
+                headers={"Retry-After": "30"},
+            )
+
+    def _enter(self, end: Position) -> None:
+        self._clients += 1
+        self._metrics.followers.set(self._clients)
+        if not self._wanted.is_set():
+            self._from = self._to = end
+            self._wanted.set()
+
+    def _leave(self) -> None:
+        self._clients -= 1
+        self._metrics.followers.set(self._clients)
+        if not self._clients:
+            self._wanted.clear()
+            self._kept.clear()
+
+    async def _frames(
+        self, wanted: Wanted, start: "Start", stopping: asyncio.Event
+    ) -> AsyncGenerator[bytes, None]:
+        here, live = start.position, False
+        # The position goes out at once: a client that is cut off before anything happens misses nothing.
+        yield b"retry: 2000\n" + frame("ready", {"position": str(here)}, here)
+        if not start.whole:
+            yield frame("gap", {"detail": _GAP})
+        while not stopping.is_set():
+            if here >= self._from:
+                live = True
+                portion, here = self._portion(here)
+            elif live:
+                self._metrics.dropped.inc()
+                yield frame("slow", {"detail": "You read too slowly; resume with Last-Event-ID."})
+                return
+            else:
+                portion, here = await self._stored(here)
+            fitting = b"".join(one.frame for one in portion if wanted.fits(one))
+            if fitting:
+                yield fitting
+            elif here >= self._to and not await self._news_or(stopping):
+                # With the position: what does not fit the filter need not be looked at again.
+                yield f": still here\nid: {here}\n\n".encode()
+        yield frame("bye", {"detail": "The service stops; resume with Last-Event-ID."})
+
+    async def _stored(self, here: Position) -> tuple[list[Told], Position]:
+        """What was before the changes that are kept here."""
+        changes, after = await self._database.read("stream", partial(feed.read, after=here))
+        return [told(change) for change in changes], after if after > here else self._from
+
+    def _portion(self, here: Position) -> tuple[list[Told], Position]:
+        start = bisect_right(self._kept, here, key=_position_of)
+        portion = list(islice(self._kept, start, start + _PORTION))
+        at_end = start + len(portion) == len(self._kept)
+        return portion, max(here, self._to) if at_end else portion[-1].position
+
+    async def _news_or(self, stopping: asyncio.Event) -> bool:
+        """Waits for news or the end; false where there was neither for as long as a heartbeat."""
+        waits = [asyncio.create_task(event.wait()) for event in (self._news, stopping)]
+        try:
+            done, _ = await asyncio.wait(waits, timeout=self._heartbeat, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        return bool(done)
+
+
+def _position_of(one: Told) -> Position:
+    return one.position
+
+
+_GAP = "Changes after your last event are no longer kept; read GET /api/v1/messages for them."
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a client starts, where the feed ends, and whether all between is kept."""
+
+    position: Position
+    end: Position
+    whole: bool
+
+
+def _extent(connection: Connection, after: Position | None) -> tuple[Position, bool]:
+    end = feed.end(connection)
+    return end, after is None or (after <= end and feed.has(connection, after))
+
+
+class EventStream(Response):
+    """Sends frames until they end, the client leaves, or it takes nothing any more."""
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self,
+        frames: AsyncGenerator[bytes, None],
+        dropped: Callable[[], None],
+        stalled: float = STALLED_SECONDS,
+    ) -> None:
+        super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
+        del self.headers["content-length"]
+        self._frames = frames
+        self._dropped = dropped
+        self._stalled = stalled
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del scope
+        sending = asyncio.create_task(self._send(send))
+        leaving = asyncio.create_task(_left(receive))
+        await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        leaving.cancel()
+        sending.cancel()
+        for ended in await asyncio.gather(sending, leaving, return_exceptions=True):
+            if isinstance(ended, Exception):
+                raise ended
+
+    async def _send(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        try:
+            async for part in self._frames:
+                async with asyncio.timeout(self._stalled):
+                    await send({"type": "http.response.body", "body": part, "more_body": True})
+        except TimeoutError:
+            self._dropped()
+            log.warning("stream_stalled", seconds=self._stalled)
+            return
+        finally:
+            await self._frames.aclose()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,144 @@
+"""Leases: a living worker keeps its chats, and a dead one's are taken over.
+
+What was under way when a worker died has an unknown outcome: its attempt is on disk, an answer is not.
+What a living worker claimed without hearing of it was certainly not sent.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from functools import partial
+
+import structlog
+from sqlalchemy import Connection
+
+from services.kit.clock import Clock
+from services.kit.db import Database
+from services.kit.errors import Problem
+from services.outbox import chats, loading, policy, settling
+from services.outbox.intake import CHANNEL
+from services.outbox.limiter import Limits
+from services.outbox.messages import Claimed, Outcome, Reason, Result, Settled
+from services.outbox.policy import Policy
+
+log = structlog.get_logger()
+
+RENEW_SECONDS = 5.0
+#: A clock that is set back by less is not worth a look: every wait ends this much later.
+CLOCK_STEP_SECONDS = 1.0
+
+
+class Leases:
+    """Keeps the leases of one worker and takes over those of workers that are gone.
+
+    Args:
+        database: of the queue.
+        clock: the time.
+        owner: the worker's name on its leases.
+        limits: Telegram's rates for chats.
+        policy: retries.
+        taken_over: told of what a lost worker had under way, after it is durable.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        clock: Clock,
+        owner: str,
+        limits: Limits,
+        policy: Policy,
+        taken_over: Callable[[Sequence[Settled]], Awaitable[None]],
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._owner = owner
+        self._limits = limits
+        self._policy = policy
+        self._taken_over = taken_over
+        #: Where the wall clock stands to the one that never goes back; unset until the first look.
+        self._wall: float | None = None
+
+    async def keep(self) -> None:
+        """Renews and takes over until cancelled."""
+        # At the start of the only process that there is, every lease is a dead one's.
+        everyone = self._database.single_process
+        while True:
+            try:
+                await self._take_over(all_leases=everyone)
+                everyone = False
+                await self._look_at_the_clock()
+                until = self._clock.time() + chats.LEASE_SECONDS
+                await self._database.write("renew", partial(settling.renew, owner=self._owner, until=until))
+            except Problem as problem:
+                log.warning("lease_failed", error=str(problem))
+            except Exception:
+                log.exception("lease_failed")
+            await asyncio.sleep(RENEW_SECONDS)
+
+    async def give_up_unsent(self, bot: str, held: Collection[int]) -> None:
+        """Gives back what a claim took whose answer was lost on the way from the database.
+
+        Args:
+            bot: that this worker sends for.
+            held: the chats that it knows to have.
+        """
+        await self._database.write("take_over", partial(self._unsent_in, bot=bot, held=held))
+        self._database.wake_here(CHANNEL)
+
+    def _unsent_in(self, connection: Connection, *, bot: str, held: Collection[int]) -> None:
+        now = self._clock.time()
+        chat_ids = settling.leased(connection, bot, self._owner, held)
+        unsent = [self._unsent(message, now) for message in loading.in_flight(connection, bot, chat_ids, now)]
+        if unsent:
+            settling.settle(connection, self._owner, unsent, self._limits, now)
+        chats.release(connection, bot, self._owner, chat_ids, now=now, pace=chats.pace_of)
+
+    def _unsent(self, message: Claimed, now: float) -> Settled:
+        detail = "the database's answer to the claim was lost: nothing was sent"
+        result = Result(Outcome.NOT_SENT, Reason.CONNECT_FAILED, message.claimed_at, now, detail=detail)
+        return Settled(message, result, policy.as_it_was(message))
+
+    async def _look_at_the_clock(self) -> None:
+        """A clock that was set back leaves times that nobody meant: turns an hour from now, say."""
+        now = self._clock.time()
+        wall = now - self._clock.monotonic()
+        back = 0.0 if self._wall is None else self._wall - wall
+        if self._wall is None or back > CLOCK_STEP_SECONDS:
+            # Before this worker's start nobody knows by how much.
+            longest = self._policy.backoff(30, 1.0)
+            set_right = partial(settling.clock_set_back, now=now, seconds=back, longest_wait=longest)
+            await self._database.write("take_over", set_right)
+            self._database.wake_here(CHANNEL)
+        if back > CLOCK_STEP_SECONDS:
+            log.warning("clock_set_back", seconds=round(back, 1))
+        self._wall = wall
+
+    async def _take_over(self, *, all_leases: bool) -> None:
+        taken = await self._database.write("take_over", partial(self._in_transaction, all_leases=all_leases))
+        # Chats that were given back have their turn.
+        self._database.wake_here(CHANNEL)
+        for settled in taken:
+            log.warning("outcome_unknown", message_id=settled.message.id, reason=settled.result.reason.value)
+        if taken:
+            await self._taken_over(taken)
+
+    def _in_transaction(self, connection: Connection, *, all_leases: bool) -> list[Settled]:
+        now = self._clock.time()
+        taken: list[Settled] = []
+        for bot, owner, chat_ids in settling.abandoned(
+            connection, now, but=self._owner, all_leases=all_leases
+        ):
+            orphans = loading.in_flight(connection, bot, chat_ids, now)
+            settled = [self._lost(message, now) for message in orphans]
+            if settled:
+                settling.settle(connection, owner, settled, self._limits, now)
+            chats.release(connection, bot, owner, chat_ids, now=now, pace=chats.pace_of)
+            taken.extend(settled)
+        return taken
+
+    def _lost(self, message: Claimed, now: float) -> Settled:
+        detail = "the worker stopped before Telegram's answer was written"
+        result = Result(Outcome.UNKNOWN, Reason.WORKER_LOST, message.claimed_at, now, detail=detail)
+        jitter = random.random()  # noqa: S311 - spreads retries, keeps no secret
+        return Settled(message, result, policy.decide(self._policy, message, result, 1, jitter))

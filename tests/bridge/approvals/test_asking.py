@@ -1,0 +1,170 @@
+"""A question is shown exactly, with buttons, once; and bad ones are refused by field."""
+
+from typing import Any
+
+import httpx
+
+from tests.bridge.people import ADA, GRACE, MALLORY, TEAM, Bridge, People, bridge_of, buttons, data_of, said
+from tests.conftest import BridgeFactory
+
+
+async def test_a_question_is_shown_exactly_with_its_options_as_buttons(talk: Bridge, people: People) -> None:
+    prompt = "rm -rf *_build_*  <b>&amp;</b> `x` [y](z) \\_ 😀\n\n  indented"
+    asked = await talk.ask(prompt=prompt, options=["Yes, go", "No", "Ask Grace"])
+    shown = await people.question(ADA)
+    assert prompt in said(shown)
+    assert buttons(shown) == ["Yes, go", "No", "Ask Grace"]
+    assert asked["code"] in said(shown)
+    assert asked["status"] == "open"
+    assert asked["approvers"] == [ADA, GRACE]
+
+
+async def test_without_options_there_are_approve_and_deny(talk: Bridge, people: People) -> None:
+    await talk.ask()
+    assert buttons(await people.question(ADA)) == ["Approve", "Deny"]
+
+
+async def test_ten_options_with_long_names_fit_telegrams_64_bytes(talk: Bridge, people: People) -> None:
+    options = [f"{number} " + "ü" * 60 for number in range(10)]
+    await talk.ask(options=options)
+    shown = await people.question(ADA)
+    assert buttons(shown) == options
+    assert max(len(data.encode()) for data in data_of(shown)) <= 64
+    assert len(set(data_of(shown))) == 10
+
+
+async def test_a_question_that_does_not_fit_is_attached_whole_and_says_so(
+    talk: Bridge, people: People
+) -> None:
+    prompt = "".join(f"line {number}: äöü 😀\n" for number in range(600))
+    asked = await talk.ask(prompt=prompt)
+    shown = await people.question(ADA)
+    (document,) = [m for m in await people.messages(ADA) if "document" in m]
+    assert document["message_id"] < shown["message_id"]
+    assert "reply_markup" not in document
+    assert f"approval-{asked['code']}.txt" in said(shown)
+    assert "line 0" not in said(shown)
+    file = await people.sandbox.client.get(await _file_url(people, document["document"]["file_id"]))
+    assert file.text == f"Deploy 1.4?\n\n{prompt}"
+
+
+async def _file_url(people: People, file_id: str) -> str:
+    token = "1000000001:sandbox-token-for-local-use-only"
+    answer = await people.sandbox.client.post(f"/bot{token}/getFile", json={"file_id": file_id})
+    return f"/file/bot{token}/{answer.json()['result']['file_path']}"
+
+
+async def test_at_the_limit_a_question_is_whole_or_a_file_never_cut(quick: Bridge, people: People) -> None:
+    for length in (3_570, 3_584, 3_586, 3_600, 4_096):
+        prompt = "x" * (length - 1) + "!"
+        await quick.ask(prompt=prompt, title=f"length {length}")
+        shown = await people.question(ADA, f"length {length}")
+        documents = [m for m in await people.messages(ADA) if "document" in m and str(length) in said(m)]
+        assert (prompt in said(shown)) is not bool(documents)
+
+
+async def test_a_question_goes_to_every_chat_that_is_named(talk: Bridge, people: People) -> None:
+    asked = await talk.ask(chat_id=[ADA, GRACE, TEAM])
+    for chat_id in (ADA, GRACE, TEAM):
+        assert buttons(await people.question(chat_id))
+    assert {message["chat_id"] for message in asked["messages"]} == {ADA, GRACE, TEAM}
+    assert {message["kind"] for message in asked["messages"]} == {"question"}
+
+
+async def test_the_same_key_asks_once_and_another_body_is_refused(talk: Bridge, people: People) -> None:
+    first = await talk.ask({"Idempotency-Key": "k"})
+    body = {"title": "Deploy 1.4?", "prompt": "git push production"}
+    again = await talk.client.post("/api/v1/approvals", json=body, headers={"Idempotency-Key": "k"})
+    assert (again.status_code, again.json()["id"]) == (201, first["id"])
+    assert again.headers["Idempotent-Replayed"] == "true"
+    other = await talk.client.post(
+        "/api/v1/approvals", json=body | {"title": "else"}, headers={"Idempotency-Key": "k"}
+    )
+    assert other.status_code == 422
+    await people.question(ADA)
+    assert len((await talk.client.get("/api/v1/approvals")).json()["items"]) == 1
+
+
+WRONG: list[tuple[dict[str, Any], list[str | int]]] = [
+    ({"prompt": "p"}, ["body", "title"]),
+    ({"title": "t"}, ["body", "prompt"]),
+    ({"title": "t", "prompt": "p", "options": []}, ["body", "options"]),
+    ({"title": "t", "prompt": "p", "options": [str(n) for n in range(11)]}, ["body", "options"]),
+    ({"title": "t", "prompt": "p", "options": ["Yes", "yes"]}, ["body", "options"]),
+    ({"title": "t", "prompt": "p", "options": ["x" * 65]}, ["body", "options", 0]),
+    ({"title": "t", "prompt": "p", "approvers": [ADA, MALLORY]}, ["body", "approvers", 1]),
+    ({"title": "t", "prompt": "p", "expires_in": 1}, ["body", "expires_in"]),
+    ({"title": "t", "prompt": "p", "expires_in": 60, "expires_at": "2027-01-01T00:00:00Z"}, ["body"]),
+    ({"title": "t", "prompt": "p", "expires_at": "2020-01-01T00:00:00Z"}, ["body", "expires_at"]),
+    ({"title": "t", "prompt": "p", "expires_at": "9999-12-31T23:59:59-14:00"}, ["body", "expires_at"]),
+    ({"title": "t", "prompt": "p", "callback_url": "ftp://x"}, ["body", "callback_url"]),
+    ({"title": "t", "prompt": "p", "callback_url": "http://10.0.0.1/"}, ["body", "callback_url"]),
+    ({"title": "t", "prompt": "p", "chat_id": [ADA, ADA]}, ["body"]),
+    ({"title": "t", "prompt": "p", "colour": "red"}, ["body", "colour"]),
+]
+
+
+async def test_a_bad_question_is_refused_by_the_name_of_the_field(quick: Bridge) -> None:
+    for body, loc in WRONG:
+        refused = await quick.client.post("/api/v1/approvals", json=body)
+        assert (refused.status_code, body) == (422, body)
+        assert refused.headers["content-type"] == "application/problem+json"
+        named = [entry["loc"][: len(loc)] for entry in refused.json()["errors"]]
+        assert named == [loc] * len(named)
+
+
+async def test_who_may_decide_is_by_default_who_gets_the_events(bridge_settings: BridgeFactory) -> None:
+    assert bridge_settings().allowed_users == {1001}
+    assert bridge_settings(telegram_chat_ids=[7, -5]).allowed_users == {7}
+    assert bridge_settings(telegram_chat_ids=[7], telegram_allowed_users=[8, 9]).allowed_users == {8, 9}
+
+
+async def test_without_anybody_who_may_decide_no_question_is_taken(
+    bridge_settings: BridgeFactory, database_url: str
+) -> None:
+    settings = bridge_settings(database_url=database_url, telegram_chat_ids=[TEAM])
+    async with bridge_of(settings) as bridge:
+        refused = await bridge.client.post("/api/v1/approvals", json={"title": "t", "prompt": "p"})
+    assert refused.status_code == 422
+    assert "TELEGRAM_ALLOWED_USERS" in refused.json()["errors"][0]["msg"]
+
+
+async def test_questions_are_listed_newest_first_by_state_and_correlation(talk: Bridge) -> None:
+    made = [await talk.ask(title=f"q{number}", correlation_id="run-7") for number in range(3)]
+    await talk.ask(title="other")
+    first = (
+        await talk.client.get("/api/v1/approvals", params={"correlation_id": "run-7", "limit": 2})
+    ).json()
+    assert [item["title"] for item in first["items"]] == ["q2", "q1"]
+    rest = (
+        await talk.client.get(
+            "/api/v1/approvals",
+            params={"correlation_id": "run-7", "limit": 2, "cursor": first["next_cursor"]},
+        )
+    ).json()
+    assert [item["title"] for item in rest["items"]] == ["q0"]
+    await talk.client.post(f"/api/v1/approvals/{made[0]['id']}/cancel")
+    cancelled = await talk.client.get("/api/v1/approvals", params={"status": "cancelled"})
+    assert [item["title"] for item in cancelled.json()["items"]] == ["q0"]
+
+
+async def test_without_the_key_nothing_is_asked_or_read(quick: Bridge) -> None:
+    async with httpx.AsyncClient(base_url=str(quick.client.base_url)) as stranger:
+        for method, path in (
+            ("POST", "/api/v1/approvals"),
+            ("GET", "/api/v1/approvals/x"),
+            ("POST", "/api/v1/approvals/x/decide"),
+            ("POST", "/api/v1/approvals/x/cancel"),
+            ("GET", "/api/v1/responses"),
+        ):
+            assert (await stranger.request(method, path)).status_code == 401
+
+
+async def test_a_question_that_is_not_there_is_404(quick: Bridge) -> None:
+    for method, path, body in (
+        ("GET", "", None),
+        ("POST", "/decide", {"option": "approve"}),
+        ("POST", "/cancel", None),
+    ):
+        answer = await quick.client.request(method, f"/api/v1/approvals/no-such{path}", json=body)
+        assert answer.status_code == 404

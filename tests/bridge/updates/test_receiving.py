@@ -1,0 +1,374 @@
+"""Updates are stored before they are acknowledged, acted on once, and received by one replica at a time."""
+
+import asyncio
+import time
+from functools import partial
+from typing import Any
+
+import httpx
+from sqlalchemy import Connection, select
+
+from services.bridge import answers
+from services.bridge.settings import BridgeSettings
+from services.bridge.updates import store
+from services.bridge.updates.schema import telegram_update
+from services.kit.db import Database, open_database
+from services.kit.settings import ServiceSettings
+from services.kit.telemetry import Telemetry
+from tests.bridge.people import ADA, Bridge, People, bridge_of
+from tests.conftest import BridgeFactory
+from tests.ports import free_port
+from tests.servers import KEY, ManualClock, until
+
+TOKEN = "1000000001:sandbox-token-for-local-use-only"
+
+
+async def opened(settings: BridgeSettings) -> Database:
+    telemetry = Telemetry("tests", ServiceSettings(data_dir=settings.data_dir))
+    url = settings.database("bridge")
+    return await open_database(url, telemetry, packages=["services.outbox", *answers.PACKAGES])
+
+
+def text(update_id: int, words: str, chat_id: int = ADA, sender: int = ADA) -> dict[str, Any]:
+    return {
+        "update_id": update_id,
+        "message": {
+            "message_id": update_id,
+            "from": {"id": sender, "is_bot": False, "first_name": "Ada", "username": "ada"},
+            "chat": {"id": chat_id, "type": "private"},
+            "date": 1,
+            "text": words,
+        },
+    }
+
+
+async def states(database: Database) -> list[str]:
+    def work(connection: Connection) -> list[str]:
+        query = select(telegram_update.c.state).order_by(telegram_update.c.seq)
+        return list(connection.execute(query).scalars())
+
+    return await database.read("read", work)
+
+
+async def test_what_an_earlier_process_stored_is_acted_on_by_the_next(
+    settings: BridgeSettings, people: People
+) -> None:
+    database = await opened(settings)
+    stored = [text(71, "first"), text(72, "second")]
+    keep = partial(store.keep, bot="default", updates=stored, now=time.time())
+    assert await database.write("updates", keep) == ["message", "message"]
+    await database.close()
+    async with bridge_of(settings) as bridge:
+
+        async def two() -> bool:
+            return len(await bridge.responses()) == 2
+
+        await until(two)
+        assert [response["text"] for response in await bridge.responses()] == ["first", "second"]
+
+
+async def test_an_update_is_stored_before_telegram_may_forget_it(
+    settings: BridgeSettings, people: People
+) -> None:
+    async with bridge_of(settings) as bridge:
+        await people.say(ADA, "remember me")
+
+        async def acknowledged() -> bool:
+            return await people.pending() == []
+
+        await until(acknowledged)
+        # Whatever was acknowledged is in the store already.
+        database = await opened(settings)
+        assert len(await states(database)) == 1
+        await database.close()
+        await bridge.until_metric('cctelegram_telegram_updates_total{kind="message"}', 1.0)
+
+
+async def test_while_the_store_is_away_nothing_is_acknowledged(
+    bridge_settings: BridgeFactory, people: People
+) -> None:
+    settings = bridge_settings()
+    async with bridge_of(settings) as bridge:
+        await _receiving(bridge)
+        # Another process has SQLite's one write lock.
+        database = await opened(settings)
+        locked, free = asyncio.Event(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def hold(_: Connection) -> None:
+            loop.call_soon_threadsafe(locked.set)
+            asyncio.run_coroutine_threadsafe(free.wait(), loop).result(timeout=20)
+
+        holding = asyncio.create_task(database.write("hold", hold))
+        await locked.wait()
+        await people.say(ADA, "while it is locked")
+
+        async def all_wait() -> bool:
+            # Claim, expiry, results, lease and the update itself: all that writes.
+            return (await bridge.metric("database_connections_active") or 0) >= 5
+
+        await until(all_wait)
+        assert len(await people.pending()) == 1
+        free.set()
+        await holding
+        await database.close()
+        await _texts(bridge, ["while it is locked"])
+
+
+async def test_a_repeated_update_is_acted_on_once(talk: Bridge, settings: BridgeSettings) -> None:
+    headers = {"X-Telegram-Bot-Api-Secret-Token": settings.update_secret}
+    for words in ("once", "once", "never: the id is known"):
+        answer = await talk.client.post("/telegram/webhook", json=text(500, words), headers=headers)
+        assert answer.status_code == 200
+
+    async def one() -> bool:
+        return [response["text"] for response in await talk.responses()] == ["once"]
+
+    await until(one)
+    await talk.client.post("/telegram/webhook", json=text(501, "next"), headers=headers)
+
+    async def two() -> bool:
+        return [response["text"] for response in await talk.responses()] == ["once", "next"]
+
+    await until(two)
+
+
+async def test_an_update_is_acted_on_once_by_two_that_try_at_once(
+    database_url: str, clock: ManualClock
+) -> None:
+    """The note that it was handled and what it brings about are one transaction."""
+    telemetry = Telemetry("tests", ServiceSettings())
+    database = await open_database(database_url, telemetry, packages=["services.outbox", *answers.PACKAGES])
+    await database.write(
+        "updates", partial(store.keep, bot="default", updates=[text(1, "hello")], now=clock.time())
+    )
+    (stored,) = await database.read("read", partial(store.waiting, bot="default", limit=10))
+    taken = await asyncio.gather(
+        *(database.write("act", partial(store.take, seq=stored.seq, now=clock.time())) for _ in range(5))
+    )
+    assert sorted(taken) == [False, False, False, False, True]
+    await database.close()
+
+
+async def test_one_replica_receives_and_another_takes_over_when_it_stops(
+    replicas: BridgeSettings, people: People
+) -> None:
+    async with bridge_of(replicas) as one:
+        await _receiving(one)
+        async with bridge_of(replicas) as two:
+
+            async def both_know() -> bool:
+                return (await two.health()).get("last_success_age_seconds") is not None
+
+            await until(both_know)
+            assert (await two.health())["receiving"] is False
+            assert (await one.health())["conflicts_total"] == 0
+            await people.say(ADA, "to the first")
+            await _texts(two, ["to the first"])
+            one.stop.set()
+            await _receiving(two)
+            await people.say(ADA, "to the second")
+            await _texts(two, ["to the first", "to the second"])
+
+
+async def _receiving(bridge: Bridge) -> None:
+    async def look() -> bool:
+        return (await bridge.health()).get("receiving") is True
+
+    await until(look)
+
+
+async def _texts(bridge: Bridge, wanted: list[str]) -> None:
+    async def look() -> bool:
+        return [one["text"] for one in await bridge.responses()] == wanted
+
+    await until(look)
+
+
+async def test_the_place_of_a_replica_that_died_is_taken_after_its_lease(
+    database: Database, clock: ManualClock
+) -> None:
+    await _migrated(database)
+
+    async def lead(owner: str) -> bool:
+        work = partial(store.lead, bot="default", owner=owner, now=clock.time(), alone=False)
+        return await database.write("lead", work)
+
+    assert await lead("one")
+    assert not await lead("two")
+    clock.advance(store.LEASE_SECONDS - 1)
+    assert await lead("one")
+    assert not await lead("two")
+    clock.advance(store.LEASE_SECONDS + 1)
+    assert await lead("two")
+    assert not await lead("one")
+
+
+async def _migrated(database: Database) -> None:
+    await database.migrate(answers.PACKAGES)
+
+
+async def test_an_update_that_cannot_be_acted_on_is_put_aside_with_its_reason(
+    database: Database, clock: ManualClock
+) -> None:
+    await _migrated(database)
+    await database.write(
+        "updates", partial(store.keep, bot="default", updates=[text(1, "bad"), text(2, "good")], now=1.0)
+    )
+    (bad, _) = await database.read("read", partial(store.waiting, bot="default", limit=10))
+    await database.write("f", partial(store.failed, seq=bad.seq, error="KeyError: 'x'", final=False))
+    (again, _) = await database.read("read", partial(store.waiting, bot="default", limit=10))
+    assert again.tries == 1
+    await database.write("f", partial(store.failed, seq=bad.seq, error="KeyError: 'x'", final=True))
+    (good,) = await database.read("read", partial(store.waiting, bot="default", limit=10))
+    assert good.update_id == 2
+    assert await states(database) == ["failed", "stored"]
+
+
+async def test_old_updates_are_forgotten_but_not_those_that_failed(
+    database: Database, clock: ManualClock
+) -> None:
+    await _migrated(database)
+    updates = [text(number, str(number)) for number in range(3)]
+    await database.write("u", partial(store.keep, bot="default", updates=updates, now=1.0))
+    rows = await database.read("r", partial(store.waiting, bot="default", limit=10))
+    await database.write("u", partial(store.take, seq=rows[0].seq, now=2.0))
+    await database.write("u", partial(store.failed, seq=rows[1].seq, error="x", final=True))
+    assert await database.write("u", partial(store.forget, before=100.0)) == 1
+    assert await states(database) == ["failed", "stored"]
+
+
+async def test_a_second_poller_is_seen_in_health_and_metrics(quick: Bridge, people: People) -> None:
+    await _receiving(quick)
+    await quick.until_metric("cctelegram_telegram_update_conflicts_total", 0.0)
+    client = people.sandbox.client
+
+    async def conflicted() -> bool:
+        await client.post(f"/bot{TOKEN}/getUpdates", json={"timeout": 0})
+        return (await quick.metric("cctelegram_telegram_update_conflicts_total") or 0) >= 1
+
+    await until(conflicted)
+
+    async def seen() -> bool:
+        health = await quick.health()
+        return bool(health["status"] == "degraded" and health["conflicts_total"] >= 1)
+
+    await until(seen)
+
+
+async def test_the_series_are_there_from_the_start_and_no_age_before_the_first_success(
+    bridge_settings: BridgeFactory,
+) -> None:
+    nowhere = bridge_settings(telegram_api_url=f"http://127.0.0.1:{free_port()}")
+    async with bridge_of(nowhere) as bridge:
+        for kind in ("message", "callback_query", "my_chat_member", "other"):
+            assert await bridge.metric(f'cctelegram_telegram_updates_total{{kind="{kind}"}}') == 0.0
+        assert await bridge.metric("cctelegram_telegram_update_conflicts_total") == 0.0
+        assert await bridge.metric("cctelegram_telegram_updates_last_success_age_seconds") is None
+        assert await bridge.metric('cctelegram_approvals_closed_total{state="expired"}') == 0.0
+        assert await bridge.metric('cctelegram_approval_answers_total{outcome="foreign",via="tap"}') == 0.0
+
+        async def measured() -> bool:
+            return (await bridge.health()).get("mode") is not None
+
+        await until(measured)
+        health = await bridge.health()
+        assert (health["status"], health["last_success_age_seconds"]) == ("unknown", None)
+
+
+async def test_with_a_working_telegram_the_age_is_measured(quick: Bridge) -> None:
+    async def measured() -> bool:
+        return await quick.metric("cctelegram_telegram_updates_last_success_age_seconds") is not None
+
+    await until(measured)
+
+    async def healthy() -> bool:
+        return bool((await quick.health())["status"] == "healthy")
+
+    await until(healthy)
+    health = await quick.health()
+    assert health["mode"] == "polling"
+    assert health["last_success_age_seconds"] >= 0
+
+
+async def test_in_webhook_mode_telegram_calls_and_taps_decide(
+    bridge_settings: BridgeFactory, people: People, database_url: str
+) -> None:
+    port = free_port()
+    settings = bridge_settings(
+        database_url=database_url,
+        port=port,
+        telegram_webhook_url=f"http://127.0.0.1:{port}/telegram/webhook",
+    )
+    async with bridge_of(settings) as bridge:
+
+        async def registered() -> bool:
+            (bot,) = (await people.sandbox.client.get("/control/bots")).json()
+            return bool(bot["webhook"] == settings.telegram_webhook_url)
+
+        await until(registered)
+        asked = await bridge.ask()
+        await people.tap(await people.question(ADA), "Approve")
+        assert (await bridge.until_status(asked["id"], "decided"))["decision"]["option"] == "approve"
+
+        async def healthy() -> bool:
+            return bool((await bridge.health())["status"] == "healthy")
+
+        await until(healthy)
+        assert (await bridge.health())["mode"] == "webhook"
+    # Back to polling: the webhook is taken off, nothing that waits is dropped.
+    await people.say(ADA, "meanwhile")
+    polling = bridge_settings(database_url=database_url)
+    async with bridge_of(polling) as bridge:
+        await _texts(bridge, ["approve", "meanwhile"])
+
+
+async def test_a_webhook_without_the_secret_is_refused_and_nothing_is_stored(
+    quick: Bridge, settings: BridgeSettings
+) -> None:
+    for headers in (
+        {},
+        {"X-Telegram-Bot-Api-Secret-Token": "wrong"},
+        {"X-Telegram-Bot-Api-Secret-Token": ""},
+    ):
+        async with httpx.AsyncClient(base_url=str(quick.client.base_url)) as stranger:
+            answer = await stranger.post("/telegram/webhook", json=text(1, "hi"), headers=headers)
+        assert answer.status_code == 401
+    keyed = {"Authorization": f"Bearer {KEY}"}
+    assert (
+        await quick.client.post("/telegram/webhook", json=text(1, "hi"), headers=keyed)
+    ).status_code == 401
+    assert await quick.metric('cctelegram_telegram_updates_total{kind="message"}') == 0.0
+
+
+async def test_what_is_no_update_is_400(quick: Bridge, settings: BridgeSettings) -> None:
+    headers = {"X-Telegram-Bot-Api-Secret-Token": settings.update_secret}
+    for body in (
+        b"",
+        b"[]",
+        b"{}",
+        b'{"update_id": "1"}',
+        b'{"update_id": true}',
+        b'{"update_id": -1}',
+        b"\xff",
+    ):
+        answer = await quick.client.post("/telegram/webhook", content=body, headers=headers)
+        assert answer.status_code == 400, body
+
+
+async def test_an_update_of_a_kind_that_is_not_known_is_stored_and_does_nothing(
+    quick: Bridge, settings: BridgeSettings
+) -> None:
+    headers = {"X-Telegram-Bot-Api-Secret-Token": settings.update_secret}
+    strange: list[dict[str, Any]] = [
+        {"update_id": 1, "poll_answer": {"x": 1}},
+        {"update_id": 2, "message": {"nothing": "known"}},
+        {"update_id": 3, "callback_query": []},
+        {"update_id": 4, "my_chat_member": {"chat": {}}},
+        {"update_id": 5, "message": None},
+    ]
+    for body in strange:
+        await quick.client.post("/telegram/webhook", json=body, headers=headers)
+    await quick.client.post("/telegram/webhook", json=text(6, "after"), headers=headers)
+    await _texts(quick, ["after"])
+    assert await quick.metric("cctelegram_telegram_update_failures_total") == 0.0

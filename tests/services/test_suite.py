@@ -1,0 +1,209 @@
+"""The suite as ``python -m services`` runs it: five services in one process, found, asked and stopped."""
+
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.ports import free_port
+
+ROOT = Path(__file__).parents[2]
+PORTS = {
+    "telegram-sandbox": "SANDBOX_PORT",
+    "bridge": "BRIDGE_PORT",
+    "alert-relay": "ALERT_RELAY_PORT",
+    "mcp-health": "MCP_HEALTH_PORT",
+    "dashboard": "MONITORING_SERVER_PORT",
+}
+URLS = {
+    "telegram-sandbox": "SANDBOX_URL",
+    "bridge": "BRIDGE_URL",
+    "alert-relay": "ALERT_RELAY_URL",
+    "mcp-health": "MCP_HEALTH_URL",
+    "dashboard": "DASHBOARD_URL",
+}
+#: A metric that one service has and no other.
+OWN = {
+    "bridge": "cctelegram_active_connections",
+    "alert-relay": "cctelegram_alerts_received",
+    "dashboard": "websocket_connections_total",
+}
+
+
+@dataclass
+class Suite:
+    """A running suite: what it printed until it was ready, where its services are, its data."""
+
+    process: "subprocess.Popen[str]"
+    printed: str
+    urls: dict[str, str]
+    data: Path
+
+    @property
+    def key(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {(self.data / 'api_key').read_text().strip()}"}
+
+    def stop(self, number: signal.Signals) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+
+def start(data: Path, errors: Path) -> Suite:
+    ports = {name: free_port() for name in PORTS}
+    urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
+    environment = {"PATH": os.environ["PATH"], "DATA_DIR": str(data)}
+    environment |= {PORTS[name]: str(port) for name, port in ports.items()}
+    environment |= {URLS[name]: url for name, url in urls.items()}
+    with errors.open("a") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "services"],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=output,
+            text=True,
+        )
+    assert process.stdout is not None
+    printed = ""
+    for line in process.stdout:  # ends with the process, if that never gets ready
+        printed += line
+        if "data, logs and the API key" in line:
+            return Suite(process, printed, urls, data)
+    raise AssertionError(errors.read_text())
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
+    folder = tmp_path_factory.mktemp("suite")
+    running = start(folder / "data", folder / "errors")
+    yield running
+    assert running.process.poll() is None, (folder / "errors").read_text()
+    running.process.kill()
+    running.process.wait(30)
+    assert running.process.stdout is not None
+    running.process.stdout.close()
+
+
+services = pytest.mark.parametrize("name", PORTS)
+
+
+def get(suite: Suite, name: str, path: str, **headers: str) -> httpx.Response:
+    return httpx.get(f"{suite.urls[name]}{path}", headers=headers, timeout=30)
+
+
+def test_it_says_where_everything_is(suite: Suite) -> None:
+    for name, url in suite.urls.items():
+        assert re.search(rf"^\s+{name}\s+{url}", suite.printed, re.MULTILINE), suite.printed
+    assert str(suite.data) in suite.printed
+
+
+def test_everything_it_keeps_is_in_one_folder_that_only_the_owner_reads(suite: Suite) -> None:
+    assert stat.S_IMODE((suite.data / "api_key").stat().st_mode) == 0o600
+    open_to_others = [
+        path for path in suite.data.rglob("*") if path.is_file() and stat.S_IMODE(path.stat().st_mode) & 0o077
+    ]
+    assert open_to_others == []
+
+
+@services
+def test_a_service_says_what_it_is(name: str, suite: Suite) -> None:
+    about = get(suite, name, "/", accept="application/json").json()
+    assert about["name"] == name
+    assert {"docs", "health", "metrics", "openapi.json"} <= about["links"].keys()
+
+
+@services
+def test_a_service_is_alive(name: str, suite: Suite) -> None:
+    assert get(suite, name, "/health/live").json()["status"] == "alive"
+
+
+@services
+def test_a_service_s_health_is_measured_or_unknown(name: str, suite: Suite) -> None:
+    answer = get(suite, name, "/health")
+    report: dict[str, Any] = answer.json()
+    assert answer.status_code in (200, 503)
+    levels = {"unknown", "healthy", "degraded", "unhealthy", "critical"}
+    parts = report.get("components") or report["services"]
+    assert parts
+    for part in parts.values():
+        assert part["status"] in levels
+        assert part["status"] == "unknown" or part["last_check"] is not None
+
+
+@services
+def test_a_service_s_metrics_are_its_own(name: str, suite: Suite) -> None:
+    get(suite, name, "/no/such/page")
+    families = {family.name for family in text_string_to_metric_families(get(suite, name, "/metrics").text)}
+    assert {
+        "http_requests",
+        "http_requests_errors",
+        "http_request_duration_seconds",
+        "process_cpu_usage_percent",
+        "process_resident_memory_bytes",
+        "event_loop_lag_seconds",
+        "auth_failed_attempts",
+    } <= families
+    assert {owner for owner, family in OWN.items() if family in families} <= {name}
+
+
+@services
+def test_a_service_documents_itself(name: str, suite: Suite) -> None:
+    assert "swagger" in get(suite, name, "/docs").text.lower()
+    document = get(suite, name, "/openapi.json").json()
+    assert document["info"]["title"] == f"CCTelegram {name}"
+    assert {"/health", "/health/live", "/health/ready", "/metrics"} <= document["paths"].keys()
+
+
+@services
+def test_what_is_not_there_is_a_problem_document(name: str, suite: Suite) -> None:
+    answer = get(suite, name, "/no/such/page")
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("name", "path"), [("bridge", "/api/v1/messages"), ("alert-relay", "/api/v1/incidents")]
+)
+def test_what_is_not_public_wants_the_key(name: str, path: str, suite: Suite) -> None:
+    assert get(suite, name, path).status_code == 401
+    assert get(suite, name, path, **suite.key).status_code != 401
+
+
+def test_an_event_that_was_accepted_arrives_also_over_a_stop_and_a_start(tmp_path: Path) -> None:
+    """Ctrl-C right behind the answer: what was promised is kept by this run or by the next."""
+    first = start(tmp_path / "data", tmp_path / "errors")
+    chats = {"type": "task_completion", "title": "Promised", "chat_id": [1001, 1002]}
+    posted = httpx.post(f"{first.urls['bridge']}/events", json=chats, headers=first.key, timeout=30)
+    assert posted.status_code == 202, posted.text
+    key = first.key
+    assert first.stop(signal.SIGINT) == 0, (tmp_path / "errors").read_text()
+    second = start(tmp_path / "data", tmp_path / "errors")
+    try:
+        assert second.key == key
+        for message_id in posted.json()["message_ids"]:
+            _await_delivery(second, message_id)
+    finally:
+        code = second.stop(signal.SIGTERM)
+        for each in (first, second):
+            assert each.process.stdout is not None
+            each.process.stdout.close()
+    assert code == 0, (tmp_path / "errors").read_text()
+    assert "Traceback" not in (tmp_path / "errors").read_text()
+    assert key["Authorization"].removeprefix("Bearer ") not in (tmp_path / "data/logs/suite.log").read_text()
+
+
+def _await_delivery(suite: Suite, message_id: str) -> None:
+    url = f"{suite.urls['bridge']}/api/v1/messages/{message_id}"
+    with httpx.Client(headers=suite.key, timeout=30) as client:
+        while (message := client.get(url).json())["status"] != "delivered":
+            assert message["status"] in ("queued", "sending", "retry_wait"), message

@@ -1,0 +1,200 @@
+"""The control API, and what it refuses."""
+
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from schemathesis.core.result import Ok
+
+from services.telegram_sandbox.settings import SandboxSettings
+from tests.telegram_sandbox.conftest import ADA, OPERATIONS, TEAM, Here, started
+
+
+async def test_the_first_chats_are_there(here: Here) -> None:
+    chats = {chat["id"]: chat for chat in (await here.get("/api/chats"))["chats"]}
+    assert set(chats) == {ADA, 1002, TEAM, OPERATIONS}
+    assert chats[OPERATIONS]["topics"] == [{"id": 1, "name": "General"}, {"id": 7, "name": "CI"}]
+
+
+async def test_many_private_chats_are_created_at_once(here: Here) -> None:
+    assert await here.control("/chats/range", {"first_id": 100_000, "count": 2_000}) == {"created": 2_000}
+    assert await here.control("/chats/range", {"first_id": 100_000, "count": 2_001}) == {"created": 1}
+    assert await here.result("sendMessage", chat_id=101_999, text="x")
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"id": 5, "type": "group"}, 422),
+        ({"id": -5}, 422),
+        ({"id": 0}, 422),
+        ({"id": ADA}, 409),
+        ({"id": 5, "colour": "red"}, 422),
+        ({"type": "group"}, 422),
+    ],
+)
+async def test_a_chat_that_cannot_be_is_refused(here: Here, body: dict[str, Any], status: int) -> None:
+    problem = await here.control("/chats", body, status=status)
+    assert problem["status"] == status
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/chats/5/say", {"text": "x"}, 404),
+        (f"/chats/{ADA}/say", {"text": "  "}, 409),
+        (f"/chats/{ADA}/say", {"text": "x", "reply_to": 5}, 409),
+        (f"/chats/{ADA}/say", {"text": "x", "thread_id": 5}, 409),
+        (f"/chats/{TEAM}/say", {"text": "x", "person_id": 5}, 409),
+        (f"/chats/{ADA}/messages/5/tap", {"data": "x"}, 409),
+        (f"/chats/{TEAM}/block", None, 409),
+        (f"/chats/{TEAM}/deactivate", None, 409),
+        (f"/chats/{ADA}/kick", None, 409),
+        (f"/chats/{ADA}/delete", None, 409),
+        (f"/chats/{ADA}/restrict", None, 409),
+        (f"/chats/{ADA}/tickle", None, 422),
+        ("/bots/5/revoke", None, 404),
+        ("/bots", {"token": "nonsense"}, 422),
+        ("/faults", {"kind": "smile"}, 422),
+        ("/faults", {"kind": "close", "probability": 2}, 422),
+        ("/clock/advance", {"seconds": -1}, 422),
+    ],
+)
+async def test_what_cannot_be_done_is_a_problem_with_a_reason(
+    here: Here, path: str, body: Any, status: int
+) -> None:
+    assert (await here.control(path, body, status=status))["title"]
+
+
+async def test_a_button_that_is_not_there_cannot_be_tapped(here: Here) -> None:
+    keyboard = {"inline_keyboard": [[{"text": "Yes", "callback_data": "yes"}]]}
+    message = await here.result("sendMessage", chat_id=ADA, text="?", reply_markup=keyboard)
+    path = f"/chats/{ADA}/messages/{message['message_id']}/tap"
+    await here.control(path, {"data": "no"}, status=409)
+    await here.control(path, {"text": "yes"}, status=409)
+    await here.control(path, {"text": "Yes"}, status=201)
+
+
+async def test_only_groups_are_upgraded_and_only_supergroups_have_topics(here: Here) -> None:
+    await here.control(f"/chats/{ADA}/upgrade", {"new_id": -1001}, verb="PUT", status=409)
+    await here.control(f"/chats/{TEAM}/upgrade", {"new_id": OPERATIONS}, verb="PUT", status=409)
+    await here.control(f"/chats/{TEAM}/topics/5", {"name": "x"}, verb="PUT", status=409)
+
+
+async def test_the_log_is_read_page_by_page(here: Here) -> None:
+    for n in range(5):
+        await here.result("sendMessage", chat_id=ADA, text=str(n))
+    cursor, texts = 0, []
+    while True:
+        async with here.http.get(f"{here.url}/control/log?cursor={cursor}&limit=2") as page:
+            lines = (await page.read()).splitlines()
+            cursor = int(page.headers["X-Next-Cursor"])
+        if not lines:
+            break
+        assert len(lines) <= 2
+        texts += [line for line in lines if b'"sendMessage"' in line]
+    assert len(texts) == 5
+    assert cursor == here.sandbox.journal.seq
+
+
+async def test_entries_that_left_memory_are_gone_and_say_where_they_are(settings: SandboxSettings) -> None:
+    async with started(settings.model_copy(update={"sandbox_log_kept": 10})) as here:
+        await here.control("/chats/range", {"first_id": 100_000, "count": 20})
+        async with here.http.get(f"{here.url}/control/log") as answer:
+            assert answer.status == 410
+            assert "log.jsonl" in (await answer.json())["detail"]
+
+
+async def test_limits_are_shown_and_changed_one_by_one(here: Here) -> None:
+    before = await here.control("/limits", verb="GET")
+    after = await here.control("/limits", {"group_per_minute": 5}, verb="PATCH")
+    assert after == before | {"group_per_minute": 5}
+
+
+async def test_faults_are_listed_and_removed(here: Here) -> None:
+    ids = (await here.control("/faults", [{"kind": "close"}, {"kind": "hang", "seconds": 5}]))["ids"]
+    assert [fault["kind"] for fault in await here.control("/faults", verb="GET")] == ["close", "hang"]
+    await here.control(f"/faults/{ids[0]}", verb="DELETE")
+    await here.control(f"/faults/{ids[0]}", verb="DELETE", status=404)
+    assert [fault["id"] for fault in await here.control("/faults", verb="GET")] == [ids[1]]
+    await here.control("/faults/seed", {"seed": 5}, verb="PUT")
+
+
+async def test_bots_are_listed_without_their_tokens(here: Here) -> None:
+    (bot,) = await here.control("/bots", verb="GET")
+    assert bot["id"] == 1000000001
+    assert "token-for-local" not in str(bot)
+
+
+async def test_pending_updates_can_be_looked_at_without_taking_them(here: Here) -> None:
+    await here.control(f"/chats/{ADA}/say", {"text": "x"})
+    seen = await here.control("/bots/1000000001/updates", verb="GET")
+    assert seen == await here.result("getUpdates")
+
+
+async def test_a_reset_is_a_first_start_with_new_ids(here: Here) -> None:
+    first = await here.result("sendMessage", chat_id=ADA, text="x")
+    await here.control("/chats", {"id": 77})
+    await here.control("/faults", {"kind": "close", "times": None})
+    await here.control("/limits", {"enabled": True}, verb="PATCH")
+    await here.control(f"/chats/{ADA}/say", {"text": "x"})
+    await here.control("/reset")
+    assert (await here.get(f"/api/chats/{ADA}/messages"))["messages"] == []
+    assert (await here.get("/api/chats"))["total"] == 4
+    assert (await here.control("/limits", verb="GET"))["enabled"] is False
+    assert await here.result("getUpdates") == []
+    assert (await here.result("sendMessage", chat_id=ADA, text="x"))["message_id"] > first["message_id"]
+
+
+async def test_calls_are_counted_by_method_and_outcome(here: Here) -> None:
+    await here.result("sendMessage", chat_id=ADA, text="x")
+    await here.refusal("sendMessage", chat_id=5, text="x")
+    await here.refusal("sendTelepathy")
+    await here.control(f"/chats/{ADA}/say", {"text": "x"})
+    async with here.http.get(here.url + "/metrics") as answer:
+        lines = (await answer.text()).splitlines()
+    assert 'telegram_sandbox_calls_total{method="sendMessage",outcome="ok"} 1.0' in lines
+    assert 'telegram_sandbox_calls_total{method="sendMessage",outcome="refused"} 1.0' in lines
+    assert 'telegram_sandbox_calls_total{method="unknown",outcome="refused"} 1.0' in lines
+    assert "telegram_sandbox_pending_updates 1.0" in lines
+
+
+async def test_the_service_is_healthy_once_its_log_is_open(here: Here) -> None:
+    report = await here.get("/health")
+    assert report["components"]["log"]["status"] in {"healthy", "unknown"}
+
+
+async def test_no_input_makes_the_control_api_fail(here: Here) -> None:
+    """Schemathesis sends what the OpenAPI document allows and what it does not."""
+    import asyncio  # noqa: PLC0415 # the calls block, so they run beside the loop
+
+    document = await here.get("/openapi.json")
+    schema = schemathesis.openapi.from_dict(document)
+
+    def attack() -> None:
+        for operation in (result.ok() for result in schema.get_all_operations() if isinstance(result, Ok)):
+            if operation.path.startswith(("/control", "/api")) and operation.path != "/api/stream":
+                _fuzz(operation, here.url)
+
+    await asyncio.to_thread(attack)
+
+
+def _fuzz(operation: Any, url: str) -> None:
+    from hypothesis import given  # noqa: PLC0415 # builds one test for each operation
+
+    @settings(
+        max_examples=5,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+        database=None,
+    )
+    @given(case=operation.as_strategy())
+    def check(case: Any) -> None:
+        if case.query:
+            case.query.pop("wait", None)  # it only takes time
+        response = case.call(base_url=url)
+        assert response.status_code < 500, (case.method, case.path, response.text)
+
+    check()

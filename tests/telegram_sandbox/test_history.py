@@ -1,0 +1,251 @@
+"""The log, and the state that comes back from it after a restart."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+import pytest
+from fastapi import FastAPI
+
+from services.kit.settings import StartError
+from services.telegram_sandbox.app import create_app
+from services.telegram_sandbox.journal import Journal
+from services.telegram_sandbox.settings import SandboxSettings
+from tests.telegram_sandbox.conftest import ADA, NOON, OPERATIONS, TEAM, started, until
+
+BUTTON = {"inline_keyboard": [[{"text": "Yes", "callback_data": "yes"}]]}
+
+
+def test_entries_are_numbered_without_gaps_and_read_by_cursor(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "log", 100)
+    journal.open()
+    assert [journal.append({"kind": "x", "n": n}) for n in range(5)] == [1, 2, 3, 4, 5]
+    assert [orjson.loads(line)["n"] for line in journal.read(2, 2)] == [2, 3]
+    assert journal.read(5, 10) == []
+    journal.close()
+    assert len((tmp_path / "log").read_bytes().splitlines()) == 5
+
+
+def test_memory_keeps_the_newest_entries_and_the_file_all() -> None:
+    journal = Journal(None, 3)
+    for n in range(10):
+        journal.append({"n": n})
+    assert journal.oldest == 8
+    assert [orjson.loads(line)["seq"] for line in journal.read(7, 10)] == [8, 9, 10]
+
+
+def test_a_torn_line_costs_only_itself(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b'{"seq":1,"kind":"x"}\n{"seq":2,"ki')
+    journal = Journal(path, 100)
+    assert [entry["seq"] for entry in journal.replay()] == [1]
+    journal.open()
+    journal.append({"kind": "y"})
+    journal.close()
+    again = Journal(path, 100)
+    assert [entry["kind"] for entry in again.replay()] == ["x", "y"]
+
+
+def test_nothing_is_numbered_that_the_file_did_not_take(tmp_path: Path) -> None:
+    journal = Journal(Path("/dev/full"), 100)
+    journal.open()
+    with pytest.raises(OSError, match="No space left"):
+        journal.append({"kind": "x"})
+    assert (journal.seq, journal.read(0, 10)) == (0, [])
+
+
+async def test_a_reader_can_wait_for_the_next_entry() -> None:
+    journal = Journal(None, 100)
+    waiting = asyncio.create_task(journal.wait(0, 5))
+    await asyncio.sleep(0)
+    journal.append({"kind": "x"})
+    assert await waiting is True
+    assert await journal.wait(1, 0.01) is False
+
+
+async def test_chats_messages_documents_updates_and_webhook_survive_a_restart(
+    settings: SandboxSettings,
+) -> None:
+    async with started(settings) as here, here.bot() as bot:
+        first = await bot.send_message(ADA, "<b>kept</b>", parse_mode="HTML", disable_notification=True)
+        await bot.edit_message_text("edited", ADA, first.message_id)
+        gone = await bot.send_message(ADA, "deleted")
+        await bot.delete_message(ADA, gone.message_id)
+        sent = await bot.send_document(TEAM, b"data", filename="a.txt")
+        await here.control("/chats", {"id": 77, "title": "Late"})
+        await here.control(f"/chats/{ADA}/say", {"text": "taken"})
+        await here.control(f"/chats/{ADA}/say", {"text": "not taken"})
+        updates = await bot.get_updates()
+        await bot.get_updates(offset=updates[-1].update_id)
+        await here.control(f"/chats/{ADA}/block")
+        last_seq = here.sandbox.journal.seq
+    assert sent.document is not None
+    async with started(settings) as here, here.bot() as bot:
+        shown = (await here.get(f"/api/chats/{ADA}/messages"))["messages"]
+        assert [(m["message"]["text"], m["silent"]) for m in shown] == [
+            ("edited", True),
+            ("taken", False),
+            ("not taken", False),
+        ]
+        assert bytes(await (await bot.get_file(sent.document.file_id)).download_as_bytearray()) == b"data"
+        assert (await here.control("/chats/77", verb="GET"))["title"] == "Late"
+        assert (await here.control(f"/chats/{ADA}", verb="GET"))["blocked"] is True
+        left = await bot.get_updates()
+        assert [u.message.text for u in left if u.message] == ["not taken"]
+        assert (await bot.send_message(77, "x")).message_id > gone.message_id
+        assert (await here.log())[0]["seq"] == 1
+        assert here.sandbox.journal.seq > last_seq
+
+
+async def test_a_webhook_survives_a_restart(settings: SandboxSettings) -> None:
+    async with started(settings) as here:
+        await here.result("setWebhook", url="http://127.0.0.1:9/hook", secret_token="s")
+    async with started(settings) as here:
+        assert (await here.result("getWebhookInfo"))["url"] == "http://127.0.0.1:9/hook"
+
+
+async def test_a_log_grown_too_large_is_put_aside_and_begun_anew_with_the_state(
+    settings: SandboxSettings,
+) -> None:
+    async with started(settings) as here, here.bot() as bot:
+        for n in range(20):
+            message = await bot.send_message(ADA, str(n))
+            await bot.edit_message_text(f"{n} edited", ADA, message.message_id)
+        await here.control(f"/chats/{ADA}/say", {"text": "pending"})
+        seq = here.sandbox.journal.seq
+    small = settings.model_copy(update={"sandbox_log_max_bytes": 1000})
+    log = settings.log_file
+    before = log.read_bytes()
+    async with started(small) as here:
+        assert log.with_name("log.jsonl.1").read_bytes() == before
+        assert len((await here.get(f"/api/chats/{ADA}/messages"))["messages"]) == 21
+        assert here.sandbox.journal.seq > seq
+    assert len(log.read_bytes()) < len(before)
+    async with started(settings) as here:
+        texts = [m["message"]["text"] for m in (await here.get(f"/api/chats/{ADA}/messages"))["messages"]]
+        assert texts == [f"{n} edited" for n in range(20)] + ["pending"]
+        assert len(await here.result("getUpdates")) == 1
+
+
+async def test_ids_do_not_come_back_when_the_kept_state_was_deleted(settings: SandboxSettings) -> None:
+    async with started(settings, now=NOON) as here:
+        first = await here.result("sendMessage", chat_id=ADA, text="x")
+        await here.control(f"/chats/{ADA}/say", {"text": "x"})
+        (update,) = await here.result("getUpdates")
+    settings.log_file.unlink()
+    async with started(settings, now=NOON + 60) as here:
+        second = await here.result("sendMessage", chat_id=ADA, text="x")
+        await here.control(f"/chats/{ADA}/say", {"text": "x"})
+        (later,) = await here.result("getUpdates")
+    assert second["message_id"] > first["message_id"]
+    assert later["update_id"] > update["update_id"]
+
+
+async def test_a_chat_keeps_its_newest_messages_only(settings: SandboxSettings) -> None:
+    async with started(settings.model_copy(update={"sandbox_messages_kept": 10})) as here:
+        for n in range(15):
+            await here.result("sendMessage", chat_id=OPERATIONS, text=str(n))
+        texts = [
+            m["message"]["text"] for m in (await here.get(f"/api/chats/{OPERATIONS}/messages"))["messages"]
+        ]
+    assert texts == [str(n) for n in range(5, 15)]
+
+
+async def test_the_log_tells_every_send_completely(settings: SandboxSettings) -> None:
+    async with started(settings) as here:
+        fields: dict[str, Any] = {
+            "chat_id": OPERATIONS,
+            "message_thread_id": 7,
+            "text": "*hi*",
+            "parse_mode": "MarkdownV2",
+        }
+        sent = await here.result("sendMessage", **fields, disable_notification=True, reply_markup=BUTTON)
+        (entry,) = await here.log(kind="call")
+    message = entry.pop("message")
+    assert message == sent
+    seq = entry.pop("seq")
+    assert seq == 5
+    assert entry == {
+        "time": NOON,
+        "kind": "call",
+        "bot": 1000000001,
+        "method": "sendMessage",
+        "chat_id": OPERATIONS,
+        "thread_id": 7,
+        "message_id": sent["message_id"],
+        "text": "hi",
+        "entities": [{"type": "bold", "offset": 0, "length": 2}],
+        "delivered": True,
+        "answer": "given",
+        "status": 200,
+        "silent": True,
+    }
+
+
+@pytest.fixture
+def separate(tmp_path: Path) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
+    """A sandbox in a process of its own, and its address."""
+    variables = {"SANDBOX_PORT": "0", "DATA_DIR": str(tmp_path), "SANDBOX_LIMITS": "false"}
+    command = [sys.executable, "-m", "services.telegram_sandbox"]
+    with subprocess.Popen(command, env=os.environ | variables, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        yield process, orjson.loads(process.stderr.readline())["url"]
+        process.kill()
+
+
+async def test_nothing_accepted_is_lost_when_the_process_is_killed(
+    separate: tuple["subprocess.Popen[bytes]", str], tmp_path: Path
+) -> None:
+    """kill -9 in the middle of sends: every message that was answered is in the file."""
+    process, url = separate
+    send = f"{url}/bot1000000001:sandbox-token-for-local-use-only/sendMessage"
+    answered: list[int] = []
+
+    async def sender(http: aiohttp.ClientSession) -> None:
+        with suppress(aiohttp.ClientError):
+            while True:
+                async with http.post(send, json={"chat_id": ADA, "text": "x"}) as answer:
+                    answered.append((await answer.json())["result"]["message_id"])
+
+    async with aiohttp.ClientSession() as http, asyncio.TaskGroup() as senders:
+        for _ in range(8):
+            senders.create_task(sender(http))
+        await until(lambda: len(answered) >= 50)
+        process.send_signal(signal.SIGKILL)
+    lines = (tmp_path / "telegram_sandbox" / "log.jsonl").read_bytes().splitlines()
+    assert set(answered) <= {orjson.loads(line).get("message_id") for line in lines}
+
+
+async def test_a_log_that_cannot_be_written_stops_the_start_with_one_line(
+    settings: SandboxSettings, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    wrong = settings.model_copy(update={"sandbox_log_file": tmp_path / "file" / "log"})
+    with pytest.raises(StartError, match=r"^SANDBOX_LOG_FILE: cannot use .*: .*exists$"):
+        async with create_app(wrong).router.lifespan_context(FastAPI()):
+            pass
+
+
+def test_a_token_that_is_none_stops_the_start(tmp_path: Path) -> None:
+    for variables in ({"TELEGRAM_BOT_TOKEN": "nonsense"}, {"SANDBOX_TOKENS": "1:a,nonsense"}):
+        run = subprocess.run(
+            [sys.executable, "-m", "services.telegram_sandbox"],
+            env=os.environ | {"SANDBOX_PORT": "0", "DATA_DIR": str(tmp_path)} | variables,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert run.returncode == 1
+        assert (
+            run.stderr
+            == f"cannot start: {next(iter(variables))}: a bot token is <number>:<letters, digits, _ or ->\n"
+        )

@@ -1,0 +1,237 @@
+"""The page: its JSON, its stream, and what a browser shows of it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import aiohttp
+import orjson
+import pytest
+from playwright.async_api import Page, async_playwright, expect
+from telegram import Bot, InlineKeyboardButton, InlineKeyboardMarkup
+
+from tests.telegram_sandbox.conftest import ADA, CI_TOPIC, GRACE, OPERATIONS, TEAM, Here, soon
+
+CHROMIUM = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+BROWSER = {"Accept": "text/html,application/xhtml+xml"}
+APPROVE = InlineKeyboardMarkup(
+    [
+        [
+            InlineKeyboardButton("Approve", callback_data="yes"),
+            InlineKeyboardButton("Docs", url="https://example.org"),
+        ]
+    ]
+)
+
+
+async def test_a_browser_gets_the_page_and_a_program_the_service_s_json(here: Here) -> None:
+    async with here.http.get(here.url, headers=BROWSER) as answer:
+        assert answer.content_type == "text/html"
+        policy = answer.headers["Content-Security-Policy"]
+    assert "script-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert (await here.get("/"))["name"] == "telegram-sandbox"
+
+
+async def test_the_page_s_files_are_served_and_no_others(here: Here) -> None:
+    for name, kind in (
+        ("page.js", "text/javascript"),
+        ("page.css", "text/css"),
+        ("icon.svg", "image/svg+xml"),
+    ):
+        async with here.http.get(f"{here.url}/page/{name}") as answer:
+            assert (answer.status, answer.content_type) == (200, kind)
+    for name in ("index.html", "..%2Fapp.py", "app.py"):
+        async with here.http.get(f"{here.url}/page/{name}") as answer:
+            assert answer.status == 404
+
+
+async def test_the_chat_with_the_latest_message_comes_first(here: Here, bot: Bot) -> None:
+    for chat in (GRACE, TEAM, ADA):
+        await bot.send_message(chat, f"to {chat}")
+        await here.advance(1)
+    found = await here.get("/api/chats")
+    assert [chat["id"] for chat in found["chats"]] == [ADA, TEAM, GRACE, OPERATIONS]
+    assert found["chats"][0]["last"]["message"]["text"] == f"to {ADA}"
+
+
+async def test_chats_are_searched_by_title_or_id(here: Here) -> None:
+    assert [chat["id"] for chat in (await here.get("/api/chats?q=gra"))["chats"]] == [GRACE]
+    assert [chat["id"] for chat in (await here.get(f"/api/chats?q={TEAM}"))["chats"]] == [TEAM]
+    limited = await here.get("/api/chats?limit=1")
+    assert (limited["total"], len(limited["chats"])) == (4, 1)
+
+
+async def test_messages_are_read_page_by_page_backwards(here: Here) -> None:
+    for n in range(5):
+        await here.result("sendMessage", chat_id=ADA, text=str(n))
+    last = await here.get(f"/api/chats/{ADA}/messages?limit=2")
+    assert [m["message"]["text"] for m in last["messages"]] == ["3", "4"]
+    assert last["more"] is True
+    first = last["messages"][0]["message"]["message_id"]
+    before = await here.get(f"/api/chats/{ADA}/messages?limit=3&before={first}")
+    assert [m["message"]["text"] for m in before["messages"]] == ["0", "1", "2"]
+    assert before["more"] is False
+
+
+async def test_a_chat_that_is_not_there_is_not_found(here: Here) -> None:
+    async with here.http.get(f"{here.url}/api/chats/5/messages") as answer:
+        assert answer.status == 404
+
+
+async def test_a_document_is_downloaded_under_its_own_name(here: Here, bot: Bot) -> None:
+    await bot.send_document(ADA, b"data", filename="büild.txt", disable_notification=True)
+    (shown,) = (await here.get(f"/api/chats/{ADA}/messages"))["messages"]
+    assert shown["silent"] is True
+    async with here.http.get(here.url + shown["download"]) as answer:
+        assert await answer.read() == b"data"
+        assert answer.headers["Content-Disposition"] == "attachment; filename*=UTF-8''b%C3%BCild.txt"
+        assert answer.content_type == "application/octet-stream"
+    for path in ("documents/nothing.txt", "../log.jsonl", "log.jsonl"):
+        async with here.http.get(f"{here.url}/api/files/{path}") as answer:
+            assert answer.status == 404
+
+
+async def next_event(stream: aiohttp.ClientResponse) -> dict[str, object]:
+    while True:
+        line = await soon(stream.content.readline())
+        if line.startswith(b"data: "):
+            event: dict[str, object] = orjson.loads(line[6:])
+            return event
+
+
+async def test_the_stream_tells_which_chats_changed(here: Here, bot: Bot) -> None:
+    async with here.http.get(f"{here.url}/api/stream") as stream:
+        await soon(stream.content.readline())
+        await asyncio.gather(bot.send_message(ADA, "x"), bot.send_message(TEAM, "x"))
+        assert await next_event(stream) == {"all": False, "chats": [TEAM, ADA], "answers": []}
+
+
+async def test_a_stream_that_fell_behind_is_told_that_everything_changed(here: Here) -> None:
+    async with here.http.get(f"{here.url}/api/stream") as stream:
+        await soon(stream.content.readline())
+        await here.control("/chats/range", {"first_id": 100_000, "count": 6_000})
+        assert (await next_event(stream))["all"] is True
+
+
+@pytest.fixture
+async def page() -> AsyncIterator[Page]:
+    """A browser's page; anything that its console complains about fails the test."""
+    complaints: list[str] = []
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM)
+        shown = await browser.new_page()
+        shown.on(
+            "console", lambda message: complaints.append(message.text) if message.type == "error" else None
+        )
+        shown.on("pageerror", lambda error: complaints.append(str(error)))
+        yield shown
+        await browser.close()
+    assert complaints == []
+
+
+async def visit(page: Page, here: Here, chat_id: int) -> None:
+    await page.goto(f"{here.url}/#{chat_id}")
+    await expect(page.locator("#live")).to_have_text("live")
+
+
+async def test_formatting_is_shown_and_text_is_never_markup(here: Here, bot: Bot, page: Page) -> None:
+    evil = "<img src=x onerror=alert(1)>"
+    await bot.send_message(
+        ADA,
+        f"<b>bold</b> <i>it</i> <code>{evil.replace('<', '&lt;')}</code> <tg-spoiler>secret</tg-spoiler> "
+        "<a href='https://example.org'>link</a><pre><code class='language-py'>x = 1</code></pre>",
+        parse_mode="HTML",
+    )
+    await here.control(f"/chats/{ADA}/say", {"text": evil})
+    await visit(page, here, ADA)
+    body = page.locator(".message:not(.mine) .body")
+    await expect(body.locator("strong")).to_have_text("bold")
+    await expect(body.locator("em")).to_have_text("it")
+    await expect(body.locator("code")).to_have_text(evil)
+    await expect(body.locator("pre")).to_have_attribute("data-language", "py")
+    await expect(body.locator("a")).to_have_attribute("href", "https://example.org/")
+    await expect(page.locator("#messages img")).to_have_count(0)
+    spoiler = body.locator(".spoiler")
+    await expect(spoiler).to_have_attribute("aria-expanded", "false")
+    await spoiler.click()
+    await expect(spoiler).to_have_attribute("aria-expanded", "true")
+
+
+async def test_a_button_is_tapped_and_the_toast_and_the_edit_appear(here: Here, bot: Bot, page: Page) -> None:
+    message = await bot.send_message(ADA, "Deploy?", reply_markup=APPROVE)
+    await visit(page, here, ADA)
+    await expect(page.locator(".keys a")).to_have_attribute("href", "https://example.org")
+    await page.get_by_role("button", name="Approve").click()
+    (update,) = await soon(bot.get_updates(timeout=5))
+    assert update.callback_query is not None
+    await update.callback_query.answer("Thank you, Ada")
+    await bot.edit_message_text("Deployed", ADA, message.message_id)
+    await expect(page.locator("#toast")).to_have_text("Thank you, Ada")
+    await expect(page.locator(".message .body")).to_contain_text("Deployed")
+    await expect(page.locator(".message .meta")).to_contain_text("edited")
+    await expect(page.locator(".keys")).to_have_count(0)
+
+
+async def test_an_answer_meant_as_an_alert_opens_a_dialog(here: Here, bot: Bot, page: Page) -> None:
+    await bot.send_message(ADA, "Deploy?", reply_markup=APPROVE)
+    await visit(page, here, ADA)
+    await page.get_by_role("button", name="Approve").click()
+    (update,) = await soon(bot.get_updates(timeout=5))
+    assert update.callback_query is not None
+    await update.callback_query.answer("Really?", show_alert=True)
+    await expect(page.locator("dialog")).to_contain_text("Really?")
+    await page.get_by_role("button", name="OK").click()
+    await expect(page.locator("dialog")).to_be_hidden()
+
+
+async def test_a_person_answers_in_a_topic_and_the_bot_hears_it(here: Here, bot: Bot, page: Page) -> None:
+    await bot.send_message(OPERATIONS, "Pipeline red", message_thread_id=CI_TOPIC)
+    await bot.send_message(OPERATIONS, "General news")
+    await visit(page, here, OPERATIONS)
+    await page.get_by_role("button", name="CI", exact=True).click()
+    await expect(page.locator(".message")).to_have_count(1)
+    await page.get_by_label("Write as").select_option("Grace")
+    await page.get_by_placeholder("Message").fill("Looking at it")
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".message.mine .body")).to_contain_text("Looking at it")
+    (update,) = await soon(bot.get_updates(timeout=5))
+    assert update.message is not None
+    assert update.message.from_user is not None
+    assert (update.message.text, update.message.message_thread_id) == ("Looking at it", CI_TOPIC)
+    assert update.message.from_user.first_name == "Grace"
+
+
+async def test_new_messages_arrive_live_and_other_chats_count_them(here: Here, bot: Bot, page: Page) -> None:
+    await visit(page, here, ADA)
+    await bot.send_message(ADA, "live")
+    await expect(page.locator(".message .body")).to_contain_text("live")
+    await bot.send_message(GRACE, "for Grace")
+    await expect(page.locator("#chats button", has_text="Grace").locator(".unread")).to_have_text("1")
+
+
+async def test_a_document_is_a_link_and_a_silent_message_is_marked(here: Here, bot: Bot, page: Page) -> None:
+    await bot.send_document(ADA, b"x" * 2048, filename="build.log", disable_notification=True)
+    await visit(page, here, ADA)
+    await expect(page.locator(".document")).to_contain_text("build.log")
+    await expect(page.locator(".document")).to_contain_text("2.0 KB")
+    await expect(page.get_by_role("img", name="Sent without a sound")).to_be_visible()
+
+
+async def test_on_a_phone_one_thing_is_shown_at_a_time(here: Here, page: Page) -> None:
+    await page.set_viewport_size({"width": 390, "height": 780})
+    await page.goto(here.url)
+    await expect(page.locator("#chats button")).to_have_count(4)
+    await expect(page.locator("main")).to_be_hidden()
+    await page.locator("#chats button", has_text="Grace").click()
+    await expect(page.locator("#title")).to_have_text("Grace")
+    await expect(page.locator("aside")).to_be_hidden()
+    await page.get_by_role("button", name="Back to the chats").click()
+    await expect(page.locator("aside")).to_be_visible()
