@@ -314,7 +314,7 @@ async def _world(scenario: Scenario, store: str, plan: Plan, folder: Path) -> As
         redis_server = programs.redis(folder) if scenario.needs == "redis" else None
         if redis_server is not None:
             # Without a rate there is nothing to share.
-            environment |= redis_server.environment | {"TELEGRAM_BOT_PER_SECOND": "300"}
+            environment |= {**redis_server.environment, "TELEGRAM_BOT_PER_SECOND": "300"}
             redis_server.start()
             stack.callback(redis_server.kill)
         sandbox = programs.sandbox(folder)

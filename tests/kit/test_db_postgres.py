@@ -133,10 +133,10 @@ async def test_a_connection_lost_while_it_commits_leaves_open_whether_it_was_sto
     here, there = two
     dying = (
         "CREATE TABLE t (n INTEGER)",
-        "CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS "
-        "'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END'",
-        "CREATE CONSTRAINT TRIGGER dies AFTER INSERT ON t DEFERRABLE INITIALLY DEFERRED "
-        "FOR EACH ROW EXECUTE FUNCTION die()",
+        """CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END'""",
+        """CREATE CONSTRAINT TRIGGER dies AFTER INSERT ON t DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW EXECUTE FUNCTION die()""",
     )
     await there.write("make", lambda c: [c.execute(text(statement)) for statement in dying] and None)
     with pytest.raises(CommitUnknownError) as caught:
