@@ -56,6 +56,9 @@ ui-check: $(VENV)/.dev ## rebuild the page, compare it with what is committed, r
 dashboards: $(VENV)/.dev ## write Grafana's dashboards anew from grafana/dashboards/*.py
 	@$(PY) -m grafana.dashboards
 
+bench: $(VENV)/.dev servers ## print every table of docs/performance.md, each comparing in one run (B=delivery for one)
+	@for name in $(or $(B),intake delivery telemetry backlog replicas latency); do $(PY) -m benchmarks.$$name || exit 1; done
+
 ##@ Docker Compose
 
 up: ## start the stack in Docker and wait until it is healthy

@@ -57,11 +57,16 @@ def main() -> None:
         "Delivery to the sandbox, one process, SQLite FULL",
         [row for both in rows.values() for row in both],
         [
-            f"{options.messages:,} messages wait, each in a chat of its own; Telegram's limits are off on "
-            f"both sides; {SEND_CONCURRENCY} calls at once (SEND_CONCURRENCY).",
+            (
+                f"{options.messages:,} messages wait, each in a chat of its own; Telegram's "
+                "limits are off on "
+                f"both sides; {SEND_CONCURRENCY} calls at once (SEND_CONCURRENCY)."
+            ),
             "From the first claim to the last settle: leases, attempts, answers and states are on disk.",
-            "The sandbox is on the other core; its answers bound all three. CPU is that of the sending process "
-            "for a message, with all its threads: it holds where the machine is not quiet.",
+            (
+                "The sandbox is on the other core; its answers bound all three. CPU is that of the sending "
+                "process for a message, with all its threads: it holds where the machine is not quiet."
+            ),
         ],
     )
 
@@ -141,6 +146,7 @@ async def _aiohttp(url: str, count: int) -> float:
         async def send(number: int) -> None:
             body = {"chat_id": FIRST_CHAT + number, "text": _text(number)}
             async with session.post(address, json=body) as response:
+                response.raise_for_status()
                 await response.read()
 
         return await at_once(AT_ONCE, count, send)

@@ -10,19 +10,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import httpx
 import psutil
 
 from benchmarks import machine
 from tests import servers
-from tests.servers import free_port
+from tests.ports import free_port
 
 KEY = "cct_benchmark_key_of_some_length"
 TOKEN = servers.DEFAULT_TOKEN
 FIRST_CHAT = 100_000
 PATIENCE_SECONDS = 60.0
+ANY = -1
 ROOT = Path(__file__).parent.parent
 
 
@@ -61,6 +62,7 @@ class Bench:
 
     def __init__(self) -> None:
         self._stack = ExitStack()
+        self._logs: list[IO[bytes]] = []
         self.measured, self.other = machine.cores()
 
     def __enter__(self) -> Self:
@@ -73,25 +75,30 @@ class Bench:
     def start(self, command: list[str], core: int, url: str, **environment: str) -> Program:
         """Starts a Python module, and waits until it answers."""
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        log = self._stack.enter_context((self.folder / f"{len(self._logs)}.log").open("w+b"))
+        self._logs.append(log)
         process = subprocess.Popen(
             [sys.executable, "-m", *command],
             cwd=ROOT,
             env=kept | {"PYTHONPATH": str(ROOT)} | environment,
-            stdout=subprocess.DEVNULL,
-            preexec_fn=lambda: os.sched_setaffinity(0, {core}),  # noqa: PLW1509 - no threads are running yet
+            stdout=log,
+            stderr=log,
+            preexec_fn=lambda: os.sched_setaffinity(0, _pinned(core)),  # noqa: PLW1509 - no threads are running yet
         )
         program = Program(process, url)
         self._stack.callback(_end, program)
-        _wait(program)
+        if not _answers(program):
+            log.seek(0)
+            raise SystemExit(f"{command} did not start:\n{log.read().decode()}")
         return program
 
-    def sandbox(self, **environment: str) -> Program:
+    def sandbox(self, name: str = "sandbox", **environment: str) -> Program:
         port = free_port()
         return self.start(
             ["services.telegram_sandbox"],
             self.other,
             f"http://127.0.0.1:{port}",
-            DATA_DIR=str(self.folder / "sandbox"),
+            DATA_DIR=str(self.folder / name),
             SANDBOX_PORT=str(port),
             SANDBOX_LIMITS="false",
             LOG_LEVEL="WARNING",
@@ -113,7 +120,7 @@ class Bench:
             sandbox_url: its Telegram.
             name: of its data folder.
             module: that is run; another one starts the same bridge differently.
-            core: unset: the measured one.
+            core: unset: the measured one; ANY: wherever there is room.
             more: environment.
         """
         port = free_port()
@@ -149,22 +156,25 @@ class Bench:
         return server
 
 
+def _pinned(core: int) -> set[int]:
+    return os.sched_getaffinity(0) if core == ANY else {core}
+
+
 def _end(program: Program) -> None:
     if program.process.poll() is None:
         program.stop()
 
 
-def _wait(program: Program) -> None:
+def _answers(program: Program) -> bool:
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        if program.process.poll() is not None or time.monotonic() > deadline:
-            raise SystemExit(f"{program.process.args} did not start")
+    while program.process.poll() is None and time.monotonic() < deadline:
         try:
             program.client.get("/health/live").raise_for_status()
         except httpx.HTTPError:
             time.sleep(0.05)
         else:
-            return
+            return True
+    return False
 
 
 def make_chats(sandbox: Program, count: int) -> None:

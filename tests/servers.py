@@ -8,7 +8,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -25,6 +24,7 @@ from services.kit import runner
 from services.kit.settings import ServiceSettings
 from services.telegram_sandbox import app as telegram_sandbox
 from services.telegram_sandbox.settings import DEFAULT_TOKEN, SandboxSettings
+from tests.ports import free_port
 
 T = TypeVar("T")
 KEY = "cct_key-of-the-tests"
@@ -49,7 +49,7 @@ class ManualClock:
         self.now += seconds
 
 
-async def until(check: Callable[[], Awaitable[T]], *, patience: float = PATIENCE_SECONDS) -> T:
+async def until(check: Callable[[], Awaitable[T | None]], *, patience: float = PATIENCE_SECONDS) -> T:
     """Waits for a condition; its last answer is in the error when it never comes true."""
     deadline = time.monotonic() + patience
     while True:
@@ -59,12 +59,6 @@ async def until(check: Callable[[], Awaitable[T]], *, patience: float = PATIENCE
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {patience:g} s; the last answer was {answer!r}")
         await asyncio.sleep(0.01)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 # PostgreSQL

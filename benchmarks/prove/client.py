@@ -165,7 +165,7 @@ def _answer(number: int, status: int, text: bytes) -> dict[str, Any]:
     note: dict[str, Any] = {"do": "answer", "request": number, "status": status}
     if status == 202:
         answer = orjson.loads(text)
-        accepted = answer["accepted"] if "accepted" in answer else [answer]
+        accepted = answer.get("accepted", [answer])
         note["ids"] = [event["message_ids"][0] for event in accepted]
     else:
         note["text"] = text.decode(errors="replace")[:500]

@@ -16,7 +16,8 @@ from typing import Any
 
 import httpx
 
-from tests.servers import Postgres, free_port, postgres, postgres_programs
+from tests.ports import free_port
+from tests.servers import Postgres, postgres, postgres_programs
 
 ROOT = Path(__file__).parents[2]
 KEY = "cct_key-of-the-proof"
@@ -74,7 +75,7 @@ class Program:
         raise RuntimeError(f"{self.arguments} did not start:\n{self.log.read_text(errors='replace')[-3000:]}")
 
     def kill(self) -> None:
-        """kill -9."""
+        """Kill -9."""
         if self._process is not None and self.runs:
             self.kills.append(time.time())
             self._process.kill()

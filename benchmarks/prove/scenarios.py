@@ -73,7 +73,7 @@ class World:
 
 
 async def kills(world: World) -> None:
-    """kill -9 at random moments, some of them while the bridge is still starting."""
+    """Kill -9 at random moments, some of them while the bridge is still starting."""
     for _ in range(world.plan.rounds):
         world.share()
         if world.random.random() < 0.8:

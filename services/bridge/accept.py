@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,11 +10,12 @@ import orjson
 import uuid_utils
 from pydantic import TypeAdapter, ValidationError
 
+from services.bridge.routes.routes import Routes, Target
 from services.contracts.events import CATEGORY_OF, NewEvent, Priority, Severity
 from services.kit.errors import Problem, invalid_input
 from services.kit.telemetry import TraceContext
 from services.outbox import messages
-from services.outbox.messages import IdempotencyKey, Lane, NewMessage, Submission, UnknownPolicy
+from services.outbox.messages import IdempotencyKey, Lane, NewMessage, Once, Submission, UnknownPolicy
 
 LARGEST_BATCH = 500
 LONGEST_KEY = 255
@@ -46,6 +47,8 @@ class Caller:
     parent: TraceContext | None
     correlation_id: str
     idempotency_key: str
+    #: What the request uses up, such as its signature.
+    once: Once | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,14 @@ def parse(body: bytes) -> tuple[list[NewEvent], bool]:
 
 
 def submission(
-    body: bytes, caller: Caller, trace: TraceContext, *, now: float, defaults: Sequence[int], trace_url: str
+    body: bytes,
+    caller: Caller,
+    trace: TraceContext,
+    *,
+    now: float,
+    routes: Routes,
+    trace_url: str,
+    refusal: Callable[[str], str | None] = lambda _: None,
 ) -> Reading:
     """Reads a request.
 
@@ -84,23 +94,28 @@ def submission(
         caller: from the headers.
         trace: of the span that this request is; a batch shares it.
         now: seconds since the epoch.
-        defaults: the recipients of an event that names none.
+        routes: who gets an event that names no recipient.
         trace_url: of the trace viewer, or empty.
+        refusal: why a callback's URL may not be called, or None.
     """
     posted, is_list = parse(body)
     events, recipients, answers = [], [], []
     for number, event in enumerate(posted):
+        why = refusal(event.callback_url) if event.callback_url else None
+        if why:
+            place = [number, "callback_url"] if is_list else ["callback_url"]
+            raise invalid_input([{"loc": place, "msg": why}])
         text = event.model_dump_json(exclude_defaults=True) if is_list else body.decode()
         # Each event of a batch is a trace of its own, linked to none but found by the same id.
         context = trace if number == 0 else trace.child()
         made = _event(event, text, caller, context, now)
-        chats = _messages(event, (number,) if is_list else (), now, defaults)
+        chats = _messages(event, (number,) if is_list else (), now, routes)
         events.append(made)
         recipients.append(chats)
         answers.append(_answer(made, chats, trace_url))
     answer = orjson.dumps({"accepted": answers} if is_list else answers[0])
     return Reading(
-        Submission(tuple(events), tuple(recipients), _idempotency(caller, body, answer)),
+        Submission(tuple(events), tuple(recipients), _idempotency(caller, body, answer), caller.once),
         answer,
     )
 
@@ -121,35 +136,41 @@ def _event(event: NewEvent, body: str, caller: Caller, trace: TraceContext, now:
         parent=caller.parent,
         correlation_id=event.correlation_id or caller.correlation_id or identifier,
         client=caller.client,
+        callback_url=event.callback_url,
     )
 
 
-def _messages(
-    event: NewEvent, place: tuple[int, ...], now: float, defaults: Sequence[int]
-) -> tuple[NewMessage, ...]:
+def _messages(event: NewEvent, place: tuple[int, ...], now: float, routes: Routes) -> tuple[NewMessage, ...]:
     deliver_at = _moment(event.deliver_at, (*place, "deliver_at"), now)
     expires_at = _moment(event.expires_at, (*place, "expires_at"), now)
     if expires_at is not None and expires_at <= now:
         raise invalid_input([{"loc": [*place, "expires_at"], "msg": "this time has passed"}])
-    named = event.chat_id
-    chats = defaults if named is None else named if isinstance(named, list) else [named]
+    targets = [recipient.target for recipient in routes.recipients(event)]
+    chats = [target.chat_id for target in targets]
     # A critical event does not wait behind progress reports.
     lane = Lane.URGENT if event.severity is Severity.CRITICAL else _LANES[event.priority]
     return tuple(
         NewMessage(
             id=str(uuid_utils.uuid7()),
-            chat_id=chat_id,
-            thread_id=event.thread_id,
+            chat_id=target.chat_id,
+            thread_id=target.thread_id or event.thread_id,
             lane=lane,
-            silent=event.silent,
+            silent=event.silent or target.silent,
             # A time that has passed is as good as now.
             deliver_at=deliver_at if deliver_at is not None and deliver_at > now else 0.0,
             expires_at=expires_at,
             on_unknown=UnknownPolicy(event.on_unknown),
-            update_key=event.update_key,
+            update_key=_update_key(event, target, chats),
         )
-        for chat_id in chats
+        for target in targets
     )
+
+
+def _update_key(event: NewEvent, target: Target, chats: Sequence[int]) -> str | None:
+    """Where a chat gets the event in several topics, each topic has its own message to edit."""
+    if event.update_key is None or chats.count(target.chat_id) == 1:
+        return event.update_key
+    return f"{event.update_key}/{target.thread_id}"
 
 
 def _moment(value: datetime | None, place: tuple[int | str, ...], now: float) -> float | None:

@@ -12,6 +12,7 @@ from services.bridge.approvals.news import News
 from services.bridge.commands.snapshot import Measured
 from services.bridge.settings import BridgeSettings
 from services.bridge.updates import receiver
+from services.bridge.updates.acting import Parts
 from services.bridge.updates.metrics import UpdateMetrics
 from services.bridge.updates.receiver import Receiver
 from services.bridge.updates.source import Polling, Source, Webhook
@@ -85,7 +86,7 @@ async def open_answers(
         name,
         owner_name(),
         settings.allowed_users,
-        receiver.Parts(
+        Parts(
             database=database,
             outbox=outbox,
             bot=bot,

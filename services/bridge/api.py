@@ -1,5 +1,6 @@
 """The bridge's routes. The intake parses by itself and is passed by the middleware: it is hot."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import orjson
@@ -10,18 +11,20 @@ from starlette.responses import RedirectResponse, Response
 
 from services.bridge import accept, messages
 from services.bridge.accept import Caller
+from services.bridge.keys.entry import Door, Entry
+from services.bridge.keys.keys import Scope
 from services.bridge.settings import BridgeSettings
 from services.contracts.events import CATEGORIES, Accepted, AcceptedBatch, NewEvent
 from services.kit import logs
-from services.kit.auth import Gate, bearer
+from services.kit.auth import bearer
 from services.kit.clock import rfc3339
 from services.kit.errors import Problem
-from services.kit.guard import Guard
 from services.kit.hot import HotResponse, HotRoute
 from services.kit.telemetry import Telemetry, TraceContext
 from services.outbox import queries
 from services.outbox.engine import Outbox
 from services.outbox.messages import State
+from services.outbox.once import RepeatedError
 from services.outbox.queries import Search
 
 intake = APIRouter(tags=["events"], route_class=HotRoute)
@@ -56,6 +59,8 @@ _HEADERS = [
         ),
         ("traceparent", {"type": "string"}, "W3C trace context of the caller"),
         ("X-Correlation-ID", {"type": "string", "maxLength": 128}, "shown on every message and log line"),
+        ("X-CCTelegram-Key-Id", {"type": "string"}, "signed requests: id of the signing key"),
+        ("X-CCTelegram-Timestamp", {"type": "string"}, "signed requests: seconds since the epoch, ±300 s"),
     )
 ]
 
@@ -74,8 +79,8 @@ _HEADERS = [
         code: {"description": text, "content": {"application/problem+json": {}}}
         for code, text in {
             400: "a header is wrong",
-            401: "the key is missing or wrong",
-            409: "this Idempotency-Key is in flight",
+            401: "the key or the signature is missing or wrong",
+            409: "this Idempotency-Key is in flight, or the signature was used before",
             413: "the body is too large",
             422: "the input is wrong: one entry a field",
             429: "over the rate limit",
@@ -89,34 +94,38 @@ async def post_events(request: Request) -> Response:
     settings: BridgeSettings = state["settings"]
     telemetry: Telemetry = state["telemetry"]
     outbox: Outbox = state["outbox"]
-    caller = _caller(request, state["guard"])
+    headers: dict[bytes, bytes] = dict(request.scope["headers"])
+    door: Door = state["door"]
+    entry = await door.enter(request, headers, Scope.EVENTS_WRITE)
+    caller = _caller(headers, entry)
     trace = caller.parent.child() if caller.parent else telemetry.new_trace()
     reading = accept.submission(
-        await request.body(),
+        entry.body,
         caller,
         trace,
         now=state["clock"].time(),
-        defaults=settings.default_chats,
+        routes=state["routing"].routes,
         trace_url=settings.jaeger_ui_url,
+        refusal=state["webhook_destinations"].refusal,
     )
-    receipt = await outbox.enqueue(reading.submission)
+    try:
+        receipt = await outbox.enqueue(reading.submission)
+    except RepeatedError:
+        raise door.replayed() from None
     if receipt.replayed is not None:
         return HotResponse(receipt.replayed.encode(), 202, {b"idempotent-replayed": b"true"})
     return HotResponse(reading.answer, 202, {b"traceresponse": trace.header().encode()})
 
 
-def _caller(request: Request, guard: Guard) -> Caller:
+def _caller(headers: Mapping[bytes, bytes], entry: Entry) -> Caller:
     # Starlette's own headers are searched from the start for each name.
-    headers: dict[bytes, bytes] = dict(request.scope["headers"])
-    gate: Gate = request.app.state.gate
-    gate.admit(headers.get(b"authorization", b"").decode("latin-1"))
-    guard.admit("default")
     parent = headers.get(b"traceparent")
     return Caller(
-        client="default",
+        client=entry.key.name,
         parent=TraceContext.parse(parent.decode("latin-1")) if parent else None,
         correlation_id=logs.correlation_id.get(),
         idempotency_key=headers.get(b"idempotency-key", b"").decode("latin-1"),
+        once=entry.once,
     )
 
 

@@ -11,15 +11,26 @@ from fastapi import FastAPI
 from services.bridge import answers, api, said
 from services.bridge.answers import AnswerMetrics, open_answers
 from services.bridge.approvals import api as approvals_api
+from services.bridge.chats import api as chats_api
+from services.bridge.chats import quiet
+from services.bridge.chats import store as chats_store
+from services.bridge.keys import api as keys_api
+from services.bridge.keys import entry, opening, scopes, store
+from services.bridge.keys.entry import Door
 from services.bridge.metrics import BridgeMetrics
 from services.bridge.render import render
+from services.bridge.routes import api as routes_api
+from services.bridge.routes import routing
+from services.bridge.routes.routing import Routing
 from services.bridge.settings import BridgeSettings
 from services.bridge.templates import load_templates
 from services.bridge.tracking import api as tracking_api
 from services.bridge.tracking import opening as tracking
+from services.bridge.tracking.callbacks import api as callbacks_api
 from services.bridge.tracking.metrics import TrackingMetrics
 from services.bridge.updates import api as updates_api
 from services.contracts.events import CATEGORY_OF
+from services.kit.auth import bearer
 from services.kit.clock import Clock, SystemClock
 from services.kit.db import open_database
 from services.kit.guard import Guard
@@ -47,6 +58,9 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
     tracking_metrics = TrackingMetrics(telemetry.registry)
     templates = load_templates(settings.templates_dir)
     guard = Guard(settings.rate_limit_per_second, telemetry.registry, clock)
+    ring = opening.ring_of(settings, clock)
+    routes = Routing(settings.default_chats, settings.routes_file, telemetry.registry, clock)
+    door = Door(ring, guard, telemetry.registry, clock)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
@@ -54,10 +68,25 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
             database = await open_database(
                 settings.database("bridge"),
                 telemetry,
-                packages=["services.outbox", *answers.PACKAGES, tracking.PACKAGE],
-                operations=(*OPERATIONS, *answers.OPERATIONS, *tracking.OPERATIONS),
+                packages=[
+                    "services.outbox",
+                    *answers.PACKAGES,
+                    tracking.PACKAGE,
+                    opening.PACKAGE,
+                    routing.PACKAGE,
+                ],
+                operations=(
+                    *OPERATIONS,
+                    *answers.OPERATIONS,
+                    *tracking.OPERATIONS,
+                    *store.OPERATIONS,
+                    *routing.OPERATIONS,
+                    *chats_store.OPERATIONS,
+                ),
             )
             stack.push_async_callback(database.close)
+            await stack.enter_async_context(opening.open_keys(ring, database, health))
+            await stack.enter_async_context(routing.open_routing(routes, database, health))
             token = settings.telegram_bot_token.get_secret_value()
             pace = await stack.enter_async_context(_pace(settings, clock, health))
             bot = make_bot(token, settings.api_url, settings.send_concurrency, telemetry.count_call)
@@ -72,6 +101,7 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
                     render=said.or_else(partial(render, templates=templates)),
                     pace=pace,
                     mutes=lambda message: not said.passes_mute(message),
+                    holds=quiet.hold,
                 )
             )
             _watch(health, outbox, settings)
@@ -95,7 +125,8 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
                 "clock": clock,
                 "telemetry": telemetry,
                 "outbox": outbox,
-                "guard": guard,
+                "door": door,
+                "routing": routes,
                 **listening,
                 "tracking": tracked,
             }
@@ -107,9 +138,21 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
         lifespan=lifespan,
         summary="Takes events over REST and delivers them to Telegram without losing one.",
         public=[api.public, api.intake, updates_api.public],
-        routers=[api.router, approvals_api.router, updates_api.router, tracking_api.router],
+        routers=[
+            api.router,
+            approvals_api.router,
+            updates_api.router,
+            tracking_api.router,
+            callbacks_api.router,
+            keys_api.router,
+            routes_api.router,
+            chats_api.router,
+        ],
+        keyring=ring,
+        admission=entry.admitted,
         schemas=api.SCHEMAS,
     )
+    scopes.install(app, bearer.scheme_name, signed={("POST", "/api/v1/events")})
     BridgeMetrics(telemetry, lambda: int(app.state.connections()))
     return app
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from services.kit.clock import rfc3339
 from services.kit.telemetry import TraceContext
-from services.outbox.messages import State
+from services.outbox.messages import WAITING, State
 from services.outbox.queries import Life
 
 
@@ -26,6 +26,7 @@ def summary(row: Any) -> dict[str, Any]:
         "accepted_at": rfc3339(row["accepted_at"]),
         "finished_at": _time(row["finished_at"]),
         "next_attempt_at": _time(row["due_at"]) if row["state"] == State.RETRY_WAIT.value else None,
+        "quiet_until": _time(row["due_at"]) if row["held"] and row["state"] in WAITING else None,
         "expires_at": _time(row["expires_at"]),
         "attempts": row["attempts"],
         "possible_duplicate": row["possible_duplicate"],

@@ -26,7 +26,13 @@ class BridgeSettings(TelegramSettings):
         15.0, gt=0, description="a stream that has nothing to tell says so this often"
     )
     rate_limit_per_second: float = Field(
-        1_000.0, ge=0, description="requests a second of one key, on average; 0: no limit"
+        1_000.0, ge=0, description="requests a second of one key, on average, each replica; 0: no limit"
+    )
+    signing_master: SecretStr | None = Field(
+        None, description="derives the secrets of signing keys; unset: made once, in DATA_DIR/signing_master"
+    )
+    routes_file: Path | None = Field(
+        None, description="TOML with a [[route]] a rule; unset: the routes of PUT /api/v1/routes"
     )
     telegram_allowed_users: CommaInts = Field(
         (), description="ids of people who may decide and command; unset: those of TELEGRAM_CHAT_IDS"
@@ -40,6 +46,7 @@ class BridgeSettings(TelegramSettings):
     approval_expires_seconds: float = Field(
         86_400.0, ge=5, le=2_592_000, description="life of a question that names none"
     )
+    status_webhook_url: str = Field("", description="told how every message ends; unset: nobody is")
     webhook_signing_secret: SecretStr = Field(
         SecretStr(""), description="whsec_…, signs results; unset: made once, in DATA_DIR/webhook_secret"
     )

@@ -60,21 +60,26 @@ class Guard:
             "suspicious_ip_blocks", "Addresses blocked after failed logins", registry=registry
         )
 
-    def admit(self, caller: str) -> None:
+    def admit(self, caller: str, per_second: float | None = None) -> None:
         """Lets a request pass.
+
+        Args:
+            caller: who asks.
+            per_second: the caller's own rate; None: that of all; 0: no limit.
 
         Raises:
             Problem: 429 with ``Retry-After``, the caller is over its rate.
         """
-        if not self._rate:
+        rate = self._rate if per_second is None else per_second
+        if not rate:
             return
         now = self._clock.monotonic()
-        burst = max(1.0, 2 * self._rate)
+        burst = max(1.0, 2 * rate)
         bucket = self._buckets.get(caller)
         if bucket is None:
             bucket = self._buckets[caller] = Bucket(burst, now)
             _forget_oldest(self._buckets)
-        wait = bucket.take(now, self._rate, burst)
+        wait = bucket.take(now, rate, burst)
         if wait:
             self._hits.inc()
             raise _too_many(wait, "You are over this service's rate limit.")

@@ -5,6 +5,7 @@ Signals, ports and start errors are handled here once, for however many there ar
 
 import asyncio
 import errno
+import gc
 import os
 import signal
 import socket
@@ -25,6 +26,9 @@ from services.kit.settings import ServiceSettings, StartError, load
 
 log = structlog.get_logger()
 S = TypeVar("S", bound=ServiceSettings)
+
+#: Objects made and not freed between two looks for cycles; Python's own 700 are one batch of messages.
+COLLECT_AFTER = 20_000
 
 
 @dataclass
@@ -162,6 +166,7 @@ async def serve(services: Sequence[Running], on_started: Callable[[], None] = la
             task = asyncio.create_task(run(service))
             tasks.append(task)
             await _first(asyncio.create_task(service.started.wait()), *tasks)
+        _spare_the_collector()
         on_started()
         await _first(asyncio.create_task(asked.wait()), *tasks)
     finally:
@@ -172,6 +177,13 @@ async def serve(services: Sequence[Running], on_started: Callable[[], None] = la
     for error in ended:
         if error is not None:
             raise error
+
+
+def _spare_the_collector() -> None:
+    """What a start made stays: looking through it over and over costs a busy service a tenth of its time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER, 20, 20)
 
 
 async def _end(service: Running, task: "asyncio.Task[None]") -> BaseException | None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import MappingProxyType
 from typing import Any
@@ -41,6 +41,7 @@ def create_service(
     routers: Sequence[APIRouter] = (),
     public: Sequence[APIRouter] = (),
     keyring: Keyring | None = None,
+    admission: Callable[[Request], Awaitable[None]] = require_key,
     links: Mapping[str, str] = MappingProxyType({}),
     schemas: Mapping[str, type[BaseModel]] | None = None,
 ) -> FastAPI:
@@ -55,6 +56,7 @@ def create_service(
         routers: routes that want a bearer key.
         public: routes that do not.
         keyring: which keys open it; unset: the one key of the settings.
+        admission: dependency of the routers; unset: any key of the keyring will do.
         links: further links of ``/``, such as a page for people.
         schemas: models that only hot routes refer to, for the OpenAPI document.
     """
@@ -86,7 +88,7 @@ def create_service(
     for router in public:
         app.include_router(router)
     for router in routers:
-        app.include_router(router, dependencies=[Depends(bearer), Depends(require_key)])
+        app.include_router(router, dependencies=[Depends(bearer), Depends(admission)])
     errors.install(app)
     _document(app, schemas or {})
     _instrument(app, telemetry, settings)

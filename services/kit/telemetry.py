@@ -6,11 +6,7 @@ still answer for itself. Without an OTLP endpoint spans are made nowhere and cos
 
 import asyncio
 import os
-import random
-import re
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 import psutil
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -18,7 +14,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
-from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace import Link, Status, StatusCode
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -29,62 +25,13 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
+from services.kit.otlp import SpanSender
 from services.kit.settings import ServiceSettings
+from services.kit.spans import FinishedSpan, TraceContext, new_span_id, new_trace_id
+
+__all__ = ["FinishedSpan", "Telemetry", "TraceContext", "new_span_id", "new_trace_id"]
 
 VERSION = "0.1.0"
-Attributes = Mapping[str, str | int | float | bool]
-_TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
-
-
-def new_trace_id() -> int:
-    return random.getrandbits(128) | 1
-
-
-def new_span_id() -> int:
-    return random.getrandbits(64) | 1
-
-
-@dataclass(frozen=True, slots=True)
-class TraceContext:
-    """A W3C ``traceparent``: which trace something belongs to, and under which span."""
-
-    trace_id: int
-    span_id: int
-    sampled: bool
-
-    @classmethod
-    def parse(cls, header: str | None) -> "TraceContext | None":
-        """None for a header that is missing or no traceparent; later versions may have more fields."""
-        found = _TRACEPARENT.fullmatch(header or "")
-        if found is None or (found[1] == "00" and found[5]):
-            return None
-        trace_id, span_id, flags = int(found[2], 16), int(found[3], 16), int(found[4], 16)
-        return cls(trace_id, span_id, bool(flags & 1)) if trace_id and span_id else None
-
-    def child(self) -> "TraceContext":
-        return TraceContext(self.trace_id, new_span_id(), self.sampled)
-
-    def header(self) -> str:
-        return f"00-{self.trace_id:032x}-{self.span_id:016x}-{'01' if self.sampled else '00'}"
-
-    def span_context(self) -> SpanContext:
-        flags = TraceFlags(TraceFlags.SAMPLED if self.sampled else TraceFlags.DEFAULT)
-        return SpanContext(self.trace_id, self.span_id, is_remote=False, trace_flags=flags)
-
-
-@dataclass(frozen=True, slots=True)
-class FinishedSpan:
-    """A span told after the fact, from stored times (seconds since the epoch)."""
-
-    name: str
-    context: TraceContext
-    parent: TraceContext | None
-    start: float
-    end: float
-    attributes: Attributes = field(default_factory=dict)
-    kind: SpanKind = SpanKind.INTERNAL
-    error: str = ""
-    links: Sequence[TraceContext] = ()
 
 
 class Telemetry:
@@ -118,6 +65,7 @@ class Telemetry:
             ["provider", "endpoint"],
             registry=self.registry,
         )
+        self._bound: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
         self.sample_ratio = settings.otel_traces_sampler_arg
         self.resource = Resource.create(
             {"service.name": name, "service.version": VERSION, "service.instance.id": _instance()}
@@ -129,12 +77,16 @@ class Telemetry:
         )
         self._processor: BatchSpanProcessor | None = None
         endpoint = settings.otel_exporter_otlp_endpoint
+        self._sender: SpanSender | None = None
+        scope = f"cctelegram.{name}", VERSION
         if exporter is None and endpoint:
+            known = {key: str(value) for key, value in self.resource.attributes.items()}
+            self._sender = SpanSender(endpoint, known, scope)
             exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces", timeout=5)
         if exporter is not None:
             self._processor = BatchSpanProcessor(exporter, max_queue_size=20_000, max_export_batch_size=1_000)
             self.tracer_provider.add_span_processor(self._processor)
-        self.tracer = self.tracer_provider.get_tracer(f"cctelegram.{name}", VERSION)
+        self.tracer = self.tracer_provider.get_tracer(*scope)
         self._process = psutil.Process()
         self._process.cpu_percent()
 
@@ -144,8 +96,17 @@ class Telemetry:
 
     def count_call(self, provider: str, endpoint: str, status_code: str, seconds: float) -> None:
         """Counts a call to another program; the labels must be bounded: no ids, no queries."""
-        self._calls.labels(provider, endpoint, status_code).inc()
-        self._call_duration.labels(provider, endpoint).observe(seconds)
+        bound = self._bound.get((provider, endpoint, status_code))
+        if bound is None:
+            # Looking a series up by its labels costs more than counting.
+            bound = (
+                self._calls.labels(provider, endpoint, status_code),
+                self._call_duration.labels(provider, endpoint),
+            )
+            self._bound[provider, endpoint, status_code] = bound
+        calls, duration = bound
+        calls.inc()
+        duration.observe(seconds)
 
     def new_trace(self) -> TraceContext:
         trace_id = new_trace_id()
@@ -156,6 +117,9 @@ class Telemetry:
     def write(self, span: FinishedSpan) -> None:
         """Exports a span made from stored times; none where the trace is not sampled."""
         if self._processor is None or not span.context.sampled:
+            return
+        if self._sender is not None:
+            self._sender.add(span)
             return
         self._processor.on_end(
             ReadableSpan(
@@ -193,6 +157,8 @@ class Telemetry:
 
     def close(self) -> None:
         """Sends the spans that wait."""
+        if self._sender is not None:
+            self._sender.close()
         self.tracer_provider.shutdown()
 
 

@@ -9,39 +9,35 @@ from sqlalchemy import (
     Connection,
     ScalarSelect,
     bindparam,
-    func,
     insert,
     literal_column,
-    or_,
     select,
     text,
     update,
 )
 
-from services.kit.db import upsert
 from services.outbox import feed
 from services.outbox.limiter import ChatPace
-from services.outbox.messages import WAITING, Lane, Reason, State
+from services.outbox.messages import Lane, Reason, State
 from services.outbox.schema import change, chat, event, message
 
 #: A lost worker's chats are taken over after this; a living one renews long before.
 LEASE_SECONDS = 30.0
-SUPPRESSED_AT_ONCE = 1_000
 
 #: A row of the table, with the next message of each lane.
 ChatRow = Mapping[str, Any]
 
 
-def _is(state: State) -> ColumnElement[bool]:
+def in_state(state: State) -> ColumnElement[bool]:
     # As a literal: neither database uses a partial index for a parameter it cannot see.
     return message.c.state == literal_column(f"'{state.value}'")
 
 
 #: What can be next in a lane: its messages, and which of them.
 _KINDS: dict[str, tuple[ColumnElement[bool], ...]] = {
-    "retry": (_is(State.RETRY_WAIT),),
-    "queued": (_is(State.QUEUED),),
-    "scheduled": (_is(State.QUEUED), message.c.due_at > literal_column("0")),
+    "retry": (in_state(State.RETRY_WAIT),),
+    "queued": (in_state(State.QUEUED),),
+    "scheduled": (in_state(State.QUEUED), message.c.due_at > literal_column("0")),
 }
 
 
@@ -57,6 +53,18 @@ def _head(lane: Lane, kind: str, column: Any) -> ScalarSelect[Any]:
         )
         .order_by(message.c.due_at, message.c.seq)
         .limit(1)
+        .scalar_subquery()
+    )
+
+
+def _first(column: Any, *, after: int = 0) -> ScalarSelect[Any]:
+    """The first queued message of a chat, whatever its lane; or the one after it."""
+    return (
+        select(column)
+        .where(message.c.bot == chat.c.bot, message.c.chat_id == chat.c.chat_id, in_state(State.QUEUED))
+        .order_by(message.c.lane, message.c.due_at, message.c.seq)
+        .limit(1)
+        .offset(after)
         .scalar_subquery()
     )
 
@@ -80,6 +88,8 @@ class Head:
 
 def heads_of(row: ChatRow) -> list[Head]:
     """What can be next in each lane. A message that waits for its retry holds up its lane: order holds."""
+    if "only_seq" in row:
+        return [] if row["only_seq"] is None else [Head(row["only_lane"], row["only_seq"], row["only_due"])]
     found = []
     for lane, retry, others in _HEAD_NAMES:
         for seq, due in [retry] if row[retry[0]] is not None else others:
@@ -124,8 +134,19 @@ def next_turn(heads: Sequence[Head], now: float, open_at: float) -> tuple[float 
 
 def heads(connection: Connection, bot: str, chat_ids: Iterable[int]) -> list[ChatRow]:
     """The chats' rows with the next message of each lane; :func:`heads_of` reads it out."""
-    found = connection.execute(_ROWS, {"bot": bot, "ids": sorted(chat_ids)})
-    return [dict(row) for row in found.mappings()]
+    rows = _rows(connection, _SHORT_ROWS, bot, chat_ids)
+    # Most chats have no more than one message waiting: all lanes are looked into where there are several.
+    several = [row["chat_id"] for row in rows if row["second"] is not None or row["retrying"] is not None]
+    if not several:
+        return rows
+    full = {row["chat_id"]: row for row in _rows(connection, _ROWS, bot, several)}
+    return [full.get(row["chat_id"], row) for row in rows]
+
+
+def _rows(connection: Connection, query: Any, bot: str, chat_ids: Iterable[int]) -> list[ChatRow]:
+    found = connection.execute(query, {"bot": bot, "ids": sorted(chat_ids)})
+    names = tuple(found.keys())
+    return [dict(zip(names, row, strict=True)) for row in found]
 
 
 # Statements of the hot path are made once: SQLAlchemy keeps a statement's cache key with it, and
@@ -133,6 +154,18 @@ def heads(connection: Connection, bot: str, chat_ids: Iterable[int]) -> list[Cha
 _ROWS = select(chat, *_HEAD_COLUMNS).where(
     chat.c.bot == bindparam("bot"), chat.c.chat_id.in_(bindparam("ids", expanding=True))
 )
+_SHORT_ROWS = select(
+    chat,
+    _first(message.c.seq).label("only_seq"),
+    _first(message.c.lane).label("only_lane"),
+    _first(message.c.due_at).label("only_due"),
+    _first(message.c.seq, after=1).label("second"),
+    select(message.c.seq)
+    .where(message.c.bot == chat.c.bot, message.c.chat_id == chat.c.chat_id, in_state(State.RETRY_WAIT))
+    .limit(1)
+    .scalar_subquery()
+    .label("retrying"),
+).where(chat.c.bot == bindparam("bot"), chat.c.chat_id.in_(bindparam("ids", expanding=True)))
 _MINE = (
     select(chat.c.chat_id)
     .where(
@@ -248,79 +281,6 @@ def finish(
         [{"message_seq": seq, "at": now, "state": state.value, "cause": cause} for seq in seqs],
     )
     feed.write(connection, [(seq, state.value, 0, reason.value) for seq in seqs], now)
-
-
-def move(connection: Connection, bot: str, old: int, new: int, now: float) -> None:
-    """A group became a supergroup: what waits for the old id goes to the new one."""
-    lane = connection.execute(select(func.min(message.c.lane)).where(*_waiting_for(bot, old))).scalar()
-    if lane is None:
-        return
-    connection.execute(update(message).where(*_waiting_for(bot, old)).values(chat_id=new))
-    found = select(chat.c.client, chat.c.settings).where(chat.c.bot == bot, chat.c.chat_id == old)
-    kept = connection.execute(found).one()
-    give_turns(connection, {(bot, new): (now, lane)}, {(bot, new): kept.client})
-    unset = (chat.c.bot == bot, chat.c.chat_id == new, chat.c.settings.is_(None))
-    connection.execute(update(chat).where(*unset).values(settings=kept.settings))
-
-
-def suppress(connection: Connection, bot: str, chat_id: int, reason: Reason, now: float) -> Sequence[int]:
-    """Ends what waits for a destination that is known to refuse the bot; answers which messages.
-
-    A portion at a time: a transaction stays short, and a statement has a largest number of parameters.
-    The chat gets another turn for the rest.
-    """
-    query = select(message.c.seq).where(*_waiting_for(bot, chat_id)).limit(SUPPRESSED_AT_ONCE)
-    waiting = connection.execute(query).scalars().all()
-    finish(
-        connection,
-        waiting,
-        State.SUPPRESSED,
-        reason,
-        cause=f"the destination refuses the bot: {reason.value}",
-        now=now,
-    )
-    return waiting
-
-
-def block(connection: Connection, bot: str, chat_id: int, reason: Reason) -> None:
-    """Notes that the destination refuses the bot, before anything was tried."""
-    statement = upsert(connection, chat).values(bot=bot, chat_id=chat_id, blocked=reason.value)
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=[chat.c.bot, chat.c.chat_id], set_={"blocked": reason.value}
-        )
-    )
-
-
-def revive(connection: Connection, bot: str, chat_id: int, now: float) -> None:
-    """The destination takes the bot again: what still waits for it has its turn."""
-    here = (chat.c.bot == bot, chat.c.chat_id == chat_id)
-    connection.execute(update(chat).where(*here).values(blocked=None))
-    waiting = connection.execute(select(message.c.seq).where(*_waiting_for(bot, chat_id)).limit(1)).scalar()
-    if waiting is not None:
-        connection.execute(update(chat).where(*here, chat.c.owner.is_(None)).values(next_at=now))
-
-
-def mute(connection: Connection, bot: str, chat_id: int, until: float | None) -> None:
-    """Until when a chat wants nothing but what cannot wait; None: it wants everything."""
-    statement = upsert(connection, chat).values(bot=bot, chat_id=chat_id, muted_until=until)
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=[chat.c.bot, chat.c.chat_id], set_={"muted_until": until}
-        )
-    )
-
-
-def muted_until(connection: Connection, bot: str, chat_id: int, now: float) -> float | None:
-    """When a mute that is in force ends; None where there is none."""
-    found = select(chat.c.muted_until).where(chat.c.bot == bot, chat.c.chat_id == chat_id)
-    until: float | None = connection.execute(found).scalar()
-    return until if until is not None and until > now else None
-
-
-def _waiting_for(bot: str, chat_id: int) -> tuple[ColumnElement[bool], ...]:
-    waits = or_(*(_is(state) for state in WAITING))
-    return (message.c.bot == bot, message.c.chat_id == chat_id, waits)
 
 
 def give_turns(

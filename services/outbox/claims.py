@@ -5,14 +5,13 @@ order holds, and the chat's own rate can live in its row. The functions run insi
 transaction; none stays open across a call to Telegram.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select, text, update
 
-from services.kit.telemetry import TraceContext
-from services.outbox import chats, feed
+from services.outbox import chats, destinations, feed, loading
 from services.outbox.chats import ChatRow
 from services.outbox.messages import (
     Claimed,
@@ -23,13 +22,36 @@ from services.outbox.messages import (
     Result,
     Settled,
     State,
-    UnknownPolicy,
 )
-from services.outbox.schema import attempt, chat, event, message
+from services.outbox.schema import attempt, chat, message
 from services.outbox.turns import Turns
 
 #: Whether a muted chat does without this message.
 Mutes = Callable[[Claimed], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """How a chat's people want a message now.
+
+    Args:
+        until: when they want it, seconds since the epoch; None: now, without a sound.
+        cause: for people.
+    """
+
+    until: float | None
+    cause: str
+
+
+#: Asked for a message, its chat's settings and the time; None: it goes as it is.
+Holds = Callable[[Claimed, str, float], Hold | None]
+#: Messages of a chat that are held at once: a transaction stays short.
+HELD_AT_ONCE = 200
+
+
+def never(_message: Claimed, _settings: str, _now: float) -> Hold | None:
+    """Every message goes as it is."""
+    return None
 
 
 def not_urgent(message: Claimed) -> bool:
@@ -61,6 +83,7 @@ def claim(
     paced_since: float | None,
     mutes: Mutes = not_urgent,
     turns: Turns | None = None,
+    holds: Holds = never,
 ) -> Batch:
     """Leases up to ``limit`` chats that are ready and opens an attempt for the next message of each.
 
@@ -73,6 +96,7 @@ def claim(
         paced_since: since when the bot's own rate has held messages up; None if it does not.
         mutes: which messages a muted chat does not get.
         turns: the clients' clocks of this worker; unset: all are even.
+        holds: how the chats' people want a message now.
     """
     waiting = [
         (Lane(row.lane), row.client, row.next_at) for row in connection.execute(_WAITING, {"bot": bot})
@@ -85,7 +109,9 @@ def claim(
     refusing = {chat_id for chat_id, row in rows.items() if row["blocked"] or row["migrated_to"]}
     ended = [s for chat_id in refusing for s in _set_right(connection, bot, rows[chat_id], now)]
     picked = [chats.choose(chats.heads_of(rows[chat_id]), now) for chat_id in rows.keys() - refusing]
-    messages, never_sent = _load(connection, [head.seq for head in picked if head], rows, now, paced_since)
+    messages, never_sent = loading.load(
+        connection, [head.seq for head in picked if head], rows, now, paced_since
+    )
     expired = [m for m in messages if m.expires_at is not None and m.expires_at <= now]
     muted = [m for m in messages if m not in expired and _is_muted(rows[m.chat_id], now) and mutes(m)]
     for those, state, reason, cause in (
@@ -96,6 +122,7 @@ def claim(
         chats.finish(connection, [m.seq for m in those], state, reason, cause=cause, now=now)
         ended.extend(_ended(m, state, reason, now) for m in those)
     live = [m for m in messages if m not in expired and m not in muted]
+    live = [wanted for m in live if (wanted := _as_wanted(connection, m, rows[m.chat_id], holds, now))]
     _open_attempts(connection, live, now)
     chats.release(connection, bot, owner, set(ready) - {m.chat_id for m in live}, now=now, pace=chats.pace_of)
     return Batch(live, now, ended)
@@ -108,6 +135,46 @@ def _ended(m: Claimed, state: State, reason: Reason, now: float) -> Settled:
     return Settled(m, result, decision, attempted=False)
 
 
+def _as_wanted(connection: Connection, m: Claimed, row: ChatRow, holds: Holds, now: float) -> Claimed | None:
+    """The message as its chat wants it now; None: it is held, with what waits behind it."""
+    settings = row["settings"]
+    # The rest of a message in parts goes on: half of one is of no use.
+    held = holds(m, settings, now) if settings and m.part == 0 else None
+    if held is None:
+        return m
+    state = State.RETRY_WAIT if m.due_at > 0 and m.attempt > 1 else State.QUEUED
+    if held.until is None:
+        if m.attempt == 1:
+            destinations.note(connection, [(m.seq, state)], held.cause, now)
+        return replace(m, silent=True)
+    if held.until <= now:
+        return m
+    also = [
+        (other.seq, State.QUEUED)
+        for other in _behind(connection, m, now)
+        if holds(other, settings, now) == held and other.part == 0
+    ]
+    destinations.hold(connection, [(m.seq, state), *also], held.until, held.cause, now)
+    return None
+
+
+def _behind(connection: Connection, m: Claimed, now: float) -> list[Claimed]:
+    """What waits in the same lane of the chat and is due."""
+    query = (
+        loading.MESSAGES.where(
+            message.c.bot == m.bot,
+            message.c.chat_id == m.chat_id,
+            message.c.lane == int(m.lane),
+            message.c.state == State.QUEUED.value,
+            message.c.due_at <= now,
+            message.c.seq != m.seq,
+        )
+        .order_by(message.c.due_at, message.c.seq)
+        .limit(HELD_AT_ONCE)
+    )
+    return [loading.claimed(row, now, 0.0, row.attempts) for row in connection.execute(query)]
+
+
 def _is_muted(row: ChatRow, now: float) -> bool:
     until = row["muted_until"]
     return until is not None and until > now
@@ -116,12 +183,14 @@ def _is_muted(row: ChatRow, now: float) -> bool:
 def _set_right(connection: Connection, bot: str, row: ChatRow, now: float) -> list[Settled]:
     """A chat that nothing can be sent to: its messages move with it, or end."""
     if row["migrated_to"]:
-        chats.move(connection, bot, row["chat_id"], row["migrated_to"], now)
+        destinations.move(connection, bot, row["chat_id"], row["migrated_to"], now)
         return []
     reason = Reason(row["blocked"])
-    seqs = chats.suppress(connection, bot, row["chat_id"], reason, now)
-    found = connection.execute(_BY_SEQ, {"seqs": seqs}).all() if seqs else []
-    return [_ended(_claimed(one, now, 0.0, one.attempts), State.SUPPRESSED, reason, now) for one in found]
+    seqs = destinations.suppress(connection, bot, row["chat_id"], reason, now)
+    found = connection.execute(loading.BY_SEQ, {"seqs": seqs}).all() if seqs else []
+    return [
+        _ended(loading.claimed(one, now, 0.0, one.attempts), State.SUPPRESSED, reason, now) for one in found
+    ]
 
 
 _Waiting = Sequence[tuple[Lane, str, float]]
@@ -213,128 +282,6 @@ _LEASE = (
     .where(chat.c.bot == bindparam("b_bot"), chat.c.chat_id.in_(bindparam("ids", expanding=True)))
     .values(owner=bindparam("b_owner"), lease_until=bindparam("until"), next_at=None)
 )
-_MESSAGES = select(
-    message,
-    event.c.category,
-    event.c.source,
-    event.c.severity,
-    event.c.title,
-    event.c.body,
-    event.c.correlation_id,
-    event.c.traceparent,
-).join(event, message.c.event_id == event.c.id)
-_BY_SEQ = _MESSAGES.where(message.c.seq.in_(bindparam("seqs", expanding=True)))
-
-
-def _load(
-    connection: Connection,
-    seqs: Iterable[int],
-    rows: Mapping[int, Any],
-    now: float,
-    paced_since: float | None,
-) -> tuple[list[Claimed], list[Claimed]]:
-    """The messages that can be sent, and those that edit what was never sent."""
-    found = connection.execute(_BY_SEQ, {"seqs": sorted(seqs)}).all()
-    targets = _targets(connection, found)
-    fine, never_sent = [], []
-    for row in found:
-        if row.edits and _is_never_sent(targets.get(row.edits)):
-            never_sent.append(_claimed(row, now, 0.0, row.attempts))
-            continue
-        wait = _limiter_wait(row, rows[row.chat_id], now, paced_since)
-        fine.append(_claimed(row, now, wait, row.attempts + 1, _edited(targets, row)))
-    return fine, never_sent
-
-
-def _is_never_sent(target: "_Target | None") -> bool:
-    """Nothing stands in the chat. Where that is unknown, what was to be an edit is sent instead."""
-    return target is None or (target.telegram_message_id is None and target.state is not State.UNKNOWN)
-
-
-def in_flight(connection: Connection, bot: str, chat_ids: Iterable[int], now: float) -> list[Claimed]:
-    """The messages of leased chats whose attempt is open: after a crash, nobody knows if they arrived."""
-    open_ones = _MESSAGES.where(
-        message.c.bot == bot,
-        message.c.chat_id.in_(sorted(chat_ids)),
-        message.c.state == State.SENDING.value,
-    )
-    rows = connection.execute(open_ones).all()
-    targets = _targets(connection, rows)
-    return [_claimed(row, now, 0.0, row.attempts, _edited(targets, row)) for row in rows]
-
-
-def _limiter_wait(row: Any, of: ChatRow, now: float, paced_since: float | None) -> float:
-    """How long the message could have gone but for Telegram's rates, of its chat and of the bot."""
-    could_go = max(row.accepted_at, row.due_at, row.replayed_at or 0.0)
-    by_chat = max(0.0, min(of["open_at"], now) - max(could_go, of["sent_at"]))
-    by_bot = 0.0 if paced_since is None else max(0.0, now - max(could_go, of["open_at"], paced_since))
-    return float(by_chat + by_bot)
-
-
-def _targets(connection: Connection, rows: Sequence[Any]) -> dict[str, "_Target"]:
-    """The messages that some of the rows edit, by id."""
-    wanted = sorted(row.edits for row in rows if row.edits is not None)
-    if not wanted:
-        return {}
-    found = connection.execute(
-        select(message.c.id, message.c.state, message.c.telegram_message_ids).where(message.c.id.in_(wanted))
-    )
-    return {row.id: _Target(State(row.state), _last(row.telegram_message_ids)) for row in found}
-
-
-@dataclass(frozen=True, slots=True)
-class _Target:
-    state: State
-    telegram_message_id: int | None
-
-
-def _edited(targets: Mapping[str, "_Target"], row: Any) -> int | None:
-    """Telegram's id of the message that a row edits; None where it is sent."""
-    target = targets.get(row.edits) if row.edits else None
-    return target.telegram_message_id if target else None
-
-
-def _last(ids: str) -> int | None:
-    return int(ids.rpartition(",")[2]) if ids else None
-
-
-def _claimed(row: Any, now: float, limiter_wait: float, number: int, edits: int | None = None) -> Claimed:
-    trace = TraceContext.parse(row.traceparent)
-    assert trace is not None, row.traceparent  # noqa: S101 - we wrote it ourselves
-    ids = row.telegram_message_ids
-    return Claimed(
-        seq=row.seq,
-        id=row.id,
-        event_id=row.event_id,
-        event_type=row.type,
-        category=row.category,
-        source=row.source,
-        title=row.title,
-        body=row.body,
-        correlation_id=row.correlation_id,
-        trace=trace,
-        bot=row.bot,
-        chat_id=row.chat_id,
-        thread_id=row.thread_id,
-        lane=Lane(row.lane),
-        silent=row.silent,
-        on_unknown=UnknownPolicy(row.on_unknown),
-        accepted_at=row.accepted_at,
-        due_at=row.due_at,
-        expires_at=row.expires_at,
-        claimed_at=now,
-        limiter_wait=limiter_wait,
-        attempt=number,
-        retries=row.retries,
-        part=row.part,
-        possible_duplicate=row.possible_duplicate,
-        plain=row.plain,
-        telegram_message_ids=tuple(int(i) for i in ids.split(",")) if ids else (),
-        severity=row.severity,
-        edits=edits,
-        resends=row.resends,
-        replayed_at=row.replayed_at,
-    )
 
 
 def _open_attempts(connection: Connection, messages: Sequence[Claimed], now: float) -> None:

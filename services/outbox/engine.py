@@ -17,7 +17,7 @@ from services.kit.errors import Problem
 from services.kit.health import Level, Reading
 from services.kit.telemetry import Telemetry
 from services.outbox import feed, queries, trace
-from services.outbox.claims import Mutes, not_urgent
+from services.outbox.claims import Holds, Mutes, never, not_urgent
 from services.outbox.intake import Intake, Receipt
 from services.outbox.keeping import Keeper
 from services.outbox.limiter import BotPace, Limits, Pace
@@ -214,6 +214,7 @@ async def open_outbox(
     pace: Pace | None = None,
     observer: Observer = ignore,
     mutes: Mutes = not_urgent,
+    holds: Holds = never,
 ) -> AsyncIterator[Outbox]:
     """An engine that delivers while the block runs; at its end what is in flight is finished.
 
@@ -228,6 +229,7 @@ async def open_outbox(
         pace: the bot's rate; unset: within this process.
         observer: told of everything that was settled, after it is durable.
         mutes: which messages a muted chat does not get.
+        holds: how a chat's people want a message now, by the chat's settings.
     """
     outbox = Outbox(database=database, telemetry=telemetry, metrics=metrics, clock=clock, sender=sender)
 
@@ -252,6 +254,7 @@ async def open_outbox(
         clock=clock,
         observer=observe,
         mutes=mutes,
+        holds=holds,
     )
     await database.write("feed", feed.mend)
     async with sender:

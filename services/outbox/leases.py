@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from services.kit.clock import Clock
 from services.kit.db import Database
 from services.kit.errors import Problem
-from services.outbox import chats, claims, policy, settling
+from services.outbox import chats, loading, policy, settling
 from services.outbox.intake import CHANNEL
 from services.outbox.limiter import Limits
 from services.outbox.messages import Claimed, Outcome, Reason, Result, Settled
@@ -89,7 +89,7 @@ class Leases:
     def _unsent_in(self, connection: Connection, *, bot: str, held: Collection[int]) -> None:
         now = self._clock.time()
         chat_ids = settling.leased(connection, bot, self._owner, held)
-        unsent = [self._unsent(message, now) for message in claims.in_flight(connection, bot, chat_ids, now)]
+        unsent = [self._unsent(message, now) for message in loading.in_flight(connection, bot, chat_ids, now)]
         if unsent:
             settling.settle(connection, self._owner, unsent, self._limits, now)
         chats.release(connection, bot, self._owner, chat_ids, now=now, pace=chats.pace_of)
@@ -105,9 +105,9 @@ class Leases:
         wall = now - self._clock.monotonic()
         back = 0.0 if self._wall is None else self._wall - wall
         if self._wall is None or back > CLOCK_STEP_SECONDS:
-            # Before this worker's start nobody knows by how much.
+            # Also at the start: it may have happened while nobody looked.
             longest = self._policy.backoff(30, 1.0)
-            set_right = partial(settling.clock_set_back, now=now, seconds=back, longest_wait=longest)
+            set_right = partial(settling.clock_set_back, now=now, longest_wait=longest)
             await self._database.write("take_over", set_right)
             self._database.wake_here(CHANNEL)
         if back > CLOCK_STEP_SECONDS:
@@ -129,7 +129,7 @@ class Leases:
         for bot, owner, chat_ids in settling.abandoned(
             connection, now, but=self._owner, all_leases=all_leases
         ):
-            orphans = claims.in_flight(connection, bot, chat_ids, now)
+            orphans = loading.in_flight(connection, bot, chat_ids, now)
             settled = [self._lost(message, now) for message in orphans]
             if settled:
                 settling.settle(connection, owner, settled, self._limits, now)

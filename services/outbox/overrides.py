@@ -13,7 +13,7 @@ from sqlalchemy import Connection, bindparam, case, insert, select, update
 from services.outbox import feed, intake
 from services.outbox.messages import WAITING, Lane, NewMessage, State
 from services.outbox.policy import GOES_ON
-from services.outbox.schema import change, chat, message
+from services.outbox.schema import change, chat, event, message
 
 #: What can be sent again.
 REPLAYABLE = (State.DEAD_LETTER, State.UNKNOWN, State.EXPIRED, State.CANCELLED, State.SUPPRESSED)
@@ -139,13 +139,14 @@ _REPLAY = (
 
 
 def _give_turns(connection: Connection, seqs: Sequence[int], now: float) -> None:
-    columns = (message.c.id, message.c.bot, message.c.chat_id, message.c.lane)
-    rows = connection.execute(select(*columns).where(message.c.seq.in_(seqs))).all()
+    columns = (message.c.id, message.c.bot, message.c.chat_id, message.c.lane, event.c.client)
+    query = select(*columns).join(event, message.c.event_id == event.c.id)
+    rows = connection.execute(query.where(message.c.seq.in_(seqs))).all()
     for bot, chat_id in sorted({(row.bot, row.chat_id) for row in rows}):
         here = (chat.c.bot == bot, chat.c.chat_id == chat_id, chat.c.blocked.is_not(None))
         connection.execute(update(chat).where(*here).values(blocked=None))
     waiting = [NewMessage(row.id, row.chat_id, lane=Lane(row.lane), bot=row.bot) for row in rows]
-    intake.ready(connection, waiting, now)
+    intake.ready(connection, waiting, now, clients=[row.client for row in rows])
 
 
 def _note(connection: Connection, seqs: Sequence[int], state: State, cause: str, now: float) -> None:

@@ -1,16 +1,19 @@
 """Reading: what the API shows of messages. Newest first, keyset pages."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, case, func, select
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, func, select
 
 from services.outbox.messages import State
 from services.outbox.schema import attempt, change, event, message
 
-#: A page looks at the titles of so many messages; a part of a title is in no index.
-TITLES_AT_ONCE = 100_000
+#: A page looks at the titles of so many messages at most, and a statement at so many.
+MOST_TITLES = 100_000
+TITLES_AT_ONCE = 20_000
+#: So many messages may be accepted before another one and be committed after it.
+OVERTAKEN = 10_000
 #: More correlation ids than this in flight are not counted on.
 MOST_CORRELATIONS = 10_000
 _DEPTH_STATES = (State.QUEUED, State.SENDING, State.RETRY_WAIT, State.UNKNOWN, State.DEAD_LETTER)
@@ -72,22 +75,74 @@ class Page:
 def search(connection: Connection, wanted: Search) -> Page:
     """A page of the messages that fit.
 
-    A text is looked for in the titles of a bounded number of messages: the page may have fewer rows
-    than asked for, also none, and a cursor that goes on.
+    A part of a title is in no index: a page looks at the titles of a bounded number of messages. It
+    may then have fewer rows than asked for, also none, and a cursor that goes on.
     """
-    query = _fitting(select(*_COLUMNS).join(event, message.c.event_id == event.c.id), wanted)
-    if wanted.before is not None:
-        query = query.where(message.c.seq < wanted.before)
-    first = None
+    query = _fitting(
+        select(*_COLUMNS).join(event, message.c.event_id == event.c.id), replace(wanted, text=None)
+    )
+    within = _extent(connection, wanted)
+    if within is None:
+        return Page([], None)
+    first, end = within
     if wanted.text:
-        newest = wanted.before - 1 if wanted.before is not None else last(connection)
-        first = max(1, newest - TITLES_AT_ONCE + 1)
-        query = query.where(message.c.seq >= first)
-    ordered = query.order_by(message.c.seq.desc()).limit(wanted.limit)
+        return _titled(connection, query, wanted, first, last(connection) + 1 if end is None else end)
+    ordered = _between(query, first, end).order_by(message.c.seq.desc()).limit(wanted.limit)
     rows = list(connection.execute(ordered).mappings())
+    return Page(rows, rows[-1]["seq"] if len(rows) == wanted.limit else None)
+
+
+def _titled(connection: Connection, query: Select[Any], wanted: Search, first: int, end: int) -> Page:
+    """A page by a part of the title, some messages at a time, from the newest on."""
+    rows: list[Any] = []
+    floor = max(first, end - MOST_TITLES)
+    while len(rows) < wanted.limit and end > floor:
+        start = max(floor, end - TITLES_AT_ONCE)
+        # The offset keeps PostgreSQL from looking at the titles of all events first.
+        some = _between(query, start, end).offset(0).subquery()
+        fitting = select(some).where(_contains(some.c.title, wanted.text or ""))
+        rest = fitting.order_by(some.c.seq.desc()).limit(wanted.limit - len(rows))
+        rows += connection.execute(rest).mappings()
+        end = start
     if len(rows) == wanted.limit:
         return Page(rows, rows[-1]["seq"])
-    return Page(rows, first if first is not None and first > 1 else None)
+    return Page(rows, end if end > first else None)
+
+
+def _between(query: Select[Any], first: int, end: int | None) -> Select[Any]:
+    """Only the bounds that there are: for a needless one SQLite leaves a better index alone."""
+    if first > 1:
+        query = query.where(message.c.seq >= first)
+    return query if end is None else query.where(message.c.seq < end)
+
+
+def _contains(title: ColumnElement[str], part: str) -> ColumnElement[bool]:
+    return func.lower(title).contains(part.lower(), autoescape=True)
+
+
+def _extent(connection: Connection, wanted: Search) -> tuple[int, int | None] | None:
+    """The lowest number that can fit and the one after the highest, if any; None where none can.
+
+    Numbers are given in the order of the commits, which is nearly that of acceptance: the times are
+    looked up in their index, with room for so many messages that were overtaken, and the search walks
+    no further than that.
+    """
+    first, end = 1, wanted.before
+    if wanted.since is not None:
+        near = select(message.c.seq).where(message.c.accepted_at >= wanted.since)
+        some = near.order_by(message.c.accepted_at).limit(OVERTAKEN).subquery()
+        lowest = connection.execute(select(func.min(some.c.seq))).scalar()
+        if lowest is None:
+            return None
+        first = lowest
+    if wanted.until is not None:
+        near = select(message.c.seq).where(message.c.accepted_at < wanted.until)
+        some = near.order_by(message.c.accepted_at.desc()).limit(OVERTAKEN).subquery()
+        highest = connection.execute(select(func.max(some.c.seq))).scalar()
+        if highest is None:
+            return None
+        end = highest + 1 if end is None else min(end, highest + 1)
+    return first, end
 
 
 def _fitting(query: Select[Any], wanted: Search) -> Select[Any]:
@@ -99,10 +154,11 @@ def _fitting(query: Select[Any], wanted: Search) -> Select[Any]:
     for column, value in (
         (message.c.type, wanted.type),
         (message.c.chat_id, wanted.chat_id),
-        (event.c.correlation_id, wanted.correlation_id),
     ):
         if value is not None:
             query = query.where(column == value)
+    if wanted.correlation_id is not None:
+        query = query.where(message.c.seq.in_(_under(wanted.correlation_id)))
     if wanted.since is not None:
         query = query.where(message.c.accepted_at >= wanted.since)
     if wanted.until is not None:
@@ -110,6 +166,12 @@ def _fitting(query: Select[Any], wanted: Search) -> Select[Any]:
     if wanted.text:
         query = query.where(event.c.title.icontains(wanted.text, autoescape=True))
     return query
+
+
+def _under(correlation_id: str) -> Select[Any]:
+    """As a set of numbers: the few messages of an id are then looked at first, whatever else is wanted."""
+    of, its = message.alias("of"), event.alias("its")
+    return select(of.c.seq).join(its, of.c.event_id == its.c.id).where(its.c.correlation_id == correlation_id)
 
 
 def count(connection: Connection, wanted: Search) -> int:

@@ -23,6 +23,8 @@ from telegram.error import (
     TelegramError,
 )
 from telegram.request import BaseRequest, RequestData
+from telegram.request._requestparameter import RequestParameter
+from yarl import URL
 
 from services.kit.clock import Clock
 from services.kit.logs import redact
@@ -60,6 +62,8 @@ class AiohttpRequest(BaseRequest):
         self._connections = connections
         self._count = count
         self._session: aiohttp.ClientSession | None = None
+        #: Parsed once: there are as many as methods.
+        self._urls: dict[str, URL] = {}
 
     @property
     def read_timeout(self) -> float:
@@ -70,6 +74,9 @@ class AiohttpRequest(BaseRequest):
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=30),
                 timeout=_TIMEOUT,
+                # Telegram sets no cookies; looking for them, and naming ourselves, costs a tenth of a call.
+                cookie_jar=aiohttp.DummyCookieJar(),
+                skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
             )
 
     async def shutdown(self) -> None:
@@ -101,7 +108,12 @@ class AiohttpRequest(BaseRequest):
         timeout = _TIMEOUT if seconds == READ_TIMEOUT_SECONDS else _timeout(seconds)
         try:
             async with self._session.request(
-                method, url, data=_body(request_data), headers=_headers(request_data), timeout=timeout
+                method,
+                self._urls.get(url) or self._urls.setdefault(url, URL(url)),
+                data=_body(request_data),
+                headers=_headers(request_data),
+                timeout=timeout,
+                allow_redirects=False,
             ) as response:
                 answered = str(response.status)
                 return response.status, await response.read()
@@ -148,9 +160,16 @@ class Bot(telegram.Bot):
         Raises:
             TelegramError: python-telegram-bot's own, or the two of this module.
         """
-        if read_timeout is None:
-            return await self._post(method, data)
-        return await self._post(method, data, read_timeout=read_timeout)
+        # The base class's own way wraps each value and looks for defaults, at a fifth of the call's cost.
+        files = [RequestParameter.from_input(name, value) for name, value in data.items() if _is_file(value)]
+        plain = [RequestParameter(name, value, None) for name, value in data.items() if not _is_file(value)]
+        return await self._request[1].post(
+            f"{self.base_url}/{method}", RequestData([*plain, *files]), read_timeout=read_timeout
+        )
+
+
+def _is_file(value: object) -> bool:
+    return isinstance(value, telegram.InputFile)
 
 
 def make_bot(token: str, api_url: str, connections: int, count: Count | None = None) -> Bot:

@@ -18,7 +18,7 @@ ENTITY_LIMIT = 100
 
 def utf16_length(text: str) -> int:
     """Length in UTF-16 code units: astral characters count twice."""
-    return len(text) + sum(character > "\uffff" for character in text)
+    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 class Builder:
@@ -66,7 +66,8 @@ class Builder:
 
 def _clean(text: str) -> str:
     """Without what no Telegram client shows and JSON cannot carry: lone surrogates and NULs."""
-    return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "")
+    whole = text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+    return whole.replace("\0", "")
 
 
 def parts_of(text: Text, filename: str, *, spare: int = 0) -> tuple[Text | Document, ...]:
@@ -77,6 +78,8 @@ def parts_of(text: Text, filename: str, *, spare: int = 0) -> tuple[Text | Docum
         filename: of the document.
         spare: code points to leave free in each part, for what :func:`headed` adds to one of them.
     """
+    if len(text.text) <= MESSAGE_LIMIT - spare and len(text.entities) <= ENTITY_LIMIT:
+        return (text,)
     # Telegram refuses a message of nothing but spaces.
     cut = [piece for piece in split(text, MESSAGE_LIMIT - spare) if not _is_blank(piece.text)]
     if len(cut) <= MOST_PARTS:
@@ -101,11 +104,11 @@ def _headed(text: Text, note: str) -> Text:
 
 
 #: What Telegram takes out of a text before it looks whether something is left (TDLib, clean_input_string).
-_TAKEN_OUT = dict.fromkeys((*range(0x20), *range(0x2028, 0x202F), 0x030A, 0x0333, 0x033F))
+_TAKEN_OUT = frozenset((*range(0x20), *range(0x2028, 0x202F), 0x030A, 0x0333, 0x033F))
 
 
 def _is_blank(text: str) -> bool:
-    return not text.translate(_TAKEN_OUT).strip()
+    return all(ord(character) in _TAKEN_OUT or character.isspace() for character in text)
 
 
 def split(text: Text, limit: int) -> Iterator[Text]:

@@ -19,7 +19,7 @@ from services.kit.db import Database
 from services.kit.errors import Problem
 from services.kit.telemetry import Telemetry
 from services.outbox import claims, feed, policy, settling, trace
-from services.outbox.claims import Batch, Mutes, not_urgent
+from services.outbox.claims import Batch, Holds, Mutes, never, not_urgent
 from services.outbox.intake import CHANNEL
 from services.outbox.leases import Leases
 from services.outbox.limiter import Floods, Limits, Pace
@@ -42,6 +42,8 @@ log = structlog.get_logger()
 
 POLL_SECONDS = 1.0
 PROBE_STOPPED_SECONDS = 30.0
+#: How long the first answer of several waits for the next, to be written with them.
+TOGETHER_SECONDS = 0.01
 
 Render = Callable[[Claimed], Rendered]
 #: Told after each settle, with what was settled.
@@ -85,6 +87,7 @@ class Worker:
         clock: Clock,
         observer: Observer = ignore,
         mutes: Mutes = not_urgent,
+        holds: Holds = never,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -97,6 +100,7 @@ class Worker:
         self._observer = observer
         self._mutes = mutes
         self._turns = Turns()
+        self._holds = holds
         self._in_flight: set[asyncio.Task[None]] = set()
         self._claiming: asyncio.Task[Batch] | None = None
         #: The chat of each attempt that is this worker's, from its claim to its settling.
@@ -105,6 +109,8 @@ class Worker:
         self._unsure = False
         self._finished: list[Settled] = []
         self._has_finished = asyncio.Event()
+        self._enough_finished = asyncio.Event()
+        self._unanswered = 0
         self._paced_since: float | None = None
         self._floods = Floods()
         self._leases = Leases(
@@ -178,6 +184,7 @@ class Worker:
         await self._pace.give_back(granted - len(batch.messages))
         if len(batch.messages) < granted:
             self._paced_since = None
+        self._unanswered += len(batch.messages)
         for message in batch.messages:
             task = asyncio.create_task(self._deliver(message))
             self._in_flight.add(task)
@@ -217,6 +224,7 @@ class Worker:
                 paced_since=self._paced_since,
                 mutes=self._mutes,
                 turns=self._turns,
+                holds=self._holds,
             ),
         )
 
@@ -258,7 +266,10 @@ class Worker:
         if decision.pause_chat_until:
             await self._widen(message.chat_id, decision.pause_chat_until)
         self._finished.append(Settled(message, result, decision, parts))
+        self._unanswered -= 1
         self._has_finished.set()
+        if not self._unanswered or len(self._finished) >= self._settings.concurrency / 4:
+            self._enough_finished.set()
 
     async def _widen(self, chat_id: int, until: float) -> None:
         """A second chat that is refused in the same while: Telegram means the bot."""
@@ -271,6 +282,10 @@ class Worker:
     async def _settle_finished(self) -> None:
         while True:
             await self._has_finished.wait()
+            # A transaction for one costs as much as for many: those that are nearly here share it.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TOGETHER_SECONDS):
+                    await self._enough_finished.wait()
             try:
                 await self._settle_now()
             except Problem as problem:
@@ -283,6 +298,7 @@ class Worker:
     async def _settle_now(self) -> None:
         """Writes all that is finished in one transaction; what fails to be written is kept."""
         self._has_finished.clear()
+        self._enough_finished.clear()
         if not self._finished:
             return
         batch, self._finished = self._finished, []

@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-import socket
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -18,6 +17,7 @@ from services.alert_relay.settings import AlertRelaySettings
 from services.kit.clock import SystemClock, rfc3339
 from services.kit.runner import running
 from tests.alert_relay.conftest import Phone, eventually
+from tests.ports import free_port
 
 NAMES = ("prometheus-alertmanager", "alertmanager")
 ALERTMANAGER = next(filter(None, map(shutil.which, NAMES)), None)
@@ -53,7 +53,7 @@ async def alertmanager(relay_url: str, tmp_path: Path) -> AsyncIterator[httpx.As
     (tmp_path / "key").write_text("the-key")
     config = tmp_path / "alertmanager.yml"
     config.write_text(CONFIG.format(url=relay_url, key=tmp_path / "key"))
-    address = f"127.0.0.1:{_free_port()}"
+    address = f"127.0.0.1:{free_port()}"
     assert ALERTMANAGER is not None
     process = await asyncio.create_subprocess_exec(
         ALERTMANAGER,
@@ -68,12 +68,6 @@ async def alertmanager(relay_url: str, tmp_path: Path) -> AsyncIterator[httpx.As
         yield client
     process.terminate()
     await process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def _ready(client: httpx.AsyncClient) -> bool:

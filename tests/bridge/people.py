@@ -1,4 +1,4 @@
-"""A bridge, the sandbox, and the people in its chats: Ada (1001) may decide, Grace (1002) too, Mallory not."""
+"""A bridge, the sandbox, and people: Ada (1001) and Grace (1002) may decide, Mallory may not."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -80,6 +80,15 @@ class Bridge:
         assert found is not None
         return found
 
+    async def until_message_finished(self, message_id: str) -> dict[str, Any]:
+        async def look() -> dict[str, Any] | None:
+            found = await self.message(message_id)
+            return found if found["finished_at"] else None
+
+        found = await until(look)
+        assert found is not None
+        return found
+
     async def health(self) -> dict[str, Any]:
         report = (await self.client.get("/health")).json()
         return dict(report["components"]["telegram_updates"])
@@ -88,6 +97,14 @@ class Bridge:
         """One sample, by its name and labels as they are exported; None where there is none."""
         lines = (await self.client.get("/metrics")).text.splitlines()
         return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name} ")), None)
+
+    async def until_waiting(self) -> None:
+        """Until a request waits: then there are its connection and the one that asks for this."""
+
+        async def look() -> bool:
+            return (await self.metric("cctelegram_active_connections") or 0) >= 2
+
+        await until(look)
 
     async def until_metric(self, name: str, value: float) -> None:
         async def look() -> bool:

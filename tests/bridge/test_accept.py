@@ -9,6 +9,7 @@ import pytest
 
 from services.bridge import accept
 from services.bridge.accept import FURTHEST_AHEAD, LARGEST_BATCH, Caller, Reading
+from services.bridge.routes.routes import Routes
 from services.kit.errors import Problem
 from services.kit.telemetry import TraceContext
 from services.outbox.messages import Lane, UnknownPolicy
@@ -21,7 +22,7 @@ HELLO: dict[str, Any] = {"type": "custom_event", "title": "hello"}
 
 def read(body: Any, caller: Caller = NOBODY, *, trace_url: str = "") -> Reading:
     raw = body if isinstance(body, bytes) else orjson.dumps(body)
-    return accept.submission(raw, caller, TRACE, now=NOW, defaults=(1001, 1002), trace_url=trace_url)
+    return accept.submission(raw, caller, TRACE, now=NOW, routes=Routes((1001, 1002)), trace_url=trace_url)
 
 
 def refused(body: Any, caller: Caller = NOBODY) -> Problem:

@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LONGEST_MODULE = 400
 #: Those that are longer may shrink, and not grow; none comes to them.
-LONGER = {"services/bridge/approvals/store.py": 505}
+LONGER: dict[str, int] = {}
 #: Declared once, in the kit, for every service.
 METRIC_CLASSES = {"Counter", "Gauge", "Histogram", "Summary", "Info", "Enum"}
 #: Made at each scrape by a collector of ours.

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
+from tests.ports import free_port
 
 OURS = ("bridge", "alert_relay", "dashboard")
 REPOSITORY = Path(__file__).parents[2]
@@ -38,14 +39,6 @@ groups:
       - {alert: EverythingIsBad, expr: vector(1), labels: {severity: critical}}
 """
 ALERTMANAGER_CONFIG = "{route: {receiver: nobody}, receivers: [{name: nobody}]}"
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def said(log: Path) -> str:
@@ -99,7 +92,7 @@ class Suite:
 @asynccontextmanager
 async def suite(folder: Path, **more: str) -> AsyncIterator[Suite]:
     """``python -m services`` on free ports; more environment may name further programs."""
-    ports = dict(zip(SERVICES, free_ports(len(SERVICES)), strict=True))
+    ports = dict(zip(SERVICES, (free_port() for _ in SERVICES), strict=True))
     ports |= {name: int(port) for name, port in more.items() if name in SERVICES}
     urls = {f"{name.upper()}_URL": f"http://127.0.0.1:{port}" for name, port in ports.items()}
     environment = {SERVICES[name]: str(port) for name, port in ports.items()} | urls
@@ -154,7 +147,7 @@ async def test_the_real_suite_is_healthy_and_keeps_what_can_be_measured(tmp_path
 
 
 async def test_a_real_prometheus_and_alertmanager_are_checked_deeply(tmp_path: Path) -> None:
-    mcp_health, prometheus, alertmanager, nobody = free_ports(4)
+    mcp_health, prometheus, alertmanager, nobody = (free_port() for _ in range(4))
     config = PROMETHEUS_CONFIG.format(mcp_health=mcp_health, nobody=nobody)
     (tmp_path / "prometheus.yml").write_text(config)
     (tmp_path / "rules.yml").write_text(RULES)

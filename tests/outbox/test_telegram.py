@@ -12,7 +12,8 @@ from services.outbox.messages import Document, Outcome, Reason, Rendered, Result
 from services.outbox.telegram import Bot, Sender, make_bot
 from services.telegram_sandbox.settings import DEFAULT_TOKEN
 from tests.outbox.making import ADA, claimed
-from tests.servers import BOT_ID, Sandbox, free_port, until
+from tests.ports import free_port
+from tests.servers import BOT_ID, Sandbox, until
 
 OPERATIONS = -1_001_000_000_001
 HELLO = Rendered((Text("hello"),))

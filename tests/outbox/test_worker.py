@@ -20,7 +20,6 @@ from services.outbox import claims, intake, queries, settling, worker
 from services.outbox.engine import EngineSettings, Outbox, open_outbox
 from services.outbox.limiter import Limits
 from services.outbox.messages import (
-    Claimed,
     Lane,
     Rendered,
     Settled,
@@ -36,7 +35,8 @@ from services.outbox.telegram import Sender, make_bot
 from services.telegram_sandbox.settings import DEFAULT_TOKEN
 from tests.outbox.conftest import NO_LIMITS
 from tests.outbox.making import ADA, GRACE, each, event, message, parts, render, submission
-from tests.servers import BOT_ID, Sandbox, free_port, sandbox_of, until
+from tests.ports import free_port
+from tests.servers import BOT_ID, Sandbox, sandbox_of, until
 
 QUICK = Policy(base=0.02, cap=0.1, give_up_after=3600, max_resends=3)
 Start = Callable[..., AbstractAsyncContextManager[Outbox]]
@@ -601,7 +601,7 @@ async def test_a_claim_whose_answer_was_lost_is_given_back_and_sent_once(
     monkeypatch.setattr(worker, "POLL_SECONDS", 0.05)
     async with start() as outbox:
         write = outbox.database.write
-        lost: list[Claimed] = []
+        lost: list[Any] = []
 
         async def lose_one_claim(operation: str, work: Any, **more: Any) -> Any:
             result = await write(operation, work, **more)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 SERVICES = ("bridge", "alert_relay", "mcp_health", "dashboard", "telegram_sandbox")

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.servers import free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 PORTS = {

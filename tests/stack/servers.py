@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
+from tests.ports import free_port
 
 REPOSITORY = Path(__file__).parents[2]
 # Which Debian package brings a program that the tests call.
@@ -64,12 +65,6 @@ def run(program: str, *arguments: str | Path, cwd: Path = REPOSITORY) -> subproc
         timeout=100,
         check=False,
     )
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def until(what: str, check: Callable[[], Any], seconds: float = 30.0) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import yaml
 
+from tests.ports import free_port
 from tests.stack import config, servers
 from tests.stack.servers import Server
 
@@ -60,7 +61,7 @@ class Suite:
 @contextmanager
 def running(folder: Path) -> Iterator[Suite]:
     """``python -m services`` on free ports, with its data in the folder."""
-    ports = {name: servers.free_port() for name in PORTS}
+    ports = {name: free_port() for name in PORTS}
     urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
     environment = {PORTS[name]: str(port) for name, port in ports.items()} | {
         "HOST": "127.0.0.1",
@@ -120,7 +121,7 @@ def watched(folder: Path) -> Iterator[Watched]:
             "redis-exporter": stack.enter_context(servers.redis_exporter(folder)),
             "postgres-exporter": stack.enter_context(servers.postgres_exporter(folder, postgres.port)),
         }
-        ports = {"prometheus": servers.free_port(), "alertmanager": servers.free_port()}
+        ports = {"prometheus": free_port(), "alertmanager": free_port()}
         addresses = {name: url.removeprefix("http://") for name, url in suite.urls.items()}
         addresses |= {name: server.address for name, server in exporters.items()}
         addresses |= {name: f"127.0.0.1:{port}" for name, port in ports.items()}

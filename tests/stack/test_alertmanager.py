@@ -14,6 +14,7 @@ import yaml
 
 from alertmanager import second_path
 from alertmanager.second_path import SecondPath, integrations, render
+from tests.ports import free_port
 from tests.stack import config, receivers, servers
 
 SOURCE = config.ALERTMANAGER / "alertmanager.yml"
@@ -199,7 +200,7 @@ def _running(folder: Path, inbox: receivers.Receiver, *, hasten: bool) -> Any:
     made = yaml.safe_load(second_path.render(SOURCE.read_text(encoding="utf-8"), settings))
     path = folder / "alertmanager.yml"
     path.write_text(json.dumps(config.notifying(made, f"{inbox.url}/webhook/alert", key_file, hasten=hasten)))
-    return servers.alertmanager(path, folder, servers.free_port())
+    return servers.alertmanager(path, folder, free_port())
 
 
 def test_critical_goes_out_at_once_both_ways_with_the_key_and_warnings_wait(

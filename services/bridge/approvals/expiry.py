@@ -6,8 +6,8 @@ from functools import partial
 
 import structlog
 
-from services.bridge.approvals import store
-from services.bridge.approvals.store import Changed
+from services.bridge.approvals import closing
+from services.bridge.approvals.closing import Changed
 from services.kit.clock import Clock
 from services.kit.db import Database
 from services.kit.errors import Problem
@@ -29,7 +29,7 @@ async def run(
     """
     while True:
         try:
-            closed = await database.write("approval_expire", partial(store.expire, now=clock.time()))
+            closed = await database.write("approval_expire", partial(closing.expire, now=clock.time()))
             await changed(closed)
         except Problem as problem:
             log.warning("expiry_waits", error=str(problem))

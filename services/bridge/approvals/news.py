@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from services.bridge.approvals import store
 from services.bridge.approvals.approval import Outcome, State, Via
+from services.bridge.approvals.closing import Changed
 from services.bridge.approvals.metrics import ApprovalMetrics
-from services.bridge.approvals.store import Changed
 from services.bridge.webhooks import store as webhooks
 from services.kit.clock import Clock
 from services.outbox.engine import Outbox

@@ -1,22 +1,19 @@
 """Commands and their answers. Pure: what is said comes from a snapshot of what was measured."""
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from services.bridge.commands.reading import Command, duration
 from services.outbox.messages import Text
 from services.outbox.text import Builder
 
 #: As good as for ever, and still a time that every library can print.
 FOREVER = 253_402_300_000.0
-LONGEST_MUTE = 366 * 86_400.0
 _UNKNOWN = "unknown"
-_COMMAND = re.compile(r"/([A-Za-z0-9_]{1,32})(?:@([A-Za-z0-9_]+))?(?:\s+(.*))?", re.DOTALL)
-_DURATION = re.compile(r"(\d{1,6})\s*(s|m|min|h|d)?", re.IGNORECASE)
-_UNITS = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400}
+
 
 #: For Telegram's menu, in its order.
 MENU = {
@@ -40,13 +37,6 @@ class Mode(StrEnum):
 
     LOCAL = "local"  #: with a reaction: they sit at their desk
     NOMAD = "nomad"  #: with words: the chat is all that they see
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    name: str
-    argument: str = ""
-    to: str | None = None  #: the bot it names
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +104,6 @@ class Reply:
 
     text: Text
     change: SetMode | SetMute | None = None
-
-
-def parse(text: str) -> Command | None:
-    """The command that a text is, or None."""
-    found = _COMMAND.fullmatch(text.strip())
-    if found is None:
-        return None
-    name, to, argument = found.groups()
-    return Command(name.lower(), (argument or "").strip(), to)
 
 
 def answer(command: Command, snapshot: Snapshot, place: Place) -> Reply:
@@ -268,15 +249,6 @@ _ANSWERS: Mapping[str, Callable[[Command, Snapshot, Place], Reply]] = {
     "nomad": _nomad,
     "approve": open_questions,
 }
-
-
-def duration(text: str) -> float | None:
-    """``30m``, ``2h``, ``1d``, ``90s``, or minutes alone, as seconds; None where it is none."""
-    found = _DURATION.fullmatch(text.strip())
-    if found is None:
-        return None
-    seconds = int(found[1]) * _UNITS[(found[2] or "m").lower()]
-    return float(seconds) if 0 < seconds <= LONGEST_MUTE else None
 
 
 def _fact(out: Builder, label: str, value: str) -> None:

@@ -74,6 +74,11 @@ def new_id() -> str:
     return f"key_{secrets.token_hex(8)}"
 
 
+def new_secret() -> str:
+    """256 random bits; the prefix lets scanners and our own log filter know it."""
+    return f"cct_{secrets.token_urlsafe(32)}"
+
+
 def digest_of(secret: str) -> str:
     """What is kept of a secret.
 

@@ -45,6 +45,7 @@ class Ring:
         self._bearers = {bytes.fromhex(own.digest): own}
         self._signers: dict[str, tuple[Key, str]] = {}
         self._foreign: set[str] = set()
+        self._revoked: set[str] = set()
         self._read_at: float | None = None
         self._used: dict[str, float] = {}
 
@@ -81,6 +82,8 @@ class Ring:
         signers: dict[str, tuple[Key, str]] = {}
         foreign = set()
         for key in living:
+            if key.id in self._revoked:
+                continue
             if key.kind is Kind.BEARER:
                 bearers.setdefault(bytes.fromhex(key.digest), key)
             elif keys.digest_of(secret := self._secret(key.id)) == key.digest:
@@ -91,6 +94,12 @@ class Ring:
             log.error("signing_master_differs", keys=sorted(foreign), fix="SIGNING_MASTER")
         self._bearers, self._signers, self._foreign = bearers, signers, foreign
         self._read_at = self._clock.monotonic()
+
+    def forget(self, key_id: str) -> None:
+        """A key was revoked here and now; a reading that began before does not bring it back."""
+        self._revoked.add(key_id)
+        self._bearers = {digest: key for digest, key in self._bearers.items() if key.id != key_id}
+        self._signers = {known: found for known, found in self._signers.items() if known != key_id}
 
     def _secret(self, key_id: str) -> str:
         known = self._signers.get(key_id)

@@ -5,6 +5,7 @@ until somebody decides.
 """
 
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from services.bridge.keys.keys import Scope
@@ -29,6 +30,8 @@ _TABLE: tuple[tuple[str, Scope | None, Scope | None], ...] = (
     ("/api/v1/routes/test", Scope.ROUTES_READ, Scope.ROUTES_READ),
     ("/api/v1/routes", Scope.ROUTES_READ, Scope.ROUTES_WRITE),
     ("/api/v1/chats", Scope.CHATS_READ, Scope.CHATS_WRITE),
+    # A URL may carry a secret, and the answer to a new one does.
+    ("/api/v1/callbacks", Scope.KEYS_ADMIN, Scope.KEYS_ADMIN),
     ("/api/v1/keys", Scope.KEYS_ADMIN, Scope.KEYS_ADMIN),
 )
 
@@ -50,7 +53,19 @@ def _fits(path: str, beginning: str) -> bool:
     return path == beginning or path.startswith(beginning + "/")
 
 
-def document(openapi: dict[str, Any], bearer: str, signed: frozenset[tuple[str, str]]) -> None:
+def install(app: Any, bearer: str, signed: AbstractSet[tuple[str, str]]) -> None:
+    """Makes the app's OpenAPI document tell the scopes; see :func:`document`."""
+    plain = app.openapi
+
+    def documented() -> dict[str, Any]:
+        openapi: dict[str, Any] = plain()
+        document(openapi, bearer, signed)
+        return openapi
+
+    app.openapi = documented
+
+
+def document(openapi: dict[str, Any], bearer: str, signed: AbstractSet[tuple[str, str]]) -> None:
     """Adds to the OpenAPI document what each operation needs.
 
     Args:
@@ -63,8 +78,8 @@ def document(openapi: dict[str, Any], bearer: str, signed: frozenset[tuple[str, 
         "type": "apiKey",
         "in": "header",
         "name": "X-CCTelegram-Signature",
-        "description": 'sha256=<hex>: HMAC over X-CCTelegram-Timestamp, "." and the body, with the secret of '
-        "the signing key that X-CCTelegram-Key-Id names",
+        "description": "sha256= and the HMAC in hexadecimal, over X-CCTelegram-Timestamp, a dot and the "
+        "body, with the secret of the signing key that X-CCTelegram-Key-Id names",
     }
     for method, path, operation in _operations(openapi):
         if not any(bearer in way for way in operation.get("security", ())):

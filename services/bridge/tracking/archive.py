@@ -210,9 +210,13 @@ def _sync_folder(path: Path) -> None:
 
 def record(life: Life) -> dict[str, Any]:
     """A message with everything that is deleted with it."""
-    row = dict(life.message)
     return {
-        "message": row,
-        "attempts": [dict(one) for one in life.attempts],
-        "changes": [dict(one) for one in life.changes],
+        "message": _plain(life.message),
+        "attempts": [_plain(one) for one in life.attempts],
+        "changes": [_plain(one) for one in life.changes],
     }
+
+
+def _plain(row: Any) -> dict[str, Any]:
+    # The library's names of columns are strings of its own kind, which JSON's writer refuses as keys.
+    return {str(name): value for name, value in row.items()}

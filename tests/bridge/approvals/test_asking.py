@@ -36,7 +36,7 @@ async def test_ten_options_with_long_names_fit_telegrams_64_bytes(talk: Bridge, 
 async def test_a_question_that_does_not_fit_is_attached_whole_and_says_so(
     talk: Bridge, people: People
 ) -> None:
-    prompt = "".join(f"line {number} – äöü 😀\n" for number in range(600))
+    prompt = "".join(f"line {number}: äöü 😀\n" for number in range(600))
     asked = await talk.ask(prompt=prompt)
     shown = await people.question(ADA)
     (document,) = [m for m in await people.messages(ADA) if "document" in m]

@@ -3,6 +3,8 @@
 import asyncio
 import time
 
+import httpx
+
 from services.bridge.settings import BridgeSettings
 from tests.bridge.people import ADA, GRACE, MALLORY, TEAM, Bridge, People, bridge_of, buttons, said
 from tests.servers import ManualClock, Sandbox, until
@@ -118,7 +120,7 @@ async def _race(one: Bridge, two: Bridge, people: People) -> None:
             *(one.client.post(path, json={"option": "approve", "by": f"one-{n}"}) for n in range(4)),
             *(two.client.post(path, json={"option": "deny", "by": f"two-{n}"}) for n in range(4)),
         )
-        statuses = [answer.status_code for answer in answers if not isinstance(answer, str)]
+        statuses = [answer.status_code for answer in answers if isinstance(answer, httpx.Response)]
 
         async def all_answered(asked_id: str = asked["id"]) -> bool:
             return len((await one.approval(asked_id))["answers"]) == 9
@@ -248,7 +250,7 @@ async def test_waiting_for_an_answer_ends_as_soon_as_there_is_one(talk: Bridge, 
     shown = await people.question(ADA)
     started = time.monotonic()
     waiting = asyncio.create_task(talk.approval(asked["id"], wait=30))
-    await asyncio.sleep(0.2)
+    await talk.until_waiting()
     assert not waiting.done()
     await people.tap(shown, "Deny")
     assert (await waiting)["decision"]["option"] == "deny"
@@ -268,7 +270,7 @@ async def test_an_answer_at_another_replica_ends_the_wait(replicas: BridgeSettin
     async with bridge_of(replicas) as one, bridge_of(replicas) as two:
         asked = await one.ask()
         waiting = asyncio.create_task(two.approval(asked["id"], wait=30))
-        await asyncio.sleep(0.3)
+        await two.until_waiting()
         started = time.monotonic()
         await one.client.post(f"/api/v1/approvals/{asked['id']}/decide", json={"option": "approve"})
         assert (await waiting)["status"] == "decided"
@@ -279,7 +281,7 @@ async def test_a_wait_and_a_poll_end_at_once_when_the_bridge_stops(settings: Bri
     async with bridge_of(settings) as bridge:
         asked = await bridge.ask()
         waiting = asyncio.create_task(bridge.approval(asked["id"], wait=55))
-        await asyncio.sleep(0.3)
+        await bridge.until_waiting()
         started = time.monotonic()
         bridge.stop.set()
         assert (await waiting)["status"] == "open"

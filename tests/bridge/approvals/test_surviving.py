@@ -167,7 +167,7 @@ async def test_a_silence_while_the_bridge_runs_asks_again_too(
         clock.advance(160)
 
         async def stale() -> bool:
-            return (await bridge.health())["status"] == "unhealthy"
+            return bool((await bridge.health())["status"] == "unhealthy")
 
         await until(stale)
         await people.sandbox.no_faults()

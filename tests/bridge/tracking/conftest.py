@@ -1,6 +1,7 @@
 """A bridge whose messages a test can hold back, refuse or lose, by the sandbox's faults."""
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -35,13 +36,11 @@ def in_state(bridge: httpx.AsyncClient) -> State:
             life: dict[str, Any] = (await bridge.get(f"/api/v1/messages/{message_id}")).json()
             return life if life["status"] == state else None
 
-        return await until(there)  # type: ignore[return-value] # until() returns what is true
+        return await until(there)
 
     return wait
 
 
-#: A message that waits for an hour: nothing is sent before a test has done what it does.
 def later() -> str:
-    from datetime import UTC, datetime, timedelta
-
+    """In an hour: nothing is sent before a test has done what it does."""
     return (datetime.now(UTC) + timedelta(hours=1)).isoformat()

@@ -1,0 +1,107 @@
+"""Intake: POST /events that is on disk before the 202, against plain FastAPI that stores nothing.
+
+One server on one core at a time, wrk with 64 connections on the other; SQLite (FULL) and PostgreSQL
+(waiting for its disk, beside wrk on the other core).
+
+    python -m benchmarks.intake [--pairs 5] [--seconds 4]
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import orjson
+
+from benchmarks import filling, machine
+from benchmarks.machine import Ratios
+from benchmarks.programs import KEY, Bench, Program, free_port
+
+CONNECTIONS = 64
+_SCRIPT = """wrk.method = "POST"
+wrk.body = [==[{body}]==]
+wrk.headers["Content-Type"] = "application/json"
+wrk.headers["Authorization"] = "Bearer {key}"
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=4)
+    options = parser.parse_args()
+    if shutil.which("wrk") is None:
+        raise SystemExit("benchmarks.intake needs wrk, as the load generator: apt-get install wrk")
+    with Bench() as bench:
+        plain = _plain(bench)
+        bridges = {"SQLite, synchronous=FULL": _bridge(bench, "sqlite", "")}
+        postgres = bench.postgres()
+        if postgres is None:
+            print("PostgreSQL is not installed: only SQLite is measured")
+        else:
+            bridges["PostgreSQL, fsync on"] = _bridge(bench, "postgres", postgres.url("postgres"))
+        rows = {
+            name: (Ratios(f"requests/s, {name}", "/s", "≥ 1.0"), Ratios(f"CPU a request, {name}", "µs", ""))
+            for name in bridges
+        }
+        for _ in range(options.pairs):
+            for name, bridge in bridges.items():
+                baseline = _load(bench, plain, options.seconds)
+                ours = _load(bench, bridge, options.seconds)
+                print(f"{name}: {ours[0]:,.0f}/s, plain FastAPI {baseline[0]:,.0f}/s", flush=True)
+                for row, value, base in zip(rows[name], ours, baseline, strict=True):
+                    row.add(value, base)
+    machine.report(
+        "Durable intake against plain FastAPI without storage",
+        [row for both in rows.values() for row in both],
+        [
+            (
+                f"{CONNECTIONS} connections, {options.seconds} s a measurement, one event of "
+                f"{len(_body())} bytes a request, each answered 202 after its commit."
+            ),
+            "The baseline validates the same pydantic model on uvicorn with uvloop and httptools.",
+            "CPU is the server process's; PostgreSQL's own is not in it, and runs beside wrk.",
+        ],
+    )
+
+
+def _body() -> str:
+    return orjson.dumps(filling.EVENT | {"chat_id": 1001}).decode()
+
+
+def _plain(bench: Bench) -> Program:
+    port = free_port()
+    command = ["uvicorn", "benchmarks.plain:app", "--port", str(port), "--no-access-log", "--log-level"]
+    return bench.start([*command, "warning"], bench.measured, f"http://127.0.0.1:{port}")
+
+
+def _bridge(bench: Bench, name: str, url: str) -> Program:
+    # This measures the intake, and what is accepted waits: so slow a bot sends one message and no more.
+    sandbox = bench.sandbox(f"sandbox-{name}")
+    return bench.bridge(sandbox.url, name, DATABASE_URL=url, TELEGRAM_BOT_PER_SECOND="0.00001")
+
+
+def _load(bench: Bench, server: Program, seconds: int) -> tuple[float, float]:
+    """Requests a second, and the server's CPU a request in microseconds."""
+    script = Path(bench.folder / "post.lua")
+    script.write_text(_SCRIPT.format(body=_body(), key=KEY), encoding="utf-8")
+    cpu = server.cpu_seconds()
+    said = subprocess.run(
+        ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}", "-s", script, f"{server.url}/events"],
+        check=True,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: os.sched_setaffinity(0, {bench.other}),
+    ).stdout
+    cpu = server.cpu_seconds() - cpu
+    if refused := re.search(r"Non-2xx.*|Socket errors.*", said):
+        raise SystemExit(f"{server.process.args}: {refused[0]}")
+    requests = float(found[1]) if (found := re.search(r"(\d+) requests in", said)) else 0.0
+    rate = float(found[1]) if (found := re.search(r"Requests/sec:\s+([\d.]+)", said)) else 0.0
+    return rate, 1e6 * cpu / requests
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""Latency: what the bridge adds between a client's POST and Telegram's server, at 100 messages a second.
+
+From before the request leaves the client to the time in the sandbox's log, when it has read the call.
+Against posting the same text straight to the sandbox, in turns.
+
+    python -m benchmarks.latency [--pairs 3] [--seconds 10]
+"""
+
+import argparse
+import asyncio
+import statistics
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import aiohttp
+import orjson
+import uvloop
+
+from benchmarks import filling, machine
+from benchmarks.programs import FIRST_CHAT, KEY, TOKEN, Bench, Program, make_chats, on_core
+
+PER_SECOND = 100
+CHATS = 1_000
+Post = Callable[[aiohttp.ClientSession, int, str], Awaitable[None]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=10)
+    options = parser.parse_args()
+    found: dict[str, list[list[float]]] = {"through the bridge": [], "straight to the sandbox": []}
+    with Bench() as bench:
+        sandbox = bench.sandbox()
+        make_chats(sandbox, CHATS)
+        bridge = bench.bridge(sandbox.url, "bridge")
+        ways = dict(zip(found, (_through(bridge), _straight(sandbox)), strict=True))
+        with on_core(bench.other):
+            for number in range(options.pairs):
+                for way, post in ways.items():
+                    took = uvloop.run(_run(sandbox, post, options.seconds * PER_SECOND, f"{way} {number}"))
+                    found[way].append(took)
+                    print(f"{way}: {_said(took)}", flush=True)
+    print(f"\n### Latency at {PER_SECOND} messages/s\n")
+    print("| way | p50 | p99 | p50 of each run |\n|---|---|---|---|")
+    for way, runs in found.items():
+        every = [took for run in runs for took in run]
+        each = ", ".join(f"{1e3 * _quantile(run, 0.5):.1f}" for run in runs)
+        p50, p99 = (1e3 * _quantile(every, share) for share in (0.5, 0.99))
+        print(f"| {way} | {p50:.1f} ms | {p99:.1f} ms | {each} |")
+    ours, straight = ([took for run in runs for took in run] for runs in found.values())
+    added = [1e3 * (_quantile(ours, share) - _quantile(straight, share)) for share in (0.5, 0.99)]
+    print(f"| **added by the bridge** | **{added[0]:.1f} ms** | **{added[1]:.1f} ms** | |")
+    print(f"\n{options.pairs} runs each, in turns. Machine: {machine.facts()}.")
+    print(
+        "- From before the POST to the sandbox's own time of the call; the commit (SQLite FULL) lies between."
+    )
+
+
+def _through(bridge: Program) -> Post:
+    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+
+    async def post(session: aiohttp.ClientSession, number: int, name: str) -> None:
+        body = orjson.dumps(filling.EVENT | {"title": name, "chat_id": FIRST_CHAT + number % CHATS})
+        async with session.post(f"{bridge.url}/events", data=body, headers=headers) as response:
+            response.raise_for_status()
+
+    return post
+
+
+def _straight(sandbox: Program) -> Post:
+    async def post(session: aiohttp.ClientSession, number: int, name: str) -> None:
+        body = {
+            "chat_id": FIRST_CHAT + number % CHATS,
+            "text": f"✅ {name}\n\n{filling.EVENT['description']}",
+        }
+        async with session.post(f"{sandbox.url}/bot{TOKEN}/sendMessage", json=body) as response:
+            response.raise_for_status()
+
+    return post
+
+
+async def _run(sandbox: Program, post: Post, count: int, name: str) -> list[float]:
+    """Seconds from the post to the sandbox, of each message."""
+    left: dict[str, float] = {}
+    async with aiohttp.ClientSession() as session:
+        start = time.perf_counter()
+        running = []
+        for number in range(count):
+            await asyncio.sleep(max(0.0, start + number / PER_SECOND - time.perf_counter()))
+            title = f"{name} {number}"
+            left[title] = time.time()
+            running.append(asyncio.create_task(post(session, number, title)))
+        await asyncio.gather(*running)
+        return await _arrived(session, sandbox, left)
+
+
+async def _arrived(
+    session: aiohttp.ClientSession, sandbox: Program, left: Mapping[str, float]
+) -> list[float]:
+    arrived: dict[str, float] = {}
+    cursor = "0"
+    while len(arrived) < len(left):
+        parameters = {"cursor": cursor, "limit": "10000", "wait": "5"}
+        async with session.get(f"{sandbox.url}/control/log", params=parameters) as page:
+            page.raise_for_status()
+            lines = (await page.read()).splitlines()
+            cursor = page.headers["X-Next-Cursor"]
+        for entry in map(orjson.loads, lines):
+            title = _title(entry)
+            if title in left:
+                arrived[title] = entry["time"]
+    return [arrived[title] - sent for title, sent in left.items()]
+
+
+def _title(entry: Mapping[str, Any]) -> str:
+    text = str(entry.get("text") or "")
+    return text.partition("\n")[0].removeprefix("✅ ")
+
+
+def _quantile(values: list[float], share: float) -> float:
+    return statistics.quantiles(values, n=1000, method="inclusive")[round(share * 1000) - 1]
+
+
+def _said(took: list[float]) -> str:
+    return f"p50 {1e3 * _quantile(took, 0.5):.1f} ms, p99 {1e3 * _quantile(took, 0.99):.1f} ms"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""An OTLP/HTTP receiver for benchmarks.telemetry: it reads the requests, and counts the spans in them."""
+
+import sys
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+app = FastAPI(telemetry={"tracing": False, "metrics": False, "logs": False})
+bodies: list[bytes] = []
+
+
+@app.get("/health/live")
+async def live() -> dict[str, str]:
+    return {"status": "healthy"}
+
+
+@app.post("/v1/traces")
+async def traces(request: Request) -> Response:
+    bodies.append(await request.body())
+    return Response(media_type="application/x-protobuf")
+
+
+@app.get("/spans")
+async def spans() -> dict[str, int]:
+    """Parsed only when somebody asks: the receiver's own work must not disturb."""
+    parsed = [ExportTraceServiceRequest.FromString(body) for body in bodies]
+    return {
+        "spans": sum(
+            len(scope.spans)
+            for request in parsed
+            for of in request.resource_spans
+            for scope in of.scope_spans
+        )
+    }
+
+
+if __name__ == "__main__":
+    uvicorn.run(app, port=int(sys.argv[1]), log_level="warning", access_log=False)

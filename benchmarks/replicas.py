@@ -1,0 +1,127 @@
+"""Replicas: three bridges on one PostgreSQL against one, delivering what waits; then the sandbox is asked.
+
+Every message must stand in its chat once, and those of a chat in the order of their acceptance.
+
+    python -m benchmarks.replicas [--pairs 3] [--messages 4000]
+"""
+
+import argparse
+import os
+import time
+from collections import Counter
+
+import orjson
+
+from benchmarks import filling, machine
+from benchmarks.machine import Ratios
+from benchmarks.programs import ANY, FIRST_CHAT, Bench, Program, make_chats
+from tests.servers import Postgres
+
+REPLICAS = 3
+PER_CHAT = 4
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--messages", type=int, default=4_000)
+    options = parser.parse_args()
+    cores = len(os.sched_getaffinity(0))
+    rate = Ratios(
+        f"{REPLICAS} bridges against one, {cores} cores", "/s", f"in proportion to the cores: {cores}"
+    )
+    with Bench() as bench:
+        postgres = bench.postgres()
+        if postgres is None:
+            raise SystemExit("benchmarks.replicas needs PostgreSQL: apt-get install postgresql")
+        sandbox = bench.sandbox(SANDBOX_LOG_KEPT="2000000")
+        make_chats(sandbox, options.messages // PER_CHAT)
+        for number in range(options.pairs):
+            one = _run(bench, postgres, sandbox, name=f"one_{number}", replicas=1, messages=options.messages)
+            several = _run(
+                bench,
+                postgres,
+                sandbox,
+                name=f"several_{number}",
+                replicas=REPLICAS,
+                messages=options.messages,
+            )
+            print(f"pair {number + 1}: {several:,.0f}/s and {one:,.0f}/s", flush=True)
+            rate.add(several, one)
+    runs = 2 * options.pairs
+    machine.report(
+        "Replicas on one PostgreSQL",
+        [rate],
+        [
+            f"{options.messages:,} messages wait, {PER_CHAT} in each chat; PostgreSQL waits for its disk.",
+            (
+                "The bridges, PostgreSQL and the sandbox share all cores: what one bridge leaves "
+                "of them is all "
+                "that three can win."
+            ),
+            (
+                f"The sandbox's log after each of the {runs} runs: none delivered twice, none "
+                "missing, and in "
+                "every chat the order of acceptance."
+            ),
+        ],
+    )
+
+
+def _run(
+    bench: Bench, postgres: Postgres, sandbox: Program, *, name: str, replicas: int, messages: int
+) -> float:
+    postgres.sql(f"CREATE DATABASE {name}")
+    url = postgres.url(name)
+    chats = messages // PER_CHAT
+    filling.fill(url, [FIRST_CHAT + number % chats for number in range(messages)])
+    first = _next_cursor(sandbox)
+    # Each is free to run anywhere: this asks what the machine gives.
+    bridges = [
+        bench.bridge(sandbox.url, f"{name}_{number}", DATABASE_URL=url, SEND_CONCURRENCY="64", core=ANY)
+        for number in range(replicas)
+    ]
+    left = "SELECT count(*) FROM message WHERE state <> 'delivered'"
+    while filling.rows(url, left)[0][0]:
+        time.sleep(0.5)
+    times = filling.delivered(url)
+    for bridge in bridges:
+        bridge.stop()
+    _check(sandbox, first, messages)
+    # From when all of them work: they do not start at the same moment.
+    return filling.per_second(times[len(times) // 4 :])
+
+
+def _next_cursor(sandbox: Program) -> str:
+    cursor = "0"
+    while True:
+        page = sandbox.client.get("/control/log", params={"cursor": cursor, "limit": 10_000})
+        if not page.raise_for_status().content:
+            return cursor
+        cursor = page.headers["X-Next-Cursor"]
+
+
+def _check(sandbox: Program, cursor: str, messages: int) -> None:
+    """Reads the sandbox's log, which knows nothing of the database."""
+    order: dict[int, list[int]] = {}
+    while True:
+        page = sandbox.client.get(
+            "/control/log", params={"cursor": cursor, "limit": 10_000}
+        ).raise_for_status()
+        if not page.content:
+            break
+        cursor = page.headers["X-Next-Cursor"]
+        for entry in map(orjson.loads, page.content.splitlines()):
+            if entry["kind"] == "call" and entry.get("delivered") and entry["method"] == "sendMessage":
+                order.setdefault(entry["chat_id"], []).append(int(entry["text"].split()[2]))
+    numbers = Counter(number for those in order.values() for number in those)
+    twice = [number for number, times in numbers.items() if times > 1]
+    late = [chat for chat, those in order.items() if those != sorted(those)]
+    if len(numbers) != messages or twice or late:
+        raise SystemExit(
+            f"{messages - len(numbers)} missing, {len(twice)} twice, {len(late)} chats out of order"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""Quiet hours, in the time zone of the chat's people. Pure.
+
+A period begins on each of its days at a time of the wall clock there and ends at another, perhaps
+on the next day. Where a clock is set at night the doubt is for sleep: an end that happens twice is
+the second one, an end that is skipped comes as much later as the clock was put forward.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from typing import Literal, get_args
+from zoneinfo import ZoneInfo
+
+import orjson
+
+from services.contracts.events import Severity
+from services.outbox.claims import Hold
+from services.outbox.messages import Claimed, Lane
+
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+DAYS: tuple[Day, ...] = get_args(Day)
+
+
+@dataclass(frozen=True, slots=True)
+class QuietHours:
+    """When a chat wants no sound.
+
+    Args:
+        zone: where its people are.
+        start: on the wall clock there.
+        end: the same; not after the start: on the next day.
+        days: on which they begin, 0 is Monday.
+        delays: whether messages wait for the end, or go without a sound.
+    """
+
+    zone: ZoneInfo
+    start: time
+    end: time
+    days: frozenset[int]
+    delays: bool
+
+    def until(self, now: float) -> float | None:
+        """When the quiet hours end that it is now, seconds since the epoch; None where it is not quiet."""
+        today = datetime.fromtimestamp(now, UTC).astimezone(self.zone).date()
+        ends = [end for start, end in self._around(today) if start <= now < end]
+        return max(ends, default=None)
+
+    def _around(self, today: date) -> Iterator[tuple[float, float]]:
+        for day in (today - timedelta(days=1), today):
+            if day.weekday() in self.days:
+                next_day = day + timedelta(days=self.end <= self.start)
+                yield self._at(day, self.start, 0), max(self._at(next_day, self.end, fold) for fold in (0, 1))
+
+    def _at(self, day: date, moment: time, fold: int) -> float:
+        return datetime.combine(day, moment.replace(fold=fold), self.zone).timestamp()
+
+
+@lru_cache(maxsize=4_096)
+def read(settings: str) -> QuietHours | None:
+    """The quiet hours of a chat's settings, as :mod:`services.bridge.chats.api` writes them."""
+    said = orjson.loads(settings)
+    quiet = said.get("quiet_hours")
+    if not quiet:
+        return None
+    return QuietHours(
+        zone=ZoneInfo(said["time_zone"]),
+        start=time.fromisoformat(quiet["from"]),
+        end=time.fromisoformat(quiet["to"]),
+        days=frozenset(DAYS.index(day) for day in quiet["days"]),
+        delays=quiet["action"] == "delay",
+    )
+
+
+def hold(message: Claimed, settings: str, now: float) -> Hold | None:
+    """The engine's question: whether a message is wanted later, or without a sound."""
+    hours = read(settings)
+    if hours is None or message.lane is Lane.URGENT or message.severity == Severity.CRITICAL.value:
+        return None
+    until = hours.until(now)
+    if until is None:
+        return None
+    there = datetime.fromtimestamp(until, UTC).astimezone(hours.zone).isoformat(timespec="minutes")
+    cause = f"quiet hours until {there}"
+    return Hold(until, cause) if hours.delays else Hold(None, f"{cause}: without a sound")

@@ -1,0 +1,150 @@
+"""``python -m services.bridge.keys create|list|revoke``: keys at the terminal.
+
+Works on the database of the settings, whether the bridge runs or not; a running one knows of a
+change within a second.
+"""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+
+from services.bridge.keys import keys, opening, store
+from services.bridge.keys.keys import Key, Kind, Scope
+from services.bridge.settings import BridgeSettings
+from services.kit import runner
+from services.kit.clock import SystemClock, rfc3339
+from services.kit.db import Database, open_database
+from services.kit.errors import Problem
+from services.kit.settings import StartError, load
+from services.kit.telemetry import Telemetry
+
+DAY = 86_400.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    asked = _parser().parse_args(arguments)
+    runner.keep_files_private()
+    try:
+        settings = load(BridgeSettings)
+        return asyncio.run(_run(asked, settings))
+    except StartError as error:
+        runner.fail(error)
+    except Problem as problem:
+        return _say(f"{problem.title}: {problem.detail}", to_error=True)
+
+
+async def _run(asked: argparse.Namespace, settings: BridgeSettings) -> int:
+    async with _database(settings) as database:
+        if asked.command == "create":
+            return await _create(asked, settings, database)
+        if asked.command == "revoke":
+            return await _revoke(asked.key, database)
+        return await _list(database)
+
+
+@asynccontextmanager
+async def _database(settings: BridgeSettings) -> AsyncIterator[Database]:
+    telemetry = Telemetry("bridge-keys", settings)
+    database = await open_database(settings.database("bridge"), telemetry, packages=[opening.PACKAGE])
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+async def _create(asked: argparse.Namespace, settings: BridgeSettings, database: Database) -> int:
+    now = SystemClock().time()
+    kind = Kind.SIGNING if asked.signing else Kind.BEARER
+    scopes = frozenset(asked.scope or [Scope.EVENTS_WRITE])
+    if kind is Kind.SIGNING and scopes != {Scope.EVENTS_WRITE}:
+        return _say("a signing key has the scope events:write, and only that", to_error=True)
+    key_id = keys.new_id()
+    secret = (
+        keys.signing_secret(opening.master_of(settings), key_id)
+        if kind is Kind.SIGNING
+        else keys.new_secret()
+    )
+    key = Key(
+        id=key_id,
+        name=asked.name,
+        kind=kind,
+        digest=keys.digest_of(secret),
+        scopes=scopes,
+        per_second=asked.per_second,
+        created_at=now,
+        created_by="terminal",
+        expires_at=now + asked.days * DAY if asked.days else None,
+    )
+    await database.write("key_write", partial(store.add, key=key))
+    _say(f"id      {key.id}\nname    {key.name}\nscopes  {keys.scopes_text(key.scopes)}")
+    return _say(f"secret  {secret}\n(shown this once)")
+
+
+async def _revoke(named: str, database: Database) -> int:
+    now = SystemClock().time()
+    found = [
+        key
+        for key in await database.read("keys", store.every)
+        if key.revoked_at is None and named in (key.id, key.name)
+    ]
+    for key in found:
+        await database.write("key_write", partial(store.revoke, key_id=key.id, now=now))
+        _say(f"revoked {key.id} {key.name}")
+    return 0 if found else _say(f"no key is named {named}", to_error=True)
+
+
+async def _list(database: Database) -> int:
+    now = SystemClock().time()
+    for key in await database.read("keys", store.every):
+        state = "active" if key.lives(now) else "revoked" if key.revoked_at else "expired"
+        used = rfc3339(key.last_used_at) if key.last_used_at else "never"
+        said = (key.id, key.name, key.kind.value, state, f"used {used}", keys.scopes_text(key.scopes))
+        _say("  ".join(said))
+    return 0
+
+
+def _say(text: str, *, to_error: bool = False) -> int:
+    print(text, file=sys.stderr if to_error else sys.stdout)
+    return int(to_error)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m services.bridge.keys", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    create = commands.add_parser("create", help="make a key; its secret is shown once")
+    create.add_argument("name", type=_name)
+    create.add_argument(
+        "--scope", action="append", type=Scope, choices=list(Scope), help="may be repeated; events:write"
+    )
+    create.add_argument("--signing", action="store_true", help="requests are signed with it")
+    create.add_argument("--days", type=_positive, help="how long it lives; for ever")
+    create.add_argument("--per-second", type=_not_negative, help="requests a second; RATE_LIMIT_PER_SECOND")
+    commands.add_parser("list", help="all keys there ever were, newest first")
+    revoke = commands.add_parser("revoke", help="end a key")
+    revoke.add_argument("key", help="its id or its name")
+    return parser
+
+
+def _name(text: str) -> str:
+    if not keys.NAME.fullmatch(text):
+        raise argparse.ArgumentTypeError("1 to 64 letters, digits, dots, dashes and underscores")
+    return text
+
+
+def _positive(text: str) -> float:
+    if not 0 < float(text) < 1e5:  # noqa: PLR2004 - days of a few lifetimes
+        raise argparse.ArgumentTypeError("a number of days above 0")
+    return float(text)
+
+
+def _not_negative(text: str) -> float:
+    if not 0 <= float(text) <= 1e6:  # noqa: PLR2004 - as in the API
+        raise argparse.ArgumentTypeError("a number from 0 on")
+    return float(text)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

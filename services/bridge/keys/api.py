@@ -1,0 +1,167 @@
+"""Keys over REST: made, listed and revoked by keys with the scope ``keys:admin``."""
+
+from functools import partial
+from typing import Annotated, Any, Literal, Self
+
+from fastapi import APIRouter, Depends, Path
+from pydantic import AwareDatetime, BaseModel, Field, StringConstraints, model_validator
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.bridge.keys import entry, keys, store
+from services.bridge.keys.entry import Door
+from services.bridge.keys.keys import Key, Kind, Scope
+from services.contracts.events import Strict
+from services.kit.clock import rfc3339
+from services.kit.errors import Problem, invalid_input
+from services.outbox.engine import Outbox
+
+router = APIRouter(prefix="/api/v1/keys", tags=["keys"])
+
+_NOT_THERE: dict[int | str, dict[str, Any]] = {
+    404: {"description": "there is no such key", "content": {"application/problem+json": {}}}
+}
+_TAKEN: dict[int | str, dict[str, Any]] = {
+    409: {"description": "the name is taken", "content": {"application/problem+json": {}}}
+}
+
+
+class NewKey(Strict):
+    name: Annotated[str, StringConstraints(pattern=rf"^{keys.NAME.pattern}$")] = Field(
+        description="of the client; its rate, turns and idempotency keys are counted by it"
+    )
+    scopes: Annotated[list[Scope], Field(min_length=1, max_length=len(Scope))]
+    kind: Kind = Field(Kind.BEARER, description="signing: requests are signed, the secret is never sent")
+    expires_at: AwareDatetime | None = None
+    requests_per_second: Annotated[float, Field(ge=0, le=1e6)] | None = Field(
+        None, description="on average, for each replica; unset: RATE_LIMIT_PER_SECOND; 0: no limit"
+    )
+
+    @model_validator(mode="after")
+    def _signable(self) -> Self:
+        if self.kind is Kind.SIGNING and set(self.scopes) != {Scope.EVENTS_WRITE}:
+            raise ValueError("a signing key has the scope events:write, and only that")
+        return self
+
+
+class KeyView(BaseModel):
+    id: str
+    name: str
+    kind: Kind
+    scopes: list[Scope]
+    status: Literal["active", "expired", "revoked"]
+    requests_per_second: float | None = Field(description="null: RATE_LIMIT_PER_SECOND")
+    created_at: str
+    created_by: str
+    expires_at: str | None
+    last_used_at: str | None = Field(description="to about ten seconds")
+    revoked_at: str | None
+
+
+class MadeKey(KeyView):
+    secret: str = Field(description="shown this once")
+
+
+class Keys(BaseModel):
+    items: list[KeyView]
+
+
+async def door_of(request: Request) -> Door:
+    door: Door = request.state.door
+    return door
+
+
+TheDoor = Annotated[Door, Depends(door_of)]
+KeyId = Annotated[str, Path(pattern=r"^key_[0-9a-z]{1,32}$")]
+
+
+@router.post("", status_code=201, summary="Make a key; its secret is shown once", responses=_TAKEN)
+async def make(request: Request, response: Response, door: TheDoor, new: NewKey) -> MadeKey:
+    maker: Key = request.state.key
+    for scope in new.scopes:
+        if scope not in maker.scopes:  # nobody gives away more than they have
+            raise entry.missing(scope)
+    now = request.state.clock.time()
+    key, secret = made(new, maker.name, door, now)
+    outbox: Outbox = request.state.outbox
+    await outbox.database.write("key_write", partial(store.add, key=key), wake=store.CHANNEL)
+    await door.ring.read(outbox.database)
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["Location"] = f"/api/v1/keys/{key.id}"
+    return MadeKey(secret=secret, **view(key, now).model_dump())
+
+
+def made(new: NewKey, by: str, door: Door, now: float) -> tuple[Key, str]:
+    """A key as it is stored, and its secret."""
+    key_id = keys.new_id()
+    secret = door.ring.secret_of(key_id) if new.kind is Kind.SIGNING else keys.new_secret()
+    expires_at = None
+    if new.expires_at is not None:
+        expires_at = new.expires_at.timestamp()
+        if expires_at <= now:
+            raise invalid_input([{"loc": ["body", "expires_at"], "msg": "this time has passed"}])
+    key = Key(
+        id=key_id,
+        name=new.name,
+        kind=new.kind,
+        digest=keys.digest_of(secret),
+        scopes=frozenset(new.scopes),
+        per_second=new.requests_per_second,
+        created_at=now,
+        created_by=by,
+        expires_at=expires_at,
+    )
+    return key, secret
+
+
+@router.get("", summary="All keys there ever were, newest first; no secrets")
+async def every(request: Request) -> Keys:
+    outbox: Outbox = request.state.outbox
+    now = request.state.clock.time()
+    return Keys(items=[view(key, now) for key in await outbox.database.read("keys", store.every)])
+
+
+@router.get("/{key_id}", summary="One key", responses=_NOT_THERE)
+async def one(request: Request, key_id: KeyId) -> KeyView:
+    outbox: Outbox = request.state.outbox
+    found = await outbox.database.read("keys", partial(store.one, key_id=key_id))
+    if found is None:
+        raise _unknown()
+    return view(found, request.state.clock.time())
+
+
+@router.delete("/{key_id}", status_code=204, summary="Revoke a key, at once", responses=_NOT_THERE)
+async def revoke(request: Request, door: TheDoor, key_id: KeyId) -> None:
+    """The other replicas know it within a second."""
+    outbox: Outbox = request.state.outbox
+    work = partial(store.revoke, key_id=key_id, now=request.state.clock.time())
+    if not await outbox.database.write("key_write", work, wake=store.CHANNEL):
+        raise _unknown()
+    door.ring.forget(key_id)
+
+
+def _unknown() -> Problem:
+    return Problem(404, "Not Found", "There is no key with this id. The suite's own key cannot be revoked.")
+
+
+def view(key: Key, now: float) -> KeyView:
+    status: Literal["active", "expired", "revoked"] = (
+        "active" if key.lives(now) else "expired" if key.revoked_at is None else "revoked"
+    )
+    return KeyView(
+        id=key.id,
+        name=key.name,
+        kind=key.kind,
+        scopes=[scope for scope in Scope if scope in key.scopes],
+        status=status,
+        requests_per_second=key.per_second,
+        created_at=rfc3339(key.created_at),
+        created_by=key.created_by,
+        expires_at=_time(key.expires_at),
+        last_used_at=_time(key.last_used_at),
+        revoked_at=_time(key.revoked_at),
+    )
+
+
+def _time(seconds: float | None) -> str | None:
+    return None if seconds is None else rfc3339(seconds)

@@ -1,0 +1,112 @@
+"""Rules, and whom they give an event to. Pure.
+
+Rules are tried in their order. The first that fits ends the search, unless it goes on. An event that
+no rule fits goes to the default recipients; one that names its recipients is not routed at all.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fnmatch import translate
+from functools import lru_cache
+
+from services.contracts.events import CATEGORY_OF, NewEvent, Severity
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    chat_id: int
+    thread_id: int | None = None
+    silent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What rules ask about an event."""
+
+    type: str
+    category: str
+    source: str
+    severity: Severity
+    project: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Fits an event where each condition that is not empty does; names may hold ``*`` and ``?``."""
+
+    name: str
+    to: tuple[Target, ...]
+    types: frozenset[str] = frozenset()
+    categories: frozenset[str] = frozenset()
+    severities: frozenset[Severity] = frozenset()
+    sources: tuple[str, ...] = ()
+    projects: tuple[str, ...] = ()
+    goes_on: bool = False
+
+    def fits(self, facts: Facts) -> bool:
+        return (
+            (not self.types or facts.type in self.types)
+            and (not self.categories or facts.category in self.categories)
+            and (not self.severities or facts.severity in self.severities)
+            and _like(facts.source, self.sources)
+            and _like(facts.project, self.projects)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """One who gets an event, and by which rule; None: nobody's rule."""
+
+    target: Target
+    rule: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """The rules in force, and who gets what no rule fits."""
+
+    defaults: tuple[int, ...] = ()
+    rules: tuple[Rule, ...] = field(default=())
+
+    def recipients(self, event: NewEvent) -> list[Recipient]:
+        """Who gets an event: those it names, else those of the rules, else the default ones."""
+        if event.chat_id is not None:
+            named = event.chat_id if isinstance(event.chat_id, list) else [event.chat_id]
+            return [Recipient(Target(chat_id)) for chat_id in named]
+        routed = by_rules(self.rules, facts_of(event)) if self.rules else []
+        return routed or [Recipient(Target(chat_id)) for chat_id in self.defaults]
+
+
+def by_rules(rules: Sequence[Rule], facts: Facts) -> list[Recipient]:
+    """Whom the rules give it to; each topic of each chat once, as the first rule says that names it."""
+    found: dict[tuple[int, int | None], Recipient] = {}
+    for rule in rules:
+        if not rule.fits(facts):
+            continue
+        for target in rule.to:
+            found.setdefault((target.chat_id, target.thread_id), Recipient(target, rule.name))
+        if not rule.goes_on:
+            break
+    return list(found.values())
+
+
+def facts_of(event: NewEvent) -> Facts:
+    """What rules ask: the project is ``data.metadata.project``, else the source."""
+    named = (event.data.metadata or {}).get("project")
+    return Facts(
+        type=event.kind,
+        category=CATEGORY_OF[event.kind],
+        source=event.source,
+        severity=event.severity or event.data.severity or Severity.LOW,
+        project=named if isinstance(named, str) and named else event.source,
+    )
+
+
+def _like(value: str, patterns: Sequence[str]) -> bool:
+    return not patterns or any(_compiled(pattern).match(value) is not None for pattern in patterns)
+
+
+@lru_cache(maxsize=4_096)
+def _compiled(pattern: str) -> "re.Pattern[str]":
+    return re.compile(translate(pattern), re.IGNORECASE)

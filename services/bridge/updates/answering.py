@@ -1,0 +1,39 @@
+"""What taps, replies and commands have in common: an answer to a question, and a response that is kept."""
+
+from sqlalchemy import Connection
+
+from services.bridge.approvals import closing
+from services.bridge.approvals.approval import Approval, Via, Who
+from services.bridge.approvals.closing import Changed
+from services.bridge.updates import responses
+from services.bridge.updates.incoming import Sender
+from services.bridge.updates.responses import Link, NewResponse
+from services.bridge.updates.situation import Done, Situation
+
+
+def answer(  # noqa: PLR0917 - who, how and what of an answer
+    connection: Connection,
+    s: Situation,
+    asked: Approval,
+    sender: Sender,
+    via: Via,
+    chosen: int | None,
+    done: Done,
+) -> Changed:
+    who = Who(sender.name, sender.id)
+    changed = closing.answer(connection, asked, who, via, chosen, now=s.now, trace=s.trace)
+    done.changes.append(changed)
+    done.answered = (via, changed.outcome)
+    done.attributes["cctelegram.approval_id"] = asked.id
+    done.attributes["cctelegram.outcome"] = changed.outcome.value
+    done.stranger = sender.id not in s.allowed
+    return changed
+
+
+def link_of(asked: Approval, message_id: str | None = None) -> Link:
+    return Link(message_id, asked.event_id, asked.correlation_id, asked.id, asked.trace)
+
+
+def respond(connection: Connection, s: Situation, done: Done, new: NewResponse) -> None:
+    responses.add(connection, new, s.now)
+    done.responded = True

@@ -1,0 +1,129 @@
+"""The words of a question, as values: whole, within Telegram's limits, and honest."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.bridge.approvals import approval, wording
+from services.bridge.approvals.approval import Approval, Option, Outcome, State, Via, Who
+from services.kit.telemetry import TraceContext
+from services.outbox.messages import Document, Text
+
+NOW = 1_767_225_600.0
+ADA = Who("Ada Lovelace (@ada)", 1001)
+QUESTION = Approval(
+    id="id",
+    code="K7QX3M",
+    token="t" * 16,
+    title="Deploy?",
+    prompt="git push production",
+    options=(Option("yes", "Yes, go"), Option("no", "No")),
+    approvers=(1001, 1002),
+    bot="default",
+    source="ci",
+    severity="high",
+    correlation_id="run",
+    event_id="event",
+    trace=TraceContext(1, 2, sampled=True),
+    created_at=NOW,
+    expires_at=NOW + 600,
+)
+DECIDED = replace(QUESTION, state=State.DECIDED, closed_at=NOW + 5, chosen=0, closed_by=ADA, via=Via.TAP)
+
+LABELS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=64).filter(
+    lambda text: text.strip() == text
+)
+
+
+@given(
+    title=st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=200),
+    prompt=st.text(
+        st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=9_000
+    ),
+    labels=st.lists(LABELS, min_size=1, max_size=10, unique_by=str.casefold),
+    name=st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=100),
+    comment=st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=200),
+)
+def test_every_question_and_its_verdict_are_whole_and_within_the_limits(
+    title: str, prompt: str, labels: list[str], name: str, comment: str
+) -> None:
+    asked = replace(
+        QUESTION, title=title, prompt=prompt, options=tuple(Option(label, label) for label in labels)
+    )
+    said = wording.question(asked)
+    whole = [part.content.decode() if isinstance(part, Document) else part.text for part in said.parts]
+    assert any(prompt in text for text in whole)
+    decided = replace(
+        asked, state=State.DECIDED, closed_at=NOW, chosen=0, closed_by=Who(name, 1), comment=comment
+    )
+    for words in (said, wording.verdict(decided), wording.again(asked, NOW, NOW + 200, 5)):
+        last = words.parts[-1]
+        assert isinstance(last, Text)
+        assert len(last.text) <= 4_096
+    assert said.keyboard is not None
+    rows = said.keyboard["inline_keyboard"]
+    buttons = [button for row in rows for button in row]
+    assert [button["text"] for button in buttons] == labels
+    assert all(len(button["callback_data"].encode()) <= 64 for button in buttons)
+    assert wording.verdict(decided).keyboard is None
+
+
+def test_a_closed_question_says_what_who_and_when() -> None:
+    assert wording.closed(DECIDED) == "✅ Yes, go, by Ada Lovelace (@ada), 2026-01-01 00:00:05 UTC"
+    expired = replace(QUESTION, state=State.EXPIRED, closed_at=NOW + 601)
+    assert wording.closed(expired) == "⌛ Expired without an answer, 2026-01-01 00:10:01 UTC"
+    cancelled = replace(
+        QUESTION, state=State.CANCELLED, closed_at=NOW, closed_by=Who("ci"), comment="superseded"
+    )
+    assert wording.closed(cancelled) == "🚫 Cancelled, by ci, 2026-01-01 00:00:00 UTC: superseded"
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_every_outcome_has_an_honest_answer_that_fits_over_a_button(outcome: Outcome) -> None:
+    options = tuple(Option(str(number), "x" * 64) for number in range(10))
+    assert 0 < len(wording.toast(outcome, replace(DECIDED, options=options))) <= 200
+
+
+def test_what_an_answer_comes_to() -> None:
+    stranger, program = Who("Mallory", 1003), Who("ci")
+    expired = replace(QUESTION, state=State.EXPIRED)
+    cancelled = replace(QUESTION, state=State.CANCELLED)
+    for asked, who, chosen, now, wanted in (
+        (QUESTION, ADA, 0, NOW, Outcome.DECIDED),
+        (QUESTION, program, 1, NOW, Outcome.DECIDED),
+        (QUESTION, stranger, 0, NOW, Outcome.FOREIGN),
+        (DECIDED, stranger, 0, NOW, Outcome.FOREIGN),
+        (DECIDED, ADA, 1, NOW, Outcome.LATE),
+        (expired, ADA, 0, NOW, Outcome.EXPIRED),
+        (cancelled, ADA, 0, NOW, Outcome.CANCELLED),
+        (QUESTION, ADA, 0, NOW + 600, Outcome.EXPIRED),
+        (QUESTION, ADA, 2, NOW, Outcome.NO_SUCH_OPTION),
+        (QUESTION, ADA, None, NOW, Outcome.NO_SUCH_OPTION),
+    ):
+        assert approval.outcome(asked, who, chosen, now) is wanted
+
+
+def test_an_option_is_meant_by_its_label_its_value_or_its_number() -> None:
+    for said in ("Yes, go", "yes,  GO ", "yes", "1", "1.", " 1) "):
+        assert approval.option_named(QUESTION.options, said) == 0
+    for said in ("", "0", "3", "maybe", "²", "-1", "y"):
+        assert approval.option_named(QUESTION.options, said) is None
+
+
+def test_a_number_that_is_an_options_own_name_means_that_option() -> None:
+    options = (Option("2", "2"), Option("1", "1"))
+    assert approval.option_named(options, "1") == 1
+
+
+@given(st.text(max_size=80))
+def test_no_callback_data_can_break_the_reading(data: str) -> None:
+    found = approval.button_of(data)
+    assert found is None or approval.button_data(*found).startswith("a:")
+
+
+def test_a_buttons_data_is_read_back() -> None:
+    token = approval.new_token()
+    assert approval.button_of(approval.button_data(token, 9)) == (token, 9)
+    assert len({approval.new_code() for _ in range(100)}) == 100

@@ -1,0 +1,111 @@
+"""Commands in a chat: answered with what is measured; a mute really mutes, and is seen in a life."""
+
+import time
+
+from services.bridge.commands.commands import MENU
+from services.bridge.settings import BridgeSettings
+from tests.bridge.people import ADA, GRACE, MALLORY, Bridge, People, bridge_of, said
+from tests.servers import ManualClock, until
+
+
+async def test_the_menu_is_set_when_the_bridge_starts(quick: Bridge, people: People) -> None:
+    async def menu() -> list[str]:
+        (bot,) = (await people.sandbox.client.get("/control/bots")).json()
+        menus = list(bot["commands"].values())
+        return [command["command"] for command in menus[0]] if menus else []
+
+    assert await until(menu) == list(MENU)
+
+
+async def test_status_health_queue_metrics_and_analytics_tell_what_happened(
+    talk: Bridge, people: People
+) -> None:
+    posted = await talk.post(title="one event")
+    await talk.until_message(posted["message_ids"][0], "delivered")
+    await people.say(ADA, "/metrics")
+    counted = said(await people.until_text(ADA, "Since the start"))
+    assert "Accepted: 1" in counted
+    assert "Delivered: 1" in counted
+    await people.say(ADA, "/queue")
+    assert "dead letter: 0" in said(await people.until_text(ADA, "Messages by state"))
+
+    async def healthy() -> bool:
+        return bool((await talk.client.get("/health")).json()["status"] == "healthy")
+
+    await until(healthy)
+    await people.say(ADA, "/health")
+    assert "database: healthy" in said(await people.until_text(ADA, "🟢 healthy"))
+    await people.say(ADA, "/analytics")
+    analysis = said(await people.until_text(ADA, "Accepted to delivered"))
+    assert "Delivered of finished: 100.0 %" in analysis
+    assert "recent p50: unknown" not in analysis
+
+
+async def test_a_stranger_commands_nothing(talk: Bridge, people: People) -> None:
+    await people.sandbox.post("/chats", {"id": MALLORY, "title": "Mallory"})
+    await people.say(MALLORY, "/mute")
+    await people.until_text(MALLORY, "not authorised")
+    posted = await talk.post(title="to Mallory", chat_id=MALLORY)
+    await talk.until_message(posted["message_ids"][0], "delivered")
+
+
+async def test_a_muted_chat_gets_only_what_is_critical_or_asks(talk: Bridge, people: People) -> None:
+    await people.say(ADA, "/mute")
+    await people.until_text(ADA, "🔇 Muted until you end it")
+    quiet = await talk.post(title="progress report")
+    life = await talk.until_message_finished(quiet["message_ids"][0])
+    assert (life["status"], life["last_error"]) == ("suppressed", "muted")
+    assert (life["events"][-1]["state"], life["events"][-1]["cause"]) == ("suppressed", "muted")
+    urgent = await talk.post(title="told to hurry", priority="urgent")
+    assert (await talk.until_message_finished(urgent["message_ids"][0]))["status"] == "suppressed"
+    critical = await talk.post(title="disk full", severity="critical")
+    assert (await talk.until_message_finished(critical["message_ids"][0]))["status"] == "delivered"
+    await talk.ask()
+    await people.question(ADA)
+    others = await talk.post(title="to Grace", chat_id=GRACE)
+    assert (await talk.until_message_finished(others["message_ids"][0]))["status"] == "delivered"
+    await people.say(ADA, "/unmute")
+    await people.until_text(ADA, "🔔 Everything again")
+    again = await talk.post(title="progress again")
+    assert (await talk.until_message_finished(again["message_ids"][0]))["status"] == "delivered"
+    assert not any("progress report" in said(message) for message in await people.messages(ADA))
+
+
+async def test_a_mute_for_half_an_hour_is_over_after_it_and_survives_a_restart(
+    settings: BridgeSettings, people: People, clock: ManualClock
+) -> None:
+    clock.now = time.time()
+    async with bridge_of(settings, clock) as bridge:
+        await people.say(ADA, "/mute 30m")
+        await people.until_text(ADA, "🔇 Muted until 20")
+    async with bridge_of(settings, clock) as bridge:
+        clock.advance(1_790)
+        early = await bridge.post(title="too early")
+        assert (await bridge.until_message_finished(early["message_ids"][0]))["status"] == "suppressed"
+        clock.advance(20)
+        late = await bridge.post(title="late enough")
+        assert (await bridge.until_message_finished(late["message_ids"][0]))["status"] == "delivered"
+        await people.say(ADA, "/status")
+        await people.until_text(ADA, "This chat: local")
+
+
+async def test_local_answers_with_a_sign_and_nomad_with_words(talk: Bridge, people: People) -> None:
+    written = await people.say(ADA, "on my way")
+
+    async def signed() -> list[int]:
+        return [call["message_id"] for call in await people.calls("setMessageReaction")]
+
+    assert await until(signed) == [written["message_id"]]
+    await people.say(ADA, "/nomad")
+    await people.until_text(ADA, "Nomad:")
+    written = await people.say(ADA, "at the station")
+    noted = await people.until_text(ADA, "Noted")
+    assert noted["reply_to_message"]["message_id"] == written["message_id"]
+    assert len(await people.calls("setMessageReaction")) == 1
+
+
+async def test_the_mode_of_a_chat_is_its_own(talk: Bridge, people: People) -> None:
+    await people.say(ADA, "/nomad")
+    await people.until_text(ADA, "Nomad:")
+    await people.say(GRACE, "/status")
+    assert "This chat: local" in said(await people.until_text(GRACE, "This chat"))
