@@ -289,13 +289,9 @@ async def run(name: str, store: str, plan: Plan, folder: Path) -> Ran:
         await _drained(world)
         seconds = time.monotonic() - start
         killed = [at for one in world.bridges for at in one.kills]
-        verdict = await asyncio.to_thread(
-            reader.judge,
-            world.client.record,
-            folder / "telegram.jsonl",
-            reader.Api(world.bridge.ready_url, KEY),
-            killed,
-        )
+        with reader.Api(world.bridge.ready_url, KEY) as api:
+            log = folder / "telegram.jsonl"
+            verdict = await asyncio.to_thread(reader.judge, world.client.record, log, api, killed)
         return Ran(name, store, verdict, world.troubles, len(killed), seconds, verdict.delivered / seconds)
 
 
