@@ -1,4 +1,4 @@
-"""What becomes of a chat as a destination: it moves, refuses the bot, comes back, is muted."""
+"""What becomes of a chat as a destination: it moves, refuses the bot, comes back, is muted or quiet."""
 
 from collections.abc import Sequence
 
