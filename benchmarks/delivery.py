@@ -146,6 +146,7 @@ async def _aiohttp(url: str, count: int) -> float:
         async def send(number: int) -> None:
             body = {"chat_id": FIRST_CHAT + number, "text": _text(number)}
             async with session.post(address, json=body) as response:
+                response.raise_for_status()
                 await response.read()
 
         return await at_once(AT_ONCE, count, send)

@@ -49,7 +49,7 @@ class ManualClock:
         self.now += seconds
 
 
-async def until(check: Callable[[], Awaitable[T]], *, patience: float = PATIENCE_SECONDS) -> T:
+async def until(check: Callable[[], Awaitable[T | None]], *, patience: float = PATIENCE_SECONDS) -> T:
     """Waits for a condition; its last answer is in the error when it never comes true."""
     deadline = time.monotonic() + patience
     while True:

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -85,6 +85,7 @@ def submission(
     now: float,
     routes: Routes,
     trace_url: str,
+    refusal: Callable[[str], str | None] = lambda _: None,
 ) -> Reading:
     """Reads a request.
 
@@ -95,10 +96,15 @@ def submission(
         now: seconds since the epoch.
         routes: who gets an event that names no recipient.
         trace_url: of the trace viewer, or empty.
+        refusal: why a callback's URL may not be called, or None.
     """
     posted, is_list = parse(body)
     events, recipients, answers = [], [], []
     for number, event in enumerate(posted):
+        why = refusal(event.callback_url) if event.callback_url else None
+        if why:
+            place = [number, "callback_url"] if is_list else ["callback_url"]
+            raise invalid_input([{"loc": place, "msg": why}])
         text = event.model_dump_json(exclude_defaults=True) if is_list else body.decode()
         # Each event of a batch is a trace of its own, linked to none but found by the same id.
         context = trace if number == 0 else trace.child()
@@ -130,6 +136,7 @@ def _event(event: NewEvent, body: str, caller: Caller, trace: TraceContext, now:
         parent=caller.parent,
         correlation_id=event.correlation_id or caller.correlation_id or identifier,
         client=caller.client,
+        callback_url=event.callback_url,
     )
 
 

@@ -106,6 +106,7 @@ async def post_events(request: Request) -> Response:
         now=state["clock"].time(),
         routes=state["routing"].routes,
         trace_url=settings.jaeger_ui_url,
+        refusal=state["webhook_destinations"].refusal,
     )
     try:
         receipt = await outbox.enqueue(reading.submission)

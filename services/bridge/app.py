@@ -29,6 +29,7 @@ from services.bridge.settings import BridgeSettings
 from services.bridge.templates import load_templates
 from services.bridge.tracking import api as tracking_api
 from services.bridge.tracking import opening as tracking
+from services.bridge.tracking.callbacks import api as callbacks_api
 from services.bridge.tracking.metrics import TrackingMetrics
 from services.bridge.updates import api as updates_api
 from services.contracts.events import CATEGORY_OF
@@ -159,6 +160,7 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
             approvals_api.router,
             updates_api.router,
             tracking_api.router,
+            callbacks_api.router,
             keys_api.router,
             routes_api.router,
             chats_api.router,

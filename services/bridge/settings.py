@@ -49,6 +49,7 @@ class BridgeSettings(TelegramSettings):
     approval_expires_seconds: float = Field(
         86_400.0, ge=5, le=2_592_000, description="life of a question that names none"
     )
+    status_webhook_url: str = Field("", description="told how every message ends; unset: nobody is")
     webhook_signing_secret: SecretStr = Field(
         SecretStr(""), description="whsec_…, signs results; unset: made once, in DATA_DIR/webhook_secret"
     )

@@ -215,6 +215,9 @@ class NewEvent(Strict):
     update_key: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = Field(
         None, description="a later event with the same key edits the earlier message of the chat (progress)"
     )
+    callback_url: Annotated[str, StringConstraints(min_length=1, max_length=2_048)] | None = Field(
+        None, description="told how each message ends: message.delivered, message.failed, …, signed"
+    )
     campaign_id: Annotated[str, StringConstraints(max_length=100)] | None = None
     use_case: Annotated[str, StringConstraints(max_length=100)] | None = None
     data: EventData = Field(default_factory=EventData)

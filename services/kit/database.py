@@ -31,7 +31,7 @@ class StoreUnavailableError(Problem):
         *,
         title: str = "Store unavailable",
         said: str = "Nothing was stored",
-        **more: str,
+        **more: Any,
     ) -> None:
         super().__init__(503, title, f"{said}: {reason_of(cause)}", headers={"Retry-After": "2"}, **more)
 

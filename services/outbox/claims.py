@@ -5,14 +5,13 @@ order holds, and the chat's own rate can live in its row. The functions run insi
 transaction; none stays open across a call to Telegram.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select, text, update
 
-from services.kit.telemetry import TraceContext
-from services.outbox import chats, destinations, feed
+from services.outbox import chats, destinations, feed, loading
 from services.outbox.chats import ChatRow
 from services.outbox.messages import (
     Claimed,
@@ -23,9 +22,8 @@ from services.outbox.messages import (
     Result,
     Settled,
     State,
-    UnknownPolicy,
 )
-from services.outbox.schema import attempt, chat, event, message
+from services.outbox.schema import attempt, chat, message
 from services.outbox.turns import Turns
 
 #: Whether a muted chat does without this message.
@@ -111,7 +109,9 @@ def claim(
     refusing = {chat_id for chat_id, row in rows.items() if row["blocked"] or row["migrated_to"]}
     ended = [s for chat_id in refusing for s in _set_right(connection, bot, rows[chat_id], now)]
     picked = [chats.choose(chats.heads_of(rows[chat_id]), now) for chat_id in rows.keys() - refusing]
-    messages, never_sent = _load(connection, [head.seq for head in picked if head], rows, now, paced_since)
+    messages, never_sent = loading.load(
+        connection, [head.seq for head in picked if head], rows, now, paced_since
+    )
     expired = [m for m in messages if m.expires_at is not None and m.expires_at <= now]
     muted = [m for m in messages if m not in expired and _is_muted(rows[m.chat_id], now) and mutes(m)]
     for those, state, reason, cause in (
@@ -161,7 +161,7 @@ def _as_wanted(connection: Connection, m: Claimed, row: ChatRow, holds: Holds, n
 def _behind(connection: Connection, m: Claimed, now: float) -> list[Claimed]:
     """What waits in the same lane of the chat and is due."""
     query = (
-        _MESSAGES.where(
+        loading.MESSAGES.where(
             message.c.bot == m.bot,
             message.c.chat_id == m.chat_id,
             message.c.lane == int(m.lane),
@@ -172,7 +172,7 @@ def _behind(connection: Connection, m: Claimed, now: float) -> list[Claimed]:
         .order_by(message.c.due_at, message.c.seq)
         .limit(HELD_AT_ONCE)
     )
-    return [_claimed(row, now, 0.0, row.attempts) for row in connection.execute(query)]
+    return [loading.claimed(row, now, 0.0, row.attempts) for row in connection.execute(query)]
 
 
 def _is_muted(row: ChatRow, now: float) -> bool:
@@ -187,8 +187,10 @@ def _set_right(connection: Connection, bot: str, row: ChatRow, now: float) -> li
         return []
     reason = Reason(row["blocked"])
     seqs = destinations.suppress(connection, bot, row["chat_id"], reason, now)
-    found = connection.execute(_BY_SEQ, {"seqs": seqs}).all() if seqs else []
-    return [_ended(_claimed(one, now, 0.0, one.attempts), State.SUPPRESSED, reason, now) for one in found]
+    found = connection.execute(loading.BY_SEQ, {"seqs": seqs}).all() if seqs else []
+    return [
+        _ended(loading.claimed(one, now, 0.0, one.attempts), State.SUPPRESSED, reason, now) for one in found
+    ]
 
 
 _Waiting = Sequence[tuple[Lane, str, float]]
@@ -280,128 +282,6 @@ _LEASE = (
     .where(chat.c.bot == bindparam("b_bot"), chat.c.chat_id.in_(bindparam("ids", expanding=True)))
     .values(owner=bindparam("b_owner"), lease_until=bindparam("until"), next_at=None)
 )
-_MESSAGES = select(
-    message,
-    event.c.category,
-    event.c.source,
-    event.c.severity,
-    event.c.title,
-    event.c.body,
-    event.c.correlation_id,
-    event.c.traceparent,
-).join(event, message.c.event_id == event.c.id)
-_BY_SEQ = _MESSAGES.where(message.c.seq.in_(bindparam("seqs", expanding=True)))
-
-
-def _load(
-    connection: Connection,
-    seqs: Iterable[int],
-    rows: Mapping[int, Any],
-    now: float,
-    paced_since: float | None,
-) -> tuple[list[Claimed], list[Claimed]]:
-    """The messages that can be sent, and those that edit what was never sent."""
-    found = connection.execute(_BY_SEQ, {"seqs": sorted(seqs)}).all()
-    targets = _targets(connection, found)
-    fine, never_sent = [], []
-    for row in found:
-        if row.edits and _is_never_sent(targets.get(row.edits)):
-            never_sent.append(_claimed(row, now, 0.0, row.attempts))
-            continue
-        wait = _limiter_wait(row, rows[row.chat_id], now, paced_since)
-        fine.append(_claimed(row, now, wait, row.attempts + 1, _edited(targets, row)))
-    return fine, never_sent
-
-
-def _is_never_sent(target: "_Target | None") -> bool:
-    """Nothing stands in the chat. Where that is unknown, what was to be an edit is sent instead."""
-    return target is None or (target.telegram_message_id is None and target.state is not State.UNKNOWN)
-
-
-def in_flight(connection: Connection, bot: str, chat_ids: Iterable[int], now: float) -> list[Claimed]:
-    """The messages of leased chats whose attempt is open: after a crash, nobody knows if they arrived."""
-    open_ones = _MESSAGES.where(
-        message.c.bot == bot,
-        message.c.chat_id.in_(sorted(chat_ids)),
-        message.c.state == State.SENDING.value,
-    )
-    rows = connection.execute(open_ones).all()
-    targets = _targets(connection, rows)
-    return [_claimed(row, now, 0.0, row.attempts, _edited(targets, row)) for row in rows]
-
-
-def _limiter_wait(row: Any, of: ChatRow, now: float, paced_since: float | None) -> float:
-    """How long the message could have gone but for Telegram's rates, of its chat and of the bot."""
-    could_go = max(row.accepted_at, row.due_at, row.replayed_at or 0.0)
-    by_chat = max(0.0, min(of["open_at"], now) - max(could_go, of["sent_at"]))
-    by_bot = 0.0 if paced_since is None else max(0.0, now - max(could_go, of["open_at"], paced_since))
-    return float(by_chat + by_bot)
-
-
-def _targets(connection: Connection, rows: Sequence[Any]) -> dict[str, "_Target"]:
-    """The messages that some of the rows edit, by id."""
-    wanted = sorted(row.edits for row in rows if row.edits is not None)
-    if not wanted:
-        return {}
-    found = connection.execute(
-        select(message.c.id, message.c.state, message.c.telegram_message_ids).where(message.c.id.in_(wanted))
-    )
-    return {row.id: _Target(State(row.state), _last(row.telegram_message_ids)) for row in found}
-
-
-@dataclass(frozen=True, slots=True)
-class _Target:
-    state: State
-    telegram_message_id: int | None
-
-
-def _edited(targets: Mapping[str, "_Target"], row: Any) -> int | None:
-    """Telegram's id of the message that a row edits; None where it is sent."""
-    target = targets.get(row.edits) if row.edits else None
-    return target.telegram_message_id if target else None
-
-
-def _last(ids: str) -> int | None:
-    return int(ids.rpartition(",")[2]) if ids else None
-
-
-def _claimed(row: Any, now: float, limiter_wait: float, number: int, edits: int | None = None) -> Claimed:
-    trace = TraceContext.parse(row.traceparent)
-    assert trace is not None, row.traceparent  # noqa: S101 - we wrote it ourselves
-    ids = row.telegram_message_ids
-    return Claimed(
-        seq=row.seq,
-        id=row.id,
-        event_id=row.event_id,
-        event_type=row.type,
-        category=row.category,
-        source=row.source,
-        title=row.title,
-        body=row.body,
-        correlation_id=row.correlation_id,
-        trace=trace,
-        bot=row.bot,
-        chat_id=row.chat_id,
-        thread_id=row.thread_id,
-        lane=Lane(row.lane),
-        silent=row.silent,
-        on_unknown=UnknownPolicy(row.on_unknown),
-        accepted_at=row.accepted_at,
-        due_at=row.due_at,
-        expires_at=row.expires_at,
-        claimed_at=now,
-        limiter_wait=limiter_wait,
-        attempt=number,
-        retries=row.retries,
-        part=row.part,
-        possible_duplicate=row.possible_duplicate,
-        plain=row.plain,
-        telegram_message_ids=tuple(int(i) for i in ids.split(",")) if ids else (),
-        severity=row.severity,
-        edits=edits,
-        resends=row.resends,
-        replayed_at=row.replayed_at,
-    )
 
 
 def _open_attempts(connection: Connection, messages: Sequence[Claimed], now: float) -> None:

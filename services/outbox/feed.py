@@ -8,7 +8,7 @@ On PostgreSQL a transaction with a lower number may commit after one with a high
 therefore read in the order of their transactions, and only those before the oldest one under way.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,10 +137,22 @@ def has(connection: Connection, position: Position) -> bool:
     return first.id == 1 or (first.tx, first.id) <= (position.tx, position.row)
 
 
-def read(connection: Connection, after: Position, rows: int = ROWS_AT_ONCE) -> tuple[list[Change], Position]:
+def read(
+    connection: Connection,
+    after: Position,
+    rows: int = ROWS_AT_ONCE,
+    *,
+    states: Collection[str] | None = None,
+) -> tuple[list[Change], Position]:
     """The changes after a position, of so many transactions at most, and the position after them.
 
     A message that was archived meanwhile is passed over.
+
+    Args:
+        connection: for reading.
+        after: a position.
+        rows: transactions at most.
+        states: only the changes to these.
     """
     horizon = _horizon(connection)
     if after.tx > horizon:  # of another cluster, before a restore: see mend()
@@ -153,10 +165,11 @@ def read(connection: Connection, after: Position, rows: int = ROWS_AT_ONCE) -> t
         for number, entry in enumerate(orjson.loads(row.changes), start=1)
         if Position(row.tx, row.id, number) > after
     ]
-    messages = _messages(connection, [entry[0] for _, _, entry in told])
+    wished = [one for one in told if states is None or one[2][1] in states]
+    messages = _messages(connection, [entry[0] for _, _, entry in wished])
     changes = [
         Change(position, at, state, attempt, cause, messages[ref])
-        for position, at, (ref, state, attempt, cause) in told
+        for position, at, (ref, state, attempt, cause) in wished
         if ref in messages
     ]
     return changes, told[-1][0] if told else after

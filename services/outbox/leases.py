@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from services.kit.clock import Clock
 from services.kit.db import Database
 from services.kit.errors import Problem
-from services.outbox import chats, claims, policy, settling
+from services.outbox import chats, loading, policy, settling
 from services.outbox.intake import CHANNEL
 from services.outbox.limiter import Limits
 from services.outbox.messages import Claimed, Outcome, Reason, Result, Settled
@@ -89,7 +89,7 @@ class Leases:
     def _unsent_in(self, connection: Connection, *, bot: str, held: Collection[int]) -> None:
         now = self._clock.time()
         chat_ids = settling.leased(connection, bot, self._owner, held)
-        unsent = [self._unsent(message, now) for message in claims.in_flight(connection, bot, chat_ids, now)]
+        unsent = [self._unsent(message, now) for message in loading.in_flight(connection, bot, chat_ids, now)]
         if unsent:
             settling.settle(connection, self._owner, unsent, self._limits, now)
         chats.release(connection, bot, self._owner, chat_ids, now=now, pace=chats.pace_of)
@@ -97,7 +97,7 @@ class Leases:
     def _unsent(self, message: Claimed, now: float) -> Settled:
         detail = "the database's answer to the claim was lost: nothing was sent"
         result = Result(Outcome.NOT_SENT, Reason.CONNECT_FAILED, message.claimed_at, now, detail=detail)
-        return Settled(message, result, policy.decide(self._policy, message, result, 1, 0.0))
+        return Settled(message, result, policy.as_it_was(message))
 
     async def _look_at_the_clock(self) -> None:
         """A clock that was set back leaves times that nobody meant: turns an hour from now, say."""
@@ -129,7 +129,7 @@ class Leases:
         for bot, owner, chat_ids in settling.abandoned(
             connection, now, but=self._owner, all_leases=all_leases
         ):
-            orphans = claims.in_flight(connection, bot, chat_ids, now)
+            orphans = loading.in_flight(connection, bot, chat_ids, now)
             settled = [self._lost(message, now) for message in orphans]
             if settled:
                 settling.settle(connection, owner, settled, self._limits, now)

@@ -84,6 +84,11 @@ def decide(  # noqa: PLR0911 - one way out for each row of Telegram's error tabl
     return _retry(policy, message, result, jitter)
 
 
+def as_it_was(message: Claimed) -> Decision:
+    """For a message that was claimed and never tried: it has its turn again, without a mark against it."""
+    return _again(message, at=0.0)
+
+
 def _kept(message: Claimed, state: State, due_at: float = 0.0) -> Decision:
     """The state changes, nothing else does."""
     return Decision(

@@ -41,6 +41,13 @@ event = Table(
     Index("event_correlation", "correlation_id"),
 )
 
+Index(
+    "event_callback",
+    event.c.id,
+    sqlite_where=event.c.callback_url.is_not(None),
+    postgresql_where=event.c.callback_url.is_not(None),
+)
+
 message = Table(
     "message",
     metadata,

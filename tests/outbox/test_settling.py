@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 from sqlalchemy import Connection, func, select, update
 
-from services.outbox import chats, claims, destinations, settling
+from services.outbox import chats, destinations, loading, settling
 from services.outbox.messages import (
     Claimed,
     Lane,
@@ -183,7 +183,7 @@ async def take_over(desk: Desk, owner: str = "w2", *, all_leases: bool = False) 
         now = desk.clock.now
         for name, gone, chat_ids in settling.abandoned(connection, now, but=owner, all_leases=all_leases):
             lost = result(Outcome.UNKNOWN, Reason.WORKER_LOST, started_at=now, finished_at=now)
-            settled = [desk.decided(m, lost) for m in claims.in_flight(connection, name, chat_ids, now)]
+            settled = [desk.decided(m, lost) for m in loading.in_flight(connection, name, chat_ids, now)]
             if settled:
                 settling.settle(connection, gone, settled, desk.limits, now)
             chats.release(connection, name, gone, chat_ids, now=now, pace=chats.pace_of)

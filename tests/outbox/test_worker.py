@@ -600,7 +600,8 @@ async def test_a_claim_whose_answer_was_lost_is_given_back_and_sent_once(
     """The database has the claim, the worker does not: nobody else may take over from one that lives."""
     monkeypatch.setattr(worker, "POLL_SECONDS", 0.05)
     async with start() as outbox:
-        write, lost = outbox.database.write, []
+        write = outbox.database.write
+        lost: list[Any] = []
 
         async def lose_one_claim(operation: str, work: Any, **more: Any) -> Any:
             result = await write(operation, work, **more)

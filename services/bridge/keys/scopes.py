@@ -30,6 +30,8 @@ _TABLE: tuple[tuple[str, Scope | None, Scope | None], ...] = (
     ("/api/v1/routes/test", Scope.ROUTES_READ, Scope.ROUTES_READ),
     ("/api/v1/routes", Scope.ROUTES_READ, Scope.ROUTES_WRITE),
     ("/api/v1/chats", Scope.CHATS_READ, Scope.CHATS_WRITE),
+    # A URL may carry a secret, and the answer to a new one does.
+    ("/api/v1/callbacks", Scope.KEYS_ADMIN, Scope.KEYS_ADMIN),
     ("/api/v1/keys", Scope.KEYS_ADMIN, Scope.KEYS_ADMIN),
 )
 

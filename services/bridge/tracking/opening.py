@@ -10,6 +10,9 @@ import structlog
 from services.bridge.settings import BridgeSettings
 from services.bridge.tracking import jobs, retention, stream
 from services.bridge.tracking.archive import Folder
+from services.bridge.tracking.callbacks import publisher
+from services.bridge.tracking.callbacks.publisher import Publisher
+from services.bridge.tracking.callbacks.store import Program
 from services.bridge.tracking.jobs import Jobs
 from services.bridge.tracking.metrics import TrackingMetrics
 from services.bridge.tracking.retention import Retention
@@ -21,7 +24,15 @@ from services.outbox.engine import owner_name
 log = structlog.get_logger()
 
 PACKAGE = "services.bridge.tracking"
-OPERATIONS = (*jobs.OPERATIONS, *stream.OPERATIONS, *retention.OPERATIONS, "cancel", "replay", "trace")
+OPERATIONS = (
+    *jobs.OPERATIONS,
+    *stream.OPERATIONS,
+    *retention.OPERATIONS,
+    *publisher.OPERATIONS,
+    "cancel",
+    "replay",
+    "trace",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +58,9 @@ async def open_tracking(
     )
     following = Stream(database, metrics, heartbeat=settings.stream_heartbeat_seconds)
     work = Jobs(database, clock, metrics)
-    loops = [asyncio.create_task(loop) for loop in (following.run(), work.run())]
+    everybody = Program(settings.status_webhook_url) if settings.status_webhook_url else None
+    telling = Publisher(database, everybody, clock)
+    loops = [asyncio.create_task(loop) for loop in (following.run(), work.run(), telling.run())]
     archiving = asyncio.create_task(keeping.run())
     try:
         yield Tracking(following, metrics)

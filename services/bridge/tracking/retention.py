@@ -11,6 +11,7 @@ from services.bridge.tracking import archive, chores
 from services.bridge.tracking.archive import ChangedMeanwhileError, Deleted, Folder, Note, Portion
 from services.bridge.tracking.metrics import TrackingMetrics
 from services.bridge.tracking.schema import job
+from services.bridge.webhooks import store as webhooks
 from services.kit.clock import Clock
 from services.kit.db import Database
 from services.kit.errors import Problem
@@ -96,7 +97,7 @@ class Retention:
                 return False
             await self._prune_keys()
             if self._keep:
-                await self._prune_jobs()
+                await self._prune_ended()
                 with self._folder.held() as place:
                     if await self._recover(place):
                         await self._archive_all(place)
@@ -117,14 +118,21 @@ class Retention:
 
     async def _prune_keys(self) -> None:
         before = self._clock.time() - KEEP_KEYS_SECONDS
-        while await self._database.write("retention", partial(_delete_keys, before=before)) == PORTION:
-            self._metrics.pruned.labels("idempotency").inc(PORTION)
+        gone = PORTION
+        while gone == PORTION:
+            gone = await self._database.write("retention", partial(_delete_keys, before=before))
+            self._metrics.pruned.labels("idempotency").inc(gone)
 
-    async def _prune_jobs(self) -> None:
+    async def _prune_ended(self) -> None:
         before = self._clock.time() - self._keep
         ended = delete(job).where(job.c.finished_at < before)
         gone = await self._database.write("retention", lambda connection: connection.execute(ended).rowcount)
         self._metrics.pruned.labels("job").inc(gone)
+        gone = PORTION
+        while gone == PORTION:
+            forget = partial(webhooks.forget, before=before, most=PORTION)
+            gone = await self._database.write("retention", forget)
+            self._metrics.pruned.labels("webhook_call").inc(gone)
 
     async def _recover(self, place: str) -> bool:
         """Takes back what was begun and did not end; false while another folder has something open."""

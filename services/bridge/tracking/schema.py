@@ -41,6 +41,16 @@ chore = Table(
     Column("position", Text),
 )
 
+# Who is told how the messages of a key end.
+callback = Table(
+    "callback",
+    metadata,
+    Column("client", Text, primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("secret", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+)
+
 # Written before a file grows, gone with the messages that it is about: what is left tells of a crash.
 archiving = Table(
     "archiving",

@@ -4,7 +4,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from services.bridge.webhooks.store import State
 
-KINDS = ("approval",)
+KINDS = ("approval", "message")
 
 
 class WebhookMetrics:

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 import uuid_utils
-from sqlalchemy import Connection, func, insert, literal_column, select, update
+from sqlalchemy import Connection, delete, func, insert, literal_column, select, update
 
 from services.bridge.webhooks.schema import webhook_attempt, webhook_call
 from services.kit.telemetry import TraceContext
@@ -162,6 +162,19 @@ def settle(connection: Connection, tried: Tried) -> None:
             last_error=tried.error or None,
         )
     )
+
+
+def forget(connection: Connection, before: float, most: int) -> int:
+    """Deletes a portion of the calls that ended, of those made before a time; answers how many."""
+    # The ids begin with the time of their making, so this walks the primary key.
+    made_before = f"{int(before * 1000):012x}"
+    bound = f"{made_before[:8]}-{made_before[8:]}"
+    ended = (webhook_call.c.id < bound, webhook_call.c.state != State.WAITING.value)
+    old = select(webhook_call.c.id).where(*ended).order_by(webhook_call.c.id).limit(most)
+    ids = connection.execute(old).scalars().all()
+    connection.execute(delete(webhook_attempt).where(webhook_attempt.c.call_id.in_(ids)))
+    connection.execute(delete(webhook_call).where(webhook_call.c.id.in_(ids)))
+    return len(ids)
 
 
 def of_subject(connection: Connection, subject: str) -> list[Any]:

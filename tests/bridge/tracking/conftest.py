@@ -36,7 +36,7 @@ def in_state(bridge: httpx.AsyncClient) -> State:
             life: dict[str, Any] = (await bridge.get(f"/api/v1/messages/{message_id}")).json()
             return life if life["status"] == state else None
 
-        return await until(there)  # type: ignore[return-value] # until() returns what is true
+        return await until(there)
 
     return wait
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from sqlalchemy import Connection, select
 
-from services.bridge.tracking import jobs
+from services.bridge.tracking import jobs, schema
 from services.bridge.tracking.jobs import Jobs, NewJob
 from services.bridge.tracking.metrics import TrackingMetrics
 from services.kit.db import Database, open_database
@@ -39,7 +39,7 @@ async def finished(bridge: httpx.AsyncClient, job_id: str) -> dict[str, Any]:
         job: dict[str, Any] = (await bridge.get(f"/api/v1/jobs/{job_id}")).json()
         return None if job["status"] == "running" else job
 
-    return await until(done)  # type: ignore[return-value] # until() returns what is true
+    return await until(done)
 
 
 Dead = Callable[[int], Awaitable[None]]
@@ -238,7 +238,7 @@ async def test_many_workers_at_once_replay_each_message_once(
 
     async def done() -> bool:
         job = await store.read("job_find", partial(jobs.get, job_id=row["id"]))
-        return bool(job["state"] == "done")
+        return job is not None and bool(job["state"] == "done")
 
     await until(done)
     for worker in workers:
@@ -248,6 +248,7 @@ async def test_many_workers_at_once_replay_each_message_once(
     assert set(counts.values()) == {1}
     assert len(counts) == 250
     job = await store.read("job_find", partial(jobs.get, job_id=row["id"]))
+    assert job is not None
     assert (job["total"], job["passed"], job["done"]) == (250, 250, 250)
 
 
@@ -278,13 +279,14 @@ async def test_a_job_that_cannot_be_done_ends_with_its_error(
     row = await started(store, clock)
 
     def broken(connection: Connection) -> None:
-        connection.execute(jobs.job.update().values(wanted='{"states": ["nonsense"], "text": 5}'))
+        connection.execute(schema.job.update().values(wanted='{"states": ["nonsense"], "text": 5}'))
 
     await store.write("job", broken)
     worker = Jobs(store, clock, TrackingMetrics(telemetry.registry))
     for _ in range(jobs.MOST_FAILURES):
         await worker._once()
     job = await store.read("job_find", partial(jobs.get, job_id=row["id"]))
+    assert job is not None
     assert job["state"] == "failed"
     assert job["error"]
     assert (

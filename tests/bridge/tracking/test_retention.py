@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import time
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,9 @@ from services.bridge.tracking import archive, retention
 from services.bridge.tracking.archive import Folder, Portion
 from services.bridge.tracking.metrics import TrackingMetrics
 from services.bridge.tracking.retention import DAY, LEASE_SECONDS, LOST_SECONDS, Retention
+from services.bridge.webhooks import store as webhooks
+from services.bridge.webhooks.schema import webhook_call
+from services.bridge.webhooks.store import NewCall
 from services.kit import runner
 from services.kit.db import Database, open_database
 from services.kit.settings import ServiceSettings
@@ -38,7 +42,9 @@ KEEP_DAYS = 30
 @pytest.fixture
 async def store(database_url: str, telemetry: Telemetry) -> AsyncIterator[Database]:
     opened = await open_database(
-        database_url, telemetry, packages=["services.outbox", "services.bridge.tracking"]
+        database_url,
+        telemetry,
+        packages=["services.outbox", "services.bridge.webhooks", "services.bridge.tracking"],
     )
     yield opened
     await opened.close()
@@ -176,6 +182,27 @@ async def test_keys_are_kept_for_a_day(store: Database, folder: Folder, clock: M
     await keeper(store, folder, clock).once()
     keys = await store.read("read", lambda c: c.execute(select(idempotency.c.key)).all())
     assert len(keys) == 1
+
+
+async def test_calls_that_ended_long_ago_go_and_those_that_wait_stay(
+    store: Database, folder: Folder, clock: ManualClock
+) -> None:
+    now = time.time()
+    clock.now = now
+    calls = [NewCall("message", str(n), "http://127.0.0.1/", "{}") for n in range(3)]
+    ids = await store.write("read", partial(webhooks.add, calls=calls, now=now))
+
+    def end(connection: Connection) -> None:
+        ended = webhook_call.update().where(webhook_call.c.id.in_(ids[:2]))
+        connection.execute(ended.values(state="delivered", finished_at=now))
+
+    await store.write("read", end)
+    await keeper(store, folder, clock).once()
+    assert await store.read("read", lambda c: len(c.execute(select(webhook_call)).all())) == 3
+    clock.advance(KEEP_DAYS * DAY + 1)
+    await keeper(store, folder, clock).once()
+    left = await store.read("read", lambda c: c.execute(select(webhook_call.c.id)).scalars().all())
+    assert left == [ids[2]]
 
 
 class Crash(BaseException):

@@ -1,0 +1,126 @@
+"""Who is told, and how far the feed has been read for it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, delete, select, update
+
+from services.bridge.tracking import chores
+from services.bridge.tracking.callbacks import telling
+from services.bridge.tracking.schema import callback, chore
+from services.bridge.webhooks import store as webhooks
+from services.bridge.webhooks.store import NewCall
+from services.kit.db import upsert
+from services.kit.telemetry import TraceContext
+from services.outbox import feed
+from services.outbox.feed import Change, Position
+from services.outbox.schema import event
+
+CHORE = "callbacks"
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One that is told; the secret signs what it gets, empty is the bridge's own."""
+
+    url: str
+    secret: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What was read of the feed.
+
+    Args:
+        before: the mark before it.
+        after: the mark after it.
+        changes: endings that somebody may want to know of.
+        programs: name of a key → its program.
+        wanted: whether anybody wants to know anything at all.
+    """
+
+    before: Position
+    after: Position
+    changes: Sequence[Change]
+    programs: Mapping[str, Program]
+    wanted: bool = True
+
+
+def programs(connection: Connection) -> dict[str, Program]:
+    rows = connection.execute(select(callback.c.client, callback.c.url, callback.c.secret))
+    return {row.client: Program(row.url, row.secret) for row in rows}
+
+
+def rows(connection: Connection) -> list[Any]:
+    return list(connection.execute(select(callback).order_by(callback.c.client)).mappings())
+
+
+def put(connection: Connection, client: str, program: Program, now: float) -> None:
+    statement = upsert(connection, callback).values(
+        client=client, url=program.url, secret=program.secret, created_at=now
+    )
+    changed = {name: statement.excluded[name] for name in ("url", "secret", "created_at")}
+    connection.execute(statement.on_conflict_do_update(index_elements=[callback.c.client], set_=changed))
+
+
+def drop(connection: Connection, client: str) -> bool:
+    return connection.execute(delete(callback).where(callback.c.client == client)).rowcount == 1
+
+
+_ANY = select(event.c.id).where(event.c.callback_url.is_not(None)).limit(1)
+
+
+def read(connection: Connection, *, everybody: bool) -> Reading:
+    """What has ended since the mark.
+
+    Where nobody wants to know anything the mark moves to the end unread: that end is looked up first,
+    so an event with a callback that comes meanwhile is behind it.
+
+    Args:
+        connection: for reading.
+        everybody: whether somebody is told of every message.
+    """
+    written = chores.position(connection, CHORE)
+    mark = (Position.parse(written) if written else None) or Position()
+    end = feed.end(connection)
+    known = programs(connection)
+    if not everybody and not known and connection.execute(_ANY).first() is None:
+        return Reading(mark, max(mark, end), (), known, wanted=False)
+    changes, after = feed.read(connection, mark, states=telling.ENDINGS)
+    return Reading(mark, after, changes, known)
+
+
+def publish(connection: Connection, reading: Reading, everybody: Program | None, now: float) -> int | None:
+    """Writes the calls and moves the mark; None where another replica has done it already."""
+    moved = (
+        update(chore)
+        .where(chore.c.name == CHORE, chore.c.position == str(reading.before))
+        .values(position=str(reading.after))
+    )
+    if not connection.execute(moved).rowcount:
+        return None
+    calls = [call for change in reading.changes for call in _calls(change, reading.programs, everybody)]
+    webhooks.add(connection, calls, now)
+    return len(calls)
+
+
+def _calls(change: Change, known: Mapping[str, Program], everybody: Program | None) -> list[NewCall]:
+    row = change.message
+    own = Program(row["callback_url"]) if row["callback_url"] else None
+    wanting = [program for program in (own, known.get(row["client"]), everybody) if program]
+    # The same address once; the first is the nearest to the event.
+    addressed: dict[str, Program] = {}
+    for program in wanting:
+        addressed.setdefault(program.url, program)
+    trace = TraceContext.parse(row["traceparent"])
+    return [
+        NewCall(telling.KIND, row["id"], one.url, telling.body(change), trace, one.secret)
+        for one in addressed.values()
+    ]
+
+
+def begin(connection: Connection) -> None:
+    """Makes the mark, at the feed's beginning, where there is none yet."""
+    statement = upsert(connection, chore).values(name=CHORE, lease_until=0.0, position=str(Position()))
+    connection.execute(statement.on_conflict_do_nothing())

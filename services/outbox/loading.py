@@ -1,0 +1,135 @@
+"""Rows of the database as messages that a worker can send, with what they are an edit of."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, select
+
+from services.kit.telemetry import TraceContext
+from services.outbox.chats import ChatRow
+from services.outbox.messages import Claimed, Lane, State, UnknownPolicy
+from services.outbox.schema import event, message
+
+MESSAGES = select(
+    message,
+    event.c.category,
+    event.c.source,
+    event.c.severity,
+    event.c.title,
+    event.c.body,
+    event.c.correlation_id,
+    event.c.traceparent,
+).join(event, message.c.event_id == event.c.id)
+BY_SEQ = MESSAGES.where(message.c.seq.in_(bindparam("seqs", expanding=True)))
+
+
+def load(
+    connection: Connection,
+    seqs: Iterable[int],
+    rows: Mapping[int, Any],
+    now: float,
+    paced_since: float | None,
+) -> tuple[list[Claimed], list[Claimed]]:
+    """The messages that can be sent, and those that edit what was never sent."""
+    found = connection.execute(BY_SEQ, {"seqs": sorted(seqs)}).all()
+    targets = _targets(connection, found)
+    fine, never_sent = [], []
+    for row in found:
+        if row.edits and _is_never_sent(targets.get(row.edits)):
+            never_sent.append(claimed(row, now, 0.0, row.attempts))
+            continue
+        wait = _limiter_wait(row, rows[row.chat_id], now, paced_since)
+        fine.append(claimed(row, now, wait, row.attempts + 1, _edited(targets, row)))
+    return fine, never_sent
+
+
+def _is_never_sent(target: "_Target | None") -> bool:
+    """Nothing stands in the chat. Where that is unknown, what was to be an edit is sent instead."""
+    return target is None or (target.telegram_message_id is None and target.state is not State.UNKNOWN)
+
+
+def in_flight(connection: Connection, bot: str, chat_ids: Iterable[int], now: float) -> list[Claimed]:
+    """The messages of leased chats whose attempt is open: after a crash, nobody knows if they arrived."""
+    open_ones = MESSAGES.where(
+        message.c.bot == bot,
+        message.c.chat_id.in_(sorted(chat_ids)),
+        message.c.state == State.SENDING.value,
+    )
+    rows = connection.execute(open_ones).all()
+    targets = _targets(connection, rows)
+    return [claimed(row, now, 0.0, row.attempts, _edited(targets, row)) for row in rows]
+
+
+def _limiter_wait(row: Any, of: ChatRow, now: float, paced_since: float | None) -> float:
+    """How long the message could have gone but for Telegram's rates, of its chat and of the bot."""
+    could_go = max(row.accepted_at, row.due_at, row.replayed_at or 0.0)
+    by_chat = max(0.0, min(of["open_at"], now) - max(could_go, of["sent_at"]))
+    by_bot = 0.0 if paced_since is None else max(0.0, now - max(could_go, of["open_at"], paced_since))
+    return float(by_chat + by_bot)
+
+
+def _targets(connection: Connection, rows: Sequence[Any]) -> dict[str, "_Target"]:
+    """The messages that some of the rows edit, by id."""
+    wanted = sorted(row.edits for row in rows if row.edits is not None)
+    if not wanted:
+        return {}
+    found = connection.execute(
+        select(message.c.id, message.c.state, message.c.telegram_message_ids).where(message.c.id.in_(wanted))
+    )
+    return {row.id: _Target(State(row.state), _last(row.telegram_message_ids)) for row in found}
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    state: State
+    telegram_message_id: int | None
+
+
+def _edited(targets: Mapping[str, "_Target"], row: Any) -> int | None:
+    """Telegram's id of the message that a row edits; None where it is sent."""
+    target = targets.get(row.edits) if row.edits else None
+    return target.telegram_message_id if target else None
+
+
+def _last(ids: str) -> int | None:
+    return int(ids.rpartition(",")[2]) if ids else None
+
+
+def claimed(row: Any, now: float, limiter_wait: float, number: int, edits: int | None = None) -> Claimed:
+    trace = TraceContext.parse(row.traceparent)
+    assert trace is not None, row.traceparent  # noqa: S101 - we wrote it ourselves
+    ids = row.telegram_message_ids
+    return Claimed(
+        seq=row.seq,
+        id=row.id,
+        event_id=row.event_id,
+        event_type=row.type,
+        category=row.category,
+        source=row.source,
+        title=row.title,
+        body=row.body,
+        correlation_id=row.correlation_id,
+        trace=trace,
+        bot=row.bot,
+        chat_id=row.chat_id,
+        thread_id=row.thread_id,
+        lane=Lane(row.lane),
+        silent=row.silent,
+        on_unknown=UnknownPolicy(row.on_unknown),
+        accepted_at=row.accepted_at,
+        due_at=row.due_at,
+        expires_at=row.expires_at,
+        claimed_at=now,
+        limiter_wait=limiter_wait,
+        attempt=number,
+        retries=row.retries,
+        part=row.part,
+        possible_duplicate=row.possible_duplicate,
+        plain=row.plain,
+        telegram_message_ids=tuple(int(i) for i in ids.split(",")) if ids else (),
+        severity=row.severity,
+        edits=edits,
+        resends=row.resends,
+        replayed_at=row.replayed_at,
+    )
