@@ -14,6 +14,10 @@ from services.bridge.approvals import api as approvals_api
 from services.bridge.chats import api as chats_api
 from services.bridge.chats import quiet
 from services.bridge.chats import store as chats_store
+from services.bridge.folder import intake as folder_intake
+from services.bridge.folder.files import folder_of
+from services.bridge.folder.intake import FolderIntake
+from services.bridge.folder.metrics import FolderMetrics
 from services.bridge.keys import api as keys_api
 from services.bridge.keys import entry, opening, scopes, store
 from services.bridge.keys.entry import Door
@@ -60,6 +64,7 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
     guard = Guard(settings.rate_limit_per_second, telemetry.registry, clock)
     ring = opening.ring_of(settings, clock)
     routes = Routing(settings.default_chats, settings.routes_file, telemetry.registry, clock)
+    folder_metrics = FolderMetrics(telemetry.registry)
     door = Door(ring, guard, telemetry.registry, clock)
 
     @asynccontextmanager
@@ -82,6 +87,7 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
                     *store.OPERATIONS,
                     *routing.OPERATIONS,
                     *chats_store.OPERATIONS,
+                    *folder_intake.OPERATIONS,
                 ),
             )
             stack.push_async_callback(database.close)
@@ -119,6 +125,18 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
             tracked = await stack.enter_async_context(
                 tracking.open_tracking(settings, database=database, metrics=tracking_metrics, clock=clock)
             )
+            if settings.events_dir is not None:
+                taking = FolderIntake(
+                    folder_of(settings.events_dir),
+                    folder_intake.Limits(settings.max_body_bytes, settings.jaeger_ui_url),
+                    outbox=outbox,
+                    routes=lambda: routes.routes,
+                    telemetry=telemetry,
+                    metrics=folder_metrics,
+                    clock=clock,
+                )
+                health.add("folder_intake", taking.check, every=1.0)
+                await stack.enter_async_context(folder_intake.open_folder(taking))
             app.state.health_extra = lambda: {"metrics": _numbers(app, telemetry, outbox)}
             yield {
                 "settings": settings,
@@ -199,7 +217,8 @@ def _watch(health: Health, outbox: Outbox, settings: BridgeSettings) -> None:
         level = (
             Level.UNHEALTHY if used > FULL_DISK else Level.DEGRADED if used > FILLING_DISK else Level.HEALTHY
         )
-        return Reading(level, {"disk_usage": f"{used:.0%}", "data_dir": str(settings.data_dir)})
+        watched = {"events_dir": str(settings.events_dir)} if settings.events_dir else {}
+        return Reading(level, {"disk_usage": f"{used:.0%}", "data_dir": str(settings.data_dir), **watched})
 
     health.add("file_system", check_disk)
 

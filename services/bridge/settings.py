@@ -31,6 +31,9 @@ class BridgeSettings(TelegramSettings):
     signing_master: SecretStr | None = Field(
         None, description="derives the secrets of signing keys; unset: made once, in DATA_DIR/signing_master"
     )
+    events_dir: Path | None = Field(
+        None, description="folder whose *.json files are taken as events; unset: none is"
+    )
     routes_file: Path | None = Field(
         None, description="TOML with a [[route]] a rule; unset: the routes of PUT /api/v1/routes"
     )

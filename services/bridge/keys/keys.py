@@ -11,6 +11,8 @@ from enum import StrEnum
 
 #: The suite's own key, made at the first start: it may do everything, and cannot be revoked.
 OWN_NAME = "default"
+#: Names of clients that are no keys: the bridge itself, and its folder.
+RESERVED = frozenset({OWN_NAME, "bridge", "folder"})
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MOST_KEYS = 1_000
 

@@ -23,7 +23,7 @@ def add(connection: Connection, key: Key) -> None:
         Problem: 409, the name is taken, or there are too many.
     """
     taken = select(api_key.c.id).where(api_key.c.name == key.name, api_key.c.revoked_at.is_(None))
-    if key.name == keys.OWN_NAME or connection.execute(taken).first():
+    if key.name in keys.RESERVED or connection.execute(taken).first():
         raise Problem(409, "Name taken", f"There is a key named {key.name}: revoke it, or take another name.")
     living = select(func.count()).select_from(api_key).where(api_key.c.revoked_at.is_(None))
     if connection.execute(living).scalar_one() >= MOST_KEYS:

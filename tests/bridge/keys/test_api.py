@@ -125,7 +125,7 @@ async def test_nobody_gives_away_more_than_they_have(bridge: httpx.AsyncClient) 
 
 async def test_names_are_unique_among_living_keys(bridge: httpx.AsyncClient) -> None:
     await make(bridge, name="ci")
-    for name in ("ci", "default"):
+    for name in ("ci", "default", "folder"):
         again = await bridge.post("/api/v1/keys", json={"name": name, "scopes": ["events:write"]})
         assert again.status_code == 409
 

@@ -1,0 +1,160 @@
+"""What is done with the files of the folder. Blocking: called in a thread.
+
+Every step is on the disk before the next one begins, so that a power loss undoes none in the middle.
+"""
+
+import fcntl
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+import uuid_utils
+
+from services.kit.settings import StartError
+
+TAKEN, REJECTED = ".taken", "rejected"
+MOST_AT_ONCE = 200
+
+
+def folder_of(root: Path) -> "Folder":
+    """The folder, ready for use.
+
+    Raises:
+        StartError: it cannot be used.
+    """
+    folder = Folder(root)
+    try:
+        folder.prepare()
+    except OSError as error:
+        raise StartError(f"EVENTS_DIR: cannot use {error.filename}: {error.strerror}") from error
+    return folder
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file that may hold events.
+
+    Args:
+        path: where it is.
+        name: that it was given.
+        size: bytes.
+        changed_at: in nanoseconds.
+        taken: whether it is ours alone already.
+    """
+
+    path: Path
+    name: str
+    size: int
+    changed_at: int
+    taken: bool
+
+
+class Folder:
+    """The folder itself.
+
+    Args:
+        root: EVENTS_DIR.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._taken = root / TAKEN
+        self._rejected = root / REJECTED
+        self._lock: int | None = None
+
+    def prepare(self) -> None:
+        """Makes what is missing of it.
+
+        Raises:
+            OSError: it cannot be used.
+        """
+        for folder in (self.root, self._taken, self._rejected):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def lock(self) -> bool:
+        """Whether this process is the one that takes files here; until :meth:`close`, or its end."""
+        if self._lock is not None:
+            return True
+        lock = os.open(self._taken / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            return False
+        self._lock = lock
+        return True
+
+    def close(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def look(self) -> list[File]:
+        """What waits: first what was taken before, then what was moved in, the oldest first."""
+        found = [*self._files(self._taken, taken=True), *self._files(self.root, taken=False)]
+        found.sort(key=lambda file: (not file.taken, file.changed_at, file.name))
+        return found
+
+    def _files(self, folder: Path, *, taken: bool) -> Iterator[File]:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith(".") or not entry.name.endswith(".json"):
+                    continue
+                with suppress(FileNotFoundError):  # moved away again
+                    known = entry.stat(follow_symlinks=False)
+                    if stat.S_ISREG(known.st_mode):
+                        name = entry.name.partition(".")[2] if taken else entry.name
+                        yield File(Path(entry.path), name, known.st_size, known.st_mtime_ns, taken)
+
+    def read(self, file: File) -> bytes:
+        """Its content, without a byte order mark."""
+        handle = os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(handle, "rb") as opened:
+            return opened.read().removeprefix(b"\xef\xbb\xbf")
+
+    def take(self, files: Iterable[File]) -> list[File]:
+        """Makes files ours alone: what is moved in under the same name later is another file."""
+        ours = []
+        for file in files:
+            path = self._taken / f"{uuid_utils.uuid7()}.{file.name}"
+            with suppress(FileNotFoundError):  # moved away again
+                file.path.rename(path)
+                known = path.stat()
+                ours.append(File(path, file.name, known.st_size, known.st_mtime_ns, taken=True))
+        self._sync(self._taken, self.root)
+        return ours
+
+    def remove(self, files: Iterable[File]) -> None:
+        """Ends files whose events are committed."""
+        for file in files:
+            file.path.unlink(missing_ok=True)
+        self._sync(self._taken)
+
+    def reject(self, file: File, reason: dict[str, object]) -> None:
+        """Puts a file aside, with the reason beside it."""
+        path = self._rejected / file.name
+        if path.exists() or self._reason_of(path).exists():
+            path = self._rejected / f"{file.name.removesuffix('.json')}.{uuid_utils.uuid7()}.json"
+        with self._reason_of(path).open("wb") as written:
+            written.write(orjson.dumps({"file": path.name, **reason}, option=orjson.OPT_INDENT_2) + b"\n")
+            written.flush()
+            os.fsync(written.fileno())
+        file.path.rename(path)
+        self._sync(self._rejected, file.path.parent)
+
+    @staticmethod
+    def _reason_of(path: Path) -> Path:
+        return path.with_name(path.name.removesuffix(".json") + ".reason.json")
+
+    @staticmethod
+    def _sync(*folders: Path) -> None:
+        for folder in folders:
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)

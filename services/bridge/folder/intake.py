@@ -1,0 +1,278 @@
+"""The loop of the folder: look, take, commit, remove.
+
+News comes from the kernel where it tells (inotify and its like), and from looking each second in
+any case: network file systems tell nothing.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+
+import orjson
+import structlog
+import watchfiles
+
+from services.bridge import accept
+from services.bridge.accept import Caller
+from services.bridge.folder.files import MOST_AT_ONCE, File, Folder
+from services.bridge.folder.metrics import FolderMetrics
+from services.bridge.routes.routes import Routes
+from services.kit.clock import Clock, rfc3339
+from services.kit.errors import Problem
+from services.kit.health import Level, Reading
+from services.kit.telemetry import Telemetry
+from services.outbox import once
+from services.outbox.engine import Outbox
+from services.outbox.messages import Once, Submission
+from services.outbox.once import RepeatedError
+
+log = structlog.get_logger()
+
+OPERATIONS = ("folder",)
+#: Name of the client that such events have, and scope of the files that were taken.
+CLIENT = "folder"
+LOOK_SECONDS = 1.0
+#: A file that holds no whole JSON may still be written; one that was left alone for so long is not.
+STABLE_SECONDS = 2.0
+LATE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a file may have.
+
+    Args:
+        bytes: the same as a request's body.
+        trace_url: of the trace viewer, for the answer that nobody reads.
+    """
+
+    bytes: int
+    trace_url: str = ""
+
+
+class FolderIntake:
+    """Takes what is moved into a folder.
+
+    Args:
+        folder: which.
+        limits: of a file.
+        outbox: where events go.
+        routes: the rules in force, asked for each file.
+        telemetry: of the service.
+        metrics: of the folder.
+        clock: the time.
+    """
+
+    def __init__(
+        self,
+        folder: Folder,
+        limits: Limits,
+        *,
+        outbox: Outbox,
+        routes: Callable[[], Routes],
+        telemetry: Telemetry,
+        metrics: FolderMetrics,
+        clock: Clock,
+    ) -> None:
+        self._folder = folder
+        self._limits = limits
+        self._outbox = outbox
+        self._routes = routes
+        self._telemetry = telemetry
+        self._metrics = metrics
+        self._clock = clock
+        self._news = asyncio.Event()
+        #: Files that hold no whole JSON: size and time of the last look, and since when they are so.
+        self._unfinished: dict[str, tuple[int, int, float]] = {}
+        self._waiting_since: float | None = None
+        self._waiting = 0
+        self._error: str | None = None
+        self._elsewhere = False
+        self._looked = False
+
+    async def run(self) -> None:
+        """Takes files until cancelled."""
+        watching = asyncio.create_task(self._watch())
+        try:
+            while True:
+                self._news.clear()
+                await self._once()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_SECONDS):
+                        await self._news.wait()
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+            self._folder.close()
+
+    async def _watch(self) -> None:
+        """Hears of new files at once; without that they are seen at the next look."""
+        try:
+            async for _ in watchfiles.awatch(self._folder.root, recursive=False, debounce=50, step=10):
+                self._news.set()
+        except (OSError, RuntimeError) as error:  # what its Rust part meets is a RuntimeError
+            log.warning("folder_not_watched", error=str(error), instead=f"a look each {LOOK_SECONDS:g} s")
+
+    async def _once(self) -> None:
+        try:
+            if await asyncio.to_thread(self._folder.lock):
+                self._elsewhere = False
+                await self._look()
+            elif not self._elsewhere:
+                self._elsewhere = True
+                log.info("folder_elsewhere", folder=str(self._folder.root))
+        except OSError as error:
+            self._fail(f"{error.strerror}: {error.filename}")
+        except Problem as problem:
+            self._fail(problem.detail or problem.title)
+        except Exception as error:
+            self._fail(str(error))
+            log.exception("folder_failed")
+        else:
+            self._error = None
+        self._looked = True
+
+    def _fail(self, error: str) -> None:
+        if error != self._error:  # told once, not every second
+            log.error("folder_not_taken", error=error)
+        self._error = error
+
+    async def _look(self) -> None:
+        found = await asyncio.to_thread(self._folder.look)
+        self._note_waiting(len(found))
+        self._unfinished = {
+            file.path.name: self._unfinished[file.path.name]
+            for file in found
+            if file.path.name in self._unfinished
+        }
+        left = found
+        while left:
+            portion, left = left[:MOST_AT_ONCE], left[MOST_AT_ONCE:]
+            await self._take(portion)
+        self._note_waiting(len(await asyncio.to_thread(self._folder.look)))
+
+    def _note_waiting(self, number: int) -> None:
+        self._waiting = number
+        self._metrics.waiting.set(number)
+        if number == 0:
+            self._waiting_since = None
+        elif self._waiting_since is None:
+            self._waiting_since = self._clock.monotonic()
+
+    async def _take(self, files: Sequence[File]) -> None:
+        whole = [file for file in files if await self._is_whole(file)]
+        taken = [file for file in whole if file.taken]
+        if len(taken) < len(whole):
+            fresh = [file for file in whole if not file.taken]
+            taken += await asyncio.to_thread(self._folder.take, fresh)
+        read = [(file, found) for file in taken if (found := await self._read(file)) is not None]
+        # All at once, so that they share a commit; the intake keeps their order.
+        results = await asyncio.gather(
+            *(self._store(submission) for _, submission in read), return_exceptions=True
+        )
+        done = [file for (file, _), result in zip(read, results, strict=True) if result is None]
+        if done:
+            await asyncio.to_thread(self._folder.remove, done)
+            forget = partial(once.forget, scope=CLIENT, names=[file.path.name for file in done])
+            await self._outbox.database.write("folder", forget)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    async def _is_whole(self, file: File) -> bool:
+        """Whether a file is all there; what will never be is put aside.
+
+        A part of a JSON text is no JSON, so a file that can be read is whole.
+        """
+        if file.size > self._limits.bytes:
+            limit = f"a file may have {self._limits.bytes} bytes (MAX_BODY_BYTES)"
+            await self._reject(file, Problem(413, "Content Too Large", limit))
+            return False
+        try:
+            body = await asyncio.to_thread(self._folder.read, file)
+        except FileNotFoundError:  # moved away again
+            return False
+        try:
+            orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            if self._is_left_alone(file):
+                await self._reject(
+                    file, Problem(422, "Invalid input", errors=[{"loc": [], "msg": f"no JSON: {error}"}])
+                )
+            return False
+        return True
+
+    def _is_left_alone(self, file: File) -> bool:
+        now = self._clock.monotonic()
+        size, changed_at, since = self._unfinished.get(file.path.name, (-1, -1, now))
+        if (size, changed_at) != (file.size, file.changed_at):
+            self._unfinished[file.path.name] = (file.size, file.changed_at, now)
+            return False
+        return now - since >= STABLE_SECONDS
+
+    async def _read(self, file: File) -> Submission | None:
+        """What a file says; None: it cannot be taken, and is put aside."""
+        body = await asyncio.to_thread(self._folder.read, file)
+        caller = Caller(CLIENT, None, "", "", Once(CLIENT, file.path.name))
+        try:
+            return accept.submission(
+                body,
+                caller,
+                self._telemetry.new_trace(),
+                now=self._clock.time(),
+                routes=self._routes(),
+                trace_url=self._limits.trace_url,
+            ).submission
+        except Problem as problem:
+            await self._reject(file, problem)
+            return None
+
+    async def _store(self, submission: Submission) -> None:
+        """Returns once the events are on disk, by this look or by one before a crash."""
+        try:
+            await self._outbox.enqueue(submission)
+        except RepeatedError:
+            self._metrics.files.labels("repeated").inc()
+        else:
+            self._metrics.files.labels("taken").inc()
+
+    async def _reject(self, file: File, problem: Problem) -> None:
+        reason: dict[str, object] = {
+            "rejected_at": rfc3339(self._clock.time()),
+            "title": problem.title,
+            "detail": problem.detail,
+            "errors": list(problem.errors or ()),
+        }
+        await asyncio.to_thread(self._folder.reject, file, reason)
+        self._metrics.files.labels("rejected").inc()
+        log.warning("file_rejected", file=file.name, title=problem.title, errors=reason["errors"])
+
+    async def check(self) -> Reading:
+        """A health probe: files that wait for long are degraded, and so is a folder that cannot be used."""
+        if not self._looked:
+            return Reading(Level.UNKNOWN)
+        since = self._waiting_since
+        age = 0.0 if since is None else self._clock.monotonic() - since
+        measured = {
+            "events_dir": str(self._folder.root),
+            "waiting": self._waiting,
+            **({"taken_by": "another process"} if self._elsewhere else {}),
+            **({"error": self._error} if self._error else {}),
+        }
+        fit = self._error is None and (age <= LATE_SECONDS or self._elsewhere)
+        return Reading(Level.HEALTHY if fit else Level.DEGRADED, measured)
+
+
+@asynccontextmanager
+async def open_folder(intake: FolderIntake) -> AsyncIterator[None]:
+    """Takes files for the length of the block."""
+    running = asyncio.create_task(intake.run())
+    try:
+        yield
+    finally:
+        running.cancel()
+        for ended in await asyncio.gather(running, return_exceptions=True):
+            if isinstance(ended, Exception):
+                log.error("folder_failed", exc_info=ended)
