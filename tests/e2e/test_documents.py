@@ -1,0 +1,16 @@
+"""What the documents say is there, is there."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+_TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+
+
+def test_every_test_that_a_document_names_exists() -> None:
+    named = [
+        found for page in sorted((ROOT / "docs").rglob("*.md")) for found in _TEST.findall(page.read_text())
+    ]
+    assert named
+    missing = [f"{file}::{name}" for file, name in named if f"def {name}(" not in (ROOT / file).read_text()]
+    assert missing == []
