@@ -23,8 +23,8 @@ demo: $(VENV)/.run ## send a set of events and an alert to the running suite
 
 ##@ Work on it
 
-test: $(VENV)/.dev servers ## run every test (T=tests/outbox for some)
-	@$(PY) -m pytest -n 2 --dist loadgroup $(T)
+test: $(VENV)/.dev servers ## run every test (T=tests/outbox for some); more at once than there are cores: they mostly wait
+	@$(PY) -m pytest -n 4 --dist loadgroup $(T)
 
 check: $(VENV)/.dev ## format, lint, types, import contracts, rule tests, tests
 	$(PY) -m ruff format --check .

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self
 
 import httpx
 import orjson
@@ -150,6 +150,16 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
                 continue  # torn by a kill
 
 
+class Asked(Protocol):
+    """What the reader asks the bridge."""
+
+    def all(self) -> dict[str, dict[str, Any]]:
+        """Every message as the search tells it, by id."""
+
+    def one(self, identifier: str) -> dict[str, Any]:
+        """A message with its attempts."""
+
+
 class Api:
     """The bridge's public API, read only."""
 
@@ -157,6 +167,12 @@ class Api:
         self._client = httpx.Client(
             base_url=f"{url}/api/v1", headers={"Authorization": f"Bearer {key}"}, timeout=30
         )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
 
     def all(self) -> dict[str, dict[str, Any]]:
         """Every message as the search tells it, by id."""
@@ -176,7 +192,7 @@ class Api:
         return whole
 
 
-def judge(record: Path, log: Path, api: Api, kills: Sequence[float]) -> Verdict:
+def judge(record: Path, log: Path, api: Asked, kills: Sequence[float]) -> Verdict:
     """Reads everything and counts."""
     posted, copies, told = posted_in(record), copies_in(log), api.all()
     verdict = Verdict(posted=len(posted))
@@ -187,8 +203,8 @@ def judge(record: Path, log: Path, api: Api, kills: Sequence[float]) -> Verdict:
         verdict.note(f"phantom: {name} was never posted")
     by_name = {item["title"]: identifier for identifier, item in told.items()}
     for name, found in copies.items():
-        event = posted.get(name)
-        identifier = (event.id if event else None) or by_name.get("Proof {}/{}/{}".format(*name))
+        known = posted.get(name)
+        identifier = (known.id if known is not None else None) or by_name.get("Proof {}/{}/{}".format(*name))
         _duplicates(verdict, name, found, api, identifier, kills)
     _order(verdict, posted, copies)
     return verdict
@@ -238,7 +254,7 @@ def _duplicates(
     verdict: Verdict,
     name: Name,
     copies: Sequence[Copy],
-    api: Api,
+    api: Asked,
     identifier: str | None,
     kills: Sequence[float],
 ) -> None:

@@ -289,13 +289,9 @@ async def run(name: str, store: str, plan: Plan, folder: Path) -> Ran:
         await _drained(world)
         seconds = time.monotonic() - start
         killed = [at for one in world.bridges for at in one.kills]
-        verdict = await asyncio.to_thread(
-            reader.judge,
-            world.client.record,
-            folder / "telegram.jsonl",
-            reader.Api(world.bridge.ready_url, KEY),
-            killed,
-        )
+        with reader.Api(world.bridge.ready_url, KEY) as api:
+            log = folder / "telegram.jsonl"
+            verdict = await asyncio.to_thread(reader.judge, world.client.record, log, api, killed)
         return Ran(name, store, verdict, world.troubles, len(killed), seconds, verdict.delivered / seconds)
 
 
@@ -314,7 +310,7 @@ async def _world(scenario: Scenario, store: str, plan: Plan, folder: Path) -> As
         redis_server = programs.redis(folder) if scenario.needs == "redis" else None
         if redis_server is not None:
             # Without a rate there is nothing to share.
-            environment |= redis_server.environment | {"TELEGRAM_BOT_PER_SECOND": "300"}
+            environment |= {**redis_server.environment, "TELEGRAM_BOT_PER_SECOND": "300"}
             redis_server.start()
             stack.callback(redis_server.kill)
         sandbox = programs.sandbox(folder)

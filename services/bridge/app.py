@@ -16,7 +16,8 @@ from services.bridge.chats import quiet
 from services.bridge.chats import store as chats_store
 from services.bridge.folder import intake as folder_intake
 from services.bridge.folder.files import folder_of
-from services.bridge.folder.intake import FolderIntake, FolderMetrics
+from services.bridge.folder.intake import FolderIntake
+from services.bridge.folder.metrics import FolderMetrics
 from services.bridge.keys import api as keys_api
 from services.bridge.keys import entry, opening, scopes, store
 from services.bridge.keys.entry import Door

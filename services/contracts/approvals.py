@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from services.contracts.events import ChatId, Line, Severity, Strict
+from services.contracts.events import ChatId, Details, Line, Severity, Strict
 
 LONGEST_PROMPT = 100_000
 SHORTEST_LIFE_SECONDS = 5.0
@@ -83,7 +83,7 @@ class NewApproval(Strict):
     callback_url: Annotated[str, StringConstraints(max_length=2_048)] | None = Field(
         None, description="gets the result as a signed webhook (Standard Webhooks)"
     )
-    metadata: dict[str, Any] | None = Field(None, description="given back with the answer")
+    metadata: Details | None = Field(None, description="given back with the answer")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

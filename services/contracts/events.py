@@ -80,9 +80,11 @@ Percent = Annotated[float, Field(ge=0, le=100)]
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity; Python's reader lets them through where anything may stand."""
+    """JSON has no NaN and no infinity, and programs no larger integers than these; Python reads them all."""
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("a number is not finite")
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        raise ValueError("an integer has more than 64 bits")
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         _finite(inner)
     return value
@@ -212,12 +214,12 @@ class NewEvent(Strict):
         "resend", description="what to do when nobody can know whether it arrived"
     )
     correlation_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:/-]{1,128}$")] | None = None
-    update_key: Annotated[str, StringConstraints(min_length=1, max_length=128)] | None = Field(
-        None, description="a later event with the same key edits the earlier message of the chat (progress)"
+    update_key: Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=_NO_NUL)] | None = (
+        Field(None, description="a later event with the same key edits the earlier message (progress)")
     )
-    callback_url: Annotated[str, StringConstraints(min_length=1, max_length=2_048)] | None = Field(
-        None, description="told how each message ends: message.delivered, message.failed, …, signed"
-    )
+    callback_url: (
+        Annotated[str, StringConstraints(min_length=1, max_length=2_048, pattern=_NO_NUL)] | None
+    ) = Field(None, description="told how each message ends: message.delivered, message.failed, …, signed")
     campaign_id: Annotated[str, StringConstraints(max_length=100)] | None = None
     use_case: Annotated[str, StringConstraints(max_length=100)] | None = None
     data: EventData = Field(default_factory=EventData)

@@ -20,6 +20,8 @@ from services.kit.telemetry import Telemetry
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
+#: Class of SQLSTATE: data exception.
+_BAD_VALUE = "22"
 
 
 class StoreUnavailableError(Problem):
@@ -54,6 +56,9 @@ def reason_of(cause: BaseException) -> str:
 def _translated(error: BaseException) -> BaseException:
     if isinstance(error, IntegrityError):
         return error
+    if isinstance(error, DBAPIError) and str(getattr(error.orig, "sqlstate", "")).startswith(_BAD_VALUE):
+        # PostgreSQL keeps no NUL in a text: to try again would not help.
+        return Problem(422, "Invalid input", "The database cannot hold one of these values.")
     if isinstance(
         error, DBAPIError | OSError | asyncpg.PostgresError | asyncpg.InterfaceError | PoolTimeoutError
     ):

@@ -17,7 +17,7 @@ from services.kit.db import Database
 from services.kit.errors import Problem
 from services.kit.telemetry import Telemetry
 from services.outbox import queries, trace
-from services.outbox.messages import NewEvent, Settled, State
+from services.outbox.messages import NewEvent, Reason, Settled, State
 from services.outbox.queries import Life
 
 log = structlog.get_logger()
@@ -84,10 +84,10 @@ class Keeper:
 
 def _is_worth_it(settled: Settled, now: float) -> bool:
     if settled.decision.state in _FAILED:
-        return True
-    waited_from = max(settled.message.entered_at, settled.message.due_at)
-    if settled.message.retries or settled.message.resends:
-        waited_from = settled.message.entered_at
+        return settled.result.reason is not Reason.MUTED
+    message = settled.message
+    # Of a first attempt the time that it was due; later ones are due when the one before said so.
+    waited_from = max(message.entered_at, message.due_at) if message.attempt == 1 else message.entered_at
     return settled.decision.state is State.DELIVERED and now - waited_from > SLOW_SECONDS
 
 

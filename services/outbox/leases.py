@@ -105,9 +105,9 @@ class Leases:
         wall = now - self._clock.monotonic()
         back = 0.0 if self._wall is None else self._wall - wall
         if self._wall is None or back > CLOCK_STEP_SECONDS:
-            # Before this worker's start nobody knows by how much.
+            # Also at the start: it may have happened while nobody looked.
             longest = self._policy.backoff(30, 1.0)
-            set_right = partial(settling.clock_set_back, now=now, seconds=back, longest_wait=longest)
+            set_right = partial(settling.clock_set_back, now=now, longest_wait=longest)
             await self._database.write("take_over", set_right)
             self._database.wake_here(CHANNEL)
         if back > CLOCK_STEP_SECONDS:

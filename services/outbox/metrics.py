@@ -61,6 +61,9 @@ class OutboxMetrics:
         self.dead_letters = Counter(
             "cctelegram_dead_letters", "Messages given up", ["reason"], registry=registry
         )
+        self.muted = Counter(
+            "cctelegram_messages_muted", "Messages that a muted chat did without", registry=registry
+        )
         self.unknown = Counter(
             "cctelegram_unknown_outcomes", "Attempts that got no answer", ["reason"], registry=registry
         )

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, literal_column, select, update
+from sqlalchemy import Connection, bindparam, func, literal_column, select, update
 
 from services.kit.db import upsert
 from services.outbox import chats, destinations, feed, limiter
@@ -207,25 +207,28 @@ def leased(connection: Connection, bot: str, owner: str, but: Collection[int]) -
     return list(connection.execute(query).scalars())
 
 
-def clock_set_back(connection: Connection, now: float, seconds: float, longest_wait: float) -> None:
-    """Waits that were reckoned by a clock which has been set back since do not outlast it.
+def clock_set_back(connection: Connection, now: float, longest_wait: float) -> None:
+    """No wait that was reckoned by a clock which has been set back since is longer than it was meant.
 
-    What a client appointed (``deliver_at``, ``expires_at``) stays as it was meant.
+    What a client appointed (``deliver_at``, ``expires_at``) stays as it is.
 
     Args:
         connection: in a transaction.
         now: seconds since the epoch.
-        seconds: by how much the clock went back; 0 where that is not known.
         longest_wait: between two tries, seconds, but for what Telegram itself asks.
     """
-    waits = (message.c.state == literal_column(f"'{State.RETRY_WAIT.value}'"), message.c.due_at > now)
-    flood = message.c.reason == Reason.FLOOD_CONTROL.value
-    too_long = message.c.due_at > now + longest_wait
-    connection.execute(update(message).where(*waits, ~flood, too_long).values(due_at=now + longest_wait))
-    if seconds:
-        connection.execute(update(message).where(*waits, flood).values(due_at=message.c.due_at - seconds))
-        closed = update(chat).where(chat.c.open_at > now)
-        connection.execute(closed.values(open_at=chat.c.open_at - seconds))
+    asked = select(attempt.c.retry_after + 1.0).where(
+        attempt.c.message_seq == message.c.seq, attempt.c.number == message.c.attempts
+    )
+    longest = now + func.coalesce(asked.scalar_subquery(), longest_wait)
+    waits = message.c.state == literal_column(f"'{State.RETRY_WAIT.value}'")
+    connection.execute(update(message).where(waits, message.c.due_at > longest).values(due_at=longest))
+    # A chat is closed by Telegram's rates, for a minute at most, or with a message that was refused.
+    refused = select(func.max(message.c.due_at)).where(
+        message.c.bot == chat.c.bot, message.c.chat_id == chat.c.chat_id, waits
+    )
+    opens = func.coalesce(refused.scalar_subquery(), now)
+    connection.execute(update(chat).where(chat.c.open_at > now + limiter.MINUTE).values(open_at=opens))
     # The turns follow from what waits: each chat is looked at once more.
     connection.execute(update(chat).where(chat.c.next_at > now).values(next_at=now))
     longest_lease = now + chats.LEASE_SECONDS

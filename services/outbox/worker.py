@@ -345,6 +345,9 @@ class Worker:
             case State.DELIVERED:
                 self._metrics.delivered.inc()
                 self._metrics.duration.observe(now - settled.message.entered_at)
+            case State.SUPPRESSED if settled.result.reason is Reason.MUTED:
+                # Its people asked for it: no failure, or a mute would raise an alert.
+                self._metrics.muted.inc()
             case State.DEAD_LETTER | State.UNKNOWN | State.EXPIRED | State.SUPPRESSED:
                 self._metrics.failed.labels(reason).inc()
                 if settled.decision.state is State.DEAD_LETTER:

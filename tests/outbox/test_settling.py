@@ -316,7 +316,7 @@ async def test_a_retry_does_not_wait_for_a_clock_that_was_set_back(desk: Desk) -
     await desk.finish(failed, result(Outcome.NOT_SENT, Reason.CONNECT_FAILED, finished_at=desk.clock.now))
     desk.clock.advance(-3600)
     assert await desk.claim() == []
-    right = partial(settling.clock_set_back, now=desk.clock.now, seconds=3600, longest_wait=60)
+    right = partial(settling.clock_set_back, now=desk.clock.now, longest_wait=60)
     await desk.database.write("take_over", right)
     await desk.claim()
     desk.clock.advance(60)
@@ -335,8 +335,9 @@ async def test_what_telegram_asked_for_is_waited_for_also_when_the_clock_was_set
         finished_at=desk.clock.now,
     )
     await desk.finish(refused, flood)
+    await desk.submit(each(["behind it"]))
     desk.clock.advance(-3600)
-    right = partial(settling.clock_set_back, now=desk.clock.now, seconds=3600, longest_wait=60)
+    right = partial(settling.clock_set_back, now=desk.clock.now, longest_wait=60)
     await desk.database.write("take_over", right)
     desk.clock.advance(299)
     assert await desk.claim() == []
@@ -346,7 +347,7 @@ async def test_what_telegram_asked_for_is_waited_for_also_when_the_clock_was_set
 
 async def test_an_appointed_time_is_kept_when_the_clock_was_set_back(desk: Desk) -> None:
     await desk.submit(submission(message_to(deliver_at=desk.clock.now + 100)))
-    right = partial(settling.clock_set_back, now=desk.clock.now, seconds=3600, longest_wait=60)
+    right = partial(settling.clock_set_back, now=desk.clock.now, longest_wait=60)
     await desk.database.write("take_over", right)
     assert await desk.claim() == []
     desk.clock.advance(100)
@@ -358,7 +359,7 @@ async def test_a_lost_workers_lease_does_not_outlast_a_clock_that_was_set_back(d
     await desk.submit(submission())
     await claim_one(desk, "w1")
     desk.clock.advance(-3600)
-    right = partial(settling.clock_set_back, now=desk.clock.now, seconds=3600, longest_wait=60)
+    right = partial(settling.clock_set_back, now=desk.clock.now, longest_wait=60)
     await desk.database.write("take_over", right)
     desk.clock.advance(chats.LEASE_SECONDS + 1)
     assert await desk.abandoned() == [("default", "w1", [ADA])]

@@ -13,11 +13,11 @@ from functools import partial
 import orjson
 import structlog
 import watchfiles
-from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from services.bridge import accept
 from services.bridge.accept import Caller
 from services.bridge.folder.files import MOST_AT_ONCE, File, Folder
+from services.bridge.folder.metrics import FolderMetrics
 from services.bridge.routes.routes import Routes
 from services.kit.clock import Clock, rfc3339
 from services.kit.errors import Problem
@@ -37,15 +37,6 @@ LOOK_SECONDS = 1.0
 #: A file that holds no whole JSON may still be written; one that was left alone for so long is not.
 STABLE_SECONDS = 2.0
 LATE_SECONDS = 60.0
-OUTCOMES = ("taken", "repeated", "rejected")
-
-
-class FolderMetrics:
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.files = Counter("cctelegram_folder_files", "Files of EVENTS_DIR", ["outcome"], registry=registry)
-        for outcome in OUTCOMES:
-            self.files.labels(outcome)
-        self.waiting = Gauge("cctelegram_folder_files_waiting", "Files not taken yet", registry=registry)
 
 
 @dataclass(frozen=True, slots=True)

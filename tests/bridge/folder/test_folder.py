@@ -21,7 +21,8 @@ from prometheus_client import CollectorRegistry
 
 from services.bridge import app as bridge_app
 from services.bridge.folder.files import REJECTED, TAKEN, File, Folder, folder_of
-from services.bridge.folder.intake import STABLE_SECONDS, FolderIntake, FolderMetrics, Limits
+from services.bridge.folder.intake import STABLE_SECONDS, FolderIntake, Limits
+from services.bridge.folder.metrics import FolderMetrics
 from services.bridge.routes.routes import Routes
 from services.kit.db import Database
 from services.kit.errors import Problem

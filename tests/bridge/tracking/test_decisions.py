@@ -1,12 +1,13 @@
 """Cancel and replay: only where the message's state allows it, and always with who and why."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
 
 from tests.bridge.tracking.conftest import ADA, Post, State, later
-from tests.servers import Sandbox
+from tests.servers import Sandbox, until
 
 REFUSED = {"kind": "answer", "status": 400, "description": "Bad Request: message text is empty"}
 
@@ -119,3 +120,37 @@ async def test_what_a_key_says_why_has_an_end(bridge: httpx.AsyncClient, post: P
     message_id = await post(deliver_at=later())
     answer = await bridge.post(f"/api/v1/messages/{message_id}/cancel", json={"reason": "x" * 201})
     assert answer.status_code == 422
+
+
+async def failed(bridge: httpx.AsyncClient, reason: str) -> float:
+    line = f'cctelegram_messages_failed_total{{reason="{reason}"}} '
+    text = (await bridge.get("/metrics")).text
+    return next(float(one.removeprefix(line)) for one in text.splitlines() if one.startswith(line))
+
+
+async def test_what_is_suppressed_is_counted_among_the_failures(
+    bridge: httpx.AsyncClient, post: Post, in_state: State, sandbox: Sandbox
+) -> None:
+    await sandbox.faults(
+        {"kind": "answer", "status": 403, "description": "Forbidden: bot was blocked by the user"}
+    )
+    await in_state(await post("first"), "dead_letter")
+    await in_state(await post("second"), "suppressed")
+
+    async def counted() -> bool:
+        return await failed(bridge, "bot_blocked") == 2
+
+    await until(counted)
+
+
+async def test_what_expires_is_counted_among_the_failures(
+    bridge: httpx.AsyncClient, post: Post, in_state: State, sandbox: Sandbox
+) -> None:
+    await sandbox.faults({"kind": "answer", "status": 429, "parameters": {"retry_after": 2}})
+    soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+    await in_state(await post(expires_at=soon), "expired")
+
+    async def counted() -> bool:
+        return await failed(bridge, "expired") == 1
+
+    await until(counted)

@@ -1,0 +1,76 @@
+"""Sampling below 100 %: over the wire, a failed message's whole trace arrives, a quick one's does not."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from services.bridge import app as bridge_app
+from services.outbox import keeping
+from services.outbox.trace import chat_hash
+from tests.bridge.tracking.conftest import ADA
+from tests.conftest import BridgeFactory
+from tests.servers import Sandbox, client_of, until
+from tests.services.otlp import Receiver, Span, receiver
+
+WHOLE = ["accept", "enqueue", "pace", "queue", "send", "settle"]
+
+
+async def posted(client: httpx.AsyncClient, state: str, **fields: Any) -> dict[str, Any]:
+    """Posts an event and waits for its message's end; the answer to the post."""
+    event = {"type": "custom_event", "title": "hello", "chat_id": ADA} | fields
+    answer: dict[str, Any] = (await client.post("/api/v1/events", json=event)).json()
+
+    async def ended() -> bool:
+        life = (await client.get(f"/api/v1/messages/{answer['message_ids'][0]}")).json()
+        return bool(life["status"] == state)
+
+    await until(ended)
+    return answer
+
+
+def of_message(received: Receiver, answer: dict[str, Any]) -> list[Span]:
+    return [span for span in received.trace(answer["trace_id"]) if "http.method" not in span.attributes]
+
+
+async def test_of_unsampled_traces_those_of_failures_arrive_whole(
+    bridge_settings: BridgeFactory, sandbox: Sandbox, database_url: str
+) -> None:
+    with receiver() as (received, endpoint):
+        settings = bridge_settings(
+            database_url=database_url, otel_exporter_otlp_endpoint=endpoint, otel_traces_sampler_arg=0
+        )
+        async with client_of(bridge_app.create_app, settings) as client:
+            quick = await posted(client, "delivered")
+            await sandbox.faults({"kind": "answer", "status": 400, "description": "Bad Request: nonsense"})
+            failed = await posted(client, "dead_letter", correlation_id="run-1")
+    assert of_message(received, quick) == []
+    spans = of_message(received, failed)
+    assert sorted(span.name for span in spans) == WHOLE
+    root = next(span for span in spans if span.name == "accept")
+    assert {span.parent_id for span in spans if span is not root} == {root.span_id}
+    assert root.attributes["cctelegram.commit_measured"] is True
+    send = next(span for span in spans if span.name == "send")
+    assert send.error.startswith("bad_request")
+    for wanted in (
+        ("cctelegram.message_id", failed["message_ids"][0]),
+        ("cctelegram.correlation_id", "run-1"),
+        ("cctelegram.event_type", "custom_event"),
+        ("cctelegram.chat_hash", chat_hash(ADA)),
+    ):
+        assert wanted in send.attributes.items()
+
+
+async def test_a_slow_delivery_arrives_with_the_attempts_that_made_it_slow(
+    bridge_settings: BridgeFactory, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "SLOW_SECONDS", 0.02)
+    with receiver() as (received, endpoint):
+        settings = bridge_settings(otel_exporter_otlp_endpoint=endpoint, otel_traces_sampler_arg=0)
+        async with client_of(bridge_app.create_app, settings) as client:
+            await sandbox.faults({"kind": "answer", "status": 429, "parameters": {"retry_after": 1}})
+            slow = await posted(client, "delivered")
+    spans = of_message(received, slow)
+    assert [span.name for span in spans].count("send") == 2
+    reasons = sorted(span.attributes["cctelegram.reason"] for span in spans if span.name == "send")
+    assert reasons == ["flood_control", "none"]

@@ -1,0 +1,67 @@
+"""'Follow one message', as the packages' docstrings tell it: the path is run, and its stations exist."""
+
+import importlib
+import re
+from types import ModuleType
+from typing import Any
+
+import pytest
+from httpx import AsyncClient
+
+import services.bridge
+import services.outbox
+from services.bridge import accept, messages, render
+from services.outbox import chats, claims, intake, limiter, policy, settling, telegram
+from tests.bridge.test_intake import HELLO, delivered, post
+from tests.servers import Sandbox
+
+
+def told(package: ModuleType) -> list[tuple[str, str]]:
+    """The stations of the docstring: (module, verb)."""
+    assert package.__doc__ is not None
+    assert "Follow one message:" in package.__doc__
+    steps = package.__doc__.partition("Follow one message:")[2]
+    return re.findall(r"^ {4}(\w+)/?  +\(?(\w+)", steps, re.MULTILINE)
+
+
+@pytest.mark.parametrize("package", [services.bridge, services.outbox], ids=lambda package: package.__name__)
+def test_every_station_is_a_module(package: ModuleType) -> None:
+    stations = told(package)
+    assert len(stations) >= 6
+    for module, _ in stations:
+        place = f"{package.__name__}.{module}" if module != "outbox" else "services.outbox"
+        importlib.import_module(place)
+
+
+@pytest.mark.parametrize(
+    ("module", "function"),
+    [
+        (accept, "submission"),
+        (intake, "insert"),
+        (limiter, "after_send"),
+        (claims, "claim"),
+        (render, "render"),
+        (telegram, "request_of"),
+        (telegram, "translate"),
+        (policy, "decide"),
+        (settling, "settle"),
+        (chats, "release"),
+        (messages, "whole"),
+    ],
+)
+def test_what_the_path_is_made_of_is_there(module: ModuleType, function: str) -> None:
+    assert callable(getattr(module, function))
+
+
+VERBS = ["queued", "sending", "delivered"]
+
+
+async def test_one_message_goes_the_way_that_is_told(bridge: AsyncClient, sandbox: Sandbox) -> None:
+    taken = await post(bridge, HELLO)
+    life: Any = await delivered(bridge, taken["message_ids"][0])
+    assert [step["state"] for step in life["events"]] == VERBS
+    (call,) = await sandbox.delivered()
+    assert life["telegram_message_ids"] == [call["message_id"]]
+    assert call["text"].startswith("✅ Build finished")
+    verbs = {verb for _, verb in told(services.outbox)}
+    assert {"enqueue", "pace", "claim", "render", "send", "decide", "settle"} <= verbs

@@ -1,0 +1,154 @@
+"""Search: what is found, in pages, and by which index, so that a million messages cost no more than ten."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, text
+
+from services.kit.db import Database
+from services.outbox import intake, queries
+from services.outbox.queries import Page, Search
+from tests.outbox.conftest import Desk
+from tests.outbox.making import ADA, GRACE, NOW, each, event, message, submission
+
+
+async def find(database: Database, **wanted: Any) -> Page:
+    return await database.read("search", partial(queries.search, wanted=Search(**wanted)))
+
+
+def titles(page: Page) -> list[str]:
+    return [row["title"] for row in page.rows]
+
+
+async def test_pages_are_newest_first_and_hold_every_message_once(desk: Desk) -> None:
+    await desk.submit(each([f"t{n}" for n in range(7)]))
+    seen: list[str] = []
+    cursor: int | None = None
+    while True:
+        page = await find(desk.database, limit=3, before=cursor)
+        seen += titles(page)
+        cursor = page.cursor
+        if cursor is None:
+            break
+    assert seen == [f"t{n}" for n in reversed(range(7))]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ({"type": "task_failed"}, ["failed"]),
+        ({"type": "nonsense"}, []),
+        ({"chat_id": GRACE}, ["failed"]),
+        ({"correlation_id": "run-1"}, ["failed"]),
+        ({"correlation_id": "run-1", "states": ["queued"]}, ["failed"]),
+        ({"correlation_id": "run-1", "states": ["delivered"]}, []),
+        ({"states": ["queued", "sending"]}, ["plain", "failed"]),
+        ({"text": "FAIL"}, ["failed"]),
+        ({"text": "%"}, []),
+        ({"text": "fail", "chat_id": ADA}, []),
+        ({"since": NOW + 1}, []),
+        ({"since": NOW}, ["plain", "failed"]),
+        ({"until": NOW}, []),
+        ({"until": NOW + 1, "since": NOW - 1}, ["plain", "failed"]),
+    ],
+)
+async def test_a_message_is_found_by(desk: Desk, wanted: dict[str, Any], found: list[str]) -> None:
+    await desk.submit(
+        submission(message(GRACE), of=event("failed", type="task_failed", correlation_id="run-1")),
+        submission(message(ADA), of=event("plain")),
+    )
+    assert titles(await find(desk.database, **wanted)) == found
+
+
+async def test_a_message_that_was_overtaken_on_its_way_to_the_disk_is_found_by_its_time(desk: Desk) -> None:
+    """Accepted before the others, committed after them."""
+    await desk.submit(each(["first"]), each(["second"]))
+    late = submission(of=event("late", accepted_at=NOW - 10))
+    await desk.submit(late)
+    assert titles(await find(desk.database, until=NOW - 5)) == ["late"]
+    assert titles(await find(desk.database, since=NOW - 5)) == ["second", "first"]
+
+
+async def test_titles_are_looked_at_in_portions_and_the_cursor_goes_on(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "TITLES_AT_ONCE", 3)
+    monkeypatch.setattr(queries, "MOST_TITLES", 6)
+    await desk.submit(each(["needle", *(f"straw {n}" for n in range(9))]))
+    first = await find(desk.database, text="needle")
+    assert titles(first) == []
+    assert first.cursor == 5
+    second = await find(desk.database, text="needle", before=first.cursor)
+    assert (titles(second), second.cursor) == (["needle"], None)
+
+
+async def test_a_page_by_title_is_filled_over_several_portions(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "TITLES_AT_ONCE", 2)
+    await desk.submit(each([f"needle {n}" if n % 3 else "straw" for n in range(9)]))
+    page = await find(desk.database, text="needle", limit=4)
+    assert titles(page) == ["needle 8", "needle 7", "needle 5", "needle 4"]
+    rest = await find(desk.database, text="needle", limit=4, before=page.cursor)
+    assert titles(rest) == ["needle 2", "needle 1"]
+
+
+PLANS = [
+    ({"states": ["dead_letter"]}, ["message_state"]),
+    ({"type": "task_failed"}, ["message_type"]),
+    ({"chat_id": ADA}, ["message_chat"]),
+    ({"correlation_id": "run-1"}, ["event_correlation", "message_event"]),
+    ({"correlation_id": "run-1", "states": ["queued"]}, ["event_correlation", "message_event"]),
+    ({"since": NOW + 50.0, "until": NOW + 51.0}, ["message_accepted"]),
+]
+
+
+class Recording:
+    """A connection that keeps what it was asked."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.asked: list[Any] = []
+
+    def execute(self, query: Any, *args: Any) -> Any:
+        self.asked.append(query)
+        return self._connection.execute(query, *args)
+
+
+def explained(connection: Connection, wanted: Search) -> list[str]:
+    """The lines of the plans of all that a search asks."""
+    postgresql = connection.dialect.name == "postgresql"
+    recording = Recording(connection)
+    queries.search(recording, wanted)  # type: ignore[arg-type] # what it uses of a connection
+    if postgresql:
+        # On few rows reading all of them is cheapest; on a million it is not.
+        connection.execute(text("SET LOCAL enable_seqscan = off"))
+        connection.execute(text("SET LOCAL enable_bitmapscan = off"))
+    lines: list[str] = []
+    for query in recording.asked:
+        sql = str(query.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True}))
+        rows: Sequence[Any]
+        rows = connection.exec_driver_sql(("EXPLAIN " if postgresql else "EXPLAIN QUERY PLAN ") + sql).all()
+        lines += [str(row[0] if postgresql else row[3]) for row in rows]
+    return lines
+
+
+@pytest.mark.parametrize(("wanted", "indexes"), PLANS)
+async def test_a_filter_walks_its_index_and_reads_no_whole_table(
+    desk: Desk, wanted: dict[str, Any], indexes: list[str]
+) -> None:
+    many = [
+        submission(message(chat), of=event(f"t{chat}", accepted_at=NOW + chat, correlation_id=f"run-{chat}"))
+        for chat in range(200)
+    ]
+    await desk.database.write("enqueue", partial(intake.insert, submissions=many, now=NOW))
+    if desk.database.dialect == "postgresql":
+        await desk.database.write("enqueue", lambda connection: connection.execute(text("ANALYZE")))
+    lines = await desk.database.read("search", partial(explained, wanted=Search(**wanted)))
+    plan = "\n".join(lines)
+    assert all(index in plan for index in indexes), plan
+    assert "Seq Scan" not in plan
+    assert "SCAN message" not in plan
+    assert "SCAN event" not in plan
