@@ -1,5 +1,6 @@
 """Rules as values, and as people write them."""
 
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -154,6 +155,15 @@ def test_a_file_says_all_that_a_rule_can() -> None:
     )
     assert (builds.categories, builds.projects) == (frozenset({"build"}), ("shop", "bank"))
     assert builds.to == (Target(-100456, silent=True),)
+
+
+def test_the_example_of_the_documentation_is_understood() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "intake.md").read_text(encoding="utf-8")
+    example = text.partition("```toml\n")[2].partition("```")[0]
+    assert [rule.name for rule in document.from_toml(example).rules()] == [
+        "production alarms",
+        "the shop's builds",
+    ]
 
 
 def test_rules_are_written_as_they_are_read() -> None:
