@@ -288,7 +288,7 @@ async def story(request: Request, outbox: Engine, correlation_id: str) -> dict[s
 
 _FRAMES = {
     "description": "server-sent events `ready`, `change`, `gap`, `slow` and `bye`; a comment as heartbeat",
-    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    "content": {"text/event-stream": {}},
 }
 
 
