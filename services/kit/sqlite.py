@@ -166,6 +166,10 @@ def _resolve(group: list[_Job], outcomes: list[tuple[Any, BaseException | None]]
             job.done.set_result(result)
 
 
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
 def _sqlite_engine(path: Path, begin: str) -> Engine:
     engine = create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False, "timeout": 10})
 
@@ -173,6 +177,8 @@ def _sqlite_engine(path: Path, begin: str) -> Engine:
     def configure(connection: Any, _: Any) -> None:
         # The driver's own idea of transactions off: SQLAlchemy's BEGIN below is the only one.
         connection.isolation_level = None
+        # SQLite's own knows the letters of ASCII alone; PostgreSQL's knows all, and so must a search.
+        connection.create_function("lower", 1, _lower, deterministic=True)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         (level,) = connection.execute("PRAGMA synchronous").fetchone()
