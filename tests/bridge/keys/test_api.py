@@ -101,7 +101,7 @@ async def test_secrets_are_shown_once(bridge: httpx.AsyncClient) -> None:
 
 
 async def test_an_expired_key_is_not_known_any_more(bridge: httpx.AsyncClient) -> None:
-    moment = datetime.now(UTC) + timedelta(seconds=1)
+    moment = datetime.now(UTC) + timedelta(seconds=4)
     key = await make(bridge, expires_at=moment.isoformat())
 
     async def shut_out() -> bool:
