@@ -1,7 +1,7 @@
 """Intake: POST /events that is on disk before the 202, against plain FastAPI that stores nothing.
 
 One server on one core at a time, wrk with 64 connections on the other; SQLite (FULL) and PostgreSQL
-(waiting for its disk, beside wrk on the other core).
+(waiting for its disk, beside wrk on the other core: what both take of it is told).
 
     python -m benchmarks.intake [--pairs 5] [--seconds 4]
 """
@@ -9,7 +9,9 @@ One server on one core at a time, wrk with 64 connections on the other; SQLite (
 import argparse
 import os
 import re
+import resource
 import shutil
+import statistics
 import subprocess
 from pathlib import Path
 
@@ -17,7 +19,7 @@ import orjson
 
 from benchmarks import filling, machine
 from benchmarks.machine import Ratios
-from benchmarks.programs import KEY, Bench, Program, free_port
+from benchmarks.programs import KEY, Bench, Program, cpu_of_family, free_port
 
 CONNECTIONS = 64
 _SCRIPT = """wrk.method = "POST"
@@ -46,10 +48,13 @@ def main() -> None:
             name: (Ratios(f"requests/s, {name}", "/s", "≥ 1.0"), Ratios(f"CPU a request, {name}", "µs", ""))
             for name in bridges
         }
+        beside = Beside(postgres.process.pid if postgres else None)
         for _ in range(options.pairs):
             for name, bridge in bridges.items():
                 baseline = _load(bench, plain, options.seconds)
+                before = beside.seconds()
                 ours = _load(bench, bridge, options.seconds)
+                beside.note(name, before, ours[0] * options.seconds)
                 print(f"{name}: {ours[0]:,.0f}/s, plain FastAPI {baseline[0]:,.0f}/s", flush=True)
                 for row, value, base in zip(rows[name], ours, baseline, strict=True):
                     row.add(value, base)
@@ -62,9 +67,38 @@ def main() -> None:
                 f"{len(_body())} bytes a request, each answered 202 after its commit."
             ),
             "The baseline validates the same pydantic model on uvicorn with uvloop and httptools.",
-            "CPU is the server process's; PostgreSQL's own is not in it, and runs beside wrk.",
+            "CPU is the server process's. On the other core a request cost:",
+            *beside.lines(),
         ],
     )
+
+
+class Beside:
+    """CPU of what works on the other core: wrk, and PostgreSQL where that is the store."""
+
+    def __init__(self, postgres: int | None) -> None:
+        self._postgres = postgres
+        self._noted: dict[str, list[tuple[float, float]]] = {}
+
+    def seconds(self) -> tuple[float, float]:
+        """Of wrk, and of PostgreSQL, so far."""
+        loads = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return loads.ru_utime + loads.ru_stime, cpu_of_family(self._postgres) if self._postgres else 0.0
+
+    def note(self, name: str, before: tuple[float, float], requests: float) -> None:
+        """One load of a store."""
+        wrk, postgres = (
+            1e6 * (after - earlier) / requests for after, earlier in zip(self.seconds(), before, strict=True)
+        )
+        self._noted.setdefault(name, []).append((wrk, postgres))
+
+    def lines(self) -> list[str]:
+        """For the report."""
+        middle = {
+            name: [statistics.median(each) for each in zip(*noted, strict=True)]
+            for name, noted in self._noted.items()
+        }
+        return [f"{name}: wrk {wrk:.0f} µs, PostgreSQL {pg:.0f} µs." for name, (wrk, pg) in middle.items()]
 
 
 def _body() -> str:
