@@ -1,6 +1,6 @@
 """What the relay counts, by the names of the contracts; every series is there from the start."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -68,14 +68,8 @@ class RelayMetrics:
         self.retention_failures = Counter(
             "cctelegram_retention_failures", "Runs of the retention that failed", registry=registry
         )
-        self.watchdog = Age(
-            "cctelegram_watchdog_age_seconds",
-            "Since the Watchdog alert came last through Alertmanager",
-            clock,
-        )
-        self.retention = Age(
-            "cctelegram_retention_last_success_age_seconds", "Since the retention last came through", clock
-        )
+        self.watchdog = Age(clock, _watchdog_family)
+        self.retention = Age(clock, _retention_family)
         registry.register(self.watchdog)
         registry.register(self.retention)
         for table in TABLES:
@@ -91,13 +85,24 @@ class RelayMetrics:
                 self.notifications.labels(channel, ending.value)
 
 
+def _watchdog_family() -> GaugeMetricFamily:
+    return GaugeMetricFamily(
+        "cctelegram_watchdog_age_seconds", "Since the Watchdog alert came last through Alertmanager"
+    )
+
+
+def _retention_family() -> GaugeMetricFamily:
+    return GaugeMetricFamily(
+        "cctelegram_retention_last_success_age_seconds", "Since the retention last came through"
+    )
+
+
 class Age(Collector):
     """Seconds since something happened last; before it ever has there is no sample, not even a zero."""
 
-    def __init__(self, name: str, about: str, clock: Clock) -> None:
-        self._name = name
-        self._about = about
+    def __init__(self, clock: Clock, family: Callable[[], GaugeMetricFamily]) -> None:
         self._clock = clock
+        self._family = family
         self.beat_at: float | None = None
 
     def beat(self, at: float | None) -> None:
@@ -109,7 +114,7 @@ class Age(Collector):
         return None if self.beat_at is None else max(0.0, self._clock.time() - self.beat_at)
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        family = GaugeMetricFamily(self._name, self._about)
+        family = self._family()
         age = self.age()
         if age is not None:
             family.add_metric([], age)
