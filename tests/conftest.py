@@ -1,6 +1,5 @@
 """What every folder of tests may ask for: a database of each kind, a sandbox, a bridge."""
 
-import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -51,10 +50,8 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         yield f"sqlite:///{tmp_path / 'test.db'}"
         return
     server: Postgres = request.getfixturevalue("postgres")
-    name = "t_" + os.urandom(6).hex()
-    server.sql(f"CREATE DATABASE {name}")
-    yield server.url(name)
-    server.sql(f"DROP DATABASE {name} WITH (FORCE)")
+    with server.database() as url:
+        yield url
 
 
 @pytest.fixture

@@ -92,6 +92,16 @@ class Postgres:
     def url(self, name: str) -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
 
+    @contextmanager
+    def database(self, template: str = "template1") -> Iterator[str]:
+        """A new database, as its URL; it is gone after the block, and who still uses it is cut off."""
+        name = "t_" + os.urandom(6).hex()
+        self.sql(f"CREATE DATABASE {name} TEMPLATE {template}")
+        try:
+            yield self.url(name)
+        finally:
+            self.sql(f"DROP DATABASE {name} WITH (FORCE)")
+
     def sql(self, *statements: str, name: str = "postgres") -> None:
         chosen = [part for statement in statements for part in ("-c", statement)]
         subprocess.run(
@@ -118,25 +128,17 @@ def postgres(programs: Path, options: tuple[str, ...] | None = None) -> Iterator
     if user is not None:
         shutil.chown(folder, user)
     try:
-        made: list[str | Path] = [
-            programs / "initdb",
-            "-D",
-            folder / "data",
-            "-U",
-            "postgres",
-            "-A",
-            "trust",
-            "-E",
-            "UTF8",
-        ]
-        subprocess.run([*made, "--locale=C.UTF-8", "--no-sync"], check=True, capture_output=True, user=user)
+        made: list[str | Path] = [programs / "initdb", "-D", folder / "data", "-U", "postgres"]
+        subprocess.run([*made, *_TRUSTING], check=True, capture_output=True, user=user)
         port = free_port()
         process = _start(programs, folder, port, options, user)
         server = Postgres(programs, folder, port, process, user, options)
-        _wait_for(server)
-        yield server
-        server.process.send_signal(signal.SIGINT)
-        server.process.wait(30)
+        try:
+            _wait_for(server)
+            yield server
+        finally:
+            server.process.send_signal(signal.SIGINT)
+            server.process.wait(30)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

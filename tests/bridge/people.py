@@ -39,6 +39,11 @@ class Bridge:
         assert response.status_code == 200, response.text
         return dict(response.json())
 
+    async def decide(self, approval_id: str, option: str = "approve") -> dict[str, Any]:
+        response = await self.client.post(f"/api/v1/approvals/{approval_id}/decide", json={"option": option})
+        assert response.status_code == 200, response.text
+        return dict(response.json())
+
     async def until_status(self, approval_id: str, status: str) -> dict[str, Any]:
         async def look() -> dict[str, Any] | None:
             found = await self.approval(approval_id)
