@@ -8,6 +8,7 @@ import os
 import pwd
 import shutil
 import signal
+import ssl
 import subprocess
 import tempfile
 import time
@@ -59,6 +60,23 @@ async def until(check: Callable[[], Awaitable[T | None]], *, patience: float = P
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {patience:g} s; the last answer was {answer!r}")
         await asyncio.sleep(0.01)
+
+
+#: Everything here is plain HTTP on loopback. Each client would read the machine's certificates, which
+#: takes longer than many a test.
+_NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def http(url: str = "", *, key: str = "", timeout: float = 30.0) -> httpx.AsyncClient:
+    """A client of a server that a test has started.
+
+    Args:
+        url: what paths are relative to.
+        key: bearer key to send with each request, if any.
+        timeout: seconds for each phase of a call.
+    """
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    return httpx.AsyncClient(base_url=url, timeout=timeout, headers=headers, verify=_NO_CERTIFICATES)
 
 
 # PostgreSQL
@@ -193,7 +211,7 @@ class Sandbox:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.client = httpx.AsyncClient(base_url=url, timeout=30)
+        self.client = http(url)
 
     async def __aenter__(self) -> Self:
         return self
@@ -266,10 +284,5 @@ async def client_of(
     create_app: Callable[[Any], Any], settings: ServiceSettings
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A running service, and a client that has its key."""
-    async with (
-        runner.running(create_app, settings) as running,
-        httpx.AsyncClient(
-            base_url=running.url, timeout=30, headers={"Authorization": f"Bearer {KEY}"}
-        ) as client,
-    ):
+    async with runner.running(create_app, settings) as running, http(running.url, key=KEY) as client:
         yield client

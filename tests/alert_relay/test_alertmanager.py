@@ -16,6 +16,7 @@ from services.alert_relay import app
 from services.alert_relay.settings import AlertRelaySettings
 from services.kit.clock import SystemClock, rfc3339
 from services.kit.runner import running
+from tests import servers
 from tests.alert_relay.conftest import Phone, eventually
 from tests.ports import free_port
 
@@ -63,7 +64,7 @@ async def alertmanager(relay_url: str, tmp_path: Path) -> AsyncIterator[httpx.As
         "--cluster.listen-address=",
         stderr=asyncio.subprocess.DEVNULL,
     )
-    async with httpx.AsyncClient(base_url=f"http://{address}", timeout=10) as client:
+    async with servers.http(f"http://{address}") as client:
         await eventually(lambda: _ready(client))
         yield client
     process.terminate()
@@ -97,7 +98,7 @@ async def test_an_alert_that_fires_is_told_and_its_resolution_too(
     await fire(alertmanager, "b1", resolved=True)
 
     told = [each["message"]["text"].splitlines()[0] for each in await phone.messages(2)]
-    async with httpx.AsyncClient(base_url=relay_url, headers={"Authorization": "Bearer the-key"}) as relay:
+    async with servers.http(relay_url, key="the-key") as relay:
         (incident,) = (await relay.get("/api/v1/incidents")).json()["incidents"]
     assert told == ["🔥 HighErrorRate (critical)", "✅ HighErrorRate (critical) resolved"]
     assert (incident["state"], incident["receiver"]) == ("resolved", "team-a.telegram+x")
@@ -107,7 +108,7 @@ async def test_an_alert_that_could_not_be_stored_comes_again_and_is_told_once(
     alertmanager: httpx.AsyncClient, phone: Phone, relay_url: str, tmp_path: Path
 ) -> None:
     """Alertmanager retries a 503 within a second or so."""
-    async with httpx.AsyncClient(base_url=relay_url) as relay:
+    async with servers.http(relay_url) as relay:
         with closing(sqlite3.connect(tmp_path / "alert_relay.db")) as other:
             other.execute("ALTER TABLE webhook RENAME TO gone")
             await fire(alertmanager, "b1")

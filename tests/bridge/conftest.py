@@ -34,7 +34,9 @@ async def quick(bridge_settings: BridgeFactory) -> AsyncIterator[Bridge]:
 
 
 @pytest.fixture
-def replicas(bridge_settings: BridgeFactory, postgres: Postgres) -> Iterator[BridgeSettings]:
+def replicas(
+    bridge_settings: BridgeFactory, postgres: Postgres, postgres_template: str
+) -> Iterator[BridgeSettings]:
     """Settings that several bridges can share: on PostgreSQL, since SQLite is one process's."""
-    with postgres.database() as url:
+    with postgres.database(postgres_template) as url:
         yield bridge_settings(database_url=url, telegram_allowed_users=[ADA, GRACE])
