@@ -15,7 +15,8 @@ from services.kit.db import Database, open_database
 from services.kit.settings import ServiceSettings
 from services.kit.telemetry import Telemetry
 from services.telegram_sandbox.settings import SandboxSettings
-from tests import servers
+from tests import forking, servers
+from tests.forking import Programs
 from tests.servers import KEY, ManualClock, Postgres, Sandbox
 
 pytest_plugins = ["tests.partial"]
@@ -88,6 +89,13 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     server: Postgres = request.getfixturevalue("postgres")
     with server.database(request.getfixturevalue("postgres_template")) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def programs() -> Iterator[Programs]:
+    """Starts programs that end by themselves. Tests that use it belong into ``xdist_group("programs")``."""
+    with forking.programs() as running:
+        yield running
 
 
 @pytest.fixture
