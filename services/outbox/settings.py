@@ -25,7 +25,9 @@ class TelegramSettings(ServiceSettings):
     telegram_bot_token: SecretStr = Field(
         SecretStr(SANDBOX_TOKEN), description="from BotFather; unset: the sandbox"
     )
-    telegram_api_url: str = Field("", description="Bot API server; unset: Telegram's, or the sandbox's")
+    telegram_api_url: str = Field(
+        "", pattern=r"^(https?://\S+)?$", description="Bot API server; unset: Telegram's, or the sandbox's"
+    )
     sandbox_url: str = Field("http://127.0.0.1:8083", description="where the sandbox is, when it is used")
     telegram_chat_ids: CommaInts = Field((), description="default recipients, with commas")
     telegram_bot_per_second: float = Field(
