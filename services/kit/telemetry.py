@@ -16,15 +16,13 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import Link, Status, StatusCode
 from prometheus_client import (
-    CollectorRegistry,
-    Counter,
     Gauge,
-    Histogram,
     PlatformCollector,
     ProcessCollector,
     disable_created_metrics,
 )
 
+from services.kit.meters import Count, Counter, Distribution, Histogram, Registry
 from services.kit.otlp import SpanSender
 from services.kit.settings import ServiceSettings
 from services.kit.spans import FinishedSpan, TraceContext, new_span_id, new_trace_id
@@ -32,6 +30,7 @@ from services.kit.spans import FinishedSpan, TraceContext, new_span_id, new_trac
 __all__ = ["FinishedSpan", "Telemetry", "TraceContext", "new_span_id", "new_trace_id"]
 
 VERSION = "0.1.0"
+CALL_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 
 
 class Telemetry:
@@ -46,7 +45,7 @@ class Telemetry:
     def __init__(self, name: str, settings: ServiceSettings, exporter: SpanExporter | None = None) -> None:
         self.name = name
         disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for each that no query reads
-        self.registry = CollectorRegistry()
+        self.registry = Registry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         self._cpu = Gauge(
@@ -63,9 +62,10 @@ class Telemetry:
             "external_api_duration_seconds",
             "Calls to other programs, from the request to the answer's headers",
             ["provider", "endpoint"],
+            buckets=CALL_BUCKETS,
             registry=self.registry,
         )
-        self._bound: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
+        self._bound: dict[tuple[str, str, str], tuple[Count, Distribution]] = {}
         self.sample_ratio = settings.otel_traces_sampler_arg
         self.resource = Resource.create(
             {"service.name": name, "service.version": VERSION, "service.instance.id": _instance()}
