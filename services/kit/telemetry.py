@@ -113,6 +113,11 @@ class Telemetry:
     def write(self, span: FinishedSpan) -> None:
         """Exports a span made from stored times; none where the trace is not sampled."""
         if span.context.sampled:
+            self.keep(span)
+
+    def keep(self, span: FinishedSpan) -> None:
+        """Exports a span whether or not its trace is sampled."""
+        if self._sink is not None:
             self.export(otlp.encode(span), 1)
 
     def export(self, spans: bytes, count: int) -> None:
