@@ -122,7 +122,7 @@ def test_a_data_folder_that_is_a_file(service: str, tmp_path: Path) -> None:
 
 def test_a_data_folder_that_is_a_file_with_a_key_from_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
-    end = start(tmp_path, "services.bridge", API_KEY="cct_0123456789abcdef")
+    end = start(tmp_path, "services.bridge", API_KEY="cct_0123456789abcdef", SIGNING_MASTER="m" * 32)
     assert end.code == 1
     assert end.line.startswith("DATA_DIR or DATABASE_URL: ")
 
