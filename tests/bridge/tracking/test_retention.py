@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
 import orjson
 import pytest
 from sqlalchemy import Connection, func, select
@@ -31,6 +30,7 @@ from services.outbox.messages import Settled
 from services.outbox.overrides import By
 from services.outbox.policy import Policy
 from services.outbox.schema import attempt, change, event, idempotency, message
+from tests import servers
 from tests.conftest import BridgeFactory
 from tests.outbox import making
 from tests.outbox.making import NOW
@@ -353,7 +353,7 @@ async def test_a_running_bridge_archives_by_itself(
     settings = bridge_settings(database_url=database_url, retention_days=1e-9)
     async with (
         runner.running(bridge_app.create_app, settings) as running,
-        httpx.AsyncClient(base_url=running.url, headers={"Authorization": f"Bearer {KEY}"}) as client,
+        servers.http(running.url, key=KEY) as client,
     ):
         answer = await client.post("/api/v1/events", json={"type": "custom_event", "title": "seen"})
         message_id = answer.json()["message_ids"][0]
