@@ -1,9 +1,9 @@
 """Intake: POST /events that is on disk before the 202, against plain FastAPI that stores nothing.
 
-One server on one core at a time, wrk with 64 connections on the other; SQLite (FULL) and PostgreSQL
+One server on one core at a time, wrk with its connections on the other; SQLite (FULL) and PostgreSQL
 (waiting for its disk, beside wrk on the other core: what both take of it is told).
 
-    python -m benchmarks.intake [--pairs 5] [--seconds 4]
+    python -m benchmarks.intake [--pairs 5] [--seconds 4] [--connections 64]
 """
 
 import argparse
@@ -21,7 +21,6 @@ from benchmarks import filling, machine
 from benchmarks.machine import Ratios
 from benchmarks.programs import KEY, Bench, Program, cpu_of_family, free_port
 
-CONNECTIONS = 64
 _SCRIPT = """wrk.method = "POST"
 wrk.body = [==[{body}]==]
 wrk.headers["Content-Type"] = "application/json"
@@ -33,6 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=4)
+    parser.add_argument("--connections", type=int, default=64)
     options = parser.parse_args()
     if shutil.which("wrk") is None:
         raise SystemExit("benchmarks.intake needs wrk, as the load generator: apt-get install wrk")
@@ -51,9 +51,9 @@ def main() -> None:
         beside = Beside(postgres.process.pid if postgres else None)
         for _ in range(options.pairs):
             for name, bridge in bridges.items():
-                baseline = _load(bench, plain, options.seconds)
+                baseline = _load(bench, plain, options.seconds, options.connections)
                 before = beside.seconds()
-                ours = _load(bench, bridge, options.seconds)
+                ours = _load(bench, bridge, options.seconds, options.connections)
                 beside.note(name, before, ours[0] * options.seconds)
                 print(f"{name}: {ours[0]:,.0f}/s, plain FastAPI {baseline[0]:,.0f}/s", flush=True)
                 for row, value, base in zip(rows[name], ours, baseline, strict=True):
@@ -63,7 +63,7 @@ def main() -> None:
         [row for both in rows.values() for row in both],
         [
             (
-                f"{CONNECTIONS} connections, {options.seconds} s a measurement, one event of "
+                f"{options.connections} connections, {options.seconds} s a measurement, one event of "
                 f"{len(_body())} bytes a request, each answered 202 after its commit."
             ),
             "The baseline validates the same pydantic model on uvicorn with uvloop and httptools.",
@@ -117,13 +117,13 @@ def _bridge(bench: Bench, name: str, url: str) -> Program:
     return bench.bridge(sandbox.url, name, DATABASE_URL=url, TELEGRAM_BOT_PER_SECOND="0.00001")
 
 
-def _load(bench: Bench, server: Program, seconds: int) -> tuple[float, float]:
+def _load(bench: Bench, server: Program, seconds: int, connections: int) -> tuple[float, float]:
     """Requests a second, and the server's CPU a request in microseconds."""
     script = Path(bench.folder / "post.lua")
     script.write_text(_SCRIPT.format(body=_body(), key=KEY), encoding="utf-8")
     cpu = server.cpu_seconds()
     said = subprocess.run(
-        ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}", "-s", script, f"{server.url}/events"],
+        ["wrk", "-t1", f"-c{connections}", f"-d{seconds}", "-s", script, f"{server.url}/events"],
         check=True,
         capture_output=True,
         text=True,
