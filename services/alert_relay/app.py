@@ -8,8 +8,11 @@ from typing import TypedDict
 from fastapi import FastAPI
 
 from services.alert_relay import api, render, store
+from services.alert_relay.completing import completing
+from services.alert_relay.deadman import DeadMan
 from services.alert_relay.metrics import RelayMetrics
 from services.alert_relay.relay import Endings, Relay
+from services.alert_relay.retention import retaining
 from services.alert_relay.settings import AlertRelaySettings
 from services.alert_relay.watch import Watch, watching
 from services.kit.clock import Clock, SystemClock
@@ -17,15 +20,26 @@ from services.kit.db import Database, open_database
 from services.kit.health import Health
 from services.kit.service import create_service
 from services.kit.telemetry import Telemetry
-from services.outbox import engine
+from services.outbox import engine, paces
 from services.outbox.engine import Outbox, open_outbox
 from services.outbox.metrics import OutboxMetrics
+from services.outbox.paces import InProcess
 from services.outbox.telegram import Sender, make_bot
 
 NAME = "alert-relay"
 SUMMARY = "Alertmanager's alerts become incidents, and people are told on Telegram."
 PACKAGES = ("services.outbox", "services.alert_relay")
-OPERATIONS = (*engine.OPERATIONS, "receive", "incidents", "incident", "measure")
+OPERATIONS = (
+    *engine.OPERATIONS,
+    "receive",
+    "completing",
+    "complete",
+    "tell_of",
+    "incidents",
+    "incident",
+    "measure",
+    "retention",
+)
 
 
 class State(TypedDict):
@@ -35,7 +49,16 @@ class State(TypedDict):
     database: Database
 
 
-def create_app(settings: AlertRelaySettings, clock: Clock | None = None) -> FastAPI:
+def create_app(
+    settings: AlertRelaySettings, clock: Clock | None = None, *, beside: InProcess | None = None
+) -> FastAPI:
+    """The relay as a service.
+
+    Args:
+        settings: its own.
+        clock: another source of time, for tests.
+        beside: the rates of services in the same process that send as well.
+    """
     clock = clock or SystemClock()
     telemetry = Telemetry(NAME, settings)
     health = Health(clock)
@@ -50,6 +73,9 @@ def create_app(settings: AlertRelaySettings, clock: Clock | None = None) -> Fast
             url = settings.database("alert_relay")
             database = await open_database(url, telemetry, packages=PACKAGES, operations=OPERATIONS)
             stack.push_async_callback(database.close)
+            rates = await stack.enter_async_context(
+                paces.open_paces(settings.redis_url, beside=beside, clock=clock, health=health)
+            )
             outbox = await stack.enter_async_context(
                 open_outbox(
                     replace(settings.engine(), bot_name=store.BOT),
@@ -59,14 +85,20 @@ def create_app(settings: AlertRelaySettings, clock: Clock | None = None) -> Fast
                     clock=clock,
                     sender=Sender(bot, clock),
                     render=render.render,
+                    pace=rates.of(token, settings.telegram_bot_per_second),
                     observer=Endings(metrics).observe,
                 )
             )
+            relay = Relay(settings=settings, outbox=outbox, telemetry=telemetry, metrics=metrics, clock=clock)
+            max_age = settings.watchdog_max_age_seconds
             watch = await stack.enter_async_context(
-                watching(database, metrics, settings.watchdog_max_age_seconds)
+                watching(database, metrics, DeadMan(relay, max_age, clock), max_age)
             )
             _observe(health, outbox, watch)
-            relay = Relay(settings=settings, outbox=outbox, telemetry=telemetry, metrics=metrics, clock=clock)
+            await stack.enter_async_context(completing(settings, relay, database, telemetry, clock))
+            await stack.enter_async_context(
+                retaining(database, settings.alert_retention_days, metrics, clock)
+            )
             yield State(relay=relay, database=database)
 
     return create_service(

@@ -41,19 +41,29 @@ from services.kit.guard import Guard
 from services.kit.health import Health, Level, Reading
 from services.kit.service import create_service
 from services.kit.telemetry import Telemetry
-from services.outbox import shared_pace
-from services.outbox.engine import OPERATIONS, Outbox, open_outbox, owner_name
-from services.outbox.limiter import Pace
+from services.outbox import paces
+from services.outbox.engine import OPERATIONS, Outbox, open_outbox
 from services.outbox.metrics import OutboxMetrics
-from services.outbox.shared_pace import SharedPace
+from services.outbox.paces import InProcess
 from services.outbox.telegram import Sender, make_bot
 
 FULL_DISK = 0.95
 FILLING_DISK = 0.85
 
+#: Whose tables the bridge's database holds, in order of dependency.
+PACKAGES = ("services.outbox", *answers.PACKAGES, tracking.PACKAGE, opening.PACKAGE, routing.PACKAGE)
 
-def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
-    """The bridge as a service; ``clock`` is another source of time, for tests."""
+
+def create_app(
+    settings: BridgeSettings, clock: Clock | None = None, *, beside: InProcess | None = None
+) -> FastAPI:
+    """The bridge as a service.
+
+    Args:
+        settings: its own.
+        clock: another source of time, for tests.
+        beside: the rates of services in the same process that send as well.
+    """
     clock = clock or SystemClock()
     telemetry = Telemetry("bridge", settings)
     health = Health(clock)
@@ -73,13 +83,7 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
             database = await open_database(
                 settings.database("bridge"),
                 telemetry,
-                packages=[
-                    "services.outbox",
-                    *answers.PACKAGES,
-                    tracking.PACKAGE,
-                    opening.PACKAGE,
-                    routing.PACKAGE,
-                ],
+                packages=PACKAGES,
                 operations=(
                     *OPERATIONS,
                     *answers.OPERATIONS,
@@ -94,7 +98,15 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
             await stack.enter_async_context(opening.open_keys(ring, database, health))
             await stack.enter_async_context(routing.open_routing(routes, database, health))
             token = settings.telegram_bot_token.get_secret_value()
-            pace = await stack.enter_async_context(_pace(settings, clock, health))
+            rates = await stack.enter_async_context(
+                paces.open_paces(
+                    settings.redis_url,
+                    beside=beside,
+                    clock=clock,
+                    health=health,
+                    leave=paces.BEHIND_ALERTS,
+                )
+            )
             bot = make_bot(token, settings.api_url, settings.send_concurrency, telemetry.count_call)
             outbox = await stack.enter_async_context(
                 open_outbox(
@@ -105,7 +117,7 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
                     clock=clock,
                     sender=Sender(bot, clock),
                     render=said.or_else(partial(render, templates=templates)),
-                    pace=pace,
+                    pace=rates.of(token, settings.telegram_bot_per_second),
                     mutes=lambda message: not said.passes_mute(message),
                     holds=quiet.hold,
                 )
@@ -173,37 +185,6 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
     scopes.install(app, bearer.scheme_name, signed={("POST", "/api/v1/events")})
     BridgeMetrics(telemetry, lambda: int(app.state.connections()))
     return app
-
-
-@asynccontextmanager
-async def _pace(settings: BridgeSettings, clock: Clock, health: Health) -> AsyncIterator[Pace | None]:
-    """The bot's rate: shared by the replicas where there is a Redis, else this process's own."""
-
-    async def check_redis() -> Reading:
-        if redis is None or pace is None:
-            return Reading(
-                Level.UNKNOWN, {"reason": "not configured (REDIS_URL): the rate is this process's own"}
-            )
-        await redis.ping()
-        pool = redis.connection_pool
-        free = pool.max_connections - len(pool._in_use_connections)  # noqa: SLF001 - the pool tells it nowhere else
-        level = Level.HEALTHY if pace.shared else Level.DEGRADED
-        return Reading(
-            level, {"connection_pool": f"{free}/{pool.max_connections}", "replicas": pace.replicas}
-        )
-
-    health.add("redis_connection", check_redis)
-    if not settings.redis_url:
-        redis, pace = None, None
-        yield None
-        return
-    redis = shared_pace.connect(settings.redis_url)
-    rate = settings.telegram_bot_per_second
-    pace = SharedPace(redis, settings.engine().bot_name, owner_name(), rate, clock)
-    try:
-        yield pace
-    finally:
-        await redis.aclose()
 
 
 def _watch(health: Health, outbox: Outbox, settings: BridgeSettings) -> None:

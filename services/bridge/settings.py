@@ -13,7 +13,6 @@ from services.outbox.settings import TelegramSettings
 
 class BridgeSettings(TelegramSettings):
     port: int = Field(8080, validation_alias="BRIDGE_PORT", ge=0, le=65535, description="port of the bridge")
-    redis_url: str = Field("", description="shares the bot's rate among replicas; unset: this process alone")
     dashboard_url: str = Field("http://127.0.0.1:8082", description="where /dashboard/ leads to")
     jaeger_ui_url: str = Field("", description="Jaeger as a browser reaches it, for links to traces")
     templates_dir: Path | None = Field(

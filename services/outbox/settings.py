@@ -33,6 +33,9 @@ class TelegramSettings(ServiceSettings):
     telegram_bot_per_second: float = Field(
         30.0, ge=0, description="messages a second of the bot; 0: no limit"
     )
+    redis_url: str = Field(
+        "", description="shares the bot's rate among replicas and services; unset: each process has all of it"
+    )
     telegram_chat_per_second: float = Field(1.0, ge=0, description="messages a second to a chat; 0: no limit")
     telegram_chat_burst: float = Field(3.0, ge=1, description="messages at once to a chat that was quiet")
     telegram_group_per_minute: float = Field(

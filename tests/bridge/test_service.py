@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,13 @@ async def metrics(client: AsyncClient) -> Samples:
 
 def value(samples: Samples, name: str, **labels: str) -> float:
     return samples[name, frozenset(labels.items())]
+
+
+async def test_an_empty_database_is_given_its_tables_at_the_start(
+    bridge_settings: BridgeFactory, empty_database_url: str
+) -> None:
+    async with client_of(bridge_app.create_app, bridge_settings(database_url=empty_database_url)) as client:
+        await delivered(client, (await post(client))["message_ids"][0])
 
 
 # Health
@@ -268,13 +276,13 @@ async def _ready(client: AsyncClient, status: int) -> bool:
     return (await client.get("/health/ready")).status_code == status
 
 
-_FULL_DISK_BYTES = 400_000
+_ROOM_BYTES = 200_000
 
 
-def _small_files() -> None:
+def _no_file_beyond(size: int) -> None:
     """What is written beyond this fails with EFBIG, as on a full disk; only for this child."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (_FULL_DISK_BYTES, _FULL_DISK_BYTES))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
 @asynccontextmanager
@@ -294,14 +302,16 @@ async def bridge_process(folder: Path, sandbox: Sandbox, **more: Any) -> AsyncIt
     headers = {"Authorization": f"Bearer {KEY}"}
     try:
         async with AsyncClient(base_url=url, headers=headers, timeout=30) as client:
-            await until(lambda: _answers(client))
+            await until(lambda: _answers(process, client))
             yield client
     finally:
-        process.terminate()
+        if process.returncode is None:
+            process.terminate()
         await process.wait()
 
 
-async def _answers(client: AsyncClient) -> bool:
+async def _answers(process: asyncio.subprocess.Process, client: AsyncClient) -> bool:
+    assert process.returncode is None, "the bridge has ended"
     try:
         return (await client.get("/health/live")).status_code == 200
     except httpx.TransportError:
@@ -313,7 +323,10 @@ async def test_a_full_disk_is_503_and_nothing_that_was_accepted_is_lost(
 ) -> None:
     big = HELLO | {"deliver_at": "2027-01-01T00:00:00Z", "data": {"results": "x" * 4_000}}
     accepted: list[str] = []
-    async with bridge_process(tmp_path, sandbox, preexec_fn=_small_files) as client:
+    async with bridge_process(tmp_path, sandbox):
+        pass
+    full = (tmp_path / "bridge.db").stat().st_size + _ROOM_BYTES
+    async with bridge_process(tmp_path, sandbox, preexec_fn=partial(_no_file_beyond, full)) as client:
 
         async def refused() -> bool:
             answer = await client.post("/events", json=big)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from services import demo
-from tests.stack import config, servers, suite
+from tests.stack import config, contract, servers, suite
 from tests.stack.suite import Watched
 
 pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(240)]
@@ -80,6 +80,19 @@ def test_panels_name_only_series_and_labels_that_are_exported(stack: Watched) ->
         assert not unknown, str(panel)
 
 
+@pytest.mark.parametrize("name", contract.METRICS)
+def test_what_is_promised_to_be_measured_is_exported_with_its_labels(stack: Watched, name: str) -> None:
+    pages = {job: config.exported(page) for job, page in stack.pages().items()}
+    services, labels = contract.METRICS[name]
+    assert {job for job in services if name not in pages[job]} == set()
+    assert {frozenset(pages[job][name]) for job in services} == {labels}
+
+
+def test_what_is_not_there_yet_is_exported_by_nobody(stack: Watched) -> None:
+    exported = set().union(*(config.exported(page) for page in stack.pages().values()))
+    assert not contract.METRICS_NOT_THERE.keys() & exported
+
+
 def test_quantiles_are_asked_of_histograms_that_reach_far_enough(stack: Watched) -> None:
     """A quantile in the last bucket is that bucket's lower bound: an alert above it could never fire."""
     limits = {"http_request_duration_seconds": 1.0, "cctelegram_message_duration_seconds": 2.0}
@@ -106,6 +119,14 @@ def test_every_panel_of_every_dashboard_shows_something(stack: Watched) -> None:
 def _shows(stack: Watched, panel: config.Panel) -> bool:
     found = stack.query(config.with_values(panel.expression))
     return any(not math.isnan(float(sample["value"][1])) for sample in found)
+
+
+@pytest.mark.parametrize("variable", list(config.variables()), ids=str)
+def test_every_drop_down_of_every_dashboard_has_something_to_choose(
+    stack: Watched, variable: config.Variable
+) -> None:
+    path = f"/api/v1/label/{variable.label}/values"
+    assert stack.prometheus.get(path, **{"match[]": variable.selector})["data"]
 
 
 def test_an_alert_that_fires_reaches_the_chat_and_so_does_its_end(stack: Watched) -> None:

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
 import orjson
 import pytest
 from sqlalchemy import Connection, func, select
@@ -31,6 +30,7 @@ from services.outbox.messages import Settled
 from services.outbox.overrides import By
 from services.outbox.policy import Policy
 from services.outbox.schema import attempt, change, event, idempotency, message
+from tests import servers
 from tests.conftest import BridgeFactory
 from tests.outbox import making
 from tests.outbox.making import NOW
@@ -167,7 +167,7 @@ async def test_without_a_limit_everything_stays_but_spent_keys(
 ) -> None:
     await delivered(store, clock, "old")
     key = making.submission(key=making.key())
-    await store.write("enqueue", intake._store([key], clock.now))
+    await store.write("enqueue", intake._work([key], clock.now))
     clock.advance(400 * DAY)
     await keeper(store, folder, clock, keep_days=0).once()
     assert (await rows(store))["message"] == 2
@@ -177,7 +177,7 @@ async def test_without_a_limit_everything_stays_but_spent_keys(
 
 
 async def test_keys_are_kept_for_a_day(store: Database, folder: Folder, clock: ManualClock) -> None:
-    await store.write("enqueue", intake._store([making.submission(key=making.key())], clock.now))
+    await store.write("enqueue", intake._work([making.submission(key=making.key())], clock.now))
     clock.advance(DAY - 1)
     await keeper(store, folder, clock).once()
     keys = await store.read("read", lambda c: c.execute(select(idempotency.c.key)).all())
@@ -353,7 +353,7 @@ async def test_a_running_bridge_archives_by_itself(
     settings = bridge_settings(database_url=database_url, retention_days=1e-9)
     async with (
         runner.running(bridge_app.create_app, settings) as running,
-        httpx.AsyncClient(base_url=running.url, headers={"Authorization": f"Bearer {KEY}"}) as client,
+        servers.http(running.url, key=KEY) as client,
     ):
         answer = await client.post("/api/v1/events", json={"type": "custom_event", "title": "seen"})
         message_id = answer.json()["message_ids"][0]
