@@ -115,8 +115,8 @@ _NORMAL = int(Lane.NORMAL)
 def heads(connection: Connection, bot: str, chat_ids: Iterable[int]) -> list[ChatRow]:
     """The chats' rows with the next message of each lane; :func:`heads_of` reads it out."""
     rows = _rows(connection, _SHORT_ROWS, bot, chat_ids)
-    # Most chats have no more than one message waiting: all lanes are looked into where there are several.
-    several = [row["chat_id"] for row in rows if row["second"] is not None or row["retrying"] is not None]
+    # In most chats the first of what waits is next: all lanes are looked into where there is a choice.
+    several = [row["chat_id"] for row in rows if row["other"] is not None or row["retrying"] is not None]
     if not several:
         return rows
     full = {row["chat_id"]: row for row in _rows(connection, _ROWS, bot, several)}
@@ -134,11 +134,18 @@ _CHAT = (
     " chat.blocked, chat.migrated_to, chat.muted_until, chat.settings"
 )
 _GIVEN = "chat.bot = :bot AND chat.chat_id {among}"
+#: What does not go in the order of lanes and numbers: the rest of a message in parts, what has a time.
+_APPOINTED = ", ".join(
+    f"(SELECT message.seq FROM message WHERE {_QUEUED}"  # noqa: S608 - constants
+    f" AND message.lane = {lane} AND message.due_at {sign} 0 LIMIT 1)"
+    for lane in map(int, Lane)
+    for sign in "<>"
+)
 _SHORT_ROWS = Statement(
     f"""
     SELECT {_CHAT},
       head.seq AS only_seq, head.lane AS only_lane, head.due_at AS only_due,
-      {_first(after=1)} AS second,
+      CASE WHEN {_first(after=1)} IS NOT NULL THEN coalesce({_APPOINTED}) END AS other,
       (SELECT message.seq FROM message WHERE {_RETRYING} LIMIT 1) AS retrying
     FROM chat LEFT JOIN message AS head ON head.seq = {_first()}
     WHERE {_GIVEN}

@@ -631,6 +631,7 @@ async def test_a_slow_store_never_holds_more_open_attempts_than_there_may_be_cal
     """What a crash leaves without a known outcome: counted in every transaction, before it ends."""
     settings = EngineSettings(concurrency=4, limits=NO_LIMITS, policy=QUICK)
     opened: list[int] = []
+    claimed: list[int] = []
     unsettled = select(func.count()).where(attempts.c.settled_at.is_(None))
     async with start(settings=settings) as outbox:
         write = outbox.database.write
@@ -641,8 +642,15 @@ async def test_a_slow_store_never_holds_more_open_attempts_than_there_may_be_cal
                 opened.append(connection.execute(unsettled).scalar_one())
                 return result
 
-            await asyncio.sleep(0.02)  # the slowness is what is tested: the calls end meanwhile
-            return await write(operation, counted, **more)
+            async def all_calls_arrived() -> bool:
+                return len(await sandbox.delivered()) >= sum(claimed)
+
+            # Slower than Telegram: what is under way is answered first.
+            await until(all_calls_arrived)
+            result = await write(operation, counted, **more)
+            if operation in {"claim", "turn"}:
+                claimed.append(len(result[1].messages))
+            return result
 
         monkeypatch.setattr(outbox.database, "write", slowly)
         await sandbox.post("/chats/range", {"first_id": FIRST_CHAT, "count": 40})
