@@ -279,7 +279,7 @@ async def test_the_short_look_at_a_chat_finds_what_the_whole_one_does(desk: Desk
         if made:
             await desk.submit(Submission(tuple(event() for _ in made), tuple((one,) for one in made)))
 
-    def chosen(connection: Connection) -> list[tuple[Any, Any]]:
+    def chosen(connection: Connection) -> list[tuple[Any, ...]]:
         CHANGE.run(connection, kept)
         ids = range(1, 301)
         whole = {row["chat_id"]: row for row in chats._rows(connection, chats._ROWS, "default", ids)}
