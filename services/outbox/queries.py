@@ -1,13 +1,13 @@
 """Reading: what the API shows of messages. Newest first, keyset pages."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, func, select
 
 from services.outbox.messages import State
-from services.outbox.schema import attempt, change, event, message
+from services.outbox.schema import attempt, change, chat, event, message
 
 #: A page looks at the titles of so many messages at most, and a statement at so many.
 MOST_TITLES = 100_000
@@ -39,6 +39,7 @@ class Search:
     reasons: Sequence[str] = ()
     type: str | None = None
     chat_id: int | None = None
+    bot: str | None = None
     correlation_id: str | None = None
     since: float | None = None
     until: float | None = None
@@ -154,6 +155,7 @@ def _fitting(query: Select[Any], wanted: Search) -> Select[Any]:
     for column, value in (
         (message.c.type, wanted.type),
         (message.c.chat_id, wanted.chat_id),
+        (message.c.bot, wanted.bot),
     ):
         if value is not None:
             query = query.where(column == value)
@@ -346,6 +348,12 @@ def depth(connection: Connection) -> Depth:
         min((at for at in first if at is not None), default=None),
         correlations,
     )
+
+
+def unknown_bots(connection: Connection, known: Collection[str]) -> dict[str, int]:
+    """Chats by bot in which something waits for a bot that nobody sends for."""
+    query = select(chat.c.bot, func.count()).where(chat.c.next_at.is_not(None), chat.c.bot.not_in(known))
+    return {row[0]: row[1] for row in connection.execute(query.group_by(chat.c.bot).order_by(chat.c.bot))}
 
 
 def finished_since(connection: Connection, since: float) -> list[tuple[int, int, int]]:
