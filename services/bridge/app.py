@@ -8,9 +8,11 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from services.bridge import answers, api, said
+from services.bridge import answers, api, pacing, said
 from services.bridge.answers import AnswerMetrics, open_answers
 from services.bridge.approvals import api as approvals_api
+from services.bridge.approvals.posted import Posted
+from services.bridge.bots import DEFAULT, Bot
 from services.bridge.chats import api as chats_api
 from services.bridge.chats import quiet
 from services.bridge.chats import store as chats_store
@@ -41,11 +43,9 @@ from services.kit.guard import Guard
 from services.kit.health import Health, Level, Reading
 from services.kit.service import create_service
 from services.kit.telemetry import Telemetry
-from services.outbox import shared_pace
-from services.outbox.engine import OPERATIONS, Outbox, open_outbox, owner_name
-from services.outbox.limiter import Pace
+from services.outbox import queries
+from services.outbox.engine import OPERATIONS, Outbox, Sending, open_outbox
 from services.outbox.metrics import OutboxMetrics
-from services.outbox.shared_pace import SharedPace
 from services.outbox.telegram import Sender, make_bot
 
 FULL_DISK = 0.95
@@ -63,7 +63,11 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
     templates = load_templates(settings.templates_dir)
     guard = Guard(settings.rate_limit_per_second, telemetry.registry, clock)
     ring = opening.ring_of(settings, clock)
-    routes = Routing(settings.default_chats, settings.routes_file, telemetry.registry, clock)
+    bots = settings.bots()
+    asks = Posted(bots, settings.approval_expires_seconds)
+    routes = Routing(
+        {name: bot.chats for name, bot in bots.items()}, settings.routes_file, telemetry.registry, clock
+    )
     folder_metrics = FolderMetrics(telemetry.registry)
     door = Door(ring, guard, telemetry.registry, clock)
 
@@ -93,9 +97,19 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
             stack.push_async_callback(database.close)
             await stack.enter_async_context(opening.open_keys(ring, database, health))
             await stack.enter_async_context(routing.open_routing(routes, database, health))
-            token = settings.telegram_bot_token.get_secret_value()
-            pace = await stack.enter_async_context(_pace(settings, clock, health))
-            bot = make_bot(token, settings.api_url, settings.send_concurrency, telemetry.count_call)
+            paces = await stack.enter_async_context(
+                pacing.open_paces(settings.redis_url, bots, clock, health)
+            )
+            sending = {
+                name: Sending(
+                    _sender(bot, settings.send_concurrency, telemetry, clock),
+                    bot.limits,
+                    paces[name].free,
+                    paces[name].paid,
+                )
+                for name, bot in bots.items()
+            }
+            default = sending.pop(DEFAULT)
             outbox = await stack.enter_async_context(
                 open_outbox(
                     settings.engine(),
@@ -103,19 +117,23 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
                     telemetry=telemetry,
                     metrics=metrics,
                     clock=clock,
-                    sender=Sender(bot, clock),
+                    sender=default.sender,
                     render=said.or_else(partial(render, templates=templates)),
-                    pace=pace,
+                    pace=default.pace,
+                    paid=default.paid,
+                    others=sending,
                     mutes=lambda message: not said.passes_mute(message),
                     holds=quiet.hold,
                 )
             )
             _watch(health, outbox, settings)
+            _watch_bots(health, outbox, sending)
             listening = await stack.enter_async_context(
                 open_answers(
                     settings,
                     outbox=outbox,
-                    bot=bot,
+                    bots=bots,
+                    speaking={name: one.sender.bot for name, one in {DEFAULT: default, **sending}.items()},
                     telemetry=telemetry,
                     metrics=answer_metrics,
                     health=health,
@@ -123,7 +141,13 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
                 )
             )
             tracked = await stack.enter_async_context(
-                tracking.open_tracking(settings, database=database, metrics=tracking_metrics, clock=clock)
+                tracking.open_tracking(
+                    settings,
+                    database=database,
+                    metrics=tracking_metrics,
+                    clock=clock,
+                    also=answers.FORGETS,
+                )
             )
             if settings.events_dir is not None:
                 taking = FolderIntake(
@@ -131,6 +155,8 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
                     folder_intake.Limits(settings.max_body_bytes, settings.jaeger_ui_url),
                     outbox=outbox,
                     routes=lambda: routes.routes,
+                    asks=asks,
+                    asked=listening["news"].posted,
                     telemetry=telemetry,
                     metrics=folder_metrics,
                     clock=clock,
@@ -143,6 +169,8 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
                 "clock": clock,
                 "telemetry": telemetry,
                 "outbox": outbox,
+                "bots": bots,
+                "asks": asks,
                 "door": door,
                 "routing": routes,
                 **listening,
@@ -175,35 +203,9 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
     return app
 
 
-@asynccontextmanager
-async def _pace(settings: BridgeSettings, clock: Clock, health: Health) -> AsyncIterator[Pace | None]:
-    """The bot's rate: shared by the replicas where there is a Redis, else this process's own."""
-
-    async def check_redis() -> Reading:
-        if redis is None or pace is None:
-            return Reading(
-                Level.UNKNOWN, {"reason": "not configured (REDIS_URL): the rate is this process's own"}
-            )
-        await redis.ping()
-        pool = redis.connection_pool
-        free = pool.max_connections - len(pool._in_use_connections)  # noqa: SLF001 - the pool tells it nowhere else
-        level = Level.HEALTHY if pace.shared else Level.DEGRADED
-        return Reading(
-            level, {"connection_pool": f"{free}/{pool.max_connections}", "replicas": pace.replicas}
-        )
-
-    health.add("redis_connection", check_redis)
-    if not settings.redis_url:
-        redis, pace = None, None
-        yield None
-        return
-    redis = shared_pace.connect(settings.redis_url)
-    rate = settings.telegram_bot_per_second
-    pace = SharedPace(redis, settings.engine().bot_name, owner_name(), rate, clock)
-    try:
-        yield pace
-    finally:
-        await redis.aclose()
+def _sender(bot: Bot, connections: int, telemetry: Telemetry, clock: Clock) -> Sender:
+    made = make_bot(bot.token, bot.api_url, connections, telemetry.count_call)
+    return Sender(made, clock, pays_for_bulk=bot.paid_per_second > 0)
 
 
 def _watch(health: Health, outbox: Outbox, settings: BridgeSettings) -> None:
@@ -221,6 +223,21 @@ def _watch(health: Health, outbox: Outbox, settings: BridgeSettings) -> None:
         return Reading(level, {"disk_usage": f"{used:.0%}", "data_dir": str(settings.data_dir), **watched})
 
     health.add("file_system", check_disk)
+
+
+def _watch_bots(health: Health, outbox: Outbox, others: Mapping[str, Sending]) -> None:
+    """Each further bot by itself: one that is refused stops alone."""
+    for name, sending in others.items():
+        check = partial(outbox.check_bot, sending.sender)
+        health.add(f"telegram:{name}", check, every=10.0, timeout=12.0)
+    known = (DEFAULT, *others)
+
+    async def check_bots() -> Reading:
+        waits = await outbox.database.read("depth", partial(queries.unknown_bots, known=known))
+        measured = {"bots": len(known), **({"waiting_for_unknown": waits} if waits else {})}
+        return Reading(Level.DEGRADED if waits else Level.HEALTHY, measured)
+
+    health.add("telegram_bots", check_bots)
 
 
 def _numbers(app: FastAPI, telemetry: Telemetry, outbox: Outbox) -> dict[str, Any]:

@@ -130,6 +130,9 @@ def _store(
         verdicts = [problem or next(answers) for problem in refused]
         fresh = [s for s, verdict in zip(submissions, verdicts, strict=True) if verdict is None]
         insert(connection, fresh, now)
+        for submission in fresh:
+            if submission.alongside is not None:
+                submission.alongside(connection)
         return verdicts
 
     return work

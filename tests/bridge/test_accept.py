@@ -9,20 +9,36 @@ import pytest
 
 from services.bridge import accept
 from services.bridge.accept import FURTHEST_AHEAD, LARGEST_BATCH, Caller, Reading
+from services.bridge.approvals.posted import Posted
+from services.bridge.bots import Bot
 from services.bridge.routes.routes import Routes
 from services.kit.errors import Problem
 from services.kit.telemetry import TraceContext
+from services.outbox.limiter import Limits
 from services.outbox.messages import Lane, UnknownPolicy
 
 NOW = 1_800_000_000.0
 TRACE = TraceContext(0xABC, 0x123, sampled=True)
 NOBODY = Caller("default", None, "", "")
+BOTS = {
+    "default": Bot("default", "1:a", "", (1001, 1002), frozenset({1001}), Limits()),
+    "alerts": Bot("alerts", "2:b", "", (-5,), frozenset({1002}), Limits()),
+    "silent": Bot("silent", "3:c", "", (-6,), frozenset(), Limits()),
+}
 HELLO: dict[str, Any] = {"type": "custom_event", "title": "hello"}
 
 
 def read(body: Any, caller: Caller = NOBODY, *, trace_url: str = "") -> Reading:
     raw = body if isinstance(body, bytes) else orjson.dumps(body)
-    return accept.submission(raw, caller, TRACE, now=NOW, routes=Routes((1001, 1002)), trace_url=trace_url)
+    return accept.submission(
+        raw,
+        caller,
+        TRACE,
+        now=NOW,
+        routes=Routes({name: bot.chats for name, bot in BOTS.items()}),
+        trace_url=trace_url,
+        asks=Posted(BOTS, 3_600.0),
+    )
 
 
 def refused(body: Any, caller: Caller = NOBODY) -> Problem:
