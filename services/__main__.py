@@ -20,6 +20,7 @@ from services.kit.runner import Running
 from services.kit.settings import ServiceSettings, StartError, check, load
 from services.mcp_health import app as mcp_health
 from services.mcp_health.settings import McpHealthSettings
+from services.outbox.paces import InProcess
 from services.telegram_sandbox import app as telegram_sandbox
 from services.telegram_sandbox.settings import SandboxSettings
 
@@ -42,8 +43,10 @@ def _prepare() -> tuple[list[Running], Path]:
     if settings.uses_sandbox:
         urls |= {"sandbox_url": _url(sandbox), "sandbox_ui_url": _url(sandbox)}
         services.append(runner.prepare(telegram_sandbox.create_app, sandbox))
-    services.append(runner.prepare(bridge.create_app, _beside(settings, urls)))
-    services.append(runner.prepare(alert_relay.create_app, _beside(relay, urls)))
+    # Both send for the same bot, and Telegram's limits are the bot's.
+    rates = InProcess()
+    services.append(runner.prepare(bridge.create_app, _beside(settings, urls), beside=rates))
+    services.append(runner.prepare(alert_relay.create_app, _beside(relay, urls), beside=rates))
     services.append(runner.prepare(mcp_health.create_app, _beside(health, urls)))
     services.append(runner.prepare(dashboard.create_app, _beside(page, urls)))
     return services, settings.data_dir

@@ -13,7 +13,7 @@ def build() -> dashboards.Dashboard:
         "CCTelegram / Bridge",
         "Messages from accepted to delivered, the requests that bring them, and the process itself.",
     ).with_variable(choice("instance", "replica", 'label_values(up{job="bridge"}, instance)'))
-    for add in (_now, _messages, _trouble, _telegram, _requests, _process):
+    for add in (_now, _messages, _trouble, _telegram, _people, _requests, _process):
         add(made)
     return made
 
@@ -151,6 +151,48 @@ def _telegram(made: dashboards.Dashboard) -> None:
             "s",
             *quantiles("cctelegram_rate_limit_wait_seconds"),
             about="How long messages were held back so that Telegram would take them.",
+        )
+    )
+
+
+def _people(made: dashboards.Dashboard) -> None:
+    made.with_row(row("People"))
+    made.with_panel(
+        graph(
+            "What people do, by kind",
+            "short",
+            (
+                f"sum by (kind) (increase(cctelegram_telegram_updates_total{{{ONE}}}[$__rate_interval]))",
+                "{{kind}}",
+            ),
+            stacked=True,
+            about="Taps, texts and commands, and the bot's own membership in chats.",
+        )
+    )
+    made.with_panel(
+        graph(
+            "Since Telegram was last heard",
+            "s",
+            (f"min(cctelegram_telegram_updates_last_success_age_seconds{{{ONE}}})", "age"),
+            about="A poll lasts up to a minute. From 90 s on it is too long; taps die at 150 s.",
+        )
+    )
+    made.with_panel(
+        graph(
+            "Updates that went wrong",
+            "short",
+            (
+                f"sum(increase(cctelegram_telegram_update_conflicts_total{{{ONE}}}[$__rate_interval]))",
+                "another receiver",
+            ),
+            (
+                f"sum(increase(cctelegram_telegram_update_failures_total{{{ONE}}}[$__rate_interval]))",
+                "put aside",
+            ),
+            (
+                f"sum(increase(cctelegram_unauthorised_updates_total{{{ONE}}}[$__rate_interval]))",
+                "of strangers",
+            ),
         )
     )
 

@@ -17,9 +17,10 @@ from services.kit.db import Database, open_database
 from services.kit.health import Health
 from services.kit.service import create_service
 from services.kit.telemetry import Telemetry
-from services.outbox import engine
+from services.outbox import engine, paces
 from services.outbox.engine import Outbox, open_outbox
 from services.outbox.metrics import OutboxMetrics
+from services.outbox.paces import InProcess
 from services.outbox.telegram import Sender, make_bot
 
 NAME = "alert-relay"
@@ -35,7 +36,16 @@ class State(TypedDict):
     database: Database
 
 
-def create_app(settings: AlertRelaySettings, clock: Clock | None = None) -> FastAPI:
+def create_app(
+    settings: AlertRelaySettings, clock: Clock | None = None, *, beside: InProcess | None = None
+) -> FastAPI:
+    """The relay as a service.
+
+    Args:
+        settings: its own.
+        clock: another source of time, for tests.
+        beside: the rates of services in the same process that send as well.
+    """
     clock = clock or SystemClock()
     telemetry = Telemetry(NAME, settings)
     health = Health(clock)
@@ -50,6 +60,9 @@ def create_app(settings: AlertRelaySettings, clock: Clock | None = None) -> Fast
             url = settings.database("alert_relay")
             database = await open_database(url, telemetry, packages=PACKAGES, operations=OPERATIONS)
             stack.push_async_callback(database.close)
+            rates = await stack.enter_async_context(
+                paces.open_paces(settings.redis_url, beside=beside, clock=clock, health=health)
+            )
             outbox = await stack.enter_async_context(
                 open_outbox(
                     replace(settings.engine(), bot_name=store.BOT),
@@ -59,6 +72,7 @@ def create_app(settings: AlertRelaySettings, clock: Clock | None = None) -> Fast
                     clock=clock,
                     sender=Sender(bot, clock),
                     render=render.render,
+                    pace=rates.of(token, settings.telegram_bot_per_second),
                     observer=Endings(metrics).observe,
                 )
             )

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from services.bridge import answers, api, pacing, said
+from services.bridge import answers, api, said
 from services.bridge.answers import AnswerMetrics, open_answers
 from services.bridge.approvals import api as approvals_api
 from services.bridge.approvals.posted import Posted
@@ -43,17 +43,26 @@ from services.kit.guard import Guard
 from services.kit.health import Health, Level, Reading
 from services.kit.service import create_service
 from services.kit.telemetry import Telemetry
-from services.outbox import queries
+from services.outbox import paces, queries
 from services.outbox.engine import OPERATIONS, Outbox, Sending, open_outbox
 from services.outbox.metrics import OutboxMetrics
+from services.outbox.paces import InProcess, Paces
 from services.outbox.telegram import Sender, make_bot
 
 FULL_DISK = 0.95
 FILLING_DISK = 0.85
 
 
-def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
-    """The bridge as a service; ``clock`` is another source of time, for tests."""
+def create_app(
+    settings: BridgeSettings, clock: Clock | None = None, *, beside: InProcess | None = None
+) -> FastAPI:
+    """The bridge as a service.
+
+    Args:
+        settings: its own.
+        clock: another source of time, for tests.
+        beside: the rates of services in the same process that send as well.
+    """
     clock = clock or SystemClock()
     telemetry = Telemetry("bridge", settings)
     health = Health(clock)
@@ -97,16 +106,17 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
             stack.push_async_callback(database.close)
             await stack.enter_async_context(opening.open_keys(ring, database, health))
             await stack.enter_async_context(routing.open_routing(routes, database, health))
-            paces = await stack.enter_async_context(
-                pacing.open_paces(settings.redis_url, bots, clock, health)
+            rates = await stack.enter_async_context(
+                paces.open_paces(
+                    settings.redis_url,
+                    beside=beside,
+                    clock=clock,
+                    health=health,
+                    leave=paces.BEHIND_ALERTS,
+                )
             )
             sending = {
-                name: Sending(
-                    _sender(bot, settings.send_concurrency, telemetry, clock),
-                    bot.limits,
-                    paces[name].free,
-                    paces[name].paid,
-                )
+                name: _sending(bot, rates, settings.send_concurrency, telemetry, clock)
                 for name, bot in bots.items()
             }
             default = sending.pop(DEFAULT)
@@ -203,9 +213,14 @@ def create_app(settings: BridgeSettings, clock: Clock | None = None) -> FastAPI:
     return app
 
 
-def _sender(bot: Bot, connections: int, telemetry: Telemetry, clock: Clock) -> Sender:
+def _sending(bot: Bot, rates: Paces, connections: int, telemetry: Telemetry, clock: Clock) -> Sending:
     made = make_bot(bot.token, bot.api_url, connections, telemetry.count_call)
-    return Sender(made, clock, pays_for_bulk=bot.paid_per_second > 0)
+    return Sending(
+        Sender(made, clock, pays_for_bulk=bot.paid_per_second > 0),
+        bot.limits,
+        rates.of(bot.token, bot.limits.bot_per_second),
+        rates.paid(bot.token, bot.paid_beyond) if bot.paid_beyond else None,
+    )
 
 
 def _watch(health: Health, outbox: Outbox, settings: BridgeSettings) -> None:

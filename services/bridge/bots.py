@@ -145,15 +145,17 @@ def limits(document: BotDocument, otherwise: Limits) -> Limits:
 
 
 def check_tokens(bots: Mapping[str, Bot]) -> None:
-    """Two names of one bot would each have its rate, and take each other's updates.
+    """Two names of one bot would take each other's updates.
 
     Raises:
-        ValueError: two bots have the same token, or one has none.
+        ValueError: two are the same bot, or one has no token.
     """
     names: dict[str, str] = {}
     for bot in bots.values():
         if not bot.token:
             raise ValueError(f"{bot.name}: its token is empty")
-        if bot.token in names:
-            raise ValueError(f"{bot.name}: it has the token of {names[bot.token]}")
-        names[bot.token] = bot.name
+        # A renewed token is still the same bot's: its number comes first.
+        number = bot.token.partition(":")[0]
+        if number in names:
+            raise ValueError(f"{bot.name}: it is the same bot as {names[number]}")
+        names[number] = bot.name

@@ -25,7 +25,6 @@ class BridgeSettings(TelegramSettings):
     telegram_paid_per_second: float = Field(
         1_000.0, gt=0, description="messages a second of a bot that pays, the free ones among them"
     )
-    redis_url: str = Field("", description="shares the bot's rate among replicas; unset: this process alone")
     dashboard_url: str = Field("http://127.0.0.1:8082", description="where /dashboard/ leads to")
     jaeger_ui_url: str = Field("", description="Jaeger as a browser reaches it, for links to traces")
     templates_dir: Path | None = Field(

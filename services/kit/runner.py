@@ -76,11 +76,17 @@ def _cannot_listen(settings: ServiceSettings, name: str, error: OSError) -> Star
     return StartError(f"{variable}: {name} cannot listen on {address}: {error.strerror}")
 
 
-def prepare(create_app: Callable[[S], FastAPI], settings: S) -> Running:
-    """Builds the app and binds its port; nothing runs yet."""
+def prepare(create_app: Callable[..., FastAPI], settings: ServiceSettings, **shared: object) -> Running:
+    """Builds the app and binds its port; nothing runs yet.
+
+    Args:
+        create_app: of the service; gets its settings, and what is shared.
+        settings: the service's own.
+        shared: what services of one process have in common.
+    """
     listener = bind(settings, create_app.__module__.removeprefix("services.").partition(".")[0])
     try:
-        return Running(create_app(settings), settings, listener)
+        return Running(create_app(settings, **shared), settings, listener)
     except BaseException:
         listener.close()
         raise

@@ -5,6 +5,7 @@ all who send for it. Pure but for `BotPace`, which keeps the bot's tokens in thi
 and `Floods`.
 """
 
+import copy
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -75,6 +76,15 @@ class Pace(Protocol):
     def wait_seconds(self) -> float: ...
 
 
+@dataclass(slots=True)
+class Tokens:
+    """A bot's tokens on a monotonic clock."""
+
+    left: float
+    updated: float
+    paused_until: float = 0.0
+
+
 class BotPace:
     """The bot's own rate, for one process.
 
@@ -88,40 +98,50 @@ class BotPace:
         self._rate = per_second
         self._burst = max(1.0, per_second)
         self._clock = clock
-        self._tokens = self._burst if full else 0.0
-        self._updated = clock.monotonic()
-        self._paused_until = 0.0
+        self._tokens = Tokens(self._burst if full else 0.0, clock.monotonic())
+        self._leave = 0.0
+
+    def leaving(self, tokens: float) -> "BotPace":
+        """The same tokens, for one who lets others go first: the last so many are theirs."""
+        behind = copy.copy(self)
+        behind._leave = left_to_others(tokens, self._burst)  # noqa: SLF001 - of its own kind
+        return behind
 
     async def reserve(self, wanted: int) -> int:
         """Takes up to ``wanted`` tokens; 0 when there is none now."""
         self._refill()
-        if self._clock.monotonic() < self._paused_until:
+        if self._clock.monotonic() < self._tokens.paused_until:
             return 0
         if not self._rate:
             return wanted
-        granted = min(wanted, int(self._tokens))
-        self._tokens -= granted
+        granted = max(0, min(wanted, int(self._tokens.left - self._leave)))
+        self._tokens.left -= granted
         return granted
 
     async def give_back(self, unused: int) -> None:
         """Returns tokens that were reserved for messages that were not there."""
-        self._tokens = min(self._burst, self._tokens + unused)
+        self._tokens.left = min(self._burst, self._tokens.left + unused)
 
     async def pause(self, seconds: float) -> None:
         """Lets nothing pass for a while: Telegram refused the bot as a whole."""
-        self._paused_until = max(self._paused_until, self._clock.monotonic() + seconds)
+        self._tokens.paused_until = max(self._tokens.paused_until, self._clock.monotonic() + seconds)
 
     def wait_seconds(self) -> float:
         """Seconds until a token is there."""
         self._refill()
-        paused = self._paused_until - self._clock.monotonic()
-        missing = (1.0 - self._tokens) / self._rate if self._rate else 0.0
+        paused = self._tokens.paused_until - self._clock.monotonic()
+        missing = (1.0 + self._leave - self._tokens.left) / self._rate if self._rate else 0.0
         return max(paused, missing, 0.0)
 
     def _refill(self) -> None:
         now = self._clock.monotonic()
-        self._tokens = min(self._burst, self._tokens + (now - self._updated) * self._rate)
-        self._updated = now
+        self._tokens.left = min(self._burst, self._tokens.left + (now - self._tokens.updated) * self._rate)
+        self._tokens.updated = now
+
+
+def left_to_others(tokens: float, burst: float) -> float:
+    """How many tokens one can leave without never getting any: at a slow rate there is hardly one."""
+    return min(tokens, burst - 1.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,11 +25,16 @@ class TelegramSettings(ServiceSettings):
     telegram_bot_token: SecretStr = Field(
         SecretStr(SANDBOX_TOKEN), description="from BotFather; unset: the sandbox"
     )
-    telegram_api_url: str = Field("", description="Bot API server; unset: Telegram's, or the sandbox's")
+    telegram_api_url: str = Field(
+        "", pattern=r"^(https?://\S+)?$", description="Bot API server; unset: Telegram's, or the sandbox's"
+    )
     sandbox_url: str = Field("http://127.0.0.1:8083", description="where the sandbox is, when it is used")
     telegram_chat_ids: CommaInts = Field((), description="default recipients, with commas")
     telegram_bot_per_second: float = Field(
         30.0, ge=0, description="messages a second of the bot; 0: no limit"
+    )
+    redis_url: str = Field(
+        "", description="shares the bot's rate among replicas and services; unset: each process has all of it"
     )
     telegram_chat_per_second: float = Field(1.0, ge=0, description="messages a second to a chat; 0: no limit")
     telegram_chat_burst: float = Field(3.0, ge=1, description="messages at once to a chat that was quiet")

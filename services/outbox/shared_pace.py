@@ -1,8 +1,8 @@
-"""The bot's rate shared by all replicas, through Redis; and what happens when Redis is gone.
+"""The bot's rate shared by all who send for it, through Redis; and what happens when Redis is gone.
 
-One bucket of fractional tokens a bot, refilled by Redis's own clock, so that replicas need not
-agree on the time. Without Redis each replica goes on with its share of the rate: the number of
-replicas that were last seen alive divides it.
+One bucket of fractional tokens a bot, refilled by Redis's own clock, so that those who share it need
+not agree on the time. Without Redis each goes on with its share of the rate: the number of senders
+that were last seen alive divides it.
 """
 
 import structlog
@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.kit.clock import Clock
-from services.outbox.limiter import BotPace
+from services.outbox.limiter import BotPace, left_to_others
 
 log = structlog.get_logger()
 
@@ -20,7 +20,7 @@ REPLICA_SECONDS = 10.0
 RETRY_SECONDS = 1.0
 TIMEOUT_SECONDS = 0.5
 
-# KEYS: bucket, pause, replicas.  ARGV: rate, burst, wanted, this replica.
+# KEYS: bucket, pause, replicas.  ARGV: rate, burst, wanted, this replica, tokens left to others.
 # Answers: granted, microseconds until there is a whole token, replicas alive.
 _RESERVE = """
 local now = redis.call('TIME')
@@ -31,15 +31,15 @@ redis.call('EXPIRE', KEYS[3], 60)
 local alive = redis.call('ZCARD', KEYS[3])
 local paused = tonumber(redis.call('GET', KEYS[2]) or '0') - now
 if paused > 0 then return {0, math.ceil(paused * 1000000), alive} end
-local rate, burst, wanted = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local rate, burst, wanted, leave = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[5])
 local bucket = redis.call('HMGET', KEYS[1], 'tokens', 'at')
 local tokens = tonumber(bucket[1] or burst)
 tokens = math.min(burst, tokens + math.max(0, now - tonumber(bucket[2] or now)) * rate)
-local granted = math.max(0, math.min(wanted, math.floor(tokens)))
+local granted = math.max(0, math.min(wanted, math.floor(tokens - leave)))
 tokens = math.min(burst, tokens - granted)
 redis.call('HSET', KEYS[1], 'tokens', string.format('%.9f', tokens), 'at', string.format('%.6f', now))
 redis.call('EXPIRE', KEYS[1], 3600)
-return {granted, math.ceil(math.max(0, (1 - tokens) / rate) * 1000000), alive}
+return {granted, math.ceil(math.max(0, (1 + leave - tokens) / rate) * 1000000), alive}
 """
 _GIVE_BACK = """
 local tokens = tonumber(redis.call('HGET', KEYS[1], 'tokens') or ARGV[2])
@@ -61,17 +61,21 @@ class SharedPace:
 
     Args:
         redis: a client; owned by the caller.
-        bot: name of the bot.
-        replica: unique name of this process.
-        per_second: messages a second of the bot, over all replicas.
+        bot: whose rate it is, the same for all who send for it.
+        replica: unique name of this sender.
+        per_second: messages a second of the bot, over all senders.
         clock: monotonic times are used.
+        leave: the last so many tokens are for others.
     """
 
-    def __init__(self, redis: Redis, bot: str, replica: str, per_second: float, clock: Clock) -> None:
+    def __init__(
+        self, redis: Redis, bot: str, replica: str, per_second: float, clock: Clock, *, leave: float = 0.0
+    ) -> None:
         self._redis = redis
         self._replica = replica
         self._rate = per_second
         self._burst = max(1.0, per_second)
+        self._leave = left_to_others(leave, self._burst)
         self._clock = clock
         self._bucket, self._paused, self._replicas = (
             f"cctelegram:pace:{{{bot}}}:{part}" for part in ("bucket", "paused", "replicas")
@@ -95,8 +99,9 @@ class SharedPace:
         if self._retry_at > self._clock.monotonic():
             return await self._share.reserve(wanted)
         keys = [self._bucket, self._paused, self._replicas]
+        asked: list[str | int | float] = [self._rate, self._burst, wanted, self._replica, self._leave]
         try:
-            granted, wait, alive = await self._reserve(keys, [self._rate, self._burst, wanted, self._replica])
+            granted, wait, alive = await self._reserve(keys, asked)
         except (RedisError, OSError, TimeoutError) as error:
             return await self._go_on_alone(wanted, error)
         if self._retry_at:

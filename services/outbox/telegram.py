@@ -1,15 +1,16 @@
-"""Send: python-telegram-bot over aiohttp, and Telegram's answers translated once into what they mean.
+"""Send: python-telegram-bot over our own client, and Telegram's answers translated once.
 
-python-telegram-bot's own HTTP client is several times slower under concurrency
-(docs/performance.md); `BaseRequest` is its seam for another.
+python-telegram-bot's own HTTP client is several times slower under concurrency, and so is any other
+that does more than this takes (docs/performance.md); `BaseRequest` is its seam for another.
 """
 
+import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Self
+from urllib.parse import urlsplit
 
-import aiohttp
 import orjson
 import telegram
 from telegram.error import (
@@ -24,8 +25,9 @@ from telegram.error import (
 )
 from telegram.request import BaseRequest, RequestData
 from telegram.request._requestparameter import RequestParameter
-from yarl import URL
 
+from services.kit import client
+from services.kit.client import Client
 from services.kit.clock import Clock
 from services.kit.logs import redact
 from services.outbox.messages import Claimed, Document, Lane, Outcome, Reason, Rendered, Result, Text
@@ -33,14 +35,6 @@ from services.outbox.messages import Claimed, Document, Lane, Outcome, Reason, R
 #: The Bot API server itself waits up to 8 s on flood control before it answers: giving up sooner
 #: would send again what is then delivered (telegram.md 0.2).
 READ_TIMEOUT_SECONDS = 35.0
-CONNECT_TIMEOUT_SECONDS = 10.0
-
-
-def _timeout(seconds: float) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_SECONDS, sock_read=seconds)
-
-
-_TIMEOUT = _timeout(READ_TIMEOUT_SECONDS)
 
 
 class NotReachedError(NetworkError):
@@ -55,34 +49,30 @@ class NoAnswerError(NetworkError):
 Count = Callable[[str, str, str, float], None]
 
 
-class AiohttpRequest(BaseRequest):
-    """python-telegram-bot's HTTP seam on one aiohttp session."""
+class Request(BaseRequest):
+    """python-telegram-bot's HTTP seam over :class:`Client`.
 
-    def __init__(self, connections: int, count: Count | None = None) -> None:
-        self._connections = connections
+    Args:
+        api_url: all calls go there.
+        connections: at most.
+        count: is told of every call.
+    """
+
+    def __init__(self, api_url: str, connections: int, count: Count | None = None) -> None:
+        self._client = Client(api_url, connections)
         self._count = count
-        self._session: aiohttp.ClientSession | None = None
-        #: Parsed once: there are as many as methods.
-        self._urls: dict[str, URL] = {}
+        #: The beginning of each method's request: there are as many as methods.
+        self._heads: dict[str, bytes] = {}
 
     @property
     def read_timeout(self) -> float:
         return READ_TIMEOUT_SECONDS
 
     async def initialize(self) -> None:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=30),
-                timeout=_TIMEOUT,
-                # Telegram sets no cookies; looking for them, and naming ourselves, costs a tenth of a call.
-                cookie_jar=aiohttp.DummyCookieJar(),
-                skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
-            )
+        """Nothing: connections are opened as they are needed."""
 
     async def shutdown(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._client.close()
 
     @staticmethod
     def parse_json_payload(payload: bytes) -> dict[str, Any]:
@@ -98,53 +88,62 @@ class AiohttpRequest(BaseRequest):
         request_data: RequestData | None = None,
         read_timeout: Any = None,
         write_timeout: Any = None,  # noqa: ARG002 - the seam's signature; reading covers both
-        connect_timeout: Any = None,  # noqa: ARG002 - the session's
+        connect_timeout: Any = None,  # noqa: ARG002 - the client's
         pool_timeout: Any = None,  # noqa: ARG002 - as many connections as senders
     ) -> tuple[int, bytes]:
-        assert self._session is not None  # noqa: S101 - initialize() comes first
         start = time.perf_counter()
         answered = "none"
         seconds = read_timeout if isinstance(read_timeout, int | float) else READ_TIMEOUT_SECONDS
-        timeout = _TIMEOUT if seconds == READ_TIMEOUT_SECONDS else _timeout(seconds)
+        head, body = self._encoded(url, method, request_data)
         try:
-            async with self._session.request(
-                method,
-                self._urls.get(url) or self._urls.setdefault(url, URL(url)),
-                data=_body(request_data),
-                headers=_headers(request_data),
-                timeout=timeout,
-                allow_redirects=False,
-            ) as response:
-                answered = str(response.status)
-                return response.status, await response.read()
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise NotReachedError(_said(error)) from error
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise NoAnswerError(_said(error)) from error
+            status, payload = await self._client.ask(head, body, seconds)
+            answered = str(status)
+        except client.NotReachedError as error:
+            raise NotReachedError(redact(str(error))) from error
+        except client.NoAnswerError as error:
+            raise NoAnswerError(redact(str(error))) from error
         finally:
             if self._count is not None:
                 self._count("telegram", url.rpartition("/")[2], answered, time.perf_counter() - start)
+        return status, payload
+
+    def _encoded(self, url: str, method: str, data: RequestData | None) -> tuple[bytes, bytes]:
+        """The head and the body of a request."""
+        if data is None:
+            return self._head(url, method), b""
+        if not data.contains_files:
+            head = self._heads.get(url) or self._heads.setdefault(url, self._head(url, method, _JSON))
+            return head, orjson.dumps(data.parameters)
+        boundary = secrets.token_hex(16)
+        body = b"".join(_form(data, boundary))
+        return self._head(url, method, f"multipart/form-data; boundary={boundary}"), body
+
+    def _head(self, url: str, method: str, content_type: str = "") -> bytes:
+        return self._client.head(method, urlsplit(url).path, content_type)
 
 
-def _said(error: Exception) -> str:
-    return redact(str(error)) or type(error).__name__
+_JSON = "application/json"
 
 
-def _body(data: RequestData | None) -> aiohttp.FormData | bytes | None:
-    if data is None:
-        return None
-    if not data.contains_files:
-        return orjson.dumps(data.parameters)
-    form = aiohttp.FormData()
+def _form(data: RequestData, boundary: str) -> Iterator[bytes]:
+    """The parts of multipart/form-data (RFC 7578)."""
     for name, value in data.json_parameters.items():
-        form.add_field(name, value)
+        yield _part_head(boundary, f'name="{name}"')
+        yield value.encode()
     for name, (filename, content, mime_type) in (data.multipart_data or {}).items():
-        form.add_field(name, content, filename=filename, content_type=mime_type)
-    return form
+        yield _part_head(boundary, f'name="{name}"; filename="{_quoted(filename)}"', mime_type)
+        yield content if isinstance(content, bytes) else content.read()
+    yield f"\r\n--{boundary}--\r\n".encode()
 
 
-def _headers(data: RequestData | None) -> Mapping[str, str] | None:
-    return None if data is None or data.contains_files else {"Content-Type": "application/json"}
+def _part_head(boundary: str, named: str, content_type: str | None = None) -> bytes:
+    kind = f"\r\nContent-Type: {content_type}" if content_type else ""
+    return f"\r\n--{boundary}\r\nContent-Disposition: form-data; {named}{kind}\r\n\r\n".encode()
+
+
+def _quoted(filename: str) -> str:
+    # As browsers do.
+    return filename.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
 
 
 class Bot(telegram.Bot):
@@ -160,12 +159,16 @@ class Bot(telegram.Bot):
         Raises:
             TelegramError: python-telegram-bot's own, or the two of this module.
         """
-        # The base class's own way wraps each value and looks for defaults, at a fifth of the call's cost.
-        files = [RequestParameter.from_input(name, value) for name, value in data.items() if _is_file(value)]
-        plain = [RequestParameter(name, value, None) for name, value in data.items() if not _is_file(value)]
-        return await self._request[1].post(
-            f"{self.base_url}/{method}", RequestData([*plain, *files]), read_timeout=read_timeout
-        )
+        url = f"{self.base_url}/{method}"
+        parameters = [_parameter(name, value) for name, value in data.items()]
+        return await self._request[1].post(url, RequestData(parameters), read_timeout=read_timeout)
+
+
+def _parameter(name: str, value: Any) -> RequestParameter:
+    # The base class's own way wraps each value and looks for defaults, at a fifth of the call's cost.
+    return (
+        RequestParameter.from_input(name, value) if _is_file(value) else RequestParameter(name, value, None)
+    )
 
 
 def _is_file(value: object) -> bool:
@@ -186,8 +189,8 @@ def make_bot(token: str, api_url: str, connections: int, count: Count | None = N
         token,
         base_url=base,
         base_file_url=f"{api_url.rstrip('/')}/file/bot",
-        request=AiohttpRequest(connections, count),
-        get_updates_request=AiohttpRequest(1, count),
+        request=Request(api_url, connections, count),
+        get_updates_request=Request(api_url, 1, count),
     )
 
 

@@ -199,7 +199,7 @@ async def test_health_says_unknown_of_the_watchdog_until_it_comes(relay: httpx.A
 
     await eventually(measured)
     components = await status()
-    assert set(components) == {"database", "telegram_api", "message_queue", "watchdog"}
+    assert set(components) == {"database", "telegram_api", "message_queue", "watchdog", "redis_connection"}
     assert components["watchdog"]["status"] == "unknown"
     assert components["database"]["status"] == components["telegram_api"]["status"] == "healthy"
 

@@ -185,6 +185,41 @@ def test_the_bots_rate_holds_whatever_the_questions(rate: float, asked: list[tup
         assert granted <= max(1.0, rate) + rate * clock.now + 1e-6
 
 
+def test_one_who_leaves_a_token_to_others_never_takes_the_last_and_they_never_wait() -> None:
+    clock = ManualClock()
+    alerts = BotPace(30.0, clock)
+    bulk = alerts.leaving(1.0)
+    for _ in range(100):
+        _reserve(bulk, 64)
+        assert _reserve(alerts, 1) == 1
+        clock.advance(0.1)
+
+
+def test_who_share_a_bot_share_its_tokens_and_its_pauses() -> None:
+    clock = ManualClock()
+    alerts = BotPace(10.0, clock)
+    bulk = alerts.leaving(1.0)
+    assert [_reserve(bulk, 6), _reserve(alerts, 6), _reserve(bulk, 1)] == [6, 4, 0]
+    assert bulk.wait_seconds() == pytest.approx(2 / 10)
+    clock.advance(bulk.wait_seconds() + 1e-9)
+    assert _reserve(bulk, 64) == 1
+    with pytest.raises(StopIteration):
+        alerts.pause(5.0).send(None)
+    clock.advance(4.0)
+    assert [_reserve(bulk, 1), _reserve(alerts, 1)] == [0, 0]
+
+
+@pytest.mark.parametrize("rate", [0.2, 1.0, 1.5, 30.0])
+def test_leaving_a_token_to_others_stops_nobody_at_a_slow_rate(rate: float) -> None:
+    clock = ManualClock()
+    bulk = BotPace(rate, clock).leaving(1.0)
+    sent = 0
+    for _ in range(20):
+        sent += _reserve(bulk, 1)
+        clock.advance(bulk.wait_seconds() + 1e-9)
+    assert sent >= 10
+
+
 # When Telegram refuses several chats at once it means the bot
 
 

@@ -197,8 +197,14 @@ def test_the_relay_knows_alertmanager_by_the_key_that_both_read() -> None:
 
 def test_what_reports_a_dead_database_does_not_need_it() -> None:
     relay = SERVICES["alert-relay"]
-    assert not {"DATABASE_URL", "DATABASE_URL_FILE", "REDIS_URL"} & relay["environment"].keys()
+    assert not {"DATABASE_URL", "DATABASE_URL_FILE"} & relay["environment"].keys()
     assert not {"postgres", "redis", "bridge"} & relay["depends_on"].keys()
+
+
+def test_who_sends_for_the_bot_shares_its_pace() -> None:
+    assert (
+        SERVICES["alert-relay"]["environment"]["REDIS_URL"] == SERVICES["bridge"]["environment"]["REDIS_URL"]
+    )
 
 
 def test_prometheus_scrapes_every_service_of_the_stack_at_its_port() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from services import demo
-from tests.stack import config, servers, suite
+from tests.stack import config, contract, servers, suite
 from tests.stack.suite import Watched
 
 pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(240)]
@@ -78,6 +78,19 @@ def test_panels_name_only_series_and_labels_that_are_exported(stack: Watched) ->
         assert not config.series(expression) - exported.keys(), str(panel)
         unknown = {(s, label) for s, label in config.labels(expression) if label not in exported[s]}
         assert not unknown, str(panel)
+
+
+@pytest.mark.parametrize("name", contract.METRICS)
+def test_what_is_promised_to_be_measured_is_exported_with_its_labels(stack: Watched, name: str) -> None:
+    pages = {job: config.exported(page) for job, page in stack.pages().items()}
+    services, labels = contract.METRICS[name]
+    assert {job for job in services if name not in pages[job]} == set()
+    assert {frozenset(pages[job][name]) for job in services} == {labels}
+
+
+def test_what_is_not_there_yet_is_exported_by_nobody(stack: Watched) -> None:
+    exported = set().union(*(config.exported(page) for page in stack.pages().values()))
+    assert not contract.METRICS_NOT_THERE.keys() & exported
 
 
 def test_quantiles_are_asked_of_histograms_that_reach_far_enough(stack: Watched) -> None:

@@ -5,37 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.stack import config, servers
-
-CONTRACT = {
-    "CCTelegramDown": "critical",
-    "LowDeliveryRate": "critical",
-    "HighErrorRate": "critical",
-    "HighQueueDepth": "warning",
-    "HighMemoryUsage": "warning",
-    "SlowResponseTime": "warning",
-    "HighHTTPErrorRate": "critical",
-    "HighLatency": "warning",
-    "DatabaseDown": "critical",
-    "DatabaseConnectionHigh": "warning",
-    "HighCPUUsage": "warning",
-    "DiskSpaceLow": "warning",
-    "BruteForceAttempt": "critical",
-    "SuspiciousActivity": "warning",
-    "MessageProcessingBacklog": "critical",
-    "ExternalAPIFailures": "critical",
-    "ComplianceScoreLow": "warning",
-    "DeadLettersGrowing": "warning",
-    "NotificationDeliveryFailing": "critical",
-    "Watchdog": "none",
-}
-RECORDED = {
-    "cctelegram:delivery_success_rate:5m",
-    "cctelegram:error_rate:5m",
-    "cctelegram:message_duration:p50:5m",
-    "cctelegram:message_duration:p95:5m",
-    "cctelegram:message_duration:p99:5m",
-}
+from tests.stack import config, contract, servers
 
 
 def test_prometheus_accepts_its_configuration_and_its_rules() -> None:
@@ -76,11 +46,17 @@ def test_rules_that_share_a_name_each_have_a_test_that_fires_them() -> None:
 
 
 def test_the_alerts_of_the_contract_are_there_with_their_severity() -> None:
-    assert CONTRACT.items() <= {rule["alert"]: rule["labels"]["severity"] for rule in config.alerts()}.items()
+    severities = {rule["alert"]: rule["labels"]["severity"] for rule in config.alerts()}
+    assert contract.ALERTS.items() <= severities.items()
+    assert not contract.ALERTS_NOT_THERE.keys() & severities.keys()
+
+
+def test_an_alert_that_is_not_there_lacks_a_series_that_is_not_there() -> None:
+    assert set(contract.ALERTS_NOT_THERE.values()) <= contract.METRICS_NOT_THERE.keys()
 
 
 def test_the_recording_rules_of_the_contract_are_there() -> None:
-    assert config.recorded() >= RECORDED
+    assert config.recorded() >= contract.RECORDED
 
 
 @pytest.mark.parametrize("rule", config.alerts(), ids=lambda rule: str(rule["alert"]))

@@ -1,0 +1,121 @@
+"""What is promised to those who scrape us and are paged by us, and what of it is not there, with the reason.
+
+A name moves out of the second list in the commit that brings it; a test fails while both lists name it,
+or neither does.
+"""
+
+OURS = frozenset({"bridge", "mcp-health", "alert-relay", "dashboard", "telegram-sandbox"})
+BRIDGE = frozenset({"bridge"})
+RELAY = frozenset({"alert-relay"})
+
+#: Of each series, as a page shows it: who exports it, and which labels it has.
+METRICS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
+    "cctelegram_messages_total": (BRIDGE | RELAY, frozenset({"type", "category"})),
+    "cctelegram_messages_delivered_total": (BRIDGE | RELAY, frozenset()),
+    "cctelegram_messages_failed_total": (BRIDGE | RELAY, frozenset({"reason"})),
+    "cctelegram_message_duration_seconds_bucket": (BRIDGE | RELAY, frozenset({"le"})),
+    "cctelegram_telegram_api_response_seconds_bucket": (
+        BRIDGE | RELAY,
+        frozenset({"method", "outcome", "le"}),
+    ),
+    "cctelegram_queue_depth": (BRIDGE | RELAY, frozenset({"state"})),
+    "cctelegram_oldest_message_age_seconds": (BRIDGE | RELAY, frozenset()),
+    "cctelegram_active_connections": (BRIDGE, frozenset()),
+    "cctelegram_active_correlations": (BRIDGE | RELAY, frozenset()),
+    "cctelegram_memory_usage_bytes": (BRIDGE, frozenset()),
+    "cctelegram_delivery_rate_percent": (BRIDGE, frozenset()),
+    "cctelegram_retries_total": (BRIDGE | RELAY, frozenset({"reason"})),
+    "cctelegram_dead_letters_total": (BRIDGE | RELAY, frozenset({"reason"})),
+    "cctelegram_unknown_outcomes_total": (BRIDGE | RELAY, frozenset({"reason"})),
+    "cctelegram_rate_limit_wait_seconds_bucket": (BRIDGE | RELAY, frozenset({"le"})),
+    "cctelegram_circuit_breaker_state": (frozenset({"mcp-health"}), frozenset({"dependency"})),
+    "cctelegram_telegram_updates_last_success_age_seconds": (BRIDGE, frozenset()),
+    "http_requests_total": (OURS, frozenset({"method", "handler", "status"})),
+    "http_request_duration_seconds_bucket": (OURS, frozenset({"method", "handler", "le"})),
+    "http_requests_errors_total": (OURS, frozenset({"method", "handler"})),
+    "websocket_connections_total": (frozenset({"dashboard"}), frozenset()),
+    "websocket_messages_total": (frozenset({"dashboard"}), frozenset()),
+    "websocket_errors_total": (frozenset({"dashboard"}), frozenset()),
+    "database_query_duration_seconds_bucket": (BRIDGE | RELAY, frozenset({"operation", "le"})),
+    "database_connections_active": (BRIDGE | RELAY, frozenset()),
+    "external_api_calls_total": (
+        BRIDGE | RELAY | {"mcp-health"},
+        frozenset({"provider", "endpoint", "status_code"}),
+    ),
+    "external_api_duration_seconds_bucket": (
+        BRIDGE | RELAY | {"mcp-health"},
+        frozenset({"provider", "endpoint", "le"}),
+    ),
+    "process_cpu_usage_percent": (OURS, frozenset()),
+    "event_loop_lag_seconds": (OURS, frozenset()),
+    "process_resident_memory_bytes": (OURS, frozenset()),
+    "auth_failed_attempts_total": (OURS, frozenset()),
+    # Only where there is something to refuse: a counter that nothing counts with would be a constant.
+    "rate_limit_hits_total": (BRIDGE, frozenset()),
+    "suspicious_ip_blocks_total": (frozenset({"dashboard"}), frozenset()),
+    "cctelegram_alerts_received_total": (RELAY, frozenset({"status"})),
+    "cctelegram_incidents": (RELAY, frozenset({"state"})),
+    "cctelegram_notifications_total": (RELAY, frozenset({"channel", "outcome"})),
+    "cctelegram_notification_delay_seconds_bucket": (RELAY, frozenset({"le"})),
+    "cctelegram_incident_resolve_seconds_bucket": (RELAY, frozenset({"le"})),
+    "cctelegram_watchdog_age_seconds": (RELAY, frozenset()),
+    "compliance_score": (frozenset({"mcp-health"}), frozenset({"standard"})),
+}
+
+#: Promised series that nobody exports yet: there is nothing to measure.
+METRICS_NOT_THERE: dict[str, str] = {
+    "cctelegram_incident_ack_seconds_bucket": "an incident cannot be acknowledged yet",
+    "messages_processed_total": "use_case is the client's free text: a label needs a list of them first",
+    "message_cost_total": "nothing that is sent costs anything yet, so there is no price to add up",
+    "campaign_performance_score": "there are no campaigns yet",
+    "cctelegram_opt_outs_total": "who leaves is noted chat by chat, but not counted",
+    "revenue_generated_total": "no part of the suite sells anything",
+    "daily_active_users": "people are not counted yet",
+    "monthly_active_users": "people are not counted yet",
+}
+
+#: Alerts and their severity.
+ALERTS: dict[str, str] = {
+    "CCTelegramDown": "critical",
+    "LowDeliveryRate": "critical",
+    "HighErrorRate": "critical",
+    "HighQueueDepth": "warning",
+    "HighMemoryUsage": "warning",
+    "SlowResponseTime": "warning",
+    "HighHTTPErrorRate": "critical",
+    "HighLatency": "warning",
+    "DatabaseDown": "critical",
+    "DatabaseConnectionHigh": "warning",
+    "HighCPUUsage": "warning",
+    "DiskSpaceLow": "warning",
+    "BruteForceAttempt": "critical",
+    "SuspiciousActivity": "warning",
+    "MessageProcessingBacklog": "critical",
+    "ExternalAPIFailures": "critical",
+    "ComplianceScoreLow": "warning",
+    "DeadLettersGrowing": "warning",
+    "TelegramUpdatesStalled": "warning",
+    "NotificationDeliveryFailing": "critical",
+    "Watchdog": "none",
+    "AvailabilityBudgetBurnFast": "critical",
+    "AvailabilityBudgetBurnSlow": "warning",
+    "DeliveryBudgetBurnFast": "critical",
+    "DeliveryBudgetBurnSlow": "warning",
+}
+
+#: Promised alerts that cannot be raised yet, each with a series that it needs and nobody exports.
+ALERTS_NOT_THERE: dict[str, str] = {
+    "UnexpectedCostIncrease": "message_cost_total",
+    "LowCampaignPerformance": "campaign_performance_score",
+    "HighOptOutRate": "cctelegram_opt_outs_total",
+}
+
+RECORDED = frozenset(
+    {
+        "cctelegram:delivery_success_rate:5m",
+        "cctelegram:error_rate:5m",
+        "cctelegram:message_duration:p50:5m",
+        "cctelegram:message_duration:p95:5m",
+        "cctelegram:message_duration:p99:5m",
+    }
+)
