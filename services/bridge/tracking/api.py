@@ -309,6 +309,7 @@ async def stream(
     type: Annotated[list[str], Query()] = [],  # noqa: A002, B006 - the parameter's public name; the same
     chat_id: int | None = None,
     correlation_id: str | None = None,
+    bot: BotName | None = None,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> Response:
     """From now on, or on from ``Last-Event-ID``: at any replica, for what the last 24 hours hold."""
@@ -317,7 +318,7 @@ async def stream(
         after = Position.parse(last_event_id)
         if after is None:
             raise Problem(422, "Invalid input", "Last-Event-ID is none of this stream's ids.")
-    wanted = Wanted(frozenset(state.value for state in status), frozenset(type), chat_id, correlation_id)
+    wanted = Wanted(frozenset(state.value for state in status), frozenset(type), chat_id, correlation_id, bot)
     stopping: asyncio.Event = request.app.state.stopping
     frames = await tracking.stream.open(wanted, after, stopping)
     return EventStream(frames, tracking.metrics.dropped.inc)

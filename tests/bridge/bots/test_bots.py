@@ -8,6 +8,7 @@ import pytest
 
 from services.bridge.settings import BridgeSettings
 from tests.bridge.people import ADA, GRACE, TEAM, Bridge, People, bridge_of, buttons
+from tests.bridge.tracking.test_stream import following
 from tests.conftest import BridgeFactory
 from tests.ports import free_port
 from tests.servers import BOT_ID, until
@@ -332,6 +333,37 @@ async def test_a_bot_in_a_group_of_its_own_is_blocked_alone(quick: Bridge, peopl
     assert [item["id"] for item in found.json()["items"]] == ended["message_ids"]
     found = await quick.client.get("/api/v1/dead-letters", params={"bot": "default"})
     assert found.json()["items"] == []
+
+
+async def test_a_replay_in_bulk_is_of_one_bot(talk: Bridge, people: People) -> None:
+    refused = {"kind": "answer", "status": 400, "description": "Bad Request: message text is empty"}
+    await people.sandbox.faults(refused | {"times": 2})
+    ended = {}
+    for name in ("default", "alerts"):
+        posted = await talk.post(title=f"by {name}", bot=name)
+        ended[name] = posted["message_ids"][0]
+        await talk.until_message(ended[name], "dead_letter")
+    answer = await talk.client.post("/api/v1/dead-letters/replay", json={"bot": "alerts"})
+    assert answer.status_code == 202
+
+    async def done() -> dict[str, Any] | None:
+        job = dict((await talk.client.get(answer.headers["Location"])).json())
+        return job if job["status"] != "running" else None
+
+    job = await until(done)
+    assert job is not None
+    assert job["progress"] == {"total": 1, "passed": 1, "replayed": 1}
+    await talk.until_message(ended["alerts"], "delivered")
+    assert (await talk.message(ended["default"]))["status"] == "dead_letter"
+
+
+async def test_the_stream_tells_the_bot_and_may_be_of_one(quick: Bridge) -> None:
+    async with following(quick.client, bot="alerts") as follower:
+        await quick.post(title="of the default one")
+        posted = await quick.post(title="of alerts", bot="alerts")
+        told = [frame["data"] for frame in await follower.changes(3)]
+    assert {(one["bot"], one["message_id"]) for one in told} == {("alerts", posted["message_ids"][0])}
+    assert told[-1]["status"] == "delivered"
 
 
 async def test_bulk_of_a_bot_that_pays_is_not_held_to_the_free_rate(
