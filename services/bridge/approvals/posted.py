@@ -121,7 +121,9 @@ class Posted:
 
 
 async def are_taken(database: Database, codes: Sequence[str]) -> bool:
-    """Whether other questions have one of the codes: then these are made anew."""
+    """Whether two questions would have the same code: then these are made anew."""
+    if len(set(codes)) < len(codes):
+        return True
     return bool(codes) and await database.read("read", partial(store.taken, codes=codes))
 
 

@@ -234,6 +234,15 @@ async def test_a_code_that_another_question_has_is_made_anew(
     assert "NEWEST" in said(await people.question(ADA, "Another?"))
 
 
+async def test_two_questions_of_a_list_never_have_one_code(
+    quick: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = iter(["SAME22", "SAME22", "ONE222", "TWO222"])
+    monkeypatch.setattr(approval, "new_code", lambda: next(codes))
+    accepted = (await posted(quick, [EVENT, EVENT]))["accepted"]
+    assert [(await quick.approval(one["approval_id"]))["code"] for one in accepted] == ["ONE222", "TWO222"]
+
+
 async def test_the_question_and_its_event_are_one_transaction(
     talk: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
