@@ -138,24 +138,20 @@ def submission(
         refusal: why a callback's URL may not be called, or None.
     """
     posted, is_list = parse(body)
-    events, recipients, answers, questions = [], [], [], []
+    events, recipients, answers = [], [], []
+    questions: list[Question] = []
     for number, event in enumerate(posted):
         place = (number,) if is_list else ()
-        why = refusal(event.callback_url) if event.callback_url else None
-        if why:
-            raise invalid_input([{"loc": [*place, "callback_url"], "msg": why}])
+        _check_callback(event, place, refusal)
         text = event.model_dump_json(exclude_defaults=True) if is_list else body.decode()
         # Each event of a batch is a trace of its own, linked to none but found by the same id.
         context = trace if number == 0 else trace.child()
         made = _event(event, text, caller, context, now)
         targets = _targets(event, place, routes)
-        question = None
-        if event.type == QUESTION:
-            question = asks(event, made, targets, place)
-            questions.append(question)
-            made, shown = question.event, question.messages
-        else:
-            shown = _messages(event, targets, place, now)
+        question = asks(event, made, targets, place) if event.type == QUESTION else None
+        made = question.event if question else made
+        shown = question.messages if question else _messages(event, targets, place, now)
+        questions += [question] if question else []
         events.append(made)
         recipients.append(shown)
         answers.append(_answer(made, shown, trace_url, question))
@@ -168,6 +164,12 @@ def submission(
         partial(_keep, questions=questions) if questions else None,
     )
     return Reading(stored, answer, tuple(question.code for question in questions))
+
+
+def _check_callback(event: NewEvent, place: Place, refusal: Callable[[str], str | None]) -> None:
+    why = refusal(event.callback_url) if event.callback_url else None
+    if why:
+        raise invalid_input([{"loc": [*place, "callback_url"], "msg": why}])
 
 
 def _keep(connection: Any, questions: Sequence[Question]) -> None:
