@@ -40,25 +40,26 @@ EVENT = {
 _PORTION = 500
 
 
-def fill(url: str, chat_ids: Sequence[int]) -> None:
+def fill(url: str, chat_ids: Sequence[int], *, at_once: bool = False) -> None:
     """Stores one event for one recipient for each of the chats, in this order.
 
     Args:
         url: of a database, new or of a bridge that does not run.
         chat_ids: a chat that stands there twice gets two.
+        at_once: all in one commit; else in portions.
     """
-    asyncio.run(_fill(url, chat_ids))
+    asyncio.run(_fill(url, chat_ids, len(chat_ids) if at_once else _PORTION))
 
 
-async def _fill(url: str, chat_ids: Sequence[int]) -> None:
+async def _fill(url: str, chat_ids: Sequence[int], portion: int) -> None:
     telemetry = Telemetry("benchmark", ServiceSettings())
     database = await open_database(url, telemetry, packages=["services.outbox"], operations=OPERATIONS)
     try:
-        for begin in range(0, len(chat_ids), _PORTION):
+        for begin in range(0, len(chat_ids), portion):
             now = time.time()
             submissions = [
                 _submission(number, chat_id, telemetry, now)
-                for number, chat_id in enumerate(chat_ids[begin : begin + _PORTION], begin)
+                for number, chat_id in enumerate(chat_ids[begin : begin + portion], begin)
             ]
             await database.write("enqueue", partial(intake.insert, submissions=submissions, now=now))
     finally:

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Self
@@ -92,11 +92,11 @@ class Bench:
             raise SystemExit(f"{command} did not start:\n{log.read().decode()}")
         return program
 
-    def sandbox(self, name: str = "sandbox", **environment: str) -> Program:
+    def sandbox(self, name: str = "sandbox", *, core: int | None = None, **environment: str) -> Program:
         port = free_port()
         return self.start(
             ["services.telegram_sandbox"],
-            self.other,
+            self.other if core is None else core,
             f"http://127.0.0.1:{port}",
             DATA_DIR=str(self.folder / name),
             SANDBOX_PORT=str(port),
@@ -146,14 +146,25 @@ class Bench:
     def sqlite(self, name: str) -> str:
         return f"sqlite:///{self.folder / name}/bridge.db"
 
-    def postgres(self) -> servers.Postgres | None:
+    def postgres(self, *, core: int | None = None) -> servers.Postgres | None:
         """A PostgreSQL that waits for its disk, on the other core; None where it is not installed."""
         programs = servers.postgres_programs()
         if programs is None:
             return None
         server = self._stack.enter_context(servers.postgres(programs, ()))
-        os.sched_setaffinity(server.process.pid, {self.other})
+        os.sched_setaffinity(server.process.pid, _pinned(self.other if core is None else core))
         return server
+
+
+def cpu_of_family(pid: int) -> float:
+    """Seconds of a process, of its children, and of those that have ended."""
+    parent = psutil.Process(pid)
+    times = [parent.cpu_times()]
+    for child in parent.children():
+        with suppress(psutil.NoSuchProcess):
+            times.append(child.cpu_times())
+    ended = times[0].children_user + times[0].children_system
+    return float(sum(one.user + one.system for one in times) + ended)
 
 
 def _pinned(core: int) -> set[int]:

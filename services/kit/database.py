@@ -56,7 +56,8 @@ def reason_of(cause: BaseException) -> str:
 def _translated(error: BaseException) -> BaseException:
     if isinstance(error, IntegrityError):
         return error
-    if isinstance(error, DBAPIError) and str(getattr(error.orig, "sqlstate", "")).startswith(_BAD_VALUE):
+    origin = error.orig if isinstance(error, DBAPIError) else error
+    if str(getattr(origin, "sqlstate", "")).startswith(_BAD_VALUE):
         # PostgreSQL keeps no NUL in a text: to try again would not help.
         return Problem(422, "Invalid input", "The database cannot hold one of these values.")
     if isinstance(

@@ -308,9 +308,7 @@ def give_turns(
 
 # As text: SQLAlchemy compiles its ON CONFLICT anew for every execution, and this one is hot.
 # A worker that has the chat looks for what waits, and whose it is, when it gives the chat back.
-_TAKE_TURN = text("""
-INSERT INTO chat (bot, chat_id, next_at, lane, client, lease_until, tokens, group_tokens, sent_at, open_at)
-VALUES (:bot, :chat_id, :next_at, :lane, :client, 0, 0, 0, 0, 0)
+UNLESS_SOONER = """
 ON CONFLICT (bot, chat_id) DO UPDATE SET
   next_at = CASE
     WHEN chat.owner IS NOT NULL THEN NULL
@@ -325,4 +323,9 @@ ON CONFLICT (bot, chat_id) DO UPDATE SET
   lane = CASE
     WHEN chat.next_at IS NOT NULL AND chat.lane < excluded.lane THEN chat.lane
     ELSE excluded.lane END
-""")
+"""
+_TURN = """
+INSERT INTO chat (bot, chat_id, next_at, lane, client, lease_until, tokens, group_tokens, sent_at, open_at)
+VALUES (:bot, :chat_id, :next_at, :lane, :client, 0, 0, 0, 0, 0)
+"""
+_TAKE_TURN = text(_TURN + UNLESS_SOONER)

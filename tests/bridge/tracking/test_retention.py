@@ -190,7 +190,7 @@ async def test_without_a_limit_everything_stays_but_spent_keys(
 ) -> None:
     await delivered(store, clock, "old")
     key = making.submission(key=making.key())
-    await store.write("enqueue", intake._store([key], clock.now))
+    await store.write("enqueue", intake._work([key], clock.now))
     clock.advance(400 * DAY)
     await keeper(store, folder, clock, keep_days=0).once()
     assert (await rows(store))["message"] == 2
@@ -200,7 +200,7 @@ async def test_without_a_limit_everything_stays_but_spent_keys(
 
 
 async def test_keys_are_kept_for_a_day(store: Database, folder: Folder, clock: ManualClock) -> None:
-    await store.write("enqueue", intake._store([making.submission(key=making.key())], clock.now))
+    await store.write("enqueue", intake._work([making.submission(key=making.key())], clock.now))
     clock.advance(DAY - 1)
     await keeper(store, folder, clock).once()
     keys = await store.read("read", lambda c: c.execute(select(idempotency.c.key)).all())
