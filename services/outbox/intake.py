@@ -163,8 +163,12 @@ async def _answers(
 
 
 def _asks_first(submission: Submission) -> bool:
-    """Whether something has to be looked up before it can be stored."""
-    return submission.once is not None or any(m.update_key for those in submission.messages for m in those)
+    """Whether something has to be looked up before it can be stored, or is stored beside it."""
+    return (
+        submission.once is not None
+        or submission.alongside is not None
+        or any(m.update_key for those in submission.messages for m in those)
+    )
 
 
 def _work(submissions: Sequence[Submission], now: float) -> Callable[[Connection], _Verdicts]:
