@@ -96,6 +96,8 @@ def _footer(out: Builder, notice: Notice) -> None:
     if notice.truncated:
         out.text(f"\n\n{notice.truncated} more {_be(notice.truncated)} not listed (max_alerts): ")
         out.link("see Alertmanager", notice.external_url)
+    if notice.fetched:
+        out.text("\n\nAlertmanager had not listed this (max_alerts).")
 
 
 def _be(count: int) -> str:
