@@ -23,15 +23,15 @@ from services.outbox import claims, feed, policy, settling, trace
 from services.outbox.claims import Batch, Holds, Mutes, never, not_urgent
 from services.outbox.intake import CHANNEL
 from services.outbox.leases import Leases
-from services.outbox.limiter import Floods, Limits, Pace
+from services.outbox.limiter import Floods, Granted, Limits, Rates
 from services.outbox.messages import (
     Claimed,
+    Lane,
     Outcome,
     Reason,
     Rendered,
     Result,
     Settled,
-    State,
 )
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.policy import Policy
@@ -45,6 +45,7 @@ POLL_SECONDS = 1.0
 PROBE_STOPPED_SECONDS = 30.0
 #: How long the first answer of several waits for the next, to be written with them.
 TOGETHER_SECONDS = 0.02
+_NOTHING = Granted(0)
 
 Render = Callable[[Claimed], Rendered]
 #: Told after each settle, with what was settled.
@@ -82,7 +83,7 @@ class Worker:
         database: Database,
         sender: Sender,
         render: Render,
-        pace: Pace,
+        pace: Rates,
         metrics: OutboxMetrics,
         telemetry: Telemetry,
         clock: Clock,
@@ -144,7 +145,7 @@ class Worker:
                 await asyncio.gather(self._turning, return_exceptions=True)
             await asyncio.gather(keeper, *self._in_flight, return_exceptions=True)
             if self._finished:
-                await self._turn(0)
+                await self._turn(_NOTHING)
 
     async def _once(self) -> None:
         try:
@@ -160,27 +161,29 @@ class Worker:
         """Settles and claims, if there is reason to; else waits until there may be."""
         self._due.clear()
         granted, patience = await self._granted()
-        if granted or self._is_settle_due():
+        if granted.all or self._is_settle_due():
             # Before the look: what comes meanwhile must not be slept through.
             self._news.clear()
             batch = await self._turn(granted)
-            if granted and not batch.messages:
-                await self._rest(batch.next_at)
+            if granted.all and not batch.messages:
+                # Only paid ones could go, and none is bulk: others wait for the free rate.
+                free_at = self._clock.time() + self._pace.wait_seconds()
+                await self._rest(batch.next_at if granted.free else free_at)
         else:
             await _wait(self._due, patience)
 
-    async def _granted(self) -> tuple[int, float | None]:
+    async def _granted(self) -> tuple[Granted, float | None]:
         """How many may be claimed now; where none, after how many seconds to ask again."""
         if self.stopped is not None:
-            return 0, await self._probe()
+            return _NOTHING, await self._probe()
         room = self._room()
         if room < self._half:
-            return 0, None
+            return _NOTHING, None
         granted = await self._pace.reserve(room)
-        if granted:
+        if granted.all:
             return granted, None
         self._paced_since = self._paced_since or self._clock.time()
-        return 0, self._pace.wait_seconds()
+        return _NOTHING, self._pace.wait_seconds()
 
     def _room(self) -> int:
         """What may be claimed by the transaction that settles all that is finished."""
@@ -191,30 +194,31 @@ class Worker:
             return False
         return self._is_late or not self._unanswered or len(self._finished) >= self._half
 
-    async def _turn(self, granted: int) -> Batch:
+    async def _turn(self, granted: Granted) -> Batch:
         # Not to be torn apart by a stop: what is claimed would count as perhaps sent.
         self._turning = asyncio.create_task(self._settle_and_claim(granted))
         return await asyncio.shield(self._turning)
 
-    async def _settle_and_claim(self, granted: int) -> Batch:
-        if granted and self._unsure:
+    async def _settle_and_claim(self, granted: Granted) -> Batch:
+        if granted.all and self._unsure:
             await self._leases.give_up_unsent(self._settings.bot, set(self._held.values()))
-        self._unsure = self._unsure or granted > 0
+        self._unsure = self._unsure or granted.all > 0
         settled, now = self._taken(), self._clock.time()
         work = partial(self._in_transaction, settled=settled, granted=granted, now=now)
-        name = "turn" if settled and granted else "claim" if granted else "settle"
+        name = ("turn" if settled else "claim") if granted.all else "settle"
         try:
             lost, batch = await self._database.write(name, work)
         except BaseException:
             # It is kept, and tried again.
             self._finished, self._is_late = settled + self._finished, True
             raise
-        if granted:
+        if granted.all:
             self._unsure = False
-            if len(batch.messages) < granted:
+            if len(batch.messages) < granted.all:
                 self._paced_since = None
             self._start(batch)
-            await self._pace.give_back(granted - len(batch.messages))
+            bulk = sum(message.lane is Lane.BULK for message in batch.messages)
+            await self._pace.give_back(granted, len(batch.messages), bulk)
         if settled or batch.messages or batch.ended:
             self._database.wake_here(feed.CHANNEL)
         await self._tell_settled(settled, lost, now)
@@ -230,17 +234,18 @@ class Worker:
         return settled
 
     def _in_transaction(
-        self, connection: Connection, *, settled: Sequence[Settled], granted: int, now: float
+        self, connection: Connection, *, settled: Sequence[Settled], granted: Granted, now: float
     ) -> tuple[set[int], Batch]:
         settings, lost, batch = self._settings, set[int](), Batch([])
         if settled:
             lost = settling.settle(connection, settings.owner, settled, settings.limits, now)
-        if granted:
+        if granted.all:
             batch = claims.claim(
                 connection,
                 settings.bot,
                 settings.owner,
-                granted,
+                granted.free,
+                paid=granted.paid,
                 now=now,
                 paced_since=self._paced_since,
                 mutes=self._mutes,
@@ -261,7 +266,7 @@ class Worker:
         """What ended without being tried is counted and told as everything else is."""
         now = self._clock.time()
         for settled in ended:
-            self._count(settled, now)
+            self._metrics.count(settled, now)
             trace.tell_ended(self._telemetry, settled, now)
         await self._tell(ended)
 
@@ -337,9 +342,9 @@ class Worker:
             if settled.message.seq in lost:
                 log.warning("taken_over", message_id=settled.message.id, outcome=settled.result.outcome.value)
             else:
-                self._count(settled, now)
-            trace.tell_attempt(self._telemetry, settled, now)
+                self._metrics.count(settled, now)
         if batch:
+            trace.tell_attempts(self._telemetry, batch, now)
             await self._tell([settled for settled in batch if settled.message.seq not in lost])
 
     async def _tell(self, batch: Sequence[Settled]) -> None:
@@ -348,29 +353,11 @@ class Worker:
         except Exception:
             log.exception("observer_failed")
 
-    def _count(self, settled: Settled, now: float) -> None:
-        reason = settled.result.reason.value
-        if settled.result.outcome is Outcome.UNKNOWN:
-            self._metrics.unknown.labels(reason).inc()
-        match settled.decision.state:
-            case State.DELIVERED:
-                self._metrics.delivered.inc()
-                self._metrics.duration.observe(now - settled.message.entered_at)
-            case State.SUPPRESSED if settled.result.reason is Reason.MUTED:
-                # Its people asked for it: no failure, or a mute would raise an alert.
-                self._metrics.muted.inc()
-            case State.DEAD_LETTER | State.UNKNOWN | State.EXPIRED | State.SUPPRESSED:
-                self._metrics.failed.labels(reason).inc()
-                if settled.decision.state is State.DEAD_LETTER:
-                    self._metrics.dead_letters.labels(reason).inc()
-            case State.RETRY_WAIT:
-                self._metrics.retries.labels(reason).inc()
-
     async def _taken_over(self, taken: Sequence[Settled]) -> None:
         now = self._clock.time()
         for settled in taken:
-            self._count(settled, now)
-            trace.tell_attempt(self._telemetry, settled, now)
+            self._metrics.count(settled, now)
+        trace.tell_attempts(self._telemetry, taken, now)
         await self._tell(taken)
 
     def _stopped_in(self, connection: Connection) -> Reason | None:

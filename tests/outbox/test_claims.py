@@ -304,3 +304,12 @@ CHANGE = Statement(
     state="text",
     due_at="double precision",
 )
+
+
+async def test_what_is_paid_for_is_of_the_bulk_lane_alone(desk: Desk) -> None:
+    for chat_id, lane in ((1, Lane.NORMAL), (2, Lane.NORMAL), (3, Lane.BULK), (4, Lane.BULK), (5, Lane.BULK)):
+        await desk.submit(each([lane.name], chat_id, lane=lane))
+    assert titles(await desk.claim(limit=0, paid=2)) == ["BULK", "BULK"]
+    assert sorted(titles(await desk.claim(limit=1, paid=5))) == ["BULK", "NORMAL"]
+    assert await desk.claim(limit=0, paid=5) == []
+    assert titles(await desk.claim(limit=5, paid=0)) == ["NORMAL"]
