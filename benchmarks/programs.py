@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -110,7 +110,7 @@ class Bench:
         sandbox_url: str,
         name: str,
         *,
-        module: str = "services.bridge",
+        module: Sequence[str] = ("services.bridge",),
         core: int | None = None,
         **more: str,
     ) -> Program:
@@ -119,13 +119,13 @@ class Bench:
         Args:
             sandbox_url: its Telegram.
             name: of its data folder.
-            module: that is run; another one starts the same bridge differently.
+            module: that is run, and its arguments; another one starts the same bridge differently.
             core: unset: the measured one; ANY: wherever there is room.
             more: environment.
         """
         port = free_port()
         return self.start(
-            [module],
+            [*module],
             self.measured if core is None else core,
             f"http://127.0.0.1:{port}",
             **self.settings(name) | {"BRIDGE_PORT": str(port), "TELEGRAM_API_URL": sandbox_url} | more,
