@@ -41,9 +41,9 @@ class Program:
         self._psutil = psutil.Process(self.process.pid)
 
     def cpu_seconds(self) -> float:
-        """Of all its threads, since it started."""
-        times = self._psutil.cpu_times()
-        return float(times.user + times.system)
+        """Of all threads that it has, to the nanosecond: the process's own times are told in 10 ms."""
+        threads = Path(f"/proc/{self.process.pid}/task").glob("*/schedstat")
+        return sum(int(thread.read_text(encoding="ascii").split()[0]) for thread in threads) / 1e9
 
     def memory_bytes(self) -> int:
         return int(self._psutil.memory_info().rss)
