@@ -43,8 +43,6 @@ class Parts:
     """Median CPU microseconds a message of each part, with the least and the most of the runs."""
 
     costs: dict[str, tuple[float, float, float]]
-    #: Spans that the receiver got by this.
-    sent: int
     bytes_a_message: int
 
 
@@ -81,7 +79,6 @@ def measure(receiver_url: str) -> Parts:
             metrics.count()
 
     rounds: dict[str, list[float]] = {}
-    sent = 0
     for _ in range(TIMES):
         kept.told.clear()
         for name, part in (("accept, enqueue", accepted), ("queue, pace, send, settle", attempts)):
@@ -90,10 +87,9 @@ def measure(receiver_url: str) -> Parts:
         for name, compression in (("", "none"), (", compressed (gzip)", "gzip")):
             took = 1e6 * _send(receiver_url, kept, compression) / MESSAGES
             rounds.setdefault(f"sending them{name}", []).append(took)
-            sent += kept.told[0][2] + sum(count for _, _, count in kept.told)
         rounds.setdefault("counting", []).append(_cpu(count))
     costs = {name: (statistics.median(runs), min(runs), max(runs)) for name, runs in rounds.items()}
-    return Parts(costs, sent, size // MESSAGES)
+    return Parts(costs, size // MESSAGES)
 
 
 def report(parts: Parts) -> None:
