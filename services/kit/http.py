@@ -1,7 +1,9 @@
 """What every request passes, as plain ASGI; and clients whose calls are counted and traced."""
 
 import re
+import ssl
 import time
+from functools import cache
 
 import httpx
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
@@ -168,9 +170,17 @@ def client(
     return made
 
 
+@cache
+def _trusted() -> ssl.SSLContext:
+    """The certificates that are trusted, read once: a service that watches others has a client for each."""
+    return httpx.create_ssl_context()
+
+
 class _CountedTransport(httpx.AsyncHTTPTransport):
     def __init__(self, telemetry: Telemetry, provider: str) -> None:
-        super().__init__(limits=httpx.Limits(max_connections=8, max_keepalive_connections=8))
+        super().__init__(
+            verify=_trusted(), limits=httpx.Limits(max_connections=8, max_keepalive_connections=8)
+        )
         self._telemetry = telemetry
         self._provider = provider
 

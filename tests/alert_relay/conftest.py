@@ -26,6 +26,7 @@ from services.kit.telemetry import Telemetry
 from services.outbox.schema import event
 from services.telegram_sandbox import app as telegram_sandbox
 from services.telegram_sandbox.settings import SandboxSettings
+from tests import servers
 from tests.alert_relay.payloads import START
 
 
@@ -81,11 +82,6 @@ async def relay_store(database_url: str, tmp_path: Path) -> AsyncIterator[Store]
         yield made
 
 
-@pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'test.db'}"
-
-
 @dataclass
 class Phone:
     """What a person sees in the sandbox's chat."""
@@ -115,17 +111,17 @@ async def sandbox(tmp_path: Path) -> AsyncIterator[Running]:
 
 @pytest.fixture
 async def phone(sandbox: Running) -> AsyncIterator[Phone]:
-    async with httpx.AsyncClient(base_url=sandbox.url, timeout=10) as client:
+    async with servers.http(sandbox.url) as client:
         yield Phone(client)
 
 
 @pytest.fixture
-def relay_settings(tmp_path: Path, database_url: str, sandbox: Running) -> AlertRelaySettings:
+def relay_settings(tmp_path: Path, sandbox: Running) -> AlertRelaySettings:
     return AlertRelaySettings(
         port=0,
         data_dir=tmp_path,
         api_key=SecretStr("the-key"),
-        database_url=SecretStr(database_url),
+        database_url=SecretStr(f"sqlite:///{tmp_path / 'test.db'}"),
         sandbox_url=sandbox.url,
         max_body_bytes=100_000,
     )
@@ -136,9 +132,7 @@ async def relay(relay_settings: AlertRelaySettings) -> AsyncIterator[httpx.Async
     """Speaks to the running relay, as Alertmanager does."""
     async with (
         running(app.create_app, relay_settings) as service,
-        httpx.AsyncClient(
-            base_url=service.url, headers={"Authorization": "Bearer the-key"}, timeout=30
-        ) as client,
+        servers.http(service.url, key="the-key") as client,
     ):
         yield client
 

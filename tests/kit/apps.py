@@ -24,6 +24,7 @@ from services.kit.service import create_service
 from services.kit.settings import ServiceSettings
 from services.kit.span_sender import SpanSink
 from services.kit.telemetry import Telemetry
+from tests import servers
 
 KEY = "cct_the-key-of-the-kit-tests"
 LIMIT = 2048
@@ -187,6 +188,6 @@ async def live(folder: Path, sink: SpanSink | None = None, **more: Any) -> Async
 
     async with (
         running(create, kit_settings(folder, **more)) as service,
-        httpx.AsyncClient(base_url=service.url, timeout=10) as client,
+        servers.http(service.url) as client,
     ):
         yield Live(service, parts[0], client)

@@ -10,7 +10,7 @@ from services.bridge.updates.incoming import KINDS, OTHER
 
 
 class Age(Collector):
-    """Seconds since Telegram was last heard; no sample before the first time."""
+    """Seconds since Telegram was last heard, by the bot that heard it longest ago; none at first."""
 
     def __init__(self) -> None:
         self.measure: Callable[[], float | None] = lambda: None
@@ -48,6 +48,3 @@ class UpdateMetrics:
             self.strangers.labels(kind)
         self.age = Age()
         registry.register(self.age)
-
-    def conflicts_total(self) -> int:
-        return int(next(iter(self.conflicts.collect())).samples[0].value)
