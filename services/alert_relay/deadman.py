@@ -75,4 +75,5 @@ class DeadMan:
             starts_at=beat_at,
             ends_at=None if silent else now,
         )
-        return Heard(cluster, NAME, {"alertname": NAME}, "", "", cluster, "", 0, (alert,))
+        # No address: Alertmanager, which knows nothing of this alert, could not silence it.
+        return Heard(cluster, NAME, {"alertname": NAME}, "", "", "", "", 0, (alert,))

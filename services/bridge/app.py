@@ -52,6 +52,9 @@ from services.outbox.telegram import Sender, make_bot
 FULL_DISK = 0.95
 FILLING_DISK = 0.85
 
+#: Whose tables the bridge's database holds, in order of dependency.
+PACKAGES = ("services.outbox", *answers.PACKAGES, tracking.PACKAGE, opening.PACKAGE, routing.PACKAGE)
+
 
 def create_app(
     settings: BridgeSettings, clock: Clock | None = None, *, beside: InProcess | None = None
@@ -86,13 +89,7 @@ def create_app(
             database = await open_database(
                 settings.database("bridge"),
                 telemetry,
-                packages=[
-                    "services.outbox",
-                    *answers.PACKAGES,
-                    tracking.PACKAGE,
-                    opening.PACKAGE,
-                    routing.PACKAGE,
-                ],
+                packages=PACKAGES,
                 operations=(
                     *OPERATIONS,
                     *answers.OPERATIONS,

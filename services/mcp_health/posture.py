@@ -124,14 +124,11 @@ def listeners(addresses: Mapping[str, str], found: Iterable[Listener] | None, no
     here = {name: _port(url) for name, url in addresses.items() if is_loopback(urlsplit(url).hostname or "")}
     if found is None or not here:
         reason = "the services run on other hosts" if found is not None else "sockets are not shown"
-        evidence = {
-            "reason": f"{reason}: what is published cannot be seen from here",
-            "check": CHECK_PUBLISHED,
-        }
-        return Measurement(Status.UNKNOWN, evidence, now)
+        unseen = f"{reason}: what is published cannot be seen from here"
+        return Measurement(Status.UNKNOWN, {"reason": unseen, "check": CHECK_PUBLISHED}, now)
     seen = list(found)
     bound = {name: sorted(each.ip for each in seen if each.port == port) for name, port in here.items()}
-    evidence: dict[str, Any] = {"listen_on": bound, "elsewhere": sorted(addresses.keys() - here.keys())}
+    evidence = {"listen_on": bound, "elsewhere": sorted(addresses.keys() - here.keys())}
     if any(not is_loopback(ip) for ips in bound.values() for ip in ips):
         return Measurement(Status.FAILED, evidence, now)
     whole = all(bound.values()) and not evidence["elsewhere"]

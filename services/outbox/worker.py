@@ -333,7 +333,7 @@ class Worker:
                 log.warning("taken_over", message_id=settled.message.id, outcome=settled.result.outcome.value)
             else:
                 self._count(settled, now)
-            trace.tell_attempt(self._telemetry, settled, now)
+        trace.tell_attempts(self._telemetry, batch, now)
         await self._tell([settled for settled in batch if settled.message.seq not in lost])
 
     async def _tell(self, batch: Sequence[Settled]) -> None:
@@ -364,7 +364,7 @@ class Worker:
         now = self._clock.time()
         for settled in taken:
             self._count(settled, now)
-            trace.tell_attempt(self._telemetry, settled, now)
+        trace.tell_attempts(self._telemetry, taken, now)
         await self._tell(taken)
 
     def _stopped_in(self, connection: Connection) -> Reason | None:

@@ -14,6 +14,7 @@ from services.bridge import app as bridge_app
 from services.bridge.accept import Caller
 from services.bridge.approvals.posted import Posted
 from services.bridge.routes.routes import Routes, Rule, Target
+from services.bridge.settings import BridgeSettings
 from services.kit.settings import StartError
 from services.kit.telemetry import TraceContext
 from tests import servers
@@ -150,13 +151,11 @@ async def test_routes_of_the_api_survive_a_restart(bridge_settings: BridgeFactor
 
 
 async def test_another_replica_takes_new_routes(
-    bridge_settings: BridgeFactory, postgres: servers.Postgres
+    replicas: BridgeSettings,
 ) -> None:
-    postgres.sql("CREATE DATABASE routed")
-    settings = bridge_settings(database_url=postgres.url("routed"))
     async with (
-        servers.client_of(bridge_app.create_app, settings) as here,
-        servers.client_of(bridge_app.create_app, settings) as there,
+        servers.client_of(bridge_app.create_app, replicas) as here,
+        servers.client_of(bridge_app.create_app, replicas) as there,
     ):
         await put(here, BUILDS)
 
@@ -165,7 +164,6 @@ async def test_another_replica_takes_new_routes(
 
         await servers.until(known, patience=5)
         assert await chats_of(there) == [1002]
-    postgres.sql("DROP DATABASE routed WITH (FORCE)")
 
 
 # By file

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
 import orjson
 import pytest
 from fastapi import FastAPI
@@ -487,7 +486,7 @@ async def test_a_running_bridge_archives_by_itself(
     settings = bridge_settings(database_url=database_url, retention_days=1e-9)
     async with (
         runner.running(bridge_app.create_app, settings) as running,
-        httpx.AsyncClient(base_url=running.url, headers={"Authorization": f"Bearer {KEY}"}) as client,
+        servers.http(running.url, key=KEY) as client,
     ):
         answer = await client.post("/api/v1/events", json={"type": "custom_event", "title": "seen"})
         message_id = answer.json()["message_ids"][0]

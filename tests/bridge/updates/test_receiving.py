@@ -5,7 +5,6 @@ import time
 from functools import partial
 from typing import Any
 
-import httpx
 from sqlalchemy import Connection, select
 
 from services.bridge import answers
@@ -15,6 +14,7 @@ from services.bridge.updates.schema import telegram_update
 from services.kit.db import Database, open_database
 from services.kit.settings import ServiceSettings
 from services.kit.telemetry import Telemetry
+from tests import servers
 from tests.bridge.people import ADA, Bridge, People, bridge_of
 from tests.conftest import BridgeFactory
 from tests.ports import free_port
@@ -331,7 +331,7 @@ async def test_a_webhook_without_the_secret_is_refused_and_nothing_is_stored(
         {"X-Telegram-Bot-Api-Secret-Token": "wrong"},
         {"X-Telegram-Bot-Api-Secret-Token": ""},
     ):
-        async with httpx.AsyncClient(base_url=str(quick.client.base_url)) as stranger:
+        async with servers.http(str(quick.client.base_url)) as stranger:
             answer = await stranger.post("/telegram/webhook", json=text(1, "hi"), headers=headers)
         assert answer.status_code == 401
     keyed = {"Authorization": f"Bearer {KEY}"}
