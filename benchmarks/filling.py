@@ -13,6 +13,7 @@ import orjson
 from benchmarks.programs import FIRST_CHAT
 from services.bridge import accept
 from services.bridge.accept import Caller
+from services.bridge.approvals.posted import Posted
 from services.bridge.routes.routes import Routes
 from services.kit.db import open_database
 from services.kit.settings import ServiceSettings
@@ -68,7 +69,13 @@ async def _fill(url: str, chat_ids: Sequence[int], portion: int) -> None:
 def _submission(number: int, chat_id: int, telemetry: Telemetry, now: float) -> Submission:
     body = orjson.dumps(EVENT | {"title": f"Build {number} finished", "chat_id": chat_id})
     reading = accept.submission(
-        body, Caller("benchmark", None, "", ""), telemetry.new_trace(), now=now, routes=Routes(), trace_url=""
+        body,
+        Caller("benchmark", None, "", ""),
+        telemetry.new_trace(),
+        now=now,
+        routes=Routes(),
+        trace_url="",
+        asks=Posted({}, 60.0),
     )
     return reading.submission
 

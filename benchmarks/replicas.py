@@ -1,6 +1,7 @@
 """Replicas: three bridges on one PostgreSQL against one, delivering what waits; then the sandbox is asked.
 
-The messages come in one commit when all bridges have started. Every message must stand in its chat once, and those of a chat in the order of their acceptance.
+The messages come in one commit when all bridges have started. Every message must stand in its chat
+once, and those of a chat in the order of their acceptance.
 
     python -m benchmarks.replicas [--pairs 3] [--messages 4000]
 """

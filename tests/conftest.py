@@ -1,6 +1,7 @@
 """What every folder of tests may ask for: a database of each kind, a sandbox, a bridge."""
 
-import os
+import asyncio
+import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from services.kit.db import Database, open_database
 from services.kit.settings import ServiceSettings
 from services.kit.telemetry import Telemetry
 from services.telegram_sandbox.settings import SandboxSettings
-from tests import servers
+from tests import forking, servers
+from tests.forking import Programs
 from tests.servers import KEY, ManualClock, Postgres, Sandbox
 
 pytest_plugins = ["tests.partial"]
@@ -45,16 +47,55 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """An empty database of each kind, of this test alone."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'test.db'}"
         return
     server: Postgres = request.getfixturevalue("postgres")
-    name = "t_" + os.urandom(6).hex()
-    server.sql(f"CREATE DATABASE {name}")
-    yield server.url(name)
-    server.sql(f"DROP DATABASE {name} WITH (FORCE)")
+    with server.database() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database that has the bridge's tables and no row in them: to copy one takes less than to make one."""
+    made = tmp_path_factory.mktemp("template") / "template.db"
+    asyncio.run(_migrate(f"sqlite:///{made}"))
+    return made
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: Postgres) -> Iterator[str]:
+    """The same on PostgreSQL, by its name."""
+    with postgres.database() as url:
+        asyncio.run(_migrate(url))
+        yield url.rpartition("/")[2]
+
+
+async def _migrate(url: str) -> None:
+    database = await open_database(url, Telemetry("tests", ServiceSettings()), packages=bridge_app.PACKAGES)
+    await database.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database of each kind with the bridge's tables and nothing in them, of this test alone."""
+    if request.param == "sqlite":
+        made = tmp_path / "test.db"
+        shutil.copy(request.getfixturevalue("sqlite_template"), made)
+        yield f"sqlite:///{made}"
+        return
+    server: Postgres = request.getfixturevalue("postgres")
+    with server.database(request.getfixturevalue("postgres_template")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def programs() -> Iterator[Programs]:
+    """Starts programs that end by themselves. Tests that use it belong into ``xdist_group("programs")``."""
+    with forking.programs() as running:
+        yield running
 
 
 @pytest.fixture

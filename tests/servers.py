@@ -8,6 +8,7 @@ import os
 import pwd
 import shutil
 import signal
+import ssl
 import subprocess
 import tempfile
 import time
@@ -61,6 +62,23 @@ async def until(check: Callable[[], Awaitable[T | None]], *, patience: float = P
         await asyncio.sleep(0.01)
 
 
+#: Everything here is plain HTTP on loopback. Each client would read the machine's certificates, which
+#: takes longer than many a test.
+_NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def http(url: str = "", *, key: str = "", timeout: float = 30.0) -> httpx.AsyncClient:
+    """A client of a server that a test has started.
+
+    Args:
+        url: what paths are relative to.
+        key: bearer key to send with each request, if any.
+        timeout: seconds for each phase of a call.
+    """
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    return httpx.AsyncClient(base_url=url, timeout=timeout, headers=headers, verify=_NO_CERTIFICATES)
+
+
 # PostgreSQL
 
 
@@ -92,6 +110,16 @@ class Postgres:
     def url(self, name: str) -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
 
+    @contextmanager
+    def database(self, template: str = "template1") -> Iterator[str]:
+        """A new database, as its URL; it is gone after the block, and who still uses it is cut off."""
+        name = "t_" + os.urandom(6).hex()
+        self.sql(f"CREATE DATABASE {name} TEMPLATE {template}")
+        try:
+            yield self.url(name)
+        finally:
+            self.sql(f"DROP DATABASE {name} WITH (FORCE)")
+
     def sql(self, *statements: str, name: str = "postgres") -> None:
         chosen = [part for statement in statements for part in ("-c", statement)]
         subprocess.run(
@@ -118,25 +146,17 @@ def postgres(programs: Path, options: tuple[str, ...] | None = None) -> Iterator
     if user is not None:
         shutil.chown(folder, user)
     try:
-        made: list[str | Path] = [
-            programs / "initdb",
-            "-D",
-            folder / "data",
-            "-U",
-            "postgres",
-            "-A",
-            "trust",
-            "-E",
-            "UTF8",
-        ]
-        subprocess.run([*made, "--locale=C.UTF-8", "--no-sync"], check=True, capture_output=True, user=user)
+        made: list[str | Path] = [programs / "initdb", "-D", folder / "data", "-U", "postgres"]
+        subprocess.run([*made, *_TRUSTING], check=True, capture_output=True, user=user)
         port = free_port()
         process = _start(programs, folder, port, options, user)
         server = Postgres(programs, folder, port, process, user, options)
-        _wait_for(server)
-        yield server
-        server.process.send_signal(signal.SIGINT)
-        server.process.wait(30)
+        try:
+            _wait_for(server)
+            yield server
+        finally:
+            server.process.send_signal(signal.SIGINT)
+            server.process.wait(30)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -191,7 +211,7 @@ class Sandbox:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.client = httpx.AsyncClient(base_url=url, timeout=30)
+        self.client = http(url)
 
     async def __aenter__(self) -> Self:
         return self
@@ -264,10 +284,5 @@ async def client_of(
     create_app: Callable[[Any], Any], settings: ServiceSettings
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A running service, and a client that has its key."""
-    async with (
-        runner.running(create_app, settings) as running,
-        httpx.AsyncClient(
-            base_url=running.url, timeout=30, headers={"Authorization": f"Bearer {KEY}"}
-        ) as client,
-    ):
+    async with runner.running(create_app, settings) as running, http(running.url, key=KEY) as client:
         yield client

@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import asyncpg
-from prometheus_client import Gauge, Histogram
+from prometheus_client import Gauge
 from sqlalchemy import Connection, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from services.kit.errors import Problem
+from services.kit.meters import Histogram
 from services.kit.telemetry import Telemetry
 
 T = TypeVar("T")

@@ -1,12 +1,14 @@
 """What every request passes, as plain ASGI; and clients whose calls are counted and traced."""
 
 import re
+import ssl
 import time
+from functools import cache
 
 import httpx
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry
 from prometheus_fastapi_instrumentator.metrics import Info
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -14,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.kit import errors, logs
 from services.kit.errors import Problem
+from services.kit.meters import Counter, Histogram
 from services.kit.telemetry import Telemetry
 
 DURATION_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
@@ -167,9 +170,17 @@ def client(
     return made
 
 
+@cache
+def _trusted() -> ssl.SSLContext:
+    """The certificates that are trusted, read once: a service that watches others has a client for each."""
+    return httpx.create_ssl_context()
+
+
 class _CountedTransport(httpx.AsyncHTTPTransport):
     def __init__(self, telemetry: Telemetry, provider: str) -> None:
-        super().__init__(limits=httpx.Limits(max_connections=8, max_keepalive_connections=8))
+        super().__init__(
+            verify=_trusted(), limits=httpx.Limits(max_connections=8, max_keepalive_connections=8)
+        )
         self._telemetry = telemetry
         self._provider = provider
 

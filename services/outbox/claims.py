@@ -84,6 +84,7 @@ def claim(
     mutes: Mutes = not_urgent,
     turns: Turns | None = None,
     holds: Holds = never,
+    paid: int = 0,
 ) -> Batch:
     """Leases up to ``limit`` chats that are ready and opens an attempt for the next message of each.
 
@@ -97,11 +98,12 @@ def claim(
         mutes: which messages a muted chat does not get.
         turns: the clients' clocks of this worker; unset: all are even.
         holds: how the chats' people want a message now.
+        paid: how many more may be sent now of the bulk lane.
     """
     waiting = [
         (Lane(row.lane), row.client, row.next_at) for row in connection.execute(_WAITING, {"bot": bot})
     ]
-    ready = _ready(connection, bot, limit, waiting, turns=turns or Turns(), now=now)
+    ready = _ready(connection, bot, limit, waiting, turns=turns or Turns(), now=now, paid=paid)
     _lease(connection, bot, owner, ready, now)
     if not ready:
         return Batch([], min((next_at for _, _, next_at in waiting), default=None))
@@ -197,16 +199,19 @@ _Waiting = Sequence[tuple[Lane, str, float]]
 
 
 def _ready(
-    connection: Connection, bot: str, limit: int, waiting: _Waiting, *, turns: Turns, now: float
+    connection: Connection, bot: str, limit: int, waiting: _Waiting, *, turns: Turns, now: float, paid: int
 ) -> list[int]:
-    """Locks up to ``limit`` chats that have their turn: urgent lanes first, in each lane by clients."""
+    """Locks up to ``limit`` chats that have their turn: urgent lanes first, in each lane by clients.
+
+    ``paid`` more are of the bulk lane.
+    """
     ready: list[int] = []
     for lane in Lane:
         clients = {client for its, client, next_at in waiting if its == lane and next_at <= now}
         if not clients:
             turns.rest(lane)
-        elif len(ready) < limit:
-            ready.extend(_take(connection, bot, lane, clients, limit - len(ready), turns=turns, now=now))
+        elif (room := limit + (paid if lane is Lane.BULK else 0) - len(ready)) > 0:
+            ready.extend(_take(connection, bot, lane, clients, room, turns=turns, now=now))
     return ready
 
 

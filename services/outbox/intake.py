@@ -163,8 +163,12 @@ async def _answers(
 
 
 def _asks_first(submission: Submission) -> bool:
-    """Whether something has to be looked up before it can be stored."""
-    return submission.once is not None or any(m.update_key for those in submission.messages for m in those)
+    """Whether something has to be looked up before it can be stored, or is stored beside it."""
+    return (
+        submission.once is not None
+        or submission.alongside is not None
+        or any(m.update_key for those in submission.messages for m in those)
+    )
 
 
 def _work(submissions: Sequence[Submission], now: float) -> Callable[[Connection], _Verdicts]:
@@ -177,6 +181,9 @@ def _work(submissions: Sequence[Submission], now: float) -> Callable[[Connection
         verdicts = [problem or next(answers) for problem in refused]
         fresh = [s for s, verdict in zip(submissions, verdicts, strict=True) if verdict is None]
         insert(connection, fresh, now)
+        for submission in fresh:
+            if submission.alongside is not None:
+                submission.alongside(connection)
         return verdicts
 
     return work

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
+from prometheus_client import CollectorRegistry, Gauge, Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from services.kit.meters import Counter, Histogram
 from services.outbox.messages import Outcome, Reason, State
 
 METHODS = ("sendMessage", "sendDocument", "editMessageText", "getMe")
@@ -89,12 +90,12 @@ class OutboxMetrics:
     def totals(self) -> dict[str, int]:
         """The counters since the process started, summed over their labels."""
         return {
-            "accepted_total": _total(self.accepted),
-            "delivered_total": _total(self.delivered),
-            "failed_total": _total(self.failed),
-            "retries_total": _total(self.retries),
-            "dead_letters_total": _total(self.dead_letters),
-            "unknown_total": _total(self.unknown),
+            "accepted_total": int(self.accepted.total()),
+            "delivered_total": int(self.delivered.total()),
+            "failed_total": int(self.failed.total()),
+            "retries_total": int(self.retries.total()),
+            "dead_letters_total": int(self.dead_letters.total()),
+            "unknown_total": int(self.unknown.total()),
         }
 
     def _initialise(self, categories: dict[str, str]) -> None:
@@ -110,7 +111,3 @@ class OutboxMetrics:
         for method in METHODS:
             for outcome in Outcome:
                 self.api_response.labels(method, outcome.value)
-
-
-def _total(counter: Counter) -> int:
-    return int(sum(sample.value for family in counter.collect() for sample in family.samples))

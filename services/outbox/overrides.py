@@ -10,8 +10,8 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, case, insert, select, update
 
-from services.outbox import feed, intake
-from services.outbox.messages import WAITING, Lane, NewMessage, State
+from services.outbox import chats, feed, intake, locking
+from services.outbox.messages import WAITING, Lane, NewMessage, Reason, State
 from services.outbox.policy import GOES_ON
 from services.outbox.schema import change, chat, event, message
 
@@ -66,10 +66,7 @@ def cancel(connection: Connection, message_id: str, by: By, now: float) -> Verdi
     row = connection.execute(query).first()
     if row is None:
         return None
-    # Who claims holds the chat's row: while we have it, the message stays as it is.
-    connection.execute(
-        select(chat.c.bot).where(chat.c.bot == row.bot, chat.c.chat_id == row.chat_id).with_for_update()
-    )
+    locking.hold(connection, [(row.bot, row.chat_id)])
     done = connection.execute(_CANCEL, {"b_seq": row.seq, "b_chat": row.chat_id, "now": now}).rowcount == 1
     if done:
         _note(connection, [row.seq], State.CANCELLED, by.cause("cancelled"), now)
@@ -86,6 +83,25 @@ _CANCEL = (
     )
     .values(state=State.CANCELLED.value, finished_at=bindparam("now"))
 )
+
+
+def take_back(connection: Connection, message_ids: Collection[str], cause: str, now: float) -> None:
+    """Cancels those of the messages of which nothing has left yet; a worker keeps what it has just now.
+
+    Args:
+        connection: in a transaction.
+        message_ids: which, of one bot or several.
+        cause: for people.
+        now: seconds since the epoch.
+    """
+    wanted = message.c.id.in_(message_ids)
+    of = connection.execute(select(message.c.bot, message.c.chat_id).where(wanted))
+    locking.hold(connection, [(row.bot, row.chat_id) for row in of])
+    waiting = select(message.c.seq).where(
+        wanted, message.c.state.in_([state.value for state in WAITING]), message.c.part == 0
+    )
+    seqs = connection.execute(waiting.order_by(message.c.seq).with_for_update()).scalars().all()
+    chats.finish(connection, seqs, State.CANCELLED, Reason.NONE, cause=cause, now=now)
 
 
 def replay(connection: Connection, message_id: str, by: By, now: float) -> Verdict | None:

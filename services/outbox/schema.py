@@ -120,6 +120,16 @@ Index(
     postgresql_where=message.c.update_key.is_not(None),
 )
 
+#: Of whoever has one bot: its messages stand in no index by the bot.
+DEFAULT_BOT = "default"
+Index(
+    "message_bot",
+    message.c.bot,
+    message.c.seq,
+    sqlite_where=message.c.bot != DEFAULT_BOT,
+    postgresql_where=message.c.bot != DEFAULT_BOT,
+)
+
 attempt = Table(
     "attempt",
     metadata,

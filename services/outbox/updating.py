@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, bindparam, literal_column, select, text
 
-from services.outbox import chats
+from services.outbox import chats, locking
 from services.outbox.messages import Lane, NewMessage, Reason, State
 from services.outbox.schema import message
 
@@ -40,6 +40,7 @@ _NOTHING_SHOWN = frozenset({State.DEAD_LETTER, State.SUPPRESSED, State.EXPIRED, 
 
 def resolve(connection: Connection, messages: Sequence[NewMessage], now: float) -> list[NewMessage]:
     """The messages with ``edits`` filled in where their update key has a first message already."""
+    locking.hold_or_make(connection, [(new.bot, new.chat_id) for new in messages])
     firsts = {key: _first(connection, key) for key in _keys(messages)}
     for key, first in firsts.items():
         if first is not None:

@@ -22,9 +22,10 @@ from services.outbox import claims, feed, policy, settling, trace
 from services.outbox.claims import Batch, Holds, Mutes, never, not_urgent
 from services.outbox.intake import CHANNEL
 from services.outbox.leases import Leases
-from services.outbox.limiter import Floods, Limits, Pace
+from services.outbox.limiter import Floods, Granted, Limits, Rates
 from services.outbox.messages import (
     Claimed,
+    Lane,
     Outcome,
     Reason,
     Rendered,
@@ -81,7 +82,7 @@ class Worker:
         database: Database,
         sender: Sender,
         render: Render,
-        pace: Pace,
+        pace: Rates,
         metrics: OutboxMetrics,
         telemetry: Telemetry,
         clock: Clock,
@@ -162,7 +163,7 @@ class Worker:
             await asyncio.wait(self._in_flight, return_when=asyncio.FIRST_COMPLETED)
             return
         granted = await self._pace.reserve(room)
-        if not granted:
+        if not granted.all:
             self._paced_since = self._paced_since or self._clock.time()
             await asyncio.sleep(self._pace.wait_seconds())
             return
@@ -172,17 +173,20 @@ class Worker:
         self._claiming = asyncio.create_task(self._claim_and_start(granted))
         batch = await asyncio.shield(self._claiming)
         if not batch.messages:
-            await self._rest(news, batch.next_at)
+            # Only paid ones could go, and none is bulk: others wait for the free rate, not for their turn.
+            free_at = self._clock.time() + self._pace.wait_seconds()
+            await self._rest(news, batch.next_at if granted.free else free_at)
 
-    async def _claim_and_start(self, granted: int) -> Batch:
+    async def _claim_and_start(self, granted: Granted) -> Batch:
         if self._unsure:
             await self._leases.give_up_unsent(self._settings.bot, set(self._held.values()))
         self._unsure = True
         batch = await self._claim(granted)
         self._unsure = False
         self._held |= {(message.seq, message.attempt): message.chat_id for message in batch.messages}
-        await self._pace.give_back(granted - len(batch.messages))
-        if len(batch.messages) < granted:
+        bulk = sum(message.lane is Lane.BULK for message in batch.messages)
+        await self._pace.give_back(granted, len(batch.messages), bulk)
+        if len(batch.messages) < granted.all:
             self._paced_since = None
         self._unanswered += len(batch.messages)
         for message in batch.messages:
@@ -211,7 +215,7 @@ class Worker:
                 async with asyncio.timeout(seconds):
                     await news.wait()
 
-    async def _claim(self, limit: int) -> Batch:
+    async def _claim(self, granted: Granted) -> Batch:
         settings = self._settings
         return await self._database.write(
             "claim",
@@ -219,7 +223,8 @@ class Worker:
                 claims.claim,
                 bot=settings.bot,
                 owner=settings.owner,
-                limit=limit,
+                limit=granted.free,
+                paid=granted.paid,
                 now=self._clock.time(),
                 paced_since=self._paced_since,
                 mutes=self._mutes,
@@ -328,7 +333,7 @@ class Worker:
                 log.warning("taken_over", message_id=settled.message.id, outcome=settled.result.outcome.value)
             else:
                 self._count(settled, now)
-            trace.tell_attempt(self._telemetry, settled, now)
+        trace.tell_attempts(self._telemetry, batch, now)
         await self._tell([settled for settled in batch if settled.message.seq not in lost])
 
     async def _tell(self, batch: Sequence[Settled]) -> None:
@@ -359,7 +364,7 @@ class Worker:
         now = self._clock.time()
         for settled in taken:
             self._count(settled, now)
-            trace.tell_attempt(self._telemetry, settled, now)
+        trace.tell_attempts(self._telemetry, taken, now)
         await self._tell(taken)
 
     def _stopped_in(self, connection: Connection) -> Reason | None:

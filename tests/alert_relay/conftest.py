@@ -26,6 +26,7 @@ from services.kit.telemetry import Telemetry
 from services.outbox.schema import event
 from services.telegram_sandbox import app as telegram_sandbox
 from services.telegram_sandbox.settings import SandboxSettings
+from tests import servers
 from tests.alert_relay.payloads import START
 
 
@@ -110,7 +111,7 @@ async def sandbox(tmp_path: Path) -> AsyncIterator[Running]:
 
 @pytest.fixture
 async def phone(sandbox: Running) -> AsyncIterator[Phone]:
-    async with httpx.AsyncClient(base_url=sandbox.url, timeout=10) as client:
+    async with servers.http(sandbox.url) as client:
         yield Phone(client)
 
 
@@ -131,9 +132,7 @@ async def relay(relay_settings: AlertRelaySettings) -> AsyncIterator[httpx.Async
     """Speaks to the running relay, as Alertmanager does."""
     async with (
         running(app.create_app, relay_settings) as service,
-        httpx.AsyncClient(
-            base_url=service.url, headers={"Authorization": "Bearer the-key"}, timeout=30
-        ) as client,
+        servers.http(service.url, key="the-key") as client,
     ):
         yield client
 

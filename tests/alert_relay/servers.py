@@ -12,6 +12,7 @@ import pytest
 
 from services.kit.clock import SystemClock, rfc3339
 from tests.alert_relay.conftest import eventually
+from tests.servers import http
 
 NAMES = ("prometheus-alertmanager", "alertmanager")
 needs_alertmanager = pytest.mark.needs(*NAMES)
@@ -54,7 +55,7 @@ async def alertmanager(
         "--cluster.listen-address=",
         stderr=asyncio.subprocess.DEVNULL,
     )
-    async with httpx.AsyncClient(base_url=f"http://{address}", timeout=10) as client:
+    async with http(f"http://{address}") as client:
         await eventually(lambda: _ready(client))
         yield client
     process.terminate()

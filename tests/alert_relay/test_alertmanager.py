@@ -16,6 +16,7 @@ from tests.alert_relay import servers
 from tests.alert_relay.conftest import Phone, eventually
 from tests.alert_relay.servers import fire, needs_alertmanager
 from tests.ports import free_port
+from tests.servers import http
 
 pytestmark = needs_alertmanager
 
@@ -41,7 +42,7 @@ async def test_an_alert_that_fires_is_told_and_its_resolution_too(
     await fire(alertmanager, "b1", resolved=True)
 
     told = [each["message"]["text"].splitlines()[0] for each in await phone.messages(2)]
-    async with httpx.AsyncClient(base_url=relay_url, headers={"Authorization": "Bearer the-key"}) as relay:
+    async with http(relay_url, key="the-key") as relay:
         (incident,) = (await relay.get("/api/v1/incidents")).json()["incidents"]
     assert told == ["🔥 HighErrorRate (critical)", "✅ HighErrorRate (critical) resolved"]
     assert (incident["state"], incident["receiver"]) == ("resolved", "team-a.telegram+x")
@@ -51,7 +52,7 @@ async def test_an_alert_that_could_not_be_stored_comes_again_and_is_told_once(
     alertmanager: httpx.AsyncClient, phone: Phone, relay_url: str, tmp_path: Path
 ) -> None:
     """Alertmanager retries a 503 within a second or so."""
-    async with httpx.AsyncClient(base_url=relay_url) as relay:
+    async with http(relay_url) as relay:
         with closing(sqlite3.connect(tmp_path / "alert_relay.db")) as other:
             other.execute("ALTER TABLE webhook RENAME TO gone")
             await fire(alertmanager, "b1")

@@ -35,6 +35,7 @@ from services.outbox.messages import (
 )
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.telegram import Sender, make_bot
+from tests import servers
 from tests.alert_relay.conftest import Phone, Store, opened
 from tests.alert_relay.payloads import START, alert, webhook
 
@@ -54,9 +55,7 @@ async def sqlite_relay(relay_settings: AlertRelaySettings) -> AsyncIterator[http
     settings = relay_settings.model_copy(update={"database_url": SecretStr("")})
     async with (
         running(create_app, settings) as service,
-        httpx.AsyncClient(
-            base_url=service.url, headers={"Authorization": "Bearer the-key"}, timeout=30
-        ) as client,
+        servers.http(service.url, key="the-key") as client,
     ):
         yield client
 

@@ -1,12 +1,11 @@
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from services.alert_relay.settings import AlertRelaySettings
 from services.kit.settings import StartError, load
+from tests.forking import Programs
 
 
 def test_alerts_go_to_the_chats_of_alerts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,6 +46,7 @@ def test_peers_go_by_one_name() -> None:
     assert settings.cluster_of("http://c:9093") == "http://c:9093"
 
 
+@pytest.mark.xdist_group("programs")
 @pytest.mark.parametrize(
     ("variables", "line"),
     [
@@ -55,18 +55,10 @@ def test_peers_go_by_one_name() -> None:
     ],
 )
 def test_a_start_that_fails_says_why_in_one_line(
-    variables: dict[str, str], line: str, tmp_path: Path
+    variables: dict[str, str], line: str, tmp_path: Path, programs: Programs
 ) -> None:
-    environment = os.environ | {"DATA_DIR": str(tmp_path), "ALERT_RELAY_PORT": "0"} | variables
-    ended = subprocess.run(
-        [sys.executable, "-m", "services.alert_relay"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-
+    ours = {"PATH": os.environ["PATH"], "DATA_DIR": str(tmp_path), "ALERT_RELAY_PORT": "0"}
+    ended = programs.run("services.alert_relay", environment=ours | variables)
     last = ended.stderr.strip().splitlines()[-1]
     assert ended.returncode == 1
     assert last.startswith(f"cannot start: {line}")

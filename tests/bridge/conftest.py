@@ -1,6 +1,5 @@
 """A bridge whose Ada and Grace may decide, on each database."""
 
-import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -35,9 +34,9 @@ async def quick(bridge_settings: BridgeFactory) -> AsyncIterator[Bridge]:
 
 
 @pytest.fixture
-def replicas(bridge_settings: BridgeFactory, postgres: Postgres) -> Iterator[BridgeSettings]:
+def replicas(
+    bridge_settings: BridgeFactory, postgres: Postgres, postgres_template: str
+) -> Iterator[BridgeSettings]:
     """Settings that several bridges can share: on PostgreSQL, since SQLite is one process's."""
-    name = "t_" + os.urandom(6).hex()
-    postgres.sql(f"CREATE DATABASE {name}")
-    yield bridge_settings(database_url=postgres.url(name), telegram_allowed_users=[ADA, GRACE])
-    postgres.sql(f"DROP DATABASE {name} WITH (FORCE)")
+    with postgres.database(postgres_template) as url:
+        yield bridge_settings(database_url=url, telegram_allowed_users=[ADA, GRACE])

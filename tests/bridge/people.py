@@ -14,6 +14,7 @@ from services.bridge.app import create_app
 from services.bridge.settings import BridgeSettings
 from services.kit import runner
 from services.kit.clock import Clock
+from tests import servers
 from tests.servers import BOT_ID, KEY, Sandbox, until
 
 ADA, GRACE, TEAM = 1001, 1002, -2001
@@ -36,6 +37,11 @@ class Bridge:
 
     async def approval(self, approval_id: str, **params: Any) -> dict[str, Any]:
         response = await self.client.get(f"/api/v1/approvals/{approval_id}", params=params)
+        assert response.status_code == 200, response.text
+        return dict(response.json())
+
+    async def decide(self, approval_id: str, option: str = "approve") -> dict[str, Any]:
+        response = await self.client.post(f"/api/v1/approvals/{approval_id}/decide", json={"option": option})
         assert response.status_code == 200, response.text
         return dict(response.json())
 
@@ -122,9 +128,7 @@ async def bridge_of(settings: BridgeSettings, clock: Clock | None = None) -> Asy
 
     async with (
         runner.running(create, settings) as running,
-        httpx.AsyncClient(
-            base_url=running.url, timeout=60, headers={"Authorization": f"Bearer {KEY}"}
-        ) as client,
+        servers.http(running.url, key=KEY, timeout=60) as client,
     ):
         yield Bridge(client, running.app, running.stop)
 

@@ -43,6 +43,13 @@ def value(samples: Samples, name: str, **labels: str) -> float:
     return samples[name, frozenset(labels.items())]
 
 
+async def test_an_empty_database_is_given_its_tables_at_the_start(
+    bridge_settings: BridgeFactory, empty_database_url: str
+) -> None:
+    async with client_of(bridge_app.create_app, bridge_settings(database_url=empty_database_url)) as client:
+        await delivered(client, (await post(client))["message_ids"][0])
+
+
 # Health
 
 

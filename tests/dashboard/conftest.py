@@ -8,6 +8,7 @@ import pytest
 from services.dashboard.app import create_app
 from services.dashboard.settings import DashboardSettings
 from services.kit.runner import Running, running
+from tests import servers
 from tests.dashboard.suite import KEY, PASSWORD, Suite, serving
 
 Settings = Callable[..., DashboardSettings]
@@ -46,7 +47,7 @@ async def dashboard(suite: Suite, make_settings: Settings) -> AsyncIterator[Runn
 @pytest.fixture
 async def visitor(dashboard: Running) -> AsyncIterator[httpx.AsyncClient]:
     """Somebody who is not logged in."""
-    async with httpx.AsyncClient(base_url=dashboard.url) as client:
+    async with servers.http(dashboard.url) as client:
         yield client
 
 

@@ -5,6 +5,7 @@ from starlette.responses import JSONResponse, Response
 
 from services.dashboard.app import create_app
 from services.kit.runner import running
+from tests import servers
 from tests.dashboard.conftest import Settings
 from tests.dashboard.suite import KEY, Suite
 from tests.dashboard.test_sources import until_state
@@ -36,7 +37,7 @@ async def test_a_missing_login_is_no_attack_and_a_wrong_key_is_counted(visitor: 
 async def test_without_a_login_everybody_may_look(suite: Suite, make_settings: Settings) -> None:
     async with (
         running(create_app, make_settings(suite.url, auth_enabled=False)) as up,
-        httpx.AsyncClient(base_url=up.url) as client,
+        servers.http(up.url) as client,
     ):
         assert (await client.get("/dashboard/")).status_code == 200
         assert (await client.get("/login")).headers["location"] == "/dashboard/"
@@ -60,7 +61,7 @@ async def test_the_state_holds_what_each_service_told(viewer: httpx.AsyncClient,
 
 async def test_links_are_those_that_are_configured(suite: Suite, make_settings: Settings) -> None:
     settings = make_settings(suite.url, auth_enabled=False, jaeger_ui_url="http://localhost:16686/")
-    async with running(create_app, settings) as up, httpx.AsyncClient(base_url=up.url) as client:
+    async with running(create_app, settings) as up, servers.http(up.url) as client:
         links = (await client.get("/api/state")).json()["links"]
     assert links == {
         "grafana": None,

@@ -12,6 +12,7 @@ from services.dashboard.readings import HealthReport, Stats
 from services.dashboard.sources import Feed
 from services.kit.health import Level
 from services.kit.runner import running
+from tests import servers
 from tests.dashboard.conftest import Settings
 from tests.dashboard.suite import START, Suite, serving, until
 from tests.kit.clocks import ManualClock
@@ -86,7 +87,7 @@ async def test_an_answer_after_a_failure_clears_it(stats: Feed[Stats], suite: Su
 
 
 async def test_nobody_at_home_is_told_in_words() -> None:
-    async with httpx.AsyncClient(base_url="http://127.0.0.1:1") as client:
+    async with servers.http("http://127.0.0.1:1") as client:
         feed = Feed(client, "/health", HealthReport, every=1.0, clock=ManualClock())
         await feed.ask()
     assert feed.heard.failure == "cannot connect"
@@ -99,7 +100,7 @@ async def test_a_service_that_hangs_up_is_a_failure() -> None:
 
     async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        async with servers.http(f"http://127.0.0.1:{port}") as client:
             feed = Feed(client, "/health", HealthReport, every=1.0, clock=ManualClock())
             await feed.ask()
     assert feed.heard.failure == "Server disconnected without sending a response."
@@ -114,7 +115,7 @@ async def test_a_service_that_never_answers_is_a_failure_in_time() -> None:
 
     async with await asyncio.start_server(keep_silent, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=0.05) as client:
+        async with servers.http(f"http://127.0.0.1:{port}", timeout=0.05) as client:
             feed = Feed(client, "/health", HealthReport, every=1.0, clock=ManualClock())
             await feed.ask()
         finished.set()
@@ -180,7 +181,7 @@ async def test_a_suite_that_starts_after_the_dashboard_is_found(make_settings: S
         chosen.bind(("127.0.0.1", 0))
         port = chosen.getsockname()[1]
     settings = make_settings(f"http://127.0.0.1:{port}", auth_enabled=False)
-    async with running(create_app, settings) as up, httpx.AsyncClient(base_url=up.url) as client:
+    async with running(create_app, settings) as up, servers.http(up.url) as client:
         state = await until_state(client, lambda state: state["level"] == "critical")
         assert state["flow"]["failure"] == "cannot connect"
         assert state["flow"]["accepted_total"] is None

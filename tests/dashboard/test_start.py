@@ -1,7 +1,5 @@
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,18 +7,7 @@ import pytest
 from services.dashboard.app import create_app
 from services.dashboard.settings import DashboardSettings
 from services.kit.settings import StartError, load
-
-
-def start(folder: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """``python -m services.dashboard``, which must not start."""
-    return subprocess.run(
-        [sys.executable, "-m", "services.dashboard"],
-        env={"PATH": os.environ["PATH"], "DATA_DIR": str(folder), **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+from tests.forking import Programs
 
 
 @pytest.mark.parametrize(
@@ -66,12 +53,14 @@ def test_the_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch,
     assert settings.bridge_url == "http://bridge:8080"
 
 
-def test_a_port_in_use_is_one_readable_line(tmp_path: Path) -> None:
+@pytest.mark.xdist_group("programs")
+def test_a_port_in_use_is_one_readable_line(tmp_path: Path, programs: Programs) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        ended = start(tmp_path, MONITORING_SERVER_PORT=str(port))
+        ours = {"PATH": os.environ["PATH"], "DATA_DIR": str(tmp_path), "MONITORING_SERVER_PORT": str(port)}
+        ended = programs.run("services.dashboard", environment=ours)
     assert ended.returncode == 1
     assert ended.stderr == (
         f"cannot start: MONITORING_SERVER_PORT: dashboard cannot listen on 127.0.0.1:{port}: "

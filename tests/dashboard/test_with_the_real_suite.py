@@ -20,6 +20,7 @@ from services.mcp_health.app import create_app as mcp_health
 from services.mcp_health.settings import McpHealthSettings
 from services.telegram_sandbox.app import create_app as sandbox
 from services.telegram_sandbox.settings import SandboxSettings
+from tests import servers
 from tests.alert_relay import payloads
 from tests.dashboard.suite import KEY
 from tests.dashboard.test_sources import until_state
@@ -58,10 +59,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
             )
         )
         clients = [
-            await stack.enter_async_context(
-                httpx.AsyncClient(base_url=each.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=10)
-            )
-            for each in (sender, relay, page)
+            await stack.enter_async_context(servers.http(each.url, key=KEY)) for each in (sender, relay, page)
         ]
         yield House(*clients)
 

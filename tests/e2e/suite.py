@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from tests import servers
 from tests.ports import free_port
 from tests.servers import KEY, Sandbox, until
 
@@ -68,7 +69,7 @@ async def _answers(running: Program, url: str) -> bool:
     if running.process.returncode is not None:
         raise RuntimeError(running.words.read_text(encoding="utf-8"))
     try:
-        async with httpx.AsyncClient(timeout=5) as client:
+        async with servers.http(timeout=5) as client:
             return (await client.get(f"{url}/health/live")).status_code == 200
     except httpx.TransportError:
         return False
@@ -100,10 +101,9 @@ class Suite:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[tuple[Program, httpx.AsyncClient]]:
-        headers = {"Authorization": f"Bearer {KEY}"}
         async with (
             program("services", self.folder, self.url, **self.environment) as running,
-            httpx.AsyncClient(base_url=self.url, headers=headers, timeout=30) as client,
+            servers.http(self.url, key=KEY) as client,
         ):
             yield running, client
 

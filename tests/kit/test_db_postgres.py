@@ -1,5 +1,4 @@
 import asyncio
-import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -16,10 +15,8 @@ from tests.servers import Postgres, until
 
 @pytest.fixture
 def url(postgres: Postgres) -> Iterator[str]:
-    name = "t_" + os.urandom(6).hex()
-    postgres.sql(f"CREATE DATABASE {name}")
-    yield postgres.url(name)
-    postgres.sql(f"DROP DATABASE {name} WITH (FORCE)")
+    with postgres.database() as made:
+        yield made
 
 
 async def opened(url: str) -> PostgresDatabase:

@@ -54,11 +54,11 @@ def versions(*names: str) -> Any:
 
 
 async def test_two_packages_share_a_database_and_no_history(
-    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, empty_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     one, two = package(tmp_path, "kit_one", ["ones"]), package(tmp_path, "kit_two", ["twos", "more_twos"])
-    database = await open_database(database_url, telemetry(), packages=[one, two])
+    database = await open_database(empty_database_url, telemetry(), packages=[one, two])
     assert await database.read("look", tables) == {
         "ones",
         "twos",
@@ -71,27 +71,30 @@ async def test_two_packages_share_a_database_and_no_history(
 
 
 async def test_a_later_start_runs_only_what_is_new(
-    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, empty_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     name = package(tmp_path, "kit_one", ["ones"])
-    first = await open_database(database_url, telemetry(), packages=[name])
+    first = await open_database(empty_database_url, telemetry(), packages=[name])
     await first.write("fill", lambda c: c.execute(text("INSERT INTO ones VALUES (7)")))
     await first.close()
     package(tmp_path, name, ["ones", "later"])
-    second = await open_database(database_url, telemetry(), packages=[name])
+    second = await open_database(empty_database_url, telemetry(), packages=[name])
     assert await second.read("look", lambda c: c.execute(text("SELECT id FROM ones")).scalar()) == 7
     assert "later" in await second.read("look", tables)
     await second.close()
 
 
 async def test_starts_at_the_same_time_take_turns(
-    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, empty_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     name = package(tmp_path, "kit_one", ["ones", "twos"])
     databases = await asyncio.gather(
-        *(open_database(database_url, telemetry(), packages=[name, "services.outbox"]) for _ in range(4))
+        *(
+            open_database(empty_database_url, telemetry(), packages=[name, "services.outbox"])
+            for _ in range(4)
+        )
     )
     assert {"ones", "twos", "message"} <= await databases[0].read("look", tables)
     for database in databases:
@@ -99,26 +102,26 @@ async def test_starts_at_the_same_time_take_turns(
 
 
 async def test_a_revision_that_fails_leaves_the_database_as_it_was(
-    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, empty_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     name = package(tmp_path, "kit_one", ["ones", "ones"])
     with pytest.raises(StartError, match=r"^DATABASE_URL: cannot use .*ones.*exists"):
-        await open_database(database_url, telemetry(), packages=[name])
-    database = await open_database(database_url, telemetry(), packages=[])
+        await open_database(empty_database_url, telemetry(), packages=[name])
+    database = await open_database(empty_database_url, telemetry(), packages=[])
     assert await database.read("look", tables) == set()
     await database.close()
 
 
 async def test_a_database_of_a_later_version_is_one_line(
-    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, empty_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     name = package(tmp_path, "kit_one", ["ones", "twos"])
-    await (await open_database(database_url, telemetry(), packages=[name])).close()
+    await (await open_database(empty_database_url, telemetry(), packages=[name])).close()
     (tmp_path / name / "migrations" / "kit_one1.py").unlink()
     with pytest.raises(StartError, match=r"^DATABASE_URL: .* was written by another version of this program"):
-        await open_database(database_url, telemetry(), packages=[name])
+        await open_database(empty_database_url, telemetry(), packages=[name])
 
 
 @pytest.mark.parametrize("name", ["services.outbox", "services.alert_relay"])

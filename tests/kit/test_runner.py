@@ -18,6 +18,7 @@ from services.kit.runner import Running
 from services.kit.service import create_service
 from services.kit.settings import StartError
 from services.kit.telemetry import Telemetry
+from tests import servers
 from tests.kit.apps import KitSettings, Parts, kit_app, kit_settings, live
 
 
@@ -119,7 +120,7 @@ async def test_sigterm_lets_the_request_in_flight_finish(tmp_path: Path) -> None
     service = prepared(tmp_path, parts)
     serving = asyncio.create_task(runner.serve([service]))
     await service.started.wait()
-    async with httpx.AsyncClient(base_url=service.url, timeout=10) as client:
+    async with servers.http(service.url) as client:
         request = asyncio.create_task(client.get("/slow"))
         await parts[0].entered.wait()
         os.kill(os.getpid(), signal.SIGTERM)

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from services.kit.clock import rfc3339
 from services.kit.runner import running
 from services.kit.settings import ServiceSettings
+from tests import servers
 
 NOW = 1_767_225_600.0
 KEY = "cct_the-one-key-of-these-tests-and-no-other"
@@ -106,7 +107,7 @@ async def raw_server(reply: bytes, *, reset: bool = False) -> AsyncIterator[str]
 
 @asynccontextmanager
 async def calling(url: str, patience: float = 5.0) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=url, timeout=patience) as client:
+    async with servers.http(url, timeout=patience) as client:
         yield client
 
 

@@ -26,6 +26,7 @@ from services.kit.settings import StartError, load
 from services.mcp_health.app import create_app
 from services.mcp_health.compliance import Standard
 from services.mcp_health.settings import McpHealthSettings
+from tests import servers
 from tests.mcp_health.neighbours import (
     KEY,
     Neighbour,
@@ -56,7 +57,7 @@ async def service(data: Path, **settings: Any) -> AsyncIterator[httpx.AsyncClien
     made = McpHealthSettings(port=0, data_dir=data, **values)
     async with (
         running(create_app, made) as up,
-        httpx.AsyncClient(base_url=up.url, timeout=10) as client,
+        servers.http(up.url) as client,
     ):
         yield client
 

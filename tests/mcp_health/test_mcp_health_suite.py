@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from tests import servers
 from tests.ports import free_port
 
 OURS = ("bridge", "alert_relay", "dashboard")
@@ -109,7 +110,7 @@ async def suite(folder: Path, **more: str) -> AsyncIterator[Suite]:
             **environment,
             **settings,
         ),
-        httpx.AsyncClient(base_url=urls["MCP_HEALTH_URL"], timeout=10) as client,
+        servers.http(urls["MCP_HEALTH_URL"]) as client,
     ):
         yield Suite(client, data)
 

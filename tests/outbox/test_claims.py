@@ -260,3 +260,12 @@ async def test_an_enqueue_that_races_with_a_release_is_never_forgotten(desk: Des
     while more := await deliver("w1"):
         delivered += more
     assert delivered == 4 * rounds
+
+
+async def test_what_is_paid_for_is_of_the_bulk_lane_alone(desk: Desk) -> None:
+    for chat_id, lane in ((1, Lane.NORMAL), (2, Lane.NORMAL), (3, Lane.BULK), (4, Lane.BULK), (5, Lane.BULK)):
+        await desk.submit(each([lane.name], chat_id, lane=lane))
+    assert titles(await desk.claim(limit=0, paid=2)) == ["BULK", "BULK"]
+    assert sorted(titles(await desk.claim(limit=1, paid=5))) == ["BULK", "NORMAL"]
+    assert await desk.claim(limit=0, paid=5) == []
+    assert titles(await desk.claim(limit=5, paid=0)) == ["NORMAL"]

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
 
 from services.kit.clock import SystemClock
@@ -37,6 +36,7 @@ from tests.outbox.conftest import NO_LIMITS
 from tests.outbox.making import ADA, GRACE, each, event, message, parts, render, submission
 from tests.ports import free_port
 from tests.servers import BOT_ID, Sandbox, sandbox_of, until
+from tests.told import Told
 
 QUICK = Policy(base=0.02, cap=0.1, give_up_after=3600, max_resends=3)
 Start = Callable[..., AbstractAsyncContextManager[Outbox]]
@@ -63,10 +63,10 @@ def start(database_url: str, sandbox: Sandbox, tmp_path: Path) -> Start:
         settings: EngineSettings | None = None,
         limits: Limits = NO_LIMITS,
         policy: Policy = QUICK,
-        exporter: InMemorySpanExporter | None = None,
+        sink: Told | None = None,
         **more: Any,
     ) -> AsyncIterator[Outbox]:
-        telemetry = Telemetry("tests", ServiceSettings(data_dir=tmp_path), exporter=exporter)
+        telemetry = Telemetry("tests", ServiceSettings(data_dir=tmp_path), sink=sink)
         database = await open_database(database_url, telemetry, packages=["services.outbox"])
         clock = SystemClock()
         chosen = settings or EngineSettings(concurrency=16, limits=limits, policy=policy)
@@ -553,14 +553,14 @@ async def test_the_delivery_rate_of_the_last_hour_survives_a_restart(start: Star
 
 
 async def test_a_messages_spans_are_told_from_its_stored_times(start: Start, sandbox: Sandbox) -> None:
-    exporter = InMemorySpanExporter()
+    sink = Told()
     await sandbox.faults({"kind": "close"})
-    async with start(exporter=exporter) as outbox:
+    async with start(sink=sink) as outbox:
         one = posted("hello")
         await outbox.enqueue(one)
         life = await finished(outbox, one)
     (accepted,) = one.events
-    spans = [s for s in exporter.get_finished_spans() if s.context.trace_id == accepted.trace.trace_id]
+    spans = [s for s in sink.get_finished_spans() if s.context.trace_id == accepted.trace.trace_id]
     assert [s.name for s in spans] == ["accept", "enqueue", *(["queue", "pace", "send", "settle"] * 2)]
     root = spans[0]
     assert root.context.span_id == accepted.trace.span_id
@@ -584,14 +584,14 @@ async def test_a_messages_spans_are_told_from_its_stored_times(start: Start, san
 
 
 async def test_a_trace_that_is_not_sampled_is_told_nowhere(start: Start, sandbox: Sandbox) -> None:
-    exporter = InMemorySpanExporter()
-    async with start(exporter=exporter) as outbox:
+    sink = Told()
+    async with start(sink=sink) as outbox:
         made = posted("hello")
         quiet = event(trace=type(made.events[0].trace)(1, 2, sampled=False), accepted_at=now())
         one = Submission((quiet,), made.messages)
         await outbox.enqueue(one)
         await finished(outbox, one)
-    assert exporter.get_finished_spans() == ()
+    assert sink.get_finished_spans() == ()
 
 
 async def test_a_claim_whose_answer_was_lost_is_given_back_and_sent_once(

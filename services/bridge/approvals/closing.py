@@ -20,10 +20,8 @@ from services.bridge.webhooks import store as webhooks
 from services.bridge.webhooks.store import NewCall
 from services.contracts.events import Severity
 from services.kit.telemetry import TraceContext
-from services.outbox import chats, intake
-from services.outbox.messages import WAITING, Reason, Submission
-from services.outbox.messages import State as MessageState
-from services.outbox.schema import message
+from services.outbox import intake, locking, overrides
+from services.outbox.messages import Submission
 
 WEBHOOK_KIND = "approval"
 
@@ -105,12 +103,23 @@ def expire(connection: Connection, now: float) -> list[Changed]:
         .limit(MOST_OVERDUE)
         .with_for_update(skip_locked=True)
     ).all()
+    _hold_chats(connection, [row.id for row in overdue])
     changed = []
     for row in overdue:
         expired = replace(store.read_row(row), state=State.EXPIRED, closed_at=now)
         if _close(connection, expired):
             changed.append(Changed(expired, Outcome.EXPIRED, _follow(connection, expired, now, None), True))
     return changed
+
+
+def _hold_chats(connection: Connection, approval_ids: Sequence[str]) -> None:
+    """Of several questions: the chats of all are taken in one order, before anything of one is changed."""
+    of = (
+        select(approval.c.bot, approval_message.c.chat_id)
+        .join(approval_message, approval_message.c.approval_id == approval.c.id)
+        .where(approval.c.id.in_(approval_ids))
+    )
+    locking.hold(connection, [(row.bot, row.chat_id) for row in connection.execute(of)])
 
 
 def _close(connection: Connection, wanted: Approval) -> bool:
@@ -168,7 +177,9 @@ def _follow(
     shown = connection.execute(
         select(approval_message).where(approval_message.c.approval_id == closed.id, _IS_SHOWN)
     ).all()
-    _take_back(connection, [row.message_id for row in shown], closed, now)
+    # A question that has not left yet need not be shown any more.
+    cause = f"the question was {closed.state.value} before it was sent"
+    overrides.take_back(connection, [row.message_id for row in shown], cause, now)
     submissions = []
     for kind, words in (("question", wording.verdict), ("again", wording.verdict_of_again)):
         to = [
@@ -197,19 +208,3 @@ def _say(about: Approval, words: Said, to: Sequence[Recipient], kind: str, now: 
         kind, about.title, about.correlation_id, about.trace, about.source, Severity(about.severity)
     )
     return said.submission(words, to, belongs, about.trace.child(), bot=about.bot, now=now)
-
-
-def _take_back(connection: Connection, message_ids: Sequence[str], closed: Approval, now: float) -> None:
-    """A question that has not left yet need not be shown any more."""
-    waiting = connection.execute(
-        select(message.c.seq)
-        .where(
-            message.c.id.in_(message_ids),
-            message.c.state.in_([s.value for s in WAITING]),
-            message.c.part == 0,
-        )
-        .order_by(message.c.seq)
-        .with_for_update()
-    ).scalars()
-    cause = f"the question was {closed.state.value} before it was sent"
-    chats.finish(connection, list(waiting), MessageState.CANCELLED, Reason.NONE, cause=cause, now=now)

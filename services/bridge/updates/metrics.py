@@ -10,7 +10,7 @@ from services.bridge.updates.incoming import KINDS, OTHER
 
 
 class Age(Collector):
-    """Seconds since Telegram was last heard; no sample before the first time."""
+    """Seconds since Telegram was last heard, by the bot that heard it longest ago; none at first."""
 
     def __init__(self) -> None:
         self.measure: Callable[[], float | None] = lambda: None
@@ -66,6 +66,3 @@ class UpdateMetrics:
         registry.register(self.age)
         self.active_users = ActiveUsers()
         registry.register(self.active_users)
-
-    def conflicts_total(self) -> int:
-        return int(next(iter(self.conflicts.collect())).samples[0].value)

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-import httpx
-
+from tests import servers
 from tests.bridge.people import ADA, GRACE, MALLORY, TEAM, Bridge, People, bridge_of, buttons, data_of, said
 from tests.conftest import BridgeFactory
 
@@ -149,7 +148,7 @@ async def test_questions_are_listed_newest_first_by_state_and_correlation(talk: 
 
 
 async def test_without_the_key_nothing_is_asked_or_read(quick: Bridge) -> None:
-    async with httpx.AsyncClient(base_url=str(quick.client.base_url)) as stranger:
+    async with servers.http(str(quick.client.base_url)) as stranger:
         for method, path in (
             ("POST", "/api/v1/approvals"),
             ("GET", "/api/v1/approvals/x"),

@@ -180,17 +180,16 @@ async def test_the_last_use_is_written_when_the_bridge_stops(
 
 @pytest.fixture
 async def replicas(
-    bridge_settings: BridgeFactory, postgres: servers.Postgres
+    bridge_settings: BridgeFactory, postgres: servers.Postgres, postgres_template: str
 ) -> AsyncIterator[list[httpx.AsyncClient]]:
     """Two bridges on one PostgreSQL."""
-    postgres.sql("CREATE DATABASE two_bridges")
-    async with AsyncExitStack() as stack:
-        settings = bridge_settings(database_url=postgres.url("two_bridges"), telegram_webhook_url="")
-        yield [
-            await stack.enter_async_context(servers.client_of(bridge_app.create_app, settings))
-            for _ in range(2)
-        ]
-    postgres.sql("DROP DATABASE two_bridges WITH (FORCE)")
+    with postgres.database(postgres_template) as url:
+        async with AsyncExitStack() as stack:
+            settings = bridge_settings(database_url=url, telegram_webhook_url="")
+            yield [
+                await stack.enter_async_context(servers.client_of(bridge_app.create_app, settings))
+                for _ in range(2)
+            ]
 
 
 async def test_replicas_know_of_a_new_and_of_a_revoked_key_within_a_second(

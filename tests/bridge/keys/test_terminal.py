@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,15 @@ from services.kit.settings import StartError
 from tests import servers
 from tests.bridge.keys.test_api import EVENT, signed
 from tests.conftest import BridgeFactory
+from tests.forking import Programs
 from tests.servers import KEY
 
-ROOT = Path(__file__).parents[3]
+pytestmark = pytest.mark.xdist_group("programs")
 
 
 class Terminal:
-    def __init__(self, folder: Path, database_url: str) -> None:
+    def __init__(self, programs: Programs, folder: Path, database_url: str) -> None:
+        self._programs = programs
         self._environment = {
             "PATH": os.environ["PATH"],
             "DATA_DIR": str(folder),
@@ -31,15 +32,7 @@ class Terminal:
         }
 
     def run(self, *words: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [sys.executable, "-m", "services.bridge.keys", *words],
-            cwd=ROOT,
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
+        return self._programs.run("services.bridge.keys", *words, environment=self._environment)
 
     def create(self, *words: str) -> dict[str, Any]:
         done = self.run("create", *words)
@@ -48,8 +41,8 @@ class Terminal:
 
 
 @pytest.fixture
-def terminal(tmp_path: Path, database_url: str) -> Terminal:
-    return Terminal(tmp_path, database_url)
+def terminal(programs: Programs, tmp_path: Path, database_url: str) -> Terminal:
+    return Terminal(programs, tmp_path, database_url)
 
 
 async def test_a_key_made_and_revoked_at_the_terminal_counts_in_a_running_bridge(
@@ -94,8 +87,10 @@ async def test_a_key_made_before_the_first_start_opens_the_bridge(
         (("dance",), "invalid choice"),
     ],
 )
-def test_what_is_wrong_is_said_in_a_line(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
-    done = Terminal(tmp_path, f"sqlite:///{tmp_path / 'bridge.db'}").run(*words)
+def test_what_is_wrong_is_said_in_a_line(
+    programs: Programs, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    done = Terminal(programs, tmp_path, f"sqlite:///{tmp_path / 'bridge.db'}").run(*words)
     assert done.returncode != 0
     assert said in done.stderr
     assert "Traceback" not in done.stderr

@@ -12,7 +12,9 @@ import pytest
 from services.bridge import accept
 from services.bridge import app as bridge_app
 from services.bridge.accept import Caller
+from services.bridge.approvals.posted import Posted
 from services.bridge.routes.routes import Routes, Rule, Target
+from services.bridge.settings import BridgeSettings
 from services.kit.settings import StartError
 from services.kit.telemetry import TraceContext
 from tests import servers
@@ -77,8 +79,9 @@ def test_each_topic_of_a_chat_has_its_own_message_to_edit() -> None:
         Caller("ci", None, "", ""),
         TraceContext(1, 2, sampled=True),
         now=1e9,
-        routes=Routes((), (rule,)),
+        routes=Routes({"default": ()}, (rule,)),
         trace_url="",
+        asks=Posted({}, 60.0),
     )
     (messages,) = reading.submission.messages
     assert [(m.chat_id, m.thread_id, m.update_key) for m in messages] == [
@@ -102,8 +105,8 @@ async def test_a_trial_says_who_would_get_it_and_by_which_rule_and_sends_nothing
     assert await trial(EVENT) == {
         "by": "rules",
         "recipients": [
-            {"chat_id": 1002, "thread_id": None, "silent": True, "rule": "builds"},
-            {"chat_id": 1003, "thread_id": None, "silent": False, "rule": "all"},
+            {"chat_id": 1002, "thread_id": None, "silent": True, "bot": "default", "rule": "builds"},
+            {"chat_id": 1003, "thread_id": None, "silent": False, "bot": "default", "rule": "all"},
         ],
     }
     assert (await trial(EVENT | {"chat_id": 7}))["by"] == "event"
@@ -148,13 +151,11 @@ async def test_routes_of_the_api_survive_a_restart(bridge_settings: BridgeFactor
 
 
 async def test_another_replica_takes_new_routes(
-    bridge_settings: BridgeFactory, postgres: servers.Postgres
+    replicas: BridgeSettings,
 ) -> None:
-    postgres.sql("CREATE DATABASE routed")
-    settings = bridge_settings(database_url=postgres.url("routed"))
     async with (
-        servers.client_of(bridge_app.create_app, settings) as here,
-        servers.client_of(bridge_app.create_app, settings) as there,
+        servers.client_of(bridge_app.create_app, replicas) as here,
+        servers.client_of(bridge_app.create_app, replicas) as there,
     ):
         await put(here, BUILDS)
 
@@ -163,7 +164,6 @@ async def test_another_replica_takes_new_routes(
 
         await servers.until(known, patience=5)
         assert await chats_of(there) == [1002]
-    postgres.sql("DROP DATABASE routed WITH (FORCE)")
 
 
 # By file

@@ -21,6 +21,7 @@ from services.kit.db import Database, open_database
 from services.kit.telemetry import Telemetry
 from services.outbox import intake, overrides
 from services.outbox.overrides import By
+from tests import servers
 from tests.bridge.tracking.conftest import Post, State, later
 from tests.bridge.webhooks.test_results import SECRET, Program, listening
 from tests.conftest import BridgeFactory
@@ -42,9 +43,7 @@ async def bridge(bridge_settings: BridgeFactory, database_url: str) -> AsyncIter
     settings = bridge_settings(database_url=database_url, webhook_signing_secret=SECRET)
     async with (
         runner.running(bridge_app.create_app, settings) as running,
-        httpx.AsyncClient(
-            base_url=running.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=30
-        ) as client,
+        servers.http(running.url, key=KEY) as client,
     ):
         yield client
 
@@ -140,7 +139,7 @@ async def test_the_programs_of_the_settings_the_key_and_the_event_are_each_told_
     async with (
         listening() as other,
         runner.running(bridge_app.create_app, settings) as running,
-        httpx.AsyncClient(base_url=running.url, headers={"Authorization": f"Bearer {KEY}"}) as client,
+        servers.http(running.url, key=KEY) as client,
     ):
         await client.post("/api/v1/events", json=MESSAGE | {"callback_url": program.url})
         await client.post("/api/v1/events", json=MESSAGE | {"title": "two", "callback_url": other.url})

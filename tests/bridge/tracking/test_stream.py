@@ -19,6 +19,7 @@ from services.kit.errors import Problem
 from services.kit.telemetry import Telemetry
 from services.outbox import feed, intake
 from services.outbox.feed import Position
+from tests import servers
 from tests.bridge.tracking.conftest import ADA, Post
 from tests.conftest import BridgeFactory
 from tests.outbox import making
@@ -156,7 +157,7 @@ async def test_another_replicas_changes_are_seen_too(
     settings = bridge_settings(database_url=database_url)
     async with (
         runner.running(bridge_app.create_app, settings) as second,
-        httpx.AsyncClient(base_url=second.url, headers={"Authorization": f"Bearer {KEY}"}) as client,
+        servers.http(second.url, key=KEY) as client,
         following(bridge) as follower,
     ):
         await client.post("/api/v1/events", json={"type": "custom_event", "title": "t", "chat_id": ADA})
@@ -169,7 +170,7 @@ async def test_a_quiet_stream_says_that_it_is_there_and_how_far_it_is(
     settings = bridge_settings(database_url=database_url, stream_heartbeat_seconds=0.05)
     async with (
         runner.running(bridge_app.create_app, settings) as running,
-        httpx.AsyncClient(base_url=running.url, headers={"Authorization": f"Bearer {KEY}"}) as client,
+        servers.http(running.url, key=KEY) as client,
         client.stream("GET", "/api/v1/stream", params={"chat_id": GRACE}) as response,
     ):
         follower = Follower(response.aiter_lines())
@@ -188,7 +189,7 @@ async def test_a_quiet_stream_says_that_it_is_there_and_how_far_it_is(
 async def test_streams_end_with_the_service(bridge_settings: BridgeFactory, database_url: str) -> None:
     settings = bridge_settings(database_url=database_url)
     async with (
-        httpx.AsyncClient(headers={"Authorization": f"Bearer {KEY}"}, timeout=30) as client,
+        servers.http(key=KEY) as client,
         runner.running(bridge_app.create_app, settings) as running,
         client.stream("GET", f"{running.url}/api/v1/stream") as response,
     ):

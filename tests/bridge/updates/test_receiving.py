@@ -5,7 +5,6 @@ import time
 from functools import partial
 from typing import Any
 
-import httpx
 from sqlalchemy import Connection, select
 
 from services.bridge import answers
@@ -15,6 +14,7 @@ from services.bridge.updates.schema import telegram_update
 from services.kit.db import Database, open_database
 from services.kit.settings import ServiceSettings
 from services.kit.telemetry import Telemetry
+from tests import servers
 from tests.bridge.people import ADA, Bridge, People, bridge_of
 from tests.conftest import BridgeFactory
 from tests.ports import free_port
@@ -116,7 +116,7 @@ async def test_while_the_store_is_away_nothing_is_acknowledged(
 
 
 async def test_a_repeated_update_is_acted_on_once(talk: Bridge, settings: BridgeSettings) -> None:
-    headers = {"X-Telegram-Bot-Api-Secret-Token": settings.update_secret}
+    headers = {"X-Telegram-Bot-Api-Secret-Token": settings.bots()["default"].webhook_secret}
     for words in ("once", "once", "never: the id is known"):
         answer = await talk.client.post("/telegram/webhook", json=text(500, words), headers=headers)
         assert answer.status_code == 200
@@ -331,7 +331,7 @@ async def test_a_webhook_without_the_secret_is_refused_and_nothing_is_stored(
         {"X-Telegram-Bot-Api-Secret-Token": "wrong"},
         {"X-Telegram-Bot-Api-Secret-Token": ""},
     ):
-        async with httpx.AsyncClient(base_url=str(quick.client.base_url)) as stranger:
+        async with servers.http(str(quick.client.base_url)) as stranger:
             answer = await stranger.post("/telegram/webhook", json=text(1, "hi"), headers=headers)
         assert answer.status_code == 401
     keyed = {"Authorization": f"Bearer {KEY}"}
@@ -342,7 +342,7 @@ async def test_a_webhook_without_the_secret_is_refused_and_nothing_is_stored(
 
 
 async def test_what_is_no_update_is_400(quick: Bridge, settings: BridgeSettings) -> None:
-    headers = {"X-Telegram-Bot-Api-Secret-Token": settings.update_secret}
+    headers = {"X-Telegram-Bot-Api-Secret-Token": settings.bots()["default"].webhook_secret}
     for body in (
         b"",
         b"[]",
@@ -359,7 +359,7 @@ async def test_what_is_no_update_is_400(quick: Bridge, settings: BridgeSettings)
 async def test_an_update_of_a_kind_that_is_not_known_is_stored_and_does_nothing(
     quick: Bridge, settings: BridgeSettings
 ) -> None:
-    headers = {"X-Telegram-Bot-Api-Secret-Token": settings.update_secret}
+    headers = {"X-Telegram-Bot-Api-Secret-Token": settings.bots()["default"].webhook_secret}
     strange: list[dict[str, Any]] = [
         {"update_id": 1, "poll_answer": {"x": 1}},
         {"update_id": 2, "message": {"nothing": "known"}},

@@ -66,12 +66,13 @@ async def listening() -> AsyncIterator[Program]:
     app.router.add_post("/hook", program.take)
     runner = web.AppRunner(app)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    host, port = runner.addresses[0][:2]
-    program.url = f"http://{host}:{port}/hook"
-    yield program
-    await runner.cleanup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        host, port = runner.addresses[0][:2]
+        program.url = f"http://{host}:{port}/hook"
+        yield program
+    finally:
+        await runner.cleanup()
 
 
 @pytest.fixture
@@ -138,7 +139,7 @@ async def test_a_program_that_fails_is_told_again_under_the_same_id_also_after_a
     program.status = 503
     async with bridge_of(signed, clock) as bridge:
         asked = await bridge.ask(callback_url=program.url)
-        await bridge.client.post(f"/api/v1/approvals/{asked['id']}/decide", json={"option": "approve"})
+        await bridge.decide(asked["id"])
         await program.until_called(1)
 
         async def waits() -> bool:
@@ -165,7 +166,7 @@ async def test_a_redirect_is_not_followed(signed: BridgeSettings, program: Progr
     async with listening() as elsewhere, bridge_of(signed) as bridge:
         program.status, program.headers = 307, {"Location": elsewhere.url}
         asked = await bridge.ask(callback_url=program.url)
-        await bridge.client.post(f"/api/v1/approvals/{asked['id']}/decide", json={"option": "approve"})
+        await bridge.decide(asked["id"])
 
         async def refused() -> bool:
             callback = (await bridge.approval(asked["id"]))["callback"]

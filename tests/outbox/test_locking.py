@@ -1,0 +1,90 @@
+"""Who ends waiting messages and who claims them never wait for each other crosswise; on PostgreSQL."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+
+import asyncpg
+import pytest
+from sqlalchemy import Connection
+
+from services.kit.db import Database, open_database
+from services.kit.telemetry import Telemetry
+from services.outbox import intake, overrides
+from services.outbox.messages import NewMessage
+from services.outbox.overrides import By
+from tests.outbox.making import ADA, GRACE, NOW, message, submission
+from tests.servers import Postgres, until
+
+CHATS = (GRACE, ADA)
+Ending = Callable[..., None]
+
+
+def cancel(connection: Connection, waiting: list[NewMessage]) -> None:
+    overrides.cancel(connection, waiting[0].id, By("ci"), NOW)
+
+
+def take_back(connection: Connection, waiting: list[NewMessage]) -> None:
+    overrides.take_back(connection, [one.id for one in waiting], "not needed any more", NOW)
+
+
+def supersede(connection: Connection, waiting: list[NewMessage]) -> None:
+    newer = [message(one.chat_id, update_key=one.update_key) for one in waiting]
+    intake.insert(connection, [submission(*newer)], NOW)
+
+
+@pytest.fixture
+async def database(postgres: Postgres, telemetry: Telemetry) -> AsyncIterator[Database]:
+    with postgres.database() as url:
+        opened = await open_database(url, telemetry, packages=["services.outbox"])
+        yield opened
+        await opened.close()
+
+
+@pytest.fixture
+async def claiming(database: Database) -> AsyncIterator[asyncpg.Connection]:
+    """A transaction that has the chats of a claim, and not yet its messages."""
+    _, _, place = database.address.partition(":")
+    connection = await asyncpg.connect(f"postgresql://postgres@127.0.0.1:{place}")
+    yield connection
+    await connection.close()
+
+
+@pytest.mark.parametrize("end", [cancel, take_back, supersede])
+async def test_who_ends_a_message_takes_its_chat_first(
+    database: Database, claiming: asyncpg.Connection, end: Ending
+) -> None:
+    # The first of a key is what later ones edit; the waiting edit is what the next one ends.
+    waiting = [message(chat_id, update_key="deploy") for chat_id in CHATS]
+    for one in ([message(chat_id, update_key="deploy") for chat_id in CHATS], waiting):
+        await database.write("add", partial(intake.insert, submissions=[submission(*one)], now=NOW))
+    async with claiming.transaction():
+        await claiming.execute("SELECT 1 FROM chat FOR UPDATE")
+        ending = asyncio.create_task(database.write("end", partial(end, waiting=waiting)))
+        await until(partial(_somebody_waits, claiming))
+        await claiming.execute("SET LOCAL lock_timeout = '5s'")
+        await claiming.execute("UPDATE message SET attempts = attempts + 1")
+    await ending
+
+
+async def _somebody_waits(connection: asyncpg.Connection) -> bool:
+    query = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    return bool(await connection.fetchval(query))
+
+
+async def test_two_that_take_several_chats_take_them_in_one_order(
+    database: Database, claiming: asyncpg.Connection
+) -> None:
+    waiting = [message(chat_id) for chat_id in CHATS]
+    await database.write("add", partial(intake.insert, submissions=[submission(*waiting)], now=NOW))
+    async with claiming.transaction():
+        await claiming.execute("SELECT 1 FROM chat WHERE chat_id = $1 FOR UPDATE", ADA)
+        ending = asyncio.create_task(database.write("end", partial(take_back, waiting=waiting)))
+        await until(partial(_somebody_waits, claiming))
+        await claiming.execute("SET LOCAL lock_timeout = '5s'")
+        await claiming.execute("SELECT 1 FROM chat WHERE chat_id = $1 FOR UPDATE", GRACE)
+    await ending
+    assert ADA < GRACE
