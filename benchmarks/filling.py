@@ -60,7 +60,7 @@ async def _fill(url: str, chat_ids: Sequence[int], portion: int) -> None:
         for begin in range(0, len(chat_ids), portion):
             now = time.time()
             submissions = [
-                _submission(number, chat_id, telemetry, now)
+                submission(number, chat_id, telemetry, now)
                 for number, chat_id in enumerate(chat_ids[begin : begin + portion], begin)
             ]
             await database.write("enqueue", partial(intake.insert, submissions=submissions, now=now))
@@ -133,7 +133,7 @@ def _new(identifier: str) -> str:
     return f"substr({identifier}, 1, 24) || substr(CAST(1000000000000 + {number} AS TEXT), 2)"
 
 
-def _submission(number: int, chat_id: int, telemetry: Telemetry, now: float) -> Submission:
+def submission(number: int, chat_id: int, telemetry: Telemetry, now: float) -> Submission:
     body = orjson.dumps(EVENT | {"title": f"Build {number} finished", "chat_id": chat_id})
     reading = accept.submission(
         body,
