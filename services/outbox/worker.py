@@ -175,7 +175,7 @@ class Worker:
     async def _granted(self) -> tuple[Granted, float | None]:
         """How many may be claimed now; where none, after how many seconds to ask again."""
         if self.stopped is not None:
-            return _NOTHING, await self._probe()
+            return _NOTHING, 0.0 if self._is_settle_due() else await self._probe()
         room = self._room()
         if room < self._half:
             return _NOTHING, None
