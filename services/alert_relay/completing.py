@@ -87,7 +87,8 @@ class Completing:
     async def once(self) -> bool:
         """Asks for each group that was cut; true where something remains to be asked for."""
         remaining = False
-        for cut in await self._database.read("completing", leftovers.cut_groups):
+        cut_groups = partial(leftovers.cut_groups, now=self._clock.time())
+        for cut in await self._database.read("completing", cut_groups):
             if self._clock.time() - cut.heard_at > GIVE_UP_SECONDS or not self._is_ours(cut):
                 await self._give_up(cut)
                 continue

@@ -53,10 +53,16 @@ class DeadMan:
         for cluster, beat_at in beats.items():
             silent = now - max(beat_at, self._listens_since) > self._max_age
             heard_again = now - beat_at <= self._max_age
-            if (silent or heard_again) and self._told.get(cluster) is not silent:
-                await self._relay.tell_of(self._heard(cluster, beat_at, now, silent=silent))
-                self._told[cluster] = silent
-                log.warning("sign_of_life_missing" if silent else "sign_of_life", cluster=cluster)
+            told = self._told.get(cluster)
+            if (not silent and not heard_again) or told is silent:
+                continue
+            # Unknown after a start: it may have been told before that it is silent.
+            await self._relay.tell_of(self._heard(cluster, beat_at, now, silent=silent))
+            self._told[cluster] = silent
+            if silent:
+                log.error("sign_of_life_missing", cluster=cluster)
+            elif told:
+                log.info("sign_of_life_back", cluster=cluster)
 
     def _heard(self, cluster: str, beat_at: float, now: float, *, silent: bool) -> Heard:
         labels = {"alertname": NAME, "severity": "critical", "service": "alert-path", "alertmanager": cluster}

@@ -14,6 +14,8 @@ from services.alert_relay.store import Addressed, Received
 
 #: Told of webhooks that left something out.
 CHANNEL = "left_out"
+#: An Alertmanager that has not posted for so long is gone, or has another address now.
+LATELY_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class Cut:
     body: str
     truncated: int
     heard_at: float  #: when it was last received
-    clusters: int  #: how many clusters post here
+    clusters: int  #: how many clusters have posted here lately
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +53,10 @@ class Completed:
     opened: int
 
 
-def cut_groups(connection: Connection) -> list[Cut]:
+def cut_groups(connection: Connection, now: float) -> list[Cut]:
     """The groups to ask for, the longest waiting first."""
-    clusters = connection.execute(select(func.count()).select_from(alertmanager)).scalar_one()
+    lately = alertmanager.c.heard_at > now - LATELY_SECONDS
+    clusters = connection.execute(select(func.count()).select_from(alertmanager).where(lately)).scalar_one()
     query = (
         select(webhook)
         .where(webhook.c.truncated > 0, webhook.c.asked_at.is_(None))

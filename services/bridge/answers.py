@@ -17,6 +17,7 @@ from services.bridge.settings import BridgeSettings
 from services.bridge.updates import receiver, responses
 from services.bridge.updates.acting import Parts
 from services.bridge.updates.metrics import UpdateMetrics
+from services.bridge.updates.people import People
 from services.bridge.updates.receiver import Receiver
 from services.bridge.updates.source import Polling, Source, Webhook
 from services.bridge.webhooks import signing, worker
@@ -126,6 +127,8 @@ async def open_answers(
         await stack.enter_async_context(webhooks.running())
         expiring = asyncio.create_task(expiry.run(database, clock, news.closed))
         stack.push_async_callback(_end, expiring)
+        people = People(database, metrics.updates.active_users, settings.retention_days, clock)
+        stack.push_async_callback(_end, asyncio.create_task(people.run()))
         for receiving in receivers.values():
             await stack.enter_async_context(receiving.running())
         yield {"news": news, "receivers": receivers, "webhook_destinations": allowed}

@@ -111,10 +111,11 @@ class Auditor:
         known = self.measurements.get(Question.TRANSPORT)
         if known and not self._is_due(Question.TRANSPORT):
             return known
-        self._due[Question.TRANSPORT] = self._next()
         addresses = {name: url for name, url in self._catalogue.addresses.items() if url is not None}
         hosts = [urlsplit(url).hostname or "" for url in addresses.values()]
         seen = await asyncio.to_thread(transport.network, hosts)
+        if all(seen.resolved.values()):  # who has no address yet is looked for again soon
+            self._due[Question.TRANSPORT] = self._next()
         return transport.measure(addresses, seen, self.clock.time())
 
     async def _listeners(self) -> Measurement:

@@ -68,8 +68,8 @@ def rest(*alerts: Alert, present: Sequence[Alert] = (), absence_counts: bool = T
     return Rest(alerts, here, absence_counts=absence_counts)
 
 
-async def waiting(relay_store: Store) -> list[Cut]:
-    return await relay_store.database.read("completing", leftovers.cut_groups)
+async def waiting(relay_store: Store, now: float = START) -> list[Cut]:
+    return await relay_store.database.read("completing", partial(leftovers.cut_groups, now=now))
 
 
 # What becomes of the answer
@@ -248,6 +248,14 @@ async def test_an_alertmanager_is_not_asked_for_the_alerts_of_another_cluster(re
     there = unreachable(relay_store, cluster="http://elsewhere:9093")
     assert await there.work.once() is False
     assert there.missed() == 3
+
+
+async def test_an_alertmanager_that_posts_no_more_is_no_other_cluster(relay_store: Store) -> None:
+    """One that got another address leaves its old one behind."""
+    await relay_store.receive(webhook(alert("x"), externalURL="http://before:9093"), START - 100_000)
+    await relay_store.receive(cut(alert("a"), by=3))
+    (found,) = await waiting(relay_store)
+    assert found.clusters == 1
 
 
 # A real Alertmanager

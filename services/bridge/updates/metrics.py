@@ -26,6 +26,22 @@ class Age(Collector):
         yield family
 
 
+class ActiveUsers(Collector):
+    """People who tapped, wrote or commanded; no sample before they were counted."""
+
+    def __init__(self) -> None:
+        self.daily: int | None = None
+        self.monthly: int | None = None
+
+    def collect(self) -> Iterator[Metric]:
+        daily = GaugeMetricFamily("daily_active_users", "People who used the bot, last 24 hours")
+        monthly = GaugeMetricFamily("monthly_active_users", "People who used the bot, last 30 days")
+        for family, people in ((daily, self.daily), (monthly, self.monthly)):
+            if people is not None:
+                family.add_metric([], people)
+            yield family
+
+
 class UpdateMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.updates = Counter("cctelegram_telegram_updates", "Updates stored", ["kind"], registry=registry)
@@ -48,3 +64,5 @@ class UpdateMetrics:
             self.strangers.labels(kind)
         self.age = Age()
         registry.register(self.age)
+        self.active_users = ActiveUsers()
+        registry.register(self.active_users)
