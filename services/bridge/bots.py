@@ -6,7 +6,7 @@ TOML or JSON, a table each; what a table leaves out is as it is for the default 
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -78,14 +78,14 @@ class Bot:
     """
 
     name: str
-    token: str
+    token: str = field(repr=False)
     api_url: str
     chats: tuple[int, ...]
     allowed: frozenset[int]
     limits: Limits
     paid_per_second: float = 0.0
     webhook_url: str = ""
-    webhook_secret: str = ""
+    webhook_secret: str = field(default="", repr=False)
 
     @property
     def paid_beyond(self) -> float:

@@ -107,7 +107,7 @@ class Database(ABC):
         return result
 
     async def read(self, operation: str, work: Work[T]) -> T:
-        """Runs the work on a snapshot; it must not write."""
+        """Runs the work, which must not write: on one snapshot, on PostgreSQL each statement on its own."""
         return await self._timed(operation, self._read(work))
 
     async def _timed(self, operation: str, running: Awaitable[T]) -> T:

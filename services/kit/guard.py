@@ -79,6 +79,8 @@ class Guard:
         if bucket is None:
             bucket = self._buckets[caller] = Bucket(burst, now)
             _forget_oldest(self._buckets)
+        else:
+            self._buckets.move_to_end(caller)
         wait = bucket.take(now, rate, burst)
         if wait:
             self._hits.inc()
@@ -102,6 +104,7 @@ class Guard:
         if failures is None or now - failures.since > FAILURE_WINDOW_SECONDS:
             failures = self._failures[address] = Failures(0, now)
             _forget_oldest(self._failures)
+        self._failures.move_to_end(address)
         failures.count += 1
         if failures.count >= FAILURES_BEFORE_BLOCK and failures.blocked_until <= now:
             failures.blocked_until = now + BLOCK_SECONDS

@@ -38,6 +38,14 @@ class Key:
             return b"\x4a%c%b\x12%c\x0a%c%b" % (size + self._size, self._key, size + 2, size, content)
         return self.attribute(value)
 
+    def number(self, value: int) -> bytes:
+        """The attribute with a whole number as its value."""
+        content = _varint(value & 0xFFFF_FFFF_FFFF_FFFF)
+        size = len(content) + 1
+        if size + self._size < 0x80:  # noqa: PLR2004 - seven bits
+            return b"\x4a%c%b\x12%c\x18%b" % (size + self._size - 2, self._key, size, content)
+        return self.attribute(value)
+
     def attribute(self, value: Value, tag: bytes = b"\x4a") -> bytes:
         """The attribute; the tag says of what."""
         return _field(tag, self._key + _field(b"\x12", _value(value)))

@@ -40,8 +40,13 @@ class PostgresDatabase(Database):
         self._engine = create_async_engine(
             self._url, pool_size=pool_size, max_overflow=0, pool_timeout=10, pool_pre_ping=False
         )
+        # A transaction of PostgreSQL's default kind shows each statement what is committed by then, as
+        # none at all does: a read goes without the two round trips of one.
+        self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         #: Connections of our own that are free; they are made as they are needed.
         self._straight: list[asyncpg.Connection] = []
+        #: Server processes of all connections of our own.
+        self._pids: set[int] = set()
         self._to_notify: set[str] = set()
         self._notify_needed = asyncio.Event()
         self._tasks = [asyncio.create_task(self._notify()), asyncio.create_task(self._listen())]
@@ -81,7 +86,7 @@ class PostgresDatabase(Database):
             return result
 
     async def _read(self, work: Work[T]) -> T:
-        async with self._engine.connect() as connection:
+        async with self._reader.connect() as connection:
             return await connection.run_sync(work)
 
     async def execute(self, operation: str, statement: str, *arguments: Any) -> list[asyncpg.Record]:
@@ -105,7 +110,7 @@ class PostgresDatabase(Database):
             if _is_taken_back(error):
                 self._straight.append(connection)
                 raise
-            connection.terminate()
+            self._give_up(connection)
             if isinstance(error, _LOST):
                 # It commits by itself: the server may have done so before its answer was lost.
                 raise CommitUnknownError(error) from error
@@ -118,7 +123,14 @@ class PostgresDatabase(Database):
             connection = self._straight.pop()
             if not connection.is_closed():
                 return connection
-        return await self._connect()
+            self._give_up(connection)
+        connection = await self._connect()
+        self._pids.add(connection.get_server_pid())
+        return connection
+
+    def _give_up(self, connection: asyncpg.Connection) -> None:
+        self._pids.discard(connection.get_server_pid())
+        connection.terminate()
 
     async def _connect(self) -> asyncpg.Connection:
         """Beside SQLAlchemy's pool, and by the same URL with all that is asked for in it."""
@@ -156,15 +168,17 @@ class PostgresDatabase(Database):
                 log.warning("listen_failed", error=reason_of(error))
             await asyncio.sleep(1)
 
-    def _heard(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:
-        self.wake_here(str(payload))
+    def _heard(self, _connection: Any, pid: int, _channel: str, payload: object) -> None:
+        # Those who wait here were woken at once: what we told the others ourselves is no news.
+        if pid not in self._pids:
+            self.wake_here(str(payload))
 
     async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for connection in self._straight:
-            connection.terminate()
+            self._give_up(connection)
         await self._engine.dispose()
 
 

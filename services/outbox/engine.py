@@ -36,6 +36,7 @@ OPERATIONS = (
     "enqueue",
     "claim",
     "settle",
+    "turn",
     "renew",
     "take_over",
     "bot",

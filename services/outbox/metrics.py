@@ -7,7 +7,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from services.kit.meters import Counter, Histogram
-from services.outbox.messages import Outcome, Reason, State
+from services.outbox.messages import Outcome, Reason, Settled, State
 
 METHODS = ("sendMessage", "sendDocument", "editMessageText", "getMe")
 
@@ -86,6 +86,25 @@ class OutboxMetrics:
         self.delivery_rate = DeliveryRate()
         registry.register(self.delivery_rate)
         self._initialise(categories)
+
+    def count(self, settled: Settled, now: float) -> None:
+        """What became of a message, after it is durable."""
+        reason = settled.result.reason.value
+        if settled.result.outcome is Outcome.UNKNOWN:
+            self.unknown.labels(reason).inc()
+        match settled.decision.state:
+            case State.DELIVERED:
+                self.delivered.inc()
+                self.duration.observe(now - settled.message.entered_at)
+            case State.SUPPRESSED if settled.result.reason is Reason.MUTED:
+                # Its people asked for it: no failure, or a mute would raise an alert.
+                self.muted.inc()
+            case State.DEAD_LETTER | State.UNKNOWN | State.EXPIRED | State.SUPPRESSED:
+                self.failed.labels(reason).inc()
+                if settled.decision.state is State.DEAD_LETTER:
+                    self.dead_letters.labels(reason).inc()
+            case State.RETRY_WAIT:
+                self.retries.labels(reason).inc()
 
     def totals(self) -> dict[str, int]:
         """The counters since the process started, summed over their labels."""

@@ -59,9 +59,11 @@ def tell_accepted(
     """The spans of the request: ``accept``, and within it ``enqueue`` up to the commit."""
     if not telemetry.exports_spans or not event.trace.sampled:
         return
-    attributes = _of_event(event.id, event.type, event.correlation_id) + _batch_of(len(messages))
+    attributes = _EVENT_ID.text(event.id) + _batch_of(len(messages))
     if len(messages) == 1:
-        attributes += _of_message(messages[0].id, messages[0].chat_id)
+        attributes += _of(messages[0].id, messages[0].chat_id, event.type, event.correlation_id)
+    else:
+        attributes += _of_event(event.type, event.correlation_id)
     telemetry.export(_accepted(event.trace, event.parent, event.accepted_at, committed_at, attributes), 2)
 
 
@@ -104,7 +106,7 @@ def tell_attempts(telemetry: Telemetry, batch: Sequence[Settled], settled_at: fl
 def _attempt(settled: Settled, settled_at: float) -> bytes:
     message, result = settled.message, settled.result
     made = _Attempt(
-        max(message.entered_at, message.due_at),
+        max(message.accepted_at, message.replayed_at or 0.0, message.due_at),
         message.claimed_at,
         message.limiter_wait,
         result.started_at,
@@ -117,7 +119,7 @@ def _attempt(settled: Settled, settled_at: float) -> bytes:
         result.message_id,
         result.retry_after,
     )
-    return _attempt_spans(message.trace, _of(message) + _number(message.attempt), made)
+    return _attempt_spans(message.trace, _of_claimed(message) + _number(message.attempt), made)
 
 
 def tell_ended(telemetry: Telemetry, settled: Settled, at: float) -> None:
@@ -125,7 +127,7 @@ def tell_ended(telemetry: Telemetry, settled: Settled, at: float) -> None:
     message = settled.message
     if not telemetry.exports_spans or not message.trace.sampled:
         return
-    named = _of(message) + _ended(settled.decision.state.value, settled.result.reason.value)
+    named = _of_claimed(message) + _ended(settled.decision.state.value, settled.result.reason.value)
     telemetry.export(_waited(message.trace, message.entered_at, at, named), 1)
 
 
@@ -150,8 +152,8 @@ def tell_whole(telemetry: Telemetry, life: Life, committed_at: float | None, *, 
     row = life.message
     root = TraceContext.parse(row["traceparent"])
     assert root is not None, row["traceparent"]  # noqa: S101 - we wrote it ourselves
-    common = _of_message(row["id"], row["chat_id"]) + _KEPT
-    common += _of_event(row["event_id"], row["type"], row["correlation_id"])
+    common = _of(row["id"], row["chat_id"], row["type"], row["correlation_id"])
+    common += _EVENT_ID.text(row["event_id"]) + _KEPT
     if with_event:
         # Handed to the disk: the commit took a moment longer, which nobody here measured.
         end = committed_at or row["written_at"] or row["accepted_at"]
@@ -211,31 +213,24 @@ def _attempt_spans(root: TraceContext, common: bytes, made: _Attempt) -> bytes:
     )
 
 
-def _of(message: Claimed) -> bytes:
-    return b"%b%b%b" % (
-        _of_message(message.id, message.chat_id),
-        _kind(message.event_type),
-        _CORRELATION.text(message.correlation_id),
-    )
+def _of_claimed(message: Claimed) -> bytes:
+    return _of(message.id, message.chat_id, message.event_type, message.correlation_id)
 
 
-def _of_message(message_id: str, chat_id: int) -> bytes:
-    return b"%b%b%b%b" % (
-        _SYSTEM,
-        _MESSAGING_ID.text(message_id),
-        _MESSAGE_ID.text(message_id),
-        _chat(chat_id),
-    )
+@lru_cache(4_096)  # what the spans of its acceptance and of its attempts have in common
+def _of(message_id: str, chat_id: int, event_type: str, correlation_id: str) -> bytes:
+    ids = _SYSTEM + _MESSAGING_ID.text(message_id) + _MESSAGE_ID.text(message_id) + _chat(chat_id)
+    return ids + _of_event(event_type, correlation_id)
 
 
-def _of_event(event_id: str, kind: str, correlation_id: str) -> bytes:
-    return b"%b%b%b" % (_EVENT_ID.text(event_id), _kind(kind), _CORRELATION.text(correlation_id))
+def _of_event(event_type: str, correlation_id: str) -> bytes:
+    return _kind(event_type) + _CORRELATION.text(correlation_id)
 
 
 def _of_result(made: _Attempt) -> bytes:
     told = _answer(made.outcome, made.reason, made.state)
     if made.telegram_message_id is not None:
-        told += _TELEGRAM_ID.attribute(made.telegram_message_id)
+        told += _TELEGRAM_ID.number(made.telegram_message_id)
     if made.retry_after is not None:
         told += _RETRY_AFTER.attribute(made.retry_after)
     return told if made.outcome == Outcome.SENT.value else told + otlp.error(f"{made.reason}: {made.detail}")

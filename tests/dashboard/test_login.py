@@ -1,14 +1,18 @@
+import asyncio
 import re
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from prometheus_client import CollectorRegistry
 
-from services.dashboard.login import COOKIE, SESSION_SECONDS, Door, open_door
+from services.dashboard.login import COOKIE, SESSION_SECONDS, Attempts, Door, open_door
 from services.dashboard.settings import DashboardSettings
+from services.kit.auth import Gate, OneKey
 from services.kit.clock import SystemClock
-from services.kit.guard import FAILURES_BEFORE_BLOCK
+from services.kit.errors import Problem
+from services.kit.guard import BLOCK_SECONDS, FAILURES_BEFORE_BLOCK, Guard
 from services.kit.runner import Running
 from services.kit.settings import StartError
 from tests.dashboard.suite import PASSWORD
@@ -180,6 +184,36 @@ async def test_an_address_that_fails_too_often_is_blocked_even_with_the_right_pa
     told = (await visitor.get("/metrics")).text
     assert "suspicious_ip_blocks_total 1.0" in told
     assert f"auth_failed_attempts_total {FAILURES_BEFORE_BLOCK}.0" in told
+
+
+def attempts(folder: Path, clock: ManualClock) -> Attempts:
+    registry = CollectorRegistry()
+    gate = Gate(OneKey.of("cct_key"), registry)
+    return Attempts(a_door(folder, clock), Guard(0, registry, clock), gate)
+
+
+async def test_guesses_side_by_side_are_counted_one_by_one(tmp_path: Path) -> None:
+    """Else a crowd of them would all be looked at before the first was counted."""
+    at = attempts(tmp_path, ManualClock())
+    crowd = FAILURES_BEFORE_BLOCK + 5
+    outcomes = await asyncio.gather(
+        *(at.log_in("192.0.2.7", "admin", "guess") for _ in range(crowd)), return_exceptions=True
+    )
+    refused = [outcome for outcome in outcomes if isinstance(outcome, Problem)]
+    assert [problem.status for problem in refused] == [429] * 5
+    assert outcomes.count(None) == FAILURES_BEFORE_BLOCK
+
+
+async def test_a_block_is_for_one_address_and_ends_after_five_minutes(tmp_path: Path) -> None:
+    clock = ManualClock()
+    at = attempts(tmp_path, clock)
+    for _ in range(FAILURES_BEFORE_BLOCK):
+        assert await at.log_in("192.0.2.7", "admin", "guess") is None
+    assert await at.log_in("192.0.2.8", "admin", PASSWORD) is not None
+    with pytest.raises(Problem):
+        await at.log_in("192.0.2.7", "admin", PASSWORD)
+    clock.advance(BLOCK_SECONDS)
+    assert await at.log_in("192.0.2.7", "admin", PASSWORD) is not None
 
 
 async def test_another_sites_form_can_neither_log_in_nor_out(viewer: httpx.AsyncClient) -> None:

@@ -157,6 +157,35 @@ async def test_a_connection_lost_while_it_commits_leaves_open_whether_it_was_sto
     assert await here.write("add", one) == 1
 
 
+async def test_a_write_is_no_news_a_second_time_to_the_replica_that_wrote(
+    two: tuple[PostgresDatabase, PostgresDatabase],
+) -> None:
+    """It was woken at once; its own notice comes back from the server, when there is nothing new."""
+    here, there = two
+    await listening(here)
+    with here.news("outbox") as mine, there.news("outbox") as theirs:
+        await here.write("add", one, wake="outbox")
+        assert mine.is_set()
+        mine.clear()
+        await theirs.wait()
+        # A later notice of the other's has come: so has, before it, the own one.
+        await there.write("add", one, wake="later")
+        assert await here.wait("later", 30)
+        assert not mine.is_set()
+
+
+async def test_a_read_is_no_transaction(two: tuple[PostgresDatabase, PostgresDatabase]) -> None:
+    here, _ = two
+
+    def began(connection: Connection) -> list[object]:
+        return [connection.execute(text("SELECT now()")).scalar_one() for _ in range(2)]
+
+    first, second = await here.read("look", began)
+    assert first != second
+    first, second = await here.write("look", began)
+    assert first == second
+
+
 async def test_a_statement_is_a_transaction_of_its_own(
     two: tuple[PostgresDatabase, PostgresDatabase],
 ) -> None:

@@ -179,6 +179,16 @@ def test_memory_is_bounded_and_the_oldest_callers_are_forgotten_first(guard: Gua
     assert passes(guard, ALICE)  # forgotten, and so as fresh as any
 
 
+def test_a_caller_that_goes_on_is_not_forgotten_for_those_that_come_and_go(guard: Guard) -> None:
+    for _ in range(10):
+        guard.admit(ALICE)
+    for number in range(KNOWN_CALLERS):
+        guard.admit(f"caller {number}")
+        if number % 1_000 == 0:
+            assert not passes(guard, ALICE)
+    assert not passes(guard, ALICE)
+
+
 def test_a_block_is_forgotten_only_when_ten_thousand_others_failed_since(guard: Guard) -> None:
     fail(guard, CHARLIE, FAILURES_BEFORE_BLOCK)
     for number in range(KNOWN_CALLERS - 1):

@@ -5,7 +5,7 @@ from threading import Thread
 
 import prometheus_client
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.exposition import choose_encoder
@@ -29,6 +29,7 @@ def sorted_lines(text: bytes) -> list[str]:
 
 
 @pytest.mark.parametrize("accept", [PLAIN, OPENMETRICS])
+@settings(deadline=None)
 @given(noted=_NOTED, later=_NOTED)
 def test_each_scrape_reads_as_theirs(
     accept: str, noted: Sequence[tuple[str, float]], later: Sequence[tuple[str, float]]

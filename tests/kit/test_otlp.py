@@ -82,6 +82,11 @@ def test_a_text_is_encoded_alike_on_the_short_way_and_on_the_long_one(name: str,
     assert Key(name).text(value) == Key(name).attribute(value) == otlp.attributes({name: value})
 
 
+@given(name=_TEXT.filter(bool), value=st.integers(-(2**63), 2**63 - 1))
+def test_so_is_a_number(name: str, value: int) -> None:
+    assert Key(name).number(value) == Key(name).attribute(value)
+
+
 @given(st.integers(0, 100_000))
 def test_attributes_of_any_length_stand_in_their_span(size: int) -> None:
     rest = Key("a").text("x" * size)

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, or_, select, update
+from sqlalchemy import Connection, func, or_, select, update
 
 from services.bridge.keys import keys
 from services.bridge.keys.keys import MOST_KEYS, Key, Kind
 from services.bridge.keys.schema import api_key
+from services.kit.db import upsert
 from services.kit.errors import Problem
 
 #: Names of the units of work, for the database's metrics.
@@ -22,13 +23,13 @@ def add(connection: Connection, key: Key) -> None:
     Raises:
         Problem: 409, the name is taken, or there are too many.
     """
-    taken = select(api_key.c.id).where(api_key.c.name == key.name, api_key.c.revoked_at.is_(None))
-    if key.name in keys.RESERVED or connection.execute(taken).first():
-        raise Problem(409, "Name taken", f"There is a key named {key.name}: revoke it, or take another name.")
     living = select(func.count()).select_from(api_key).where(api_key.c.revoked_at.is_(None))
     if connection.execute(living).scalar_one() >= MOST_KEYS:
         raise Problem(409, "Too many keys", f"There are {MOST_KEYS} keys that were not revoked.")
-    connection.execute(insert(api_key).values(_row(key)))
+    # By the index on living names: another replica may make a key of this name at this moment.
+    new = upsert(connection, api_key).values(_row(key)).on_conflict_do_nothing()
+    if key.name in keys.RESERVED or connection.execute(new).rowcount != 1:
+        raise Problem(409, "Name taken", f"There is a key named {key.name}: revoke it, or take another name.")
 
 
 def every(connection: Connection) -> list[Key]:

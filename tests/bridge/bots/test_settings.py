@@ -168,3 +168,9 @@ def test_a_file_that_is_not_text_is_told(tmp_path: Path) -> None:
     (one,) = bots.read(f'{{"a": {{"token_file": "{file}"}}}}').values()
     with pytest.raises(ValueError, match="it is not UTF-8 text"):
         one.secret()
+
+
+def test_a_bot_that_is_printed_shows_no_secret() -> None:
+    (bot,) = read().values()
+    assert "of-default" not in repr(bot)
+    assert bot.webhook_secret not in repr(bot)

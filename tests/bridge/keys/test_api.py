@@ -130,6 +130,12 @@ async def test_names_are_unique_among_living_keys(bridge: httpx.AsyncClient) -> 
         assert again.status_code == 409
 
 
+async def test_of_keys_made_at_once_under_one_name_there_is_one(bridge: httpx.AsyncClient) -> None:
+    wanted = {"name": "crowd", "scopes": ["events:write"]}
+    answers = await asyncio.gather(*(bridge.post("/api/v1/keys", json=wanted) for _ in range(6)))
+    assert sorted(answer.status_code for answer in answers) == [201, *[409] * 5]
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [
