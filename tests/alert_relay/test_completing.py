@@ -1,5 +1,6 @@
 """What a webhook leaves out (``max_alerts``): fetched from a real Alertmanager, or said to be missing."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +27,7 @@ from tests.alert_relay.conftest import Phone, Store, eventually
 from tests.alert_relay.payloads import CLUSTER, START, alert, webhook
 from tests.alert_relay.servers import fire, needs_alertmanager
 from tests.ports import free_port
-from tests.servers import ManualClock
+from tests.servers import ManualClock, until
 
 TO = (1001,)
 KEY = {"Authorization": "Bearer the-key"}
@@ -280,17 +281,21 @@ async def test_the_rest_of_a_cut_group_is_fetched_told_and_ended(
         servers.alertmanager(tmp_path, port, service.url, max_alerts=2) as alertmanager,
     ):
         await fire(alertmanager, *instances)
-        await eventually(partial(_incident_is, relay, "firing", firing=6))
+        await until(partial(_incident_is, relay, "firing", firing=6))
         shown = "\n".join(each["message"]["text"] for each in await phone.messages(2))
         assert all(f"Errors on {instance}" in shown for instance in instances)
         assert "Alertmanager had not listed this" in shown
 
         await fire(alertmanager, *instances, resolved=True)
-        await eventually(partial(_incident_is, relay, "resolved", firing=0))
+        await until(partial(_incident_is, relay, "resolved", firing=0))
         metrics = (await relay.get("/metrics")).text
         assert 'cctelegram_alerts_left_out_total{outcome="missed"} 0.0' in metrics
-        assert 'cctelegram_alerts_left_out_total{outcome="fetched"} 4.0' in metrics
-        assert 'provider="alertmanager",status_code="200"' in metrics
+        # Four, but for one that the first webhook may have listed by itself.
+        fetched = re.search(r'cctelegram_alerts_left_out_total{outcome="fetched"} (\d)', metrics)
+        assert fetched is not None
+        assert int(fetched[1]) in (3, 4)
+        counted = [line for line in metrics.splitlines() if line.startswith("external_api_calls_total{")]
+        assert any('provider="alertmanager"' in line and 'status_code="200"' in line for line in counted)
 
 
 async def _incident_is(relay: httpx.AsyncClient, state: str, *, firing: int) -> bool:
