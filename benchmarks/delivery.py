@@ -97,15 +97,19 @@ def _bridge(bench: Bench, sandbox: Program, number: int, options: argparse.Names
     bridge = bench.bridge(sandbox.url, name, SEND_CONCURRENCY=str(SEND_CONCURRENCY))
     if options.profile is not None:
         _profile(bridge, options.profile)
-    # It delivers already: what was done before this look is not counted.
+    # It delivers already: what was done before this look is not counted. While it delivers the database
+    # is looked at, for each question to the bridge itself would count as work of its own.
     before, cpu = _delivered(bridge), bridge.cpu_seconds()
-    while (now := _delivered(bridge)) < options.messages:
-        time.sleep(0.25)
-    cpu = (bridge.cpu_seconds() - cpu) / (now - before)
+    while filling.rows(bench.sqlite(name), _UNSETTLED)[0][0]:
+        time.sleep(0.05)
+    cpu = (bridge.cpu_seconds() - cpu) / (options.messages - before)
     rate = filling.per_second(filling.delivered(bench.sqlite(name)))
     bridge.stop()
     shutil.rmtree(bench.folder / name)
     return Measured(rate, 1e6 * cpu)
+
+
+_UNSETTLED = "SELECT EXISTS (SELECT 1 FROM message WHERE state IN ('queued', 'sending', 'retry_wait'))"
 
 
 def _delivered(bridge: Program) -> int:

@@ -9,10 +9,12 @@ from typing import Any
 
 import asyncpg
 import orjson
+from sqlalchemy import Connection, text
 
 from benchmarks.programs import FIRST_CHAT
 from services.bridge import accept
 from services.bridge.accept import Caller
+from services.bridge.approvals.posted import Posted
 from services.bridge.routes.routes import Routes
 from services.kit.db import open_database
 from services.kit.settings import ServiceSettings
@@ -20,6 +22,7 @@ from services.kit.telemetry import Telemetry
 from services.outbox import intake
 from services.outbox.engine import OPERATIONS
 from services.outbox.messages import Submission
+from services.outbox.schema import chat, event, message
 
 #: About 400 bytes, as in the other measurements of docs/performance.md.
 EVENT = {
@@ -39,35 +42,107 @@ EVENT = {
 _PORTION = 500
 
 
-def fill(url: str, chat_ids: Sequence[int]) -> None:
+def fill(url: str, chat_ids: Sequence[int], *, at_once: bool = False) -> None:
     """Stores one event for one recipient for each of the chats, in this order.
 
     Args:
         url: of a database, new or of a bridge that does not run.
         chat_ids: a chat that stands there twice gets two.
+        at_once: all in one commit; else in portions.
     """
-    asyncio.run(_fill(url, chat_ids))
+    asyncio.run(_fill(url, chat_ids, len(chat_ids) if at_once else _PORTION))
 
 
-async def _fill(url: str, chat_ids: Sequence[int]) -> None:
+async def _fill(url: str, chat_ids: Sequence[int], portion: int) -> None:
     telemetry = Telemetry("benchmark", ServiceSettings())
     database = await open_database(url, telemetry, packages=["services.outbox"], operations=OPERATIONS)
     try:
-        for begin in range(0, len(chat_ids), _PORTION):
+        for begin in range(0, len(chat_ids), portion):
             now = time.time()
             submissions = [
-                _submission(number, chat_id, telemetry, now)
-                for number, chat_id in enumerate(chat_ids[begin : begin + _PORTION], begin)
+                submission(number, chat_id, telemetry, now)
+                for number, chat_id in enumerate(chat_ids[begin : begin + portion], begin)
             ]
             await database.write("enqueue", partial(intake.insert, submissions=submissions, now=now))
     finally:
         await database.close()
 
 
-def _submission(number: int, chat_id: int, telemetry: Telemetry, now: float) -> Submission:
+def fill_by_copies(url: str, messages: int, chats: int) -> None:
+    """Stores messages for chats 1 to ``chats`` in turns: a thousand as :func:`fill` does, and copies.
+
+    Args:
+        url: of a new database.
+        messages: a multiple of a thousand.
+        chats: a multiple of a thousand.
+    """
+    fill(url, range(1, _ORIGINALS + 1))
+    asyncio.run(_copy(url, messages // _ORIGINALS, chats))
+
+
+_ORIGINALS = 1_000
+_COPIES_AT_ONCE = 50
+
+
+async def _copy(url: str, times: int, chats: int) -> None:
+    telemetry = Telemetry("benchmark", ServiceSettings())
+    database = await open_database(url, telemetry, packages=["services.outbox"], operations=OPERATIONS)
+    try:
+        for begin in range(1, times, _COPIES_AT_ONCE):
+            end = min(begin + _COPIES_AT_ONCE, times) - 1
+            await database.write("enqueue", partial(_copies, begin=begin, end=end, chats=chats))
+    finally:
+        await database.close()
+
+
+def _copies(connection: Connection, *, begin: int, end: int, chats: int) -> None:
+    for table, changed in (
+        (event, {"id": _new("event.id")}),
+        (message, {"id": _new("message.id"), "event_id": _new("event.id"), "chat_id": _NEW_CHAT}),
+        (chat, {"chat_id": _NEW_CHAT}),
+    ):
+        # Messages are numbered anew, in the order in which they would have come.
+        names = [column.name for column in table.columns if column is not message.c.seq]
+        values = ", ".join(changed.get(name, f"{table.name}.{name}") for name in names)
+        query = f"INSERT INTO {table.name} ({', '.join(names)}) SELECT {values} {_ORIGINAL_AND_COPY}"
+        if table is chat:
+            query += " ON CONFLICT (bot, chat_id) DO NOTHING"
+        parameters = {"begin": begin, "end": end, "size": _ORIGINALS, "chats": chats}
+        connection.execute(text(query), parameters)
+
+
+_NEW_CHAT = "(message.chat_id + copy.number * CAST(:size AS INTEGER) - 1) % CAST(:chats AS INTEGER) + 1"
+_ORIGINAL_AND_COPY = """
+FROM (
+  WITH RECURSIVE numbers (number) AS (
+    SELECT CAST(:begin AS INTEGER) UNION ALL
+    SELECT number + 1 FROM numbers WHERE number < CAST(:end AS INTEGER)
+  )
+  SELECT number FROM numbers
+) AS copy
+JOIN message ON message.seq <= CAST(:size AS INTEGER)
+JOIN event ON event.id = message.event_id
+JOIN chat ON chat.bot = message.bot AND chat.chat_id = message.chat_id
+WHERE true ORDER BY copy.number, message.seq
+"""
+
+
+def _new(identifier: str) -> str:
+    """An id like the original's, that ends in the number of the copy."""
+    number = "copy.number * CAST(:size AS INTEGER) + message.seq"
+    return f"substr({identifier}, 1, 24) || substr(CAST(1000000000000 + {number} AS TEXT), 2)"
+
+
+def submission(number: int, chat_id: int, telemetry: Telemetry, now: float) -> Submission:
     body = orjson.dumps(EVENT | {"title": f"Build {number} finished", "chat_id": chat_id})
     reading = accept.submission(
-        body, Caller("benchmark", None, "", ""), telemetry.new_trace(), now=now, routes=Routes(), trace_url=""
+        body,
+        Caller("benchmark", None, "", ""),
+        telemetry.new_trace(),
+        now=now,
+        routes=Routes(),
+        trace_url="",
+        asks=Posted({}, 60.0),
     )
     return reading.submission
 

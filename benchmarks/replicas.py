@@ -1,6 +1,7 @@
 """Replicas: three bridges on one PostgreSQL against one, delivering what waits; then the sandbox is asked.
 
-Every message must stand in its chat once, and those of a chat in the order of their acceptance.
+The messages come in one commit when all bridges have started. Every message must stand in its chat
+once, and those of a chat in the order of their acceptance.
 
     python -m benchmarks.replicas [--pairs 3] [--messages 4000]
 """
@@ -14,7 +15,9 @@ import orjson
 
 from benchmarks import filling, machine
 from benchmarks.machine import Ratios
-from benchmarks.programs import ANY, FIRST_CHAT, Bench, Program, make_chats
+from benchmarks.programs import ANY, FIRST_CHAT, Bench, Program, cpu_of_family, make_chats
+from services.kit.postgres import NOTIFY_CHANNEL
+from services.outbox.intake import CHANNEL
 from tests.servers import Postgres
 
 REPLICAS = 3
@@ -28,13 +31,15 @@ def main() -> None:
     options = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
     rate = Ratios(
-        f"{REPLICAS} bridges against one, {cores} cores", "/s", f"in proportion to the cores: {cores}"
+        f"rate of {REPLICAS} bridges against one, {cores} cores", "/s", f"in proportion to the cores: {cores}"
     )
+    cpu = Ratios("the bridges' CPU a message", "µs", "")
+    used = Ratios("cores that bridges, PostgreSQL and sandbox kept busy", "%", f"at most {100 * cores} %")
     with Bench() as bench:
-        postgres = bench.postgres()
+        postgres = bench.postgres(core=ANY)
         if postgres is None:
             raise SystemExit("benchmarks.replicas needs PostgreSQL: apt-get install postgresql")
-        sandbox = bench.sandbox(SANDBOX_LOG_KEPT="2000000")
+        sandbox = bench.sandbox(core=ANY, SANDBOX_LOG_KEPT="2000000")
         make_chats(sandbox, options.messages // PER_CHAT)
         for number in range(options.pairs):
             one = _run(bench, postgres, sandbox, name=f"one_{number}", replicas=1, messages=options.messages)
@@ -46,18 +51,18 @@ def main() -> None:
                 replicas=REPLICAS,
                 messages=options.messages,
             )
-            print(f"pair {number + 1}: {several:,.0f}/s and {one:,.0f}/s", flush=True)
-            rate.add(several, one)
+            print(f"pair {number + 1}: {several[0]:,.0f}/s and {one[0]:,.0f}/s", flush=True)
+            for row, value, base in zip((rate, cpu, used), several, one, strict=True):
+                row.add(value, base)
     runs = 2 * options.pairs
     machine.report(
         "Replicas on one PostgreSQL",
-        [rate],
+        [rate, cpu, used],
         [
             f"{options.messages:,} messages wait, {PER_CHAT} in each chat; PostgreSQL waits for its disk.",
             (
-                "The bridges, PostgreSQL and the sandbox share all cores: what one bridge leaves "
-                "of them is all "
-                "that three can win."
+                "Nothing is pinned: the bridges, PostgreSQL and the sandbox share all cores, and what "
+                "one bridge leaves of them is all that three can win."
             ),
             (
                 f"The sandbox's log after each of the {runs} runs: none delivered twice, none "
@@ -70,26 +75,35 @@ def main() -> None:
 
 def _run(
     bench: Bench, postgres: Postgres, sandbox: Program, *, name: str, replicas: int, messages: int
-) -> float:
+) -> tuple[float, float, float]:
+    """Messages a second, the bridges' CPU a message in microseconds, and percent of a core of all."""
     postgres.sql(f"CREATE DATABASE {name}")
     url = postgres.url(name)
     chats = messages // PER_CHAT
-    filling.fill(url, [FIRST_CHAT + number % chats for number in range(messages)])
     first = _next_cursor(sandbox)
     # Each is free to run anywhere: this asks what the machine gives.
     bridges = [
         bench.bridge(sandbox.url, f"{name}_{number}", DATABASE_URL=url, SEND_CONCURRENCY="64", core=ANY)
         for number in range(replicas)
     ]
+
+    def spent() -> tuple[float, float]:
+        those = sum(bridge.cpu_seconds() for bridge in bridges)
+        return those, those + sandbox.cpu_seconds() + cpu_of_family(postgres.process.pid)
+
+    # Once all are there, and in one commit: a bridge that starts takes the cores from those that work.
+    filling.fill(url, [FIRST_CHAT + number % chats for number in range(messages)], at_once=True)
+    before = spent()
+    filling.rows(url, f"SELECT pg_notify('{NOTIFY_CHANNEL}', '{CHANNEL}')")
     left = "SELECT count(*) FROM message WHERE state <> 'delivered'"
     while filling.rows(url, left)[0][0]:
         time.sleep(0.5)
-    times = filling.delivered(url)
+    ours, everybody = (after - earlier for after, earlier in zip(spent(), before, strict=True))
     for bridge in bridges:
         bridge.stop()
     _check(sandbox, first, messages)
-    # From when all of them work: they do not start at the same moment.
-    return filling.per_second(times[len(times) // 4 :])
+    rate = filling.per_second(filling.delivered(url))
+    return rate, 1e6 * ours / messages, 100 * everybody / messages * rate
 
 
 def _next_cursor(sandbox: Program) -> str:

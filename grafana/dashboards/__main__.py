@@ -4,10 +4,10 @@ from pathlib import Path
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
-from grafana.dashboards import bridge, overview
+from grafana.dashboards import alerting, bridge, overview
 
 FOLDER = Path(__file__).parent
-DASHBOARDS = {"overview": overview.build, "bridge": bridge.build}
+DASHBOARDS = {"overview": overview.build, "bridge": bridge.build, "alerting": alerting.build}
 
 
 def rendered(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from grafana_foundation_sdk.builders import dashboard as dashboards
 
-from grafana.dashboards.panels import HALF, board, choice, graph, heat, number, row
+from grafana.dashboards.panels import HALF, QUARTER, board, choice, graph, heat, number, row
 
 ONE = 'job="bridge", instance=~"$instance"'
 
@@ -166,6 +166,7 @@ def _people(made: dashboards.Dashboard) -> None:
                 "{{kind}}",
             ),
             stacked=True,
+            width=QUARTER,
             about="Taps, texts and commands, and the bot's own membership in chats.",
         )
     )
@@ -174,7 +175,17 @@ def _people(made: dashboards.Dashboard) -> None:
             "Since Telegram was last heard",
             "s",
             (f"min(cctelegram_telegram_updates_last_success_age_seconds{{{ONE}}})", "age"),
+            width=QUARTER,
             about="A poll lasts up to a minute. From 90 s on it is too long; taps die at 150 s.",
+        )
+    )
+    made.with_panel(
+        graph(
+            "People who use the bot",
+            "short",
+            (f"max(daily_active_users{{{ONE}}})", "last 24 hours"),
+            (f"max(monthly_active_users{{{ONE}}})", "last 30 days"),
+            width=QUARTER,
         )
     )
     made.with_panel(
@@ -193,6 +204,7 @@ def _people(made: dashboards.Dashboard) -> None:
                 f"sum(increase(cctelegram_unauthorised_updates_total{{{ONE}}}[$__rate_interval]))",
                 "of strangers",
             ),
+            width=QUARTER,
         )
     )
 

@@ -164,6 +164,8 @@ def _services(made: dashboards.Dashboard) -> None:
     made.with_panel(
         graph("Event loop lag", "s", (f"event_loop_lag_seconds{{{OURS}}}", "{{job}} {{instance}}"))
     )
+    lost = f"sum by (job, reason) (rate(trace_spans_lost_total{{{OURS}}}[$__rate_interval]))"
+    made.with_panel(graph("Spans lost", "cps", (lost, "{{job}} {{reason}}")))
 
 
 def _ground(made: dashboards.Dashboard) -> None:

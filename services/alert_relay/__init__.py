@@ -9,5 +9,8 @@ Follow one alert:
     render     render     a notice as text and entities; pure
     (outbox)              delivers, and tells metrics what came of it
 
+Beside it: ``completing`` asks Alertmanager for what a webhook left out, ``deadman`` tells when the sign
+of life stays away, ``retention`` deletes what is old.
+
 What watches must not depend on what it watches: this service sends by an outbox of its own.
 """

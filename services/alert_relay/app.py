@@ -8,8 +8,11 @@ from typing import TypedDict
 from fastapi import FastAPI
 
 from services.alert_relay import api, render, store
+from services.alert_relay.completing import completing
+from services.alert_relay.deadman import DeadMan
 from services.alert_relay.metrics import RelayMetrics
 from services.alert_relay.relay import Endings, Relay
+from services.alert_relay.retention import retaining
 from services.alert_relay.settings import AlertRelaySettings
 from services.alert_relay.watch import Watch, watching
 from services.kit.clock import Clock, SystemClock
@@ -26,7 +29,17 @@ from services.outbox.telegram import Sender, make_bot
 NAME = "alert-relay"
 SUMMARY = "Alertmanager's alerts become incidents, and people are told on Telegram."
 PACKAGES = ("services.outbox", "services.alert_relay")
-OPERATIONS = (*engine.OPERATIONS, "receive", "incidents", "incident", "measure")
+OPERATIONS = (
+    *engine.OPERATIONS,
+    "receive",
+    "completing",
+    "complete",
+    "tell_of",
+    "incidents",
+    "incident",
+    "measure",
+    "retention",
+)
 
 
 class State(TypedDict):
@@ -76,11 +89,16 @@ def create_app(
                     observer=Endings(metrics).observe,
                 )
             )
+            relay = Relay(settings=settings, outbox=outbox, telemetry=telemetry, metrics=metrics, clock=clock)
+            max_age = settings.watchdog_max_age_seconds
             watch = await stack.enter_async_context(
-                watching(database, metrics, settings.watchdog_max_age_seconds)
+                watching(database, metrics, DeadMan(relay, max_age, clock), max_age)
             )
             _observe(health, outbox, watch)
-            relay = Relay(settings=settings, outbox=outbox, telemetry=telemetry, metrics=metrics, clock=clock)
+            await stack.enter_async_context(completing(settings, relay, database, telemetry, clock))
+            await stack.enter_async_context(
+                retaining(database, settings.alert_retention_days, metrics, clock)
+            )
             yield State(relay=relay, database=database)
 
     return create_service(

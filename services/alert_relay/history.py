@@ -102,6 +102,8 @@ def counts(connection: Connection) -> dict[State, int]:
     return {state: found.get(state.value, 0) for state in State}
 
 
-def last_beat(connection: Connection) -> float | None:
-    """When the alert that always fires came last, from any cluster."""
-    return connection.execute(select(func.max(alertmanager.c.watchdog_at))).scalar()
+def last_beats(connection: Connection) -> dict[str, float]:
+    """When the alert that always fires came last, from each cluster that it ever came from."""
+    query = select(alertmanager.c.cluster, alertmanager.c.watchdog_at)
+    came = query.where(alertmanager.c.watchdog_at.is_not(None))
+    return {row.cluster: row.watchdog_at for row in connection.execute(came)}

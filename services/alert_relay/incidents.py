@@ -22,6 +22,7 @@ class Mark(StrEnum):
     REPEATED = "repeated"  #: Alertmanager said again that it does
     RESOLVED = "resolved"  #: an alert of it is over
     TRUNCATED = "truncated"  #: Alertmanager cut alerts off (``max_alerts``)
+    FETCHED = "fetched"  #: the relay asked Alertmanager for what it had cut off
     CLOSED = "closed"  #: its last alert is over
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, bindparam, func, insert, select, update
 from uuid_utils import uuid7
 
 from services.alert_relay import incidents, notices
-from services.alert_relay.episodes import Change, Episode, Heard, Observed
+from services.alert_relay.episodes import Alert, Change, Episode, Heard, Observed
 from services.alert_relay.incidents import Mark, State
 from services.alert_relay.schema import entry, episode, incident
 
@@ -45,6 +45,33 @@ def newest(connection: Connection, cluster: str, fingerprints: Sequence[str]) ->
                 row.id, row.incident_id, row.fingerprint, row.starts_at, row.heard_at, row.ended_at
             )
     return known
+
+
+def open_in(
+    connection: Connection, cluster: str, group_labels: Mapping[str, str]
+) -> list[tuple[Episode, Alert]]:
+    """The open episodes of a group, each with its alert as it was last heard of."""
+    query = (
+        select(episode, incident.c.group_labels)
+        .join(incident, incident.c.id == episode.c.incident_id)
+        .where(episode.c.cluster == cluster, episode.c.newest, episode.c.closed_at.is_(None))
+    )
+    return [
+        (
+            Episode(row.id, row.incident_id, row.fingerprint, row.starts_at, row.heard_at),
+            Alert(
+                row.fingerprint,
+                firing=True,
+                labels=json.loads(row.labels),
+                annotations=json.loads(row.annotations),
+                starts_at=row.starts_at,
+                ends_at=None,
+                generator_url=row.generator_url,
+            ),
+        )
+        for row in connection.execute(query)
+        if json.loads(row.group_labels) == dict(group_labels)
+    ]
 
 
 def place(connection: Connection, heard: Heard, observed: Sequence[Observed], now: float) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """What the relay counts, by the names of the contracts; every series is there from the start."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -19,14 +19,29 @@ class Ending(StrEnum):
     UNKNOWN = "unknown"  #: sent, but no answer came
 
 
+class Fetched(StrEnum):
+    """What became of alerts that a webhook left out."""
+
+    FETCHED = "fetched"
+    MISSED = "missed"  #: Alertmanager could not be asked
+
+
 STATUSES = ("firing", "resolved")
 CHANNELS = ("telegram",)
+#: The tables that the retention deletes from.
+TABLES = ("webhook", "incident", "episode", "entry", "notification", "event", "message", "attempt", "change")
 
 
 class RelayMetrics:
     def __init__(self, registry: CollectorRegistry, clock: Clock) -> None:
         self.received = Counter(
             "cctelegram_alerts_received", "Alerts listed in stored webhooks", ["status"], registry=registry
+        )
+        self.left_out = Counter(
+            "cctelegram_alerts_left_out",
+            "Alerts that a webhook did not list (max_alerts), and what became of them",
+            ["outcome"],
+            registry=registry,
         )
         self.incidents = Gauge("cctelegram_incidents", "Incidents by state", ["state"], registry=registry)
         self.notifications = Counter(
@@ -47,10 +62,22 @@ class RelayMetrics:
             buckets=(60, 300, 900, 1800, 3600, 4 * 3600, 12 * 3600, 86_400, 7 * 86_400),
             registry=registry,
         )
-        self.watchdog = Watchdog(clock)
+        self.pruned = Counter(
+            "cctelegram_pruned_rows", "Rows deleted by the retention", ["table"], registry=registry
+        )
+        self.retention_failures = Counter(
+            "cctelegram_retention_failures", "Runs of the retention that failed", registry=registry
+        )
+        self.watchdog = Age(clock, _watchdog_family)
+        self.retention = Age(clock, _retention_family)
         registry.register(self.watchdog)
+        registry.register(self.retention)
+        for table in TABLES:
+            self.pruned.labels(table)
         for status in STATUSES:
             self.received.labels(status)
+        for outcome in Fetched:
+            self.left_out.labels(outcome.value)
         for state in State:
             self.incidents.labels(state.value)
         for channel in CHANNELS:
@@ -58,11 +85,24 @@ class RelayMetrics:
                 self.notifications.labels(channel, ending.value)
 
 
-class Watchdog(Collector):
-    """The age of the last sign of life; without one there is no sample, not even a zero."""
+def _watchdog_family() -> GaugeMetricFamily:
+    return GaugeMetricFamily(
+        "cctelegram_watchdog_age_seconds", "Since the Watchdog alert came last through Alertmanager"
+    )
 
-    def __init__(self, clock: Clock) -> None:
+
+def _retention_family() -> GaugeMetricFamily:
+    return GaugeMetricFamily(
+        "cctelegram_retention_last_success_age_seconds", "Since the retention last came through"
+    )
+
+
+class Age(Collector):
+    """Seconds since something happened last; before it ever has there is no sample, not even a zero."""
+
+    def __init__(self, clock: Clock, family: Callable[[], GaugeMetricFamily]) -> None:
         self._clock = clock
+        self._family = family
         self.beat_at: float | None = None
 
     def beat(self, at: float | None) -> None:
@@ -74,9 +114,7 @@ class Watchdog(Collector):
         return None if self.beat_at is None else max(0.0, self._clock.time() - self.beat_at)
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        family = GaugeMetricFamily(
-            "cctelegram_watchdog_age_seconds", "Since the Watchdog alert came last through Alertmanager"
-        )
+        family = self._family()
         age = self.age()
         if age is not None:
             family.add_metric([], age)

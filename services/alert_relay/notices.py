@@ -84,6 +84,7 @@ class Notice:
     still_firing: int  #: alerts of the group that fire and are no news
     truncated: int  #: alerts that Alertmanager did not list
     external_url: str
+    fetched: bool = False  #: whether Alertmanager had cut them off, and was asked
 
     @property
     def title(self) -> str:
@@ -137,7 +138,9 @@ def _is_repeat(each: Observed, now: float) -> bool:
     )
 
 
-def compose(heard: Heard, observed: Sequence[Observed], told: Sequence[Observed]) -> list[Notice]:
+def compose(
+    heard: Heard, observed: Sequence[Observed], told: Sequence[Observed], *, fetched: bool = False
+) -> list[Notice]:
     """One message, or one for each urgency where a group mixes them; the most urgent first."""
     listed = {id(each) for each in told}
     still_firing = sum(each.change is Change.CONTINUES and id(each) not in listed for each in observed)
@@ -145,7 +148,14 @@ def compose(heard: Heard, observed: Sequence[Observed], told: Sequence[Observed]
     for each in told:
         by_urgency.setdefault(urgency_of(each.alert.severity), []).append(_item(each))
     return [
-        Notice(urgency, _ordered(by_urgency[urgency]), still_firing, heard.truncated, heard.external_url)
+        Notice(
+            urgency,
+            _ordered(by_urgency[urgency]),
+            still_firing,
+            heard.truncated,
+            heard.external_url,
+            fetched=fetched,
+        )
         for urgency in Urgency
         if urgency in by_urgency
     ]

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from services.alert_relay.episodes import Alert, Heard, unquoted
 from services.contracts import alertmanager
-from services.contracts.alertmanager import Status, Webhook
+from services.contracts.alertmanager import ApiAlert, Status, Webhook
 
 
 def heard(webhook: Webhook, cluster: str, now: float) -> Heard:
@@ -40,6 +40,19 @@ def _alert(alert: alertmanager.Alert, now: float) -> Alert:
         annotations=alert.annotations,
         starts_at=starts_at,
         ends_at=None if firing else ends_at,
+        generator_url=alert.generatorURL,
+    )
+
+
+def fetched(alert: ApiAlert) -> Alert:
+    """An alert as Alertmanager's API has it: it has none but those that fire."""
+    return Alert(
+        fingerprint=alert.fingerprint,
+        firing=True,
+        labels=alert.labels,
+        annotations=alert.annotations,
+        starts_at=_seconds(alert.startsAt),
+        ends_at=None,
         generator_url=alert.generatorURL,
     )
 

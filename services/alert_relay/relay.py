@@ -6,8 +6,10 @@ from functools import partial
 
 import structlog
 
-from services.alert_relay import reading, store
-from services.alert_relay.metrics import Ending, RelayMetrics
+from services.alert_relay import leftovers, reading, store
+from services.alert_relay.episodes import Heard
+from services.alert_relay.leftovers import Rest
+from services.alert_relay.metrics import Ending, Fetched, RelayMetrics
 from services.alert_relay.settings import AlertRelaySettings
 from services.alert_relay.store import Addressed, Received
 from services.contracts.alertmanager import Webhook
@@ -44,7 +46,7 @@ class Relay:
         self._settings = settings
         self._outbox = outbox
         self._telemetry = telemetry
-        self._metrics = metrics
+        self.metrics = metrics
         self._clock = clock
         self._store_within = store_within
         self._under_way = 0
@@ -66,8 +68,7 @@ class Relay:
         if self._under_way >= LARGEST_CROWD:
             raise Problem(OVERLOADED, "Overloaded", "Too many webhooks are being stored.")
         now = self._clock.time()
-        own = parent.child() if parent else self._telemetry.new_trace()
-        to = Addressed(self._settings.recipients, own, parent)
+        to = self._addressed(parent)
         heard = reading.heard(webhook, self._settings.cluster_of(webhook.externalURL), now)
         self._under_way += 1
         try:
@@ -85,16 +86,42 @@ class Relay:
         self._count(webhook, received, now)
         return now
 
+    async def complete(self, heard: Heard, rest: Rest, asked_at: float) -> bool:
+        """Stores what a webhook left out; false where the group was heard of again meanwhile.
+
+        Raises:
+            Problem: 503, it is not known to be stored.
+        """
+        to, now = self._addressed(), self._clock.time()
+        work = partial(leftovers.complete, heard=heard, rest=rest, asked_at=asked_at, to=to, now=now)
+        completed = await self._outbox.database.write("complete", work, wake=intake.CHANNEL)
+        if completed is None:
+            return False
+        self.metrics.left_out.labels(Fetched.FETCHED.value).inc(completed.opened)
+        self._tell(completed.received)
+        return True
+
+    async def tell_of(self, heard: Heard) -> None:
+        """Stores what the relay itself found out, and tells people what of it is new.
+
+        Raises:
+            Problem: 503, it is not known to be stored.
+        """
+        work = partial(store.tell_of, heard=heard, to=self._addressed(), now=self._clock.time())
+        self._tell(await self._outbox.database.write("tell_of", work, wake=intake.CHANNEL))
+
+    def _addressed(self, parent: TraceContext | None = None) -> Addressed:
+        own = parent.child() if parent else self._telemetry.new_trace()
+        return Addressed(self._settings.recipients, own, parent)
+
     def _count(self, webhook: Webhook, received: Received, now: float) -> None:
         for alert in webhook.alerts:
-            self._metrics.received.labels(alert.status.value).inc()
-        for seconds in received.lasted:
-            self._metrics.resolve.observe(seconds)
+            self.metrics.received.labels(alert.status.value).inc()
         if received.watchdog:
-            self._metrics.watchdog.beat(now)
-        committed = self._clock.time()
-        for submission in received.submissions:
-            self._outbox.stored(submission, committed)
+            self.metrics.watchdog.beat(now)
+        if webhook.truncatedAlerts:
+            self._left_out(webhook.truncatedAlerts)
+        self._tell(received)
         log.info(
             "webhook_stored",
             group_key=webhook.groupKey,
@@ -102,6 +129,21 @@ class Relay:
             truncated=webhook.truncatedAlerts,
             notices=len(received.submissions),
         )
+
+    def _tell(self, received: Received) -> None:
+        """After the commit: counts, and hands over what is on its way."""
+        for seconds in received.lasted:
+            self.metrics.resolve.observe(seconds)
+        committed = self._clock.time()
+        for submission in received.submissions:
+            self._outbox.stored(submission, committed)
+
+    def _left_out(self, alerts: int) -> None:
+        """Who can ask Alertmanager does so now; where nobody can, they are missed."""
+        if self._settings.alertmanager_url:
+            self._outbox.database.wake(leftovers.CHANNEL)
+        else:
+            self.metrics.left_out.labels(Fetched.MISSED.value).inc(alerts)
 
 
 _ENDINGS = {

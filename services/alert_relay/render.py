@@ -4,7 +4,9 @@ Long values are cut here, so that one alert cannot crowd out the others; whether
 one message, several or a document is the outbox's rule.
 """
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from urllib.parse import quote
 
 from services.alert_relay import notices
 from services.alert_relay.notices import Item, Kind, Notice
@@ -20,6 +22,9 @@ _SIGNS = {Kind.FIRING: "🔥", Kind.REPEATED: "🔥", Kind.RESOLVED: "✅"}
 #: Said in the title, or links of their own.
 _TITLE_LABELS = frozenset({"alertname", "severity"})
 _RUNBOOKS = ("runbook_url", "runbook")
+_DASHBOARDS = ("dashboard_url", "dashboard")
+#: A longer one is no link that a browser opens.
+LONGEST_URL = 2_000
 
 
 def render(claimed: Claimed) -> Rendered:
@@ -36,7 +41,7 @@ def text_of(notice: Notice) -> Text:
         if number:
             out.text("\n\n" if detailed else "\n")
         if detailed:
-            _detailed(out, item)
+            _detailed(out, item, notice.external_url)
         else:
             _brief(out, item)
     _footer(out, notice)
@@ -49,7 +54,7 @@ def _heading(notice: Notice) -> str:
     return ", ".join(f"{_SIGNS[kind]} {count} {words[kind]}" for kind, count in counts.items())
 
 
-def _detailed(out: Builder, item: Item) -> None:
+def _detailed(out: Builder, item: Item, alertmanager: str) -> None:
     _title(out, item)
     for name in ("summary", "message", "description"):
         if item.annotations.get(name):
@@ -58,7 +63,7 @@ def _detailed(out: Builder, item: Item) -> None:
     if labels:
         out.text("\n").code(" ".join(labels))
     out.text("\n").italic(_times(item))
-    _links(out, item)
+    _links(out, item, alertmanager)
 
 
 def _title(out: Builder, item: Item) -> None:
@@ -83,11 +88,33 @@ def _times(item: Item) -> str:
     return f"{_moment(item.since)} to {_moment(item.ended_at)}, {_span(item.ended_at - item.since)}"
 
 
-def _links(out: Builder, item: Item) -> None:
-    runbook = next((item.annotations[name] for name in _RUNBOOKS if item.annotations.get(name)), "")
-    links = [(text, url) for text, url in (("Runbook", runbook), ("Source", item.generator_url)) if url]
-    for number, (text, url) in enumerate(links):
+def _links(out: Builder, item: Item, alertmanager: str) -> None:
+    found = (
+        ("Runbook", _first(item.annotations, _RUNBOOKS)),
+        ("Dashboard", _first(item.annotations, _DASHBOARDS)),
+        ("Source", item.generator_url),
+        ("Silence", _silence(item, alertmanager)),
+    )
+    for number, (text, url) in enumerate((text, url) for text, url in found if url):
         out.text(" · " if number else "\n").link(text, url)
+
+
+def _first(annotations: Mapping[str, str], names: Sequence[str]) -> str:
+    return next((annotations[name] for name in names if annotations.get(name)), "")
+
+
+def _silence(item: Item, alertmanager: str) -> str:
+    """Alertmanager's form for a silence of this very alert, filled in; none once it is over."""
+    if item.kind is Kind.RESOLVED or not item.labels or not alertmanager.startswith(("http://", "https://")):
+        return ""
+    matchers = ",".join(f"{name}={_quoted(value)}" for name, value in item.labels.items())
+    url = f"{alertmanager.rstrip('/')}/#/silences/new?filter={quote(f'{{{matchers}}}', safe='')}"
+    return url if len(url) <= LONGEST_URL else ""
+
+
+def _quoted(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
 
 
 def _footer(out: Builder, notice: Notice) -> None:
@@ -96,6 +123,8 @@ def _footer(out: Builder, notice: Notice) -> None:
     if notice.truncated:
         out.text(f"\n\n{notice.truncated} more {_be(notice.truncated)} not listed (max_alerts): ")
         out.link("see Alertmanager", notice.external_url)
+    if notice.fetched:
+        out.text("\n\nAlertmanager had not listed this (max_alerts).")
 
 
 def _be(count: int) -> str:

@@ -48,6 +48,17 @@ webhook = Table(
     Column("received_at", Double, nullable=False),
     Column("last_received_at", Double, nullable=False),
     Column("deliveries", Integer, nullable=False),
+    # When what it left out was known, or given up; null where nobody has asked yet.
+    Column("asked_at", Double),
+    Index("webhook_heard", "last_received_at"),
+)
+_left_out = (webhook.c.truncated > 0) & webhook.c.asked_at.is_(None)
+Index(
+    "webhook_left_out",
+    webhook.c.cluster,
+    webhook.c.group_key,
+    sqlite_where=_left_out,
+    postgresql_where=_left_out,
 )
 
 incident = Table(
@@ -67,6 +78,7 @@ incident = Table(
     Column("updated_at", Double, nullable=False),
     Column("resolved_at", Double),
     Index("incident_state", "state", "id"),
+    Index("incident_resolved", "resolved_at"),
 )
 Index(
     "incident_open",

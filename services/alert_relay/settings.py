@@ -16,8 +16,16 @@ class AlertRelaySettings(TelegramSettings):
     alertmanager_peers: CommaStrings = Field(
         (), description="external URLs of Alertmanagers that are one cluster, where they differ; with commas"
     )
+    alertmanager_url: str = Field(
+        "",
+        pattern="^(https?://.+)?$",
+        description="Alertmanager; unset: unknown to health, and what its webhooks leave out is not fetched",
+    )
     watchdog_max_age_seconds: float = Field(
         300.0, gt=0, description="the Watchdog alert must come again within this"
+    )
+    alert_retention_days: float = Field(
+        90.0, ge=0, description="days that resolved incidents and webhooks are kept; 0: for ever"
     )
 
     @property

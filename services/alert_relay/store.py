@@ -5,9 +5,9 @@ The functions run inside a transaction of the caller's.
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, insert, update
 from uuid_utils import uuid7
 
 from services.alert_relay import episodes, ledger, notices
@@ -27,6 +27,8 @@ CHANNEL = "telegram"
 EVENT_TYPE, CATEGORY = "alert_notification", "notification"
 #: Its own name for its bot: in a database that is shared with bridge, nobody takes the other's messages.
 BOT = "alerts"
+
+_OWN_FINDINGS = (Change.FIRED, Change.RESOLVED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +63,55 @@ def receive(connection: Connection, heard: Heard, body: str, to: Addressed, now:
     alive = any(alert.name == WATCHDOG and alert.firing for alert in heard.alerts)
     _meet(connection, heard.cluster, now, alive=alive)
     _keep(connection, heard, body, now)
+    observed = _observed(connection, heard)
+    received = take(connection, heard, observed, notices.news(observed, now), to=to, now=now)
+    return replace(received, watchdog=alive)
+
+
+def tell_of(connection: Connection, heard: Heard, to: Addressed, now: float) -> Received:
+    """Takes in what the relay itself found out; only what begins and what ends is told.
+
+    That all is well is no news where nothing was wrong.
+    """
+    hold(connection, heard.cluster)
+    observed = [each for each in _observed(connection, heard) if each.change in _OWN_FINDINGS]
+    return take(connection, heard, observed, observed, to=to, now=now)
+
+
+def _observed(connection: Connection, heard: Heard) -> list[Observed]:
     listed = {alert.fingerprint: alert for alert in heard.alerts if alert.name != WATCHDOG}
     known = ledger.newest(connection, heard.cluster, list(listed))
-    observed = [episodes.observe(alert, known.get(alert.fingerprint)) for alert in listed.values()]
+    return [episodes.observe(alert, known.get(alert.fingerprint)) for alert in listed.values()]
+
+
+def take(
+    connection: Connection,
+    heard: Heard,
+    observed: Sequence[Observed],
+    told: Sequence[Observed],
+    *,
+    to: Addressed,
+    now: float,
+    fetched: bool = False,
+) -> Received:
+    """Writes what was observed, and hands to the outbox what people are told of it.
+
+    Args:
+        connection: in a transaction that holds the cluster's row.
+        heard: where it was heard.
+        observed: every alert, and what it means.
+        told: those of them that are told.
+        to: who is told.
+        now: seconds since the epoch.
+        fetched: whether the relay had to ask for it.
+    """
     homes = ledger.place(connection, heard, observed, now)
     ledger.write(connection, heard.cluster, observed, homes, now)
-    told = notices.news(observed, now)
-    ledger.note(connection, _marks(heard, told, homes), now)
+    ledger.note(connection, _marks(heard, told, homes, fetched=fetched), now)
     lasted = ledger.close(connection, {homes[each.alert.fingerprint] for each in observed}, now)
-    submissions = [
-        _tell(connection, notice, homes, to, now) for notice in notices.compose(heard, observed, told)
-    ]
-    return Received(tuple(submissions), alive, tuple(lasted))
+    composed = notices.compose(heard, observed, told, fetched=fetched)
+    submissions = [_tell(connection, notice, homes, to, now) for notice in composed]
+    return Received(tuple(submissions), watchdog=False, lasted=tuple(lasted))
 
 
 def _meet(connection: Connection, cluster: str, now: float, *, alive: bool) -> None:
@@ -81,6 +120,12 @@ def _meet(connection: Connection, cluster: str, now: float, *, alive: bool) -> N
     statement = upsert(connection, alertmanager).values(row)
     news = {"heard_at": now} | ({"watchdog_at": now} if alive else {})
     connection.execute(statement.on_conflict_do_update(index_elements=[alertmanager.c.cluster], set_=news))
+
+
+def hold(connection: Connection, cluster: str) -> None:
+    """Goes first, as one who hears of the cluster does, without having heard of it."""
+    mine = alertmanager.c.cluster == cluster
+    connection.execute(update(alertmanager).where(mine).values(heard_at=alertmanager.c.heard_at))
 
 
 def _keep(connection: Connection, heard: Heard, body: str, now: float) -> None:
@@ -101,7 +146,7 @@ def _keep(connection: Connection, heard: Heard, body: str, now: float) -> None:
     connection.execute(
         statement.on_conflict_do_update(
             index_elements=[webhook.c.digest],
-            set_={"last_received_at": now, "deliveries": webhook.c.deliveries + 1},
+            set_={"last_received_at": now, "deliveries": webhook.c.deliveries + 1, "asked_at": None},
         )
     )
 
@@ -114,16 +159,18 @@ _MARKS = {
 }
 
 
-def _marks(heard: Heard, told: Sequence[Observed], homes: dict[str, str]) -> list[Entry]:
+def _marks(heard: Heard, told: Sequence[Observed], homes: dict[str, str], *, fetched: bool) -> list[Entry]:
     """The news as entries of the timelines."""
     marks = [
         Entry(homes[each.alert.fingerprint], mark, each.alert.fingerprint, _times(each))
         for each in told
         for mark in _MARKS[each.change]
     ]
+    touched = dict.fromkeys(mark.incident for mark in marks)
     if heard.truncated:
-        cut = {"alerts": heard.truncated}
-        marks += [Entry(home, Mark.TRUNCATED, None, cut) for home in dict.fromkeys(m.incident for m in marks)]
+        marks += [Entry(home, Mark.TRUNCATED, None, {"alerts": heard.truncated}) for home in touched]
+    if fetched:
+        marks += [Entry(home, Mark.FETCHED, None, {"alerts": len(told)}) for home in touched]
     return marks
 
 

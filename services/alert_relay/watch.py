@@ -1,4 +1,7 @@
-"""What is measured by asking the database: incidents by state, and the age of the last sign of life."""
+"""What is measured by asking the database: incidents by state, and the age of the last sign of life.
+
+When that stays away, people are told (see ``deadman``).
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,6 +11,7 @@ import structlog
 from sqlalchemy import Connection
 
 from services.alert_relay import history
+from services.alert_relay.deadman import DeadMan
 from services.alert_relay.incidents import State
 from services.alert_relay.metrics import RelayMetrics
 from services.kit.db import Database
@@ -25,9 +29,12 @@ class Watch:
     Another replica may have heard what this one has not, so the database is asked.
     """
 
-    def __init__(self, database: Database, metrics: RelayMetrics, watchdog_max_age: float) -> None:
+    def __init__(
+        self, database: Database, metrics: RelayMetrics, dead_man: DeadMan, watchdog_max_age: float
+    ) -> None:
         self._database = database
         self._metrics = metrics
+        self._dead_man = dead_man
         self._max_age = watchdog_max_age
 
     async def run(self) -> None:
@@ -42,10 +49,11 @@ class Watch:
             await asyncio.sleep(MEASURE_SECONDS)
 
     async def measure(self) -> None:
-        counts, beat_at = await self._database.read("measure", _measured)
+        counts, beats = await self._database.read("measure", _measured)
         for state, number in counts.items():
             self._metrics.incidents.labels(state.value).set(number)
-        self._metrics.watchdog.beat(beat_at)
+        self._metrics.watchdog.beat(max(beats.values(), default=None))
+        await self._dead_man.look(beats)
 
     async def check_watchdog(self) -> Reading:
         """A health probe: unknown until the first sign of life, unhealthy when it stays away."""
@@ -56,16 +64,16 @@ class Watch:
         return Reading(level, {"age_seconds": round(age, 1), "max_age_seconds": self._max_age})
 
 
-def _measured(connection: Connection) -> tuple[dict[State, int], float | None]:
-    return history.counts(connection), history.last_beat(connection)
+def _measured(connection: Connection) -> tuple[dict[State, int], dict[str, float]]:
+    return history.counts(connection), history.last_beats(connection)
 
 
 @asynccontextmanager
 async def watching(
-    database: Database, metrics: RelayMetrics, watchdog_max_age: float
+    database: Database, metrics: RelayMetrics, dead_man: DeadMan, watchdog_max_age: float
 ) -> AsyncIterator[Watch]:
     """A watch that measures while the block runs, and has measured once when it begins."""
-    watch = Watch(database, metrics, watchdog_max_age)
+    watch = Watch(database, metrics, dead_man, watchdog_max_age)
     await watch.measure()
     running = asyncio.create_task(watch.run())
     try:

@@ -1,15 +1,18 @@
-"""Accept: from a request's bytes to a submission. Pure."""
+"""Accept: from a request's bytes to a submission. Pure, but for the questions that it is told to make."""
 
 import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from typing import Any
 
 import orjson
 import uuid_utils
 from pydantic import TypeAdapter, ValidationError
 
+from services.bridge.bots import DEFAULT
 from services.bridge.routes.routes import Routes, Target
 from services.contracts.events import CATEGORY_OF, NewEvent, Priority, Severity
 from services.kit.errors import Problem, invalid_input
@@ -17,6 +20,8 @@ from services.kit.telemetry import TraceContext
 from services.outbox import messages
 from services.outbox.messages import IdempotencyKey, Lane, NewMessage, Once, Submission, UnknownPolicy
 
+#: The type of events that ask something.
+QUESTION = "approval_request"
 LARGEST_BATCH = 500
 LONGEST_KEY = 255
 FURTHEST_AHEAD = 366 * 86_400.0
@@ -51,12 +56,44 @@ class Caller:
     once: Once | None = None
 
 
+#: Where an event is in a request: nowhere, or its number in a list.
+Place = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """An event that asks something, as it is told to people.
+
+    Args:
+        id: of the question.
+        code: that people type; no other question may have it.
+        event: that carries it.
+        messages: that show it.
+        keep: writes the question beside them.
+    """
+
+    id: str
+    code: str
+    event: messages.NewEvent
+    messages: tuple[NewMessage, ...]
+    keep: Callable[[Any], None]
+
+
+#: Makes a question of an event that is one, as it is posted and as it would be stored, and of who gets it.
+Asks = Callable[[NewEvent, messages.NewEvent, Sequence[Target], Place], Question]
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A request that was understood: what to store, and what to answer once it is stored."""
+    """A request that was understood: what to store, and what to answer once it is stored.
+
+    Args:
+        codes: of the questions in it.
+    """
 
     submission: Submission
     answer: bytes
+    codes: tuple[str, ...] = ()
 
 
 def parse(body: bytes) -> tuple[list[NewEvent], bool]:
@@ -85,6 +122,7 @@ def submission(
     now: float,
     routes: Routes,
     trace_url: str,
+    asks: Asks,
     refusal: Callable[[str], str | None] = lambda _: None,
 ) -> Reading:
     """Reads a request.
@@ -96,28 +134,47 @@ def submission(
         now: seconds since the epoch.
         routes: who gets an event that names no recipient.
         trace_url: of the trace viewer, or empty.
+        asks: makes questions of the events that are some.
         refusal: why a callback's URL may not be called, or None.
     """
     posted, is_list = parse(body)
     events, recipients, answers = [], [], []
+    questions: list[Question] = []
     for number, event in enumerate(posted):
-        why = refusal(event.callback_url) if event.callback_url else None
-        if why:
-            place = [number, "callback_url"] if is_list else ["callback_url"]
-            raise invalid_input([{"loc": place, "msg": why}])
+        place = (number,) if is_list else ()
+        _check_callback(event, place, refusal)
         text = event.model_dump_json(exclude_defaults=True) if is_list else body.decode()
         # Each event of a batch is a trace of its own, linked to none but found by the same id.
         context = trace if number == 0 else trace.child()
         made = _event(event, text, caller, context, now)
-        chats = _messages(event, (number,) if is_list else (), now, routes)
+        targets = _targets(event, place, routes)
+        question = asks(event, made, targets, place) if event.type == QUESTION else None
+        made = question.event if question else made
+        shown = question.messages if question else _messages(event, targets, place, now)
+        questions += [question] if question else []
         events.append(made)
-        recipients.append(chats)
-        answers.append(_answer(made, chats, trace_url))
+        recipients.append(shown)
+        answers.append(_answer(made, shown, trace_url, question))
     answer = orjson.dumps({"accepted": answers} if is_list else answers[0])
-    return Reading(
-        Submission(tuple(events), tuple(recipients), _idempotency(caller, body, answer), caller.once),
-        answer,
+    stored = Submission(
+        tuple(events),
+        tuple(recipients),
+        _idempotency(caller, body, answer),
+        caller.once,
+        partial(_keep, questions=questions) if questions else None,
     )
+    return Reading(stored, answer, tuple(question.code for question in questions))
+
+
+def _check_callback(event: NewEvent, place: Place, refusal: Callable[[str], str | None]) -> None:
+    why = refusal(event.callback_url) if event.callback_url else None
+    if why:
+        raise invalid_input([{"loc": [*place, "callback_url"], "msg": why}])
+
+
+def _keep(connection: Any, questions: Sequence[Question]) -> None:
+    for question in questions:
+        question.keep(connection)
 
 
 def _event(event: NewEvent, body: str, caller: Caller, trace: TraceContext, now: float) -> messages.NewEvent:
@@ -140,12 +197,18 @@ def _event(event: NewEvent, body: str, caller: Caller, trace: TraceContext, now:
     )
 
 
-def _messages(event: NewEvent, place: tuple[int, ...], now: float, routes: Routes) -> tuple[NewMessage, ...]:
+def _targets(event: NewEvent, place: Place, routes: Routes) -> list[Target]:
+    if event.bot is not None and event.bot not in routes.bots:
+        names = ", ".join(routes.bots)
+        raise invalid_input([{"loc": [*place, "bot"], "msg": f"no bot has this name; there are {names}"}])
+    return [recipient.target for recipient in routes.recipients(event)]
+
+
+def _messages(event: NewEvent, targets: Sequence[Target], place: Place, now: float) -> tuple[NewMessage, ...]:
     deliver_at = _moment(event.deliver_at, (*place, "deliver_at"), now)
     expires_at = _moment(event.expires_at, (*place, "expires_at"), now)
     if expires_at is not None and expires_at <= now:
         raise invalid_input([{"loc": [*place, "expires_at"], "msg": "this time has passed"}])
-    targets = [recipient.target for recipient in routes.recipients(event)]
     chats = [target.chat_id for target in targets]
     # A critical event does not wait behind progress reports.
     lane = Lane.URGENT if event.severity is Severity.CRITICAL else _LANES[event.priority]
@@ -154,6 +217,7 @@ def _messages(event: NewEvent, place: tuple[int, ...], now: float, routes: Route
             id=str(uuid_utils.uuid7()),
             chat_id=target.chat_id,
             thread_id=target.thread_id or event.thread_id,
+            bot=target.bot or event.bot or DEFAULT,
             lane=lane,
             silent=event.silent or target.silent,
             # A time that has passed is as good as now.
@@ -186,20 +250,27 @@ def _moment(value: datetime | None, place: tuple[int | str, ...], now: float) ->
     return seconds
 
 
-def _answer(event: messages.NewEvent, recipients: Sequence[NewMessage], trace_url: str) -> dict[str, object]:
+def _answer(
+    event: messages.NewEvent, recipients: Sequence[NewMessage], trace_url: str, question: Question | None
+) -> dict[str, object]:
     trace_id = f"{event.trace.trace_id:032x}"
-    return {
+    links: dict[str, str | None] = {
+        "event": f"/api/v1/events/{event.id}",
+        "trace": f"{trace_url}/trace/{trace_id}" if trace_url else None,
+    }
+    answer: dict[str, object] = {
         "event_id": event.id,
         "message_ids": [message.id for message in recipients],
         "correlation_id": event.correlation_id,
         "trace_id": trace_id,
         "status": "queued",
         "type": event.type,
-        "links": {
-            "event": f"/api/v1/events/{event.id}",
-            "trace": f"{trace_url}/trace/{trace_id}" if trace_url else None,
-        },
+        "links": links,
     }
+    if question is None:
+        return answer
+    links["approval"] = f"/api/v1/approvals/{question.id}"
+    return answer | {"approval_id": question.id}
 
 
 def _idempotency(caller: Caller, body: bytes, answer: bytes) -> IdempotencyKey | None:

@@ -1,19 +1,23 @@
 """Opens what listens to people: updates, questions, commands, and the results told to programs."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from services.bridge.approvals import expiry
+from services.bridge.approvals import store as approvals
 from services.bridge.approvals.metrics import ApprovalMetrics
 from services.bridge.approvals.news import News
+from services.bridge.bots import DEFAULT, Bot
 from services.bridge.commands.snapshot import Measured
 from services.bridge.settings import BridgeSettings
-from services.bridge.updates import receiver
+from services.bridge.updates import receiver, responses
 from services.bridge.updates.acting import Parts
 from services.bridge.updates.metrics import UpdateMetrics
+from services.bridge.updates.people import People
 from services.bridge.updates.receiver import Receiver
 from services.bridge.updates.source import Polling, Source, Webhook
 from services.bridge.webhooks import signing, worker
@@ -24,8 +28,8 @@ from services.kit.auth import kept
 from services.kit.clock import Clock
 from services.kit.health import Health
 from services.kit.telemetry import Telemetry
+from services.outbox import telegram
 from services.outbox.engine import Outbox, owner_name
-from services.outbox.telegram import Bot
 
 #: Whose tables the bridge's database holds besides the engine's.
 PACKAGES = (
@@ -43,6 +47,8 @@ OPERATIONS = (
     "approval_cancel",
     "approval_expire",
 )
+#: What of theirs goes when it is old, by table.
+FORGETS = {"approval": approvals.forget, "response": responses.forget}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +68,26 @@ async def open_answers(
     settings: BridgeSettings,
     *,
     outbox: Outbox,
-    bot: Bot,
+    bots: Mapping[str, Bot],
+    speaking: Mapping[str, telegram.Bot],
     telemetry: Telemetry,
     metrics: AnswerMetrics,
     health: Health,
     clock: Clock,
 ) -> AsyncIterator[Mapping[str, Any]]:
-    """Listens for the length of the block; yields what the routes need."""
+    """Listens for the length of the block; yields what the routes need.
+
+    Args:
+        settings: of the bridge.
+        outbox: the engine.
+        bots: what is set for each bot.
+        speaking: each bot's calls, by the same names.
+        telemetry: of the service.
+        metrics: of listening.
+        health: each bot is a component.
+        clock: the time.
+    """
     database = outbox.database
-    name = settings.engine().bot_name
     news = News(outbox, metrics.approvals, clock)
     allowed = Destinations(private=settings.webhook_allow_private, loopback=settings.uses_sandbox)
     webhooks = WebhookWorker(
@@ -82,35 +99,44 @@ async def open_answers(
         metrics=metrics.webhooks,
         clock=clock,
     )
-    receiving = Receiver(
-        name,
-        owner_name(),
-        settings.allowed_users,
-        Parts(
-            database=database,
-            outbox=outbox,
-            bot=bot,
-            source=_source(settings, bot, clock),
-            measured=Measured(outbox, health, telemetry, clock),
-            news=news,
-            telemetry=telemetry,
-            metrics=metrics.updates,
-            clock=clock,
-        ),
-    )
-    metrics.updates.age.measure = receiving.age
-    health.add("telegram_updates", receiving.check, every=2.0)
+    measured = Measured(outbox, health, telemetry, clock)
+    receivers = {
+        name: Receiver(
+            name,
+            owner_name(),
+            bot.allowed,
+            Parts(
+                database=database,
+                outbox=outbox,
+                bot=speaking[name],
+                source=_source(bot, speaking[name], clock),
+                measured=measured,
+                news=news,
+                telemetry=telemetry,
+                metrics=metrics.updates,
+                clock=clock,
+            ),
+        )
+        for name, bot in bots.items()
+    }
+    metrics.updates.age.measure = partial(_longest, tuple(receivers.values()))
+    for name, receiving in receivers.items():
+        of = "telegram_updates" if name == DEFAULT else f"telegram_updates:{name}"
+        health.add(of, receiving.check, every=2.0)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(webhooks.running())
         expiring = asyncio.create_task(expiry.run(database, clock, news.closed))
         stack.push_async_callback(_end, expiring)
-        await stack.enter_async_context(receiving.running())
-        yield {
-            "news": news,
-            "receiver": receiving,
-            "webhook_secret": settings.update_secret,
-            "webhook_destinations": allowed,
-        }
+        people = People(database, metrics.updates.active_users, settings.retention_days, clock)
+        stack.push_async_callback(_end, asyncio.create_task(people.run()))
+        for receiving in receivers.values():
+            await stack.enter_async_context(receiving.running())
+        yield {"news": news, "receivers": receivers, "webhook_destinations": allowed}
+
+
+def _longest(receivers: Sequence[Receiver]) -> float | None:
+    """The age of the bot that was heard longest ago; None where none ever was."""
+    return max((age for receiver in receivers if (age := receiver.age()) is not None), default=None)
 
 
 async def _end(task: "asyncio.Task[None]") -> None:
@@ -127,7 +153,7 @@ async def _signing_secret(settings: BridgeSettings) -> str:
     return secret
 
 
-def _source(settings: BridgeSettings, bot: Bot, clock: Clock) -> Source:
-    if settings.telegram_webhook_url:
-        return Webhook(bot, settings.telegram_webhook_url, settings.update_secret, clock)
-    return Polling(bot)
+def _source(bot: Bot, speaking: telegram.Bot, clock: Clock) -> Source:
+    if bot.webhook_url:
+        return Webhook(speaking, bot.webhook_url, bot.webhook_secret, clock)
+    return Polling(speaking)

@@ -1,20 +1,21 @@
 """The bridge's routes. The intake parses by itself and is passed by the middleware: it is hot."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any
 
-import orjson
 from fastapi import APIRouter, Depends, Path, Query
 from pydantic import AwareDatetime, BaseModel, StringConstraints
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from services.bridge import accept, messages
+from services.bridge import accept, messages, said
 from services.bridge.accept import Caller
+from services.bridge.approvals import posted
 from services.bridge.keys.entry import Door, Entry
 from services.bridge.keys.keys import Scope
 from services.bridge.settings import BridgeSettings
-from services.contracts.events import CATEGORIES, Accepted, AcceptedBatch, NewEvent
+from services.contracts.events import CATEGORIES, Accepted, AcceptedBatch, BotName, NewEvent
 from services.kit import logs
 from services.kit.auth import bearer
 from services.kit.clock import rfc3339
@@ -99,21 +100,28 @@ async def post_events(request: Request) -> Response:
     entry = await door.enter(request, headers, Scope.EVENTS_WRITE)
     caller = _caller(headers, entry)
     trace = caller.parent.child() if caller.parent else telemetry.new_trace()
-    reading = accept.submission(
+    read = partial(
+        accept.submission,
         entry.body,
         caller,
         trace,
         now=state["clock"].time(),
         routes=state["routing"].routes,
         trace_url=settings.jaeger_ui_url,
+        asks=state["asks"],
         refusal=state["webhook_destinations"].refusal,
     )
+    reading = read()
+    while reading.codes and await posted.are_taken(outbox.database, reading.codes):
+        reading = read()
     try:
         receipt = await outbox.enqueue(reading.submission)
     except RepeatedError:
         raise door.replayed() from None
     if receipt.replayed is not None:
         return HotResponse(receipt.replayed.encode(), 202, {b"idempotent-replayed": b"true"})
+    if reading.codes:
+        state["news"].posted(len(reading.codes))
     return HotResponse(reading.answer, 202, {b"traceresponse": trace.header().encode()})
 
 
@@ -148,6 +156,7 @@ class Filter(BaseModel, extra="forbid"):
     status: list[State] = []
     type: Words | None = None
     chat_id: Annotated[int, Query(ge=-(2**53), le=2**53)] | None = None
+    bot: BotName | None = None
     correlation_id: Words | None = None
     since: AwareDatetime | None = None
     until: AwareDatetime | None = None
@@ -175,6 +184,7 @@ def _search(wanted: Filter) -> Search:
         states=[state.value for state in wanted.status],
         type=wanted.type,
         chat_id=wanted.chat_id,
+        bot=wanted.bot,
         correlation_id=wanted.correlation_id,
         since=since,
         until=until,
@@ -206,7 +216,7 @@ async def event(outbox: Engine, event_id: Id) -> dict[str, Any]:
         "accepted_at": rfc3339(row["accepted_at"]),
         "correlation_id": row["correlation_id"],
         "client": row["client"],
-        "event": orjson.loads(row["body"]),
+        "event": said.as_posted(row["body"]),
         "messages": [messages.summary(message) for message in rows],
     }
 

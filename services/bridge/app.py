@@ -11,6 +11,8 @@ from fastapi import FastAPI
 from services.bridge import answers, api, said
 from services.bridge.answers import AnswerMetrics, open_answers
 from services.bridge.approvals import api as approvals_api
+from services.bridge.approvals.posted import Posted
+from services.bridge.bots import DEFAULT, Bot
 from services.bridge.chats import api as chats_api
 from services.bridge.chats import quiet
 from services.bridge.chats import store as chats_store
@@ -41,10 +43,10 @@ from services.kit.guard import Guard
 from services.kit.health import Health, Level, Reading
 from services.kit.service import create_service
 from services.kit.telemetry import Telemetry
-from services.outbox import paces
-from services.outbox.engine import OPERATIONS, Outbox, open_outbox
+from services.outbox import paces, queries
+from services.outbox.engine import OPERATIONS, Outbox, Sending, open_outbox
 from services.outbox.metrics import OutboxMetrics
-from services.outbox.paces import InProcess
+from services.outbox.paces import InProcess, Paces
 from services.outbox.telegram import Sender, make_bot
 
 FULL_DISK = 0.95
@@ -73,7 +75,11 @@ def create_app(
     templates = load_templates(settings.templates_dir)
     guard = Guard(settings.rate_limit_per_second, telemetry.registry, clock)
     ring = opening.ring_of(settings, clock)
-    routes = Routing(settings.default_chats, settings.routes_file, telemetry.registry, clock)
+    bots = settings.bots()
+    asks = Posted(bots, settings.approval_expires_seconds)
+    routes = Routing(
+        {name: bot.chats for name, bot in bots.items()}, settings.routes_file, telemetry.registry, clock
+    )
     folder_metrics = FolderMetrics(telemetry.registry)
     door = Door(ring, guard, telemetry.registry, clock)
 
@@ -97,7 +103,6 @@ def create_app(
             stack.push_async_callback(database.close)
             await stack.enter_async_context(opening.open_keys(ring, database, health))
             await stack.enter_async_context(routing.open_routing(routes, database, health))
-            token = settings.telegram_bot_token.get_secret_value()
             rates = await stack.enter_async_context(
                 paces.open_paces(
                     settings.redis_url,
@@ -107,7 +112,11 @@ def create_app(
                     leave=paces.BEHIND_ALERTS,
                 )
             )
-            bot = make_bot(token, settings.api_url, settings.send_concurrency, telemetry.count_call)
+            sending = {
+                name: _sending(bot, rates, settings.send_concurrency, telemetry, clock)
+                for name, bot in bots.items()
+            }
+            default = sending.pop(DEFAULT)
             outbox = await stack.enter_async_context(
                 open_outbox(
                     settings.engine(),
@@ -115,19 +124,23 @@ def create_app(
                     telemetry=telemetry,
                     metrics=metrics,
                     clock=clock,
-                    sender=Sender(bot, clock),
+                    sender=default.sender,
                     render=said.or_else(partial(render, templates=templates)),
-                    pace=rates.of(token, settings.telegram_bot_per_second),
+                    pace=default.pace,
+                    paid=default.paid,
+                    others=sending,
                     mutes=lambda message: not said.passes_mute(message),
                     holds=quiet.hold,
                 )
             )
             _watch(health, outbox, settings)
+            _watch_bots(health, outbox, sending)
             listening = await stack.enter_async_context(
                 open_answers(
                     settings,
                     outbox=outbox,
-                    bot=bot,
+                    bots=bots,
+                    speaking={name: one.sender.bot for name, one in {DEFAULT: default, **sending}.items()},
                     telemetry=telemetry,
                     metrics=answer_metrics,
                     health=health,
@@ -135,7 +148,13 @@ def create_app(
                 )
             )
             tracked = await stack.enter_async_context(
-                tracking.open_tracking(settings, database=database, metrics=tracking_metrics, clock=clock)
+                tracking.open_tracking(
+                    settings,
+                    database=database,
+                    metrics=tracking_metrics,
+                    clock=clock,
+                    also=answers.FORGETS,
+                )
             )
             if settings.events_dir is not None:
                 taking = FolderIntake(
@@ -143,6 +162,8 @@ def create_app(
                     folder_intake.Limits(settings.max_body_bytes, settings.jaeger_ui_url),
                     outbox=outbox,
                     routes=lambda: routes.routes,
+                    asks=asks,
+                    asked=listening["news"].posted,
                     telemetry=telemetry,
                     metrics=folder_metrics,
                     clock=clock,
@@ -155,6 +176,8 @@ def create_app(
                 "clock": clock,
                 "telemetry": telemetry,
                 "outbox": outbox,
+                "bots": bots,
+                "asks": asks,
                 "door": door,
                 "routing": routes,
                 **listening,
@@ -187,6 +210,16 @@ def create_app(
     return app
 
 
+def _sending(bot: Bot, rates: Paces, connections: int, telemetry: Telemetry, clock: Clock) -> Sending:
+    made = make_bot(bot.token, bot.api_url, connections, telemetry.count_call)
+    return Sending(
+        Sender(made, clock, pays_for_bulk=bot.paid_per_second > 0),
+        bot.limits,
+        rates.of(bot.token, bot.limits.bot_per_second),
+        rates.paid(bot.token, bot.paid_beyond) if bot.paid_beyond else None,
+    )
+
+
 def _watch(health: Health, outbox: Outbox, settings: BridgeSettings) -> None:
     health.add("telegram_api", outbox.check_telegram, every=10.0, timeout=12.0)
     health.add("message_queue", outbox.check_queue, every=1.0)
@@ -202,6 +235,21 @@ def _watch(health: Health, outbox: Outbox, settings: BridgeSettings) -> None:
         return Reading(level, {"disk_usage": f"{used:.0%}", "data_dir": str(settings.data_dir), **watched})
 
     health.add("file_system", check_disk)
+
+
+def _watch_bots(health: Health, outbox: Outbox, others: Mapping[str, Sending]) -> None:
+    """Each further bot by itself: one that is refused stops alone."""
+    for name, sending in others.items():
+        check = partial(outbox.check_bot, sending.sender)
+        health.add(f"telegram:{name}", check, every=10.0, timeout=12.0)
+    known = (DEFAULT, *others)
+
+    async def check_bots() -> Reading:
+        waits = await outbox.database.read("depth", partial(queries.unknown_bots, known=known))
+        measured = {"bots": len(known), **({"waiting_for_unknown": waits} if waits else {})}
+        return Reading(Level.DEGRADED if waits else Level.HEALTHY, measured)
+
+    health.add("telegram_bots", check_bots)
 
 
 def _numbers(app: FastAPI, telemetry: Telemetry, outbox: Outbox) -> dict[str, Any]:

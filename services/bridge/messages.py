@@ -22,6 +22,7 @@ def summary(row: Any) -> dict[str, Any]:
         "severity": row["severity"],
         "chat_id": row["chat_id"],
         "thread_id": row["thread_id"],
+        "bot": row["bot"],
         "status": row["state"],
         "accepted_at": rfc3339(row["accepted_at"]),
         "finished_at": _time(row["finished_at"]),

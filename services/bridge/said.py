@@ -22,6 +22,7 @@ from services.outbox.messages import (
     Rendered,
     Submission,
     Text,
+    UnknownPolicy,
 )
 
 #: No event of a client's begins so: a field of this name is refused.
@@ -52,6 +53,8 @@ class Recipient:
     thread_id: int | None = None
     edits: str | None = None
     expires_at: float | None = None
+    silent: bool = False
+    on_unknown: UnknownPolicy = UnknownPolicy.RESEND
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ class About:
         trace: under which span it is said; None: a trace of its own.
         source: who asked.
         severity: of the event.
+        client: name of the key that had it said; unset: the bridge itself.
     """
 
     kind: str
@@ -73,6 +77,7 @@ class About:
     trace: TraceContext | None = None
     source: str = CLIENT
     severity: Severity = Severity.LOW
+    client: str = CLIENT
 
 
 def event(
@@ -101,21 +106,27 @@ def event(
         trace=context,
         parent=about.trace,
         correlation_id=about.correlation_id or identifier,
-        client=CLIENT,
+        client=about.client,
     )
-    messages = tuple(
+    return made, messages(to, bot)
+
+
+def messages(to: Sequence[Recipient], bot: str) -> tuple[NewMessage, ...]:
+    """One message a recipient, ahead of what is not urgent."""
+    return tuple(
         NewMessage(
             id=str(uuid_utils.uuid7()),
             chat_id=one.chat_id,
             thread_id=one.thread_id,
             lane=Lane.URGENT,
+            silent=one.silent,
+            on_unknown=one.on_unknown,
             expires_at=one.expires_at,
             bot=bot,
             edits=one.edits,
         )
         for one in to
     )
-    return made, messages
 
 
 def submission(
@@ -126,11 +137,18 @@ def submission(
     return Submission((made,), (messages,))
 
 
-def body(said: Said) -> str:
-    """The body of the event that carries it."""
+def body(said: Said, posted: str | None = None) -> str:
+    """The body of the event that carries it; with what a client posted, where that is why it is said."""
     parts = [_part(part) for part in said.parts]
     inner = {"parts": parts, "keyboard": said.keyboard, "reply_to": said.reply_to}
-    return orjson.dumps({"said": inner}).decode()
+    of = {} if posted is None else {"event": orjson.Fragment(posted)}
+    return orjson.dumps({"said": inner, **of}).decode()
+
+
+def as_posted(stored: str) -> Any:
+    """What a client posted, of the body of any event; what the bridge says by itself nobody posted."""
+    read = orjson.loads(stored)
+    return read.get("event", read) if stored.startswith(_PREFIX) else read
 
 
 def _part(part: Text | Document) -> dict[str, Any]:

@@ -3,9 +3,12 @@
 import hashlib
 import hmac
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
+from services.bridge import bots
+from services.bridge.bots import Bot, BotDocument
 from services.bridge.webhooks import signing
 from services.kit.settings import CommaInts
 from services.outbox.settings import TelegramSettings
@@ -13,6 +16,15 @@ from services.outbox.settings import TelegramSettings
 
 class BridgeSettings(TelegramSettings):
     port: int = Field(8080, validation_alias="BRIDGE_PORT", ge=0, le=65535, description="port of the bridge")
+    telegram_bots: SecretStr = Field(
+        SecretStr(""), description="further bots: TOML or JSON, a table each by its name; unset: one bot"
+    )
+    telegram_paid_broadcast: bool = Field(
+        default=False, description="whether low priority goes beyond the free rate: 0.1 Star a message"
+    )
+    telegram_paid_per_second: float = Field(
+        1_000.0, gt=0, description="messages a second of a bot that pays, the free ones among them"
+    )
     dashboard_url: str = Field("http://127.0.0.1:8082", description="where /dashboard/ leads to")
     jaeger_ui_url: str = Field("", description="Jaeger as a browser reaches it, for links to traces")
     templates_dir: Path | None = Field(
@@ -64,16 +76,71 @@ class BridgeSettings(TelegramSettings):
             signing.key_of(secret.get_secret_value())
         return secret
 
-    @property
-    def allowed_users(self) -> frozenset[int]:
-        """A private chat has the id of its person: who gets the events may answer them."""
-        return frozenset(
-            self.telegram_allowed_users or (chat_id for chat_id in self.default_chats if chat_id > 0)
-        )
+    @model_validator(mode="after")
+    def _bots(self) -> Self:
+        try:
+            found = self.bots()
+        except ValueError as error:
+            raise ValueError(f"TELEGRAM_BOTS: {error}") from None
+        if len(found) > 1 and self.uses_sandbox and not self.telegram_api_url:
+            text = "TELEGRAM_BOT_TOKEN: set it too, it is the bot of events that name none of TELEGRAM_BOTS"
+            raise ValueError(text)
+        return self
 
     @property
-    def update_secret(self) -> str:
+    def allowed_users(self) -> frozenset[int]:
+        return self._allowed((), self.default_chats)
+
+    def bots(self) -> dict[str, Bot]:
+        """All bots by name, the default one first.
+
+        Raises:
+            ValueError: one line a fault of TELEGRAM_BOTS.
+        """
+        token = self.telegram_bot_token.get_secret_value()
+        paid = self.telegram_paid_per_second if self.telegram_paid_broadcast else 0.0
+        default = Bot(
+            name=bots.DEFAULT,
+            token=token,
+            api_url=self.api_url,
+            chats=self.default_chats,
+            allowed=self.allowed_users,
+            limits=self.engine().limits,
+            paid_per_second=paid,
+            webhook_url=self.telegram_webhook_url,
+            webhook_secret=self._webhook_secret(token),
+        )
+        written = bots.read(self.telegram_bots.get_secret_value())
+        found = {bots.DEFAULT: default} | {name: self._bot(name, one) for name, one in written.items()}
+        bots.check_tokens(found)
+        return found
+
+    def _bot(self, name: str, written: BotDocument) -> Bot:
+        try:
+            token = written.secret()
+        except ValueError as error:
+            raise ValueError(f"{name}.token_file: {error}") from None
+        chats = written.chat_ids or self.default_chats
+        pays = self.telegram_paid_broadcast if written.paid_broadcast is None else written.paid_broadcast
+        url = self.telegram_webhook_url
+        return Bot(
+            name=name,
+            token=token,
+            api_url=written.api_url or self.api_url,
+            chats=chats,
+            allowed=self._allowed(written.allowed_users, chats),
+            limits=bots.limits(written, self.engine().limits),
+            paid_per_second=(written.paid_per_second or self.telegram_paid_per_second) if pays else 0.0,
+            webhook_url=f"{url.rstrip('/')}/{name}" if url else "",
+            webhook_secret=self._webhook_secret(token),
+        )
+
+    def _allowed(self, own: tuple[int, ...], chats: tuple[int, ...]) -> frozenset[int]:
+        """A private chat has the id of its person: who gets the events may answer them."""
+        named = own or self.telegram_allowed_users
+        return frozenset(named or (chat_id for chat_id in chats if chat_id > 0))
+
+    def _webhook_secret(self, token: str) -> str:
         """Of Telegram's webhook: the same in every replica, and of no use elsewhere."""
-        token = self.telegram_bot_token.get_secret_value().encode()
-        derived = hmac.new(token, b"cctelegram webhook", hashlib.sha256).hexdigest()
+        derived = hmac.new(token.encode(), b"cctelegram webhook", hashlib.sha256).hexdigest()
         return self.telegram_webhook_secret.get_secret_value() or derived

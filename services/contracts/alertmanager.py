@@ -1,4 +1,4 @@
-"""What Alertmanager posts to a webhook, version 4.
+"""What Alertmanager posts to a webhook, version 4, and what its API answers, version 2, as far as it is read.
 
 Source: ``notify/webhook/webhook.go`` and ``template/template.go`` of Alertmanager; the fields of
 0.25 are asked for, those that came later are known or ignored. Nothing here says what to think of
@@ -70,3 +70,40 @@ class Webhook(BaseModel):
     commonAnnotations: Labels  # noqa: N815 - the same
     notification_reason: Str = Field("", description="from 0.32 on")
     alerts: list[Alert]
+
+
+class ApiAlertStatus(BaseModel):
+    state: str = Field(description="active, suppressed or unprocessed")
+
+
+class ApiAlert(BaseModel):
+    """An alert that fires, as the API has it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    labels: Labels
+    annotations: Labels
+    startsAt: Time  # noqa: N815 - Alertmanager's spelling
+    generatorURL: Str = ""  # noqa: N815 - the same
+    fingerprint: str = Field(pattern="^[0-9a-f]{16}$")
+    status: ApiAlertStatus
+
+
+class ApiReceiver(BaseModel):
+    name: Str
+
+
+class ApiGroup(BaseModel):
+    """One of ``GET /api/v2/alerts/groups``: what one receiver is told of together."""
+
+    model_config = ConfigDict(frozen=True)
+
+    labels: Labels
+    receiver: ApiReceiver
+    alerts: list[ApiAlert]
+
+
+class ApiStatus(BaseModel):
+    """``GET /api/v2/status``."""
+
+    uptime: Time = Field(description="when it started")

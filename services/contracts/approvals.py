@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from services.contracts.events import ChatId, Details, Line, Severity, Strict
+from services.contracts.events import BotName, ChatId, Details, Line, Severity, Strict
 
 LONGEST_PROMPT = 100_000
 SHORTEST_LIFE_SECONDS = 5.0
@@ -74,8 +74,10 @@ class NewApproval(Strict):
         None, description="one chat or several; unset: the default ones"
     )
     thread_id: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
+    bot: BotName | None = Field(None, description="which bot asks, by name; unset: the default one")
     approvers: Annotated[list[UserId], Field(min_length=1, max_length=MOST_APPROVERS)] | None = Field(
-        None, description="who may decide, of TELEGRAM_ALLOWED_USERS; unset: all of them"
+        None,
+        description="who may decide, of TELEGRAM_ALLOWED_USERS or the bot's own; unset: all of them",
     )
     source: Annotated[str, StringConstraints(max_length=100)] = ""
     severity: Severity = Severity.HIGH
@@ -155,6 +157,8 @@ class ApprovalView(BaseModel):
     id: str
     code: str = Field(description="for /approve CODE OPTION")
     status: Literal["open", "decided", "expired", "cancelled"]
+    bot: str
+    client: str = Field(description="name of the key that asked")
     title: str
     prompt: str
     options: list[NewOption]

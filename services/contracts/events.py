@@ -76,6 +76,7 @@ ShortText = Annotated[str, StringConstraints(max_length=500)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 # Telegram's ids have at most 52 significant bits; groups and channels are below zero.
 ChatId = Annotated[int, Field(strict=True, ge=-(2**53), le=2**53)]
+BotName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
 Percent = Annotated[float, Field(ge=0, le=100)]
 
 
@@ -207,6 +208,7 @@ class NewEvent(Strict):
         None, description="one recipient or several; unset: the default ones"
     )
     thread_id: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
+    bot: BotName | None = Field(None, description="which bot sends it, by name; unset: the default one")
     silent: bool = False
     deliver_at: AwareDatetime | None = None
     expires_at: AwareDatetime | None = None
@@ -256,6 +258,7 @@ def _check_recipients(chat_ids: list[int]) -> None:
 class Links(BaseModel):
     event: str
     trace: str | None = Field(description="in Jaeger; null where none is configured")
+    approval: str | None = Field(None, description="of an approval_request")
 
 
 class Accepted(BaseModel):
@@ -267,6 +270,7 @@ class Accepted(BaseModel):
     trace_id: str
     status: Literal["queued"] = "queued"
     type: str = Field(description="the type that the event is handled as")
+    approval_id: str | None = Field(None, description="of an approval_request: the question that it asks")
     links: Links
 
 

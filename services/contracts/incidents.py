@@ -53,7 +53,7 @@ class ToldMessage(BaseModel):
 
 class TimelineEntry(BaseModel):
     at: str
-    kind: str = Field(description="firing, repeated, resolved, truncated, closed, told")
+    kind: str = Field(description="firing, repeated, resolved, truncated, fetched, closed, told")
     fingerprint: str | None = None
     detail: dict[str, Any] = {}
     messages: list[ToldMessage] = Field([], description="where something was told")

@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import asyncpg
-from prometheus_client import Gauge, Histogram
+from prometheus_client import Gauge
 from sqlalchemy import Connection, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from services.kit.errors import Problem
+from services.kit.meters import Histogram
 from services.kit.telemetry import Telemetry
 
 T = TypeVar("T")
@@ -56,7 +57,8 @@ def reason_of(cause: BaseException) -> str:
 def _translated(error: BaseException) -> BaseException:
     if isinstance(error, IntegrityError):
         return error
-    if isinstance(error, DBAPIError) and str(getattr(error.orig, "sqlstate", "")).startswith(_BAD_VALUE):
+    origin = error.orig if isinstance(error, DBAPIError) else error
+    if str(getattr(origin, "sqlstate", "")).startswith(_BAD_VALUE):
         # PostgreSQL keeps no NUL in a text: to try again would not help.
         return Problem(422, "Invalid input", "The database cannot hold one of these values.")
     if isinstance(
@@ -105,7 +107,7 @@ class Database(ABC):
         return result
 
     async def read(self, operation: str, work: Work[T]) -> T:
-        """Runs the work on a snapshot; it must not write."""
+        """Runs the work, which must not write: on one snapshot, on PostgreSQL each statement on its own."""
         return await self._timed(operation, self._read(work))
 
     async def _timed(self, operation: str, running: Awaitable[T]) -> T:

@@ -12,7 +12,6 @@ from fastapi.routing import APIRoute
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.trace import Span
-from prometheus_client.exposition import choose_encoder
 from prometheus_fastapi_instrumentator.middleware import PrometheusInstrumentatorMiddleware
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
@@ -167,8 +166,8 @@ def _common(telemetry: Telemetry, health: Health, summary: str, links: Mapping[s
 
     @router.get("/metrics", summary="Prometheus text format, or OpenMetrics", response_class=Response)
     async def metrics(request: Request) -> Response:
-        encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(telemetry.registry), media_type=content_type)
+        shown, content_type = telemetry.registry.exposed(request.headers.get("accept", ""))
+        return Response(shown, media_type=content_type)
 
     return router
 

@@ -6,8 +6,9 @@ A secret may also come from a file: ``API_KEY_FILE=/run/secrets/api_key`` instea
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import unquote
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -66,11 +67,34 @@ CommaInts = Annotated[tuple[int, ...], NoDecode, BeforeValidator(_split)]
 CommaStrings = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
 
+def otlp_headers(text: str) -> dict[str, str]:
+    """``"name=value,name=value"`` with the values percent-encoded, as the OTLP variables write headers.
+
+    Raises:
+        ValueError: a part has no name, or no value; the text is not repeated, for it may be a key.
+    """
+    headers = {}
+    for pair in filter(str.strip, text.split(",")):
+        name, found, value = pair.partition("=")
+        if not found or not name.strip() or not value.strip():
+            raise ValueError("headers are written name=value,name=value")
+        headers[name.strip()] = unquote(value.strip())
+    return headers
+
+
+def _checked(headers: SecretStr) -> SecretStr:
+    otlp_headers(headers.get_secret_value())
+    return headers
+
+
+OtlpHeaders = Annotated[SecretStr, AfterValidator(_checked)]
+
+
 class ServiceSettings(BaseSettings):
     """What every service understands; each adds its own fields and its port."""
 
     model_config = SettingsConfigDict(
-        env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True
+        env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True, populate_by_name=True
     )
 
     host: str = Field("127.0.0.1", description="address that the service listens on")
@@ -80,6 +104,25 @@ class ServiceSettings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level logged")
     otel_exporter_otlp_endpoint: str | None = Field(
         None, description="OTLP/HTTP receiver, e.g. http://jaeger:4318; unset: no spans leave the process"
+    )
+    otel_exporter_otlp_traces_endpoint: str | None = Field(
+        None, description="the receiver's whole URL for traces, where it is not the endpoint's /v1/traces"
+    )
+    otel_exporter_otlp_headers: OtlpHeaders | None = Field(
+        None, description="headers of every request to the receiver, such as a key: name=value,name=value"
+    )
+    otel_exporter_otlp_traces_headers: OtlpHeaders | None = Field(
+        None, description="the same for traces, instead"
+    )
+    otel_exporter_otlp_timeout: float = Field(10_000, gt=0, description="for a request to it, milliseconds")
+    otel_exporter_otlp_traces_timeout: float | None = Field(
+        None, gt=0, description="the same for traces, instead, milliseconds"
+    )
+    otel_exporter_otlp_compression: Literal["none", "gzip"] = Field(
+        "none", description="of what is sent to the receiver: none or gzip"
+    )
+    otel_exporter_otlp_traces_compression: Literal["none", "gzip"] | None = Field(
+        None, description="the same for traces, instead: none or gzip"
     )
     otel_traces_sampler_arg: float = Field(1.0, ge=0, le=1, description="share of traces kept, 0 to 1")
     max_body_bytes: int = Field(1_048_576, ge=1024, description="largest request body taken, bytes")

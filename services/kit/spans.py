@@ -5,9 +5,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
+from opentelemetry.trace import SpanKind
 
-Attributes = Mapping[str, str | int | float | bool]
+Value = str | int | float | bool | Sequence[str] | Sequence[int] | Sequence[float] | Sequence[bool]
+Attributes = Mapping[str, Value]
 _TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
 
@@ -17,6 +18,11 @@ def new_trace_id() -> int:
 
 def new_span_id() -> int:
     return random.getrandbits(64) | 1
+
+
+def seven_bytes() -> bytes:
+    """What the ids of a few spans have in common; an eighth byte, not 0, tells them apart."""
+    return random.getrandbits(56).to_bytes(7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +48,14 @@ class TraceContext:
     def header(self) -> str:
         return f"00-{self.trace_id:032x}-{self.span_id:016x}-{'01' if self.sampled else '00'}"
 
-    def span_context(self) -> SpanContext:
-        flags = TraceFlags(TraceFlags.SAMPLED if self.sampled else TraceFlags.DEFAULT)
-        return SpanContext(self.trace_id, self.span_id, is_remote=False, trace_flags=flags)
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened within a span, such as an exception."""
+
+    name: str
+    at: float  #: seconds since the epoch
+    attributes: Attributes = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +71,4 @@ class FinishedSpan:
     kind: SpanKind = SpanKind.INTERNAL
     error: str = ""
     links: Sequence[TraceContext] = ()
+    events: Sequence[Event] = ()

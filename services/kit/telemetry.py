@@ -9,29 +9,27 @@ import os
 import time
 
 import psutil
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
-from opentelemetry.trace import Link, Status, StatusCode
 from prometheus_client import (
-    CollectorRegistry,
-    Counter,
     Gauge,
-    Histogram,
     PlatformCollector,
     ProcessCollector,
     disable_created_metrics,
 )
 
-from services.kit.otlp import SpanSender
+from services.kit import otlp
+from services.kit.meters import Count, Counter, Distribution, Histogram, Registry
+from services.kit.sdk_spans import Forwarding
 from services.kit.settings import ServiceSettings
+from services.kit.span_sender import Destination, SpanCounts, SpanSender, SpanSink
 from services.kit.spans import FinishedSpan, TraceContext, new_span_id, new_trace_id
 
 __all__ = ["FinishedSpan", "Telemetry", "TraceContext", "new_span_id", "new_trace_id"]
 
 VERSION = "0.1.0"
+CALL_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 
 
 class Telemetry:
@@ -40,13 +38,13 @@ class Telemetry:
     Args:
         name: the DNS name of the service, e.g. ``alert-relay``.
         settings: where spans go, and which share of the traces.
-        exporter: another span exporter than OTLP.
+        sink: where encoded spans go; unset: to the receiver of the settings.
     """
 
-    def __init__(self, name: str, settings: ServiceSettings, exporter: SpanExporter | None = None) -> None:
+    def __init__(self, name: str, settings: ServiceSettings, sink: SpanSink | None = None) -> None:
         self.name = name
         disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for each that no query reads
-        self.registry = CollectorRegistry()
+        self.registry = Registry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         self._cpu = Gauge(
@@ -63,9 +61,10 @@ class Telemetry:
             "external_api_duration_seconds",
             "Calls to other programs, from the request to the answer's headers",
             ["provider", "endpoint"],
+            buckets=CALL_BUCKETS,
             registry=self.registry,
         )
-        self._bound: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
+        self._bound: dict[tuple[str, str, str], tuple[Count, Distribution]] = {}
         self.sample_ratio = settings.otel_traces_sampler_arg
         self.resource = Resource.create(
             {"service.name": name, "service.version": VERSION, "service.instance.id": _instance()}
@@ -75,24 +74,21 @@ class Telemetry:
             resource=self.resource,
             shutdown_on_exit=False,
         )
-        self._processor: BatchSpanProcessor | None = None
-        endpoint = settings.otel_exporter_otlp_endpoint
-        self._sender: SpanSender | None = None
-        scope = f"cctelegram.{name}", VERSION
-        if exporter is None and endpoint:
+        self._scope = f"cctelegram.{name}", VERSION
+        self._sink = sink
+        destination, counts = Destination.of(settings), SpanCounts(self.registry)
+        if sink is None and destination is not None:
             known = {key: str(value) for key, value in self.resource.attributes.items()}
-            self._sender = SpanSender(endpoint, known, scope)
-            exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces", timeout=5)
-        if exporter is not None:
-            self._processor = BatchSpanProcessor(exporter, max_queue_size=20_000, max_export_batch_size=1_000)
-            self.tracer_provider.add_span_processor(self._processor)
-        self.tracer = self.tracer_provider.get_tracer(*scope)
+            self._sink = SpanSender(destination, otlp.resource(known), counts)
+        if self._sink is not None:
+            self.tracer_provider.add_span_processor(Forwarding(self._sink))
+        self.tracer = self.tracer_provider.get_tracer(*self._scope)
         self._process = psutil.Process()
         self._process.cpu_percent()
 
     @property
     def exports_spans(self) -> bool:
-        return self._processor is not None
+        return self._sink is not None
 
     def count_call(self, provider: str, endpoint: str, status_code: str, seconds: float) -> None:
         """Counts a call to another program; the labels must be bounded: no ids, no queries."""
@@ -116,25 +112,23 @@ class Telemetry:
 
     def write(self, span: FinishedSpan) -> None:
         """Exports a span made from stored times; none where the trace is not sampled."""
-        if self._processor is None or not span.context.sampled:
-            return
-        if self._sender is not None:
-            self._sender.add(span)
-            return
-        self._processor.on_end(
-            ReadableSpan(
-                name=span.name,
-                context=span.context.span_context(),
-                parent=span.parent.span_context() if span.parent else None,
-                resource=self.resource,
-                attributes=span.attributes,
-                kind=span.kind,
-                status=Status(StatusCode.ERROR, span.error) if span.error else Status(),
-                start_time=int(span.start * 1e9),
-                end_time=int(max(span.end, span.start) * 1e9),
-                links=[Link(link.span_context()) for link in span.links],
-            )
-        )
+        if span.context.sampled:
+            self.keep(span)
+
+    def keep(self, span: FinishedSpan) -> None:
+        """Exports a span whether or not its trace is sampled."""
+        if self._sink is not None:
+            self.export(otlp.encode(span), 1)
+
+    def export(self, spans: bytes, count: int) -> None:
+        """Exports spans whether or not they are sampled.
+
+        Args:
+            spans: encoded by :mod:`services.kit.otlp`, one behind the other.
+            count: how many they are.
+        """
+        if self._sink is not None and count:
+            self._sink.add(self._scope, spans, count)
 
     async def watch_process(self, every: float = 1.0) -> None:
         """Measures CPU and event-loop lag until cancelled."""
@@ -157,9 +151,9 @@ class Telemetry:
 
     def close(self) -> None:
         """Sends the spans that wait."""
-        if self._sender is not None:
-            self._sender.close()
         self.tracer_provider.shutdown()
+        if self._sink is not None:
+            self._sink.close()
 
 
 def _instance() -> str:

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import structlog
@@ -16,7 +17,7 @@ import structlog
 from services.kit.clock import Clock
 from services.kit.health import Level
 from services.kit.telemetry import FinishedSpan, Telemetry, TraceContext, new_span_id, new_trace_id
-from services.mcp_health import access, compliance, posture, probes
+from services.mcp_health import access, compliance, posture, probes, transport
 from services.mcp_health.access import Doors
 from services.mcp_health.authority import Authority, Row
 from services.mcp_health.catalogue import Catalogue
@@ -78,6 +79,7 @@ class Auditor:
     async def measure(self) -> None:
         """One round."""
         self.measurements |= self._seen_from_here()
+        self.measurements[Question.TRANSPORT] = await self._transport()
         await asyncio.gather(*(self._try_doors(service) for service in OUR_SERVICES))
         self.measurements[Question.LISTENERS] = await self._listeners()
         self.measurements[Question.TRACES] = await self._traces()
@@ -93,18 +95,28 @@ class Auditor:
     def _seen_from_here(self) -> dict[str, Measurement]:
         now = self.clock.time()
         settings = self._settings
-        addresses = {name: url for name, url in self._catalogue.addresses.items() if url is not None}
         rows = {row.check.id: row for row in self._authority.rows()}
         return {
             Question.KEY_FILE: posture.key_file(_key_file(settings), now),
             Question.DATA_FILES: posture.data_files(settings.data_dir, now),
             Question.REDACTION: posture.redaction(logging.getLogger().handlers, now),
-            Question.TRANSPORT: posture.transport(addresses, now),
             Question.STORE: posture.store(self._catalogue.health.get("bridge"), now),
             Question.MONITORING: from_rows([rows["scrape_targets"]], {Level.HEALTHY}),
             Question.ALERT_PATH: from_rows(_configured(rows, ("alert_relay", "alertmanager")), _FIT),
             Question.CAPACITY: from_rows([rows["memory"], rows["disk"]], {Level.HEALTHY}),
         }
+
+    async def _transport(self) -> Measurement:
+        """Names are resolved anew now and then: a container that was made again has another address."""
+        known = self.measurements.get(Question.TRANSPORT)
+        if known and not self._is_due(Question.TRANSPORT):
+            return known
+        addresses = {name: url for name, url in self._catalogue.addresses.items() if url is not None}
+        hosts = [urlsplit(url).hostname or "" for url in addresses.values()]
+        seen = await asyncio.to_thread(transport.network, hosts)
+        if all(seen.resolved.values()):  # who has no address yet is looked for again soon
+            self._due[Question.TRANSPORT] = self._next()
+        return transport.measure(addresses, seen, self.clock.time())
 
     async def _listeners(self) -> Measurement:
         """Looking through a machine's sockets is work: in a thread, and not again once it is known."""

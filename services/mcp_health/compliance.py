@@ -177,7 +177,10 @@ class Row:
 
     @property
     def recommendation(self) -> str | None:
-        return None if self.status is Status.PASSED else self.control.recommendation
+        if self.status is Status.PASSED:
+            return None
+        # What cannot be seen from here is for a person to look at, rather than to change.
+        return str(self.evidence.get("check") or self.control.recommendation)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""How this installation is set up: files, listeners, addresses, logs and the store. Seen, not assumed."""
+"""How this installation is set up: files, listeners, logs and the store. Seen, not assumed."""
 
 import logging
 import socket
@@ -16,6 +16,10 @@ from services.kit.auth import new_key
 from services.mcp_health.answers import HealthAnswer
 from services.mcp_health.compliance import Measurement, Status
 
+#: What a person can see who stands where this program does not.
+CHECK_PUBLISHED = (
+    "On the host: `docker compose ps` (or `ss -ltn`) should show each published port on 127.0.0.1."
+)
 _OTHERS = 0o007
 _GROUP_WRITES = 0o020
 _GROUP_AND_OTHERS = 0o077
@@ -120,7 +124,8 @@ def listeners(addresses: Mapping[str, str], found: Iterable[Listener] | None, no
     here = {name: _port(url) for name, url in addresses.items() if is_loopback(urlsplit(url).hostname or "")}
     if found is None or not here:
         reason = "the services run on other hosts" if found is not None else "sockets are not shown"
-        return Measurement(Status.UNKNOWN, {"reason": f"{reason}: what is published cannot be seen"}, now)
+        unseen = f"{reason}: what is published cannot be seen from here"
+        return Measurement(Status.UNKNOWN, {"reason": unseen, "check": CHECK_PUBLISHED}, now)
     seen = list(found)
     bound = {name: sorted(each.ip for each in seen if each.port == port) for name, port in here.items()}
     evidence = {"listen_on": bound, "elsewhere": sorted(addresses.keys() - here.keys())}
@@ -133,29 +138,6 @@ def listeners(addresses: Mapping[str, str], found: Iterable[Listener] | None, no
 def _port(url: str) -> int:
     parts = urlsplit(url)
     return parts.port or socket.getservbyname(parts.scheme)
-
-
-def transport(addresses: Mapping[str, str], now: float) -> Measurement:
-    """Encrypted or on this machine passes; plain to a public address fails; a private network is unseen."""
-    kinds = {name: _transport(url) for name, url in addresses.items()}
-    evidence = {"addresses": kinds}
-    if "plain, public" in kinds.values():
-        return Measurement(Status.FAILED, evidence, now)
-    if any(kind.startswith("plain") for kind in kinds.values()):
-        reason = "whether the network between the hosts is private cannot be seen"
-        return Measurement(Status.UNKNOWN, evidence | {"reason": reason}, now)
-    return Measurement(Status.PASSED if kinds else Status.UNKNOWN, evidence, now)
-
-
-def _transport(url: str) -> str:
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if parts.scheme == "https":
-        return "encrypted"
-    if is_loopback(host):
-        return "this machine"
-    address = _address(host)
-    return "plain, public" if address is not None and address.is_global else "plain"
 
 
 def store(bridge: HealthAnswer | None, now: float) -> Measurement:

@@ -4,22 +4,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    ScalarSelect,
-    bindparam,
-    insert,
-    literal_column,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import ColumnElement, Connection, insert, literal_column, text, update
 
+from services.kit.rows import Row, Statement
 from services.outbox import feed
 from services.outbox.limiter import ChatPace
 from services.outbox.messages import Lane, Reason, State
-from services.outbox.schema import change, chat, event, message
+from services.outbox.schema import change, message
 
 #: A lost worker's chats are taken over after this; a living one renews long before.
 LEASE_SECONDS = 30.0
@@ -33,48 +24,27 @@ def in_state(state: State) -> ColumnElement[bool]:
     return message.c.state == literal_column(f"'{state.value}'")
 
 
+_HERE = "message.bot = chat.bot AND message.chat_id = chat.chat_id"
+_QUEUED = f"{_HERE} AND message.state = '{State.QUEUED.value}'"
+_RETRYING = f"{_HERE} AND message.state = '{State.RETRY_WAIT.value}'"
 #: What can be next in a lane: its messages, and which of them.
-_KINDS: dict[str, tuple[ColumnElement[bool], ...]] = {
-    "retry": (in_state(State.RETRY_WAIT),),
-    "queued": (in_state(State.QUEUED),),
-    "scheduled": (in_state(State.QUEUED), message.c.due_at > literal_column("0")),
-}
+_KINDS = {"retry": _RETRYING, "queued": _QUEUED, "scheduled": f"{_QUEUED} AND message.due_at > 0"}
 
 
-def _head(lane: Lane, kind: str, column: Any) -> ScalarSelect[Any]:
+def _head(lane: int, kind: str, column: str) -> str:
     """The first message of this kind in a chat's lane, by one look into the index."""
     return (
-        select(column)
-        .where(
-            message.c.bot == chat.c.bot,
-            message.c.chat_id == chat.c.chat_id,
-            message.c.lane == literal_column(str(int(lane))),
-            *_KINDS[kind],
-        )
-        .order_by(message.c.due_at, message.c.seq)
-        .limit(1)
-        .scalar_subquery()
+        f"(SELECT {column} FROM message WHERE {_KINDS[kind]} AND message.lane = {lane}"  # noqa: S608 - constants
+        " ORDER BY message.due_at, message.seq LIMIT 1)"
     )
 
 
-def _first(column: Any, *, after: int = 0) -> ScalarSelect[Any]:
+def _first(after: int = 0) -> str:
     """The first queued message of a chat, whatever its lane; or the one after it."""
     return (
-        select(column)
-        .where(message.c.bot == chat.c.bot, message.c.chat_id == chat.c.chat_id, in_state(State.QUEUED))
-        .order_by(message.c.lane, message.c.due_at, message.c.seq)
-        .limit(1)
-        .offset(after)
-        .scalar_subquery()
+        f"(SELECT message.seq FROM message WHERE {_QUEUED}"  # noqa: S608 - constants
+        f" ORDER BY message.lane, message.due_at, message.seq LIMIT 1 OFFSET {after})"
     )
-
-
-_HEAD_COLUMNS = [
-    _head(lane, kind, column).label(f"{name}_{int(lane)}_{kind}")
-    for lane in Lane
-    for kind in _KINDS
-    for name, column in (("seq", message.c.seq), ("due", message.c.due_at))
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,82 +85,107 @@ def choose(heads: Iterable[Head], now: float) -> Head | None:
     never end, it would never go.
     """
     due = [head for head in heads if head.due_at <= now]
+    if len(due) < 2:  # noqa: PLR2004 - no choice; most chats have but one message waiting
+        return due[0] if due else None
     return min(due, key=lambda head: (head.due_at >= 0, head.lane, head.due_at <= 0), default=None)
 
 
 def first_of(heads: Sequence[Head], now: float) -> Head | None:
     """What goes now, else what is due first."""
+    if not heads:
+        return None
     return choose(heads, now) or min(heads, key=lambda head: head.due_at, default=None)
 
 
 def next_turn(heads: Sequence[Head], now: float, open_at: float) -> tuple[float | None, int]:
     """When the chat can be claimed again, and for which lane; None while nothing waits."""
-    first = first_of(heads, now)
+    return _turn_of(first_of(heads, now), now, open_at)
+
+
+def _turn_of(first: Head | None, now: float, open_at: float) -> tuple[float | None, int]:
     if first is None:
-        return None, int(Lane.NORMAL)
+        return None, _NORMAL
     # 0 and below mean at once; the row's own clock orders chats that are ready by how long they are.
     return max(open_at, first.due_at if first.due_at > 0 else now), first.lane
+
+
+_NORMAL = int(Lane.NORMAL)
 
 
 def heads(connection: Connection, bot: str, chat_ids: Iterable[int]) -> list[ChatRow]:
     """The chats' rows with the next message of each lane; :func:`heads_of` reads it out."""
     rows = _rows(connection, _SHORT_ROWS, bot, chat_ids)
-    # Most chats have no more than one message waiting: all lanes are looked into where there are several.
-    several = [row["chat_id"] for row in rows if row["second"] is not None or row["retrying"] is not None]
+    # In most chats the first of what waits is next: all lanes are looked into where there is a choice.
+    several = [row["chat_id"] for row in rows if row["other"] is not None or row["retrying"] is not None]
     if not several:
         return rows
     full = {row["chat_id"]: row for row in _rows(connection, _ROWS, bot, several)}
     return [full.get(row["chat_id"], row) for row in rows]
 
 
-def _rows(connection: Connection, query: Any, bot: str, chat_ids: Iterable[int]) -> list[ChatRow]:
-    found = connection.execute(query, {"bot": bot, "ids": sorted(chat_ids)})
+def _rows(connection: Connection, query: Statement, bot: str, chat_ids: Iterable[int]) -> list[ChatRow]:
+    found = query.run(connection, [(chat_id,) for chat_id in sorted(chat_ids)], bot=bot)
     names = tuple(found.keys())
-    return [dict(zip(names, row, strict=True)) for row in found]
+    return [dict(zip(names, row, strict=True)) for row in found.all()]
 
 
-# Statements of the hot path are made once: SQLAlchemy keeps a statement's cache key with it, and
-# working out that of a large one costs more than running it.
-_ROWS = select(chat, *_HEAD_COLUMNS).where(
-    chat.c.bot == bindparam("bot"), chat.c.chat_id.in_(bindparam("ids", expanding=True))
+_CHAT = (
+    "chat.chat_id, chat.tokens, chat.group_tokens, chat.sent_at, chat.open_at,"
+    " chat.blocked, chat.migrated_to, chat.muted_until, chat.settings"
 )
-_SHORT_ROWS = select(
-    chat,
-    _first(message.c.seq).label("only_seq"),
-    _first(message.c.lane).label("only_lane"),
-    _first(message.c.due_at).label("only_due"),
-    _first(message.c.seq, after=1).label("second"),
-    select(message.c.seq)
-    .where(message.c.bot == chat.c.bot, message.c.chat_id == chat.c.chat_id, in_state(State.RETRY_WAIT))
-    .limit(1)
-    .scalar_subquery()
-    .label("retrying"),
-).where(chat.c.bot == bindparam("bot"), chat.c.chat_id.in_(bindparam("ids", expanding=True)))
-_MINE = (
-    select(chat.c.chat_id)
-    .where(
-        chat.c.bot == bindparam("bot"),
-        chat.c.chat_id.in_(bindparam("ids", expanding=True)),
-        chat.c.owner == bindparam("owner"),
+_GIVEN = "chat.bot = :bot AND chat.chat_id {among}"
+#: What does not go in the order of lanes and numbers: the rest of a message in parts, what has a time.
+_APPOINTED = ", ".join(
+    f"(SELECT message.seq FROM message WHERE {_QUEUED}"  # noqa: S608 - constants
+    f" AND message.lane = {lane} AND message.due_at {sign} 0 LIMIT 1)"
+    for lane in map(int, Lane)
+    for sign in "<>"
+)
+_SHORT_ROWS = Statement(
+    f"""
+    SELECT {_CHAT},
+      head.seq AS only_seq, head.lane AS only_lane, head.due_at AS only_due,
+      CASE WHEN {_first(after=1)} IS NOT NULL THEN coalesce({_APPOINTED}) END AS other,
+      (SELECT message.seq FROM message WHERE {_RETRYING} LIMIT 1) AS retrying
+    FROM chat LEFT JOIN message AS head ON head.seq = {_first()}
+    WHERE {_GIVEN}
+    """,  # noqa: S608 - constants
+    chat_id="bigint",
+)
+_ROWS = Statement(
+    f"SELECT {_CHAT}, "  # noqa: S608 - constants
+    + ", ".join(
+        f"{_head(lane, kind, column)} AS {name}"
+        for lane in map(int, Lane)
+        for kind in _KINDS
+        for name, column in zip(_names(lane, kind), ("message.seq", "message.due_at"), strict=True)
     )
-    .order_by(chat.c.chat_id)
-    .with_for_update()
+    + f" FROM chat WHERE {_GIVEN}",
+    chat_id="bigint",
 )
-_RELEASED = (
-    "owner",
-    "lease_until",
-    "next_at",
-    "lane",
-    "client",
-    "tokens",
-    "group_tokens",
-    "sent_at",
-    "open_at",
+_MINE = Statement(
+    f"SELECT chat.chat_id FROM chat WHERE {_GIVEN} AND chat.owner = :owner ORDER BY chat.chat_id {{lock}}",  # noqa: S608 - constants
+    chat_id="bigint",
 )
-_RELEASE = (
-    update(chat)
-    .where(chat.c.bot == bindparam("b_bot"), chat.c.chat_id == bindparam("b_chat_id"))
-    .values({name: bindparam(name) for name in _RELEASED})
+_RELEASE = Statement(
+    """
+    UPDATE chat SET
+      owner = NULL, lease_until = 0,
+      next_at = given.next_at, lane = given.lane, client = given.client,
+      tokens = given.tokens, group_tokens = given.group_tokens,
+      sent_at = given.sent_at, open_at = given.open_at
+    FROM {given}
+    WHERE chat.bot = given.bot AND chat.chat_id = given.chat_id
+    """,
+    bot="text",
+    chat_id="bigint",
+    next_at="double precision",
+    lane="smallint",
+    client="text",
+    tokens="double precision",
+    group_tokens="double precision",
+    sent_at="double precision",
+    open_at="double precision",
 )
 
 
@@ -216,37 +211,31 @@ def release(
         now: seconds since the epoch.
         pace: a chat's tokens after what was sent to it.
     """
-    mine = connection.execute(_MINE, {"bot": bot, "ids": sorted(chat_ids), "owner": owner}).scalars().all()
-    rows = heads(connection, bot, mine) if mine else []
-    if rows:
-        firsts = {row["chat_id"]: first_of(heads_of(row), now) for row in rows}
-        clients = _clients(connection, [head.seq for head in firsts.values() if head])
-        released = [
-            {"b_bot": bot, "b_chat_id": row["chat_id"], "client": _client(firsts[row["chat_id"]], clients)}
-            | _released(row, pace(row), now)
-            for row in rows
-        ]
-        connection.execute(_RELEASE, released)
+    asked = [(chat_id,) for chat_id in sorted(chat_ids)]
+    mine = _MINE.run(connection, asked, bot=bot, owner=owner).scalars().all() if asked else []
+    if not mine:
+        return
+    rows = [(row, first_of(heads_of(row), now)) for row in heads(connection, bot, mine)]
+    clients = _clients(connection, [first.seq for _, first in rows if first])
+    released = [
+        _released(bot, row, pace(row), first, clients[first.seq] if first else "", now=now)
+        for row, first in rows
+    ]
+    _RELEASE.run(connection, released)
 
 
-def _released(row: ChatRow, pace: ChatPace, now: float) -> dict[str, Any]:
-    next_at, lane = next_turn(heads_of(row), now, pace.open_at)
-    return {
-        "owner": None,
-        "lease_until": 0.0,
-        "next_at": next_at,
-        "lane": lane,
-        "tokens": pace.tokens,
-        "group_tokens": pace.group_tokens,
-        "sent_at": pace.sent_at,
-        "open_at": pace.open_at,
-    }
+def _released(bot: str, row: ChatRow, pace: ChatPace, first: Head | None, client: str, *, now: float) -> Row:
+    next_at, lane = _turn_of(first, now, pace.open_at)
+    tokens = (pace.tokens, pace.group_tokens, pace.sent_at, pace.open_at)
+    return (bot, row["chat_id"], next_at, lane, client, *tokens)
 
 
-_CLIENTS = (
-    select(message.c.seq, event.c.client)
-    .join(event, message.c.event_id == event.c.id)
-    .where(message.c.seq.in_(bindparam("seqs", expanding=True)))
+_CLIENTS = Statement(
+    """
+    SELECT message.seq, event.client FROM message JOIN event ON event.id = message.event_id
+    WHERE message.seq {among}
+    """,
+    seq="bigint",
 )
 
 
@@ -254,11 +243,7 @@ def _clients(connection: Connection, seqs: Sequence[int]) -> dict[int, str]:
     """Who posted these messages."""
     if not seqs:
         return {}
-    return {row.seq: row.client for row in connection.execute(_CLIENTS, {"seqs": sorted(seqs)})}
-
-
-def _client(head: Head | None, clients: Mapping[int, str]) -> str:
-    return clients[head.seq] if head else ""
+    return {row.seq: row.client for row in _CLIENTS.run(connection, [(seq,) for seq in seqs]).all()}
 
 
 def pace_of(row: ChatRow) -> ChatPace:
@@ -308,9 +293,7 @@ def give_turns(
 
 # As text: SQLAlchemy compiles its ON CONFLICT anew for every execution, and this one is hot.
 # A worker that has the chat looks for what waits, and whose it is, when it gives the chat back.
-_TAKE_TURN = text("""
-INSERT INTO chat (bot, chat_id, next_at, lane, client, lease_until, tokens, group_tokens, sent_at, open_at)
-VALUES (:bot, :chat_id, :next_at, :lane, :client, 0, 0, 0, 0, 0)
+UNLESS_SOONER = """
 ON CONFLICT (bot, chat_id) DO UPDATE SET
   next_at = CASE
     WHEN chat.owner IS NOT NULL THEN NULL
@@ -325,4 +308,9 @@ ON CONFLICT (bot, chat_id) DO UPDATE SET
   lane = CASE
     WHEN chat.next_at IS NOT NULL AND chat.lane < excluded.lane THEN chat.lane
     ELSE excluded.lane END
-""")
+"""
+_TURN = """
+INSERT INTO chat (bot, chat_id, next_at, lane, client, lease_until, tokens, group_tokens, sent_at, open_at)
+VALUES (:bot, :chat_id, :next_at, :lane, :client, 0, 0, 0, 0, 0)
+"""
+_TAKE_TURN = text(_TURN + UNLESS_SOONER)

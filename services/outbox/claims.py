@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, text, update
+from sqlalchemy import Connection, text
 
+from services.kit.rows import Statement
 from services.outbox import chats, destinations, feed, loading
 from services.outbox.chats import ChatRow
 from services.outbox.messages import (
@@ -23,7 +24,7 @@ from services.outbox.messages import (
     Settled,
     State,
 )
-from services.outbox.schema import attempt, chat, message
+from services.outbox.schema import message
 from services.outbox.turns import Turns
 
 #: Whether a muted chat does without this message.
@@ -84,6 +85,7 @@ def claim(
     mutes: Mutes = not_urgent,
     turns: Turns | None = None,
     holds: Holds = never,
+    paid: int = 0,
 ) -> Batch:
     """Leases up to ``limit`` chats that are ready and opens an attempt for the next message of each.
 
@@ -97,11 +99,12 @@ def claim(
         mutes: which messages a muted chat does not get.
         turns: the clients' clocks of this worker; unset: all are even.
         holds: how the chats' people want a message now.
+        paid: how many more may be sent now of the bulk lane.
     """
     waiting = [
         (Lane(row.lane), row.client, row.next_at) for row in connection.execute(_WAITING, {"bot": bot})
     ]
-    ready = _ready(connection, bot, limit, waiting, turns=turns or Turns(), now=now)
+    ready = _ready(connection, bot, limit, waiting, turns=turns or Turns(), now=now, paid=paid)
     _lease(connection, bot, owner, ready, now)
     if not ready:
         return Batch([], min((next_at for _, _, next_at in waiting), default=None))
@@ -124,7 +127,8 @@ def claim(
     live = [m for m in messages if m not in expired and m not in muted]
     live = [wanted for m in live if (wanted := _as_wanted(connection, m, rows[m.chat_id], holds, now))]
     _open_attempts(connection, live, now)
-    chats.release(connection, bot, owner, set(ready) - {m.chat_id for m in live}, now=now, pace=chats.pace_of)
+    given_back = set(ready) - {m.chat_id for m in live}
+    chats.release(connection, bot, owner, given_back, now=now, pace=chats.pace_of)
     return Batch(live, now, ended)
 
 
@@ -187,7 +191,7 @@ def _set_right(connection: Connection, bot: str, row: ChatRow, now: float) -> li
         return []
     reason = Reason(row["blocked"])
     seqs = destinations.suppress(connection, bot, row["chat_id"], reason, now)
-    found = connection.execute(loading.BY_SEQ, {"seqs": seqs}).all() if seqs else []
+    found = loading.by_seq(connection, seqs) if seqs else []
     return [
         _ended(loading.claimed(one, now, 0.0, one.attempts), State.SUPPRESSED, reason, now) for one in found
     ]
@@ -197,23 +201,26 @@ _Waiting = Sequence[tuple[Lane, str, float]]
 
 
 def _ready(
-    connection: Connection, bot: str, limit: int, waiting: _Waiting, *, turns: Turns, now: float
+    connection: Connection, bot: str, limit: int, waiting: _Waiting, *, turns: Turns, now: float, paid: int
 ) -> list[int]:
-    """Locks up to ``limit`` chats that have their turn: urgent lanes first, in each lane by clients."""
+    """Locks up to ``limit`` chats that have their turn: urgent lanes first, in each lane by clients.
+
+    ``paid`` more are of the bulk lane.
+    """
     ready: list[int] = []
     for lane in Lane:
         clients = {client for its, client, next_at in waiting if its == lane and next_at <= now}
         if not clients:
             turns.rest(lane)
-        elif len(ready) < limit:
-            ready.extend(_take(connection, bot, lane, clients, limit - len(ready), turns=turns, now=now))
+        elif (room := limit + (paid if lane is Lane.BULK else 0) - len(ready)) > 0:
+            ready.extend(_take(connection, bot, lane, clients, room, turns=turns, now=now))
     return ready
 
 
 def _lease(connection: Connection, bot: str, owner: str, ready: Sequence[int], now: float) -> None:
     if ready:
         until = now + chats.LEASE_SECONDS
-        connection.execute(_LEASE, {"b_bot": bot, "ids": ready, "b_owner": owner, "until": until})
+        _LEASE.run(connection, [(chat_id,) for chat_id in ready], bot=bot, owner=owner, until=until)
 
 
 def _take(
@@ -226,8 +233,8 @@ def _take(
         numbers: dict[str, int] = {}
         for client, share in turns.shares(lane, clients, room - len(taken)).items():
             # Those taken in an earlier round are still there: nothing is leased yet.
-            there = {"client": client, "room": share, "but": taken}
-            found = connection.execute(_READY, wanted | there).scalars().all()
+            but = [(chat_id,) for chat_id in taken]
+            found = _READY.run(connection, but, client=client, room=share, **wanted).scalars().all()
             numbers[client] = len(found)
             taken.extend(found)
             if len(found) < share:
@@ -264,23 +271,21 @@ WITH RECURSIVE waiting (lane, client, next_at) AS (
 )
 SELECT lane, client, next_at FROM waiting
 """)
-_READY = (
-    select(chat.c.chat_id)
-    .where(
-        chat.c.bot == bindparam("bot"),
-        chat.c.lane == bindparam("lane"),
-        chat.c.client == bindparam("client"),
-        chat.c.next_at <= bindparam("now"),
-        chat.c.chat_id.not_in(bindparam("but", expanding=True)),
-    )
-    .order_by(chat.c.next_at)
-    .limit(bindparam("room"))
-    .with_for_update(skip_locked=True)
+_READY = Statement(
+    """
+    SELECT chat.chat_id FROM chat
+    WHERE chat.bot = :bot AND chat.lane = :lane AND chat.client = :client AND chat.next_at <= :now
+      AND NOT chat.chat_id {among}
+    ORDER BY chat.next_at LIMIT :room {skip_locked}
+    """,
+    chat_id="bigint",
 )
-_LEASE = (
-    update(chat)
-    .where(chat.c.bot == bindparam("b_bot"), chat.c.chat_id.in_(bindparam("ids", expanding=True)))
-    .values(owner=bindparam("b_owner"), lease_until=bindparam("until"), next_at=None)
+_LEASE = Statement(
+    """
+    UPDATE chat SET owner = :owner, lease_until = :until, next_at = NULL
+    WHERE bot = :bot AND chat_id {among}
+    """,
+    chat_id="bigint",
 )
 
 
@@ -288,25 +293,24 @@ def _open_attempts(connection: Connection, messages: Sequence[Claimed], now: flo
     """On disk before the call, so that a crash leaves a trace of what may have been sent."""
     if not messages:
         return
-    connection.execute(_SENDING, {"seqs": [m.seq for m in messages]})
-    connection.execute(
-        insert(attempt),
-        [
-            {
-                "message_seq": m.seq,
-                "number": m.attempt,
-                "part": m.part,
-                "claimed_at": m.claimed_at,
-                "limiter_wait": m.limiter_wait,
-            }
-            for m in messages
-        ],
-    )
-    feed.write(connection, [(m.seq, State.SENDING.value, m.attempt, "") for m in messages], now)
+    _SENDING.run(connection, [(m.seq,) for m in messages])
+    _OPEN.run(connection, [(m.seq, m.attempt, m.part, m.claimed_at, m.limiter_wait) for m in messages])
+    feed.write(connection, [(m.seq, State.SENDING, m.attempt, "") for m in messages], now)
 
 
-_SENDING = (
-    update(message)
-    .where(message.c.seq.in_(bindparam("seqs", expanding=True)))
-    .values(state=State.SENDING.value, attempts=message.c.attempts + 1)
+_SENDING = Statement(
+    f"UPDATE message SET state = '{State.SENDING.value}', attempts = attempts + 1"  # noqa: S608 - a constant
+    " WHERE seq {among}",
+    seq="bigint",
+)
+_OPEN = Statement(
+    """
+    INSERT INTO attempt (message_seq, number, part, claimed_at, limiter_wait)
+    SELECT given.seq, given.number, given.part, given.claimed_at, given.limiter_wait FROM {given}
+    """,
+    seq="bigint",
+    number="integer",
+    part="integer",
+    claimed_at="double precision",
+    limiter_wait="double precision",
 )

@@ -3,8 +3,8 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -20,7 +20,7 @@ from services.outbox import feed, queries, trace
 from services.outbox.claims import Holds, Mutes, never, not_urgent
 from services.outbox.intake import Intake, Receipt
 from services.outbox.keeping import Keeper
-from services.outbox.limiter import BotPace, Limits, Pace
+from services.outbox.limiter import BotPace, Limits, Pace, Rates
 from services.outbox.messages import Outcome, Settled, State, Submission
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.policy import BOT_STOPS, Policy
@@ -36,6 +36,7 @@ OPERATIONS = (
     "enqueue",
     "claim",
     "settle",
+    "turn",
     "renew",
     "take_over",
     "bot",
@@ -61,6 +62,23 @@ class EngineSettings:
     limits: Limits = field(default_factory=Limits)
     policy: Policy = field(default_factory=Policy)
     bot_name: str = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """What the engine sends with for a further bot.
+
+    Args:
+        sender: the bot.
+        limits: Telegram's rates for it and its chats.
+        pace: its rate; unset: within this process.
+        paid: what its bulk lane may send beyond that; None: nothing.
+    """
+
+    sender: Sender
+    limits: Limits = field(default_factory=Limits)
+    pace: Pace | None = None
+    paid: Pace | None = None
 
 
 class Outbox:
@@ -185,14 +203,18 @@ class Outbox:
 
     async def check_telegram(self) -> Reading:
         """A health probe: getMe, timed. A refused bot is critical: nothing can be delivered."""
+        return await self.check_bot(self.sender, Level.CRITICAL)
+
+    async def check_bot(self, sender: Sender, refused: Level = Level.UNHEALTHY) -> Reading:
+        """A health probe of one of several bots; ``refused`` is how bad a refused token is."""
         start = self._clock.monotonic()
-        reason = await self.sender.check()
+        reason = await sender.check()
         seconds = self._clock.monotonic() - start
         outcome = Outcome.SENT if reason is None else Outcome.NOT_SENT
         self.metrics.api_response.labels("getMe", outcome.value).observe(seconds)
         if reason is None:
             return Reading(Level.HEALTHY, {"response_time_ms": round(seconds * 1000, 1)})
-        level = Level.CRITICAL if reason in BOT_STOPS else Level.UNHEALTHY
+        level = refused if reason in BOT_STOPS else Level.UNHEALTHY
         return Reading(level, {"error": reason.value})
 
 
@@ -212,6 +234,8 @@ async def open_outbox(
     sender: Sender,
     render: Render,
     pace: Pace | None = None,
+    paid: Pace | None = None,
+    others: Mapping[str, Sending] | None = None,
     observer: Observer = ignore,
     mutes: Mutes = not_urgent,
     holds: Holds = never,
@@ -227,6 +251,8 @@ async def open_outbox(
         sender: the bot.
         render: makes text and entities of a claimed message; pure.
         pace: the bot's rate; unset: within this process.
+        paid: what its bulk lane may send beyond that; None: nothing.
+        others: further bots by name, each with a worker of its own.
         observer: told of everything that was settled, after it is durable.
         mutes: which messages a muted chat does not get.
         holds: how a chat's people want a message now, by the chat's settings.
@@ -237,28 +263,37 @@ async def open_outbox(
         await outbox.settled(batch)
         await observer(batch)
 
-    worker = Worker(
-        WorkerSettings(
-            bot=settings.bot_name,
-            owner=owner_name(),
-            concurrency=settings.concurrency,
-            limits=settings.limits,
-            policy=settings.policy,
-        ),
-        database=database,
-        sender=sender,
-        render=render,
-        pace=pace or BotPace(settings.limits.bot_per_second, clock),
-        metrics=metrics,
-        telemetry=telemetry,
-        clock=clock,
-        observer=observe,
-        mutes=mutes,
-        holds=holds,
-    )
+    # One name for all of them: at the start of the only process that there is, every other is a dead one's.
+    owner = owner_name()
+
+    def worker_of(name: str, sending: Sending) -> Worker:
+        return Worker(
+            WorkerSettings(
+                bot=name,
+                owner=owner,
+                concurrency=settings.concurrency,
+                limits=sending.limits,
+                policy=settings.policy,
+            ),
+            database=database,
+            sender=sending.sender,
+            render=render,
+            pace=Rates(sending.pace or BotPace(sending.limits.bot_per_second, clock), sending.paid),
+            metrics=metrics,
+            telemetry=telemetry,
+            clock=clock,
+            observer=observe,
+            mutes=mutes,
+            holds=holds,
+        )
+
+    bots = {settings.bot_name: Sending(sender, settings.limits, pace, paid), **(others or {})}
+    workers = [worker_of(name, sending) for name, sending in bots.items()]
     await database.write("feed", feed.mend)
-    async with sender:
-        loops = (worker.run(), outbox.measure(), outbox.tidy(), outbox.keeper.run())
+    async with AsyncExitStack() as stack:
+        for sending in bots.values():
+            await stack.enter_async_context(sending.sender)
+        loops = (*(worker.run() for worker in workers), outbox.measure(), outbox.tidy(), outbox.keeper.run())
         tasks = [asyncio.create_task(loop) for loop in loops]
         try:
             yield outbox

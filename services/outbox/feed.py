@@ -99,6 +99,7 @@ _MESSAGE = (
     message.c.id,
     message.c.event_id,
     message.c.type,
+    message.c.bot,
     message.c.chat_id,
     message.c.accepted_at,
     message.c.finished_at,

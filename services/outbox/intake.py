@@ -1,12 +1,15 @@
 """Enqueue: what is accepted is on disk before anybody is told so.
 
 Requests that arrive while a commit is under way share the next one: the commit itself is the
-timer, so a lone request waits for nobody and a crowd shares one fsync.
+timer, so a lone request waits for nobody and a crowd shares one fsync. On PostgreSQL a group is one
+statement (:mod:`services.outbox.at_once`), but for what has to look something up first.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, select, tuple_
@@ -15,7 +18,8 @@ from sqlalchemy import insert as insert_into
 from services.kit.clock import Clock
 from services.kit.db import Database, upsert
 from services.kit.errors import Problem
-from services.outbox import chats, feed, once, updating
+from services.kit.postgres import PostgresDatabase
+from services.outbox import at_once, chats, feed, once, rows, updating
 from services.outbox.messages import IdempotencyKey, NewEvent, NewMessage, State, Submission
 from services.outbox.schema import event, idempotency, message
 
@@ -23,6 +27,9 @@ CHANNEL = "outbox"
 LARGEST_GROUP = 500
 #: More than this many submissions under way are refused with 503: better than memory without end.
 LARGEST_CROWD = 20_000
+
+_Pair = tuple[NewEvent, tuple[NewMessage, ...]]
+_Verdicts = list[str | Problem | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +102,8 @@ class Intake:
         submissions = [submission for submission, _ in group]
         now = self._clock.time()
         try:
-            verdicts = await self._database.write("enqueue", _store(submissions, now), wake=CHANNEL)
+            verdicts = await self._store(submissions, now)
+            self._database.wake(CHANNEL)
             self._database.wake_here(feed.CHANNEL)
         except Exception as error:  # noqa: BLE001 - told to every request of the group
             outcomes: list[Receipt | Exception] = [error] * len(group)
@@ -113,56 +121,94 @@ class Intake:
             else:
                 done.set_result(outcome)
 
+    async def _store(self, submissions: Sequence[Submission], now: float) -> _Verdicts:
+        database = self._database
+        if isinstance(database, PostgresDatabase) and not any(map(_asks_first, submissions)):
+            return await _store_at_once(database, submissions, now)
+        return await database.write("enqueue", _work(submissions, now))
+
     async def close(self) -> None:
         """Waits for the commits under way."""
         await asyncio.gather(*self._flushes)
 
 
-def _store(
-    submissions: Sequence[Submission], now: float
-) -> Callable[[Connection], list[str | Problem | None]]:
+async def _store_at_once(
+    database: PostgresDatabase, submissions: Sequence[Submission], now: float
+) -> _Verdicts:
+    """Stores a group by one statement; answers for each as :func:`_work` does."""
+    known = await at_once.store(database, submissions, now)
+    verdicts: _Verdicts = [None] * len(submissions)
+    if known:
+        places = sorted(known)
+        answers = await _answers(database, [submissions[place] for place in places], now)
+        for place, answer in zip(places, answers, strict=True):
+            verdicts[place] = answer
+    return verdicts
+
+
+async def _answers(
+    database: PostgresDatabase, repeated: Sequence[Submission], now: float
+) -> Sequence[str | Problem | None]:
+    """What those hear whose idempotency key was there. The rest of their group is stored, whatever comes."""
+    keys = [s.idempotency for s in repeated if s.idempotency is not None]
+    try:
+        stored = await database.read("read", partial(_earlier, keys=keys))
+        verdicts = [_verdict(s.idempotency, stored) for s in repeated]
+        # A key whose time ended just now is there no more.
+        ended = [s for s, verdict in zip(repeated, verdicts, strict=True) if verdict is None]
+        anew = iter(await _store_at_once(database, ended, now) if ended else ())
+        return [next(anew) if verdict is None else verdict for verdict in verdicts]
+    except Problem as problem:
+        return [problem] * len(repeated)
+
+
+def _asks_first(submission: Submission) -> bool:
+    """Whether something has to be looked up before it can be stored, or is stored beside it."""
+    return (
+        submission.once is not None
+        or submission.alongside is not None
+        or any(m.update_key for those in submission.messages for m in those)
+    )
+
+
+def _work(submissions: Sequence[Submission], now: float) -> Callable[[Connection], _Verdicts]:
     """Stores a group; answers for each: None (stored), the earlier answer, or a problem."""
 
-    def work(connection: Connection) -> list[str | Problem | None]:
+    def work(connection: Connection) -> _Verdicts:
         refused = once.claim(connection, submissions, now)
         allowed = [s for s, problem in zip(submissions, refused, strict=True) if problem is None]
         answers = iter(_claim_keys(connection, allowed, now))
         verdicts = [problem or next(answers) for problem in refused]
         fresh = [s for s, verdict in zip(submissions, verdicts, strict=True) if verdict is None]
         insert(connection, fresh, now)
+        for submission in fresh:
+            if submission.alongside is not None:
+                submission.alongside(connection)
         return verdicts
 
     return work
 
 
-def _claim_keys(
-    connection: Connection, submissions: Sequence[Submission], now: float
-) -> list[str | Problem | None]:
+def _claim_keys(connection: Connection, submissions: Sequence[Submission], now: float) -> _Verdicts:
     keys = [s.idempotency for s in submissions if s.idempotency is not None]
     if not keys:
         return [None] * len(submissions)
     # In one order everywhere, as the chats below.
-    rows = [_key_row(key, now) for key in sorted(keys, key=lambda key: (key.client, key.key))]
-    names = tuple_(idempotency.c.client, idempotency.c.key)
+    wanted = [rows.of_key(key, now) for key in sorted(keys, key=lambda key: (key.client, key.key))]
     claim = upsert(connection, idempotency).on_conflict_do_nothing()
-    won = connection.execute(claim.values(rows).returning(idempotency.c.client, idempotency.c.key)).all()
+    won = connection.execute(claim.values(wanted).returning(idempotency.c.client, idempotency.c.key)).all()
     mine = {(client, key) for client, key in won}
-    lost = [(key.client, key.key) for key in keys if (key.client, key.key) not in mine]
-    stored = {
-        (row.client, row.key): row
-        for row in (connection.execute(select(idempotency).where(names.in_(lost))) if lost else ())
-    }
+    stored = _earlier(connection, [key for key in keys if (key.client, key.key) not in mine])
     return [_verdict(s.idempotency, stored) for s in submissions]
 
 
-def _key_row(key: IdempotencyKey, now: float) -> dict[str, Any]:
-    return {
-        "client": key.client,
-        "key": key.key,
-        "body_hash": key.body_hash,
-        "answer": key.answer,
-        "created_at": now,
-    }
+def _earlier(connection: Connection, keys: Sequence[IdempotencyKey]) -> dict[tuple[str, str], Any]:
+    """What is stored under these keys."""
+    if not keys:
+        return {}
+    names = tuple_(idempotency.c.client, idempotency.c.key)
+    query = select(idempotency).where(names.in_([(key.client, key.key) for key in keys]))
+    return {(row.client, row.key): row for row in connection.execute(query)}
 
 
 def _verdict(key: IdempotencyKey | None, stored: dict[tuple[str, str], Any]) -> str | Problem | None:
@@ -179,55 +225,31 @@ def insert(connection: Connection, submissions: Sequence[Submission], now: float
     events = [(e, messages) for s in submissions for e, messages in zip(s.events, s.messages, strict=True)]
     if not events:
         return
-    connection.execute(insert_into(event), [_event_row(e, now) for e, _ in events])
+    if any(m.update_key for _, messages in events for m in messages):
+        events = _resolved(connection, events, now)
+    if connection.dialect.name == "postgresql":
+        at_once.insert(connection, events, now)
+    else:
+        _insert_each(connection, events, now)
+
+
+def _resolved(connection: Connection, events: Sequence[_Pair], now: float) -> list[_Pair]:
+    """The same events, with the messages that are edits told which message they edit."""
+    resolved = iter(updating.resolve(connection, [m for _, messages in events for m in messages], now))
+    return [(e, tuple(islice(resolved, len(messages)))) for e, messages in events]
+
+
+def _insert_each(connection: Connection, events: Sequence[_Pair], now: float) -> None:
+    connection.execute(insert_into(event), [rows.of_event(e, now) for e, _ in events])
     owners = [e for e, messages in events for _ in messages]
     messages = [m for _, those in events for m in those]
     if not messages:
         return
-    if any(m.update_key for m in messages):
-        messages = updating.resolve(connection, messages, now)
-    rows = [_message_row(e, m) for e, m in zip(owners, messages, strict=True)]
-    connection.execute(insert_into(message), rows)
+    connection.execute(
+        insert_into(message), [rows.of_message(e, m) for e, m in zip(owners, messages, strict=True)]
+    )
     feed.write(connection, [(m.id, State.QUEUED.value, 0, "") for m in messages], now)
     ready(connection, messages, now, clients=[e.client for e in owners])
-
-
-def _event_row(e: NewEvent, now: float) -> dict[str, Any]:
-    return {
-        "id": e.id,
-        "type": e.type,
-        "category": e.category,
-        "title": e.title,
-        "source": e.source,
-        "severity": e.severity,
-        "body": e.body,
-        "correlation_id": e.correlation_id,
-        "client": e.client,
-        "traceparent": e.trace.header(),
-        "accepted_at": e.accepted_at,
-        "written_at": now,
-        "callback_url": e.callback_url,
-    }
-
-
-def _message_row(e: NewEvent, m: NewMessage) -> dict[str, Any]:
-    return {
-        "id": m.id,
-        "event_id": e.id,
-        "type": e.type,
-        "bot": m.bot,
-        "chat_id": m.chat_id,
-        "thread_id": m.thread_id,
-        "lane": int(m.lane),
-        "silent": m.silent,
-        "on_unknown": m.on_unknown.value,
-        "state": State.QUEUED.value,
-        "due_at": m.deliver_at,
-        "expires_at": m.expires_at,
-        "accepted_at": e.accepted_at,
-        "edits": m.edits,
-        "update_key": m.update_key,
-    }
 
 
 def ready(

@@ -1,7 +1,8 @@
 """Pace: Telegram's rates as fractional tokens on a clock that never goes back.
 
 A chat's tokens are in its row, since one worker at a time has the chat; the bot's are shared by
-all who send for it. Pure but for `BotPace`, which keeps the bot's tokens in this process, and `Floods`.
+all who send for it. Pure but for `BotPace`, which keeps the bot's tokens in this process, `Rates` over it,
+and `Floods`.
 """
 
 import copy
@@ -141,6 +142,60 @@ class BotPace:
 def left_to_others(tokens: float, burst: float) -> float:
     """How many tokens one can leave without never getting any: at a slow rate there is hardly one."""
     return min(tokens, burst - 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """Messages that may go now: of any lane, and further ones of the bulk lane alone."""
+
+    free: int
+    paid: int = 0
+
+    @property
+    def all(self) -> int:
+        return self.free + self.paid
+
+
+class Rates:
+    """A bot's rate, and for its bulk lane a further one that is paid for by the message.
+
+    Args:
+        free: what every lane shares.
+        paid: beyond that, for bulk alone; None: nothing is paid for.
+    """
+
+    def __init__(self, free: Pace, paid: Pace | None = None) -> None:
+        self._free = free
+        self._paid = paid
+
+    async def reserve(self, wanted: int) -> Granted:
+        free = await self._free.reserve(wanted)
+        if self._paid is None or free == wanted:
+            return Granted(free)
+        return Granted(free, await self._paid.reserve(wanted - free))
+
+    async def give_back(self, granted: Granted, used: int, bulk: int) -> None:
+        """Returns what was not needed of a grant; bulk is paid for first, so that others have the free ones.
+
+        Args:
+            granted: by :meth:`reserve`.
+            used: messages that go now.
+            bulk: how many of these are of the bulk lane.
+        """
+        paid = max(min(granted.paid, bulk), used - granted.free)
+        await self._free.give_back(granted.free - (used - paid))
+        if self._paid is not None:
+            await self._paid.give_back(granted.paid - paid)
+
+    async def pause(self, seconds: float) -> None:
+        """Telegram refused the bot as a whole, whoever pays."""
+        await self._free.pause(seconds)
+        if self._paid is not None:
+            await self._paid.pause(seconds)
+
+    def wait_seconds(self) -> float:
+        """Seconds until a message of any lane may go."""
+        return self._free.wait_seconds()
 
 
 class Floods:

@@ -4,24 +4,57 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, select
 
+from services.kit.rows import Statement
 from services.kit.telemetry import TraceContext
 from services.outbox.chats import ChatRow
 from services.outbox.messages import Claimed, Lane, State, UnknownPolicy
 from services.outbox.schema import event, message
 
-MESSAGES = select(
-    message,
+#: In the order in which :func:`claimed` takes them.
+_COLUMNS = (
+    message.c.seq,
+    message.c.id,
+    message.c.event_id,
+    message.c.type,
     event.c.category,
     event.c.source,
-    event.c.severity,
     event.c.title,
     event.c.body,
     event.c.correlation_id,
     event.c.traceparent,
-).join(event, message.c.event_id == event.c.id)
-BY_SEQ = MESSAGES.where(message.c.seq.in_(bindparam("seqs", expanding=True)))
+    message.c.bot,
+    message.c.chat_id,
+    message.c.thread_id,
+    message.c.lane,
+    message.c.silent,
+    message.c.on_unknown,
+    message.c.accepted_at,
+    message.c.due_at,
+    message.c.expires_at,
+    message.c.attempts,
+    message.c.retries,
+    message.c.part,
+    message.c.possible_duplicate,
+    message.c.plain,
+    message.c.telegram_message_ids,
+    event.c.severity,
+    message.c.edits,
+    message.c.resends,
+    message.c.replayed_at,
+)
+MESSAGES = select(*_COLUMNS).join(event, message.c.event_id == event.c.id)
+_BY_SEQ = Statement(
+    f"SELECT {', '.join(map(str, _COLUMNS))} FROM message JOIN event ON event.id = message.event_id"  # noqa: S608 - constants
+    " WHERE message.seq {among}",
+    seq="bigint",
+)
+
+
+def by_seq(connection: Connection, seqs: Iterable[int]) -> Sequence[Any]:
+    """Rows of messages, for :func:`claimed`."""
+    return _BY_SEQ.run(connection, [(seq,) for seq in sorted(seqs)]).all()
 
 
 def load(
@@ -32,7 +65,7 @@ def load(
     paced_since: float | None,
 ) -> tuple[list[Claimed], list[Claimed]]:
     """The messages that can be sent, and those that edit what was never sent."""
-    found = connection.execute(BY_SEQ, {"seqs": sorted(seqs)}).all()
+    found = by_seq(connection, seqs)
     targets = _targets(connection, found)
     fine, never_sent = [], []
     for row in found:
@@ -97,39 +130,79 @@ def _last(ids: str) -> int | None:
 
 
 def claimed(row: Any, now: float, limiter_wait: float, number: int, edits: int | None = None) -> Claimed:
-    trace = TraceContext.parse(row.traceparent)
-    assert trace is not None, row.traceparent  # noqa: S101 - we wrote it ourselves
-    ids = row.telegram_message_ids
+    """A row as a message.
+
+    Args:
+        row: of :data:`MESSAGES` or :func:`by_seq`.
+        now: when it was claimed.
+        limiter_wait: seconds.
+        number: of the attempt.
+        edits: Telegram's id of the message that it edits.
+    """
+    # By their places: each look by name costs as much as ten of these.
+    (
+        seq,
+        identifier,
+        event_id,
+        kind,
+        category,
+        source,
+        title,
+        body,
+        correlation_id,
+        traceparent,
+        bot,
+        chat_id,
+        thread_id,
+        lane,
+        silent,
+        on_unknown,
+        accepted_at,
+        due_at,
+        expires_at,
+        _attempts,
+        retries,
+        part,
+        possible_duplicate,
+        plain,
+        ids,
+        severity,
+        _edits,
+        resends,
+        replayed_at,
+    ) = row
+    trace = TraceContext.parse(traceparent)
+    assert trace is not None, traceparent  # noqa: S101 - we wrote it ourselves
     return Claimed(
-        seq=row.seq,
-        id=row.id,
-        event_id=row.event_id,
-        event_type=row.type,
-        category=row.category,
-        source=row.source,
-        title=row.title,
-        body=row.body,
-        correlation_id=row.correlation_id,
+        seq=seq,
+        id=identifier,
+        event_id=event_id,
+        event_type=kind,
+        category=category,
+        source=source,
+        title=title,
+        body=body,
+        correlation_id=correlation_id,
         trace=trace,
-        bot=row.bot,
-        chat_id=row.chat_id,
-        thread_id=row.thread_id,
-        lane=Lane(row.lane),
-        silent=row.silent,
-        on_unknown=UnknownPolicy(row.on_unknown),
-        accepted_at=row.accepted_at,
-        due_at=row.due_at,
-        expires_at=row.expires_at,
+        bot=bot,
+        chat_id=chat_id,
+        thread_id=thread_id,
+        lane=Lane(lane),
+        silent=bool(silent),
+        on_unknown=UnknownPolicy(on_unknown),
+        accepted_at=accepted_at,
+        due_at=due_at,
+        expires_at=expires_at,
         claimed_at=now,
         limiter_wait=limiter_wait,
         attempt=number,
-        retries=row.retries,
-        part=row.part,
-        possible_duplicate=row.possible_duplicate,
-        plain=row.plain,
+        retries=retries,
+        part=part,
+        possible_duplicate=bool(possible_duplicate),
+        plain=bool(plain),
         telegram_message_ids=tuple(int(i) for i in ids.split(",")) if ids else (),
-        severity=row.severity,
+        severity=severity,
         edits=edits,
-        resends=row.resends,
-        replayed_at=row.replayed_at,
+        resends=resends,
+        replayed_at=replayed_at,
     )

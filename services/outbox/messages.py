@@ -1,6 +1,6 @@
 """The values that the engine works on, and the states of a message's life."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Any
@@ -144,13 +144,18 @@ class Once:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What is stored together or not at all."""
+    """What is stored together or not at all.
+
+    Args:
+        alongside: writes rows of the owner's in the same transaction; what it raises fails the others too.
+    """
 
     events: tuple[NewEvent, ...]
     #: The messages of each event, by position.
     messages: tuple[tuple[NewMessage, ...], ...]
     idempotency: IdempotencyKey | None = None
     once: Once | None = None
+    alongside: Callable[[Any], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
+from prometheus_client import CollectorRegistry, Gauge, Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from services.outbox.messages import Outcome, Reason, State
+from services.kit.meters import Counter, Histogram
+from services.outbox.messages import Outcome, Reason, Settled, State
 
 METHODS = ("sendMessage", "sendDocument", "editMessageText", "getMe")
 
@@ -86,15 +87,34 @@ class OutboxMetrics:
         registry.register(self.delivery_rate)
         self._initialise(categories)
 
+    def count(self, settled: Settled, now: float) -> None:
+        """What became of a message, after it is durable."""
+        reason = settled.result.reason.value
+        if settled.result.outcome is Outcome.UNKNOWN:
+            self.unknown.labels(reason).inc()
+        match settled.decision.state:
+            case State.DELIVERED:
+                self.delivered.inc()
+                self.duration.observe(now - settled.message.entered_at)
+            case State.SUPPRESSED if settled.result.reason is Reason.MUTED:
+                # Its people asked for it: no failure, or a mute would raise an alert.
+                self.muted.inc()
+            case State.DEAD_LETTER | State.UNKNOWN | State.EXPIRED | State.SUPPRESSED:
+                self.failed.labels(reason).inc()
+                if settled.decision.state is State.DEAD_LETTER:
+                    self.dead_letters.labels(reason).inc()
+            case State.RETRY_WAIT:
+                self.retries.labels(reason).inc()
+
     def totals(self) -> dict[str, int]:
         """The counters since the process started, summed over their labels."""
         return {
-            "accepted_total": _total(self.accepted),
-            "delivered_total": _total(self.delivered),
-            "failed_total": _total(self.failed),
-            "retries_total": _total(self.retries),
-            "dead_letters_total": _total(self.dead_letters),
-            "unknown_total": _total(self.unknown),
+            "accepted_total": int(self.accepted.total()),
+            "delivered_total": int(self.delivered.total()),
+            "failed_total": int(self.failed.total()),
+            "retries_total": int(self.retries.total()),
+            "dead_letters_total": int(self.dead_letters.total()),
+            "unknown_total": int(self.unknown.total()),
         }
 
     def _initialise(self, categories: dict[str, str]) -> None:
@@ -110,7 +130,3 @@ class OutboxMetrics:
         for method in METHODS:
             for outcome in Outcome:
                 self.api_response.labels(method, outcome.value)
-
-
-def _total(counter: Counter) -> int:
-    return int(sum(sample.value for family in counter.collect() for sample in family.samples))

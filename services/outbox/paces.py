@@ -67,6 +67,20 @@ class Paces:
         self._shared.append(pace)
         return pace
 
+    def paid(self, token: str, per_second: float) -> Pace:
+        """What the bulk lane of a bot may send beyond its rate, for Stars; nothing is left to others of it.
+
+        Args:
+            token: of the bot.
+            per_second: messages a second beyond the free ones.
+        """
+        bot = f"{token.partition(':')[0]}:paid"
+        if self._redis is None:
+            return self._beside.of(bot, per_second, self._clock)
+        pace = SharedPace(self._redis, bot, owner_name(), per_second, self._clock)
+        self._shared.append(pace)
+        return pace
+
     async def check_redis(self) -> Reading:
         """A health probe. Without Redis messages still go, at this sender's share of the rate."""
         if self._redis is None:

@@ -89,13 +89,13 @@ def as_it_was(message: Claimed) -> Decision:
     return _again(message, at=0.0)
 
 
-def _kept(message: Claimed, state: State, due_at: float = 0.0) -> Decision:
-    """The state changes, nothing else does."""
+def _kept(message: Claimed, state: State, due_at: float = 0.0, part: int | None = None) -> Decision:
+    """The state changes, and perhaps the part that is next; nothing else does."""
     return Decision(
         state,
         due_at,
         message.retries,
-        message.part,
+        message.part if part is None else part,
         message.possible_duplicate,
         message.plain,
         resends=message.resends,
@@ -105,8 +105,8 @@ def _kept(message: Claimed, state: State, due_at: float = 0.0) -> Decision:
 def _sent(message: Claimed, parts: int) -> Decision:
     part = message.part + 1
     if part < parts:
-        return replace(_kept(message, State.QUEUED, GOES_ON), part=part, retries=0, resends=0)
-    return replace(_kept(message, State.DELIVERED), part=part)
+        return replace(_kept(message, State.QUEUED, GOES_ON, part), retries=0, resends=0)
+    return _kept(message, State.DELIVERED, part=part)
 
 
 def _unknown(policy: Policy, message: Claimed, result: Result, jitter: float) -> Decision:

@@ -1,13 +1,14 @@
 """Reading: what the API shows of messages. Newest first, keyset pages."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, func, select
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, func, literal_column, select
 
 from services.outbox.messages import State
-from services.outbox.schema import attempt, change, event, message
+from services.outbox.schema import DEFAULT_BOT, attempt, change, chat, event, message
 
 #: A page looks at the titles of so many messages at most, and a statement at so many.
 MOST_TITLES = 100_000
@@ -39,6 +40,7 @@ class Search:
     reasons: Sequence[str] = ()
     type: str | None = None
     chat_id: int | None = None
+    bot: str | None = None
     correlation_id: str | None = None
     since: float | None = None
     until: float | None = None
@@ -154,9 +156,13 @@ def _fitting(query: Select[Any], wanted: Search) -> Select[Any]:
     for column, value in (
         (message.c.type, wanted.type),
         (message.c.chat_id, wanted.chat_id),
+        (message.c.bot, wanted.bot),
     ):
         if value is not None:
             query = query.where(column == value)
+    if wanted.bot is not None and wanted.bot != DEFAULT_BOT:
+        # Said once more, for the index that leaves out the default bot.
+        query = query.where(message.c.bot != literal_column(f"'{DEFAULT_BOT}'"))
     if wanted.correlation_id is not None:
         query = query.where(message.c.seq.in_(_under(wanted.correlation_id)))
     if wanted.since is not None:
@@ -346,6 +352,23 @@ def depth(connection: Connection) -> Depth:
         min((at for at in first if at is not None), default=None),
         correlations,
     )
+
+
+def unknown_bots(connection: Connection, known: Collection[str]) -> dict[str, int]:
+    """Chats by bot in which something waits for a bot that nobody sends for.
+
+    Between the known names in the index, so that it walks nothing of a long queue of theirs.
+    """
+    found: dict[str, int] = {}
+    waits = (chat.c.next_at.is_not(None), chat.c.bot.not_in(known))
+    for low, high in pairwise((None, *sorted(known), None)):
+        query = select(chat.c.bot, func.count()).where(*waits).group_by(chat.c.bot)
+        if low is not None:
+            query = query.where(chat.c.bot > low)
+        if high is not None:
+            query = query.where(chat.c.bot < high)
+        found |= {row[0]: row[1] for row in connection.execute(query)}
+    return found
 
 
 def finished_since(connection: Connection, since: float) -> list[tuple[int, int, int]]:

@@ -86,7 +86,6 @@ message = Table(
     Column("held", Boolean, nullable=False, default=False, server_default=false()),
     Index("message_event", "event_id"),
     Index("message_state", "state", "seq"),
-    Index("message_finished", "finished_at"),
     Index("message_type", "type", "seq"),
     Index("message_chat", "chat_id", "seq"),
     Index("message_accepted", "accepted_at"),
@@ -104,6 +103,13 @@ for _state in ("queued", "retry_wait"):
         postgresql_where=message.c.state == _state,
     )
 
+# Of what is finished alone: what waits is written to one index less.
+Index(
+    "message_finished",
+    message.c.finished_at,
+    sqlite_where=message.c.finished_at.is_not(None),
+    postgresql_where=message.c.finished_at.is_not(None),
+)
 Index(
     "message_replayed",
     message.c.replayed_at,
@@ -118,6 +124,16 @@ Index(
     message.c.seq,
     sqlite_where=message.c.update_key.is_not(None),
     postgresql_where=message.c.update_key.is_not(None),
+)
+
+#: Of whoever has one bot: its messages stand in no index by the bot.
+DEFAULT_BOT = "default"
+Index(
+    "message_bot",
+    message.c.bot,
+    message.c.seq,
+    sqlite_where=message.c.bot != DEFAULT_BOT,
+    postgresql_where=message.c.bot != DEFAULT_BOT,
 )
 
 attempt = Table(

@@ -1,59 +1,76 @@
 """Settle: what attempts came to is written, and the chats are given back."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, literal_column, select, update
+from sqlalchemy import Connection, func, literal_column, select, update
 
 from services.kit.db import upsert
+from services.kit.rows import Row, Statement
 from services.outbox import chats, destinations, feed, limiter
 from services.outbox.chats import ChatRow
 from services.outbox.limiter import ChatPace, Limits
 from services.outbox.messages import FINISHED, Reason, Settled, State
 from services.outbox.schema import attempt, bot, chat, message
 
-_ATTEMPT = (
-    "started_at",
-    "finished_at",
-    "settled_at",
-    "outcome",
-    "reason",
-    "state",
-    "detail",
-    "telegram_message_id",
-    "retry_after",
-)
-_MESSAGE = (
-    "state",
-    "due_at",
-    "finished_at",
-    "retries",
-    "resends",
-    "part",
-    "possible_duplicate",
-    "plain",
-    "telegram_message_ids",
-    "reason",
-)
 #: No request left the machine: Telegram's rates were not used.
 _NO_CALL = frozenset({Reason.CONNECT_FAILED, Reason.RENDER_FAILED})
 
 
-_CURRENT = (
-    select(message.c.seq, message.c.attempts, message.c.state)
-    .where(message.c.seq.in_(bindparam("seqs", expanding=True)))
-    .with_for_update()
+_FATE = """
+    UPDATE message SET
+      state = given.state, due_at = given.due_at, finished_at = given.finished_at,
+      retries = given.retries, resends = given.resends, part = given.part,
+      possible_duplicate = given.possible_duplicate, plain = given.plain,
+      telegram_message_ids = given.telegram_message_ids, reason = given.reason
+    FROM {given}
+    WHERE message.seq = given.seq AND message.attempts = given.attempt
+"""
+_FATE_COLUMNS = {
+    "seq": "bigint",
+    "attempt": "integer",
+    "state": "text",
+    "due_at": "double precision",
+    "finished_at": "double precision",
+    "retries": "integer",
+    "resends": "integer",
+    "part": "integer",
+    "possible_duplicate": "boolean",
+    "plain": "boolean",
+    "telegram_message_ids": "text",
+    "reason": "text",
+}
+#: Of the messages whose attempt is still the last one, and which nobody has settled.
+_IN_TIME = Statement(
+    # So that SQLite looks messages up by their numbers, and not through all that are being sent.
+    f"{_FATE} AND (message.state = '{State.SENDING.value}') IS TRUE RETURNING message.seq, message.attempts",
+    **_FATE_COLUMNS,
 )
-_WRITE_MESSAGE = (
-    update(message)
-    .where(message.c.seq == bindparam("b_seq"))
-    .values({name: bindparam(name) for name in _MESSAGE})
+#: Of those that were taken over, and not tried again.
+_LATE = Statement(
+    f"{_FATE} AND message.state <> '{State.SENDING.value}' RETURNING message.seq, message.attempts",
+    **_FATE_COLUMNS,
 )
-_CLOSE_ATTEMPT = (
-    update(attempt)
-    .where(attempt.c.message_seq == bindparam("b_seq"), attempt.c.number == bindparam("b_number"))
-    .values({name: bindparam(name) for name in _ATTEMPT})
+_CLOSE_ATTEMPT = Statement(
+    """
+    UPDATE attempt SET
+      started_at = given.started_at, finished_at = given.finished_at, settled_at = :now,
+      outcome = given.outcome, reason = given.reason, state = given.state, detail = given.detail,
+      telegram_message_id = given.telegram_message_id, retry_after = given.retry_after
+    FROM {given}
+    WHERE attempt.message_seq = given.seq AND attempt.number = given.number
+    """,
+    seq="bigint",
+    number="integer",
+    started_at="double precision",
+    finished_at="double precision",
+    outcome="text",
+    reason="text",
+    state="text",
+    detail="text",
+    telegram_message_id="bigint",
+    retry_after="double precision",
 )
 
 
@@ -67,77 +84,74 @@ def settle(
         in the attempt, the message's fate is the other's. Only news of a delivery still counts,
         while nobody has tried again.
     """
-    seqs = [s.message.seq for s in settled]
-    rows = {row.seq: row for row in connection.execute(_CURRENT, {"seqs": seqs})}
-    in_time = [s for s in settled if _is_open(s, rows.get(s.message.seq))]
-    late = [s for s in settled if _is_news(s, rows.get(s.message.seq))]
-    _write_messages(connection, [*in_time, *late], now)
-    connection.execute(_CLOSE_ATTEMPT, [_attempt_row(s, now) for s in settled])
+    in_time, others = _written(connection, _IN_TIME, settled, now)
+    # Its fate is another worker's; only that it was delivered after all is still news.
+    news = [s for s in others if s.decision.state is State.DELIVERED]
+    late, _ = _written(connection, _LATE, news, now)
+    feed.write(connection, [_entry(s) for s in (*in_time, *late)], now)
+    _CLOSE_ATTEMPT.run(connection, map(_attempt_row, settled), now=now)
     for s in settled:
         decision = s.decision
         if decision.block_chat or decision.migrate_to or decision.stop_bot or decision.as_new:
             _change_destination(connection, s, now)
     _release(connection, owner, in_time, limits, now)
-    return set(seqs) - {s.message.seq for s in (*in_time, *late)}
+    return {s.message.seq for s in settled} - {s.message.seq for s in (*in_time, *late)}
 
 
-def _is_open(s: Settled, row: Any) -> bool:
-    """Whether this is still the message's last attempt, and nobody has settled it."""
-    return row is not None and row.attempts == s.message.attempt and row.state == State.SENDING.value
-
-
-def _is_news(s: Settled, row: Any) -> bool:
-    """Whether a message that was taken over, and not tried again, turns out to be delivered."""
-    if s.decision.state is not State.DELIVERED or row is None or row.attempts != s.message.attempt:
-        return False
-    return bool(row.state != State.SENDING.value)
-
-
-def _write_messages(connection: Connection, settled: Sequence[Settled], now: float) -> None:
-    if settled:
-        connection.execute(_WRITE_MESSAGE, [_message_row(s, now) for s in settled])
-        feed.write(connection, [_entry(s) for s in settled], now)
+def _written(
+    connection: Connection, fate: Statement, settled: Sequence[Settled], now: float
+) -> tuple[Sequence[Settled], Sequence[Settled]]:
+    """Writes what becomes of messages; answers those that were written, and the others."""
+    if not settled:
+        return (), ()
+    rows = fate.run(connection, [_message_row(s, now) for s in settled])
+    written = {(row.seq, row.attempts) for row in rows.all()}
+    if len(written) == len(settled):
+        return settled, ()
+    done = [s for s in settled if (s.message.seq, s.message.attempt) in written]
+    return done, [s for s in settled if (s.message.seq, s.message.attempt) not in written]
 
 
 def _entry(s: Settled) -> feed.Entry:
-    reason = "" if s.result.reason is Reason.NONE else s.result.reason.value
-    return s.message.seq, s.decision.state.value, s.message.attempt, reason
+    reason = "" if s.result.reason is Reason.NONE else s.result.reason
+    return s.message.seq, s.decision.state, s.message.attempt, reason
 
 
-def _message_row(s: Settled, now: float) -> dict[str, Any]:
+def _message_row(s: Settled, now: float) -> Row:
     decision = s.decision
     ids = s.message.telegram_message_ids
     if s.result.message_id is not None:
         ids = (*ids, s.result.message_id)
-    return {
-        "b_seq": s.message.seq,
-        "state": decision.state.value,
-        "due_at": decision.due_at,
-        "finished_at": now if decision.state in FINISHED else None,
-        "retries": decision.retries,
-        "resends": decision.resends,
-        "part": decision.part,
-        "possible_duplicate": decision.possible_duplicate,
-        "plain": decision.plain,
-        "telegram_message_ids": ",".join(map(str, ids)),
-        "reason": s.result.reason.value,
-    }
+    return (
+        s.message.seq,
+        s.message.attempt,
+        decision.state,
+        decision.due_at,
+        now if decision.state in FINISHED else None,
+        decision.retries,
+        decision.resends,
+        decision.part,
+        decision.possible_duplicate,
+        decision.plain,
+        ",".join(map(str, ids)),
+        s.result.reason,
+    )
 
 
-def _attempt_row(s: Settled, now: float) -> dict[str, Any]:
-    return {
-        "b_seq": s.message.seq,
-        "b_number": s.message.attempt,
-        "started_at": s.result.started_at,
-        "finished_at": s.result.finished_at,
-        "settled_at": now,
-        "outcome": s.result.outcome.value,
-        "reason": s.result.reason.value,
-        "state": s.decision.state.value,
-        "detail": s.result.detail,
-        "telegram_message_id": s.result.message_id,
-        "retry_after": s.result.retry_after,
-    }
+def _attempt_row(s: Settled) -> Row:
+    return (
+        s.message.seq,
+        s.message.attempt,
+        s.result.started_at,
+        s.result.finished_at,
+        s.result.outcome,
+        s.result.reason,
+        s.decision.state,
+        # PostgreSQL keeps no NUL.
+        s.result.detail.replace("\0", ""),
+        s.result.message_id,
+        s.result.retry_after,
+    )
 
 
 def _change_destination(connection: Connection, s: Settled, now: float) -> None:
@@ -170,8 +184,8 @@ def _paced(mine: Mapping[int, Settled], limits: Limits, row: ChatRow) -> ChatPac
         pace = limiter.after_send(
             pace, s.result.started_at, limits, group=limiter.is_group(s.message.chat_id)
         )
-    open_at = max(pace.open_at, s.decision.pause_chat_until)
-    return ChatPace(pace.tokens, pace.group_tokens, pace.sent_at, open_at)
+    until = s.decision.pause_chat_until
+    return replace(pace, open_at=until) if until > pace.open_at else pace
 
 
 def renew(connection: Connection, owner: str, until: float) -> None:

@@ -30,7 +30,7 @@ from services.kit import client
 from services.kit.client import Client
 from services.kit.clock import Clock
 from services.kit.logs import redact
-from services.outbox.messages import Claimed, Document, Outcome, Reason, Rendered, Result, Text
+from services.outbox.messages import Claimed, Document, Lane, Outcome, Reason, Rendered, Result, Text
 
 #: The Bot API server itself waits up to 8 s on flood control before it answers: giving up sooner
 #: would send again what is then delivered (telegram.md 0.2).
@@ -195,11 +195,18 @@ def make_bot(token: str, api_url: str, connections: int, count: Count | None = N
 
 
 class Sender:
-    """Sends parts of messages, and says what each attempt came to. Never raises for an answer."""
+    """Sends parts of messages, and says what each attempt came to. Never raises for an answer.
 
-    def __init__(self, bot: Bot, clock: Clock) -> None:
+    Args:
+        bot: who sends.
+        clock: the time.
+        pays_for_bulk: whether the bulk lane may exceed Telegram's free rate, for Stars.
+    """
+
+    def __init__(self, bot: Bot, clock: Clock, *, pays_for_bulk: bool = False) -> None:
         self.bot = bot
         self._clock = clock
+        self._pays_for_bulk = pays_for_bulk
 
     async def __aenter__(self) -> Self:
         for request in self.bot._request:  # noqa: SLF001 - Bot.initialize() would call getMe and fail where Telegram is down
@@ -222,6 +229,8 @@ class Sender:
     async def send(self, message: Claimed, rendered: Rendered) -> Result:
         """Sends the next part of a message."""
         method, data = request_of(message, rendered)
+        if self._pays_for_bulk and message.lane is Lane.BULK and method in PAID_METHODS:
+            data["allow_paid_broadcast"] = True
         started = self._clock.time()
         try:
             answer = await self.bot.call(method, data)
@@ -295,6 +304,8 @@ def _text(text: Text, field: str, *, plain: bool) -> dict[str, Any]:
     return {field: text.text, entities: list(text.entities)}
 
 
+#: Those of ours that may exceed the free rate; an edit may not.
+PAID_METHODS = ("sendMessage", "sendDocument")
 NOT_MODIFIED = "message is not modified"
 #: Telegram's descriptions, in lower case and without the prefix, to what they mean. First match wins.
 _DESCRIPTIONS = (

@@ -2,22 +2,50 @@
 
 No span is made while a client waits. The verbs are the span names:
 accept (the root, or under the client's span) > enqueue, and for each attempt queue, pace, send, settle.
+They are written as the bytes that are sent, without an object for each (docs/performance.md).
 
 A trace that is not sampled is told whole at the message's end, where that was slow or no delivery.
 """
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from opentelemetry.trace import SpanKind
 
-from services.kit.telemetry import FinishedSpan, Telemetry, TraceContext
+from services.kit import otlp
+from services.kit.otlp import Key, Shape
+from services.kit.spans import seven_bytes
+from services.kit.telemetry import Telemetry, TraceContext
 from services.outbox.messages import Claimed, NewEvent, NewMessage, Outcome, Reason, Settled
 from services.outbox.queries import Life
 
-Attributes = dict[str, str | int | float | bool]
+_ACCEPT = Shape("accept", SpanKind.SERVER)
+_ENQUEUE = Shape("enqueue", SpanKind.PRODUCER)
+_QUEUE = Shape("queue")
+_PACE = Shape("pace")
+_SEND = Shape("send", SpanKind.CLIENT)
+_SETTLE = Shape("settle")
+
+_SYSTEM = Key("messaging.system").text("telegram")
+_BATCH = Key("messaging.batch.message_count")
+_MESSAGING_ID = Key("messaging.message.id")
+_MESSAGE_ID = Key("cctelegram.message_id")
+_CHAT = Key("cctelegram.chat_hash")
+_EVENT_ID = Key("cctelegram.event_id")
+_EVENT_TYPE = Key("cctelegram.event_type")
+_CORRELATION = Key("cctelegram.correlation_id")
+_ATTEMPT = Key("cctelegram.attempt")
+_STATE = Key("cctelegram.state")
+_REASON = Key("cctelegram.reason")
+_OUTCOME = Key("cctelegram.outcome")
+_TELEGRAM_ID = Key("cctelegram.telegram_message_id")
+_RETRY_AFTER = Key("cctelegram.retry_after_seconds")
+_COMMIT_MEASURED = Key("cctelegram.commit_measured")
+_OPERATION = Key("messaging.operation.name").text("send")
+_KEPT = Key("cctelegram.kept").attribute(value=True)
 
 
 def chat_hash(chat_id: int) -> str:
@@ -31,26 +59,25 @@ def tell_accepted(
     """The spans of the request: ``accept``, and within it ``enqueue`` up to the commit."""
     if not telemetry.exports_spans or not event.trace.sampled:
         return
-    attributes: Attributes = {
-        "cctelegram.event_id": event.id,
-        "cctelegram.event_type": event.type,
-        "cctelegram.correlation_id": event.correlation_id,
-        "messaging.batch.message_count": len(messages),
-    }
+    attributes = _EVENT_ID.text(event.id) + _batch_of(len(messages))
     if len(messages) == 1:
-        attributes |= _of_message(messages[0].id, messages[0].chat_id)
-    for span in _accepted(event.trace, event.parent, event.accepted_at, committed_at, attributes):
-        telemetry.write(span)
+        attributes += _of(messages[0].id, messages[0].chat_id, event.type, event.correlation_id)
+    else:
+        attributes += _of_event(event.type, event.correlation_id)
+    telemetry.export(_accepted(event.trace, event.parent, event.accepted_at, committed_at, attributes), 2)
 
 
 def _accepted(
-    root: TraceContext, parent: TraceContext | None, start: float, end: float, attributes: Attributes
-) -> Iterator[FinishedSpan]:
-    yield FinishedSpan("accept", root, parent, start, end, attributes, SpanKind.SERVER)
-    yield FinishedSpan("enqueue", root.child(), root, start, end, {}, SpanKind.PRODUCER)
+    root: TraceContext, parent: TraceContext | None, start: float, end: float, attributes: bytes
+) -> bytes:
+    above = otlp.place(root.trace_id, parent.span_id if parent else None)
+    below = otlp.place(root.trace_id, root.span_id)
+    return _ACCEPT.encode(above, root.span_id.to_bytes(8), start, end, attributes) + _ENQUEUE.encode(
+        below, seven_bytes() + b"\x02", start, end, attributes
+    )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, it would take as long as the four spans
 class _Attempt:
     """The times and the answer of one attempt."""
 
@@ -68,28 +95,31 @@ class _Attempt:
     retry_after: float | None
 
 
-def tell_attempt(telemetry: Telemetry, settled: Settled, settled_at: float) -> None:
-    """The spans of one attempt: queue wait, limiter wait, Telegram's answer, the write of the outcome."""
-    message, result = settled.message, settled.result
-    if not telemetry.exports_spans or not message.trace.sampled:
+def tell_attempts(telemetry: Telemetry, batch: Sequence[Settled], settled_at: float) -> None:
+    """The spans of attempts: queue wait, limiter wait, Telegram's answer, the write of the outcome."""
+    if not telemetry.exports_spans:
         return
+    told = [_attempt(settled, settled_at) for settled in batch if settled.message.trace.sampled]
+    telemetry.export(b"".join(told), 4 * len(told))
+
+
+def _attempt(settled: Settled, settled_at: float) -> bytes:
+    message, result = settled.message, settled.result
     made = _Attempt(
-        waited_from=max(message.entered_at, message.due_at),
-        claimed_at=message.claimed_at,
-        limiter_wait=message.limiter_wait,
-        started_at=result.started_at,
-        finished_at=result.finished_at,
-        settled_at=settled_at,
-        outcome=result.outcome.value,
-        reason=result.reason.value,
-        state=settled.decision.state.value,
-        detail=result.detail,
-        telegram_message_id=result.message_id,
-        retry_after=result.retry_after,
+        max(message.accepted_at, message.replayed_at or 0.0, message.due_at),
+        message.claimed_at,
+        message.limiter_wait,
+        result.started_at,
+        result.finished_at,
+        settled_at,
+        result.outcome.value,
+        result.reason.value,
+        settled.decision.state.value,
+        result.detail,
+        result.message_id,
+        result.retry_after,
     )
-    common = _common(message) | {"cctelegram.attempt": message.attempt}
-    for span in _attempt_spans(message.trace, common, made):
-        telemetry.write(span)
+    return _attempt_spans(message.trace, _of_claimed(message) + _number(message.attempt), made)
 
 
 def tell_ended(telemetry: Telemetry, settled: Settled, at: float) -> None:
@@ -97,13 +127,17 @@ def tell_ended(telemetry: Telemetry, settled: Settled, at: float) -> None:
     message = settled.message
     if not telemetry.exports_spans or not message.trace.sampled:
         return
-    common = _common(message) | {"cctelegram.state": settled.decision.state.value}
-    telemetry.write(_end(message.trace, common, message.entered_at, at, settled.result.reason.value))
+    named = _of_claimed(message) + _ended(settled.decision.state.value, settled.result.reason.value)
+    telemetry.export(_waited(message.trace, message.entered_at, at, named), 1)
 
 
-def _end(root: TraceContext, attributes: Attributes, start: float, at: float, reason: str) -> FinishedSpan:
-    named = attributes | {"cctelegram.reason": reason}
-    return FinishedSpan("queue", root.child(), root, start, at, named, error=reason)
+def _ended(state: str, reason: str) -> bytes:
+    return _STATE.text(state) + _REASON.text(reason) + otlp.error(reason)
+
+
+def _waited(root: TraceContext, start: float, at: float, attributes: bytes) -> bytes:
+    above = otlp.place(root.trace_id, root.span_id)
+    return _QUEUE.encode(above, seven_bytes() + b"\x01", start, at, attributes)
 
 
 def tell_whole(telemetry: Telemetry, life: Life, committed_at: float | None, *, with_event: bool) -> None:
@@ -116,38 +150,31 @@ def tell_whole(telemetry: Telemetry, life: Life, committed_at: float | None, *, 
         with_event: also those of the event; once for all of its messages.
     """
     row = life.message
-    stored = TraceContext.parse(row["traceparent"])
-    assert stored is not None, row["traceparent"]  # noqa: S101 - we wrote it ourselves
-    root = replace(stored, sampled=True)
-    common: Attributes = _of_message(row["id"], row["chat_id"]) | {
-        "cctelegram.event_id": row["event_id"],
-        "cctelegram.event_type": row["type"],
-        "cctelegram.correlation_id": row["correlation_id"],
-        "cctelegram.kept": True,
-    }
+    root = TraceContext.parse(row["traceparent"])
+    assert root is not None, row["traceparent"]  # noqa: S101 - we wrote it ourselves
+    common = _of(row["id"], row["chat_id"], row["type"], row["correlation_id"])
+    common += _EVENT_ID.text(row["event_id"]) + _KEPT
     if with_event:
         # Handed to the disk: the commit took a moment longer, which nobody here measured.
         end = committed_at or row["written_at"] or row["accepted_at"]
-        measured: Attributes = {"cctelegram.commit_measured": committed_at is not None}
-        for span in _accepted(root, None, row["accepted_at"], end, common | measured):
-            telemetry.write(span)
+        measured = common + _COMMIT_MEASURED.attribute(committed_at is not None)
+        telemetry.export(_accepted(root, None, row["accepted_at"], end, measured), 2)
     waited_from = row["accepted_at"]
     for attempt in life.attempts:
-        numbered = common | {"cctelegram.attempt": attempt["number"]}
-        for span in _attempt_spans(root, numbered, _stored(attempt, waited_from)):
-            telemetry.write(span)
+        numbered = common + _number(attempt["number"])
+        telemetry.export(_attempt_spans(root, numbered, _stored(attempt, waited_from)), 4)
         waited_from = attempt["settled_at"] or attempt["claimed_at"]
-    _tell_changes(telemetry, root, common, life, waited_from)
+    for ended in _ends(root, common, life, waited_from):
+        telemetry.export(ended, 1)
 
 
-def _tell_changes(
-    telemetry: Telemetry, root: TraceContext, common: Attributes, life: Life, waited_from: float
-) -> None:
+def _ends(root: TraceContext, common: bytes, life: Life, waited_from: float) -> Iterator[bytes]:
     """What happened to a message other than by attempts, and ended it."""
+    row = life.message
     for change in life.changes:
-        if change["state"] == life.message["state"] and change["at"] == life.message["finished_at"]:
-            ended = common | {"cctelegram.state": change["state"]}
-            telemetry.write(_end(root, ended, waited_from, change["at"], life.message["reason"]))
+        if change["state"] == row["state"] and change["at"] == row["finished_at"]:
+            ended = common + _ended(change["state"], row["reason"])
+            yield _waited(root, waited_from, change["at"], ended)
 
 
 def _stored(row: Any, waited_from: float) -> _Attempt:
@@ -171,49 +198,64 @@ def _stored(row: Any, waited_from: float) -> _Attempt:
     )
 
 
-def _attempt_spans(root: TraceContext, common: Attributes, made: _Attempt) -> Iterator[FinishedSpan]:
+def _attempt_spans(root: TraceContext, common: bytes, made: _Attempt) -> bytes:
+    above = otlp.place(root.trace_id, root.span_id)
+    # The spans of an attempt have seven random bytes in common; the eighth tells them apart.
+    own = seven_bytes()
     pace_from = max(made.waited_from, made.claimed_at - made.limiter_wait)
-    yield FinishedSpan("queue", root.child(), root, made.waited_from, pace_from, common)
-    yield FinishedSpan("pace", root.child(), root, pace_from, made.claimed_at, common)
-    yield FinishedSpan(
-        "send",
-        root.child(),
-        root,
-        made.started_at,
-        made.finished_at,
-        common | _of_result(made),
-        SpanKind.CLIENT,
-        "" if made.outcome == Outcome.SENT.value else f"{made.reason}: {made.detail}",
+    return b"".join(
+        (
+            _QUEUE.encode(above, own + b"\x01", made.waited_from, pace_from, common),
+            _PACE.encode(above, own + b"\x02", pace_from, made.claimed_at, common),
+            _SEND.encode(above, own + b"\x03", made.started_at, made.finished_at, common + _of_result(made)),
+            _SETTLE.encode(above, own + b"\x04", made.finished_at, made.settled_at, common),
+        )
     )
-    yield FinishedSpan("settle", root.child(), root, made.finished_at, made.settled_at, common)
 
 
-def _common(message: Claimed) -> Attributes:
-    return {
-        **_of_message(message.id, message.chat_id),
-        "cctelegram.event_type": message.event_type,
-        "cctelegram.correlation_id": message.correlation_id,
-    }
+def _of_claimed(message: Claimed) -> bytes:
+    return _of(message.id, message.chat_id, message.event_type, message.correlation_id)
 
 
-def _of_message(message_id: str, chat_id: int) -> Attributes:
-    return {
-        "messaging.system": "telegram",
-        "messaging.message.id": message_id,
-        "cctelegram.message_id": message_id,
-        "cctelegram.chat_hash": chat_hash(chat_id),
-    }
+@lru_cache(4_096)  # what the spans of its acceptance and of its attempts have in common
+def _of(message_id: str, chat_id: int, event_type: str, correlation_id: str) -> bytes:
+    ids = _SYSTEM + _MESSAGING_ID.text(message_id) + _MESSAGE_ID.text(message_id) + _chat(chat_id)
+    return ids + _of_event(event_type, correlation_id)
 
 
-def _of_result(made: _Attempt) -> Attributes:
-    attributes: Attributes = {
-        "messaging.operation.name": "send",
-        "cctelegram.outcome": made.outcome,
-        "cctelegram.reason": made.reason,
-        "cctelegram.state": made.state,
-    }
+def _of_event(event_type: str, correlation_id: str) -> bytes:
+    return _kind(event_type) + _CORRELATION.text(correlation_id)
+
+
+def _of_result(made: _Attempt) -> bytes:
+    told = _answer(made.outcome, made.reason, made.state)
     if made.telegram_message_id is not None:
-        attributes["cctelegram.telegram_message_id"] = made.telegram_message_id
+        told += _TELEGRAM_ID.number(made.telegram_message_id)
     if made.retry_after is not None:
-        attributes["cctelegram.retry_after_seconds"] = made.retry_after
-    return attributes
+        told += _RETRY_AFTER.attribute(made.retry_after)
+    return told if made.outcome == Outcome.SENT.value else told + otlp.error(f"{made.reason}: {made.detail}")
+
+
+@lru_cache(512)
+def _answer(outcome: str, reason: str, state: str) -> bytes:
+    return _OPERATION + _OUTCOME.text(outcome) + _REASON.text(reason) + _STATE.text(state)
+
+
+@lru_cache(4_096)
+def _chat(chat_id: int) -> bytes:
+    return _CHAT.text(chat_hash(chat_id))
+
+
+@lru_cache(512)
+def _kind(event_type: str) -> bytes:
+    return _EVENT_TYPE.text(event_type)
+
+
+@lru_cache(64)
+def _number(attempt: int) -> bytes:
+    return _ATTEMPT.attribute(attempt)
+
+
+@lru_cache(64)
+def _batch_of(count: int) -> bytes:
+    return _BATCH.attribute(count)

@@ -1,7 +1,8 @@
 """The loop: claim what may leave now, send it, settle what came of it.
 
-One worker sends for one bot. It claims no more than it can send at once, so that a crash leaves
-few messages whose fate is unknown; a claim that finds nothing sleeps until there is news.
+One worker sends for one bot. From a claim to its settling it has no more attempts than it can send at
+once: so many, and no more, a crash leaves without a known outcome. What is finished is settled in the
+transaction that claims what comes in its place; a claim that finds nothing sleeps until there is news.
 """
 
 import asyncio
@@ -22,15 +23,15 @@ from services.outbox import claims, feed, policy, settling, trace
 from services.outbox.claims import Batch, Holds, Mutes, never, not_urgent
 from services.outbox.intake import CHANNEL
 from services.outbox.leases import Leases
-from services.outbox.limiter import Floods, Limits, Pace
+from services.outbox.limiter import Floods, Granted, Limits, Rates
 from services.outbox.messages import (
     Claimed,
+    Lane,
     Outcome,
     Reason,
     Rendered,
     Result,
     Settled,
-    State,
 )
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.policy import Policy
@@ -43,7 +44,8 @@ log = structlog.get_logger()
 POLL_SECONDS = 1.0
 PROBE_STOPPED_SECONDS = 30.0
 #: How long the first answer of several waits for the next, to be written with them.
-TOGETHER_SECONDS = 0.01
+TOGETHER_SECONDS = 0.02
+_NOTHING = Granted(0)
 
 Render = Callable[[Claimed], Rendered]
 #: Told after each settle, with what was settled.
@@ -81,7 +83,7 @@ class Worker:
         database: Database,
         sender: Sender,
         render: Render,
-        pace: Pace,
+        pace: Rates,
         metrics: OutboxMetrics,
         telemetry: Telemetry,
         clock: Clock,
@@ -102,15 +104,20 @@ class Worker:
         self._turns = Turns()
         self._holds = holds
         self._in_flight: set[asyncio.Task[None]] = set()
-        self._claiming: asyncio.Task[Batch] | None = None
+        self._turning: asyncio.Task[Batch] | None = None
         #: The chat of each attempt that is this worker's, from its claim to its settling.
         self._held: dict[tuple[int, int], int] = {}
         #: Whether a claim failed: the database may have it, though this worker has not.
         self._unsure = False
-        self._finished: list[Settled] = []
-        self._has_finished = asyncio.Event()
-        self._enough_finished = asyncio.Event()
         self._unanswered = 0
+        #: Few at a time cost as much as many: half the room is taken at once, and given back so.
+        self._half = (settings.concurrency + 1) // 2
+        self._finished: list[Settled] = []
+        #: Whether what is finished has waited for long enough.
+        self._is_late = False
+        self._late: asyncio.TimerHandle | None = None
+        self._due = asyncio.Event()
+        self._news = asyncio.Event()
         self._paced_since: float | None = None
         self._floods = Floods()
         self._leases = Leases(
@@ -127,106 +134,147 @@ class Worker:
     async def run(self) -> None:
         """Works until cancelled; then what is in flight is finished and settled."""
         self.stopped = await self._database.read("bot", self._stopped_in)
-        settler = asyncio.create_task(self._settle_finished())
         keeper = asyncio.create_task(self._leases.keep())
         try:
-            with self._database.news(CHANNEL) as news:
+            with self._database.news(CHANNEL) as self._news:
                 while True:
-                    await self._once(news)
+                    await self._once()
         finally:
             keeper.cancel()
-            if self._claiming is not None:
-                await asyncio.gather(self._claiming, return_exceptions=True)
-            await asyncio.gather(*self._in_flight, return_exceptions=True)
-            settler.cancel()
-            await asyncio.gather(settler, keeper, return_exceptions=True)
-            await self._settle_now()
+            if self._turning is not None:
+                await asyncio.gather(self._turning, return_exceptions=True)
+            await asyncio.gather(keeper, *self._in_flight, return_exceptions=True)
+            if self._finished:
+                await self._turn(_NOTHING)
 
-    async def _once(self, news: asyncio.Event) -> None:
+    async def _once(self) -> None:
         try:
-            if self.stopped is not None:
-                await self._probe()
-            else:
-                await self._claim_and_send(news)
+            await self._work()
         except Problem as problem:
-            log.warning("claim_failed", error=str(problem))
+            log.warning("turn_failed", error=str(problem))
             await asyncio.sleep(POLL_SECONDS)
         except Exception:
             log.exception("worker_failed")
             await asyncio.sleep(POLL_SECONDS)
 
-    async def _claim_and_send(self, news: asyncio.Event) -> None:
-        room = self._settings.concurrency - len(self._in_flight)
-        # Few at a time cost as much as many: wait until half the room is free.
-        if room < self._settings.concurrency / 2:
-            await asyncio.wait(self._in_flight, return_when=asyncio.FIRST_COMPLETED)
-            return
-        granted = await self._pace.reserve(room)
-        if not granted:
-            self._paced_since = self._paced_since or self._clock.time()
-            await asyncio.sleep(self._pace.wait_seconds())
-            return
-        # Before the look: what comes meanwhile must not be slept through.
-        news.clear()
-        # Not to be torn apart by a stop: what is claimed would count as perhaps sent.
-        self._claiming = asyncio.create_task(self._claim_and_start(granted))
-        batch = await asyncio.shield(self._claiming)
-        if not batch.messages:
-            await self._rest(news, batch.next_at)
+    async def _work(self) -> None:
+        """Settles and claims, if there is reason to; else waits until there may be."""
+        self._due.clear()
+        granted, patience = await self._granted()
+        if granted.all or self._is_settle_due():
+            # Before the look: what comes meanwhile must not be slept through.
+            self._news.clear()
+            batch = await self._turn(granted)
+            if granted.all and not batch.messages:
+                # Only paid ones could go, and none is bulk: others wait for the free rate.
+                free_at = self._clock.time() + self._pace.wait_seconds()
+                await self._rest(batch.next_at if granted.free else free_at)
+        else:
+            await _wait(self._due, patience)
 
-    async def _claim_and_start(self, granted: int) -> Batch:
-        if self._unsure:
+    async def _granted(self) -> tuple[Granted, float | None]:
+        """How many may be claimed now; where none, after how many seconds to ask again."""
+        if self.stopped is not None:
+            return _NOTHING, await self._probe()
+        room = self._room()
+        if room < self._half:
+            return _NOTHING, None
+        granted = await self._pace.reserve(room)
+        if granted.all:
+            return granted, None
+        self._paced_since = self._paced_since or self._clock.time()
+        return _NOTHING, self._pace.wait_seconds()
+
+    def _room(self) -> int:
+        """What may be claimed by the transaction that settles all that is finished."""
+        return self._settings.concurrency - self._unanswered
+
+    def _is_settle_due(self) -> bool:
+        if not self._finished:
+            return False
+        return self._is_late or not self._unanswered or len(self._finished) >= self._half
+
+    async def _turn(self, granted: Granted) -> Batch:
+        # Not to be torn apart by a stop: what is claimed would count as perhaps sent.
+        self._turning = asyncio.create_task(self._settle_and_claim(granted))
+        return await asyncio.shield(self._turning)
+
+    async def _settle_and_claim(self, granted: Granted) -> Batch:
+        if granted.all and self._unsure:
             await self._leases.give_up_unsent(self._settings.bot, set(self._held.values()))
-        self._unsure = True
-        batch = await self._claim(granted)
-        self._unsure = False
+        self._unsure = self._unsure or granted.all > 0
+        settled, now = self._taken(), self._clock.time()
+        work = partial(self._in_transaction, settled=settled, granted=granted, now=now)
+        name = ("turn" if settled else "claim") if granted.all else "settle"
+        try:
+            lost, batch = await self._database.write(name, work)
+        except BaseException:
+            # It is kept, and tried again.
+            self._finished, self._is_late = settled + self._finished, True
+            raise
+        if granted.all:
+            self._unsure = False
+            if len(batch.messages) < granted.all:
+                self._paced_since = None
+            self._start(batch)
+            bulk = sum(message.lane is Lane.BULK for message in batch.messages)
+            await self._pace.give_back(granted, len(batch.messages), bulk)
+        if settled or batch.messages or batch.ended:
+            self._database.wake_here(feed.CHANNEL)
+        await self._tell_settled(settled, lost, now)
+        if batch.ended:
+            await self._tell_ended(batch.ended)
+        return batch
+
+    def _taken(self) -> list[Settled]:
+        """All that is finished, to be settled."""
+        if self._late is not None:
+            self._late.cancel()
+        settled, self._finished, self._is_late = self._finished, [], False
+        return settled
+
+    def _in_transaction(
+        self, connection: Connection, *, settled: Sequence[Settled], granted: Granted, now: float
+    ) -> tuple[set[int], Batch]:
+        settings, lost, batch = self._settings, set[int](), Batch([])
+        if settled:
+            lost = settling.settle(connection, settings.owner, settled, settings.limits, now)
+        if granted.all:
+            batch = claims.claim(
+                connection,
+                settings.bot,
+                settings.owner,
+                granted.free,
+                paid=granted.paid,
+                now=now,
+                paced_since=self._paced_since,
+                mutes=self._mutes,
+                turns=self._turns,
+                holds=self._holds,
+            )
+        return lost, batch
+
+    def _start(self, batch: Batch) -> None:
         self._held |= {(message.seq, message.attempt): message.chat_id for message in batch.messages}
-        await self._pace.give_back(granted - len(batch.messages))
-        if len(batch.messages) < granted:
-            self._paced_since = None
         self._unanswered += len(batch.messages)
         for message in batch.messages:
             task = asyncio.create_task(self._deliver(message))
             self._in_flight.add(task)
             task.add_done_callback(self._in_flight.discard)
-        if batch.messages or batch.ended:
-            self._database.wake_here(feed.CHANNEL)
-        if batch.ended:
-            await self._tell_ended(batch.ended)
-        return batch
 
     async def _tell_ended(self, ended: Sequence[Settled]) -> None:
         """What ended without being tried is counted and told as everything else is."""
         now = self._clock.time()
         for settled in ended:
-            self._count(settled, now)
+            self._metrics.count(settled, now)
             trace.tell_ended(self._telemetry, settled, now)
         await self._tell(ended)
 
-    async def _rest(self, news: asyncio.Event, next_at: float | None) -> None:
+    async def _rest(self, next_at: float | None) -> None:
         """Until there is news, or a chat's next turn comes; at most the poll interval."""
         seconds = POLL_SECONDS if next_at is None else min(POLL_SECONDS, next_at - self._clock.time())
         if seconds > 0:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await news.wait()
-
-    async def _claim(self, limit: int) -> Batch:
-        settings = self._settings
-        return await self._database.write(
-            "claim",
-            partial(
-                claims.claim,
-                bot=settings.bot,
-                owner=settings.owner,
-                limit=limit,
-                now=self._clock.time(),
-                paced_since=self._paced_since,
-                mutes=self._mutes,
-                turns=self._turns,
-                holds=self._holds,
-            ),
-        )
+            await _wait(self._news, seconds)
 
     async def _deliver(self, message: Claimed) -> None:
         self._metrics.limiter_wait.observe(message.limiter_wait)
@@ -265,11 +313,20 @@ class Worker:
             log.error("bot_stopped", reason=decision.stop_bot.value, detail=result.detail)
         if decision.pause_chat_until:
             await self._widen(message.chat_id, decision.pause_chat_until)
+        if not self._finished:
+            self._late = asyncio.get_running_loop().call_later(TOGETHER_SECONDS, self._let_no_more_wait)
         self._finished.append(Settled(message, result, decision, parts))
         self._unanswered -= 1
-        self._has_finished.set()
-        if not self._unanswered or len(self._finished) >= self._settings.concurrency / 4:
-            self._enough_finished.set()
+        if self._is_settle_due() or self._room() == self._half:
+            self._wake()
+
+    def _let_no_more_wait(self) -> None:
+        self._is_late = True
+        self._wake()
+
+    def _wake(self) -> None:
+        self._due.set()
+        self._news.set()
 
     async def _widen(self, chat_id: int, until: float) -> None:
         """A second chat that is refused in the same while: Telegram means the bot."""
@@ -279,57 +336,16 @@ class Worker:
             log.warning("bot_paused", seconds=round(bot_until - now, 1))
             await self._pace.pause(bot_until - now)
 
-    async def _settle_finished(self) -> None:
-        while True:
-            await self._has_finished.wait()
-            # A transaction for one costs as much as for many: those that are nearly here share it.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(TOGETHER_SECONDS):
-                    await self._enough_finished.wait()
-            try:
-                await self._settle_now()
-            except Problem as problem:
-                log.warning("settle_failed", error=str(problem))
-                await asyncio.sleep(POLL_SECONDS)
-            except Exception:
-                log.exception("settle_failed")
-                await asyncio.sleep(POLL_SECONDS)
-
-    async def _settle_now(self) -> None:
-        """Writes all that is finished in one transaction; what fails to be written is kept."""
-        self._has_finished.clear()
-        self._enough_finished.clear()
-        if not self._finished:
-            return
-        batch, self._finished = self._finished, []
-        now = self._clock.time()
-        try:
-            lost = await self._database.write(
-                "settle",
-                partial(
-                    settling.settle,
-                    owner=self._settings.owner,
-                    settled=batch,
-                    limits=self._settings.limits,
-                    now=now,
-                ),
-            )
-        except BaseException:
-            self._finished = batch + self._finished
-            self._has_finished.set()
-            raise
+    async def _tell_settled(self, batch: Sequence[Settled], lost: set[int], now: float) -> None:
         for settled in batch:
             del self._held[settled.message.seq, settled.message.attempt]
-        # The chats that are free again may have a next message, for this very worker.
-        self._database.wake_here(CHANNEL)
-        self._database.wake_here(feed.CHANNEL)
-        for settled in batch:
             if settled.message.seq in lost:
                 log.warning("taken_over", message_id=settled.message.id, outcome=settled.result.outcome.value)
             else:
-                self._count(settled, now)
-            trace.tell_attempt(self._telemetry, settled, now)
-        await self._tell([settled for settled in batch if settled.message.seq not in lost])
+                self._metrics.count(settled, now)
+        if batch:
+            trace.tell_attempts(self._telemetry, batch, now)
+            await self._tell([settled for settled in batch if settled.message.seq not in lost])
 
     async def _tell(self, batch: Sequence[Settled]) -> None:
         try:
@@ -337,29 +353,11 @@ class Worker:
         except Exception:
             log.exception("observer_failed")
 
-    def _count(self, settled: Settled, now: float) -> None:
-        reason = settled.result.reason.value
-        if settled.result.outcome is Outcome.UNKNOWN:
-            self._metrics.unknown.labels(reason).inc()
-        match settled.decision.state:
-            case State.DELIVERED:
-                self._metrics.delivered.inc()
-                self._metrics.duration.observe(now - settled.message.entered_at)
-            case State.SUPPRESSED if settled.result.reason is Reason.MUTED:
-                # Its people asked for it: no failure, or a mute would raise an alert.
-                self._metrics.muted.inc()
-            case State.DEAD_LETTER | State.UNKNOWN | State.EXPIRED | State.SUPPRESSED:
-                self._metrics.failed.labels(reason).inc()
-                if settled.decision.state is State.DEAD_LETTER:
-                    self._metrics.dead_letters.labels(reason).inc()
-            case State.RETRY_WAIT:
-                self._metrics.retries.labels(reason).inc()
-
     async def _taken_over(self, taken: Sequence[Settled]) -> None:
         now = self._clock.time()
         for settled in taken:
-            self._count(settled, now)
-            trace.tell_attempt(self._telemetry, settled, now)
+            self._metrics.count(settled, now)
+        trace.tell_attempts(self._telemetry, taken, now)
         await self._tell(taken)
 
     def _stopped_in(self, connection: Connection) -> Reason | None:
@@ -367,12 +365,18 @@ class Worker:
         reason = connection.execute(query).scalar()
         return Reason(reason) if reason else None
 
-    async def _probe(self) -> None:
+    async def _probe(self) -> float:
         """Asks Telegram whether it takes the bot again; its queue is kept meanwhile."""
         reason = await self._sender.check()
-        if reason is None:
-            await self._database.write("bot", partial(settling.start_bot, name=self._settings.bot))
-            log.info("bot_started")
-            self.stopped = None
-        else:
-            await asyncio.sleep(PROBE_STOPPED_SECONDS)
+        if reason is not None:
+            return PROBE_STOPPED_SECONDS
+        await self._database.write("bot", partial(settling.start_bot, name=self._settings.bot))
+        log.info("bot_started")
+        self.stopped = None
+        return 0.0
+
+
+async def _wait(event: asyncio.Event, seconds: float | None) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

@@ -10,7 +10,8 @@ Limits (on by default)
     One message a second in a chat with a burst of 3, 20 a minute in a group, 30 a second for a bot; the
     server holds a request up to 8 s before it answers 429. SANDBOX_LIMITS=false switches them off, or:
     PATCH /control/limits {"enabled": false} | {"chat_per_second", "chat_burst", "group_per_minute",
-    "bot_per_second", "hold_seconds", "unsent_per_chat", "active_requests"}; GET /control/limits.
+    "bot_per_second", "paid_per_second", "hold_seconds", "unsent_per_chat", "active_requests"};
+    GET /control/limits.
 
 Faults: POST /control/faults, one object or a list; answers {"ids": [...]}
     {"kind": "answer", "status": 429, "description": "Too Many Requests: retry after 5",

@@ -37,6 +37,7 @@ class Call:
     args: Arguments
     answer: str = "given"
     held: float = 0.0
+    charged: bool = False
     chat: Chat | None = field(default=None)
 
     @property
@@ -50,12 +51,17 @@ class Call:
         self.chat = self.sandbox.chats.find(self.args.text("chat_id").strip())
         return self.chat
 
-    def pace(self, chat: Chat, finish: Callable[[], Result]) -> Outcome:
-        """Run `finish` at once, or hold it for as long as the flood control says."""
+    def pace(self, chat: Chat, finish: Callable[[], Result], *, may_pay: bool = False) -> Outcome:
+        """Run `finish` at once, or hold it for as long as the flood control says.
+
+        With `may_pay` the method is one that `allow_paid_broadcast` is read for.
+        """
         flood = self.sandbox.flood
         flood.guard(chat.unsent + 1, self.bot.active)
-        wait = flood.admit(self.bot.id, chat.id, self.now, group=chat.is_group)
-        return finish() if wait <= 0 else Held(wait, chat, finish)
+        pays = may_pay and self.args.flag("allow_paid_broadcast")
+        slot = flood.admit(self.bot.id, chat.id, self.now, group=chat.is_group, pays=pays)
+        self.charged = slot.charged
+        return finish() if slot.wait <= 0 else Held(slot.wait, chat, finish)
 
     def delivered(self, chat: Chat, message: Message) -> Result:
         """Record a new or changed message, then keep it; the answer is its wire form, serialized once."""
@@ -86,6 +92,8 @@ class Call:
         }
         if self.held:
             entry["held"] = round(self.held, 3)
+        if self.charged:
+            entry["charged"] = True
         if message is not None:
             entry["silent"] = message.silent
             entry["message"] = wire

@@ -58,6 +58,7 @@ class NewLimits(Form):
     chat_burst: int | None = Field(None, ge=1, le=1_000_000)
     group_per_minute: int | None = Field(None, ge=1, le=1_000_000)
     bot_per_second: int | None = Field(None, ge=1, le=1_000_000)
+    paid_per_second: int | None = Field(None, ge=1, le=1_000_000)
     hold_seconds: float | None = Field(None, ge=0)
     unsent_per_chat: int | None = Field(None, ge=0)
     active_requests: int | None = Field(None, ge=0)

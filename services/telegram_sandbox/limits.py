@@ -26,9 +26,23 @@ class Limits:
     chat_burst: int = 3
     group_per_minute: int = 20
     bot_per_second: int = 30
+    paid_per_second: int = 1_000
     hold_seconds: float = 8.0
     unsent_per_chat: int = 310
     active_requests: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """When a message may go.
+
+    Args:
+        wait: seconds until then.
+        charged: whether it is one that costs Stars, beyond what is free.
+    """
+
+    wait: float
+    charged: bool = False
 
 
 class FloodControl:
@@ -39,6 +53,7 @@ class FloodControl:
         self._chats: dict[tuple[int, int], float] = {}
         self._groups: dict[tuple[int, int], deque[float]] = {}
         self._bots: dict[int, deque[float]] = {}
+        self._paid: dict[int, deque[float]] = {}
 
     def change(self, limits: Limits) -> None:
         """Take new numbers and forget what was sent under the old ones."""
@@ -46,18 +61,25 @@ class FloodControl:
         self._chats.clear()
         self._groups.clear()
         self._bots.clear()
+        self._paid.clear()
 
-    def admit(self, bot_id: int, chat_id: int, now: float, *, group: bool) -> float:
-        """Seconds until this message may go, its slot reserved.
+    def admit(self, bot_id: int, chat_id: int, now: float, *, group: bool, pays: bool = False) -> Slot:
+        """When this message may go, its slot reserved.
+
+        With ``pays`` (`allow_paid_broadcast`) a message that finds no free slot of its bot takes a paid one;
+        the limits of the chat are the same.
 
         Raises:
             Refusal: 429 with `retry_after`, when the wait is longer than the server would hold the request.
         """
         limits = self.limits
         if not limits.enabled:
-            return 0.0
+            return Slot(0.0)
         chat_slot = self._chat_slot((bot_id, chat_id), now)
         bot_window = self._bots.setdefault(bot_id, deque(maxlen=limits.bot_per_second))
+        charged = pays and _free_at(bot_window, 1.0, now) > now
+        if charged:
+            bot_window = self._paid.setdefault(bot_id, deque(maxlen=limits.paid_per_second))
         slots = [chat_slot, _free_at(bot_window, 1.0, now)]
         if group:
             group_window = self._groups.setdefault((bot_id, chat_id), deque(maxlen=limits.group_per_minute))
@@ -69,7 +91,7 @@ class FloodControl:
         bot_window.append(slots[1])
         if group:
             group_window.append(slots[2])
-        return wait
+        return Slot(wait, charged)
 
     def guard(self, unsent: int, active: int) -> None:
         """Refuse what the server's own guards refuse, whatever the flood control says."""

@@ -31,7 +31,7 @@ def send_message(call: Call) -> Outcome:
     content = _content(
         call, parsed, "text", TEXT_LIMIT, "message is too long", empty="text must be non-empty"
     )
-    return call.pace(chat, lambda: _deliver(call, chat, frame | content, keyboard))
+    return call.pace(chat, lambda: _deliver(call, chat, frame | content, keyboard), may_pay=True)
 
 
 def send_document(call: Call) -> Outcome:
@@ -40,7 +40,7 @@ def send_document(call: Call) -> Outcome:
     chat, frame = _target(call, "documents")
     caption = _content(call, parsed, "caption", CAPTION_LIMIT, "message caption is too long")
     document = {"document": describe(_document(call))}
-    return call.pace(chat, lambda: _deliver(call, chat, frame | document | caption, keyboard))
+    return call.pace(chat, lambda: _deliver(call, chat, frame | document | caption, keyboard), may_pay=True)
 
 
 def edit_message_text(call: Call) -> Outcome:

@@ -35,6 +35,9 @@ class SandboxSettings(ServiceSettings):
     sandbox_chat_burst: int = Field(3, ge=1, description="messages a chat takes ahead of that")
     sandbox_group_per_minute: int = Field(20, ge=1, description="messages a minute in one group")
     sandbox_bot_per_second: int = Field(30, ge=1, description="messages a second of one bot")
+    sandbox_paid_per_second: int = Field(
+        1_000, ge=1, description="messages a second beyond that of a bot that pays"
+    )
     sandbox_hold_seconds: float = Field(
         8.0, ge=0, description="how long the server holds a request before it answers 429"
     )
@@ -64,6 +67,7 @@ class SandboxSettings(ServiceSettings):
             chat_burst=self.sandbox_chat_burst,
             group_per_minute=self.sandbox_group_per_minute,
             bot_per_second=self.sandbox_bot_per_second,
+            paid_per_second=self.sandbox_paid_per_second,
             hold_seconds=self.sandbox_hold_seconds,
         )
 

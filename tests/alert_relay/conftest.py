@@ -82,11 +82,6 @@ async def relay_store(database_url: str, tmp_path: Path) -> AsyncIterator[Store]
         yield made
 
 
-@pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'test.db'}"
-
-
 @dataclass
 class Phone:
     """What a person sees in the sandbox's chat."""
@@ -121,12 +116,12 @@ async def phone(sandbox: Running) -> AsyncIterator[Phone]:
 
 
 @pytest.fixture
-def relay_settings(tmp_path: Path, database_url: str, sandbox: Running) -> AlertRelaySettings:
+def relay_settings(tmp_path: Path, sandbox: Running) -> AlertRelaySettings:
     return AlertRelaySettings(
         port=0,
         data_dir=tmp_path,
         api_key=SecretStr("the-key"),
-        database_url=SecretStr(database_url),
+        database_url=SecretStr(f"sqlite:///{tmp_path / 'test.db'}"),
         sandbox_url=sandbox.url,
         max_body_bytes=100_000,
     )

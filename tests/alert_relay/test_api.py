@@ -7,10 +7,11 @@ import httpx
 import pytest
 
 from services.alert_relay import store
+from services.alert_relay.settings import AlertRelaySettings
 from services.contracts.events import CATEGORY_OF
 from services.outbox.schema import event
 from tests.alert_relay import payloads
-from tests.alert_relay.conftest import Phone, Store, eventually
+from tests.alert_relay.conftest import Phone, eventually, opened
 from tests.alert_relay.payloads import START, alert, webhook
 
 
@@ -126,12 +127,13 @@ async def test_incidents_are_filtered_by_state(relay: httpx.AsyncClient) -> None
 
 
 async def test_the_message_belongs_to_the_trace_of_the_call(
-    relay: httpx.AsyncClient, relay_store: Store
+    relay: httpx.AsyncClient, relay_settings: AlertRelaySettings
 ) -> None:
     trace_id = "0af7651916cd43dd8448eb211c80319c"
     await post(relay, webhook(alert()), headers={"traceparent": f"00-{trace_id}-b7ad6b7169203331-01"})
 
-    (stored,) = await relay_store.rows(event)
+    async with opened(relay_settings.database("alert_relay"), relay_settings.data_dir) as relay_store:
+        (stored,) = await relay_store.rows(event)
     assert stored["traceparent"].split("-")[1] == trace_id
 
 

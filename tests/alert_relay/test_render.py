@@ -1,4 +1,5 @@
 from dataclasses import replace
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from hypothesis import given
@@ -50,14 +51,39 @@ def test_a_firing_alert_reads_as_a_person_would_tell_it() -> None:
         "More than <1/s> & rising.\n"
         "service=bridge instance=b1\n"
         "since 2026-01-01 00:00:00 UTC\n"
-        "Runbook · Source"
+        "Runbook · Source · Silence"
     )
     assert entities(text, "bold") == ["HighErrorRate (critical)"]
     assert entities(text, "code") == ["service=bridge instance=b1"]
-    assert [e["url"] for e in text.entities if e["type"] == "text_link"] == [
-        "https://runbooks.example/errors",
-        "http://prometheus.example:9090/graph",
-    ]
+    assert links(text)[:-1] == ["https://runbooks.example/errors", "http://prometheus.example:9090/graph"]
+
+
+def links(text: Text) -> list[str]:
+    return [e["url"] for e in text.entities if e["type"] == "text_link"]
+
+
+def test_the_silence_link_opens_the_form_for_this_very_alert() -> None:
+    odd = {"alertname": "HighErrorRate", "path": 'C:\\x "y"\nz & {a}'}
+    url = urlsplit(links(render.text_of(notice(replace(ITEM, labels=odd))))[-1])
+    assert f"{url.scheme}://{url.netloc}{url.path}" == f"{CLUSTER}/"
+    form, _, query = url.fragment.partition("?")
+    assert form == "/silences/new"
+    written = unquote(query.removeprefix("filter="))
+    assert written == '{alertname="HighErrorRate",path="C:\\\\x \\"y\\"\\nz & {a}"}'
+
+
+def test_what_is_over_or_too_long_to_link_has_no_silence_link() -> None:
+    over = replace(ITEM, kind=Kind.RESOLVED, ended_at=START + 1)
+    long = replace(ITEM, labels={"alertname": "x" * 3_000})
+    for item in (over, long):
+        assert not any("silences" in url for url in links(render.text_of(notice(item))))
+
+
+def test_a_dashboard_of_the_annotations_is_linked() -> None:
+    annotated = replace(
+        ITEM, annotations={**ITEM.annotations, "dashboard_url": "https://grafana.example/d/1"}
+    )
+    assert "https://grafana.example/d/1" in links(render.text_of(notice(annotated)))
 
 
 def test_a_resolution_says_how_long_it_lasted() -> None:
@@ -97,7 +123,7 @@ def test_what_else_fires_and_what_was_cut_off_is_said() -> None:
 def test_a_runbook_that_is_no_url_is_shown_as_it_stands() -> None:
     relative = replace(ITEM, annotations={"runbook_url": "docs/runbook.md#higherrorrate"}, generator_url="")
 
-    assert render.text_of(notice(relative)).text.endswith("Runbook (docs/runbook.md#higherrorrate)")
+    assert render.text_of(notice(relative)).text.endswith("Runbook (docs/runbook.md#higherrorrate) · Silence")
 
 
 def test_an_alert_with_nothing_but_its_existence_is_told() -> None:

@@ -9,20 +9,36 @@ import pytest
 
 from services.bridge import accept
 from services.bridge.accept import FURTHEST_AHEAD, LARGEST_BATCH, Caller, Reading
-from services.bridge.routes.routes import Routes
+from services.bridge.approvals.posted import Posted
+from services.bridge.bots import Bot
+from services.bridge.routes.routes import Routes, Rule, Target
 from services.kit.errors import Problem
 from services.kit.telemetry import TraceContext
+from services.outbox.limiter import Limits
 from services.outbox.messages import Lane, UnknownPolicy
 
 NOW = 1_800_000_000.0
 TRACE = TraceContext(0xABC, 0x123, sampled=True)
 NOBODY = Caller("default", None, "", "")
+BOTS = {
+    "default": Bot("default", "1:a", "", (1001, 1002), frozenset({1001}), Limits()),
+    "alerts": Bot("alerts", "2:b", "", (-5,), frozenset({1002}), Limits()),
+    "silent": Bot("silent", "3:c", "", (-6,), frozenset(), Limits()),
+}
 HELLO: dict[str, Any] = {"type": "custom_event", "title": "hello"}
 
 
 def read(body: Any, caller: Caller = NOBODY, *, trace_url: str = "") -> Reading:
     raw = body if isinstance(body, bytes) else orjson.dumps(body)
-    return accept.submission(raw, caller, TRACE, now=NOW, routes=Routes((1001, 1002)), trace_url=trace_url)
+    return accept.submission(
+        raw,
+        caller,
+        TRACE,
+        now=NOW,
+        routes=Routes({name: bot.chats for name, bot in BOTS.items()}),
+        trace_url=trace_url,
+        asks=Posted(BOTS, 3_600.0),
+    )
 
 
 def refused(body: Any, caller: Caller = NOBODY) -> Problem:
@@ -201,3 +217,66 @@ def test_a_key_has_255_characters_at_most() -> None:
 def test_the_answer_links_to_the_trace_where_there_is_a_viewer() -> None:
     answer = orjson.loads(read(HELLO, trace_url="http://jaeger").answer)
     assert answer["links"]["trace"] == f"http://jaeger/trace/{0xABC:032x}"
+
+
+# Bots and questions
+
+
+def test_an_event_goes_by_the_default_bot_or_the_one_it_names() -> None:
+    (plain,) = read(HELLO).submission.messages
+    assert [(m.bot, m.chat_id) for m in plain] == [("default", 1001), ("default", 1002)]
+    (named,) = read(HELLO | {"bot": "alerts"}).submission.messages
+    assert [(m.bot, m.chat_id) for m in named] == [("alerts", -5)]
+    (both,) = read(HELLO | {"bot": "alerts", "chat_id": 7}).submission.messages
+    assert [(m.bot, m.chat_id) for m in both] == [("alerts", 7)]
+    (default,) = read(HELLO | {"bot": "default"}).submission.messages
+    assert {m.bot for m in default} == {"default"}
+
+
+@pytest.mark.parametrize("name", ["nobody", "Alerts", "", "a b", "x" * 33])
+def test_a_bot_that_is_not_there_is_named_as_the_fault(name: str) -> None:
+    assert [fault["loc"] for fault in refused(HELLO | {"bot": name}).errors or ()] == [["bot"]]
+    assert [fault["loc"] for fault in refused([HELLO, HELLO | {"bot": name}]).errors or ()] == [[1, "bot"]]
+
+
+ASKING = {"type": "approval_request", "title": "Deploy?", "data": {"approval_prompt": "now"}}
+
+
+def test_a_question_is_one_for_the_people_of_its_bot() -> None:
+    reading = read(ASKING | {"bot": "alerts"}, trace_url="")
+    (event,), (messages,) = reading.submission.events, reading.submission.messages
+    answer = orjson.loads(reading.answer)
+    assert (event.id, [m.id for m in messages]) == (answer["event_id"], answer["message_ids"])
+    assert [(m.bot, m.chat_id, m.lane) for m in messages] == [("alerts", -5, Lane.URGENT)]
+    assert (event.severity, event.client) == ("high", "default")
+    assert len(reading.codes) == 1
+    assert reading.submission.alongside is not None
+    assert orjson.loads(event.body)["event"] == ASKING | {"bot": "alerts"}
+
+
+def test_what_asks_nothing_stores_nothing_beside_it() -> None:
+    reading = read([HELLO, HELLO])
+    assert (reading.codes, reading.submission.alongside) == ((), None)
+    assert "approval_id" not in orjson.loads(reading.answer)["accepted"][0]
+
+
+def test_a_question_of_a_bot_that_knows_nobody_is_refused() -> None:
+    (fault,) = refused(ASKING | {"bot": "silent"}).errors or ()
+    assert (fault["loc"], "TELEGRAM_ALLOWED_USERS" in fault["msg"]) == (["type"], True)
+
+
+def test_a_question_has_one_bot() -> None:
+    rule = Rule("both", (Target(1, bot="alerts"), Target(2)))
+    routes = Routes({name: bot.chats for name, bot in BOTS.items()}, (rule,))
+    with pytest.raises(Problem) as caught:
+        accept.submission(
+            orjson.dumps(ASKING),
+            NOBODY,
+            TRACE,
+            now=NOW,
+            routes=routes,
+            trace_url="",
+            asks=Posted(BOTS, 3_600.0),
+        )
+    (fault,) = caught.value.errors or ()
+    assert (fault["loc"], "alerts, default" in fault["msg"]) == (["bot"], True)

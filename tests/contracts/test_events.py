@@ -83,6 +83,7 @@ TOP: list[tuple[str, list[Any], list[Any]]] = [
     ("severity", [None, *SEVERITIES], ["HIGH", "fatal", "", 1]),
     ("priority", [*PRIORITIES], ["URGENT", "medium", "", None]),
     ("thread_id", [None, 1, 2**31 - 1], [0, -1, 2**31, "x"]),
+    ("bot", [None, "default", "a", "x" * 32, "eu-west_1"], ["", "A", "-a", "x" * 33, "a b", 5]),
     ("silent", [True, False], ["perhaps", 7, None]),
     (
         "deliver_at",

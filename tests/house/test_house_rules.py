@@ -208,7 +208,8 @@ def _metric_declarations(module: Module) -> Iterator[ast.Call]:
     imported = {
         alias.asname or alias.name
         for node in ast.walk(module.tree)
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("prometheus_client")
+        if isinstance(node, ast.ImportFrom)
+        and (node.module or "").startswith(("prometheus_client", "services.kit.meters"))
         for alias in node.names
     }
     for call in module.calls():

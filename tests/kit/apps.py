@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import httpx
 from fastapi import APIRouter, FastAPI, Query
-from opentelemetry.sdk.trace.export import SpanExporter
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from starlette.exceptions import HTTPException
@@ -23,6 +22,7 @@ from services.kit.hot import HotRoute
 from services.kit.runner import Running, running
 from services.kit.service import create_service
 from services.kit.settings import ServiceSettings
+from services.kit.span_sender import SpanSink
 from services.kit.telemetry import Telemetry
 from tests import servers
 
@@ -129,11 +129,9 @@ async def guarded_thing() -> dict[str, bool]:
     return {"open": True}
 
 
-def kit_app(
-    settings: KitSettings, parts: list[Parts] | None = None, exporter: SpanExporter | None = None
-) -> FastAPI:
+def kit_app(settings: KitSettings, parts: list[Parts] | None = None, sink: SpanSink | None = None) -> FastAPI:
     """The tests' service; what it is made of is put into ``parts``."""
-    telemetry = Telemetry("kit-test", settings, exporter)
+    telemetry = Telemetry("kit-test", settings, sink)
     health = Health(SystemClock())
     made = Parts(health, telemetry)
     if parts is not None:
@@ -182,11 +180,11 @@ class Live:
 
 
 @asynccontextmanager
-async def live(folder: Path, exporter: SpanExporter | None = None, **more: Any) -> AsyncIterator[Live]:
+async def live(folder: Path, sink: SpanSink | None = None, **more: Any) -> AsyncIterator[Live]:
     parts: list[Parts] = []
 
     def create(settings: KitSettings) -> FastAPI:
-        return kit_app(settings, parts, exporter)
+        return kit_app(settings, parts, sink)
 
     async with (
         running(create, kit_settings(folder, **more)) as service,

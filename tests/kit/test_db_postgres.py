@@ -5,10 +5,12 @@ import pytest
 from sqlalchemy import Connection, text
 
 from services.kit.db import CommitUnknownError, Database, StoreUnavailableError, open_database
+from services.kit.errors import Problem
+from services.kit.postgres import PostgresDatabase
 from services.kit.settings import ServiceSettings, StartError
 from services.kit.telemetry import Telemetry
 from tests.ports import free_port
-from tests.servers import Postgres
+from tests.servers import Postgres, until
 
 
 @pytest.fixture
@@ -17,16 +19,21 @@ def url(postgres: Postgres) -> Iterator[str]:
         yield made
 
 
-async def opened(url: str) -> Database:
-    return await open_database(url, Telemetry("tests", ServiceSettings()), packages=[], pool_size=3)
+async def opened(url: str) -> PostgresDatabase:
+    database = await open_database(url, Telemetry("tests", ServiceSettings()), packages=[], pool_size=3)
+    assert isinstance(database, PostgresDatabase)
+    return database
 
 
 @pytest.fixture
-async def two(url: str) -> AsyncIterator[tuple[Database, Database]]:
+async def two(url: str) -> AsyncIterator[tuple[PostgresDatabase, PostgresDatabase]]:
     databases = await opened(url), await opened(url)
     yield databases
     for database in databases:
         await database.close()
+
+
+PID = "SELECT pg_backend_pid() AS pid"
 
 
 def one(connection: Connection) -> int:
@@ -49,7 +56,9 @@ def cut(postgres: Postgres, url: str, last_query: str) -> None:
     postgres.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE " + chosen)  # noqa: S608 - our own names
 
 
-async def test_a_write_wakes_who_waits_at_another_replica(two: tuple[Database, Database]) -> None:
+async def test_a_write_wakes_who_waits_at_another_replica(
+    two: tuple[PostgresDatabase, PostgresDatabase],
+) -> None:
     here, there = two
     await listening(here)
     waiting = asyncio.create_task(there.wait("outbox", 30))
@@ -59,7 +68,7 @@ async def test_a_write_wakes_who_waits_at_another_replica(two: tuple[Database, D
 
 
 async def test_a_lost_connection_is_503_and_the_next_call_works(
-    two: tuple[Database, Database], postgres: Postgres, url: str
+    two: tuple[PostgresDatabase, PostgresDatabase], postgres: Postgres, url: str
 ) -> None:
     here, _ = two
     await here.read("look", one)
@@ -71,7 +80,7 @@ async def test_a_lost_connection_is_503_and_the_next_call_works(
 
 
 async def test_news_are_heard_again_after_the_connection_was_lost(
-    two: tuple[Database, Database], postgres: Postgres, url: str
+    two: tuple[PostgresDatabase, PostgresDatabase], postgres: Postgres, url: str
 ) -> None:
     here, there = two
     await listening(here)
@@ -83,7 +92,7 @@ async def test_news_are_heard_again_after_the_connection_was_lost(
     assert await waiting is True
 
 
-async def test_a_failed_work_is_rolled_back(two: tuple[Database, Database]) -> None:
+async def test_a_failed_work_is_rolled_back(two: tuple[PostgresDatabase, PostgresDatabase]) -> None:
     here, _ = two
     await here.write("make", lambda c: c.execute(text("CREATE TABLE t (n INTEGER)")))
 
@@ -125,7 +134,7 @@ async def test_a_server_that_is_not_there_is_one_line_without_the_password() -> 
 
 
 async def test_a_connection_lost_while_it_commits_leaves_open_whether_it_was_stored(
-    two: tuple[Database, Database],
+    two: tuple[PostgresDatabase, PostgresDatabase],
 ) -> None:
     """The server may have written the commit before its answer was lost: nobody may say it has not."""
     here, there = two
@@ -146,3 +155,113 @@ async def test_a_connection_lost_while_it_commits_leaves_open_whether_it_was_sto
     assert (caught.value.status, caught.value.extensions) == (503, {"stored": "unknown"})
     assert "Nothing was stored" not in caught.value.detail
     assert await here.write("add", one) == 1
+
+
+async def test_a_write_is_no_news_a_second_time_to_the_replica_that_wrote(
+    two: tuple[PostgresDatabase, PostgresDatabase],
+) -> None:
+    """It was woken at once; its own notice comes back from the server, when there is nothing new."""
+    here, there = two
+    await listening(here)
+    with here.news("outbox") as mine, there.news("outbox") as theirs:
+        await here.write("add", one, wake="outbox")
+        assert mine.is_set()
+        mine.clear()
+        await theirs.wait()
+        # A later notice of the other's has come: so has, before it, the own one.
+        await there.write("add", one, wake="later")
+        assert await here.wait("later", 30)
+        assert not mine.is_set()
+
+
+async def test_a_read_is_no_transaction(two: tuple[PostgresDatabase, PostgresDatabase]) -> None:
+    here, _ = two
+
+    def began(connection: Connection) -> list[object]:
+        return [connection.execute(text("SELECT now()")).scalar_one() for _ in range(2)]
+
+    first, second = await here.read("look", began)
+    assert first != second
+    first, second = await here.write("look", began)
+    assert first == second
+
+
+async def test_a_statement_is_a_transaction_of_its_own(
+    two: tuple[PostgresDatabase, PostgresDatabase],
+) -> None:
+    here, there = two
+    await here.execute("make", "CREATE TABLE t (n INTEGER)")
+    kept = await here.execute("add", "INSERT INTO t SELECT unnest($1::int[]) RETURNING n", [1, 2])
+    assert [row["n"] for row in kept] == [1, 2]
+    assert await there.read("count", lambda c: c.execute(text("SELECT count(*) FROM t")).scalar()) == 2
+
+
+async def test_statements_at_once_do_not_wait_for_each_other(
+    two: tuple[PostgresDatabase, PostgresDatabase],
+) -> None:
+    here, _ = two
+    pids = await asyncio.gather(*(here.execute("look", PID) for _ in range(3)))
+    assert len({row["pid"] for rows in pids for row in rows}) == 3
+
+
+async def test_a_statement_that_is_refused_stored_nothing_and_its_connection_goes_on(
+    two: tuple[PostgresDatabase, PostgresDatabase],
+) -> None:
+    here, _ = two
+    (before,) = await here.execute("look", PID)
+    with pytest.raises(StoreUnavailableError) as caught:
+        await here.execute("add", "INSERT INTO nowhere VALUES (1)")
+    assert not isinstance(caught.value, CommitUnknownError)
+    assert "Nothing was stored" in caught.value.detail
+    (after,) = await here.execute("look", PID)
+    assert after["pid"] == before["pid"]
+
+
+@pytest.mark.parametrize("value", ["a\0b", 7])
+async def test_a_value_that_cannot_be_held_is_422(
+    value: object, two: tuple[PostgresDatabase, PostgresDatabase]
+) -> None:
+    here, _ = two
+    with pytest.raises(Problem) as caught:
+        await here.execute("add", "SELECT $1::text", value)
+    assert caught.value.status == 422
+
+
+async def test_a_statement_takes_another_connection_where_its_own_was_cut(
+    two: tuple[PostgresDatabase, PostgresDatabase], postgres: Postgres, url: str
+) -> None:
+    here, _ = two
+    (before,) = await here.execute("look", PID)
+    cut(postgres, url, "SELECT pg_backend_pid%")
+
+    async def noticed() -> bool:
+        return bool(here._straight[0].is_closed())
+
+    await until(noticed)
+    (after,) = await here.execute("look", PID)
+    assert after["pid"] != before["pid"]
+
+
+async def test_a_connection_lost_within_a_statement_leaves_open_whether_it_was_stored(
+    two: tuple[PostgresDatabase, PostgresDatabase],
+) -> None:
+    here, _ = two
+    with pytest.raises(CommitUnknownError) as caught:
+        await here.execute("add", "SELECT pg_terminate_backend(pg_backend_pid())")
+    assert (caught.value.status, caught.value.extensions) == (503, {"stored": "unknown"})
+    assert await here.execute("look", "SELECT 1 AS one")
+
+
+async def test_what_the_url_asks_for_holds_for_every_connection(url: str) -> None:
+    asking = f"{url}?ssl=prefer"
+    here, there = await opened(asking), await opened(asking)
+    try:
+        await listening(here)
+        waiting = asyncio.create_task(there.wait("outbox", 30))
+        await asyncio.sleep(0)
+        await here.write("add", one, wake="outbox")
+        assert await waiting is True
+        assert await here.execute("look", "SELECT 1 AS one")
+    finally:
+        await here.close()
+        await there.close()

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from services.kit.health import Level
 from services.kit.telemetry import VERSION
 from tests.kit.apps import KEY, Live, live
 from tests.kit.conftest import Lines
+from tests.told import Told
 
 
 async def until_measured(service: Live, level: Level) -> dict[str, Any]:
@@ -79,9 +79,9 @@ async def test_what_the_lifespan_opened_is_closed_at_the_end(tmp_path: Path) -> 
 
 
 async def test_a_request_is_one_span_under_the_caller_s_named_by_its_route(tmp_path: Path) -> None:
-    memory = InMemorySpanExporter()
+    memory = Told()
     parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    async with live(tmp_path, exporter=memory) as service:
+    async with live(tmp_path, sink=memory) as service:
         await service.http.get("/things/5", headers={"traceparent": parent, "authorization": f"Bearer {KEY}"})
         await service.http.get("/health")
         await service.http.get("/metrics")
@@ -96,16 +96,16 @@ async def test_a_request_is_one_span_under_the_caller_s_named_by_its_route(tmp_p
 
 
 async def test_the_caller_s_choice_not_to_sample_is_kept(tmp_path: Path) -> None:
-    memory = InMemorySpanExporter()
-    async with live(tmp_path, exporter=memory) as service:
+    memory = Told()
+    async with live(tmp_path, sink=memory) as service:
         parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
         await service.http.get("/things/5", headers={"traceparent": parent})
     assert memory.get_finished_spans() == ()
 
 
 async def test_a_failure_s_span_holds_no_secret_of_the_error(tmp_path: Path, lines: Lines) -> None:
-    memory = InMemorySpanExporter()
-    async with live(tmp_path, exporter=memory) as service:
+    memory = Told()
+    async with live(tmp_path, sink=memory) as service:
         await service.http.get("/fails")
     (span,) = memory.get_finished_spans()
     assert span.attributes is not None

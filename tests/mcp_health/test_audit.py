@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
 
 from services.kit.health import Health, Level, Reading
@@ -28,6 +27,7 @@ from tests.mcp_health.neighbours import (
     target,
     unused_port,
 )
+from tests.told import Told
 
 INTERVAL = 300.0
 
@@ -35,10 +35,10 @@ INTERVAL = 300.0
 class World:
     """An auditor of three services, with a clock that a test moves."""
 
-    def __init__(self, settings: McpHealthSettings, exporter: InMemorySpanExporter | None) -> None:
+    def __init__(self, settings: McpHealthSettings, sink: Told | None) -> None:
         self.settings = settings
         self.clock = ManualClock()
-        self.telemetry = Telemetry("mcp-health", settings, exporter)
+        self.telemetry = Telemetry("mcp-health", settings, sink)
         self.registry: CollectorRegistry = self.telemetry.registry
         self.health = Health(self.clock)
         self.catalogue = Catalogue(settings, self.telemetry, self.clock)
@@ -77,13 +77,13 @@ def ours() -> dict[str, Neighbour]:
 async def living(
     data: Path,
     ours: dict[str, Neighbour],
-    exporter: InMemorySpanExporter | None = None,
+    sink: Told | None = None,
     **more: Any,
 ) -> AsyncIterator[World]:
     """The world while the services run; more settings may name further neighbours by their URL."""
     async with serving(*ours.values()):
         urls = {f"{name}_url": service.url for name, service in ours.items()}
-        world = World(McpHealthSettings(data_dir=data, **{**urls, **more}), exporter)
+        world = World(McpHealthSettings(data_dir=data, **{**urls, **more}), sink)
         yield world
         await world.catalogue.close()
         world.telemetry.close()
@@ -248,8 +248,8 @@ class TestTraces:
         there.says("/api/services", {"data": []})
         return there
 
-    def keeps(self, jaeger: Neighbour, exporter: InMemorySpanExporter) -> str:
-        (*_, span) = exporter.get_finished_spans()
+    def keeps(self, jaeger: Neighbour, sink: Told) -> str:
+        (*_, span) = sink.get_finished_spans()
         context = span.get_span_context()
         assert context is not None
         trace_id = f"{context.trace_id:032x}"
@@ -269,11 +269,10 @@ class TestTraces:
     async def test_a_span_that_was_sent_and_is_found_passes(
         self, tmp_path: Path, ours: dict[str, Neighbour]
     ) -> None:
-        exporter, jaeger = InMemorySpanExporter(), self.jaeger()
-        async with serving(jaeger), living(tmp_path, ours, exporter, jaeger_url=jaeger.url) as world:
+        sink, jaeger = Told(), self.jaeger()
+        async with serving(jaeger), living(tmp_path, ours, sink, jaeger_url=jaeger.url) as world:
             assert (await world.audit(Question.TRACES)).status is Status.UNKNOWN
-            world.telemetry.tracer_provider.force_flush()
-            trace_id = self.keeps(jaeger, exporter)
+            trace_id = self.keeps(jaeger, sink)
             world.clock.advance(5)
             found = await world.audit(Question.TRACES)
             assert found.status is Status.PASSED
@@ -282,8 +281,8 @@ class TestTraces:
     async def test_a_span_that_is_not_there_within_a_minute_fails(
         self, tmp_path: Path, ours: dict[str, Neighbour]
     ) -> None:
-        exporter, jaeger = InMemorySpanExporter(), self.jaeger()
-        async with serving(jaeger), living(tmp_path, ours, exporter, jaeger_url=jaeger.url) as world:
+        sink, jaeger = Told(), self.jaeger()
+        async with serving(jaeger), living(tmp_path, ours, sink, jaeger_url=jaeger.url) as world:
             await world.auditor.measure()
             world.clock.advance(TRACE_PATIENCE_SECONDS - 1)
             assert (await world.audit(Question.TRACES)).status is Status.UNKNOWN
@@ -293,24 +292,22 @@ class TestTraces:
     async def test_a_new_span_is_sent_in_every_interval_and_the_old_finding_stands_meanwhile(
         self, tmp_path: Path, ours: dict[str, Neighbour]
     ) -> None:
-        exporter, jaeger = InMemorySpanExporter(), self.jaeger()
-        async with serving(jaeger), living(tmp_path, ours, exporter, jaeger_url=jaeger.url) as world:
+        sink, jaeger = Told(), self.jaeger()
+        async with serving(jaeger), living(tmp_path, ours, sink, jaeger_url=jaeger.url) as world:
             await world.auditor.measure()
-            world.telemetry.tracer_provider.force_flush()
-            first = self.keeps(jaeger, exporter)
+            first = self.keeps(jaeger, sink)
             world.clock.advance(INTERVAL)
             assert (await world.audit(Question.TRACES)).evidence["trace_id"] == first
             world.clock.advance(5)
             assert (await world.audit(Question.TRACES)).evidence["trace_id"] == first
-            world.telemetry.tracer_provider.force_flush()
-            second = self.keeps(jaeger, exporter)
+            second = self.keeps(jaeger, sink)
             assert second != first
             assert (await world.audit(Question.TRACES)).evidence["trace_id"] == second
 
     async def test_a_jaeger_that_is_gone_tells_nothing(
         self, tmp_path: Path, ours: dict[str, Neighbour]
     ) -> None:
-        async with living(tmp_path, ours, InMemorySpanExporter(), jaeger_url=await unused_port()) as world:
+        async with living(tmp_path, ours, Told(), jaeger_url=await unused_port()) as world:
             await world.auditor.measure()
             world.clock.advance(3600)
             found = await world.audit(Question.TRACES)
@@ -318,8 +315,8 @@ class TestTraces:
             assert found.evidence["reason"].startswith("jaeger: cannot connect")
 
     async def test_the_id_is_no_label_of_a_metric(self, tmp_path: Path, ours: dict[str, Neighbour]) -> None:
-        exporter, jaeger = InMemorySpanExporter(), self.jaeger()
-        async with serving(jaeger), living(tmp_path, ours, exporter, jaeger_url=jaeger.url) as world:
+        sink, jaeger = Told(), self.jaeger()
+        async with serving(jaeger), living(tmp_path, ours, sink, jaeger_url=jaeger.url) as world:
             await world.auditor.measure()
             await world.auditor.measure()
             calls = world.sample(

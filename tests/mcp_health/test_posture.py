@@ -189,32 +189,6 @@ class TestListeners:
         assert posture.is_loopback(host) == loopback
 
 
-class TestTransport:
-    def test_this_machine_passes(self) -> None:
-        assert posture.transport(LOCAL, NOW).status is Status.PASSED
-
-    def test_encryption_passes(self) -> None:
-        found = posture.transport({**LOCAL, "grafana": "https://grafana.example.org"}, NOW)
-        assert found.status is Status.PASSED
-        assert found.evidence["addresses"]["grafana"] == "encrypted"
-
-    def test_a_public_address_without_encryption_fails(self) -> None:
-        assert posture.transport({"bridge": "http://8.8.8.8:8080"}, NOW).status is Status.FAILED
-
-    @pytest.mark.parametrize("host", ["bridge", "10.0.0.3", "192.168.1.4", "bridge.example.org"])
-    def test_whether_another_network_is_private_cannot_be_seen(self, host: str) -> None:
-        found = posture.transport({"bridge": f"http://{host}:8080"}, NOW)
-        assert found.status is Status.UNKNOWN
-        assert found.evidence["addresses"] == {"bridge": "plain"}
-
-    def test_the_evidence_repeats_no_password_of_an_address(self) -> None:
-        found = posture.transport({"prometheus": "https://me:hunter2@prometheus.example.org"}, NOW)
-        assert "hunter2" not in str(found.evidence)
-
-    def test_nothing_called_is_nothing_known(self) -> None:
-        assert posture.transport({}, NOW).status is Status.UNKNOWN
-
-
 class TestStore:
     def bridge(self, **measured: Any) -> HealthAnswer:
         return HealthAnswer.model_validate(health(database={"status": "healthy", **measured}))

@@ -30,7 +30,9 @@ class Desk:
         store = partial(intake.insert, submissions=submissions, now=self.clock.now)
         await self.database.write("enqueue", store)
 
-    async def batch(self, owner: str = "w1", limit: int = 100, paced_since: float | None = None) -> Batch:
+    async def batch(
+        self, owner: str = "w1", limit: int = 100, paced_since: float | None = None, paid: int = 0
+    ) -> Batch:
         work = partial(
             claims.claim,
             bot="default",
@@ -38,11 +40,12 @@ class Desk:
             limit=limit,
             now=self.clock.now,
             paced_since=paced_since,
+            paid=paid,
         )
         return await self.database.write("claim", work)
 
-    async def claim(self, owner: str = "w1", limit: int = 100) -> list[Claimed]:
-        return (await self.batch(owner, limit)).messages
+    async def claim(self, owner: str = "w1", limit: int = 100, paid: int = 0) -> list[Claimed]:
+        return (await self.batch(owner, limit, paid=paid)).messages
 
     def decided(self, message: Claimed, result: Result, parts: int = 1) -> Settled:
         return Settled(message, result, policy.decide(self.policy, message, result, parts, 0.5), parts)

@@ -1,15 +1,20 @@
 """Claim: one message a chat, in order, by lane, when it is due; each on both databases."""
 
 import asyncio
+import random
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
+from services.kit.rows import Statement
+from services.outbox import chats
 from services.outbox.limiter import Limits
-from services.outbox.messages import Claimed, Lane, Outcome, Reason, State
+from services.outbox.messages import Claimed, Lane, Outcome, Reason, State, Submission
 from tests.outbox.conftest import Desk
-from tests.outbox.making import ADA, GRACE, NOW, each, message, result, sent, submission
+from tests.outbox.making import ADA, GRACE, NOW, each, event, message, result, sent, submission
 
 
 def titles(messages: Sequence[Claimed]) -> list[str]:
@@ -260,3 +265,51 @@ async def test_an_enqueue_that_races_with_a_release_is_never_forgotten(desk: Des
     while more := await deliver("w1"):
         delivered += more
     assert delivered == 4 * rounds
+
+
+async def test_the_short_look_at_a_chat_finds_what_the_whole_one_does(desk: Desk) -> None:
+    """Chats of up to four messages, of any lane, time and state: what goes next is the same."""
+    dice = random.Random(8)  # noqa: S311 - to have the same chats each time
+    kept: list[tuple[Any, ...]] = []
+    for chat_id in range(1, 301):
+        made = [message(chat_id, lane=dice.choice(list(Lane))) for _ in range(dice.randint(0, 4))]
+        kept += [
+            (one.id, dice.choice([State.QUEUED] * 3 + [State.RETRY_WAIT]), dice.choice(DUE)) for one in made
+        ]
+        if made:
+            await desk.submit(Submission(tuple(event() for _ in made), tuple((one,) for one in made)))
+
+    def chosen(connection: Connection) -> list[tuple[Any, ...]]:
+        CHANGE.run(connection, kept)
+        ids = range(1, 301)
+        whole = {row["chat_id"]: row for row in chats._rows(connection, chats._ROWS, "default", ids)}
+        looked = [
+            [chats.heads_of(one) for one in (row, whole[row["chat_id"]])]
+            for row in chats.heads(connection, "default", ids)
+        ]
+        return [
+            tuple((chats.choose(heads, NOW), chats.next_turn(heads, NOW, 0.0)) for heads in pair)
+            for pair in looked
+        ]
+
+    found = await desk.database.write("claim", chosen)
+    assert len(found) > 200
+    assert [short for short, _ in found] == [whole for _, whole in found]
+
+
+DUE = [0.0, 0.0, 0.0, -1.0, NOW - 5, NOW, NOW + 5]
+CHANGE = Statement(
+    "UPDATE message SET state = given.state, due_at = given.due_at FROM {given} WHERE message.id = given.id",
+    id="text",
+    state="text",
+    due_at="double precision",
+)
+
+
+async def test_what_is_paid_for_is_of_the_bulk_lane_alone(desk: Desk) -> None:
+    for chat_id, lane in ((1, Lane.NORMAL), (2, Lane.NORMAL), (3, Lane.BULK), (4, Lane.BULK), (5, Lane.BULK)):
+        await desk.submit(each([lane.name], chat_id, lane=lane))
+    assert titles(await desk.claim(limit=0, paid=2)) == ["BULK", "BULK"]
+    assert sorted(titles(await desk.claim(limit=1, paid=5))) == ["BULK", "NORMAL"]
+    assert await desk.claim(limit=0, paid=5) == []
+    assert titles(await desk.claim(limit=5, paid=0)) == ["NORMAL"]

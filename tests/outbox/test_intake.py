@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, insert, select
 
 from services.kit.clock import SystemClock
 from services.kit.db import Database, StoreUnavailableError
@@ -13,7 +15,7 @@ from services.kit.errors import Problem
 from services.outbox import intake as intake_module
 from services.outbox.intake import Intake, Receipt
 from services.outbox.messages import Submission
-from services.outbox.schema import event, idempotency, message
+from services.outbox.schema import event, idempotency, message, once
 from tests.outbox.conftest import Desk
 from tests.outbox.making import ADA, GRACE, each, key, submission
 from tests.outbox.making import event as new_event
@@ -199,3 +201,25 @@ async def test_closing_waits_for_what_is_under_way(database: Database) -> None:
     await intake.close()
     assert all(task.done() for task in running) or len(await asyncio.gather(*running)) == 50
     assert await count(database, event) == 50
+
+
+async def test_what_belongs_to_a_submission_is_stored_with_it_or_not_at_all(
+    intake: Intake, database: Database
+) -> None:
+    written: list[str] = []
+
+    def beside(connection: Connection, name: str) -> None:
+        connection.execute(insert(once).values(scope="tests", name=name, at=1.0))
+        written.append(name)
+
+    def fails(_: Connection) -> None:
+        raise RuntimeError("of this test")
+
+    of = submission(key=key())
+    await intake.enqueue(replace(of, alongside=partial(beside, name="first")))
+    # A repeated key gets the first answer, and writes nothing.
+    await intake.enqueue(replace(of, alongside=partial(beside, name="again")))
+    with pytest.raises(RuntimeError, match="of this test"):
+        await intake.enqueue(replace(submission(), alongside=fails))
+    assert written == ["first"]
+    assert (await count(database, once), await count(database, message)) == (1, 1)

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from services.kit.db import Database
 from services.kit.settings import ServiceSettings
@@ -20,6 +19,7 @@ from services.outbox.trace import chat_hash
 from tests.outbox.conftest import Desk
 from tests.outbox.making import ADA, NOW, event, message, result, sent, submission
 from tests.servers import until
+from tests.told import Told
 
 UNSAMPLED = TraceContext(0xABCDEF, 0x1234, sampled=False)
 BAD = result(Outcome.NOT_SENT, Reason.BAD_REQUEST, detail="nonsense")
@@ -28,9 +28,7 @@ BAD = result(Outcome.NOT_SENT, Reason.BAD_REQUEST, detail="nonsense")
 class Kept:
     """A keeper, and the spans that it told."""
 
-    def __init__(
-        self, desk: Desk, keeper: Keeper, telemetry: Telemetry, memory: InMemorySpanExporter
-    ) -> None:
+    def __init__(self, desk: Desk, keeper: Keeper, telemetry: Telemetry, memory: Told) -> None:
         self.desk, self.keeper = desk, keeper
         self._telemetry, self._memory = telemetry, memory
 
@@ -53,12 +51,10 @@ class Kept:
 
         await until(idle)
         await self.desk.database.ping()
-        self._telemetry.tracer_provider.force_flush()
         return list(self._memory.get_finished_spans())
 
     async def told(self, count: int) -> list[ReadableSpan]:
         async def there() -> bool:
-            self._telemetry.tracer_provider.force_flush()
             return len(self._memory.get_finished_spans()) >= count
 
         await until(there)
@@ -67,7 +63,7 @@ class Kept:
 
 @asynccontextmanager
 async def keeping(desk: Desk) -> AsyncIterator[Kept]:
-    memory = InMemorySpanExporter()
+    memory = Told()
     telemetry = Telemetry("tests", ServiceSettings(otel_traces_sampler_arg=0), memory)
     keeper = Keeper(desk.database, telemetry)
     task = asyncio.create_task(keeper.run())

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.outbox import limiter
-from services.outbox.limiter import BotPace, ChatPace, Limits
+from services.outbox.limiter import BotPace, ChatPace, Granted, Limits, Rates
 from tests.outbox.making import NOW
 from tests.servers import ManualClock
 
@@ -246,3 +246,66 @@ def test_the_bot_waits_for_the_shortest_of_the_refused_chats() -> None:
     floods = limiter.Floods()
     floods.told(1, until=NOW + 10_000, now=NOW)
     assert floods.told(2, until=NOW + 4, now=NOW) == NOW + 4
+
+
+# What is paid for
+
+
+class _Grants:
+    """A rate that grants what a test says, and notes what comes back."""
+
+    def __init__(self, *grants: int) -> None:
+        self._grants = list(grants)
+        self.asked: list[int] = []
+        self.back = 0
+        self.paused = 0.0
+
+    async def reserve(self, wanted: int) -> int:
+        self.asked.append(wanted)
+        return min(wanted, self._grants.pop(0))
+
+    async def give_back(self, unused: int) -> None:
+        self.back += unused
+
+    async def pause(self, seconds: float) -> None:
+        self.paused += seconds
+
+    def wait_seconds(self) -> float:
+        return 0.25
+
+
+async def test_without_a_paid_rate_there_is_only_the_free_one() -> None:
+    free = _Grants(3)
+    rates = Rates(free)
+    granted = await rates.reserve(10)
+    assert (granted, granted.all) == (Granted(3, 0), 3)
+    await rates.give_back(granted, 1, 1)
+    assert free.back == 2
+
+
+async def test_the_paid_rate_is_asked_for_what_the_free_one_does_not_give() -> None:
+    free, paid = _Grants(3, 10), _Grants(4)
+    rates = Rates(free, paid)
+    assert await rates.reserve(10) == Granted(3, 4)
+    assert (free.asked, paid.asked) == ([10], [7])
+    assert await rates.reserve(10) == Granted(10, 0)
+
+
+@pytest.mark.parametrize(
+    ("used", "bulk", "free_back", "paid_back"),
+    [(0, 0, 3, 4), (7, 7, 0, 0), (4, 4, 3, 0), (2, 2, 3, 2), (3, 0, 0, 4), (5, 3, 1, 1), (6, 4, 1, 0)],
+)
+async def test_bulk_uses_what_is_paid_for_first_so_that_others_have_the_free_rate(
+    used: int, bulk: int, free_back: int, paid_back: int
+) -> None:
+    free, paid = _Grants(3), _Grants(4)
+    rates = Rates(free, paid)
+    await rates.give_back(await rates.reserve(7), used, bulk)
+    assert (free.back, paid.back) == (free_back, paid_back)
+
+
+async def test_a_pause_of_the_bot_is_one_of_both_rates() -> None:
+    free, paid = _Grants(), _Grants()
+    rates = Rates(free, paid)
+    await rates.pause(5.0)
+    assert (free.paused, paid.paused, rates.wait_seconds()) == (5.0, 5.0, 0.25)

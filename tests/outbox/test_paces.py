@@ -130,7 +130,24 @@ async def test_services_that_know_nothing_of_each_other_each_have_the_whole_rate
         }
 
 
+async def test_what_is_paid_for_is_beside_the_rate_and_no_bot_has_anothers() -> None:
+    async with AsyncExitStack() as stack:
+        rates = await Senders(stack, "").one(leave=1.0)
+        free, paid = rates.of(TOKEN, 10.0), rates.paid(TOKEN, 20.0)
+        assert (await _all_of(free), await _all_of(paid)) == (9, 20)
+        assert await _all_of(rates.paid(RENEWED, 20.0)) == 0
+        assert await _all_of(rates.paid(ANOTHER, 20.0)) == 20
+
+
 # Through Redis
+
+
+async def test_replicas_share_what_is_paid_for(shared: Senders) -> None:
+    one, two = [(await shared.one(leave=1.0)).paid(TOKEN, 20.0) for _ in range(2)]
+    assert await one.reserve(15) == 15
+    assert await two.reserve(15) <= 6
+    assert await shared.redis_level(0) is Level.HEALTHY
+    assert await (await shared.one()).of(TOKEN, 20.0).reserve(15) == 15
 
 
 async def test_services_and_replicas_share_the_rate_through_redis_by_the_bot_not_by_the_service(

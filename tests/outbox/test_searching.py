@@ -99,6 +99,8 @@ PLANS = [
     ({"states": ["dead_letter"]}, ["message_state"]),
     ({"type": "task_failed"}, ["message_type"]),
     ({"chat_id": ADA}, ["message_chat"]),
+    ({"bot": "alerts"}, ["message_bot"]),
+    ({"bot": "alerts", "before": 5}, ["message_bot"]),
     ({"correlation_id": "run-1"}, ["event_correlation", "message_event"]),
     ({"correlation_id": "run-1", "states": ["queued"]}, ["event_correlation", "message_event"]),
     ({"since": NOW + 50.0, "until": NOW + 51.0}, ["message_accepted"]),
@@ -146,9 +148,34 @@ async def test_a_filter_walks_its_index_and_reads_no_whole_table(
     await desk.database.write("enqueue", partial(intake.insert, submissions=many, now=NOW))
     if desk.database.dialect == "postgresql":
         await desk.database.write("enqueue", lambda connection: connection.execute(text("ANALYZE")))
-    lines = await desk.database.read("search", partial(explained, wanted=Search(**wanted)))
+    # In a transaction: its settings end with it.
+    lines = await desk.database.write("search", partial(explained, wanted=Search(**wanted)))
     plan = "\n".join(lines)
     assert all(index in plan for index in indexes), plan
     assert "Seq Scan" not in plan
     assert "SCAN message" not in plan
     assert "SCAN event" not in plan
+
+
+async def test_messages_are_found_by_their_bot(desk: Desk) -> None:
+    await desk.submit(
+        submission(message(ADA, bot="alerts"), of=event("by alerts")),
+        submission(message(ADA), of=event("by the default one")),
+        submission(message(GRACE, bot="alerts"), of=event("by alerts too")),
+    )
+    assert titles(await find(desk.database, bot="alerts")) == ["by alerts too", "by alerts"]
+    assert titles(await find(desk.database, bot="alerts", chat_id=ADA)) == ["by alerts"]
+    assert titles(await find(desk.database, bot="default")) == ["by the default one"]
+    assert titles(await find(desk.database, bot="nobody")) == []
+
+
+async def test_whom_nobody_sends_for_is_found_between_those_who_are_known(desk: Desk) -> None:
+    names = ("a", "alerts", "b-1", "b_2", "default", "zz")
+    for number, name in enumerate(names):
+        await desk.submit(submission(message(ADA, bot=name), message(GRACE, bot=name)))
+        known = names[: number + 1]
+        assert await desk.database.read("depth", partial(queries.unknown_bots, known=known)) == {}
+        others = await desk.database.read("depth", partial(queries.unknown_bots, known=("other",)))
+        assert others == dict.fromkeys(known, 2)
+    some = await desk.database.read("depth", partial(queries.unknown_bots, known=("b_2", "a", "zz")))
+    assert some == {"alerts": 2, "b-1": 2, "default": 2}

@@ -8,7 +8,7 @@ import pytest
 
 from services.kit.clock import SystemClock
 from services.outbox import telegram
-from services.outbox.messages import Document, Outcome, Reason, Rendered, Result, Text
+from services.outbox.messages import Document, Lane, Outcome, Reason, Rendered, Result, Text
 from services.outbox.telegram import Bot, Sender, make_bot
 from services.telegram_sandbox.settings import DEFAULT_TOKEN
 from tests.outbox.making import ADA, claimed
@@ -307,3 +307,33 @@ def test_the_bot_stands_at_the_url_that_was_given() -> None:
     assert isinstance(bot, Bot)
     assert bot.base_url == f"http://127.0.0.1:8083/bot{DEFAULT_TOKEN}"
     assert bot.base_file_url == f"http://127.0.0.1:8083/file/bot{DEFAULT_TOKEN}"
+
+
+@pytest.mark.parametrize("lane", list(Lane))
+async def test_the_bulk_lane_alone_may_exceed_the_free_rate_and_only_of_a_bot_that_pays(
+    sandbox: Sandbox, lane: Lane
+) -> None:
+    await sandbox.limits(enabled=True, bot_per_second=1, chat_burst=9, hold_seconds=0)
+    bot = make_bot(DEFAULT_TOKEN, sandbox.url, 8)
+    async with Sender(bot, SystemClock(), pays_for_bulk=True) as paying:
+        came = [(await sent(paying, lane=lane)).outcome for _ in range(3)]
+    wanted = [Outcome.SENT] * 3 if lane is Lane.BULK else [Outcome.SENT, NOT_SENT, NOT_SENT]
+    assert came == wanted
+    charged = [call for call in await sandbox.delivered() if call.get("charged")]
+    assert len(charged) == (2 if lane is Lane.BULK else 0)
+    async with Sender(make_bot(DEFAULT_TOKEN, sandbox.url, 8), SystemClock()) as free:
+        assert (await sent(free, lane=lane)).reason is Reason.FLOOD_CONTROL
+
+
+async def test_a_document_may_be_paid_for_and_an_edit_may_not(sandbox: Sandbox) -> None:
+    bot = make_bot(DEFAULT_TOKEN, sandbox.url, 8)
+    file = Rendered((Document("a.txt", b"a", Text("a")),))
+    async with Sender(bot, SystemClock(), pays_for_bulk=True) as paying:
+        first = await sent(paying, file, lane=Lane.BULK)
+        assert first.outcome is Outcome.SENT
+        text = await sent(paying, lane=Lane.BULK)
+        await sandbox.limits(enabled=True, bot_per_second=1, chat_burst=9, hold_seconds=0)
+        assert (await sent(paying, file, lane=Lane.BULK)).outcome is Outcome.SENT
+        assert (await sent(paying, file, lane=Lane.BULK)).outcome is Outcome.SENT
+        edited = await sent(paying, Rendered((Text("later"),)), lane=Lane.BULK, edits=text.message_id)
+        assert edited.reason is Reason.FLOOD_CONTROL

@@ -170,8 +170,15 @@ def _cost_of(connection: Connection, now: float) -> int:
     queries: list[tuple[Any, dict[str, Any]]] = [
         (claims._WAITING, {"bot": "default"}),
         (
-            claims._READY,
-            {"bot": "default", "lane": int(Lane.NORMAL), "now": now, "client": "a", "room": 30, "but": []},
+            claims._READY.of(connection),
+            {
+                "bot": "default",
+                "lane": int(Lane.NORMAL),
+                "now": now,
+                "client": "a",
+                "room": 30,
+                "given": "[]",
+            },
         ),
     ]
     if connection.dialect.name == "sqlite":

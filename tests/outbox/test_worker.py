@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
+from sqlalchemy import Connection, func, select
 
 from services.kit.clock import SystemClock
 from services.kit.db import CommitUnknownError, Database, open_database
@@ -31,13 +31,16 @@ from services.outbox.messages import (
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.policy import Policy
 from services.outbox.queries import Life
+from services.outbox.schema import attempt as attempts
 from services.outbox.telegram import Sender, make_bot
 from services.telegram_sandbox.settings import DEFAULT_TOKEN
 from tests.outbox.conftest import NO_LIMITS
 from tests.outbox.making import ADA, GRACE, each, event, message, parts, render, submission
 from tests.ports import free_port
 from tests.servers import BOT_ID, Sandbox, sandbox_of, until
+from tests.told import Told
 
+FIRST_CHAT = 50_000
 QUICK = Policy(base=0.02, cap=0.1, give_up_after=3600, max_resends=3)
 Start = Callable[..., AbstractAsyncContextManager[Outbox]]
 
@@ -63,10 +66,10 @@ def start(database_url: str, sandbox: Sandbox, tmp_path: Path) -> Start:
         settings: EngineSettings | None = None,
         limits: Limits = NO_LIMITS,
         policy: Policy = QUICK,
-        exporter: InMemorySpanExporter | None = None,
+        sink: Told | None = None,
         **more: Any,
     ) -> AsyncIterator[Outbox]:
-        telemetry = Telemetry("tests", ServiceSettings(data_dir=tmp_path), exporter=exporter)
+        telemetry = Telemetry("tests", ServiceSettings(data_dir=tmp_path), sink=sink)
         database = await open_database(database_url, telemetry, packages=["services.outbox"])
         clock = SystemClock()
         chosen = settings or EngineSettings(concurrency=16, limits=limits, policy=policy)
@@ -553,14 +556,14 @@ async def test_the_delivery_rate_of_the_last_hour_survives_a_restart(start: Star
 
 
 async def test_a_messages_spans_are_told_from_its_stored_times(start: Start, sandbox: Sandbox) -> None:
-    exporter = InMemorySpanExporter()
+    sink = Told()
     await sandbox.faults({"kind": "close"})
-    async with start(exporter=exporter) as outbox:
+    async with start(sink=sink) as outbox:
         one = posted("hello")
         await outbox.enqueue(one)
         life = await finished(outbox, one)
     (accepted,) = one.events
-    spans = [s for s in exporter.get_finished_spans() if s.context.trace_id == accepted.trace.trace_id]
+    spans = [s for s in sink.get_finished_spans() if s.context.trace_id == accepted.trace.trace_id]
     assert [s.name for s in spans] == ["accept", "enqueue", *(["queue", "pace", "send", "settle"] * 2)]
     root = spans[0]
     assert root.context.span_id == accepted.trace.span_id
@@ -584,14 +587,14 @@ async def test_a_messages_spans_are_told_from_its_stored_times(start: Start, san
 
 
 async def test_a_trace_that_is_not_sampled_is_told_nowhere(start: Start, sandbox: Sandbox) -> None:
-    exporter = InMemorySpanExporter()
-    async with start(exporter=exporter) as outbox:
+    sink = Told()
+    async with start(sink=sink) as outbox:
         made = posted("hello")
         quiet = event(trace=type(made.events[0].trace)(1, 2, sampled=False), accepted_at=now())
         one = Submission((quiet,), made.messages)
         await outbox.enqueue(one)
         await finished(outbox, one)
-    assert exporter.get_finished_spans() == ()
+    assert sink.get_finished_spans() == ()
 
 
 async def test_a_claim_whose_answer_was_lost_is_given_back_and_sent_once(
@@ -605,8 +608,8 @@ async def test_a_claim_whose_answer_was_lost_is_given_back_and_sent_once(
 
         async def lose_one_claim(operation: str, work: Any, **more: Any) -> Any:
             result = await write(operation, work, **more)
-            if operation == "claim" and result.messages and not lost:
-                lost.extend(result.messages)
+            if operation == "claim" and result[1].messages and not lost:
+                lost.extend(result[1].messages)
                 raise CommitUnknownError(OSError("the connection was lost"))
             return result
 
@@ -620,6 +623,44 @@ async def test_a_claim_whose_answer_was_lost_is_given_back_and_sent_once(
         ("not_sent", "connect_failed"),
         ("sent", "none"),
     ]
+
+
+async def test_a_slow_store_never_holds_more_open_attempts_than_there_may_be_calls(
+    start: Start, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a crash leaves without a known outcome: counted in every transaction, before it ends."""
+    settings = EngineSettings(concurrency=4, limits=NO_LIMITS, policy=QUICK)
+    opened: list[int] = []
+    claimed: list[int] = []
+    unsettled = select(func.count()).where(attempts.c.settled_at.is_(None))
+    async with start(settings=settings) as outbox:
+        write = outbox.database.write
+
+        async def slowly(operation: str, work: Any, **more: Any) -> Any:
+            def counted(connection: Connection) -> Any:
+                result = work(connection)
+                opened.append(connection.execute(unsettled).scalar_one())
+                return result
+
+            async def all_calls_arrived() -> bool:
+                return len(await sandbox.delivered()) >= sum(claimed)
+
+            # Slower than Telegram: what is under way is answered first.
+            await until(all_calls_arrived)
+            result = await write(operation, counted, **more)
+            if operation in {"claim", "turn"}:
+                claimed.append(len(result[1].messages))
+            return result
+
+        monkeypatch.setattr(outbox.database, "write", slowly)
+        await sandbox.post("/chats/range", {"first_id": FIRST_CHAT, "count": 40})
+        those = range(FIRST_CHAT, FIRST_CHAT + 40)
+        many = Submission(
+            tuple(event(accepted_at=now()) for _ in those), tuple((message(chat_id),) for chat_id in those)
+        )
+        await outbox.enqueue(many)
+        await asyncio.gather(*(finished(outbox, many, number) for number in range(40)))
+    assert max(opened) == 4
 
 
 async def arrived(sandbox: Sandbox, number: int) -> bool:

@@ -56,6 +56,27 @@ def panels() -> Iterator[Panel]:
                 yield Panel(path.stem, panel["title"], target["expr"])
 
 
+@dataclass(frozen=True)
+class Variable:
+    """A drop-down: the values of a label of some series."""
+
+    dashboard: str
+    name: str
+    selector: str
+    label: str
+
+    def __str__(self) -> str:
+        return f"{self.dashboard} / {self.name}"
+
+
+def variables() -> Iterator[Variable]:
+    for path in DASHBOARDS:
+        for variable in json.loads(path.read_text(encoding="utf-8"))["templating"]["list"]:
+            asked = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"])
+            assert asked is not None, f"{path.name}: {variable['query']}"
+            yield Variable(path.stem, variable["name"], asked[1], asked[2])
+
+
 def with_values(expression: str, **values: str) -> str:
     """A panel's expression as Grafana sends it."""
     known = {"__rate_interval": "1m", "__range": "1h"} | values

@@ -121,6 +121,14 @@ def _shows(stack: Watched, panel: config.Panel) -> bool:
     return any(not math.isnan(float(sample["value"][1])) for sample in found)
 
 
+@pytest.mark.parametrize("variable", list(config.variables()), ids=str)
+def test_every_drop_down_of_every_dashboard_has_something_to_choose(
+    stack: Watched, variable: config.Variable
+) -> None:
+    path = f"/api/v1/label/{variable.label}/values"
+    assert stack.prometheus.get(path, **{"match[]": variable.selector})["data"]
+
+
 def test_an_alert_that_fires_reaches_the_chat_and_so_does_its_end(stack: Watched) -> None:
     """Prometheus → Alertmanager → alert-relay → Telegram: the database goes away, and comes back."""
     servers.until("the database", lambda: stack.query("pg_up == 1"))

@@ -143,3 +143,13 @@ async def test_switched_off_limits_let_everything_through(here: Here) -> None:
     assert (await here.control("/limits", {"enabled": False}, verb="PATCH"))["enabled"] is False
     answers = await asyncio.gather(*(send(here, str(n), TEAM) for n in range(100)))
     assert all(answer["ok"] for answer in answers)
+
+
+async def test_a_bot_that_pays_is_let_through_and_the_log_says_what_costs(here: Here) -> None:
+    await here.control("/limits", {"bot_per_second": 2, "hold_seconds": 0, "chat_burst": 9}, verb="PATCH")
+    for number in range(4):
+        sent = await here.call("sendMessage", chat_id=ADA, text=str(number), allow_paid_broadcast=True)
+        assert sent["ok"]
+    assert not (await send(here, "for nothing"))["ok"]
+    calls = [e for e in await here.log(method="sendMessage") if e["delivered"]]
+    assert [entry.get("charged", False) for entry in calls] == [False, False, True, True]

@@ -14,19 +14,19 @@ def flood(**numbers: float) -> FloodControl:
 
 def test_a_chat_takes_a_small_burst_and_then_one_message_a_second() -> None:
     control = flood(chat_burst=3)
-    assert [control.admit(BOT, ADA, 100.0, group=False) for _ in range(5)] == [0, 0, 0, 1, 2]
+    assert [control.admit(BOT, ADA, 100.0, group=False).wait for _ in range(5)] == [0, 0, 0, 1, 2]
 
 
 def test_a_quiet_chat_has_its_burst_again() -> None:
     control = flood(chat_burst=3)
     for _ in range(3):
         control.admit(BOT, ADA, 100.0, group=False)
-    assert [control.admit(BOT, ADA, 200.0, group=False) for _ in range(4)] == [0, 0, 0, 1]
+    assert [control.admit(BOT, ADA, 200.0, group=False).wait for _ in range(4)] == [0, 0, 0, 1]
 
 
 def test_a_wait_longer_than_the_hold_is_refused_with_the_whole_wait() -> None:
     control = flood(chat_burst=1, hold_seconds=2.0)
-    waits = [control.admit(BOT, ADA, 100.0, group=False) for _ in range(3)]
+    waits = [control.admit(BOT, ADA, 100.0, group=False).wait for _ in range(3)]
     assert waits == [0, 1, 2]
     with pytest.raises(Refusal) as refused:
         control.admit(BOT, ADA, 100.0, group=False)
@@ -40,28 +40,28 @@ def test_a_refused_message_takes_no_slot() -> None:
     for _ in range(50):
         with pytest.raises(Refusal):
             control.admit(BOT, ADA, 100.5, group=False)
-    assert control.admit(BOT, ADA, 101.0, group=False) == 0
+    assert control.admit(BOT, ADA, 101.0, group=False).wait == 0
 
 
 def test_a_group_takes_twenty_messages_in_any_minute() -> None:
     control = flood(chat_per_second=1000.0, chat_burst=1000, hold_seconds=0.0)
-    assert [control.admit(BOT, TEAM, 100.0 + i, group=True) for i in range(20)] == [0] * 20
+    assert [control.admit(BOT, TEAM, 100.0 + i, group=True).wait for i in range(20)] == [0] * 20
     with pytest.raises(Refusal) as refused:
         control.admit(BOT, TEAM, 130.0, group=True)
     assert refused.value.retry_after == 30
-    assert control.admit(BOT, TEAM, 160.0, group=True) == 0
+    assert control.admit(BOT, TEAM, 160.0, group=True).wait == 0
 
 
 def test_a_bot_sends_thirty_messages_in_any_second_to_all_chats_together() -> None:
     control = flood(hold_seconds=8.0)
-    assert [control.admit(BOT, 5000 + i, 100.0, group=False) for i in range(30)] == [0] * 30
-    assert control.admit(BOT, 6000, 100.25, group=False) == pytest.approx(0.75)
-    assert control.admit(BOT + 1, 6000, 100.25, group=False) == 0
+    assert [control.admit(BOT, 5000 + i, 100.0, group=False).wait for i in range(30)] == [0] * 30
+    assert control.admit(BOT, 6000, 100.25, group=False).wait == pytest.approx(0.75)
+    assert control.admit(BOT + 1, 6000, 100.25, group=False).wait == 0
 
 
 def test_everything_passes_when_the_limits_are_off() -> None:
     control = flood(enabled=False)
-    assert {control.admit(BOT, ADA, 100.0, group=False) for _ in range(500)} == {0.0}
+    assert {control.admit(BOT, ADA, 100.0, group=False).wait for _ in range(500)} == {0.0}
     control.guard(10_000, 10_000)
 
 
@@ -69,7 +69,7 @@ def test_new_limits_begin_with_a_clean_sheet() -> None:
     control = flood(chat_burst=1, hold_seconds=0.0)
     control.admit(BOT, ADA, 100.0, group=False)
     control.change(Limits(chat_burst=1, hold_seconds=0.0))
-    assert control.admit(BOT, ADA, 100.0, group=False) == 0
+    assert control.admit(BOT, ADA, 100.0, group=False).wait == 0
 
 
 @pytest.mark.parametrize(("unsent", "active"), [(311, 1), (1, 1001)])
@@ -77,3 +77,29 @@ def test_the_server_guards_itself_with_a_minute_s_429_after_three_seconds(unsent
     with pytest.raises(Refusal) as refused:
         flood().guard(unsent, active)
     assert (refused.value.status, refused.value.retry_after, refused.value.pause) == (429, 60, 3.0)
+
+
+def test_a_bot_that_pays_goes_on_beyond_the_free_rate_and_is_charged_for_that_alone() -> None:
+    control = flood(hold_seconds=0.0)
+    slots = [control.admit(BOT, 5000 + i, 100.0, group=False, pays=True) for i in range(1_030)]
+    assert {slot.wait for slot in slots} == {0}
+    assert [slot.charged for slot in slots] == [False] * 30 + [True] * 1_000
+    with pytest.raises(Refusal) as refused:
+        control.admit(BOT, 7000, 100.0, group=False, pays=True)
+    assert refused.value.retry_after == 1
+    assert not control.admit(BOT, 7000, 101.0, group=False, pays=True).charged
+
+
+def test_who_does_not_pay_has_the_free_rate_however_much_others_pay() -> None:
+    control = flood(hold_seconds=0.0)
+    for i in range(200):
+        control.admit(BOT, 5000 + i, 100.0, group=False, pays=True)
+    with pytest.raises(Refusal):
+        control.admit(BOT, 6000, 100.5, group=False)
+    assert control.admit(BOT, 6000, 101.0, group=False).wait == 0
+
+
+def test_paying_opens_no_chat_sooner() -> None:
+    control = flood(chat_burst=1)
+    waits = [control.admit(BOT, ADA, 100.0, group=False, pays=True).wait for _ in range(3)]
+    assert waits == [0, 1, 2]

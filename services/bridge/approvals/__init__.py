@@ -3,6 +3,7 @@
 api        ask, read (and wait), decide, cancel over REST
 approval   what a question is, and what an answer comes to (pure)
 wording    the words: question, verdict, toast (pure)
+posted     an event of the type approval_request as a question
 reading    from a request's body to a question
 store      questions in the database: asked, found, read
 closing    answer, cancel, expire: by compare-and-set, with all that follows in the same transaction

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 
 from services.bridge import waiting
@@ -24,6 +24,7 @@ from services.contracts.approvals import (
     Decide,
     NewApproval,
 )
+from services.contracts.events import BotName
 from services.kit.clock import Clock
 from services.kit.errors import Problem, invalid_input
 from services.outbox.engine import Outbox
@@ -61,14 +62,12 @@ async def ask(
     settings: BridgeSettings = state.settings
     now = clock.time()
     reading.check_callback(new, state.webhook_destinations)
-    asked = reading.approval(request, new, settings, now)
+    bot = reading.bot(new, state.bots)
+    asked = reading.approval(request, new, bot, now)
     chats = (
         new.chat_id if isinstance(new.chat_id, list) else [new.chat_id] if new.chat_id is not None else None
     )
-    to = [
-        Recipient(chat_id, new.thread_id, expires_at=asked.expires_at)
-        for chat_id in (chats or settings.default_chats)
-    ]
+    to = [Recipient(chat_id, new.thread_id, expires_at=asked.expires_at) for chat_id in (chats or bot.chats)]
     key = _key(request.state.client, idempotency_key, await request.body(), asked.id)
     outbox: Outbox = state.outbox
     stored = await outbox.database.write("approval_ask", partial(_ask, asked=asked, to=to, key=key, now=now))
@@ -111,6 +110,10 @@ class Asked(BaseModel, extra="forbid"):
 
     status: Literal["open", "decided", "expired", "cancelled"] | None = None
     correlation_id: Annotated[str, Query(max_length=128)] | None = None
+    bot: BotName | None = None
+    client: Annotated[str, Query(max_length=128, pattern=r"^[^\x00]*$")] | None = Field(
+        None, description="name of the key that asked"
+    )
     cursor: Annotated[int, Query(ge=1, le=2**53)] | None = None
     limit: Annotated[int, Query(ge=1, le=500)] = 50
 
@@ -125,6 +128,8 @@ async def search(request: Request, wanted: Annotated[Asked, Query()]) -> Any:
             connection,
             state=wanted.status,
             correlation_id=wanted.correlation_id,
+            bot=wanted.bot,
+            client=wanted.client,
             before=wanted.cursor,
             limit=wanted.limit,
         ),

@@ -69,6 +69,7 @@ class Approval:
     options: tuple[Option, ...]
     approvers: tuple[int, ...]  #: Telegram ids
     bot: str
+    client: str  #: name of the key that asked
     source: str
     severity: str
     correlation_id: str

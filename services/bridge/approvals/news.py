@@ -21,6 +21,10 @@ class News:
         self._metrics = metrics
         self._clock = clock
 
+    def posted(self, number: int) -> None:
+        """Of questions that came as events: the engine has told the rest itself."""
+        self._metrics.asked.inc(number)
+
     async def asked(self, submission: Submission, approval_id: str) -> None:
         self._metrics.asked.inc()
         self._outbox.stored(submission, self._clock.time())

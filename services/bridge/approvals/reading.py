@@ -1,11 +1,14 @@
 """From a request's body to a question, or a refusal that names the field."""
 
+from collections.abc import Mapping
+
 import uuid_utils
 from fastapi import Request
 from opentelemetry import trace as otel
 
 from services.bridge.approvals import approval as domain
 from services.bridge.approvals.approval import Approval, Option
+from services.bridge.bots import DEFAULT, Bot
 from services.bridge.settings import BridgeSettings
 from services.bridge.webhooks.destinations import Destinations
 from services.contracts.approvals import (
@@ -17,6 +20,9 @@ from services.kit import logs
 from services.kit.errors import invalid_input
 from services.kit.telemetry import Telemetry, TraceContext
 
+NOBODY = "nobody may decide: set TELEGRAM_ALLOWED_USERS"
+NOT_THEN = "this time is not between 5 seconds and 30 days from now"
+
 
 def check_callback(new: NewApproval, destinations: Destinations) -> None:
     refusal = destinations.refusal(new.callback_url) if new.callback_url else None
@@ -24,7 +30,17 @@ def check_callback(new: NewApproval, destinations: Destinations) -> None:
         raise invalid_input([{"loc": ["body", "callback_url"], "msg": refusal}])
 
 
-def approval(request: Request, new: NewApproval, settings: BridgeSettings, now: float) -> Approval:
+def bot(new: NewApproval, bots: Mapping[str, Bot]) -> Bot:
+    """The bot that asks."""
+    found = bots.get(new.bot or DEFAULT)
+    if found is None:
+        there = ", ".join(bots)
+        raise invalid_input([{"loc": ["body", "bot"], "msg": f"no bot has this name; there are {there}"}])
+    return found
+
+
+def approval(request: Request, new: NewApproval, by: Bot, now: float) -> Approval:
+    settings: BridgeSettings = request.state.settings
     identifier, event_id = str(uuid_utils.uuid7()), str(uuid_utils.uuid7())
     return Approval(
         id=identifier,
@@ -33,8 +49,9 @@ def approval(request: Request, new: NewApproval, settings: BridgeSettings, now: 
         title=new.title,
         prompt=new.prompt,
         options=tuple(Option(option.value, option.label) for option in new.options),
-        approvers=_approvers(new, settings),
-        bot=settings.engine().bot_name,
+        approvers=_approvers(new, by.allowed),
+        bot=by.name,
+        client=request.state.client,
         source=new.source,
         severity=new.severity.value,
         correlation_id=new.correlation_id or logs.correlation_id.get() or identifier,
@@ -47,12 +64,10 @@ def approval(request: Request, new: NewApproval, settings: BridgeSettings, now: 
     )
 
 
-def _approvers(new: NewApproval, settings: BridgeSettings) -> tuple[int, ...]:
-    allowed = settings.allowed_users
+def _approvers(new: NewApproval, allowed: frozenset[int]) -> tuple[int, ...]:
     if new.approvers is None:
         if not allowed:
-            text = "nobody may decide: set TELEGRAM_ALLOWED_USERS"
-            raise invalid_input([{"loc": ["body", "approvers"], "msg": text}])
+            raise invalid_input([{"loc": ["body", "approvers"], "msg": NOBODY}])
         return tuple(sorted(allowed))
     wrong = [
         {"loc": ["body", "approvers", index], "msg": f"{user} is not in TELEGRAM_ALLOWED_USERS"}
@@ -71,10 +86,14 @@ def _expires_at(new: NewApproval, now: float, default: float) -> float:
         at = new.expires_at.timestamp()
     except (OverflowError, ValueError):
         at = float("inf")
-    if not now + SHORTEST_LIFE_SECONDS <= at <= now + LONGEST_LIFE_SECONDS:
-        text = "this time is not between 5 seconds and 30 days from now"
-        raise invalid_input([{"loc": ["body", "expires_at"], "msg": text}])
+    if not lives(at, now):
+        raise invalid_input([{"loc": ["body", "expires_at"], "msg": NOT_THEN}])
     return at
+
+
+def lives(until: float, now: float) -> bool:
+    """Whether a question may be open until then."""
+    return now + SHORTEST_LIFE_SECONDS <= until <= now + LONGEST_LIFE_SECONDS
 
 
 def trace(request: Request) -> TraceContext:

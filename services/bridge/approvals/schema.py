@@ -22,6 +22,8 @@ approval = Table(
     Column("options", Text, nullable=False),
     Column("approvers", Text, nullable=False),
     Column("bot", Text, nullable=False),
+    # Name of the key that asked.
+    Column("client", Text, nullable=False, default="", server_default=""),
     Column("source", Text, nullable=False),
     Column("severity", String(16), nullable=False),
     Column("correlation_id", Text, nullable=False),
@@ -38,6 +40,8 @@ approval = Table(
     Column("via", String(8)),
     Column("comment", Text, nullable=False, default=""),
     Index("approval_correlation", "correlation_id"),
+    Index("approval_closed", "closed_at"),
+    Index("approval_client", "client", "seq"),
 )
 Index(
     "approval_open",

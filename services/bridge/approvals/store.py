@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, func, insert, literal_column, select
+from sqlalchemy import Connection, delete, func, insert, literal_column, select
 from sqlalchemy import Row as SqlRow
 
 from services.bridge import said
@@ -64,15 +64,32 @@ def claim_key(connection: Connection, wanted: IdempotencyKey, now: float) -> str
     return str(earlier.answer)
 
 
+def taken(connection: Connection, codes: Sequence[str]) -> bool:
+    """Whether another question has one of the codes."""
+    query = select(approval.c.seq).where(approval.c.code.in_(codes)).limit(1)
+    return connection.execute(query).scalar() is not None
+
+
+def keep(connection: Connection, asked: Approval, messages: Sequence[NewMessage]) -> None:
+    """Writes a question, with the messages that show it; they themselves are written beside it."""
+    connection.execute(insert(approval).values(**_row(asked)))
+    add_messages(connection, asked.id, messages, "question")
+
+
 def ask(connection: Connection, asked: Approval, to: Sequence[Recipient], now: float) -> Submission:
     """Writes a question and its messages."""
-    connection.execute(insert(approval).values(**_row(asked)))
     about = About(
-        "approval_request", asked.title, asked.correlation_id, None, asked.source, Severity(asked.severity)
+        "approval_request",
+        asked.title,
+        asked.correlation_id,
+        None,
+        asked.source,
+        Severity(asked.severity),
+        asked.client,
     )
     event, messages = said.event(wording.question(asked), to, about, asked.trace, bot=asked.bot, now=now)
     event = replace(event, id=asked.event_id)
-    add_messages(connection, asked.id, messages, "question")
+    keep(connection, asked, messages)
     submission = Submission((event,), (messages,))
     intake.insert(connection, [submission], now)
     return submission
@@ -89,6 +106,7 @@ def _row(a: Approval) -> dict[str, Any]:
         "options": orjson.dumps([[option.value, option.label] for option in a.options]).decode(),
         "approvers": orjson.dumps(list(a.approvers)).decode(),
         "bot": a.bot,
+        "client": a.client,
         "source": a.source,
         "severity": a.severity,
         "correlation_id": a.correlation_id,
@@ -114,6 +132,7 @@ def read_row(row: SqlRow[Any]) -> Approval:
         options=tuple(Option(value, label) for value, label in orjson.loads(row.options)),
         approvers=tuple(orjson.loads(row.approvers)),
         bot=row.bot,
+        client=row.client,
         source=row.source,
         severity=row.severity,
         correlation_id=row.correlation_id,
@@ -209,6 +228,8 @@ def search(
     *,
     state: str | None,
     correlation_id: str | None,
+    bot: str | None = None,
+    client: str | None = None,
     before: int | None,
     limit: int,
 ) -> list[tuple[int, Approval]]:
@@ -218,10 +239,24 @@ def search(
         query = query.where(approval.c.state == state)
     if correlation_id is not None:
         query = query.where(approval.c.correlation_id == correlation_id)
+    if bot is not None:
+        query = query.where(approval.c.bot == bot)
+    if client is not None:
+        query = query.where(approval.c.client == client)
     if before is not None:
         query = query.where(approval.c.seq < before)
     rows = connection.execute(query.order_by(approval.c.seq.desc()).limit(limit))
     return [(row.seq, read_row(row)) for row in rows]
+
+
+def forget(connection: Connection, before: float, most: int) -> int:
+    """Deletes a portion of the questions that were closed before a time, with what was answered."""
+    closed = select(approval.c.id).where(approval.c.closed_at < before)
+    ids = connection.execute(closed.order_by(approval.c.closed_at).limit(most)).scalars().all()
+    for table in (approval_answer, approval_message):
+        connection.execute(delete(table).where(table.c.approval_id.in_(ids)))
+    connection.execute(delete(approval).where(approval.c.id.in_(ids)))
+    return len(ids)
 
 
 def count_open(connection: Connection) -> int:

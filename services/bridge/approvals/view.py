@@ -16,6 +16,8 @@ def whole(found: Whole, trace_url: str) -> dict[str, Any]:
         "id": a.id,
         "code": a.code,
         "status": a.state.value,
+        "bot": a.bot,
+        "client": a.client,
         "title": a.title,
         "prompt": a.prompt,
         "options": [{"value": option.value, "label": option.label} for option in a.options],

@@ -4,15 +4,16 @@ from functools import partial
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from starlette.requests import Request
 
+from services.bridge.bots import DEFAULT
 from services.bridge.chats import quiet, store
 from services.bridge.chats.quiet import Day
-from services.contracts.events import Strict
+from services.contracts.events import BotName, Strict
 from services.kit.clock import rfc3339
-from services.kit.errors import Problem
+from services.kit.errors import Problem, invalid_input
 from services.outbox.engine import Outbox
 from services.outbox.intake import CHANNEL
 
@@ -20,6 +21,9 @@ router = APIRouter(prefix="/api/v1/chats", tags=["chats"])
 
 ClockTime = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 ChatId = Annotated[int, Path(ge=-(2**53), le=2**53)]
+
+
+BotOf = Annotated[BotName, Query(description="each bot has its own view of a chat")]
 
 
 def _zone(name: str) -> str:
@@ -60,6 +64,7 @@ class ChatSettings(Strict):
 
 class ChatView(BaseModel):
     chat_id: int
+    bot: str
     name: str
     time_zone: str
     quiet_hours: QuietHours | None
@@ -76,28 +81,30 @@ class ChatView(BaseModel):
     summary="A chat: how its people want it, and how it stands",
     responses={404: {"description": "nothing is known of this chat"}},
 )
-async def read(request: Request, chat_id: ChatId) -> ChatView:
-    return await _view(request, chat_id)
+async def read(request: Request, chat_id: ChatId, bot: BotOf = DEFAULT) -> ChatView:
+    return await _view(request, chat_id, bot)
 
 
 @router.put("/{chat_id}", summary="Say how a chat's people want it; what is left out is as at first")
-async def put(request: Request, chat_id: ChatId, wanted: ChatSettings) -> ChatView:
+async def put(request: Request, chat_id: ChatId, wanted: ChatSettings, bot: BotOf = DEFAULT) -> ChatView:
     """What waits for the end of former quiet hours is decided anew."""
+    if bot not in request.state.bots:
+        there = ", ".join(request.state.bots)
+        raise invalid_input([{"loc": ["query", "bot"], "msg": f"no bot has this name; there are {there}"}])
     outbox: Outbox = request.state.outbox
     work = partial(
         store.put,
-        bot=request.state.settings.engine().bot_name,
+        bot=bot,
         chat_id=chat_id,
         settings=wanted.model_dump_json(by_alias=True),
         now=request.state.clock.time(),
     )
     await outbox.database.write("chat_write", work, wake=CHANNEL)
-    return await _view(request, chat_id)
+    return await _view(request, chat_id, bot)
 
 
-async def _view(request: Request, chat_id: int) -> ChatView:
+async def _view(request: Request, chat_id: int, bot: str) -> ChatView:
     outbox: Outbox = request.state.outbox
-    bot = request.state.settings.engine().bot_name
     row: Any = await outbox.database.read("chat", partial(store.one, bot=bot, chat_id=chat_id))
     if row is None:
         raise Problem(
@@ -109,6 +116,7 @@ async def _view(request: Request, chat_id: int) -> ChatView:
     muted_until = row["muted_until"]
     return ChatView(
         chat_id=chat_id,
+        bot=bot,
         name=settings.name,
         time_zone=settings.time_zone,
         quiet_hours=settings.quiet_hours,

@@ -15,7 +15,8 @@ import structlog
 import watchfiles
 
 from services.bridge import accept
-from services.bridge.accept import Caller
+from services.bridge.accept import Asks, Caller
+from services.bridge.approvals import posted
 from services.bridge.folder.files import MOST_AT_ONCE, File, Folder
 from services.bridge.folder.metrics import FolderMetrics
 from services.bridge.routes.routes import Routes
@@ -25,7 +26,7 @@ from services.kit.health import Level, Reading
 from services.kit.telemetry import Telemetry
 from services.outbox import once
 from services.outbox.engine import Outbox
-from services.outbox.messages import Once, Submission
+from services.outbox.messages import Once
 from services.outbox.once import RepeatedError
 
 log = structlog.get_logger()
@@ -60,6 +61,8 @@ class FolderIntake:
         limits: of a file.
         outbox: where events go.
         routes: the rules in force, asked for each file.
+        asks: makes questions of the events that are some.
+        asked: told how many were.
         telemetry: of the service.
         metrics: of the folder.
         clock: the time.
@@ -72,6 +75,8 @@ class FolderIntake:
         *,
         outbox: Outbox,
         routes: Callable[[], Routes],
+        asks: Asks,
+        asked: Callable[[int], None],
         telemetry: Telemetry,
         metrics: FolderMetrics,
         clock: Clock,
@@ -80,6 +85,8 @@ class FolderIntake:
         self._limits = limits
         self._outbox = outbox
         self._routes = routes
+        self._asks = asks
+        self._asked = asked
         self._telemetry = telemetry
         self._metrics = metrics
         self._clock = clock
@@ -169,9 +176,7 @@ class FolderIntake:
             taken += await asyncio.to_thread(self._folder.take, fresh)
         read = [(file, found) for file in taken if (found := await self._read(file)) is not None]
         # All at once, so that they share a commit; the intake keeps their order.
-        results = await asyncio.gather(
-            *(self._store(submission) for _, submission in read), return_exceptions=True
-        )
+        results = await asyncio.gather(*(self._store(reading) for _, reading in read), return_exceptions=True)
         done = [file for (file, _), result in zip(read, results, strict=True) if result is None]
         if done:
             await asyncio.to_thread(self._folder.remove, done)
@@ -212,31 +217,41 @@ class FolderIntake:
             return False
         return now - since >= STABLE_SECONDS
 
-    async def _read(self, file: File) -> Submission | None:
+    async def _read(self, file: File) -> accept.Reading | None:
         """What a file says; None: it cannot be taken, and is put aside."""
         body = await asyncio.to_thread(self._folder.read, file)
         caller = Caller(CLIENT, None, "", "", Once(CLIENT, file.path.name))
+        read = partial(
+            accept.submission,
+            body,
+            caller,
+            self._telemetry.new_trace(),
+            now=self._clock.time(),
+            routes=self._routes(),
+            trace_url=self._limits.trace_url,
+            asks=self._asks,
+        )
+        reading = await self._understood(file, read)
+        while reading and await posted.are_taken(self._outbox.database, reading.codes):
+            reading = await self._understood(file, read)
+        return reading
+
+    async def _understood(self, file: File, read: Callable[[], accept.Reading]) -> accept.Reading | None:
         try:
-            return accept.submission(
-                body,
-                caller,
-                self._telemetry.new_trace(),
-                now=self._clock.time(),
-                routes=self._routes(),
-                trace_url=self._limits.trace_url,
-            ).submission
+            return read()
         except Problem as problem:
             await self._reject(file, problem)
             return None
 
-    async def _store(self, submission: Submission) -> None:
+    async def _store(self, reading: accept.Reading) -> None:
         """Returns once the events are on disk, by this look or by one before a crash."""
         try:
-            await self._outbox.enqueue(submission)
+            await self._outbox.enqueue(reading.submission)
         except RepeatedError:
             self._metrics.files.labels("repeated").inc()
         else:
             self._metrics.files.labels("taken").inc()
+            self._asked(len(reading.codes))
 
     async def _reject(self, file: File, problem: Problem) -> None:
         reason: dict[str, object] = {

@@ -6,11 +6,12 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 
+from services.bridge.bots import DEFAULT
 from services.bridge.routes.document import MOST_RULES, RoutesDocument, RuleDocument
-from services.bridge.routes.routes import Routes
 from services.bridge.routes.routing import Routing
 from services.contracts.events import NewEvent, Strict
 from services.kit.clock import rfc3339
+from services.kit.errors import invalid_input
 
 router = APIRouter(prefix="/api/v1/routes", tags=["routes"])
 
@@ -43,6 +44,7 @@ class RecipientView(BaseModel):
     chat_id: int
     thread_id: int | None
     silent: bool
+    bot: str
     rule: str | None = Field(description="that gives it to them; null: the event itself, or the defaults")
 
 
@@ -80,7 +82,9 @@ async def replace(request: Request, routing: InForce, new: NewRoutes) -> RoutesV
 async def test(routing: InForce, trial: Trial) -> TrialResult:
     routes = routing.routes
     if trial.routes is not None:
-        routes = Routes(routes.defaults, RoutesDocument(routes=trial.routes).rules())
+        routes = routing.check_bots(RoutesDocument(routes=trial.routes))
+    if trial.event.bot is not None and trial.event.bot not in routes.bots:
+        raise invalid_input([{"loc": ["body", "event", "bot"], "msg": "no bot has this name"}])
     found = routes.recipients(trial.event)
     routed = any(recipient.rule for recipient in found)
     return TrialResult(
@@ -90,6 +94,7 @@ async def test(routing: InForce, trial: Trial) -> TrialResult:
                 chat_id=recipient.target.chat_id,
                 thread_id=recipient.target.thread_id or trial.event.thread_id,
                 silent=recipient.target.silent or trial.event.silent,
+                bot=recipient.target.bot or trial.event.bot or DEFAULT,
                 rule=recipient.rule,
             )
             for recipient in found

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from services.bridge.routes.routes import Rule, Target
-from services.contracts.events import CATEGORY_OF, ChatId, Severity, Strict
+from services.contracts.events import CATEGORY_OF, BotName, ChatId, Severity, Strict
 
 MOST_RULES = 500
 MOST_TARGETS = 100
@@ -33,6 +33,9 @@ class TargetDocument(Strict):
     chat_id: ChatId
     thread_id: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = Field(None, description="a topic")
     silent: bool = False
+    bot: BotName | None = Field(
+        None, description="which bot sends it; unset: the one that the event names, or the default one"
+    )
 
 
 class RuleDocument(Strict):
@@ -59,7 +62,7 @@ class RuleDocument(Strict):
     def rule(self) -> Rule:
         return Rule(
             name=self.name,
-            to=tuple(Target(to.chat_id, to.thread_id, to.silent) for to in self.to),
+            to=tuple(Target(to.chat_id, to.thread_id, to.silent, to.bot) for to in self.to),
             types=frozenset(self.type),
             categories=frozenset(self.category),
             severities=frozenset(self.severity),

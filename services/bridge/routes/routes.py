@@ -5,11 +5,12 @@ no rule fits goes to the default recipients; one that names its recipients is no
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import translate
 from functools import lru_cache
 
+from services.bridge.bots import DEFAULT
 from services.contracts.events import CATEGORY_OF, NewEvent, Severity
 
 
@@ -18,6 +19,8 @@ class Target:
     chat_id: int
     thread_id: int | None = None
     silent: bool = False
+    #: Which bot sends it; None: the one that the event names, or the default one.
+    bot: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +67,32 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """The rules in force, and who gets what no rule fits."""
+    """The rules in force, and who gets what no rule fits.
 
-    defaults: tuple[int, ...] = ()
-    rules: tuple[Rule, ...] = field(default=())
+    Args:
+        bots: the default recipients of each bot, by its name.
+        rules: in the order that they are tried in.
+    """
+
+    bots: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: {DEFAULT: ()})
+    rules: tuple[Rule, ...] = ()
 
     def recipients(self, event: NewEvent) -> list[Recipient]:
-        """Who gets an event: those it names, else those of the rules, else the default ones."""
+        """Who gets an event: those it names, else those of the rules, else the default ones of its bot."""
         if event.chat_id is not None:
             named = event.chat_id if isinstance(event.chat_id, list) else [event.chat_id]
             return [Recipient(Target(chat_id)) for chat_id in named]
         routed = by_rules(self.rules, facts_of(event)) if self.rules else []
-        return routed or [Recipient(Target(chat_id)) for chat_id in self.defaults]
+        return routed or [Recipient(Target(chat_id)) for chat_id in self.bots[event.bot or DEFAULT]]
+
+    def unknown_bots(self) -> list[tuple[str, str]]:
+        """Rules that name a bot which is not there, each with that name."""
+        return [
+            (rule.name, target.bot)
+            for rule in self.rules
+            for target in rule.to
+            if target.bot is not None and target.bot not in self.bots
+        ]
 
 
 def by_rules(rules: Sequence[Rule], facts: Facts) -> list[Recipient]:

@@ -4,12 +4,12 @@ A file wins over the API as a whole, so that nobody has to work out what the two
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import structlog
 from prometheus_client import CollectorRegistry
@@ -22,7 +22,7 @@ from services.bridge.routes.routes import Routes
 from services.bridge.routes.schema import route_set
 from services.kit.clock import Clock
 from services.kit.db import Database
-from services.kit.errors import Problem
+from services.kit.errors import Problem, invalid_input
 from services.kit.health import Health, Level, Reading
 from services.kit.settings import StartError
 
@@ -49,7 +49,7 @@ class Routing:
     """Holds the rules in force.
 
     Args:
-        defaults: who gets what no rule fits.
+        bots: the default recipients of each bot: who gets what no rule fits.
         file: of ROUTES_FILE; None: the database's are in force.
         registry: of the service.
         clock: the time.
@@ -59,11 +59,15 @@ class Routing:
     """
 
     def __init__(
-        self, defaults: tuple[int, ...], file: Path | None, registry: CollectorRegistry, clock: Clock
+        self,
+        bots: Mapping[str, tuple[int, ...]],
+        file: Path | None,
+        registry: CollectorRegistry,
+        clock: Clock,
     ) -> None:
         self.file = file
         self.kept = Kept(RoutesDocument(routes=[]))
-        self.routes = Routes(defaults)
+        self.routes = Routes(bots)
         self.error: str | None = None
         self._clock = clock
         self._stamp: tuple[int, int, int] | None = None
@@ -88,11 +92,17 @@ class Routing:
             raise BadRoutesError("it is not UTF-8 text") from None
         finally:
             self._stamp = stamp
-        self._put(Kept(document.from_toml(text), updated_at=stamp[0] / 1e9))
+        read = document.from_toml(text)
+        if unknown := self._with(read).unknown_bots():
+            raise BadRoutesError("\n".join(f"route {rule}: to.bot: no bot {bot}" for rule, bot in unknown))
+        self._put(Kept(read, updated_at=stamp[0] / 1e9))
+
+    def _with(self, rules: RoutesDocument) -> Routes:
+        return Routes(self.routes.bots, rules.rules())
 
     def _put(self, kept: Kept) -> None:
         self.kept = kept
-        self.routes = Routes(self.routes.defaults, kept.document.rules())
+        self.routes = self._with(kept.document)
         self.error = None
 
     def read_file(self) -> None:
@@ -129,13 +139,30 @@ class Routing:
             version: that the writer has seen; None: whatever there is is replaced.
 
         Raises:
-            Problem: 409, the rules are those of a file, or somebody was faster.
+            Problem: 409, the rules are those of a file, or somebody was faster; 422, a bot is not there.
         """
         if self.file is not None:
             raise Problem(409, "Routes are in a file", "ROUTES_FILE is set: the routes are changed there.")
+        self.check_bots(new)
         work = partial(_replace, new=new, by=by, version=version, now=self._clock.time())
         await database.write("routes_write", work, wake=CHANNEL)
         await self.read(database)
+
+    def check_bots(self, new: RoutesDocument) -> Routes:
+        """The rules as routes, for a trial.
+
+        Raises:
+            Problem: 422, a bot that they name is not there.
+        """
+        routes = self._with(new)
+        there = ", ".join(routes.bots)
+        faults = [
+            {"loc": ["body", "routes", rule, "to", "bot"], "msg": f"no bot is named {bot}; there are {there}"}
+            for rule, bot in routes.unknown_bots()
+        ]
+        if faults:
+            raise invalid_input(faults)
+        return routes
 
     async def follow(self, database: Database) -> None:
         """Takes changes as they come, until cancelled."""
@@ -152,7 +179,10 @@ class Routing:
 
     async def check(self) -> Reading:
         """A health probe: a file that was changed for the worse is not in force."""
-        measured = {"source": self.source, "rules": len(self.routes.rules)}
+        measured: dict[str, Any] = {"source": self.source, "rules": len(self.routes.rules)}
+        if unknown := self.routes.unknown_bots():
+            measured["unknown_bots"] = sorted({bot for _, bot in unknown})
+            return Reading(Level.DEGRADED, measured)
         if self.error:
             return Reading(Level.DEGRADED, measured | {"error": self.error})
         return Reading(Level.HEALTHY, measured)

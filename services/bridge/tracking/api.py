@@ -15,7 +15,7 @@ from services.bridge.tracking import jobs, lives
 from services.bridge.tracking.jobs import NewJob
 from services.bridge.tracking.opening import Tracking
 from services.bridge.tracking.stream import EventStream, Wanted
-from services.contracts.events import ChatId, Strict
+from services.contracts.events import BotName, ChatId, Strict
 from services.kit.errors import Problem
 from services.outbox import feed, intake, overrides, queries
 from services.outbox.engine import Outbox
@@ -130,6 +130,7 @@ class Letters(BaseModel, extra="forbid"):
     reason: list[Reason] = []
     type: str | None = None
     chat_id: int | None = None
+    bot: BotName | None = None
     correlation_id: str | None = None
     since: AwareDatetime | None = None
     until: AwareDatetime | None = None
@@ -160,6 +161,7 @@ class Replay(Strict):
     reason: list[Reason] = Field([], description="why they ended; none is any")
     type: str | None = None
     chat_id: ChatId | None = None
+    bot: BotName | None = None
     correlation_id: str | None = None
     since: AwareDatetime | None = Field(None, description="accepted at or after")
     until: AwareDatetime | None = Field(None, description="accepted before")
@@ -188,6 +190,7 @@ def _search(
         reasons=[reason.value for reason in wanted.reason],
         type=wanted.type,
         chat_id=wanted.chat_id,
+        bot=wanted.bot,
         correlation_id=wanted.correlation_id,
         since=since,
         until=until,
@@ -306,6 +309,7 @@ async def stream(
     type: Annotated[list[str], Query()] = [],  # noqa: A002, B006 - the parameter's public name; the same
     chat_id: int | None = None,
     correlation_id: str | None = None,
+    bot: BotName | None = None,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> Response:
     """From now on, or on from ``Last-Event-ID``: at any replica, for what the last 24 hours hold."""
@@ -314,7 +318,7 @@ async def stream(
         after = Position.parse(last_event_id)
         if after is None:
             raise Problem(422, "Invalid input", "Last-Event-ID is none of this stream's ids.")
-    wanted = Wanted(frozenset(state.value for state in status), frozenset(type), chat_id, correlation_id)
+    wanted = Wanted(frozenset(state.value for state in status), frozenset(type), chat_id, correlation_id, bot)
     stopping: asyncio.Event = request.app.state.stopping
     frames = await tracking.stream.open(wanted, after, stopping)
     return EventStream(frames, tracking.metrics.dropped.inc)

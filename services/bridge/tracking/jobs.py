@@ -101,6 +101,7 @@ def _written(wanted: Search) -> str:
             "reasons": list(wanted.reasons),
             "type": wanted.type,
             "chat_id": wanted.chat_id,
+            "bot": wanted.bot,
             "correlation_id": wanted.correlation_id,
             "since": wanted.since,
             "until": wanted.until,

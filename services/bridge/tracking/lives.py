@@ -23,6 +23,7 @@ def change(of: Change) -> dict[str, Any]:
         "source": row["source"],
         "severity": row["severity"],
         "chat_id": row["chat_id"],
+        "bot": row["bot"],
         "status": of.state,
         "attempt": of.attempt or None,
         "cause": of.cause or None,

@@ -6,7 +6,17 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-PRUNED = ("message", "attempt", "change", "event", "idempotency", "job", "webhook_call")
+PRUNED = (
+    "message",
+    "attempt",
+    "change",
+    "event",
+    "idempotency",
+    "job",
+    "webhook_call",
+    "approval",
+    "response",
+)
 
 
 class TrackingMetrics:

@@ -1,7 +1,7 @@
 """Opens tracking: jobs, the stream and the retention, for as long as the bridge runs."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from services.bridge.tracking.callbacks.publisher import Publisher
 from services.bridge.tracking.callbacks.store import Program
 from services.bridge.tracking.jobs import Jobs
 from services.bridge.tracking.metrics import TrackingMetrics
-from services.bridge.tracking.retention import Retention
+from services.bridge.tracking.retention import Forget, Retention
 from services.bridge.tracking.stream import Stream
 from services.kit.clock import Clock
 from services.kit.db import Database
@@ -45,9 +45,14 @@ class Tracking:
 
 @asynccontextmanager
 async def open_tracking(
-    settings: BridgeSettings, *, database: Database, metrics: TrackingMetrics, clock: Clock
+    settings: BridgeSettings,
+    *,
+    database: Database,
+    metrics: TrackingMetrics,
+    clock: Clock,
+    also: Mapping[str, Forget],
 ) -> AsyncIterator[Tracking]:
-    """Works for the length of the block."""
+    """Works for the length of the block; ``also`` is what else the retention deletes."""
     keeping = Retention(
         database,
         Folder(settings.data_dir / "archive"),
@@ -55,6 +60,7 @@ async def open_tracking(
         owner=owner_name(),
         clock=clock,
         metrics=metrics,
+        also=also,
     )
     following = Stream(database, metrics, heartbeat=settings.stream_heartbeat_seconds)
     work = Jobs(database, clock, metrics)

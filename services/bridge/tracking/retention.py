@@ -1,6 +1,7 @@
 """Retention: what is old goes into the archive, in small portions, one replica at a time."""
 
 import asyncio
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 
@@ -31,6 +32,9 @@ LOST_SECONDS = DAY
 #: At most this share of the time is spent on it while there is much to do.
 SHARE = 0.25
 
+#: Takes a connection, ``before`` (seconds since the epoch) and ``most``.
+Forget = Callable[..., int]
+
 
 class Retention:
     """Archives and deletes.
@@ -42,6 +46,7 @@ class Retention:
         owner: unique name of this replica.
         clock: the time.
         metrics: of tracking.
+        also: what else is old by then, by its name: each deletes a portion of it and answers how many.
     """
 
     def __init__(
@@ -53,6 +58,7 @@ class Retention:
         owner: str,
         clock: Clock,
         metrics: TrackingMetrics,
+        also: Mapping[str, Forget] | None = None,
     ) -> None:
         self._database = database
         self._folder = folder
@@ -60,6 +66,7 @@ class Retention:
         self._owner = owner
         self._clock = clock
         self._metrics = metrics
+        self._also = {"webhook_call": webhooks.forget, **(also or {})}
         self._last_success: float | None = None
         self._stopping = asyncio.Event()
         metrics.retention_age.measure = self.age
@@ -128,11 +135,11 @@ class Retention:
         ended = delete(job).where(job.c.finished_at < before)
         gone = await self._database.write("retention", lambda connection: connection.execute(ended).rowcount)
         self._metrics.pruned.labels("job").inc(gone)
-        gone = PORTION
-        while gone == PORTION:
-            forget = partial(webhooks.forget, before=before, most=PORTION)
-            gone = await self._database.write("retention", forget)
-            self._metrics.pruned.labels("webhook_call").inc(gone)
+        for table, forget in self._also.items():
+            gone = PORTION
+            while gone == PORTION:
+                gone = await self._database.write("retention", partial(forget, before=before, most=PORTION))
+                self._metrics.pruned.labels(table).inc(gone)
 
     async def _recover(self, place: str) -> bool:
         """Takes back what was begun and did not end; false while another folder has something open."""

@@ -56,12 +56,14 @@ class Wanted:
     types: frozenset[str] = frozenset()
     chat_id: int | None = None
     correlation_id: str | None = None
+    bot: str | None = None
 
     def fits(self, told: "Told") -> bool:
         return (
             (not self.states or told.state in self.states)
             and (not self.types or told.type in self.types)
             and self.chat_id in (None, told.chat_id)
+            and self.bot in (None, told.bot)
             and self.correlation_id in (None, told.correlation_id)
         )
 
@@ -74,6 +76,7 @@ class Told:
     state: str
     type: str
     chat_id: int
+    bot: str
     correlation_id: str
     frame: bytes
 
@@ -91,6 +94,7 @@ def told(change: Change) -> Told:
         change.state,
         row["type"],
         row["chat_id"],
+        row["bot"],
         row["correlation_id"],
         frame("change", lives.change(change), change.position),
     )

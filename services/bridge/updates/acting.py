@@ -172,15 +172,14 @@ class Acting:
             if (value := getattr(done.link, name)) is not None:
                 attributes[f"cctelegram.{name}"] = value
         links = (done.link.trace,) if done.link.trace else ()
-        self._parts.telemetry.write(
-            FinishedSpan(
-                done.what,
-                situation.trace,
-                None,
-                situation.update.received_at,
-                self._clock.time(),
-                attributes,
-                SpanKind.CONSUMER,
-                links=links,
-            )
+        span = FinishedSpan(
+            done.what,
+            situation.trace,
+            None,
+            situation.update.received_at,
+            self._clock.time(),
+            attributes,
+            SpanKind.CONSUMER,
+            links=links,
         )
+        self._parts.outbox.keeper.answered(span, event_id=done.link.event_id)

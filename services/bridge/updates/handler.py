@@ -43,7 +43,8 @@ def _tap(connection: Connection, s: Situation, tap: Tap, done: Done) -> None:
     done.what = "tap"
     button = approval.button_of(tap.data)
     asked = approvals.by_token(connection, button[0]) if button else None
-    if asked is None or button is None:
+    # A button comes back to the bot that showed it, and to no other.
+    if asked is None or button is None or asked.bot != s.bot:
         done.stranger = tap.sender.id not in s.allowed
         _toast(done, tap, _UNKNOWN_BUTTON)
         if not done.stranger:

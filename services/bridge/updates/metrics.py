@@ -10,7 +10,7 @@ from services.bridge.updates.incoming import KINDS, OTHER
 
 
 class Age(Collector):
-    """Seconds since Telegram was last heard; no sample before the first time."""
+    """Seconds since Telegram was last heard, by the bot that heard it longest ago; none at first."""
 
     def __init__(self) -> None:
         self.measure: Callable[[], float | None] = lambda: None
@@ -24,6 +24,22 @@ class Age(Collector):
         if age is not None:
             family.add_metric([], age)
         yield family
+
+
+class ActiveUsers(Collector):
+    """People who tapped, wrote or commanded; no sample before they were counted."""
+
+    def __init__(self) -> None:
+        self.daily: int | None = None
+        self.monthly: int | None = None
+
+    def collect(self) -> Iterator[Metric]:
+        daily = GaugeMetricFamily("daily_active_users", "People who used the bot, last 24 hours")
+        monthly = GaugeMetricFamily("monthly_active_users", "People who used the bot, last 30 days")
+        for family, people in ((daily, self.daily), (monthly, self.monthly)):
+            if people is not None:
+                family.add_metric([], people)
+            yield family
 
 
 class UpdateMetrics:
@@ -48,6 +64,5 @@ class UpdateMetrics:
             self.strangers.labels(kind)
         self.age = Age()
         registry.register(self.age)
-
-    def conflicts_total(self) -> int:
-        return int(next(iter(self.conflicts.collect())).samples[0].value)
+        self.active_users = ActiveUsers()
+        registry.register(self.active_users)

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 import uuid_utils
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
 from services.bridge.updates.incoming import Sender
 from services.bridge.updates.schema import response
@@ -75,7 +75,13 @@ def add(connection: Connection, new: NewResponse, now: float) -> None:
 
 
 def page(
-    connection: Connection, *, since: float | None, correlation_id: str | None, after: int, limit: int
+    connection: Connection,
+    *,
+    since: float | None,
+    correlation_id: str | None,
+    bot: str | None,
+    after: int,
+    limit: int,
 ) -> list[Any]:
     """Responses in the order in which they came.
 
@@ -83,6 +89,7 @@ def page(
         connection: reading.
         since: at or after, seconds since the epoch; None: from the first.
         correlation_id: of what they answer; None: any.
+        bot: that heard them; None: any.
         after: number of the last one already read.
         limit: at most.
     """
@@ -91,7 +98,15 @@ def page(
         query = query.where(response.c.at >= since)
     if correlation_id is not None:
         query = query.where(response.c.correlation_id == correlation_id)
+    if bot is not None:
+        query = query.where(response.c.bot == bot)
     return list(connection.execute(query.order_by(response.c.seq).limit(limit)).mappings())
+
+
+def forget(connection: Connection, before: float, most: int) -> int:
+    """Deletes a portion of what people sent before a time; answers how many."""
+    old = select(response.c.seq).where(response.c.at < before).order_by(response.c.at).limit(most)
+    return connection.execute(delete(response).where(response.c.seq.in_(old))).rowcount
 
 
 def told(row: Any) -> dict[str, Any]:
@@ -101,6 +116,7 @@ def told(row: Any) -> dict[str, Any]:
         "id": row["id"],
         "at": rfc3339(row["at"]),
         "kind": row["kind"],
+        "bot": row["bot"],
         "chat_id": row["chat_id"],
         "thread_id": row["thread_id"],
         "user": {"id": row["user_id"], "name": row["name"], "username": row["username"]},

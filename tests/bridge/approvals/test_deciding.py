@@ -90,7 +90,7 @@ async def test_a_forged_button_is_told_that_it_is_unknown(
 
 
 async def _post_update(bridge: Bridge, update: dict[str, object]) -> None:
-    secret = BridgeSettings().update_secret
+    secret = BridgeSettings().bots()["default"].webhook_secret
     headers = {"X-Telegram-Bot-Api-Secret-Token": secret}
     answer = await bridge.client.post("/telegram/webhook", json=update, headers=headers)
     assert answer.status_code == 200

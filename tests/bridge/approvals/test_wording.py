@@ -22,6 +22,7 @@ QUESTION = Approval(
     options=(Option("yes", "Yes, go"), Option("no", "No")),
     approvers=(1001, 1002),
     bot="default",
+    client="tests",
     source="ci",
     severity="high",
     correlation_id="run",

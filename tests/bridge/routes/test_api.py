@@ -12,6 +12,7 @@ import pytest
 from services.bridge import accept
 from services.bridge import app as bridge_app
 from services.bridge.accept import Caller
+from services.bridge.approvals.posted import Posted
 from services.bridge.routes.routes import Routes, Rule, Target
 from services.bridge.settings import BridgeSettings
 from services.kit.settings import StartError
@@ -78,8 +79,9 @@ def test_each_topic_of_a_chat_has_its_own_message_to_edit() -> None:
         Caller("ci", None, "", ""),
         TraceContext(1, 2, sampled=True),
         now=1e9,
-        routes=Routes((), (rule,)),
+        routes=Routes({"default": ()}, (rule,)),
         trace_url="",
+        asks=Posted({}, 60.0),
     )
     (messages,) = reading.submission.messages
     assert [(m.chat_id, m.thread_id, m.update_key) for m in messages] == [
@@ -103,8 +105,8 @@ async def test_a_trial_says_who_would_get_it_and_by_which_rule_and_sends_nothing
     assert await trial(EVENT) == {
         "by": "rules",
         "recipients": [
-            {"chat_id": 1002, "thread_id": None, "silent": True, "rule": "builds"},
-            {"chat_id": 1003, "thread_id": None, "silent": False, "rule": "all"},
+            {"chat_id": 1002, "thread_id": None, "silent": True, "bot": "default", "rule": "builds"},
+            {"chat_id": 1003, "thread_id": None, "silent": False, "bot": "default", "rule": "all"},
         ],
     }
     assert (await trial(EVENT | {"chat_id": 7}))["by"] == "event"

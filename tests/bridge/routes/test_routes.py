@@ -82,13 +82,15 @@ def test_a_topic_gets_an_event_once_as_its_first_rule_says() -> None:
 
 
 def test_what_no_rule_fits_goes_to_the_defaults() -> None:
-    found = Routes((8, 9), (Rule("a", (ONE,), types=frozenset({"git_push"})),)).recipients(event())
+    found = Routes({"default": (8, 9)}, (Rule("a", (ONE,), types=frozenset({"git_push"})),)).recipients(
+        event()
+    )
     assert chosen(found) == [(8, None), (9, None)]
 
 
 @pytest.mark.parametrize("chat_id", [5, [5, 6]])
 def test_an_event_that_names_its_recipients_is_not_routed(chat_id: Any) -> None:
-    found = Routes((8,), (Rule("a", (ONE,)),)).recipients(event(chat_id=chat_id))
+    found = Routes({"default": (8,)}, (Rule("a", (ONE,)),)).recipients(event(chat_id=chat_id))
     assert found[0] == Recipient(Target(5))
     assert all(one.rule is None for one in found)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -295,3 +296,22 @@ async def test_a_job_that_cannot_be_done_ends_with_its_error(
         )
         == []
     )
+
+
+def test_a_job_keeps_every_part_of_its_filter() -> None:
+    """What were forgotten would be replayed although nobody asked for it."""
+    wanted = Search(
+        states=["dead_letter"],
+        reasons=["bot_blocked"],
+        type="git_push",
+        chat_id=ADA,
+        bot="alerts",
+        correlation_id="run-1",
+        since=1.0,
+        until=2.0,
+        text="part",
+        limit=jobs.PORTION,
+    )
+    left_out = {field.name for field in fields(Search) if getattr(wanted, field.name) == field.default}
+    assert left_out == {"before"}
+    assert jobs.search_of({"wanted": jobs._written(wanted)}) == wanted

@@ -4,26 +4,39 @@ import asyncio
 import gzip
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
-from sqlalchemy import Connection, func, select
+from fastapi import FastAPI
+from sqlalchemy import Connection, Table, func, select
 
+from services.bridge import answers
 from services.bridge import app as bridge_app
+from services.bridge.approvals import closing
+from services.bridge.approvals import store as approvals
+from services.bridge.approvals.approval import Approval, Via, Who
+from services.bridge.approvals.schema import approval, approval_answer, approval_message
+from services.bridge.said import Recipient
+from services.bridge.settings import BridgeSettings
 from services.bridge.tracking import archive, retention
 from services.bridge.tracking.archive import Folder, Portion
 from services.bridge.tracking.metrics import TrackingMetrics
 from services.bridge.tracking.retention import DAY, LEASE_SECONDS, LOST_SECONDS, Retention
+from services.bridge.updates import responses
+from services.bridge.updates.incoming import Sender
+from services.bridge.updates.responses import Kind, NewResponse
+from services.bridge.updates.schema import response
 from services.bridge.webhooks import store as webhooks
 from services.bridge.webhooks.schema import webhook_call
 from services.bridge.webhooks.store import NewCall
 from services.kit import runner
 from services.kit.db import Database, open_database
 from services.kit.settings import ServiceSettings
-from services.kit.telemetry import Telemetry
+from services.kit.telemetry import Telemetry, TraceContext
 from services.outbox import claims, intake, overrides, policy, settling
 from services.outbox.limiter import Limits
 from services.outbox.messages import Settled
@@ -31,6 +44,7 @@ from services.outbox.overrides import By
 from services.outbox.policy import Policy
 from services.outbox.schema import attempt, change, event, idempotency, message
 from tests import servers
+from tests.bridge.approvals.test_wording import QUESTION
 from tests.conftest import BridgeFactory
 from tests.outbox import making
 from tests.outbox.making import NOW
@@ -44,7 +58,7 @@ async def store(database_url: str, telemetry: Telemetry) -> AsyncIterator[Databa
     opened = await open_database(
         database_url,
         telemetry,
-        packages=["services.outbox", "services.bridge.webhooks", "services.bridge.tracking"],
+        packages=["services.outbox", *answers.PACKAGES, "services.bridge.tracking"],
     )
     yield opened
     await opened.close()
@@ -60,7 +74,15 @@ def keeper(
 ) -> Retention:
     telemetry = Telemetry("tests", ServiceSettings())
     metrics = TrackingMetrics(telemetry.registry)
-    made = Retention(store, folder, keep_days=keep_days, owner=owner, clock=clock, metrics=metrics)
+    made = Retention(
+        store,
+        folder,
+        keep_days=keep_days,
+        owner=owner,
+        clock=clock,
+        metrics=metrics,
+        also=answers.FORGETS,
+    )
     made.sample = telemetry.registry.get_sample_value  # type: ignore[attr-defined] # for the tests alone
     return made
 
@@ -167,7 +189,7 @@ async def test_without_a_limit_everything_stays_but_spent_keys(
 ) -> None:
     await delivered(store, clock, "old")
     key = making.submission(key=making.key())
-    await store.write("enqueue", intake._store([key], clock.now))
+    await store.write("enqueue", intake._work([key], clock.now))
     clock.advance(400 * DAY)
     await keeper(store, folder, clock, keep_days=0).once()
     assert (await rows(store))["message"] == 2
@@ -177,7 +199,7 @@ async def test_without_a_limit_everything_stays_but_spent_keys(
 
 
 async def test_keys_are_kept_for_a_day(store: Database, folder: Folder, clock: ManualClock) -> None:
-    await store.write("enqueue", intake._store([making.submission(key=making.key())], clock.now))
+    await store.write("enqueue", intake._work([making.submission(key=making.key())], clock.now))
     clock.advance(DAY - 1)
     await keeper(store, folder, clock).once()
     keys = await store.read("read", lambda c: c.execute(select(idempotency.c.key)).all())
@@ -203,6 +225,117 @@ async def test_calls_that_ended_long_ago_go_and_those_that_wait_stay(
     await keeper(store, folder, clock).once()
     left = await store.read("read", lambda c: c.execute(select(webhook_call.c.id)).scalars().all())
     assert left == [ids[2]]
+
+
+def question(number: int, now: float) -> Approval:
+    return replace(
+        QUESTION,
+        id=f"id-{number}",
+        code=f"CODE{number}",
+        token=f"token-{number}",
+        event_id=f"event-{number}",
+        created_at=now,
+        expires_at=now + 600,
+    )
+
+
+async def asked(store: Database, number: int, now: float, *, answered: bool) -> None:
+    """A question, with its message; perhaps answered by somebody who may not, and by somebody who may."""
+
+    def work(connection: Connection) -> None:
+        one = question(number, now)
+        approvals.ask(connection, one, [Recipient(1001)], now)
+        if answered:
+            for who in (Who("Mallory", 5), Who("Ada", 1001)):
+                closing.answer(connection, one, who, Via.TAP, 0, now=now)
+
+    await store.write("approval_ask", work)
+
+
+async def count(store: Database, *tables: Table) -> list[int]:
+    def work(connection: Connection) -> list[int]:
+        return [connection.execute(select(func.count()).select_from(table)).scalar_one() for table in tables]
+
+    return await store.read("read", work)
+
+
+async def test_questions_that_were_closed_long_ago_go_with_their_answers_and_open_ones_stay(
+    store: Database, folder: Folder, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "PORTION", 2)
+    for number in range(5):
+        await asked(store, number, clock.now, answered=number != 3)
+    clock.advance(KEEP_DAYS * DAY - 1)
+    await asked(store, 9, clock.now, answered=True)
+    first = keeper(store, folder, clock)
+    await first.once()
+    assert await count(store, approval, approval_answer) == [6, 10]
+    clock.advance(2)
+    made = keeper(store, folder, clock)
+    await made.once()
+    left = await store.read("read", lambda c: c.execute(select(approval.c.id)).scalars().all())
+    assert sorted(left) == ["id-3", "id-9"]
+    assert await count(store, approval_answer) == [2]
+    kept = await store.read(
+        "read", lambda c: c.execute(select(approval_message.c.approval_id)).scalars().all()
+    )
+    assert set(kept) == {"id-3", "id-9"}
+    assert made.sample("cctelegram_pruned_rows_total", {"table": "approval"}) == 4  # type: ignore[attr-defined] # see keeper()
+
+
+async def test_what_people_sent_long_ago_goes(
+    store: Database, folder: Folder, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "PORTION", 2)
+
+    async def heard(text: str) -> None:
+        ada = Sender(1001, "Ada", None)
+        new = NewResponse(Kind.TEXT, "default", ada, text, TraceContext(1, 2, sampled=True), 1001)
+        await store.write("updates", partial(responses.add, new=new, now=clock.now))
+
+    for number in range(5):
+        await heard(f"old {number}")
+    clock.advance(KEEP_DAYS * DAY - 1)
+    await heard("new")
+    await keeper(store, folder, clock).once()
+    assert await count(store, response) == [6]
+    clock.advance(2)
+    made = keeper(store, folder, clock)
+    await made.once()
+    left = await store.read("read", lambda c: c.execute(select(response.c.text)).scalars().all())
+    assert left == ["new"]
+    assert made.sample("cctelegram_pruned_rows_total", {"table": "response"}) == 5  # type: ignore[attr-defined] # see keeper()
+
+
+async def test_without_a_limit_questions_and_responses_stay(
+    store: Database, folder: Folder, clock: ManualClock
+) -> None:
+    await asked(store, 1, clock.now, answered=True)
+    clock.advance(1_000 * DAY)
+    await keeper(store, folder, clock, keep_days=0).once()
+    assert await count(store, approval, approval_answer) == [1, 2]
+
+
+async def test_a_running_bridge_forgets_old_questions_by_itself(
+    bridge_settings: BridgeFactory, database_url: str, clock: ManualClock
+) -> None:
+    clock.now = time.time()
+    settings = bridge_settings(database_url=database_url, retention_days=KEEP_DAYS)
+
+    def create(chosen: BridgeSettings) -> FastAPI:
+        return bridge_app.create_app(chosen, clock)
+
+    body = {"title": "Deploy?", "prompt": "now"}
+    async with servers.client_of(create, settings) as client:
+        old = (await client.post("/api/v1/approvals", json=body)).json()
+        await client.post(f"/api/v1/approvals/{old['id']}/cancel")
+    clock.advance(KEEP_DAYS * DAY + 60)
+    async with servers.client_of(create, settings) as client:
+
+        async def gone() -> bool:
+            return (await client.get(f"/api/v1/approvals/{old['id']}")).status_code == 404
+
+        await until(gone)
 
 
 class Crash(BaseException):

@@ -116,7 +116,7 @@ async def test_while_the_store_is_away_nothing_is_acknowledged(
 
 
 async def test_a_repeated_update_is_acted_on_once(talk: Bridge, settings: BridgeSettings) -> None:
-    headers = {"X-Telegram-Bot-Api-Secret-Token": settings.update_secret}
+    headers = {"X-Telegram-Bot-Api-Secret-Token": settings.bots()["default"].webhook_secret}
     for words in ("once", "once", "never: the id is known"):
         answer = await talk.client.post("/telegram/webhook", json=text(500, words), headers=headers)
         assert answer.status_code == 200
@@ -342,7 +342,7 @@ async def test_a_webhook_without_the_secret_is_refused_and_nothing_is_stored(
 
 
 async def test_what_is_no_update_is_400(quick: Bridge, settings: BridgeSettings) -> None:
-    headers = {"X-Telegram-Bot-Api-Secret-Token": settings.update_secret}
+    headers = {"X-Telegram-Bot-Api-Secret-Token": settings.bots()["default"].webhook_secret}
     for body in (
         b"",
         b"[]",
@@ -359,7 +359,7 @@ async def test_what_is_no_update_is_400(quick: Bridge, settings: BridgeSettings)
 async def test_an_update_of_a_kind_that_is_not_known_is_stored_and_does_nothing(
     quick: Bridge, settings: BridgeSettings
 ) -> None:
-    headers = {"X-Telegram-Bot-Api-Secret-Token": settings.update_secret}
+    headers = {"X-Telegram-Bot-Api-Secret-Token": settings.bots()["default"].webhook_secret}
     strange: list[dict[str, Any]] = [
         {"update_id": 1, "poll_answer": {"x": 1}},
         {"update_id": 2, "message": {"nothing": "known"}},

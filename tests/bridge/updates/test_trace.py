@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -9,6 +10,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from services.bridge.settings import BridgeSettings
+from services.outbox import keeping
 from tests.bridge.people import ADA, People, bridge_of
 from tests.bridge.updates.test_responses import responded
 
@@ -92,3 +94,48 @@ async def test_a_reply_is_linked_to_the_trace_of_the_message_it_answers(
     assert [link.trace_id.hex() for link in reply.links] == [posted["trace_id"]]
     assert reply.trace_id.hex() == response["trace_id"]
     assert attributes(reply)["cctelegram.message_id"] == posted["message_ids"][0]
+
+
+async def answered(traced: BridgeSettings, people: People, **headers: str) -> dict[str, Any]:
+    """A message, and the reply to it; what the post was answered."""
+    async with bridge_of(traced) as bridge:
+        event = {"type": "custom_event", "title": "Deploy failed", "chat_id": ADA}
+        posted: dict[str, Any] = (await bridge.client.post("/events", json=event, headers=headers)).json()
+        shown = await people.until_text(ADA, "Deploy failed")
+        await bridge.until_message(posted["message_ids"][0], "delivered")
+        await people.say(ADA, "roll back", reply_to=shown["message_id"])
+        await responded(bridge, 1)
+    return posted
+
+
+async def test_where_nothing_is_sampled_the_reply_to_a_quick_message_is_not_told(
+    settings: BridgeSettings, people: People, collector: Collector
+) -> None:
+    await answered(unsampled(settings, collector), people)
+    assert collector.named("reply") == []
+
+
+async def test_a_reply_is_kept_with_the_trace_of_the_slow_message_that_it_answers(
+    settings: BridgeSettings, people: People, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "SLOW_SECONDS", 0.0)
+    posted = await answered(unsampled(settings, collector), people)
+    (reply,) = collector.named("reply")
+    assert [link.trace_id.hex() for link in reply.links] == [posted["trace_id"]]
+    (sent,) = [span for span in collector.named("send") if span.trace_id.hex() == posted["trace_id"]]
+    assert attributes(sent)["cctelegram.message_id"] == attributes(reply)["cctelegram.message_id"]
+
+
+async def test_a_reply_is_kept_with_the_trace_that_its_caller_had_sampled(
+    settings: BridgeSettings, people: People, collector: Collector
+) -> None:
+    caller = f"00-{'a' * 32}-{'b' * 16}-01"
+    posted = await answered(unsampled(settings, collector), people, traceparent=caller)
+    (reply,) = collector.named("reply")
+    assert [link.trace_id.hex() for link in reply.links] == [posted["trace_id"]] == ["a" * 32]
+
+
+def unsampled(settings: BridgeSettings, collector: Collector) -> BridgeSettings:
+    return settings.model_copy(
+        update={"otel_exporter_otlp_endpoint": collector.url, "otel_traces_sampler_arg": 0.0}
+    )

@@ -35,6 +35,7 @@ def body(change: Change) -> str:
             "event_type": row["type"],
             "title": row["title"],
             "chat_id": row["chat_id"],
+            "bot": row["bot"],
             "status": change.state,
             "reason": change.cause or None,
             "attempts": row["attempts"],

@@ -66,7 +66,7 @@ function Life({ life, links, now }: { life: MessageLife; links: Links; now: numb
         <b>{words(life.status)}</b>
         {life.finished_at && <span class="small">{duration(between(life.accepted_at, life.finished_at))} after it was accepted</span>}
       </p>
-      {life.last_error && <p class="failure">{life.last_error}</p>}
+      {life.last_error && <p class="failure">{words(life.last_error)}</p>}
       <p class="jumps">
         {links.jaeger && life.trace_id && <a href={`${links.jaeger}/trace/${life.trace_id}`} target="_blank" rel="noopener">Trace in Jaeger</a>}
         {links.sandbox && life.chat_id !== null && <a href={chat(links.sandbox, life.chat_id)} target="_blank" rel="noopener">Chat in the sandbox</a>}

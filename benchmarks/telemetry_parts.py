@@ -1,0 +1,186 @@
+"""What the parts of a message's telemetry cost by themselves, without the noise of a whole bridge.
+
+The service's own functions, called as its worker and its routes call them, on this process's CPU.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmarks import filling
+from services.contracts.events import CATEGORY_OF
+from services.kit import otlp
+from services.kit.http import HttpMetrics
+from services.kit.meters import Registry
+from services.kit.otlp import Scope
+from services.kit.settings import ServiceSettings
+from services.kit.span_sender import Destination, SpanCounts, SpanSender
+from services.kit.telemetry import Telemetry
+from services.outbox import trace
+from services.outbox.messages import (
+    Claimed,
+    Lane,
+    NewEvent,
+    Outcome,
+    Reason,
+    Result,
+    Settled,
+    State,
+    UnknownPolicy,
+)
+from services.outbox.metrics import OutboxMetrics
+from services.outbox.policy import Decision
+
+MESSAGES = 5_000
+TIMES = 9
+#: As many as are settled together where the bridge is busy.
+TOGETHER = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Median CPU microseconds a message of each part, with the least and the most of the runs."""
+
+    costs: dict[str, tuple[float, float, float]]
+    bytes_a_message: int
+
+
+class _Kept:
+    """Keeps what would be sent."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Scope, bytes, int]] = []
+
+    def add(self, scope: Scope, spans: bytes, count: int) -> None:
+        self.told.append((scope, spans, count))
+
+    def close(self) -> None: ...
+
+
+def measure(receiver_url: str) -> Parts:
+    kept = _Kept()
+    telemetry = Telemetry("benchmark", ServiceSettings(), kept)
+    submission = filling.submission(0, filling.FIRST_CHAT, telemetry, time.time())
+    (event,), ((message,),) = submission.events, submission.messages
+    settled = _settled(event, message.id, message.chat_id)
+    metrics = _Metrics()
+
+    def accepted() -> None:
+        for _ in range(MESSAGES):
+            trace.tell_accepted(telemetry, event, [message], event.accepted_at + 0.004)
+
+    def attempts() -> None:
+        for _ in range(MESSAGES // TOGETHER):
+            trace.tell_attempts(telemetry, [settled] * TOGETHER, event.accepted_at + 0.03)
+
+    def count() -> None:
+        for _ in range(MESSAGES):
+            metrics.count()
+
+    rounds: dict[str, list[float]] = {}
+    for _ in range(TIMES):
+        kept.told.clear()
+        for name, part in (("accept, enqueue", accepted), ("queue, pace, send, settle", attempts)):
+            rounds.setdefault(f"making the spans {name}", []).append(_cpu(part))
+        size = sum(len(spans) for _, spans, _ in kept.told)
+        for name, compression in (("", "none"), (", compressed (gzip)", "gzip")):
+            took = 1e6 * _send(receiver_url, kept, compression) / MESSAGES
+            rounds.setdefault(f"sending them{name}", []).append(took)
+        rounds.setdefault("counting", []).append(_cpu(count))
+    costs = {name: (statistics.median(runs), min(runs), max(runs)) for name, runs in rounds.items()}
+    return Parts(costs, size // MESSAGES)
+
+
+def report(parts: Parts) -> None:
+    print("\n| a part by itself | CPU a message: median (min to max) |")
+    print("|---|---|")
+    for name, (middle, low, high) in parts.costs.items():
+        print(f"| {name} | {middle:.1f} µs ({low:.1f} to {high:.1f}) |")
+    print(
+        f"\n{MESSAGES:,} messages, {TIMES} times; the spans of a message are {parts.bytes_a_message:,} bytes."
+    )
+
+
+def _cpu(work: Callable[[], None]) -> float:
+    """Microseconds a message, of all threads."""
+    start = time.process_time()
+    work()
+    return 1e6 * (time.process_time() - start) / MESSAGES
+
+
+def _send(url: str, kept: _Kept, compression: str) -> float:
+    """CPU seconds."""
+    settings = ServiceSettings(otel_exporter_otlp_endpoint=url, otel_exporter_otlp_compression=compression)
+    counts = SpanCounts(Registry())
+    to = Destination.of(settings) or Destination("")
+    sender = SpanSender(to, otlp.resource({"service.name": "benchmark"}), counts)
+    # The client reads the certificates of the machine when it is made: once in a service's life.
+    sender.add(*kept.told[0])
+    while counts.sent.total() < kept.told[0][2]:
+        time.sleep(0.05)
+    start = time.process_time()
+    for scope, spans, count in kept.told:
+        sender.add(scope, spans, count)
+    sender.close()
+    if counts.sent.total() != kept.told[0][2] + sum(count for _, _, count in kept.told):
+        raise SystemExit("The receiver did not take all spans.")
+    return time.process_time() - start
+
+
+class _Metrics:
+    """What is counted of one message from its request to its delivery."""
+
+    def __init__(self) -> None:
+        registry = Registry()
+        http = HttpMetrics(registry)
+        self._requests = http.requests.labels("POST", "/events", "2xx")
+        self._duration = http.duration.labels("POST", "/events")
+        self._outbox = OutboxMetrics(registry, CATEGORY_OF)
+        kind = str(filling.EVENT["type"])
+        self._kind = kind, CATEGORY_OF[kind]
+        self._telemetry = Telemetry("benchmark", ServiceSettings())
+
+    def count(self) -> None:
+        self._requests.inc()
+        self._duration.observe(0.004)
+        self._outbox.accepted.labels(*self._kind).inc()
+        self._outbox.limiter_wait.observe(0.0)
+        self._telemetry.count_call("telegram", "sendMessage", "200", 0.003)
+        self._outbox.api_response.labels("sendMessage", Outcome.SENT.value).observe(0.003)
+        self._outbox.delivered.inc()
+        self._outbox.duration.observe(0.02)
+
+
+def _settled(event: NewEvent, message_id: str, chat_id: int) -> Settled:
+    now = event.accepted_at
+    claimed = Claimed(
+        seq=1,
+        id=message_id,
+        event_id=event.id,
+        event_type=event.type,
+        category=event.category,
+        source=event.source,
+        title=event.title,
+        body=event.body,
+        correlation_id=event.correlation_id,
+        trace=event.trace,
+        bot="default",
+        chat_id=chat_id,
+        thread_id=None,
+        lane=Lane.NORMAL,
+        silent=False,
+        on_unknown=UnknownPolicy.RESEND,
+        accepted_at=now,
+        due_at=now,
+        expires_at=None,
+        claimed_at=now + 0.01,
+        limiter_wait=0.0,
+        attempt=1,
+        retries=0,
+        part=0,
+        possible_duplicate=False,
+        plain=False,
+    )
+    result = Result(Outcome.SENT, Reason.NONE, now + 0.011, now + 0.014, message_id=123_456)
+    return Settled(claimed, result, Decision(State.DELIVERED), 1)

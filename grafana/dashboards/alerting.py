@@ -1,0 +1,159 @@
+"""From alerts to people, and what watches whether that works: alert-relay, mcp-health, the live page."""
+
+from grafana_foundation_sdk.builders import dashboard as dashboards
+
+from grafana.dashboards.panels import HALF, board, choice, graph, number, row
+
+RELAY = 'job="alert-relay", instance=~"$instance"'
+
+
+def build() -> dashboards.Dashboard:
+    made = board(
+        "cctelegram-alerting",
+        "CCTelegram / Alerting and health",
+        "Whether alerts reach people, what the health checks find, and who looks at the live page.",
+    ).with_variable(choice("instance", "relay", 'label_values(up{job="alert-relay"}, instance)'))
+    for add in (_now, _alerts, _health, _page):
+        add(made)
+    return made
+
+
+def grown(metric: str, by: str = "") -> str:
+    """By how much a counter of the relay grew within the window of a point."""
+    grouping = f" by ({by})" if by else ""
+    return f"sum{grouping} (increase({metric}{{{RELAY}}}[$__rate_interval]))"
+
+
+def quantiles(histogram: str) -> list[tuple[str, str]]:
+    rate = f"sum by (le) (rate({histogram}_bucket{{{RELAY}}}[$__rate_interval]))"
+    return [(f"histogram_quantile({share}, {rate})", f"p{int(share * 100)}") for share in (0.5, 0.95)]
+
+
+def _now(made: dashboards.Dashboard) -> None:
+    made.with_row(row("Now"))
+    made.with_panel(
+        number(
+            "Sign of life",
+            "s",
+            f"max(cctelegram_watchdog_age_seconds{{{RELAY}}})",
+            (None, "green"),
+            (150, "yellow"),
+            (300, "red"),
+            about="Since the Watchdog alert came last through Prometheus and Alertmanager.",
+        )
+    )
+    made.with_panel(
+        number(
+            "Firing incidents",
+            "short",
+            f'max(cctelegram_incidents{{{RELAY}, state="firing"}})',
+            (None, "green"),
+            (1, "yellow"),
+        )
+    )
+    made.with_panel(
+        number(
+            "Waiting to be told",
+            "short",
+            f'sum(cctelegram_queue_depth{{{RELAY}, state=~"queued|sending|retry_wait"}})',
+            (None, "green"),
+            (20, "yellow"),
+            (100, "red"),
+        )
+    )
+    made.with_panel(
+        number(
+            "Not told",
+            "short",
+            f'sum(increase(cctelegram_notifications_total{{{RELAY}, outcome="failed"}}[1h]))',
+            (None, "green"),
+            (1, "red"),
+            about="Notifications that failed within the last hour.",
+        )
+    )
+    made.with_panel(
+        number(
+            "Checks that fail",
+            "short",
+            "count(cctelegram_health_check_up == 0) or vector(0)",
+            (None, "green"),
+            (1, "red"),
+            about="Health checks of mcp-health that are unhealthy or critical.",
+        )
+    )
+    made.with_panel(
+        number("Compliance", "percent", "min(compliance_score)", (None, "red"), (80, "yellow"), (95, "green"))
+    )
+
+
+def _alerts(made: dashboards.Dashboard) -> None:
+    made.with_row(row("Alerts"))
+    made.with_panel(
+        graph("Alerts received", "short", (grown("cctelegram_alerts_received_total", "status"), "{{status}}"))
+    )
+    made.with_panel(
+        graph(
+            "Notifications",
+            "short",
+            (grown("cctelegram_notifications_total", "channel, outcome"), "{{channel}} {{outcome}}"),
+            stacked=True,
+        )
+    )
+    made.with_panel(
+        graph(
+            "Left out of webhooks",
+            "short",
+            (grown("cctelegram_alerts_left_out_total", "outcome"), "{{outcome}}"),
+            about="Cut by max_alerts: fetched from Alertmanager, or missed.",
+        )
+    )
+    made.with_panel(
+        graph("From webhook to phone", "s", *quantiles("cctelegram_notification_delay_seconds"), width=HALF)
+    )
+    made.with_panel(
+        graph(
+            "Deleted by the retention",
+            "short",
+            (grown("cctelegram_pruned_rows_total", "table"), "{{table}}"),
+            width=HALF,
+            stacked=True,
+        )
+    )
+
+
+def _health(made: dashboards.Dashboard) -> None:
+    durations = "sum by (check, le) (rate(cctelegram_health_check_duration_seconds_bucket[$__rate_interval]))"
+    made.with_row(row("Health checks"))
+    made.with_panel(
+        graph("Time of a check, p95", "s", (f"histogram_quantile(0.95, {durations})", "{{check}}"))
+    )
+    made.with_panel(
+        graph(
+            "Circuit breakers",
+            "short",
+            ("max by (dependency) (cctelegram_circuit_breaker_state)", "{{dependency}}"),
+            about="0 closed, 1 half-open, 2 open: not called.",
+        )
+    )
+    made.with_panel(
+        graph(
+            "Controls, by status",
+            "short",
+            ("sum by (status) (cctelegram_compliance_controls)", "{{status}}"),
+            stacked=True,
+        )
+    )
+
+
+def _page(made: dashboards.Dashboard) -> None:
+    made.with_row(row("The live page"))
+    made.with_panel(graph("Pages open", "short", ("sum(websocket_connections_total)", "pages"), width=HALF))
+    made.with_panel(
+        graph(
+            "Updates sent, pages dropped",
+            "short",
+            ("sum(increase(websocket_messages_total[$__rate_interval]))", "updates"),
+            ("sum(increase(websocket_errors_total[$__rate_interval]))", "dropped"),
+            width=HALF,
+        )
+    )

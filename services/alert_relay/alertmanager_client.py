@@ -1,0 +1,105 @@
+"""Asks Alertmanager what it did not say in a webhook."""
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import httpx
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+from pydantic import TypeAdapter, ValidationError
+
+from services.contracts.alertmanager import ApiGroup, ApiStatus
+from services.kit.logs import redact
+from services.kit.telemetry import Telemetry
+
+TIMEOUT_SECONDS = 5.0
+#: Thousands of alerts with long annotations are some megabytes.
+LARGEST_ANSWER_BYTES = 32 * 1024 * 1024
+
+_CLASSIC_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_groups = TypeAdapter(tuple[ApiGroup, ...])
+_status = TypeAdapter(ApiStatus)
+
+
+class NoAnswerError(Exception):
+    """Alertmanager did not tell; the text is one line for the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What Alertmanager has now.
+
+    Args:
+        groups: those that match what was asked for.
+        started_at: when it started, seconds since the epoch.
+    """
+
+    groups: Sequence[ApiGroup]
+    started_at: float
+
+
+class AlertmanagerClient:
+    """See the module.
+
+    Args:
+        url: of Alertmanager, as this service reaches it.
+        telemetry: counts the calls.
+    """
+
+    def __init__(self, url: str, telemetry: Telemetry) -> None:
+        self._client = httpx.AsyncClient(base_url=url.rstrip("/"), timeout=TIMEOUT_SECONDS)
+        self._telemetry = telemetry
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def groups(self, labels: Mapping[str, str]) -> Told:
+        """The groups whose alerts have these labels, with all that fires in them, silenced or not.
+
+        Raises:
+            NoAnswerError: it cannot be reached, refuses, or answers what is not understood.
+        """
+        try:
+            status = _status.validate_json(await self._get("/api/v2/status", []))
+            matchers = [("filter", matcher(name, value)) for name, value in labels.items()]
+            groups = _groups.validate_json(await self._get("/api/v2/alerts/groups", matchers))
+        except ValidationError as error:
+            raise NoAnswerError(f"not understood: {error.error_count()} errors in the answer") from error
+        return Told(groups, status.uptime.timestamp())
+
+    async def _get(self, path: str, parameters: Sequence[tuple[str, str]]) -> bytes:
+        start = time.perf_counter()
+        status = "none"
+        try:
+            with suppress_instrumentation():
+                async with self._client.stream("GET", path, params=list(parameters)) as answer:
+                    status = str(answer.status_code)
+                    body = await _read(answer)
+        except httpx.HTTPError as error:
+            raise NoAnswerError(redact(f"{type(error).__name__}: {error}")) from error
+        finally:
+            self._telemetry.count_call("alertmanager", path, status, time.perf_counter() - start)
+        if not answer.is_success:
+            raise NoAnswerError(f"{path} answered {answer.status_code}")
+        return body
+
+
+async def _read(answer: httpx.Response) -> bytes:
+    body = b""
+    async for piece in answer.aiter_bytes():
+        body += piece
+        if len(body) > LARGEST_ANSWER_BYTES:
+            raise NoAnswerError(f"more than {LARGEST_ANSWER_BYTES} bytes")
+    return body
+
+
+def matcher(name: str, value: str) -> str:
+    """``name="value"`` as Alertmanager reads it: quoted where it is no plain name."""
+    shown = name if _CLASSIC_NAME.fullmatch(name) else _quoted(name)
+    return f"{shown}={_quoted(value)}"
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'

@@ -1,0 +1,161 @@
+"""Bots: which there are, and what is particular to each.
+
+One is the default: that of TELEGRAM_BOT_TOKEN. Further ones have names, and stand in TELEGRAM_BOTS as
+TOML or JSON, a table each; what a table leaves out is as it is for the default bot.
+"""
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+from pydantic import Field, SecretStr, StringConstraints, TypeAdapter, ValidationError, model_validator
+
+from services.contracts.events import BotName, ChatId, Strict
+from services.outbox.limiter import Limits
+
+#: Name of the bot that sends what names none.
+DEFAULT = "default"
+MOST_BOTS = 50
+
+_Rate = Annotated[float, Field(ge=0)]
+_UserId = Annotated[int, Field(strict=True, ge=1, le=2**53)]
+_Url = Annotated[str, StringConstraints(pattern=r"^https?://\S+$", max_length=2_048)]
+
+
+class BotDocument(Strict):
+    """A bot as its owner writes it."""
+
+    token: SecretStr | None = None
+    token_file: Path | None = None
+    api_url: _Url | None = None
+    chat_ids: tuple[ChatId, ...] = ()
+    allowed_users: tuple[_UserId, ...] = ()
+    bot_per_second: _Rate | None = None
+    chat_per_second: _Rate | None = None
+    chat_burst: Annotated[float, Field(ge=1)] | None = None
+    group_per_minute: _Rate | None = None
+    paid_broadcast: bool | None = None
+    paid_per_second: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _one_token(self) -> "BotDocument":
+        if (self.token is None) == (self.token_file is None):
+            raise ValueError("give token or token_file, one of them")
+        return self
+
+    def secret(self) -> str:
+        """The token, read from its file where it is in one.
+
+        Raises:
+            ValueError: the file cannot be read, or holds nothing.
+        """
+        if self.token_file is None:
+            return self.token.get_secret_value().strip() if self.token else ""
+        try:
+            return self.token_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise ValueError(f"cannot read {self.token_file}: {why}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Bot:
+    """One bot, whatever its settings came from.
+
+    Args:
+        name: on its messages, in the API, in health.
+        token: from BotFather.
+        api_url: of its Bot API server.
+        chats: who gets events that name this bot and no chat.
+        allowed: Telegram ids of those who may decide and command.
+        limits: its rates.
+        paid_per_second: messages a second, the free ones among them; 0: nothing is paid for.
+        webhook_url: where Telegram reaches us for it; empty: updates are polled.
+        webhook_secret: that Telegram sends with each.
+    """
+
+    name: str
+    token: str = field(repr=False)
+    api_url: str
+    chats: tuple[int, ...]
+    allowed: frozenset[int]
+    limits: Limits
+    paid_per_second: float = 0.0
+    webhook_url: str = ""
+    webhook_secret: str = field(default="", repr=False)
+
+    @property
+    def paid_beyond(self) -> float:
+        """Messages a second beyond the free ones; 0: none."""
+        free = self.limits.bot_per_second
+        return max(0.0, self.paid_per_second - free) if free else 0.0
+
+
+_documents = TypeAdapter(
+    Annotated[dict[BotName, BotDocument], Field(max_length=MOST_BOTS)],
+)
+
+
+def read(text: str) -> dict[str, BotDocument]:
+    """The bots of TELEGRAM_BOTS, by name.
+
+    Raises:
+        ValueError: one line a fault, by the bot and the field; never with a token in it.
+    """
+    try:
+        found = _documents.validate_python(_tables(text))
+    except ValidationError as error:
+        raise ValueError("; ".join(_lines(error))) from None
+    if DEFAULT in found:
+        raise ValueError(f"{DEFAULT}: that is the bot of TELEGRAM_BOT_TOKEN; give this one another name")
+    return found
+
+
+def _tables(text: str) -> Any:
+    try:
+        return orjson.loads(text) if text.lstrip().startswith("{") else tomllib.loads(text)
+    except (orjson.JSONDecodeError, tomllib.TOMLDecodeError) as error:
+        # Only the place: a parser's words may hold a part of what it read.
+        line = getattr(error, "lineno", None)
+        raise ValueError("no TOML and no JSON" + (f": line {line}" if line else "")) from None
+
+
+def _lines(error: ValidationError) -> Iterator[str]:
+    for fault in error.errors(include_url=False, include_input=False):
+        where = ".".join(str(part) for part in fault["loc"] if part != "[key]")
+        message = str(fault["msg"]).removeprefix("Value error, ")
+        yield f"{where}: {message}" if where else message
+
+
+def limits(document: BotDocument, otherwise: Limits) -> Limits:
+    """Its rates; what it leaves out is as otherwise."""
+
+    def chosen(own: float | None, default: float) -> float:
+        return default if own is None else own
+
+    return Limits(
+        chosen(document.bot_per_second, otherwise.bot_per_second),
+        chosen(document.chat_per_second, otherwise.chat_per_second),
+        chosen(document.chat_burst, otherwise.chat_burst),
+        chosen(document.group_per_minute, otherwise.group_per_minute),
+    )
+
+
+def check_tokens(bots: Mapping[str, Bot]) -> None:
+    """Two names of one bot would take each other's updates.
+
+    Raises:
+        ValueError: two are the same bot, or one has no token.
+    """
+    names: dict[str, str] = {}
+    for bot in bots.values():
+        if not bot.token:
+            raise ValueError(f"{bot.name}: its token is empty")
+        # A renewed token is still the same bot's: its number comes first.
+        number = bot.token.partition(":")[0]
+        if number in names:
+            raise ValueError(f"{bot.name}: it is the same bot as {names[number]}")
+        names[number] = bot.name

@@ -1,0 +1,53 @@
+"""Rows: what is submitted, as the tables hold it."""
+
+from typing import Any
+
+from services.outbox.messages import IdempotencyKey, NewEvent, NewMessage, State
+
+
+def of_event(e: NewEvent, now: float) -> dict[str, Any]:
+    return {
+        "id": e.id,
+        "type": e.type,
+        "category": e.category,
+        "title": e.title,
+        "source": e.source,
+        "severity": e.severity,
+        "body": e.body,
+        "correlation_id": e.correlation_id,
+        "client": e.client,
+        "traceparent": e.trace.header(),
+        "accepted_at": e.accepted_at,
+        "written_at": now,
+        "callback_url": e.callback_url,
+    }
+
+
+def of_message(e: NewEvent, m: NewMessage) -> dict[str, Any]:
+    return {
+        "id": m.id,
+        "event_id": e.id,
+        "type": e.type,
+        "bot": m.bot,
+        "chat_id": m.chat_id,
+        "thread_id": m.thread_id,
+        "lane": int(m.lane),
+        "silent": m.silent,
+        "on_unknown": m.on_unknown.value,
+        "state": State.QUEUED.value,
+        "due_at": m.deliver_at,
+        "expires_at": m.expires_at,
+        "accepted_at": e.accepted_at,
+        "edits": m.edits,
+        "update_key": m.update_key,
+    }
+
+
+def of_key(key: IdempotencyKey, now: float) -> dict[str, Any]:
+    return {
+        "client": key.client,
+        "key": key.key,
+        "body_hash": key.body_hash,
+        "answer": key.answer,
+        "created_at": now,
+    }

@@ -1,0 +1,84 @@
+"""A real Alertmanager (Debian's), and what is done to it."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from services.kit.clock import SystemClock, rfc3339
+from tests.alert_relay.conftest import eventually
+from tests.servers import http
+
+NAMES = ("prometheus-alertmanager", "alertmanager")
+needs_alertmanager = pytest.mark.needs(*NAMES)
+
+CONFIG = """
+route:
+  receiver: team-a.telegram+x
+  group_by: [alertname]
+  group_wait: 0s
+  group_interval: 1s
+  repeat_interval: 12h
+receivers:
+  - name: team-a.telegram+x
+    webhook_configs:
+      - url: {url}/webhook/alert
+        send_resolved: true
+        max_alerts: {max_alerts}
+        http_config:
+          authorization:
+            credentials_file: {key}
+"""
+
+
+@asynccontextmanager
+async def alertmanager(
+    folder: Path, port: int, relay_url: str, *, max_alerts: int = 0
+) -> AsyncIterator[httpx.AsyncClient]:
+    """It runs for the length of the block, and posts to the relay."""
+    program = next(filter(None, map(shutil.which, NAMES)), None)
+    assert program is not None
+    (folder / "key").write_text("the-key")
+    config = folder / "alertmanager.yml"
+    config.write_text(CONFIG.format(url=relay_url, key=folder / "key", max_alerts=max_alerts))
+    address = f"127.0.0.1:{port}"
+    process = await asyncio.create_subprocess_exec(
+        program,
+        f"--config.file={config}",
+        f"--storage.path={folder / 'alertmanager'}",
+        f"--web.listen-address={address}",
+        "--cluster.listen-address=",
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    async with http(f"http://{address}") as client:
+        await eventually(lambda: _ready(client))
+        yield client
+    process.terminate()
+    await process.wait()
+
+
+async def _ready(client: httpx.AsyncClient) -> bool:
+    try:
+        return (await client.get("/-/ready")).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+async def fire(client: httpx.AsyncClient, *instances: str, resolved: bool = False) -> None:
+    """Posts alerts of one name, as Prometheus does."""
+    now = SystemClock().time()
+    posted: list[dict[str, Any]] = [
+        {
+            "labels": {"alertname": "HighErrorRate", "severity": "critical", "instance": instance},
+            "annotations": {"summary": f"Errors on {instance}"},
+            "startsAt": rfc3339(now - 60),
+            **({"endsAt": rfc3339(now)} if resolved else {}),
+        }
+        for instance in instances
+    ]
+    (await client.post("/api/v2/alerts", json=posted)).raise_for_status()

@@ -1,0 +1,72 @@
+"""People are counted from what they sent: each once, and only while the whole period is kept."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from prometheus_client import CollectorRegistry
+from sqlalchemy import insert
+
+from services.bridge.updates.metrics import UpdateMetrics
+from services.bridge.updates.people import DAY, People
+from services.bridge.updates.schema import response
+from services.kit.db import Database, open_database
+from services.kit.telemetry import Telemetry
+from tests.servers import ManualClock
+
+NOW = 1_767_225_600.0
+ADA, BOB, CYD = 1001, 1002, 1003
+
+
+@pytest.fixture
+async def answers(database_url: str, telemetry: Telemetry) -> AsyncIterator[Database]:
+    packages = ["services.outbox", "services.bridge.updates"]
+    opened = await open_database(database_url, telemetry, packages=packages)
+    yield opened
+    await opened.close()
+
+
+async def sent(database: Database, *rows: tuple[int, float]) -> None:
+    """Texts, by person and seconds before now."""
+    values = [
+        {
+            "id": f"{person}-{ago}",
+            "at": NOW - ago,
+            "kind": "text",
+            "bot": "default",
+            "user_id": person,
+            "name": "x",
+            "text": "x",
+            "traceparent": "00-" + "0" * 32 + "-" + "0" * 16 + "-00",
+        }
+        for person, ago in rows
+    ]
+    await database.write("updates", lambda connection: connection.execute(insert(response), values))
+
+
+async def counted(database: Database, keep_days: float = 30.0) -> dict[str, float | None]:
+    registry = CollectorRegistry()
+    active = UpdateMetrics(registry).active_users
+    await People(database, active, keep_days, ManualClock(NOW)).once()
+    return {name: registry.get_sample_value(f"{name}_active_users") for name in ("daily", "monthly")}
+
+
+async def test_a_person_counts_once_however_much_they_say(answers: Database) -> None:
+    await sent(answers, (ADA, 1), (ADA, 2), (BOB, 3), (BOB, 2 * DAY), (CYD, 5 * DAY), (9, 31 * DAY))
+    assert await counted(answers) == {"daily": 2, "monthly": 3}
+
+
+async def test_nobody_at_all_is_none_and_not_unknown(answers: Database) -> None:
+    assert await counted(answers) == {"daily": 0, "monthly": 0}
+
+
+@pytest.mark.parametrize(("keep_days", "told"), [(0.0, True), (30.0, True), (7.0, False)])
+async def test_a_month_of_which_a_part_is_deleted_is_not_told(
+    answers: Database, keep_days: float, told: bool
+) -> None:
+    assert ((await counted(answers, keep_days))["monthly"] is not None) is told
+
+
+def test_before_people_are_counted_there_is_no_number() -> None:
+    registry = CollectorRegistry()
+    UpdateMetrics(registry)
+    assert registry.get_sample_value("daily_active_users") is None
