@@ -3,16 +3,12 @@
 import asyncio
 import platform
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import schemathesis
-from hypothesis import HealthCheck, Phase, given
-from hypothesis import settings as hypothesis_settings
-from hypothesis.errors import Unsatisfiable
 from prometheus_client.parser import text_string_to_metric_families
 from schemathesis.checks import (
     content_type_conformance,
@@ -26,7 +22,7 @@ from services.kit.settings import StartError, load
 from services.mcp_health.app import create_app
 from services.mcp_health.compliance import Standard
 from services.mcp_health.settings import McpHealthSettings
-from tests import servers
+from tests import fuzzing, servers
 from tests.mcp_health.neighbours import (
     KEY,
     Neighbour,
@@ -338,38 +334,13 @@ async def test_every_series_is_there_from_the_start(tmp_path: Path) -> None:
     assert ("auth_failed_attempts_total",) in series
 
 
-# uvicorn and httpx draw random ids in this process while a case is made, and hypothesis sees it.
-@pytest.mark.filterwarnings("ignore:Do not use the `random` module")
+@fuzzing.mark
 async def test_whatever_is_sent_the_answers_are_those_of_the_openapi_document(tmp_path: Path) -> None:
     async with whole_suite(tmp_path) as client:
         await report(client, "/health", measured(*OURS))
         document = (await client.get("/openapi.json")).json()
         assert {"/health/checks", "/health/compliance"} <= set(document["paths"])
-        await asyncio.to_thread(_try_everything, document, str(client.base_url))
-
-
-def _try_everything(document: dict[str, Any], url: str) -> None:
-    schema = schemathesis.openapi.from_dict(document)
-    for found in schema.get_all_operations():
-        operation: Any = found.ok()  # type: ignore[union-attr] # an Err of the document fails here, as it should
-        for mode in schemathesis.GenerationMode:
-            with suppress(Unsatisfiable):  # an operation without parameters can be asked in one way only
-                _try(operation.as_strategy(generation_mode=mode), url)
-
-
-def _try(strategy: Any, url: str) -> None:
-    @hypothesis_settings(
-        max_examples=15,
-        deadline=None,
-        database=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(strategy)
-    def conforms(case: Any) -> None:
-        case.call_and_validate(base_url=url, checks=CHECKS)
-
-    conforms()
+        await fuzzing.try_everything(client, checks=CHECKS)
 
 
 def test_the_settings_have_the_contract_s_defaults() -> None:

@@ -225,7 +225,7 @@ async def test_an_answer_that_never_comes_is_unknown(
     sandbox: Sandbox, sender: Sender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(telegram, "READ_TIMEOUT_SECONDS", 0.2)
-    await sandbox.faults({"kind": "hang", "seconds": 20, "deliver": True})
+    await sandbox.faults({"kind": "hang", "seconds": 3, "deliver": True})
     result = await sent(sender)
     assert (result.outcome, result.reason) == (UNKNOWN, Reason.NO_ANSWER)
     await until(lambda: sandbox.delivered(ADA))

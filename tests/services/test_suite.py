@@ -17,6 +17,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.ports import free_port
 
+# One suite for all of them, and so one process of the run.
+pytestmark = pytest.mark.xdist_group("suite")
+
 ROOT = Path(__file__).parents[2]
 PORTS = {
     "telegram-sandbox": "SANDBOX_PORT",

@@ -3,11 +3,9 @@
 from typing import Any
 
 import pytest
-import schemathesis
-from hypothesis import HealthCheck, Phase, settings
-from schemathesis.core.result import Ok
 
 from services.telegram_sandbox.settings import SandboxSettings
+from tests import fuzzing, servers
 from tests.telegram_sandbox.conftest import ADA, OPERATIONS, TEAM, Here, started
 
 
@@ -165,36 +163,12 @@ async def test_the_service_is_healthy_once_its_log_is_open(here: Here) -> None:
     assert report["components"]["log"]["status"] in {"healthy", "unknown"}
 
 
+@fuzzing.mark
 async def test_no_input_makes_the_control_api_fail(here: Here) -> None:
     """Schemathesis sends what the OpenAPI document allows and what it does not."""
-    import asyncio  # noqa: PLC0415 # the calls block, so they run beside the loop
-
-    document = await here.get("/openapi.json")
-    schema = schemathesis.openapi.from_dict(document)
-
-    def attack() -> None:
-        for operation in (result.ok() for result in schema.get_all_operations() if isinstance(result, Ok)):
-            if operation.path.startswith(("/control", "/api")) and operation.path != "/api/stream":
-                _fuzz(operation, here.url)
-
-    await asyncio.to_thread(attack)
-
-
-def _fuzz(operation: Any, url: str) -> None:
-    from hypothesis import given  # noqa: PLC0415 # builds one test for each operation
-
-    @settings(
-        max_examples=5,
-        deadline=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-        database=None,
-    )
-    @given(case=operation.as_strategy())
-    def check(case: Any) -> None:
-        if case.query:
-            case.query.pop("wait", None)  # it only takes time
-        response = case.call(base_url=url)
-        assert response.status_code < 500, (case.method, case.path, response.text)
-
-    check()
+    async with servers.http(here.url) as client:
+        await fuzzing.try_everything(
+            client,
+            examples=5,
+            wanted=lambda path: path.startswith(("/control", "/api")) and path != "/api/stream",
+        )
