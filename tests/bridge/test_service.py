@@ -294,6 +294,8 @@ async def bridge_process(folder: Path, sandbox: Sandbox, **more: Any) -> AsyncIt
         "API_KEY": KEY,
         "TELEGRAM_API_URL": sandbox.url,
         "PATH": "/usr/bin:/bin",
+        # A file of bytecode that is cut short by the limit below would stay behind for others.
+        "PYTHONDONTWRITEBYTECODE": "1",
     }
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "services.bridge", env=environment, stderr=subprocess.DEVNULL, **more
