@@ -159,7 +159,7 @@ async def open_slow(url: str, began: asyncio.Event, may_commit: asyncio.Event) -
     """A transaction of another connection that writes at once and commits when it may."""
 
     async def run() -> None:
-        engine = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://"))
+        engine = create_async_engine(url_of(url))
         async with engine.begin() as connection:
             store = partial(intake.insert, submissions=[submission(message(GRACE))], now=NOW)
             await connection.run_sync(store)
@@ -168,6 +168,24 @@ async def open_slow(url: str, began: asyncio.Event, may_commit: asyncio.Event) -
         await engine.dispose()
 
     return asyncio.create_task(run())
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_an_effect_comes_after_its_cause(database_url: str, desk: Desk) -> None:
+    """A worker settles, another process commits a message meanwhile, and the worker claims that one."""
+    engine = create_async_engine(url_of(database_url))
+    async with engine.begin() as worker:
+        await worker.execute(text("SELECT pg_current_xact_id()"))
+        stored = submission()
+        await desk.submit(stored)
+        claimed = [(stored.messages[0][0].id, "sending", 1, "")]
+        await worker.run_sync(partial(feed.write, entries=claimed, now=NOW))
+    await engine.dispose()
+    assert [change.state for change in await read(desk.database)] == ["queued", "sending"]
+
+
+def url_of(url: str) -> str:
+    return url.replace("postgresql://", "postgresql+asyncpg://")
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
