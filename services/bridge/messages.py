@@ -56,7 +56,7 @@ def whole(life: Life, trace_url: str) -> dict[str, Any]:
 
 def _changes(life: Life) -> list[dict[str, Any]]:
     """Every state the message was in; those by attempts are told from the attempts."""
-    changes: list[tuple[float, str, str]] = [(life.message["accepted_at"], State.QUEUED.value, "accepted")]
+    changes: list[tuple[float, str, str]] = []
     for attempt in life.attempts:
         number = attempt["number"]
         changes.append((attempt["claimed_at"], State.SENDING.value, f"attempt {number}"))
@@ -65,10 +65,12 @@ def _changes(life: Life) -> list[dict[str, Any]]:
             cause = f"attempt {number}: {attempt['outcome']}" + ("" if reason == "none" else f" ({reason})")
             changes.append((attempt["settled_at"], attempt["state"], cause))
     changes.extend((change["at"], change["state"], change["cause"]) for change in life.changes)
-    # sorted() is stable: what happened in the same moment stays in the order told above
+    # sorted() is stable: what happened in the same moment stays in the order told above. Whoever claimed
+    # looked at its own clock, and perhaps a moment before the commit that it then found.
+    accepted = (life.message["accepted_at"], State.QUEUED.value, "accepted")
     return [
         {"at": rfc3339(at), "state": state, "cause": cause}
-        for at, state, cause in sorted(changes, key=lambda change: change[0])
+        for at, state, cause in (accepted, *sorted(changes, key=lambda change: change[0]))
     ]
 
 

@@ -174,7 +174,7 @@ class Meter(Collector, ABC, Generic[S]):
     def _make(self, values: tuple[str, ...]) -> S:
         if len(values) != len(self._label_names):
             raise ValueError(f"{self.name} has the labels {self._label_names}.")
-        pairs = zip(self._label_names, values, strict=True)
+        pairs = sorted(zip(self._label_names, values, strict=True))
         labels = ",".join(f'{name}="{_escaped(value)}"' for name, value in pairs)
         with self._lock:
             return self._series.setdefault(values, self._new(labels))

@@ -30,6 +30,8 @@ router = APIRouter(prefix="/api/v1", tags=["tracking"])
 MOST_MESSAGES = 500
 Why = Annotated[str, StringConstraints(max_length=200)]
 Cursor = Annotated[int, Query(ge=1, le=2**53)]
+#: A query is text: the strict type of a body would take none.
+QueriedChat = Annotated[int, Query(ge=-(2**53), le=2**53)]
 
 
 async def outbox_of(request: Request) -> Outbox:
@@ -129,7 +131,7 @@ class Letters(BaseModel, extra="forbid"):
 
     reason: list[Reason] = []
     type: str | None = None
-    chat_id: int | None = None
+    chat_id: QueriedChat | None = None
     bot: BotName | None = None
     correlation_id: str | None = None
     since: AwareDatetime | None = None
@@ -307,7 +309,7 @@ async def stream(
     tracking: Tracked,
     status: Annotated[list[State], Query()] = [],  # noqa: B006 - FastAPI copies it
     type: Annotated[list[str], Query()] = [],  # noqa: A002, B006 - the parameter's public name; the same
-    chat_id: int | None = None,
+    chat_id: QueriedChat | None = None,
     correlation_id: str | None = None,
     bot: BotName | None = None,
     last_event_id: Annotated[str | None, Header()] = None,
