@@ -1,7 +1,7 @@
 """Delivery: messages that wait in SQLite, claimed, sent to the sandbox and settled, by one process.
 
 Against a bare loop of python-telegram-bot's own `Bot.send_message`, and against bare aiohttp posts of
-the same text: both at 32 at once, without a database.
+the same, text and entities: both at 32 at once, without a database.
 
     python -m benchmarks.delivery [--pairs 5] [--messages 6000] [--profile FILE]
 """
@@ -40,11 +40,12 @@ def main() -> None:
     with Bench() as bench:
         sandbox = bench.sandbox()
         make_chats(sandbox, options.messages)
+        wanted = filling.request(bench.sqlite("one"))
         for number in range(options.pairs):
             with on_core(bench.measured):
                 baselines = {
-                    "stock": _timed(_stock, sandbox.url, options.messages // 10),
-                    "aiohttp": _timed(_aiohttp, sandbox.url, options.messages),
+                    "stock": _timed(_stock, sandbox.url, wanted, options.messages // 10),
+                    "aiohttp": _timed(_aiohttp, sandbox.url, wanted, options.messages),
                 }
             ours = _bridge(bench, sandbox, number, options)
             said = " ".join(f"{name} {one}" for name, one in {"bridge": ours, **baselines}.items())
@@ -116,9 +117,12 @@ def _delivered(bridge: Program) -> int:
     return int(bridge.get("/api/v1/stats")["delivered_total"])
 
 
-def _timed(loop: Callable[[str, int], Coroutine[Any, Any, float]], url: str, count: int) -> Measured:
+Loop = Callable[[str, dict[str, Any], int], Coroutine[Any, Any, float]]
+
+
+def _timed(loop: Loop, url: str, wanted: dict[str, Any], count: int) -> Measured:
     cpu = time.process_time()
-    rate = uvloop.run(loop(url, count))
+    rate = uvloop.run(loop(url, wanted, count))
     return Measured(rate, 1e6 * (time.process_time() - cpu) / count)
 
 
@@ -129,27 +133,23 @@ def _profile(bridge: Program, file: Path) -> None:
     )
 
 
-def _text(number: int) -> str:
-    return f"Build {number} finished\n\n{filling.EVENT['description']}"
-
-
-async def _stock(url: str, count: int) -> float:
+async def _stock(url: str, wanted: dict[str, Any], count: int) -> float:
+    entities = telegram.MessageEntity.de_list(wanted["entities"], None)
     request = HTTPXRequest(connection_pool_size=AT_ONCE, pool_timeout=100)
     async with telegram.Bot(TOKEN, base_url=f"{url}/bot", request=request) as bot:
 
         async def send(number: int) -> None:
-            await bot.send_message(FIRST_CHAT + number, _text(number))
+            await bot.send_message(FIRST_CHAT + number, wanted["text"], entities=entities)
 
         return await at_once(AT_ONCE, count, send)
 
 
-async def _aiohttp(url: str, count: int) -> float:
+async def _aiohttp(url: str, wanted: dict[str, Any], count: int) -> float:
     address = f"{url}/bot{TOKEN}/sendMessage"
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=AT_ONCE)) as session:
 
         async def send(number: int) -> None:
-            body = {"chat_id": FIRST_CHAT + number, "text": _text(number)}
-            async with session.post(address, json=body) as response:
+            async with session.post(address, json={"chat_id": FIRST_CHAT + number, **wanted}) as response:
                 response.raise_for_status()
                 await response.read()
 

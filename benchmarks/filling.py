@@ -15,14 +15,16 @@ from benchmarks.programs import FIRST_CHAT
 from services.bridge import accept
 from services.bridge.accept import Caller
 from services.bridge.approvals.posted import Posted
+from services.bridge.render import render
 from services.bridge.routes.routes import Routes
 from services.kit.db import open_database
 from services.kit.settings import ServiceSettings
 from services.kit.telemetry import Telemetry
-from services.outbox import intake
+from services.outbox import claims, intake
 from services.outbox.engine import OPERATIONS
 from services.outbox.messages import Submission
 from services.outbox.schema import chat, event, message
+from services.outbox.telegram import request_of
 
 #: About 400 bytes, as in the other measurements of docs/performance.md.
 EVENT = {
@@ -51,6 +53,30 @@ def fill(url: str, chat_ids: Sequence[int], *, at_once: bool = False) -> None:
         at_once: all in one commit; else in portions.
     """
     asyncio.run(_fill(url, chat_ids, len(chat_ids) if at_once else _PORTION))
+
+
+def request(url: str) -> dict[str, Any]:
+    """What Telegram is asked for one of these messages, but for its chat.
+
+    Args:
+        url: of a database of its own, made for this.
+    """
+    fill(url, [FIRST_CHAT])
+    return asyncio.run(_request(url))
+
+
+async def _request(url: str) -> dict[str, Any]:
+    telemetry = Telemetry("benchmark", ServiceSettings())
+    database = await open_database(url, telemetry, packages=["services.outbox"], operations=OPERATIONS)
+    try:
+        work = partial(
+            claims.claim, bot="default", owner="benchmark", limit=1, now=time.time(), paced_since=None
+        )
+        (message,) = (await database.write("claim", work)).messages
+    finally:
+        await database.close()
+    _, wanted = request_of(message, render(message))
+    return {name: value for name, value in wanted.items() if name != "chat_id"}
 
 
 async def _fill(url: str, chat_ids: Sequence[int], portion: int) -> None:

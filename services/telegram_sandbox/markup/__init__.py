@@ -3,6 +3,7 @@
 `parse` is what TDLib's parseTextEntities does, `clean` what its fix_formatted_text does with the result.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,7 @@ BLANKS = frozenset(BLANK)
 DROPPED = dict.fromkeys([*range(0x2028, 0x202F), 0x0D])  # line separators, direction marks, carriage return
 SPACED = {code: " " for code in range(32) if code not in (0x0A, 0x0D)}
 INVISIBLE = frozenset({0x333, 0x33F, 0x30A})  # combining lines that TDLib removes
+CONTROL = re.compile(f"[{''.join(map(chr, (*DROPPED, *SPACED, *INVISIBLE)))}]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +93,10 @@ def _check_unicode(text: str) -> None:
 
 def _without_control(text: str, entities: list[Entity]) -> tuple[str, list[Entity]]:
     """Replace control characters by spaces and remove the invisible ones, moving the entities along."""
+    if CONTROL.search(text) is None:
+        return text, entities
     removed = [i for i, char in enumerate(text) if ord(char) in DROPPED or ord(char) in INVISIBLE]
     text = text.translate(SPACED)
-    if not removed:
-        return text, entities
     gone = set(removed)
     moved = []
     for entity in entities:
@@ -118,7 +120,10 @@ def _visible(text: str, entities: list[Entity]) -> list[Entity]:
 
     Links and code stay where they are, and so does everything around one that begins at the same place.
     """
-    spans = [_Span(e, e.offset, e.end) for e in in_order(e for e in entities if e.length > 0)]
+    ordered = in_order(e for e in entities if e.length > 0)
+    if not any(text[e.offset] in BLANKS for e in ordered):
+        return ordered
+    spans = [_Span(e, e.offset, e.end) for e in ordered]
     waiting, stack, last_visible = spans[::-1], list[_Span](), -1
     for at in range(len(text) + 1):
         while stack and at >= stack[-1].end:
@@ -144,6 +149,8 @@ def _move_off(stack: list[_Span], at: int) -> None:
 
 def _trimmed(text: str, entities: list[Entity]) -> tuple[str, list[Entity]]:
     """Without whitespace at the end, and at the beginning as far as no entity begins there."""
+    if text[:1] not in BLANKS and text[-1:] not in BLANKS:
+        return text, entities
     end = len(text.rstrip(BLANK))
     entities = [e.moved(e.offset, min(e.end, end)) for e in entities if e.offset < end]
     first = min((e.offset for e in entities), default=end)

@@ -5,7 +5,7 @@ The rules are TDLib's (MessageEntity.cpp): which kinds may nest, which are split
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 SPLITTABLE = ("bold", "italic", "underline", "strikethrough", "spoiler")
@@ -47,7 +47,7 @@ class Entity:
         return self.offset + self.length
 
     def moved(self, offset: int, end: int) -> "Entity":
-        return replace(self, offset=offset, length=end - offset)
+        return Entity(self.type, offset, end - offset, self.extra)
 
 
 def in_order(entities: Iterable[Entity]) -> list[Entity]:

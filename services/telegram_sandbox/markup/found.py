@@ -16,7 +16,8 @@ DOMAINS = (
     "|mx|br|ar|in|jp|cn|kr|au|nz|se|no|fi|dk|ie|pt|gr|tr|il|za|xyz|tech|cloud|site|online|page|blog|link|news"
     "|py|md|sh|rs|so|cc|tv|gg|fm|ly|to|is|zip|mov"
 )
-HINT = re.compile(r"[@#/$.]")
+#: Nothing is found across whitespace, and nothing without one of these.
+HINTED = re.compile(r"[^\s@#/$.]*[@#/$.]\S*")
 TAIL = r"(?:[/?#][^\s<>\"«»]*)?"
 NUMBER = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
 PATTERN = re.compile(
@@ -35,9 +36,11 @@ OPENING = {")": "(", "]": "[", "}": "{"}
 
 
 def entities(text: str) -> list[Entity]:
-    if HINT.search(text) is None:
-        return []
-    return [_entity(found) for found in PATTERN.finditer(text)]
+    return [
+        _entity(found)
+        for word in HINTED.finditer(text)
+        for found in PATTERN.finditer(text, word.start(), word.end())
+    ]
 
 
 def _entity(found: re.Match[str]) -> Entity:

@@ -1,5 +1,7 @@
 """Entities that a request gives itself, instead of markup."""
 
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from services.telegram_sandbox.markup import found, html, links
@@ -17,7 +19,7 @@ def parse(text: str, raw: Any) -> list[Entity]:
     """
     if not isinstance(raw, list):
         return []
-    places = _places(text)
+    places, last = _places(text)
     entities = []
     for item in raw:
         try:
@@ -25,7 +27,7 @@ def parse(text: str, raw: Any) -> list[Entity]:
         except MarkupError as error:
             raise MarkupError(f"Can't parse MessageEntity: {error}") from None
         if entity is not None and entity.length > 0:
-            entities.append(_placed(entity, places))
+            entities.append(_placed(entity, places, last))
     return entities
 
 
@@ -94,22 +96,28 @@ def _url(item: dict[str, Any]) -> str | None:
     return links.checked(_string(item, "url"))
 
 
-def _places(text: str) -> dict[int, int]:
-    """Code point index by UTF-16 offset."""
+def _places(text: str) -> tuple[Sequence[int] | Mapping[int, int], int]:
+    """Code point index by UTF-16 offset, and the last offset."""
+    if _LONG.search(text) is None:
+        return range(len(text) + 1), len(text)
     places, units = {}, 0
     for index, char in enumerate(text):
         places[units] = index
-        units += 2 if ord(char) > 0xFFFF else 1  # noqa: PLR2004 # the last character of one unit
+        units += 2 if char >= FIRST_LONG else 1
     places[units] = len(text)
-    return places
+    return places, units
 
 
-def _placed(entity: Entity, places: dict[int, int]) -> Entity:
+#: From here on a character has two units.
+FIRST_LONG = "\U00010000"
+_LONG = re.compile(f"[{FIRST_LONG}-\U0010ffff]")
+
+
+def _placed(entity: Entity, places: Sequence[int] | Mapping[int, int], last: int) -> Entity:
     if not 0 <= entity.offset <= LARGEST:
         raise MarkupError(f"Receive an entity with incorrect offset {entity.offset}")
     if not 0 <= entity.length <= LARGEST:
         raise MarkupError(f"Receive an entity with incorrect length {entity.length}")
-    last = max(places)
     if entity.offset >= last:
         raise MarkupError(f"Entity begins after the end of the text at UTF-16 offset {entity.offset}")
     if entity.end > last:
