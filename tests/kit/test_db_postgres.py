@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 
 import pytest
 from sqlalchemy import Connection, text
@@ -172,6 +173,28 @@ async def test_a_write_is_no_news_a_second_time_to_the_replica_that_wrote(
         await there.write("add", one, wake="later")
         assert await here.wait("later", 30)
         assert not mine.is_set()
+
+
+async def test_who_gives_way_in_a_deadlock_tries_again(
+    two: tuple[PostgresDatabase, PostgresDatabase],
+) -> None:
+    """Each has one row and wants the other's; PostgreSQL gives one of them up."""
+    here, there = two
+    await here.write(
+        "make", lambda c: c.execute(text("CREATE TABLE t AS SELECT 1 AS n, 0 AS v UNION SELECT 2, 0"))
+    )
+    tries: list[tuple[int, int]] = []
+
+    def both(first: int, second: int, connection: Connection) -> None:
+        tries.append((first, second))
+        for n in (first, second):
+            connection.execute(text("UPDATE t SET v = v + 1 WHERE n = :n"), {"n": n})
+            if len(tries) <= 2:  # until the other has its first row
+                connection.execute(text("SELECT pg_sleep(0.2)"))
+
+    await asyncio.gather(here.write("w", partial(both, 1, 2)), there.write("w", partial(both, 2, 1)))
+    rows = await here.read("r", lambda c: c.execute(text("SELECT v FROM t")).scalars().all())
+    assert (list(rows), len(tries)) == ([2, 2], 3)
 
 
 async def test_a_read_is_no_transaction(two: tuple[PostgresDatabase, PostgresDatabase]) -> None:
