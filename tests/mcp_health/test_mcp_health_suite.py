@@ -186,6 +186,8 @@ async def test_a_real_prometheus_and_alertmanager_are_checked_deeply(tmp_path: P
             lambda body: (
                 body["services"]["alertmanager"]["status"] == "healthy"
                 and body["components"]["scrape_targets"].get("up") == 1
+                # Prometheus asks one target after the other: until then it is neither up nor down.
+                and len(body["components"]["scrape_targets"]["down_targets"]) == 1
                 and body["components"]["firing_alerts"].get("firing") == 2
             ),
         )
