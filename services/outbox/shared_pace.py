@@ -14,8 +14,6 @@ from services.outbox.limiter import BotPace, left_to_others
 
 log = structlog.get_logger()
 
-#: A replica that has not asked for this long is not counted any more, seconds.
-REPLICA_SECONDS = 10.0
 #: After a failure Redis is asked again only after this long, seconds.
 RETRY_SECONDS = 1.0
 TIMEOUT_SECONDS = 0.5
@@ -26,6 +24,7 @@ _RESERVE = """
 local now = redis.call('TIME')
 now = now[1] + now[2] / 1000000
 redis.call('ZADD', KEYS[3], now, ARGV[4])
+-- A sender that has not asked for ten seconds is not counted any more.
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', now - 10)
 redis.call('EXPIRE', KEYS[3], 60)
 local alive = redis.call('ZCARD', KEYS[3])

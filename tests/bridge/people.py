@@ -99,6 +99,14 @@ class Bridge:
         report = (await self.client.get("/health")).json()
         return dict(report["components"]["telegram_updates"])
 
+    async def until_heard(self) -> None:
+        """Until an answer to the question for updates has come."""
+
+        async def look() -> bool:
+            return (await self.health()).get("last_success_age_seconds") is not None
+
+        await until(look)
+
     async def metric(self, name: str) -> float | None:
         """One sample, by its name and labels as they are exported; None where there is none."""
         lines = (await self.client.get("/metrics")).text.splitlines()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, delete, func, insert, literal_column, select
+from sqlalchemy import Connection, delete, insert, literal_column, select
 from sqlalchemy import Row as SqlRow
 
 from services.bridge import said
@@ -257,8 +257,3 @@ def forget(connection: Connection, before: float, most: int) -> int:
         connection.execute(delete(table).where(table.c.approval_id.in_(ids)))
     connection.execute(delete(approval).where(approval.c.id.in_(ids)))
     return len(ids)
-
-
-def count_open(connection: Connection) -> int:
-    found: int = connection.execute(select(func.count()).select_from(approval).where(OPEN)).scalar_one()
-    return found

@@ -301,7 +301,7 @@ async def test_after_an_outage_a_long_question_is_asked_again_without_a_second_f
     async with bridge_of(settings, clock) as bridge:
         asked = await bridge.ask(prompt=LONG)
         shown = await people.question(ADA)
-        await _heard(bridge)
+        await bridge.until_heard()
     await people.sandbox.post("/clock/advance", {"seconds": 300})
     clock.advance(300)
     async with bridge_of(settings, clock) as bridge:
@@ -312,13 +312,6 @@ async def test_after_an_outage_a_long_question_is_asked_again_without_a_second_f
         await bridge.until_status(asked["id"], "decided")
 
 
-async def _heard(bridge: Bridge) -> None:
-    async def look() -> bool:
-        return (await bridge.health()).get("last_success_age_seconds") is not None
-
-    await until(look)
-
-
 async def test_a_tap_on_the_first_copy_after_it_was_asked_again_counts_as_well(
     settings: BridgeSettings, people: People, clock: ManualClock
 ) -> None:
@@ -326,7 +319,7 @@ async def test_a_tap_on_the_first_copy_after_it_was_asked_again_counts_as_well(
     async with bridge_of(settings, clock) as bridge:
         asked = await bridge.ask()
         shown = await people.question(ADA)
-        await _heard(bridge)
+        await bridge.until_heard()
     await people.sandbox.post("/clock/advance", {"seconds": 200})
     clock.advance(200)
     async with bridge_of(settings, clock) as bridge:
@@ -349,13 +342,13 @@ async def test_what_expired_in_the_outage_is_not_asked_again(
     async with bridge_of(settings, clock) as bridge:
         asked = await bridge.ask(expires_in=100)
         await people.question(ADA)
-        await _heard(bridge)
+        await bridge.until_heard()
     await people.sandbox.post("/clock/advance", {"seconds": 200})
     clock.advance(200)
     async with bridge_of(settings, clock) as bridge:
         await bridge.until_status(asked["id"], "expired")
         await people.until_text(ADA, "⌛ Expired without an answer")
-        await _heard(bridge)
+        await bridge.until_heard()
     assert not any("Still open" in said(message) for message in await people.messages(ADA))
 
 

@@ -113,7 +113,7 @@ async def test_after_a_silence_in_which_taps_died_open_questions_are_asked_again
         await bridge.client.post(f"/api/v1/approvals/{closed['id']}/cancel")
         shown = await people.question(ADA)
         await people.question(GRACE)
-        await _heard(bridge)
+        await bridge.until_heard()
     await people.tap(shown, "Approve")
     await people.sandbox.post("/clock/advance", {"seconds": 200})
     clock.advance(200)
@@ -135,13 +135,6 @@ async def test_after_a_silence_in_which_taps_died_open_questions_are_asked_again
     assert not any("Still open: Closed" in said(message) for message in await people.messages(ADA))
 
 
-async def _heard(bridge: Bridge) -> None:
-    async def look() -> bool:
-        return (await bridge.health()).get("last_success_age_seconds") is not None
-
-    await until(look)
-
-
 async def test_a_short_silence_loses_no_tap_and_asks_nothing_again(
     settings: BridgeSettings, people: People, clock: ManualClock
 ) -> None:
@@ -149,7 +142,7 @@ async def test_a_short_silence_loses_no_tap_and_asks_nothing_again(
     async with bridge_of(settings, clock) as bridge:
         asked = await bridge.ask()
         shown = await people.question(ADA)
-        await _heard(bridge)
+        await bridge.until_heard()
     await people.tap(shown, "Approve")
     await people.sandbox.post("/clock/advance", {"seconds": 140})
     clock.advance(140)
@@ -165,7 +158,7 @@ async def test_a_silence_while_the_bridge_runs_asks_again_too(
     async with bridge_of(settings, clock) as bridge:
         await bridge.ask()
         await people.question(ADA)
-        await _heard(bridge)
+        await bridge.until_heard()
         broken = {"kind": "answer", "status": 502, "methods": ["getUpdates", "deleteWebhook"], "times": None}
         await people.sandbox.faults(broken)
         # The poll under way ends well; the next one fails.
