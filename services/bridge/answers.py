@@ -28,7 +28,7 @@ from services.kit.auth import kept
 from services.kit.clock import Clock
 from services.kit.health import Health
 from services.kit.telemetry import Telemetry
-from services.outbox import telegram
+from services.outbox import bot_api
 from services.outbox.engine import Outbox, owner_name
 
 #: Whose tables the bridge's database holds besides the engine's.
@@ -69,7 +69,7 @@ async def open_answers(
     *,
     outbox: Outbox,
     bots: Mapping[str, Bot],
-    speaking: Mapping[str, telegram.Bot],
+    speaking: Mapping[str, bot_api.Bot],
     telemetry: Telemetry,
     metrics: AnswerMetrics,
     health: Health,
@@ -153,7 +153,7 @@ async def _signing_secret(settings: BridgeSettings) -> str:
     return secret
 
 
-def _source(bot: Bot, speaking: telegram.Bot, clock: Clock) -> Source:
+def _source(bot: Bot, speaking: bot_api.Bot, clock: Clock) -> Source:
     if bot.webhook_url:
         return Webhook(speaking, bot.webhook_url, bot.webhook_secret, clock)
     return Polling(speaking)

@@ -44,10 +44,11 @@ from services.kit.health import Health, Level, Reading
 from services.kit.service import create_service
 from services.kit.telemetry import Telemetry
 from services.outbox import paces, queries
+from services.outbox.bot_api import make_bot
 from services.outbox.engine import OPERATIONS, Outbox, Sending, open_outbox
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.paces import InProcess, Paces
-from services.outbox.telegram import Sender, make_bot
+from services.outbox.telegram import Sender
 
 FULL_DISK = 0.95
 FILLING_DISK = 0.85

@@ -15,13 +15,14 @@ from services.kit.health import Level
 from services.kit.settings import ServiceSettings
 from services.kit.telemetry import Telemetry
 from services.outbox import queries
+from services.outbox.bot_api import make_bot
 from services.outbox.engine import EngineSettings, Outbox, Sending, open_outbox
 from services.outbox.limiter import BotPace, Limits
 from services.outbox.messages import Lane, State, Submission
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.policy import Policy
 from services.outbox.queries import Search
-from services.outbox.telegram import Sender, make_bot
+from services.outbox.telegram import Sender
 from services.telegram_sandbox.settings import DEFAULT_TOKEN
 from tests.outbox.conftest import NO_LIMITS
 from tests.outbox.making import ADA, GRACE, each, event, message, render, submission

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from services.kit.clock import SystemClock
-from services.outbox import telegram
+from services.outbox import bot_api, telegram
+from services.outbox.bot_api import Bot, make_bot
 from services.outbox.messages import Document, Lane, Outcome, Reason, Rendered, Result, Text
-from services.outbox.telegram import Bot, Sender, make_bot
+from services.outbox.telegram import Sender
 from services.telegram_sandbox.settings import DEFAULT_TOKEN
 from tests.outbox.making import ADA, claimed
 from tests.ports import free_port
@@ -224,7 +225,7 @@ async def test_no_error_repeats_the_token(sandbox: Sandbox) -> None:
 async def test_an_answer_that_never_comes_is_unknown(
     sandbox: Sandbox, sender: Sender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(telegram, "READ_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(bot_api, "READ_TIMEOUT_SECONDS", 0.2)
     await sandbox.faults({"kind": "hang", "seconds": 3, "deliver": True})
     result = await sent(sender)
     assert (result.outcome, result.reason) == (UNKNOWN, Reason.NO_ANSWER)
@@ -233,8 +234,8 @@ async def test_an_answer_that_never_comes_is_unknown(
 
 async def test_the_servers_own_wait_of_eight_seconds_is_waited_for(sandbox: Sandbox) -> None:
     """Telegram holds a request up to 8 s before it answers; giving up sooner would send twice."""
-    assert telegram.READ_TIMEOUT_SECONDS >= 30
-    assert make_bot(DEFAULT_TOKEN, sandbox.url, 1).request.read_timeout == telegram.READ_TIMEOUT_SECONDS
+    assert bot_api.READ_TIMEOUT_SECONDS >= 30
+    assert make_bot(DEFAULT_TOKEN, sandbox.url, 1).request.read_timeout == bot_api.READ_TIMEOUT_SECONDS
 
 
 async def test_a_check_says_whether_telegram_takes_the_bot(sandbox: Sandbox, sender: Sender) -> None:

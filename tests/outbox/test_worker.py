@@ -17,6 +17,7 @@ from services.kit.health import Level
 from services.kit.settings import ServiceSettings
 from services.kit.telemetry import Telemetry
 from services.outbox import claims, intake, queries, settling, worker
+from services.outbox.bot_api import make_bot
 from services.outbox.engine import EngineSettings, Outbox, open_outbox
 from services.outbox.limiter import Limits
 from services.outbox.messages import (
@@ -32,7 +33,7 @@ from services.outbox.metrics import OutboxMetrics
 from services.outbox.policy import Policy
 from services.outbox.queries import Life
 from services.outbox.schema import attempt as attempts
-from services.outbox.telegram import Sender, make_bot
+from services.outbox.telegram import Sender
 from services.telegram_sandbox.settings import DEFAULT_TOKEN
 from tests.outbox.conftest import NO_LIMITS
 from tests.outbox.making import ADA, GRACE, each, event, message, parts, render, submission
