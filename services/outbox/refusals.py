@@ -24,6 +24,7 @@ _DESCRIPTIONS = (
     ("bot is not a member", Reason.CHAT_GONE),
     ("can't initiate conversation", Reason.BOT_BLOCKED),
     ("can't send messages to the bot", Reason.CHAT_GONE),
+    ("can't send messages to bots", Reason.CHAT_GONE),
     ("chat not found", Reason.CHAT_NOT_FOUND),
     ("chat_id is empty", Reason.CHAT_NOT_FOUND),
     ("peer_id_invalid", Reason.CHAT_NOT_FOUND),
@@ -34,10 +35,17 @@ _DESCRIPTIONS = (
     ("need administrator rights", Reason.NO_RIGHTS),
     ("chat_write_forbidden", Reason.NO_RIGHTS),
     ("can't parse entities", Reason.BAD_MARKUP),
+    # Of entities that are given as such, not as markup (telegram-bot-api Client.cpp, TDLib).
+    ("can't parse caption entities", Reason.BAD_MARKUP),
+    ("can't parse messageentity", Reason.BAD_MARKUP),
+    ("entity begin", Reason.BAD_MARKUP),
+    ("entity with incorrect", Reason.BAD_MARKUP),
+    ("entity_", Reason.BAD_MARKUP),
+    ("entities_", Reason.BAD_MARKUP),
     ("message to edit not found", Reason.CANNOT_EDIT),
     ("no text in the message to edit", Reason.CANNOT_EDIT),
     ("message can't be edited", Reason.CANNOT_EDIT),
-    ("no text in the message to edit", Reason.CANNOT_EDIT),
+    ("message_id_invalid", Reason.CANNOT_EDIT),
     ("is too long", Reason.TOO_LONG),
     ("frozen_method_invalid", Reason.BOT_FROZEN),
     ("too many requests", Reason.FLOOD_CONTROL),
@@ -52,7 +60,7 @@ def translate(error: TelegramError, started: float, finished: float) -> Result:
     The order matters: BadRequest is a NetworkError there, and a 413 is one too.
     """
     detail = redact(str(error.message))
-    outcome, reason = _verdict(error, _meaning(detail))
+    outcome, reason = _by_another(error) or _verdict(error, _meaning(detail))
     return Result(
         outcome,
         reason,
@@ -62,6 +70,14 @@ def translate(error: TelegramError, started: float, finished: float) -> Result:
         retry_after=error._retry_after.total_seconds() if isinstance(error, RetryAfter) else None,  # noqa: SLF001 - as said above
         migrate_to=error.new_chat_id if isinstance(error, ChatMigrated) else None,
         detail=detail,
+    )
+
+
+def _by_another(error: TelegramError) -> tuple[Outcome, Reason] | None:
+    """A page instead of Telegram's JSON: some gateway refused the call, and Telegram said nothing of the chat."""
+    is_page = isinstance(error.__cause__, TelegramError)
+    return (
+        (Outcome.NOT_SENT, Reason.BAD_ANSWER) if is_page and type(error) in {BadRequest, Forbidden} else None
     )
 
 
@@ -76,7 +92,8 @@ _CLASSES: tuple[tuple[type[TelegramError], Outcome, Reason], ...] = (
 )
 #: Those whose description decides, with the reason where it says nothing known.
 _DESCRIBED: tuple[tuple[type[TelegramError], Outcome, Reason], ...] = (
-    (Forbidden, Outcome.NOT_SENT, Reason.CHAT_GONE),
+    # Whatever it is, this message is not taken; that the chat takes no other has to be said.
+    (Forbidden, Outcome.NOT_SENT, Reason.NO_RIGHTS),
     (BadRequest, Outcome.NOT_SENT, Reason.BAD_REQUEST),
     (NetworkError, Outcome.UNKNOWN, Reason.SERVER_ERROR),
 )
