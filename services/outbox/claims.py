@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from services.kit.rows import Statement
-from services.outbox import chats, destinations, feed, loading
+from services.outbox import chats, destinations, feed, loading, updating
 from services.outbox.chats import ChatRow
 from services.outbox.messages import (
     Claimed,
@@ -112,9 +112,11 @@ def claim(
     refusing = {chat_id for chat_id, row in rows.items() if row["blocked"] or row["migrated_to"]}
     ended = [s for chat_id in refusing for s in _set_right(connection, bot, rows[chat_id], now)]
     picked = [chats.choose(chats.heads_of(rows[chat_id]), now) for chat_id in rows.keys() - refusing]
-    messages, never_sent = loading.load(
+    messages, baseless = loading.load(
         connection, [head.seq for head in picked if head], rows, now, paced_since
     )
+    anew, never_sent = updating.begin_anew(connection, baseless, now)
+    messages += anew
     expired = [m for m in messages if m.expires_at is not None and m.expires_at <= now]
     muted = [m for m in messages if m not in expired and _is_muted(rows[m.chat_id], now) and mutes(m)]
     for those, state, reason, cause in (

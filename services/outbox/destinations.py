@@ -18,11 +18,16 @@ def move(connection: Connection, bot: str, old: int, new: int, now: float) -> No
     if lane is None:
         return
     connection.execute(update(message).where(*_waiting_for(bot, old)).values(chat_id=new))
-    found = select(chat.c.client, chat.c.settings).where(chat.c.bot == bot, chat.c.chat_id == old)
-    kept = connection.execute(found).one()
+    # What stands in the old chat is not in the new one, where its number may be another message's.
+    stayed = select(message.c.id).where(message.c.bot == bot, message.c.chat_id == old)
+    edits = (*_waiting_for(bot, new), message.c.edits.in_(stayed))
+    connection.execute(update(message).where(*edits).values(edits=None))
+    found = select(chat.c.client, chat.c.settings, chat.c.muted_until)
+    kept = connection.execute(found.where(chat.c.bot == bot, chat.c.chat_id == old)).one()
     chats.give_turns(connection, {(bot, new): (now, lane)}, {(bot, new): kept.client})
-    unset = (chat.c.bot == bot, chat.c.chat_id == new, chat.c.settings.is_(None))
-    connection.execute(update(chat).where(*unset).values(settings=kept.settings))
+    for column in (chat.c.settings, chat.c.muted_until):
+        unset = (chat.c.bot == bot, chat.c.chat_id == new, column.is_(None))
+        connection.execute(update(chat).where(*unset).values({column: getattr(kept, column.name)}))
 
 
 def suppress(connection: Connection, bot: str, chat_id: int, reason: Reason, now: float) -> Sequence[int]:

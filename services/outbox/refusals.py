@@ -74,7 +74,7 @@ def translate(error: TelegramError, started: float, finished: float) -> Result:
 
 
 def _by_another(error: TelegramError) -> tuple[Outcome, Reason] | None:
-    """A page instead of Telegram's JSON: some gateway refused the call, and Telegram said nothing of the chat."""
+    """A page instead of Telegram's JSON: a gateway refused the call, and Telegram said nothing."""
     is_page = isinstance(error.__cause__, TelegramError)
     return (
         (Outcome.NOT_SENT, Reason.BAD_ANSWER) if is_page and type(error) in {BadRequest, Forbidden} else None
