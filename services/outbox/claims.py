@@ -14,6 +14,7 @@ from sqlalchemy import Connection, text
 from services.kit.rows import Statement
 from services.outbox import chats, destinations, feed, loading, updating
 from services.outbox.chats import ChatRow
+from services.outbox.limiter import NOT_PACED, PacedSince
 from services.outbox.messages import (
     Claimed,
     Decision,
@@ -81,7 +82,7 @@ def claim(
     limit: int,
     *,
     now: float,
-    paced_since: float | None,
+    paced_since: PacedSince = NOT_PACED,
     mutes: Mutes = not_urgent,
     turns: Turns | None = None,
     holds: Holds = never,
@@ -95,7 +96,7 @@ def claim(
         owner: this worker.
         limit: how many may be sent now.
         now: seconds since the epoch.
-        paced_since: since when the bot's own rate has held messages up; None if it does not.
+        paced_since: since when the bot's own rate has held messages up.
         mutes: which messages a muted chat does not get.
         turns: the clients' clocks of this worker; unset: all are even.
         holds: how the chats' people want a message now.

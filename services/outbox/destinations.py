@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Connection, func, insert, or_, select, upd
 from services.kit.db import upsert
 from services.outbox import chats, feed
 from services.outbox.messages import WAITING, Reason, State
-from services.outbox.schema import change, chat, message
+from services.outbox.schema import attempt, change, chat, message
 
 SUPPRESSED_AT_ONCE = 1_000
 
@@ -47,6 +47,25 @@ def suppress(connection: Connection, bot: str, chat_id: int, reason: Reason, now
         now=now,
     )
     return waiting
+
+
+def refused_for_now(connection: Connection, bot: str, now: float) -> list[tuple[int, float]]:
+    """The chats that Telegram has asked to wait for, and until when, as (chat, seconds since the epoch)."""
+    asked = attempt.c.retry_after
+    query = (
+        select(message.c.chat_id, func.max(message.c.due_at), func.max(asked))
+        .join(attempt, (attempt.c.message_seq == message.c.seq) & (attempt.c.number == message.c.attempts))
+        .where(
+            message.c.bot == bot,
+            chats.in_state(State.RETRY_WAIT),
+            message.c.reason == Reason.FLOOD_CONTROL.value,
+            message.c.due_at > now,
+            asked.is_not(None),
+        )
+        .group_by(message.c.chat_id)
+    )
+    # By a clock that has been set back the time would be longer than what was asked.
+    return [(chat_id, min(due, now + told)) for chat_id, due, told in connection.execute(query)]
 
 
 def block(connection: Connection, bot: str, chat_id: int, reason: Reason) -> None:

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, select
 from services.kit.rows import Statement
 from services.kit.telemetry import TraceContext
 from services.outbox.chats import ChatRow
+from services.outbox.limiter import PacedSince
 from services.outbox.messages import Claimed, Lane, State, UnknownPolicy
 from services.outbox.schema import event, message
 
@@ -61,7 +62,7 @@ def load(
     seqs: Iterable[int],
     rows: Mapping[int, Any],
     now: float,
-    paced_since: float | None,
+    paced_since: PacedSince,
 ) -> tuple[list[Claimed], list[Claimed]]:
     """The messages that can be sent, and the edits of what does not stand in the chat."""
     found = by_seq(connection, seqs)
@@ -69,7 +70,7 @@ def load(
     fine: list[Claimed] = []
     baseless: list[Claimed] = []
     for row in found:
-        wait = _limiter_wait(row, rows[row.chat_id], now, paced_since)
+        wait = _limiter_wait(row, rows[row.chat_id], now, paced_since.of(Lane(row.lane)))
         message = claimed(row, now, wait, row.attempts + 1, targets.get(row.edits))
         (baseless if row.edits and message.edits is None else fine).append(message)
     return fine, baseless

@@ -220,6 +220,28 @@ async def test_the_bot_pauses_when_a_second_chat_is_refused(start: Start, sandbo
         assert life.attempts[0]["claimed_at"] >= min(times) + 2.0
 
 
+async def test_a_restart_forgets_no_pause_of_the_bot(start: Start, sandbox: Sandbox) -> None:
+    await sandbox.post("/chats", {"id": 1003})
+    flood = {
+        "kind": "answer",
+        "status": 429,
+        "description": "Too Many Requests: retry after 4",
+        "parameters": {"retry_after": 4},
+    }
+    await sandbox.faults(flood | {"chat_ids": [ADA]}, flood | {"chat_ids": [GRACE]})
+    refused = [posted("1", chat_id=ADA), posted("1", chat_id=GRACE)]
+    async with start() as outbox:
+        for one in refused:
+            await outbox.enqueue(one)
+            await when(outbox, one, State.RETRY_WAIT)
+    async with start() as outbox:
+        third = posted("third", chat_id=1003)
+        await outbox.enqueue(third)
+        life = await finished(outbox, third)
+        times = [(await life_of(outbox, one)).attempts[0]["finished_at"] for one in refused]
+    assert life.attempts[0]["claimed_at"] >= min(times) + 4.0
+
+
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
@@ -489,7 +511,7 @@ async def test_a_lost_workers_messages_are_taken_over(
     one = posted("hello")
     await database.write("enqueue", partial(intake.insert, submissions=[one], now=now()))
     long_ago = now() - 3600
-    dead = partial(claims.claim, bot="default", owner="dead", limit=5, now=now(), paced_since=None)
+    dead = partial(claims.claim, bot="default", owner="dead", limit=5, now=now())
     batch = await database.write("claim", dead)
     assert len(batch.messages) == 1
     await database.write("renew", partial(settling.renew, owner="dead", until=long_ago))

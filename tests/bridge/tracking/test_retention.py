@@ -96,7 +96,7 @@ async def delivered(store: Database, clock: ManualClock, *titles: str, chat_id: 
 
 
 def _deliver(connection: Connection, now: float) -> int:
-    batch = claims.claim(connection, "default", "w1", 100, now=now, paced_since=None)
+    batch = claims.claim(connection, "default", "w1", 100, now=now)
     settled = [
         Settled(m, making.sent(), policy.decide(Policy(), m, making.sent(), 1, 0.5)) for m in batch.messages
     ]
