@@ -71,12 +71,12 @@ def create_app(
     telemetry = Telemetry("bridge", settings)
     health = Health(clock)
     metrics = OutboxMetrics(telemetry.registry, CATEGORY_OF)
-    answer_metrics = AnswerMetrics.of(telemetry)
     tracking_metrics = TrackingMetrics(telemetry.registry)
     templates = load_templates(settings.templates_dir)
     guard = Guard(settings.rate_limit_per_second, telemetry.registry, clock)
     ring = opening.ring_of(settings, clock)
     bots = settings.bots()
+    answer_metrics = AnswerMetrics.of(telemetry, bots)
     asks = Posted(bots, settings.approval_expires_seconds)
     routes = Routing(
         {name: bot.chats for name, bot in bots.items()}, settings.routes_file, telemetry.registry, clock
