@@ -77,7 +77,7 @@ def create_app(
     ring = opening.ring_of(settings, clock)
     bots = settings.bots()
     answer_metrics = AnswerMetrics.of(telemetry, bots)
-    asks = Posted(bots, settings.approval_expires_seconds)
+    asks = Posted(bots, settings.approval_expires_seconds, templates)
     routes = Routing(
         {name: bot.chats for name, bot in bots.items()}, settings.routes_file, telemetry.registry, clock
     )
@@ -178,6 +178,7 @@ def create_app(
                 "telemetry": telemetry,
                 "outbox": outbox,
                 "bots": bots,
+                "templates": templates,
                 "asks": asks,
                 "door": door,
                 "routing": routes,
