@@ -81,7 +81,9 @@ def block(connection: Connection, bot: str, chat_id: int, reason: Reason) -> Non
 def revive(connection: Connection, bot: str, chat_id: int, now: float) -> None:
     """The destination takes the bot again: what still waits for it has its turn."""
     here = (chat.c.bot == bot, chat.c.chat_id == chat_id)
-    connection.execute(update(chat).where(*here).values(blocked=None))
+    refused = update(chat).where(*here, chat.c.blocked.is_not(None)).values(blocked=None)
+    if not connection.execute(refused).rowcount:
+        return
     waiting = connection.execute(select(message.c.seq).where(*_waiting_for(bot, chat_id)).limit(1)).scalar()
     if waiting is not None:
         connection.execute(update(chat).where(*here, chat.c.owner.is_(None)).values(next_at=now))

@@ -21,6 +21,7 @@ from services.outbox.bot_api import make_bot
 from services.outbox.engine import EngineSettings, Outbox, open_outbox
 from services.outbox.limiter import Limits
 from services.outbox.messages import (
+    Document,
     Lane,
     Rendered,
     Settled,
@@ -423,6 +424,88 @@ async def test_a_part_that_may_have_arrived_is_the_only_one_sent_again(
         life = await finished(outbox, again)
     assert await sandbox.texts(ADA) == ["one", "two", "three", "four", "again: four", "again: five"]
     assert [attempt["part"] for attempt in life.attempts] == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("fault", "came"),
+    [
+        (
+            {"kind": "answer", "status": 429, "description": "Too Many", "parameters": {"retry_after": 1}},
+            ["two"],
+        ),
+        ({"kind": "answer", "status": 400, "description": "Bad Request: ENTITY_BOUNDS_INVALID"}, ["two"]),
+        ({"kind": "raw", "status": 403, "body": "<html>firewall</html>"}, ["two"]),
+        ({"kind": "raw", "status": 502, "body": "<html>Bad Gateway</html>"}, ["again: two"]),
+        ({"kind": "reset"}, ["again: two"]),
+        ({"kind": "close", "deliver": True}, ["two", "again: two"]),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+async def test_whatever_fails_in_the_middle_of_a_message_only_that_part_is_repeated(
+    start: Start, sandbox: Sandbox, fault: dict[str, Any], came: list[str]
+) -> None:
+    def mixed(of: Any) -> Rendered:
+        mark = "again: " if of.possible_duplicate and of.part == 1 else ""
+        return Rendered((Text("one"), Document("two.txt", b"whole", Text(f"{mark}two")), Text("three")))
+
+    await sandbox.faults(fault | {"methods": ["sendDocument"], "times": 1})
+    async with start(render=mixed) as outbox:
+        one = posted("in parts")
+        await outbox.enqueue(one)
+        life = await finished(outbox, one)
+        assert life.message["state"] == State.DELIVERED
+    assert await sandbox.texts(ADA) == ["one", *came, "three"]
+    assert [attempt["part"] for attempt in life.attempts] == [0, 1, 1, 2]
+
+
+async def test_an_edit_whose_answer_was_lost_is_made_once_more_and_shows_no_repetition(
+    start: Start, sandbox: Sandbox
+) -> None:
+    async with start() as outbox:
+        await _progress(outbox, "10 %")
+        await sandbox.faults({"kind": "close", "deliver": True, "methods": ["editMessageText"]})
+        last = await _progress(outbox, "100 %")
+        assert reasons(last) == [("unknown", "no_answer"), ("sent", "none")]
+        assert not last.message["possible_duplicate"]
+    assert await _shown(sandbox) == ["100 %"]
+
+
+async def test_a_progress_message_that_somebody_deleted_is_there_again(
+    start: Start, sandbox: Sandbox
+) -> None:
+    async with start() as outbox:
+        first = await _progress(outbox, "10 %")
+        token = f"/bot{DEFAULT_TOKEN}/deleteMessage"
+        gone = {"chat_id": ADA, "message_id": int(first.message["telegram_message_ids"])}
+        assert (await sandbox.client.post(token, json=gone)).json()["result"] is True
+        assert reasons(await _progress(outbox, "50 %")) == [("not_sent", "cannot_edit"), ("sent", "none")]
+        await _progress(outbox, "100 %")
+    assert await _shown(sandbox) == ["100 %"]
+
+
+async def test_progress_goes_on_through_the_end_of_its_first_message(start: Start, sandbox: Sandbox) -> None:
+    refused = {"kind": "answer", "status": 400, "description": "Bad Request: not enough rights to send text"}
+    await sandbox.faults(refused)
+    async with start() as outbox:
+        first = [posted(title, update_key="deploy") for title in ("10 %", "50 %")]
+        await asyncio.gather(*(outbox.enqueue(one) for one in first))
+        assert (await finished(outbox, first[0])).message["state"] == State.DEAD_LETTER
+        assert (await finished(outbox, first[1])).message["state"] == State.DELIVERED
+        await _progress(outbox, "100 %")
+    assert await _shown(sandbox) == ["100 %"]
+
+
+async def _progress(outbox: Outbox, title: str) -> Life:
+    one = posted(title, update_key="deploy")
+    await outbox.enqueue(one)
+    life = await finished(outbox, one)
+    assert life.message["state"] == State.DELIVERED
+    return life
+
+
+async def _shown(sandbox: Sandbox) -> list[str]:
+    answer = await sandbox.client.get(f"/api/chats/{ADA}/messages")
+    return [shown["message"]["text"] for shown in answer.json()["messages"]]
 
 
 async def test_a_renderer_that_fails_ends_its_message_and_no_other(start: Start, sandbox: Sandbox) -> None:
