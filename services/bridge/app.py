@@ -16,6 +16,7 @@ from services.bridge.bots import DEFAULT, Bot
 from services.bridge.chats import api as chats_api
 from services.bridge.chats import quiet
 from services.bridge.chats import store as chats_store
+from services.bridge.costs import open_costs
 from services.bridge.folder import intake as folder_intake
 from services.bridge.folder.files import folder_of
 from services.bridge.folder.intake import FolderIntake
@@ -23,7 +24,7 @@ from services.bridge.folder.metrics import FolderMetrics
 from services.bridge.keys import api as keys_api
 from services.bridge.keys import entry, opening, scopes, store
 from services.bridge.keys.entry import Door
-from services.bridge.metrics import BridgeMetrics
+from services.bridge.metrics import BridgeMetrics, CostMetrics
 from services.bridge.render import render
 from services.bridge.routes import api as routes_api
 from services.bridge.routes import routing
@@ -77,6 +78,7 @@ def create_app(
     ring = opening.ring_of(settings, clock)
     bots = settings.bots()
     answer_metrics = AnswerMetrics.of(telemetry, bots)
+    cost_metrics = CostMetrics(telemetry.registry, bots)
     asks = Posted(bots, settings.approval_expires_seconds, templates)
     routes = Routing(
         {name: bot.chats for name, bot in bots.items()}, settings.routes_file, telemetry.registry, clock
@@ -117,6 +119,8 @@ def create_app(
                 name: _sending(bot, rates, settings.send_concurrency, telemetry, clock)
                 for name, bot in bots.items()
             }
+            paying = {name: one.sender.bot for name, one in sending.items() if bots[name].paid_per_second}
+            await stack.enter_async_context(open_costs(paying, cost_metrics))
             default = sending.pop(DEFAULT)
             outbox = await stack.enter_async_context(
                 open_outbox(

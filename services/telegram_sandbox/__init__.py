@@ -44,8 +44,9 @@ The log: GET /control/log?cursor=0&limit=1000&wait=10
     the entries have left memory (SANDBOX_LOG_KEPT) and are only in the file. `kind` is one of
     call: a Bot API call: time, bot, method, chat_id, thread_id, message_id, text, entities, silent, delivered
           (true: it stands in the chat), answer (given | replaced | dropped | lost), status, description,
-          retry_after, held (seconds of flood wait), message (as answered);
-    said, tapped, toast, update, confirmed, posted, webhook, chat, bot, kept, reset.
+          retry_after, held (seconds of flood wait), charged (it cost 0.1 Star; getStarTransactions tells),
+          message (as answered);
+    said, tapped, toast, update, confirmed, posted, webhook, chat, bot, billed, kept, reset.
     It is also the state: SANDBOX_LOG_FILE (default DATA_DIR/telegram_sandbox/log.jsonl) is read back at
     start, so chats, messages, documents and pending updates survive; ids never come back. Larger than
     SANDBOX_LOG_MAX_BYTES (64 MiB) at a start, it is put aside as .1 and begins anew with what is kept: 10 000

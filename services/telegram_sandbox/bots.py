@@ -50,6 +50,7 @@ class Bot:
     last_offset: int | None = None
     last_poll_at: float = 0.0
     last_answer_at: float = 0.0
+    billed: list[int] = field(default_factory=list)  #: when each message that cost Stars was sent
 
     @property
     def username(self) -> str:

@@ -67,6 +67,8 @@ class Call:
         """Record a new or changed message, then keep it; the answer is its wire form, serialized once."""
         wire = orjson.Fragment(orjson.dumps(message.wire))
         self.log(status=200, message=message, wire=wire)
+        if self.charged:
+            self.bot.billed.append(int(self.now))
         self.sandbox.chats.keep(chat, message)
         return wire
 

@@ -83,6 +83,13 @@ def restore(sandbox: Sandbox, entry: dict[str, Any]) -> None:
                 chat.messages[entry["message_id"]].toast = entry["text"]
         case "update" | "confirmed" | "posted" | "webhook":
             _queue(sandbox, entry)
+        case "billed":
+            _bill(sandbox, entry, entry["dates"])
+
+
+def _bill(sandbox: Sandbox, entry: dict[str, Any], dates: list[int]) -> None:
+    if (bot := sandbox.bots.by_id(entry["bot"])) is not None:
+        bot.billed.extend(dates)
 
 
 def _keep(sandbox: Sandbox) -> None:
@@ -100,6 +107,7 @@ def _keep(sandbox: Sandbox) -> None:
             )
     for bot in sandbox.bots:
         sandbox.set_webhook(bot, bot.webhook)
+        sandbox.record("billed", bot=bot.id, dates=bot.billed)
         for update in bot.queue.pending.values():
             sandbox.record(
                 "update", bot=bot.id, update=update.wire(), expires=update.expires, lane=update.lane
@@ -119,6 +127,8 @@ def _chat(sandbox: Sandbox, state: dict[str, Any]) -> None:
 
 
 def _message(sandbox: Sandbox, entry: dict[str, Any]) -> None:
+    if entry.get("charged"):
+        _bill(sandbox, entry, [int(entry["time"])])
     chat = sandbox.chats.get(entry["chat_id"])
     if chat is None:
         return

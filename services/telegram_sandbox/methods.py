@@ -16,6 +16,7 @@ LONGEST_POLL = 50  # seconds
 CONFLICT_DELAY = 3.0  # seconds
 REPEATED_POLL = 3.0  # seconds: the same offset again so soon is made to wait
 REPEATED_ANSWER = 0.5  # seconds: the same offset again so soon gets one update
+MESSAGE_NANOSTARS = 100_000_000  # 0.1 Star, Telegram's price for a message beyond the free rate
 COMMAND = re.compile(r"[a-z0-9_]{1,32}")
 SECRET = re.compile(r"[A-Za-z0-9_-]{0,256}")
 ACTIVE_WEBHOOK = (
@@ -166,6 +167,21 @@ def get_webhook_info(call: Call) -> Result:
     return {name: value for name, value in info.items() if value != "" or name == "url"}
 
 
+def get_star_transactions(call: Call) -> Result:
+    """What paid broadcasting has cost the bot, oldest first: a transaction for each message of it."""
+    offset = call.args.number("offset", 0, 0, 2**31 - 1)
+    limit = call.args.number("limit", 100, 1, 100)
+    billed = list(enumerate(call.bot.billed))[offset : offset + limit]
+    receiver = {"type": "telegram_api", "request_count": 1}
+    cost = {"amount": 0, "nanostar_amount": MESSAGE_NANOSTARS}
+    return {
+        "transactions": [
+            {"id": f"{call.bot.id}-{number}", **cost, "date": date, "receiver": receiver}
+            for number, date in billed
+        ]
+    }
+
+
 def _scope(call: Call) -> str:
     scope = call.args.data("scope")
     kind = scope.get("type", "default") if isinstance(scope, dict) else "default"
@@ -250,5 +266,6 @@ METHODS: dict[str, Method] = {
     "setWebhook": set_webhook,
     "deleteWebhook": delete_webhook,
     "getWebhookInfo": get_webhook_info,
+    "getStarTransactions": get_star_transactions,
 }
 BY_LOWER_NAME = {name.lower(): (name, method) for name, method in METHODS.items()}  # names ignore case

@@ -61,6 +61,7 @@ METRICS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "cctelegram_incident_resolve_seconds_bucket": (RELAY, frozenset({"le"})),
     "cctelegram_watchdog_age_seconds": (RELAY, frozenset()),
     "compliance_score": (frozenset({"mcp-health"}), frozenset({"standard"})),
+    "message_cost_total": (BRIDGE, frozenset({"bot"})),
     "daily_active_users": (BRIDGE, frozenset()),
     "monthly_active_users": (BRIDGE, frozenset()),
 }
@@ -69,7 +70,6 @@ METRICS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
 METRICS_NOT_THERE: dict[str, str] = {
     "cctelegram_incident_ack_seconds_bucket": "an incident cannot be acknowledged yet",
     "messages_processed_total": "use_case is the client's free text: a label needs a list of them first",
-    "message_cost_total": "nothing that is sent costs anything yet, so there is no price to add up",
     "campaign_performance_score": "there are no campaigns yet",
     "cctelegram_opt_outs_total": "who leaves is noted chat by chat, but not counted",
     "revenue_generated_total": "no part of the suite sells anything",
@@ -94,6 +94,7 @@ ALERTS: dict[str, str] = {
     "MessageProcessingBacklog": "critical",
     "ExternalAPIFailures": "critical",
     "ComplianceScoreLow": "warning",
+    "UnexpectedCostIncrease": "warning",
     "DeadLettersGrowing": "warning",
     "TelegramUpdatesStalled": "warning",
     "NotificationDeliveryFailing": "critical",
@@ -106,7 +107,6 @@ ALERTS: dict[str, str] = {
 
 #: Promised alerts that cannot be raised yet, each with a series that it needs and nobody exports.
 ALERTS_NOT_THERE: dict[str, str] = {
-    "UnexpectedCostIncrease": "message_cost_total",
     "LowCampaignPerformance": "campaign_performance_score",
     "HighOptOutRate": "cctelegram_opt_outs_total",
 }

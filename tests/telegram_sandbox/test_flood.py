@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from telegram import Bot
+from telegram import Bot, TransactionPartnerTelegramApi
 from telegram.error import RetryAfter
 
 from services.telegram_sandbox.settings import SandboxSettings
@@ -153,3 +153,14 @@ async def test_a_bot_that_pays_is_let_through_and_the_log_says_what_costs(here: 
     assert not (await send(here, "for nothing"))["ok"]
     calls = [e for e in await here.log(method="sendMessage") if e["delivered"]]
     assert [entry.get("charged", False) for entry in calls] == [False, False, True, True]
+
+
+async def test_what_was_charged_is_told_as_transactions_oldest_first(here: Here, bot: Bot) -> None:
+    await here.control("/limits", {"bot_per_second": 1, "hold_seconds": 0, "chat_burst": 9}, verb="PATCH")
+    for number in range(4):
+        await here.call("sendMessage", chat_id=ADA, text=str(number), allow_paid_broadcast=True)
+    told = (await bot.get_star_transactions()).transactions
+    assert [(t.amount, t.nanostar_amount) for t in told] == [(0, 100_000_000)] * 3
+    assert all(isinstance(t.receiver, TransactionPartnerTelegramApi) for t in told)
+    assert [t.id for t in (await bot.get_star_transactions(offset=2)).transactions] == [told[2].id]
+    assert [t.id for t in (await bot.get_star_transactions(limit=1)).transactions] == [told[0].id]

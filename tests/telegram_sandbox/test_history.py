@@ -112,6 +112,20 @@ async def test_a_webhook_survives_a_restart(settings: SandboxSettings) -> None:
         assert (await here.result("getWebhookInfo"))["url"] == "http://127.0.0.1:9/hook"
 
 
+@pytest.mark.parametrize("largest", [64_000_000, 1])
+async def test_what_was_charged_is_still_told_after_restarts(settings: SandboxSettings, largest: int) -> None:
+    paid = settings.model_copy(update={"sandbox_limits": True, "sandbox_log_max_bytes": largest})
+    async with started(paid) as here:
+        await here.control("/limits", {"bot_per_second": 1, "hold_seconds": 0}, verb="PATCH")
+        for number in range(3):
+            await here.call("sendMessage", chat_id=ADA, text=str(number), allow_paid_broadcast=True)
+        told = await here.call("getStarTransactions")
+        assert len(told["result"]["transactions"]) == 2
+    for _ in range(2):
+        async with started(paid) as here:
+            assert await here.call("getStarTransactions") == told
+
+
 async def test_a_log_grown_too_large_is_put_aside_and_begun_anew_with_the_state(
     settings: SandboxSettings,
 ) -> None:

@@ -1,11 +1,13 @@
 """Several bots on one bridge: named by events, routes and questions; each listens and answers for itself."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import orjson
 import pytest
 
+from services.bridge import costs
 from services.bridge.settings import BridgeSettings
 from tests.bridge.people import ADA, GRACE, TEAM, Bridge, People, bridge_of, buttons
 from tests.bridge.tracking.test_stream import following
@@ -367,8 +369,8 @@ async def test_the_stream_tells_the_bot_and_may_be_of_one(quick: Bridge) -> None
     assert told[-1]["status"] == "delivered"
 
 
-async def test_bulk_of_a_bot_that_pays_is_not_held_to_the_free_rate(
-    bridge_settings: BridgeFactory, people: People
+async def test_bulk_of_a_bot_that_pays_is_not_held_to_the_free_rate_and_its_cost_is_counted(
+    bridge_settings: BridgeFactory, people: People, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await people.sandbox.limits(enabled=True, bot_per_second=2, hold_seconds=0)
     await people.sandbox.post("/chats/range", {"first_id": 100_000, "count": 40})
@@ -376,14 +378,29 @@ async def test_bulk_of_a_bot_that_pays_is_not_held_to_the_free_rate(
         telegram_bot_per_second=0.2,
         telegram_bots=written(bot_per_second=0.2, paid_broadcast=True, chat_ids=[GRACE]),
     )
+    monkeypatch.setattr(costs, "EVERY_SECONDS", 0.1)
     async with bridge_of(settings) as bridge:
+        await until(partial(_asked_for_costs, bridge))
         chats = list(range(100_000, 100_030))
         posted = await bridge.post(title="campaign", bot="alerts", priority="low", chat_id=chats)
         for message_id in posted["message_ids"]:
             await bridge.until_message(message_id, "delivered")
         free = await bridge.post(title="free", priority="low", chat_id=chats[:5])
         await bridge.until_message(free["message_ids"][0], "delivered")
-    calls = await people.sandbox.delivered()
+        calls = await people.sandbox.delivered()
+        charged = sum(call.get("charged", False) for call in calls)
+        cost = 'message_cost_total{bot="alerts"}'
+
+        async def counted() -> bool:
+            return bool(await bridge.metric(cost) == pytest.approx(charged / 10))
+
+        await until(counted)
+        assert await bridge.metric('message_cost_total{bot="default"}') == 0.0
     assert {call["bot"] for call in calls if call.get("charged")} == {ALERTS}
     assert sum(call.get("charged", False) for call in calls) >= 20
     assert not [call for call in await people.sandbox.sends() if call["status"] == 429]
+
+
+async def _asked_for_costs(bridge: Bridge) -> bool:
+    labels = 'endpoint="getStarTransactions",provider="telegram",status_code="200"'
+    return bool(await bridge.metric(f"external_api_calls_total{{{labels}}}"))
