@@ -7,7 +7,7 @@ Follow one message:
     claims    claim     a chat is leased to one worker, and its next message is taken; the attempt
                         is on disk before the call
     worker    (render)  the owning service makes text and entities of the event
-    telegram  send      through python-telegram-bot; the answer becomes an outcome
+    telegram  send      a call of the Bot API (bot_api); what it answers becomes an outcome (refusals)
     policy    decide    outcome -> what becomes of the message; pure
     claims    settle    the decision is written, and the chat is given back
 
