@@ -24,7 +24,7 @@ def create_app(settings: DashboardSettings) -> FastAPI:
     clock = SystemClock()
     telemetry = Telemetry("dashboard", settings)
     metrics = Metrics(telemetry.registry)
-    guard = Guard(0, telemetry.registry, clock)
+    guard = Guard(telemetry.registry, clock)
     built = pages.Pages(pages.STATIC)
     door = open_door(settings, clock)
     interval = settings.update_interval / 1000
@@ -40,7 +40,7 @@ def create_app(settings: DashboardSettings) -> FastAPI:
     health.add("alert_relay_incidents", sources.incidents.probe())
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
         work = [asyncio.create_task(sources.run()), asyncio.create_task(hub.run())]
         try:
             yield {
@@ -49,7 +49,7 @@ def create_app(settings: DashboardSettings) -> FastAPI:
                 "hub": hub,
                 "door": door,
                 "pages": built,
-                "attempts": Attempts(door, guard, app.state.gate),
+                "attempts": Attempts(door, guard),
             }
         finally:
             for task in work:
@@ -61,6 +61,7 @@ def create_app(settings: DashboardSettings) -> FastAPI:
         telemetry=telemetry,
         health=health,
         lifespan=lifespan,
+        guard=guard,
         public=[pages.router, api.router, live.router],
         links={"dashboard": "/dashboard/"},
         summary="The live page: flow, health, queue and recent messages of the suite.",
