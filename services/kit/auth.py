@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -91,9 +91,10 @@ class Gate:
     callers, and one with an old key must not shut out the others. A key is too long to be guessed.
     """
 
-    def __init__(self, keyring: Keyring, guard: Guard) -> None:
+    def __init__(self, keyring: Keyring, guard: Guard, proxies: Sequence[str] = ()) -> None:
         self._keyring = keyring
         self._guard = guard
+        self._proxies = proxies
 
     def admit(self, authorization: str | None, caller: HTTPConnection) -> str:
         """The key of an ``Authorization`` header.
@@ -108,7 +109,7 @@ class Gate:
 
     def refused(self, caller: HTTPConnection, detail: str) -> Problem:
         """Notes a wrong key or signature; the answer to it: 401, or 429 to an address that is blocked."""
-        address = address_of(caller)
+        address = address_of(caller, self._proxies)
         try:
             self._guard.check_blocked(address)
         except Problem as blocked:
@@ -118,9 +119,12 @@ class Gate:
         return Problem(401, "Not authorized", detail, headers={"WWW-Authenticate": "Bearer"})
 
 
-def address_of(caller: HTTPConnection) -> str:
-    """The address that a request came from."""
-    return caller.client.host if caller.client else "unknown"
+def address_of(caller: HTTPConnection, proxies: Sequence[str] = ()) -> str:
+    """The address that a request came from; through one of the proxies, the one that it wrote down last."""
+    address = caller.client.host if caller.client else "unknown"
+    if address in proxies or "*" in proxies:
+        return caller.headers.get("x-forwarded-for", "").rpartition(",")[2].strip() or address
+    return address
 
 
 async def require_key(request: Request) -> None:

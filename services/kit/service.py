@@ -86,7 +86,9 @@ def create_service(
     )
     app.state.connections = lambda: 0  # until a server runs it
     app.state.gate = Gate(
-        keyring or OneKey.of(own_key(settings)), guard or Guard(telemetry.registry, SystemClock())
+        keyring or OneKey.of(own_key(settings)),
+        guard or Guard(telemetry.registry, SystemClock()),
+        settings.forwarded_allow_ips,
     )
     app.include_router(_common(telemetry, health, summary, links))
     for router in public:

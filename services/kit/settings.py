@@ -139,6 +139,9 @@ class ServiceSettings(BaseSettings):
         None, description="the same for traces, instead: none or gzip"
     )
     otel_traces_sampler_arg: float = Field(1.0, ge=0, le=1, description="share of traces kept, 0 to 1")
+    forwarded_allow_ips: CommaStrings = Field(
+        ("127.0.0.1",), description="proxies that are believed whom they ask for; * for all who can connect"
+    )
     max_body_bytes: int = Field(1_048_576, ge=1024, description="largest request body taken, bytes")
     shutdown_grace_seconds: float = Field(10.0, ge=0, description="time for work in flight at stop")
 
