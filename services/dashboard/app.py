@@ -1,6 +1,5 @@
 """Wires the dashboard."""
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,6 +12,7 @@ from services.dashboard.login import Attempts, open_door
 from services.dashboard.metrics import Metrics
 from services.dashboard.settings import DashboardSettings
 from services.dashboard.sources import Sources
+from services.kit.background import beside
 from services.kit.clock import SystemClock
 from services.kit.guard import Guard
 from services.kit.health import Health
@@ -41,8 +41,7 @@ def create_app(settings: DashboardSettings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
-        work = [asyncio.create_task(sources.run()), asyncio.create_task(hub.run())]
-        try:
+        async with beside(sources.run(), hub.run()):
             yield {
                 "sources": sources,
                 "history": history,
@@ -51,10 +50,6 @@ def create_app(settings: DashboardSettings) -> FastAPI:
                 "pages": built,
                 "attempts": Attempts(door, guard),
             }
-        finally:
-            for task in work:
-                task.cancel()
-            await asyncio.gather(*work, return_exceptions=True)
 
     app = create_service(
         settings=settings,

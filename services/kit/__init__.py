@@ -10,5 +10,6 @@ auth        bearer keys
 guard       what a hostile or careless caller meets: a rate limit, a block after wrong keys
 errors      problem+json for every error
 clock       time as an argument
+background  loops beside the requests, and what happens when one fails
 service     the one call that gives a service all of the above
 """

@@ -20,6 +20,7 @@ from starlette.requests import Request
 
 from services.kit import errors
 from services.kit.auth import Gate, Keyring, OneKey, bearer, key_from_file, require_key
+from services.kit.background import beside
 from services.kit.clock import SystemClock, rfc3339
 from services.kit.guard import Guard
 from services.kit.health import Health, Level
@@ -65,14 +66,8 @@ def create_service(
 
     @asynccontextmanager
     async def whole_life(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
-        async with lifespan(app) as state:
-            watches = [asyncio.create_task(telemetry.watch_process()), asyncio.create_task(health.watch())]
-            try:
-                yield state
-            finally:
-                for watch in watches:
-                    watch.cancel()
-                await asyncio.gather(*watches, return_exceptions=True)
+        async with lifespan(app) as state, beside(telemetry.watch_process(), health.watch()):
+            yield state
         await asyncio.to_thread(telemetry.close)
 
     app = HotApp(
