@@ -73,7 +73,7 @@ def create_app(
     answer_metrics = AnswerMetrics.of(telemetry)
     tracking_metrics = TrackingMetrics(telemetry.registry)
     templates = load_templates(settings.templates_dir)
-    guard = Guard(settings.rate_limit_per_second, telemetry.registry, clock)
+    guard = Guard(telemetry.registry, clock, settings.rate_limit_per_second)
     ring = opening.ring_of(settings, clock)
     bots = settings.bots()
     asks = Posted(bots, settings.approval_expires_seconds)
@@ -189,6 +189,7 @@ def create_app(
         telemetry=telemetry,
         health=health,
         lifespan=lifespan,
+        guard=guard,
         summary="Takes events over REST and delivers them to Telegram without losing one.",
         public=[api.public, api.intake, updates_api.public],
         routers=[

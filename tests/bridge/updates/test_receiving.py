@@ -339,6 +339,7 @@ async def test_a_webhook_without_the_secret_is_refused_and_nothing_is_stored(
         await quick.client.post("/telegram/webhook", json=text(1, "hi"), headers=keyed)
     ).status_code == 401
     assert await quick.metric('cctelegram_telegram_updates_total{kind="message"}') == 0.0
+    assert await quick.metric("auth_failed_attempts_total") == 4.0
 
 
 async def test_what_is_no_update_is_400(quick: Bridge, settings: BridgeSettings) -> None:
