@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -45,13 +45,13 @@ class Caller:
         client: name of the key.
         parent: the caller's span, if it sent a ``traceparent``.
         correlation_id: of ``X-Correlation-ID``, or empty.
-        idempotency_key: or empty.
+        idempotency_key: or None.
     """
 
     client: str
     parent: TraceContext | None
     correlation_id: str
-    idempotency_key: str
+    idempotency_key: str | None
     #: What the request uses up, such as its signature.
     once: Once | None = None
 
@@ -156,14 +156,20 @@ def submission(
         recipients.append(shown)
         answers.append(_answer(made, shown, trace_url, question))
     answer = orjson.dumps({"accepted": answers} if is_list else answers[0])
+    key = idempotency_key(caller, body)
     stored = Submission(
         tuple(events),
         tuple(recipients),
-        _idempotency(caller, body, answer),
+        replace(key, answer=answer.decode()) if key else None,
         caller.once,
         partial(_keep, questions=questions) if questions else None,
     )
     return Reading(stored, answer, tuple(question.code for question in questions))
+
+
+def repetition(caller: Caller, earlier: IdempotencyKey) -> Reading:
+    """A request whose key is known: it stores nothing, and uses its signature up."""
+    return Reading(Submission((), (), earlier, caller.once), earlier.answer.encode())
 
 
 def _check_callback(event: NewEvent, place: Place, refusal: Callable[[str], str | None]) -> None:
@@ -273,10 +279,15 @@ def _answer(
     return answer | {"approval_id": question.id}
 
 
-def _idempotency(caller: Caller, body: bytes, answer: bytes) -> IdempotencyKey | None:
+def idempotency_key(caller: Caller, body: bytes) -> IdempotencyKey | None:
+    """The request's Idempotency-Key with the hash of its body, without an answer yet.
+
+    Raises:
+        Problem: 400, the header is empty or too long.
+    """
     key = caller.idempotency_key
-    if not key:
+    if key is None:
         return None
-    if len(key) > LONGEST_KEY:
-        raise Problem(400, "Bad Idempotency-Key", f"The header may have {LONGEST_KEY} characters.")
-    return IdempotencyKey(caller.client, key, hashlib.sha256(body).hexdigest(), answer.decode())
+    if not 1 <= len(key) <= LONGEST_KEY:
+        raise Problem(400, "Bad Idempotency-Key", f"The header has 1 to {LONGEST_KEY} characters.")
+    return IdempotencyKey(caller.client, key, hashlib.sha256(body).hexdigest(), "")

@@ -19,7 +19,7 @@ from services.outbox.messages import Lane, UnknownPolicy
 
 NOW = 1_800_000_000.0
 TRACE = TraceContext(0xABC, 0x123, sampled=True)
-NOBODY = Caller("default", None, "", "")
+NOBODY = Caller("default", None, "", None)
 BOTS = {
     "default": Bot("default", "1:a", "", (1001, 1002), frozenset({1001}), Limits()),
     "alerts": Bot("alerts", "2:b", "", (-5,), frozenset({1002}), Limits()),
@@ -185,7 +185,7 @@ def test_what_has_expired_is_refused() -> None:
 
 
 def test_the_correlation_id_is_the_events_the_headers_or_the_events_own_id() -> None:
-    caller = Caller("default", None, "from-header", "")
+    caller = Caller("default", None, "from-header", None)
     assert read(HELLO | {"correlation_id": "from-event"}, caller).submission.events[0].correlation_id == (
         "from-event"
     )
@@ -196,7 +196,7 @@ def test_the_correlation_id_is_the_events_the_headers_or_the_events_own_id() -> 
 
 def test_a_callers_span_is_the_parent() -> None:
     parent = TraceContext(0xABC, 0x999, sampled=True)
-    assert read(HELLO, Caller("default", parent, "", "")).submission.events[0].parent == parent
+    assert read(HELLO, Caller("default", parent, "", None)).submission.events[0].parent == parent
 
 
 def test_the_answer_of_an_idempotency_key_is_kept_with_the_bodys_hash() -> None:
@@ -211,7 +211,8 @@ def test_the_answer_of_an_idempotency_key_is_kept_with_the_bodys_hash() -> None:
 
 def test_a_key_has_255_characters_at_most() -> None:
     assert read(HELLO, Caller("default", None, "", "k" * 255)).submission.idempotency
-    assert refused(HELLO, Caller("default", None, "", "k" * 256)).status == 400
+    for key in ("", "k" * 256):
+        assert refused(HELLO, Caller("default", None, "", key)).status == 400
 
 
 def test_the_answer_links_to_the_trace_where_there_is_a_viewer() -> None:

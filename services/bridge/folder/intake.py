@@ -220,7 +220,7 @@ class FolderIntake:
     async def _read(self, file: File) -> accept.Reading | None:
         """What a file says; None: it cannot be taken, and is put aside."""
         body = await asyncio.to_thread(self._folder.read, file)
-        caller = Caller(CLIENT, None, "", "", Once(CLIENT, file.path.name))
+        caller = Caller(CLIENT, None, "", None, Once(CLIENT, file.path.name))
         read = partial(
             accept.submission,
             body,
