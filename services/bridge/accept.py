@@ -14,7 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from services.bridge.bots import DEFAULT
 from services.bridge.routes.routes import Routes, Target
-from services.contracts.events import CATEGORY_OF, NewEvent, Priority, Severity
+from services.contracts.events import CATEGORY_OF, NewEvent
+from services.contracts.fields import Priority, Severity
 from services.kit.errors import Problem, invalid_input
 from services.kit.telemetry import TraceContext
 from services.outbox import messages
@@ -24,7 +25,9 @@ from services.outbox.messages import IdempotencyKey, Lane, NewMessage, Once, Sub
 QUESTION = "approval_request"
 LARGEST_BATCH = 500
 LONGEST_KEY = 255
-FURTHEST_AHEAD = 366 * 86_400.0
+FURTHEST = 366 * 86_400.0
+#: A client's clock may be ahead by so many seconds.
+CLOCKS_DIFFER = 300.0
 
 _one = TypeAdapter(NewEvent)
 _many = TypeAdapter(list[NewEvent])
@@ -143,6 +146,7 @@ def submission(
     for number, event in enumerate(posted):
         place = (number,) if is_list else ()
         _check_callback(event, place, refusal)
+        _check_timestamp(event, place, now)
         text = event.model_dump_json(exclude_defaults=True) if is_list else body.decode()
         # Each event of a batch is a trace of its own, linked to none but found by the same id.
         context = trace if number == 0 else trace.child()
@@ -176,6 +180,20 @@ def _check_callback(event: NewEvent, place: Place, refusal: Callable[[str], str 
     why = refusal(event.callback_url) if event.callback_url else None
     if why:
         raise invalid_input([{"loc": [*place, "callback_url"], "msg": why}])
+
+
+def _check_timestamp(event: NewEvent, place: Place, now: float) -> None:
+    if event.timestamp is None:
+        return
+    where = (*place, "timestamp")
+    try:
+        age = now - event.timestamp.timestamp()
+    except (OverflowError, ValueError):
+        age = math.inf
+    if age < -CLOCKS_DIFFER:
+        raise invalid_input([{"loc": where, "msg": "this time is in the future"}])
+    if age > FURTHEST:
+        raise invalid_input([{"loc": where, "msg": "this time is more than a year ago"}])
 
 
 def _keep(connection: Any, questions: Sequence[Question]) -> None:
@@ -251,7 +269,7 @@ def _moment(value: datetime | None, place: tuple[int | str, ...], now: float) ->
         seconds = value.timestamp()
     except (OverflowError, ValueError):
         seconds = math.inf
-    if seconds > now + FURTHEST_AHEAD:
+    if seconds > now + FURTHEST:
         raise invalid_input([{"loc": place, "msg": "this time is more than a year ahead"}])
     return seconds
 

@@ -15,7 +15,8 @@ from services.bridge.approvals import posted
 from services.bridge.keys.entry import Door, Entry
 from services.bridge.keys.keys import Scope
 from services.bridge.settings import BridgeSettings
-from services.contracts.events import CATEGORIES, Accepted, AcceptedBatch, BotName, NewEvent
+from services.contracts.events import CATEGORIES, Accepted, AcceptedBatch, NewEvent
+from services.contracts.fields import BotName
 from services.kit import logs
 from services.kit.auth import bearer
 from services.kit.clock import rfc3339

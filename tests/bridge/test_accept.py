@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from services.bridge import accept
-from services.bridge.accept import FURTHEST_AHEAD, LARGEST_BATCH, Caller, Reading
+from services.bridge.accept import FURTHEST, LARGEST_BATCH, Caller, Reading
 from services.bridge.approvals.posted import Posted
 from services.bridge.bots import Bot
 from services.bridge.routes.routes import Routes, Rule, Target
@@ -171,10 +171,17 @@ def test_a_time_that_has_passed_is_as_good_as_now(deliver_at: str | None, due: f
 
 
 @pytest.mark.parametrize("field", ["deliver_at", "expires_at"])
-@pytest.mark.parametrize("moment", [at(FURTHEST_AHEAD + 1), "9999-12-31T23:59:59Z"])
+@pytest.mark.parametrize("moment", [at(FURTHEST + 1), "9999-12-31T23:59:59Z"])
 def test_a_time_that_nobody_means_is_refused(field: str, moment: str) -> None:
     assert places(HELLO | {field: moment}) == [[field]]
     assert places([HELLO, HELLO | {field: moment}]) == [[1, field]]
+
+
+@pytest.mark.parametrize("moment", [at(301), at(-FURTHEST - 1), "0001-01-01T00:00:00+14:00"])
+def test_an_event_happened_within_the_last_year(moment: str) -> None:
+    assert places([HELLO, HELLO | {"timestamp": moment}]) == [[1, "timestamp"]]
+    for near in (at(299), at(0), at(-FURTHEST + 1)):
+        assert read(HELLO | {"timestamp": near}).submission.events
 
 
 def test_what_has_expired_is_refused() -> None:

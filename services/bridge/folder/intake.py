@@ -47,10 +47,12 @@ class Limits:
     Args:
         bytes: the same as a request's body.
         trace_url: of the trace viewer, for the answer that nobody reads.
+        refusal: why a callback's URL may not be called, or None.
     """
 
     bytes: int
     trace_url: str = ""
+    refusal: Callable[[str], str | None] = lambda _: None
 
 
 class FolderIntake:
@@ -230,6 +232,7 @@ class FolderIntake:
             routes=self._routes(),
             trace_url=self._limits.trace_url,
             asks=self._asks,
+            refusal=self._limits.refusal,
         )
         reading = await self._understood(file, read)
         while reading and await posted.are_taken(self._outbox.database, reading.codes):
