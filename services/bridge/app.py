@@ -159,7 +159,11 @@ def create_app(
             if settings.events_dir is not None:
                 taking = FolderIntake(
                     folder_of(settings.events_dir),
-                    folder_intake.Limits(settings.max_body_bytes, settings.jaeger_ui_url),
+                    folder_intake.Limits(
+                        settings.max_body_bytes,
+                        settings.jaeger_ui_url,
+                        listening["webhook_destinations"].refusal,
+                    ),
                     outbox=outbox,
                     routes=lambda: routes.routes,
                     asks=asks,

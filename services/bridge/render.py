@@ -6,7 +6,8 @@ from datetime import timedelta
 import structlog
 
 from services.bridge.templates import TemplateFailedError, Templates
-from services.contracts.events import EventData, NewEvent
+from services.contracts.details import EventData
+from services.contracts.events import NewEvent
 from services.outbox.messages import Claimed, Rendered, Text
 from services.outbox.text import Builder, headed, parts_of
 

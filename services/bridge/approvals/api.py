@@ -24,7 +24,7 @@ from services.contracts.approvals import (
     Decide,
     NewApproval,
 )
-from services.contracts.events import BotName
+from services.contracts.fields import BotName
 from services.kit.clock import Clock
 from services.kit.errors import Problem, invalid_input
 from services.outbox.engine import Outbox

@@ -16,7 +16,7 @@ from services.bridge.approvals.approval import Approval, Option, State, Via, Who
 from services.bridge.approvals.schema import approval, approval_answer, approval_message
 from services.bridge.said import About, Recipient
 from services.bridge.webhooks import store as webhooks
-from services.contracts.events import Severity
+from services.contracts.fields import Severity
 from services.kit.db import upsert
 from services.kit.errors import Problem
 from services.kit.telemetry import TraceContext
