@@ -22,9 +22,9 @@ from services.kit.clock import Clock
 from services.kit.db import Database
 from services.kit.errors import Problem
 from services.kit.telemetry import FinishedSpan, Telemetry
+from services.outbox.bot_api import Bot
 from services.outbox.engine import Outbox
 from services.outbox.intake import CHANNEL as OUTBOX
-from services.outbox.telegram import Bot
 from services.outbox.trace import chat_hash
 
 log = structlog.get_logger()

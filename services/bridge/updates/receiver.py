@@ -186,7 +186,7 @@ class Receiver:
         return again
 
     def _conflicted(self) -> None:
-        self._parts.metrics.conflicts.inc()
+        self._parts.metrics.conflicts.labels(self._name).inc()
         self._conflicts += 1
         self._conflict_at = self._clock.monotonic()
 
