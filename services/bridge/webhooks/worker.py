@@ -13,7 +13,7 @@ import aiohttp
 import structlog
 
 from services.bridge.webhooks import signing, store
-from services.bridge.webhooks.destinations import Destinations, GuardedResolver
+from services.bridge.webhooks.destinations import Destinations, GuardedSockets
 from services.bridge.webhooks.metrics import WebhookMetrics
 from services.bridge.webhooks.store import CHANNEL, Call, State, Tried
 from services.kit.clock import Clock
@@ -78,7 +78,7 @@ class WebhookWorker:
                 await task
 
     async def run(self) -> None:
-        connector = aiohttp.TCPConnector(resolver=GuardedResolver(self._allowed), limit=AT_ONCE)
+        connector = aiohttp.TCPConnector(socket_factory=GuardedSockets(self._allowed), limit=AT_ONCE)
         timeout = aiohttp.ClientTimeout(total=self._timeout)
         async with aiohttp.ClientSession(
             connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()
