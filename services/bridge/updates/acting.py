@@ -19,8 +19,7 @@ from services.bridge.updates.situation import Done, Situation
 from services.bridge.updates.source import Source
 from services.bridge.updates.store import Stored
 from services.kit.clock import Clock
-from services.kit.db import Database
-from services.kit.errors import Problem
+from services.kit.db import Database, StoreUnavailableError
 from services.kit.telemetry import FinishedSpan, Telemetry
 from services.outbox.engine import Outbox
 from services.outbox.intake import CHANNEL as OUTBOX
@@ -93,7 +92,7 @@ class Acting:
         situation = self._situation(update)
         try:
             done = await self._database.write("update_act", partial(handler.act, s=situation))
-        except Problem:
+        except StoreUnavailableError:
             raise
         except Exception as error:
             log.exception("update_failed", update_id=update.update_id, tries=update.tries + 1)
