@@ -117,7 +117,7 @@ class Acting:
             incoming=read,
             allowed=self._allowed,
             username=self.username,
-            snapshot=self._parts.measured.snapshot([]),
+            snapshot=self._parts.measured.snapshot(),
             tell_stranger=sender is not None and self._may_tell(sender),
             trace=self._parts.telemetry.new_trace(),
             now=self._clock.time(),
@@ -125,17 +125,14 @@ class Acting:
 
     def _may_tell(self, user_id: int) -> bool:
         """Once in a while; who asks again sooner gets no answer."""
-        if user_id in self._allowed:
-            return True
-        now = self._clock.monotonic()
         told = self._strangers.get(user_id)
-        if told is not None and now - told < TELL_STRANGER_EVERY_SECONDS:
-            return False
-        self._strangers[user_id] = now
+        return told is None or self._clock.monotonic() - told >= TELL_STRANGER_EVERY_SECONDS
+
+    def _note_told(self, user_id: int) -> None:
+        self._strangers[user_id] = self._clock.monotonic()
         self._strangers.move_to_end(user_id)
         if len(self._strangers) > KNOWN_STRANGERS:
             self._strangers.popitem(last=False)
-        return True
 
     async def _follow(self, situation: Situation, done: Done) -> None:
         """After the commit: counts, spans, those who wait, and what remains to be done."""
@@ -149,6 +146,8 @@ class Acting:
         await parts.news.closed(done.changes)
         if done.stranger:
             parts.metrics.strangers.labels(update.kind).inc()
+        if done.stranger_told is not None:
+            self._note_told(done.stranger_told)
         if done.responded:
             self._database.wake(responses.CHANNEL)
         if done.chores:

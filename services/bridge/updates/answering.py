@@ -1,5 +1,7 @@
 """What taps, replies and commands have in common: an answer to a question, and a response that is kept."""
 
+from dataclasses import replace
+
 from sqlalchemy import Connection
 
 from services.bridge.approvals import closing
@@ -21,7 +23,9 @@ def answer(  # noqa: PLR0917 - who, how and what of an answer
     done: Done,
 ) -> Changed:
     who = Who(sender.name, sender.id)
-    changed = closing.answer(connection, asked, who, via, chosen, now=s.now, trace=s.trace)
+    # Who was taken off the list after it was asked decides nothing any more.
+    still = replace(asked, approvers=tuple(one for one in asked.approvers if one in s.allowed))
+    changed = closing.answer(connection, still, who, via, chosen, now=s.now, trace=s.trace)
     done.changes.append(changed)
     done.answered = (via, changed.outcome)
     done.attributes["cctelegram.approval_id"] = asked.id

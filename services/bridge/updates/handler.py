@@ -17,6 +17,7 @@ from services.bridge.updates.store import Chore
 from services.outbox import destinations, intake
 from services.outbox.messages import Reason
 
+_TOO_LATE = (Outcome.LATE, Outcome.EXPIRED, Outcome.CANCELLED)
 _UNKNOWN_BUTTON = "This button is not known here any more."
 
 
@@ -55,7 +56,7 @@ def _tap(connection: Connection, s: Situation, tap: Tap, done: Done) -> None:
     done.link = answering.link_of(asked)
     changed = answering.answer(connection, s, asked, tap.sender, Via.TAP, button[1], done)
     _toast(done, tap, wording.toast(changed.outcome, changed.approval))
-    if changed.outcome not in (Outcome.DECIDED, Outcome.FOREIGN) and tap.message_id is not None:
+    if changed.outcome in _TOO_LATE and tap.message_id is not None:
         # A copy of the question whose buttons are still there: one that arrived unknown to us.
         data = {
             "chat_id": tap.chat_id,

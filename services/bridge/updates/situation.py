@@ -54,4 +54,6 @@ class Done:
     answered: tuple[Via, Outcome] | None = None
     chores: list[Chore] = field(default_factory=list)
     stranger: bool = False
+    #: Who is not allowed and was told so.
+    stranger_told: int | None = None
     responded: bool = False

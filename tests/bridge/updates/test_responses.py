@@ -127,6 +127,22 @@ async def test_a_stranger_is_told_once_in_a_while_counted_and_not_kept(talk: Bri
     assert len([m for m in await people.messages(MALLORY) if "not authorised" in said(m)]) == 1
 
 
+async def test_a_stranger_who_only_talked_in_a_group_is_told_when_it_asks(
+    talk: Bridge, people: People
+) -> None:
+    """What is not answered does not use up the one time in a while at which a stranger is."""
+    await people.sandbox.post("/chats", {"id": MALLORY, "title": "Mallory"})
+    await talk.ask(chat_id=TEAM)
+    shown = await people.question(TEAM)
+    await people.say(TEAM, "good morning", person=MALLORY)
+    await people.tap(shown, "Approve", MALLORY)
+    await people.say(TEAM, "approve", reply_to=shown["message_id"], person=MALLORY)
+    await people.until_text(TEAM, "You may not decide this")
+    await people.say(TEAM, "/status", person=MALLORY)
+    await talk.until_metric('cctelegram_unauthorised_updates_total{kind="message"}', 3.0)
+    assert not any("not authorised" in said(message) for message in await people.messages(TEAM))
+
+
 async def test_talk_in_a_group_is_kept_without_answering_each_word(talk: Bridge, people: People) -> None:
     await people.sandbox.post("/chats", {"id": MALLORY, "title": "Mallory"})
     await people.say(TEAM, "good morning", person=GRACE)
