@@ -4,6 +4,7 @@ import asyncio
 import time
 
 import httpx
+import pytest
 
 from services.bridge.settings import BridgeSettings
 from tests.bridge.people import ADA, GRACE, MALLORY, TEAM, Bridge, People, bridge_of, buttons, said
@@ -278,6 +279,15 @@ async def test_an_answer_at_another_replica_ends_the_wait(replicas: BridgeSettin
         await one.client.post(f"/api/v1/approvals/{asked['id']}/decide", json={"option": "approve"})
         assert (await waiting)["status"] == "decided"
         assert time.monotonic() - started < 3
+
+
+async def test_a_wait_ends_with_its_client(quick: Bridge) -> None:
+    """Who asks with a shorter patience than it names would leave a waiter behind with each question."""
+    asked = await quick.ask()
+    handled = 'http_requests_total{handler="/api/v1/approvals/{approval_id}",method="GET",status="2xx"}'
+    with pytest.raises(httpx.ReadTimeout):
+        await quick.client.get(f"/api/v1/approvals/{asked['id']}", params={"wait": 55}, timeout=0.5)
+    await quick.until_metric(handled, 1.0)
 
 
 async def test_a_wait_and_a_poll_end_at_once_when_the_bridge_stops(settings: BridgeSettings) -> None:
