@@ -4,7 +4,7 @@ Taking a call moves its next time past the longest attempt. That is the lease: a
 lost with it is succeeded by whoever finds the call due again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -98,18 +98,21 @@ def add(connection: Connection, calls: Sequence[NewCall], now: float) -> list[st
 _WAITING = webhook_call.c.state == literal_column("'waiting'")
 
 
-def take(connection: Connection, limit: int, *, now: float, lease: float) -> list[Call]:
+def take(
+    connection: Connection, limit: int, *, now: float, lease: float, but: Collection[str] = ()
+) -> list[Call]:
     """Takes calls that are due, and opens an attempt of each.
 
     Args:
         connection: in a transaction.
         limit: how many at most.
+        but: not to these URLs.
         now: seconds since the epoch.
         lease: seconds after which a call whose worker is lost is due again.
     """
     rows = connection.execute(
         select(webhook_call)
-        .where(_WAITING, webhook_call.c.due_at <= now)
+        .where(_WAITING, webhook_call.c.due_at <= now, webhook_call.c.url.not_in(but))
         .order_by(webhook_call.c.due_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -133,8 +136,10 @@ def take(connection: Connection, limit: int, *, now: float, lease: float) -> lis
     ]
 
 
-def next_due(connection: Connection) -> float | None:
-    due: float | None = connection.execute(select(func.min(webhook_call.c.due_at)).where(_WAITING)).scalar()
+def next_due(connection: Connection, but: Collection[str] = ()) -> float | None:
+    """When the next call is due, of those that do not go to some URLs."""
+    query = select(func.min(webhook_call.c.due_at)).where(_WAITING, webhook_call.c.url.not_in(but))
+    due: float | None = connection.execute(query).scalar()
     return due
 
 

@@ -5,8 +5,9 @@ The waits are those that Standard Webhooks recommends; 2xx is taken, 410 ends it
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 
 import aiohttp
@@ -29,7 +30,9 @@ OPERATIONS = ("webhook_take", "webhook_settle", "webhook_next")
 WAITS = (5.0, 300.0, 1_800.0, 7_200.0, 18_000.0, 36_000.0, 36_000.0, 50_400.0)
 GONE = 410
 POLL_SECONDS = 1.0
-AT_ONCE = 16
+AT_ONCE = 32
+#: A program that does not answer keeps others waiting no longer than its own calls.
+AT_ONCE_TO_ONE = 8
 #: Of the other side's answer nothing is needed but that it ended.
 _READ_BYTES = 65_536
 
@@ -65,6 +68,8 @@ class WebhookWorker:
         self._telemetry = telemetry
         self._metrics = metrics
         self._clock = clock
+        #: Calls that are being made, with their URLs.
+        self._under_way: dict[asyncio.Task[None], str] = {}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -73,9 +78,9 @@ class WebhookWorker:
         try:
             yield
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            for one in (task, *self._under_way):
+                one.cancel()
+            await asyncio.gather(task, *self._under_way, return_exceptions=True)
 
     async def run(self) -> None:
         connector = aiohttp.TCPConnector(resolver=GuardedResolver(self._allowed), limit=AT_ONCE)
@@ -94,19 +99,40 @@ class WebhookWorker:
                     await asyncio.sleep(POLL_SECONDS)
 
     async def _once(self, session: aiohttp.ClientSession) -> None:
+        self._put_away()
+        busy = [url for url, number in Counter(self._under_way.values()).items() if number >= AT_ONCE_TO_ONE]
+        room = min(AT_ONCE - len(self._under_way), AT_ONCE_TO_ONE)
+        calls = await self._take(room, busy) if room else []
+        for call in calls:
+            self._under_way[asyncio.create_task(self._make(session, call))] = call.url
+        if not calls:
+            await self._rest(busy, full=not room)
+
+    def _put_away(self) -> None:
+        """What has ended; a call that could not be settled is due again after its lease."""
+        ended = [task for task in self._under_way if task.done()]
+        for task in ended:
+            del self._under_way[task]
+        for failure in [task.exception() for task in ended]:
+            if failure is not None:
+                raise failure
+
+    async def _take(self, room: int, busy: Sequence[str]) -> list[Call]:
         # Twice the timeout: a call that is still under way must not be due again.
         lease = 2 * self._timeout + POLL_SECONDS
-        take = partial(store.take, limit=AT_ONCE, now=self._clock.time(), lease=lease)
-        calls = await self._database.write("webhook_take", take)
-        await asyncio.gather(*(self._make(session, call) for call in calls))
-        if not calls:
-            await self._rest()
+        take = partial(store.take, limit=room, now=self._clock.time(), lease=lease, but=busy)
+        return await self._database.write("webhook_take", take)
 
-    async def _rest(self) -> None:
-        due = await self._database.read("webhook_next", store.next_due)
+    async def _rest(self, busy: Sequence[str], *, full: bool) -> None:
+        """Until there is news, or room, or the next call is due."""
+        due = None if full else await self._database.read("webhook_next", partial(store.next_due, but=busy))
         wait = POLL_SECONDS if due is None else min(POLL_SECONDS, due - self._clock.time())
         if wait > 0:
-            await self._database.wait(CHANNEL, wait)
+            news = asyncio.create_task(self._database.wait(CHANNEL, wait))
+            try:
+                await asyncio.wait([news, *self._under_way], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                news.cancel()
 
     async def _make(self, session: aiohttp.ClientSession, call: Call) -> None:
         started = self._clock.time()

@@ -1,5 +1,6 @@
 """The asking program is told the result: signed, traced, again until it is taken, also after a crash."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -18,9 +19,13 @@ from aiohttp import web
 from services.bridge import answers
 from services.bridge.settings import BridgeSettings
 from services.bridge.webhooks import signing, store
+from services.bridge.webhooks.destinations import Destinations
+from services.bridge.webhooks.metrics import WebhookMetrics
 from services.bridge.webhooks.store import Call, NewCall, State, Tried
-from services.bridge.webhooks.worker import WAITS, decide
+from services.bridge.webhooks.worker import AT_ONCE_TO_ONE, WAITS, WebhookWorker, decide
 from services.kit.db import Database
+from services.kit.settings import ServiceSettings
+from services.kit.telemetry import Telemetry
 from tests.bridge.people import ADA, People, bridge_of
 from tests.conftest import BridgeFactory
 from tests.servers import ManualClock, until
@@ -36,11 +41,14 @@ class Program:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     calls: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    #: Cleared, it takes calls and does not answer.
+    answers: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def take(self, request: web.Request) -> web.Response:
         self.calls.append(
             ({name.lower(): value for name, value in request.headers.items()}, await request.read())
         )
+        await self.answers.wait()
         return web.Response(status=self.status, headers=self.headers)
 
     async def until_called(self, times: int) -> None:
@@ -62,6 +70,7 @@ class Program:
 @asynccontextmanager
 async def listening() -> AsyncIterator[Program]:
     program = Program()
+    program.answers.set()
     app = web.Application()
     app.router.add_post("/hook", program.take)
     runner = web.AppRunner(app)
@@ -219,6 +228,37 @@ async def test_a_call_whose_worker_was_lost_is_due_again_after_its_lease(
     assert (row["state"], row["attempts"]) == ("delivered", 2)
     attempts = await calls.read("read", partial(store.attempts_of, call_id=row["id"]))
     assert [(attempt["number"], attempt["status"]) for attempt in attempts] == [(1, 500), (2, 200)]
+
+
+async def test_a_program_that_does_not_answer_keeps_no_other_waiting(
+    calls: Database, program: Program, clock: ManualClock
+) -> None:
+    told = Telemetry("tests", ServiceSettings())
+    worker = WebhookWorker(
+        calls,
+        secret=SECRET,
+        allowed=Destinations(loopback=True),
+        timeout=60,
+        telemetry=told,
+        metrics=WebhookMetrics(told.registry),
+        clock=clock,
+    )
+    async with listening() as deaf:
+        deaf.answers.clear()
+        urls = [deaf.url] * 50 + [program.url] * 20
+        new = [NewCall("approval", "a", url, "{}") for url in urls]
+        await calls.write("add", partial(store.add, calls=new, now=clock.time()))
+        async with worker.running():
+            await program.until_called(20)
+            assert AT_ONCE_TO_ONE <= len(deaf.calls) < 2 * AT_ONCE_TO_ONE
+            deaf.answers.set()
+            await deaf.until_called(50)
+
+            async def settled() -> bool:
+                rows = await calls.read("read", partial(store.of_subject, subject="a"))
+                return {(row["state"], row["attempts"]) for row in rows} == {("delivered", 1)}
+
+            await until(settled)
 
 
 def call(attempt: int) -> Call:
