@@ -148,7 +148,7 @@ class Acting:
             parts.metrics.strangers.labels(update.kind).inc()
         if done.stranger_told is not None:
             self._note_told(done.stranger_told)
-        if done.responded:
+        if done.response is not None:
             self._database.wake(responses.CHANNEL)
         if done.chores:
             self._chores.start(update.seq, update.received_at, done.chores)

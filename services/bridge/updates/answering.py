@@ -1,4 +1,4 @@
-"""What taps, replies and commands have in common: an answer to a question, and a response that is kept."""
+"""What taps, replies and commands have in common: an answer to a question."""
 
 from dataclasses import replace
 
@@ -7,9 +7,8 @@ from sqlalchemy import Connection
 from services.bridge.approvals import closing
 from services.bridge.approvals.approval import Approval, Via, Who
 from services.bridge.approvals.closing import Changed
-from services.bridge.updates import responses
 from services.bridge.updates.incoming import Sender
-from services.bridge.updates.responses import Link, NewResponse
+from services.bridge.updates.responses import Link
 from services.bridge.updates.situation import Done, Situation
 
 
@@ -36,8 +35,3 @@ def answer(  # noqa: PLR0917 - who, how and what of an answer
 
 def link_of(asked: Approval, message_id: str | None = None) -> Link:
     return Link(message_id, asked.event_id, asked.correlation_id, asked.id, asked.trace)
-
-
-def respond(connection: Connection, s: Situation, done: Done, new: NewResponse) -> None:
-    responses.add(connection, new, s.now)
-    done.responded = True

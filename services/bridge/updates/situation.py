@@ -7,7 +7,7 @@ from services.bridge.approvals.closing import Changed
 from services.bridge.commands.commands import Snapshot
 from services.bridge.updates import responses
 from services.bridge.updates.incoming import Incoming
-from services.bridge.updates.responses import Link
+from services.bridge.updates.responses import Link, NewResponse
 from services.bridge.updates.store import Chore, Stored
 from services.kit.telemetry import TraceContext
 from services.outbox.messages import Submission
@@ -56,4 +56,4 @@ class Done:
     stranger: bool = False
     #: Who is not allowed and was told so.
     stranger_told: int | None = None
-    responded: bool = False
+    response: NewResponse | None = None

@@ -68,7 +68,7 @@ def _reply_to_question(
     else:
         _say(s, words, told, done)
     if changed.outcome is not Outcome.FOREIGN:
-        answering.respond(connection, s, done, _response(s, words, Kind.REPLY, done.link, changed.outcome))
+        done.response = _response(s, words, Kind.REPLY, done.link, changed.outcome)
 
 
 def _response(
@@ -111,7 +111,7 @@ def _command(connection: Connection, s: Situation, words: Said, command: Command
     else:
         text = _answered(connection, s, words, command)
     _say(s, words, text, done)
-    answering.respond(connection, s, done, _response(s, words, Kind.COMMAND, done.link, outcome))
+    done.response = _response(s, words, Kind.COMMAND, done.link, outcome)
 
 
 def _approve(
@@ -158,7 +158,7 @@ def _text(connection: Connection, s: Situation, words: Said, done: Done) -> None
     """A text is kept; that it was heard is shown by a sign or by words, as the chat wants it."""
     kind = Kind.REPLY if words.reply_to is not None else Kind.TEXT
     done.what = kind.value
-    answering.respond(connection, s, done, _response(s, words, kind, done.link))
+    done.response = _response(s, words, kind, done.link)
     if not words.private and done.link is responses.NO_LINK:
         return
     if modes.mode_of(connection, s.bot, words.chat_id) is Mode.NOMAD:
