@@ -50,7 +50,6 @@ class Attempts:
 
     async def make(self, message: Claimed) -> Settled:
         """Tries to deliver a message; whatever goes wrong is in the answer."""
-        self._metrics.limiter_wait.observe(message.limiter_wait)
         try:
             rendered = self._render(message)
             message = with_room(message, rendered)

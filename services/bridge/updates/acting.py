@@ -137,8 +137,7 @@ class Acting:
     async def _follow(self, situation: Situation, done: Done) -> None:
         """After the commit: counts, spans, those who wait, and what remains to be done."""
         update, parts = situation.update, self._parts
-        for submission in done.submissions:
-            parts.outbox.stored(submission, self._clock.time())
+        parts.outbox.stored(done.submissions, self._clock.time())
         if done.submissions or done.what == "membership":
             self._database.wake(OUTBOX)
         if done.answered is not None:
