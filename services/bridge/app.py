@@ -16,7 +16,7 @@ from services.bridge.bots import DEFAULT, Bot
 from services.bridge.chats import api as chats_api
 from services.bridge.chats import quiet
 from services.bridge.chats import store as chats_store
-from services.bridge.costs import open_costs
+from services.bridge.costs import Costs
 from services.bridge.folder import intake as folder_intake
 from services.bridge.folder.files import folder_of
 from services.bridge.folder.intake import FolderIntake
@@ -38,6 +38,7 @@ from services.bridge.tracking.metrics import TrackingMetrics
 from services.bridge.updates import api as updates_api
 from services.contracts.events import CATEGORY_OF
 from services.kit.auth import bearer
+from services.kit.background import beside as run_beside
 from services.kit.clock import Clock, SystemClock
 from services.kit.db import open_database
 from services.kit.guard import Guard
@@ -74,7 +75,7 @@ def create_app(
     metrics = OutboxMetrics(telemetry.registry, CATEGORY_OF)
     tracking_metrics = TrackingMetrics(telemetry.registry)
     templates = load_templates(settings.templates_dir)
-    guard = Guard(settings.rate_limit_per_second, telemetry.registry, clock)
+    guard = Guard(telemetry.registry, clock, settings.rate_limit_per_second)
     ring = opening.ring_of(settings, clock)
     bots = settings.bots()
     answer_metrics = AnswerMetrics.of(telemetry, bots)
@@ -120,7 +121,8 @@ def create_app(
                 for name, bot in bots.items()
             }
             paying = {name: one.sender.bot for name, one in sending.items() if bots[name].paid_per_second}
-            await stack.enter_async_context(open_costs(paying, cost_metrics))
+            if paying:
+                await stack.enter_async_context(run_beside(Costs(paying, cost_metrics).run()))
             default = sending.pop(DEFAULT)
             outbox = await stack.enter_async_context(
                 open_outbox(
@@ -164,7 +166,11 @@ def create_app(
             if settings.events_dir is not None:
                 taking = FolderIntake(
                     folder_of(settings.events_dir),
-                    folder_intake.Limits(settings.max_body_bytes, settings.jaeger_ui_url),
+                    folder_intake.Limits(
+                        settings.max_body_bytes,
+                        settings.jaeger_ui_url,
+                        listening["webhook_destinations"].refusal,
+                    ),
                     outbox=outbox,
                     routes=lambda: routes.routes,
                     asks=asks,
@@ -195,6 +201,7 @@ def create_app(
         telemetry=telemetry,
         health=health,
         lifespan=lifespan,
+        guard=guard,
         summary="Takes events over REST and delivers them to Telegram without losing one.",
         public=[api.public, api.intake, updates_api.public],
         routers=[

@@ -1,14 +1,14 @@
 """What paid broadcasting costs, in Stars: as Telegram has billed it, read from the bot's transactions."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
 from telegram.error import TelegramError
 
 from services.bridge.metrics import CostMetrics
+from services.kit.background import carry_on
 from services.kit.logs import redact
 from services.outbox.bot_api import Bot
 
@@ -38,14 +38,16 @@ class Costs:
         """Counts until cancelled."""
         while True:
             for name in self._paying:
-                try:
-                    await self.once(name)
-                except TelegramError as error:
-                    # What is missing now is counted when Telegram answers again.
-                    log.warning("costs_unknown", bot=name, error=redact(str(error.message)))
-                except Exception:
-                    log.exception("costs_unknown", bot=name)
+                with carry_on("costs_unknown"):
+                    await self._look(name)
             await asyncio.sleep(EVERY_SECONDS)
+
+    async def _look(self, name: str) -> None:
+        try:
+            await self.once(name)
+        except TelegramError as error:
+            # What is missing now is counted when Telegram answers again.
+            log.warning("costs_unknown", bot=name, error=redact(str(error.message)))
 
     async def once(self, name: str) -> None:
         """Reads on from what is known of a bot; the first time only to know where to begin."""
@@ -68,15 +70,3 @@ def stars(transaction: Mapping[str, Any]) -> float:
     if (transaction.get("receiver") or {}).get("type") != "telegram_api":
         return 0.0
     return float(transaction["amount"] + transaction.get("nanostar_amount", 0) / NANO)
-
-
-@asynccontextmanager
-async def open_costs(paying: Mapping[str, Bot], metrics: CostMetrics) -> AsyncIterator[None]:
-    """Counts for the length of the block."""
-    task = asyncio.create_task(Costs(paying, metrics).run()) if paying else None
-    try:
-        yield
-    finally:
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)

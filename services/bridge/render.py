@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 from services.bridge.templates import Templates, worded
-from services.contracts.events import EventData, NewEvent
+from services.contracts.details import EventData
+from services.contracts.events import NewEvent
 from services.outbox.messages import Claimed, Rendered, Text
 from services.outbox.text import Builder, headed, parts_of
 

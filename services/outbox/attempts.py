@@ -50,7 +50,6 @@ class Attempts:
 
     async def make(self, message: Claimed) -> Settled:
         """Tries to deliver a message; whatever goes wrong is in the answer."""
-        self._metrics.limiter_wait.observe(message.limiter_wait)
         try:
             rendered = self._render(message)
             message = with_room(message, rendered)
@@ -65,14 +64,6 @@ class Attempts:
             result.finished_at - result.started_at
         )
         return await self._decided(message, result, len(rendered.parts))
-
-    async def refused(self, chat_id: int, until: float) -> None:
-        """Telegram refuses a chat for now; a second one in the same while, and it means the bot."""
-        now = self._clock.time()
-        bot_until = self._floods.told(chat_id, until=until, now=now)
-        if bot_until is not None:
-            log.warning("bot_paused", seconds=round(bot_until - now, 1))
-            await self._pace.pause(bot_until - now)
 
     async def _sent(self, message: Claimed, rendered: Rendered) -> Result:
         started = self._clock.time()
@@ -89,8 +80,16 @@ class Attempts:
         if decision.stop_bot is not None:
             log.error("bot_stopped", reason=decision.stop_bot.value, detail=result.detail)
         if decision.pause_chat_until:
-            await self.refused(message.chat_id, decision.pause_chat_until)
+            await self.widen(message.chat_id, decision.pause_chat_until)
         return Settled(message, result, decision, parts)
+
+    async def widen(self, chat_id: int, until: float) -> None:
+        """Notes that Telegram refuses a chat until then; a second one in the same while: it means the bot."""
+        now = self._clock.time()
+        bot_until = self._floods.told(chat_id, until=until, now=now)
+        if bot_until is not None:
+            log.warning("bot_paused", seconds=round(bot_until - now, 1))
+            await self._pace.pause(bot_until - now)
 
 
 def _said(error: Exception) -> str:

@@ -127,7 +127,7 @@ class Worker:
         """Works until cancelled; then what is in flight is finished and settled."""
         self.stopped, refused = await self._database.read("bot", self._known_of_the_bot)
         for chat_id, until in refused:
-            await self._attempts.refused(chat_id, until)
+            await self._attempts.widen(chat_id, until)
         keeper = asyncio.create_task(self._leases.keep())
         try:
             with self._database.news(CHANNEL) as self._news:
@@ -248,6 +248,7 @@ class Worker:
     def _start(self, batch: Batch) -> None:
         self._held |= {(message.seq, message.attempt): message.chat_id for message in batch.messages}
         self._unanswered += len(batch.messages)
+        self._metrics.limiter_wait.observe_all([message.limiter_wait for message in batch.messages])
         for message in batch.messages:
             task = asyncio.create_task(self._deliver(message))
             self._in_flight.add(task)
@@ -256,8 +257,8 @@ class Worker:
     async def _tell_ended(self, ended: Sequence[Settled]) -> None:
         """What ended without being tried is counted and told as everything else is."""
         now = self._clock.time()
+        self._metrics.count(ended, now)
         for settled in ended:
-            self._metrics.count(settled, now)
             trace.tell_ended(self._telemetry, settled, now)
         await self._tell(ended)
 
@@ -290,11 +291,11 @@ class Worker:
             del self._held[settled.message.seq, settled.message.attempt]
             if settled.message.seq in lost:
                 log.warning("taken_over", message_id=settled.message.id, outcome=settled.result.outcome.value)
-            else:
-                self._metrics.count(settled, now)
         if batch:
+            ours = [settled for settled in batch if settled.message.seq not in lost]
+            self._metrics.count(ours, now)
             trace.tell_attempts(self._telemetry, batch, now)
-            await self._tell([settled for settled in batch if settled.message.seq not in lost])
+            await self._tell(ours)
 
     async def _tell(self, batch: Sequence[Settled]) -> None:
         try:
@@ -304,8 +305,7 @@ class Worker:
 
     async def _taken_over(self, taken: Sequence[Settled]) -> None:
         now = self._clock.time()
-        for settled in taken:
-            self._metrics.count(settled, now)
+        self._metrics.count(taken, now)
         trace.tell_attempts(self._telemetry, taken, now)
         await self._tell(taken)
 

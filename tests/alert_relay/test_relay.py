@@ -56,7 +56,7 @@ async def sqlite_relay(relay_settings: AlertRelaySettings) -> AsyncIterator[http
     settings = relay_settings.model_copy(update={"database_url": SecretStr("")})
     async with (
         running(create_app, settings) as service,
-        servers.http(service.url, key="the-key") as client,
+        servers.http(service.url, key=servers.KEY) as client,
     ):
         yield client
 

@@ -51,9 +51,8 @@ METRICS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "event_loop_lag_seconds": (OURS, frozenset()),
     "process_resident_memory_bytes": (OURS, frozenset()),
     "auth_failed_attempts_total": (OURS, frozenset()),
-    # Only where there is something to refuse: a counter that nothing counts with would be a constant.
-    "rate_limit_hits_total": (BRIDGE, frozenset()),
-    "suspicious_ip_blocks_total": (frozenset({"dashboard"}), frozenset()),
+    "rate_limit_hits_total": (OURS, frozenset()),
+    "suspicious_ip_blocks_total": (OURS, frozenset()),
     "cctelegram_alerts_received_total": (RELAY, frozenset({"status"})),
     "cctelegram_incidents": (RELAY, frozenset({"state"})),
     "cctelegram_notifications_total": (RELAY, frozenset({"channel", "outcome"})),

@@ -25,7 +25,7 @@ from services.contracts.approvals import (
     Decide,
     NewApproval,
 )
-from services.contracts.events import BotName
+from services.contracts.fields import BotName
 from services.kit.clock import Clock
 from services.kit.errors import Problem, invalid_input
 from services.outbox.engine import Outbox
@@ -181,7 +181,7 @@ async def read(
 async def decide(request: Request, approval_id: str, decision: Decide) -> Any:
     outbox: Outbox = request.state.outbox
     clock: Clock = request.state.clock
-    who = Who(decision.by or "an API client")
+    who = _program(request, decision.by)
     trace = reading.trace(request)
 
     def work(connection: Connection) -> Changed:
@@ -211,17 +211,23 @@ async def cancel(request: Request, approval_id: str, wanted: Cancel | None = Non
     outbox: Outbox = request.state.outbox
     clock: Clock = request.state.clock
     wanted = wanted or Cancel()
+    who = _program(request, wanted.by)
     trace = reading.trace(request)
 
     def work(connection: Connection) -> Changed:
         asked = _found(store.by_id(connection, approval_id))
-        who = Who(wanted.by or "an API client")
         return closing.cancel(connection, asked, who, reason=wanted.reason, now=clock.time(), trace=trace)
 
     changed = await outbox.database.write("approval_cancel", work)
     news: News = request.state.news
     await news.closed([changed])
     return await _answer_unless_closed(request, changed, Outcome.CANCELLED)
+
+
+def _program(request: Request, by: str) -> Who:
+    """Who it says it is, and the key: nobody passes for a person who tapped."""
+    key = f"API key {request.state.client}"
+    return Who(f"{by} ({key})" if by else key)
 
 
 async def _answer_unless_closed(request: Request, changed: Changed, wanted: Outcome) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from services.bridge.approvals.schema import approval, approval_answer, approval
 from services.bridge.said import About, Recipient, Said
 from services.bridge.webhooks import store as webhooks
 from services.bridge.webhooks.store import NewCall
-from services.contracts.events import Severity
+from services.contracts.fields import Severity
 from services.kit.telemetry import TraceContext
 from services.outbox import intake, locking, overrides
 from services.outbox.messages import Submission

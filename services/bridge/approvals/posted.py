@@ -17,7 +17,8 @@ from services.bridge.routes.routes import Target
 from services.bridge.said import Recipient
 from services.bridge.templates import Templates
 from services.contracts.approvals import NewApproval, Options
-from services.contracts.events import NewEvent, Severity
+from services.contracts.events import NewEvent
+from services.contracts.fields import Severity
 from services.kit.db import Database
 from services.kit.errors import invalid_input
 from services.outbox import messages

@@ -15,7 +15,7 @@ from services.bridge.approvals.approval import Approval, Option, State, Via, Who
 from services.bridge.approvals.schema import approval, approval_answer, approval_message
 from services.bridge.said import About, Recipient, Said
 from services.bridge.webhooks import store as webhooks
-from services.contracts.events import Severity
+from services.contracts.fields import Severity
 from services.kit.db import upsert
 from services.kit.errors import Problem
 from services.kit.telemetry import TraceContext
@@ -139,7 +139,7 @@ def read_row(row: SqlRow[Any]) -> Approval:
         token=row.token,
         title=row.title,
         prompt=row.prompt,
-        options=tuple(Option(value, label) for value, label in orjson.loads(row.options)),
+        options=_options(row.options),
         approvers=tuple(orjson.loads(row.approvers)),
         bot=row.bot,
         client=row.client,
@@ -257,6 +257,32 @@ def search(
         query = query.where(approval.c.seq < before)
     rows = connection.execute(query.order_by(approval.c.seq.desc()).limit(limit))
     return [(row.seq, read_row(row)) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Of an open question what a list of them needs."""
+
+    code: str
+    title: str
+    options: tuple[Option, ...]
+    expires_at: float
+
+
+def open_for(connection: Connection, bot: str, user_id: int, now: float) -> list[Open]:
+    """All questions of a bot that somebody may answer now; what ends first comes first."""
+    a = approval.c
+    query = select(a.code, a.title, a.options, a.expires_at, a.approvers)
+    rows = connection.execute(query.where(OPEN, a.bot == bot, a.expires_at > now).order_by(a.expires_at))
+    return [
+        Open(row.code, row.title, _options(row.options), row.expires_at)
+        for row in rows
+        if user_id in orjson.loads(row.approvers)
+    ]
+
+
+def _options(stored: str) -> tuple[Option, ...]:
+    return tuple(Option(value, label) for value, label in orjson.loads(stored))
 
 
 def forget(connection: Connection, before: float, most: int) -> int:

@@ -14,12 +14,13 @@ from services.outbox.messages import Document, Text
 from services.outbox.text import CAPTION_LIMIT, ENTITY_LIMIT, MESSAGE_LIMIT, Builder, without_end
 
 #: Kept free for the verdict, which is added to the question.
-_ROOM_FOR_VERDICT = 500
+_ROOM_FOR_VERDICT = 600
 #: Of the line that says how to answer.
 _OUR_ENTITIES = 2
 _NARROW = 16
 SIGN = "🙋"
-_SIGNS = {State.DECIDED: "✅", State.EXPIRED: "⌛", State.CANCELLED: "🚫"}
+#: No tick for a decision: it may be a no.
+_SIGNS = {State.DECIDED: "☑️", State.EXPIRED: "⌛", State.CANCELLED: "🚫"}
 LONGEST_TOAST = 200
 
 
@@ -108,12 +109,12 @@ def _verdict(out: Builder, approval: Approval) -> Text:
 
 
 def closed(approval: Approval) -> str:
-    """What became of it, in a line: ``✅ Approve, by Ada, 2026-01-01 10:00:00 UTC``."""
+    """What became of it, in a line: ``☑️ Decided: Deny, by Ada, 2026-01-01 10:00:00 UTC``."""
     at = moment(approval.closed_at if approval.closed_at is not None else approval.expires_at)
     by = f", by {approval.closed_by.name}" if approval.closed_by and approval.closed_by.name else ""
     words = {
         State.OPEN: "Still open",
-        State.DECIDED: approval.choice.label if approval.choice else "Decided",
+        State.DECIDED: f"Decided: {approval.choice.label}" if approval.choice else "Decided",
         State.EXPIRED: "Expired without an answer",
         State.CANCELLED: "Cancelled",
     }[approval.state]
@@ -140,11 +141,11 @@ def toast(outcome: Outcome, approval: Approval) -> str:
 def told(outcome: Outcome, approval: Approval) -> str:
     """What is told to who answered, honestly."""
     return {
-        Outcome.DECIDED: f"Noted: {closed(approval)}",
-        Outcome.LATE: f"Already decided: {closed(approval)}",
+        Outcome.DECIDED: f"Noted. {closed(approval)}",
+        Outcome.LATE: f"Too late. {closed(approval)}",
         Outcome.FOREIGN: "You may not decide this. Your answer was recorded and changes nothing.",
         Outcome.EXPIRED: f"Too late: this expired at {moment(approval.expires_at)}.",
-        Outcome.CANCELLED: f"This question was taken back. {closed(approval)}",
+        Outcome.CANCELLED: f"Too late. {closed(approval)}",
         Outcome.NO_SUCH_OPTION: f"No such option. There are: {listed(approval.options)}",
     }[outcome]
 

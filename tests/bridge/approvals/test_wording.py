@@ -75,7 +75,7 @@ def test_every_question_and_its_verdict_are_whole_and_within_the_limits(
 
 
 def test_a_closed_question_says_what_who_and_when() -> None:
-    assert wording.closed(DECIDED) == "✅ Yes, go, by Ada Lovelace (@ada), 2026-01-01 00:00:05 UTC"
+    assert wording.closed(DECIDED) == "☑️ Decided: Yes, go, by Ada Lovelace (@ada), 2026-01-01 00:00:05 UTC"
     expired = replace(QUESTION, state=State.EXPIRED, closed_at=NOW + 601)
     assert wording.closed(expired) == "⌛ Expired without an answer, 2026-01-01 00:10:01 UTC"
     cancelled = replace(

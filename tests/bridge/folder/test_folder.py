@@ -132,6 +132,20 @@ async def test_a_list_is_taken_whole_and_a_bad_file_beside_it_is_put_aside(
     await servers.until(told)
 
 
+async def test_a_callback_that_may_not_be_called_is_refused_here_too(
+    bridge: httpx.AsyncClient, events_dir: Path
+) -> None:
+    drop(events_dir, "bad.json", [HELLO, HELLO | {"callback_url": "http://169.254.169.254/latest"}])
+
+    async def put_aside() -> bool:
+        return (events_dir / REJECTED / "bad.reason.json").exists()
+
+    await servers.until(put_aside)
+    (error,) = reason(events_dir, "bad")["errors"]
+    assert (error["loc"], "private" in error["msg"]) == ([1, "callback_url"], True)
+    assert (await bridge.get("/api/v1/messages")).json()["items"] == []
+
+
 async def test_what_was_there_before_the_start_is_taken(
     bridge_settings: BridgeFactory, database_url: str, events_dir: Path, sandbox: Sandbox
 ) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, select
 from services.bridge import answers
 from services.bridge.settings import BridgeSettings
 from services.bridge.updates import store
+from services.bridge.updates.acting import MOST_TRIES
 from services.bridge.updates.schema import telegram_update
 from services.kit.db import Database, open_database
 from services.kit.settings import ServiceSettings
@@ -65,6 +66,29 @@ async def test_what_an_earlier_process_stored_is_acted_on_by_the_next(
 
         await until(two)
         assert [response["text"] for response in await bridge.responses()] == ["first", "second"]
+
+
+async def test_what_the_database_cannot_hold_does_not_stop_what_comes_after_it(
+    settings: BridgeSettings, people: People
+) -> None:
+    """A client of somebody's own may tap with any data; PostgreSQL keeps no NUL, neither a larger number."""
+    person = {"id": ADA, "first_name": "A\0da"}
+    tap = {"update_id": 71, "callback_query": {"id": "7", "from": person, "data": "a:\0:0"}}
+    database = await opened(settings)
+    bad = [tap, text(72, "from nowhere", chat_id=2**63), text(73, "af\0ter")]
+    await database.write("updates", partial(store.keep, bot="default", updates=bad, now=time.time()))
+    _, nowhere, _ = await database.read("read", partial(store.waiting, bot="default", limit=10))
+    for _ in range(MOST_TRIES - 1):
+        await database.write("f", partial(store.failed, seq=nowhere.seq, error="x", final=False))
+    await database.close()
+    async with bridge_of(settings) as bridge:
+
+        async def heard() -> bool:
+            return len(await bridge.responses()) == 2
+
+        await until(heard)
+        assert [response["text"] for response in await bridge.responses()] == ["a:\ufffd:0", "af\ufffdter"]
+        await bridge.until_metric("cctelegram_telegram_update_failures_total", 1.0)
 
 
 async def test_an_update_is_stored_before_telegram_may_forget_it(
@@ -344,6 +368,7 @@ async def test_a_webhook_without_the_secret_is_refused_and_nothing_is_stored(
         await quick.client.post("/telegram/webhook", json=text(1, "hi"), headers=keyed)
     ).status_code == 401
     assert await quick.metric('cctelegram_telegram_updates_total{kind="message"}') == 0.0
+    assert await quick.metric("auth_failed_attempts_total") == 4.0
 
 
 async def test_what_is_no_update_is_400(quick: Bridge, settings: BridgeSettings) -> None:
