@@ -6,6 +6,7 @@ from schemathesis.checks import (
     content_type_conformance,
     not_a_server_error,
     response_schema_conformance,
+    status_code_conformance,
 )
 
 from tests import fuzzing
@@ -15,5 +16,11 @@ from tests import fuzzing
 @pytest.mark.timeout(300)
 async def test_every_answer_is_one_that_the_document_names(bridge: AsyncClient) -> None:
     await fuzzing.try_everything(
-        bridge, checks=[not_a_server_error, content_type_conformance, response_schema_conformance]
+        bridge,
+        checks=[
+            not_a_server_error,
+            status_code_conformance,
+            content_type_conformance,
+            response_schema_conformance,
+        ],
     )
