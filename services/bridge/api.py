@@ -122,6 +122,7 @@ class Filter(BaseModel, extra="forbid"):
     chat_id: Annotated[int | None, Query(ge=-(2**53), le=2**53), about("who gets it", 1001)] = None
     bot: Annotated[BotName | None, about("which bot sends it", "default")] = None
     correlation_id: Annotated[Words | None, about("of the event", "order-4711")] = None
+    campaign_id: Annotated[Words | None, about("of the event", "spring-2026")] = None
     since: Annotated[Moment | None, about("accepted at or after", A_TIME)] = None
     until: Annotated[Moment | None, about("accepted before", A_TIME)] = None
     q: Annotated[Words | None, about("part of the title", "Build")] = None
@@ -133,7 +134,7 @@ class Filter(BaseModel, extra="forbid"):
 
 @router.get("/messages", summary="Search, newest first", response_model=Page)
 async def search(outbox: Engine, wanted: Annotated[Filter, Query()]) -> dict[str, Any]:
-    """Page by page, by `next_cursor`. `q` looks at the titles of the newest 100,000 that fit the rest."""
+    """Page by page, by `next_cursor`. `q` and `campaign_id` look at the newest 100,000 that fit the rest."""
     page = await outbox.database.read(
         "search", lambda connection: queries.search(connection, _search(wanted))
     )
@@ -153,6 +154,7 @@ def _search(wanted: Filter) -> Search:
         chat_id=wanted.chat_id,
         bot=wanted.bot,
         correlation_id=wanted.correlation_id,
+        campaign=wanted.campaign_id,
         since=since,
         until=until,
         text=wanted.q,

@@ -72,7 +72,7 @@ _NEEDED: dict[str, frozenset[str]] = {
 }
 _NEED_SOMETHING = frozenset[str]().union(*_NEEDED.values())
 MOST_RECIPIENTS = 100
-ShortName = Annotated[str, StringConstraints(max_length=100)]
+ShortName = Annotated[str, StringConstraints(max_length=100, pattern=NO_NUL)]
 
 
 class NewEvent(Strict):

@@ -56,7 +56,7 @@ class Message(_Message):
 class Page(BaseModel):
     """Messages, newest first."""
 
-    items: Annotated[list[Message], about("fewer than `limit` where `q` is searched; see docs/bridge.md")]
+    items: Annotated[list[Message], about("fewer than `limit` where `q` or `campaign_id` is searched")]
     next_cursor: Cursor
 
 

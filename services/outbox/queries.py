@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, func, literal_column, select
+from sqlalchemy import JSON, ColumnElement, Connection, Select, bindparam, case, func, literal_column, select
 
 from services.outbox.messages import State
 from services.outbox.schema import DEFAULT_BOT, attempt, change, chat, event, message
@@ -32,6 +32,7 @@ class Search:
         since: accepted at or after, seconds since the epoch.
         until: accepted before.
         text: part of the title, whatever its case.
+        campaign: the event's ``campaign_id``, which stands in its body alone.
         before: sequence number of the last message of the page before.
         limit: messages a page.
     """
@@ -45,6 +46,7 @@ class Search:
     since: float | None = None
     until: float | None = None
     text: str | None = None
+    campaign: str | None = None
     before: int | None = None
     limit: int = 50
 
@@ -77,7 +79,7 @@ class Page:
 def search(connection: Connection, wanted: Search) -> Page:
     """A page of the messages that fit.
 
-    A part of a title is in no index: a page looks at the titles of a bounded number of messages. It
+    A part of a title and a campaign are in no index: a page looks at a bounded number of messages. It
     may then have fewer rows than asked for, also none, and a cursor that goes on.
     """
     query = _fitting(
@@ -87,15 +89,17 @@ def search(connection: Connection, wanted: Search) -> Page:
     if within is None:
         return Page([], None)
     first, end = within
-    if wanted.text:
-        return _titled(connection, query, wanted, first, last(connection) + 1 if end is None else end)
+    if wanted.text or wanted.campaign:
+        return _looked_at(connection, query, wanted, first, last(connection) + 1 if end is None else end)
     ordered = _between(query, first, end).order_by(message.c.seq.desc()).limit(wanted.limit)
     rows = list(connection.execute(ordered).mappings())
     return Page(rows, rows[-1]["seq"] if len(rows) == wanted.limit else None)
 
 
-def _titled(connection: Connection, query: Select[Any], wanted: Search, first: int, end: int) -> Page:
-    """A page by a part of the title, some messages at a time, from the newest on."""
+def _looked_at(connection: Connection, query: Select[Any], wanted: Search, first: int, end: int) -> Page:
+    """A page by what is in no index, some messages at a time, from the newest on."""
+    if wanted.campaign:
+        query = query.add_columns(_campaign(connection).label("campaign"))
     rows: list[Any] = []
     floor = max(first, end - MOST_TITLES)
     while len(rows) < wanted.limit and end > floor:
@@ -103,12 +107,24 @@ def _titled(connection: Connection, query: Select[Any], wanted: Search, first: i
         # The offset keeps PostgreSQL from looking at the titles of all events first.
         some = _between(query, start, end).offset(0).subquery()
         fitting = select(some).where(_contains(some.c.title, wanted.text or ""))
+        if wanted.campaign:
+            fitting = fitting.where(some.c.campaign == wanted.campaign)
         rest = fitting.order_by(some.c.seq.desc()).limit(wanted.limit - len(rows))
         rows += connection.execute(rest).mappings()
         end = start
     if len(rows) == wanted.limit:
         return Page(rows, rows[-1]["seq"])
     return Page(rows, end if end > first else None)
+
+
+def _campaign(connection: Connection) -> ColumnElement[Any]:
+    """The campaign of an event, out of its body."""
+    if connection.dialect.name == "postgresql":
+        # It reads all texts of the body on the way, and would stop at a NUL.
+        whole = func.replace(event.c.body, "\\u0000", "\\ufffd")
+        named: ColumnElement[Any] = whole.cast(JSON)["campaign_id"].as_string()
+        return named
+    return func.json_extract(event.c.body, "$.campaign_id")
 
 
 def _between(query: Select[Any], first: int, end: int | None) -> Select[Any]:
