@@ -152,7 +152,7 @@ class NewEvent(Strict):
 
     def _missing(self) -> dict[tuple[str, ...], str]:
         return {
-            ("data", field): f"a {self.type} needs it"
+            ("data", field): f"the type {self.type} needs it"
             for field, kinds in _NEEDED.items()
             if self.type in kinds and getattr(self.data, field) in (None, "")
         }
