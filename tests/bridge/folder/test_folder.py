@@ -30,9 +30,10 @@ from services.kit.errors import Problem
 from services.kit.health import Level
 from services.kit.settings import StartError
 from services.kit.telemetry import Telemetry
+from services.outbox.bot_api import make_bot
 from services.outbox.engine import Outbox
 from services.outbox.metrics import OutboxMetrics
-from services.outbox.telegram import Sender, make_bot
+from services.outbox.telegram import Sender
 from tests import servers
 from tests.conftest import BridgeFactory
 from tests.ports import free_port

@@ -1,16 +1,18 @@
 """The routes of callbacks: whom a key's messages are told of, and the calls of one message."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path
 from pydantic import BaseModel, StringConstraints
+from sqlalchemy import Connection
 from starlette.requests import Request
 
 from services.bridge.keys import keys
 from services.bridge.tracking.callbacks import store
 from services.bridge.tracking.callbacks.store import Program
-from services.bridge.webhooks import signing
+from services.bridge.webhooks import endpoints, signing
 from services.bridge.webhooks import store as webhooks
 from services.bridge.webhooks.destinations import LONGEST_URL, Destinations
 from services.contracts.fields import A_TIME, AN_ID, Strict, about
@@ -43,11 +45,22 @@ class NewCallback(Strict):
 
 
 class CallbackView(BaseModel):
-    """Whom a key's messages are told of."""
+    """Whom a key's messages are told of, and whether they take it."""
 
     client: Annotated[str, about("name of the key", "ci")]
     url: Annotated[str, about("that is called", "https://ci.example/hooks/telegram")]
     created_at: Annotated[str, about("when it was set", A_TIME)]
+    previous_secret_until: Annotated[
+        str | None, about("until then the secret before signs as well: a call carries two signatures", A_TIME)
+    ]
+    failing_since: Annotated[
+        str | None, about("the first of the calls that were not taken, if the last was not", A_TIME)
+    ]
+    disabled_at: Annotated[
+        str | None,
+        about("after five days of failing, or a 410; then one call a day tries, the others fail", A_TIME),
+    ]
+    last_error: Annotated[str | None, about("why the last call was not taken", "502 Bad Gateway")]
 
 
 class MadeCallback(CallbackView):
@@ -84,26 +97,57 @@ class Calls(BaseModel):
     items: Annotated[list[CallView], about("none where nobody is told, or the message has not ended")]
 
 
-@router.get("/callbacks", summary="Whom the keys' messages are told of")
-async def listed(outbox: Engine) -> Callbacks:
+@router.get("/callbacks", summary="Whom the keys' messages are told of, and whether they take it")
+async def listed(request: Request, outbox: Engine) -> Callbacks:
     """Their secrets are not told again."""
-    rows = await outbox.database.read("callbacks_find", store.rows)
-    return Callbacks(
-        items=[CallbackView(**_told(row["client"], row["url"], row["created_at"])) for row in rows]
+    rows, failing = await outbox.database.read("callbacks_find", _listed)
+    now = request.state.clock.time()
+    return Callbacks(items=[_view(row, failing.get(row["url"]), now) for row in rows])
+
+
+def _listed(connection: Connection) -> tuple[list[Any], Mapping[str, Any]]:
+    rows = store.rows(connection)
+    return rows, endpoints.failing(connection, {row["url"] for row in rows})
+
+
+def _view(row: Any, failing: Any | None, now: float) -> CallbackView:
+    until = row["previous_until"]
+    return CallbackView(
+        client=row["client"],
+        url=row["url"],
+        created_at=rfc3339(row["created_at"]),
+        previous_secret_until=rfc3339(until) if now < until else None,
+        failing_since=_time(failing and failing["failing_since"]),
+        disabled_at=_time(failing and failing["disabled_at"]),
+        last_error=failing and failing["last_error"],
     )
+
+
+def _time(seconds: float | None) -> str | None:
+    return None if seconds is None else rfc3339(seconds)
 
 
 @router.put("/callbacks/{client}", summary="Tell a program how a key's messages end")
 async def put(request: Request, outbox: Engine, client: Name, new: NewCallback) -> MadeCallback:
-    """Each time with a new secret; the one before is of no use from then on."""
+    """Each time with a new secret; for a day the one before signs as well. One that was disabled is not."""
     destinations: Destinations = request.state.webhook_destinations
     refusal = destinations.refusal(new.url)
     if refusal:
         raise invalid_input([{"loc": ["body", "url"], "msg": refusal}])
     program = Program(new.url, signing.new_secret())
     now = request.state.clock.time()
-    await outbox.database.write("callbacks", partial(store.put, client=client, program=program, now=now))
-    return MadeCallback(**_told(client, new.url, now), secret=program.secret)
+    work = partial(store.put, client=client, program=program, now=now)
+    until = await outbox.database.write("callbacks", work)
+    return MadeCallback(
+        client=client,
+        url=new.url,
+        created_at=rfc3339(now),
+        previous_secret_until=_time(until),
+        failing_since=None,
+        disabled_at=None,
+        last_error=None,
+        secret=program.secret,
+    )
 
 
 @router.delete("/callbacks/{client}", status_code=204, summary="Tell it no more", responses=_NOT_THERE)
@@ -111,10 +155,6 @@ async def drop(outbox: Engine, client: Name) -> None:
     """What is on its way is still told."""
     if not await outbox.database.write("callbacks", partial(store.drop, client=client)):
         raise Problem(404, "Not Found", "This key has no callback.")
-
-
-def _told(client: str, url: str, created_at: float) -> dict[str, Any]:
-    return {"client": client, "url": url, "created_at": rfc3339(created_at)}
 
 
 @router.get("/messages/{message_id}/callbacks", summary="Who was told of the message's end, and how it went")
@@ -136,6 +176,6 @@ def _call(row: Any) -> CallView:
         attempts=row["attempts"],
         last_error=row["last_error"],
         created_at=rfc3339(row["created_at"]),
-        finished_at=None if row["finished_at"] is None else rfc3339(row["finished_at"]),
+        finished_at=_time(row["finished_at"]),
         next_attempt_at=rfc3339(row["due_at"]) if waiting else None,
     )
