@@ -5,23 +5,24 @@ from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query
-from pydantic import AwareDatetime, BaseModel, StringConstraints
+from pydantic import BaseModel, StringConstraints
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from services.bridge import accept, messages, said
+from services.bridge import accept, messages, openapi, said
 from services.bridge.accept import Caller, Reading
 from services.bridge.approvals import posted
 from services.bridge.keys.entry import Door, Entry
 from services.bridge.keys.keys import Scope
 from services.bridge.settings import BridgeSettings
-from services.contracts.events import CATEGORIES, Accepted, AcceptedBatch, NewEvent
-from services.contracts.fields import BotName
+from services.contracts.events import CATEGORIES, NewEvent
+from services.contracts.fields import A_TIME, AN_ID, BotName, Moment, about
+from services.contracts.messages import EventTypes, EventWithMessages, Page, Stats, WholeMessage
 from services.kit import logs
-from services.kit.auth import bearer
 from services.kit.clock import rfc3339
 from services.kit.errors import Problem
 from services.kit.hot import HotResponse, HotRoute
+from services.kit.openapi import problems
 from services.kit.telemetry import Telemetry, TraceContext
 from services.outbox import queries
 from services.outbox.engine import Outbox
@@ -33,65 +34,11 @@ intake = APIRouter(tags=["events"], route_class=HotRoute)
 router = APIRouter(prefix="/api/v1", tags=["messages"])
 public = APIRouter(tags=["service"])
 
-_BODY = {
-    "required": True,
-    "content": {
-        "application/json": {
-            "schema": {
-                "oneOf": [
-                    {"$ref": "#/components/schemas/NewEvent"},
-                    {
-                        "type": "array",
-                        "items": {"$ref": "#/components/schemas/NewEvent"},
-                        "minItems": 1,
-                        "maxItems": accept.LARGEST_BATCH,
-                    },
-                ]
-            }
-        }
-    },
-}
-_HEADERS = [
-    {"name": name, "in": "header", "required": False, "schema": schema, "description": description}
-    for name, schema, description in (
-        (
-            "Idempotency-Key",
-            {"type": "string", "maxLength": accept.LONGEST_KEY},
-            "a repetition with the same key and body gets the first answer again",
-        ),
-        ("traceparent", {"type": "string"}, "W3C trace context of the caller"),
-        ("X-Correlation-ID", {"type": "string", "maxLength": 128}, "shown on every message and log line"),
-        ("X-CCTelegram-Key-Id", {"type": "string"}, "signed requests: id of the signing key"),
-        ("X-CCTelegram-Timestamp", {"type": "string"}, "signed requests: seconds since the epoch, ±300 s"),
-    )
-]
 
-
-@intake.post(
-    "/events", include_in_schema=False, dependencies=[Depends(bearer)], status_code=202, name="post_events"
-)
-@intake.post(
-    "/api/v1/events",
-    status_code=202,
-    summary="Take one event, or a list of up to 500",
-    response_model=Accepted | AcceptedBatch,
-    dependencies=[Depends(bearer)],
-    openapi_extra={"requestBody": _BODY, "parameters": _HEADERS},
-    responses={
-        code: {"description": text, "content": {"application/problem+json": {}}}
-        for code, text in {
-            400: "a header is wrong",
-            401: "the key or the signature is missing or wrong",
-            409: "this Idempotency-Key is in flight, or the signature was used before",
-            413: "the body is too large",
-            422: "the input is wrong: one entry a field",
-            429: "over the rate limit",
-            503: "nothing was stored; try again",
-        }.items()
-    },
-)
+@intake.post("/events", **openapi.POSTING)
+@intake.post("/api/v1/events", **openapi.POSTING)
 async def post_events(request: Request) -> Response:
-    """Answers 202 only once the events are on disk."""
+    """Answers 202 only once the events are on disk. Both paths are the same."""
     state: dict[str, Any] = request.scope["state"]
     settings: BridgeSettings = state["settings"]
     telemetry: Telemetry = state["telemetry"]
@@ -161,26 +108,33 @@ Engine = Annotated[Outbox, Depends(outbox_of)]
 
 #: Neither database keeps a NUL in a text, so none can be found.
 Words = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=200)]
-Id = Annotated[str, Path(pattern=r"^[^\x00]*$", max_length=64)]
+
+
+def _id(of: str) -> Any:
+    return Path(pattern=r"^[^\x00]*$", max_length=64, description=f"of the {of}", examples=[AN_ID])
 
 
 class Filter(BaseModel, extra="forbid"):
     """What to search for; all of it together."""
 
-    status: list[State] = []
-    type: Words | None = None
-    chat_id: Annotated[int, Query(ge=-(2**53), le=2**53)] | None = None
-    bot: BotName | None = None
-    correlation_id: Words | None = None
-    since: AwareDatetime | None = None
-    until: AwareDatetime | None = None
-    q: Words | None = None
-    cursor: Annotated[int, Query(ge=1, le=2**53)] | None = None
-    limit: Annotated[int, Query(ge=1, le=500)] = 50
+    status: Annotated[list[State], about("in one of these states", ["dead_letter"])] = []
+    type: Annotated[Words | None, about("type of the event", "build_failed")] = None
+    chat_id: Annotated[int | None, Query(ge=-(2**53), le=2**53), about("who gets it", 1001)] = None
+    bot: Annotated[BotName | None, about("which bot sends it", "default")] = None
+    correlation_id: Annotated[Words | None, about("of the event", "order-4711")] = None
+    campaign_id: Annotated[Words | None, about("of the event", "spring-2026")] = None
+    since: Annotated[Moment | None, about("accepted at or after", A_TIME)] = None
+    until: Annotated[Moment | None, about("accepted before", A_TIME)] = None
+    q: Annotated[Words | None, about("part of the title", "Build")] = None
+    cursor: Annotated[int | None, Query(ge=1, le=2**53), about("`next_cursor` of the page before", 4711)] = (
+        None
+    )
+    limit: Annotated[int, Query(ge=1, le=500), about("messages at most", 50)] = 50
 
 
-@router.get("/messages", summary="Search, newest first")
+@router.get("/messages", summary="Search, newest first", response_model=Page)
 async def search(outbox: Engine, wanted: Annotated[Filter, Query()]) -> dict[str, Any]:
+    """Page by page, by `next_cursor`. `q` and `campaign_id` look at the newest 100,000 that fit the rest."""
     page = await outbox.database.read(
         "search", lambda connection: queries.search(connection, _search(wanted))
     )
@@ -200,6 +154,7 @@ def _search(wanted: Filter) -> Search:
         chat_id=wanted.chat_id,
         bot=wanted.bot,
         correlation_id=wanted.correlation_id,
+        campaign=wanted.campaign_id,
         since=since,
         until=until,
         text=wanted.q,
@@ -208,8 +163,14 @@ def _search(wanted: Filter) -> Search:
     )
 
 
-@router.get("/messages/{message_id}", summary="The message, every state change and every attempt")
-async def one(outbox: Engine, message_id: Id, request: Request) -> dict[str, Any]:
+@router.get(
+    "/messages/{message_id}",
+    summary="The message, every state change and every attempt",
+    response_model=WholeMessage,
+    responses=problems({404: "there is no message with this id"}),
+)
+async def one(outbox: Engine, message_id: Annotated[str, _id("message")], request: Request) -> dict[str, Any]:
+    """With the cause of each change, and for each attempt what Telegram answered and what held it up."""
     life = await outbox.database.read("read", lambda connection: queries.life(connection, message_id))
     if life is None:
         raise Problem(404, "Not Found", "There is no message with this id.")
@@ -217,8 +178,14 @@ async def one(outbox: Engine, message_id: Id, request: Request) -> dict[str, Any
     return messages.whole(life, settings.jaeger_ui_url)
 
 
-@router.get("/events/{event_id}", summary="The event as it was posted, and its messages")
-async def event(outbox: Engine, event_id: Id) -> dict[str, Any]:
+@router.get(
+    "/events/{event_id}",
+    summary="The event as it was posted, and its messages",
+    response_model=EventWithMessages,
+    responses=problems({404: "there is no event with this id"}),
+)
+async def event(outbox: Engine, event_id: Annotated[str, _id("event")]) -> dict[str, Any]:
+    """One message for each recipient, as each of them stands."""
     found = await outbox.database.read(
         "read", lambda connection: queries.event_with_messages(connection, event_id)
     )
@@ -235,8 +202,11 @@ async def event(outbox: Engine, event_id: Id) -> dict[str, Any]:
     }
 
 
-@router.get("/event-types", summary="The types of events, by category")
-async def event_types(category: str | None = None) -> dict[str, Any]:
+@router.get("/event-types", summary="The types of events, by category", response_model=EventTypes)
+async def event_types(
+    category: Annotated[str | None, Query(description="only of this category", examples=["build"])] = None,
+) -> dict[str, Any]:
+    """Any key may ask."""
     if category is not None and category not in CATEGORIES:
         raise Problem(422, "Invalid input", f"category is one of {', '.join(CATEGORIES)}")
     types = [
@@ -248,8 +218,13 @@ async def event_types(category: str | None = None) -> dict[str, Any]:
     return {"count": len(types), "event_types": types}
 
 
-@router.get("/stats", summary="What was accepted and delivered since the start, and the queue now")
+@router.get(
+    "/stats",
+    summary="What was accepted and delivered since the start, and the queue now",
+    response_model=Stats,
+)
 async def stats(outbox: Engine, request: Request) -> dict[str, Any]:
+    """Measured in this process, but for the queue, which all replicas share."""
     now = request.state.clock.time()
     accepted, delivered = outbox.tally.per_second(now)
     rate = outbox.tally.delivery_rate_percent(now)
@@ -268,9 +243,10 @@ async def stats(outbox: Engine, request: Request) -> dict[str, Any]:
     }
 
 
-@public.get("/dashboard/", include_in_schema=False)
+@public.get("/dashboard/", **openapi.ELSEWHERE)
 @public.get("/dashboard", include_in_schema=False)
 async def dashboard(request: Request) -> RedirectResponse:
+    """The dashboard is a service of its own."""
     settings: BridgeSettings = request.state.settings
     return RedirectResponse(f"{settings.dashboard_url.rstrip('/')}/dashboard/", 307)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from services.bridge import answers, api, said
+from services.bridge import answers, api, openapi, said
 from services.bridge.answers import AnswerMetrics, open_answers
 from services.bridge.approvals import api as approvals_api
 from services.bridge.approvals.posted import Posted
@@ -22,7 +22,7 @@ from services.bridge.folder.files import folder_of
 from services.bridge.folder.intake import FolderIntake
 from services.bridge.folder.metrics import FolderMetrics
 from services.bridge.keys import api as keys_api
-from services.bridge.keys import entry, opening, scopes, store
+from services.bridge.keys import entry, opening, store
 from services.bridge.keys.entry import Door
 from services.bridge.metrics import BridgeMetrics, CostMetrics
 from services.bridge.render import render
@@ -37,7 +37,6 @@ from services.bridge.tracking.callbacks import api as callbacks_api
 from services.bridge.tracking.metrics import TrackingMetrics
 from services.bridge.updates import api as updates_api
 from services.contracts.events import CATEGORY_OF
-from services.kit.auth import bearer
 from services.kit.background import beside as run_beside
 from services.kit.clock import Clock, SystemClock
 from services.kit.db import open_database
@@ -216,9 +215,9 @@ def create_app(
         ],
         keyring=ring,
         admission=entry.admitted,
-        schemas=api.SCHEMAS,
+        schemas={**api.SCHEMAS, **tracking_api.SCHEMAS},
     )
-    scopes.install(app, bearer.scheme_name, signed={("POST", "/api/v1/events")})
+    openapi.install(app)
     BridgeMetrics(telemetry, lambda: int(app.state.connections()))
     return app
 

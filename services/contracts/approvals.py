@@ -2,17 +2,24 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    BaseModel,
-    BeforeValidator,
-    Field,
-    StringConstraints,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints, model_validator
 
-from services.contracts.fields import BotName, ChatId, Details, Line, Severity, Strict
+from services.contracts.fields import (
+    A_TIME,
+    A_TRACE,
+    AN_ID,
+    BotName,
+    ChatId,
+    CorrelationId,
+    Details,
+    Line,
+    Moment,
+    Severity,
+    Strict,
+    ThreadId,
+    about,
+)
+from services.contracts.messages import Cursor
 
 LONGEST_PROMPT = 100_000
 SHORTEST_LIFE_SECONDS = 5.0
@@ -22,14 +29,16 @@ MOST_APPROVERS = 100
 Label = Annotated[
     str, StringConstraints(min_length=1, max_length=64, strip_whitespace=True, pattern=r"^[^\x00-\x1f]+$")
 ]
+Name = Annotated[str, StringConstraints(max_length=100)]
+Comment = Annotated[str, StringConstraints(max_length=200)]
 UserId = Annotated[int, Field(ge=1, le=2**53)]
 
 
 class NewOption(Strict):
     """One answer that a person can give."""
 
-    value: Label = Field(description="what the asking program gets")
-    label: Label = Field(description="what the button says")
+    value: Annotated[Label, about("what the asking program gets", "deploy")]
+    label: Annotated[Label, about("what the button says", "Deploy")]
 
 
 def _option(given: object) -> object:
@@ -55,37 +64,45 @@ Options = Annotated[
 class NewApproval(Strict):
     """A question, as posted to ``POST /api/v1/approvals``."""
 
-    title: Line
-    prompt: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_PROMPT)] = Field(
-        description="shown exactly; attached whole as a file where it does not fit a message"
-    )
-    options: Options = Field(
+    title: Annotated[Line, about("the first line of the question, in bold", "Deploy 2.1?")]
+    prompt: Annotated[
+        Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_PROMPT)],
+        about("shown exactly; attached whole as a file where it does not fit a message", "make deploy V=2.1"),
+    ]
+    options: Annotated[
+        Options,
+        about("1 to 10, as texts or as value and label", ["Deploy", {"value": "no", "label": "Not today"}]),
+    ] = Field(
         default_factory=lambda: [
             NewOption(value="approve", label="Approve"),
             NewOption(value="deny", label="Deny"),
-        ],
-        description="1 to 10, as texts or as value and label",
+        ]
     )
-    expires_in: Annotated[float, Field(ge=SHORTEST_LIFE_SECONDS, le=LONGEST_LIFE_SECONDS)] | None = Field(
-        None, description="seconds from now; unset, like expires_at: a day"
-    )
-    expires_at: AwareDatetime | None = None
-    chat_id: ChatId | Annotated[list[ChatId], Field(min_length=1, max_length=100)] | None = Field(
-        None, description="one chat or several; unset: the default ones"
-    )
-    thread_id: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
-    bot: BotName | None = Field(None, description="which bot asks, by name; unset: the default one")
-    approvers: Annotated[list[UserId], Field(min_length=1, max_length=MOST_APPROVERS)] | None = Field(
-        None,
-        description="who may decide, of TELEGRAM_ALLOWED_USERS or the bot's own; unset: all of them",
-    )
-    source: Annotated[str, StringConstraints(max_length=100)] = ""
-    severity: Severity = Severity.HIGH
-    correlation_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:/-]{1,128}$")] | None = None
-    callback_url: Annotated[str, StringConstraints(max_length=2_048)] | None = Field(
-        None, description="gets the result as a signed webhook (Standard Webhooks)"
-    )
-    metadata: Details | None = Field(None, description="given back with the answer")
+    expires_in: Annotated[
+        Annotated[float, Field(ge=SHORTEST_LIFE_SECONDS, le=LONGEST_LIFE_SECONDS)] | None,
+        about("seconds from now; unset, like expires_at: APPROVAL_EXPIRES_SECONDS", 3_600.0),
+    ] = None
+    expires_at: Annotated[Moment | None, about("instead: a time, 5 seconds to 30 days ahead", A_TIME)] = None
+    chat_id: Annotated[
+        ChatId | Annotated[list[ChatId], Field(min_length=1, max_length=100)] | None,
+        about("one chat or several; unset: the default ones", 1001),
+    ] = None
+    thread_id: Annotated[ThreadId | None, about("a topic of the chat", 7)] = None
+    bot: Annotated[BotName | None, about("which bot asks; unset: the default one", "default")] = None
+    approvers: Annotated[
+        Annotated[list[UserId], Field(min_length=1, max_length=MOST_APPROVERS)] | None,
+        about("who may decide, of TELEGRAM_ALLOWED_USERS or the bot's own; unset: all of them", [1001]),
+    ] = None
+    source: Annotated[Name, about("the program that asks, for people", "ci")] = ""
+    severity: Annotated[Severity, about("how much hangs on it", "high")] = Severity.HIGH
+    correlation_id: Annotated[
+        CorrelationId | None, about("found by it everywhere; unset: X-Correlation-ID", "order-4711")
+    ] = None
+    callback_url: Annotated[
+        Annotated[str, StringConstraints(max_length=2_048)] | None,
+        about("gets the result as a signed webhook (Standard Webhooks)", "https://ci.example/hooks/answer"),
+    ] = None
+    metadata: Annotated[Details | None, about("given back with the answer", {"run": 7})] = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -100,84 +117,102 @@ class NewApproval(Strict):
 class Decide(Strict):
     """A decision made by a program, or by a person through one."""
 
-    option: Label = Field(description="the value, the label or the number of an option")
-    by: Annotated[str, StringConstraints(max_length=100)] = Field(
-        "", description="who decided; told with the key's name, which is audited too"
-    )
-    comment: Annotated[str, StringConstraints(max_length=200)] = ""
+    option: Annotated[Label, about("the value, the label or the number of an option", "deploy")]
+    by: Annotated[Name, about("who decided; told with the key's name, which is audited too", "Ada")] = ""
+    comment: Annotated[Comment, about("why", "the canary is fine")] = ""
 
 
 class Cancel(Strict):
-    by: Annotated[str, StringConstraints(max_length=100)] = ""
-    reason: Annotated[str, StringConstraints(max_length=200)] = ""
+    """Why a question is taken back."""
+
+    by: Annotated[Name, about("who takes it back; audited", "ci")] = ""
+    reason: Annotated[Comment, about("told to those who were asked", "the build failed meanwhile")] = ""
 
 
 class Decision(BaseModel):
-    option: str
-    label: str
-    by: str = Field(description="name of the person, or of the program and its key")
-    user_id: int | None = Field(description="Telegram's id of the person; null through the API")
-    via: str = Field(description="tap, reply, command or api")
-    comment: str
+    """What was decided, and by whom."""
+
+    option: Annotated[str, about("the value of the option", "deploy")]
+    label: Annotated[str, about("what its button said", "Deploy")]
+    by: Annotated[str, about("name of the person, or of the program and its key", "Ada")]
+    user_id: Annotated[int | None, about("Telegram's id of the person; null through the API", 1001)]
+    via: Annotated[str, about("tap, reply, command or api", "tap")]
+    comment: Annotated[str, about("as it was given", "the canary is fine")]
 
 
 class QuestionMessage(BaseModel):
-    message_id: str
-    chat_id: int
-    kind: Literal["question", "again", "verdict"]
-    status: str | None = Field(description="state of the message; null where it was archived")
+    """A message that shows the question or its end."""
+
+    message_id: Annotated[str, about("of the message", AN_ID)]
+    chat_id: Annotated[int, about("where it is shown", 1001)]
+    kind: Annotated[Literal["question", "again", "verdict"], about("what it shows", "question")]
+    status: Annotated[str | None, about("its state; null where it was archived", "delivered")]
 
 
 class Answer(BaseModel):
     """Everything that anybody answered, and what it came to."""
 
-    at: str
-    via: str
-    user_id: int | None
-    name: str
-    option: str | None
-    outcome: str = Field(description="decided, late, foreign, expired, cancelled or no_such_option")
+    at: Annotated[str, about("when", A_TIME)]
+    via: Annotated[str, about("tap, reply, command or api", "tap")]
+    user_id: Annotated[int | None, about("Telegram's id of the person; null through the API", 1001)]
+    name: Annotated[str, about("of the person or the program", "Ada")]
+    option: Annotated[str | None, about("the value that was chosen", "deploy")]
+    outcome: Annotated[str, about("decided, late, foreign, expired, cancelled or no_such_option", "decided")]
 
 
 class Callback(BaseModel):
-    id: str
-    status: str
-    attempts: int
-    last_error: str | None
-    next_attempt_at: str | None
+    """The call that tells the result."""
+
+    id: Annotated[str, about("the webhook-id of every attempt", AN_ID)]
+    status: Annotated[str, about("waiting, delivered or failed", "delivered")]
+    attempts: Annotated[int, about("how many were made", 1)]
+    last_error: Annotated[str | None, about("why the last one failed", "502 Bad Gateway")]
+    next_attempt_at: Annotated[str | None, about("while it waits for another one", A_TIME)]
 
 
 class ApprovalLinks(BaseModel):
-    self: str
-    event: str
-    trace: str | None
+    """Where there is more."""
+
+    self: Annotated[str, about("the question", f"/api/v1/approvals/{AN_ID}")]
+    event: Annotated[str, about("the event that carries it", f"/api/v1/events/{AN_ID}")]
+    trace: Annotated[
+        str | None,
+        about("in Jaeger; null where none is configured", f"http://localhost:16686/trace/{A_TRACE}"),
+    ]
 
 
 class ApprovalView(BaseModel):
     """A question with all that became of it."""
 
-    id: str
-    code: str = Field(description="for /approve CODE OPTION")
-    status: Literal["open", "decided", "expired", "cancelled"]
-    bot: str
-    client: str = Field(description="name of the key that asked")
-    title: str
-    prompt: str
-    options: list[NewOption]
-    approvers: list[int]
-    source: str
-    correlation_id: str
-    event_id: str
-    trace_id: str | None
-    created_at: str
-    expires_at: str
-    closed_at: str | None
-    decision: Decision | None
-    cancelled_by: str | None = None
-    reason: str | None = Field(None, description="why it was cancelled")
-    callback_url: str | None
-    metadata: dict[str, Any] | None
-    messages: list[QuestionMessage] = []
-    answers: list[Answer] = []
-    callback: Callback | None = None
-    links: ApprovalLinks
+    id: Annotated[str, about("of the question", AN_ID)]
+    code: Annotated[str, about("for /approve CODE OPTION", "K7Q2")]
+    status: Annotated[Literal["open", "decided", "expired", "cancelled"], about("its state", "decided")]
+    bot: Annotated[str, about("which bot asks", "default")]
+    client: Annotated[str, about("name of the key that asked", "ci")]
+    title: Annotated[str, about("the first line of the question", "Deploy 2.1?")]
+    prompt: Annotated[str, about("what is asked", "make deploy V=2.1")]
+    options: Annotated[list[NewOption], about("what can be answered")]
+    approvers: Annotated[list[int], about("Telegram's ids of those who may decide", [1001])]
+    source: Annotated[str, about("the program that asks", "ci")]
+    correlation_id: Annotated[str, about("found by it everywhere", "order-4711")]
+    event_id: Annotated[str, about("the event that carries it", AN_ID)]
+    trace_id: Annotated[str | None, about("of that event's trace", A_TRACE)]
+    created_at: Annotated[str, about("when it was asked", A_TIME)]
+    expires_at: Annotated[str, about("until when it can be answered", A_TIME)]
+    closed_at: Annotated[str | None, about("when it ended; null while it is open", A_TIME)]
+    decision: Annotated[Decision | None, about("null where nobody decided")]
+    cancelled_by: Annotated[str | None, about("who took it back", "ci")] = None
+    reason: Annotated[str | None, about("why it was cancelled", "the build failed meanwhile")] = None
+    callback_url: Annotated[str | None, about("who is told the result", "https://ci.example/hooks/answer")]
+    metadata: Annotated[dict[str, Any] | None, about("as it was given", {"run": 7})]
+    messages: Annotated[list[QuestionMessage], about("that show it; none in a list of questions")] = []
+    answers: Annotated[list[Answer], about("all that anybody answered; none in a list of questions")] = []
+    callback: Annotated[Callback | None, about("the call that tells the result, if one is made")] = None
+    links: Annotated[ApprovalLinks, about("where there is more")]
+
+
+class Approvals(BaseModel):
+    """Questions, newest first."""
+
+    items: Annotated[list[ApprovalView], about("up to `limit`")]
+    next_cursor: Cursor

@@ -6,6 +6,9 @@ from pydantic import BaseModel, Field, StringConstraints, model_validator
 
 from services.contracts.details import EventData, faults
 from services.contracts.fields import (
+    A_TIME,
+    A_TRACE,
+    AN_ID,
     NO_NUL,
     BotName,
     ChatId,
@@ -69,11 +72,7 @@ _NEEDED: dict[str, frozenset[str]] = {
 }
 _NEED_SOMETHING = frozenset[str]().union(*_NEEDED.values())
 MOST_RECIPIENTS = 100
-ShortName = Annotated[str, StringConstraints(max_length=100)]
-#: Some of the examples of the OpenAPI document.
-AN_ID = "01a1fd93-7b93-7466-ba5b-6bba60135904"
-A_TRACE = "0af7651916cd43dd8448eb211c80319c"
-A_TIME = "2026-01-31T08:00:00Z"
+ShortName = Annotated[str, StringConstraints(max_length=100, pattern=NO_NUL)]
 
 
 class NewEvent(Strict):
@@ -153,7 +152,7 @@ class NewEvent(Strict):
 
     def _missing(self) -> dict[tuple[str, ...], str]:
         return {
-            ("data", field): f"a {self.type} needs it"
+            ("data", field): f"the type {self.type} needs it"
             for field, kinds in _NEEDED.items()
             if self.type in kinds and getattr(self.data, field) in (None, "")
         }

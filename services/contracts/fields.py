@@ -20,7 +20,13 @@ from pydantic import (
 
 def about(description: str, *examples: object) -> Any:
     """What the OpenAPI document says of a field: for people, with an example."""
-    return Field(description=description, examples=list(examples))
+    return Field(description=description, examples=list(examples) or None)
+
+
+#: Examples that many fields have.
+AN_ID = "01a1fd93-7b93-7466-ba5b-6bba60135904"
+A_TRACE = "0af7651916cd43dd8448eb211c80319c"
+A_TIME = "2026-01-31T08:00:00Z"
 
 
 class Severity(StrEnum):

@@ -106,9 +106,7 @@ class Gate:
         """
         return self.find(authorization, caller, lambda key: key if self._keyring.knows(key) else None)
 
-    def find(
-        self, authorization: str | None, caller: HTTPConnection, holder: Callable[[str], T | None]
-    ) -> T:
+    def find(self, authorization: str | None, caller: HTTPConnection, holder: Callable[[str], T | None]) -> T:
         """Whose the key of an ``Authorization`` header is.
 
         Args:

@@ -13,39 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 log = structlog.get_logger()
-#: For the OpenAPI document: every answer that a route does not name itself is a problem.
-DOCUMENTED: dict[int | str, dict[str, Any]] = {
-    "default": {
-        "description": "A problem (RFC 9457)",
-        "content": {
-            "application/problem+json": {
-                "schema": {
-                    "title": "Problem",
-                    "type": "object",
-                    "required": ["type", "title", "status"],
-                    "properties": {
-                        "type": {"type": "string"},
-                        "title": {"type": "string"},
-                        "status": {"type": "integer"},
-                        "detail": {"type": "string"},
-                        "errors": {
-                            "type": "array",
-                            "description": "one entry a field",
-                            "items": {
-                                "type": "object",
-                                "required": ["loc", "msg"],
-                                "properties": {
-                                    "loc": {"type": "array", "items": {"type": ["string", "integer"]}},
-                                    "msg": {"type": "string"},
-                                },
-                            },
-                        },
-                    },
-                }
-            }
-        },
-    }
-}
+PROBLEM_JSON = "application/problem+json"
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457's own word
@@ -88,7 +56,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own word
             _json(body | self.extensions),
             self.status,
             self.headers,
-            media_type="application/problem+json",
+            media_type=PROBLEM_JSON,
         )
 
 

@@ -13,12 +13,11 @@ from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.trace import Span
 from prometheus_fastapi_instrumentator.middleware import PrometheusInstrumentatorMiddleware
-from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import URL
 from starlette.requests import Request
 
-from services.kit import errors
+from services.kit import errors, openapi
 from services.kit.auth import Gate, Keyring, OneKey, bearer, key_from_file, require_key
 from services.kit.background import beside
 from services.kit.clock import SystemClock, rfc3339
@@ -30,6 +29,65 @@ from services.kit.settings import ServiceSettings, StartError
 from services.kit.telemetry import VERSION, Telemetry
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Any]]]
+
+
+class About(BaseModel):
+    """What a service says of itself."""
+
+    name: str = Field(description="of the service", examples=["bridge"])
+    version: str = Field(description="of the suite", examples=["1.0.0"])
+    summary: str = Field(description="what it is for", examples=["Takes events over REST."])
+    links: dict[str, str] = Field(description="where to go on", examples=[{"docs": "/docs"}])
+
+
+class Component(BaseModel):
+    """A part that is measured, and what was measured of it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    status: str = Field(
+        description="healthy, degraded, unhealthy, critical; unknown before it was measured",
+        examples=["healthy"],
+    )
+    last_check: str | None = Field(
+        None, description="when it was measured", examples=["2026-01-31T08:00:00.000Z"]
+    )
+
+
+class Report(BaseModel):
+    """A service's health: all that was measured, nothing assumed."""
+
+    model_config = ConfigDict(extra="allow")
+
+    status: str = Field(description="the worst of the components", examples=["healthy"])
+    timestamp: str = Field(description="of this answer", examples=["2026-01-31T08:00:00.000Z"])
+    version: str = Field(description="of the suite", examples=["1.0.0"])
+    components: dict[str, Component] = Field(
+        description="by name", examples=[{"database": {"status": "healthy", "response_time_ms": 1.0}}]
+    )
+
+
+class Alive(BaseModel):
+    """The process runs."""
+
+    status: str = Field(description="always alive", examples=["alive"])
+    uptime_seconds: float = Field(description="since it started", examples=[86_400.0])
+
+
+class Ready(BaseModel):
+    """Whether the service can do its job."""
+
+    status: str = Field(description="ready, or not ready", examples=["ready"])
+    not_ready: dict[str, str] = Field(
+        description="what it cannot do without and has not, with its status",
+        examples=[{"database": "unhealthy"}],
+    )
+
+
+_METRICS: dict[str, Any] = {
+    kind: {"schema": {"type": "string", "examples": ["cctelegram_queue_depth 0.0"]}}
+    for kind in ("text/plain", "application/openmetrics-text")
+}
 
 
 def create_service(
@@ -75,7 +133,7 @@ def create_service(
         summary=summary,
         version=VERSION,
         lifespan=whole_life,
-        responses=errors.DOCUMENTED,
+        responses=openapi.ANY_PROBLEM,
         # Ours is on; FastAPI's own would make every span twice.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
@@ -91,24 +149,9 @@ def create_service(
     for router in routers:
         app.include_router(router, dependencies=[Depends(bearer), Depends(admission)])
     errors.install(app)
-    _document(app, schemas or {})
+    openapi.install(app, schemas or {})
     _instrument(app, telemetry, settings)
     return app
-
-
-def _document(app: FastAPI, schemas: Mapping[str, type[BaseModel]]) -> None:
-    """Adds to the OpenAPI document the models that FastAPI does not see."""
-    plain = app.openapi
-
-    def documented() -> dict[str, Any]:
-        document = plain()
-        _, found = models_json_schema(
-            [(model, "validation") for model in schemas.values()], ref_template="#/components/schemas/{model}"
-        )
-        document.setdefault("components", {}).setdefault("schemas", {}).update(found.get("$defs", {}))
-        return document
-
-    app.openapi = documented  # type: ignore[method-assign] # FastAPI's documented way
 
 
 def own_key(settings: ServiceSettings) -> str:
@@ -130,17 +173,20 @@ def _common(telemetry: Telemetry, health: Health, summary: str, links: Mapping[s
     router = APIRouter(tags=["service"])
     started = SystemClock().time()
 
-    @router.get("/", summary="What this is")
+    @router.get("/", summary="What this is", response_model=About)
     async def about() -> dict[str, Any]:
+        """Needs no key, as all of these."""
         common = {name: f"/{name}" for name in ("docs", "health", "metrics", "openapi.json")}
         return {"name": telemetry.name, "version": VERSION, "summary": summary, "links": {**links, **common}}
 
     @router.get(
         "/health",
         summary="Every component as last measured; 503 only when critical",
-        responses={503: {"description": "Critical", "model": dict[str, Any]}},
+        response_model=Report,
+        responses={503: {"description": "a component is critical", "model": Report}},
     )
     async def whole(request: Request, response: Response) -> dict[str, Any]:
+        """The worst component decides. What was never measured is `unknown`."""
         level = health.level
         response.status_code = 503 if level is Level.CRITICAL else 200
         report = {
@@ -152,22 +198,31 @@ def _common(telemetry: Telemetry, health: Health, summary: str, links: Mapping[s
         extra: Callable[[], dict[str, Any]] | None = getattr(request.app.state, "health_extra", None)
         return report | (extra() if extra else {})
 
-    @router.get("/health/live", summary="Whether the process runs; asks no dependency")
+    @router.get("/health/live", summary="Whether the process runs; asks no dependency", response_model=Alive)
     async def live() -> dict[str, Any]:
+        """For whoever restarts what hangs."""
         return {"status": "alive", "uptime_seconds": round(SystemClock().time() - started, 3)}
 
     @router.get(
         "/health/ready",
         summary="Whether the service can do its job; 503 when not",
-        responses={503: {"description": "Not ready", "model": dict[str, Any]}},
+        response_model=Ready,
+        responses={503: {"description": "it cannot do its job now", "model": Ready}},
     )
     async def ready(response: Response) -> dict[str, Any]:
+        """For whoever hands requests out."""
         missing = health.not_ready()
         response.status_code = 503 if missing else 200
         return {"status": "not ready" if missing else "ready", "not_ready": missing}
 
-    @router.get("/metrics", summary="Prometheus text format, or OpenMetrics", response_class=Response)
+    @router.get(
+        "/metrics",
+        summary="Prometheus text format, or OpenMetrics",
+        response_class=Response,
+        responses={200: {"description": "the samples of now", "content": _METRICS}},
+    )
     async def metrics(request: Request) -> Response:
+        """OpenMetrics where `Accept` asks for it."""
         shown, content_type = telemetry.registry.exposed(request.headers.get("accept", ""))
         return Response(shown, media_type=content_type)
 

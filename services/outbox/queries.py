@@ -3,9 +3,10 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, case, func, literal_column, select
+from sqlalchemy import JSON, Connection, Select, bindparam, case, func, literal_column, select
 
 from services.outbox.messages import State
 from services.outbox.schema import DEFAULT_BOT, attempt, change, chat, event, message
@@ -31,6 +32,7 @@ class Search:
         since: accepted at or after, seconds since the epoch.
         until: accepted before.
         text: part of the title, whatever its case.
+        campaign: the event's ``campaign_id``, which is in its body alone.
         before: sequence number of the last message of the page before.
         limit: messages a page.
     """
@@ -44,6 +46,7 @@ class Search:
     since: float | None = None
     until: float | None = None
     text: str | None = None
+    campaign: str | None = None
     before: int | None = None
     limit: int = 50
 
@@ -76,7 +79,7 @@ class Page:
 def search(connection: Connection, wanted: Search) -> Page:
     """A page of the messages that fit.
 
-    A part of a title is in no index: a page looks at the titles of a bounded number of messages. It
+    A part of a title and a campaign are in no index: a page looks at a bounded number of messages. It
     may then have fewer rows than asked for, also none, and a cursor that goes on.
     """
     within = _extent(connection, wanted)
@@ -84,12 +87,14 @@ def search(connection: Connection, wanted: Search) -> Page:
         return Page([], None)
     first, end = within
     floor = first
-    if wanted.text:
+    if wanted.text or wanted.campaign:
         end = last(connection) + 1 if end is None else end
         floor = max(first, end - MOST_TITLES)
     query = select(*_COLUMNS).join(event, message.c.event_id == event.c.id).order_by(message.c.seq.desc())
+    if wanted.campaign:
+        query = query.where(_campaign(connection) == wanted.campaign)
     rows = _of_each_state(connection, _between(query, floor, end), wanted)
-    rows = sorted(rows, key=_seq, reverse=True)[: wanted.limit]
+    rows = sorted(rows, key=itemgetter("seq"), reverse=True)[: wanted.limit]
     if len(rows) == wanted.limit:
         return Page(rows, rows[-1]["seq"])
     return Page(rows, floor if floor > first else None)
@@ -112,9 +117,12 @@ def _of_each_state(connection: Connection, ordered: Select[Any], wanted: Search)
     ]
 
 
-def _seq(row: Any) -> int:
-    number: int = row["seq"]
-    return number
+def _campaign(connection: Connection) -> Any:
+    """The campaign of an event, out of its body."""
+    if connection.dialect.name == "postgresql":
+        # It reads all texts of the body on the way, and would stop at a NUL.
+        return func.replace(event.c.body, "\\u0000", "\\ufffd").cast(JSON)["campaign_id"].as_string()
+    return func.json_extract(event.c.body, "$.campaign_id")
 
 
 def _between(query: Select[Any], first: int, end: int | None) -> Select[Any]:
@@ -207,7 +215,7 @@ def matching(connection: Connection, wanted: Search, *, after: int, upto: int, b
         message.c.seq > after, message.c.seq <= upto, message.c.finished_at <= before
     )
     rows = _of_each_state(connection, query.order_by(message.c.seq), wanted)
-    return sorted(map(_seq, rows))[: wanted.limit]
+    return sorted(map(itemgetter("seq"), rows))[: wanted.limit]
 
 
 def last(connection: Connection) -> int:

@@ -45,6 +45,17 @@ async def test_pages_follow_each_other_without_a_gap_while_more_comes_in(bridge:
     assert seen == [f"{n}" for n in reversed(range(25))]
 
 
+async def test_the_messages_of_a_campaign_are_found(bridge: AsyncClient) -> None:
+    spring = LATER | {"campaign_id": "spring é", "description": "NUL \0, and how it is written: \\u0000"}
+    await post(bridge, spring | {"title": "one", "chat_id": 5})
+    await post(bridge, [LATER | {"title": "other"}, LATER | {"title": "autumn", "campaign_id": "autumn"}])
+    await post(bridge, [spring | {"title": "two"}, spring | {"title": "three", "chat_id": 5}])
+    assert await titles(bridge, campaign_id="spring é") == ["three", "two", "one"]
+    assert await titles(bridge, campaign_id="spring é", chat_id=5) == ["three", "one"]
+    assert await titles(bridge, campaign_id="spring é", q="TH", limit=1) == ["three"]
+    assert await titles(bridge, campaign_id="spring") == []
+
+
 async def test_every_filter_narrows(bridge: AsyncClient) -> None:
     await post(bridge, LATER | {"title": "one", "chat_id": 5, "correlation_id": "c-1"})
     await post(bridge, LATER | {"title": "two", "type": "build_failed", "chat_id": [5, 6]})

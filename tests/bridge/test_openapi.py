@@ -4,8 +4,10 @@ import pytest
 from httpx import AsyncClient
 from schemathesis.checks import (
     content_type_conformance,
+    negative_data_rejection,
     not_a_server_error,
     response_schema_conformance,
+    status_code_conformance,
 )
 
 from tests import fuzzing
@@ -15,5 +17,12 @@ from tests import fuzzing
 @pytest.mark.timeout(300)
 async def test_every_answer_is_one_that_the_document_names(bridge: AsyncClient) -> None:
     await fuzzing.try_everything(
-        bridge, checks=[not_a_server_error, content_type_conformance, response_schema_conformance]
+        bridge,
+        checks=[
+            not_a_server_error,
+            status_code_conformance,
+            content_type_conformance,
+            response_schema_conformance,
+            negative_data_rejection,
+        ],
     )

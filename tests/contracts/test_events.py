@@ -88,7 +88,7 @@ TOP: list[tuple[str, list[Any], list[Any]]] = [
     ("title", ["t", "t" * 200, "\U0001f600" * 200], ["", "t" * 201, None, 5, "a\0b"]),
     ("description", ["", "d" * 2_000], ["d" * 2_001, 5]),
     ("source", ["", "s" * 100], ["s" * 101, 5, "a\0b"]),
-    ("task_id", [None, "", "t" * 100], ["t" * 101, 5]),
+    ("task_id", [None, "", "t" * 100], ["t" * 101, 5, "a\0b"]),
     ("severity", [None, *SEVERITIES], ["HIGH", "fatal", "", 1]),
     ("priority", [*PRIORITIES], ["URGENT", "medium", "", None]),
     ("thread_id", [None, 1, 2**31 - 1], [0, -1, 2**31, "x"]),
@@ -106,8 +106,8 @@ TOP: list[tuple[str, list[Any], list[Any]]] = [
     ("correlation_id", [None, "a", "A-z0.9_:/" * 14], ["", "a" * 129, "a b", "ä", "a\n"]),
     ("update_key", [None, "k", "k" * 128], ["", "k" * 129, 5, "a\0b"]),
     ("callback_url", [None, "https://a.example/hook"], ["", "x" * 2_049, 5, "a\0b"]),
-    ("campaign_id", [None, "c" * 100], ["c" * 101, 5]),
-    ("use_case", [None, "u" * 100], ["u" * 101, 5]),
+    ("campaign_id", [None, "c" * 100], ["c" * 101, 5, "a\0b"]),
+    ("use_case", [None, "u" * 100], ["u" * 101, 5, "a\0b"]),
     ("data", [{}], [[], "x", {"unknown_field": 1}]),
 ]
 

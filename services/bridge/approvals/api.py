@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Query, Request, Response
-from pydantic import BaseModel, Field
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+from pydantic import BaseModel
 from sqlalchemy import Connection
 
 from services.bridge import waiting
@@ -20,28 +20,41 @@ from services.bridge.said import Recipient
 from services.bridge.settings import BridgeSettings
 from services.bridge.templates import Templates
 from services.contracts.approvals import (
+    Approvals,
     ApprovalView,
     Cancel,
     Decide,
     NewApproval,
 )
-from services.contracts.fields import BotName
+from services.contracts.fields import AN_ID, BotName, about
 from services.kit.clock import Clock
 from services.kit.errors import Problem, invalid_input
+from services.kit.openapi import problems
 from services.outbox.engine import Outbox
 from services.outbox.messages import IdempotencyKey, Submission
 
 router = APIRouter(prefix="/api/v1/approvals", tags=["approvals"])
 
 LONGEST_WAIT = 55
-_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    404: {"description": "there is no such question", "content": {"application/problem+json": {}}},
-    409: {"description": "it is closed already", "content": {"application/problem+json": {}}},
-    422: {
-        "description": "the input is wrong: one entry a field",
-        "content": {"application/problem+json": {}},
+_NOT_THERE = problems({404: "there is no such question"})
+_CLOSED = _NOT_THERE | problems({409: "it is closed already; `approval` says how"})
+_ASKED: dict[int | str, dict[str, Any]] = {
+    201: {
+        "description": "it is on disk, or was before",
+        "headers": {
+            "Location": {
+                "description": "of the question",
+                "schema": {"type": "string", "examples": [f"/api/v1/approvals/{AN_ID}"]},
+            },
+            "Idempotent-Replayed": {
+                "description": "`true` where it was asked before",
+                "schema": {"type": "string", "examples": ["true"]},
+            },
+        },
     },
+    **problems({422: "the input is wrong: one entry a field; or the Idempotency-Key had another body"}),
 }
+Id = Annotated[str, Path(description="of the question", examples=[AN_ID])]
 
 
 @router.post(
@@ -49,13 +62,22 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status_code=201,
     summary="Ask people: the first answer wins",
     response_model=ApprovalView,
-    responses={422: _PROBLEMS[422]},
+    responses=_ASKED,
 )
 async def ask(
     request: Request,
     response: Response,
     new: NewApproval,
-    idempotency_key: Annotated[str | None, Header(max_length=255, min_length=1)] = None,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            alias="Idempotency-Key",
+            max_length=255,
+            min_length=1,
+            description="a repetition with the same key and body gets the same question, for 24 hours",
+            examples=["deploy-2.1"],
+        ),
+    ] = None,
 ) -> Any:
     """Answers once the question is on disk; ``GET`` with ``wait`` tells the answer."""
     state = request.state
@@ -109,26 +131,28 @@ def _key(client: str, given: str | None, body: bytes, answer: str) -> Idempotenc
     return IdempotencyKey(f"{client}/approvals", given, hashlib.sha256(body).hexdigest(), answer)
 
 
-class Page(BaseModel):
-    items: list[ApprovalView]
-    next_cursor: str | None
-
-
 class Asked(BaseModel, extra="forbid"):
     """Which questions; all of it together."""
 
-    status: Literal["open", "decided", "expired", "cancelled"] | None = None
-    correlation_id: Annotated[str, Query(max_length=128)] | None = None
-    bot: BotName | None = None
-    client: Annotated[str, Query(max_length=128, pattern=r"^[^\x00]*$")] | None = Field(
-        None, description="name of the key that asked"
+    status: Annotated[
+        Literal["open", "decided", "expired", "cancelled"] | None, about("in this state", "open")
+    ] = None
+    correlation_id: Annotated[str | None, Query(max_length=128), about("of the question", "order-4711")] = (
+        None
     )
-    cursor: Annotated[int, Query(ge=1, le=2**53)] | None = None
-    limit: Annotated[int, Query(ge=1, le=500)] = 50
+    bot: Annotated[BotName | None, about("which bot asks", "default")] = None
+    client: Annotated[
+        str | None, Query(max_length=128, pattern=r"^[^\x00]*$"), about("name of the key that asked", "ci")
+    ] = None
+    cursor: Annotated[int | None, Query(ge=1, le=2**53), about("`next_cursor` of the page before", 4711)] = (
+        None
+    )
+    limit: Annotated[int, Query(ge=1, le=500), about("questions at most", 50)] = 50
 
 
-@router.get("", summary="Questions, newest first", response_model=Page)
+@router.get("", summary="Questions, newest first", response_model=Approvals)
 async def search(request: Request, wanted: Annotated[Asked, Query()]) -> Any:
+    """Their messages and answers are told by each question itself."""
     outbox: Outbox = request.state.outbox
     settings: BridgeSettings = request.state.settings
     rows = await outbox.database.read(
@@ -151,13 +175,17 @@ async def search(request: Request, wanted: Annotated[Asked, Query()]) -> Any:
     "/{approval_id}",
     summary="The question and what became of it; with `wait`, once somebody has answered",
     response_model=ApprovalView,
-    responses={404: _PROBLEMS[404]},
+    responses=_NOT_THERE,
 )
 async def read(
     request: Request,
-    approval_id: str,
-    wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT, description="seconds to wait for an answer")] = 0,
+    approval_id: Id,
+    wait: Annotated[
+        float,
+        Query(ge=0, le=LONGEST_WAIT, description="seconds to wait for an answer", examples=[0.0]),
+    ] = 0,
 ) -> Any:
+    """To wait longer, ask again: nothing is missed in between."""
     outbox: Outbox = request.state.outbox
     settings: BridgeSettings = request.state.settings
     found = await _whole(outbox, approval_id)
@@ -176,9 +204,10 @@ async def read(
     "/{approval_id}/decide",
     summary="Decide without Telegram; audited like any answer",
     response_model=ApprovalView,
-    responses=_PROBLEMS,
+    responses=_CLOSED,
 )
-async def decide(request: Request, approval_id: str, decision: Decide) -> Any:
+async def decide(request: Request, approval_id: Id, decision: Decide) -> Any:
+    """As if somebody had tapped: the first answer wins, the messages are edited, the callback is told."""
     outbox: Outbox = request.state.outbox
     clock: Clock = request.state.clock
     who = _program(request, decision.by)
@@ -205,9 +234,10 @@ async def decide(request: Request, approval_id: str, decision: Decide) -> Any:
     "/{approval_id}/cancel",
     summary="Take the question back",
     response_model=ApprovalView,
-    responses=_PROBLEMS,
+    responses=_CLOSED,
 )
-async def cancel(request: Request, approval_id: str, wanted: Cancel | None = None) -> Any:
+async def cancel(request: Request, approval_id: Id, wanted: Cancel | None = None) -> Any:
+    """The messages that show it say so, and have no buttons any more."""
     outbox: Outbox = request.state.outbox
     clock: Clock = request.state.clock
     wanted = wanted or Cancel()

@@ -11,19 +11,18 @@ from starlette.requests import Request
 from services.bridge.bots import DEFAULT
 from services.bridge.chats import quiet, store
 from services.bridge.chats.quiet import Day
-from services.contracts.fields import BotName, Strict
+from services.contracts.fields import A_TIME, BotName, Strict, about
 from services.kit.clock import rfc3339
 from services.kit.errors import Problem, invalid_input
+from services.kit.openapi import problems
 from services.outbox.engine import Outbox
 from services.outbox.intake import CHANNEL
 
 router = APIRouter(prefix="/api/v1/chats", tags=["chats"])
 
 ClockTime = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
-ChatId = Annotated[int, Path(ge=-(2**53), le=2**53)]
-
-
-BotOf = Annotated[BotName, Query(description="each bot has its own view of a chat")]
+ChatId = Annotated[int, Path(ge=-(2**53), le=2**53, description="Telegram's id of the chat", examples=[1001])]
+BotOf = Annotated[BotName, Query(description="each bot has its own view of a chat", examples=[DEFAULT])]
 
 
 def _zone(name: str) -> str:
@@ -35,17 +34,24 @@ def _zone(name: str) -> str:
 
 
 class QuietHours(Strict):
+    """When a chat wants no sound."""
+
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
-    start: ClockTime = Field(alias="from", description="on the wall clock there, such as 22:00")
-    end: ClockTime = Field(alias="to", description="not after `from`: on the next day")
-    days: Annotated[list[Day], Field(min_length=1, max_length=7)] = Field(
-        list(quiet.DAYS), description="on which they begin"
-    )
-    action: Literal["delay", "silent"] = Field(
-        "delay",
-        description="wait for the end, or go without a sound; what is urgent or critical goes as ever",
-    )
+    start: Annotated[
+        ClockTime, Field(alias="from", description="on the wall clock there", examples=["22:00"])
+    ]
+    end: Annotated[
+        ClockTime, Field(alias="to", description="not after `from`: on the next day", examples=["07:00"])
+    ]
+    days: Annotated[
+        Annotated[list[Day], Field(min_length=1, max_length=7)],
+        about("on which they begin", ["mon", "tue", "wed", "thu", "fri"]),
+    ] = Field(list(quiet.DAYS))
+    action: Annotated[
+        Literal["delay", "silent"],
+        about("wait for the end, or go without a sound; what is urgent or critical goes as ever", "delay"),
+    ] = "delay"
 
     @model_validator(mode="after")
     def _some_time(self) -> Self:
@@ -55,33 +61,41 @@ class QuietHours(Strict):
 
 
 class ChatSettings(Strict):
-    name: Annotated[str, StringConstraints(max_length=128)] = ""
-    time_zone: Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_zone)] = Field(
-        "UTC", description="IANA name, such as Europe/Berlin"
-    )
-    quiet_hours: QuietHours | None = None
+    """How a chat's people want it."""
+
+    name: Annotated[
+        Annotated[str, StringConstraints(max_length=128)], about("for those who set it", "Ada")
+    ] = ""
+    time_zone: Annotated[
+        Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_zone)],
+        about("where they are: an IANA name", "Europe/Berlin"),
+    ] = "UTC"
+    quiet_hours: Annotated[QuietHours | None, about("unset: there are none")] = None
 
 
 class ChatView(BaseModel):
-    chat_id: int
-    bot: str
-    name: str
-    time_zone: str
-    quiet_hours: QuietHours | None
-    quiet_until: str | None = Field(
-        description="end of the quiet hours that it is now; null: it is not quiet"
-    )
-    muted_until: str | None
-    blocked: str | None = Field(description="why the chat refuses the bot")
-    migrated_to: int | None = Field(description="id of the supergroup that the group became")
+    """A chat: how its people want it, and how it stands."""
+
+    chat_id: Annotated[int, about("Telegram's id", 1001)]
+    bot: Annotated[str, about("whose view this is", "default")]
+    name: Annotated[str, about("as it was set", "Ada")]
+    time_zone: Annotated[str, about("where its people are", "Europe/Berlin")]
+    quiet_hours: Annotated[QuietHours | None, about("null: there are none")]
+    quiet_until: Annotated[
+        str | None, about("end of the quiet hours that it is now; null: it is not quiet", A_TIME)
+    ]
+    muted_until: Annotated[str | None, about("by /mute; null: it is not muted", A_TIME)]
+    blocked: Annotated[str | None, about("why the chat refuses the bot", "bot_blocked")]
+    migrated_to: Annotated[int | None, about("id of the supergroup that the group became", -1001234567890)]
 
 
 @router.get(
     "/{chat_id}",
     summary="A chat: how its people want it, and how it stands",
-    responses={404: {"description": "nothing is known of this chat"}},
+    responses=problems({404: "nothing is known of this chat"}),
 )
 async def read(request: Request, chat_id: ChatId, bot: BotOf = DEFAULT) -> ChatView:
+    """Known are those that something was sent to, or set for."""
     return await _view(request, chat_id, bot)
 
 

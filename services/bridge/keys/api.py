@@ -4,38 +4,55 @@ from functools import partial
 from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, Depends, Path
-from pydantic import AwareDatetime, BaseModel, Field, StringConstraints, model_validator
+from pydantic import BaseModel, Field, StringConstraints, model_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
 from services.bridge.keys import entry, keys, store
 from services.bridge.keys.entry import Door
 from services.bridge.keys.keys import Key, Kind, Scope
-from services.contracts.fields import Strict
+from services.contracts.fields import A_TIME, Moment, Strict, about
 from services.kit.clock import rfc3339
 from services.kit.errors import Problem, invalid_input
+from services.kit.openapi import problems
 from services.outbox.engine import Outbox
 
 router = APIRouter(prefix="/api/v1/keys", tags=["keys"])
 
-_NOT_THERE: dict[int | str, dict[str, Any]] = {
-    404: {"description": "there is no such key", "content": {"application/problem+json": {}}}
-}
-_TAKEN: dict[int | str, dict[str, Any]] = {
-    409: {"description": "the name is taken", "content": {"application/problem+json": {}}}
+_NOT_THERE = problems({404: "there is no such key"})
+_MADE: dict[int | str, dict[str, Any]] = {
+    201: {
+        "description": "it is known here with the answer, elsewhere within a second",
+        "headers": {
+            "Location": {
+                "description": "of the key",
+                "schema": {"type": "string", "examples": ["/api/v1/keys/key_b0bcb4cdcac1dfba"]},
+            }
+        },
+    },
+    **problems({409: "the name is taken, or there are too many keys"}),
 }
 
 
 class NewKey(Strict):
-    name: Annotated[str, StringConstraints(pattern=rf"^{keys.NAME.pattern}$")] = Field(
-        description="of the client; its rate, turns and idempotency keys are counted by it"
+    """A key that is to be made."""
+
+    name: Annotated[
+        Annotated[str, StringConstraints(pattern=rf"^{keys.NAME.pattern}$")],
+        about("of the client; its rate, turns and idempotency keys are counted by it", "ci"),
+    ]
+    scopes: Annotated[
+        Annotated[list[Scope], Field(min_length=1, max_length=len(Scope))],
+        about("what it may do; none that the maker has not", ["events:write", "messages:read"]),
+    ]
+    kind: Annotated[Kind, about("signing: requests are signed, the secret is never sent", "bearer")] = (
+        Kind.BEARER
     )
-    scopes: Annotated[list[Scope], Field(min_length=1, max_length=len(Scope))]
-    kind: Kind = Field(Kind.BEARER, description="signing: requests are signed, the secret is never sent")
-    expires_at: AwareDatetime | None = None
-    requests_per_second: Annotated[float, Field(ge=0, le=1e6)] | None = Field(
-        None, description="on average, for each replica; unset: RATE_LIMIT_PER_SECOND; 0: no limit"
-    )
+    expires_at: Annotated[Moment | None, about("it opens nothing from then on", A_TIME)] = None
+    requests_per_second: Annotated[
+        Annotated[float, Field(ge=0, le=1e6)] | None,
+        about("on average, for each replica; unset: RATE_LIMIT_PER_SECOND; 0: no limit", 10.0),
+    ] = None
 
     @model_validator(mode="after")
     def _signable(self) -> Self:
@@ -45,25 +62,31 @@ class NewKey(Strict):
 
 
 class KeyView(BaseModel):
-    id: str
-    name: str
-    kind: Kind
-    scopes: list[Scope]
-    status: Literal["active", "expired", "revoked"]
-    requests_per_second: float | None = Field(description="null: RATE_LIMIT_PER_SECOND")
-    created_at: str
-    created_by: str
-    expires_at: str | None
-    last_used_at: str | None = Field(description="to about ten seconds")
-    revoked_at: str | None
+    """A key, without its secret."""
+
+    id: Annotated[str, about("of the key; signed requests name it", "key_b0bcb4cdcac1dfba")]
+    name: Annotated[str, about("of the client", "ci")]
+    kind: Annotated[Kind, about("how its secret is used", "bearer")]
+    scopes: Annotated[list[Scope], about("what it may do", ["events:write"])]
+    status: Annotated[Literal["active", "expired", "revoked"], about("whether it opens anything", "active")]
+    requests_per_second: Annotated[float | None, about("null: RATE_LIMIT_PER_SECOND", 10.0)]
+    created_at: Annotated[str, about("when it was made", A_TIME)]
+    created_by: Annotated[str, about("name of the key that made it; `terminal` for the command", "default")]
+    expires_at: Annotated[str | None, about("null: never", A_TIME)]
+    last_used_at: Annotated[str | None, about("to about ten seconds; null: not yet", A_TIME)]
+    revoked_at: Annotated[str | None, about("null: it was not", A_TIME)]
 
 
 class MadeKey(KeyView):
-    secret: str = Field(description="shown this once")
+    """A key with its secret."""
+
+    secret: Annotated[str, about("shown this once", "cct_0eIRcXzkuHjo6wRL")]
 
 
 class Keys(BaseModel):
-    items: list[KeyView]
+    """All keys there ever were, newest first."""
+
+    items: Annotated[list[KeyView], about("no secrets")]
 
 
 async def door_of(request: Request) -> Door:
@@ -72,11 +95,15 @@ async def door_of(request: Request) -> Door:
 
 
 TheDoor = Annotated[Door, Depends(door_of)]
-KeyId = Annotated[str, Path(pattern=r"^key_[0-9a-z]{1,32}$")]
+KeyId = Annotated[
+    str,
+    Path(pattern=r"^key_[0-9a-z]{1,32}$", description="of the key", examples=["key_b0bcb4cdcac1dfba"]),
+]
 
 
-@router.post("", status_code=201, summary="Make a key; its secret is shown once", responses=_TAKEN)
+@router.post("", status_code=201, summary="Make a key; its secret is shown once", responses=_MADE)
 async def make(request: Request, response: Response, door: TheDoor, new: NewKey) -> MadeKey:
+    """Of its secret only a digest is kept."""
     maker: Key = request.state.key
     for scope in new.scopes:
         if scope not in maker.scopes:  # nobody gives away more than they have
@@ -116,6 +143,7 @@ def made(new: NewKey, by: str, door: Door, now: float) -> tuple[Key, str]:
 
 @router.get("", summary="All keys there ever were, newest first; no secrets")
 async def every(request: Request) -> Keys:
+    """Also those that were revoked, and when each was used last."""
     outbox: Outbox = request.state.outbox
     now = request.state.clock.time()
     return Keys(items=[view(key, now) for key in await outbox.database.read("keys", store.every)])
@@ -123,6 +151,7 @@ async def every(request: Request) -> Keys:
 
 @router.get("/{key_id}", summary="One key", responses=_NOT_THERE)
 async def one(request: Request, key_id: KeyId) -> KeyView:
+    """Without its secret, which nobody has."""
     outbox: Outbox = request.state.outbox
     found = await outbox.database.read("keys", partial(store.one, key_id=key_id))
     if found is None:

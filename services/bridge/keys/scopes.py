@@ -4,10 +4,6 @@ One table for all routes: what nobody has listed asks for the highest scope, so 
 until somebody decides.
 """
 
-from collections.abc import Iterator
-from collections.abc import Set as AbstractSet
-from typing import Any
-
 from services.bridge.keys.keys import Scope
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -51,51 +47,3 @@ def needed(method: str, path: str) -> Scope | None:
 
 def _fits(path: str, beginning: str) -> bool:
     return path == beginning or path.startswith(beginning + "/")
-
-
-def install(app: Any, bearer: str, signed: AbstractSet[tuple[str, str]]) -> None:
-    """Makes the app's OpenAPI document tell the scopes; see :func:`document`."""
-    plain = app.openapi
-
-    def documented() -> dict[str, Any]:
-        openapi: dict[str, Any] = plain()
-        document(openapi, bearer, signed)
-        return openapi
-
-    app.openapi = documented
-
-
-def document(openapi: dict[str, Any], bearer: str, signed: AbstractSet[tuple[str, str]]) -> None:
-    """Adds to the OpenAPI document what each operation needs.
-
-    Args:
-        openapi: the document; changed in place.
-        bearer: name of the scheme that keys are sent by.
-        signed: method and path of the operations that may be signed instead.
-    """
-    schemes = openapi.setdefault("components", {}).setdefault("securitySchemes", {})
-    schemes["Signature"] = {
-        "type": "apiKey",
-        "in": "header",
-        "name": "X-CCTelegram-Signature",
-        "description": "sha256= and the HMAC in hexadecimal, over X-CCTelegram-Timestamp, a dot and the "
-        "body, with the secret of the signing key that X-CCTelegram-Key-Id names",
-    }
-    for method, path, operation in _operations(openapi):
-        if not any(bearer in way for way in operation.get("security", ())):
-            continue
-        scope = needed(method, path)
-        named = [scope.value] if scope else []
-        ways = [bearer, "Signature"] if (method, path) in signed else [bearer]
-        operation["security"] = [{way: named} for way in ways]
-        if scope:
-            operation.setdefault("responses", {})["403"] = {
-                "description": f"the key has no scope {scope.value}",
-                "content": {"application/problem+json": {}},
-            }
-
-
-def _operations(openapi: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    for path, item in openapi.get("paths", {}).items():
-        for method, operation in item.items():
-            yield method.upper(), path, operation

@@ -10,48 +10,61 @@ from services.bridge.bots import DEFAULT
 from services.bridge.routes.document import MOST_RULES, RoutesDocument, RuleDocument
 from services.bridge.routes.routing import Routing
 from services.contracts.events import NewEvent
-from services.contracts.fields import Strict
+from services.contracts.fields import A_TIME, Strict, about
 from services.kit.clock import rfc3339
 from services.kit.errors import invalid_input
+from services.kit.openapi import problems
 
 router = APIRouter(prefix="/api/v1/routes", tags=["routes"])
 
 
 class NewRoutes(RoutesDocument):
-    version: Annotated[int, Field(ge=0)] | None = Field(
-        None, description="that you have read; where the routes are at another one, nothing is replaced"
-    )
+    """All rules, and which ones they replace."""
+
+    version: Annotated[
+        Annotated[int, Field(ge=0)] | None,
+        about("that you have read; where the routes are at another one, nothing is replaced", 3),
+    ] = None
 
 
 class RoutesView(BaseModel):
-    source: Literal["file", "api"] = Field(description="file: ROUTES_FILE is set and wins over the API")
-    version: int = Field(description="of the API's routes; 0: none were set, or they are in a file")
-    updated_at: str | None
-    updated_by: str | None
-    error: str | None = Field(description="why a changed file is not in force")
-    routes: list[RuleDocument]
+    """The rules in force, and where they are from."""
+
+    source: Annotated[Literal["file", "api"], about("file: ROUTES_FILE is set and wins over the API", "api")]
+    version: Annotated[int, about("of the API's routes; 0: none were set, or they are in a file", 3)]
+    updated_at: Annotated[str | None, about("when they came into force; null: there never were any", A_TIME)]
+    updated_by: Annotated[str | None, about("name of the key; null: a file", "ops")]
+    error: Annotated[str | None, about("why a changed file is not in force", "route 1: to: Field required")]
+    routes: Annotated[list[RuleDocument], about("in the order that they are tried in")]
 
 
 class Trial(Strict):
     """An event that is not sent."""
 
-    event: NewEvent
-    routes: Annotated[list[RuleDocument], Field(max_length=MOST_RULES)] | None = Field(
-        None, description="to be tried instead of those in force"
-    )
+    event: Annotated[NewEvent, about("as it would be posted")]
+    routes: Annotated[
+        Annotated[list[RuleDocument], Field(max_length=MOST_RULES)] | None,
+        about("to be tried instead of those in force"),
+    ] = None
 
 
 class RecipientView(BaseModel):
-    chat_id: int
-    thread_id: int | None
-    silent: bool
-    bot: str
-    rule: str | None = Field(description="that gives it to them; null: the event itself, or the defaults")
+    """One who would get it."""
+
+    chat_id: Annotated[int, about("a person, a group or a channel", 1001)]
+    thread_id: Annotated[int | None, about("the topic of the chat", 7)]
+    silent: Annotated[bool, about("whether it would make no sound", False)]
+    bot: Annotated[str, about("which bot would send it", "default")]
+    rule: Annotated[
+        str | None, about("that gives it to them; null: the event itself, or the defaults", "alarms")
+    ]
 
 
 class TrialResult(BaseModel):
-    by: Literal["event", "rules", "defaults"] = Field(description="who says who gets it")
-    recipients: list[RecipientView]
+    """Who would get an event."""
+
+    by: Annotated[Literal["event", "rules", "defaults"], about("who says who gets it", "rules")]
+    recipients: Annotated[list[RecipientView], about("none where there is nobody")]
 
 
 async def routing_of(request: Request) -> Routing:
@@ -64,13 +77,14 @@ InForce = Annotated[Routing, Depends(routing_of)]
 
 @router.get("", summary="The routes in force")
 async def read(routing: InForce) -> RoutesView:
+    """Of the file, or of the API: they are never mixed."""
     return _view(routing)
 
 
 @router.put(
     "",
     summary="Replace all routes; they are in force with the answer",
-    responses={409: {"description": "they are in a file, or at another version"}},
+    responses=problems({409: "they are in a file, or at another version"}),
 )
 async def replace(request: Request, routing: InForce, new: NewRoutes) -> RoutesView:
     """The other replicas take them within a second."""
@@ -81,6 +95,7 @@ async def replace(request: Request, routing: InForce, new: NewRoutes) -> RoutesV
 
 @router.post("/test", summary="Who would get an event, and by which rule; nothing is sent")
 async def test(routing: InForce, trial: Trial) -> TrialResult:
+    """Of the routes in force, or of others that are being thought of."""
     routes = routing.routes
     if trial.routes is not None:
         routes = routing.check_bots(RoutesDocument(routes=trial.routes))

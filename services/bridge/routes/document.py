@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, Vali
 
 from services.bridge.routes.routes import Rule, Target
 from services.contracts.events import CATEGORY_OF
-from services.contracts.fields import BotName, ChatId, Severity, Strict
+from services.contracts.fields import BotName, ChatId, Severity, Strict, ThreadId, about
 
 MOST_RULES = 500
 MOST_TARGETS = 100
@@ -31,12 +31,15 @@ Category = Literal[
 
 
 class TargetDocument(Strict):
-    chat_id: ChatId
-    thread_id: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = Field(None, description="a topic")
-    silent: bool = False
-    bot: BotName | None = Field(
-        None, description="which bot sends it; unset: the one that the event names, or the default one"
-    )
+    """One who gets it."""
+
+    chat_id: Annotated[ChatId, about("a person, a group or a channel", -1001234567890)]
+    thread_id: Annotated[ThreadId | None, about("a topic of the chat", 7)] = None
+    silent: Annotated[bool, about("whether it makes no sound there", False)] = False
+    bot: Annotated[
+        BotName | None,
+        about("which bot sends it; unset: the one that the event names, or the default one", "default"),
+    ] = None
 
 
 class RuleDocument(Strict):
@@ -44,14 +47,33 @@ class RuleDocument(Strict):
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=64)]
-    type: Annotated[list[str], BeforeValidator(_listed), Field(max_length=100)] = Field([])
-    category: Annotated[list[Category], BeforeValidator(_listed), Field(max_length=20)] = Field([])
-    severity: Annotated[list[Severity], BeforeValidator(_listed), Field(max_length=10)] = Field([])
-    source: Patterns = Field([], description="names, with * and ?")
-    project: Patterns = Field([], description="data.metadata.project, else the source; with * and ?")
-    to: Annotated[list[TargetDocument], Field(min_length=1, max_length=MOST_TARGETS)]
-    goes_on: bool = Field(False, alias="continue", description="whether the rules after it are tried too")
+    name: Annotated[
+        Annotated[str, StringConstraints(min_length=1, max_length=64)],
+        about("for people; no two rules have the same", "production alarms"),
+    ]
+    type: Annotated[
+        Annotated[list[str], BeforeValidator(_listed), Field(max_length=100)],
+        about("one of these types", ["build_failed"]),
+    ] = Field([])
+    category: Annotated[
+        Annotated[list[Category], BeforeValidator(_listed), Field(max_length=20)],
+        about("of one of these categories", ["system"]),
+    ] = Field([])
+    severity: Annotated[
+        Annotated[list[Severity], BeforeValidator(_listed), Field(max_length=10)],
+        about("as bad as one of these", ["high", "critical"]),
+    ] = Field([])
+    source: Annotated[Patterns, about("from one of these, with * and ?", ["prod-*"])] = Field([])
+    project: Annotated[Patterns, about("data.metadata.project, or the source; with *, ?", ["shop"])] = Field(
+        []
+    )
+    to: Annotated[
+        Annotated[list[TargetDocument], Field(min_length=1, max_length=MOST_TARGETS)], about("who gets it")
+    ]
+    goes_on: Annotated[
+        bool,
+        Field(alias="continue", description="whether the rules after it are tried too", examples=[False]),
+    ] = False
 
     @model_validator(mode="after")
     def _known_types(self) -> Self:
@@ -76,7 +98,10 @@ class RuleDocument(Strict):
 class RoutesDocument(Strict):
     """All rules, in the order that they are tried in."""
 
-    routes: Annotated[list[RuleDocument], Field(max_length=MOST_RULES)]
+    routes: Annotated[
+        Annotated[list[RuleDocument], Field(max_length=MOST_RULES)],
+        about("the first that fits is the last"),
+    ]
 
     @model_validator(mode="after")
     def _different_names(self) -> Self:

@@ -5,33 +5,39 @@ from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query
-from pydantic import AwareDatetime, BaseModel, Field, StringConstraints, field_validator
+from fastapi import APIRouter, Depends, Header, Path, Query
+from pydantic import BaseModel
 from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.bridge.tracking import jobs, lives
+from services.bridge.tracking import asked, jobs, lives
+from services.bridge.tracking.asked import Cursor, Decision, Letters, QueriedChat, Replay
 from services.bridge.tracking.jobs import NewJob
 from services.bridge.tracking.opening import Tracking
 from services.bridge.tracking.stream import EventStream, Wanted
-from services.contracts.fields import BotName, ChatId, Strict
+from services.contracts import messages
+from services.contracts.fields import AN_ID, BotName, about
+from services.contracts.tracking import Job, Jobs, Story, StreamChange, StreamEvent, StreamNote
 from services.kit.errors import Problem
+from services.kit.openapi import problems
 from services.outbox import feed, intake, overrides, queries
 from services.outbox.engine import Outbox
 from services.outbox.feed import Position
-from services.outbox.messages import Reason, State
-from services.outbox.overrides import REPLAYABLE, By, Verdict
+from services.outbox.messages import State
+from services.outbox.overrides import By, Verdict
 from services.outbox.queries import Search
 
 router = APIRouter(prefix="/api/v1", tags=["tracking"])
 
 #: A story of more messages than this is told of the first ones only, and says so.
 MOST_MESSAGES = 500
-Why = Annotated[str, StringConstraints(max_length=200)]
-Cursor = Annotated[int, Query(ge=1, le=2**53)]
-#: A query is text: the strict type of a body would take none.
-QueriedChat = Annotated[int, Query(ge=-(2**53), le=2**53)]
+MessageId = Annotated[str, Path(description="of the message", examples=[AN_ID])]
+JobId = Annotated[str, Path(description="of the job", examples=[AN_ID])]
+_DECIDED = problems(
+    {404: "there is no message with this id", 409: "it is too late, or too early; `state` says why"}
+)
+_NO_JOB = problems({404: "there is no job with this id"})
 
 
 async def outbox_of(request: Request) -> Outbox:
@@ -55,20 +61,19 @@ Tracked = Annotated[Tracking, Depends(tracking_of)]
 Caller = Annotated[str, Depends(caller_of)]
 
 
-class Decision(Strict):
-    """Why; shown with the message."""
-
-    reason: Why = ""
-
-
-@router.post("/messages/{message_id}/cancel", summary="Take a message back that is not sent yet")
+@router.post(
+    "/messages/{message_id}/cancel",
+    summary="Take a message back that is not sent yet",
+    response_model=messages.Verdict,
+    responses=_DECIDED,
+)
 async def cancel(
     request: Request,
     *,
     outbox: Engine,
     tracking: Tracked,
     caller: Caller,
-    message_id: str,
+    message_id: MessageId,
     decision: Decision | None = None,
 ) -> dict[str, Any]:
     """409 with its state where it is being sent, is sent in part, or has ended."""
@@ -83,14 +88,19 @@ async def cancel(
     return _told(message_id, verdict)
 
 
-@router.post("/messages/{message_id}/replay", summary="Send a message again that ended undelivered")
+@router.post(
+    "/messages/{message_id}/replay",
+    summary="Send a message again that ended undelivered",
+    response_model=messages.Verdict,
+    responses=_DECIDED,
+)
 async def replay(
     request: Request,
     *,
     outbox: Engine,
     tracking: Tracked,
     caller: Caller,
-    message_id: str,
+    message_id: MessageId,
     decision: Decision | None = None,
 ) -> dict[str, Any]:
     """409 with its state where it is delivered, or still on its way."""
@@ -126,24 +136,14 @@ def _told(message_id: str, verdict: Verdict) -> dict[str, Any]:
     }
 
 
-class Letters(BaseModel, extra="forbid"):
-    """Which dead letters; all of it together."""
-
-    reason: list[Reason] = []
-    type: str | None = None
-    chat_id: QueriedChat | None = None
-    bot: BotName | None = None
-    correlation_id: str | None = None
-    since: AwareDatetime | None = None
-    until: AwareDatetime | None = None
-    q: str | None = None
-    cursor: Cursor | None = None
-    limit: Annotated[int, Query(ge=1, le=500)] = 50
-
-
-@router.get("/dead-letters", summary="What was given up, with the reason; newest first")
+@router.get(
+    "/dead-letters",
+    summary="What was given up, with the reason; newest first",
+    response_model=messages.DeadLetters,
+)
 async def dead_letters(outbox: Engine, wanted: Annotated[Letters, Query()]) -> dict[str, Any]:
-    sought = _search(wanted, [State.DEAD_LETTER], before=wanted.cursor, limit=wanted.limit)
+    """Each can be sent again: one by its `replay`, all that fit by `POST /api/v1/dead-letters/replay`."""
+    sought = asked.search(wanted, [State.DEAD_LETTER], before=wanted.cursor, limit=wanted.limit)
     page, attempts = await outbox.database.read("search", partial(_letters, wanted=sought))
     return {
         "items": [lives.dead_letter(row, attempts.get(row["seq"])) for row in page.rows],
@@ -156,53 +156,31 @@ def _letters(connection: Connection, wanted: Search) -> tuple[queries.Page, dict
     return page, queries.last_attempts(connection, [row["seq"] for row in page.rows])
 
 
-class Replay(Strict):
-    """What to replay; all of it together. Without anything: every dead letter."""
-
-    status: list[State] = Field([State.DEAD_LETTER], min_length=1, description="which endings")
-    reason: list[Reason] = Field([], description="why they ended; none is any")
-    type: str | None = None
-    chat_id: ChatId | None = None
-    bot: BotName | None = None
-    correlation_id: str | None = None
-    since: AwareDatetime | None = Field(None, description="accepted at or after")
-    until: AwareDatetime | None = Field(None, description="accepted before")
-    q: str | None = Field(None, description="part of the title")
-    why: Why = Field("", description="shown with every message")
-
-    @field_validator("status")
-    @classmethod
-    def _replayable(cls, states: list[State]) -> list[State]:
-        wrong = [state.value for state in states if state not in REPLAYABLE]
-        if wrong:
-            raise ValueError(f"{', '.join(wrong)} cannot be replayed")
-        return sorted(set(states))
+_STARTED: dict[int | str, dict[str, Any]] = {
+    202: {
+        "description": "the job is on disk, or was before",
+        "headers": {
+            "Location": {
+                "description": "of the job",
+                "schema": {"type": "string", "examples": [f"/api/v1/jobs/{AN_ID}"]},
+            },
+            "Idempotent-Replayed": {
+                "description": "`true` where it was asked for before",
+                "schema": {"type": "string", "examples": ["true"]},
+            },
+        },
+    },
+    **problems({422: "the input is wrong: one entry a field; or the Idempotency-Key had another filter"}),
+}
 
 
-def _search(
-    wanted: Letters | Replay, states: list[State], *, before: int | None = None, limit: int = jobs.PORTION
-) -> Search:
-    try:
-        since = wanted.since.timestamp() if wanted.since else None
-        until = wanted.until.timestamp() if wanted.until else None
-    except (OverflowError, ValueError) as error:
-        raise Problem(422, "Invalid input", "since or until is outside the calendar") from error
-    return Search(
-        states=[state.value for state in states],
-        reasons=[reason.value for reason in wanted.reason],
-        type=wanted.type,
-        chat_id=wanted.chat_id,
-        bot=wanted.bot,
-        correlation_id=wanted.correlation_id,
-        since=since,
-        until=until,
-        text=wanted.q,
-        before=before,
-        limit=limit,
-    )
-
-
-@router.post("/dead-letters/replay", status_code=202, summary="Replay all that fit, as a job that survives")
+@router.post(
+    "/dead-letters/replay",
+    status_code=202,
+    summary="Replay all that fit, as a job that survives",
+    response_model=Job,
+    responses=_STARTED,
+)
 async def replay_all(
     request: Request,
     response: Response,
@@ -210,10 +188,19 @@ async def replay_all(
     outbox: Engine,
     caller: Caller,
     wanted: Replay,
-    idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            alias="Idempotency-Key",
+            max_length=255,
+            min_length=1,
+            description="a repetition with the same key and filter gets the same job",
+            examples=["after-the-outage"],
+        ),
+    ] = None,
 ) -> dict[str, Any]:
     """What ends undelivered after this moment is left for another job."""
-    new = NewJob(_search(wanted, wanted.status), By(caller, wanted.why), idempotency_key)
+    new = NewJob(asked.search(wanted, wanted.status), By(caller, wanted.why), idempotency_key)
     row, is_new = await jobs.add(outbox.database, new, request.state.clock.time())
     if not is_new:
         response.headers["Idempotent-Replayed"] = "true"
@@ -221,13 +208,14 @@ async def replay_all(
     return lives.job(row)
 
 
-@router.get("/jobs", summary="Jobs, newest first")
+@router.get("/jobs", summary="Jobs, newest first", response_model=Jobs)
 async def list_jobs(
     outbox: Engine,
-    status: jobs.State | None = None,
-    cursor: str | None = None,
-    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    status: Annotated[jobs.State | None, Query(), about("in this state", "running")] = None,
+    cursor: Annotated[str | None, Query(), about("`next_cursor` of the page before", AN_ID)] = None,
+    limit: Annotated[int, Query(ge=1, le=500), about("jobs at most", 50)] = 50,
 ) -> dict[str, Any]:
+    """Those that ended stay as long as messages do."""
     work = partial(jobs.newest, state=status.value if status else None, before=cursor, limit=limit)
     rows = await outbox.database.read("job_find", work)
     return {
@@ -236,13 +224,24 @@ async def list_jobs(
     }
 
 
-@router.get("/jobs/{job_id}", summary="A job and how far it is")
-async def one_job(outbox: Engine, job_id: str) -> dict[str, Any]:
+@router.get(
+    "/jobs/{job_id}",
+    summary="A job and how far it is",
+    response_model=Job,
+    responses=_NO_JOB,
+)
+async def one_job(outbox: Engine, job_id: JobId) -> dict[str, Any]:
+    """It goes on whatever is killed meanwhile, at any replica."""
     return lives.job(await _job(outbox, job_id))
 
 
-@router.post("/jobs/{job_id}/cancel", summary="End a job where it stands")
-async def cancel_job(request: Request, outbox: Engine, job_id: str) -> dict[str, Any]:
+@router.post(
+    "/jobs/{job_id}/cancel",
+    summary="End a job where it stands",
+    response_model=Job,
+    responses=_NO_JOB | problems({409: "it has ended; `state` says how"}),
+)
+async def cancel_job(request: Request, outbox: Engine, job_id: JobId) -> dict[str, Any]:
     """What it has replayed stays replayed. 409 where it has ended."""
     work = partial(jobs.cancel, job_id=job_id, now=request.state.clock.time())
     done = await outbox.database.write("job", work)
@@ -259,14 +258,19 @@ async def _job(outbox: Outbox, job_id: str) -> Any:
     return row
 
 
-@router.get("/traces", summary="Messages and how they came to where they stand; those in flight, or all")
+@router.get(
+    "/traces",
+    summary="Messages and how they came to where they stand; those in flight, or all",
+    response_model=messages.Lives,
+)
 async def traces(
     request: Request,
     outbox: Engine,
-    active: bool = True,
-    cursor: Cursor | None = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    active: Annotated[bool, Query(), about("whether only those in flight are told of", True)] = True,
+    cursor: Cursor = None,
+    limit: Annotated[int, Query(ge=1, le=200), about("messages at most", 50)] = 50,
 ) -> dict[str, Any]:
+    """Newest first, each with every state that it was in."""
     states = [state.value for state in queries.UNFINISHED] if active else []
     wanted = Search(states=states, before=cursor, limit=limit)
     page, found = await outbox.database.read("trace", partial(_lives, wanted=wanted))
@@ -282,8 +286,19 @@ def _lives(connection: Connection, wanted: Search) -> tuple[queries.Page, list[q
     return page, queries.lives(connection, [row["seq"] for row in page.rows], with_body=True)
 
 
-@router.get("/traces/{correlation_id:path}", summary="All that happened under a correlation id, in order")
-async def story(request: Request, outbox: Engine, correlation_id: str) -> dict[str, Any]:
+@router.get(
+    "/traces/{correlation_id:path}",
+    summary="All that happened under a correlation id, in order",
+    response_model=Story,
+    response_model_exclude_unset=True,
+    responses=problems({404: "there is nothing with this correlation id"}),
+)
+async def story(
+    request: Request,
+    outbox: Engine,
+    correlation_id: Annotated[str, Path(description="of the events", examples=["order-4711"])],
+) -> dict[str, Any]:
+    """Events, changes and attempts of up to 500 messages; `truncated` where there are more."""
     work = partial(queries.of_correlation, correlation_id=correlation_id, most=MOST_MESSAGES)
     events, found, whole = await outbox.database.read("trace", work)
     if not events:
@@ -293,7 +308,9 @@ async def story(request: Request, outbox: Engine, correlation_id: str) -> dict[s
 
 _FRAMES = {
     "description": "server-sent events `ready`, `change`, `gap`, `slow` and `bye`; a comment as heartbeat",
-    "content": {"text/event-stream": {}},
+    "content": {
+        "text/event-stream": {"schema": {"$ref": "#/components/schemas/StreamEvent"}},
+    },
 }
 
 
@@ -301,20 +318,27 @@ _FRAMES = {
     "/stream",
     summary="Every change of a message's state, as server-sent events",
     response_class=Response,
-    responses={200: _FRAMES},
+    responses={200: _FRAMES, **problems({503: "the store is down, or too many streams are open"})},
 )
 async def stream(
     request: Request,
     *,
     tracking: Tracked,
-    status: Annotated[list[State], Query()] = [],  # noqa: B006 - FastAPI copies it
-    type: Annotated[list[str], Query()] = [],  # noqa: A002, B006 - the parameter's public name; the same
-    chat_id: QueriedChat | None = None,
-    correlation_id: str | None = None,
-    bot: BotName | None = None,
-    last_event_id: Annotated[str | None, Header()] = None,
+    status: Annotated[list[State], Query(), about("into one of these states", ["delivered"])] = [],  # noqa: B006 - FastAPI copies it
+    type: Annotated[list[str], Query(), about("of one of these types", ["build_failed"])] = [],  # noqa: A002, B006 - the parameter's public name; the same
+    chat_id: QueriedChat = None,
+    correlation_id: Annotated[str | None, Query(), about("of the event", "order-4711")] = None,
+    bot: Annotated[BotName | None, Query(), about("which bot sends it", "default")] = None,
+    last_event_id: Annotated[
+        str | None,
+        Header(
+            alias="Last-Event-ID",
+            description="the id of the last event that you have",
+            examples=["812.4711.1"],
+        ),
+    ] = None,
 ) -> Response:
-    """From now on, or on from ``Last-Event-ID``: at any replica, for what the last 24 hours hold."""
+    """From now on, or on from `Last-Event-ID`: at any replica, for what the last 24 hours hold."""
     after = None
     if last_event_id:
         after = Position.parse(last_event_id)
@@ -324,3 +348,9 @@ async def stream(
     stopping: asyncio.Event = request.app.state.stopping
     frames = await tracking.stream.open(wanted, after, stopping)
     return EventStream(frames, tracking.metrics.dropped.inc)
+
+
+#: Referred to by the stream, whose events FastAPI does not see.
+SCHEMAS: dict[str, type[BaseModel]] = {
+    model.__name__: model for model in (StreamEvent, StreamChange, StreamNote)
+}

@@ -4,28 +4,32 @@ import hmac
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Query, Request, Response
-from pydantic import AwareDatetime, BaseModel
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import BaseModel
 
 from services.bridge import waiting
 from services.bridge.bots import DEFAULT
 from services.bridge.updates import responses
 from services.bridge.updates.receiver import Receiver
-from services.contracts.fields import BotName
+from services.contracts.fields import A_TIME, BotName, Moment, about
+from services.contracts.responses import Responses
 from services.kit.auth import Gate
 from services.kit.errors import Problem
+from services.kit.openapi import problems
 from services.outbox.engine import Outbox
 
 public = APIRouter(tags=["telegram"])
 router = APIRouter(prefix="/api/v1", tags=["responses"])
 
-_WEBHOOK_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    code: {"description": text, "content": {"application/problem+json": {}}}
-    for code, text in {
-        400: "this is no update",
-        401: "the secret token is missing or wrong",
-        503: "nothing was stored; Telegram tries again",
-    }.items()
+_WEBHOOK_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "it is stored, or was before; there is no body", "content": {}},
+    **problems(
+        {
+            400: "this is no update",
+            401: "the secret token is missing or wrong, or there is no such bot",
+            503: "nothing was stored; Telegram tries again",
+        }
+    ),
 }
 _WEBHOOK_EXTRA: dict[str, Any] = {
     "parameters": [
@@ -33,18 +37,39 @@ _WEBHOOK_EXTRA: dict[str, Any] = {
             "name": "X-Telegram-Bot-Api-Secret-Token",
             "in": "header",
             "required": True,
-            "schema": {"type": "string"},
+            "schema": {"type": "string", "examples": ["5f2b8c1e"]},
             "description": "as given to setWebhook",
         }
     ],
-    "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}},
+    "requestBody": {
+        "required": True,
+        "description": "Telegram's Update",
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["update_id"],
+                    "properties": {
+                        "update_id": {
+                            "type": "integer",
+                            "minimum": 0,
+                            "maximum": 2**63 - 1,
+                            "description": "of the update; a second one with the same is no news",
+                            "examples": [10_000],
+                        }
+                    },
+                }
+            }
+        },
+    },
 }
 
 
 @public.post(
     "/telegram/webhook",
     summary="An update, from Telegram; answered once it is stored",
-    responses=_WEBHOOK_PROBLEMS,
+    response_class=Response,
+    responses=_WEBHOOK_ANSWERS,
     openapi_extra=_WEBHOOK_EXTRA,
 )
 async def webhook(request: Request) -> Response:
@@ -55,10 +80,13 @@ async def webhook(request: Request) -> Response:
 @public.post(
     "/telegram/webhook/{bot}",
     summary="An update for one of several bots",
-    responses=_WEBHOOK_PROBLEMS,
+    response_class=Response,
+    responses=_WEBHOOK_ANSWERS,
     openapi_extra=_WEBHOOK_EXTRA,
 )
-async def webhook_of(request: Request, bot: BotName) -> Response:
+async def webhook_of(
+    request: Request, bot: Annotated[BotName, Path(description="name of the bot", examples=["alerts"])]
+) -> Response:
     """Each bot has its own path and its own secret."""
     return await _take(request, bot)
 
@@ -88,15 +116,21 @@ def _is_id(value: object) -> bool:
 class ResponsesAsked(BaseModel, extra="forbid"):
     """Which responses; all of it together."""
 
-    since: AwareDatetime | None = None
-    correlation_id: Annotated[str, Query(max_length=128)] | None = None
-    bot: BotName | None = None
-    cursor: Annotated[int, Query(ge=0, le=2**53, description="next_cursor of the page before")] = 0
-    limit: Annotated[int, Query(ge=1, le=500)] = 100
-    wait: Annotated[float, Query(ge=0, le=55, description="seconds to wait for one")] = 0
+    since: Annotated[Moment | None, about("received at or after", A_TIME)] = None
+    correlation_id: Annotated[
+        str | None, Query(max_length=128), about("of what they answer", "order-4711")
+    ] = None
+    bot: Annotated[BotName | None, about("that was spoken to", "default")] = None
+    cursor: Annotated[int, Query(ge=0, le=2**53), about("`next_cursor` of the page before", 17)] = 0
+    limit: Annotated[int, Query(ge=1, le=500), about("responses at most", 100)] = 100
+    wait: Annotated[float, Query(ge=0, le=55), about("seconds to wait for one", 0.0)] = 0
 
 
-@router.get("/responses", summary="Texts, replies, taps and commands that people sent, oldest first")
+@router.get(
+    "/responses",
+    summary="Texts, replies, taps and commands that people sent, oldest first",
+    response_model=Responses,
+)
 async def list_responses(request: Request, asked: Annotated[ResponsesAsked, Query()]) -> dict[str, Any]:
     """Go on with ``next_cursor``; with ``wait`` an empty page is answered only after that time."""
     outbox: Outbox = request.state.outbox

@@ -114,7 +114,7 @@ async def test_a_batch_with_a_bad_question_stores_nothing(quick: Bridge) -> None
 
 
 WRONG: list[tuple[dict[str, Any], list[str | int]]] = [
-    (EVENT | {"data": {}}, []),
+    (EVENT | {"data": {}}, ["data", "approval_prompt"]),
     (asking(options=["Yes", "YES"]), ["data", "options"]),
     (asking(options=["ok", "two\nlines"]), ["data", "options", 1]),
     (asking(options=["  "]), ["data", "options", 0]),

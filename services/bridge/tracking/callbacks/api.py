@@ -5,7 +5,7 @@ from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, StringConstraints
 from sqlalchemy import Connection
 from starlette.requests import Request
 
@@ -15,17 +15,16 @@ from services.bridge.tracking.callbacks.store import Program
 from services.bridge.webhooks import endpoints, signing
 from services.bridge.webhooks import store as webhooks
 from services.bridge.webhooks.destinations import LONGEST_URL, Destinations
-from services.contracts.fields import Strict
+from services.contracts.fields import A_TIME, AN_ID, Strict, about
 from services.kit.clock import rfc3339
 from services.kit.errors import Problem, invalid_input
+from services.kit.openapi import problems
 from services.outbox.engine import Outbox
 
 router = APIRouter(prefix="/api/v1", tags=["callbacks"])
 
-_NOT_THERE: dict[int | str, dict[str, Any]] = {
-    404: {"description": "there is none", "content": {"application/problem+json": {}}}
-}
-Name = Annotated[str, Path(pattern=rf"^{keys.NAME.pattern}$", description="name of a key")]
+_NOT_THERE = problems({404: "this key has no callback"})
+Name = Annotated[str, Path(pattern=rf"^{keys.NAME.pattern}$", description="name of a key", examples=["ci"])]
 
 
 async def outbox_of(request: Request) -> Outbox:
@@ -37,52 +36,70 @@ Engine = Annotated[Outbox, Depends(outbox_of)]
 
 
 class NewCallback(Strict):
-    url: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_URL)] = Field(
-        description="called once for each message of the key that ends"
-    )
+    """Whom to tell."""
+
+    url: Annotated[
+        Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_URL)],
+        about("called once for each message of the key that ends", "https://ci.example/hooks/telegram"),
+    ]
 
 
 class CallbackView(BaseModel):
-    client: str = Field(description="name of the key")
-    url: str
-    created_at: str
-    previous_secret_until: str | None = Field(
-        description="until then the secret before signs as well: a call carries two signatures"
-    )
-    failing_since: str | None = Field(
-        description="the first of the calls that were not taken, if the last was not"
-    )
-    disabled_at: str | None = Field(
-        description="after five days of failing, or a 410; since then one call a day tries, the others fail"
-    )
-    last_error: str | None
+    """Whom a key's messages are told of, and whether they take it."""
+
+    client: Annotated[str, about("name of the key", "ci")]
+    url: Annotated[str, about("that is called", "https://ci.example/hooks/telegram")]
+    created_at: Annotated[str, about("when it was set", A_TIME)]
+    previous_secret_until: Annotated[
+        str | None, about("until then the secret before signs as well: a call carries two signatures", A_TIME)
+    ]
+    failing_since: Annotated[
+        str | None, about("the first of the calls that were not taken, if the last was not", A_TIME)
+    ]
+    disabled_at: Annotated[
+        str | None,
+        about("after five days of failing, or a 410; then one call a day tries, the others fail", A_TIME),
+    ]
+    last_error: Annotated[str | None, about("why the last call was not taken", "502 Bad Gateway")]
 
 
 class MadeCallback(CallbackView):
-    secret: str = Field(description="whsec_…, signs the calls by Standard Webhooks; shown this once")
+    """The same, with the secret."""
+
+    secret: Annotated[
+        str,
+        about("signs the calls by Standard Webhooks; shown this once", "whsec_C2FVsBQIhrscChlQIMV"),
+    ]
 
 
 class Callbacks(BaseModel):
-    items: list[CallbackView]
+    """All of them."""
+
+    items: Annotated[list[CallbackView], about("by the name of the key")]
 
 
 class CallView(BaseModel):
-    id: str = Field(description="the webhook-id of every attempt")
-    url: str
-    status: webhooks.State
-    attempts: int
-    last_error: str | None
-    created_at: str
-    finished_at: str | None
-    next_attempt_at: str | None
+    """One program that is told of a message's end."""
+
+    id: Annotated[str, about("the webhook-id of every attempt", AN_ID)]
+    url: Annotated[str, about("that is called", "https://ci.example/hooks/telegram")]
+    status: Annotated[webhooks.State, about("how it stands", "delivered")]
+    attempts: Annotated[int, about("how many were made", 1)]
+    last_error: Annotated[str | None, about("why the last one failed", "502 Bad Gateway")]
+    created_at: Annotated[str, about("when the message ended", A_TIME)]
+    finished_at: Annotated[str | None, about("when it was told, or given up", A_TIME)]
+    next_attempt_at: Annotated[str | None, about("while it waits for another one", A_TIME)]
 
 
 class Calls(BaseModel):
-    items: list[CallView]
+    """Who was told."""
+
+    items: Annotated[list[CallView], about("none where nobody is told, or the message has not ended")]
 
 
 @router.get("/callbacks", summary="Whom the keys' messages are told of, and whether they take it")
 async def listed(request: Request, outbox: Engine) -> Callbacks:
+    """Their secrets are not told again."""
     rows, failing = await outbox.database.read("callbacks_find", _listed)
     now = request.state.clock.time()
     return Callbacks(items=[_view(row, failing.get(row["url"]), now) for row in rows])
@@ -135,12 +152,17 @@ async def put(request: Request, outbox: Engine, client: Name, new: NewCallback) 
 
 @router.delete("/callbacks/{client}", status_code=204, summary="Tell it no more", responses=_NOT_THERE)
 async def drop(outbox: Engine, client: Name) -> None:
+    """What is on its way is still told."""
     if not await outbox.database.write("callbacks", partial(store.drop, client=client)):
         raise Problem(404, "Not Found", "This key has no callback.")
 
 
 @router.get("/messages/{message_id}/callbacks", summary="Who was told of the message's end, and how it went")
-async def calls(outbox: Engine, message_id: Annotated[str, Path(max_length=64)]) -> Calls:
+async def calls(
+    outbox: Engine,
+    message_id: Annotated[str, Path(max_length=64, description="of the message", examples=[AN_ID])],
+) -> Calls:
+    """By the event's `callback_url`, its key's callback and STATUS_WEBHOOK_URL, each once."""
     rows = await outbox.database.read("callbacks_find", partial(webhooks.of_subject, subject=message_id))
     return Calls(items=[_call(row) for row in rows])
 
