@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query
-from pydantic import AwareDatetime, BaseModel, StringConstraints
+from fastapi import APIRouter, Depends, Query
+from pydantic import AwareDatetime, BaseModel
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -15,7 +15,7 @@ from services.bridge.approvals import posted
 from services.bridge.keys.entry import Door, Entry
 from services.bridge.keys.keys import Scope
 from services.bridge.settings import BridgeSettings
-from services.contracts.events import CATEGORIES, Accepted, AcceptedBatch, BotName, NewEvent
+from services.contracts.events import CATEGORIES, Accepted, AcceptedBatch, BotName, NewEvent, Words
 from services.kit import logs
 from services.kit.auth import bearer
 from services.kit.clock import rfc3339
@@ -145,11 +145,6 @@ async def outbox_of(request: Request) -> Outbox:
 Engine = Annotated[Outbox, Depends(outbox_of)]
 
 
-#: Neither database keeps a NUL in a text, so none can be found.
-Words = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=200)]
-Id = Annotated[str, Path(pattern=r"^[^\x00]*$", max_length=64)]
-
-
 class Filter(BaseModel, extra="forbid"):
     """What to search for; all of it together."""
 
@@ -195,7 +190,7 @@ def _search(wanted: Filter) -> Search:
 
 
 @router.get("/messages/{message_id}", summary="The message, every state change and every attempt")
-async def one(outbox: Engine, message_id: Id, request: Request) -> dict[str, Any]:
+async def one(outbox: Engine, message_id: Words, request: Request) -> dict[str, Any]:
     life = await outbox.database.read("read", lambda connection: queries.life(connection, message_id))
     if life is None:
         raise Problem(404, "Not Found", "There is no message with this id.")
@@ -204,7 +199,7 @@ async def one(outbox: Engine, message_id: Id, request: Request) -> dict[str, Any
 
 
 @router.get("/events/{event_id}", summary="The event as it was posted, and its messages")
-async def event(outbox: Engine, event_id: Id) -> dict[str, Any]:
+async def event(outbox: Engine, event_id: Words) -> dict[str, Any]:
     found = await outbox.database.read(
         "read", lambda connection: queries.event_with_messages(connection, event_id)
     )

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query
-from pydantic import AwareDatetime, BaseModel, Field, StringConstraints, field_validator
+from pydantic import AwareDatetime, BaseModel, Field, field_validator
 from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,7 +15,7 @@ from services.bridge.tracking import jobs, lives
 from services.bridge.tracking.jobs import NewJob
 from services.bridge.tracking.opening import Tracking
 from services.bridge.tracking.stream import EventStream, Wanted
-from services.contracts.events import BotName, ChatId, Strict
+from services.contracts.events import BotName, ChatId, Strict, Words
 from services.kit.errors import Problem
 from services.outbox import feed, intake, overrides, queries
 from services.outbox.engine import Outbox
@@ -28,7 +28,6 @@ router = APIRouter(prefix="/api/v1", tags=["tracking"])
 
 #: A story of more messages than this is told of the first ones only, and says so.
 MOST_MESSAGES = 500
-Why = Annotated[str, StringConstraints(max_length=200)]
 Cursor = Annotated[int, Query(ge=1, le=2**53)]
 #: A query is text: the strict type of a body would take none.
 QueriedChat = Annotated[int, Query(ge=-(2**53), le=2**53)]
@@ -58,7 +57,7 @@ Caller = Annotated[str, Depends(caller_of)]
 class Decision(Strict):
     """Why; shown with the message."""
 
-    reason: Why = ""
+    reason: Words = ""
 
 
 @router.post("/messages/{message_id}/cancel", summary="Take a message back that is not sent yet")
@@ -68,7 +67,7 @@ async def cancel(
     outbox: Engine,
     tracking: Tracked,
     caller: Caller,
-    message_id: str,
+    message_id: Words,
     decision: Decision | None = None,
 ) -> dict[str, Any]:
     """409 with its state where it is being sent, is sent in part, or has ended."""
@@ -90,7 +89,7 @@ async def replay(
     outbox: Engine,
     tracking: Tracked,
     caller: Caller,
-    message_id: str,
+    message_id: Words,
     decision: Decision | None = None,
 ) -> dict[str, Any]:
     """409 with its state where it is delivered, or still on its way."""
@@ -116,7 +115,7 @@ async def _decide(
     return verdict
 
 
-def _told(message_id: str, verdict: Verdict) -> dict[str, Any]:
+def _told(message_id: Words, verdict: Verdict) -> dict[str, Any]:
     # Not `status`: in a problem document that is the HTTP status.
     return {
         "message_id": message_id,
@@ -130,13 +129,13 @@ class Letters(BaseModel, extra="forbid"):
     """Which dead letters; all of it together."""
 
     reason: list[Reason] = []
-    type: str | None = None
+    type: Words | None = None
     chat_id: QueriedChat | None = None
     bot: BotName | None = None
-    correlation_id: str | None = None
+    correlation_id: Words | None = None
     since: AwareDatetime | None = None
     until: AwareDatetime | None = None
-    q: str | None = None
+    q: Words | None = None
     cursor: Cursor | None = None
     limit: Annotated[int, Query(ge=1, le=500)] = 50
 
@@ -161,14 +160,14 @@ class Replay(Strict):
 
     status: list[State] = Field([State.DEAD_LETTER], min_length=1, description="which endings")
     reason: list[Reason] = Field([], description="why they ended; none is any")
-    type: str | None = None
+    type: Words | None = None
     chat_id: ChatId | None = None
     bot: BotName | None = None
-    correlation_id: str | None = None
+    correlation_id: Words | None = None
     since: AwareDatetime | None = Field(None, description="accepted at or after")
     until: AwareDatetime | None = Field(None, description="accepted before")
-    q: str | None = Field(None, description="part of the title")
-    why: Why = Field("", description="shown with every message")
+    q: Words | None = Field(None, description="part of the title")
+    why: Words = Field("", description="shown with every message")
 
     @field_validator("status")
     @classmethod
@@ -225,7 +224,7 @@ async def replay_all(
 async def list_jobs(
     outbox: Engine,
     status: jobs.State | None = None,
-    cursor: str | None = None,
+    cursor: Words | None = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> dict[str, Any]:
     work = partial(jobs.newest, state=status.value if status else None, before=cursor, limit=limit)
@@ -237,12 +236,12 @@ async def list_jobs(
 
 
 @router.get("/jobs/{job_id}", summary="A job and how far it is")
-async def one_job(outbox: Engine, job_id: str) -> dict[str, Any]:
+async def one_job(outbox: Engine, job_id: Words) -> dict[str, Any]:
     return lives.job(await _job(outbox, job_id))
 
 
 @router.post("/jobs/{job_id}/cancel", summary="End a job where it stands")
-async def cancel_job(request: Request, outbox: Engine, job_id: str) -> dict[str, Any]:
+async def cancel_job(request: Request, outbox: Engine, job_id: Words) -> dict[str, Any]:
     """What it has replayed stays replayed. 409 where it has ended."""
     work = partial(jobs.cancel, job_id=job_id, now=request.state.clock.time())
     done = await outbox.database.write("job", work)
@@ -252,7 +251,7 @@ async def cancel_job(request: Request, outbox: Engine, job_id: str) -> dict[str,
     return told
 
 
-async def _job(outbox: Outbox, job_id: str) -> Any:
+async def _job(outbox: Outbox, job_id: Words) -> Any:
     row = await outbox.database.read("job_find", partial(jobs.get, job_id=job_id))
     if row is None:
         raise Problem(404, "Not Found", "There is no job with this id.")
@@ -283,7 +282,7 @@ def _lives(connection: Connection, wanted: Search) -> tuple[queries.Page, list[q
 
 
 @router.get("/traces/{correlation_id:path}", summary="All that happened under a correlation id, in order")
-async def story(request: Request, outbox: Engine, correlation_id: str) -> dict[str, Any]:
+async def story(request: Request, outbox: Engine, correlation_id: Words) -> dict[str, Any]:
     work = partial(queries.of_correlation, correlation_id=correlation_id, most=MOST_MESSAGES)
     events, found, whole = await outbox.database.read("trace", work)
     if not events:
@@ -310,7 +309,7 @@ async def stream(
     status: Annotated[list[State], Query()] = [],  # noqa: B006 - FastAPI copies it
     type: Annotated[list[str], Query()] = [],  # noqa: A002, B006 - the parameter's public name; the same
     chat_id: QueriedChat | None = None,
-    correlation_id: str | None = None,
+    correlation_id: Words | None = None,
     bot: BotName | None = None,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> Response:

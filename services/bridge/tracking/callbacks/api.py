@@ -15,7 +15,7 @@ from services.bridge.tracking.callbacks.store import Program
 from services.bridge.webhooks import endpoints, signing
 from services.bridge.webhooks import store as webhooks
 from services.bridge.webhooks.destinations import LONGEST_URL, Destinations
-from services.contracts.events import Strict
+from services.contracts.events import Strict, Words
 from services.kit.clock import rfc3339
 from services.kit.errors import Problem, invalid_input
 from services.outbox.engine import Outbox
@@ -140,7 +140,7 @@ async def drop(outbox: Engine, client: Name) -> None:
 
 
 @router.get("/messages/{message_id}/callbacks", summary="Who was told of the message's end, and how it went")
-async def calls(outbox: Engine, message_id: Annotated[str, Path(max_length=64)]) -> Calls:
+async def calls(outbox: Engine, message_id: Words) -> Calls:
     rows = await outbox.database.read("callbacks_find", partial(webhooks.of_subject, subject=message_id))
     return Calls(items=[_call(row) for row in rows])
 
