@@ -15,7 +15,7 @@ from services.bridge.tracking.callbacks.store import Program
 from services.bridge.webhooks import endpoints, signing
 from services.bridge.webhooks import store as webhooks
 from services.bridge.webhooks.destinations import LONGEST_URL, Destinations
-from services.contracts.events import Strict, Words
+from services.contracts.fields import Strict, Words
 from services.kit.clock import rfc3339
 from services.kit.errors import Problem, invalid_input
 from services.outbox.engine import Outbox
