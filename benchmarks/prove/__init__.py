@@ -6,6 +6,7 @@ client      posts events and writes down every answer it got: the only account o
 programs    bridge, sandbox, PostgreSQL, Redis: started, killed and started again
 reader      the judge: knows the client's record, the sandbox's log and the bridge's public API,
             nothing of the bridge's own code or database
+evidence    whether what went wrong was felt: a run in which nothing happened proves nothing
 
 python -m benchmarks.prove                     the whole proof, ten to fifteen minutes on two cores
 python -m benchmarks.prove --quick             about a minute

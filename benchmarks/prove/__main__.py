@@ -34,6 +34,7 @@ COLUMNS = (
     "no 202",
     "no answer",
     "kills",
+    "felt",
     "seconds",
 )
 
@@ -105,7 +106,7 @@ async def _run(jobs: Sequence[Job], folder: Path) -> list[Ran]:
 
 
 def _verdict(runs: Sequence[Ran], folder: Path, *, keep: bool) -> int:
-    broken = {f"{ran.name} on {ran.store}": ran.verdict.broken for ran in runs if ran.verdict.broken}
+    broken = {f"{ran.name} on {ran.store}": ran.broken for ran in runs if ran.broken}
     for where, what in broken.items():
         print(f"BROKEN: {where}: {what}")
     if broken or keep:
@@ -137,6 +138,7 @@ def table(runs: Sequence[Ran]) -> Iterator[str]:
             v.without_202,
             v.unanswered,
             ran.kills,
+            ran.felt,
             round(ran.seconds),
         )
         troubles = ", ".join(f"{number}× {trouble}" for trouble, number in ran.troubles.items())

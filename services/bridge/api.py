@@ -5,7 +5,7 @@ from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query
-from pydantic import BaseModel, StringConstraints
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -16,7 +16,7 @@ from services.bridge.keys.entry import Door, Entry
 from services.bridge.keys.keys import Scope
 from services.bridge.settings import BridgeSettings
 from services.contracts.events import CATEGORIES, NewEvent
-from services.contracts.fields import A_TIME, AN_ID, BotName, Moment, about
+from services.contracts.fields import A_TIME, AN_ID, BotName, Moment, Words, about
 from services.contracts.messages import EventTypes, EventWithMessages, Page, Stats, WholeMessage
 from services.kit import logs
 from services.kit.clock import rfc3339
@@ -106,12 +106,8 @@ async def outbox_of(request: Request) -> Outbox:
 Engine = Annotated[Outbox, Depends(outbox_of)]
 
 
-#: Neither database keeps a NUL in a text, so none can be found.
-Words = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=200)]
-
-
 def _id(of: str) -> Any:
-    return Path(pattern=r"^[^\x00]*$", max_length=64, description=f"of the {of}", examples=[AN_ID])
+    return Path(description=f"of the {of}", examples=[AN_ID])
 
 
 class Filter(BaseModel, extra="forbid"):
@@ -169,7 +165,9 @@ def _search(wanted: Filter) -> Search:
     response_model=WholeMessage,
     responses=problems({404: "there is no message with this id"}),
 )
-async def one(outbox: Engine, message_id: Annotated[str, _id("message")], request: Request) -> dict[str, Any]:
+async def one(
+    outbox: Engine, message_id: Annotated[Words, _id("message")], request: Request
+) -> dict[str, Any]:
     """With the cause of each change, and for each attempt what Telegram answered and what held it up."""
     life = await outbox.database.read("read", lambda connection: queries.life(connection, message_id))
     if life is None:
@@ -184,7 +182,7 @@ async def one(outbox: Engine, message_id: Annotated[str, _id("message")], reques
     response_model=EventWithMessages,
     responses=problems({404: "there is no event with this id"}),
 )
-async def event(outbox: Engine, event_id: Annotated[str, _id("event")]) -> dict[str, Any]:
+async def event(outbox: Engine, event_id: Annotated[Words, _id("event")]) -> dict[str, Any]:
     """One message for each recipient, as each of them stands."""
     found = await outbox.database.read(
         "read", lambda connection: queries.event_with_messages(connection, event_id)

@@ -55,7 +55,7 @@ def whole(life: Life, trace_url: str) -> dict[str, Any]:
 
 
 def _changes(life: Life) -> list[dict[str, Any]]:
-    """Every state the message was in; those by attempts are told from the attempts."""
+    """Every state the message was in, and for how long; those by attempts are told from the attempts."""
     changes: list[tuple[float, str, str]] = []
     for attempt in life.attempts:
         number = attempt["number"]
@@ -68,9 +68,16 @@ def _changes(life: Life) -> list[dict[str, Any]]:
     # sorted() is stable: what happened in the same moment stays in the order told above. Whoever claimed
     # looked at its own clock, and perhaps a moment before the commit that it then found.
     accepted = (life.message["accepted_at"], State.QUEUED.value, "accepted")
+    steps = (accepted, *sorted(changes, key=lambda change: change[0]))
+    until = (*(at for at, _, _ in steps[1:]), None)
     return [
-        {"at": rfc3339(at), "state": state, "cause": cause}
-        for at, state, cause in (accepted, *sorted(changes, key=lambda change: change[0]))
+        {
+            "at": rfc3339(at),
+            "state": state,
+            "cause": cause,
+            "duration_ms": _milliseconds(at, end and max(at, end)),
+        }
+        for (at, state, cause), end in zip(steps, until, strict=True)
     ]
 
 
@@ -81,7 +88,7 @@ def _attempt(row: Any) -> dict[str, Any]:
         "part": row["part"] + 1,
         "claimed_at": rfc3339(row["claimed_at"]),
         "started_at": _time(started),
-        "duration_ms": None if started is None or finished is None else round((finished - started) * 1000, 1),
+        "duration_ms": _milliseconds(started, finished),
         "limiter_wait_ms": round(row["limiter_wait"] * 1000, 1),
         "outcome": row["outcome"],
         "reason": row["reason"],
@@ -93,3 +100,7 @@ def _attempt(row: Any) -> dict[str, Any]:
 
 def _time(seconds: float | None) -> str | None:
     return None if seconds is None else rfc3339(seconds)
+
+
+def _milliseconds(start: float | None, end: float | None) -> float | None:
+    return None if start is None or end is None else round((end - start) * 1000, 1)

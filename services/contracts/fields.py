@@ -46,6 +46,8 @@ class Priority(StrEnum):
 # PostgreSQL keeps no NUL in a text, and nobody means one.
 NO_NUL = r"^[^\x00]*$"
 Line = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO_NUL)]
+#: What a search looks for, and an id in a path.
+Words = Annotated[str, StringConstraints(max_length=200, pattern=NO_NUL)]
 ShortText = Annotated[str, StringConstraints(max_length=500)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 # Telegram's ids have at most 52 significant bits; groups and channels are below zero.

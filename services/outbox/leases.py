@@ -5,6 +5,7 @@ What a living worker claimed without hearing of it was certainly not sent.
 """
 
 import asyncio
+import math
 import random
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
@@ -24,6 +25,8 @@ from services.outbox.policy import Policy
 log = structlog.get_logger()
 
 RENEW_SECONDS = 5.0
+#: How often it is looked where the clock stands: what is set forward and back in between is not seen.
+LOOK_SECONDS = 0.25
 #: A clock that is set back by less is not worth a look: every wait ends this much later.
 CLOCK_STEP_SECONDS = 1.0
 
@@ -56,8 +59,9 @@ class Leases:
         self._limits = limits
         self._policy = policy
         self._taken_over = taken_over
-        #: Where the wall clock stands to the one that never goes back; unset until the first look.
-        self._wall: float | None = None
+        #: How far the wall clock was ahead of the one that never goes back, at most: since the last look, and
+        #: before that, as what is under way writes its times later. Endless at the start: nobody looked.
+        self._ahead = self._before = math.inf
 
     async def keep(self) -> None:
         """Renews and takes over until cancelled."""
@@ -67,14 +71,14 @@ class Leases:
             try:
                 await self._take_over(all_leases=everyone)
                 everyone = False
-                await self._look_at_the_clock()
+                await self._set_right()
                 until = self._clock.time() + chats.LEASE_SECONDS
                 await self._database.write("renew", partial(settling.renew, owner=self._owner, until=until))
             except Problem as problem:
                 log.warning("lease_failed", error=str(problem))
             except Exception:
                 log.exception("lease_failed")
-            await asyncio.sleep(RENEW_SECONDS)
+            await self._watch_the_clock()
 
     async def give_up_unsent(self, bot: str, held: Collection[int]) -> None:
         """Gives back what a claim took whose answer was lost on the way from the database.
@@ -99,20 +103,27 @@ class Leases:
         result = Result(Outcome.NOT_SENT, Reason.CONNECT_FAILED, message.claimed_at, now, detail=detail)
         return Settled(message, result, policy.as_it_was(message))
 
-    async def _look_at_the_clock(self) -> None:
+    async def _watch_the_clock(self) -> None:
+        """For as long as it is to the next renewal."""
+        for _ in range(round(RENEW_SECONDS / LOOK_SECONDS)):
+            await asyncio.sleep(LOOK_SECONDS)
+            self._ahead = max(self._ahead, self._wall())
+
+    def _wall(self) -> float:
+        return self._clock.time() - self._clock.monotonic()
+
+    async def _set_right(self) -> None:
         """A clock that was set back leaves times that nobody meant: turns an hour from now, say."""
-        now = self._clock.time()
-        wall = now - self._clock.monotonic()
-        back = 0.0 if self._wall is None else self._wall - wall
-        if self._wall is None or back > CLOCK_STEP_SECONDS:
-            # Also at the start: it may have happened while nobody looked.
-            longest = self._policy.backoff(30, 1.0)
-            set_right = partial(settling.clock_set_back, now=now, longest_wait=longest)
-            await self._database.write("take_over", set_right)
-            self._database.wake_here(CHANNEL)
+        wall = self._wall()
+        back = max(self._ahead, self._before) - wall
         if back > CLOCK_STEP_SECONDS:
-            log.warning("clock_set_back", seconds=round(back, 1))
-        self._wall = wall
+            longest = self._policy.backoff(30, 1.0)
+            work = partial(settling.clock_set_back, now=self._clock.time(), longest_wait=longest)
+            await self._database.write("take_over", work)
+            self._database.wake_here(CHANNEL)
+        if CLOCK_STEP_SECONDS < self._ahead - wall < math.inf:
+            log.warning("clock_set_back", seconds=round(self._ahead - wall, 1))
+        self._ahead, self._before = wall, self._ahead
 
     async def _take_over(self, *, all_leases: bool) -> None:
         taken = await self._database.write("take_over", partial(self._in_transaction, all_leases=all_leases))

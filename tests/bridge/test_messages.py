@@ -1,5 +1,6 @@
 """Reading over HTTP: search, a message's life, events, types, stats."""
 
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -144,6 +145,11 @@ async def test_a_messages_life_is_told_from_the_first_to_the_last_moment(
     ]
     times = [step["at"] for step in life["events"]]
     assert times == sorted(times)
+    durations = [step["duration_ms"] for step in life["events"]]
+    assert all(spent >= 0 for spent in durations[:-1])
+    assert durations[-1] is None
+    whole = datetime.fromisoformat(times[-1]) - datetime.fromisoformat(times[0])
+    assert sum(durations[:-1]) == pytest.approx(whole.total_seconds() * 1000, abs=2)
     first, second = life["attempts"]
     assert (first["outcome"], first["reason"], first["telegram_message_id"]) == ("unknown", "no_answer", None)
     assert first["detail"]

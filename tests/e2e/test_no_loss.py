@@ -1,14 +1,19 @@
 """The proof of no loss in small: real processes, one of them killed. All of it: ``make prove``."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
-from benchmarks.prove import reader, scenarios
+from benchmarks.prove import evidence, reader, scenarios
+from benchmarks.prove.evidence import Left
 from benchmarks.prove.reader import Verdict
-from benchmarks.prove.scenarios import Plan
+from benchmarks.prove.scenarios import Plan, Ran
+from services.kit.clock import rfc3339
+from tests.e2e import wrong_bridge
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -20,7 +25,59 @@ async def test_a_bridge_that_is_killed_loses_nothing(tmp_path: Path) -> None:
     assert ran.kills == 2
     assert ran.verdict.posted == 120
     assert ran.verdict.delivered > 0
-    assert ran.verdict.broken == {}, ran.verdict.notes
+    assert ran.broken == {}, ran.verdict.notes
+
+
+@pytest.mark.parametrize(
+    ("wrong", "seen"),
+    [
+        (wrong_bridge.answers_before_it_stores, "lost"),
+        (wrong_bridge.says_sent_and_does_not, "lost"),
+        (wrong_bridge.sends_twice, "unexplained"),
+        (wrong_bridge.does_not_wait_for_telegram, "order"),
+        (wrong_bridge.gives_everything_up, "not delivered"),
+    ],
+)
+async def test_the_proof_fails_on_a_bridge_that_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: Callable[..., object], seen: str
+) -> None:
+    monkeypatch.setenv("WRONG", wrong.__name__)
+    plan = Plan(rounds=1, messages=60, seed=7, chats=4, bridge="tests.e2e.wrong_bridge")
+    ran = await scenarios.run("kills", "sqlite", plan, tmp_path / "run")
+    assert ran.broken.get(seen, 0) > 0, ran
+
+
+def test_a_run_without_trouble_or_without_deliveries_proves_nothing() -> None:
+    ran = Ran("kills", "sqlite", Verdict(posted=10, accepted=10, delivered=10), {"kill -9": 3}, 3, 3, 1.0)
+    assert ran.broken == {}
+    assert replace(ran, felt=0).broken == {"troubles not felt": 3}
+    assert replace(ran, verdict=Verdict(posted=10, delivered=5)).broken == {"not delivered": 5}
+    assert replace(ran, verdict=Verdict()).broken == {"not delivered": 0}
+
+
+def test_what_was_felt_is_told_by_those_whom_it_hit(tmp_path: Path) -> None:
+    def write(name: str, *notes: dict[str, Any]) -> None:
+        (tmp_path / name).write_bytes(b"".join(orjson.dumps(note) + b"\n" for note in notes))
+
+    call = {"kind": "call", "answer": "given"}
+    write(
+        "telegram.jsonl", {"kind": "chat"}, call, call | {"answer": "replaced"}, call | {"answer": "dropped"}
+    )
+    write(
+        "client.jsonl",
+        {"do": "post", "request": 1, "at": 1_000.0},
+        {"do": "answer", "request": 1, "at": 1_001.0, "status": 503},
+        {"do": "answer", "request": 1, "at": 1_030.0, "status": 202, "ids": ["right", "slow", "wrong"]},
+    )
+    (tmp_path / "bridge-0.log").write_text('{"event":"pace_not_shared"}\n{"event":"other"}\n')
+    times = {"right": 1_000.0, "slow": 1_029.0, "wrong": 970.0}
+    told = {name: {"accepted_at": rfc3339(at)} for name, at in times.items()}
+    left = Left(tmp_path, told, [5.0])
+    assert evidence.killed(left) == 1
+    assert evidence.telegram_failed(left) == 2
+    assert evidence.store_was_away(left) == 1
+    assert evidence.pace_was_not_shared(left) == 1
+    assert evidence.clock_was_wrong(left) == 1
 
 
 # The reader sees what is wrong: a judge that never finds anything proves nothing.

@@ -17,7 +17,7 @@ from services.bridge.tracking.jobs import NewJob
 from services.bridge.tracking.opening import Tracking
 from services.bridge.tracking.stream import EventStream, Wanted
 from services.contracts import messages
-from services.contracts.fields import AN_ID, BotName, about
+from services.contracts.fields import AN_ID, BotName, Words, about
 from services.contracts.tracking import Job, Jobs, Story, StreamChange, StreamEvent, StreamNote
 from services.kit.errors import Problem
 from services.kit.openapi import problems
@@ -32,8 +32,8 @@ router = APIRouter(prefix="/api/v1", tags=["tracking"])
 
 #: A story of more messages than this is told of the first ones only, and says so.
 MOST_MESSAGES = 500
-MessageId = Annotated[str, Path(description="of the message", examples=[AN_ID])]
-JobId = Annotated[str, Path(description="of the job", examples=[AN_ID])]
+MessageId = Annotated[Words, Path(description="of the message", examples=[AN_ID])]
+JobId = Annotated[Words, Path(description="of the job", examples=[AN_ID])]
 _DECIDED = problems(
     {404: "there is no message with this id", 409: "it is too late, or too early; `state` says why"}
 )
@@ -126,7 +126,7 @@ async def _decide(
     return verdict
 
 
-def _told(message_id: str, verdict: Verdict) -> dict[str, Any]:
+def _told(message_id: Words, verdict: Verdict) -> dict[str, Any]:
     # Not `status`: in a problem document that is the HTTP status.
     return {
         "message_id": message_id,
@@ -212,7 +212,7 @@ async def replay_all(
 async def list_jobs(
     outbox: Engine,
     status: Annotated[jobs.State | None, Query(), about("in this state", "running")] = None,
-    cursor: Annotated[str | None, Query(), about("`next_cursor` of the page before", AN_ID)] = None,
+    cursor: Annotated[Words | None, Query(), about("`next_cursor` of the page before", AN_ID)] = None,
     limit: Annotated[int, Query(ge=1, le=500), about("jobs at most", 50)] = 50,
 ) -> dict[str, Any]:
     """Those that ended stay as long as messages do."""
@@ -251,7 +251,7 @@ async def cancel_job(request: Request, outbox: Engine, job_id: JobId) -> dict[st
     return told
 
 
-async def _job(outbox: Outbox, job_id: str) -> Any:
+async def _job(outbox: Outbox, job_id: Words) -> Any:
     row = await outbox.database.read("job_find", partial(jobs.get, job_id=job_id))
     if row is None:
         raise Problem(404, "Not Found", "There is no job with this id.")
@@ -296,7 +296,7 @@ def _lives(connection: Connection, wanted: Search) -> tuple[queries.Page, list[q
 async def story(
     request: Request,
     outbox: Engine,
-    correlation_id: Annotated[str, Path(description="of the events", examples=["order-4711"])],
+    correlation_id: Annotated[Words, Path(description="of the events", examples=["order-4711"])],
 ) -> dict[str, Any]:
     """Events, changes and attempts of up to 500 messages; `truncated` where there are more."""
     work = partial(queries.of_correlation, correlation_id=correlation_id, most=MOST_MESSAGES)
@@ -327,7 +327,7 @@ async def stream(
     status: Annotated[list[State], Query(), about("into one of these states", ["delivered"])] = [],  # noqa: B006 - FastAPI copies it
     type: Annotated[list[str], Query(), about("of one of these types", ["build_failed"])] = [],  # noqa: A002, B006 - the parameter's public name; the same
     chat_id: QueriedChat = None,
-    correlation_id: Annotated[str | None, Query(), about("of the event", "order-4711")] = None,
+    correlation_id: Annotated[Words | None, Query(), about("of the event", "order-4711")] = None,
     bot: Annotated[BotName | None, Query(), about("which bot sends it", "default")] = None,
     last_event_id: Annotated[
         str | None,

@@ -178,10 +178,12 @@ class Folder:
         # Set modes before the first byte: what people were told is nobody else's to read.
         handle = os.open(self.path / made.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            packed = memoryview(gzip.compress(lines))
-            while packed:
-                packed = packed[os.write(handle, packed) :]
+            _write(handle, gzip.compress(lines))
             _sync(handle)
+        except OSError:
+            # On a full disk; who reads the archive now finds it whole.
+            os.ftruncate(handle, made.size_before)
+            raise
         finally:
             os.close(handle)
         _sync_folder(self.path)
@@ -194,6 +196,12 @@ class Folder:
         with path.open("r+b") as torn:
             torn.truncate(size)
             _sync(torn.fileno())
+
+
+def _write(handle: int, packed: bytes) -> None:
+    rest = memoryview(packed)
+    while rest:
+        rest = rest[os.write(handle, rest) :]
 
 
 def _sync(handle: int) -> None:

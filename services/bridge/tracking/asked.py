@@ -3,16 +3,15 @@
 from typing import Annotated
 
 from fastapi import Query
-from pydantic import BaseModel, Field, StringConstraints, field_validator
+from pydantic import BaseModel, Field, field_validator
 
 from services.bridge.tracking import jobs
-from services.contracts.fields import A_TIME, BotName, ChatId, Moment, Strict, about
+from services.contracts.fields import A_TIME, BotName, ChatId, Moment, Strict, Words, about
 from services.kit.errors import Problem
 from services.outbox.messages import Reason, State
 from services.outbox.overrides import REPLAYABLE
 from services.outbox.queries import Search
 
-Why = Annotated[str, StringConstraints(max_length=200)]
 Cursor = Annotated[int | None, Query(ge=1, le=2**53), about("`next_cursor` of the page before", 4711)]
 #: A query is text: the strict type of a body would take none.
 QueriedChat = Annotated[int | None, Query(ge=-(2**53), le=2**53), about("who gets it", 1001)]
@@ -21,20 +20,20 @@ QueriedChat = Annotated[int | None, Query(ge=-(2**53), le=2**53), about("who get
 class Decision(Strict):
     """Why; shown with the message."""
 
-    reason: Annotated[Why, about("for those who read it later", "sent by mistake")] = ""
+    reason: Annotated[Words, about("for those who read it later", "sent by mistake")] = ""
 
 
 class Letters(BaseModel, extra="forbid"):
     """Which dead letters; all of it together."""
 
     reason: Annotated[list[Reason], about("for one of these reasons", ["chat_not_found"])] = []
-    type: Annotated[str | None, about("type of the event", "build_failed")] = None
+    type: Annotated[Words | None, about("type of the event", "build_failed")] = None
     chat_id: QueriedChat = None
     bot: Annotated[BotName | None, about("which bot sent it", "default")] = None
-    correlation_id: Annotated[str | None, about("of the event", "order-4711")] = None
+    correlation_id: Annotated[Words | None, about("of the event", "order-4711")] = None
     since: Annotated[Moment | None, about("accepted at or after", A_TIME)] = None
     until: Annotated[Moment | None, about("accepted before", A_TIME)] = None
-    q: Annotated[str | None, about("part of the title", "Build")] = None
+    q: Annotated[Words | None, about("part of the title", "Build")] = None
     cursor: Cursor = None
     limit: Annotated[int, Query(ge=1, le=500), about("messages at most", 50)] = 50
 
@@ -46,14 +45,14 @@ class Replay(Strict):
         Annotated[list[State], Field(min_length=1)], about("which endings", ["dead_letter"])
     ] = Field([State.DEAD_LETTER])
     reason: Annotated[list[Reason], about("why they ended; none is any", ["chat_not_found"])] = Field([])
-    type: Annotated[str | None, about("type of the event", "build_failed")] = None
+    type: Annotated[Words | None, about("type of the event", "build_failed")] = None
     chat_id: Annotated[ChatId | None, about("who gets it", 1001)] = None
     bot: Annotated[BotName | None, about("which bot sent it", "default")] = None
-    correlation_id: Annotated[str | None, about("of the event", "order-4711")] = None
+    correlation_id: Annotated[Words | None, about("of the event", "order-4711")] = None
     since: Annotated[Moment | None, about("accepted at or after", A_TIME)] = None
     until: Annotated[Moment | None, about("accepted before", A_TIME)] = None
-    q: Annotated[str | None, about("part of the title", "Build")] = None
-    why: Annotated[Why, about("shown with every message", "the chat is back")] = ""
+    q: Annotated[Words | None, about("part of the title", "Build")] = None
+    why: Annotated[Words, about("shown with every message", "the chat is back")] = ""
 
     @field_validator("status")
     @classmethod

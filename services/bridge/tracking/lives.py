@@ -1,7 +1,9 @@
 """A message's life and a correlation's story, as the API tells them. Pure: from rows to JSON."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+import orjson
 
 from services.bridge import messages
 from services.kit.clock import rfc3339
@@ -145,7 +147,26 @@ def job(row: Any) -> dict[str, Any]:
         "created_by": row["created_by"],
         "why": row["why"] or None,
         "finished_at": rfc3339(row["finished_at"]) if row["finished_at"] is not None else None,
-        "filter": row["wanted"],
+        "filter": _filter(orjson.loads(row["wanted"])),
         "progress": {"total": row["total"], "passed": row["passed"], "replayed": row["done"]},
         "error": row["error"],
     }
+
+
+def _filter(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """What is replayed, in the words of who asked for it."""
+    return {
+        "status": wanted["states"],
+        "reason": wanted.get("reasons", []),
+        "type": wanted.get("type"),
+        "chat_id": wanted.get("chat_id"),
+        "bot": wanted.get("bot"),
+        "correlation_id": wanted.get("correlation_id"),
+        "since": _time(wanted.get("since")),
+        "until": _time(wanted.get("until")),
+        "q": wanted.get("text"),
+    }
+
+
+def _time(seconds: float | None) -> str | None:
+    return None if seconds is None else rfc3339(seconds)

@@ -110,6 +110,8 @@ async def test_a_job_replays_what_fits_and_nothing_else(
     assert answer.headers["location"] == f"/api/v1/jobs/{job['id']}"
     assert job["status"] == "done"
     assert job["progress"] == {"total": 2, "passed": 2, "replayed": 2}
+    unset = dict.fromkeys(("type", "bot", "correlation_id", "since", "until", "q"))
+    assert job["filter"] == unset | {"status": ["dead_letter"], "reason": [], "chat_id": GRACE}
     await until(lambda: _delivered(sandbox, GRACE, 2))
     left = (await bridge.get("/api/v1/dead-letters")).json()["items"]
     assert {item["chat_id"] for item in left} == {ADA}
@@ -165,6 +167,18 @@ async def test_a_filter_that_makes_no_sense_is_refused(
     bridge: httpx.AsyncClient, wanted: dict[str, Any]
 ) -> None:
     assert (await bridge.post("/api/v1/dead-letters/replay", json=wanted)).status_code == 422
+
+
+@pytest.mark.parametrize("field", ["q", "type", "why", "correlation_id"])
+@pytest.mark.parametrize("text", ["\\u0000", "\\ud800"])
+async def test_text_that_is_none_is_refused_with_its_field(
+    bridge: httpx.AsyncClient, field: str, text: str
+) -> None:
+    body = f'{{"{field}": "{text}"}}'
+    headers = {"Content-Type": "application/json"}
+    answer = await bridge.post("/api/v1/dead-letters/replay", content=body, headers=headers)
+    assert answer.status_code == 422
+    assert [error["loc"] for error in answer.json()["errors"]] == [["body", field]]
 
 
 async def test_a_job_that_is_not_there_is_said_to_be_so(bridge: httpx.AsyncClient) -> None:

@@ -1,7 +1,9 @@
 """Retention: what is old is in the archive exactly once, and nothing is lost at any moment of a crash."""
 
 import asyncio
+import errno
 import gzip
+import os
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -477,6 +479,34 @@ async def test_a_disk_that_refuses_stops_nothing_else(
     made.stop()
     await run
     assert made.age() is None
+
+
+def _full(handle: int, packed: bytes) -> None:
+    """A disk that has room for a few bytes more."""
+    os.write(handle, packed[:7])
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+async def test_a_full_disk_deletes_nothing_and_leaves_the_archive_whole(
+    store: Database, folder: Folder, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await delivered(store, clock, "first")
+    clock.advance(KEEP_DAYS * DAY + 1)
+    await keeper(store, folder, clock).once()
+    clock.now = NOW + 60
+    await delivered(store, clock, "second", "third")
+    clock.advance(KEEP_DAYS * DAY + 1)
+    made = keeper(store, folder, clock)
+    with monkeypatch.context() as patch:
+        patch.setattr(archive, "_write", _full)
+        for _ in range(2):
+            with pytest.raises(OSError, match="No space left"):
+                await made.once()
+            assert (await rows(store))["message"] == 2
+            assert titles(folder) == ["first"]
+    assert await made.once()
+    assert titles(folder) == ["first", "second", "third"]
+    assert (await rows(store))["message"] == 0
 
 
 async def test_a_running_bridge_archives_by_itself(

@@ -15,7 +15,7 @@ from services.bridge.tracking.callbacks.store import Program
 from services.bridge.webhooks import endpoints, signing
 from services.bridge.webhooks import store as webhooks
 from services.bridge.webhooks.destinations import LONGEST_URL, Destinations
-from services.contracts.fields import A_TIME, AN_ID, Strict, about
+from services.contracts.fields import A_TIME, AN_ID, Strict, Words, about
 from services.kit.clock import rfc3339
 from services.kit.errors import Problem, invalid_input
 from services.kit.openapi import problems
@@ -160,7 +160,7 @@ async def drop(outbox: Engine, client: Name) -> None:
 @router.get("/messages/{message_id}/callbacks", summary="Who was told of the message's end, and how it went")
 async def calls(
     outbox: Engine,
-    message_id: Annotated[str, Path(max_length=64, description="of the message", examples=[AN_ID])],
+    message_id: Annotated[Words, Path(description="of the message", examples=[AN_ID])],
 ) -> Calls:
     """By the event's `callback_url`, its key's callback and STATUS_WEBHOOK_URL, each once."""
     rows = await outbox.database.read("callbacks_find", partial(webhooks.of_subject, subject=message_id))
