@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from fastapi import Request
 from fastapi.security import HTTPBearer
@@ -16,6 +16,8 @@ from starlette.requests import HTTPConnection
 from services.kit.errors import Problem
 from services.kit.guard import Guard
 from services.kit.settings import StartError
+
+T = TypeVar("T")
 
 bearer = HTTPBearer(auto_error=False, description="The key of DATA_DIR/api_key")
 
@@ -102,9 +104,22 @@ class Gate:
         Raises:
             Problem: 401 or 429, the key is missing or wrong.
         """
+        return self.find(authorization, caller, lambda key: key if self._keyring.knows(key) else None)
+
+    def find(self, authorization: str | None, caller: HTTPConnection, holder: Callable[[str], T | None]) -> T:
+        """Whose the key of an ``Authorization`` header is.
+
+        Args:
+            authorization: the header.
+            caller: who sent it.
+            holder: who has a key; None: nobody.
+
+        Raises:
+            Problem: 401 or 429, the key is missing or wrong.
+        """
         scheme, _, key = (authorization or "").partition(" ")
-        if scheme.lower() == "bearer" and key and self._keyring.knows(key):
-            return key
+        if scheme.lower() == "bearer" and key and (found := holder(key)) is not None:
+            return found
         raise self.refused(caller, "This key is not known." if key else "Send `Authorization: Bearer KEY`.")
 
     def refused(self, caller: HTTPConnection, detail: str) -> Problem:

@@ -50,10 +50,7 @@ class Door:
             Problem: 401, 403 or 429.
         """
         gate: Gate = caller.scope["app"].state.gate
-        key = self.ring.holder(gate.admit(authorization, caller))
-        if key is None:  # it ended in this very moment
-            raise Problem(401, "Not authorized", "This key is not known.")
-        return self._allowed(key, scope)
+        return self._allowed(gate.find(authorization, caller, self.ring.holder), scope)
 
     async def enter(self, request: Request, headers: Mapping[bytes, bytes], scope: Scope) -> Entry:
         """Lets a request in that may be signed instead of carrying a key, and reads its body.
