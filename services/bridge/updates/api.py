@@ -11,7 +11,7 @@ from services.bridge import waiting
 from services.bridge.bots import DEFAULT
 from services.bridge.updates import responses
 from services.bridge.updates.receiver import Receiver
-from services.contracts.events import BotName
+from services.contracts.fields import BotName
 from services.kit.auth import Gate
 from services.kit.errors import Problem
 from services.outbox.engine import Outbox
