@@ -7,8 +7,7 @@ T ?= tests
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check fmt lint types imports rules servers lock ui dashboards \
-        ui ui-check up down compose-check bench prove clean dashboards
+.PHONY: help run demo test check fmt servers lock ui ui-check dashboards bench prove up down compose-check clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +58,9 @@ dashboards: $(VENV)/.dev ## write Grafana's dashboards anew from grafana/dashboa
 bench: $(VENV)/.dev servers ## print every table of docs/performance.md, each comparing in one run (B=delivery for one)
 	@for name in $(or $(B),intake delivery telemetry backlog replicas latency); do $(PY) -m benchmarks.$$name || exit 1; done
 
+prove: $(VENV)/.dev servers ## prove that nothing is lost: kill -9, outages, full disks (Q=--quick for a minute)
+	@$(PY) -m benchmarks.prove $(Q)
+
 ##@ Docker Compose
 
 up: ## start the stack in Docker and wait until it is healthy
@@ -71,9 +73,6 @@ compose-check: $(VENV)/.dev ## prove the stack: build, start, an event and an al
 	@$(PY) -m tests.stack.compose_check $(addprefix --override ,$(OVERRIDE)) $(addprefix --bind ,$(BIND_ADDRESS))
 
 ##@ Housekeeping
-
-prove: $(VENV)/.dev servers ## prove that nothing is lost: kill -9, outages, full disks (Q=--quick for a minute)
-	@$(PY) -m benchmarks.prove $(Q)
 
 clean: ## remove the virtual environment and caches; data stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build

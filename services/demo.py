@@ -129,6 +129,9 @@ def main() -> None:
             lines = send(settings, client)
     except StartError as error:
         fail(error)
+    except httpx.HTTPStatusError as error:
+        refused = error.response
+        fail(StartError(f"POST {refused.url} was answered {refused.status_code}: {refused.text}"))
     except httpx.HTTPError as error:
         where = f"{error.request.method} {error.request.url}"
         fail(StartError(f"{where}: {error}. Is the suite running (make run)?"))

@@ -35,13 +35,19 @@ PATIENCE_SECONDS = 30.0
 
 
 class ManualClock:
-    """Time that only the test moves."""
+    """Time that only the test moves.
+
+    Args:
+        now: seconds since the epoch; the monotonic time as well.
+    """
 
     def __init__(self, now: float = 1_000_000.0) -> None:
         self.now = now
+        #: By how much the wall clock was set ahead since.
+        self.set_ahead = 0.0
 
     def time(self) -> float:
-        return self.now
+        return self.now + self.set_ahead
 
     def monotonic(self) -> float:
         return self.now

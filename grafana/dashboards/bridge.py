@@ -248,7 +248,7 @@ def _process(made: dashboards.Dashboard) -> None:
             "Doors",
             "short",
             (f"sum(increase(auth_failed_attempts_total{{{ONE}}}[$__rate_interval]))", "failed logins"),
-            (f"sum(increase(rate_limit_hits_total{{{ONE}}}[$__rate_interval]))", "over the rate limit"),
+            (f"sum(increase(rate_limit_hits_total{{{ONE}}}[$__rate_interval]))", "answered 429"),
             (f"sum(increase(suspicious_ip_blocks_total{{{ONE}}}[$__rate_interval]))", "addresses blocked"),
         )
     )

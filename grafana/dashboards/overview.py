@@ -149,6 +149,11 @@ def requests(more: str = "") -> str:
     return f"sum by (job) (rate(http_requests_total{{{OURS}{more}}}[$__rate_interval]))"
 
 
+def grown(counter: str) -> str:
+    """By how much a counter grew, by service."""
+    return f"sum by (job) (increase({counter}{{{OURS}}}[$__rate_interval]))"
+
+
 def _services(made: dashboards.Dashboard) -> None:
     durations = f"sum by (job, le) (rate(http_request_duration_seconds_bucket{{{OURS}}}[$__rate_interval]))"
     made.with_row(row("Services"))
@@ -166,6 +171,18 @@ def _services(made: dashboards.Dashboard) -> None:
     )
     lost = f"sum by (job, reason) (rate(trace_spans_lost_total{{{OURS}}}[$__rate_interval]))"
     made.with_panel(graph("Spans lost", "cps", (lost, "{{job}} {{reason}}")))
+    made.with_panel(
+        graph("Failed logins", "short", (grown("auth_failed_attempts_total"), "{{job}}"), stacked=True)
+    )
+    made.with_panel(
+        graph(
+            "Turned away",
+            "short",
+            (grown("rate_limit_hits_total"), "{{job}} answered 429"),
+            (grown("suspicious_ip_blocks_total"), "{{job}} addresses blocked"),
+            about="Over a rate, or from an address with too many failed logins.",
+        )
+    )
 
 
 def _ground(made: dashboards.Dashboard) -> None:

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from services.kit.settings import CommaInts, CommaStrings
+from services.kit.settings import Address, CommaInts, CommaStrings
 from services.outbox.settings import TelegramSettings
 
 
@@ -16,9 +16,8 @@ class AlertRelaySettings(TelegramSettings):
     alertmanager_peers: CommaStrings = Field(
         (), description="external URLs of Alertmanagers that are one cluster, where they differ; with commas"
     )
-    alertmanager_url: str = Field(
-        "",
-        pattern="^(https?://.+)?$",
+    alertmanager_url: Address | None = Field(
+        None,
         description="Alertmanager; unset: unknown to health, and what its webhooks leave out is not fetched",
     )
     watchdog_max_age_seconds: float = Field(

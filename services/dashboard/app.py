@@ -32,12 +32,8 @@ def create_app(settings: DashboardSettings) -> FastAPI:
     sources = Sources(settings, telemetry, clock, history, own_key(settings))
     hub = live.Hub(sources, history, door, metrics, interval=interval, clock=clock)
     health = Health(clock)
-    for name, feed in sources.health.items():
-        health.add(f"{name.replace('-', '_')}_health", feed.probe())
-    health.add("mcp_health_checks", sources.checks.probe())
-    health.add("bridge_stats", sources.stats.probe())
-    health.add("bridge_messages", sources.recent.probe())
-    health.add("alert_relay_incidents", sources.incidents.probe())
+    for name, feed in sources.feeds.items():
+        health.add(name, feed.probe(), every=feed.heard.every)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, Any]]:

@@ -1,20 +1,8 @@
 """What the dashboard reads from its environment."""
 
-from typing import Annotated
+from pydantic import Field, SecretStr
 
-from pydantic import AfterValidator, AnyHttpUrl, Field, SecretStr, TypeAdapter
-
-from services.kit.settings import ServiceSettings
-
-_URL = TypeAdapter(AnyHttpUrl)
-
-
-def _http(address: str) -> str:
-    _URL.validate_python(address)
-    return address.rstrip("/")
-
-
-Address = Annotated[str, AfterValidator(_http)]
+from services.kit.settings import Address, ServiceSettings
 
 
 class DashboardSettings(ServiceSettings):

@@ -37,6 +37,7 @@ class Feed(Generic[M]):
         every: seconds between two questions.
         clock: for the times that go with the answer.
         refusals: statuses whose body is an answer as well, such as 503 of a critical ``/health``.
+        told: hears of each answer and its time.
     """
 
     def __init__(
@@ -48,24 +49,20 @@ class Feed(Generic[M]):
         every: float,
         clock: Clock,
         refusals: tuple[int, ...] = (),
+        told: Callable[[M, float], None] = lambda _value, _at: None,
     ) -> None:
         self._client = client
         self._path = path
         self._model = model
         self._clock = clock
         self._refusals = refusals
+        self._told = told
         self.heard: Heard[M] = Heard(every)
 
-    async def run(self, heard: Callable[[M, float], None] = lambda _value, _at: None) -> None:
-        """Asks until cancelled.
-
-        Args:
-            heard: told of each answer and its time.
-        """
+    async def run(self) -> None:
+        """Asks until cancelled."""
         while True:
             await self.ask()
-            if self.heard.failure is None and self.heard.value is not None:
-                heard(self.heard.value, self.heard.answered_at or self._clock.time())
             await asyncio.sleep(self.heard.every)
 
     async def ask(self) -> None:
@@ -77,13 +74,15 @@ class Feed(Generic[M]):
         except (httpx.HTTPError, UnexpectedAnswerError) as error:
             self.heard = replace(self.heard, asked_at=asked_at, failure=describe(error))
             return
+        answered_at = self._clock.time()
         self.heard = Heard(
             self.heard.every,
             value,
-            answered_at=self._clock.time(),
+            answered_at=answered_at,
             took=self._clock.monotonic() - start,
             asked_at=asked_at,
         )
+        self._told(value, answered_at)
 
     def probe(self) -> Callable[[], Awaitable[Reading]]:
         """Health of the feed itself: whether the page shows the present or the past."""
@@ -130,13 +129,21 @@ class Sources:
             for name, made in self._clients.items()
         }
         bridge = self._clients["bridge"]
-        self.stats = Feed(bridge, "/api/v1/stats", Stats, every=every, clock=clock)
+        self.stats = Feed(bridge, "/api/v1/stats", Stats, every=every, clock=clock, told=self._remember)
         self.checks = Feed(self._clients["mcp-health"], "/health/checks", CheckList, every=slow, clock=clock)
         relay = self._clients["alert-relay"]
         self.incidents = Feed(
             relay, f"/api/v1/incidents?limit={INCIDENTS}", IncidentPage, every=slow, clock=clock
         )
         self.recent = Feed(bridge, f"/api/v1/messages?limit={RECENT}", MessagePage, every=every, clock=clock)
+        #: Each by its name in the dashboard's own health.
+        self.feeds: dict[str, Feed[Any]] = {
+            **{f"{name.replace('-', '_')}_health": feed for name, feed in self.health.items()},
+            "mcp_health_checks": self.checks,
+            "bridge_stats": self.stats,
+            "bridge_messages": self.recent,
+            "alert_relay_incidents": self.incidents,
+        }
 
     async def run(self) -> None:
         """Asks everybody until cancelled; then closes the connections."""
@@ -144,12 +151,8 @@ class Sources:
             for client in self._clients.values():
                 await stack.enter_async_context(client)
             async with asyncio.TaskGroup() as group:
-                for feed in self.health.values():
+                for feed in self.feeds.values():
                     group.create_task(feed.run())
-                group.create_task(self.stats.run(self._remember))
-                group.create_task(self.recent.run())
-                group.create_task(self.incidents.run())
-                group.create_task(self.checks.run())
 
     def state(self) -> overview.State:
         """What is known now."""

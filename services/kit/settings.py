@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import unquote
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    AnyHttpUrl,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -65,6 +73,18 @@ def _split(value: object) -> object:
 
 CommaInts = Annotated[tuple[int, ...], NoDecode, BeforeValidator(_split)]
 CommaStrings = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+
+
+_URL = TypeAdapter(AnyHttpUrl)
+
+
+def _http(address: str) -> str:
+    _URL.validate_python(address)
+    return address.rstrip("/")
+
+
+#: ``http://`` or ``https://``, without a slash at its end.
+Address = Annotated[str, AfterValidator(_http)]
 
 
 def otlp_headers(text: str) -> dict[str, str]:

@@ -1,21 +1,10 @@
 """What mcp-health reads from its environment."""
 
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import AfterValidator, AnyHttpUrl, Field, TypeAdapter
+from pydantic import Field
 
-from services.kit.settings import ServiceSettings
-
-_URL = TypeAdapter(AnyHttpUrl)
-
-
-def _http(address: str) -> str:
-    _URL.validate_python(address)
-    return address.rstrip("/")
-
-
-Address = Annotated[str, AfterValidator(_http)]
+from services.kit.settings import Address, ServiceSettings
 
 
 class McpHealthSettings(ServiceSettings):

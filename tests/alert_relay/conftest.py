@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -135,10 +135,3 @@ async def relay(relay_settings: AlertRelaySettings) -> AsyncIterator[httpx.Async
         servers.http(service.url, key=servers.KEY) as client,
     ):
         yield client
-
-
-async def eventually(check: Callable[[], Awaitable[bool]]) -> None:
-    """Returns as soon as the check holds; fails when it does not within 10 s."""
-    async with asyncio.timeout(10):
-        while not await check():  # noqa: ASYNC110 - over HTTP there is no event to wait for
-            await asyncio.sleep(0.02)

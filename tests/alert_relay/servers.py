@@ -11,8 +11,7 @@ import httpx
 import pytest
 
 from services.kit.clock import SystemClock, rfc3339
-from tests.alert_relay.conftest import eventually
-from tests.servers import KEY, http
+from tests.servers import KEY, http, until
 
 NAMES = ("prometheus-alertmanager", "alertmanager")
 needs_alertmanager = pytest.mark.needs(*NAMES)
@@ -56,7 +55,7 @@ async def alertmanager(
         stderr=asyncio.subprocess.DEVNULL,
     )
     async with http(f"http://{address}") as client:
-        await eventually(lambda: _ready(client))
+        await until(lambda: _ready(client))
         yield client
     process.terminate()
     await process.wait()

@@ -13,10 +13,10 @@ from services.alert_relay import app
 from services.alert_relay.settings import AlertRelaySettings
 from services.kit.runner import running
 from tests.alert_relay import servers
-from tests.alert_relay.conftest import Phone, eventually
+from tests.alert_relay.conftest import Phone
 from tests.alert_relay.servers import fire, needs_alertmanager
 from tests.ports import free_port
-from tests.servers import KEY, http
+from tests.servers import KEY, http, until
 
 pytestmark = needs_alertmanager
 
@@ -56,7 +56,7 @@ async def test_an_alert_that_could_not_be_stored_comes_again_and_is_told_once(
         with closing(sqlite3.connect(tmp_path / "alert_relay.db")) as other:
             other.execute("ALTER TABLE webhook RENAME TO gone")
             await fire(alertmanager, "b1")
-            await eventually(lambda: _refused(relay))
+            await until(lambda: _refused(relay))
             other.execute("ALTER TABLE gone RENAME TO webhook")
 
         (told,) = await phone.messages(1)

@@ -12,8 +12,9 @@ from services.contracts.events import CATEGORY_OF
 from services.kit.guard import FAILURES_BEFORE_BLOCK
 from services.outbox.schema import event
 from tests.alert_relay import payloads
-from tests.alert_relay.conftest import Phone, eventually, opened
+from tests.alert_relay.conftest import Phone, opened
 from tests.alert_relay.payloads import START, alert, webhook
+from tests.servers import until
 
 
 async def post(relay: httpx.AsyncClient, payload: Any, **more: Any) -> httpx.Response:
@@ -75,7 +76,7 @@ async def test_an_incident_tells_what_came_what_was_told_and_whether_it_arrived(
         state: str = (await detail(relay))["timeline"][-1]["messages"][0]["state"]
         return state == "delivered"
 
-    await eventually(delivered)
+    await until(delivered)
     incident = await detail(relay)
     said = incident["timeline"][1]
     assert [entry["kind"] for entry in incident["timeline"]] == ["firing", "told"]
@@ -166,7 +167,7 @@ async def test_what_happens_is_counted(relay: httpx.AsyncClient, phone: Phone) -
         wanted = 'cctelegram_notifications_total{channel="telegram",outcome="delivered"} 2.0'
         return wanted in await metrics(relay)
 
-    await eventually(settled)
+    await until(settled)
     lines = await metrics(relay)
     assert {
         'cctelegram_alerts_received_total{status="firing"} 2.0',
@@ -190,7 +191,7 @@ async def test_a_chat_that_refuses_the_bot_is_a_failed_notification(
             relay
         )
 
-    await eventually(failed)
+    await until(failed)
 
 
 async def test_health_says_unknown_of_the_watchdog_until_it_comes(relay: httpx.AsyncClient) -> None:
@@ -200,7 +201,7 @@ async def test_health_says_unknown_of_the_watchdog_until_it_comes(relay: httpx.A
     async def measured() -> bool:
         return all(part["last_check"] for part in (await status()).values())
 
-    await eventually(measured)
+    await until(measured)
     components = await status()
     assert set(components) == {"database", "telegram_api", "message_queue", "watchdog", "redis_connection"}
     assert components["watchdog"]["status"] == "unknown"
@@ -213,7 +214,7 @@ async def test_the_relay_is_ready_without_telegram_and_without_a_watchdog(relay:
     async def ready() -> bool:
         return (await relay.get("/health/ready")).status_code == 200
 
-    await eventually(ready)
+    await until(ready)
 
 
 async def test_an_alert_without_a_key_is_refused(relay: httpx.AsyncClient) -> None:

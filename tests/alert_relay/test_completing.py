@@ -23,7 +23,7 @@ from services.alert_relay.store import Addressed
 from services.kit.clock import SystemClock
 from services.kit.runner import running
 from tests.alert_relay import payloads, servers
-from tests.alert_relay.conftest import Phone, Store, eventually
+from tests.alert_relay.conftest import Phone, Store
 from tests.alert_relay.payloads import CLUSTER, START, alert, webhook
 from tests.alert_relay.servers import fire, needs_alertmanager
 from tests.ports import free_port
@@ -323,7 +323,7 @@ async def test_alertmanager_understands_what_it_is_asked(
         async def grouped() -> bool:
             return bool((await client.groups(labels)).groups)
 
-        await eventually(grouped)
+        await until(grouped)
         told = await client.groups(labels)
         await client.close()
     (group,) = told.groups

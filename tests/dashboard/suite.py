@@ -188,7 +188,15 @@ class _Server(uvicorn.Server):
 async def serving(suite: Suite, port: int = 0) -> AsyncIterator[Suite]:
     """The suite on a port of this machine."""
     server = _Server(
-        uvicorn.Config(suite.app(), host="127.0.0.1", port=port, log_config=None, lifespan="off")
+        uvicorn.Config(
+            suite.app(),
+            host="127.0.0.1",
+            port=port,
+            log_config=None,
+            lifespan="off",
+            # A connection that came in the last moment would else be waited for.
+            timeout_graceful_shutdown=1,
+        )
     )
     task = asyncio.create_task(server.serve())
     try:

@@ -15,7 +15,7 @@ from services.kit.guard import BLOCK_SECONDS, FAILURES_BEFORE_BLOCK, Guard
 from services.kit.runner import Running
 from services.kit.settings import StartError
 from tests.dashboard.suite import PASSWORD
-from tests.kit.clocks import ManualClock
+from tests.servers import ManualClock
 
 RIGHT = {"username": "admin", "password": PASSWORD}
 WRONG = {"username": "admin", "password": "guess"}

@@ -15,12 +15,12 @@ from services.kit.runner import running
 from tests import servers
 from tests.dashboard.conftest import Settings
 from tests.dashboard.suite import START, Suite, serving, until
-from tests.kit.clocks import ManualClock
+from tests.servers import ManualClock
 
 
 @pytest.fixture
 async def clock() -> ManualClock:
-    return ManualClock()
+    return ManualClock(START)
 
 
 @pytest.fixture

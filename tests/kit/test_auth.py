@@ -14,8 +14,8 @@ from services.kit.guard import FAILURES_BEFORE_BLOCK, Guard
 from services.kit.service import own_key
 from services.kit.settings import StartError
 from tests.kit.apps import KEY, Live, kit_settings
-from tests.kit.clocks import ManualClock
 from tests.kit.conftest import Lines
+from tests.servers import ManualClock
 
 
 def refusals(registry: CollectorRegistry) -> float | None:

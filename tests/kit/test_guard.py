@@ -12,14 +12,14 @@ from services.kit.guard import (
     Bucket,
     Guard,
 )
-from tests.kit.clocks import ManualClock
+from tests.servers import ManualClock
 
 ALICE, CHARLIE = "192.0.2.1", "192.0.2.66"
 
 
 @pytest.fixture
 def clock() -> ManualClock:
-    return ManualClock()
+    return ManualClock(1_000.0)
 
 
 @pytest.fixture

@@ -6,14 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.kit.health import STALE_AFTER_MISSED, Health, Level, Probe, Reading, worst
-from tests.kit.clocks import ManualClock
+from tests.servers import ManualClock
 
 levels = st.sampled_from(Level)
 
 
 @pytest.fixture
 def clock() -> ManualClock:
-    return ManualClock()
+    return ManualClock(1_767_225_600.0)
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ async def test_a_machine_whose_clock_is_set_does_not_make_readings_stale(
 ) -> None:
     health.add("database", always(Level.HEALTHY))
     await measured(health, "database")
-    clock.epoch += 86_400
+    clock.set_ahead = 86_400
     assert health.level.value == "healthy"
 
 

@@ -15,7 +15,6 @@ from services.mcp_health.catalogue import Catalogue
 from services.mcp_health.compliance import Measurement, Question, Standard, Status
 from services.mcp_health.metrics import Metrics
 from services.mcp_health.settings import McpHealthSettings
-from tests.kit.clocks import ManualClock
 from tests.mcp_health.neighbours import (
     KEY,
     NOW,
@@ -27,6 +26,7 @@ from tests.mcp_health.neighbours import (
     target,
     unused_port,
 )
+from tests.servers import ManualClock
 from tests.told import Told
 
 INTERVAL = 300.0

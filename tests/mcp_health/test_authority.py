@@ -11,7 +11,7 @@ from services.mcp_health.authority import Authority, Check, CheckType, Row
 from services.mcp_health.breaker import State
 from services.mcp_health.metrics import Metrics
 from services.mcp_health.probes import CallError
-from tests.kit.clocks import ManualClock
+from tests.servers import ManualClock
 
 
 @dataclass
@@ -55,7 +55,7 @@ class Dependency:
 class World:
     """An authority over a critical bridge, a dispensable Grafana, a disk and an absent Jaeger."""
 
-    clock: ManualClock = field(default_factory=ManualClock)
+    clock: ManualClock = field(default_factory=lambda: ManualClock(1_767_225_600.0))
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     bridge: Dependency = field(default_factory=Dependency)
     grafana: Dependency = field(default_factory=Dependency)

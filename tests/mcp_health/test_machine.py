@@ -6,7 +6,7 @@ import pytest
 from services.mcp_health import machine
 from services.mcp_health.checks import CPU_WINDOW_SECONDS
 from services.mcp_health.machine import Cpu, Load
-from tests.kit.clocks import ManualClock
+from tests.servers import ManualClock
 
 MIB = 2**20
 

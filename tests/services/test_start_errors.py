@@ -4,8 +4,10 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,25 @@ def taken() -> Iterator[int]:
         other.bind(("127.0.0.1", 0))
         other.listen()
         yield int(other.getsockname()[1])
+
+
+class Refusing(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(401)
+        self.end_headers()
+        self.wfile.write(b'{"title":"Not authorized"}')
+
+
+@pytest.fixture
+def suite_of_refusals() -> Iterator[int]:
+    """The port of something that lets nobody in."""
+    with HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        answering = threading.Thread(target=server.serve_forever)
+        answering.start()
+        yield server.server_port
+        server.shutdown()
+        answering.join()
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -213,3 +234,21 @@ def test_the_suite_tells_of_every_wrong_variable_of_every_service_at_once(
         "DASHBOARD_UPDATE_INTERVAL",
         "LOG_LEVEL",
     ]
+
+
+# The demo, which looks for the suite where the suite's own settings say it is.
+
+
+def test_the_demo_without_a_suite_says_where_it_looked(start: Start) -> None:
+    port = free_port()
+    end = start("services.demo", BRIDGE_PORT=str(port))
+    assert end.code == 1
+    assert end.line.startswith(f"POST http://127.0.0.1:{port}/api/v1/events: ")
+    assert end.line.endswith("Is the suite running (make run)?")
+
+
+def test_the_demo_repeats_what_it_was_refused_with(start: Start, suite_of_refusals: int) -> None:
+    end = start("services.demo", BRIDGE_PORT=str(suite_of_refusals))
+    assert end.code == 1
+    url = f"http://127.0.0.1:{suite_of_refusals}/api/v1/events"
+    assert end.line == f'POST {url} was answered 401: {{"title":"Not authorized"}}'
