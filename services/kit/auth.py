@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from fastapi import Request
 from fastapi.security import HTTPBearer
@@ -15,6 +15,8 @@ from prometheus_client import CollectorRegistry, Counter
 
 from services.kit.errors import Problem
 from services.kit.settings import StartError
+
+T = TypeVar("T")
 
 bearer = HTTPBearer(auto_error=False, description="The key of DATA_DIR/api_key")
 
@@ -98,9 +100,21 @@ class Gate:
         Raises:
             Problem: 401, the key is missing or wrong.
         """
+        return self.find(authorization, lambda key: key if self._keyring.knows(key) else None)
+
+    def find(self, authorization: str | None, holder: Callable[[str], T | None]) -> T:
+        """Whose the key of an ``Authorization`` header is.
+
+        Args:
+            authorization: the header.
+            holder: who has a key; None: nobody.
+
+        Raises:
+            Problem: 401, the key is missing or wrong.
+        """
         scheme, _, key = (authorization or "").partition(" ")
-        if scheme.lower() == "bearer" and key and self._keyring.knows(key):
-            return key
+        if scheme.lower() == "bearer" and key and (found := holder(key)) is not None:
+            return found
         self.count_failure()
         detail = "This key is not known." if key else "Send `Authorization: Bearer KEY`."
         raise Problem(401, "Not authorized", detail, headers={"WWW-Authenticate": "Bearer"})

@@ -17,6 +17,7 @@ from services.kit.errors import Problem
 from services.kit.health import Level, Reading
 from services.kit.telemetry import Telemetry
 from services.outbox import feed, queries, trace
+from services.outbox.attempts import Render
 from services.outbox.claims import Holds, Mutes, never, not_urgent
 from services.outbox.intake import Intake, Receipt
 from services.outbox.keeping import Keeper
@@ -27,7 +28,7 @@ from services.outbox.policy import BOT_STOPS, Policy
 from services.outbox.queries import Depth
 from services.outbox.tally import HOUR, Tally
 from services.outbox.telegram import Sender
-from services.outbox.worker import Observer, Render, Worker, WorkerSettings, ignore
+from services.outbox.worker import Observer, Worker, WorkerSettings, ignore
 
 log = structlog.get_logger()
 

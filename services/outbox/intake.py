@@ -13,12 +13,12 @@ from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, select, tuple_
-from sqlalchemy import insert as insert_into
 
 from services.kit.clock import Clock
 from services.kit.db import Database, upsert
 from services.kit.errors import Problem
 from services.kit.postgres import PostgresDatabase
+from services.kit.rows import insert_by_place
 from services.outbox import at_once, chats, feed, once, rows, updating
 from services.outbox.messages import IdempotencyKey, NewEvent, NewMessage, State, Submission
 from services.outbox.schema import event, idempotency, message
@@ -256,13 +256,13 @@ def _resolved(connection: Connection, events: Sequence[_Pair], now: float) -> li
 
 
 def _insert_each(connection: Connection, events: Sequence[_Pair], now: float) -> None:
-    connection.execute(insert_into(event), [rows.of_event(e, now) for e, _ in events])
+    insert_by_place(connection, event, [rows.of_event(e, now) for e, _ in events])
     owners = [e for e, messages in events for _ in messages]
     messages = [m for _, those in events for m in those]
     if not messages:
         return
-    connection.execute(
-        insert_into(message), [rows.of_message(e, m) for e, m in zip(owners, messages, strict=True)]
+    insert_by_place(
+        connection, message, [rows.of_message(e, m) for e, m in zip(owners, messages, strict=True)]
     )
     feed.write(connection, [(m.id, State.QUEUED.value, 0, "") for m in messages], now)
     ready(connection, messages, now, clients=[e.client for e in owners])

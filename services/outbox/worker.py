@@ -6,7 +6,6 @@ transaction that claims what comes in its place; a claim that finds nothing slee
 """
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,24 +18,17 @@ from services.kit.clock import Clock
 from services.kit.db import Database
 from services.kit.errors import Problem
 from services.kit.telemetry import Telemetry
-from services.outbox import claims, feed, policy, settling, trace
+from services.outbox import claims, feed, settling, trace
+from services.outbox.attempts import Attempts, Render
 from services.outbox.claims import Batch, Holds, Mutes, never, not_urgent
 from services.outbox.intake import CHANNEL
 from services.outbox.leases import Leases
-from services.outbox.limiter import Floods, Granted, Limits, Rates
-from services.outbox.messages import (
-    Claimed,
-    Lane,
-    Outcome,
-    Reason,
-    Rendered,
-    Result,
-    Settled,
-)
+from services.outbox.limiter import Granted, Limits, Rates
+from services.outbox.messages import Claimed, Lane, Reason, Settled
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.policy import Policy
 from services.outbox.schema import bot as bot_table
-from services.outbox.telegram import Sender, method_of, with_room
+from services.outbox.telegram import Sender
 from services.outbox.turns import Turns
 
 log = structlog.get_logger()
@@ -47,7 +39,6 @@ PROBE_STOPPED_SECONDS = 30.0
 TOGETHER_SECONDS = 0.02
 _NOTHING = Granted(0)
 
-Render = Callable[[Claimed], Rendered]
 #: Told after each settle, with what was settled.
 Observer = Callable[[Sequence[Settled]], Awaitable[None]]
 
@@ -94,7 +85,9 @@ class Worker:
         self._settings = settings
         self._database = database
         self._sender = sender
-        self._render = render
+        self._attempts = Attempts(
+            sender=sender, render=render, policy=settings.policy, pace=pace, metrics=metrics, clock=clock
+        )
         self._pace = pace
         self._metrics = metrics
         self._telemetry = telemetry
@@ -119,7 +112,6 @@ class Worker:
         self._due = asyncio.Event()
         self._news = asyncio.Event()
         self._paced_since: float | None = None
-        self._floods = Floods()
         self._leases = Leases(
             database=database,
             clock=clock,
@@ -278,44 +270,11 @@ class Worker:
             await _wait(self._news, seconds)
 
     async def _deliver(self, message: Claimed) -> None:
-        try:
-            rendered = self._render(message)
-            message = with_room(message, rendered)
-            method = method_of(message, rendered)
-        except Exception as error:
-            log.exception("render_failed", message_id=message.id)
-            now = self._clock.time()
-            detail = f"{type(error).__name__}: {error}"
-            await self._finish(
-                message, Result(Outcome.NOT_SENT, Reason.RENDER_FAILED, now, now, detail=detail), 1
-            )
-            return
-        result = await self._send(message, rendered)
-        self._metrics.api_response.labels(method, result.outcome.value).observe(
-            result.finished_at - result.started_at
-        )
-        await self._finish(message, result, len(rendered.parts))
-
-    async def _send(self, message: Claimed, rendered: Rendered) -> Result:
-        started = self._clock.time()
-        try:
-            return await self._sender.send(message, rendered)
-        except Exception as error:
-            log.exception("send_failed", message_id=message.id)
-            detail = f"{type(error).__name__}: {error}"
-            return Result(Outcome.UNKNOWN, Reason.BAD_ANSWER, started, self._clock.time(), detail=detail)
-
-    async def _finish(self, message: Claimed, result: Result, parts: int) -> None:
-        jitter = random.random()  # noqa: S311 - spreads retries, keeps no secret
-        decision = policy.decide(self._settings.policy, message, result, parts, jitter)
-        if decision.stop_bot is not None:
-            self.stopped = decision.stop_bot
-            log.error("bot_stopped", reason=decision.stop_bot.value, detail=result.detail)
-        if decision.pause_chat_until:
-            await self._widen(message.chat_id, decision.pause_chat_until)
+        settled = await self._attempts.make(message)
+        self.stopped = settled.decision.stop_bot or self.stopped
         if not self._finished:
             self._late = asyncio.get_running_loop().call_later(TOGETHER_SECONDS, self._let_no_more_wait)
-        self._finished.append(Settled(message, result, decision, parts))
+        self._finished.append(settled)
         self._unanswered -= 1
         if self._is_settle_due() or self._room() == self._half:
             self._wake()
@@ -327,14 +286,6 @@ class Worker:
     def _wake(self) -> None:
         self._due.set()
         self._news.set()
-
-    async def _widen(self, chat_id: int, until: float) -> None:
-        """A second chat that is refused in the same while: Telegram means the bot."""
-        now = self._clock.time()
-        bot_until = self._floods.told(chat_id, until=until, now=now)
-        if bot_until is not None:
-            log.warning("bot_paused", seconds=round(bot_until - now, 1))
-            await self._pace.pause(bot_until - now)
 
     async def _tell_settled(self, batch: Sequence[Settled], lost: set[int], now: float) -> None:
         for settled in batch:

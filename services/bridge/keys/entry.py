@@ -49,10 +49,7 @@ class Door:
         Raises:
             Problem: 401, 403 or 429.
         """
-        key = self.ring.holder(gate.admit(authorization))
-        if key is None:  # it ended in this very moment
-            raise Problem(401, "Not authorized", "This key is not known.")
-        return self._allowed(key, scope)
+        return self._allowed(gate.find(authorization, self.ring.holder), scope)
 
     async def enter(self, request: Request, headers: Mapping[bytes, bytes], scope: Scope) -> Entry:
         """Lets a request in that may be signed instead of carrying a key, and reads its body.
