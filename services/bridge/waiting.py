@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import TypeVar
 
 from fastapi import Request
@@ -17,7 +16,7 @@ _LOOK_SECONDS = 5.0
 
 
 async def until(request: Request, channel: str, look: Callable[[], Awaitable[T]], seconds: float) -> T:
-    """Looks until what it sees is true, or the time is over.
+    """Looks until what it sees is true, the time is over, or nobody waits any more.
 
     Args:
         request: who asks; its app tells when the service stops.
@@ -28,25 +27,27 @@ async def until(request: Request, channel: str, look: Callable[[], Awaitable[T]]
     database: Database = request.state.outbox.database
     stopping: asyncio.Event = getattr(request.app.state, "stopping", None) or asyncio.Event()
     deadline = time.monotonic() + seconds
-    while True:
-        # Listening begins before looking: what is committed in between is not missed.
-        news = asyncio.create_task(database.wait(channel, _LOOK_SECONDS))
-        await asyncio.sleep(0)
-        try:
-            seen = await look()
-            left = deadline - time.monotonic()
-            if seen or left <= 0 or stopping.is_set():
-                return seen
-            await _first(news, stopping, left)
-        finally:
-            news.cancel()
-            with suppress(asyncio.CancelledError):
-                await news
-
-
-async def _first(news: "asyncio.Task[bool]", stopping: asyncio.Event, seconds: float) -> None:
-    stopped = asyncio.create_task(stopping.wait())
+    ends = [asyncio.create_task(stopping.wait()), asyncio.create_task(_gone(request))]
     try:
-        await asyncio.wait({news, stopped}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        # Listening begins before looking: what is committed in between is not missed.
+        with database.news(channel) as news:
+            while True:
+                news.clear()
+                seen = await look()
+                left = deadline - time.monotonic()
+                if seen or left <= 0 or any(end.done() for end in ends):
+                    return seen
+                heard = asyncio.create_task(news.wait())
+                first = asyncio.FIRST_COMPLETED
+                await asyncio.wait([heard, *ends], timeout=min(left, _LOOK_SECONDS), return_when=first)
+                heard.cancel()
     finally:
-        stopped.cancel()
+        for end in ends:
+            end.cancel()
+        await asyncio.gather(*ends, return_exceptions=True)
+
+
+async def _gone(request: Request) -> None:
+    """Returns when the client has hung up: nobody is there for the answer."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from services.contracts.events import BotName, ChatId, Details, Line, Severity, Strict
+from services.contracts.fields import BotName, ChatId, Details, Line, Severity, Strict
 
 LONGEST_PROMPT = 100_000
 SHORTEST_LIFE_SECONDS = 5.0
@@ -101,7 +101,9 @@ class Decide(Strict):
     """A decision made by a program, or by a person through one."""
 
     option: Label = Field(description="the value, the label or the number of an option")
-    by: Annotated[str, StringConstraints(max_length=100)] = Field("", description="who decided; audited")
+    by: Annotated[str, StringConstraints(max_length=100)] = Field(
+        "", description="who decided; told with the key's name, which is audited too"
+    )
     comment: Annotated[str, StringConstraints(max_length=200)] = ""
 
 
@@ -113,7 +115,7 @@ class Cancel(Strict):
 class Decision(BaseModel):
     option: str
     label: str
-    by: str = Field(description="name of the person or the program")
+    by: str = Field(description="name of the person, or of the program and its key")
     user_id: int | None = Field(description="Telegram's id of the person; null through the API")
     via: str = Field(description="tap, reply, command or api")
     comment: str

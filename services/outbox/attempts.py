@@ -80,11 +80,11 @@ class Attempts:
         if decision.stop_bot is not None:
             log.error("bot_stopped", reason=decision.stop_bot.value, detail=result.detail)
         if decision.pause_chat_until:
-            await self._widen(message.chat_id, decision.pause_chat_until)
+            await self.widen(message.chat_id, decision.pause_chat_until)
         return Settled(message, result, decision, parts)
 
-    async def _widen(self, chat_id: int, until: float) -> None:
-        """A second chat that is refused in the same while: Telegram means the bot."""
+    async def widen(self, chat_id: int, until: float) -> None:
+        """Notes that Telegram refuses a chat until then; a second one in the same while: it means the bot."""
         now = self._clock.time()
         bot_until = self._floods.told(chat_id, until=until, now=now)
         if bot_until is not None:

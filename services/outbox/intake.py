@@ -7,7 +7,7 @@ statement (:mod:`services.outbox.at_once`), but for what has to look something u
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -90,6 +90,13 @@ class Intake:
             return await self._queued(submission)
         finally:
             self._keys_in_flight.discard(name)
+
+    async def earlier(self, key: IdempotencyKey) -> IdempotencyKey | None:
+        """The same key with the answer that was given for it and for the same body, if one was."""
+        stored = (await self._database.read("read", partial(_earlier, keys=[key]))).get((key.client, key.key))
+        if stored is None or stored.body_hash != key.body_hash:
+            return None
+        return replace(key, answer=stored.answer)
 
     def _queued(self, submission: Submission) -> "asyncio.Future[Receipt]":
         done: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()

@@ -18,12 +18,12 @@ from services.kit.clock import Clock
 from services.kit.db import Database
 from services.kit.errors import Problem
 from services.kit.telemetry import Telemetry
-from services.outbox import claims, feed, settling, trace
+from services.outbox import claims, destinations, feed, settling, trace
 from services.outbox.attempts import Attempts, Render
 from services.outbox.claims import Batch, Holds, Mutes, never, not_urgent
 from services.outbox.intake import CHANNEL
 from services.outbox.leases import Leases
-from services.outbox.limiter import Granted, Limits, Rates
+from services.outbox.limiter import NOT_PACED, Granted, Limits, Rates
 from services.outbox.messages import Claimed, Lane, Reason, Settled
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.policy import Policy
@@ -111,7 +111,7 @@ class Worker:
         self._late: asyncio.TimerHandle | None = None
         self._due = asyncio.Event()
         self._news = asyncio.Event()
-        self._paced_since: float | None = None
+        self._paced_since = NOT_PACED
         self._leases = Leases(
             database=database,
             clock=clock,
@@ -125,7 +125,9 @@ class Worker:
 
     async def run(self) -> None:
         """Works until cancelled; then what is in flight is finished and settled."""
-        self.stopped = await self._database.read("bot", self._stopped_in)
+        self.stopped, refused = await self._database.read("bot", self._known_of_the_bot)
+        for chat_id, until in refused:
+            await self._attempts.widen(chat_id, until)
         keeper = asyncio.create_task(self._leases.keep())
         try:
             with self._database.news(CHANNEL) as self._news:
@@ -172,10 +174,8 @@ class Worker:
         if room < self._half:
             return _NOTHING, None
         granted = await self._pace.reserve(room)
-        if granted.all:
-            return granted, None
-        self._paced_since = self._paced_since or self._clock.time()
-        return _NOTHING, self._pace.wait_seconds()
+        self._paced_since = self._paced_since.asked(granted, self._clock.time())
+        return granted, None if granted.all else self._pace.wait_seconds()
 
     def _room(self) -> int:
         """What may be claimed by the transaction that settles all that is finished."""
@@ -206,10 +206,9 @@ class Worker:
             raise
         if granted.all:
             self._unsure = False
-            if len(batch.messages) < granted.all:
-                self._paced_since = None
             self._start(batch)
             bulk = sum(message.lane is Lane.BULK for message in batch.messages)
+            self._paced_since = self._paced_since.claimed(granted, len(batch.messages), bulk)
             await self._pace.give_back(granted, len(batch.messages), bulk)
         if settled or batch.messages or batch.ended:
             self._database.wake_here(feed.CHANNEL)
@@ -310,10 +309,12 @@ class Worker:
         trace.tell_attempts(self._telemetry, taken, now)
         await self._tell(taken)
 
-    def _stopped_in(self, connection: Connection) -> Reason | None:
+    def _known_of_the_bot(self, connection: Connection) -> tuple[Reason | None, list[tuple[int, float]]]:
+        """Why it is stopped, and which chats Telegram refuses for now: a restart forgets neither."""
         query = select(bot_table.c.stopped).where(bot_table.c.name == self._settings.bot)
         reason = connection.execute(query).scalar()
-        return Reason(reason) if reason else None
+        refused = destinations.refused_for_now(connection, self._settings.bot, self._clock.time())
+        return (Reason(reason) if reason else None), refused
 
     async def _probe(self) -> float:
         """Asks Telegram whether it takes the bot again; its queue is kept meanwhile."""

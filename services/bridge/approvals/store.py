@@ -11,17 +11,17 @@ from sqlalchemy import Row as SqlRow
 
 from services.bridge import said
 from services.bridge.approvals import approval as domain
-from services.bridge.approvals import wording
 from services.bridge.approvals.approval import Approval, Option, State, Via, Who
 from services.bridge.approvals.schema import approval, approval_answer, approval_message
-from services.bridge.said import About, Recipient
+from services.bridge.said import About, Recipient, Said
 from services.bridge.webhooks import store as webhooks
-from services.contracts.events import Severity
+from services.contracts.fields import Severity
 from services.kit.db import upsert
 from services.kit.errors import Problem
 from services.kit.telemetry import TraceContext
 from services.outbox import intake
-from services.outbox.messages import IdempotencyKey, NewMessage, Submission
+from services.outbox.messages import IdempotencyKey, NewMessage, Submission, Text
+from services.outbox.schema import event as event_table
 from services.outbox.schema import idempotency, message
 
 _CHANNELS = 64
@@ -76,7 +76,9 @@ def keep(connection: Connection, asked: Approval, messages: Sequence[NewMessage]
     add_messages(connection, asked.id, messages, "question")
 
 
-def ask(connection: Connection, asked: Approval, to: Sequence[Recipient], now: float) -> Submission:
+def ask(
+    connection: Connection, asked: Approval, words: Said, to: Sequence[Recipient], now: float
+) -> Submission:
     """Writes a question and its messages."""
     about = About(
         "approval_request",
@@ -87,12 +89,20 @@ def ask(connection: Connection, asked: Approval, to: Sequence[Recipient], now: f
         Severity(asked.severity),
         asked.client,
     )
-    event, messages = said.event(wording.question(asked), to, about, asked.trace, bot=asked.bot, now=now)
+    event, messages = said.event(words, to, about, asked.trace, bot=asked.bot, now=now)
     event = replace(event, id=asked.event_id)
     keep(connection, asked, messages)
     submission = Submission((event,), (messages,))
     intake.insert(connection, [submission], now)
     return submission
+
+
+def shown(connection: Connection, asked: Approval) -> Text | None:
+    """The question as it stands in the chats, above its buttons; None where it is kept no more."""
+    query = select(event_table.c.body).where(event_table.c.id == asked.event_id)
+    body = connection.execute(query).scalar()
+    last = said.rendered(body).parts[-1] if body else None
+    return last if isinstance(last, Text) else None
 
 
 def _row(a: Approval) -> dict[str, Any]:
@@ -129,7 +139,7 @@ def read_row(row: SqlRow[Any]) -> Approval:
         token=row.token,
         title=row.title,
         prompt=row.prompt,
-        options=tuple(Option(value, label) for value, label in orjson.loads(row.options)),
+        options=_options(row.options),
         approvers=tuple(orjson.loads(row.approvers)),
         bot=row.bot,
         client=row.client,
@@ -247,6 +257,32 @@ def search(
         query = query.where(approval.c.seq < before)
     rows = connection.execute(query.order_by(approval.c.seq.desc()).limit(limit))
     return [(row.seq, read_row(row)) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Of an open question what a list of them needs."""
+
+    code: str
+    title: str
+    options: tuple[Option, ...]
+    expires_at: float
+
+
+def open_for(connection: Connection, bot: str, user_id: int, now: float) -> list[Open]:
+    """All questions of a bot that somebody may answer now; what ends first comes first."""
+    a = approval.c
+    query = select(a.code, a.title, a.options, a.expires_at, a.approvers)
+    rows = connection.execute(query.where(OPEN, a.bot == bot, a.expires_at > now).order_by(a.expires_at))
+    return [
+        Open(row.code, row.title, _options(row.options), row.expires_at)
+        for row in rows
+        if user_id in orjson.loads(row.approvers)
+    ]
+
+
+def _options(stored: str) -> tuple[Option, ...]:
+    return tuple(Option(value, label) for value, label in orjson.loads(stored))
 
 
 def forget(connection: Connection, before: float, most: int) -> int:

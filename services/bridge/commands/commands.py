@@ -13,6 +13,7 @@ from services.outbox.text import Builder
 #: As good as for ever, and still a time that every library can print.
 FOREVER = 253_402_300_000.0
 _UNKNOWN = "unknown"
+MOST_LISTED = 10
 
 
 #: For Telegram's menu, in its order.
@@ -73,7 +74,7 @@ class Snapshot:
     p50: float | None = None  #: seconds
     p95: float | None = None
     p99: float | None = None
-    open_questions: tuple[OpenQuestion, ...] = ()
+    open_questions: tuple[OpenQuestion, ...] = ()  #: that who asks may answer; what ends first comes first
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,7 @@ def _status(_: Command, snapshot: Snapshot, place: Place) -> Reply:
     _fact(out, "Waiting", _waiting(snapshot.queue))
     _fact(out, "Oldest", "none" if _is_empty(snapshot) else _seconds(snapshot.oldest_age))
     _fact(out, "Delivered of finished, last hour", _percent(snapshot.delivery_percent))
-    _fact(out, "Open questions", str(len(snapshot.open_questions)))
+    _fact(out, "Open questions for you", str(len(snapshot.open_questions)))
     _fact(out, "Up", _long(snapshot.uptime))
     _fact(out, "This chat", mode_line(place))
     return Reply(out.build())
@@ -228,11 +229,12 @@ def _nomad(_: Command, __: Snapshot, ___: Place) -> Reply:
 def open_questions(_: Command, snapshot: Snapshot, __: Place) -> Reply:
     """``/approve`` without a code."""
     if not snapshot.open_questions:
-        return Reply(Builder().text("No question is open.").build())
+        return Reply(Builder().text("No question is open for you.").build())
     out = Builder().bold("Open questions")
-    for one in snapshot.open_questions:
+    for one in snapshot.open_questions[:MOST_LISTED]:
         out.text("\n\n").code(one.code).text(f" {one.title}\n{one.options}\nuntil {moment(one.expires_at)}")
-    return Reply(out.build())
+    left = len(snapshot.open_questions) - MOST_LISTED
+    return Reply(out.text(f"\n\nand {left} more, which end later" if left > 0 else "").build())
 
 
 _ANSWERS: Mapping[str, Callable[[Command, Snapshot, Place], Reply]] = {

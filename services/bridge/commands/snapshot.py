@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass
 
-from services.bridge.approvals import wording
-from services.bridge.approvals.approval import Approval
-from services.bridge.commands.commands import Component, OpenQuestion, Snapshot
+from services.bridge.commands.commands import Component, Snapshot
 from services.kit.clock import Clock
 from services.kit.health import Health
 from services.kit.telemetry import VERSION, Telemetry
@@ -20,7 +18,7 @@ class Measured:
     telemetry: Telemetry
     clock: Clock
 
-    def snapshot(self, open_questions: list[Approval]) -> Snapshot:
+    def snapshot(self) -> Snapshot:
         outbox, tally = self.outbox, self.outbox.tally
         now = self.clock.time()
         accepted, delivered = tally.per_second(now)
@@ -44,8 +42,4 @@ class Measured:
             p50=quantiles.p50 if quantiles else None,
             p95=quantiles.p95 if quantiles else None,
             p99=quantiles.p99 if quantiles else None,
-            open_questions=tuple(
-                OpenQuestion(one.code, one.title, wording.listed(one.options), one.expires_at)
-                for one in open_questions
-            ),
         )

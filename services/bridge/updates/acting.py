@@ -19,12 +19,11 @@ from services.bridge.updates.situation import Done, Situation
 from services.bridge.updates.source import Source
 from services.bridge.updates.store import Stored
 from services.kit.clock import Clock
-from services.kit.db import Database
-from services.kit.errors import Problem
+from services.kit.db import Database, StoreUnavailableError
 from services.kit.telemetry import FinishedSpan, Telemetry
+from services.outbox.bot_api import Bot
 from services.outbox.engine import Outbox
 from services.outbox.intake import CHANNEL as OUTBOX
-from services.outbox.telegram import Bot
 from services.outbox.trace import chat_hash
 
 log = structlog.get_logger()
@@ -93,7 +92,7 @@ class Acting:
         situation = self._situation(update)
         try:
             done = await self._database.write("update_act", partial(handler.act, s=situation))
-        except Problem:
+        except StoreUnavailableError:
             raise
         except Exception as error:
             log.exception("update_failed", update_id=update.update_id, tries=update.tries + 1)
@@ -118,7 +117,7 @@ class Acting:
             incoming=read,
             allowed=self._allowed,
             username=self.username,
-            snapshot=self._parts.measured.snapshot([]),
+            snapshot=self._parts.measured.snapshot(),
             tell_stranger=sender is not None and self._may_tell(sender),
             trace=self._parts.telemetry.new_trace(),
             now=self._clock.time(),
@@ -126,17 +125,14 @@ class Acting:
 
     def _may_tell(self, user_id: int) -> bool:
         """Once in a while; who asks again sooner gets no answer."""
-        if user_id in self._allowed:
-            return True
-        now = self._clock.monotonic()
         told = self._strangers.get(user_id)
-        if told is not None and now - told < TELL_STRANGER_EVERY_SECONDS:
-            return False
-        self._strangers[user_id] = now
+        return told is None or self._clock.monotonic() - told >= TELL_STRANGER_EVERY_SECONDS
+
+    def _note_told(self, user_id: int) -> None:
+        self._strangers[user_id] = self._clock.monotonic()
         self._strangers.move_to_end(user_id)
         if len(self._strangers) > KNOWN_STRANGERS:
             self._strangers.popitem(last=False)
-        return True
 
     async def _follow(self, situation: Situation, done: Done) -> None:
         """After the commit: counts, spans, those who wait, and what remains to be done."""
@@ -149,7 +145,9 @@ class Acting:
         await parts.news.closed(done.changes)
         if done.stranger:
             parts.metrics.strangers.labels(update.kind).inc()
-        if done.responded:
+        if done.stranger_told is not None:
+            self._note_told(done.stranger_told)
+        if done.response is not None:
             self._database.wake(responses.CHANNEL)
         if done.chores:
             self._chores.start(update.seq, update.received_at, done.chores)

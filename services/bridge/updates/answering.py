@@ -1,13 +1,14 @@
-"""What taps, replies and commands have in common: an answer to a question, and a response that is kept."""
+"""What taps, replies and commands have in common: an answer to a question."""
+
+from dataclasses import replace
 
 from sqlalchemy import Connection
 
 from services.bridge.approvals import closing
 from services.bridge.approvals.approval import Approval, Via, Who
 from services.bridge.approvals.closing import Changed
-from services.bridge.updates import responses
 from services.bridge.updates.incoming import Sender
-from services.bridge.updates.responses import Link, NewResponse
+from services.bridge.updates.responses import Link
 from services.bridge.updates.situation import Done, Situation
 
 
@@ -21,7 +22,9 @@ def answer(  # noqa: PLR0917 - who, how and what of an answer
     done: Done,
 ) -> Changed:
     who = Who(sender.name, sender.id)
-    changed = closing.answer(connection, asked, who, via, chosen, now=s.now, trace=s.trace)
+    # Who was taken off the list after it was asked decides nothing any more.
+    still = replace(asked, approvers=tuple(one for one in asked.approvers if one in s.allowed))
+    changed = closing.answer(connection, still, who, via, chosen, now=s.now, trace=s.trace)
     done.changes.append(changed)
     done.answered = (via, changed.outcome)
     done.attributes["cctelegram.approval_id"] = asked.id
@@ -32,8 +35,3 @@ def answer(  # noqa: PLR0917 - who, how and what of an answer
 
 def link_of(asked: Approval, message_id: str | None = None) -> Link:
     return Link(message_id, asked.event_id, asked.correlation_id, asked.id, asked.trace)
-
-
-def respond(connection: Connection, s: Situation, done: Done, new: NewResponse) -> None:
-    responses.add(connection, new, s.now)
-    done.responded = True

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from services.bridge.approvals import approval, wording
 from services.bridge.approvals import store as approvals
 from services.bridge.approvals.approval import Outcome, Via
-from services.bridge.updates import answering, store, talk
+from services.bridge.updates import answering, responses, store, talk
 from services.bridge.updates.incoming import Ignored, Membership, Said, Tap
 from services.bridge.updates.responses import Kind, NewResponse
 from services.bridge.updates.situation import Done, Situation
@@ -17,6 +17,7 @@ from services.bridge.updates.store import Chore
 from services.outbox import destinations, intake
 from services.outbox.messages import Reason
 
+_TOO_LATE = (Outcome.LATE, Outcome.EXPIRED, Outcome.CANCELLED)
 _UNKNOWN_BUTTON = "This button is not known here any more."
 
 
@@ -29,6 +30,9 @@ def act(connection: Connection, s: Situation) -> Done | None:
         case Tap():
             _tap(connection, s, s.incoming, done)
         case Said():
+            if s.incoming.private:
+                # Who starts the bot for the first time writes to it; only a block that ends is told as one.
+                destinations.revive(connection, s.bot, s.incoming.chat_id, s.now)
             talk.written(connection, s, s.incoming, done)
         case Membership():
             _membership(connection, s, s.incoming, done)
@@ -36,6 +40,8 @@ def act(connection: Connection, s: Situation) -> Done | None:
             pass
     intake.insert(connection, done.submissions, s.now)
     store.leave_chores(connection, s.update.seq, done.chores)
+    if done.response is not None:
+        responses.add(connection, done.response, s.now)
     return done
 
 
@@ -48,14 +54,12 @@ def _tap(connection: Connection, s: Situation, tap: Tap, done: Done) -> None:
         done.stranger = tap.sender.id not in s.allowed
         _toast(done, tap, _UNKNOWN_BUTTON)
         if not done.stranger:
-            answering.respond(
-                connection, s, done, NewResponse(Kind.TAP, s.bot, tap.sender, tap.data, s.trace, tap.chat_id)
-            )
+            done.response = NewResponse(Kind.TAP, s.bot, tap.sender, tap.data, s.trace, tap.chat_id)
         return
     done.link = answering.link_of(asked)
     changed = answering.answer(connection, s, asked, tap.sender, Via.TAP, button[1], done)
     _toast(done, tap, wording.toast(changed.outcome, changed.approval))
-    if changed.outcome not in (Outcome.DECIDED, Outcome.FOREIGN) and tap.message_id is not None:
+    if changed.outcome in _TOO_LATE and tap.message_id is not None:
         # A copy of the question whose buttons are still there: one that arrived unknown to us.
         data = {
             "chat_id": tap.chat_id,
@@ -76,7 +80,7 @@ def _tap(connection: Connection, s: Situation, tap: Tap, done: Done) -> None:
             link=done.link,
             outcome=changed.outcome.value,
         )
-        answering.respond(connection, s, done, new)
+        done.response = new
 
 
 def _toast(done: Done, tap: Tap, text: str) -> None:

@@ -82,7 +82,7 @@ def _tap(update: Mapping[str, Any]) -> Incoming:
     return Tap(
         str(query["id"]),
         _sender(query["from"]),
-        str(query.get("data", "")),
+        _text(query.get("data", "")),
         chat.get("id"),
         message.get("message_id"),
     )
@@ -100,7 +100,7 @@ def _said(update: Mapping[str, Any]) -> Incoming:
         private=message["chat"]["type"] == "private",
         thread_id=message.get("message_thread_id") if message.get("is_topic_message") else None,
         message_id=int(message["message_id"]),
-        text=str(message["text"]),
+        text=_text(message["text"]),
         reply_to=reply.get("message_id"),
     )
 
@@ -131,7 +131,12 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any]], Incoming]] = {
 
 
 def _sender(user: Mapping[str, Any]) -> Sender:
-    username = user.get("username")
-    names = " ".join(str(user[part]) for part in ("first_name", "last_name") if user.get(part))
+    username = _text(user["username"]) if user.get("username") else None
+    names = " ".join(_text(user[part]) for part in ("first_name", "last_name") if user.get(part))
     shown = f"{names} (@{username})" if username and names else names or f"@{username}" if username else names
     return Sender(int(user["id"]), (shown or str(user["id"]))[:LONGEST_NAME], username)
+
+
+def _text(given: object) -> str:
+    """Without NUL, which PostgreSQL keeps in no text: a client of somebody's own may tap with any data."""
+    return str(given).replace("\0", "\N{REPLACEMENT CHARACTER}")

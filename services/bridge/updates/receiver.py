@@ -32,10 +32,6 @@ log = structlog.get_logger()
 OPERATIONS = ("updates", "update_act", "update_lead", "update_heard")
 RENEW_SECONDS = 5.0
 LOOK_SECONDS = 1.0
-BATCH = 100
-MOST_TRIES = 5
-TELL_STRANGER_EVERY_SECONDS = 3_600.0
-KNOWN_STRANGERS = 10_000
 FORGET_EVERY_SECONDS = 3_600.0
 #: Longer than a poll and its patience together: nothing was heard for more than one poll.
 STALE_SECONDS = 90.0
@@ -185,7 +181,7 @@ class Receiver:
         return again
 
     def _conflicted(self) -> None:
-        self._parts.metrics.conflicts.inc()
+        self._parts.metrics.conflicts.labels(self._name).inc()
         self._conflicts += 1
         self._conflict_at = self._clock.monotonic()
 

@@ -7,7 +7,7 @@ from services.bridge.approvals.closing import Changed
 from services.bridge.commands.commands import Snapshot
 from services.bridge.updates import responses
 from services.bridge.updates.incoming import Incoming
-from services.bridge.updates.responses import Link
+from services.bridge.updates.responses import Link, NewResponse
 from services.bridge.updates.store import Chore, Stored
 from services.kit.telemetry import TraceContext
 from services.outbox.messages import Submission
@@ -54,4 +54,6 @@ class Done:
     answered: tuple[Via, Outcome] | None = None
     chores: list[Chore] = field(default_factory=list)
     stranger: bool = False
-    responded: bool = False
+    #: Who is not allowed and was told so.
+    stranger_told: int | None = None
+    response: NewResponse | None = None

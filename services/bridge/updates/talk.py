@@ -21,7 +21,7 @@ from services.bridge.updates.store import Chore
 from services.kit.telemetry import TraceContext
 from services.outbox import queries
 from services.outbox.messages import Text
-from services.outbox.text import Builder
+from services.outbox.text import Builder, parts_of
 
 _SIGN = "👌"
 
@@ -62,10 +62,13 @@ def _reply_to_question(
     done.what = "reply"
     chosen = approval.option_named(asked.options, words.text)
     changed = answering.answer(connection, s, asked, words.sender, Via.REPLY, chosen, done)
-    if not done.stranger or s.tell_stranger:
-        _say(s, words, Builder().text(wording.told(changed.outcome, changed.approval)).build(), done)
+    told = Builder().text(wording.told(changed.outcome, changed.approval)).build()
+    if done.stranger:
+        _tell_stranger(s, words, told, done)
+    else:
+        _say(s, words, told, done)
     if changed.outcome is not Outcome.FOREIGN:
-        answering.respond(connection, s, done, _response(s, words, Kind.REPLY, done.link, changed.outcome))
+        done.response = _response(s, words, Kind.REPLY, done.link, changed.outcome)
 
 
 def _response(
@@ -88,9 +91,15 @@ def _response(
 def _stranger(s: Situation, words: Said, command: Command | None, done: Done) -> None:
     """Who is not allowed is told so once in a while, and never in a group for mere talk."""
     done.what, done.stranger = "stranger", True
-    if s.tell_stranger and (words.private or command is not None):
+    if words.private or command is not None:
         text = Builder().text("You are not authorised to talk to this bot. Your user id is ")
-        _say(s, words, text.code(str(words.sender.id)).text(".").build(), done)
+        _tell_stranger(s, words, text.code(str(words.sender.id)).text(".").build(), done)
+
+
+def _tell_stranger(s: Situation, words: Said, text: Text, done: Done) -> None:
+    if s.tell_stranger:
+        _say(s, words, text, done)
+        done.stranger_told = words.sender.id
 
 
 def _command(connection: Connection, s: Situation, words: Said, command: Command, done: Done) -> None:
@@ -102,7 +111,7 @@ def _command(connection: Connection, s: Situation, words: Said, command: Command
     else:
         text = _answered(connection, s, words, command)
     _say(s, words, text, done)
-    answering.respond(connection, s, done, _response(s, words, Kind.COMMAND, done.link, outcome))
+    done.response = _response(s, words, Kind.COMMAND, done.link, outcome)
 
 
 def _approve(
@@ -111,8 +120,10 @@ def _approve(
     """``/approve CODE OPTION``: the answer of somebody whose buttons do not work."""
     code, _, option = command.argument.partition(" ")
     asked = approvals.by_code(connection, code)
-    if asked is None:
-        return Builder().text("No question has the code ").code(code).text(".").build(), None
+    # A question has one bot, and that bot's list of who may decide.
+    if asked is None or asked.bot != s.bot:
+        shown = _short(code, _LONGEST_CODE)
+        return Builder().text("No question has the code ").code(shown).text(".").build(), None
     done.link = answering.link_of(asked)
     chosen = approval.option_named(asked.options, option)
     changed = answering.answer(connection, s, asked, words.sender, Via.COMMAND, chosen, done)
@@ -120,11 +131,9 @@ def _approve(
 
 
 def _answered(connection: Connection, s: Situation, words: Said, command: Command) -> Text:
-    rows = approvals.search(connection, state="open", correlation_id=None, before=None, limit=_MOST_LISTED)
     questions = tuple(
         OpenQuestion(one.code, one.title, wording.listed(one.options), one.expires_at)
-        for _, one in rows
-        if words.sender.id in one.approvers
+        for one in approvals.open_for(connection, s.bot, words.sender.id, s.now)
     )
     place = Place(
         words.chat_id,
@@ -145,14 +154,11 @@ def _answered(connection: Connection, s: Situation, words: Said, command: Comman
     return reply.text
 
 
-_MOST_LISTED = 10
-
-
 def _text(connection: Connection, s: Situation, words: Said, done: Done) -> None:
     """A text is kept; that it was heard is shown by a sign or by words, as the chat wants it."""
     kind = Kind.REPLY if words.reply_to is not None else Kind.TEXT
     done.what = kind.value
-    answering.respond(connection, s, done, _response(s, words, kind, done.link))
+    done.response = _response(s, words, kind, done.link)
     if not words.private and done.link is responses.NO_LINK:
         return
     if modes.mode_of(connection, s.bot, words.chat_id) is Mode.NOMAD:
@@ -170,13 +176,17 @@ def _say(s: Situation, words: Said, text: Text, done: Done) -> None:
         "command_executed", _title(words.text), done.link.correlation_id or "", s.trace, said.CLIENT
     )
     to = [Recipient(words.chat_id, words.thread_id)]
-    spoken = said.Said((text,), reply_to=words.message_id)
+    spoken = said.Said(parts_of(text, "answer.txt"), reply_to=words.message_id)
     done.submissions.append(said.submission(spoken, to, about, s.trace.child(), bot=s.bot, now=s.now))
 
 
 _LONGEST_TITLE = 60
+_LONGEST_CODE = 16
 
 
 def _title(text: str) -> str:
-    line = text.strip().splitlines()[0] if text.strip() else "…"
-    return line if len(line) <= _LONGEST_TITLE else f"{line[: _LONGEST_TITLE - 1]}…"
+    return _short(text.strip().splitlines()[0] if text.strip() else "…", _LONGEST_TITLE)
+
+
+def _short(line: str, most: int) -> str:
+    return line if len(line) <= most else f"{line[: most - 1]}…"

@@ -4,6 +4,7 @@ import asyncio
 import time
 
 import httpx
+import pytest
 
 from services.bridge.settings import BridgeSettings
 from tests.bridge.people import ADA, GRACE, MALLORY, TEAM, Bridge, People, bridge_of, buttons, said
@@ -19,10 +20,10 @@ async def test_a_tap_decides_and_the_question_is_edited_in_every_chat(talk: Brid
     assert decided["decision"]["user_id"] == ADA
     assert decided["decision"]["via"] == "tap"
     for chat_id in (ADA, GRACE):
-        edited = await people.until_text(chat_id, "✅ Approve, by Ada")
+        edited = await people.until_text(chat_id, "☑️ Decided: Approve, by Ada")
         assert "git push production" in said(edited)
         assert buttons(edited) == []
-    assert "Noted: ✅ Approve, by Ada" in await people.until_toast("Noted")
+    assert "Noted. ☑️ Decided: Approve, by Ada" in await people.until_toast("Noted")
 
 
 async def test_a_late_tap_is_told_who_decided_and_changes_nothing(talk: Bridge, people: People) -> None:
@@ -34,7 +35,7 @@ async def test_a_late_tap_is_told_who_decided_and_changes_nothing(talk: Bridge, 
     await people.tap(await people.question(ADA), "Approve")
     await talk.until_status(asked["id"], "decided")
     await people.tap(hers, "Deny")
-    assert "✅ Approve, by Ada" in await people.until_toast("Already decided")
+    assert "☑️ Decided: Approve, by Ada" in await people.until_toast("Too late")
     found = await talk.approval(asked["id"])
     assert found["decision"]["option"] == "approve"
     assert [(a["user_id"], a["option"], a["outcome"]) for a in found["answers"]] == [
@@ -175,8 +176,11 @@ async def test_a_cancelled_question_says_so_and_takes_no_answer(talk: Bridge, pe
     body = {"by": "ci", "reason": "superseded by 1.5"}
     cancelled = await talk.client.post(f"/api/v1/approvals/{asked['id']}/cancel", json=body)
     assert (cancelled.status_code, cancelled.json()["status"]) == (200, "cancelled")
-    assert (cancelled.json()["cancelled_by"], cancelled.json()["reason"]) == ("ci", "superseded by 1.5")
-    edited = await people.until_text(ADA, "🚫 Cancelled, by ci")
+    assert (cancelled.json()["cancelled_by"], cancelled.json()["reason"]) == (
+        "ci (API key default)",
+        "superseded by 1.5",
+    )
+    edited = await people.until_text(ADA, "🚫 Cancelled, by ci (API key default)")
     assert edited["message_id"] == shown["message_id"]
     assert "superseded by 1.5" in said(edited)
     late = await talk.client.post(f"/api/v1/approvals/{asked['id']}/decide", json={"option": "approve"})
@@ -192,17 +196,17 @@ async def test_a_decision_through_the_api_is_audited_and_shown(talk: Bridge, peo
     assert decided.json()["decision"] == {
         "option": "go",
         "label": "Go ahead",
-        "by": "release-bot",
+        "by": "release-bot (API key default)",
         "user_id": None,
         "via": "api",
         "comment": "all checks green",
     }
-    assert decided.json()["answers"][0]["name"] == "release-bot"
-    edited = await people.until_text(ADA, "✅ Go ahead, by release-bot")
+    assert decided.json()["answers"][0]["name"] == "release-bot (API key default)"
+    edited = await people.until_text(ADA, "☑️ Decided: Go ahead, by release-bot (API key default)")
     assert "all checks green" in said(edited)
     again = await talk.client.post(f"/api/v1/approvals/{asked['id']}/decide", json=body)
     assert again.status_code == 409
-    assert again.json()["approval"]["decision"]["by"] == "release-bot"
+    assert again.json()["approval"]["decision"]["by"] == "release-bot (API key default)"
 
 
 async def test_an_option_that_is_not_there_is_refused_by_its_field(quick: Bridge) -> None:
@@ -221,7 +225,7 @@ async def test_a_reply_with_the_number_of_an_option_decides(talk: Bridge, people
     await people.say(ADA, "2", reply_to=shown["message_id"])
     decided = await talk.until_status(asked["id"], "decided")
     assert (decided["decision"]["option"], decided["decision"]["via"]) == ("Green", "reply")
-    await people.until_text(ADA, "Noted: ✅ Green, by Ada")
+    await people.until_text(ADA, "Noted. ☑️ Decided: Green, by Ada")
 
 
 async def test_a_reply_with_the_words_of_an_option_decides(talk: Bridge, people: People) -> None:
@@ -242,7 +246,7 @@ async def test_the_approve_command_decides_by_code(talk: Bridge, people: People)
     decided = await talk.until_status(asked["id"], "decided")
     assert (decided["decision"]["option"], decided["decision"]["via"]) == ("deny", "command")
     await people.say(ADA, f"/approve {asked['code']} approve")
-    await people.until_text(ADA, "Already decided: ✅ Deny, by Ada")
+    await people.until_text(ADA, "Too late. ☑️ Decided: Deny, by Ada")
 
 
 async def test_waiting_for_an_answer_ends_as_soon_as_there_is_one(talk: Bridge, people: People) -> None:
@@ -275,6 +279,15 @@ async def test_an_answer_at_another_replica_ends_the_wait(replicas: BridgeSettin
         await one.client.post(f"/api/v1/approvals/{asked['id']}/decide", json={"option": "approve"})
         assert (await waiting)["status"] == "decided"
         assert time.monotonic() - started < 3
+
+
+async def test_a_wait_ends_with_its_client(quick: Bridge) -> None:
+    """Who asks with a shorter patience than it names would leave a waiter behind with each question."""
+    asked = await quick.ask()
+    handled = 'http_requests_total{handler="/api/v1/approvals/{approval_id}",method="GET",status="2xx"}'
+    with pytest.raises(httpx.ReadTimeout):
+        await quick.client.get(f"/api/v1/approvals/{asked['id']}", params={"wait": 55}, timeout=0.5)
+    await quick.until_metric(handled, 1.0)
 
 
 async def test_a_wait_and_a_poll_end_at_once_when_the_bridge_stops(settings: BridgeSettings) -> None:

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection, update
 
 from services.bridge import answers
-from services.bridge.approvals import closing, repeating, store
+from services.bridge.approvals import closing, repeating, store, wording
 from services.bridge.approvals.approval import Outcome, Via, Who
 from services.bridge.approvals.closing import Changed
 from services.bridge.said import Recipient
@@ -133,7 +133,7 @@ async def test_of_many_answers_in_transactions_side_by_side_one_closes(
 
 
 def _ask(connection: Connection, now: float) -> None:
-    store.ask(connection, QUESTION, [Recipient(ADA)], now)
+    store.ask(connection, QUESTION, wording.question(QUESTION), [Recipient(ADA)], now)
 
 
 async def test_an_answer_and_the_expiry_at_once_close_it_once(tables: Database) -> None:
@@ -168,7 +168,7 @@ async def test_a_tap_on_a_question_that_was_taken_back_is_told_so(talk: Bridge, 
     body = {"by": "ci", "reason": "superseded"}
     await talk.client.post(f"/api/v1/approvals/{asked['id']}/cancel", json=body)
     await people.tap(shown, "Approve")
-    assert "superseded" in await people.until_toast("This question was taken back")
+    assert "superseded" in await people.until_toast("Too late")
     found = await until_answers(talk, asked["id"], 1)
     assert [(answer["option"], answer["outcome"]) for answer in found] == [("approve", "cancelled")]
     assert (await talk.approval(asked["id"]))["status"] == "cancelled"
@@ -240,9 +240,26 @@ async def test_somebody_who_may_not_decide_may_not_by_any_way(talk: Bridge, peop
     assert len(decided["answers"]) == 4
 
 
+async def test_who_was_taken_off_the_list_since_may_not_decide_any_more(
+    settings: BridgeSettings, people: People
+) -> None:
+    async with bridge_of(settings) as bridge:
+        asked = await bridge.ask(chat_id=TEAM)
+        shown = await people.question(TEAM)
+    without = settings.model_copy(update={"telegram_allowed_users": [ADA]})
+    async with bridge_of(without) as bridge:
+        await people.tap(shown, "Approve", GRACE)
+        await people.until_toast("You may not decide this")
+        await people.say(TEAM, "approve", reply_to=shown["message_id"], person=GRACE)
+        found = await until_answers(bridge, asked["id"], 2)
+        assert [answer["outcome"] for answer in found] == ["foreign", "foreign"]
+        await people.tap(shown, "Deny", ADA)
+        assert (await bridge.until_status(asked["id"], "decided"))["decision"]["user_id"] == ADA
+
+
 async def test_a_foreign_tap_on_a_closed_question_is_foreign_not_late(talk: Bridge, people: People) -> None:
     await people.sandbox.post("/chats", {"id": MALLORY, "title": "Mallory"})
-    broken = {"kind": "answer", "status": 502, "methods": ["editMessageText"], "times": 1}
+    broken = {"kind": "answer", "status": 502, "methods": ["editMessageText"], "times": None}
     await people.sandbox.faults(broken)
     asked = await talk.ask(chat_id=TEAM)
     shown = await people.question(TEAM)
@@ -260,7 +277,7 @@ async def test_a_late_reply_is_told_who_decided(talk: Bridge, people: People) ->
     await people.tap(await people.question(ADA), "Approve")
     await talk.until_status(asked["id"], "decided")
     await people.say(GRACE, "deny", reply_to=shown["message_id"])
-    assert "✅ Approve, by Ada" in said(await people.until_text(GRACE, "Already decided"))
+    assert "☑️ Decided: Approve, by Ada" in said(await people.until_text(GRACE, "Too late"))
     late = (await until_answers(talk, asked["id"], 2))[1]
     assert (late["via"], late["name"].split()[0], late["outcome"]) == ("reply", "Grace", "late")
 
@@ -274,7 +291,10 @@ async def test_a_button_that_names_no_option_is_answered_and_decides_nothing(
     await hear(talk, tapped(10_000, ADA, f"{token}:7", shown), settings)
     (answer,) = await until_answers(talk, asked["id"], 1)
     assert (answer["option"], answer["outcome"]) == (None, "no_such_option")
-    assert (await talk.approval(asked["id"]))["status"] == "open"
+    await people.tap(shown, "Deny")
+    assert (await talk.until_status(asked["id"], "decided"))["decision"]["option"] == "deny"
+    # Whose client is odd takes no buttons away from the others.
+    assert await people.calls("editMessageReplyMarkup") == []
 
 
 # Long questions
@@ -288,7 +308,7 @@ async def test_a_long_question_is_decided_at_its_message_and_its_file_stays(
     await people.tap(await people.question(ADA), "Approve")
     await talk.until_status(asked["id"], "decided")
     for chat_id in (ADA, GRACE):
-        edited = await people.until_text(chat_id, "✅ Approve, by Ada")
+        edited = await people.until_text(chat_id, "☑️ Decided: Approve, by Ada")
         assert f"approval-{asked['code']}.txt" in said(edited)
         document, message = await people.messages(chat_id)
         assert ("document" in document, message["message_id"]) == (True, edited["message_id"])

@@ -49,7 +49,7 @@ async def test_it_has_buttons_and_a_tap_decides(talk: Bridge, people: People) ->
     await people.tap(shown, "Hold")
     decided = await talk.until_status(answer["approval_id"], "decided")
     assert (decided["decision"]["option"], decided["decision"]["user_id"]) == ("Hold", ADA)
-    assert buttons(await people.until_text(ADA, "✅ Hold, by Ada")) == []
+    assert buttons(await people.until_text(ADA, "☑️ Decided: Hold, by Ada")) == []
 
 
 async def test_it_is_the_same_as_one_of_the_endpoint(talk: Bridge, people: People) -> None:

@@ -27,7 +27,7 @@ async def test_a_tap_while_the_bridge_is_down_is_taken_when_it_is_back(
     await people.tap(shown, "Deny")
     async with bridge_of(settings) as bridge:
         assert (await bridge.until_status(asked["id"], "decided"))["decision"]["option"] == "deny"
-        await people.until_toast("Noted: ✅ Deny")
+        await people.until_toast("Noted. ☑️ Decided: Deny")
 
 
 async def test_an_edit_that_did_not_get_through_is_made_after_a_restart(
@@ -45,8 +45,8 @@ async def test_an_edit_that_did_not_get_through_is_made_after_a_restart(
     await people.sandbox.no_faults()
     async with bridge_of(settings):
         for chat_id in (ADA, GRACE):
-            assert buttons(await people.until_text(chat_id, "✅ Approve, by Ada")) == []
-        await people.until_toast("Noted: ✅ Approve")
+            assert buttons(await people.until_text(chat_id, "☑️ Decided: Approve, by Ada")) == []
+        await people.until_toast("Noted. ☑️ Decided: Approve")
 
 
 async def test_an_edit_whose_answer_was_lost_is_not_made_twice(talk: Bridge, people: People) -> None:
@@ -71,7 +71,7 @@ async def test_where_the_question_was_deleted_the_verdict_is_sent(talk: Bridge, 
     gone = {"chat_id": ADA, "message_id": shown["message_id"]}
     await people.sandbox.client.post(f"/bot{token}/deleteMessage", json=gone)
     await talk.client.post(f"/api/v1/approvals/{asked['id']}/decide", json={"option": "approve"})
-    sent = await people.until_text(ADA, "✅ Approve, by an API client")
+    sent = await people.until_text(ADA, "☑️ Decided: Approve, by API key default")
     assert sent["message_id"] > shown["message_id"]
 
 

@@ -160,8 +160,8 @@ async def test_a_question_comes_back_to_the_bot_that_asked_it(talk: Bridge, peop
     decided = await talk.until_status(asked["id"], "decided")
     assert decided["decision"]["user_id"] == ADA
     for chat_id in (ADA, GRACE):
-        assert buttons(await people.until_text(chat_id, "✅ Approve, by Ada")) == []
-    await people.until_toast("Noted: ✅ Approve")
+        assert buttons(await people.until_text(chat_id, "☑️ Decided: Approve, by Ada")) == []
+    await people.until_toast("Noted. ☑️ Decided: Approve")
     for method in ("editMessageText", "answerCallbackQuery"):
         assert {call["bot"] for call in await people.calls(method)} == {ALERTS}
     (response,) = await talk.responses(bot="alerts")
@@ -187,6 +187,17 @@ async def test_a_button_of_one_bot_means_nothing_to_another(talk: Bridge, people
         return len(await people.calls("answerCallbackQuery")) == 1
 
     await until(told)
+    typed = {
+        "update_id": 2,
+        "message": {
+            "message_id": 1,
+            "from": {"id": GRACE, "first_name": "Grace"},
+            "chat": {"id": GRACE, "type": "private"},
+            "text": f"/approve {asked['code']} approve",
+        },
+    }
+    assert (await talk.client.post("/telegram/webhook", json=typed, headers=headers)).status_code == 200
+    await people.until_text(GRACE, f"No question has the code {asked['code']}")
     found = await talk.approval(asked["id"])
     assert (found["status"], found["answers"]) == ("open", [])
 
@@ -256,7 +267,8 @@ async def test_a_second_poller_of_one_bot_is_a_conflict_of_that_bot(quick: Bridg
 
     await until(conflicted)
     assert (await components(quick))["telegram_updates"]["conflicts_total"] == 0
-    assert (await quick.metric("cctelegram_telegram_update_conflicts_total") or 0) >= 1
+    assert await quick.metric('cctelegram_telegram_update_conflicts_total{bot="default"}') == 0
+    assert (await quick.metric('cctelegram_telegram_update_conflicts_total{bot="alerts"}') or 0) >= 1
 
 
 async def test_in_webhook_mode_each_bot_is_called_at_its_own_path(

@@ -72,7 +72,7 @@ def test_the_status_says_what_was_measured() -> None:
     assert "Waiting: 7" in said
     assert "Oldest: 61.2 s" in said
     assert "Delivered of finished, last hour: 95.8 %" in said
-    assert "Open questions: 1" in said
+    assert "Open questions for you: 1" in said
     assert "Up: 1 day, 2:03:04" in said
     assert "This chat: local" in said
 
@@ -104,7 +104,7 @@ def test_open_questions_are_listed_with_their_codes() -> None:
     said = answer("approve")
     assert "K7QX3M Deploy?" in said
     assert "1 Yes, 2 No" in said
-    assert answer("approve", NOTHING) == "No question is open."
+    assert answer("approve", NOTHING) == "No question is open for you."
 
 
 def test_start_tells_who_and_where_and_help_lists_all() -> None:

@@ -5,6 +5,7 @@ import time
 from services.bridge.commands.commands import MENU
 from services.bridge.settings import BridgeSettings
 from tests.bridge.people import ADA, GRACE, MALLORY, Bridge, People, bridge_of, said
+from tests.conftest import BridgeFactory
 from tests.servers import ManualClock, until
 
 
@@ -39,6 +40,33 @@ async def test_status_health_queue_metrics_and_analytics_tell_what_happened(
     analysis = said(await people.until_text(ADA, "Accepted to delivered"))
     assert "Delivered of finished: 100.0 %" in analysis
     assert "recent p50: unknown" not in analysis
+
+
+async def test_however_many_questions_are_open_they_are_counted_and_listed(
+    bridge_settings: BridgeFactory, database_url: str, people: People
+) -> None:
+    settings = bridge_settings(
+        database_url=database_url,
+        telegram_allowed_users=[ADA, GRACE],
+        telegram_chat_per_second=0,
+        telegram_bot_per_second=0,
+    )
+    await people.sandbox.client.patch("/control/limits", json={"enabled": False})
+    options = [f"{number} {'x' * 60}" for number in range(10)]
+    async with bridge_of(settings) as bridge:
+        for number in range(12):
+            title = f"{number:02} {'y' * 190}"
+            await bridge.ask(title=title, options=options, expires_in=600 + number, approvers=[ADA])
+        for _ in range(10):  # newer, and not Ada's
+            await bridge.ask(approvers=[GRACE])
+        await people.say(ADA, "/status")
+        await people.until_text(ADA, "Open questions for you: 12")
+        await people.say(ADA, "/approve")
+        assert "00 yyy" in said(await people.until_text(ADA, "Open questions\n"))
+        assert "09 yyy" in said(await people.until_text(ADA, "and 2 more, which end later"))
+        await people.say(ADA, f"/approve {'z' * 4_000}")
+        await people.until_text(ADA, "No question has the code zzzzzzzzzzzzzzz….")
+        assert (await bridge.client.get("/api/v1/dead-letters")).json()["items"] == []
 
 
 async def test_a_stranger_commands_nothing(talk: Bridge, people: People) -> None:

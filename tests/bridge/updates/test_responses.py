@@ -2,13 +2,23 @@
 
 import asyncio
 import time
+from functools import partial
 from typing import Any
 
+from sqlalchemy import Connection, func, select
+
+from services.bridge import answers
 from services.bridge.settings import BridgeSettings
+from services.bridge.updates import responses as store
+from services.bridge.updates.incoming import Sender
+from services.bridge.updates.responses import Kind, NewResponse
 from services.kit.clock import rfc3339
+from services.kit.db import open_database
+from services.kit.settings import ServiceSettings
+from services.kit.telemetry import Telemetry, TraceContext
 from tests.bridge.people import ADA, GRACE, MALLORY, TEAM, Bridge, People, bridge_of, said
 from tests.conftest import BridgeFactory
-from tests.servers import until
+from tests.servers import Postgres, until
 
 
 async def responded(bridge: Bridge, number: int, **params: Any) -> list[dict[str, Any]]:
@@ -100,6 +110,34 @@ async def test_waiting_for_a_response_ends_with_the_first(talk: Bridge, people: 
     assert time.monotonic() - started < 10
 
 
+async def test_who_reads_on_misses_no_response_of_a_bot_that_was_slower(
+    postgres: Postgres, postgres_template: str
+) -> None:
+    """A number that is given first and committed last would be behind who reads on from the other."""
+    with postgres.database(postgres_template) as url:
+        database = await open_database(
+            url, Telemetry("tests", ServiceSettings()), packages=["services.outbox", *answers.PACKAGES]
+        )
+        added = asyncio.Event()
+
+        def slow(connection: Connection) -> None:
+            store.add(connection, said_by("slow"), 1.0)
+            added.set()
+            connection.execute(select(func.pg_sleep(0.5)))
+
+        slower = asyncio.create_task(database.write("updates", slow))
+        await added.wait()
+        await database.write("updates", partial(store.add, new=said_by("fast"), now=1.0))
+        page = partial(store.page, since=None, correlation_id=None, bot=None, after=0, limit=10)
+        assert [row["text"] for row in await database.read("read", page)] == ["slow", "fast"]
+        await slower
+        await database.close()
+
+
+def said_by(bot: str) -> NewResponse:
+    return NewResponse(Kind.TEXT, bot, Sender(ADA, "Ada", None), bot, TraceContext(1, 2, sampled=True))
+
+
 async def test_bad_wishes_for_responses_are_refused_by_name(quick: Bridge) -> None:
     for params, name in (
         ({"wait": 56}, "wait"),
@@ -125,6 +163,22 @@ async def test_a_stranger_is_told_once_in_a_while_counted_and_not_kept(talk: Bri
     await responded(talk, 1)
     assert [one["text"] for one in await talk.responses()] == ["hello"]
     assert len([m for m in await people.messages(MALLORY) if "not authorised" in said(m)]) == 1
+
+
+async def test_a_stranger_who_only_talked_in_a_group_is_told_when_it_asks(
+    talk: Bridge, people: People
+) -> None:
+    """What is not answered does not use up the one time in a while at which a stranger is."""
+    await people.sandbox.post("/chats", {"id": MALLORY, "title": "Mallory"})
+    await talk.ask(chat_id=TEAM)
+    shown = await people.question(TEAM)
+    await people.say(TEAM, "good morning", person=MALLORY)
+    await people.tap(shown, "Approve", MALLORY)
+    await people.say(TEAM, "approve", reply_to=shown["message_id"], person=MALLORY)
+    await people.until_text(TEAM, "You may not decide this")
+    await people.say(TEAM, "/status", person=MALLORY)
+    await talk.until_metric('cctelegram_unauthorised_updates_total{kind="message"}', 3.0)
+    assert not any("not authorised" in said(message) for message in await people.messages(TEAM))
 
 
 async def test_talk_in_a_group_is_kept_without_answering_each_word(talk: Bridge, people: People) -> None:
@@ -159,6 +213,19 @@ async def test_a_block_is_noted_and_lifted_and_events_flow_again(talk: Bridge, p
 
     await until(flows)
     await people.until_text(ADA, "back again")
+
+
+async def test_who_starts_the_bot_for_the_first_time_is_written_to_from_then_on(
+    talk: Bridge, people: People
+) -> None:
+    refused = "Forbidden: bot can't initiate conversation with a user"
+    await people.sandbox.faults({"kind": "answer", "status": 403, "description": refused, "chat_ids": [ADA]})
+    posted = await talk.post(title="too early")
+    assert (await talk.until_message_finished(posted["message_ids"][0]))["status"] == "dead_letter"
+    await people.say(ADA, "/start")
+    await people.until_text(ADA, "/help")
+    posted = await talk.post(title="now it goes")
+    assert (await talk.until_message_finished(posted["message_ids"][0]))["status"] == "delivered"
 
 
 async def test_leaving_a_group_and_coming_back_is_followed(quick: Bridge, people: People) -> None:
