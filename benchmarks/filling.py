@@ -161,7 +161,7 @@ def submission(number: int, chat_id: int, telemetry: Telemetry, now: float) -> S
     body = orjson.dumps(EVENT | {"title": f"Build {number} finished", "chat_id": chat_id})
     reading = accept.submission(
         body,
-        Caller("benchmark", None, "", ""),
+        Caller("benchmark", None, "", None),
         telemetry.new_trace(),
         now=now,
         routes=Routes(),

@@ -4,9 +4,9 @@ On: every message traced, spans sent to a receiver in another process, metrics s
 suite's own Prometheus does, logs at INFO. Off: no spans, no scrapes, no logs, and metrics that do nothing.
 Between the two stand steps with one part more each. The same messages are posted one a request, and delivered
 to the sandbox; CPU is the bridge process's own, until the last span is with its receiver. One bridge is
-switched from step to step; memory is that of two others, which stay as they are.
+switched between a step and everything off; memory is that of two others, which stay as they are.
 
-    python -m benchmarks.telemetry [--rounds 60] [--messages 500]
+    python -m benchmarks.telemetry [--rounds 50] [--messages 1000]
 """
 
 import argparse
@@ -29,31 +29,32 @@ SCRAPE_SECONDS = 5.0
 SCRAPE = {"Accept": "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"}
 
 
+ALL = "counting+logging+telling+sending"
+NONE = "none"
+MEMORY_ROUNDS = 20
+
+
 @dataclass
 class Step:
-    """What is on, and what a message cost each time.
+    """What is on, and what a message cost each time, with it and with everything off.
 
     Args:
-        more: what it has more than the step before.
+        on: what it has more than the step before.
         parts: as benchmarks.switched names them.
     """
 
-    more: str
+    on: str
     parts: str
-    costs: list[float] = field(default_factory=list)
+    pairs: list[tuple[float, float]] = field(default_factory=list)
 
 
 def steps() -> list[Step]:
     return [
-        Step("everything off", "none"),
         Step("counting, and the scrapes", "counting"),
         Step("logs at INFO", "counting+logging"),
         Step("making spans, six a message", "counting+logging+telling"),
         Step("sending the spans", ALL),
     ]
-
-
-ALL = "counting+logging+telling+sending"
 
 
 @dataclass
@@ -93,34 +94,21 @@ class Measured:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=60)
-    parser.add_argument("--messages", type=int, default=500)
+    parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--messages", type=int, default=1000)
     options = parser.parse_args()
-    cpu = Ratios("CPU a message, all on against all off", "µs", "≤ 1.02")
-    memory = Ratios("memory (RSS)", "MB", "≤ 50 MB more")
     with Bench() as bench:
         receiver = _receiver(bench)
         measured, off, on = (_start(bench, receiver, options.messages, name) for name in ("cpu", "off", "on"))
-        parts = steps()
         with on_core(bench.other):
-            for step in parts:
-                measured.cost(step.parts, options.messages)
-            for number in range(options.rounds):
-                # Each is first as often as the others, and goes before another as often as behind it.
-                first = number % len(parts)
-                turn = parts[first:] + parts[:first]
-                for step in turn if number % 2 else turn[::-1]:
-                    step.costs.append(measured.cost(step.parts, options.messages))
-                costs = ", ".join(f"{step.costs[-1]:,.0f} µs" for step in parts)
-                print(f"round {number + 1}: {costs}", flush=True)
-                cpu.add(parts[-1].costs[-1], parts[0].costs[-1])
+            for parts in (NONE, ALL):
+                measured.cost(parts, options.messages)
+            divided = _steps(measured, options.rounds, options.messages)
             told = receiver.get("/spans")["spans"]
-            for _ in range(MEMORY_ROUNDS):
-                off.cost("none", options.messages)
-                on.cost(ALL, options.messages)
-                memory.add(on.bridge.memory_bytes() / 1e6, off.bridge.memory_bytes() / 1e6)
+            memory = _memory(off, on, options.messages)
             scrape = _scrape_cost(on.bridge)
             alone = telemetry_parts.measure(receiver.url)
+    cpu = Ratios("CPU a message, all on against all off", "µs", "≤ 1.02", divided[-1].pairs)
     messages = options.messages * (options.rounds + 1)
     machine.report(
         "All telemetry on against all off",
@@ -137,11 +125,32 @@ def main() -> None:
             f"Scraped each {SCRAPE_SECONDS:g} s of its own time; a scrape takes {scrape * 1e3:.1f} ms CPU.",
         ],
     )
-    _divided(parts)
+    _report(divided)
     telemetry_parts.report(alone)
 
 
-MEMORY_ROUNDS = 20
+def _steps(of: Measured, rounds: int, messages: int) -> list[Step]:
+    """Each step with everything off beside it: the machine's moods last longer than a pair."""
+    made = steps()
+    for number in range(rounds):
+        for step in made:
+            if number % 2:
+                off = of.cost(NONE, messages)
+                step.pairs.append((of.cost(step.parts, messages), off))
+            else:
+                step.pairs.append((of.cost(step.parts, messages), of.cost(NONE, messages)))
+        costs = ", ".join("{:,.0f} against {:,.0f} µs".format(*step.pairs[-1]) for step in made)
+        print(f"round {number + 1}: {costs}", flush=True)
+    return made
+
+
+def _memory(off: Measured, on: Measured, messages: int) -> Ratios:
+    memory = Ratios("memory (RSS)", "MB", "≤ 50 MB more")
+    for _ in range(MEMORY_ROUNDS):
+        off.cost(NONE, messages)
+        on.cost(ALL, messages)
+        memory.add(on.bridge.memory_bytes() / 1e6, off.bridge.memory_bytes() / 1e6)
+    return memory
 
 
 def _start(bench: Bench, receiver: Program, messages: int, name: str) -> Measured:
@@ -181,23 +190,15 @@ async def _post(url: str, messages: int) -> None:
         await at_once(AT_ONCE, messages, post)
 
 
-def _divided(parts: list[Step]) -> None:
-    """What each step cost more than the one before it, and than the first, round by round."""
+def _report(divided: list[Step]) -> None:
     print(
-        "\n| each with all that stand above it | CPU a message | more than above (middle half) | than off |"
+        "\n| on, with all that stands above it | CPU a message | with everything off | more (middle half) |"
     )
     print("|---|---|---|---|")
-    for before, step in zip([None, *parts], parts, strict=False):
-        more, all_more = "", ""
-        if before is not None:
-            low, middle, high = statistics.quantiles(_more(step, before), n=4)
-            more = f"{middle:+.0f} µs ({low:+.0f} to {high:+.0f})"
-            all_more = f"{statistics.median(_more(step, parts[0])):+.0f} µs"
-        print(f"| {step.more} | {statistics.median(step.costs):,.0f} µs | {more} | {all_more} |")
-
-
-def _more(step: Step, than: Step) -> list[float]:
-    return [one - other for one, other in zip(step.costs, than.costs, strict=True)]
+    for step in divided:
+        on, off = (statistics.median(side) for side in zip(*step.pairs, strict=True))
+        low, middle, high = statistics.quantiles((one - other for one, other in step.pairs), n=4)
+        print(f"| {step.on} | {on:,.0f} µs | {off:,.0f} µs | {middle:+.0f} µs ({low:+.0f} to {high:+.0f}) |")
 
 
 if __name__ == "__main__":

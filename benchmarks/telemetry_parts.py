@@ -20,6 +20,7 @@ from services.kit.telemetry import Telemetry
 from services.outbox import trace
 from services.outbox.messages import (
     Claimed,
+    Decision,
     Lane,
     NewEvent,
     NewMessage,
@@ -31,7 +32,6 @@ from services.outbox.messages import (
     UnknownPolicy,
 )
 from services.outbox.metrics import OutboxMetrics
-from services.outbox.policy import Decision
 
 MESSAGES = 5_000
 TIMES = 9

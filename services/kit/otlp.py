@@ -74,7 +74,7 @@ class Shape:
 
     def head(self, size: int) -> bytes:
         """What stands before a span whose body and times have so many bytes."""
-        return b"\x12" + _varint(len(self._fixed) + size) + self._fixed
+        return _head(b"\x12", len(self._fixed) + size) + self._fixed
 
     def encode(self, place: bytes, start: float, end: float, rest: bytes) -> bytes:
         """One span.
@@ -154,14 +154,17 @@ def resource(values: Attributes) -> bytes:
 
 
 def request(of: bytes, told: Iterable[tuple[Scope, Sequence[bytes]]]) -> bytes:
-    """An ExportTraceServiceRequest.
+    """An ExportTraceServiceRequest. It is large, and joined only once.
 
     Args:
         of: the :func:`resource`.
         told: encoded spans by their scope.
     """
-    scopes = (_field(b"\x12", _scope(*scope) + b"".join(spans)) for scope, spans in told)
-    return _field(b"\x0a", of + b"".join(scopes))
+    scopes: list[bytes] = []
+    for scope, spans in told:
+        named = _scope(*scope)
+        scopes += _head(b"\x12", len(named) + sum(map(len, spans))), named, *spans
+    return b"".join([_head(b"\x0a", len(of) + sum(map(len, scopes))), of, *scopes])
 
 
 def rejected(response: bytes) -> int:
@@ -195,7 +198,11 @@ def _link(link: TraceContext) -> bytes:
 
 
 def _field(tag: bytes, content: bytes) -> bytes:
-    return b"%b%b%b" % (tag, _varint(len(content)), content)
+    return _head(tag, len(content)) + content
+
+
+def _head(tag: bytes, size: int) -> bytes:
+    return tag + _varint(size)
 
 
 def _varint(number: int) -> bytes:

@@ -74,12 +74,12 @@ def _accepted_together(accepted: Iterable[_Accepted], committed_at: float) -> by
 
 
 def _of_new(event: NewEvent, messages: Sequence[NewMessage]) -> bytes:
-    counted = _EVENT_ID.text(event.id) + _batch_of(len(messages))
-    if len(messages) > 1:
-        return counted + _of_event(event.type, event.correlation_id)
+    event_id = _EVENT_ID.text(event.id)
+    if len(messages) != 1:
+        return event_id + _batch_of(len(messages)) + _of_event(event.type, event.correlation_id)
     (one,) = messages
     more = _more(one.id, one.chat_id, event.type, event.correlation_id)
-    return counted + _MESSAGE_ID.text(one.id) + more
+    return event_id + _MESSAGE_ID.text(one.id) + more
 
 
 def _accepted(
