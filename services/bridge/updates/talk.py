@@ -162,8 +162,11 @@ def _text(connection: Connection, s: Situation, words: Said, done: Done) -> None
     if not words.private and done.link is responses.NO_LINK:
         return
     if modes.mode_of(connection, s.bot, words.chat_id) is Mode.NOMAD:
-        about = f" about {done.link.correlation_id}" if done.link.correlation_id else ""
-        _say(s, words, Builder().text(f"Noted{about}: kept for the program that asked.").build(), done)
+        to = done.link.correlation_id
+        noted = (
+            f"Noted about {to}: kept for the program that asked." if to else "Noted: programs can read it."
+        )
+        _say(s, words, Builder().text(noted).build(), done)
     else:
         sign = f'[{{"type":"emoji","emoji":"{_SIGN}"}}]'
         data: dict[str, Any] = {"chat_id": words.chat_id, "message_id": words.message_id, "reaction": sign}
