@@ -47,6 +47,12 @@ def _linked(connection: Connection, s: Situation, words: Said) -> tuple[Link, Ap
     if words.reply_to is None:
         return responses.NO_LINK, None
     row = queries.by_telegram_id(connection, s.bot, words.chat_id, words.reply_to)
+    # Its buttons tell a question before we have noted that it is there, and where we never do: a copy of
+    # which nobody knows whether it arrived.
+    button = approval.button_of(words.reply_to_button)
+    shown = approvals.by_token(connection, button[0]) if button else None
+    if shown is not None and shown.bot == s.bot:
+        return answering.link_of(shown, row["id"] if row is not None else None), shown
     if row is None:
         return responses.NO_LINK, None
     asked = approvals.by_message(connection, row["id"])
