@@ -122,7 +122,7 @@ async def _cycles(url: str) -> Measured:
 
 async def _cycle(database: Database) -> None:
     now = time.time()
-    work = partial(claims.claim, bot="default", owner="benchmark", limit=BATCH, now=now, paced_since=None)
+    work = partial(claims.claim, bot="default", owner="benchmark", limit=BATCH, now=now)
     batch = await database.write("claim", work)
     assert len(batch.messages) == BATCH, "there was not enough to claim"  # noqa: S101 - or it measures nothing
     done = [_delivered(message, time.time()) for message in batch.messages]

@@ -69,9 +69,7 @@ async def _request(url: str) -> dict[str, Any]:
     telemetry = Telemetry("benchmark", ServiceSettings())
     database = await open_database(url, telemetry, packages=["services.outbox"], operations=OPERATIONS)
     try:
-        work = partial(
-            claims.claim, bot="default", owner="benchmark", limit=1, now=time.time(), paced_since=None
-        )
+        work = partial(claims.claim, bot="default", owner="benchmark", limit=1, now=time.time())
         (message,) = (await database.write("claim", work)).messages
     finally:
         await database.close()

@@ -5,7 +5,7 @@ The service's own functions, called as its worker and its routes call them, on t
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks import filling
@@ -22,6 +22,7 @@ from services.outbox.messages import (
     Claimed,
     Lane,
     NewEvent,
+    NewMessage,
     Outcome,
     Reason,
     Result,
@@ -34,8 +35,9 @@ from services.outbox.policy import Decision
 
 MESSAGES = 5_000
 TIMES = 9
-#: As many as are settled together where the bridge is busy.
-TOGETHER = 32
+#: As many as are stored and settled together where the bridge is busy.
+TOGETHER = 16
+CHATS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,24 +57,31 @@ class _Kept:
     def add(self, scope: Scope, spans: bytes, count: int) -> None:
         self.told.append((scope, spans, count))
 
+    def add_later(self, scope: Scope, write: Callable[[], bytes], count: int) -> None:
+        self.add(scope, write(), count)
+
+    def flush(self, _seconds: float) -> bool:
+        return True
+
     def close(self) -> None: ...
 
 
 def measure(receiver_url: str) -> Parts:
     kept = _Kept()
     telemetry = Telemetry("benchmark", ServiceSettings(), kept)
-    submission = filling.submission(0, filling.FIRST_CHAT, telemetry, time.time())
-    (event,), ((message,),) = submission.events, submission.messages
-    settled = _settled(event, message.id, message.chat_id)
     metrics = _Metrics()
+    made = [_made(number, telemetry) for number in range(MESSAGES)]
 
     def accepted() -> None:
-        for _ in range(MESSAGES):
-            trace.tell_accepted(telemetry, event, [message], event.accepted_at + 0.004)
+        for begin in range(0, MESSAGES, TOGETHER):
+            group = [one.accepted for one in made[begin : begin + TOGETHER]]
+            trace.tell_accepted(telemetry, group, time.time())
 
     def attempts() -> None:
-        for _ in range(MESSAGES // TOGETHER):
-            trace.tell_attempts(telemetry, [settled] * TOGETHER, event.accepted_at + 0.03)
+        for begin in range(0, MESSAGES, TOGETHER):
+            trace.tell_attempts(
+                telemetry, [one.settled for one in made[begin : begin + TOGETHER]], time.time()
+            )
 
     def count() -> None:
         for _ in range(MESSAGES):
@@ -150,6 +159,20 @@ class _Metrics:
         self._outbox.api_response.labels("sendMessage", Outcome.SENT.value).observe(0.003)
         self._outbox.delivered.inc()
         self._outbox.duration.observe(0.02)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A message as it was accepted, and as it was settled: each is another, as in a service."""
+
+    accepted: tuple[NewEvent, Sequence[NewMessage]]
+    settled: Settled
+
+
+def _made(number: int, telemetry: Telemetry) -> _Made:
+    submission = filling.submission(number, filling.FIRST_CHAT + number % CHATS, telemetry, time.time())
+    (event,), ((message,),) = submission.events, submission.messages
+    return _Made((event, [message]), _settled(event, message.id, message.chat_id))
 
 
 def _settled(event: NewEvent, message_id: str, chat_id: int) -> Settled:

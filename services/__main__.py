@@ -4,6 +4,7 @@ The sandbox stands in for Telegram until TELEGRAM_BOT_TOKEN is set. It starts fi
 so that what is in flight still gets its answer.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,29 +28,41 @@ from services.telegram_sandbox.settings import SandboxSettings
 S = TypeVar("S", bound=ServiceSettings)
 
 
+#: By the name of the setting that tells the others where it is.
+SETTINGS: Mapping[str, type[ServiceSettings]] = {
+    "bridge_url": BridgeSettings,
+    "alert_relay_url": AlertRelaySettings,
+    "mcp_health_url": McpHealthSettings,
+    "dashboard_url": DashboardSettings,
+    "sandbox_url": SandboxSettings,
+}
+
+
 def _prepare() -> tuple[list[Running], Path]:
-    check(BridgeSettings, AlertRelaySettings, McpHealthSettings, DashboardSettings)
+    check(*SETTINGS.values())
     settings = load(BridgeSettings)
     logs.configure(settings.log_level, settings.data_dir / "logs" / "suite.log")
-    sandbox, relay = load(SandboxSettings), load(AlertRelaySettings)
-    health, page = load(McpHealthSettings), load(DashboardSettings)
-    urls = {
-        "bridge_url": _url(settings),
-        "alert_relay_url": _url(relay),
-        "mcp_health_url": _url(health),
-        "dashboard_url": _url(page),
-    }
+    urls = addresses()
     services: list[Running] = []
     if settings.uses_sandbox:
-        urls |= {"sandbox_url": _url(sandbox), "sandbox_ui_url": _url(sandbox)}
-        services.append(runner.prepare(telegram_sandbox.create_app, sandbox))
+        urls["sandbox_ui_url"] = urls["sandbox_url"]
+        services.append(runner.prepare(telegram_sandbox.create_app, load(SandboxSettings)))
+    else:
+        del urls["sandbox_url"]
     # Both send for the same bot, and Telegram's limits are the bot's.
     rates = InProcess()
-    services.append(runner.prepare(bridge.create_app, _beside(settings, urls), beside=rates))
-    services.append(runner.prepare(alert_relay.create_app, _beside(relay, urls), beside=rates))
-    services.append(runner.prepare(mcp_health.create_app, _beside(health, urls)))
-    services.append(runner.prepare(dashboard.create_app, _beside(page, urls)))
+    services.append(runner.prepare(bridge.create_app, beside(settings, urls), beside=rates))
+    services.append(
+        runner.prepare(alert_relay.create_app, beside(load(AlertRelaySettings), urls), beside=rates)
+    )
+    services.append(runner.prepare(mcp_health.create_app, beside(load(McpHealthSettings), urls)))
+    services.append(runner.prepare(dashboard.create_app, beside(load(DashboardSettings), urls)))
     return services, settings.data_dir
+
+
+def addresses() -> dict[str, str]:
+    """Where each service of the suite listens."""
+    return {name: _url(load(settings)) for name, settings in SETTINGS.items()}
 
 
 def _url(settings: ServiceSettings) -> str:
@@ -57,7 +70,7 @@ def _url(settings: ServiceSettings) -> str:
     return f"http://{host}:{settings.port}"
 
 
-def _beside(settings: S, urls: dict[str, str]) -> S:
+def beside(settings: S, urls: dict[str, str]) -> S:
     """The settings with the other services of the suite where nothing else is said."""
     fields = type(settings).model_fields.keys() - settings.model_fields_set
     return settings.model_copy(update={name: url for name, url in urls.items() if name in fields})

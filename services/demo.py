@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 from pydantic import Field
 
+from services.__main__ import addresses, beside
 from services.kit.runner import fail
 from services.kit.service import own_key
 from services.kit.settings import ServiceSettings, StartError, load
@@ -123,7 +124,7 @@ def send(settings: DemoSettings, client: httpx.Client) -> list[str]:
 
 def main() -> None:
     try:
-        settings = load(DemoSettings)
+        settings = beside(load(DemoSettings), addresses())
         with httpx.Client(headers={"Authorization": f"Bearer {own_key(settings)}"}, timeout=10) as client:
             lines = send(settings, client)
     except StartError as error:

@@ -174,7 +174,10 @@ def _people(made: dashboards.Dashboard) -> None:
         graph(
             "Since Telegram was last heard",
             "s",
-            (f"min(cctelegram_telegram_updates_last_success_age_seconds{{{ONE}}})", "age"),
+            (
+                f"min by (bot) (cctelegram_telegram_updates_last_success_age_seconds{{{ONE}}})",
+                "{{bot}}",
+            ),
             width=QUARTER,
             about="A poll lasts up to a minute. From 90 s on it is too long; taps die at 150 s.",
         )

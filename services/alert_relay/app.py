@@ -21,10 +21,11 @@ from services.kit.health import Health
 from services.kit.service import create_service
 from services.kit.telemetry import Telemetry
 from services.outbox import engine, paces
+from services.outbox.bot_api import make_bot
 from services.outbox.engine import Outbox, open_outbox
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.paces import InProcess
-from services.outbox.telegram import Sender, make_bot
+from services.outbox.telegram import Sender
 
 NAME = "alert-relay"
 SUMMARY = "Alertmanager's alerts become incidents, and people are told on Telegram."

@@ -21,9 +21,9 @@ from services.alert_relay.leftovers import Cut, Rest
 from services.alert_relay.metrics import Fetched, RelayMetrics
 from services.alert_relay.settings import AlertRelaySettings
 from services.contracts.alertmanager import Webhook
+from services.kit.background import beside, carry_on
 from services.kit.clock import Clock
 from services.kit.db import Database
-from services.kit.errors import Problem
 from services.kit.telemetry import Telemetry
 
 log = structlog.get_logger()
@@ -70,19 +70,13 @@ class Completing:
         with self._database.news(leftovers.CHANNEL) as news:
             while True:
                 news.clear()
-                wait = min(2 * wait, LONGEST_WAIT_SECONDS) if await self._remains() else LOOK_SECONDS
+                remains = True
+                with carry_on("completing_failed"):
+                    remains = await self.once()
+                wait = min(2 * wait, LONGEST_WAIT_SECONDS) if remains else LOOK_SECONDS
                 with suppress(TimeoutError):
                     async with asyncio.timeout(wait):
                         await news.wait()
-
-    async def _remains(self) -> bool:
-        try:
-            return await self.once()
-        except Problem as problem:
-            log.warning("completing_waits", error=str(problem))
-        except Exception:
-            log.exception("completing_failed")
-        return True
 
     async def once(self) -> bool:
         """Asks for each group that was cut; true where something remains to be asked for."""
@@ -157,10 +151,8 @@ async def completing(
     client = AlertmanagerClient(settings.alertmanager_url, telemetry)
     cluster = settings.cluster_of(settings.alertmanager_url)
     work = Completing(relay, database, client, cluster=cluster, clock=clock)
-    running = asyncio.create_task(work.run())
     try:
-        yield
+        async with beside(work.run()):
+            yield
     finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
         await client.close()

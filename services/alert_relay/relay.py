@@ -134,9 +134,7 @@ class Relay:
         """After the commit: counts, and hands over what is on its way."""
         for seconds in received.lasted:
             self.metrics.resolve.observe(seconds)
-        committed = self._clock.time()
-        for submission in received.submissions:
-            self._outbox.stored(submission, committed)
+        self._outbox.stored(received.submissions, self._clock.time())
 
     def _left_out(self, alerts: int) -> None:
         """Who can ask Alertmanager does so now; where nobody can, they are missed."""

@@ -5,16 +5,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-import structlog
 from sqlalchemy import Connection
 
 from services.alert_relay import pruning
 from services.alert_relay.metrics import RelayMetrics
+from services.kit.background import beside, carry_on
 from services.kit.clock import Clock
 from services.kit.db import Database
-from services.kit.errors import Problem
-
-log = structlog.get_logger()
 
 EVERY_SECONDS = 3_600.0
 DAY = 86_400.0
@@ -39,14 +36,8 @@ class Retention:
     async def run(self) -> None:
         """Works until cancelled."""
         while True:
-            try:
+            with carry_on("retention_failed", self._metrics.retention_failures.inc):
                 await self.once()
-            except Problem as problem:
-                self._metrics.retention_failures.inc()
-                log.warning("retention_waits", error=str(problem))
-            except Exception:
-                self._metrics.retention_failures.inc()
-                log.exception("retention_failed")
             await asyncio.sleep(EVERY_SECONDS)
 
     async def once(self) -> None:
@@ -75,9 +66,5 @@ async def retaining(
     if not keep_days:
         yield
         return
-    running = asyncio.create_task(Retention(database, keep_days, metrics, clock).run())
-    try:
+    async with beside(Retention(database, keep_days, metrics, clock).run()):
         yield
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)

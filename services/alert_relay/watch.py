@@ -7,18 +7,15 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import structlog
 from sqlalchemy import Connection
 
 from services.alert_relay import history
 from services.alert_relay.deadman import DeadMan
 from services.alert_relay.incidents import State
 from services.alert_relay.metrics import RelayMetrics
+from services.kit.background import beside, carry_on
 from services.kit.db import Database
-from services.kit.errors import Problem
 from services.kit.health import Level, Reading
-
-log = structlog.get_logger()
 
 MEASURE_SECONDS = 5.0
 
@@ -40,12 +37,8 @@ class Watch:
     async def run(self) -> None:
         """Measures until cancelled."""
         while True:
-            try:
+            with carry_on("measure_failed"):
                 await self.measure()
-            except Problem as problem:
-                log.warning("measure_failed", error=str(problem))
-            except Exception:
-                log.exception("measure_failed")
             await asyncio.sleep(MEASURE_SECONDS)
 
     async def measure(self) -> None:
@@ -75,9 +68,5 @@ async def watching(
     """A watch that measures while the block runs, and has measured once when it begins."""
     watch = Watch(database, metrics, dead_man, watchdog_max_age)
     await watch.measure()
-    running = asyncio.create_task(watch.run())
-    try:
+    async with beside(watch.run()):
         yield watch
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -14,7 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from services.bridge.bots import DEFAULT
 from services.bridge.routes.routes import Routes, Target
-from services.contracts.events import CATEGORY_OF, NewEvent, Priority, Severity
+from services.contracts.events import CATEGORY_OF, NewEvent
+from services.contracts.fields import Priority, Severity
 from services.kit.errors import Problem, invalid_input
 from services.kit.telemetry import TraceContext
 from services.outbox import messages
@@ -24,7 +25,9 @@ from services.outbox.messages import IdempotencyKey, Lane, NewMessage, Once, Sub
 QUESTION = "approval_request"
 LARGEST_BATCH = 500
 LONGEST_KEY = 255
-FURTHEST_AHEAD = 366 * 86_400.0
+FURTHEST = 366 * 86_400.0
+#: A client's clock may be ahead by so many seconds.
+CLOCKS_DIFFER = 300.0
 
 _one = TypeAdapter(NewEvent)
 _many = TypeAdapter(list[NewEvent])
@@ -45,13 +48,13 @@ class Caller:
         client: name of the key.
         parent: the caller's span, if it sent a ``traceparent``.
         correlation_id: of ``X-Correlation-ID``, or empty.
-        idempotency_key: or empty.
+        idempotency_key: or None.
     """
 
     client: str
     parent: TraceContext | None
     correlation_id: str
-    idempotency_key: str
+    idempotency_key: str | None
     #: What the request uses up, such as its signature.
     once: Once | None = None
 
@@ -143,6 +146,7 @@ def submission(
     for number, event in enumerate(posted):
         place = (number,) if is_list else ()
         _check_callback(event, place, refusal)
+        _check_timestamp(event, place, now)
         text = event.model_dump_json(exclude_defaults=True) if is_list else body.decode()
         # Each event of a batch is a trace of its own, linked to none but found by the same id.
         context = trace if number == 0 else trace.child()
@@ -156,20 +160,40 @@ def submission(
         recipients.append(shown)
         answers.append(_answer(made, shown, trace_url, question))
     answer = orjson.dumps({"accepted": answers} if is_list else answers[0])
+    key = idempotency_key(caller, body)
     stored = Submission(
         tuple(events),
         tuple(recipients),
-        _idempotency(caller, body, answer),
+        replace(key, answer=answer.decode()) if key else None,
         caller.once,
         partial(_keep, questions=questions) if questions else None,
     )
     return Reading(stored, answer, tuple(question.code for question in questions))
 
 
+def repetition(caller: Caller, earlier: IdempotencyKey) -> Reading:
+    """A request whose key is known: it stores nothing, and uses its signature up."""
+    return Reading(Submission((), (), earlier, caller.once), earlier.answer.encode())
+
+
 def _check_callback(event: NewEvent, place: Place, refusal: Callable[[str], str | None]) -> None:
     why = refusal(event.callback_url) if event.callback_url else None
     if why:
         raise invalid_input([{"loc": [*place, "callback_url"], "msg": why}])
+
+
+def _check_timestamp(event: NewEvent, place: Place, now: float) -> None:
+    if event.timestamp is None:
+        return
+    where = (*place, "timestamp")
+    try:
+        age = now - event.timestamp.timestamp()
+    except (OverflowError, ValueError):
+        age = math.inf
+    if age < -CLOCKS_DIFFER:
+        raise invalid_input([{"loc": where, "msg": "this time is in the future"}])
+    if age > FURTHEST:
+        raise invalid_input([{"loc": where, "msg": "this time is more than a year ago"}])
 
 
 def _keep(connection: Any, questions: Sequence[Question]) -> None:
@@ -245,7 +269,7 @@ def _moment(value: datetime | None, place: tuple[int | str, ...], now: float) ->
         seconds = value.timestamp()
     except (OverflowError, ValueError):
         seconds = math.inf
-    if seconds > now + FURTHEST_AHEAD:
+    if seconds > now + FURTHEST:
         raise invalid_input([{"loc": place, "msg": "this time is more than a year ahead"}])
     return seconds
 
@@ -273,10 +297,15 @@ def _answer(
     return answer | {"approval_id": question.id}
 
 
-def _idempotency(caller: Caller, body: bytes, answer: bytes) -> IdempotencyKey | None:
+def idempotency_key(caller: Caller, body: bytes) -> IdempotencyKey | None:
+    """The request's Idempotency-Key with the hash of its body, without an answer yet.
+
+    Raises:
+        Problem: 400, the header is empty or too long.
+    """
     key = caller.idempotency_key
-    if not key:
+    if key is None:
         return None
-    if len(key) > LONGEST_KEY:
-        raise Problem(400, "Bad Idempotency-Key", f"The header may have {LONGEST_KEY} characters.")
-    return IdempotencyKey(caller.client, key, hashlib.sha256(body).hexdigest(), answer.decode())
+    if not 1 <= len(key) <= LONGEST_KEY:
+        raise Problem(400, "Bad Idempotency-Key", f"The header has 1 to {LONGEST_KEY} characters.")
+    return IdempotencyKey(caller.client, key, hashlib.sha256(body).hexdigest(), "")

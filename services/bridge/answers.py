@@ -1,10 +1,9 @@
 """Opens what listens to people: updates, questions, commands, and the results told to programs."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from services.bridge.approvals import expiry
@@ -28,7 +27,7 @@ from services.kit.auth import kept
 from services.kit.clock import Clock
 from services.kit.health import Health
 from services.kit.telemetry import Telemetry
-from services.outbox import telegram
+from services.outbox import bot_api
 from services.outbox.engine import Outbox, owner_name
 
 #: Whose tables the bridge's database holds besides the engine's.
@@ -58,9 +57,9 @@ class AnswerMetrics:
     webhooks: WebhookMetrics
 
     @classmethod
-    def of(cls, telemetry: Telemetry) -> "AnswerMetrics":
+    def of(cls, telemetry: Telemetry, bots: Iterable[str]) -> "AnswerMetrics":
         registry = telemetry.registry
-        return cls(UpdateMetrics(registry), ApprovalMetrics(registry), WebhookMetrics(registry))
+        return cls(UpdateMetrics(registry, bots), ApprovalMetrics(registry), WebhookMetrics(registry))
 
 
 @asynccontextmanager
@@ -69,7 +68,7 @@ async def open_answers(
     *,
     outbox: Outbox,
     bots: Mapping[str, Bot],
-    speaking: Mapping[str, telegram.Bot],
+    speaking: Mapping[str, bot_api.Bot],
     telemetry: Telemetry,
     metrics: AnswerMetrics,
     health: Health,
@@ -119,7 +118,7 @@ async def open_answers(
         )
         for name, bot in bots.items()
     }
-    metrics.updates.age.measure = partial(_longest, tuple(receivers.values()))
+    metrics.updates.age.measure = lambda: {name: receiving.age() for name, receiving in receivers.items()}
     for name, receiving in receivers.items():
         of = "telegram_updates" if name == DEFAULT else f"telegram_updates:{name}"
         health.add(of, receiving.check, every=2.0)
@@ -132,11 +131,6 @@ async def open_answers(
         for receiving in receivers.values():
             await stack.enter_async_context(receiving.running())
         yield {"news": news, "receivers": receivers, "webhook_destinations": allowed}
-
-
-def _longest(receivers: Sequence[Receiver]) -> float | None:
-    """The age of the bot that was heard longest ago; None where none ever was."""
-    return max((age for receiver in receivers if (age := receiver.age()) is not None), default=None)
 
 
 async def _end(task: "asyncio.Task[None]") -> None:
@@ -153,7 +147,7 @@ async def _signing_secret(settings: BridgeSettings) -> str:
     return secret
 
 
-def _source(bot: Bot, speaking: telegram.Bot, clock: Clock) -> Source:
+def _source(bot: Bot, speaking: bot_api.Bot, clock: Clock) -> Source:
     if bot.webhook_url:
         return Webhook(speaking, bot.webhook_url, bot.webhook_secret, clock)
     return Polling(speaking)

@@ -1,6 +1,6 @@
 """The bridge's routes. The intake parses by itself and is passed by the middleware: it is hot."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, Any
 
@@ -10,12 +10,13 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from services.bridge import accept, messages, said
-from services.bridge.accept import Caller
+from services.bridge.accept import Caller, Reading
 from services.bridge.approvals import posted
 from services.bridge.keys.entry import Door, Entry
 from services.bridge.keys.keys import Scope
 from services.bridge.settings import BridgeSettings
-from services.contracts.events import CATEGORIES, Accepted, AcceptedBatch, BotName, NewEvent
+from services.contracts.events import CATEGORIES, Accepted, AcceptedBatch, NewEvent
+from services.contracts.fields import BotName
 from services.kit import logs
 from services.kit.auth import bearer
 from services.kit.clock import rfc3339
@@ -111,10 +112,8 @@ async def post_events(request: Request) -> Response:
         asks=state["asks"],
         refusal=state["webhook_destinations"].refusal,
     )
-    reading = read()
-    while reading.codes and await posted.are_taken(outbox.database, reading.codes):
-        reading = read()
     try:
+        reading = await _understood(outbox, read, caller, entry.body)
         receipt = await outbox.enqueue(reading.submission)
     except RepeatedError:
         raise door.replayed() from None
@@ -125,14 +124,29 @@ async def post_events(request: Request) -> Response:
     return HotResponse(reading.answer, 202, {b"traceresponse": trace.header().encode()})
 
 
+async def _understood(outbox: Outbox, read: Callable[[], Reading], caller: Caller, body: bytes) -> Reading:
+    """The request, read. One that was taken before is so again, though it would be refused by now."""
+    try:
+        reading = read()
+    except Problem:
+        key = accept.idempotency_key(caller, body)
+        earlier = await outbox.intake.earlier(key) if key else None
+        if earlier is None:
+            raise
+        return accept.repetition(caller, earlier)
+    while reading.codes and await posted.are_taken(outbox.database, reading.codes):
+        reading = read()
+    return reading
+
+
 def _caller(headers: Mapping[bytes, bytes], entry: Entry) -> Caller:
     # Starlette's own headers are searched from the start for each name.
-    parent = headers.get(b"traceparent")
+    parent, key = headers.get(b"traceparent"), headers.get(b"idempotency-key")
     return Caller(
         client=entry.key.name,
         parent=TraceContext.parse(parent.decode("latin-1")) if parent else None,
         correlation_id=logs.correlation_id.get(),
-        idempotency_key=headers.get(b"idempotency-key", b"").decode("latin-1"),
+        idempotency_key=None if key is None else key.decode("latin-1"),
         once=entry.once,
     )
 

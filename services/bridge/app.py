@@ -44,10 +44,11 @@ from services.kit.health import Health, Level, Reading
 from services.kit.service import create_service
 from services.kit.telemetry import Telemetry
 from services.outbox import paces, queries
+from services.outbox.bot_api import make_bot
 from services.outbox.engine import OPERATIONS, Outbox, Sending, open_outbox
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.paces import InProcess, Paces
-from services.outbox.telegram import Sender, make_bot
+from services.outbox.telegram import Sender
 
 FULL_DISK = 0.95
 FILLING_DISK = 0.85
@@ -70,13 +71,13 @@ def create_app(
     telemetry = Telemetry("bridge", settings)
     health = Health(clock)
     metrics = OutboxMetrics(telemetry.registry, CATEGORY_OF)
-    answer_metrics = AnswerMetrics.of(telemetry)
     tracking_metrics = TrackingMetrics(telemetry.registry)
     templates = load_templates(settings.templates_dir)
-    guard = Guard(settings.rate_limit_per_second, telemetry.registry, clock)
+    guard = Guard(telemetry.registry, clock, settings.rate_limit_per_second)
     ring = opening.ring_of(settings, clock)
     bots = settings.bots()
-    asks = Posted(bots, settings.approval_expires_seconds)
+    answer_metrics = AnswerMetrics.of(telemetry, bots)
+    asks = Posted(bots, settings.approval_expires_seconds, templates)
     routes = Routing(
         {name: bot.chats for name, bot in bots.items()}, settings.routes_file, telemetry.registry, clock
     )
@@ -159,7 +160,11 @@ def create_app(
             if settings.events_dir is not None:
                 taking = FolderIntake(
                     folder_of(settings.events_dir),
-                    folder_intake.Limits(settings.max_body_bytes, settings.jaeger_ui_url),
+                    folder_intake.Limits(
+                        settings.max_body_bytes,
+                        settings.jaeger_ui_url,
+                        listening["webhook_destinations"].refusal,
+                    ),
                     outbox=outbox,
                     routes=lambda: routes.routes,
                     asks=asks,
@@ -177,6 +182,7 @@ def create_app(
                 "telemetry": telemetry,
                 "outbox": outbox,
                 "bots": bots,
+                "templates": templates,
                 "asks": asks,
                 "door": door,
                 "routing": routes,
@@ -189,6 +195,7 @@ def create_app(
         telemetry=telemetry,
         health=health,
         lifespan=lifespan,
+        guard=guard,
         summary="Takes events over REST and delivers them to Telegram without losing one.",
         public=[api.public, api.intake, updates_api.public],
         routers=[

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import orjson
 from pydantic import Field, SecretStr, StringConstraints, TypeAdapter, ValidationError, model_validator
 
-from services.contracts.events import BotName, ChatId, Strict
+from services.contracts.fields import BotName, ChatId, Strict
 from services.outbox.limiter import Limits
 
 #: Name of the bot that sends what names none.

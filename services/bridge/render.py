@@ -3,14 +3,11 @@
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
-import structlog
-
-from services.bridge.templates import TemplateFailedError, Templates
-from services.contracts.events import EventData, NewEvent
+from services.bridge.templates import Templates, worded
+from services.contracts.details import EventData
+from services.contracts.events import NewEvent
 from services.outbox.messages import Claimed, Rendered, Text
 from services.outbox.text import Builder, headed, parts_of
-
-log = structlog.get_logger()
 
 _BY_TYPE = {
     "task_completion": "✅",
@@ -108,7 +105,7 @@ def render(message: Claimed, templates: Templates | None = None) -> Rendered:
         templates: a team's own wording; where one fails, ours is used, so that nothing is lost.
     """
     event = NewEvent.model_validate_json(message.body)
-    text = _worded(message, event, templates) or _ours(message, event)
+    text = _theirs(message, event, templates) or _ours(message, event)
     parts = list(parts_of(text, f"{message.event_type}-{message.event_id}.txt", spare=len(REPEATED) + 1))
     if message.possible_duplicate:
         # Above the part that goes now: the cut of the others must stay as it was when they went.
@@ -116,14 +113,11 @@ def render(message: Claimed, templates: Templates | None = None) -> Rendered:
     return Rendered(tuple(parts))
 
 
-def _worded(message: Claimed, event: NewEvent, templates: Templates | None) -> Text | None:
-    if templates is None or message.event_type not in templates:
+def _theirs(message: Claimed, event: NewEvent, templates: Templates | None) -> Text | None:
+    if templates is None:
         return None
-    try:
-        return templates.fill(message.event_type, event, emoji=_BY_TYPE[message.event_type])
-    except TemplateFailedError as error:
-        log.warning("template_failed", type=message.event_type, message_id=message.id, error=str(error))
-        return None
+    kind = message.event_type
+    return worded(templates, kind, {**event.model_dump(mode="json"), "emoji": _BY_TYPE[kind]}, message.id)
 
 
 def _ours(message: Claimed, event: NewEvent) -> Text:

@@ -11,7 +11,8 @@ from typing import Any
 import orjson
 import uuid_utils
 
-from services.contracts.events import CATEGORY_OF, Severity
+from services.contracts.events import CATEGORY_OF
+from services.contracts.fields import Severity
 from services.kit.telemetry import TraceContext
 from services.outbox.messages import (
     Claimed,

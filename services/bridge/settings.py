@@ -62,7 +62,9 @@ class BridgeSettings(TelegramSettings):
     )
     status_webhook_url: str = Field("", description="told how every message ends; unset: nobody is")
     webhook_signing_secret: SecretStr = Field(
-        SecretStr(""), description="whsec_…, signs results; unset: made once, in DATA_DIR/webhook_secret"
+        SecretStr(""),
+        description="whsec_…, signs results; with a space, a second one signs too while receivers change;"
+        " unset: made once, in DATA_DIR/webhook_secret",
     )
     webhook_allow_private: bool = Field(
         default=False, description="whether results may go to addresses of private networks"
@@ -72,8 +74,7 @@ class BridgeSettings(TelegramSettings):
     @field_validator("webhook_signing_secret")
     @classmethod
     def _key(cls, secret: SecretStr) -> SecretStr:
-        if secret.get_secret_value():
-            signing.key_of(secret.get_secret_value())
+        signing.check(secret.get_secret_value())
         return secret
 
     @model_validator(mode="after")

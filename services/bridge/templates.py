@@ -14,20 +14,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import ChainableUndefined, TemplateError, TemplateSyntaxError, pass_context
+import structlog
+from jinja2 import ChainableUndefined, TemplateSyntaxError, pass_context
 from jinja2.runtime import Context
 from jinja2.sandbox import SandboxedEnvironment
 
-from services.contracts.events import CATEGORY_OF, NewEvent
+from services.contracts.events import CATEGORY_OF
 from services.kit.settings import StartError
 from services.outbox.messages import Text
-from services.outbox.text import utf16_length
+from services.outbox.text import is_blank, utf16_length
+
+log = structlog.get_logger()
 
 DEFAULT = "default"
-# Two characters that Unicode keeps for private use stand for the bounds of an entity; in values
-# they are left out.
-_BEGIN, _END = "\U000f0000", "\U000f0001"
-_BOUNDS = re.compile(f"[{_BEGIN}{_END}]")
+# Surrogates stand for the bounds of an entity: none is in a value, for JSON cannot carry them alone.
+# Each begin has a character of its own, so that a template which cuts what it marked shows no rest of it.
+_BEGIN, _END = 0xD800, "\udc00"
+_MOST_MARKS = 0x400
+_BOUNDS = re.compile("([\ud800-\udfff])")
 
 
 class TemplateFailedError(Exception):
@@ -62,28 +66,49 @@ class Templates:
     def __contains__(self, kind: str) -> bool:
         return kind in self._templates or DEFAULT in self._templates
 
-    def fill(self, kind: str, event: NewEvent, **more: Any) -> Text:
-        """An event in the words of its template.
+    def words_itself(self, kind: str) -> bool:
+        """Whether the type has a template of its own."""
+        return kind in self._templates
+
+    def fill(self, kind: str, values: Mapping[str, Any]) -> Text:
+        """Values in the words of their template.
 
         Args:
-            kind: the type that it is handled as.
-            event: whose fields the template may use.
-            more: further variables.
+            kind: the type of the event.
+            values: what the template may use, as JSON has it.
 
         Raises:
-            TemplateFailedError: the template fails with this event, or leaves no text.
+            TemplateFailedError: the template fails with these values, or leaves nothing to show.
         """
         entities: list[dict[str, Any]] = []
         template = self._templates.get(kind) or self._templates[DEFAULT]
         try:
-            values = _without_bounds(event.model_dump(mode="json"))
-            filled = template.render({**values, **more, _ENTITIES: entities})
-        except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+            filled = template.render({**values, _ENTITIES: entities})
+        except Exception as error:
+            # A template is a program of other people's: whatever it meets, the event has words of ours.
             raise TemplateFailedError(f"{type(error).__name__}: {error}") from error
         text = _built(filled, entities)
-        if not text.text.strip():
-            raise TemplateFailedError("the template leaves no text")
+        if is_blank(text.text):
+            raise TemplateFailedError("the template leaves nothing to show")
         return text
+
+
+def worded(templates: Templates | None, kind: str, values: Mapping[str, Any], about: str) -> Text | None:
+    """Values in a team's own words; None where it has none for them, or its template fails with them.
+
+    Args:
+        templates: of the team.
+        kind: the type of the event.
+        values: what the template may use.
+        about: id of the message or question, for the log.
+    """
+    if templates is None or kind not in templates:
+        return None
+    try:
+        return templates.fill(kind, values)
+    except TemplateFailedError as error:
+        log.warning("template_failed", type=kind, about=about, error=str(error))
+        return None
 
 
 # Where a filling collects its entities: a name that no template can spell.
@@ -91,10 +116,12 @@ _ENTITIES = " entities"
 
 
 def _mark(context: Context, value: object, kind: str, **more: object) -> str:
-    """The value between bounds; the number behind the first says which entity they bound."""
+    """The value between bounds; the first says which entity they bound."""
     entities: list[dict[str, Any]] = context[_ENTITIES]
+    if len(entities) == _MOST_MARKS:
+        return _shown(value)
     entities.append({"type": kind, **{name: str(part) for name, part in more.items() if part}})
-    return f"{_BEGIN}{len(entities) - 1};{_shown(value)}{_END}"
+    return f"{chr(_BEGIN + len(entities) - 1)}{_shown(value)}{_END}"
 
 
 # Filters of the context are run at every filling; others, of a constant, only once, at compiling.
@@ -120,7 +147,9 @@ def load_templates(folder: Path | None) -> Templates | None:
     if folder is None:
         return None
     try:
-        return Templates({path.stem: path.read_text(encoding="utf-8") for path in sorted(folder.iterdir())})
+        # Besides, there is what editors, version control and mounted folders leave.
+        found = [path for path in sorted(folder.iterdir()) if path.suffix == ".txt"]
+        return Templates({path.stem: path.read_text(encoding="utf-8") for path in found})
     except (OSError, UnicodeDecodeError) as error:
         raise StartError(f"TEMPLATES_DIR: cannot read {folder}: {error}") from error
 
@@ -133,33 +162,23 @@ def _shown(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _without_bounds(value: Any) -> Any:
-    """Our two characters out of every string of an event, so that no value can bound an entity."""
-    if isinstance(value, str):
-        return _BOUNDS.sub("", value)
-    if isinstance(value, dict):
-        return {_without_bounds(name): _without_bounds(part) for name, part in value.items()}
-    return [_without_bounds(part) for part in value] if isinstance(value, list) else value
-
-
 def _built(filled: str, kinds: list[dict[str, Any]]) -> Text:
     """The text without bounds, and an entity for each pair of them."""
     pieces: list[str] = []
     entities: list[dict[str, Any]] = []
     began: list[tuple[int, int]] = []
     at = 0
-    for piece in re.split(f"({_BEGIN}\\d+;|{_END})", filled.strip()):
-        if piece.startswith(_BEGIN) and piece.endswith(";"):
-            began.append((int(piece[1:-1]), at))
-        elif piece == _END:
-            # A template that cuts what it marked may lose a bound: the text is what counts.
-            if began:
-                number, start = began.pop()
-                entities.append({**kinds[number], "offset": start, "length": at - start})
-        else:
-            text = _BOUNDS.sub("", piece)
+    for piece in _BOUNDS.split(filled.strip()):
+        if not _BOUNDS.match(piece):
+            text = piece.replace("\0", "")
             pieces.append(text)
             at += utf16_length(text)
+        elif (number := ord(piece) - _BEGIN) < len(kinds):
+            began.append((number, at))
+        elif began:
+            # A template that cuts what it marked may lose a bound: the text is what counts.
+            number, start = began.pop()
+            entities.append({**kinds[number], "offset": start, "length": at - start})
     shown = [entity for entity in entities if entity["length"] and _is_sound(entity)]
     return Text("".join(pieces), tuple(sorted(shown, key=lambda entity: entity["offset"])))
 

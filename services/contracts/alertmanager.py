@@ -8,15 +8,9 @@ it: that ``status`` is no reason to close anything, and ``receiver`` is quoted, 
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    WithJsonSchema,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from services.contracts.fields import Moment
 
 
 class Status(StrEnum):
@@ -29,19 +23,8 @@ def _storable(text: str) -> str:
     return text.encode("utf-8", "replace").decode().replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 
-def _written(value: object) -> object:
-    """A time is written as text: a bare number would be taken for seconds by pydantic."""
-    if not isinstance(value, str):
-        raise ValueError("write a time as text, RFC 3339")  # noqa: TRY004 - pydantic reports ValueErrors
-    return value
-
-
 Str = Annotated[str, AfterValidator(_storable)]
 Labels = dict[Str, Str]
-#: RFC 3339 with up to nanoseconds; what is finer than microseconds is cut off.
-Time = Annotated[
-    AwareDatetime, BeforeValidator(_written), WithJsonSchema({"type": "string", "format": "date-time"})
-]
 
 
 class Alert(BaseModel):
@@ -50,8 +33,8 @@ class Alert(BaseModel):
     status: Status
     labels: Labels
     annotations: Labels
-    startsAt: Time  # noqa: N815 - Alertmanager's spelling
-    endsAt: Time = Field(description="0001-01-01T00:00:00Z while firing")  # noqa: N815 - the same
+    startsAt: Moment  # noqa: N815 - Alertmanager's spelling
+    endsAt: Moment = Field(description="0001-01-01T00:00:00Z while firing")  # noqa: N815 - the same
     generatorURL: Str  # noqa: N815 - the same
     fingerprint: str = Field(pattern="^[0-9a-f]{16}$", description="hash of the label set")
 
@@ -83,7 +66,7 @@ class ApiAlert(BaseModel):
 
     labels: Labels
     annotations: Labels
-    startsAt: Time  # noqa: N815 - Alertmanager's spelling
+    startsAt: Moment  # noqa: N815 - Alertmanager's spelling
     generatorURL: Str = ""  # noqa: N815 - the same
     fingerprint: str = Field(pattern="^[0-9a-f]{16}$")
     status: ApiAlertStatus
@@ -106,4 +89,4 @@ class ApiGroup(BaseModel):
 class ApiStatus(BaseModel):
     """``GET /api/v2/status``."""
 
-    uptime: Time = Field(description="when it started")
+    uptime: Moment = Field(description="when it started")

@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from services.contracts.events import BotName, ChatId, Details, Line, Severity, Strict
+from services.contracts.fields import BotName, ChatId, Details, Line, Severity, Strict
 
 LONGEST_PROMPT = 100_000
 SHORTEST_LIFE_SECONDS = 5.0

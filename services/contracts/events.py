@@ -1,17 +1,22 @@
 """Events as clients post them: 47 types in ten categories, and every limit of every field."""
 
-import math
-from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    model_validator,
+from pydantic import BaseModel, Field, StringConstraints, model_validator
+
+from services.contracts.details import EventData, faults
+from services.contracts.fields import (
+    NO_NUL,
+    BotName,
+    ChatId,
+    CorrelationId,
+    Line,
+    Moment,
+    Priority,
+    Severity,
+    Strict,
+    ThreadId,
+    about,
 )
 
 CUSTOM = "custom_event"
@@ -54,134 +59,6 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
 }
 CATEGORY_OF = {kind: category for category, kinds in CATEGORIES.items() for kind in kinds}
 
-
-class Severity(StrEnum):
-    LOW = "low"
-    MEDIUM = "medium"
-    HIGH = "high"
-    CRITICAL = "critical"
-
-
-class Priority(StrEnum):
-    LOW = "low"
-    NORMAL = "normal"
-    HIGH = "high"
-    URGENT = "urgent"
-
-
-# PostgreSQL keeps no NUL in a text, and nobody means one.
-_NO_NUL = r"^[^\x00]*$"
-Line = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_NO_NUL)]
-ShortText = Annotated[str, StringConstraints(max_length=500)]
-Count = Annotated[int, Field(ge=0, le=2**53)]
-# Telegram's ids have at most 52 significant bits; groups and channels are below zero.
-ChatId = Annotated[int, Field(strict=True, ge=-(2**53), le=2**53)]
-BotName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
-Percent = Annotated[float, Field(ge=0, le=100)]
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity, and programs no larger integers than these; Python reads them all."""
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("a number is not finite")
-    if isinstance(value, int) and not -(2**63) <= value < 2**64:
-        raise ValueError("an integer has more than 64 bits")
-    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        _finite(inner)
-    return value
-
-
-#: Anything that JSON can say.
-Details = Annotated[dict[str, Any], AfterValidator(_finite)]
-
-
-class Strict(BaseModel):
-    """A misspelt field is an error that names it, not something silently lost."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-
-class Action(Strict):
-    """A button that an event suggests."""
-
-    text: Annotated[str, StringConstraints(min_length=1, max_length=64)]
-    action: Annotated[str, StringConstraints(min_length=1, max_length=64)]
-    data: Details | None = None
-    style: Literal["primary", "secondary", "danger"] = "primary"
-
-
-class EventData(Strict):
-    """Details of an event; which of them are shown depends on its type."""
-
-    status: ShortText | None = None
-    results: Annotated[str, StringConstraints(max_length=5_000)] | None = None
-    exit_code: Annotated[int, Field(ge=-(2**31), le=2**31)] | None = None
-    success: bool | None = None
-    file_path: Annotated[str, StringConstraints(max_length=4_096)] | None = None
-    files_affected: (
-        Annotated[list[Annotated[str, StringConstraints(max_length=4_096)]], Field(max_length=50)] | None
-    ) = None
-    directory: Annotated[str, StringConstraints(max_length=4_096)] | None = None
-    line_number: Count | None = None
-    language: ShortText | None = None
-    function_name: ShortText | None = None
-    class_name: ShortText | None = None
-    module_name: ShortText | None = None
-    code_snippet: Annotated[str, StringConstraints(max_length=20_000)] | None = None
-    commit_hash: Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{4,64}$")] | None = None
-    branch_name: ShortText | None = None
-    author: ShortText | None = None
-    commit_message: Annotated[str, StringConstraints(max_length=5_000)] | None = None
-    files_changed: Count | None = None
-    build_target: ShortText | None = None
-    test_count: Count | None = None
-    tests_passed: Count | None = None
-    tests_failed: Count | None = None
-    coverage_percentage: Percent | None = None
-    duration_ms: Annotated[int, Field(ge=0, le=86_400_000)] | None = None
-    memory_usage_mb: Annotated[float, Field(ge=0)] | None = None
-    cpu_usage_percent: Annotated[float, Field(ge=0)] | None = None
-    disk_usage_mb: Annotated[float, Field(ge=0)] | None = None
-    network_bytes: Count | None = None
-    error_message: Annotated[str, StringConstraints(max_length=5_000)] | None = None
-    error_code: ShortText | None = None
-    stack_trace: Annotated[str, StringConstraints(max_length=20_000)] | None = None
-    severity: Severity | None = None
-    approval_prompt: Annotated[str, StringConstraints(max_length=20_000)] | None = None
-    options: (
-        Annotated[
-            list[Annotated[str, StringConstraints(min_length=1, max_length=64)]],
-            Field(min_length=1, max_length=10),
-        ]
-        | None
-    ) = None
-    user_id: int | str | None = None
-    command: Annotated[str, StringConstraints(max_length=5_000)] | None = None
-    arguments: Annotated[list[ShortText], Field(max_length=100)] | None = None
-    priority: Priority | None = None
-    category: ShortText | None = None
-    tags: Annotated[list[Annotated[str, StringConstraints(max_length=64)]], Field(max_length=20)] | None = (
-        None
-    )
-    url: Annotated[str, StringConstraints(max_length=2_048, pattern=r"^(https?|tg)://\S+$")] | None = None
-    actions: Annotated[list[Action], Field(max_length=10)] | None = None
-    service_name: ShortText | None = None
-    endpoint: ShortText | None = None
-    request_id: ShortText | None = None
-    response_code: Annotated[int, Field(ge=0, le=999)] | None = None
-    current: Count | None = None
-    total: Count | None = None
-    current_value: float | None = None
-    threshold: float | None = None
-    metadata: Details | None = None
-
-    @model_validator(mode="after")
-    def _progress_within_total(self) -> Self:
-        if self.current is not None and self.total is not None and self.current > self.total:
-            raise ValueError("current is more than total")
-        return self
-
-
 # What a type cannot do without: field of `data` -> types that need it.
 _NEEDED: dict[str, frozenset[str]] = {
     "test_count": frozenset({"test_suite_run"}),
@@ -190,52 +67,96 @@ _NEEDED: dict[str, frozenset[str]] = {
     "error_message": frozenset({"error_occurred"}),
     "approval_prompt": frozenset({"approval_request"}),
 }
+_NEED_SOMETHING = frozenset[str]().union(*_NEEDED.values())
+MOST_RECIPIENTS = 100
+ShortName = Annotated[str, StringConstraints(max_length=100)]
+#: Some of the examples of the OpenAPI document.
+AN_ID = "01a1fd93-7b93-7466-ba5b-6bba60135904"
+A_TRACE = "0af7651916cd43dd8448eb211c80319c"
+A_TIME = "2026-01-31T08:00:00Z"
 
 
 class NewEvent(Strict):
     """One event, as posted to ``POST /api/v1/events``."""
 
-    type: Annotated[str, StringConstraints(min_length=1, max_length=64)] = Field(
-        description="one of GET /api/v1/event-types; an unknown one is taken as custom_event"
-    )
-    title: Line
-    description: Annotated[str, StringConstraints(max_length=2_000)] = ""
-    source: Annotated[str, StringConstraints(max_length=100, pattern=_NO_NUL)] = ""
-    task_id: Annotated[str, StringConstraints(max_length=100)] | None = None
-    severity: Severity | None = None
-    priority: Priority = Priority.NORMAL
-    chat_id: ChatId | list[ChatId] | None = Field(
-        None, description="one recipient or several; unset: the default ones"
-    )
-    thread_id: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
-    bot: BotName | None = Field(None, description="which bot sends it, by name; unset: the default one")
-    silent: bool = False
-    deliver_at: AwareDatetime | None = None
-    expires_at: AwareDatetime | None = None
-    on_unknown: Literal["resend", "hold"] = Field(
-        "resend", description="what to do when nobody can know whether it arrived"
-    )
-    correlation_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:/-]{1,128}$")] | None = None
-    update_key: Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=_NO_NUL)] | None = (
-        Field(None, description="a later event with the same key edits the earlier message (progress)")
-    )
-    callback_url: (
-        Annotated[str, StringConstraints(min_length=1, max_length=2_048, pattern=_NO_NUL)] | None
-    ) = Field(None, description="told how each message ends: message.delivered, message.failed, …, signed")
-    campaign_id: Annotated[str, StringConstraints(max_length=100)] | None = None
-    use_case: Annotated[str, StringConstraints(max_length=100)] | None = None
-    data: EventData = Field(default_factory=EventData)
+    type: Annotated[
+        Annotated[str, StringConstraints(min_length=1, max_length=64)],
+        about("one of GET /api/v1/event-types; an unknown one is taken as custom_event", "task_completion"),
+    ]
+    title: Annotated[Line, about("the first line of the message, in bold", "Build finished")]
+    description: Annotated[
+        Annotated[str, StringConstraints(max_length=2_000)], about("what there is to say", "All tests pass")
+    ] = ""
+    source: Annotated[
+        Annotated[str, StringConstraints(max_length=100, pattern=NO_NUL)],
+        about("the program it is from; routes ask for it", "ci"),
+    ] = ""
+    task_id: Annotated[ShortName | None, about("the task it is about, shown at the end", "build-7")] = None
+    timestamp: Annotated[
+        Moment | None,
+        about("when it happened: within the last year, and not in the future", A_TIME),
+    ] = None
+    parent_event_id: Annotated[
+        Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")]
+        | None,
+        about("the event that it follows, a UUID; kept with it", AN_ID),
+    ] = None
+    severity: Annotated[
+        Severity | None, about("how bad it is; unset: that of `data`, else low. Routes ask for it", "low")
+    ] = None
+    priority: Annotated[
+        Priority, about("who goes first; severity critical goes with the urgent ones", "normal")
+    ] = Priority.NORMAL
+    chat_id: Annotated[
+        ChatId | list[ChatId] | None,
+        about("one recipient or several; unset: those of the routes, else the default ones", -1001234567890),
+    ] = None
+    thread_id: Annotated[ThreadId | None, about("a topic of the chat", 7)] = None
+    bot: Annotated[
+        BotName | None, about("which bot sends it, by name; unset: the default one", "default")
+    ] = None
+    silent: Annotated[bool, about("whether it makes no sound", False)] = False
+    deliver_at: Annotated[Moment | None, about("not before; within a year", A_TIME)] = None
+    expires_at: Annotated[Moment | None, about("not after: it ends as expired then", A_TIME)] = None
+    on_unknown: Annotated[
+        Literal["resend", "hold"], about("what to do when nobody can know whether it arrived", "resend")
+    ] = "resend"
+    correlation_id: Annotated[
+        CorrelationId | None,
+        about("found by it everywhere; unset: X-Correlation-ID, else the event's id", "order-4711"),
+    ] = None
+    update_key: Annotated[
+        Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=NO_NUL)] | None,
+        about("a later event with the same key edits the earlier message (progress)", "build-7"),
+    ] = None
+    callback_url: Annotated[
+        Annotated[str, StringConstraints(min_length=1, max_length=2_048, pattern=NO_NUL)] | None,
+        about(
+            "told how each message ends: message.delivered, message.failed, …, signed",
+            "https://ci.example/hooks/telegram",
+        ),
+    ] = None
+    campaign_id: Annotated[ShortName | None, about("kept with the event", "spring-2026")] = None
+    use_case: Annotated[ShortName | None, about("kept with the event", "deployments")] = None
+    data: Annotated[EventData, about("the details")] = Field(default_factory=EventData)
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        for field, kinds in _NEEDED.items():
-            if self.type in kinds and getattr(self.data, field) in (None, ""):
-                raise ValueError(f"data.{field} is needed for a {self.type}")
+        found = self._missing() if self.type in _NEED_SOMETHING else {}
         if isinstance(self.chat_id, list):
-            _check_recipients(self.chat_id)
+            found |= _recipients(self.chat_id)
         if self.deliver_at and self.expires_at and self.expires_at <= self.deliver_at:
-            raise ValueError("expires_at is not after deliver_at")
+            found["expires_at",] = "expires_at is not after deliver_at"
+        if found:
+            raise faults("NewEvent", found)
         return self
+
+    def _missing(self) -> dict[tuple[str, ...], str]:
+        return {
+            ("data", field): f"a {self.type} needs it"
+            for field, kinds in _NEEDED.items()
+            if self.type in kinds and getattr(self.data, field) in (None, "")
+        }
 
     @property
     def kind(self) -> str:
@@ -243,38 +164,45 @@ class NewEvent(Strict):
         return self.type if self.type in CATEGORY_OF else CUSTOM
 
 
-MOST_RECIPIENTS = 100
-
-
-def _check_recipients(chat_ids: list[int]) -> None:
+def _recipients(chat_ids: list[int]) -> dict[tuple[str, ...], str]:
     if not chat_ids:
-        raise ValueError("chat_id is an empty list: leave it out for the default recipients")
+        return {("chat_id",): "an empty list: leave it out for the default recipients"}
     if len(chat_ids) > MOST_RECIPIENTS:
-        raise ValueError(f"chat_id has more than {MOST_RECIPIENTS} recipients")
+        return {("chat_id",): f"more than {MOST_RECIPIENTS} recipients"}
     if len(set(chat_ids)) != len(chat_ids):
-        raise ValueError("chat_id names a recipient twice")
+        return {("chat_id",): "a recipient is named twice"}
+    return {}
 
 
 class Links(BaseModel):
-    event: str
-    trace: str | None = Field(description="in Jaeger; null where none is configured")
-    approval: str | None = Field(None, description="of an approval_request")
+    """Where there is more."""
+
+    event: Annotated[str, about("the event and its messages", f"/api/v1/events/{AN_ID}")]
+    trace: Annotated[
+        str | None,
+        about("in Jaeger; null where none is configured", f"http://localhost:16686/trace/{A_TRACE}"),
+    ]
+    approval: Annotated[
+        str | None, about("of an approval_request: the question", f"/api/v1/approvals/{AN_ID}")
+    ] = None
 
 
 class Accepted(BaseModel):
     """The answer once an event is on disk."""
 
-    event_id: str
-    message_ids: list[str]
-    correlation_id: str
-    trace_id: str
-    status: Literal["queued"] = "queued"
-    type: str = Field(description="the type that the event is handled as")
-    approval_id: str | None = Field(None, description="of an approval_request: the question that it asks")
-    links: Links
+    event_id: Annotated[str, about("of the event, made here", AN_ID)]
+    message_ids: Annotated[list[str], about("a message a recipient, in their order", [AN_ID])]
+    correlation_id: Annotated[str, about("the one that was given, or the event's id", "order-4711")]
+    trace_id: Annotated[str, about("of the trace that it is part of", A_TRACE)]
+    status: Annotated[Literal["queued"], about("it is on disk", "queued")] = "queued"
+    type: Annotated[str, about("the type that the event is handled as", "task_completion")]
+    approval_id: Annotated[str | None, about("of an approval_request: the question that it asks", AN_ID)] = (
+        None
+    )
+    links: Annotated[Links, about("where there is more")]
 
 
 class AcceptedBatch(BaseModel):
     """The answer to a list of events: all of them are on disk, or none."""
 
-    accepted: list[Accepted]
+    accepted: Annotated[list[Accepted], about("event by event, in the order of the list")]

@@ -1,6 +1,5 @@
 """Wires the dashboard."""
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,6 +12,7 @@ from services.dashboard.login import Attempts, open_door
 from services.dashboard.metrics import Metrics
 from services.dashboard.settings import DashboardSettings
 from services.dashboard.sources import Sources
+from services.kit.background import beside
 from services.kit.clock import SystemClock
 from services.kit.guard import Guard
 from services.kit.health import Health
@@ -24,7 +24,7 @@ def create_app(settings: DashboardSettings) -> FastAPI:
     clock = SystemClock()
     telemetry = Telemetry("dashboard", settings)
     metrics = Metrics(telemetry.registry)
-    guard = Guard(0, telemetry.registry, clock)
+    guard = Guard(telemetry.registry, clock)
     built = pages.Pages(pages.STATIC)
     door = open_door(settings, clock)
     interval = settings.update_interval / 1000
@@ -40,27 +40,23 @@ def create_app(settings: DashboardSettings) -> FastAPI:
     health.add("alert_relay_incidents", sources.incidents.probe())
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
-        work = [asyncio.create_task(sources.run()), asyncio.create_task(hub.run())]
-        try:
+    async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
+        async with beside(sources.run(), hub.run()):
             yield {
                 "sources": sources,
                 "history": history,
                 "hub": hub,
                 "door": door,
                 "pages": built,
-                "attempts": Attempts(door, guard, app.state.gate),
+                "attempts": Attempts(door, guard),
             }
-        finally:
-            for task in work:
-                task.cancel()
-            await asyncio.gather(*work, return_exceptions=True)
 
     app = create_service(
         settings=settings,
         telemetry=telemetry,
         health=health,
         lifespan=lifespan,
+        guard=guard,
         public=[pages.router, api.router, live.router],
         links={"dashboard": "/dashboard/"},
         summary="The live page: flow, health, queue and recent messages of the suite.",

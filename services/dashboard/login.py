@@ -95,10 +95,9 @@ class Door:
 class Attempts:
     """Log-ins one at a time per process: argon2 takes 64 MiB each, and blocks count exactly."""
 
-    def __init__(self, door: Door, guard: Guard, gate: Gate) -> None:
+    def __init__(self, door: Door, guard: Guard) -> None:
         self._door = door
         self._guard = guard
-        self._gate = gate
         self._turn = asyncio.Lock()
 
     async def log_in(self, address: str, username: str, password: str) -> tuple[str, Session] | None:
@@ -112,8 +111,7 @@ class Attempts:
             self._guard.check_blocked(address)
             if await asyncio.to_thread(self._door.matches, username, password):
                 return self._door.open_session()
-        self._guard.failed(address)
-        self._gate.count_failure()
+        self._guard.failed(address, "/login")
         return None
 
 
@@ -178,7 +176,7 @@ def require_viewer(request: Request) -> None:
             401, "Not authorized", "Log in at /login, or send `Authorization: Bearer KEY`.", headers=_BEARER
         )
     gate: Gate = request.app.state.gate
-    gate.admit(authorization)
+    gate.admit(authorization, request)
 
 
 _BEARER = {"WWW-Authenticate": "Bearer"}

@@ -96,6 +96,7 @@ class Incidents(BaseModel):
     failure: str | None
     fresh: bool
     items: tuple[Incident, ...] | None
+    more: bool  #: there are older ones, and some of them may be open
 
 
 class Links(BaseModel):
@@ -193,6 +194,7 @@ def incidents(heard: Heard[IncidentPage], now: float) -> Incidents:
         failure=heard.failure,
         fresh=heard.fresh(now),
         items=heard.value.incidents if heard.value else None,
+        more=heard.value is not None and heard.value.next_cursor is not None,
     )
 
 

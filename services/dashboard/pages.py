@@ -11,6 +11,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.dashboard.login import COOKIE, SESSION_SECONDS, Attempts, Door, same_origin
+from services.kit.auth import address_of
 from services.kit.errors import Problem
 from services.kit.settings import StartError
 
@@ -116,7 +117,7 @@ async def log_in(
     pages: Pages = request.state.pages
     attempts: Attempts = request.state.attempts
     try:
-        opened = await attempts.log_in(_address(request), username, password)
+        opened = await attempts.log_in(address_of(request), username, password)
     except Problem as problem:
         minutes = -(-int(problem.headers["Retry-After"]) // 60)
         notice = f"Too many failed logins from this address. Try again in {minutes} min."
@@ -152,7 +153,3 @@ async def log_out(request: Request) -> Response:
 def _require_same_origin(request: Request) -> None:
     if not same_origin(request):
         raise Problem(403, "Forbidden", "This came from another site's page.")
-
-
-def _address(request: Request) -> str:
-    return request.client.host if request.client else "unknown"

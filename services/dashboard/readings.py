@@ -1,9 +1,9 @@
 """What the other services answer, as far as it is read here. An answer of another shape is a failure."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from services.kit.health import Level
 
@@ -15,30 +15,28 @@ class Reading(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
+def level(value: object) -> Level:
+    """A level by its name; a name that we do not know tells us nothing."""
+    return Level(value) if isinstance(value, str) and value in set(Level) else Level.UNKNOWN
+
+
+ToldLevel = Annotated[Level, BeforeValidator(level)]
+
+
 class HealthReport(Reading):
     """``GET /health`` of any of our services; mcp-health also names the services that it checks."""
 
-    status: Level
+    status: ToldLevel
     version: str | None = None
     uptime_seconds: float | None = None
     components: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
     services: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
     metrics: Mapping[str, Any] = Field(default_factory=dict)
 
-    @field_validator("status", mode="before")
-    @classmethod
-    def _known(cls, value: object) -> object:
-        return level(value)
-
     @property
     def uptime(self) -> float | None:
         found = self.metrics.get("uptime_seconds", self.uptime_seconds)
         return float(found) if isinstance(found, int | float) else None
-
-
-def level(value: object) -> Level:
-    """A level by its name; a name that we do not know tells us nothing."""
-    return Level(value) if isinstance(value, str) and value in set(Level) else Level.UNKNOWN
 
 
 class Circuit(Reading):
@@ -50,17 +48,12 @@ class CheckRow(Reading):
     """One line of ``GET /health/checks`` of mcp-health."""
 
     id: str
-    status: Level
+    status: ToldLevel
     duration_ms: float | None = None
     last_check: str | None = None
     consecutive_failures: int = 0
     circuit: Circuit | None = None
     evidence: Mapping[str, Any] = Field(default_factory=dict)
-
-    @field_validator("status", mode="before")
-    @classmethod
-    def _known(cls, value: object) -> object:
-        return level(value)
 
 
 class CheckList(Reading):
@@ -99,8 +92,8 @@ class Stats(Reading):
         return None if self.queue is None else sum(self.queue.get(state, 0) for state in WAITING)
 
 
-class MessageRow(Reading):
-    """One line of ``GET /api/v1/messages``."""
+class Message(Reading):
+    """What is told of a message wherever it is told of."""
 
     id: str
     event_id: str | None = None
@@ -110,11 +103,16 @@ class MessageRow(Reading):
     status: str
     accepted_at: str | None = None
     finished_at: str | None = None
-    attempts: int | None = None
     correlation_id: str | None = None
     trace_id: str | None = None
     telegram_message_ids: tuple[int, ...] = ()
     last_error: str | None = None
+
+
+class MessageRow(Message):
+    """One line of ``GET /api/v1/messages``."""
+
+    attempts: int | None = None
 
 
 class MessagePage(Reading):
@@ -139,21 +137,11 @@ class Attempt(Reading):
     telegram_message_id: int | None = None
 
 
-class MessageLife(Reading):
+class MessageLife(Message):
     """``GET /api/v1/messages/{id}``: its states and its attempts."""
 
-    id: str
-    event_id: str | None = None
-    type: str | None = None
-    title: str | None = None
-    chat_id: int | str | None = None
-    status: str
-    accepted_at: str | None = None
-    finished_at: str | None = None
-    correlation_id: str | None = None
-    trace_id: str | None = None
-    telegram_message_ids: tuple[int, ...] = ()
-    last_error: str | None = None
+    next_attempt_at: str | None = None
+    quiet_until: str | None = None
     events: tuple[StateChange, ...] = ()
     attempts: tuple[Attempt, ...] = ()
 
@@ -175,3 +163,4 @@ class Incident(Reading):
 
 class IncidentPage(Reading):
     incidents: tuple[Incident, ...]
+    next_cursor: str | None = None

@@ -4,17 +4,20 @@ import hashlib
 import hmac
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from fastapi import Request
 from fastapi.security import HTTPBearer
-from prometheus_client import CollectorRegistry, Counter
+from starlette.requests import HTTPConnection
 
 from services.kit.errors import Problem
+from services.kit.guard import Guard
 from services.kit.settings import StartError
+
+T = TypeVar("T")
 
 bearer = HTTPBearer(auto_error=False, description="The key of DATA_DIR/api_key")
 
@@ -84,33 +87,62 @@ def key_from_file(path: Path) -> tuple[str, bool]:
 
 
 class Gate:
-    """Lets a request in by its bearer key, and counts those it turns away."""
+    """Lets a request in by its bearer key, and blocks addresses that guess.
 
-    def __init__(self, keyring: Keyring, registry: CollectorRegistry) -> None:
+    A right key is let in whatever came from its address before: behind one address there may be many
+    callers, and one with an old key must not shut out the others. A key is too long to be guessed.
+    """
+
+    def __init__(self, keyring: Keyring, guard: Guard, proxies: Sequence[str] = ()) -> None:
         self._keyring = keyring
-        self._failed = Counter(
-            "auth_failed_attempts", "Requests with a missing or wrong bearer key", registry=registry
-        )
+        self._guard = guard
+        self._proxies = proxies
 
-    def admit(self, authorization: str | None) -> str:
+    def admit(self, authorization: str | None, caller: HTTPConnection) -> str:
         """The key of an ``Authorization`` header.
 
         Raises:
-            Problem: 401, the key is missing or wrong.
+            Problem: 401 or 429, the key is missing or wrong.
+        """
+        return self.find(authorization, caller, lambda key: key if self._keyring.knows(key) else None)
+
+    def find(self, authorization: str | None, caller: HTTPConnection, holder: Callable[[str], T | None]) -> T:
+        """Whose the key of an ``Authorization`` header is.
+
+        Args:
+            authorization: the header.
+            caller: who sent it.
+            holder: who has a key; None: nobody.
+
+        Raises:
+            Problem: 401 or 429, the key is missing or wrong.
         """
         scheme, _, key = (authorization or "").partition(" ")
-        if scheme.lower() == "bearer" and key and self._keyring.knows(key):
-            return key
-        self.count_failure()
-        detail = "This key is not known." if key else "Send `Authorization: Bearer KEY`."
-        raise Problem(401, "Not authorized", detail, headers={"WWW-Authenticate": "Bearer"})
+        if scheme.lower() == "bearer" and key and (found := holder(key)) is not None:
+            return found
+        raise self.refused(caller, "This key is not known." if key else "Send `Authorization: Bearer KEY`.")
 
-    def count_failure(self) -> None:
-        """Counts a refusal by other means than a key, such as a wrong password."""
-        self._failed.inc()
+    def refused(self, caller: HTTPConnection, detail: str) -> Problem:
+        """Notes a wrong key or signature; the answer to it: 401, or 429 to an address that is blocked."""
+        address = address_of(caller, self._proxies)
+        try:
+            self._guard.check_blocked(address)
+        except Problem as blocked:
+            return blocked
+        finally:
+            self._guard.failed(address, caller.url.path)
+        return Problem(401, "Not authorized", detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+def address_of(caller: HTTPConnection, proxies: Sequence[str] = ()) -> str:
+    """The address that a request came from; through one of the proxies, the one that it wrote down last."""
+    address = caller.client.host if caller.client else "unknown"
+    if address in proxies or "*" in proxies:
+        return caller.headers.get("x-forwarded-for", "").rpartition(",")[2].strip() or address
+    return address
 
 
 async def require_key(request: Request) -> None:
     """Dependency of every route that is not public."""
     gate: Gate = request.app.state.gate
-    gate.admit(request.headers.get("authorization"))
+    gate.admit(request.headers.get("authorization"), request)

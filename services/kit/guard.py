@@ -1,4 +1,4 @@
-"""What a careless or hostile caller meets: a rate limit, and a block after failed logins.
+"""What a careless or hostile caller meets: a rate limit, and a block after wrong keys or passwords.
 
 State is per process and bounded: the callers that were heard of longest ago are forgotten first.
 """
@@ -6,10 +6,13 @@ State is per process and bounded: the callers that were heard of longest ago are
 from collections import OrderedDict
 from dataclasses import dataclass
 
+import structlog
 from prometheus_client import CollectorRegistry, Counter
 
 from services.kit.clock import Clock
 from services.kit.errors import Problem
+
+log = structlog.get_logger()
 
 KNOWN_CALLERS = 10_000
 FAILURES_BEFORE_BLOCK = 10
@@ -45,17 +48,24 @@ class Guard:
     """Counts and refuses.
 
     Args:
-        per_second: requests a second that one caller may make on average; 0 is no limit.
         registry: of the service.
         clock: monotonic times are used.
+        per_second: requests a second that one caller may make on average; 0 is no limit.
     """
 
-    def __init__(self, per_second: float, registry: CollectorRegistry, clock: Clock) -> None:
+    def __init__(self, registry: CollectorRegistry, clock: Clock, per_second: float = 0.0) -> None:
         self._rate = per_second
         self._clock = clock
         self._buckets: OrderedDict[str, Bucket] = OrderedDict()
         self._failures: OrderedDict[str, Failures] = OrderedDict()
-        self._hits = Counter("rate_limit_hits", "Requests refused by a rate limit", registry=registry)
+        self._failed = Counter(
+            "auth_failed_attempts", "Requests with a missing or wrong key or password", registry=registry
+        )
+        self._hits = Counter(
+            "rate_limit_hits",
+            "Requests answered 429: over a rate, or from a blocked address",
+            registry=registry,
+        )
         self._blocks = Counter(
             "suspicious_ip_blocks", "Addresses blocked after failed logins", registry=registry
         )
@@ -83,8 +93,7 @@ class Guard:
             self._buckets.move_to_end(caller)
         wait = bucket.take(now, rate, burst)
         if wait:
-            self._hits.inc()
-            raise _too_many(wait, "You are over this service's rate limit.")
+            raise self._too_many(wait, "You are over this service's rate limit.")
 
     def check_blocked(self, address: str) -> None:
         """Refuses an address that failed to log in too often.
@@ -95,10 +104,16 @@ class Guard:
         failures = self._failures.get(address)
         wait = failures.blocked_until - self._clock.monotonic() if failures else 0.0
         if wait > 0:
-            raise _too_many(wait, "Too many failed logins from this address.")
+            raise self._too_many(wait, "Too many failed logins from this address.")
 
-    def failed(self, address: str) -> None:
-        """Notes a failed login; the tenth within five minutes blocks the address for five."""
+    def failed(self, address: str, path: str) -> None:
+        """Notes a failed login; the tenth within five minutes blocks the address for five.
+
+        Args:
+            address: where it came from.
+            path: what it was for.
+        """
+        self._failed.inc()
         now = self._clock.monotonic()
         failures = self._failures.get(address)
         if failures is None or now - failures.since > FAILURE_WINDOW_SECONDS:
@@ -106,13 +121,17 @@ class Guard:
             _forget_oldest(self._failures)
         self._failures.move_to_end(address)
         failures.count += 1
-        if failures.count >= FAILURES_BEFORE_BLOCK and failures.blocked_until <= now:
+        if failures.blocked_until > now:  # in the log already
+            return
+        log.info("login_failed", address=address, path=path)
+        if failures.count >= FAILURES_BEFORE_BLOCK:
             failures.blocked_until = now + BLOCK_SECONDS
             self._blocks.inc()
+            log.warning("address_blocked", address=address, seconds=BLOCK_SECONDS)
 
-
-def _too_many(wait: float, detail: str) -> Problem:
-    return Problem(429, "Too Many Requests", detail, headers={"Retry-After": str(int(wait) + 1)})
+    def _too_many(self, wait: float, detail: str) -> Problem:
+        self._hits.inc()
+        return Problem(429, "Too Many Requests", detail, headers={"Retry-After": str(int(wait) + 1)})
 
 
 def _forget_oldest(known: "OrderedDict[str, Bucket] | OrderedDict[str, Failures]") -> None:

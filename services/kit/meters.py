@@ -8,7 +8,7 @@ lines of a series that did not change are those of the scrape before. Names and 
 import threading
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Metric
@@ -32,10 +32,9 @@ class _Series(ABC):
         self._lock = threading.Lock()
         self._lines = ""
 
-    def _note(self, value: float) -> None:
-        waiting = self._waiting
-        waiting.append(value)
-        if len(waiting) >= MOST_WAITING:
+    def _relieve(self) -> None:
+        """Adds up what waits, where that has become much."""
+        if len(self._waiting) >= MOST_WAITING:
             with self._lock:
                 self._add_up()
 
@@ -72,7 +71,10 @@ class Count(_Series):
     def inc(self, amount: float = 1) -> None:
         if amount < 0:
             raise ValueError("A counter only goes up.")
-        self._note(amount)
+        waiting = self._waiting
+        waiting.append(amount)
+        if len(waiting) >= MOST_WAITING:
+            self._relieve()
 
     def total(self) -> float:
         with self._lock:
@@ -103,7 +105,14 @@ class Distribution(_Series):
         ]
 
     def observe(self, value: float) -> None:
-        self._note(value)
+        waiting = self._waiting
+        waiting.append(value)
+        if len(waiting) >= MOST_WAITING:
+            self._relieve()
+
+    def observe_all(self, values: Iterable[float]) -> None:
+        self._waiting.extend(values)
+        self._relieve()
 
     def state(self) -> tuple[list[tuple[str, float]], float]:
         """(upper bound, how many up to it) of each bucket, and the sum of the values."""
@@ -242,6 +251,10 @@ class Histogram(Meter[Distribution]):
     def observe(self, value: float) -> None:
         """Where there are no labels."""
         self.labels().observe(value)
+
+    def observe_all(self, values: Iterable[float]) -> None:
+        """Where there are no labels."""
+        self.labels().observe_all(values)
 
     def collect(self) -> Iterator[Metric]:
         family = HistogramMetricFamily(self.name, self.said, labels=self._label_names)

@@ -5,9 +5,9 @@ The SDK builds several objects a span on its way to the same bytes, at many time
 Tags are those of opentelemetry/proto/trace/v1/trace.proto; the order of the fields is free.
 """
 
-import struct
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from struct import Struct
 
 from opentelemetry.trace import SpanKind
 
@@ -16,35 +16,40 @@ from services.kit.spans import Attributes, Event, FinishedSpan, TraceContext, Va
 #: Name and version of an instrumentation.
 Scope = tuple[str, str]
 
-_TIMES = struct.Struct("<cQcQ")
-_DOUBLE = struct.Struct("<d")
+#: The last of a span's body: its start follows, in nanoseconds since the epoch.
+START = b"\x39"
+#: Stands between the start and the end.
+END = b"\x41"
+_TIMES = Struct("<QcQ")
+_DOUBLE = Struct("<d")
 _SAMPLED = b"\x85\x01\x01\x00\x00\x00"
 
 
 class Key:
     """The name of an attribute."""
 
-    __slots__ = ("_key", "_size")
+    __slots__ = ("_key", "_numbers", "_texts")
 
     def __init__(self, name: str) -> None:
         self._key = _field(b"\x0a", _utf8(name))
-        self._size = len(self._key) + 4
+        #: What stands before a value of so many bytes: ids, names and numbers have few lengths.
+        self._texts: dict[int, bytes] = {}
+        self._numbers: dict[int, bytes] = {}
 
     def text(self, value: str) -> bytes:
-        """The attribute with a text as its value."""
+        """The attribute with a short text as its value."""
         content = value.encode("utf-8", "replace")
-        size = len(content)
-        if size + self._size < 0x80:  # noqa: PLR2004 - seven bits
-            return b"\x4a%c%b\x12%c\x0a%c%b" % (size + self._size, self._key, size + 2, size, content)
-        return self.attribute(value)
+        return (self._texts.get(len(content)) or self._before(self._texts, value, content)) + content
 
     def number(self, value: int) -> bytes:
         """The attribute with a whole number as its value."""
         content = _varint(value & 0xFFFF_FFFF_FFFF_FFFF)
-        size = len(content) + 1
-        if size + self._size < 0x80:  # noqa: PLR2004 - seven bits
-            return b"\x4a%c%b\x12%c\x18%b" % (size + self._size - 2, self._key, size, content)
-        return self.attribute(value)
+        return (self._numbers.get(len(content)) or self._before(self._numbers, value, content)) + content
+
+    def _before(self, known: dict[int, bytes], value: Value, content: bytes) -> bytes:
+        whole = self.attribute(value)
+        before = known[len(content)] = whole[: len(whole) - len(content)]
+        return before
 
     def attribute(self, value: Value, tag: bytes = b"\x4a") -> bytes:
         """The attribute; the tag says of what."""
@@ -52,32 +57,66 @@ class Key:
 
 
 class Shape:
-    """A kind of span: its name, and which side of a call it is."""
+    """A kind of span.
+
+    Args:
+        name: of such spans.
+        kind: which side of a call they are.
+        beginning: how their ids begin, where those of several kinds have the other bytes in common.
+    """
 
     __slots__ = ("_fixed",)
 
-    def __init__(self, name: str, kind: SpanKind = SpanKind.INTERNAL) -> None:
-        self._fixed = b"%b\x30%c%b" % (_field(b"\x2a", _utf8(name)), kind.value + 1, _SAMPLED)
+    def __init__(self, name: str, kind: SpanKind = SpanKind.INTERNAL, beginning: bytes = b"") -> None:
+        said = _field(b"\x2a", _utf8(name))
+        # The id comes last: a place goes on with it.
+        self._fixed = b"%b\x30%c%b\x12\x08%b" % (said, kind.value + 1, _SAMPLED, beginning)
 
-    def encode(self, place: bytes, span_id: bytes, start: float, end: float, rest: bytes) -> bytes:
+    def head(self, size: int) -> bytes:
+        """What stands before a span whose body and times have so many bytes."""
+        return b"\x12" + _varint(len(self._fixed) + size) + self._fixed
+
+    def encode(self, place: bytes, start: float, end: float, rest: bytes) -> bytes:
         """One span.
 
         Args:
-            place: its trace and its parent, as :func:`place` made them.
-            span_id: eight bytes, not all zero.
+            place: its trace, its parent and its id, as :func:`place` made them.
             start: seconds since the epoch.
             end: no earlier than the start, or it is put there.
             rest: attributes, links, status.
         """
-        begin = int(start * 1e9)
-        times = _TIMES.pack(b"\x39", begin, b"\x41", max(int(end * 1e9), begin))
-        return _field(b"\x12", b"%b\x12\x08%b%b%b%b" % (place, span_id, self._fixed, times, rest))
+        body = place + rest + START
+        begin, over = int(start * 1e9), int(end * 1e9)
+        times = _TIMES.pack(begin, END, max(over, begin))
+        return self.head(len(body) + len(times)) + body + times
 
 
-def place(trace_id: int, parent_id: int | None) -> bytes:
-    """Where a span belongs."""
-    trace = b"\x0a\x10" + trace_id.to_bytes(16)
-    return trace if parent_id is None else b"%b\x22\x08%b" % (trace, parent_id.to_bytes(8))
+class Row:
+    """Spans that are always told together, as one struct: for each its head, body, start, ``END`` and end.
+
+    Args:
+        spans: the shape of each, and how many bytes its body has: a place, attributes, and ``START``.
+    """
+
+    __slots__ = ("heads", "pack")
+
+    def __init__(self, *spans: tuple[Shape, int]) -> None:
+        self.heads = [shape.head(size + _TIMES.size) for shape, size in spans]
+        form = [f"{len(head)}s{size}sQcQ" for head, (_, size) in zip(self.heads, spans, strict=True)]
+        self.pack = Struct("<" + "".join(form)).pack
+
+
+def place(trace_id: int, parent_id: int | None, span_id: bytes) -> bytes:
+    """Where a span belongs: the beginning of its body.
+
+    Args:
+        trace_id: its trace.
+        parent_id: the span that it is within; None: the root.
+        span_id: eight bytes, not all zero; without those that are its shape's.
+    """
+    if parent_id is None:
+        return b"%b\x0a\x10%b" % (span_id, trace_id.to_bytes(16))
+    return b"%b\x0a\x10%b\x22\x08%b" % (span_id, trace_id.to_bytes(16), parent_id.to_bytes(8))
 
 
 def error(said: str) -> bytes:
@@ -98,8 +137,11 @@ def encode(span: FinishedSpan) -> bytes:
         error(span.error) if span.error else b"",
     )
     return _shape(span.name, span.kind).encode(
-        place(span.context.trace_id, span.parent.span_id if span.parent else None),
-        span.context.span_id.to_bytes(8),
+        place(
+            span.context.trace_id,
+            span.parent.span_id if span.parent else None,
+            span.context.span_id.to_bytes(8),
+        ),
         span.start,
         span.end,
         b"".join(rest),
@@ -153,21 +195,17 @@ def _link(link: TraceContext) -> bytes:
 
 
 def _field(tag: bytes, content: bytes) -> bytes:
-    size = len(content)
-    if size < 0x80:  # noqa: PLR2004 - seven bits
-        return b"%b%c%b" % (tag, size, content)
-    if size < 0x4000:  # noqa: PLR2004 - twice seven bits
-        return b"%b%c%c%b" % (tag, size & 0x7F | 0x80, size >> 7, content)
-    return tag + _varint(size) + content
+    return b"%b%b%b" % (tag, _varint(len(content)), content)
 
 
 def _varint(number: int) -> bytes:
-    written = bytearray()
-    while number > 0x7F:  # noqa: PLR2004 - seven bits
-        written.append(number & 0x7F | 0x80)
-        number >>= 7
-    written.append(number)
-    return bytes(written)
+    if number < 1 << 7:
+        return b"%c" % number
+    if number < 1 << 14:
+        return b"%c%c" % (number & 0x7F | 0x80, number >> 7)
+    if number < 1 << 21:
+        return b"%c%c%c" % (number & 0x7F | 0x80, number >> 7 & 0x7F | 0x80, number >> 14)
+    return b"%c%b" % (number & 0x7F | 0x80, _varint(number >> 7))
 
 
 def _value(value: Value) -> bytes:

@@ -145,8 +145,9 @@ async def _live(service: Running) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
-            # Who stands behind a proxy concerns those who log in, not the hot path: keys open it.
+            # On the hot path it is looked for only where a key is wrong (auth.address_of).
             proxy_headers=not getattr(service.app, "hot", None),
+            forwarded_allow_ips=list(service.settings.forwarded_allow_ips),
             timeout_graceful_shutdown=int(service.settings.shutdown_grace_seconds),
         )
         server = _Server(config, service.stop)

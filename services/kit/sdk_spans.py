@@ -24,6 +24,9 @@ class Forwarding(SpanProcessor):
         named = (scope.name, scope.version or "") if scope else ("", "")
         self._sink.add(named, otlp.encode(_finished(span, span.context)), 1)
 
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return self._sink.flush(timeout_millis / 1000)
+
 
 def _finished(span: ReadableSpan, context: SpanContext) -> FinishedSpan:
     failed = span.status.status_code is StatusCode.ERROR

@@ -20,7 +20,9 @@ from starlette.requests import Request
 
 from services.kit import errors
 from services.kit.auth import Gate, Keyring, OneKey, bearer, key_from_file, require_key
+from services.kit.background import beside
 from services.kit.clock import SystemClock, rfc3339
+from services.kit.guard import Guard
 from services.kit.health import Health, Level
 from services.kit.hot import HotApp, HotRoute
 from services.kit.http import Envelope, HttpMetrics, LastCatch
@@ -40,6 +42,7 @@ def create_service(
     routers: Sequence[APIRouter] = (),
     public: Sequence[APIRouter] = (),
     keyring: Keyring | None = None,
+    guard: Guard | None = None,
     admission: Callable[[Request], Awaitable[None]] = require_key,
     links: Mapping[str, str] = MappingProxyType({}),
     schemas: Mapping[str, type[BaseModel]] | None = None,
@@ -55,6 +58,7 @@ def create_service(
         routers: routes that want a bearer key.
         public: routes that do not.
         keyring: which keys open it; unset: the one key of the settings.
+        guard: what those meet who come too often or with a wrong key; unset: one without a rate.
         admission: dependency of the routers; unset: any key of the keyring will do.
         links: further links of ``/``, such as a page for people.
         schemas: models that only hot routes refer to, for the OpenAPI document.
@@ -62,14 +66,8 @@ def create_service(
 
     @asynccontextmanager
     async def whole_life(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
-        async with lifespan(app) as state:
-            watches = [asyncio.create_task(telemetry.watch_process()), asyncio.create_task(health.watch())]
-            try:
-                yield state
-            finally:
-                for watch in watches:
-                    watch.cancel()
-                await asyncio.gather(*watches, return_exceptions=True)
+        async with lifespan(app) as state, beside(telemetry.watch_process(), health.watch()):
+            yield state
         await asyncio.to_thread(telemetry.close)
 
     app = HotApp(
@@ -82,7 +80,11 @@ def create_service(
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.connections = lambda: 0  # until a server runs it
-    app.state.gate = Gate(keyring or OneKey.of(own_key(settings)), telemetry.registry)
+    app.state.gate = Gate(
+        keyring or OneKey.of(own_key(settings)),
+        guard or Guard(telemetry.registry, SystemClock()),
+        settings.forwarded_allow_ips,
+    )
     app.include_router(_common(telemetry, health, summary, links))
     for router in public:
         app.include_router(router)

@@ -89,6 +89,18 @@ def _checked(headers: SecretStr) -> SecretStr:
 
 OtlpHeaders = Annotated[SecretStr, AfterValidator(_checked)]
 
+#: Nobody is shut out for wrong keys who has the right one, so it must be too long to be found by trying.
+SHORTEST_KEY = 16
+
+
+def _not_guessable(key: SecretStr) -> SecretStr:
+    if len(key) < SHORTEST_KEY:
+        raise ValueError(f"a key has {SHORTEST_KEY} characters at least")
+    return key
+
+
+ApiKey = Annotated[SecretStr, AfterValidator(_not_guessable)]
+
 
 class ServiceSettings(BaseSettings):
     """What every service understands; each adds its own fields and its port."""
@@ -100,7 +112,9 @@ class ServiceSettings(BaseSettings):
     host: str = Field("127.0.0.1", description="address that the service listens on")
     port: int = Field(0, ge=0, le=65535, description="0 takes any free port")
     data_dir: Path = Field(Path("data"), description="the one folder that survives")
-    api_key: SecretStr | None = Field(None, description="bearer key; unset: made once, in DATA_DIR/api_key")
+    api_key: ApiKey | None = Field(
+        None, description="bearer key, random; unset: made once, in DATA_DIR/api_key"
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level logged")
     otel_exporter_otlp_endpoint: str | None = Field(
         None, description="OTLP/HTTP receiver, e.g. http://jaeger:4318; unset: no spans leave the process"
@@ -125,6 +139,9 @@ class ServiceSettings(BaseSettings):
         None, description="the same for traces, instead: none or gzip"
     )
     otel_traces_sampler_arg: float = Field(1.0, ge=0, le=1, description="share of traces kept, 0 to 1")
+    forwarded_allow_ips: CommaStrings = Field(
+        ("127.0.0.1",), description="proxies that are believed whom they ask for; * for all who can connect"
+    )
     max_body_bytes: int = Field(1_048_576, ge=1024, description="largest request body taken, bytes")
     shutdown_grace_seconds: float = Field(10.0, ge=0, description="time for work in flight at stop")
 

@@ -9,6 +9,7 @@ import random
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -29,6 +30,9 @@ LARGEST_QUEUE_BYTES = 16_000_000
 #: Collectors take 20 MB; some of their neighbours take 4.
 LARGEST_BODY_BYTES = 2_000_000
 SEND_EVERY_SECONDS = 2.0
+#: So many spans are written together, in less than a millisecond. The first of them costs five times as
+#: much as the others: by then the processor has forgotten the code that writes them.
+MANY = 512
 GIVE_UP_SECONDS = 60.0
 LONGEST_PAUSE_SECONDS = 30.0
 #: That the protocol calls retryable.
@@ -39,6 +43,7 @@ class Lost(StrEnum):
     """Why spans were let go."""
 
     QUEUE_FULL = "queue_full"
+    NOT_WRITTEN = "not_written"  #: a fault of ours
     REFUSED = "refused"  #: the receiver answered that it never takes them
     NOT_TAKEN = "not_taken"  #: the receiver was away or busy for too long
 
@@ -57,6 +62,8 @@ class SpanSink(Protocol):
     """Where encoded spans go."""
 
     def add(self, scope: Scope, spans: bytes, count: int) -> None: ...
+    def add_later(self, scope: Scope, write: Callable[[], bytes], count: int) -> None: ...
+    def flush(self, seconds: float) -> bool: ...
     def close(self) -> None: ...
 
 
@@ -116,11 +123,15 @@ class SpanSender:
         self._counts = counts
         self._waiting: deque[tuple[Scope, bytes, int]] = deque()
         self._waiting_bytes = 0
+        self._unwritten: list[tuple[Scope, Callable[[], bytes], int]] = []
+        self._unwritten_count = 0
         #: The receiver wants no request before this, of the monotonic clock.
         self._closed_until = 0.0
         self._lock = threading.Lock()
         self._wanted = threading.Event()
         self._closing = threading.Event()
+        #: Set once everything has left that waited when they were put here.
+        self._flushes: list[threading.Event] = []
         self._thread = threading.Thread(target=self._run, name="otlp", daemon=True)
         self._thread.start()
 
@@ -143,6 +154,41 @@ class SpanSender:
         elif waiting >= LARGEST_BODY_BYTES and not self._wanted.is_set():
             self._wanted.set()
 
+    def add_later(self, scope: Scope, write: Callable[[], bytes], count: int) -> None:
+        """As :meth:`add`, of spans that are written once they are many, or are sent.
+
+        Args:
+            scope: the instrumentation.
+            write: answers with them, in any thread.
+            count: how many they are.
+        """
+        with self._lock:
+            self._unwritten.append((scope, write, count))
+            self._unwritten_count += count
+            many = self._unwritten_count >= MANY
+        if many:
+            self._write()
+
+    def _write(self) -> None:
+        with self._lock:
+            unwritten, self._unwritten, self._unwritten_count = self._unwritten, [], 0
+        for scope, write, count in unwritten:
+            try:
+                spans = write()
+            except Exception:
+                log.exception("spans_not_written")
+                self._lose(Lost.NOT_WRITTEN, count)
+            else:
+                self.add(scope, spans, count)
+
+    def flush(self, seconds: float) -> bool:
+        """Sends what waits now; answers whether that was over within so many seconds."""
+        over = threading.Event()
+        with self._lock:
+            self._flushes.append(over)
+        self._wanted.set()
+        return over.wait(seconds)
+
     def close(self) -> None:
         """Sends what waits, if the receiver takes it, and ends."""
         self._closing.set()
@@ -156,10 +202,17 @@ class SpanSender:
             while not self._closing.is_set():
                 self._wanted.wait(SEND_EVERY_SECONDS)
                 self._wanted.clear()
-                while (batch := self._next()) is not None:
-                    self._deliver(client, batch)
-            while (batch := self._next()) is not None:
-                self._deliver(client, batch)
+                self._empty(client)
+            self._empty(client)
+
+    def _empty(self, client: httpx.Client) -> None:
+        with self._lock:
+            flushes, self._flushes = self._flushes, []
+        self._write()
+        while (batch := self._next()) is not None:
+            self._deliver(client, batch)
+        for over in flushes:
+            over.set()
 
     def _next(self) -> _Batch | None:
         told: dict[Scope, list[bytes]] = {}

@@ -1,9 +1,9 @@
 """Spans as values: what they belong to, and those that are told from stored times."""
 
-import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from random import getrandbits
 
 from opentelemetry.trace import SpanKind
 
@@ -13,16 +13,16 @@ _TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([
 
 
 def new_trace_id() -> int:
-    return random.getrandbits(128) | 1
+    return getrandbits(128) | 1
 
 
 def new_span_id() -> int:
-    return random.getrandbits(64) | 1
+    return getrandbits(64) | 1
 
 
 def seven_bytes() -> bytes:
     """What the ids of a few spans have in common; an eighth byte, not 0, tells them apart."""
-    return random.getrandbits(56).to_bytes(7)
+    return getrandbits(56).to_bytes(7)
 
 
 @dataclass(frozen=True, slots=True)

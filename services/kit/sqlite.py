@@ -49,6 +49,7 @@ class SqliteDatabase(Database):
         self._writer = _sqlite_engine(path, "BEGIN IMMEDIATE")
         self._reader = _sqlite_engine(path, "BEGIN")
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="sqlite-read")
+        self._connection: Connection | None = None
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="sqlite-write", daemon=True)
@@ -111,18 +112,27 @@ class SqliteDatabase(Database):
 
     def _commit(self, group: list[_Job]) -> list[tuple[Any, BaseException | None]]:
         try:
-            with self._writer.begin() as connection:
+            connection = self._open()
+            with connection.begin():
                 if len(group) == 1:
                     return [(group[0].work(connection), None)]
                 return [_within_savepoint(connection, job.work) for job in group]
         except Exception as error:  # noqa: BLE001 - handed to whoever asked for the work
             return [(None, error)] * len(group)
 
+    def _open(self) -> Connection:
+        """The writer's connection, kept: to take it from the pool costs as much as a small transaction."""
+        if self._connection is None or self._connection.closed:
+            self._connection = self._writer.connect()
+        return self._connection
+
     async def close(self) -> None:
         self._closed = True
         self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)
         self._readers.shutdown()
+        if self._connection is not None:
+            self._connection.close()
         self._writer.dispose()
         self._reader.dispose()
 

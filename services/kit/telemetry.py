@@ -7,6 +7,7 @@ still answer for itself. Without an OTLP endpoint spans are made nowhere and cos
 import asyncio
 import os
 import time
+from collections.abc import Callable
 
 import psutil
 from opentelemetry.sdk.resources import Resource
@@ -129,6 +130,16 @@ class Telemetry:
         """
         if self._sink is not None and count:
             self._sink.add(self._scope, spans, count)
+
+    def export_later(self, write: Callable[[], bytes], count: int) -> None:
+        """As :meth:`export`, of spans that are written with others, in any thread, and soon.
+
+        Args:
+            write: answers with them.
+            count: how many they will be.
+        """
+        if self._sink is not None and count:
+            self._sink.add_later(self._scope, write, count)
 
     async def watch_process(self, every: float = 1.0) -> None:
         """Measures CPU and event-loop lag until cancelled."""

@@ -1,6 +1,5 @@
 """Wires mcp-health: settings → telemetry → checks → authority and auditor → app."""
 
-import asyncio
 import platform
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,6 +7,7 @@ from typing import Any, TypedDict
 
 from fastapi import FastAPI
 
+from services.kit.background import beside
 from services.kit.clock import Clock, SystemClock
 from services.kit.health import Health
 from services.kit.service import create_service
@@ -51,12 +51,10 @@ def create_app(settings: McpHealthSettings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
-        audit = asyncio.create_task(auditor.watch())
         try:
-            yield State(authority=authority, auditor=auditor)
+            async with beside(auditor.watch()):
+                yield State(authority=authority, auditor=auditor)
         finally:
-            audit.cancel()
-            await asyncio.gather(audit, return_exceptions=True)
             await catalogue.close()
 
     app = create_service(

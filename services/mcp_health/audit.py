@@ -12,8 +12,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
-import structlog
 
+from services.kit.background import carry_on
 from services.kit.clock import Clock
 from services.kit.health import Level
 from services.kit.telemetry import FinishedSpan, Telemetry, TraceContext, new_span_id, new_trace_id
@@ -25,7 +25,6 @@ from services.mcp_health.compliance import OUR_SERVICES, Measurement, Question, 
 from services.mcp_health.metrics import Metrics
 from services.mcp_health.settings import McpHealthSettings
 
-log = structlog.get_logger()
 #: A span that left this long ago and is not in Jaeger did not arrive, seconds.
 TRACE_PATIENCE_SECONDS = 60.0
 _FIT = frozenset({Level.HEALTHY, Level.DEGRADED})
@@ -69,11 +68,9 @@ class Auditor:
     async def watch(self) -> None:
         """Measures until cancelled."""
         while True:
-            try:
+            # When it fails the measurements grow old and then count as unknown, so that this cannot hide.
+            with carry_on("audit_failed"):
                 await self.measure()
-            except Exception:
-                # The measurements grow old and then count as unknown, so that this cannot hide.
-                log.exception("audit_failed")
             await asyncio.sleep(self._settings.check_interval_seconds)
 
     async def measure(self) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, insert, literal_column, text, update
+from sqlalchemy import ColumnElement, Connection, insert, literal_column, update
 
 from services.kit.rows import Row, Statement
 from services.outbox import feed
@@ -282,16 +282,10 @@ def give_turns(
     """
     named = clients or {}
     # In one order everywhere: two transactions that touch the same chats must not wait crosswise.
-    connection.execute(
-        _TAKE_TURN,
-        [
-            {"bot": of[0], "chat_id": of[1], "next_at": due, "lane": lane, "client": named.get(of, "")}
-            for of, (due, lane) in sorted(turns.items())
-        ],
-    )
+    rows = [(*of, due, lane, named.get(of, "")) for of, (due, lane) in sorted(turns.items())]
+    _TAKE_TURN.run(connection, rows)
 
 
-# As text: SQLAlchemy compiles its ON CONFLICT anew for every execution, and this one is hot.
 # A worker that has the chat looks for what waits, and whose it is, when it gives the chat back.
 UNLESS_SOONER = """
 ON CONFLICT (bot, chat_id) DO UPDATE SET
@@ -309,8 +303,17 @@ ON CONFLICT (bot, chat_id) DO UPDATE SET
     WHEN chat.next_at IS NOT NULL AND chat.lane < excluded.lane THEN chat.lane
     ELSE excluded.lane END
 """
-_TURN = """
-INSERT INTO chat (bot, chat_id, next_at, lane, client, lease_until, tokens, group_tokens, sent_at, open_at)
-VALUES (:bot, :chat_id, :next_at, :lane, :client, 0, 0, 0, 0, 0)
-"""
-_TAKE_TURN = text(_TURN + UNLESS_SOONER)
+_TAKE_TURN = Statement(
+    f"""
+    INSERT INTO chat (
+      bot, chat_id, next_at, lane, client, lease_until, tokens, group_tokens, sent_at, open_at)
+    SELECT given.bot, given.chat_id, given.next_at, given.lane, given.client, 0, 0, 0, 0, 0 FROM {{given}}
+    WHERE true ORDER BY given.bot, given.chat_id
+    {UNLESS_SOONER}
+    """,  # noqa: S608 - constants
+    bot="text",
+    chat_id="bigint",
+    next_at="double precision",
+    lane="smallint",
+    client="text",
+)

@@ -12,8 +12,9 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from services.kit.rows import Statement
-from services.outbox import chats, destinations, feed, loading
+from services.outbox import chats, destinations, feed, loading, updating
 from services.outbox.chats import ChatRow
+from services.outbox.limiter import NOT_PACED, PacedSince
 from services.outbox.messages import (
     Claimed,
     Decision,
@@ -81,7 +82,7 @@ def claim(
     limit: int,
     *,
     now: float,
-    paced_since: float | None,
+    paced_since: PacedSince = NOT_PACED,
     mutes: Mutes = not_urgent,
     turns: Turns | None = None,
     holds: Holds = never,
@@ -95,7 +96,7 @@ def claim(
         owner: this worker.
         limit: how many may be sent now.
         now: seconds since the epoch.
-        paced_since: since when the bot's own rate has held messages up; None if it does not.
+        paced_since: since when the bot's own rate has held messages up.
         mutes: which messages a muted chat does not get.
         turns: the clients' clocks of this worker; unset: all are even.
         holds: how the chats' people want a message now.
@@ -112,9 +113,11 @@ def claim(
     refusing = {chat_id for chat_id, row in rows.items() if row["blocked"] or row["migrated_to"]}
     ended = [s for chat_id in refusing for s in _set_right(connection, bot, rows[chat_id], now)]
     picked = [chats.choose(chats.heads_of(rows[chat_id]), now) for chat_id in rows.keys() - refusing]
-    messages, never_sent = loading.load(
+    messages, baseless = loading.load(
         connection, [head.seq for head in picked if head], rows, now, paced_since
     )
+    anew, never_sent = updating.begin_anew(connection, baseless, now)
+    messages += anew
     expired = [m for m in messages if m.expires_at is not None and m.expires_at <= now]
     muted = [m for m in messages if m not in expired and _is_muted(rows[m.chat_id], now) and mutes(m)]
     for those, state, reason, cause in (

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Connection, func, insert, or_, select, upd
 from services.kit.db import upsert
 from services.outbox import chats, feed
 from services.outbox.messages import WAITING, Reason, State
-from services.outbox.schema import change, chat, message
+from services.outbox.schema import attempt, change, chat, message
 
 SUPPRESSED_AT_ONCE = 1_000
 
@@ -18,11 +18,16 @@ def move(connection: Connection, bot: str, old: int, new: int, now: float) -> No
     if lane is None:
         return
     connection.execute(update(message).where(*_waiting_for(bot, old)).values(chat_id=new))
-    found = select(chat.c.client, chat.c.settings).where(chat.c.bot == bot, chat.c.chat_id == old)
-    kept = connection.execute(found).one()
+    # What stands in the old chat is not in the new one, where its number may be another message's.
+    stayed = select(message.c.id).where(message.c.bot == bot, message.c.chat_id == old)
+    edits = (*_waiting_for(bot, new), message.c.edits.in_(stayed))
+    connection.execute(update(message).where(*edits).values(edits=None))
+    found = select(chat.c.client, chat.c.settings, chat.c.muted_until)
+    kept = connection.execute(found.where(chat.c.bot == bot, chat.c.chat_id == old)).one()
     chats.give_turns(connection, {(bot, new): (now, lane)}, {(bot, new): kept.client})
-    unset = (chat.c.bot == bot, chat.c.chat_id == new, chat.c.settings.is_(None))
-    connection.execute(update(chat).where(*unset).values(settings=kept.settings))
+    for column in (chat.c.settings, chat.c.muted_until):
+        unset = (chat.c.bot == bot, chat.c.chat_id == new, column.is_(None))
+        connection.execute(update(chat).where(*unset).values({column: getattr(kept, column.name)}))
 
 
 def suppress(connection: Connection, bot: str, chat_id: int, reason: Reason, now: float) -> Sequence[int]:
@@ -44,6 +49,25 @@ def suppress(connection: Connection, bot: str, chat_id: int, reason: Reason, now
     return waiting
 
 
+def refused_for_now(connection: Connection, bot: str, now: float) -> list[tuple[int, float]]:
+    """The chats that Telegram has asked to wait for, and until when, as (chat, seconds since the epoch)."""
+    asked = attempt.c.retry_after
+    query = (
+        select(message.c.chat_id, func.max(message.c.due_at), func.max(asked))
+        .join(attempt, (attempt.c.message_seq == message.c.seq) & (attempt.c.number == message.c.attempts))
+        .where(
+            message.c.bot == bot,
+            chats.in_state(State.RETRY_WAIT),
+            message.c.reason == Reason.FLOOD_CONTROL.value,
+            message.c.due_at > now,
+            asked.is_not(None),
+        )
+        .group_by(message.c.chat_id)
+    )
+    # By a clock that has been set back the time would be longer than what was asked.
+    return [(chat_id, min(due, now + told)) for chat_id, due, told in connection.execute(query)]
+
+
 def block(connection: Connection, bot: str, chat_id: int, reason: Reason) -> None:
     """Notes that the destination refuses the bot, before anything was tried."""
     statement = upsert(connection, chat).values(bot=bot, chat_id=chat_id, blocked=reason.value)
@@ -57,7 +81,9 @@ def block(connection: Connection, bot: str, chat_id: int, reason: Reason) -> Non
 def revive(connection: Connection, bot: str, chat_id: int, now: float) -> None:
     """The destination takes the bot again: what still waits for it has its turn."""
     here = (chat.c.bot == bot, chat.c.chat_id == chat_id)
-    connection.execute(update(chat).where(*here).values(blocked=None))
+    refused = update(chat).where(*here, chat.c.blocked.is_not(None)).values(blocked=None)
+    if not connection.execute(refused).rowcount:
+        return
     waiting = connection.execute(select(message.c.seq).where(*_waiting_for(bot, chat_id)).limit(1)).scalar()
     if waiting is not None:
         connection.execute(update(chat).where(*here, chat.c.owner.is_(None)).values(next_at=now))

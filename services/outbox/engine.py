@@ -17,6 +17,7 @@ from services.kit.errors import Problem
 from services.kit.health import Level, Reading
 from services.kit.telemetry import Telemetry
 from services.outbox import feed, queries, trace
+from services.outbox.attempts import Render
 from services.outbox.claims import Holds, Mutes, never, not_urgent
 from services.outbox.intake import Intake, Receipt
 from services.outbox.keeping import Keeper
@@ -27,7 +28,7 @@ from services.outbox.policy import BOT_STOPS, Policy
 from services.outbox.queries import Depth
 from services.outbox.tally import HOUR, Tally
 from services.outbox.telegram import Sender
-from services.outbox.worker import Observer, Render, Worker, WorkerSettings, ignore
+from services.outbox.worker import Observer, Worker, WorkerSettings, ignore
 
 log = structlog.get_logger()
 
@@ -96,7 +97,9 @@ class Outbox:
         self.database = database
         self.metrics = metrics
         self.sender = sender
-        self.intake = Intake(database, clock, flushers=1 if database.single_process else 2)
+        self.intake = Intake(
+            database, clock, flushers=1 if database.single_process else 2, stored=self.stored
+        )
         self.tally = Tally()
         self.depth: Depth | None = None
         self.keeper = Keeper(database, telemetry)
@@ -104,23 +107,25 @@ class Outbox:
         self._clock = clock
 
     async def enqueue(self, submission: Submission) -> Receipt:
-        """Stores events and their messages; returns after the commit, and tells its spans.
+        """Stores events and their messages; returns after the commit.
 
         Raises:
             Problem: as :meth:`services.outbox.intake.Intake.enqueue`.
         """
-        receipt = await self.intake.enqueue(submission)
-        if receipt.replayed is None:
-            self.stored(submission, receipt.committed_at)
-        return receipt
+        return await self.intake.enqueue(submission)
 
-    def stored(self, submission: Submission, committed_at: float) -> None:
-        """Counts and traces what was stored, also by a transaction of the owner's own."""
-        for event, messages in zip(submission.events, submission.messages, strict=True):
+    def stored(self, submissions: Sequence[Submission], committed_at: float) -> None:
+        """Counts and traces what a commit stored, also one of the owner's own."""
+        stored = [
+            pair
+            for submission in submissions
+            for pair in zip(submission.events, submission.messages, strict=True)
+        ]
+        for event, messages in stored:
             self.metrics.accepted.labels(event.type, event.category).inc(len(messages))
-            self.tally.accepted(committed_at, len(messages))
-            trace.tell_accepted(self._telemetry, event, messages, committed_at)
             self.keeper.accepted(event, committed_at)
+        self.tally.accepted(committed_at, sum(len(messages) for _, messages in stored))
+        trace.tell_accepted(self._telemetry, stored, committed_at)
 
     async def settled(self, batch: Sequence[Settled]) -> None:
         """The worker's observer: the tally of what finished, and the traces that are kept."""

@@ -7,18 +7,18 @@ statement (:mod:`services.outbox.at_once`), but for what has to look something u
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, select, tuple_
-from sqlalchemy import insert as insert_into
 
 from services.kit.clock import Clock
 from services.kit.db import Database, upsert
 from services.kit.errors import Problem
 from services.kit.postgres import PostgresDatabase
+from services.kit.rows import insert_by_place
 from services.outbox import at_once, chats, feed, once, rows, updating
 from services.outbox.messages import IdempotencyKey, NewEvent, NewMessage, State, Submission
 from services.outbox.schema import event, idempotency, message
@@ -30,6 +30,7 @@ LARGEST_CROWD = 20_000
 
 _Pair = tuple[NewEvent, tuple[NewMessage, ...]]
 _Verdicts = list[str | Problem | None]
+Stored = Callable[[Sequence[Submission], float], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +47,22 @@ class Receipt:
 
 
 class Intake:
-    """Collects submissions and commits them together."""
+    """Collects submissions and commits them together.
 
-    def __init__(self, database: Database, clock: Clock, *, flushers: int) -> None:
+    Args:
+        database: that keeps them.
+        clock: the time.
+        flushers: commits at once.
+        stored: told of what each commit stored and when that was, behind those who wait for it.
+    """
+
+    def __init__(
+        self, database: Database, clock: Clock, *, flushers: int, stored: Stored = lambda *_: None
+    ) -> None:
         self._database = database
         self._clock = clock
         self._waiting: list[tuple[Submission, asyncio.Future[Receipt]]] = []
+        self._stored = stored
         self._keys_in_flight: set[tuple[str, str]] = set()
         self._free_flushers = flushers
         self._flushes: set[asyncio.Task[None]] = set()
@@ -80,6 +91,13 @@ class Intake:
         finally:
             self._keys_in_flight.discard(name)
 
+    async def earlier(self, key: IdempotencyKey) -> IdempotencyKey | None:
+        """The same key with the answer that was given for it and for the same body, if one was."""
+        stored = (await self._database.read("read", partial(_earlier, keys=[key]))).get((key.client, key.key))
+        if stored is None or stored.body_hash != key.body_hash:
+            return None
+        return replace(key, answer=stored.answer)
+
     def _queued(self, submission: Submission) -> "asyncio.Future[Receipt]":
         done: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         self._waiting.append((submission, done))
@@ -100,7 +118,8 @@ class Intake:
 
     async def _commit(self, group: "list[tuple[Submission, asyncio.Future[Receipt]]]") -> None:
         submissions = [submission for submission, _ in group]
-        now = self._clock.time()
+        now = committed = self._clock.time()
+        new: list[Submission] = []
         try:
             verdicts = await self._store(submissions, now)
             self._database.wake(CHANNEL)
@@ -113,6 +132,7 @@ class Intake:
                 verdict if isinstance(verdict, Problem) else Receipt(committed, verdict)
                 for verdict in verdicts
             ]
+            new = [s for s, verdict in zip(submissions, verdicts, strict=True) if verdict is None]
         for (_, done), outcome in zip(group, outcomes, strict=True):
             if done.cancelled():
                 continue
@@ -120,6 +140,9 @@ class Intake:
                 done.set_exception(outcome)
             else:
                 done.set_result(outcome)
+        if new:
+            # Behind the answers: nobody waits for it.
+            asyncio.get_running_loop().call_soon(self._stored, new, committed)
 
     async def _store(self, submissions: Sequence[Submission], now: float) -> _Verdicts:
         database = self._database
@@ -240,13 +263,13 @@ def _resolved(connection: Connection, events: Sequence[_Pair], now: float) -> li
 
 
 def _insert_each(connection: Connection, events: Sequence[_Pair], now: float) -> None:
-    connection.execute(insert_into(event), [rows.of_event(e, now) for e, _ in events])
+    insert_by_place(connection, event, [rows.of_event(e, now) for e, _ in events])
     owners = [e for e, messages in events for _ in messages]
     messages = [m for _, those in events for m in those]
     if not messages:
         return
-    connection.execute(
-        insert_into(message), [rows.of_message(e, m) for e, m in zip(owners, messages, strict=True)]
+    insert_by_place(
+        connection, message, [rows.of_message(e, m) for e, m in zip(owners, messages, strict=True)]
     )
     feed.write(connection, [(m.id, State.QUEUED.value, 0, "") for m in messages], now)
     ready(connection, messages, now, clients=[e.client for e in owners])

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from services.kit.clock import Clock
+from services.outbox.messages import Lane
 
 MINUTE = 60.0
 
@@ -196,6 +197,34 @@ class Rates:
     def wait_seconds(self) -> float:
         """Seconds until a message of any lane may go."""
         return self._free.wait_seconds()
+
+
+@dataclass(frozen=True, slots=True)
+class PacedSince:
+    """Since when the bot's rate has held messages up, seconds since the epoch; None: it does not."""
+
+    bulk: float | None = None
+    others: float | None = None
+
+    def of(self, lane: Lane) -> float | None:
+        return self.bulk if lane is Lane.BULK else self.others
+
+    def asked(self, granted: Granted, now: float) -> "PacedSince":
+        """After the rates were asked for room: bulk is held up where nothing can be paid for either."""
+        return PacedSince(
+            self.bulk if granted.all or self.bulk is not None else now,
+            self.others if granted.free or self.others is not None else now,
+        )
+
+    def claimed(self, granted: Granted, used: int, bulk: int) -> "PacedSince":
+        """After a claim: where there was room for more, nothing more waited."""
+        return PacedSince(
+            None if used < granted.all else self.bulk,
+            None if used - bulk < granted.free else self.others,
+        )
+
+
+NOT_PACED = PacedSince()
 
 
 class Floods:

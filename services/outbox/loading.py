@@ -1,7 +1,6 @@
 """Rows of the database as messages that a worker can send, with what they are an edit of."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -9,6 +8,7 @@ from sqlalchemy import Connection, select
 from services.kit.rows import Statement
 from services.kit.telemetry import TraceContext
 from services.outbox.chats import ChatRow
+from services.outbox.limiter import PacedSince
 from services.outbox.messages import Claimed, Lane, State, UnknownPolicy
 from services.outbox.schema import event, message
 
@@ -62,24 +62,18 @@ def load(
     seqs: Iterable[int],
     rows: Mapping[int, Any],
     now: float,
-    paced_since: float | None,
+    paced_since: PacedSince,
 ) -> tuple[list[Claimed], list[Claimed]]:
-    """The messages that can be sent, and those that edit what was never sent."""
+    """The messages that can be sent, and the edits of what does not stand in the chat."""
     found = by_seq(connection, seqs)
     targets = _targets(connection, found)
-    fine, never_sent = [], []
+    fine: list[Claimed] = []
+    baseless: list[Claimed] = []
     for row in found:
-        if row.edits and _is_never_sent(targets.get(row.edits)):
-            never_sent.append(claimed(row, now, 0.0, row.attempts))
-            continue
-        wait = _limiter_wait(row, rows[row.chat_id], now, paced_since)
-        fine.append(claimed(row, now, wait, row.attempts + 1, _edited(targets, row)))
-    return fine, never_sent
-
-
-def _is_never_sent(target: "_Target | None") -> bool:
-    """Nothing stands in the chat. Where that is unknown, what was to be an edit is sent instead."""
-    return target is None or (target.telegram_message_id is None and target.state is not State.UNKNOWN)
+        wait = _limiter_wait(row, rows[row.chat_id], now, paced_since.of(Lane(row.lane)))
+        message = claimed(row, now, wait, row.attempts + 1, targets.get(row.edits))
+        (baseless if row.edits and message.edits is None else fine).append(message)
+    return fine, baseless
 
 
 def in_flight(connection: Connection, bot: str, chat_ids: Iterable[int], now: float) -> list[Claimed]:
@@ -91,7 +85,7 @@ def in_flight(connection: Connection, bot: str, chat_ids: Iterable[int], now: fl
     )
     rows = connection.execute(open_ones).all()
     targets = _targets(connection, rows)
-    return [claimed(row, now, 0.0, row.attempts, _edited(targets, row)) for row in rows]
+    return [claimed(row, now, 0.0, row.attempts, targets.get(row.edits)) for row in rows]
 
 
 def _limiter_wait(row: Any, of: ChatRow, now: float, paced_since: float | None) -> float:
@@ -102,27 +96,15 @@ def _limiter_wait(row: Any, of: ChatRow, now: float, paced_since: float | None) 
     return float(by_chat + by_bot)
 
 
-def _targets(connection: Connection, rows: Sequence[Any]) -> dict[str, "_Target"]:
-    """The messages that some of the rows edit, by id."""
+def _targets(connection: Connection, rows: Sequence[Any]) -> dict[str, int | None]:
+    """Telegram's ids of the messages that some of the rows edit, by ours."""
     wanted = sorted(row.edits for row in rows if row.edits is not None)
     if not wanted:
         return {}
     found = connection.execute(
-        select(message.c.id, message.c.state, message.c.telegram_message_ids).where(message.c.id.in_(wanted))
+        select(message.c.id, message.c.telegram_message_ids).where(message.c.id.in_(wanted))
     )
-    return {row.id: _Target(State(row.state), _last(row.telegram_message_ids)) for row in found}
-
-
-@dataclass(frozen=True, slots=True)
-class _Target:
-    state: State
-    telegram_message_id: int | None
-
-
-def _edited(targets: Mapping[str, "_Target"], row: Any) -> int | None:
-    """Telegram's id of the message that a row edits; None where it is sent."""
-    target = targets.get(row.edits) if row.edits else None
-    return target.telegram_message_id if target else None
+    return {row.id: _last(row.telegram_message_ids) for row in found}
 
 
 def _last(ids: str) -> int | None:

@@ -28,6 +28,12 @@ def hold_or_make(connection: Connection, chats: Iterable[tuple[str, int]]) -> No
         connection.execute(_HOLD_OR_MAKE, rows)
 
 
+def hold_timed(connection: Connection, now: float) -> None:
+    """:func:`hold`, for every chat that has a time ahead of it, or a worker."""
+    if connection.dialect.name == "postgresql":  # SQLite has one writer
+        connection.execute(_HOLD_TIMED, {"now": now})
+
+
 _HOLD = (
     select(chat.c.bot)
     .where(chat.c.bot == bindparam("bot"), chat.c.chat_id == bindparam("chat_id"))
@@ -37,4 +43,11 @@ _HOLD_OR_MAKE = text("""
 INSERT INTO chat (bot, chat_id, lane, lease_until, tokens, group_tokens, sent_at, open_at)
 VALUES (:bot, :chat_id, 1, 0, 0, 0, 0, 0)
 ON CONFLICT (bot, chat_id) DO UPDATE SET bot = excluded.bot
+""")
+# Counted there: nobody looks at the rows, however many there are.
+_HOLD_TIMED = text("""
+SELECT count(*) FROM (
+  SELECT FROM chat WHERE next_at > :now OR open_at > :now OR owner IS NOT NULL
+  ORDER BY bot, chat_id FOR UPDATE
+) AS held
 """)

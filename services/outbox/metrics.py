@@ -1,6 +1,6 @@
 """The engine's metrics: bounded labels, every series there from the start."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, Gauge, Metric
 from prometheus_client.core import GaugeMetricFamily
@@ -87,15 +87,20 @@ class OutboxMetrics:
         registry.register(self.delivery_rate)
         self._initialise(categories)
 
-    def count(self, settled: Settled, now: float) -> None:
-        """What became of a message, after it is durable."""
+    def count(self, batch: Sequence[Settled], now: float) -> None:
+        """What became of messages, after it is durable."""
+        waited = [now - s.message.entered_at for s in batch if s.decision.state is State.DELIVERED]
+        self.delivered.inc(len(waited))
+        self.duration.observe_all(waited)
+        for settled in batch:
+            if settled.decision.state is not State.DELIVERED:
+                self._count_other(settled)
+
+    def _count_other(self, settled: Settled) -> None:
         reason = settled.result.reason.value
         if settled.result.outcome is Outcome.UNKNOWN:
             self.unknown.labels(reason).inc()
         match settled.decision.state:
-            case State.DELIVERED:
-                self.delivered.inc()
-                self.duration.observe(now - settled.message.entered_at)
             case State.SUPPRESSED if settled.result.reason is Reason.MUTED:
                 # Its people asked for it: no failure, or a mute would raise an alert.
                 self.muted.inc()

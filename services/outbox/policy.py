@@ -19,11 +19,14 @@ NEVER = frozenset(
         Reason.THREAD_NOT_FOUND,
         Reason.TOO_LONG,
         Reason.BAD_REQUEST,
+        Reason.CANNOT_EDIT,
         Reason.TOO_LARGE,
         Reason.MISDIRECTED,
         Reason.RENDER_FAILED,
     }
 )
+#: An edit that is refused for what it edits, or for nothing that is known, is sent as a message of its own.
+CANNOT_EDIT = frozenset({Reason.CANNOT_EDIT, Reason.BAD_REQUEST})
 #: The bot itself is refused: its queue is kept for a better token.
 BOT_STOPS = frozenset({Reason.INVALID_TOKEN, Reason.BOT_FROZEN})
 #: Marks a message some of whose parts are delivered: the rest goes before anything else.
@@ -73,7 +76,7 @@ def decide(  # noqa: PLR0911 - one way out for each row of Telegram's error tabl
         return _again(message, at=0.0, migrate_to=result.migrate_to)
     if result.reason is Reason.BAD_MARKUP and not message.plain:
         return replace(_kept(message, State.QUEUED, GOES_ON), plain=True)
-    if result.reason is Reason.CANNOT_EDIT:
+    if result.reason in CANNOT_EDIT and message.edits is not None:
         return replace(_again(message, at=0.0), as_new=True)
     if result.reason in BOT_STOPS:
         return _again(message, at=0.0, stop_bot=result.reason)
@@ -127,11 +130,13 @@ def _unknown(policy: Policy, message: Claimed, result: Result, jitter: float) ->
 
 
 def _flood(policy: Policy, message: Claimed, result: Result, jitter: float) -> Decision:
-    """Telegram said when; it is no failure of the message, so it does not count as a retry."""
+    """It is no failure of the message, and never ends it. Where Telegram does not say when, waits grow."""
     told = result.retry_after
-    seconds = told + jitter if told is not None else policy.backoff(message.retries, jitter)
-    until = result.finished_at + seconds
-    return _again(message, at=until, pause_chat_until=until)
+    if told is not None:
+        until = result.finished_at + told + jitter
+        return _again(message, at=until, pause_chat_until=until)
+    until = result.finished_at + policy.backoff(message.retries, jitter)
+    return replace(_again(message, at=until, pause_chat_until=until), retries=message.retries + 1)
 
 
 def _retry(policy: Policy, message: Claimed, result: Result, jitter: float) -> Decision:

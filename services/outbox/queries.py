@@ -5,14 +5,13 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, func, literal_column, select
+from sqlalchemy import Connection, Select, bindparam, case, func, literal_column, select
 
 from services.outbox.messages import State
 from services.outbox.schema import DEFAULT_BOT, attempt, change, chat, event, message
 
-#: A page looks at the titles of so many messages at most, and a statement at so many.
+#: A page looks at the titles of so many messages at most.
 MOST_TITLES = 100_000
-TITLES_AT_ONCE = 20_000
 #: So many messages may be accepted before another one and be committed after it.
 OVERTAKEN = 10_000
 #: More correlation ids than this in flight are not counted on.
@@ -80,35 +79,42 @@ def search(connection: Connection, wanted: Search) -> Page:
     A part of a title is in no index: a page looks at the titles of a bounded number of messages. It
     may then have fewer rows than asked for, also none, and a cursor that goes on.
     """
-    query = _fitting(
-        select(*_COLUMNS).join(event, message.c.event_id == event.c.id), replace(wanted, text=None)
-    )
     within = _extent(connection, wanted)
     if within is None:
         return Page([], None)
     first, end = within
+    floor = first
     if wanted.text:
-        return _titled(connection, query, wanted, first, last(connection) + 1 if end is None else end)
-    ordered = _between(query, first, end).order_by(message.c.seq.desc()).limit(wanted.limit)
-    rows = list(connection.execute(ordered).mappings())
-    return Page(rows, rows[-1]["seq"] if len(rows) == wanted.limit else None)
-
-
-def _titled(connection: Connection, query: Select[Any], wanted: Search, first: int, end: int) -> Page:
-    """A page by a part of the title, some messages at a time, from the newest on."""
-    rows: list[Any] = []
-    floor = max(first, end - MOST_TITLES)
-    while len(rows) < wanted.limit and end > floor:
-        start = max(floor, end - TITLES_AT_ONCE)
-        # The offset keeps PostgreSQL from looking at the titles of all events first.
-        some = _between(query, start, end).offset(0).subquery()
-        fitting = select(some).where(_contains(some.c.title, wanted.text or ""))
-        rest = fitting.order_by(some.c.seq.desc()).limit(wanted.limit - len(rows))
-        rows += connection.execute(rest).mappings()
-        end = start
+        end = last(connection) + 1 if end is None else end
+        floor = max(first, end - MOST_TITLES)
+    query = select(*_COLUMNS).join(event, message.c.event_id == event.c.id).order_by(message.c.seq.desc())
+    rows = _of_each_state(connection, _between(query, floor, end), wanted)
+    rows = sorted(rows, key=_seq, reverse=True)[: wanted.limit]
     if len(rows) == wanted.limit:
         return Page(rows, rows[-1]["seq"])
-    return Page(rows, end if end > first else None)
+    return Page(rows, floor if floor > first else None)
+
+
+def _of_each_state(connection: Connection, ordered: Select[Any], wanted: Search) -> list[Any]:
+    """The first rows that fit, of each of the states by itself.
+
+    Their index has the order of the numbers within one state alone: for several at once SQLite would
+    walk all messages, or sort all that fit. A chat's messages it walks once, whatever their states.
+    """
+    if wanted.chat_id is not None or not wanted.states:
+        searches = [wanted]
+    else:
+        searches = [replace(wanted, states=(state,)) for state in dict.fromkeys(wanted.states)]
+    return [
+        row
+        for one in searches
+        for row in connection.execute(_fitting(ordered, one).limit(wanted.limit)).mappings()
+    ]
+
+
+def _seq(row: Any) -> int:
+    number: int = row["seq"]
+    return number
 
 
 def _between(query: Select[Any], first: int, end: int | None) -> Select[Any]:
@@ -116,10 +122,6 @@ def _between(query: Select[Any], first: int, end: int | None) -> Select[Any]:
     if first > 1:
         query = query.where(message.c.seq >= first)
     return query if end is None else query.where(message.c.seq < end)
-
-
-def _contains(title: ColumnElement[str], part: str) -> ColumnElement[bool]:
-    return func.lower(title).contains(part.lower(), autoescape=True)
 
 
 def _extent(connection: Connection, wanted: Search) -> tuple[int, int | None] | None:
@@ -170,8 +172,13 @@ def _fitting(query: Select[Any], wanted: Search) -> Select[Any]:
     if wanted.until is not None:
         query = query.where(message.c.accepted_at < wanted.until)
     if wanted.text:
-        query = query.where(event.c.title.icontains(wanted.text, autoescape=True))
+        query = query.where(_TITLE.icontains(wanted.text, autoescape=True))
     return query
+
+
+_its = event.alias()
+# Looked up for each message: joined, PostgreSQL would look through the titles of all events first.
+_TITLE = select(_its.c.title).where(_its.c.id == message.c.event_id).scalar_subquery()
 
 
 def _under(correlation_id: str) -> Select[Any]:
@@ -182,7 +189,7 @@ def _under(correlation_id: str) -> Select[Any]:
 
 def count(connection: Connection, wanted: Search) -> int:
     """How many messages fit."""
-    query = _fitting(select(func.count()).select_from(message).join(event), wanted)
+    query = _fitting(select(func.count()).select_from(message), wanted)
     return int(connection.execute(query).scalar_one())
 
 
@@ -196,9 +203,11 @@ def matching(connection: Connection, wanted: Search, *, after: int, upto: int, b
         upto: number of the last one at all.
         before: finished before this time.
     """
-    query = _fitting(select(message.c.seq).join(event, message.c.event_id == event.c.id), wanted)
-    query = query.where(message.c.seq > after, message.c.seq <= upto, message.c.finished_at <= before)
-    return list(connection.execute(query.order_by(message.c.seq).limit(wanted.limit)).scalars())
+    query = select(message.c.seq).where(
+        message.c.seq > after, message.c.seq <= upto, message.c.finished_at <= before
+    )
+    rows = _of_each_state(connection, query.order_by(message.c.seq), wanted)
+    return sorted(map(_seq, rows))[: wanted.limit]
 
 
 def last(connection: Connection) -> int:

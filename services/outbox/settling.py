@@ -8,7 +8,7 @@ from sqlalchemy import Connection, func, literal_column, select, update
 
 from services.kit.db import upsert
 from services.kit.rows import Row, Statement
-from services.outbox import chats, destinations, feed, limiter
+from services.outbox import chats, destinations, feed, limiter, locking
 from services.outbox.chats import ChatRow
 from services.outbox.limiter import ChatPace, Limits
 from services.outbox.messages import FINISHED, Reason, Settled, State
@@ -231,6 +231,7 @@ def clock_set_back(connection: Connection, now: float, longest_wait: float) -> N
         now: seconds since the epoch.
         longest_wait: between two tries, seconds, but for what Telegram itself asks.
     """
+    locking.hold_timed(connection, now)
     asked = select(attempt.c.retry_after + 1.0).where(
         attempt.c.message_seq == message.c.seq, attempt.c.number == message.c.attempts
     )

@@ -53,6 +53,12 @@ class Builder:
             return self._entity(text, "text_link", url=url)
         return self.text(f"{text} ({url})")
 
+    def add(self, text: Text) -> Self:
+        """Text with entities of its own."""
+        moved = ({**entity, "offset": entity["offset"] + self._length} for entity in text.entities)
+        self._entities.extend(moved)
+        return self.text(text.text)
+
     def build(self) -> Text:
         return Text("".join(self._pieces), tuple(self._entities))
 
@@ -81,7 +87,7 @@ def parts_of(text: Text, filename: str, *, spare: int = 0) -> tuple[Text | Docum
     if len(text.text) <= MESSAGE_LIMIT - spare and len(text.entities) <= ENTITY_LIMIT:
         return (text,)
     # Telegram refuses a message of nothing but spaces.
-    cut = [piece for piece in split(text, MESSAGE_LIMIT - spare) if not _is_blank(piece.text)]
+    cut = [piece for piece in split(text, MESSAGE_LIMIT - spare) if not is_blank(piece.text)]
     if len(cut) <= MOST_PARTS:
         return tuple(cut) or (text,)
     caption = next(split(text, CAPTION_LIMIT - 2 - spare))
@@ -97,18 +103,35 @@ def headed(part: Text | Document, note: str) -> Text | Document:
 
 
 def _headed(text: Text, note: str) -> Text:
-    head = Builder().italic(note).text("\n").build()
-    moved = utf16_length(head.text)
-    entities = ({**entity, "offset": entity["offset"] + moved} for entity in text.entities)
-    return Text(head.text + text.text, (*head.entities, *entities)[:ENTITY_LIMIT])
+    whole = Builder().italic(note).text("\n").add(text).build()
+    return Text(whole.text, whole.entities[:ENTITY_LIMIT])
 
 
-#: What Telegram takes out of a text before it looks whether something is left (TDLib, clean_input_string).
-_TAKEN_OUT = frozenset((*range(0x20), *range(0x2028, 0x202F), 0x030A, 0x0333, 0x033F))
+#: What Telegram takes out of a text, or sees nothing in, before it looks whether something is left (TDLib,
+#: clean_input_string and strip_empty_characters).
+_NOTHING = frozenset(
+    (
+        *range(0x20),
+        *range(0x2028, 0x202F),
+        *(0x030A, 0x0333, 0x033F),
+        *range(0x200B, 0x2010),
+        *range(0x2060, 0x2070),
+        *(0x180E, 0x2800, 0xFEFF, 0xFFFC),
+    )
+)
 
 
-def _is_blank(text: str) -> bool:
-    return all(ord(character) in _TAKEN_OUT or character.isspace() for character in text)
+def is_blank(text: str) -> bool:
+    """Whether Telegram finds nothing to show in it, and refuses it."""
+    return all(ord(character) in _NOTHING or character.isspace() for character in text)
+
+
+def without_end(text: Text, end: str) -> Text:
+    """A text without what it ends with; as it is where it ends otherwise."""
+    if not end or not text.text.endswith(end):
+        return text
+    kept = len(text.text) - len(end)
+    return _piece(text, (0, kept), (0, utf16_length(text.text[:kept])))
 
 
 def split(text: Text, limit: int) -> Iterator[Text]:

@@ -6,7 +6,6 @@ transaction that claims what comes in its place; a claim that finds nothing slee
 """
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,24 +18,17 @@ from services.kit.clock import Clock
 from services.kit.db import Database
 from services.kit.errors import Problem
 from services.kit.telemetry import Telemetry
-from services.outbox import claims, feed, policy, settling, trace
+from services.outbox import claims, destinations, feed, settling, trace
+from services.outbox.attempts import Attempts, Render
 from services.outbox.claims import Batch, Holds, Mutes, never, not_urgent
 from services.outbox.intake import CHANNEL
 from services.outbox.leases import Leases
-from services.outbox.limiter import Floods, Granted, Limits, Rates
-from services.outbox.messages import (
-    Claimed,
-    Lane,
-    Outcome,
-    Reason,
-    Rendered,
-    Result,
-    Settled,
-)
+from services.outbox.limiter import NOT_PACED, Granted, Limits, Rates
+from services.outbox.messages import Claimed, Lane, Reason, Settled
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.policy import Policy
 from services.outbox.schema import bot as bot_table
-from services.outbox.telegram import Sender, method_of, with_room
+from services.outbox.telegram import Sender
 from services.outbox.turns import Turns
 
 log = structlog.get_logger()
@@ -47,7 +39,6 @@ PROBE_STOPPED_SECONDS = 30.0
 TOGETHER_SECONDS = 0.02
 _NOTHING = Granted(0)
 
-Render = Callable[[Claimed], Rendered]
 #: Told after each settle, with what was settled.
 Observer = Callable[[Sequence[Settled]], Awaitable[None]]
 
@@ -94,7 +85,9 @@ class Worker:
         self._settings = settings
         self._database = database
         self._sender = sender
-        self._render = render
+        self._attempts = Attempts(
+            sender=sender, render=render, policy=settings.policy, pace=pace, metrics=metrics, clock=clock
+        )
         self._pace = pace
         self._metrics = metrics
         self._telemetry = telemetry
@@ -118,8 +111,7 @@ class Worker:
         self._late: asyncio.TimerHandle | None = None
         self._due = asyncio.Event()
         self._news = asyncio.Event()
-        self._paced_since: float | None = None
-        self._floods = Floods()
+        self._paced_since = NOT_PACED
         self._leases = Leases(
             database=database,
             clock=clock,
@@ -133,7 +125,9 @@ class Worker:
 
     async def run(self) -> None:
         """Works until cancelled; then what is in flight is finished and settled."""
-        self.stopped = await self._database.read("bot", self._stopped_in)
+        self.stopped, refused = await self._database.read("bot", self._known_of_the_bot)
+        for chat_id, until in refused:
+            await self._attempts.widen(chat_id, until)
         keeper = asyncio.create_task(self._leases.keep())
         try:
             with self._database.news(CHANNEL) as self._news:
@@ -180,10 +174,8 @@ class Worker:
         if room < self._half:
             return _NOTHING, None
         granted = await self._pace.reserve(room)
-        if granted.all:
-            return granted, None
-        self._paced_since = self._paced_since or self._clock.time()
-        return _NOTHING, self._pace.wait_seconds()
+        self._paced_since = self._paced_since.asked(granted, self._clock.time())
+        return granted, None if granted.all else self._pace.wait_seconds()
 
     def _room(self) -> int:
         """What may be claimed by the transaction that settles all that is finished."""
@@ -214,10 +206,9 @@ class Worker:
             raise
         if granted.all:
             self._unsure = False
-            if len(batch.messages) < granted.all:
-                self._paced_since = None
             self._start(batch)
             bulk = sum(message.lane is Lane.BULK for message in batch.messages)
+            self._paced_since = self._paced_since.claimed(granted, len(batch.messages), bulk)
             await self._pace.give_back(granted, len(batch.messages), bulk)
         if settled or batch.messages or batch.ended:
             self._database.wake_here(feed.CHANNEL)
@@ -257,6 +248,7 @@ class Worker:
     def _start(self, batch: Batch) -> None:
         self._held |= {(message.seq, message.attempt): message.chat_id for message in batch.messages}
         self._unanswered += len(batch.messages)
+        self._metrics.limiter_wait.observe_all([message.limiter_wait for message in batch.messages])
         for message in batch.messages:
             task = asyncio.create_task(self._deliver(message))
             self._in_flight.add(task)
@@ -265,8 +257,8 @@ class Worker:
     async def _tell_ended(self, ended: Sequence[Settled]) -> None:
         """What ended without being tried is counted and told as everything else is."""
         now = self._clock.time()
+        self._metrics.count(ended, now)
         for settled in ended:
-            self._metrics.count(settled, now)
             trace.tell_ended(self._telemetry, settled, now)
         await self._tell(ended)
 
@@ -277,45 +269,11 @@ class Worker:
             await _wait(self._news, seconds)
 
     async def _deliver(self, message: Claimed) -> None:
-        self._metrics.limiter_wait.observe(message.limiter_wait)
-        try:
-            rendered = self._render(message)
-            message = with_room(message, rendered)
-            method = method_of(message, rendered)
-        except Exception as error:
-            log.exception("render_failed", message_id=message.id)
-            now = self._clock.time()
-            detail = f"{type(error).__name__}: {error}"
-            await self._finish(
-                message, Result(Outcome.NOT_SENT, Reason.RENDER_FAILED, now, now, detail=detail), 1
-            )
-            return
-        result = await self._send(message, rendered)
-        self._metrics.api_response.labels(method, result.outcome.value).observe(
-            result.finished_at - result.started_at
-        )
-        await self._finish(message, result, len(rendered.parts))
-
-    async def _send(self, message: Claimed, rendered: Rendered) -> Result:
-        started = self._clock.time()
-        try:
-            return await self._sender.send(message, rendered)
-        except Exception as error:
-            log.exception("send_failed", message_id=message.id)
-            detail = f"{type(error).__name__}: {error}"
-            return Result(Outcome.UNKNOWN, Reason.BAD_ANSWER, started, self._clock.time(), detail=detail)
-
-    async def _finish(self, message: Claimed, result: Result, parts: int) -> None:
-        jitter = random.random()  # noqa: S311 - spreads retries, keeps no secret
-        decision = policy.decide(self._settings.policy, message, result, parts, jitter)
-        if decision.stop_bot is not None:
-            self.stopped = decision.stop_bot
-            log.error("bot_stopped", reason=decision.stop_bot.value, detail=result.detail)
-        if decision.pause_chat_until:
-            await self._widen(message.chat_id, decision.pause_chat_until)
+        settled = await self._attempts.make(message)
+        self.stopped = settled.decision.stop_bot or self.stopped
         if not self._finished:
             self._late = asyncio.get_running_loop().call_later(TOGETHER_SECONDS, self._let_no_more_wait)
-        self._finished.append(Settled(message, result, decision, parts))
+        self._finished.append(settled)
         self._unanswered -= 1
         if self._is_settle_due() or self._room() == self._half:
             self._wake()
@@ -328,24 +286,16 @@ class Worker:
         self._due.set()
         self._news.set()
 
-    async def _widen(self, chat_id: int, until: float) -> None:
-        """A second chat that is refused in the same while: Telegram means the bot."""
-        now = self._clock.time()
-        bot_until = self._floods.told(chat_id, until=until, now=now)
-        if bot_until is not None:
-            log.warning("bot_paused", seconds=round(bot_until - now, 1))
-            await self._pace.pause(bot_until - now)
-
     async def _tell_settled(self, batch: Sequence[Settled], lost: set[int], now: float) -> None:
         for settled in batch:
             del self._held[settled.message.seq, settled.message.attempt]
             if settled.message.seq in lost:
                 log.warning("taken_over", message_id=settled.message.id, outcome=settled.result.outcome.value)
-            else:
-                self._metrics.count(settled, now)
         if batch:
+            ours = [settled for settled in batch if settled.message.seq not in lost]
+            self._metrics.count(ours, now)
             trace.tell_attempts(self._telemetry, batch, now)
-            await self._tell([settled for settled in batch if settled.message.seq not in lost])
+            await self._tell(ours)
 
     async def _tell(self, batch: Sequence[Settled]) -> None:
         try:
@@ -355,15 +305,16 @@ class Worker:
 
     async def _taken_over(self, taken: Sequence[Settled]) -> None:
         now = self._clock.time()
-        for settled in taken:
-            self._metrics.count(settled, now)
+        self._metrics.count(taken, now)
         trace.tell_attempts(self._telemetry, taken, now)
         await self._tell(taken)
 
-    def _stopped_in(self, connection: Connection) -> Reason | None:
+    def _known_of_the_bot(self, connection: Connection) -> tuple[Reason | None, list[tuple[int, float]]]:
+        """Why it is stopped, and which chats Telegram refuses for now: a restart forgets neither."""
         query = select(bot_table.c.stopped).where(bot_table.c.name == self._settings.bot)
         reason = connection.execute(query).scalar()
-        return Reason(reason) if reason else None
+        refused = destinations.refused_for_now(connection, self._settings.bot, self._clock.time())
+        return (Reason(reason) if reason else None), refused
 
     async def _probe(self) -> float:
         """Asks Telegram whether it takes the bot again; its queue is kept meanwhile."""

@@ -120,7 +120,7 @@ def relay_settings(tmp_path: Path, sandbox: Running) -> AlertRelaySettings:
     return AlertRelaySettings(
         port=0,
         data_dir=tmp_path,
-        api_key=SecretStr("the-key"),
+        api_key=SecretStr(servers.KEY),
         database_url=SecretStr(f"sqlite:///{tmp_path / 'test.db'}"),
         sandbox_url=sandbox.url,
         max_body_bytes=100_000,
@@ -132,7 +132,7 @@ async def relay(relay_settings: AlertRelaySettings) -> AsyncIterator[httpx.Async
     """Speaks to the running relay, as Alertmanager does."""
     async with (
         running(app.create_app, relay_settings) as service,
-        servers.http(service.url, key="the-key") as client,
+        servers.http(service.url, key=servers.KEY) as client,
     ):
         yield client
 

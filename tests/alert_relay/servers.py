@@ -12,7 +12,7 @@ import pytest
 
 from services.kit.clock import SystemClock, rfc3339
 from tests.alert_relay.conftest import eventually
-from tests.servers import http
+from tests.servers import KEY, http
 
 NAMES = ("prometheus-alertmanager", "alertmanager")
 needs_alertmanager = pytest.mark.needs(*NAMES)
@@ -43,7 +43,7 @@ async def alertmanager(
     """It runs for the length of the block, and posts to the relay."""
     program = next(filter(None, map(shutil.which, NAMES)), None)
     assert program is not None
-    (folder / "key").write_text("the-key")
+    (folder / "key").write_text(KEY)
     config = folder / "alertmanager.yml"
     config.write_text(CONFIG.format(url=relay_url, key=folder / "key", max_alerts=max_alerts))
     address = f"127.0.0.1:{port}"

@@ -16,7 +16,7 @@ from tests.alert_relay import servers
 from tests.alert_relay.conftest import Phone, eventually
 from tests.alert_relay.servers import fire, needs_alertmanager
 from tests.ports import free_port
-from tests.servers import http
+from tests.servers import KEY, http
 
 pytestmark = needs_alertmanager
 
@@ -42,7 +42,7 @@ async def test_an_alert_that_fires_is_told_and_its_resolution_too(
     await fire(alertmanager, "b1", resolved=True)
 
     told = [each["message"]["text"].splitlines()[0] for each in await phone.messages(2)]
-    async with http(relay_url, key="the-key") as relay:
+    async with http(relay_url, key=KEY) as relay:
         (incident,) = (await relay.get("/api/v1/incidents")).json()["incidents"]
     assert told == ["🔥 HighErrorRate (critical)", "✅ HighErrorRate (critical) resolved"]
     assert (incident["state"], incident["receiver"]) == ("resolved", "team-a.telegram+x")

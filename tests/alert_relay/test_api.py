@@ -9,6 +9,7 @@ import pytest
 from services.alert_relay import store
 from services.alert_relay.settings import AlertRelaySettings
 from services.contracts.events import CATEGORY_OF
+from services.kit.guard import FAILURES_BEFORE_BLOCK
 from services.outbox.schema import event
 from tests.alert_relay import payloads
 from tests.alert_relay.conftest import Phone, eventually, opened
@@ -221,6 +222,20 @@ async def test_an_alert_without_a_key_is_refused(relay: httpx.AsyncClient) -> No
     assert answer.status_code == 401
     assert answer.headers["content-type"] == "application/problem+json"
     assert (await relay.get("/api/v1/incidents")).json()["incidents"] == []
+
+
+async def test_whoever_guesses_keys_is_told_to_wait_and_alertmanager_is_still_heard(
+    relay: httpx.AsyncClient,
+) -> None:
+    wrong = {"Authorization": "Bearer wrong"}
+    tried = [await post(relay, webhook(alert()), headers=wrong) for _ in range(FAILURES_BEFORE_BLOCK + 2)]
+    assert [answer.status_code for answer in tried][-3:] == [401, 429, 429]
+    assert int(tried[-1].headers["Retry-After"]) > 0
+
+    assert (await post(relay, webhook(alert()))).status_code == 200
+    told = (await relay.get("/metrics")).text
+    assert f"auth_failed_attempts_total {FAILURES_BEFORE_BLOCK + 2}.0" in told
+    assert "suspicious_ip_blocks_total 1.0" in told
 
 
 async def test_malformed_json_is_named_as_such(relay: httpx.AsyncClient) -> None:

@@ -27,10 +27,10 @@ from tests.alert_relay.conftest import Phone, Store, eventually
 from tests.alert_relay.payloads import CLUSTER, START, alert, webhook
 from tests.alert_relay.servers import fire, needs_alertmanager
 from tests.ports import free_port
-from tests.servers import ManualClock, until
+from tests.servers import KEY, ManualClock, until
 
 TO = (1001,)
-KEY = {"Authorization": "Bearer the-key"}
+AUTHORIZED = {"Authorization": f"Bearer {KEY}"}
 GROUP = (CLUSTER, webhook(alert())["groupKey"])
 
 
@@ -277,7 +277,7 @@ async def test_the_rest_of_a_cut_group_is_fetched_told_and_ended(
     instances = [f"i{number}" for number in range(6)]
     async with (
         running(partial(app.create_app, clock=Ahead()), settings) as service,
-        httpx.AsyncClient(base_url=service.url, headers=KEY, timeout=10) as relay,
+        httpx.AsyncClient(base_url=service.url, headers=AUTHORIZED, timeout=10) as relay,
         servers.alertmanager(tmp_path, port, service.url, max_alerts=2) as alertmanager,
     ):
         await fire(alertmanager, *instances)

@@ -21,6 +21,7 @@ from services.kit.clock import SystemClock
 from services.kit.errors import Problem
 from services.kit.runner import running
 from services.kit.telemetry import Telemetry, TraceContext
+from services.outbox.bot_api import make_bot
 from services.outbox.engine import Outbox
 from services.outbox.messages import (
     Claimed,
@@ -34,7 +35,7 @@ from services.outbox.messages import (
     UnknownPolicy,
 )
 from services.outbox.metrics import OutboxMetrics
-from services.outbox.telegram import Sender, make_bot
+from services.outbox.telegram import Sender
 from tests import servers
 from tests.alert_relay.conftest import Phone, Store, opened
 from tests.alert_relay.payloads import START, alert, webhook
@@ -55,7 +56,7 @@ async def sqlite_relay(relay_settings: AlertRelaySettings) -> AsyncIterator[http
     settings = relay_settings.model_copy(update={"database_url": SecretStr("")})
     async with (
         running(create_app, settings) as service,
-        servers.http(service.url, key="the-key") as client,
+        servers.http(service.url, key=servers.KEY) as client,
     ):
         yield client
 

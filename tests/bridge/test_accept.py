@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from services.bridge import accept
-from services.bridge.accept import FURTHEST_AHEAD, LARGEST_BATCH, Caller, Reading
+from services.bridge.accept import FURTHEST, LARGEST_BATCH, Caller, Reading
 from services.bridge.approvals.posted import Posted
 from services.bridge.bots import Bot
 from services.bridge.routes.routes import Routes, Rule, Target
@@ -19,7 +19,7 @@ from services.outbox.messages import Lane, UnknownPolicy
 
 NOW = 1_800_000_000.0
 TRACE = TraceContext(0xABC, 0x123, sampled=True)
-NOBODY = Caller("default", None, "", "")
+NOBODY = Caller("default", None, "", None)
 BOTS = {
     "default": Bot("default", "1:a", "", (1001, 1002), frozenset({1001}), Limits()),
     "alerts": Bot("alerts", "2:b", "", (-5,), frozenset({1002}), Limits()),
@@ -171,10 +171,17 @@ def test_a_time_that_has_passed_is_as_good_as_now(deliver_at: str | None, due: f
 
 
 @pytest.mark.parametrize("field", ["deliver_at", "expires_at"])
-@pytest.mark.parametrize("moment", [at(FURTHEST_AHEAD + 1), "9999-12-31T23:59:59Z"])
+@pytest.mark.parametrize("moment", [at(FURTHEST + 1), "9999-12-31T23:59:59Z"])
 def test_a_time_that_nobody_means_is_refused(field: str, moment: str) -> None:
     assert places(HELLO | {field: moment}) == [[field]]
     assert places([HELLO, HELLO | {field: moment}]) == [[1, field]]
+
+
+@pytest.mark.parametrize("moment", [at(301), at(-FURTHEST - 1), "0001-01-01T00:00:00+14:00"])
+def test_an_event_happened_within_the_last_year(moment: str) -> None:
+    assert places([HELLO, HELLO | {"timestamp": moment}]) == [[1, "timestamp"]]
+    for near in (at(299), at(0), at(-FURTHEST + 1)):
+        assert read(HELLO | {"timestamp": near}).submission.events
 
 
 def test_what_has_expired_is_refused() -> None:
@@ -185,7 +192,7 @@ def test_what_has_expired_is_refused() -> None:
 
 
 def test_the_correlation_id_is_the_events_the_headers_or_the_events_own_id() -> None:
-    caller = Caller("default", None, "from-header", "")
+    caller = Caller("default", None, "from-header", None)
     assert read(HELLO | {"correlation_id": "from-event"}, caller).submission.events[0].correlation_id == (
         "from-event"
     )
@@ -196,7 +203,7 @@ def test_the_correlation_id_is_the_events_the_headers_or_the_events_own_id() -> 
 
 def test_a_callers_span_is_the_parent() -> None:
     parent = TraceContext(0xABC, 0x999, sampled=True)
-    assert read(HELLO, Caller("default", parent, "", "")).submission.events[0].parent == parent
+    assert read(HELLO, Caller("default", parent, "", None)).submission.events[0].parent == parent
 
 
 def test_the_answer_of_an_idempotency_key_is_kept_with_the_bodys_hash() -> None:
@@ -211,7 +218,8 @@ def test_the_answer_of_an_idempotency_key_is_kept_with_the_bodys_hash() -> None:
 
 def test_a_key_has_255_characters_at_most() -> None:
     assert read(HELLO, Caller("default", None, "", "k" * 255)).submission.idempotency
-    assert refused(HELLO, Caller("default", None, "", "k" * 256)).status == 400
+    for key in ("", "k" * 256):
+        assert refused(HELLO, Caller("default", None, "", key)).status == 400
 
 
 def test_the_answer_links_to_the_trace_where_there_is_a_viewer() -> None:

@@ -1,6 +1,8 @@
 """POST /events over HTTP: what comes in, what is answered, and what is on disk by then."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import orjson
@@ -9,6 +11,7 @@ from httpx import AsyncClient
 
 from services.bridge import app as bridge_app
 from services.bridge.accept import LARGEST_BATCH
+from services.kit.clock import SystemClock
 from tests.conftest import BridgeFactory
 from tests.servers import Sandbox, client_of, until
 
@@ -178,9 +181,36 @@ async def test_a_refused_event_does_not_use_up_its_key(bridge: AsyncClient) -> N
     await post(bridge, HELLO, Idempotency_Key="k-1")
 
 
-async def test_a_key_that_is_too_long_is_400(bridge: AsyncClient) -> None:
-    answer = await bridge.post("/events", json=HELLO, headers={"Idempotency-Key": "k" * 256})
-    assert answer.status_code == 400
+@pytest.mark.parametrize("key", ["", "k" * 256])
+async def test_a_key_that_protects_nothing_is_400(bridge: AsyncClient, key: str) -> None:
+    answer = await bridge.post("/events", json=HELLO, headers={"Idempotency-Key": key})
+    assert (answer.status_code, answer.json()["title"]) == (400, "Bad Idempotency-Key")
+
+
+class Tomorrow(SystemClock):
+    """The system's clock, some hours ahead."""
+
+    def time(self) -> float:
+        return super().time() + 20 * 3_600
+
+
+async def test_a_repetition_gets_the_first_answer_though_its_time_has_passed(
+    bridge_settings: BridgeFactory, database_url: str
+) -> None:
+    settings = bridge_settings(database_url=database_url)
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    body = HELLO | {"expires_at": soon.isoformat()}
+    keyed = {"Idempotency-Key": "k-1"}
+    async with client_of(bridge_app.create_app, settings) as bridge:
+        first = await bridge.post("/events", json=body, headers=keyed)
+    async with client_of(partial(bridge_app.create_app, clock=Tomorrow()), settings) as bridge:
+        again = await bridge.post("/events", json=body, headers=keyed)
+        assert (again.status_code, again.headers["idempotent-replayed"]) == (202, "true")
+        assert again.json() == first.json()
+        assert len((await bridge.get("/api/v1/messages")).json()["items"]) == 1
+        for changed, key in ((body, "k-2"), (body | {"title": "other"}, "k-1")):
+            refused = await bridge.post("/events", json=changed, headers={"Idempotency-Key": key})
+            assert (refused.status_code, refused.json()["errors"][0]["loc"]) == (422, ["expires_at"])
 
 
 # Tracing and correlation

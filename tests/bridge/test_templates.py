@@ -13,6 +13,7 @@ from services.contracts.events import NewEvent
 from services.kit.settings import StartError
 from services.outbox.messages import Text
 from tests.outbox.making import claimed
+from tests.outbox.test_text import slices, telegram_takes
 
 
 def event(title: str = "Build finished", **more: Any) -> NewEvent:
@@ -20,7 +21,8 @@ def event(title: str = "Build finished", **more: Any) -> NewEvent:
 
 
 def fill(template: str, posted: NewEvent | None = None) -> Text:
-    return Templates({"default": template}).fill("task_completion", posted or event())
+    values = (posted or event()).model_dump(mode="json")
+    return Templates({"default": template}).fill("task_completion", values)
 
 
 def test_filters_become_entities_with_utf16_offsets() -> None:
@@ -61,26 +63,58 @@ def test_what_an_event_does_not_have_is_left_out() -> None:
 
 # NUL is refused at the door: PostgreSQL cannot hold it.
 _TEXT = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
+_VALUE = st.text(_TEXT | st.sampled_from(["\U000f0000", "\U000f0001", "\U0010fffd", "\ufeff"]), min_size=1)
 
 
-@given(st.text(_TEXT, min_size=1, max_size=200), st.text(_TEXT, max_size=2_000))
-def test_no_value_breaks_a_template(title: str, description: str) -> None:
-    hostile = event(f"\U000f0000{title}"[:200], description=f"\U000f0001{description}\U000f0000"[:2_000])
-    text = fill("{{ title|bold }} {{ description|code }} ok", hostile)
+@given(_VALUE, _VALUE)
+def test_no_value_breaks_a_template_and_none_is_changed(title: str, description: str) -> None:
+    text = fill("> {{ title|bold }} {{ description|code }} ok", event(title[:200], description=description))
+    assert text.text == f"> {title[:200]} {description} ok"
+    telegram_takes(text)
+    assert slices(text) == [("bold", title[:200]), ("code", description)]
+
+
+_KINDS = st.sampled_from(["bold", "italic", "code", "pre", "link('https://example.com/')"])
+_ACTIONS = st.sampled_from(["", "|upper", "|reverse", "|truncate(5)", "[1:]", "[:-1]", "|replace('a', '')"])
+
+
+@given(st.lists(st.tuples(_KINDS, _ACTIONS, _KINDS), min_size=1, max_size=6), _VALUE)
+def test_whatever_a_template_does_to_what_it_marked_telegram_takes_it(
+    steps: list[tuple[str, str, str]], title: str
+) -> None:
+    template = "ok " + "".join(f"{{{{ ((title|{first}){act})|{then} }}}}" for first, act, then in steps)
+    text = fill(template, event(title[:200]))
+    telegram_takes(text)
+    text.text.encode()
     length = len(text.text.encode("utf-16-le")) // 2
-    assert text.text.endswith("ok")
     assert all(entity["offset"] + entity["length"] <= length for entity in text.entities)
-    assert not {"\U000f0000", "\U000f0001"} & set(text.text)
+
+
+def test_more_marks_than_telegram_looks_at_are_only_text() -> None:
+    text = fill("{% for n in range(3000) %}{{ n|bold }} {% endfor %}")
+    assert text.text == " ".join(map(str, range(3000)))
+    assert len(text.entities) == 1024
 
 
 def test_a_type_has_its_own_template_before_the_default_one() -> None:
     templates = Templates({"default": "all", "build_failed": "broken: {{ title }}"})
-    assert templates.fill("build_failed", event("x")).text == "broken: x"
-    assert templates.fill("task_completion", event()).text == "all"
+    assert templates.fill("build_failed", {"title": "x"}).text == "broken: x"
+    assert templates.fill("task_completion", {"title": "x"}).text == "all"
+    assert [templates.words_itself(kind) for kind in ("build_failed", "task_completion")] == [True, False]
 
 
 @pytest.mark.parametrize(
-    "template", ["{{ 1 / 0 }}", "{{ title.missing() }}", "{{ ''.__class__.mro() }}", "  "]
+    "template",
+    [
+        "{{ 1 / 0 }}",
+        "{{ title.missing() }}",
+        "{{ ''.__class__.mro() }}",
+        "{{ 5|dictsort }}",
+        "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}",
+        "{% for n in range(10 ** 9) %}.{% endfor %}",
+        "  ",
+        "\u200b\u2060\ufeff \x01",
+    ],
 )
 def test_a_template_that_fails_says_why(template: str) -> None:
     with pytest.raises(TemplateFailedError):
@@ -102,6 +136,15 @@ def test_a_template_words_the_message(tmp_path: Path) -> None:
     (part,) = render(message, load_templates(tmp_path)).parts
     assert isinstance(part, Text)
     assert part.text == "✅ Build finished, says nobody"
+
+
+def test_what_else_lies_in_the_folder_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "task_completion.txt").write_text("done")
+    (tmp_path / "README.md").write_text("{{ how to write templates")
+    (tmp_path / "..data").mkdir()
+    templates = load_templates(tmp_path)
+    assert templates is not None
+    assert templates.words_itself("task_completion")
 
 
 @pytest.mark.parametrize(

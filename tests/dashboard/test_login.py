@@ -9,7 +9,6 @@ from prometheus_client import CollectorRegistry
 
 from services.dashboard.login import COOKIE, SESSION_SECONDS, Attempts, Door, open_door
 from services.dashboard.settings import DashboardSettings
-from services.kit.auth import Gate, OneKey
 from services.kit.clock import SystemClock
 from services.kit.errors import Problem
 from services.kit.guard import BLOCK_SECONDS, FAILURES_BEFORE_BLOCK, Guard
@@ -188,8 +187,7 @@ async def test_an_address_that_fails_too_often_is_blocked_even_with_the_right_pa
 
 def attempts(folder: Path, clock: ManualClock) -> Attempts:
     registry = CollectorRegistry()
-    gate = Gate(OneKey.of("cct_key"), registry)
-    return Attempts(a_door(folder, clock), Guard(0, registry, clock), gate)
+    return Attempts(a_door(folder, clock), Guard(registry, clock))
 
 
 async def test_guesses_side_by_side_are_counted_one_by_one(tmp_path: Path) -> None:

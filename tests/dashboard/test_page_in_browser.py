@@ -1,15 +1,17 @@
 """The page as a person sees it, in Chromium."""
 
+import json
 from collections.abc import AsyncIterator
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, WebSocketRoute, async_playwright, expect
 from starlette.responses import JSONResponse
 
 from services.dashboard.app import create_app
+from services.kit.clock import rfc3339
 from services.kit.runner import Running, running
 from tests.dashboard.conftest import Settings
-from tests.dashboard.suite import PASSWORD, Suite
+from tests.dashboard.suite import PASSWORD, START, Suite
 
 NOTHING = "\N{EN DASH}"
 ARGUMENTS = (
@@ -172,6 +174,30 @@ async def test_text_of_a_message_is_never_markup(page: Page, suite: Suite) -> No
     assert await page.locator("tbody img, tbody b").count() == 0
 
 
+async def test_a_bridge_that_never_answered_is_not_said_to_be_idle(
+    page: Page, suite: Suite, up: Running
+) -> None:
+    quiet = page.get_by_label("Delivery rate")
+    await expect(quiet).to_contain_text("none finished")
+    await page.route_web_socket("**/api/live", _as_never_told)
+    await page.reload()
+    await expect(page.locator(".notice")).to_contain_text("The bridge has not told its numbers yet")
+    await expect(quiet).not_to_contain_text("none finished")
+    await expect(page.get_by_label("Time to deliver").first).not_to_contain_text("nothing delivered")
+
+
+def _as_never_told(socket: WebSocketRoute) -> None:
+    """What the page hears of the flow is as it is before the bridge was first asked."""
+    server = socket.connect_to_server()
+
+    def without_flow(said: str | bytes) -> None:
+        update = json.loads(said)
+        update["state"]["flow"] = dict.fromkeys(update["state"]["flow"]) | {"fresh": False}
+        socket.send(json.dumps(update))
+
+    server.on_message(without_flow)
+
+
 async def test_numbers_that_grew_old_are_shown_as_old(page: Page, suite: Suite) -> None:
     suite.accept("Build finished")
     await expect(page.get_by_label("Waiting", exact=True).locator(".big")).to_have_text("1")
@@ -214,6 +240,49 @@ async def test_no_window_is_too_narrow(page: Page, suite: Suite, width: int, hei
     box = await page.get_by_role("dialog").bounding_box()
     assert box is not None
     assert round(box["width"]) <= width
+
+
+async def test_what_people_identify_things_by_is_not_cut(page: Page, suite: Suite) -> None:
+    suite.accept("To the team", chat_id=-1001234567890, finished_at=rfc3339(START + 5000))
+    suite.incidents.append({"id": "1", "state": "firing", "alertname": "HighErrorRate" * 6})
+    row = page.get_by_role("row", name="To the team")
+    await expect(row).to_be_visible()
+    incident = page.get_by_label("Incidents").locator(".name")
+    await expect(incident).to_be_visible()
+    await expect(page.locator(".verdict")).to_contain_text("1 open incident")
+    for each in (row.locator(".c-chat"), row.locator(".c-number").last, incident):
+        assert await each.evaluate("each => each.scrollWidth - each.clientWidth") == 0
+
+
+async def test_a_message_that_waits_says_for_what(page: Page, suite: Suite) -> None:
+    message_id = suite.accept("Build finished", status="retry_wait")
+    suite.lives[message_id]["next_attempt_at"] = "2030-01-02T00:00:00Z"
+    await page.get_by_role("button", name="Build finished").click()
+    await expect(page.get_by_role("dialog").locator(".about")).to_contain_text("next attempt")
+
+
+async def test_what_the_keyboard_reaches_is_not_behind_the_header(page: Page, suite: Suite) -> None:
+    for number in range(40):
+        suite.accept(f"Build {number}")
+    first = page.get_by_role("button", name="Build 39")
+    await expect(first).to_be_visible()
+    await page.locator("tbody button").last.focus()
+    while not await first.evaluate("each => each === document.activeElement"):
+        await page.keyboard.press("Shift+Tab")
+    header, box = await page.locator("header").bounding_box(), await first.bounding_box()
+    assert header is not None
+    assert box is not None
+    assert box["y"] >= header["y"] + header["height"]
+
+
+async def test_a_page_that_cannot_connect_says_so(browser: Browser, up: Running) -> None:
+    page = await browser.new_page()
+    await page.route_web_socket("**/api/live", lambda socket: socket.close())
+    await page.goto(f"{up.url}/dashboard/")
+    await page.get_by_label("Name").fill("admin")
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("status")).to_have_text("The dashboard cannot be reached: trying again…")
 
 
 async def test_nothing_jumps_while_numbers_change(page: Page, suite: Suite) -> None:

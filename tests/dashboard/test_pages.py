@@ -23,6 +23,36 @@ def test_the_bundle_was_built_from_these_sources() -> None:
     )
 
 
+def luminance(colour: str) -> float:
+    """Of ``#rrggbb``, relative, as WCAG 2 defines it."""
+    shares = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    red, green, blue = [
+        share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares
+    ]
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def palettes() -> dict[str, dict[str, str]]:
+    light, dark = re.findall(r":root \{([^}]*)\}", (UI / "src" / "styles.css").read_text())[:2]
+    by_name = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", light))
+    return {"light": by_name, "dark": by_name | dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", dark))}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_can_be_read_and_every_control_be_seen(scheme: str) -> None:
+    """WCAG 2, level AA: 4.5 to 1 for text, 3 to 1 for what can be used."""
+    palette = palettes()[scheme]
+    for ground in ("ground", "surface", "raised"):
+        for text in ("text", "dim", "blue", "green", "amber", "orange", "red"):
+            assert contrast(palette[text], palette[ground]) >= 4.5, (text, ground)
+    assert contrast(palette["edge"], palette["surface"]) >= 3
+
+
 def test_the_lock_names_no_addresses() -> None:
     lock = (UI / "package-lock.json").read_text()
     assert '"resolved"' not in lock

@@ -73,8 +73,10 @@ def composed() -> set[str]:
 
 def as_written(default: Any) -> str:
     value = default.get_secret_value() if isinstance(default, SecretStr) else default
-    if value is None or value == ():
+    if value is None:
         return ""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:.15g}" if isinstance(value, float) else str(value)

@@ -6,12 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
+from starlette.requests import HTTPConnection
 
-from services.kit.auth import Gate, OneKey, key_from_file, new_key
+from services.kit.auth import Gate, OneKey, address_of, key_from_file, new_key
 from services.kit.errors import Problem
+from services.kit.guard import FAILURES_BEFORE_BLOCK, Guard
 from services.kit.service import own_key
 from services.kit.settings import StartError
 from tests.kit.apps import KEY, Live, kit_settings
+from tests.kit.clocks import ManualClock
+from tests.kit.conftest import Lines
 
 
 def refusals(registry: CollectorRegistry) -> float | None:
@@ -86,10 +90,26 @@ def test_a_data_folder_that_is_a_file_is_one_readable_line(tmp_path: Path) -> No
         own_key(kit_settings(tmp_path / "data", api_key=None))
 
 
+def a_gate() -> tuple[Gate, CollectorRegistry]:
+    registry = CollectorRegistry()
+    return Gate(OneKey.of(KEY), Guard(registry, ManualClock())), registry
+
+
+def caller(address: str = "192.0.2.1", forwarded: str = "") -> HTTPConnection:
+    headers = [(b"x-forwarded-for", forwarded.encode())] if forwarded else []
+    return HTTPConnection({"type": "http", "client": (address, 1), "path": "/things", "headers": headers})
+
+
+def answer(gate: Gate, header: str | None, address: str = "192.0.2.1") -> Problem:
+    with pytest.raises(Problem) as caught:
+        gate.admit(header, caller(address))
+    return caught.value
+
+
 @pytest.mark.parametrize("header", [f"Bearer {KEY}", f"bearer {KEY}", f"BEARER {KEY}"])
 def test_the_gate_opens_for_its_key(header: str) -> None:
-    registry = CollectorRegistry()
-    assert Gate(OneKey.of(KEY), registry).admit(header) == KEY
+    gate, registry = a_gate()
+    assert gate.admit(header, caller()) == KEY
     assert refusals(registry) == 0
 
 
@@ -97,11 +117,54 @@ def test_the_gate_opens_for_its_key(header: str) -> None:
     "header", [None, "", "Bearer", "Bearer ", KEY, f"Basic {KEY}", f"Bearer {KEY}x", f"Bearer {KEY[:-1]}"]
 )
 def test_the_gate_stays_shut_for_all_else_and_counts_it(header: str | None) -> None:
-    registry = CollectorRegistry()
-    with pytest.raises(Problem) as caught:
-        Gate(OneKey.of(KEY), registry).admit(header)
-    assert caught.value.status == 401
+    gate, registry = a_gate()
+    assert answer(gate, header).status == 401
     assert refusals(registry) == 1
+
+
+def test_an_address_that_guesses_is_told_to_wait_and_every_guess_is_counted() -> None:
+    gate, registry = a_gate()
+    statuses = [answer(gate, "Bearer cct_guess").status for _ in range(FAILURES_BEFORE_BLOCK + 3)]
+    assert statuses == [401] * FAILURES_BEFORE_BLOCK + [429] * 3
+    assert int(answer(gate, "Bearer cct_guess").headers["Retry-After"]) > 0
+    assert answer(gate, "Bearer cct_guess", "192.0.2.2").status == 401
+    assert refusals(registry) == FAILURES_BEFORE_BLOCK + 5
+    assert registry.get_sample_value("rate_limit_hits_total") == 4
+    assert registry.get_sample_value("suspicious_ip_blocks_total") == 1
+
+
+def test_the_log_names_the_address_and_the_path_and_is_not_flooded(lines: Lines) -> None:
+    gate, _ = a_gate()
+    for _ in range(3 * FAILURES_BEFORE_BLOCK):
+        answer(gate, "Bearer cct_guess")
+    said = lines.all
+    assert [line["event"] for line in said] == ["login_failed"] * FAILURES_BEFORE_BLOCK + ["address_blocked"]
+    assert {line["address"] for line in said} == {"192.0.2.1"}
+    assert said[0]["path"] == "/things"
+    assert "cct_guess" not in lines.text
+
+
+@pytest.mark.parametrize(
+    ("proxies", "forwarded", "address"),
+    [
+        ((), "198.51.100.7", "192.0.2.1"),  # anybody can write that
+        (("192.0.2.9",), "198.51.100.7", "192.0.2.1"),
+        (("192.0.2.1",), "198.51.100.7", "198.51.100.7"),
+        (("*",), "203.0.113.1, 198.51.100.7", "198.51.100.7"),
+        (("*",), "", "192.0.2.1"),
+    ],
+)
+def test_an_address_is_believed_from_a_proxy_of_ours_alone(
+    proxies: tuple[str, ...], forwarded: str, address: str
+) -> None:
+    assert address_of(caller(forwarded=forwarded), proxies) == address
+
+
+def test_a_right_key_is_let_in_whatever_its_neighbours_tried() -> None:
+    gate, _ = a_gate()
+    for _ in range(FAILURES_BEFORE_BLOCK + 1):
+        answer(gate, "Bearer cct_guess")
+    assert gate.admit(f"Bearer {KEY}", caller()) == KEY
 
 
 @given(st.text())
@@ -119,3 +182,8 @@ async def test_guarded_routes_want_the_key_and_public_ones_do_not(service: Live)
     answer = await service.http.get("/guarded/thing", headers={"authorization": f"Bearer {KEY}"})
     assert answer.json() == {"open": True}
     assert await service.value("auth_failed_attempts_total") == 1
+
+
+async def test_behind_a_proxy_the_log_names_who_asked(service: Live, lines: Lines) -> None:
+    await service.http.get("/guarded/thing", headers={"x-forwarded-for": "198.51.100.7"})
+    assert [line["address"] for line in lines.all if line["event"] == "login_failed"] == ["198.51.100.7"]

@@ -29,7 +29,7 @@ def registry() -> CollectorRegistry:
 
 @pytest.fixture
 def guard(registry: CollectorRegistry, clock: ManualClock) -> Guard:
-    return Guard(5.0, registry, clock)
+    return Guard(registry, clock, 5.0)
 
 
 def passes(guard: Guard, caller: str) -> bool:
@@ -50,7 +50,7 @@ def blocked(guard: Guard, address: str) -> bool:
 
 def fail(guard: Guard, address: str, times: int) -> None:
     for _ in range(times):
-        guard.failed(address)
+        guard.failed(address, "/things")
 
 
 def test_a_burst_of_two_seconds_passes_and_the_next_request_does_not(guard: Guard) -> None:
@@ -81,14 +81,14 @@ def test_one_caller_s_rate_is_not_another_one_s(guard: Guard) -> None:
 
 
 def test_a_rate_of_zero_is_no_limit(registry: CollectorRegistry, clock: ManualClock) -> None:
-    unlimited = Guard(0, registry, clock)
+    unlimited = Guard(registry, clock)
     assert all(passes(unlimited, ALICE) for _ in range(1000))
 
 
 def test_a_rate_below_one_still_lets_single_requests_pass(
     registry: CollectorRegistry, clock: ManualClock
 ) -> None:
-    slow = Guard(0.1, registry, clock)
+    slow = Guard(registry, clock, 0.1)
     assert [passes(slow, ALICE), passes(slow, ALICE)] == [True, False]
     clock.advance(10)
     assert passes(slow, ALICE)
@@ -107,7 +107,7 @@ def test_refusals_are_counted_from_zero(guard: Guard, registry: CollectorRegistr
 )
 def test_nobody_gets_more_than_the_burst_and_the_rate_allow(rate: float, pauses: list[float]) -> None:
     clock = ManualClock()
-    guard = Guard(rate, CollectorRegistry(), clock)
+    guard = Guard(CollectorRegistry(), clock, rate)
     passed = 0
     for pause in pauses:
         clock.advance(pause)
@@ -192,7 +192,7 @@ def test_a_caller_that_goes_on_is_not_forgotten_for_those_that_come_and_go(guard
 def test_a_block_is_forgotten_only_when_ten_thousand_others_failed_since(guard: Guard) -> None:
     fail(guard, CHARLIE, FAILURES_BEFORE_BLOCK)
     for number in range(KNOWN_CALLERS - 1):
-        guard.failed(f"caller {number}")
+        guard.failed(f"caller {number}", "/things")
     assert blocked(guard, CHARLIE)
-    guard.failed("one more")
+    guard.failed("one more", "/things")
     assert not blocked(guard, CHARLIE)

@@ -101,6 +101,20 @@ def test_without_a_scrape_little_waits_to_be_added_up() -> None:
     assert count.total() == 10 * meters.MOST_WAITING + 1
 
 
+@given(st.lists(st.floats(0, 100), max_size=3 * meters.MOST_WAITING))
+def test_many_values_count_as_each_of_them(values: list[float]) -> None:
+    registry = Registry()
+    one_by_one = Histogram("one", "H", buckets=(1, 10), registry=registry)
+    together = Histogram("all", "H", buckets=(1, 10), registry=registry)
+    for value in values:
+        one_by_one.observe(value)
+    together.observe_all(values)
+    assert len(together.labels()._waiting) < meters.MOST_WAITING
+    bounds, total = together.labels().state()
+    assert bounds == one_by_one.labels().state()[0]
+    assert total == pytest.approx(sum(values))
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

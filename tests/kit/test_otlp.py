@@ -14,7 +14,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.trace import SpanKind
 
 from services.kit import otlp
-from services.kit.otlp import Key, Shape
+from services.kit.otlp import Key, Row, Shape
 from services.kit.spans import Event, FinishedSpan, TraceContext, seven_bytes
 from tests.told import attributes_of
 
@@ -90,12 +90,32 @@ def test_so_is_a_number(name: str, value: int) -> None:
 @given(st.integers(0, 100_000))
 def test_attributes_of_any_length_stand_in_their_span(size: int) -> None:
     rest = Key("a").text("x" * size)
-    spans = read(*[Shape("send").encode(otlp.place(1, 2), b"\0" * 7 + b"\1", 1.0, 2.0, rest)] * 2)
+    spans = read(*[Shape("send").encode(otlp.place(1, 2, b"\1" * 8), 1.0, 2.0, rest)] * 2)
     assert [attributes_of(span.attributes) for span in spans] == [{"a": "x" * size}] * 2
 
 
+@given(st.lists(st.tuples(st.sampled_from(["queue", "send"]), _TEXT, st.integers(0, 2**62)), min_size=1))
+def test_a_row_is_read_as_its_spans(told: list[tuple[str, str, int]]) -> None:
+    shapes = {"queue": Shape("queue", beginning=b"\2"), "send": Shape("send", SpanKind.CLIENT, b"\3")}
+    below = otlp.place(TRACE.trace_id, TRACE.span_id, b"\7" * 7)
+    bodies = [below + Key("a").text(text) + otlp.START for _, text, _ in told]
+    row = Row(*((shapes[name], len(body)) for (name, _, _), body in zip(told, bodies, strict=True)))
+    written: list[bytes | int] = []
+    for head, body, (_, _, at) in zip(row.heads, bodies, told, strict=True):
+        written += head, body, at, otlp.END, at + 1
+    found = read(row.pack(*written))
+    assert [
+        (one.name, attributes_of(one.attributes)["a"], one.start_time_unix_nano, one.end_time_unix_nano)
+        for one in found
+    ] == [(name, text, at, at + 1) for name, text, at in told]
+    for one in found:
+        assert (one.trace_id, one.parent_span_id) == (TRACE.trace_id.to_bytes(16), TRACE.span_id.to_bytes(8))
+        assert one.span_id == {"queue": b"\2", "send": b"\3"}[one.name] + b"\7" * 7
+        assert (one.kind, one.flags) == ({"queue": 1, "send": 3}[one.name], 1)
+
+
 def test_a_request_names_who_tells_and_keeps_the_instrumentations_apart() -> None:
-    one, two = (Shape(name).encode(otlp.place(1, None), b"\1" * 8, 1.0, 2.0, b"") for name in ("one", "two"))
+    one, two = (Shape(name).encode(otlp.place(1, None, b"\1" * 8), 1.0, 2.0, b"") for name in ("one", "two"))
     told = [(("ours", "1"), [one, two]), (("theirs", ""), [two])]
     body = otlp.request(otlp.resource({"service.name": "bridge"}), told)
     (of,) = ExportTraceServiceRequest.FromString(body).resource_spans

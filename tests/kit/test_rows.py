@@ -1,9 +1,22 @@
 """Statements for many rows: every kind of value there and back, on both databases."""
 
-from sqlalchemy import Connection, text
+from pathlib import Path
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Connection,
+    Double,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    create_engine,
+    text,
+)
 
 from services.kit.db import Database
-from services.kit.rows import Row, Statement
+from services.kit.rows import Row, Statement, insert_by_place
 
 KINDS = {
     "number": "bigint",
@@ -71,3 +84,25 @@ async def test_no_rows_are_an_empty_table(database: Database) -> None:
 async def test_what_is_found_can_be_locked(database: Database) -> None:
     await database.write("read", _made)
     assert await database.write("read", lambda c: FREE.run(c, [(4,), (5,), (6,)]).scalars().all()) == [4, 5]
+
+
+async def test_rows_by_place_get_the_defaults_of_what_they_do_not_name(tmp_path: Path) -> None:
+    table = Table(
+        "kept",
+        MetaData(),
+        Column("id", Integer, primary_key=True),
+        Column("said", Text, nullable=False, default="it's :more"),
+        Column("flag", Boolean, nullable=False, default=False),
+        Column("real", Double),
+    )
+    engine = create_engine(f"sqlite:///{tmp_path / 'kept.db'}")
+    with engine.begin() as connection:
+        table.create(connection)
+        insert_by_place(connection, table, [{"real": 0.5, "id": 2}, {"real": None, "id": 3}])
+        insert_by_place(connection, table, [{"id": 1, "said": 'so "it" is', "flag": True}])
+        rows = connection.execute(table.select().order_by(table.c.id)).all()
+    assert [tuple(row) for row in rows] == [
+        (1, 'so "it" is', True, None),
+        (2, "it's :more", False, 0.5),
+        (3, "it's :more", False, None),
+    ]

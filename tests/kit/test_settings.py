@@ -152,6 +152,13 @@ def test_a_rule_between_fields_says_its_own_sentence(
     assert refused() == "CHATS: seven is taken"
 
 
+def test_a_key_that_can_be_guessed_is_refused(
+    monkeypatch: pytest.MonkeyPatch, clean_environment: None
+) -> None:
+    monkeypatch.setenv("API_KEY", "changeme")
+    assert refused() == "API_KEY: a key has 16 characters at least"
+
+
 def test_a_real_token_wants_recipients(monkeypatch: pytest.MonkeyPatch, clean_environment: None) -> None:
     monkeypatch.setenv("TELEGRAM_BOT_TOKEN", "123456789:AAbbCCddEEffGGhhIIjjKKllMMnnOOppQQ")
     text = refused(BridgeSettings)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Condition, Thread
 
@@ -148,6 +149,53 @@ def test_what_waits_is_sent_at_the_end(receiver: Receiver, start: Start) -> None
     assert receiver.got[0].path == "/v1/traces"
     assert receiver.got[0].headers["content-type"] == "application/x-protobuf"
     assert sending.sent == 3
+
+
+def test_a_flush_ends_when_all_of_before_is_there(
+    receiver: Receiver, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(span_sender, "SEND_EVERY_SECONDS", 3600)
+    sending = start(ENDPOINT=receiver.url)
+    for number in range(1, 4):
+        sending.add()
+        sending.sender.add_later(SCOPE, lambda: SPAN, 1)
+        assert sending.sender.flush(30)
+        assert len(receiver.names()) == 2 * number
+
+
+def test_a_flush_waits_for_no_receiver_that_is_away(start: Start) -> None:
+    sending = start(ENDPOINT="http://127.0.0.1:9")
+    sending.add()
+    assert not sending.sender.flush(0.01)
+
+
+def test_spans_that_may_wait_are_written_when_they_are_many_or_leave(
+    receiver: Receiver, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(span_sender, "SEND_EVERY_SECONDS", 3600)
+    sending = start(ENDPOINT=receiver.url)
+    written: list[int] = []
+
+    def write(number: int) -> bytes:
+        written.append(number)
+        return SPAN * 2
+
+    for number in range(span_sender.MANY // 2):
+        assert written == []
+        sending.sender.add_later(SCOPE, partial(write, number), 2)
+    assert written == [*range(span_sender.MANY // 2)]
+    sending.sender.add_later(SCOPE, partial(write, -1), 2)
+    sending.sender.close()
+    assert written[-1] == -1
+    assert sending.sent == len(receiver.names()) == span_sender.MANY + 2
+
+
+def test_spans_that_cannot_be_written_cost_the_others_nothing(receiver: Receiver, start: Start) -> None:
+    sending = start(ENDPOINT=receiver.url)
+    sending.sender.add_later(SCOPE, lambda: b"" + bytes([1000]), 3)
+    sending.sender.add_later(SCOPE, lambda: SPAN, 1)
+    sending.sender.close()
+    assert (sending.sent, sending.lost(Lost.NOT_WRITTEN)) == (1, 3)
 
 
 def test_a_receiver_that_is_away_holds_up_nobody_at_the_end(start: Start) -> None:

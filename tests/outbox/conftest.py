@@ -8,7 +8,7 @@ import pytest
 from services.kit.db import Database
 from services.outbox import chats, claims, intake, policy, queries, settling
 from services.outbox.claims import Batch
-from services.outbox.limiter import Limits
+from services.outbox.limiter import NOT_PACED, Limits, PacedSince
 from services.outbox.messages import Claimed, Decision, Result, Settled, Submission
 from services.outbox.policy import Policy
 from services.outbox.queries import Life
@@ -31,7 +31,7 @@ class Desk:
         await self.database.write("enqueue", store)
 
     async def batch(
-        self, owner: str = "w1", limit: int = 100, paced_since: float | None = None, paid: int = 0
+        self, owner: str = "w1", limit: int = 100, paced_since: PacedSince = NOT_PACED, paid: int = 0
     ) -> Batch:
         work = partial(
             claims.claim,

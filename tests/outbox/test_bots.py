@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection, select
 
 from services.kit.clock import SystemClock
 from services.kit.db import open_database
@@ -15,13 +16,15 @@ from services.kit.health import Level
 from services.kit.settings import ServiceSettings
 from services.kit.telemetry import Telemetry
 from services.outbox import queries
+from services.outbox.bot_api import make_bot
 from services.outbox.engine import EngineSettings, Outbox, Sending, open_outbox
 from services.outbox.limiter import BotPace, Limits
 from services.outbox.messages import Lane, State, Submission
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.policy import Policy
 from services.outbox.queries import Search
-from services.outbox.telegram import Sender, make_bot
+from services.outbox.schema import attempt
+from services.outbox.telegram import Sender
 from services.telegram_sandbox.settings import DEFAULT_TOKEN
 from tests.outbox.conftest import NO_LIMITS
 from tests.outbox.making import ADA, GRACE, each, event, message, render, submission
@@ -213,6 +216,20 @@ async def test_a_bot_that_pays_sends_bulk_beyond_its_free_rate_and_nothing_else(
         # The one free message that there is in the first five seconds.
         assert [text for _, text in delivered].count("bulk") == 40
         assert (await states(outbox, "default")).count(State.QUEUED.value) == 4
+
+
+async def test_the_limiters_wait_is_told_of_what_nobody_pays_for(engine: Engine, sandbox: Sandbox) -> None:
+    async with engine.start(limits=replace(NO_LIMITS, bot_per_second=1.0), paid=1_000.0) as outbox:
+        for number in range(2):
+            await outbox.enqueue(posted("normal", "default", (ADA, GRACE)[number]))
+        await until_delivered(sandbox, 2)
+        waited = await outbox.database.read("read", _waits)
+    assert min(waited) < 0.5
+    assert max(waited) == pytest.approx(1.0, abs=0.45)
+
+
+def _waits(connection: Connection) -> list[float]:
+    return list(connection.execute(select(attempt.c.limiter_wait)).scalars())
 
 
 async def test_without_paying_bulk_has_the_free_rate(engine: Engine, sandbox: Sandbox) -> None:

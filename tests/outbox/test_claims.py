@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from services.kit.rows import Statement
 from services.outbox import chats
-from services.outbox.limiter import Limits
+from services.outbox.limiter import Limits, PacedSince
 from services.outbox.messages import Claimed, Lane, Outcome, Reason, State, Submission
 from tests.outbox.conftest import Desk
 from tests.outbox.making import ADA, GRACE, NOW, each, event, message, result, sent, submission
@@ -214,8 +214,15 @@ async def test_a_call_that_never_left_uses_no_rate(desk: Desk) -> None:
 async def test_limiter_wait_counts_the_bots_rate_too(desk: Desk) -> None:
     await desk.submit(each(["1"]))
     desk.clock.advance(4)
-    batch = await desk.batch(paced_since=NOW + 1)
+    batch = await desk.batch(paced_since=PacedSince(others=NOW + 1))
     assert batch.messages[0].limiter_wait == pytest.approx(3.0)
+
+
+async def test_what_is_paid_for_waits_for_less(desk: Desk) -> None:
+    await desk.submit(each(["bulk"], lane=Lane.BULK), each(["normal"], GRACE))
+    desk.clock.advance(4)
+    batch = await desk.batch(paced_since=PacedSince(bulk=None, others=NOW + 1))
+    assert {m.lane: m.limiter_wait for m in batch.messages} == {Lane.BULK: 0.0, Lane.NORMAL: 3.0}
 
 
 async def test_two_workers_never_have_the_same_chat(desk: Desk) -> None:

@@ -1,7 +1,7 @@
 """Enqueue: what is accepted is on disk before anybody is told so."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -59,6 +59,37 @@ async def test_what_is_stored_can_be_claimed(intake: Intake, desk: Desk) -> None
 async def test_an_event_without_recipients_is_stored_alone(intake: Intake, database: Database) -> None:
     await intake.enqueue(Submission((new_event(),), ((),)))
     assert (await count(database, event), await count(database, message)) == (1, 0)
+
+
+async def test_what_a_commit_stored_is_told_once_behind_its_answers(database: Database) -> None:
+    order: list[str] = []
+    told: list[Submission] = []
+
+    def stored(submissions: Sequence[Submission], committed_at: float) -> None:
+        order.append("told")
+        told.extend(submissions)
+        assert abs(committed_at - SystemClock().time()) < 60
+
+    intake = Intake(database, SystemClock(), flushers=1, stored=stored)
+
+    async def post(one: Submission) -> None:
+        await intake.enqueue(one)
+        order.append("answered")
+
+    first = submission(key=key("first"))
+    await post(first)
+    await intake.close()
+    others = [submission(key=key("first")), submission(), submission()]
+    gone = asyncio.create_task(intake.enqueue(submission()))
+    crowd = [asyncio.create_task(post(one)) for one in others]
+    await asyncio.sleep(0)
+    gone.cancel()  # its client has gone: it is stored, and told, all the same
+    await asyncio.gather(gone, *crowd, return_exceptions=True)
+    await intake.close()
+    await asyncio.sleep(0)
+    assert len(told) == 1 + 2 + 1
+    assert others[0] not in told[1:]
+    assert order[:2] == ["answered", "told"]
 
 
 async def test_concurrent_requests_share_commits(intake: Intake, database: Database) -> None:

@@ -110,6 +110,9 @@ async def test_a_failed_message_is_told_whole(kept: Kept) -> None:
         if span.name != "enqueue":
             assert span.attributes is not None
             assert span.attributes["cctelegram.message_id"] == message_id
+        if span.name in {"accept", "send"}:
+            assert span.attributes is not None
+            assert span.attributes["cctelegram.kept"] is True
             assert span.attributes["cctelegram.correlation_id"] == "run-1"
             assert span.attributes["cctelegram.event_type"] == posted.type
             assert span.attributes["cctelegram.chat_hash"] == chat_hash(ADA)

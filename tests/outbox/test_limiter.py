@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.outbox import limiter
-from services.outbox.limiter import BotPace, ChatPace, Granted, Limits, Rates
+from services.outbox.limiter import NOT_PACED, BotPace, ChatPace, Granted, Limits, PacedSince, Rates
+from services.outbox.messages import Lane
 from tests.outbox.making import NOW
 from tests.servers import ManualClock
 
@@ -309,3 +310,28 @@ async def test_a_pause_of_the_bot_is_one_of_both_rates() -> None:
     rates = Rates(free, paid)
     await rates.pause(5.0)
     assert (free.paused, paid.paused, rates.wait_seconds()) == (5.0, 5.0, 0.25)
+
+
+def test_without_room_everything_is_held_up_since_the_first_refusal() -> None:
+    since = NOT_PACED.asked(Granted(0), 10.0).asked(Granted(0), 11.0)
+    assert since == PacedSince(bulk=10.0, others=10.0)
+    assert [since.of(lane) for lane in Lane] == [10.0] * 3
+
+
+def test_room_that_is_paid_for_is_none_for_the_other_lanes() -> None:
+    since = NOT_PACED.asked(Granted(0, paid=5), 10.0)
+    assert since == PacedSince(bulk=None, others=10.0)
+    assert since.asked(Granted(0), 12.0) == PacedSince(bulk=12.0, others=10.0)
+
+
+@pytest.mark.parametrize(
+    ("used", "bulk", "left"),
+    [
+        (7, 4, PacedSince(1.0, 2.0)),  # all of it: more may wait
+        (5, 2, PacedSince(None, 2.0)),  # no more bulk; the others had three of three
+        (7, 5, PacedSince(1.0, None)),  # no more others
+        (0, 0, NOT_PACED),
+    ],
+)
+def test_who_leaves_room_over_is_held_up_no_more(used: int, bulk: int, left: PacedSince) -> None:
+    assert PacedSince(1.0, 2.0).claimed(Granted(3, paid=4), used, bulk) == left

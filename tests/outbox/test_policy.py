@@ -52,7 +52,7 @@ def test_flood_control_delays_the_message_by_what_telegram_asked() -> None:
 def test_flood_control_without_a_time_backs_off_by_itself() -> None:
     decision = decide(claimed(retries=3), of=refused(Reason.FLOOD_CONTROL))
     assert decision.due_at == decision.pause_chat_until == NOW + 8.0
-    assert decision.retries == 3
+    assert decision.retries == 4
 
 
 def test_flood_control_never_ends_a_message() -> None:
@@ -104,6 +104,13 @@ def test_plain_text_that_is_bad_markup_is_given_up() -> None:
     assert decide(claimed(plain=True), of=refused(Reason.BAD_MARKUP)).state is State.DEAD_LETTER
 
 
+@pytest.mark.parametrize("reason", [Reason.CANNOT_EDIT, Reason.BAD_REQUEST])
+def test_an_edit_that_cannot_be_made_is_sent_instead_and_then_ends_as_any(reason: Reason) -> None:
+    decision = decide(claimed(edits=501, retries=2), of=refused(reason))
+    assert (decision.state, decision.as_new, decision.retries) == (State.QUEUED, True, 2)
+    assert decide(claimed(), of=refused(reason)) == Decision(State.DEAD_LETTER)
+
+
 @pytest.mark.parametrize("reason", [Reason.INVALID_TOKEN, Reason.BOT_FROZEN])
 def test_a_refused_bot_stops_and_the_message_waits_without_a_mark(reason: Reason) -> None:
     decision = decide(claimed(retries=2), of=refused(reason))
@@ -111,7 +118,7 @@ def test_a_refused_bot_stops_and_the_message_waits_without_a_mark(reason: Reason
     assert decision.stop_bot is reason
 
 
-@pytest.mark.parametrize("reason", [Reason.CONNECT_FAILED, Reason.CONFLICT])
+@pytest.mark.parametrize("reason", [Reason.CONNECT_FAILED, Reason.CONFLICT, Reason.BAD_ANSWER])
 def test_what_certainly_did_not_arrive_is_tried_again(reason: Reason) -> None:
     decision = decide(claimed(retries=2), of=refused(reason))
     assert decision == Decision(State.RETRY_WAIT, NOW + 4.0, retries=3)

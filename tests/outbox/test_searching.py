@@ -11,7 +11,7 @@ from services.kit.db import Database
 from services.outbox import intake, queries
 from services.outbox.queries import Page, Search
 from tests.outbox.conftest import Desk
-from tests.outbox.making import ADA, GRACE, NOW, each, event, message, submission
+from tests.outbox.making import ADA, GRACE, NOW, each, event, message, sent, submission
 
 
 async def find(database: Database, **wanted: Any) -> Page:
@@ -71,10 +71,9 @@ async def test_a_message_that_was_overtaken_on_its_way_to_the_disk_is_found_by_i
     assert titles(await find(desk.database, since=NOW - 5)) == ["second", "first"]
 
 
-async def test_titles_are_looked_at_in_portions_and_the_cursor_goes_on(
+async def test_a_page_looks_at_so_many_titles_and_the_cursor_goes_on(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queries, "TITLES_AT_ONCE", 3)
     monkeypatch.setattr(queries, "MOST_TITLES", 6)
     await desk.submit(each(["needle", *(f"straw {n}" for n in range(9))]))
     first = await find(desk.database, text="needle")
@@ -84,10 +83,7 @@ async def test_titles_are_looked_at_in_portions_and_the_cursor_goes_on(
     assert (titles(second), second.cursor) == (["needle"], None)
 
 
-async def test_a_page_by_title_is_filled_over_several_portions(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(queries, "TITLES_AT_ONCE", 2)
+async def test_a_full_page_by_title_goes_on_where_it_ended(desk: Desk) -> None:
     await desk.submit(each([f"needle {n}" if n % 3 else "straw" for n in range(9)]))
     page = await find(desk.database, text="needle", limit=4)
     assert titles(page) == ["needle 8", "needle 7", "needle 5", "needle 4"]
@@ -95,8 +91,40 @@ async def test_a_page_by_title_is_filled_over_several_portions(
     assert titles(rest) == ["needle 2", "needle 1"]
 
 
+@pytest.mark.parametrize(
+    "part",
+    ["100 %", "a_b", "c\\d", "it's", '"said"', "École", "éCOLE", "ОШИБКА", "ошибка", "🚀", "/", "ﬁ"],
+)
+async def test_odd_characters_mean_themselves(desk: Desk, part: str) -> None:
+    written = '100 % a_b c\\d it\'s "said" École Ошибка 🚀 / ﬁ'
+    await desk.submit(each([written, "100 of aXb cd its said cole Ошика"]))
+    assert titles(await find(desk.database, text=part)) == [written]
+
+
+async def test_pages_of_several_states_hold_each_message_once_while_new_ones_come(desk: Desk) -> None:
+    await desk.submit(each([f"t{n}" for n in range(9)]))
+    for one in (await desk.claim(limit=4))[::2]:
+        await desk.finish(one, sent())
+    wanted = ["delivered", "queued", "sending", "queued"]
+    seen: list[str] = []
+    cursor: int | None = None
+    while True:
+        page = await find(desk.database, states=wanted, limit=2, before=cursor)
+        seen += titles(page)
+        cursor = page.cursor
+        await desk.submit(each(["new"]))
+        if cursor is None:
+            break
+    assert seen == [f"t{n}" for n in reversed(range(9))]
+
+
 PLANS = [
     ({"states": ["dead_letter"]}, ["message_state"]),
+    ({"states": ["dead_letter", "delivered"]}, ["message_state"]),
+    ({"states": ["queued", "sending", "retry_wait"], "type": "task_failed"}, []),
+    ({"text": "needle"}, []),
+    ({"text": "needle", "states": ["dead_letter", "unknown"]}, ["message_state"]),
+    ({"text": "needle", "chat_id": ADA, "before": 5}, ["message_chat"]),
     ({"type": "task_failed"}, ["message_type"]),
     ({"chat_id": ADA}, ["message_chat"]),
     ({"bot": "alerts"}, ["message_bot"]),

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from services.kit.clock import SystemClock
-from services.outbox import telegram
+from services.outbox import bot_api, telegram
+from services.outbox.bot_api import Bot, make_bot
 from services.outbox.messages import Document, Lane, Outcome, Reason, Rendered, Result, Text
-from services.outbox.telegram import Bot, Sender, make_bot
+from services.outbox.telegram import Sender
 from services.telegram_sandbox.settings import DEFAULT_TOKEN
 from tests.outbox.making import ADA, claimed
 from tests.ports import free_port
@@ -67,7 +68,10 @@ ROWS: list[tuple[dict[str, Any], Outcome, Reason]] = [
     (answer(403, "Forbidden: bot is not a member of the channel chat"), NOT_SENT, Reason.CHAT_GONE),
     (answer(403, "Forbidden: bot can't initiate conversation with a user"), NOT_SENT, Reason.BOT_BLOCKED),
     (answer(403, "Forbidden: the bot can't send messages to the bot"), NOT_SENT, Reason.CHAT_GONE),
-    (answer(403, "Forbidden: something new"), NOT_SENT, Reason.CHAT_GONE),
+    (answer(403, "Forbidden: bots can't send messages to bots"), NOT_SENT, Reason.CHAT_GONE),
+    (answer(403, "Forbidden: something new"), NOT_SENT, Reason.NO_RIGHTS),
+    (raw(403, "<html><h1>Blocked by the firewall</h1></html>"), NOT_SENT, Reason.BAD_ANSWER),
+    (raw(400, "<html>The plain HTTP request was sent to HTTPS port</html>"), NOT_SENT, Reason.BAD_ANSWER),
     (answer(400, "Bad Request: chat not found"), NOT_SENT, Reason.CHAT_NOT_FOUND),
     (answer(400, "Bad Request: private chat not found"), NOT_SENT, Reason.CHAT_NOT_FOUND),
     (answer(400, "Bad Request: chat_id is empty"), NOT_SENT, Reason.CHAT_NOT_FOUND),
@@ -96,6 +100,37 @@ ROWS: list[tuple[dict[str, Any], Outcome, Reason]] = [
         NOT_SENT,
         Reason.BAD_MARKUP,
     ),
+    (
+        answer(400, "Bad Request: can't parse MessageEntity: can't find field \"url\""),
+        NOT_SENT,
+        Reason.BAD_MARKUP,
+    ),
+    (answer(400, "Bad Request: can't parse caption entities JSON object"), NOT_SENT, Reason.BAD_MARKUP),
+    (
+        answer(400, "Bad Request: entity begins after the end of the text at UTF-16 offset 9"),
+        NOT_SENT,
+        Reason.BAD_MARKUP,
+    ),
+    (
+        answer(400, "Bad Request: entity beginning at UTF-16 offset 1 ends in a middle of a UTF-16 symbol"),
+        NOT_SENT,
+        Reason.BAD_MARKUP,
+    ),
+    (
+        answer(400, "Bad Request: receive an entity with incorrect offset -1"),
+        NOT_SENT,
+        Reason.BAD_MARKUP,
+    ),
+    (answer(400, "Bad Request: ENTITY_BOUNDS_INVALID"), NOT_SENT, Reason.BAD_MARKUP),
+    (answer(400, "Bad Request: ENTITIES_TOO_LONG"), NOT_SENT, Reason.BAD_MARKUP),
+    (answer(400, "Bad Request: message to edit not found"), NOT_SENT, Reason.CANNOT_EDIT),
+    (answer(400, "Bad Request: message can't be edited"), NOT_SENT, Reason.CANNOT_EDIT),
+    (answer(400, "Bad Request: there is no text in the message to edit"), NOT_SENT, Reason.CANNOT_EDIT),
+    (answer(400, "Bad Request: MESSAGE_ID_INVALID"), NOT_SENT, Reason.CANNOT_EDIT),
+    (answer(400, "Bad Request: message to be replied not found"), NOT_SENT, Reason.BAD_REQUEST),
+    (answer(400, "Bad Request: reply markup is too long"), NOT_SENT, Reason.TOO_LONG),
+    (answer(400, "Bad Request: failed to get HTTP URL content"), NOT_SENT, Reason.BAD_REQUEST),
+    (answer(400, "Bad Request: PHOTO_INVALID_DIMENSIONS"), NOT_SENT, Reason.BAD_REQUEST),
     (answer(400, "Bad Request: BUTTON_DATA_INVALID"), NOT_SENT, Reason.BAD_REQUEST),
     (answer(400, "Bad Request: wrong HTTP URL specified"), NOT_SENT, Reason.BAD_REQUEST),
     (answer(400, "Bad Request: FROZEN_METHOD_INVALID"), NOT_SENT, Reason.BOT_FROZEN),
@@ -106,7 +141,16 @@ ROWS: list[tuple[dict[str, Any], Outcome, Reason]] = [
         NOT_SENT,
         Reason.CONFLICT,
     ),
+    (
+        answer(409, "Conflict: can't use getUpdates method while webhook is active; use deleteWebhook"),
+        NOT_SENT,
+        Reason.CONFLICT,
+    ),
+    (answer(409, "Conflict: terminated by setWebhook request"), NOT_SENT, Reason.CONFLICT),
     (answer(413, "Request Entity Too Large"), NOT_SENT, Reason.TOO_LARGE),
+    (raw(413, "<html><h1>413 Request Entity Too Large</h1></html>"), NOT_SENT, Reason.TOO_LARGE),
+    (raw(429, "<html>slow down</html>"), NOT_SENT, Reason.FLOOD_CONTROL),
+    (raw(404, "<html>nothing here</html>"), NOT_SENT, Reason.INVALID_TOKEN),
     (answer(421, "Misdirected Request: unallowed token specified"), NOT_SENT, Reason.MISDIRECTED),
     (answer(500, "Internal Server Error: restart"), UNKNOWN, Reason.SERVER_ERROR),
     (answer(502, "Bad Gateway"), UNKNOWN, Reason.SERVER_ERROR),
@@ -148,6 +192,31 @@ async def test_what_an_answer_means(
     assert (result.outcome, result.reason) == (outcome, reason), result.detail
     assert result.started_at <= result.finished_at
     assert result.message_id is None
+
+
+async def test_an_edit_that_changes_nothing_has_arrived_before(sandbox: Sandbox, sender: Sender) -> None:
+    first = await sent(sender)
+    again = await sent(sender, edits=first.message_id)
+    assert (again.outcome, again.reason, again.message_id) == (Outcome.SENT, Reason.NONE, first.message_id)
+    (refused,) = [call for call in await sandbox.log() if call.get("method", "").lower() == "editmessagetext"]
+    assert "message is not modified" in str(refused)
+
+
+@pytest.mark.parametrize("lost", ["delete", "never"])
+async def test_an_edit_of_what_is_gone_says_so(sandbox: Sandbox, sender: Sender, lost: str) -> None:
+    first = await sent(sender)
+    if lost == "delete":
+        await sender.bot.call("deleteMessage", {"chat_id": ADA, "message_id": first.message_id})
+    target = first.message_id if lost == "delete" else 999_999
+    assert (await sent(sender, edits=target)).reason is Reason.CANNOT_EDIT
+
+
+async def test_an_answer_to_a_message_that_is_gone_is_sent_all_the_same(
+    sandbox: Sandbox, sender: Sender
+) -> None:
+    answering = Rendered((Text("an answer"),), reply_to=999_999)
+    assert (await sent(sender, answering)).outcome is Outcome.SENT
+    assert await sandbox.texts(ADA) == ["an answer"]
 
 
 async def test_an_answer_with_a_message_id_is_sent(sandbox: Sandbox, sender: Sender) -> None:
@@ -224,7 +293,7 @@ async def test_no_error_repeats_the_token(sandbox: Sandbox) -> None:
 async def test_an_answer_that_never_comes_is_unknown(
     sandbox: Sandbox, sender: Sender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(telegram, "READ_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(bot_api, "READ_TIMEOUT_SECONDS", 0.2)
     await sandbox.faults({"kind": "hang", "seconds": 3, "deliver": True})
     result = await sent(sender)
     assert (result.outcome, result.reason) == (UNKNOWN, Reason.NO_ANSWER)
@@ -233,8 +302,8 @@ async def test_an_answer_that_never_comes_is_unknown(
 
 async def test_the_servers_own_wait_of_eight_seconds_is_waited_for(sandbox: Sandbox) -> None:
     """Telegram holds a request up to 8 s before it answers; giving up sooner would send twice."""
-    assert telegram.READ_TIMEOUT_SECONDS >= 30
-    assert make_bot(DEFAULT_TOKEN, sandbox.url, 1).request.read_timeout == telegram.READ_TIMEOUT_SECONDS
+    assert bot_api.READ_TIMEOUT_SECONDS >= 30
+    assert make_bot(DEFAULT_TOKEN, sandbox.url, 1).request.read_timeout == bot_api.READ_TIMEOUT_SECONDS
 
 
 async def test_a_check_says_whether_telegram_takes_the_bot(sandbox: Sandbox, sender: Sender) -> None:

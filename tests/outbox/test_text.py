@@ -16,9 +16,11 @@ from services.outbox.text import (
     MOST_PARTS,
     Builder,
     headed,
+    is_blank,
     parts_of,
     split,
     utf16_length,
+    without_end,
 )
 
 GRIN = "\U0001f600"
@@ -27,6 +29,22 @@ _TYPES = {"bold": "Bold", "italic": "Italic", "code": "Code", "pre": "Pre", "tex
 
 def telegram_takes(text: Text) -> str:
     """What TDLib makes of text and entities; empty where it finds nothing to send."""
+    answer = _asked_of_tdlib("getMarkdownText", text)
+    return str(answer["text"])
+
+
+def as_telegram_has_it(text: Text) -> tuple[str, list[tuple[str, str]]]:
+    """The text, and what each entity lies over, as TDLib puts them right; without blank ones."""
+    answer = _asked_of_tdlib("parseMarkdown", text)
+    units = answer["text"].encode("utf-16-le")
+    over = [
+        (e["type"]["@type"], units[2 * e["offset"] : 2 * (e["offset"] + e["length"])].decode("utf-16-le"))
+        for e in answer["entities"]
+    ]
+    return answer["text"], [(kind, part) for kind, part in over if not is_blank(part)]
+
+
+def _asked_of_tdlib(question: str, text: Text) -> dict[str, Any]:
     entities = [
         {
             "@type": "textEntity",
@@ -36,13 +54,11 @@ def telegram_takes(text: Text) -> str:
         }
         for entity in text.entities
     ]
-    question = {
-        "@type": "getMarkdownText",
-        "text": {"@type": "formattedText", "text": text.text, "entities": entities},
-    }
-    answer: dict[str, Any] = orjson.loads(tdjson.td_execute(orjson.dumps(question)) or b"null")
+    formatted = {"@type": "formattedText", "text": text.text, "entities": entities}
+    asked = orjson.dumps({"@type": question, "text": formatted})
+    answer: dict[str, Any] = orjson.loads(tdjson.td_execute(asked) or b"null")
     assert answer["@type"] == "formattedText", answer
-    return str(answer["text"])
+    return answer
 
 
 tdjson.td_execute(b'{"@type":"setLogVerbosityLevel","new_verbosity_level":0}')
@@ -221,3 +237,79 @@ def test_a_note_never_makes_a_part_too_long(pieces: list[tuple[str, str]], repea
         else:
             assert len(noted.text) <= MESSAGE_LIMIT
             telegram_takes(noted)
+
+
+LONG = st.lists(
+    st.tuples(
+        st.sampled_from(["text", "bold", "italic", "code", "pre", "link"]),
+        st.builds(lambda piece, times: piece * times, ANY_TEXT, st.integers(1, 900)),
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(LONG, st.integers(0, 60))
+def test_of_any_text_nothing_is_missing_and_telegram_takes_every_part(
+    pieces: list[tuple[str, str]], spare: int
+) -> None:
+    text = built([("text", "t"), *pieces])
+    parts = parts_of(text, "a.txt", spare=spare)
+    assert 1 <= len(parts) <= MOST_PARTS
+    if isinstance(parts[0], Document):
+        assert len(parts) == 1
+        assert parts[0].content.decode() == text.text
+    else:
+        whole = "".join(part.text for part in parts if isinstance(part, Text))
+        assert visible(whole) == visible(text.text)
+    for part in parts:
+        shown, limit = (part.caption, CAPTION_LIMIT) if isinstance(part, Document) else (part, MESSAGE_LIMIT)
+        assert len(shown.text) <= limit - spare
+        assert not is_blank(shown.text)
+        assert telegram_takes(shown)
+
+
+def visible(text: str) -> str:
+    return "".join(character for character in text if not is_blank(character))
+
+
+_LETTERS = st.text(st.sampled_from("ab" + GRIN + "\u0301é"), min_size=1, max_size=300)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["text", "bold", "italic", "code"]), _LETTERS), max_size=6))
+def test_what_stands_in_bold_stays_in_bold_across_a_cut(pieces: list[tuple[str, str]]) -> None:
+    text = built(pieces)
+    joined: dict[str, str] = {}
+    for piece in split(text, 61):
+        _, entities = as_telegram_has_it(piece)
+        for kind, part in entities:
+            joined[kind] = joined.get(kind, "") + part
+    wanted: dict[str, str] = {}
+    for kind, part in as_telegram_has_it(text)[1]:
+        wanted[kind] = wanted.get(kind, "") + part
+    assert joined == wanted
+
+
+@pytest.mark.parametrize("nothing", ["\u200b", "\u2060\ufeff", "\u2800", "\x01 \n", "\u202e"])
+def test_a_part_that_shows_nothing_is_left_out(nothing: str) -> None:
+    parts = parts_of(Text("head\n" + nothing * 8_000 + "\ntail"), "a.txt")
+    assert all(isinstance(part, Text) and not is_blank(part.text) for part in parts)
+    texts = [part.text for part in parts if isinstance(part, Text)]
+    assert texts[0].startswith("head")
+    assert texts[-1].endswith("tail")
+
+
+@given(PIECES, PIECES)
+def test_a_text_added_to_another_keeps_its_entities(
+    first: list[tuple[str, str]], second: list[tuple[str, str]]
+) -> None:
+    start, rest = built(first), built(second)
+    both = Builder().add(start).add(rest).build()
+    assert both == built([*first, *second])
+    assert without_end(both, rest.text).text == start.text
+    assert without_end(start, "\ue000 no such end") == start
+
+
+def test_what_is_cut_off_takes_its_entities_along() -> None:
+    both = Builder().bold("ab").text(GRIN).italic(f"c{GRIN}").build()
+    assert without_end(both, GRIN) == Builder().bold("ab").text(GRIN).italic("c").build()

@@ -42,7 +42,6 @@ class Fair:
                 "w1",
                 limit,
                 now=self.desk.clock.now,
-                paced_since=None,
                 turns=self.turns,
             ).messages
 

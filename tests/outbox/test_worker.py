@@ -17,9 +17,11 @@ from services.kit.health import Level
 from services.kit.settings import ServiceSettings
 from services.kit.telemetry import Telemetry
 from services.outbox import claims, intake, queries, settling, worker
+from services.outbox.bot_api import make_bot
 from services.outbox.engine import EngineSettings, Outbox, open_outbox
 from services.outbox.limiter import Limits
 from services.outbox.messages import (
+    Document,
     Lane,
     Rendered,
     Settled,
@@ -32,7 +34,7 @@ from services.outbox.metrics import OutboxMetrics
 from services.outbox.policy import Policy
 from services.outbox.queries import Life
 from services.outbox.schema import attempt as attempts
-from services.outbox.telegram import Sender, make_bot
+from services.outbox.telegram import Sender
 from services.telegram_sandbox.settings import DEFAULT_TOKEN
 from tests.outbox.conftest import NO_LIMITS
 from tests.outbox.making import ADA, GRACE, each, event, message, parts, render, submission
@@ -219,6 +221,28 @@ async def test_the_bot_pauses_when_a_second_chat_is_refused(start: Start, sandbo
         assert life.attempts[0]["claimed_at"] >= min(times) + 2.0
 
 
+async def test_a_restart_forgets_no_pause_of_the_bot(start: Start, sandbox: Sandbox) -> None:
+    await sandbox.post("/chats", {"id": 1003})
+    flood = {
+        "kind": "answer",
+        "status": 429,
+        "description": "Too Many Requests: retry after 4",
+        "parameters": {"retry_after": 4},
+    }
+    await sandbox.faults(flood | {"chat_ids": [ADA]}, flood | {"chat_ids": [GRACE]})
+    refused = [posted("1", chat_id=ADA), posted("1", chat_id=GRACE)]
+    async with start() as outbox:
+        for one in refused:
+            await outbox.enqueue(one)
+            await when(outbox, one, State.RETRY_WAIT)
+    async with start() as outbox:
+        third = posted("third", chat_id=1003)
+        await outbox.enqueue(third)
+        life = await finished(outbox, third)
+        times = [(await life_of(outbox, one)).attempts[0]["finished_at"] for one in refused]
+    assert life.attempts[0]["claimed_at"] >= min(times) + 4.0
+
+
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
@@ -402,6 +426,88 @@ async def test_a_part_that_may_have_arrived_is_the_only_one_sent_again(
     assert [attempt["part"] for attempt in life.attempts] == [0, 0, 1]
 
 
+@pytest.mark.parametrize(
+    ("fault", "came"),
+    [
+        (
+            {"kind": "answer", "status": 429, "description": "Too Many", "parameters": {"retry_after": 1}},
+            ["two"],
+        ),
+        ({"kind": "answer", "status": 400, "description": "Bad Request: ENTITY_BOUNDS_INVALID"}, ["two"]),
+        ({"kind": "raw", "status": 403, "body": "<html>firewall</html>"}, ["two"]),
+        ({"kind": "raw", "status": 502, "body": "<html>Bad Gateway</html>"}, ["again: two"]),
+        ({"kind": "reset"}, ["again: two"]),
+        ({"kind": "close", "deliver": True}, ["two", "again: two"]),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+async def test_whatever_fails_in_the_middle_of_a_message_only_that_part_is_repeated(
+    start: Start, sandbox: Sandbox, fault: dict[str, Any], came: list[str]
+) -> None:
+    def mixed(of: Any) -> Rendered:
+        mark = "again: " if of.possible_duplicate and of.part == 1 else ""
+        return Rendered((Text("one"), Document("two.txt", b"whole", Text(f"{mark}two")), Text("three")))
+
+    await sandbox.faults(fault | {"methods": ["sendDocument"], "times": 1})
+    async with start(render=mixed) as outbox:
+        one = posted("in parts")
+        await outbox.enqueue(one)
+        life = await finished(outbox, one)
+        assert life.message["state"] == State.DELIVERED
+    assert await sandbox.texts(ADA) == ["one", *came, "three"]
+    assert [attempt["part"] for attempt in life.attempts] == [0, 1, 1, 2]
+
+
+async def test_an_edit_whose_answer_was_lost_is_made_once_more_and_shows_no_repetition(
+    start: Start, sandbox: Sandbox
+) -> None:
+    async with start() as outbox:
+        await _progress(outbox, "10 %")
+        await sandbox.faults({"kind": "close", "deliver": True, "methods": ["editMessageText"]})
+        last = await _progress(outbox, "100 %")
+        assert reasons(last) == [("unknown", "no_answer"), ("sent", "none")]
+        assert not last.message["possible_duplicate"]
+    assert await _shown(sandbox) == ["100 %"]
+
+
+async def test_a_progress_message_that_somebody_deleted_is_there_again(
+    start: Start, sandbox: Sandbox
+) -> None:
+    async with start() as outbox:
+        first = await _progress(outbox, "10 %")
+        token = f"/bot{DEFAULT_TOKEN}/deleteMessage"
+        gone = {"chat_id": ADA, "message_id": int(first.message["telegram_message_ids"])}
+        assert (await sandbox.client.post(token, json=gone)).json()["result"] is True
+        assert reasons(await _progress(outbox, "50 %")) == [("not_sent", "cannot_edit"), ("sent", "none")]
+        await _progress(outbox, "100 %")
+    assert await _shown(sandbox) == ["100 %"]
+
+
+async def test_progress_goes_on_through_the_end_of_its_first_message(start: Start, sandbox: Sandbox) -> None:
+    refused = {"kind": "answer", "status": 400, "description": "Bad Request: not enough rights to send text"}
+    await sandbox.faults(refused)
+    async with start() as outbox:
+        first = [posted(title, update_key="deploy") for title in ("10 %", "50 %")]
+        await asyncio.gather(*(outbox.enqueue(one) for one in first))
+        assert (await finished(outbox, first[0])).message["state"] == State.DEAD_LETTER
+        assert (await finished(outbox, first[1])).message["state"] == State.DELIVERED
+        await _progress(outbox, "100 %")
+    assert await _shown(sandbox) == ["100 %"]
+
+
+async def _progress(outbox: Outbox, title: str) -> Life:
+    one = posted(title, update_key="deploy")
+    await outbox.enqueue(one)
+    life = await finished(outbox, one)
+    assert life.message["state"] == State.DELIVERED
+    return life
+
+
+async def _shown(sandbox: Sandbox) -> list[str]:
+    answer = await sandbox.client.get(f"/api/chats/{ADA}/messages")
+    return [shown["message"]["text"] for shown in answer.json()["messages"]]
+
+
 async def test_a_renderer_that_fails_ends_its_message_and_no_other(start: Start, sandbox: Sandbox) -> None:
     def picky(of: Any) -> Rendered:
         if of.title == "bad":
@@ -488,7 +594,7 @@ async def test_a_lost_workers_messages_are_taken_over(
     one = posted("hello")
     await database.write("enqueue", partial(intake.insert, submissions=[one], now=now()))
     long_ago = now() - 3600
-    dead = partial(claims.claim, bot="default", owner="dead", limit=5, now=now(), paced_since=None)
+    dead = partial(claims.claim, bot="default", owner="dead", limit=5, now=now())
     batch = await database.write("claim", dead)
     assert len(batch.messages) == 1
     await database.write("renew", partial(settling.renew, owner="dead", until=long_ago))

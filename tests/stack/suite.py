@@ -66,11 +66,6 @@ def running(folder: Path) -> Iterator[Suite]:
     environment = {PORTS[name]: str(port) for name, port in ports.items()} | {
         "HOST": "127.0.0.1",
         "DATA_DIR": str(folder / "data"),
-        "BRIDGE_URL": urls["bridge"],
-        "MCP_HEALTH_URL": urls["mcp-health"],
-        "ALERT_RELAY_URL": urls["alert-relay"],
-        "DASHBOARD_URL": urls["dashboard"],
-        "SANDBOX_URL": urls["telegram-sandbox"],
         # Many messages in a short test: the sandbox's pace is not what is tested here.
         "TELEGRAM_CHAT_PER_SECOND": "0",
         "SANDBOX_LIMITS": "false",

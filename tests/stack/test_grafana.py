@@ -1,7 +1,9 @@
 """grafana/: generated files are fresh, point at data sources that exist, and ask valid questions."""
 
 import json
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -171,10 +173,32 @@ def test_the_first_page_that_grafana_opens_is_there() -> None:
     assert str(home.parent) == provider["options"]["path"]
 
 
-def test_grafana_finds_the_dashboards_where_compose_puts_them() -> None:
+def test_grafana_finds_the_dashboards_where_its_start_puts_them_with_links_to_this_host(
+    tmp_path: Path,
+) -> None:
+    """The very command of compose.yaml, with folders of the test's."""
+    grafana = config.load(servers.REPOSITORY / "compose.yaml")["services"]["grafana"]
     (provider,) = config.load(PROVISIONING / "dashboards" / "dashboards.yaml")["providers"]
-    volumes = config.load(servers.REPOSITORY / "compose.yaml")["services"]["grafana"]["volumes"]
-    assert f"./grafana/dashboards:{provider['options']['path']}:ro" in volumes
+    assert "./grafana/dashboards:/etc/grafana/dashboards:ro" in grafana["volumes"]
+    folder, _, _ = provider["options"]["path"].rpartition("/")
+    assert any(each.startswith(f"{folder}:") for each in grafana["tmpfs"])
+    shell, option, script = grafana["entrypoint"]
+    for there, here in (
+        ("/etc/grafana/dashboards", config.DASHBOARDS[0].parent),
+        (provider["options"]["path"], tmp_path / "dashboards"),
+        ("/run.sh", "true"),
+        ("$$", "$"),  # as compose hands it on
+    ):
+        assert there in script
+        script = script.replace(there, str(here))
+    subprocess.run(
+        [shell, option, script], env={"PATH": os.defpath, "PUBLIC_HOST": "ops.example"}, check=True
+    )
+    written = sorted((tmp_path / "dashboards").iterdir())
+    assert [path.name for path in written] == sorted(path.name for path in config.DASHBOARDS)
+    for path in written:
+        urls = [link["url"] for link in config.load(path)["links"] if link["type"] == "link"]
+        assert {urlsplit(url).hostname for url in urls} == {"ops.example"}
 
 
 @pytest.mark.parametrize("board", _boards(), ids=lambda board: str(board["uid"]))

@@ -11,20 +11,21 @@ from sqlalchemy import Connection
 
 from services.bridge import waiting
 from services.bridge.approvals import approval as domain
-from services.bridge.approvals import closing, reading, store, view
+from services.bridge.approvals import closing, phrasing, reading, store, view
 from services.bridge.approvals.approval import Approval, Outcome, Via, Who
 from services.bridge.approvals.closing import Changed
 from services.bridge.approvals.news import News
 from services.bridge.approvals.store import Whole
 from services.bridge.said import Recipient
 from services.bridge.settings import BridgeSettings
+from services.bridge.templates import Templates
 from services.contracts.approvals import (
     ApprovalView,
     Cancel,
     Decide,
     NewApproval,
 )
-from services.contracts.events import BotName
+from services.contracts.fields import BotName
 from services.kit.clock import Clock
 from services.kit.errors import Problem, invalid_input
 from services.outbox.engine import Outbox
@@ -70,7 +71,8 @@ async def ask(
     to = [Recipient(chat_id, new.thread_id, expires_at=asked.expires_at) for chat_id in (chats or bot.chats)]
     key = _key(request.state.client, idempotency_key, await request.body(), asked.id)
     outbox: Outbox = state.outbox
-    stored = await outbox.database.write("approval_ask", partial(_ask, asked=asked, to=to, key=key, now=now))
+    work = partial(_ask, asked=asked, templates=state.templates, to=to, key=key, now=now)
+    stored = await outbox.database.write("approval_ask", work)
     if isinstance(stored, str):
         response.headers["Idempotent-Replayed"] = "true"
         asked_id = stored
@@ -83,14 +85,21 @@ async def ask(
 
 
 def _ask(
-    connection: Connection, asked: Approval, to: Sequence[Recipient], key: IdempotencyKey | None, now: float
+    connection: Connection,
+    asked: Approval,
+    to: Sequence[Recipient],
+    *,
+    key: IdempotencyKey | None,
+    templates: Templates | None,
+    now: float,
 ) -> Submission | str:
     """Stores the question, or answers the id of the one that the key was used for."""
     if key is not None:
         earlier = store.claim_key(connection, key, now)
         if earlier is not None:
             return earlier
-    return store.ask(connection, store.with_code(connection, asked), to, now)
+    asked = store.with_code(connection, asked)
+    return store.ask(connection, asked, phrasing.words(templates, asked), to, now)
 
 
 def _key(client: str, given: str | None, body: bytes, answer: str) -> IdempotencyKey | None:

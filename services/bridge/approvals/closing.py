@@ -18,7 +18,7 @@ from services.bridge.approvals.schema import approval, approval_answer, approval
 from services.bridge.said import About, Recipient, Said
 from services.bridge.webhooks import store as webhooks
 from services.bridge.webhooks.store import NewCall
-from services.contracts.events import Severity
+from services.contracts.fields import Severity
 from services.kit.telemetry import TraceContext
 from services.outbox import intake, locking, overrides
 from services.outbox.messages import Submission
@@ -181,12 +181,13 @@ def _follow(
     cause = f"the question was {closed.state.value} before it was sent"
     overrides.take_back(connection, [row.message_id for row in shown], cause, now)
     submissions = []
-    for kind, words in (("question", wording.verdict), ("again", wording.verdict_of_again)):
+    of_question = wording.verdict(closed, store.shown(connection, closed))
+    for kind, words in (("question", of_question), ("again", wording.verdict_of_again(closed))):
         to = [
             Recipient(row.chat_id, row.thread_id, edits=row.message_id) for row in shown if row.kind == kind
         ]
         if to:
-            submissions.append(_say(closed, words(closed), to, "user_response", now))
+            submissions.append(_say(closed, words, to, "user_response", now))
     for submission in submissions:
         store.add_messages(connection, closed.id, submission.messages[0], "verdict")
     intake.insert(connection, submissions, now)

@@ -10,13 +10,15 @@ from pydantic import TypeAdapter, ValidationError
 from services.bridge import said
 from services.bridge.accept import Place, Question
 from services.bridge.approvals import approval as domain
-from services.bridge.approvals import reading, store, wording
+from services.bridge.approvals import phrasing, reading, store
 from services.bridge.approvals.approval import Approval, Option
 from services.bridge.bots import DEFAULT, Bot
 from services.bridge.routes.routes import Target
 from services.bridge.said import Recipient
+from services.bridge.templates import Templates
 from services.contracts.approvals import NewApproval, Options
-from services.contracts.events import NewEvent, Severity
+from services.contracts.events import NewEvent
+from services.contracts.fields import Severity
 from services.kit.db import Database
 from services.kit.errors import invalid_input
 from services.outbox import messages
@@ -37,10 +39,12 @@ class Posted:
     Args:
         bots: all of them, by name.
         life: seconds that a question is open where it does not say.
+        templates: a team's own wording.
     """
 
     bots: Mapping[str, Bot]
     life: float
+    templates: Templates | None = None
 
     def __call__(
         self, posted: NewEvent, made: messages.NewEvent, targets: Sequence[Target], place: Place
@@ -54,7 +58,7 @@ class Posted:
             if getattr(posted, field) is not None:
                 raise invalid_input([{"loc": [*place, field], "msg": why}])
         asked = self._approval(posted, made, self._bot(posted, targets, place), place)
-        words = wording.question(asked)
+        words = phrasing.words(self.templates, asked, posted)
         to = [
             Recipient(
                 target.chat_id,

@@ -7,7 +7,7 @@ from services.bridge.approvals import store, wording
 from services.bridge.approvals.approval import TAP_LIFE_SECONDS, Approval
 from services.bridge.approvals.schema import approval, approval_message
 from services.bridge.said import About, Recipient
-from services.contracts.events import Severity
+from services.contracts.fields import Severity
 from services.outbox import intake
 from services.outbox.messages import NewEvent, NewMessage, Submission
 from services.outbox.messages import State as MessageState

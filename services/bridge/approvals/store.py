@@ -11,17 +11,17 @@ from sqlalchemy import Row as SqlRow
 
 from services.bridge import said
 from services.bridge.approvals import approval as domain
-from services.bridge.approvals import wording
 from services.bridge.approvals.approval import Approval, Option, State, Via, Who
 from services.bridge.approvals.schema import approval, approval_answer, approval_message
-from services.bridge.said import About, Recipient
+from services.bridge.said import About, Recipient, Said
 from services.bridge.webhooks import store as webhooks
-from services.contracts.events import Severity
+from services.contracts.fields import Severity
 from services.kit.db import upsert
 from services.kit.errors import Problem
 from services.kit.telemetry import TraceContext
 from services.outbox import intake
-from services.outbox.messages import IdempotencyKey, NewMessage, Submission
+from services.outbox.messages import IdempotencyKey, NewMessage, Submission, Text
+from services.outbox.schema import event as event_table
 from services.outbox.schema import idempotency, message
 
 _CHANNELS = 64
@@ -76,7 +76,9 @@ def keep(connection: Connection, asked: Approval, messages: Sequence[NewMessage]
     add_messages(connection, asked.id, messages, "question")
 
 
-def ask(connection: Connection, asked: Approval, to: Sequence[Recipient], now: float) -> Submission:
+def ask(
+    connection: Connection, asked: Approval, words: Said, to: Sequence[Recipient], now: float
+) -> Submission:
     """Writes a question and its messages."""
     about = About(
         "approval_request",
@@ -87,12 +89,20 @@ def ask(connection: Connection, asked: Approval, to: Sequence[Recipient], now: f
         Severity(asked.severity),
         asked.client,
     )
-    event, messages = said.event(wording.question(asked), to, about, asked.trace, bot=asked.bot, now=now)
+    event, messages = said.event(words, to, about, asked.trace, bot=asked.bot, now=now)
     event = replace(event, id=asked.event_id)
     keep(connection, asked, messages)
     submission = Submission((event,), (messages,))
     intake.insert(connection, [submission], now)
     return submission
+
+
+def shown(connection: Connection, asked: Approval) -> Text | None:
+    """The question as it stands in the chats, above its buttons; None where it is kept no more."""
+    query = select(event_table.c.body).where(event_table.c.id == asked.event_id)
+    body = connection.execute(query).scalar()
+    last = said.rendered(body).parts[-1] if body else None
+    return last if isinstance(last, Text) else None
 
 
 def _row(a: Approval) -> dict[str, Any]:

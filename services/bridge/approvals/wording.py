@@ -11,31 +11,49 @@ from typing import Any
 from services.bridge.approvals.approval import Approval, Option, Outcome, State, button_data
 from services.bridge.said import Said
 from services.outbox.messages import Document, Text
-from services.outbox.text import CAPTION_LIMIT, MESSAGE_LIMIT, Builder
+from services.outbox.text import CAPTION_LIMIT, ENTITY_LIMIT, MESSAGE_LIMIT, Builder, without_end
 
 #: Kept free for the verdict, which is added to the question.
 _ROOM_FOR_VERDICT = 600
+#: Of the line that says how to answer.
+_OUR_ENTITIES = 2
 _NARROW = 16
+SIGN = "🙋"
 #: No tick for a decision: it may be a no.
 _SIGNS = {State.DECIDED: "☑️", State.EXPIRED: "⌛", State.CANCELLED: "🚫"}
 LONGEST_TOAST = 200
 
 
-def question(approval: Approval) -> Said:
-    """The question with its buttons."""
+def question(approval: Approval, theirs: Text | None = None) -> Said:
+    """The question with its buttons.
+
+    Args:
+        approval: what is asked.
+        theirs: a team's own words for it; used only where they show the whole prompt, and fit.
+    """
+    if theirs is not None and is_whole(theirs, approval):
+        return Said((_how_to_answer(Builder().add(theirs), approval).build(),), keyboard(approval))
     text = _how_to_answer(_asked(approval), approval).build()
     if _fits(approval):
         return Said((text,), keyboard(approval))
     content = f"{approval.title}\n\n{approval.prompt}"
-    caption = Builder().text("🙋 ").bold(approval.title).build()
+    caption = Builder().text(f"{SIGN} ").bold(approval.title).build()
     assert len(caption.text) <= CAPTION_LIMIT, "a title has 200 characters"  # noqa: S101 - the contract's limit
     file = Document(f"approval-{approval.code}.txt", content.encode(), caption)
     return Said((file, text), keyboard(approval))
 
 
-def verdict(approval: Approval) -> Said:
-    """The question with what became of it, and without buttons."""
-    return Said((_verdict(_asked(approval), approval),))
+def verdict(approval: Approval, shown: Text | None = None) -> Said:
+    """The question with what became of it, and without buttons.
+
+    Args:
+        approval: closed.
+        shown: the question as it stands in the chats; None where nobody knows it any more.
+    """
+    how = _how_to_answer(Builder(), approval).build().text
+    if shown is None or not shown.text.endswith(how):
+        return Said((_verdict(_asked(approval), approval),))
+    return Said((_verdict(Builder().add(without_end(shown, how)), approval),))
 
 
 def again(approval: Approval, since: float, until: float, reply_to: int | None) -> Said:
@@ -47,7 +65,7 @@ def again(approval: Approval, since: float, until: float, reply_to: int | None) 
         until: when it was heard of again.
         reply_to: Telegram's id of the question in this chat.
     """
-    out = Builder().text("🙋 ").bold("Still open: ").bold(approval.title)
+    out = Builder().text(f"{SIGN} ").bold("Still open: ").bold(approval.title)
     out.text(f"\n\nNothing was heard from Telegram between {moment(since)} and {moment(until)}.")
     out.text(" A button that was tapped then is lost: please tap again.")
     return Said((_how_to_answer(out, approval).build(),), keyboard(approval), reply_to)
@@ -55,16 +73,25 @@ def again(approval: Approval, since: float, until: float, reply_to: int | None) 
 
 def verdict_of_again(approval: Approval) -> Said:
     """What becomes of :func:`again`."""
-    return Said((_verdict(Builder().text("🙋 ").bold(approval.title), approval),))
+    return Said((_verdict(Builder().text(f"{SIGN} ").bold(approval.title), approval),))
 
 
 def _asked(approval: Approval) -> Builder:
-    out = Builder().text("🙋 ").bold(approval.title).text("\n\n")
+    out = Builder().text(f"{SIGN} ").bold(approval.title).text("\n\n")
     if _fits(approval):
         return out.text(approval.prompt)
     length = len(approval.prompt)
     return out.text(f"The question has {length} characters, too many for a message. ").bold(
         f"Read it whole in the file approval-{approval.code}.txt above."
+    )
+
+
+def is_whole(words: Text, approval: Approval) -> bool:
+    """Whether a team's own words show the whole prompt, and leave room for what becomes of it."""
+    return (
+        approval.prompt.strip() in words.text
+        and len(words.text) + _ROOM_FOR_VERDICT <= MESSAGE_LIMIT
+        and len(words.entities) + _OUR_ENTITIES <= ENTITY_LIMIT
     )
 
 
@@ -92,7 +119,7 @@ def closed(approval: Approval) -> str:
         State.CANCELLED: "Cancelled",
     }[approval.state]
     comment = f": {approval.comment}" if approval.comment else ""
-    return f"{_SIGNS.get(approval.state, '🙋')} {words}{by}, {at}{comment}"
+    return f"{_SIGNS.get(approval.state, SIGN)} {words}{by}, {at}{comment}"
 
 
 def keyboard(approval: Approval) -> Mapping[str, Any]:

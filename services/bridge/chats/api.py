@@ -11,7 +11,7 @@ from starlette.requests import Request
 from services.bridge.bots import DEFAULT
 from services.bridge.chats import quiet, store
 from services.bridge.chats.quiet import Day
-from services.contracts.events import BotName, Strict
+from services.contracts.fields import BotName, Strict
 from services.kit.clock import rfc3339
 from services.kit.errors import Problem, invalid_input
 from services.outbox.engine import Outbox

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 import orjson
 
-from services.contracts.events import Severity
+from services.contracts.fields import Severity
 from services.outbox.claims import Hold
 from services.outbox.messages import Claimed, Lane
 

@@ -47,10 +47,12 @@ class Limits:
     Args:
         bytes: the same as a request's body.
         trace_url: of the trace viewer, for the answer that nobody reads.
+        refusal: why a callback's URL may not be called, or None.
     """
 
     bytes: int
     trace_url: str = ""
+    refusal: Callable[[str], str | None] = lambda _: None
 
 
 class FolderIntake:
@@ -220,7 +222,7 @@ class FolderIntake:
     async def _read(self, file: File) -> accept.Reading | None:
         """What a file says; None: it cannot be taken, and is put aside."""
         body = await asyncio.to_thread(self._folder.read, file)
-        caller = Caller(CLIENT, None, "", "", Once(CLIENT, file.path.name))
+        caller = Caller(CLIENT, None, "", None, Once(CLIENT, file.path.name))
         read = partial(
             accept.submission,
             body,
@@ -230,6 +232,7 @@ class FolderIntake:
             routes=self._routes(),
             trace_url=self._limits.trace_url,
             asks=self._asks,
+            refusal=self._limits.refusal,
         )
         reading = await self._understood(file, read)
         while reading and await posted.are_taken(self._outbox.database, reading.codes):

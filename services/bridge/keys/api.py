@@ -11,7 +11,7 @@ from starlette.responses import Response
 from services.bridge.keys import entry, keys, store
 from services.bridge.keys.entry import Door
 from services.bridge.keys.keys import Key, Kind, Scope
-from services.contracts.events import Strict
+from services.contracts.fields import Strict
 from services.kit.clock import rfc3339
 from services.kit.errors import Problem, invalid_input
 from services.outbox.engine import Outbox

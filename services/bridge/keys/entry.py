@@ -43,16 +43,14 @@ class Door:
         self._clock = clock
         self._signed = SignedRequests(registry)
 
-    def by_key(self, gate: Gate, authorization: str | None, scope: Scope | None) -> Key:
+    def by_key(self, authorization: str | None, caller: Request, scope: Scope | None) -> Key:
         """The key of an ``Authorization`` header, if it may do this now.
 
         Raises:
             Problem: 401, 403 or 429.
         """
-        key = self.ring.holder(gate.admit(authorization))
-        if key is None:  # it ended in this very moment
-            raise Problem(401, "Not authorized", "This key is not known.")
-        return self._allowed(key, scope)
+        gate: Gate = caller.scope["app"].state.gate
+        return self._allowed(gate.find(authorization, caller, self.ring.holder), scope)
 
     async def enter(self, request: Request, headers: Mapping[bytes, bytes], scope: Scope) -> Entry:
         """Lets a request in that may be signed instead of carrying a key, and reads its body.
@@ -60,31 +58,28 @@ class Door:
         Raises:
             Problem: 401, 403, 413 or 429.
         """
-        gate: Gate = request.scope["app"].state.gate
         if signing.SIGNATURE in headers:
-            return await self._by_signature(gate, request, headers, scope)
-        key = self.by_key(gate, headers.get(b"authorization", b"").decode("latin-1"), scope)
+            return await self._by_signature(request, headers, scope)
+        key = self.by_key(headers.get(b"authorization", b"").decode("latin-1"), request, scope)
         return Entry(key, await request.body())
 
-    async def _by_signature(
-        self, gate: Gate, request: Request, headers: Mapping[bytes, bytes], scope: Scope
-    ) -> Entry:
+    async def _by_signature(self, request: Request, headers: Mapping[bytes, bytes], scope: Scope) -> Entry:
         try:
             claim = signing.claim_of(headers, self._clock.time())
         except BadSignatureError as error:
-            raise self._refused(gate, str(error)) from None
+            raise self._refused(request, str(error)) from None
         found = self.ring.signer(claim.key_id)
         body = await request.body()
         if found is None or not signing.holds(claim, found[1], body):
-            raise self._refused(gate, "The signature is not that of this body with a key that is known.")
+            raise self._refused(request, "The signature is not that of this body with a key that is known.")
         key = self._allowed(found[0], scope)
         self._signed.count("accepted")
         return Entry(key, body, Once(SIGNATURES, f"{claim.key_id}:{claim.signature}"))
 
-    def _refused(self, gate: Gate, detail: str) -> Problem:
-        gate.count_failure()
+    def _refused(self, caller: Request, detail: str) -> Problem:
+        gate: Gate = caller.scope["app"].state.gate
         self._signed.count("refused")
-        return Problem(401, "Not authorized", detail, headers={"WWW-Authenticate": "Bearer"})
+        return gate.refused(caller, detail)
 
     def replayed(self) -> Problem:
         """The answer to a signature that was seen before."""
@@ -115,6 +110,5 @@ async def admitted(request: Request) -> None:
     """
     door: Door = request.state.door
     scope = scopes.needed(request.method, request.url.path)
-    gate: Gate = request.app.state.gate
-    request.state.key = door.by_key(gate, request.headers.get("authorization"), scope)
+    request.state.key = door.by_key(request.headers.get("authorization"), request, scope)
     request.state.client = request.state.key.name

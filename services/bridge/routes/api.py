@@ -9,7 +9,8 @@ from starlette.requests import Request
 from services.bridge.bots import DEFAULT
 from services.bridge.routes.document import MOST_RULES, RoutesDocument, RuleDocument
 from services.bridge.routes.routing import Routing
-from services.contracts.events import NewEvent, Strict
+from services.contracts.events import NewEvent
+from services.contracts.fields import Strict
 from services.kit.clock import rfc3339
 from services.kit.errors import invalid_input
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from services.bridge.routes.routes import Rule, Target
-from services.contracts.events import CATEGORY_OF, BotName, ChatId, Severity, Strict
+from services.contracts.events import CATEGORY_OF
+from services.contracts.fields import BotName, ChatId, Severity, Strict
 
 MOST_RULES = 500
 MOST_TARGETS = 100

@@ -11,7 +11,8 @@ from fnmatch import translate
 from functools import lru_cache
 
 from services.bridge.bots import DEFAULT
-from services.contracts.events import CATEGORY_OF, NewEvent, Severity
+from services.contracts.events import CATEGORY_OF, NewEvent
+from services.contracts.fields import Severity
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from services.bridge.tracking import jobs, lives
 from services.bridge.tracking.jobs import NewJob
 from services.bridge.tracking.opening import Tracking
 from services.bridge.tracking.stream import EventStream, Wanted
-from services.contracts.events import BotName, ChatId, Strict
+from services.contracts.fields import BotName, ChatId, Strict
 from services.kit.errors import Problem
 from services.outbox import feed, intake, overrides, queries
 from services.outbox.engine import Outbox

@@ -48,6 +48,9 @@ callback = Table(
     Column("client", Text, primary_key=True),
     Column("url", Text, nullable=False),
     Column("secret", Text, nullable=False),
+    # The one before signs as well until then.
+    Column("previous", Text, nullable=False, default="", server_default=""),
+    Column("previous_until", Double, nullable=False, default=0.0, server_default="0"),
     Column("created_at", Double, nullable=False),
 )
 

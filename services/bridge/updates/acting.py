@@ -21,9 +21,9 @@ from services.bridge.updates.store import Stored
 from services.kit.clock import Clock
 from services.kit.db import Database, StoreUnavailableError
 from services.kit.telemetry import FinishedSpan, Telemetry
+from services.outbox.bot_api import Bot
 from services.outbox.engine import Outbox
 from services.outbox.intake import CHANNEL as OUTBOX
-from services.outbox.telegram import Bot
 from services.outbox.trace import chat_hash
 
 log = structlog.get_logger()
@@ -137,8 +137,7 @@ class Acting:
     async def _follow(self, situation: Situation, done: Done) -> None:
         """After the commit: counts, spans, those who wait, and what remains to be done."""
         update, parts = situation.update, self._parts
-        for submission in done.submissions:
-            parts.outbox.stored(submission, self._clock.time())
+        parts.outbox.stored(done.submissions, self._clock.time())
         if done.submissions or done.what == "membership":
             self._database.wake(OUTBOX)
         if done.answered is not None:

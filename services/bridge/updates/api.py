@@ -11,7 +11,8 @@ from services.bridge import waiting
 from services.bridge.bots import DEFAULT
 from services.bridge.updates import responses
 from services.bridge.updates.receiver import Receiver
-from services.contracts.events import BotName
+from services.contracts.fields import BotName
+from services.kit.auth import Gate
 from services.kit.errors import Problem
 from services.outbox.engine import Outbox
 
@@ -68,7 +69,8 @@ async def _take(request: Request, bot: str) -> Response:
     # A bot that is not there is answered as a wrong secret is: nobody learns the names.
     secret = request.state.bots[bot].webhook_secret if receiver else ""
     if receiver is None or not hmac.compare_digest(given.encode(), secret.encode()):
-        raise Problem(401, "Not authorized", "X-Telegram-Bot-Api-Secret-Token is missing or wrong.")
+        gate: Gate = request.app.state.gate
+        raise gate.refused(request, "X-Telegram-Bot-Api-Secret-Token is missing or wrong.")
     try:
         update = orjson.loads(await request.body())
     except orjson.JSONDecodeError as error:

@@ -16,7 +16,7 @@ from services.bridge.updates.store import Chore
 from services.kit.clock import Clock
 from services.kit.db import Database
 from services.kit.logs import redact
-from services.outbox.telegram import Bot
+from services.outbox.bot_api import Bot
 
 log = structlog.get_logger()
 

@@ -30,6 +30,9 @@ def act(connection: Connection, s: Situation) -> Done | None:
         case Tap():
             _tap(connection, s, s.incoming, done)
         case Said():
+            if s.incoming.private:
+                # Who starts the bot for the first time writes to it; only a block that ends is told as one.
+                destinations.revive(connection, s.bot, s.incoming.chat_id, s.now)
             talk.written(connection, s, s.incoming, done)
         case Membership():
             _membership(connection, s, s.incoming, done)

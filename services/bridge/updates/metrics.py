@@ -1,6 +1,6 @@
 """What is counted of updates: bounded labels, every series there from the start."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Metric
 from prometheus_client.core import GaugeMetricFamily
@@ -10,19 +10,20 @@ from services.bridge.updates.incoming import KINDS, OTHER
 
 
 class Age(Collector):
-    """Seconds since Telegram was last heard, by the bot that heard it longest ago; none at first."""
+    """Seconds since each bot last heard from Telegram; no sample of one that never did."""
 
     def __init__(self) -> None:
-        self.measure: Callable[[], float | None] = lambda: None
+        self.measure: Callable[[], Mapping[str, float | None]] = dict
 
     def collect(self) -> Iterator[Metric]:
         family = GaugeMetricFamily(
             "cctelegram_telegram_updates_last_success_age_seconds",
             "Since updates were last heard of, by polling or as a webhook",
+            labels=["bot"],
         )
-        age = self.measure()
-        if age is not None:
-            family.add_metric([], age)
+        for bot, age in self.measure().items():
+            if age is not None:
+                family.add_metric([bot], age)
         yield family
 
 
@@ -43,13 +44,23 @@ class ActiveUsers(Collector):
 
 
 class UpdateMetrics:
-    def __init__(self, registry: CollectorRegistry) -> None:
+    """What is counted of updates.
+
+    Args:
+        registry: of the service.
+        bots: the names of all of them.
+    """
+
+    def __init__(self, registry: CollectorRegistry, bots: Iterable[str]) -> None:
         self.updates = Counter("cctelegram_telegram_updates", "Updates stored", ["kind"], registry=registry)
         self.conflicts = Counter(
             "cctelegram_telegram_update_conflicts",
             "Times that another program received this bot's updates",
+            ["bot"],
             registry=registry,
         )
+        for bot in bots:
+            self.conflicts.labels(bot)
         self.failed = Counter(
             "cctelegram_telegram_update_failures", "Updates put aside after acting failed", registry=registry
         )

@@ -167,9 +167,8 @@ class Receiver:
         if self._written_at is None or abs(now - self._written_at) >= RENEW_SECONDS:
             again = await self._database.write("update_heard", partial(self._note_heard, now=now))
             self._written_at = now
-            for submission in again:
-                self._parts.outbox.stored(submission, self._clock.time())
             if again:
+                self._parts.outbox.stored(again, self._clock.time())
                 self._database.wake(OUTBOX)
 
     def _note_heard(self, connection: Connection, now: float) -> list[Submission]:
@@ -182,7 +181,7 @@ class Receiver:
         return again
 
     def _conflicted(self) -> None:
-        self._parts.metrics.conflicts.inc()
+        self._parts.metrics.conflicts.labels(self._name).inc()
         self._conflicts += 1
         self._conflict_at = self._clock.monotonic()
 

@@ -12,7 +12,7 @@ from telegram.error import Conflict, InvalidToken, TelegramError
 from services.bridge.updates.incoming import KINDS
 from services.kit.clock import Clock
 from services.kit.logs import redact
-from services.outbox.telegram import Bot
+from services.outbox.bot_api import Bot
 
 log = structlog.get_logger()
 

@@ -1,16 +1,17 @@
 """Where a call may go. A URL that a client names must not reach what only we can reach.
 
-Addresses are checked when they are resolved for the connection itself, so a name that resolves
-to something else a moment later gains nothing. Redirects are not followed.
+What counts is the address that a connection is made to: it is checked when its socket is made, however
+the URL spelled it and whatever its name led to a moment before. Redirects are not followed.
 """
 
+import errno
 import ipaddress
 import socket
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
-import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
 
 LONGEST_URL = 2_048
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -32,7 +33,8 @@ class Destinations:
         """Why a URL is not allowed, as far as it tells by itself; None where it is."""
         try:
             parts = urlsplit(url)
-            host, _ = parts.hostname, parts.port
+            # As the client that calls reads it: it takes other digits and dots for those of an address.
+            host = URL(url).raw_host
         except ValueError:
             return "this is no URL"
         if parts.scheme not in ("http", "https"):
@@ -44,7 +46,8 @@ class Destinations:
         try:
             address = ipaddress.ip_address(host)
         except ValueError:
-            return None
+            last = host.rstrip(".").rpartition(".")[2]
+            return "this address is spelled in no usual way" if last.isdigit() else None
         return None if self.allows(address) else "this address is private (WEBHOOK_ALLOW_PRIVATE)"
 
     def allows(self, address: Address) -> bool:
@@ -54,45 +57,46 @@ class Destinations:
         if plain.is_multicast or plain.is_unspecified or plain.is_link_local:
             # The cloud's metadata service is link-local: nobody's webhook is.
             return False
-        return plain.is_global or self.private
+        return self.private or (plain.is_global and not any(plain in network for network in _NOT_GLOBAL))
 
 
 def _plain(address: Address) -> Address:
     """The IPv4 address within an IPv6 one that leads to it."""
     if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return address.ipv4_mapped
         if address.sixtofour is not None:
             return address.sixtofour
-        if address in _NAT64:
+        if address not in _OWN and any(address in network for network in _AROUND_IPV4):
             return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
     return address
 
 
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+#: Mapped, compatible, translated (stateless, and by NAT64).
+_AROUND_IPV4 = tuple(map(ipaddress.ip_network, ("::ffff:0:0/96", "::/96", "::ffff:0:0:0/96", "64:ff9b::/96")))
+#: Where Python's own list of what is global has changed between its releases.
+_NOT_GLOBAL = tuple(
+    map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "64:ff9b:1::/48", "fec0::/10"))
+)
+#: Unspecified and loopback.
+_OWN = (ipaddress.IPv6Address("::"), ipaddress.IPv6Address("::1"))
 
 
 class NotAllowedError(OSError):
-    """The name leads to an address that is not allowed."""
+    """A connection to an address that is not allowed."""
 
 
-class GuardedResolver(AbstractResolver):
-    """Resolves names for the connection, and refuses those that lead where calls may not go."""
+@dataclass(frozen=True, slots=True)
+class GuardedSockets:
+    """Makes the sockets of connections, and none to where calls may not go."""
 
-    def __init__(self, allowed: Destinations) -> None:
-        self._allowed = allowed
-        self._resolver = aiohttp.ThreadedResolver()
+    allowed: Destinations
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        found = await self._resolver.resolve(host, port, family)
-        fine = [
-            one for one in found if self._allowed.allows(ipaddress.ip_address(one["host"].partition("%")[0]))
-        ]
-        if not fine:
-            raise NotAllowedError(f"{host} leads to a private address (WEBHOOK_ALLOW_PRIVATE)")
-        return fine
+    def __call__(self, info: tuple[Any, ...]) -> socket.socket:
+        """A socket for an address as ``getaddrinfo`` tells it.
 
-    async def close(self) -> None:
-        await self._resolver.close()
+        Raises:
+            NotAllowedError: the address is private.
+        """
+        family, kind, protocol, _, (host, *_) = info
+        if not self.allowed.allows(ipaddress.ip_address(host.partition("%")[0])):
+            raise NotAllowedError(errno.EACCES, f"{host} is a private address (WEBHOOK_ALLOW_PRIVATE)")
+        return socket.socket(family, kind, protocol)

@@ -12,8 +12,10 @@ webhook_call = Table(
     # What it tells about: an approval's id, a message's.
     Column("subject", Text, nullable=False),
     Column("url", Text, nullable=False),
+    # Scheme, host and port: those of one share its room.
+    Column("origin", Text, nullable=False, default="", server_default=""),
     Column("body", Text, nullable=False),
-    # Of this destination alone; empty: the service's own secret signs.
+    # Of this destination alone, or two while they change; empty: the service's own secret signs.
     Column("secret", Text, nullable=False, default=""),
     Column("traceparent", String(55)),
     Column("state", String(12), nullable=False),
@@ -26,6 +28,7 @@ webhook_call = Table(
 )
 Index(
     "webhook_call_due",
+    webhook_call.c.origin,
     webhook_call.c.due_at,
     sqlite_where=webhook_call.c.state == "waiting",
     postgresql_where=webhook_call.c.state == "waiting",
@@ -41,4 +44,17 @@ webhook_attempt = Table(
     Column("finished_at", Double),
     Column("status", Integer),
     Column("error", Text),
+)
+
+# Of those whose last call was not taken; gone with the first that is.
+webhook_endpoint = Table(
+    "webhook_endpoint",
+    metadata,
+    Column("url", Text, primary_key=True),
+    Column("failing_since", Double, nullable=False),
+    Column("tried_at", Double, nullable=False, index=True),
+    Column("last_error", Text, nullable=False),
+    # From then on its calls end untried, but for one a day.
+    Column("disabled_at", Double),
+    Column("probe_at", Double),
 )

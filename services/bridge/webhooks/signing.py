@@ -1,10 +1,13 @@
-"""Signatures by https://www.standardwebhooks.com: anybody's library for it can check ours. Pure."""
+"""Signatures by https://www.standardwebhooks.com: anybody's library for it can check ours. Pure.
+
+While a secret is changed for another, both sign, and a receiver is content with either.
+"""
 
 import base64
 import binascii
 import hashlib
 import hmac
-import secrets
+from secrets import token_bytes
 
 _PREFIX = "whsec_"
 _KEY_BYTES = 32
@@ -12,7 +15,7 @@ _SHORTEST, _LONGEST = 24, 64
 
 
 def new_secret() -> str:
-    return _PREFIX + base64.b64encode(secrets.token_bytes(_KEY_BYTES)).decode()
+    return _PREFIX + base64.b64encode(token_bytes(_KEY_BYTES)).decode()
 
 
 def key_of(secret: str) -> bytes:
@@ -37,17 +40,28 @@ def signature(secret: str, call_id: str, timestamp: int, body: bytes) -> str:
     return f"v1,{base64.b64encode(digest).decode()}"
 
 
-def headers(secret: str, call_id: str, timestamp: int, body: bytes) -> dict[str, str]:
+def check(secrets: str) -> None:
+    """Whether all of them can sign.
+
+    Raises:
+        ValueError: one is no signing secret.
+    """
+    for secret in secrets.split():
+        key_of(secret)
+
+
+def headers(secrets: str, call_id: str, timestamp: int, body: bytes) -> dict[str, str]:
     """The three headers of a call.
 
     Args:
-        secret: ``whsec_…``.
+        secrets: ``whsec_…``, or several, the newest first, with spaces between.
         call_id: the same for every attempt, so that the receiver can tell a repetition.
         timestamp: of this attempt, whole seconds since the epoch.
         body: as it is sent.
     """
+    signatures = (signature(secret, call_id, timestamp, body) for secret in secrets.split())
     return {
         "webhook-id": call_id,
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": signature(secret, call_id, timestamp, body),
+        "webhook-signature": " ".join(signatures),
     }

@@ -1,21 +1,27 @@
 """Calls that wait: written with what they tell about, taken one by one, kept with their attempts.
 
 Taking a call moves its next time past the longest attempt. That is the lease: a worker that is
-lost with it is succeeded by whoever finds the call due again.
+lost with it is succeeded by whoever finds the call due again. Calls to one origin (scheme, host and
+port) share its room, so that one which hangs holds up no other.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+from urllib.parse import urlsplit
 
 import uuid_utils
-from sqlalchemy import Connection, delete, func, insert, literal_column, select, update
+from sqlalchemy import Connection, delete, insert, literal_column, select, text, update
 
+from services.bridge.webhooks import endpoints
 from services.bridge.webhooks.schema import webhook_attempt, webhook_call
+from services.kit.clock import rfc3339
 from services.kit.telemetry import TraceContext
 
 CHANNEL = "webhooks"
+#: The other side says that it will never take a call again.
+GONE = 410
 
 
 class State(StrEnum):
@@ -34,7 +40,7 @@ class NewCall:
         url: checked by :class:`services.bridge.webhooks.destinations.Destinations`.
         body: JSON.
         trace: under which span the receiver shall work, or None.
-        secret: of this destination; empty: the service's own.
+        secret: of this destination, or two while they change; empty: the service's own.
     """
 
     kind: str
@@ -47,16 +53,18 @@ class NewCall:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call that this worker makes now."""
+    """A call that this worker makes now; ``refused`` says why it is not to be made."""
 
     id: str
     kind: str
     url: str
+    origin: str
     body: str
     secret: str
     traceparent: str | None
     created_at: float
     attempt: int
+    refused: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +88,7 @@ def add(connection: Connection, calls: Sequence[NewCall], now: float) -> list[st
             "kind": call.kind,
             "subject": call.subject,
             "url": call.url,
+            "origin": origin(call.url),
             "body": call.body,
             "secret": call.secret,
             "traceparent": call.trace.header() if call.trace else None,
@@ -98,25 +107,40 @@ def add(connection: Connection, calls: Sequence[NewCall], now: float) -> list[st
 _WAITING = webhook_call.c.state == literal_column("'waiting'")
 
 
-def take(
-    connection: Connection, limit: int, *, now: float, lease: float, but: Collection[str] = ()
-) -> list[Call]:
+def origin(url: str) -> str:
+    """Scheme, host and port."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}".lower()
+
+
+def waiting(connection: Connection) -> dict[str, float]:
+    """Whom calls wait for, and when the next is due; a step in the index each, however many wait."""
+    return dict(connection.execute(_WAITING_FOR).tuples().all())
+
+
+_WAITING_FOR = text("""
+WITH RECURSIVE known (origin) AS (
+  SELECT min(origin) FROM webhook_call WHERE state = 'waiting'
+  UNION ALL
+  SELECT (SELECT min(origin) FROM webhook_call WHERE state = 'waiting' AND origin > known.origin)
+  FROM known WHERE known.origin IS NOT NULL
+)
+SELECT known.origin,
+  (SELECT min(due_at) FROM webhook_call WHERE state = 'waiting' AND webhook_call.origin = known.origin)
+FROM known WHERE known.origin IS NOT NULL
+""")
+
+
+def take(connection: Connection, room: Mapping[str, int], *, now: float, lease: float) -> list[Call]:
     """Takes calls that are due, and opens an attempt of each.
 
     Args:
         connection: in a transaction.
-        limit: how many at most.
-        but: not to these URLs.
+        room: how many at most, by whom they go to.
         now: seconds since the epoch.
         lease: seconds after which a call whose worker is lost is due again.
     """
-    rows = connection.execute(
-        select(webhook_call)
-        .where(_WAITING, webhook_call.c.due_at <= now, webhook_call.c.url.not_in(but))
-        .order_by(webhook_call.c.due_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    ).all()
+    rows = [row for whom, most in room.items() for row in _due(connection, whom, most, now)]
     if not rows:
         return []
     connection.execute(
@@ -128,23 +152,42 @@ def take(
         insert(webhook_attempt),
         [{"call_id": row.id, "number": row.attempts + 1, "started_at": now} for row in rows],
     )
-    return [
-        Call(
-            row.id, row.kind, row.url, row.body, row.secret, row.traceparent, row.created_at, row.attempts + 1
-        )
-        for row in rows
-    ]
+    disabled, probed = endpoints.disabled(connection, {row.url for row in rows}, now)
+    calls = []
+    for row in rows:
+        finds_out = row.url in probed
+        probed.discard(row.url)
+        calls.append(_call(row, None if finds_out else disabled.get(row.url)))
+    return calls
 
 
-def next_due(connection: Connection, but: Collection[str] = ()) -> float | None:
-    """When the next call is due, of those that do not go to some URLs."""
-    query = select(func.min(webhook_call.c.due_at)).where(_WAITING, webhook_call.c.url.not_in(but))
-    due: float | None = connection.execute(query).scalar()
-    return due
+def _due(connection: Connection, whom: str, most: int, now: float) -> Sequence[Any]:
+    due = (_WAITING, webhook_call.c.origin == whom, webhook_call.c.due_at <= now)
+    query = select(webhook_call).where(*due).order_by(webhook_call.c.due_at).limit(most)
+    return connection.execute(query.with_for_update(skip_locked=True)).all()
 
 
-def settle(connection: Connection, tried: Tried) -> None:
-    """Writes what an attempt came to; the call's fate only where nobody has taken it over."""
+def _call(row: Any, disabled_at: float | None) -> Call:
+    return Call(
+        id=row.id,
+        kind=row.kind,
+        url=row.url,
+        origin=row.origin,
+        body=row.body,
+        secret=row.secret,
+        traceparent=row.traceparent,
+        created_at=row.created_at,
+        attempt=row.attempts + 1,
+        refused="" if disabled_at is None else f"disabled since {rfc3339(disabled_at)}",
+    )
+
+
+def settle(connection: Connection, tried: Tried) -> bool:
+    """Writes what an attempt came to; the call's fate only where nobody has taken it over.
+
+    Returns:
+        Whether the endpoint is disabled by it.
+    """
     number = tried.call.attempt
     connection.execute(
         update(webhook_attempt)
@@ -167,10 +210,32 @@ def settle(connection: Connection, tried: Tried) -> None:
             last_error=tried.error or None,
         )
     )
+    return _judged(connection, tried)
+
+
+def _judged(connection: Connection, tried: Tried) -> bool:
+    call = tried.call
+    if call.refused:
+        return False
+    if tried.state is State.DELIVERED:
+        endpoints.worked(connection, call.url)
+        return False
+    gone = tried.status == GONE
+    return endpoints.failed(connection, call.url, tried.error, gone=gone, now=tried.finished_at)
+
+
+def sign_too(connection: Connection, old: str, new: str) -> None:
+    """What waits and was to be signed by an old secret is signed by the new one as well."""
+    signed = (_WAITING, webhook_call.c.secret.startswith(old, autoescape=True))
+    connection.execute(update(webhook_call).where(*signed).values(secret=f"{new} {old}"))
 
 
 def forget(connection: Connection, before: float, most: int) -> int:
-    """Deletes a portion of the calls that ended, of those made before a time; answers how many."""
+    """Deletes a portion of the calls that ended, of those made before a time; answers how many.
+
+    And the endpoints that failed then, and were not called since.
+    """
+    endpoints.forget(connection, before)
     # The ids begin with the time of their making, so this walks the primary key.
     made_before = f"{int(before * 1000):012x}"
     bound = f"{made_before[:8]}-{made_before[8:]}"

@@ -1,22 +1,23 @@
 """Makes the calls that are due, and decides when one is tried again.
 
-The waits are those that Standard Webhooks recommends; 2xx is taken, 410 ends it at once.
+The waits are those that Standard Webhooks recommends; 2xx is taken, 410 ends it at once. Of all that can be
+under way, each origin has its share: one that hangs keeps no other waiting.
 """
 
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 import aiohttp
 import structlog
 
 from services.bridge.webhooks import signing, store
-from services.bridge.webhooks.destinations import Destinations, GuardedResolver
+from services.bridge.webhooks.destinations import Destinations, GuardedSockets
 from services.bridge.webhooks.metrics import WebhookMetrics
-from services.bridge.webhooks.store import CHANNEL, Call, State, Tried
+from services.bridge.webhooks.store import CHANNEL, GONE, Call, State, Tried
 from services.kit.clock import Clock
 from services.kit.db import Database
 from services.kit.errors import Problem
@@ -28,11 +29,11 @@ log = structlog.get_logger()
 OPERATIONS = ("webhook_take", "webhook_settle", "webhook_next")
 #: Seconds before each repetition: 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 10 h, 14 h.
 WAITS = (5.0, 300.0, 1_800.0, 7_200.0, 18_000.0, 36_000.0, 36_000.0, 50_400.0)
-GONE = 410
 POLL_SECONDS = 1.0
-AT_ONCE = 32
-#: A program that does not answer keeps others waiting no longer than its own calls.
-AT_ONCE_TO_ONE = 8
+AT_ONCE = 64
+AT_ONCE_FOR_ONE = 8
+#: Another replica may be about to take what is due.
+_SHORTEST_REST = 0.02
 #: Of the other side's answer nothing is needed but that it ended.
 _READ_BYTES = 65_536
 
@@ -68,7 +69,7 @@ class WebhookWorker:
         self._telemetry = telemetry
         self._metrics = metrics
         self._clock = clock
-        #: Calls that are being made, with their URLs.
+        #: Calls, and whom they go to.
         self._under_way: dict[asyncio.Task[None], str] = {}
 
     @asynccontextmanager
@@ -78,61 +79,86 @@ class WebhookWorker:
         try:
             yield
         finally:
-            for one in (task, *self._under_way):
-                one.cancel()
-            await asyncio.gather(task, *self._under_way, return_exceptions=True)
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
 
     async def run(self) -> None:
-        connector = aiohttp.TCPConnector(resolver=GuardedResolver(self._allowed), limit=AT_ONCE)
+        connector = aiohttp.TCPConnector(socket_factory=GuardedSockets(self._allowed), limit=AT_ONCE)
         timeout = aiohttp.ClientTimeout(total=self._timeout)
         async with aiohttp.ClientSession(
             connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()
         ) as session:
-            while True:
-                try:
-                    await self._once(session)
-                except Problem as problem:
-                    log.warning("webhooks_wait", error=str(problem))
-                    await asyncio.sleep(POLL_SECONDS)
-                except Exception:
-                    log.exception("webhooks_failed")
-                    await asyncio.sleep(POLL_SECONDS)
+            try:
+                await self._work(session)
+            finally:
+                for task in self._under_way:
+                    task.cancel()
+                await asyncio.gather(*tuple(self._under_way), return_exceptions=True)
+
+    async def _work(self, session: aiohttp.ClientSession) -> None:
+        while True:
+            try:
+                await self._once(session)
+            except Problem as problem:
+                log.warning("webhooks_wait", error=str(problem))
+                await asyncio.sleep(POLL_SECONDS)
+            except Exception:
+                log.exception("webhooks_failed")
+                await asyncio.sleep(POLL_SECONDS)
 
     async def _once(self, session: aiohttp.ClientSession) -> None:
-        self._put_away()
-        busy = [url for url, number in Counter(self._under_way.values()).items() if number >= AT_ONCE_TO_ONE]
-        room = min(AT_ONCE - len(self._under_way), AT_ONCE_TO_ONE)
-        calls = await self._take(room, busy) if room else []
-        for call in calls:
-            self._under_way[asyncio.create_task(self._make(session, call))] = call.url
-        if not calls:
-            await self._rest(busy, full=not room)
+        with self._database.news(CHANNEL) as news:
+            waiting = await self._database.read("webhook_next", store.waiting)
+            room = self._room(waiting, self._clock.time())
+            if room and await self._begin(session, room):
+                return
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._rest(waiting)):
+                    await news.wait()
 
-    def _put_away(self) -> None:
-        """What has ended; a call that could not be settled is due again after its lease."""
-        ended = [task for task in self._under_way if task.done()]
-        for task in ended:
-            del self._under_way[task]
-        for failure in [task.exception() for task in ended]:
-            if failure is not None:
-                raise failure
+    def _room(self, waiting: Mapping[str, float], now: float) -> dict[str, int]:
+        """How many calls may begin now, by whom they go to; who has waited longest is first."""
+        busy, free = Counter(self._under_way.values()), AT_ONCE - len(self._under_way)
+        room: dict[str, int] = {}
+        for whom in sorted(waiting, key=waiting.__getitem__):
+            most = min(free, AT_ONCE_FOR_ONE - busy[whom])
+            if waiting[whom] <= now and most > 0:
+                room[whom] = most
+                free -= most
+        return room
 
-    async def _take(self, room: int, busy: Sequence[str]) -> list[Call]:
+    def _rest(self, waiting: Mapping[str, float]) -> float:
+        """Until the next call is due; a call that ends wakes, and so does one that is written."""
+        if len(self._under_way) == AT_ONCE:
+            return POLL_SECONDS
+        busy, now = Counter(self._under_way.values()), self._clock.time()
+        due = (at - now for whom, at in waiting.items() if busy[whom] < AT_ONCE_FOR_ONE)
+        return min(POLL_SECONDS, max(_SHORTEST_REST, min(due, default=POLL_SECONDS)))
+
+    async def _begin(self, session: aiohttp.ClientSession, room: Mapping[str, int]) -> bool:
+        """Takes calls and starts with them; false where there was none after all."""
         # Twice the timeout: a call that is still under way must not be due again.
         lease = 2 * self._timeout + POLL_SECONDS
-        take = partial(store.take, limit=room, now=self._clock.time(), lease=lease, but=busy)
-        return await self._database.write("webhook_take", take)
+        take = partial(store.take, room=room, now=self._clock.time(), lease=lease)
+        calls = await self._database.write("webhook_take", take)
+        for call in calls:
+            task = asyncio.create_task(self._one(session, call))
+            self._under_way[task] = call.origin
+            task.add_done_callback(self._ended)
+        return bool(calls)
 
-    async def _rest(self, busy: Sequence[str], *, full: bool) -> None:
-        """Until there is news, or room, or the next call is due."""
-        due = None if full else await self._database.read("webhook_next", partial(store.next_due, but=busy))
-        wait = POLL_SECONDS if due is None else min(POLL_SECONDS, due - self._clock.time())
-        if wait > 0:
-            news = asyncio.create_task(self._database.wait(CHANNEL, wait))
-            try:
-                await asyncio.wait([news, *self._under_way], return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                news.cancel()
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._under_way[task]
+        self._database.wake_here(CHANNEL)
+
+    async def _one(self, session: aiohttp.ClientSession, call: Call) -> None:
+        try:
+            await self._make(session, call)
+        except Problem as problem:
+            log.warning("webhook_not_settled", call_id=call.id, error=str(problem))
+        except Exception:
+            log.exception("webhook_failed", call_id=call.id)
 
     async def _make(self, session: aiohttp.ClientSession, call: Call) -> None:
         started = self._clock.time()
@@ -149,14 +175,15 @@ class WebhookWorker:
                 "webhook_not_taken", call_id=call.id, attempt=call.attempt, error=error, state=state.value
             )
         tried = Tried(call, state, started, now, status, error, due_at)
-        await self._database.write("webhook_settle", partial(store.settle, tried=tried))
+        if await self._database.write("webhook_settle", partial(store.settle, tried=tried)):
+            log.warning("webhook_endpoint_disabled", origin=call.origin, error=error)
 
     async def _post(
         self, session: aiohttp.ClientSession, call: Call, timestamp: int
     ) -> tuple[int | None, str]:
         """The status (None: no answer came) and what was wrong; empty when nothing was."""
-        refusal = self._allowed.refusal(call.url)
-        if refusal is not None:
+        refusal = call.refused or self._allowed.refusal(call.url)
+        if refusal:
             return None, refusal
         body = call.body.encode()
         headers = {
@@ -192,6 +219,6 @@ def decide(call: Call, status: int | None, error: str, now: float, jitter: float
     """
     if not error:
         return State.DELIVERED, now
-    if status == GONE or call.attempt > len(WAITS):
+    if call.refused or status == GONE or call.attempt > len(WAITS):
         return State.FAILED, now
     return State.WAITING, now + WAITS[call.attempt - 1] * (0.9 + 0.2 * jitter)

@@ -1,6 +1,9 @@
 """A question is shown exactly, with buttons, once; and bad ones are refused by field."""
 
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests import servers
 from tests.bridge.people import ADA, GRACE, MALLORY, TEAM, Bridge, People, bridge_of, buttons, data_of, said
@@ -167,3 +170,31 @@ async def test_a_question_that_is_not_there_is_404(quick: Bridge) -> None:
     ):
         answer = await quick.client.request(method, f"/api/v1/approvals/no-such{path}", json=body)
         assert answer.status_code == 404
+
+
+@pytest.mark.parametrize("by_event", [False, True])
+async def test_a_template_words_the_question_and_the_verdict_keeps_it(
+    bridge_settings: BridgeFactory, people: People, tmp_path: Path, by_event: bool
+) -> None:
+    words = "{{ emoji }} {{ source }} wants: {{ data.approval_prompt|pre('shell') }}{{ description }}"
+    (tmp_path / "approval_request.txt").write_text(words)
+    (tmp_path / "default.txt").write_text("{{ title }}")
+    async with bridge_of(bridge_settings(templates_dir=tmp_path)) as bridge:
+        if by_event:
+            data = {"approval_prompt": "git push"}
+            event = {"type": "approval_request", "title": "Deploy?", "source": "ci", "data": data}
+            await bridge.client.post("/api/v1/events", json=event | {"chat_id": ADA, "description": "!"})
+        else:
+            await bridge.ask(prompt="git push", source="ci")
+        shown = await people.question(ADA, "ci wants")
+        asked = "🙋 ci wants: git push" + "!" * by_event
+        assert said(shown).startswith(f"{asked}\n\nUntil ")
+        await people.tap(shown, "Approve")
+
+        async def closed() -> bool:
+            return any("✅ Approve" in said(message) for message in await people.messages(ADA))
+
+        await servers.until(closed)
+        (verdict,) = [m for m in await people.messages(ADA) if "✅ Approve" in said(m)]
+        assert said(verdict).startswith(f"{asked}\n\n✅ Approve, by Ada")
+        assert verdict["entities"][0]["language"] == "shell"

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection, update
 
 from services.bridge import answers
-from services.bridge.approvals import closing, repeating, store
+from services.bridge.approvals import closing, repeating, store, wording
 from services.bridge.approvals.approval import Outcome, Via, Who
 from services.bridge.approvals.closing import Changed
 from services.bridge.said import Recipient
@@ -133,7 +133,7 @@ async def test_of_many_answers_in_transactions_side_by_side_one_closes(
 
 
 def _ask(connection: Connection, now: float) -> None:
-    store.ask(connection, QUESTION, [Recipient(ADA)], now)
+    store.ask(connection, QUESTION, wording.question(QUESTION), [Recipient(ADA)], now)
 
 
 async def test_an_answer_and_the_expiry_at_once_close_it_once(tables: Database) -> None:

@@ -6,10 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.bridge.approvals import approval, wording
+from services.bridge.approvals import approval, phrasing, wording
 from services.bridge.approvals.approval import Approval, Option, Outcome, State, Via, Who
+from services.bridge.templates import Templates
 from services.kit.telemetry import TraceContext
 from services.outbox.messages import Document, Text
+from services.outbox.text import Builder
+from tests.outbox.test_text import telegram_takes
 
 NOW = 1_767_225_600.0
 ADA = Who("Ada Lovelace (@ada)", 1001)
@@ -128,3 +131,62 @@ def test_a_buttons_data_is_read_back() -> None:
     token = approval.new_token()
     assert approval.button_of(approval.button_data(token, 9)) == (token, 9)
     assert len({approval.new_code() for _ in range(100)}) == 100
+
+
+THEIRS = Builder().text("Ops asks: ").pre(QUESTION.prompt).text("\nthink first").build()
+
+
+def test_a_teams_own_words_are_shown_and_stay_under_the_verdict() -> None:
+    said = wording.question(QUESTION, THEIRS)
+    (shown,) = said.parts
+    assert isinstance(shown, Text)
+    assert shown.text.startswith(
+        "Ops asks: git push production\nthink first\n\nUntil 2026-01-01 00:10:00 UTC."
+    )
+    assert said.keyboard == wording.question(QUESTION).keyboard
+    (closed,) = wording.verdict(DECIDED, shown).parts
+    assert isinstance(closed, Text)
+    assert closed.text == f"{THEIRS.text}\n\n{wording.closed(DECIDED)}"
+    assert [entity["type"] for entity in closed.entities] == ["pre", "bold"]
+
+
+def test_words_that_leave_out_what_is_decided_on_are_not_used() -> None:
+    assert wording.question(QUESTION, Text("Deploy, yes or no?")) == wording.question(QUESTION)
+
+
+def test_a_question_that_nobody_keeps_any_more_is_told_in_our_words() -> None:
+    assert wording.verdict(DECIDED, Text("something else")) == wording.verdict(DECIDED)
+
+
+@given(
+    prompt=st.text(
+        st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=4_500
+    ).filter(str.strip),
+    template=st.sampled_from(
+        [
+            "{{ data.approval_prompt }}",
+            "{{ title|bold }}\n{{ data.approval_prompt|pre('diff') }}",
+            "{{ title }}",
+        ]
+    ),
+    comment=st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=200),
+)
+def test_by_any_template_a_question_is_whole_and_within_the_limits(
+    prompt: str, template: str, comment: str
+) -> None:
+    asked = replace(QUESTION, prompt=prompt)
+    said = phrasing.words(Templates({"approval_request": template}), asked)
+    whole = [part.content.decode() if isinstance(part, Document) else part.text for part in said.parts]
+    assert any(prompt.strip() in text for text in whole)
+    decided = replace(asked, state=State.DECIDED, closed_at=NOW, chosen=0, closed_by=ADA, comment=comment)
+    last = said.parts[-1]
+    assert isinstance(last, Text)
+    for words in (said, wording.verdict(decided, last)):
+        part = words.parts[-1]
+        assert isinstance(part, Text)
+        assert len(part.text) <= 4_096
+        telegram_takes(part)
+    (closed,) = wording.verdict(decided, last).parts
+    assert isinstance(closed, Text)
+    assert "Until " not in closed.text.removeprefix(prompt)
+    assert closed.text.endswith(wording.closed(decided))

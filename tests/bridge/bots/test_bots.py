@@ -267,7 +267,8 @@ async def test_a_second_poller_of_one_bot_is_a_conflict_of_that_bot(quick: Bridg
 
     await until(conflicted)
     assert (await components(quick))["telegram_updates"]["conflicts_total"] == 0
-    assert (await quick.metric("cctelegram_telegram_update_conflicts_total") or 0) >= 1
+    assert await quick.metric('cctelegram_telegram_update_conflicts_total{bot="default"}') == 0
+    assert (await quick.metric('cctelegram_telegram_update_conflicts_total{bot="alerts"}') or 0) >= 1
 
 
 async def test_in_webhook_mode_each_bot_is_called_at_its_own_path(

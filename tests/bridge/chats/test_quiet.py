@@ -186,7 +186,6 @@ class Line:
             owner="w1",
             limit=50,
             now=self.clock.now,
-            paced_since=None,
             holds=quiet.hold,
         )
         return await self.database.write("claim", claim)

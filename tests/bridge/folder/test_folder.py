@@ -30,9 +30,10 @@ from services.kit.errors import Problem
 from services.kit.health import Level
 from services.kit.settings import StartError
 from services.kit.telemetry import Telemetry
+from services.outbox.bot_api import make_bot
 from services.outbox.engine import Outbox
 from services.outbox.metrics import OutboxMetrics
-from services.outbox.telegram import Sender, make_bot
+from services.outbox.telegram import Sender
 from tests import servers
 from tests.conftest import BridgeFactory
 from tests.ports import free_port
@@ -129,6 +130,20 @@ async def test_a_list_is_taken_whole_and_a_bad_file_beside_it_is_put_aside(
         return named == [str(events_dir)] * 2
 
     await servers.until(told)
+
+
+async def test_a_callback_that_may_not_be_called_is_refused_here_too(
+    bridge: httpx.AsyncClient, events_dir: Path
+) -> None:
+    drop(events_dir, "bad.json", [HELLO, HELLO | {"callback_url": "http://169.254.169.254/latest"}])
+
+    async def put_aside() -> bool:
+        return (events_dir / REJECTED / "bad.reason.json").exists()
+
+    await servers.until(put_aside)
+    (error,) = reason(events_dir, "bad")["errors"]
+    assert (error["loc"], "private" in error["msg"]) == ([1, "callback_url"], True)
+    assert (await bridge.get("/api/v1/messages")).json()["items"] == []
 
 
 async def test_what_was_there_before_the_start_is_taken(

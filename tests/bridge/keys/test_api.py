@@ -10,6 +10,7 @@ import httpx
 import orjson
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from pydantic import SecretStr
 
 from services.bridge import app as bridge_app
 from services.bridge.keys import scopes, signing
@@ -282,6 +283,25 @@ async def test_to_try_again_one_signs_again_and_gets_the_first_answer(
     assert (once.status_code, again.status_code) == (202, 202)
     assert again.headers["idempotent-replayed"] == "true"
     assert again.json() == once.json()
+
+
+async def test_a_replay_is_refused_though_its_event_would_be_refused_by_now(
+    bridge_settings: BridgeFactory, database_url: str
+) -> None:
+    settings = bridge_settings(database_url=database_url, telegram_bots='{"b": {"token": "2:b"}}')
+    body = orjson.dumps(EVENT | {"bot": "b"})
+    async with servers.client_of(bridge_app.create_app, settings) as bridge:
+        key = await make(bridge, name="hook", kind="signing")
+        headers = signed(key, body, idempotency="k")
+        first = await bridge.post("/events", content=body, headers=headers)
+    async with servers.client_of(
+        bridge_app.create_app, settings.model_copy(update={"telegram_bots": SecretStr("")})
+    ) as bridge:
+        assert (await bridge.post("/events", content=body, headers=headers)).status_code == 409
+        again = await bridge.post("/events", content=body, headers=signed(key, body, off=1, idempotency="k"))
+        assert (again.status_code, again.json()) == (202, first.json())
+        signed_again = await bridge.post("/events", content=body, headers=signed(key, body, off=2))
+        assert signed_again.status_code == 422
 
 
 async def test_a_replay_is_refused_after_a_restart(bridge_settings: BridgeFactory, database_url: str) -> None:

@@ -6,9 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
+from starlette.requests import Request
 
 from services.bridge.keys import keys, scopes, signing
 from services.bridge.keys.entry import Door
@@ -188,46 +190,52 @@ async def test_health_says_when_keys_were_not_read_for_long(clock: ManualClock) 
 # The door
 
 
-def door(clock: ManualClock, *others: Key, per_second: float = 0.0) -> tuple[Door, Gate, CollectorRegistry]:
+def door(
+    clock: ManualClock, *others: Key, per_second: float = 0.0
+) -> tuple[Door, Request, CollectorRegistry]:
+    """A door, a caller who stands before it, and what is counted."""
     registry = CollectorRegistry()
     keyring = ring(clock, *others)
-    guard = Guard(per_second, registry, clock)
-    return Door(keyring, guard, registry, clock), Gate(keyring, registry), registry
+    guard = Guard(registry, clock, per_second)
+    app = FastAPI()
+    app.state.gate = Gate(keyring, guard)
+    scope = {"type": "http", "app": app, "client": ("192.0.2.1", 1), "path": "/events", "headers": []}
+    return Door(keyring, guard, registry, clock), Request(scope), registry
 
 
 def test_a_missing_scope_is_named(clock: ManualClock) -> None:
-    at, gate, _ = door(clock, key("cct_a"))
+    at, caller, _ = door(clock, key("cct_a"))
     with pytest.raises(Problem) as refused:
-        at.by_key(gate, "Bearer cct_a", Scope.MESSAGES_READ)
+        at.by_key("Bearer cct_a", caller, Scope.MESSAGES_READ)
     assert (refused.value.status, refused.value.extensions) == (403, {"scope": "messages:read"})
     assert "messages:read" in refused.value.detail
 
 
 def test_each_key_has_its_own_rate(clock: ManualClock) -> None:
     slow = key("cct_a", per_second=1.0)
-    at, gate, registry = door(clock, slow, key("cct_b", id="key_2", name="other"), per_second=100.0)
+    at, caller, registry = door(clock, slow, key("cct_b", id="key_2", name="other"), per_second=100.0)
     for _ in range(2):
-        at.by_key(gate, "Bearer cct_a", Scope.EVENTS_WRITE)
+        at.by_key("Bearer cct_a", caller, Scope.EVENTS_WRITE)
     with pytest.raises(Problem) as refused:
-        at.by_key(gate, "Bearer cct_a", Scope.EVENTS_WRITE)
+        at.by_key("Bearer cct_a", caller, Scope.EVENTS_WRITE)
     assert (refused.value.status, refused.value.headers["Retry-After"]) == (429, "2")
     assert registry.get_sample_value("rate_limit_hits_total") == 1
     for _ in range(50):
-        at.by_key(gate, "Bearer cct_b", Scope.EVENTS_WRITE)
+        at.by_key("Bearer cct_b", caller, Scope.EVENTS_WRITE)
     clock.advance(1)
-    at.by_key(gate, "Bearer cct_a", Scope.EVENTS_WRITE)
+    at.by_key("Bearer cct_a", caller, Scope.EVENTS_WRITE)
 
 
 def test_a_rate_of_nothing_is_no_limit(clock: ManualClock) -> None:
-    at, gate, _ = door(clock, key("cct_a", per_second=0.0), per_second=1.0)
+    at, caller, _ = door(clock, key("cct_a", per_second=0.0), per_second=1.0)
     for _ in range(100):
-        at.by_key(gate, "Bearer cct_a", Scope.EVENTS_WRITE)
+        at.by_key("Bearer cct_a", caller, Scope.EVENTS_WRITE)
 
 
 def test_unknown_keys_are_counted(clock: ManualClock) -> None:
-    at, gate, registry = door(clock)
+    at, caller, registry = door(clock)
     with pytest.raises(Problem) as refused:
-        at.by_key(gate, "Bearer cct_wrong", Scope.EVENTS_WRITE)
+        at.by_key("Bearer cct_wrong", caller, Scope.EVENTS_WRITE)
     assert refused.value.status == 401
     assert registry.get_sample_value("auth_failed_attempts_total") == 1
 

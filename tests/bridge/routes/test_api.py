@@ -76,7 +76,7 @@ def test_each_topic_of_a_chat_has_its_own_message_to_edit() -> None:
     rule = Rule("t", (Target(-1, 5), Target(-1, 6), Target(7)))
     reading = accept.submission(
         orjson.dumps(EVENT | {"update_key": "progress"}),
-        Caller("ci", None, "", ""),
+        Caller("ci", None, "", None),
         TraceContext(1, 2, sampled=True),
         now=1e9,
         routes=Routes({"default": ()}, (rule,)),

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from services.bridge.routes import document, routes
 from services.bridge.routes.document import BadRoutesError, RoutesDocument
 from services.bridge.routes.routes import Facts, Recipient, Routes, Rule, Target
-from services.contracts.events import CATEGORIES, NewEvent, Severity
+from services.contracts.events import CATEGORIES, NewEvent
+from services.contracts.fields import Severity
 
 ONE, TWO, THREE = Target(1), Target(2, thread_id=7), Target(3, silent=True)
 

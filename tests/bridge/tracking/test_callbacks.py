@@ -197,7 +197,7 @@ async def test_many_replicas_write_each_call_once(store: Database, clock: Manual
 async def test_what_was_read_and_not_written_is_read_again(store: Database, clock: ManualClock) -> None:
     """A process that is killed between the two leaves the mark where it was."""
     await cancelled(store, 3)
-    reading = await store.read("callbacks_find", partial(callbacks.read, everybody=False))
+    reading = await store.read("callbacks_find", partial(callbacks.read, everybody=False, now=1.0))
     assert len(reading.changes) == 3
     await publish_all(store, clock)
     late = partial(callbacks.publish, reading=reading, everybody=None, now=clock.now)
@@ -211,7 +211,7 @@ async def test_nobody_is_told_where_nobody_asked_and_the_mark_moves_on(
     await cancelled(store, 2, url=None)
     publisher = Publisher(store, None, clock)
     assert await publisher.once() is False
-    reading = await store.read("callbacks_find", partial(callbacks.read, everybody=False))
+    reading = await store.read("callbacks_find", partial(callbacks.read, everybody=False, now=1.0))
     assert reading.before == reading.after
     assert await calls(store) == []
     await cancelled(store, 1)
@@ -227,7 +227,7 @@ async def test_everybody_s_program_is_told_of_every_message(store: Database, clo
 
 async def test_only_endings_are_told(store: Database, clock: ManualClock) -> None:
     await cancelled(store, 1)
-    reading = await store.read("callbacks_find", partial(callbacks.read, everybody=False))
+    reading = await store.read("callbacks_find", partial(callbacks.read, everybody=False, now=1.0))
     assert [change.state for change in reading.changes] == ["cancelled"]
     body = orjson.loads(telling.body(reading.changes[0]))
     assert body["type"] == "message.cancelled"

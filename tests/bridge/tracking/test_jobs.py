@@ -198,7 +198,7 @@ async def store(database_url: str, telemetry: Telemetry, clock: ManualClock) -> 
 
 def _fail_all(connection: Connection, now: float) -> int:
     """Claims the next message of every chat, and gives it up."""
-    batch = claims.claim(connection, "default", "w1", 100, now=now, paced_since=None)
+    batch = claims.claim(connection, "default", "w1", 100, now=now)
     bad = making.result(Outcome.NOT_SENT, Reason.BAD_REQUEST)
     settled = [Settled(m, bad, policy.decide(Policy(), m, bad, 1, 0.5)) for m in batch.messages]
     if settled:

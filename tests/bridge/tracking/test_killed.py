@@ -39,7 +39,7 @@ async def fill(database: Database) -> None:
 
 
 def _give_up_one_of_each(connection: Connection) -> None:
-    batch = claims.claim(connection, "default", "w1", CHATS, now=making.NOW, paced_since=None)
+    batch = claims.claim(connection, "default", "w1", CHATS, now=making.NOW)
     bad = making.result(Outcome.NOT_SENT, Reason.BAD_REQUEST)
     settled = [Settled(m, bad, policy.decide(Policy(), m, bad, 1, 0.5)) for m in batch.messages]
     settling.settle(connection, "w1", settled, Limits(0, 0, 1, 0), making.NOW)

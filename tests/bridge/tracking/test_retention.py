@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Table, func, select
 
 from services.bridge import answers
 from services.bridge import app as bridge_app
-from services.bridge.approvals import closing
+from services.bridge.approvals import closing, wording
 from services.bridge.approvals import store as approvals
 from services.bridge.approvals.approval import Approval, Via, Who
 from services.bridge.approvals.schema import approval, approval_answer, approval_message
@@ -96,7 +96,7 @@ async def delivered(store: Database, clock: ManualClock, *titles: str, chat_id: 
 
 
 def _deliver(connection: Connection, now: float) -> int:
-    batch = claims.claim(connection, "default", "w1", 100, now=now, paced_since=None)
+    batch = claims.claim(connection, "default", "w1", 100, now=now)
     settled = [
         Settled(m, making.sent(), policy.decide(Policy(), m, making.sent(), 1, 0.5)) for m in batch.messages
     ]
@@ -244,7 +244,7 @@ async def asked(store: Database, number: int, now: float, *, answered: bool) -> 
 
     def work(connection: Connection) -> None:
         one = question(number, now)
-        approvals.ask(connection, one, [Recipient(1001)], now)
+        approvals.ask(connection, one, wording.question(one), [Recipient(1001)], now)
         if answered:
             for who in (Who("Mallory", 5), Who("Ada", 1001)):
                 closing.answer(connection, one, who, Via.TAP, 0, now=now)

@@ -45,7 +45,7 @@ async def sent(database: Database, *rows: tuple[int, float]) -> None:
 
 async def counted(database: Database, keep_days: float = 30.0) -> dict[str, float | None]:
     registry = CollectorRegistry()
-    active = UpdateMetrics(registry).active_users
+    active = UpdateMetrics(registry, []).active_users
     await People(database, active, keep_days, ManualClock(NOW)).once()
     return {name: registry.get_sample_value(f"{name}_active_users") for name in ("daily", "monthly")}
 
@@ -68,5 +68,5 @@ async def test_a_month_of_which_a_part_is_deleted_is_not_told(
 
 def test_before_people_are_counted_there_is_no_number() -> None:
     registry = CollectorRegistry()
-    UpdateMetrics(registry)
+    UpdateMetrics(registry, [])
     assert registry.get_sample_value("daily_active_users") is None

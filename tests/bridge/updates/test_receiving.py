@@ -264,12 +264,12 @@ async def test_old_updates_are_forgotten_but_not_those_that_failed(
 
 async def test_a_second_poller_is_seen_in_health_and_metrics(quick: Bridge, people: People) -> None:
     await _receiving(quick)
-    await quick.until_metric("cctelegram_telegram_update_conflicts_total", 0.0)
+    await quick.until_metric('cctelegram_telegram_update_conflicts_total{bot="default"}', 0.0)
     client = people.sandbox.client
 
     async def conflicted() -> bool:
         await client.post(f"/bot{TOKEN}/getUpdates", json={"timeout": 0})
-        return (await quick.metric("cctelegram_telegram_update_conflicts_total") or 0) >= 1
+        return (await quick.metric('cctelegram_telegram_update_conflicts_total{bot="default"}') or 0) >= 1
 
     await until(conflicted)
 
@@ -287,8 +287,10 @@ async def test_the_series_are_there_from_the_start_and_no_age_before_the_first_s
     async with bridge_of(nowhere) as bridge:
         for kind in ("message", "callback_query", "my_chat_member", "other"):
             assert await bridge.metric(f'cctelegram_telegram_updates_total{{kind="{kind}"}}') == 0.0
-        assert await bridge.metric("cctelegram_telegram_update_conflicts_total") == 0.0
-        assert await bridge.metric("cctelegram_telegram_updates_last_success_age_seconds") is None
+        assert await bridge.metric('cctelegram_telegram_update_conflicts_total{bot="default"}') == 0.0
+        assert (
+            await bridge.metric('cctelegram_telegram_updates_last_success_age_seconds{bot="default"}') is None
+        )
         assert await bridge.metric('cctelegram_approvals_closed_total{state="expired"}') == 0.0
         assert await bridge.metric('cctelegram_approval_answers_total{outcome="foreign",via="tap"}') == 0.0
 
@@ -302,7 +304,10 @@ async def test_the_series_are_there_from_the_start_and_no_age_before_the_first_s
 
 async def test_with_a_working_telegram_the_age_is_measured(quick: Bridge) -> None:
     async def measured() -> bool:
-        return await quick.metric("cctelegram_telegram_updates_last_success_age_seconds") is not None
+        return (
+            await quick.metric('cctelegram_telegram_updates_last_success_age_seconds{bot="default"}')
+            is not None
+        )
 
     await until(measured)
 
@@ -363,6 +368,7 @@ async def test_a_webhook_without_the_secret_is_refused_and_nothing_is_stored(
         await quick.client.post("/telegram/webhook", json=text(1, "hi"), headers=keyed)
     ).status_code == 401
     assert await quick.metric('cctelegram_telegram_updates_total{kind="message"}') == 0.0
+    assert await quick.metric("auth_failed_attempts_total") == 4.0
 
 
 async def test_what_is_no_update_is_400(quick: Bridge, settings: BridgeSettings) -> None:

@@ -215,6 +215,19 @@ async def test_a_block_is_noted_and_lifted_and_events_flow_again(talk: Bridge, p
     await people.until_text(ADA, "back again")
 
 
+async def test_who_starts_the_bot_for_the_first_time_is_written_to_from_then_on(
+    talk: Bridge, people: People
+) -> None:
+    refused = "Forbidden: bot can't initiate conversation with a user"
+    await people.sandbox.faults({"kind": "answer", "status": 403, "description": refused, "chat_ids": [ADA]})
+    posted = await talk.post(title="too early")
+    assert (await talk.until_message_finished(posted["message_ids"][0]))["status"] == "dead_letter"
+    await people.say(ADA, "/start")
+    await people.until_text(ADA, "/help")
+    posted = await talk.post(title="now it goes")
+    assert (await talk.until_message_finished(posted["message_ids"][0]))["status"] == "delivered"
+
+
 async def test_leaving_a_group_and_coming_back_is_followed(quick: Bridge, people: People) -> None:
     await people.sandbox.post(f"/chats/{TEAM}/kick")
     await quick.until_metric('cctelegram_telegram_updates_total{kind="my_chat_member"}', 1.0)

@@ -1,11 +1,13 @@
 """Where a call may go: no private address, however it is spelled."""
 
-import ipaddress
-import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
+import aiohttp
 import pytest
+from aiohttp import web
 
-from services.bridge.webhooks.destinations import Destinations, GuardedResolver, NotAllowedError
+from services.bridge.webhooks.destinations import Destinations, GuardedSockets
 
 PUBLIC = Destinations()
 
@@ -41,6 +43,19 @@ PUBLIC = Destinations()
         "http://[::ffff:10.0.0.1]/",
         "http://[64:ff9b::a00:1]/",
         "http://[2002:a00:1::]/",
+        "http://[::127.0.0.1]/",
+        "http://[::ffff:0:127.0.0.1]/",
+        "http://[64:ff9b:1::a00:1]/",
+        "http://[fec0::1]/",
+        "http://192.0.0.8/",
+        "http://127\u30020\u30020\u30021/",
+        "http://\uff11\uff12\uff17.0.0.1/",
+        "http://\u2460\u2461\u2466.0.0.1/",
+        "http://\uff11\uff16\uff19.254.169.254/latest/meta-data/",
+        "http://2130706433/",
+        "http://127.1/",
+        "http://127.0.0.1./",
+        "http://example.com\\@127.0.0.1/",
         "http://example.com/" + "x" * 2_100,
     ],
 )
@@ -75,20 +90,62 @@ def test_with_the_sandbox_only_loopback_is_called_besides() -> None:
     assert sandbox.refusal("http://10.0.0.1/") is not None
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.1", "2130706433", "0x7f000001", "017700000001"])
-async def test_a_name_that_leads_to_a_private_address_is_refused_when_it_is_resolved(host: str) -> None:
-    resolver = GuardedResolver(PUBLIC)
-    with pytest.raises(OSError):  # noqa: PT011 - refused by us, or unknown to this machine's resolver
-        await resolver.resolve(host, 80, socket.AF_UNSPEC)
-    await resolver.close()
+@asynccontextmanager
+async def server() -> AsyncIterator[tuple[int, list[str]]]:
+    """On this machine: its port, and the hosts that it was called as."""
+    called: list[str] = []
+
+    async def take(request: web.Request) -> web.Response:
+        called.append(request.host)
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_post("/", take)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield runner.addresses[0][1], called
+    finally:
+        await runner.cleanup()
 
 
-async def test_a_name_that_leads_to_loopback_is_resolved_where_that_is_allowed() -> None:
-    resolver = GuardedResolver(Destinations(loopback=True))
-    found = await resolver.resolve("localhost", 80, socket.AF_INET)
-    assert all(ipaddress.ip_address(one["host"]).is_loopback for one in found)
-    await resolver.close()
-    refusing = GuardedResolver(PUBLIC)
-    with pytest.raises(NotAllowedError):
-        await refusing.resolve("localhost", 80, socket.AF_INET)
-    await refusing.close()
+def calling(allowed: Destinations) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(socket_factory=GuardedSockets(allowed)))
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "127.0.0.1",
+        "127\u30020\u30020\u30021",
+        "\uff11\uff12\uff17.0.0.1",
+        "127.1",
+        "2130706433",
+        "0x7f000001",
+        "017700000001",
+        "127.0.0.1.",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+    ],
+)
+async def test_no_connection_is_made_to_this_machine_however_it_is_spelled(host: str) -> None:
+    """Without asking for the refusal first: a name is not known to lead here before it is resolved."""
+    async with server() as (port, called), calling(PUBLIC) as session:
+        with pytest.raises((aiohttp.ClientError, OSError)):
+            await session.post(f"http://{host}:{port}/")
+        assert called == []
+
+
+async def test_a_name_that_leads_to_loopback_is_called_where_that_is_allowed() -> None:
+    async with server() as (port, called), calling(Destinations(loopback=True)) as session:
+        async with session.post(f"http://localhost:{port}/") as answer:
+            assert answer.status == 200
+        assert called == [f"localhost:{port}"]
+
+
+async def test_who_is_refused_is_told_why() -> None:
+    async with server() as (port, _), calling(PUBLIC) as session:
+        with pytest.raises(aiohttp.ClientConnectorError, match="WEBHOOK_ALLOW_PRIVATE"):
+            await session.post(f"http://localhost:{port}/")

@@ -19,13 +19,9 @@ from aiohttp import web
 from services.bridge import answers
 from services.bridge.settings import BridgeSettings
 from services.bridge.webhooks import signing, store
-from services.bridge.webhooks.destinations import Destinations
-from services.bridge.webhooks.metrics import WebhookMetrics
 from services.bridge.webhooks.store import Call, NewCall, State, Tried
-from services.bridge.webhooks.worker import AT_ONCE_TO_ONE, WAITS, WebhookWorker, decide
+from services.bridge.webhooks.worker import WAITS, decide
 from services.kit.db import Database
-from services.kit.settings import ServiceSettings
-from services.kit.telemetry import Telemetry
 from tests.bridge.people import ADA, People, bridge_of
 from tests.conftest import BridgeFactory
 from tests.servers import ManualClock, until
@@ -41,8 +37,11 @@ class Program:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     calls: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
-    #: Cleared, it takes calls and does not answer.
+    #: Cleared: it takes calls, and does not answer.
     answers: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.answers.set()
 
     async def take(self, request: web.Request) -> web.Response:
         self.calls.append(
@@ -63,14 +62,13 @@ class Program:
         signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
         key = base64.b64decode(secret.removeprefix("whsec_"))
         wanted = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
-        assert headers["webhook-signature"].split(" ") == [f"v1,{wanted}"]
+        assert f"v1,{wanted}" in headers["webhook-signature"].split(" ")
         return dict(orjson.loads(body))
 
 
 @asynccontextmanager
 async def listening() -> AsyncIterator[Program]:
     program = Program()
-    program.answers.set()
     app = web.Application()
     app.router.add_post("/hook", program.take)
     runner = web.AppRunner(app)
@@ -81,6 +79,7 @@ async def listening() -> AsyncIterator[Program]:
         program.url = f"http://{host}:{port}/hook"
         yield program
     finally:
+        program.answers.set()
         await runner.cleanup()
 
 
@@ -213,7 +212,9 @@ async def test_a_call_whose_worker_was_lost_is_due_again_after_its_lease(
     await calls.write("add", partial(store.add, calls=[new], now=clock.time()))
 
     async def take() -> list[Call]:
-        return await calls.write("take", partial(store.take, limit=10, now=clock.time(), lease=30.0))
+        return await calls.write(
+            "take", partial(store.take, room={"https://example.com": 10}, now=clock.time(), lease=30.0)
+        )
 
     (lost,) = await take()
     assert await take() == []
@@ -230,39 +231,8 @@ async def test_a_call_whose_worker_was_lost_is_due_again_after_its_lease(
     assert [(attempt["number"], attempt["status"]) for attempt in attempts] == [(1, 500), (2, 200)]
 
 
-async def test_a_program_that_does_not_answer_keeps_no_other_waiting(
-    calls: Database, program: Program, clock: ManualClock
-) -> None:
-    told = Telemetry("tests", ServiceSettings())
-    worker = WebhookWorker(
-        calls,
-        secret=SECRET,
-        allowed=Destinations(loopback=True),
-        timeout=60,
-        telemetry=told,
-        metrics=WebhookMetrics(told.registry),
-        clock=clock,
-    )
-    async with listening() as deaf:
-        deaf.answers.clear()
-        urls = [deaf.url] * 50 + [program.url] * 20
-        new = [NewCall("approval", "a", url, "{}") for url in urls]
-        await calls.write("add", partial(store.add, calls=new, now=clock.time()))
-        async with worker.running():
-            await program.until_called(20)
-            assert AT_ONCE_TO_ONE <= len(deaf.calls) < 2 * AT_ONCE_TO_ONE
-            deaf.answers.set()
-            await deaf.until_called(50)
-
-            async def settled() -> bool:
-                rows = await calls.read("read", partial(store.of_subject, subject="a"))
-                return {(row["state"], row["attempts"]) for row in rows} == {("delivered", 1)}
-
-            await until(settled)
-
-
 def call(attempt: int) -> Call:
-    return Call("id", "approval", "https://example.com/", "{}", "", None, 0.0, attempt)
+    return Call("id", "approval", "https://example.com/", "https://example.com", "{}", "", None, 0.0, attempt)
 
 
 def test_a_call_is_given_up_after_the_last_wait_or_when_the_other_side_is_gone() -> None:

@@ -65,7 +65,7 @@ class Publisher:
 
     async def once(self) -> bool:
         """Publishes a portion; false where there was nothing to publish."""
-        read = partial(store.read, everybody=self._everybody is not None)
+        read = partial(store.read, everybody=self._everybody is not None, now=self._clock.time())
         reading = await self._database.read("callbacks_find", read)
         now = self._clock.monotonic()
         if reading.after == reading.before or not (reading.wanted or now > self._moved_at + IDLE_SECONDS):

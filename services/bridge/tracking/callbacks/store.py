@@ -9,6 +9,7 @@ from sqlalchemy import Connection, delete, select, update
 from services.bridge.tracking import chores
 from services.bridge.tracking.callbacks import telling
 from services.bridge.tracking.schema import callback, chore
+from services.bridge.webhooks import endpoints
 from services.bridge.webhooks import store as webhooks
 from services.bridge.webhooks.store import NewCall
 from services.kit.db import upsert
@@ -18,11 +19,13 @@ from services.outbox.feed import Change, Position
 from services.outbox.schema import event
 
 CHORE = "callbacks"
+#: A receiver has so long to learn of a new secret.
+BOTH_SIGN_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One that is told; the secret signs what it gets, empty is the bridge's own."""
+    """One that is told; the secret, or two while they change, signs what it gets; empty: the bridge's."""
 
     url: str
     secret: str = ""
@@ -47,21 +50,40 @@ class Reading:
     wanted: bool = True
 
 
-def programs(connection: Connection) -> dict[str, Program]:
-    rows = connection.execute(select(callback.c.client, callback.c.url, callback.c.secret))
-    return {row.client: Program(row.url, row.secret) for row in rows}
+def programs(connection: Connection, now: float) -> dict[str, Program]:
+    """Name of a key → its program, and the secrets that sign now."""
+    return {row["client"]: Program(row["url"], _secrets(row, now)) for row in rows(connection)}
+
+
+def _secrets(row: Any, now: float) -> str:
+    both = row["previous"] and now < row["previous_until"]
+    return f"{row['secret']} {row['previous']}" if both else str(row["secret"])
 
 
 def rows(connection: Connection) -> list[Any]:
     return list(connection.execute(select(callback).order_by(callback.c.client)).mappings())
 
 
-def put(connection: Connection, client: str, program: Program, now: float) -> None:
+def put(connection: Connection, client: str, program: Program, now: float) -> float | None:
+    """Who is told for a key, from now on; answers until when the secret before signs as well, if any did."""
+    before = connection.execute(select(callback.c.secret).where(callback.c.client == client)).scalar()
+    until = now + BOTH_SIGN_SECONDS if before else None
     statement = upsert(connection, callback).values(
-        client=client, url=program.url, secret=program.secret, created_at=now
+        client=client,
+        url=program.url,
+        secret=program.secret,
+        previous=before or "",
+        previous_until=until or 0.0,
+        created_at=now,
     )
-    changed = {name: statement.excluded[name] for name in ("url", "secret", "created_at")}
+    names = ("url", "secret", "previous", "previous_until", "created_at")
+    changed = {name: statement.excluded[name] for name in names}
     connection.execute(statement.on_conflict_do_update(index_elements=[callback.c.client], set_=changed))
+    if before:
+        webhooks.sign_too(connection, before, program.secret)
+    # Whoever puts it there expects it to work.
+    endpoints.worked(connection, program.url)
+    return until
 
 
 def drop(connection: Connection, client: str) -> bool:
@@ -72,7 +94,7 @@ def drop(connection: Connection, client: str) -> bool:
 _ANY = select(event.c.id).where(event.c.callback_url.is_not(None)).order_by(event.c.id).limit(1)
 
 
-def read(connection: Connection, *, everybody: bool) -> Reading:
+def read(connection: Connection, *, everybody: bool, now: float) -> Reading:
     """What has ended since the mark.
 
     Where nobody wants to know anything the mark moves to the end unread: that end is looked up first,
@@ -81,11 +103,12 @@ def read(connection: Connection, *, everybody: bool) -> Reading:
     Args:
         connection: for reading.
         everybody: whether somebody is told of every message.
+        now: seconds since the epoch.
     """
     written = chores.position(connection, CHORE)
     mark = (Position.parse(written) if written else None) or Position()
     end = feed.end(connection)
-    known = programs(connection)
+    known = programs(connection, now)
     if not everybody and not known and connection.execute(_ANY).first() is None:
         return Reading(mark, max(mark, end), (), known, wanted=False)
     changes, after = feed.read(connection, mark, states=telling.ENDINGS)

@@ -3,8 +3,9 @@ import { Charts } from "./charts.tsx";
 import { Drawer } from "./drawer.tsx";
 import { FlowTiles } from "./flow.tsx";
 import { moment } from "./format.ts";
-import { Header, verdict } from "./header.tsx";
+import { Header } from "./header.tsx";
 import { IncidentList } from "./incidents.tsx";
+import { verdict } from "./judgement.ts";
 import { useLive } from "./live.ts";
 import { Messages } from "./messages.tsx";
 import { ServiceCards } from "./services.tsx";
@@ -29,9 +30,9 @@ function useOpenMessage(): [string | null, (id: string | null) => void] {
 }
 
 export function App() {
-  const { state, series, recent, now, staleSince } = useLive();
+  const { state, series, recent, now, staleSince, unreached } = useLive();
   const [open, show] = useOpenMessage();
-  if (state === null) return <p class="waiting" role="status">Connecting…</p>;
+  if (state === null) return <p class="waiting" role="status">{unreached ? "The dashboard cannot be reached: trying again…" : "Connecting…"}</p>;
   const spoken = staleSince === null ? verdict(state) : `No updates since ${moment(new Date(staleSince * 1000).toISOString(), now)}`;
   return (
     <>

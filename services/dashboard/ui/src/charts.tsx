@@ -65,7 +65,7 @@ function options(chart: Chart, width: number, onCursor: (index: number | null) =
   return {
     width,
     height: HEIGHT,
-    padding: [8, 4, 0, 0],
+    padding: [8, 18, 0, 0], // the last time is written half beyond its line
     legend: { show: false },
     cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false }, sync: { key: together.key } },
     scales: { y: { range: (_plot, _low, high) => [0, high > 0 ? high * 1.1 : 1] } },
@@ -140,7 +140,7 @@ function Panel({ chart, series, now, minutes }: { chart: Chart; series: Series |
           {chart.lines.map((line) => (
             <span key={line.label} class="key">
               <i class={line.colour.slice(2)} />
-              {chart.lines.length > 1 && line.label} <b>{chart.show(value(line))}</b>
+              {line.label} <b>{chart.show(value(line))}</b>
             </span>
           ))}
         </p>

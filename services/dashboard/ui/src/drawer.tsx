@@ -1,6 +1,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { between, duration, moment, words } from "./format.ts";
-import { Mark, levelOfStatus } from "./level.tsx";
+import { levelOfStatus } from "./judgement.ts";
+import { Mark } from "./mark.tsx";
 import { chat } from "./messages.tsx";
 import { ask, type Attempt, type Links, type MessageLife } from "./wire.ts";
 
@@ -78,6 +79,8 @@ function Life({ life, links, now }: { life: MessageLife; links: Links; now: numb
         <Fact name="type" value={life.type} />
         <Fact name="chat" value={life.chat_id} />
         <Fact name="accepted" value={moment(life.accepted_at, now)} />
+        {life.next_attempt_at && <Fact name="next attempt" value={moment(life.next_attempt_at, now)} />}
+        {life.quiet_until && <Fact name="quiet until" value={moment(life.quiet_until, now)} />}
         <Fact name="Telegram message" value={life.telegram_message_ids.join(", ") || null} />
         <Fact name="message" value={life.id} />
         <Fact name="event" value={life.event_id} />

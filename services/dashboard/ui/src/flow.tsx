@@ -1,5 +1,6 @@
 import type { ComponentChildren } from "preact";
 import { ago, count, percent, rate, short, words } from "./format.ts";
+import { toneOfDelivery } from "./judgement.ts";
 import type { Flow } from "./wire.ts";
 
 const WAITING = ["queued", "sending", "retry_wait"];
@@ -22,15 +23,10 @@ function Big({ value, unit, tone = "" }: { value: string; unit?: string; tone?: 
   );
 }
 
-/** Below 90 % is bad, below 95 % is to be looked at: the thresholds of the alerts. */
-export function toneOfDelivery(value: number | null): string {
-  if (value === null) return "";
-  return value >= 95 ? "good" : value >= 90 ? "fair" : "bad";
-}
-
 export function FlowTiles({ flow, now }: { flow: Flow; now: number }) {
   const latency = flow.latency_seconds;
-  const kept = !flow.fresh && flow.answered_at !== null;
+  const told = flow.answered_at !== null;
+  const kept = !flow.fresh && told;
   return (
     <>
       {!flow.fresh && (
@@ -63,7 +59,7 @@ export function FlowTiles({ flow, now }: { flow: Flow; now: number }) {
         </Tile>
         <Tile name="Delivery rate" title="Delivered out of finished, last hour; good from 95 %, bad below 90 %">
           <Big value={percent(flow.delivery_rate_percent)} unit="%" tone={toneOfDelivery(flow.delivery_rate_percent)} />
-          <p class="small">{flow.delivery_rate_percent === null ? "none finished, last hour" : "of finished, last hour"}</p>
+          <p class="small">{told && flow.delivery_rate_percent === null ? "none finished, last hour" : "of finished, last hour"}</p>
         </Tile>
         <Tile name="Time to deliver" title="From accepted to delivered">
           <dl class="trio">
@@ -74,7 +70,7 @@ export function FlowTiles({ flow, now }: { flow: Flow; now: number }) {
               </div>
             ))}
           </dl>
-          <p class="small">{latency ? "accepted → delivered" : "nothing delivered to measure"}</p>
+          <p class="small">{told && !latency ? "nothing delivered to measure" : "accepted → delivered"}</p>
         </Tile>
         <Tile name="Trouble" title="Since the bridge started">
           <dl class="lines">

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { NOTHING, ago, between, count, duration, measured, percent, rate, roughly, short } from "./format.ts";
+import { NOTHING, ago, between, count, duration, lastAnswer, measured, moment, percent, rate, roughly, short, words } from "./format.ts";
 
 const AT = "2026-01-01T00:00:00.000Z";
 const NOW = Date.parse(AT) / 1000;
@@ -57,4 +57,21 @@ test("what is nested is told in words", () => {
   assert.deepEqual(measured("components", { event_loop: "healthy", disk: "unknown" }), ["components", "event loop healthy, disk unknown"]);
   assert.deepEqual(measured("stale", []), ["stale", "none"]);
   assert.deepEqual(measured("peers", ["a", { b: null }]), ["peers", `a, b ${NOTHING}`]);
+});
+
+test("who never answered is not said to have answered", () => {
+  assert.equal(lastAnswer(null, NOW), "never answered");
+  assert.equal(lastAnswer(AT, NOW + 61), "last answer 1 min ago");
+});
+
+test("a moment of another day has its day", () => {
+  const seconds = new Date(2026, 0, 2, 15, 4, 5).getTime() / 1000;
+  const at = new Date(seconds * 1000).toISOString();
+  assert.equal(moment(at, seconds + 60), "15:04:05");
+  assert.equal(moment(at, seconds + 86_400), "2 Jan 15:04:05");
+  assert.equal(moment(null, seconds), NOTHING);
+});
+
+test("a name is told in words", () => {
+  assert.equal(words("retry_wait_and_more"), "retry wait and more");
 });

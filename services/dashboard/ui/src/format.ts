@@ -65,6 +65,11 @@ export function ago(at: string | null, now: number): string {
   return seconds < 1 ? "now" : `${roughly(seconds)} ago`;
 }
 
+/** When somebody who is asked again and again last answered. */
+export function lastAnswer(at: string | null, now: number): string {
+  return at === null ? "never answered" : `last answer ${ago(at, now)}`;
+}
+
 export function epoch(at: string): number {
   return Date.parse(at) / 1000;
 }

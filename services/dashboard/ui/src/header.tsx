@@ -1,20 +1,7 @@
-import { moment, roughly, words } from "./format.ts";
-import { Mark } from "./level.tsx";
+import { moment, roughly } from "./format.ts";
+import { verdict } from "./judgement.ts";
+import { Mark } from "./mark.tsx";
 import type { State } from "./wire.ts";
-
-/** The overall level in words, with the names of what it comes from. */
-export function verdict(state: State): string {
-  if (state.level === "healthy") return "All services healthy";
-  const causes = state.services
-    .filter((service) => service.level === state.level)
-    .map((service) => {
-      const parts = service.parts.filter((part) => part.level === service.level).map((part) => words(part.name));
-      if (service.failure) return `${service.name}: ${service.failure}`;
-      return parts.length ? `${service.name}: ${parts.join(", ")}` : service.name;
-    });
-  const level = state.level.charAt(0).toUpperCase() + state.level.slice(1);
-  return causes.length ? `${level} – ${causes.join("; ")}` : level;
-}
 
 export function Header({ state, now, staleSince }: { state: State; now: number; staleSince: number | null }) {
   const { grafana, prometheus, jaeger, sandbox } = state.links;

@@ -1,11 +1,7 @@
-import { ago, between, duration, epoch, roughly } from "./format.ts";
-import { Mark } from "./level.tsx";
-import type { Incident, Incidents, Level } from "./wire.ts";
-
-function level(incident: Incident): Level {
-  if (incident.state === "resolved") return "healthy";
-  return incident.severity === "critical" ? "critical" : "degraded";
-}
+import { ago, between, duration, epoch, lastAnswer, roughly } from "./format.ts";
+import { levelOfIncident } from "./judgement.ts";
+import { Mark } from "./mark.tsx";
+import type { Incidents } from "./wire.ts";
 
 export function IncidentList({ incidents, now }: { incidents: Incidents; now: number }) {
   const items = incidents.items;
@@ -13,7 +9,7 @@ export function IncidentList({ incidents, now }: { incidents: Incidents; now: nu
     <section class="panel" aria-label="Incidents">
       <div class="heading">
         <h2>Incidents</h2>
-        {incidents.failure && <span class="failure">{incidents.failure}; last answer {ago(incidents.answered_at, now)}</span>}
+        {incidents.failure && <span class="failure">{incidents.failure}; {lastAnswer(incidents.answered_at, now)}</span>}
       </div>
       {items === null && <p class="nothing">unknown: alert-relay has not told any</p>}
       {items?.length === 0 && <p class="nothing">None so far</p>}
@@ -21,7 +17,7 @@ export function IncidentList({ incidents, now }: { incidents: Incidents; now: nu
         <ul class="incidents">
           {items.map((incident) => (
             <li key={incident.id}>
-              <Mark level={level(incident)} />
+              <Mark level={levelOfIncident(incident)} />
               <span class="name">{incident.alertname ?? "alert without a name"}</span>
               <span class="small">
                 {incident.severity ?? "no severity"} · {incident.state}

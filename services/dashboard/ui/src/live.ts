@@ -16,10 +16,12 @@ export interface Live {
   now: number;
   /** When the last update came, by the server's clock, if no more are coming. */
   staleSince: number | null;
+  /** Whether connecting failed, and nothing has come yet. */
+  unreached: boolean;
 }
 
 export function useLive(): Live {
-  const [live, setLive] = useState<Live>({ state: null, series: null, recent: null, now: Date.now() / 1000, staleSince: null });
+  const [live, setLive] = useState<Live>({ state: null, series: null, recent: null, now: Date.now() / 1000, staleSince: null, unreached: false });
   const connection = useRef<Connection | null>(null);
   useEffect(() => {
     const made = new Connection((change) => setLive((before) => ({ ...before, ...change(before) })));
@@ -92,6 +94,7 @@ class Connection {
       recent: update.recent ?? before.recent,
       now: this.now(),
       staleSince: null,
+      unreached: false,
     }));
   }
 
@@ -106,7 +109,7 @@ class Connection {
   }
 
   private stale(): void {
-    this.tell((before) => ({ staleSince: before.staleSince ?? (before.state ? Date.parse(before.state.at) / 1000 : null) }));
+    this.tell((before) => (before.state ? { staleSince: before.staleSince ?? Date.parse(before.state.at) / 1000 } : { unreached: true }));
   }
 
   private now(): number {

@@ -1,7 +1,8 @@
 import { useEffect, useRef, useState } from "preact/hooks";
-import { between, count, duration, moment, words } from "./format.ts";
-import { Mark, levelOfStatus } from "./level.tsx";
-import { ask, type Links, type Message, type MessagePage, type Recent } from "./wire.ts";
+import { between, count, moment, short, words } from "./format.ts";
+import { levelOfStatus } from "./judgement.ts";
+import { Mark } from "./mark.tsx";
+import { ask, type Links, type MessagePage, type MessageRow, type Recent } from "./wire.ts";
 
 const STATES = ["queued", "sending", "retry_wait", "delivered", "unknown", "dead_letter", "suppressed", "expired", "cancelled"];
 const SPANS: [string, number][] = [["any time", 0], ["last 5 min", 300], ["last hour", 3600], ["last day", 86_400]];
@@ -26,7 +27,7 @@ function address(filter: Filter, now: number, limit: number): string {
 }
 
 interface Found {
-  rows: Message[] | null;
+  rows: MessageRow[] | null;
   more: boolean;
   failure: string | null;
 }
@@ -108,7 +109,7 @@ export function Messages({ recent, changes, links, now, onOpen }: Props) {
   );
 }
 
-function Row({ row, links, now, onOpen }: { row: Message; links: Links; now: number; onOpen: (id: string) => void }) {
+function Row({ row, links, now, onOpen }: { row: MessageRow; links: Links; now: number; onOpen: (id: string) => void }) {
   return (
     <tr onClick={(event) => (event.target as Element).closest("a") || onOpen(row.id)}>
       <td class="c-time" title={row.accepted_at ?? ""}>{moment(row.accepted_at, now)}</td>
@@ -125,7 +126,7 @@ function Row({ row, links, now, onOpen }: { row: Message; links: Links; now: num
       </td>
       <td class="c-chat">{links.sandbox && row.chat_id !== null ? <a href={chat(links.sandbox, row.chat_id)} target="_blank" rel="noopener">{row.chat_id}</a> : (row.chat_id ?? "–")}</td>
       <td class="c-number">{count(row.attempts)}</td>
-      <td class="c-number">{duration(between(row.accepted_at, row.finished_at))}</td>
+      <td class="c-number">{short(between(row.accepted_at, row.finished_at))}</td>
     </tr>
   );
 }

@@ -1,5 +1,5 @@
-import { ago, duration, measured, words } from "./format.ts";
-import { Mark } from "./level.tsx";
+import { ago, duration, lastAnswer, measured, words } from "./format.ts";
+import { Mark } from "./mark.tsx";
 import type { Part, Service } from "./wire.ts";
 
 export function ServiceCards({ services, now }: { services: Service[]; now: number }) {
@@ -33,7 +33,7 @@ function Card({ service, now }: { service: Service; now: number }) {
             </span>
           ))}
         </span>
-        {service.failure && <span class="failure">{service.failure}; last answer {ago(service.answered_at, now)}</span>}
+        {service.failure && <span class="failure">{service.failure}; {lastAnswer(service.answered_at, now)}</span>}
       </summary>
       <dl class="facts">
         <div><dt>answered in</dt><dd>{duration(service.response_time_ms === null ? null : service.response_time_ms / 1000)}</dd></div>

@@ -59,6 +59,7 @@ export interface Incidents {
   failure: string | null;
   fresh: boolean;
   items: Incident[] | null;
+  more: boolean;
 }
 
 export interface Links {
@@ -105,15 +106,18 @@ export interface Message {
   status: string;
   accepted_at: string | null;
   finished_at: string | null;
-  attempts: number | null;
   correlation_id: string | null;
   trace_id: string | null;
   telegram_message_ids: number[];
   last_error: string | null;
 }
 
+export interface MessageRow extends Message {
+  attempts: number | null;
+}
+
 export interface MessagePage {
-  items: Message[];
+  items: MessageRow[];
   next_cursor: string | null;
 }
 
@@ -128,14 +132,16 @@ export interface Attempt {
   telegram_message_id: number | null;
 }
 
-export interface MessageLife extends Omit<Message, "attempts"> {
+export interface MessageLife extends Message {
+  next_attempt_at: string | null;
+  quiet_until: string | null;
   events: { at: string; state: string; cause: string | null }[];
   attempts: Attempt[];
 }
 
 export interface Recent {
   failure: string | null;
-  items: Message[] | null;
+  items: MessageRow[] | null;
   next_cursor: string | null;
 }
 

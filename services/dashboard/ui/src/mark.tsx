@@ -17,20 +17,3 @@ export function Mark({ level }: { level: Level }) {
     </svg>
   );
 }
-
-/** What a message's state means for a person who looks. */
-export function levelOfStatus(status: string): Level {
-  switch (status) {
-    case "delivered":
-      return "healthy";
-    case "retry_wait":
-    case "unknown":
-      return "degraded";
-    case "dead_letter":
-      return "critical";
-    case "expired":
-      return "unhealthy";
-    default:
-      return "unknown";
-  }
-}

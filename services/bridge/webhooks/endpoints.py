@@ -1,0 +1,71 @@
+"""Endpoints that fail: since when, and from when on they are left alone.
+
+A call is repeated for less than two days. An endpoint that has taken nothing for five is disabled, and one
+that says 410 at once: its calls end untried, but for one a day that finds out whether it works again.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, delete, select, update
+
+from services.bridge.webhooks.schema import webhook_endpoint
+from services.kit.db import upsert
+
+DAY = 86_400.0
+DISABLED_AFTER = 5 * DAY
+PROBED_EVERY = DAY
+
+
+def worked(connection: Connection, url: str) -> None:
+    """It took a call, or is to have another chance."""
+    connection.execute(delete(webhook_endpoint).where(webhook_endpoint.c.url == url))
+
+
+def failed(connection: Connection, url: str, error: str, *, gone: bool, now: float) -> bool:
+    """Notes a call that was not taken; answers whether the endpoint is disabled by it.
+
+    Args:
+        connection: in a transaction.
+        url: of the endpoint.
+        error: for people.
+        gone: whether it said that it will never take one.
+        now: seconds since the epoch.
+    """
+    noted = upsert(connection, webhook_endpoint).values(
+        url=url, failing_since=now, tried_at=now, last_error=error
+    )
+    changed = {name: noted.excluded[name] for name in ("tried_at", "last_error")}
+    connection.execute(noted.on_conflict_do_update(index_elements=[webhook_endpoint.c.url], set_=changed))
+    works = (webhook_endpoint.c.url == url, webhook_endpoint.c.disabled_at.is_(None))
+    long = [] if gone else [webhook_endpoint.c.failing_since <= now - DISABLED_AFTER]
+    disable = (
+        update(webhook_endpoint).where(*works, *long).values(disabled_at=now, probe_at=now + PROBED_EVERY)
+    )
+    return connection.execute(disable).rowcount == 1
+
+
+def disabled(connection: Connection, urls: Collection[str], now: float) -> tuple[dict[str, float], set[str]]:
+    """Which of them are left alone, and since when; and for which of these one call is to find out."""
+    found = select(webhook_endpoint.c.url, webhook_endpoint.c.disabled_at).where(
+        webhook_endpoint.c.url.in_(urls), webhook_endpoint.c.disabled_at.is_not(None)
+    )
+    since = dict(connection.execute(found).tuples().all())
+    return since, {url for url in sorted(since) if _probes(connection, url, now)}
+
+
+def _probes(connection: Connection, url: str, now: float) -> bool:
+    due = (webhook_endpoint.c.url == url, webhook_endpoint.c.probe_at <= now)
+    probe = update(webhook_endpoint).where(*due).values(probe_at=now + PROBED_EVERY)
+    return connection.execute(probe).rowcount == 1
+
+
+def failing(connection: Connection, urls: Collection[str]) -> Mapping[str, Any]:
+    """Those of them that fail, by their URL."""
+    query = select(webhook_endpoint).where(webhook_endpoint.c.url.in_(urls))
+    return {row["url"]: row for row in connection.execute(query).mappings()}
+
+
+def forget(connection: Connection, before: float) -> None:
+    """Those that nobody has called since."""
+    connection.execute(delete(webhook_endpoint).where(webhook_endpoint.c.tried_at < before))
