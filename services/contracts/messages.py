@@ -66,6 +66,7 @@ class StateChange(BaseModel):
     at: Annotated[str, about("when", A_TIME)]
     state: Annotated[MessageState, about("which", "sending")]
     cause: Annotated[str, about("why", "attempt 1")]
+    duration_ms: Annotated[float | None, about("how long it was in it; null where it still is", 12.5)]
 
 
 class Attempt(BaseModel):

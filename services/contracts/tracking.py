@@ -16,6 +16,20 @@ class Progress(BaseModel):
     replayed: Annotated[int, about("messages that it has put back into the queue", 79)]
 
 
+class JobFilter(BaseModel):
+    """What a job replays, in the words of who asked for it."""
+
+    status: Annotated[list[MessageState], about("which endings", ["dead_letter"])]
+    reason: Annotated[list[str], about("why they ended; none is any", ["chat_not_found"])]
+    type: Annotated[str | None, about("type of the event", "build_failed")]
+    chat_id: Annotated[int | None, about("who gets it", 1001)]
+    bot: Annotated[str | None, about("which bot sent it", "default")]
+    correlation_id: Annotated[str | None, about("of the event", "order-4711")]
+    since: Annotated[str | None, about("accepted at or after", A_TIME)]
+    until: Annotated[str | None, about("accepted before", A_TIME)]
+    q: Annotated[str | None, about("part of the title", "Build")]
+
+
 class Job(BaseModel):
     """A replay in bulk."""
 
@@ -26,7 +40,7 @@ class Job(BaseModel):
     created_by: Annotated[str, about("name of the key that asked", "ops")]
     why: Annotated[str | None, about("as it was given", "the chat is back")]
     finished_at: Annotated[str | None, about("when it ended; null while it runs", A_TIME)]
-    filter: Annotated[str, about("what it replays, JSON in a text", '{"states":["dead_letter"]}')]
+    filter: Annotated[JobFilter, about("what it replays")]
     progress: Annotated[Progress, about("how far it is")]
     error: Annotated[str | None, about("why it failed", "the store is down")]
 

@@ -26,6 +26,7 @@ class Message:
     bot_id: int | None  #: None: a person wrote it
     silent: bool = False
     toast: str | None = None  #: what answerCallbackQuery showed last
+    reaction: str | None = None  #: the emoji that a bot reacted with
 
     @property
     def id(self) -> int:
@@ -34,6 +35,12 @@ class Message:
     @property
     def thread_id(self) -> int | None:
         return self.wire.get("message_thread_id")
+
+
+def emoji_of(reaction: Any) -> str | None:
+    """The first emoji of what setMessageReaction was asked for; None takes a reaction away."""
+    signs = reaction if isinstance(reaction, list) else []
+    return next((str(sign["emoji"]) for sign in signs if isinstance(sign, dict) and "emoji" in sign), None)
 
 
 @dataclass(slots=True)

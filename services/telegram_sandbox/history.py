@@ -7,6 +7,7 @@ and an advanced clock do not.
 from pathlib import Path
 from typing import Any
 
+from services.telegram_sandbox import chats
 from services.telegram_sandbox.bots import Webhook
 from services.telegram_sandbox.chats import Chat, ChatType, Message
 from services.telegram_sandbox.files import StoredFile
@@ -77,10 +78,8 @@ def restore(sandbox: Sandbox, entry: dict[str, Any]) -> None:
                 chat.messages.pop(entry["message_id"], None)
         case "reset":
             sandbox.chats.clear()
-        case "toast":
-            chat = sandbox.chats.get(entry["chat_id"])
-            if chat is not None and entry["message_id"] in chat.messages:
-                chat.messages[entry["message_id"]].toast = entry["text"]
+        case "toast" | "call":
+            _mark(sandbox, entry)
         case "update" | "confirmed" | "posted" | "webhook":
             _queue(sandbox, entry)
         case "billed":
@@ -90,6 +89,18 @@ def restore(sandbox: Sandbox, entry: dict[str, Any]) -> None:
 def _bill(sandbox: Sandbox, entry: dict[str, Any], dates: list[int]) -> None:
     if (bot := sandbox.bots.by_id(entry["bot"])) is not None:
         bot.billed.extend(dates)
+
+
+def _mark(sandbox: Sandbox, entry: dict[str, Any]) -> None:
+    """What is shown at a message and is no part of it."""
+    chat = sandbox.chats.get(entry["chat_id"])
+    message = None if chat is None else chat.messages.get(entry["message_id"])
+    if message is None:
+        return
+    if entry["kind"] == "toast":
+        message.toast = entry["text"]
+    elif "reaction" in entry:
+        message.reaction = chats.emoji_of(entry["reaction"])
 
 
 def _keep(sandbox: Sandbox) -> None:

@@ -5,7 +5,7 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
-from services.telegram_sandbox import refusals, sending
+from services.telegram_sandbox import chats, refusals, sending
 from services.telegram_sandbox.bots import Bot, Webhook, WebhookState
 from services.telegram_sandbox.calls import Call, Method, Result
 from services.telegram_sandbox.clock import settle
@@ -65,7 +65,9 @@ def set_message_reaction(call: Call) -> Result:
     number = call.args.text("message_id")
     if not number.isdecimal() or int(number) not in chat.messages:
         raise refusals.bad_request("message to react not found")
-    call.log(status=200, reaction=call.args.data("reaction"))
+    reaction = call.args.data("reaction")
+    chat.messages[int(number)].reaction = chats.emoji_of(reaction)
+    call.log(status=200, reaction=reaction)
     return True
 
 

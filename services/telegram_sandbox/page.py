@@ -171,6 +171,7 @@ def _message(message: Message) -> dict[str, Any]:
         "by_bot": message.bot_id is not None,
         "silent": message.silent,
         "toast": message.toast,
+        "reaction": message.reaction,
         "download": "/api/files/" + path_of(document["file_unique_id"], document["file_name"])
         if document
         else None,

@@ -1,5 +1,6 @@
 """The Bot API methods that put something into a chat, change it or take it away."""
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -250,7 +251,7 @@ def _edit(call: Call, chat: Chat, message: Message, content: dict[str, Any]) -> 
     def finish() -> Result:
         frame = {name: value for name, value in message.wire.items() if name not in CONTENT}
         wire = frame | content | {"edit_date": int(call.now)}
-        return call.delivered(chat, Message(wire, message.bot_id, message.silent, message.toast))
+        return call.delivered(chat, replace(message, wire=wire))
 
     if _same(content, message.wire):
         raise refusals.bad_request(NOT_MODIFIED)

@@ -84,16 +84,18 @@ async def test_chats_messages_documents_updates_and_webhook_survive_a_restart(
         await here.control(f"/chats/{ADA}/say", {"text": "taken"})
         await here.control(f"/chats/{ADA}/say", {"text": "not taken"})
         updates = await bot.get_updates()
+        assert updates[0].message is not None
+        await updates[0].message.set_reaction("👌")
         await bot.get_updates(offset=updates[-1].update_id)
         await here.control(f"/chats/{ADA}/block")
         last_seq = here.sandbox.journal.seq
     assert sent.document is not None
     async with started(settings) as here, here.bot() as bot:
         shown = (await here.get(f"/api/chats/{ADA}/messages"))["messages"]
-        assert [(m["message"]["text"], m["silent"]) for m in shown] == [
-            ("edited", True),
-            ("taken", False),
-            ("not taken", False),
+        assert [(m["message"]["text"], m["silent"], m["reaction"]) for m in shown] == [
+            ("edited", True, None),
+            ("taken", False, "👌"),
+            ("not taken", False, None),
         ]
         assert bytes(await (await bot.get_file(sent.document.file_id)).download_as_bytearray()) == b"data"
         assert (await here.control("/chats/77", verb="GET"))["title"] == "Late"

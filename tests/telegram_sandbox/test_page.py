@@ -217,6 +217,34 @@ async def test_new_messages_arrive_live_and_other_chats_count_them(here: Here, b
     await expect(page.locator("#chats button", has_text="Grace").locator(".unread")).to_have_text("1")
 
 
+async def test_a_person_replies_to_a_message(here: Here, bot: Bot, page: Page) -> None:
+    asked = await bot.send_message(OPERATIONS, "Deploy?", message_thread_id=CI_TOPIC)
+    await visit(page, here, OPERATIONS)
+    await page.locator(".message", has_text="Deploy?").hover()
+    await page.get_by_role("button", name="Reply", exact=True).click()
+    await expect(page.locator("#replying")).to_contain_text("Deploy?")
+    await page.keyboard.type("not on a Friday")
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".message.mine .quote")).to_have_text("Deploy?")
+    await expect(page.locator("#replying")).to_be_hidden()
+    (update,) = await soon(bot.get_updates(timeout=5))
+    assert update.message is not None
+    assert update.message.reply_to_message is not None
+    assert update.message.reply_to_message.message_id == asked.message_id
+    assert update.message.message_thread_id == CI_TOPIC
+
+
+async def test_a_reaction_is_shown_and_goes_again(here: Here, bot: Bot, page: Page) -> None:
+    await here.control(f"/chats/{ADA}/say", {"text": "hello"})
+    (update,) = await soon(bot.get_updates(timeout=5))
+    assert update.message is not None
+    await visit(page, here, ADA)
+    await update.message.set_reaction("👌")
+    await expect(page.locator(".mine .reaction")).to_have_text("👌")
+    await update.message.set_reaction()
+    await expect(page.locator(".reaction")).to_have_count(0)
+
+
 async def test_a_document_is_a_link_and_a_silent_message_is_marked(here: Here, bot: Bot, page: Page) -> None:
     await bot.send_document(ADA, b"x" * 2048, filename="build.log", disable_notification=True)
     await visit(page, here, ADA)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from services.bridge import waiting
 from services.bridge.approvals import approval as domain
 from services.bridge.approvals import closing, phrasing, reading, store, view
-from services.bridge.approvals.approval import Approval, Outcome, State, Via, Who
+from services.bridge.approvals.approval import Approval, Outcome, Via, Who
 from services.bridge.approvals.closing import Changed
 from services.bridge.approvals.news import News
 from services.bridge.approvals.store import Whole
@@ -188,16 +188,13 @@ async def read(
     """To wait longer, ask again: nothing is missed in between."""
     outbox: Outbox = request.state.outbox
     settings: BridgeSettings = request.state.settings
-    found = await _whole(outbox, approval_id)
 
-    async def look() -> Whole | None:
-        nonlocal found
-        found = await _whole(outbox, approval_id)
-        return found if found.approval.state is not State.OPEN else None
+    async def over() -> bool:
+        return await outbox.database.read("read", partial(store.is_over, approval_id=approval_id))
 
-    if wait and found.approval.state is State.OPEN:
-        await waiting.until(request, store.channel(approval_id), look, wait)
-    return view.whole(found, settings.jaeger_ui_url)
+    if wait:
+        await waiting.until(request, store.channel(approval_id), over, wait)
+    return view.whole(await _whole(outbox, approval_id), settings.jaeger_ui_url)
 
 
 @router.post(

@@ -204,6 +204,12 @@ def by_message(connection: Connection, message_id: str) -> Approval | None:
 OPEN = approval.c.state == literal_column("'open'")
 
 
+def is_over(connection: Connection, approval_id: str) -> bool:
+    """Whether a question waits for no answer: it is closed, or there is none. Cheap: many may wait."""
+    query = select(approval.c.seq).where(approval.c.id == approval_id, OPEN)
+    return connection.execute(query).scalar() is None
+
+
 @dataclass(frozen=True, slots=True)
 class Whole:
     """A question with its messages, answers and calls, as rows."""

@@ -20,7 +20,7 @@ MOST_LISTED = 10
 MENU = {
     "status": "whether all is well, and what waits",
     "health": "every component as last measured",
-    "metrics": "what was counted since the start",
+    "metrics": "what this process counted since its start",
     "analytics": "rates, delivery and latency of the last hour",
     "queue": "messages by state",
     "approve": "answer a question: /approve CODE OPTION; alone: those that are open",
@@ -172,7 +172,7 @@ def _health(_: Command, snapshot: Snapshot, __: Place) -> Reply:
 
 
 def _metrics(_: Command, snapshot: Snapshot, __: Place) -> Reply:
-    out = Builder().bold("Since the start")
+    out = Builder().bold("Since this process started")
     for name, number in snapshot.totals.items():
         _fact(out, name.removesuffix("_total").replace("_", " ").capitalize(), str(number))
     _fact(out, "Up", _long(snapshot.uptime))

@@ -44,6 +44,7 @@ class Said:
     message_id: int
     text: str
     reply_to: int | None
+    reply_to_button: str = ""  #: data of the first button of the message that it answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,13 @@ def _said(update: Mapping[str, Any]) -> Incoming:
         message_id=int(message["message_id"]),
         text=_text(message["text"]),
         reply_to=reply.get("message_id"),
+        reply_to_button=_first_button(reply),
     )
+
+
+def _first_button(message: Mapping[str, Any]) -> str:
+    rows = (message.get("reply_markup") or {}).get("inline_keyboard") or []
+    return _text(rows[0][0].get("callback_data", "")) if rows and rows[0] else ""
 
 
 def _membership(update: Mapping[str, Any]) -> Incoming:

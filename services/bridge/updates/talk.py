@@ -47,6 +47,12 @@ def _linked(connection: Connection, s: Situation, words: Said) -> tuple[Link, Ap
     if words.reply_to is None:
         return responses.NO_LINK, None
     row = queries.by_telegram_id(connection, s.bot, words.chat_id, words.reply_to)
+    # Its buttons tell a question before we have noted that it is there, and where we never do: a copy of
+    # which nobody knows whether it arrived.
+    button = approval.button_of(words.reply_to_button)
+    shown = approvals.by_token(connection, button[0]) if button else None
+    if shown is not None and shown.bot == s.bot:
+        return answering.link_of(shown, row["id"] if row is not None else None), shown
     if row is None:
         return responses.NO_LINK, None
     asked = approvals.by_message(connection, row["id"])
@@ -162,8 +168,11 @@ def _text(connection: Connection, s: Situation, words: Said, done: Done) -> None
     if not words.private and done.link is responses.NO_LINK:
         return
     if modes.mode_of(connection, s.bot, words.chat_id) is Mode.NOMAD:
-        about = f" about {done.link.correlation_id}" if done.link.correlation_id else ""
-        _say(s, words, Builder().text(f"Noted{about}: kept for the program that asked.").build(), done)
+        to = done.link.correlation_id
+        noted = (
+            f"Noted about {to}: kept for the program that asked." if to else "Noted: programs can read it."
+        )
+        _say(s, words, Builder().text(noted).build(), done)
     else:
         sign = f'[{{"type":"emoji","emoji":"{_SIGN}"}}]'
         data: dict[str, Any] = {"chat_id": words.chat_id, "message_id": words.message_id, "reaction": sign}

@@ -2,7 +2,7 @@
 
 const $ = (id) => document.getElementById(id);
 const PAGE = 100;
-const state = { chats: [], people: new Map(), chat: null, topic: null, messages: [], more: false, seen: new Map() };
+const state = { chats: [], people: new Map(), chat: null, topic: null, replyTo: null, messages: [], more: false, seen: new Map() };
 
 const json = async (url, body) => {
   const options = body && { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
@@ -150,8 +150,20 @@ const bellOff = () => {
 const meta = (item) => {
   const node = make("span", "meta");
   if (item.silent) node.append(bellOff());
+  if (item.reaction) node.append(make("span", "reaction", item.reaction));
   if (item.message.edit_date) node.append(make("span", "", "edited"));
   node.append(time(item.message.date));
+  return node;
+};
+
+const replyKey = (item) => {
+  const node = make("button", "reply", "↩");
+  node.type = "button";
+  node.ariaLabel = "Reply";
+  node.addEventListener("click", () => {
+    replyTo(item);
+    $("text").focus();
+  });
   return node;
 };
 
@@ -174,7 +186,7 @@ const bubble = (item, previous) => {
   const text = message.text ?? message.caption ?? "";
   const content = rendered(text, message.entities ?? message.caption_entities);
   content.append(meta(item)); // floats into the last line, as on a phone
-  body.append(content);
+  body.append(content, replyKey(item));
   node.append(body);
   const keys = keyboard(item);
   if (keys) node.append(keys);
@@ -293,6 +305,7 @@ const open = async (id) => {
   const chat = state.chats.find((each) => each.id === id);
   if (!chat) return;
   Object.assign(state, { chat, topic: null, messages: [] });
+  replyTo(null);
   state.seen.set(id, chat.messages);
   $("app").dataset.view = "chat";
   $("messages").replaceChildren();
@@ -316,11 +329,21 @@ const older = async () => {
 
 const personId = () => (state.chat.type === "private" || state.chat.type === "channel" ? null : Number($("person").value));
 
+const replyTo = (item) => {
+  state.replyTo = item && item.message;
+  $("replying").hidden = !item;
+  $("replying-to").textContent = item ? snippet(item) : "";
+};
+
 const send = async () => {
   const text = $("text").value.trim();
   if (!text) return;
-  await json(`/control/chats/${state.chat.id}/say`, { text, person_id: personId(), thread_id: state.topic === 1 ? null : state.topic });
+  const to = state.replyTo;
+  // Who replies does so in the topic of the message.
+  const topic = (to && to.message_thread_id) ?? state.topic;
+  await json(`/control/chats/${state.chat.id}/say`, { text, person_id: personId(), thread_id: topic === 1 ? null : topic, reply_to: to && to.message_id });
   $("text").value = "";
+  replyTo(null);
 };
 
 const tap = async (message, button, node) => {
@@ -389,6 +412,7 @@ const refresh = async (current = true) => {
 $("search").addEventListener("input", () => attempt(loadChats));
 $("older").addEventListener("click", () => attempt(older));
 $("back").addEventListener("click", () => ($("app").dataset.view = "list"));
+$("no-reply").addEventListener("click", () => replyTo(null));
 $("answer").addEventListener("submit", (event) => {
   event.preventDefault();
   attempt(send);

@@ -64,6 +64,20 @@ async def test_an_edit_whose_answer_was_lost_is_not_made_twice(talk: Bridge, peo
     assert len(await people.messages(ADA)) == 1
 
 
+async def test_a_reply_to_a_copy_that_arrived_unknown_to_us_counts(talk: Bridge, people: People) -> None:
+    """The answer of the first send is lost: what stands in the chat is no message that we know."""
+    lost = {"kind": "answer", "status": 502, "deliver": True, "methods": ["sendMessage"], "times": 1}
+    await people.sandbox.faults(
+        lost, {"kind": "answer", "status": 502, "methods": ["sendMessage"], "times": None}
+    )
+    asked = await talk.ask()
+    shown = await people.question(ADA)
+    await people.say(ADA, "deny", reply_to=shown["message_id"])
+    decided = await talk.until_status(asked["id"], "decided")
+    assert (decided["decision"]["option"], decided["decision"]["via"]) == ("deny", "reply")
+    await people.sandbox.no_faults()
+
+
 async def test_where_the_question_was_deleted_the_verdict_is_sent(talk: Bridge, people: People) -> None:
     asked = await talk.ask()
     shown = await people.question(ADA)

@@ -24,7 +24,7 @@ async def test_status_health_queue_metrics_and_analytics_tell_what_happened(
     posted = await talk.post(title="one event")
     await talk.until_message(posted["message_ids"][0], "delivered")
     await people.say(ADA, "/metrics")
-    counted = said(await people.until_text(ADA, "Since the start"))
+    counted = said(await people.until_text(ADA, "Since this process started"))
     assert "Accepted: 1" in counted
     assert "Delivered: 1" in counted
     await people.say(ADA, "/queue")
@@ -127,8 +127,12 @@ async def test_local_answers_with_a_sign_and_nomad_with_words(talk: Bridge, peop
     await people.say(ADA, "/nomad")
     await people.until_text(ADA, "Nomad:")
     written = await people.say(ADA, "at the station")
-    noted = await people.until_text(ADA, "Noted")
+    noted = await people.until_text(ADA, "Noted: programs can read it.")
     assert noted["reply_to_message"]["message_id"] == written["message_id"]
+    await talk.post(title="how far?", correlation_id="run-9")
+    asked = await people.until_text(ADA, "how far?")
+    await people.say(ADA, "nearly there", reply_to=asked["message_id"])
+    await people.until_text(ADA, "Noted about run-9: kept for the program that asked.")
     assert len(await people.calls("setMessageReaction")) == 1
 
 

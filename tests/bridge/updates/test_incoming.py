@@ -90,6 +90,23 @@ def test_a_reply_in_a_topic_has_both() -> None:
     assert (said.thread_id, said.reply_to, said.private) == (7, 8, False)
 
 
+def test_a_reply_has_the_first_button_of_what_it_answers() -> None:
+    answered = {
+        "message_id": 8,
+        "reply_markup": {"inline_keyboard": [[{"text": "Yes", "callback_data": "a:x:0"}]]},
+    }
+    message = {"message_id": 9, "from": ADA, "chat": {"id": 1, "type": "private"}, "text": "yes"}
+    said = incoming.read({"update_id": 1, "message": message | {"reply_to_message": answered}})
+    assert isinstance(said, Said)
+    assert (said.reply_to, said.reply_to_button) == (8, "a:x:0")
+    keyboards: list[list[list[dict[str, str]]]] = [[], [[]], [[{"text": "a", "url": "u"}]]]
+    for keyboard in keyboards:
+        odd = {"message_id": 8, "reply_markup": {"inline_keyboard": keyboard}}
+        told = incoming.read({"update_id": 1, "message": message | {"reply_to_message": odd}})
+        assert isinstance(told, Said)
+        assert told.reply_to_button == ""
+
+
 def test_photos_other_bots_and_channels_are_ignored() -> None:
     chat = {"id": 1, "type": "private"}
     for message in (
