@@ -44,8 +44,9 @@ from services.kit.guard import Guard
 from services.kit.health import Health, Level, Reading
 from services.kit.service import create_service
 from services.kit.telemetry import Telemetry
-from services.outbox import paces, queries
+from services.outbox import paces
 from services.outbox.bot_api import make_bot
+from services.outbox.depth import unknown_bots
 from services.outbox.engine import OPERATIONS, Outbox, Sending, open_outbox
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.paces import InProcess, Paces
@@ -257,7 +258,7 @@ def _watch_bots(health: Health, outbox: Outbox, others: Mapping[str, Sending]) -
     known = (DEFAULT, *others)
 
     async def check_bots() -> Reading:
-        waits = await outbox.database.read("depth", partial(queries.unknown_bots, known=known))
+        waits = await outbox.database.read("depth", partial(unknown_bots, known=known))
         measured = {"bots": len(known), **({"waiting_for_unknown": waits} if waits else {})}
         return Reading(Level.DEGRADED if waits else Level.HEALTHY, measured)
 

@@ -27,6 +27,7 @@ def summary(row: Any) -> dict[str, Any]:
         "accepted_at": rfc3339(row["accepted_at"]),
         "finished_at": _time(row["finished_at"]),
         "next_attempt_at": _time(row["due_at"]) if row["state"] == State.RETRY_WAIT.value else None,
+        "deliver_at": _time(row["due_at"]) if _has_a_time(row) else None,
         "quiet_until": _time(row["due_at"]) if row["held"] and row["state"] in WAITING else None,
         "expires_at": _time(row["expires_at"]),
         "attempts": row["attempts"],
@@ -96,6 +97,11 @@ def _attempt(row: Any) -> dict[str, Any]:
         "retry_after_seconds": row["retry_after"],
         "telegram_message_id": row["telegram_message_id"],
     }
+
+
+def _has_a_time(row: Any) -> bool:
+    """Its client appointed it, and it was not tried yet."""
+    return bool(row["state"] == State.QUEUED.value and row["due_at"] > 0 and not row["held"])
 
 
 def _time(seconds: float | None) -> str | None:

@@ -38,6 +38,7 @@ class _Message(BaseModel):
     accepted_at: Annotated[str, about("when its event was accepted", A_TIME)]
     finished_at: Annotated[str | None, about("when it ended; null on its way", A_TIME)]
     next_attempt_at: Annotated[str | None, about("while it waits for another attempt", A_TIME)]
+    deliver_at: Annotated[str | None, about("the appointed time, while it waits for it", A_TIME)]
     quiet_until: Annotated[str | None, about("while quiet hours hold it", A_TIME)]
     expires_at: Annotated[str | None, about("not after", A_TIME)]
     possible_duplicate: Annotated[bool, about("whether it may have arrived more than once", False)]
@@ -197,7 +198,10 @@ class Stats(BaseModel):
     unknown_total: Annotated[int, about("attempts of which nobody knows whether they arrived", 0)]
     queue: Annotated[
         dict[str, int] | None,
-        about("messages that wait, by state; null before it was counted", {"queued": 3}),
+        about(
+            "messages that wait, by state; `scheduled` are ahead of their time; null before it was counted",
+            {"queued": 3, "scheduled": 1},
+        ),
     ]
     oldest_message_age_seconds: Annotated[float | None, about("of the one that waits longest", 1.2)]
     rates: Annotated[Rates, about("of the last minute")]

@@ -141,6 +141,7 @@ class MessageLife(Message):
     """``GET /api/v1/messages/{id}``: its states and its attempts."""
 
     next_attempt_at: str | None = None
+    deliver_at: str | None = None
     quiet_until: str | None = None
     events: tuple[StateChange, ...] = ()
     attempts: tuple[Attempt, ...] = ()

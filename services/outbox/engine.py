@@ -19,13 +19,13 @@ from services.kit.telemetry import Telemetry
 from services.outbox import feed, queries, trace
 from services.outbox.attempts import Render
 from services.outbox.claims import Holds, Mutes, never, not_urgent
+from services.outbox.depth import Depth, depth
 from services.outbox.intake import Intake, Receipt
 from services.outbox.keeping import Keeper
 from services.outbox.limiter import BotPace, Limits, Pace, Rates
 from services.outbox.messages import Outcome, Settled, State, Submission
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.policy import BOT_STOPS, Policy
-from services.outbox.queries import Depth
 from services.outbox.tally import HOUR, Tally
 from services.outbox.telegram import Sender
 from services.outbox.worker import Observer, Worker, WorkerSettings, ignore
@@ -171,7 +171,7 @@ class Outbox:
         self.tally.restore(await self.database.read("depth", partial(queries.finished_since, since=since)))
 
     async def _measure(self) -> None:
-        self.depth = await self.database.read("depth", queries.depth)
+        self.depth = await self.database.read("depth", partial(depth, now=self._clock.time()))
         for state, number in self.depth.by_state.items():
             self.metrics.queue_depth.labels(state).set(number)
         self.metrics.oldest_age.set(self.oldest_age or 0.0)
@@ -180,7 +180,7 @@ class Outbox:
 
     @property
     def oldest_age(self) -> float | None:
-        """Seconds since the oldest unfinished message was accepted; None when nothing waits."""
+        """Seconds since that message could go which has waited longest; None when nothing waits."""
         oldest = self.depth.oldest if self.depth else None
         return None if oldest is None else max(0.0, self._clock.time() - oldest)
 
@@ -196,11 +196,10 @@ class Outbox:
             return Reading(Level.UNKNOWN)
         age = self.oldest_age
         _, delivered = self.tally.per_second(self._clock.time())
-        waiting = sum(self.depth.by_state[s] for s in ("queued", "sending", "retry_wait"))
         return Reading(
             Level.DEGRADED if age is not None and age > SLOW_QUEUE_SECONDS else Level.HEALTHY,
             {
-                "queue_depth": waiting,
+                "queue_depth": self.depth.waiting,
                 "oldest_message_age_seconds": round(age, 1) if age is not None else 0.0,
                 "processing_rate": f"{delivered:.1f}/sec",
             },

@@ -21,6 +21,9 @@ class State(StrEnum):
 
 
 WAITING = (State.QUEUED, State.RETRY_WAIT)
+#: What the queue's depth is told by: these states, and of what is queued apart what is ahead of its time.
+COUNTED = (State.QUEUED, State.SENDING, State.RETRY_WAIT, State.UNKNOWN, State.DEAD_LETTER)
+SCHEDULED = "scheduled"
 FINISHED = (
     State.DELIVERED,
     State.DEAD_LETTER,

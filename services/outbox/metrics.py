@@ -7,7 +7,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from services.kit.meters import Counter, Histogram
-from services.outbox.messages import Outcome, Reason, Settled, State
+from services.outbox.messages import COUNTED, SCHEDULED, Outcome, Reason, Settled, State
 
 METHODS = ("sendMessage", "sendDocument", "editMessageText", "getMe")
 
@@ -74,10 +74,15 @@ class OutboxMetrics:
             buckets=(0.01, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300),
             registry=registry,
         )
-        self.queue_depth = Gauge("cctelegram_queue_depth", "Messages by state", ["state"], registry=registry)
+        self.queue_depth = Gauge(
+            "cctelegram_queue_depth",
+            "Messages by state; scheduled: queued, and ahead of their time",
+            ["state"],
+            registry=registry,
+        )
         self.oldest_age = Gauge(
             "cctelegram_oldest_message_age_seconds",
-            "Age of the oldest message not finished",
+            "How long that unfinished message could have gone which has waited longest",
             registry=registry,
         )
         self.active_correlations = Gauge(
@@ -130,8 +135,8 @@ class OutboxMetrics:
             self.retries.labels(reason.value)
             self.dead_letters.labels(reason.value)
             self.unknown.labels(reason.value)
-        for state in (State.QUEUED, State.SENDING, State.RETRY_WAIT, State.UNKNOWN, State.DEAD_LETTER):
-            self.queue_depth.labels(state.value)
+        for state in (*COUNTED, SCHEDULED):
+            self.queue_depth.labels(state)
         for method in METHODS:
             for outcome in Outcome:
                 self.api_response.labels(method, outcome.value)

@@ -1,23 +1,19 @@
 """Reading: what the API shows of messages. Newest first, keyset pages."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import JSON, Connection, Select, bindparam, case, func, literal_column, select
+from sqlalchemy import JSON, Connection, Select, case, func, literal_column, select
 
 from services.outbox.messages import State
-from services.outbox.schema import DEFAULT_BOT, attempt, change, chat, event, message
+from services.outbox.schema import DEFAULT_BOT, attempt, change, event, message
 
 #: A page looks at the titles of so many messages at most.
 MOST_TITLES = 100_000
 #: So many messages may be accepted before another one and be committed after it.
 OVERTAKEN = 10_000
-#: More correlation ids than this in flight are not counted on.
-MOST_CORRELATIONS = 10_000
-_DEPTH_STATES = (State.QUEUED, State.SENDING, State.RETRY_WAIT, State.UNKNOWN, State.DEAD_LETTER)
 UNFINISHED = (State.QUEUED, State.SENDING, State.RETRY_WAIT)
 #: Ended without being delivered, though it was meant to be.
 FAILED = (State.DEAD_LETTER, State.UNKNOWN, State.EXPIRED)
@@ -316,76 +312,6 @@ def event_with_messages(connection: Connection, event_id: str) -> tuple[Any, lis
     query = select(*_COLUMNS).join(event, message.c.event_id == event.c.id)
     messages = connection.execute(query.where(message.c.event_id == event_id).order_by(message.c.seq))
     return row, list(messages.mappings())
-
-
-@dataclass(frozen=True, slots=True)
-class Depth:
-    """The queue at one moment.
-
-    Args:
-        by_state: messages in each state that waits for something.
-        oldest: when the oldest unfinished message was accepted.
-        correlations: correlation ids with unfinished messages, up to :data:`MOST_CORRELATIONS`.
-    """
-
-    by_state: dict[str, int]
-    oldest: float | None
-    correlations: int
-
-
-_OLDEST = (
-    select(message.c.accepted_at)
-    .where(message.c.state == bindparam("state"), message.c.replayed_at.is_(None))
-    .order_by(message.c.seq)
-    .limit(1)
-)
-# A message that was put back waits since then.
-_REPLAYED = (
-    select(message.c.replayed_at)
-    .where(message.c.replayed_at.is_not(None), message.c.finished_at.is_(None))
-    .order_by(message.c.replayed_at)
-    .limit(1)
-)
-
-
-def depth(connection: Connection) -> Depth:
-    """Counts what is not finished; by one index, whatever the number of finished messages."""
-    counted = select(message.c.state, func.count()).where(
-        message.c.state.in_([s.value for s in _DEPTH_STATES])
-    )
-    counts = {row[0]: row[1] for row in connection.execute(counted.group_by(message.c.state))}
-    first = [connection.execute(_OLDEST, {"state": state.value}).scalar() for state in UNFINISHED]
-    first.append(connection.execute(_REPLAYED).scalar())
-    some = (
-        select(event.c.correlation_id)
-        .join(message, message.c.event_id == event.c.id)
-        .where(message.c.state.in_([s.value for s in UNFINISHED]), event.c.correlation_id != "")
-        .limit(MOST_CORRELATIONS)
-        .subquery()
-    )
-    correlations = connection.execute(select(func.count(some.c.correlation_id.distinct()))).scalar_one()
-    return Depth(
-        {state.value: counts.get(state.value, 0) for state in _DEPTH_STATES},
-        min((at for at in first if at is not None), default=None),
-        correlations,
-    )
-
-
-def unknown_bots(connection: Connection, known: Collection[str]) -> dict[str, int]:
-    """Chats by bot in which something waits for a bot that nobody sends for.
-
-    Between the known names in the index, so that it walks nothing of a long queue of theirs.
-    """
-    found: dict[str, int] = {}
-    waits = (chat.c.next_at.is_not(None), chat.c.bot.not_in(known))
-    for low, high in pairwise((None, *sorted(known), None)):
-        query = select(chat.c.bot, func.count()).where(*waits).group_by(chat.c.bot)
-        if low is not None:
-            query = query.where(chat.c.bot > low)
-        if high is not None:
-            query = query.where(chat.c.bot < high)
-        found |= {row[0]: row[1] for row in connection.execute(query)}
-    return found
 
 
 def finished_since(connection: Connection, since: float) -> list[tuple[int, int, int]]:

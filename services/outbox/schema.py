@@ -14,6 +14,7 @@ from sqlalchemy import (
     Table,
     Text,
     false,
+    literal_column,
 )
 
 metadata = MetaData()
@@ -102,6 +103,10 @@ for _state in ("queued", "retry_wait"):
         sqlite_where=message.c.state == _state,
         postgresql_where=message.c.state == _state,
     )
+
+# Few have a time; those without are written to one index less.
+_TIMED = message.c.due_at > literal_column("0")
+Index("message_timed", message.c.due_at, sqlite_where=_TIMED, postgresql_where=_TIMED)
 
 # Of what is finished alone: what waits is written to one index less.
 Index(

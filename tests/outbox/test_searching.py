@@ -1,17 +1,17 @@
 """Search: what is found, in pages, and by which index, so that a million messages cost no more than ten."""
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 
 from services.kit.db import Database
 from services.outbox import intake, queries
 from services.outbox.queries import Page, Search
 from tests.outbox.conftest import Desk
 from tests.outbox.making import ADA, GRACE, NOW, each, event, message, sent, submission
+from tests.outbox.plans import plan_of
 
 
 async def find(database: Database, **wanted: Any) -> Page:
@@ -135,36 +135,6 @@ PLANS = [
 ]
 
 
-class Recording:
-    """A connection that keeps what it was asked."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self.asked: list[Any] = []
-
-    def execute(self, query: Any, *args: Any) -> Any:
-        self.asked.append(query)
-        return self._connection.execute(query, *args)
-
-
-def explained(connection: Connection, wanted: Search) -> list[str]:
-    """The lines of the plans of all that a search asks."""
-    postgresql = connection.dialect.name == "postgresql"
-    recording = Recording(connection)
-    queries.search(recording, wanted)  # type: ignore[arg-type] # what it uses of a connection
-    if postgresql:
-        # On few rows reading all of them is cheapest; on a million it is not.
-        connection.execute(text("SET LOCAL enable_seqscan = off"))
-        connection.execute(text("SET LOCAL enable_bitmapscan = off"))
-    lines: list[str] = []
-    for query in recording.asked:
-        sql = str(query.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True}))
-        rows: Sequence[Any]
-        rows = connection.exec_driver_sql(("EXPLAIN " if postgresql else "EXPLAIN QUERY PLAN ") + sql).all()
-        lines += [str(row[0] if postgresql else row[3]) for row in rows]
-    return lines
-
-
 @pytest.mark.parametrize(("wanted", "indexes"), PLANS)
 async def test_a_filter_walks_its_index_and_reads_no_whole_table(
     desk: Desk, wanted: dict[str, Any], indexes: list[str]
@@ -176,9 +146,9 @@ async def test_a_filter_walks_its_index_and_reads_no_whole_table(
     await desk.database.write("enqueue", partial(intake.insert, submissions=many, now=NOW))
     if desk.database.dialect == "postgresql":
         await desk.database.write("enqueue", lambda connection: connection.execute(text("ANALYZE")))
+    asks = partial(queries.search, wanted=Search(**wanted))
     # In a transaction: its settings end with it.
-    lines = await desk.database.write("search", partial(explained, wanted=Search(**wanted)))
-    plan = "\n".join(lines)
+    plan = await desk.database.write("search", partial(plan_of, asks=asks))
     assert all(index in plan for index in indexes), plan
     assert "Seq Scan" not in plan
     assert "SCAN message" not in plan
@@ -195,15 +165,3 @@ async def test_messages_are_found_by_their_bot(desk: Desk) -> None:
     assert titles(await find(desk.database, bot="alerts", chat_id=ADA)) == ["by alerts"]
     assert titles(await find(desk.database, bot="default")) == ["by the default one"]
     assert titles(await find(desk.database, bot="nobody")) == []
-
-
-async def test_whom_nobody_sends_for_is_found_between_those_who_are_known(desk: Desk) -> None:
-    names = ("a", "alerts", "b-1", "b_2", "default", "zz")
-    for number, name in enumerate(names):
-        await desk.submit(submission(message(ADA, bot=name), message(GRACE, bot=name)))
-        known = names[: number + 1]
-        assert await desk.database.read("depth", partial(queries.unknown_bots, known=known)) == {}
-        others = await desk.database.read("depth", partial(queries.unknown_bots, known=("other",)))
-        assert others == dict.fromkeys(known, 2)
-    some = await desk.database.read("depth", partial(queries.unknown_bots, known=("b_2", "a", "zz")))
-    assert some == {"alerts": 2, "b-1": 2, "default": 2}

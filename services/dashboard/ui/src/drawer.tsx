@@ -80,6 +80,7 @@ function Life({ life, links, now }: { life: MessageLife; links: Links; now: numb
         <Fact name="chat" value={life.chat_id} />
         <Fact name="accepted" value={moment(life.accepted_at, now)} />
         {life.next_attempt_at && <Fact name="next attempt" value={moment(life.next_attempt_at, now)} />}
+        {life.deliver_at && <Fact name="deliver at" value={moment(life.deliver_at, now)} />}
         {life.quiet_until && <Fact name="quiet until" value={moment(life.quiet_until, now)} />}
         <Fact name="Telegram message" value={life.telegram_message_ids.join(", ") || null} />
         <Fact name="message" value={life.id} />

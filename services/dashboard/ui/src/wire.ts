@@ -134,6 +134,7 @@ export interface Attempt {
 
 export interface MessageLife extends Message {
   next_attempt_at: string | null;
+  deliver_at: string | null;
   quiet_until: string | null;
   events: { at: string; state: string; cause: string | null }[];
   attempts: Attempt[];
