@@ -63,6 +63,8 @@ class _Asking:
             max_examples=examples,
             deadline=None,
             database=None,
+            # What is tried depends on the document alone: a change fails by what it changes.
+            derandomize=True,
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         )

@@ -11,7 +11,7 @@ from httpx import AsyncClient
 import services.bridge
 import services.outbox
 from services.bridge import accept, messages, render
-from services.outbox import chats, claims, intake, limiter, policy, settling, telegram
+from services.outbox import chats, claims, intake, limiter, policy, refusals, settling, telegram
 from tests.bridge.test_intake import HELLO, delivered, post
 from tests.servers import Sandbox
 
@@ -42,7 +42,7 @@ def test_every_station_is_a_module(package: ModuleType) -> None:
         (claims, "claim"),
         (render, "render"),
         (telegram, "request_of"),
-        (telegram, "translate"),
+        (refusals, "translate"),
         (policy, "decide"),
         (settling, "settle"),
         (chats, "release"),

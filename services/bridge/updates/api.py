@@ -27,6 +27,7 @@ _WEBHOOK_ANSWERS: dict[int | str, dict[str, Any]] = {
         {
             400: "this is no update",
             401: "the secret token is missing or wrong, or there is no such bot",
+            429: "the address sent a wrong secret token too often",
             503: "nothing was stored; Telegram tries again",
         }
     ),

@@ -192,9 +192,9 @@ async def test_a_template_words_the_question_and_the_verdict_keeps_it(
         await people.tap(shown, "Approve")
 
         async def closed() -> bool:
-            return any("✅ Approve" in said(message) for message in await people.messages(ADA))
+            return any("☑️ Decided: Approve" in said(message) for message in await people.messages(ADA))
 
         await servers.until(closed)
-        (verdict,) = [m for m in await people.messages(ADA) if "✅ Approve" in said(m)]
-        assert said(verdict).startswith(f"{asked}\n\n✅ Approve, by Ada")
+        (verdict,) = [m for m in await people.messages(ADA) if "☑️ Decided: Approve" in said(m)]
+        assert said(verdict).startswith(f"{asked}\n\n☑️ Decided: Approve, by Ada")
         assert verdict["entities"][0]["language"] == "shell"
