@@ -9,11 +9,11 @@ what it says would drown the difference.
 import argparse
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import psutil
+from sqlalchemy import Connection
 
 from benchmarks import filling, machine
 from benchmarks.machine import Ratios
@@ -29,7 +29,7 @@ from services.outbox.policy import Policy
 
 FEW = 1_000
 BATCH = 100
-CYCLES = 8
+TURNS = 8
 NO_LIMITS = Limits(0.0, 0.0, 1.0, 0.0)
 
 
@@ -48,8 +48,8 @@ def main() -> None:
         rows,
         [
             (
-                f"{CYCLES} times {BATCH} messages a measurement, each leased, its attempt opened, "
-                "and settled as delivered, in two transactions that are on disk."
+                f"{TURNS} turns of {BATCH} messages a measurement: those of the turn before are settled as "
+                "delivered, the next leased and their attempts opened, in one transaction that is on disk."
             ),
             "Ten messages wait in each chat on both sides; between two pairs nothing is added to the many.",
             "CPU is this process's, with its SQLite thread; PostgreSQL's own is not in it.",
@@ -70,7 +70,7 @@ def _compared(bench: Bench, kind: str, options: argparse.Namespace) -> list[Rati
         for number in range(options.pairs):
             few = make(f"few_{number}")
             filling.fill(few, [number % (FEW // 10) + 1 for number in range(FEW)])
-            baseline, ours = asyncio.run(_cycles(few)), asyncio.run(_cycles(many))
+            baseline, ours = asyncio.run(_turns(few)), asyncio.run(_turns(many))
             print(f"{kind}, pair {number + 1}: {ours} and {baseline}", flush=True)
             rate.add(ours.per_second, baseline.per_second)
             cpu.add(ours.cpu_microseconds, baseline.cpu_microseconds)
@@ -95,7 +95,7 @@ def _databases(bench: Bench, kind: str) -> Callable[[str], str]:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a number of cycles came to."""
+    """What a number of turns came to."""
 
     per_second: float
     cpu_microseconds: float
@@ -105,31 +105,34 @@ class Measured:
         return f"{self.per_second:,.0f}/s {self.cpu_microseconds:,.0f} µs {self.memory_mb:,.0f} MB"
 
 
-async def _cycles(url: str) -> Measured:
+async def _turns(url: str) -> Measured:
     telemetry = Telemetry("benchmark", ServiceSettings())
     database = await open_database(url, telemetry, packages=["services.outbox"], operations=OPERATIONS)
     try:
-        await _cycle(database)  # opens the file, compiles the statements
+        claimed = await _turn(database, [])  # opens the file, compiles the statements
+        claimed = await _turn(database, claimed)
         start, cpu = time.perf_counter(), time.process_time()
-        for _ in range(CYCLES):
-            await _cycle(database)
+        for _ in range(TURNS):
+            claimed = await _turn(database, claimed)
         took, cpu = time.perf_counter() - start, time.process_time() - cpu
     finally:
         await database.close()
-    number = CYCLES * BATCH
+    number = TURNS * BATCH
     return Measured(number / took, 1e6 * cpu / number, psutil.Process().memory_info().rss / 1e6)
 
 
-async def _cycle(database: Database) -> None:
+async def _turn(database: Database, claimed: Sequence[Claimed]) -> list[Claimed]:
+    """What a worker does: what was claimed is settled, and the next is claimed, in one transaction."""
     now = time.time()
-    work = partial(claims.claim, bot="default", owner="benchmark", limit=BATCH, now=now)
-    batch = await database.write("claim", work)
-    assert len(batch.messages) == BATCH, "there was not enough to claim"  # noqa: S101 - or it measures nothing
-    done = [_delivered(message, time.time()) for message in batch.messages]
-    await database.write(
-        "settle",
-        partial(settling.settle, owner="benchmark", settled=done, limits=NO_LIMITS, now=time.time()),
-    )
+    done = [_delivered(message, now) for message in claimed]
+
+    def work(connection: Connection) -> list[Claimed]:
+        settling.settle(connection, "benchmark", done, NO_LIMITS, now)
+        return claims.claim(connection, "default", "benchmark", BATCH, now=now).messages
+
+    taken = await database.write("turn", work)
+    assert len(taken) == BATCH, "there was not enough to claim"  # noqa: S101 - or it measures nothing
+    return taken
 
 
 def _delivered(message: Claimed, now: float) -> Settled:

@@ -11,9 +11,9 @@ from functools import partial
 import structlog
 import uuid_utils
 
+from services.kit.background import carry_on
 from services.kit.clock import Clock
 from services.kit.db import Database
-from services.kit.errors import Problem
 from services.kit.health import Level, Reading
 from services.kit.telemetry import Telemetry
 from services.outbox import feed, queries, trace
@@ -142,27 +142,21 @@ class Outbox:
         while True:
             await asyncio.sleep(TIDY_SECONDS)
             prune = partial(feed.prune, before=self._clock.time() - feed.KEEP_SECONDS)
-            try:
+            with carry_on("tidy_failed"):
                 more = True
                 while more:
                     more = await self.database.write("feed", prune) == feed.PRUNED_AT_ONCE
-            except Problem as problem:
-                log.warning("tidy_failed", error=str(problem))
 
     async def measure(self) -> None:
         """Keeps the queue's gauges, until cancelled."""
         restored = False
         while True:
             start = time.perf_counter()
-            try:
+            with carry_on("measure_failed"):
                 if not restored:
                     await self._restore()
                     restored = True
                 await self._measure()
-            except Problem as problem:
-                log.warning("measure_failed", error=str(problem))
-            except Exception:
-                log.exception("measure_failed")
             took = time.perf_counter() - start
             await asyncio.sleep(max(MEASURE_SECONDS, took / MEASURE_SHARE))
 

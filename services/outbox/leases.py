@@ -13,9 +13,9 @@ from functools import partial
 import structlog
 from sqlalchemy import Connection
 
+from services.kit.background import carry_on
 from services.kit.clock import Clock
 from services.kit.db import Database
-from services.kit.errors import Problem
 from services.outbox import chats, loading, policy, settling
 from services.outbox.intake import CHANNEL
 from services.outbox.limiter import Limits
@@ -68,16 +68,12 @@ class Leases:
         # At the start of the only process that there is, every lease is a dead one's.
         everyone = self._database.single_process
         while True:
-            try:
+            with carry_on("lease_failed"):
                 await self._take_over(all_leases=everyone)
                 everyone = False
                 await self._set_right()
                 until = self._clock.time() + chats.LEASE_SECONDS
                 await self._database.write("renew", partial(settling.renew, owner=self._owner, until=until))
-            except Problem as problem:
-                log.warning("lease_failed", error=str(problem))
-            except Exception:
-                log.exception("lease_failed")
             await self._watch_the_clock()
 
     async def give_up_unsent(self, bot: str, held: Collection[int]) -> None:

@@ -260,5 +260,4 @@ bot = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("stopped", String(24)),
-    Column("paused_until", Double, nullable=False, default=0.0),
 )

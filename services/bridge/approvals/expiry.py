@@ -4,15 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-import structlog
-
 from services.bridge.approvals import closing
 from services.bridge.approvals.closing import Changed
+from services.kit.background import carry_on
 from services.kit.clock import Clock
 from services.kit.db import Database
-from services.kit.errors import Problem
-
-log = structlog.get_logger()
 
 LOOK_SECONDS = 1.0
 
@@ -28,11 +24,6 @@ async def run(
         changed: told of what was closed, after the commit.
     """
     while True:
-        try:
-            closed = await database.write("approval_expire", partial(closing.expire, now=clock.time()))
-            await changed(closed)
-        except Problem as problem:
-            log.warning("expiry_waits", error=str(problem))
-        except Exception:
-            log.exception("expiry_failed")
+        with carry_on("expiry_failed"):
+            await changed(await database.write("approval_expire", partial(closing.expire, now=clock.time())))
         await asyncio.sleep(LOOK_SECONDS)

@@ -3,16 +3,13 @@
 import asyncio
 from functools import partial
 
-import structlog
 from sqlalchemy import Connection, func, select
 
 from services.bridge.updates.metrics import ActiveUsers
 from services.bridge.updates.schema import response
+from services.kit.background import carry_on
 from services.kit.clock import Clock
 from services.kit.db import Database
-from services.kit.errors import Problem
-
-log = structlog.get_logger()
 
 DAY = 86_400.0
 MONTH_DAYS = 30.0
@@ -38,12 +35,8 @@ class People:
     async def run(self) -> None:
         """Counts until cancelled."""
         while True:
-            try:
+            with carry_on("people_not_counted"):
                 await self.once()
-            except Problem as problem:
-                log.warning("people_not_counted", error=str(problem))
-            except Exception:
-                log.exception("people_not_counted")
             await asyncio.sleep(EVERY_SECONDS)
 
     async def once(self) -> None:
