@@ -124,8 +124,12 @@ async def test_telegram_out_of_reach_is_unhealthy_and_events_are_taken(
             report = (await client.get("/health")).json()
             return bool(report["components"]["telegram_api"]["status"] == "unhealthy")
 
+        async def ready() -> bool:
+            # Not before the database was asked for the first time.
+            return (await client.get("/health/ready")).status_code == 200
+
         await until(unhealthy)
-        assert (await client.get("/health/ready")).status_code == 200
+        await until(ready)
         assert (await post(client))["status"] == "queued"
 
 

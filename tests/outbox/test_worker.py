@@ -637,11 +637,12 @@ async def test_the_gauges_tell_of_the_queue(start: Start, sandbox: Sandbox) -> N
 
         await until(measured)
         registry = registry_of(outbox)
-        assert sample(registry, "cctelegram_queue_depth", state="queued") == 1
+        assert sample(registry, "cctelegram_queue_depth", state="queued") == 0
+        assert sample(registry, "cctelegram_queue_depth", state="scheduled") == 1
         assert sample(registry, "cctelegram_queue_depth", state="dead_letter") == 1
         assert sample(registry, "cctelegram_delivery_rate_percent") == 0.0
         reading = await outbox.check_queue()
-        assert (reading.level, reading.measured["queue_depth"]) == (Level.HEALTHY, 1)
+        assert (reading.level, reading.measured["queue_depth"]) == (Level.HEALTHY, 0)
         assert (await outbox.check_database()).level is Level.HEALTHY
 
 
