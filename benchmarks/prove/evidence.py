@@ -4,13 +4,13 @@ A proof in which nothing happened proves nothing: a fault that is not injected a
 nobody uses, a disk that is not full would leave every invariant whole.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import orjson
+from benchmarks.prove.reader import lines_of
 
 #: A time that is this far from the client's was taken from another clock.
 _APART_SECONDS = 20.0
@@ -43,13 +43,13 @@ def telegram_failed(left: Left) -> int:
     """Calls that the sandbox did not answer as Telegram would."""
     return sum(
         entry["kind"] == "call" and entry["answer"] != "given"
-        for entry in _notes(left.folder / "telegram.jsonl")
+        for entry in lines_of(left.folder / "telegram.jsonl")
     )
 
 
 def store_was_away(left: Left) -> int:
     """Requests that the client got a 503 for."""
-    return sum(note.get("status") == 503 for note in _notes(left.folder / "client.jsonl"))
+    return sum(note.get("status") == 503 for note in lines_of(left.folder / "client.jsonl"))
 
 
 def pace_was_not_shared(left: Left) -> int:
@@ -62,7 +62,7 @@ def clock_was_wrong(left: Left) -> int:
     """Messages that were accepted at a time at which the client had not posted them, or long had."""
     posted: dict[int, float] = {}
     wrong = 0
-    for note in _notes(left.folder / "client.jsonl"):
+    for note in lines_of(left.folder / "client.jsonl"):
         if note["do"] == "post":
             posted[note["request"]] = note["at"]
         for identifier in note.get("ids", ()):
@@ -70,12 +70,3 @@ def clock_was_wrong(left: Left) -> int:
             soonest, latest = posted[note["request"]] - _APART_SECONDS, note["at"] + _APART_SECONDS
             wrong += not soonest < at < latest
     return wrong
-
-
-def _notes(file: Path) -> Iterator[dict[str, Any]]:
-    with file.open("rb") as lines:
-        for line in lines:
-            try:
-                yield orjson.loads(line)
-            except orjson.JSONDecodeError:
-                continue  # torn by a kill

@@ -93,7 +93,7 @@ def posted_in(record: Path) -> dict[Name, Posted]:
     """What the client wrote down."""
     requests: dict[int, dict[str, Any]] = {}
     answers: dict[int, dict[str, Any]] = {}
-    for note in _lines(record):
+    for note in lines_of(record):
         if note["do"] == "post":
             requests[note["request"]] = note
         elif note["do"] == "answer" and answers.get(note["request"], {}).get("status") != 202:
@@ -129,7 +129,7 @@ def _refusal(answer: Mapping[str, Any]) -> str:
 def copies_in(log: Path) -> dict[Name, list[Copy]]:
     """What stands in the chats, by the sandbox's log, oldest first."""
     found: dict[Name, list[Copy]] = defaultdict(list)
-    for entry in _lines(log):
+    for entry in lines_of(log):
         if entry["kind"] != "call" or not entry["delivered"] or entry["method"] != "sendMessage":
             continue
         names = _NAME.findall(entry["text"] or "")
@@ -141,7 +141,8 @@ def copies_in(log: Path) -> dict[Name, list[Copy]]:
     return found
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
+def lines_of(path: Path) -> Iterator[dict[str, Any]]:
+    """The entries of a file of JSON lines, but for those that a kill has torn."""
     with path.open("rb") as lines:
         for line in lines:
             try:

@@ -15,6 +15,7 @@ from services.bridge.approvals import posted
 from services.bridge.keys.entry import Door, Entry
 from services.bridge.keys.keys import Scope
 from services.bridge.settings import BridgeSettings
+from services.bridge.tracking import asked
 from services.contracts.events import CATEGORIES, NewEvent
 from services.contracts.fields import A_TIME, AN_ID, BotName, Moment, Words, about
 from services.contracts.messages import EventTypes, EventWithMessages, Page, Stats, WholeMessage
@@ -139,11 +140,7 @@ async def search(outbox: Engine, wanted: Annotated[Filter, Query()]) -> dict[str
 
 
 def _search(wanted: Filter) -> Search:
-    try:
-        since = wanted.since.timestamp() if wanted.since else None
-        until = wanted.until.timestamp() if wanted.until else None
-    except (OverflowError, ValueError) as error:
-        raise Problem(422, "Invalid input", "since or until is outside the calendar") from error
+    since, until = asked.within(wanted.since, wanted.until)
     return Search(
         states=[state.value for state in wanted.status],
         type=wanted.type,

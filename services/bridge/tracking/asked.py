@@ -1,5 +1,6 @@
 """What the routes of tracking are asked: which messages, and why."""
 
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import Query
@@ -71,11 +72,7 @@ def search(
     Raises:
         Problem: 422, a time is outside the calendar.
     """
-    try:
-        since = wanted.since.timestamp() if wanted.since else None
-        until = wanted.until.timestamp() if wanted.until else None
-    except (OverflowError, ValueError) as error:
-        raise Problem(422, "Invalid input", "since or until is outside the calendar") from error
+    since, until = within(wanted.since, wanted.until)
     return Search(
         states=[state.value for state in states],
         reasons=[reason.value for reason in wanted.reason],
@@ -89,3 +86,15 @@ def search(
         before=before,
         limit=limit,
     )
+
+
+def within(since: datetime | None, until: datetime | None) -> tuple[float | None, float | None]:
+    """Both times as seconds since the epoch.
+
+    Raises:
+        Problem: 422, one of them is outside the calendar.
+    """
+    try:
+        return since.timestamp() if since else None, until.timestamp() if until else None
+    except (OverflowError, ValueError) as error:
+        raise Problem(422, "Invalid input", "since or until is outside the calendar") from error
