@@ -18,14 +18,14 @@ from sqlalchemy import Connection
 from benchmarks import filling, machine
 from benchmarks.machine import Ratios
 from benchmarks.programs import Bench, on_core
-from services.kit.db import Database, open_database
+from services.kit.database.connect import Database, open_database
 from services.kit.settings import ServiceSettings
-from services.kit.telemetry import Telemetry
-from services.outbox import claims, policy, settling
+from services.kit.telemetry.telemetry import Telemetry
+from services.outbox.delivery import claims, retry_policy, settlement
+from services.outbox.delivery.retry_policy import Policy
 from services.outbox.engine import OPERATIONS
-from services.outbox.limiter import Limits
 from services.outbox.messages import Claimed, Outcome, Reason, Result, Settled
-from services.outbox.policy import Policy
+from services.outbox.rate_limit.token_bucket import Limits
 
 FEW = 1_000
 BATCH = 100
@@ -127,7 +127,7 @@ async def _turn(database: Database, claimed: Sequence[Claimed]) -> list[Claimed]
     done = [_delivered(message, now) for message in claimed]
 
     def work(connection: Connection) -> list[Claimed]:
-        settling.settle(connection, "benchmark", done, NO_LIMITS, now)
+        settlement.settle(connection, "benchmark", done, NO_LIMITS, now)
         return claims.claim(connection, "default", "benchmark", BATCH, now=now).messages
 
     taken = await database.write("turn", work)
@@ -137,7 +137,7 @@ async def _turn(database: Database, claimed: Sequence[Claimed]) -> list[Claimed]
 
 def _delivered(message: Claimed, now: float) -> Settled:
     result = Result(Outcome.SENT, Reason.NONE, now, now, message_id=message.seq)
-    return Settled(message, result, policy.decide(Policy(), message, result, 1, 0.5))
+    return Settled(message, result, retry_policy.decide(Policy(), message, result, 1, 0.5))
 
 
 if __name__ == "__main__":

@@ -12,19 +12,20 @@ import orjson
 from sqlalchemy import Connection, text
 
 from benchmarks.programs import FIRST_CHAT
-from services.bridge import accept
-from services.bridge.accept import Caller
-from services.bridge.approvals.posted import Posted
-from services.bridge.render import render
+from services.bridge.approvals.from_event import Posted
+from services.bridge.events import accept
+from services.bridge.events.accept import Caller
+from services.bridge.events.render import render
 from services.bridge.routes.routes import Routes
-from services.kit.db import open_database
+from services.kit.database.connect import open_database
 from services.kit.settings import ServiceSettings
-from services.kit.telemetry import Telemetry
-from services.outbox import claims, intake
+from services.kit.telemetry.telemetry import Telemetry
+from services.outbox.delivery import claims
 from services.outbox.engine import OPERATIONS
+from services.outbox.intake import enqueue
 from services.outbox.messages import Submission
 from services.outbox.schema import chat, event, message
-from services.outbox.telegram import request_of
+from services.outbox.telegram.sender import request_of
 
 #: About 400 bytes, as in the other measurements of docs/performance.md.
 EVENT = {
@@ -87,7 +88,7 @@ async def _fill(url: str, chat_ids: Sequence[int], portion: int) -> None:
                 submission(number, chat_id, telemetry, now)
                 for number, chat_id in enumerate(chat_ids[begin : begin + portion], begin)
             ]
-            await database.write("enqueue", partial(intake.insert, submissions=submissions, now=now))
+            await database.write("enqueue", partial(enqueue.insert, submissions=submissions, now=now))
     finally:
         await database.close()
 

@@ -16,8 +16,8 @@ import orjson
 from benchmarks import filling, machine
 from benchmarks.machine import Ratios
 from benchmarks.programs import ANY, FIRST_CHAT, Bench, Program, cpu_of_family, make_chats
-from services.kit.postgres import NOTIFY_CHANNEL
-from services.outbox.intake import CHANNEL
+from services.kit.database.postgres import NOTIFY_CHANNEL
+from services.outbox.intake.enqueue import CHANNEL
 from tests.servers import Postgres
 
 REPLICAS = 3

@@ -18,9 +18,9 @@ from prometheus_client import Gauge
 from services.bridge.app import create_app
 from services.bridge.settings import BridgeSettings
 from services.kit import logs, runner
-from services.kit.meters import Count, Distribution
-from services.kit.span_sender import SpanSender
-from services.kit.telemetry import Telemetry
+from services.kit.telemetry.meters import Count, Distribution
+from services.kit.telemetry.otlp_sender import SpanSender
+from services.kit.telemetry.telemetry import Telemetry
 
 
 def _nothing(*_: object, **__: object) -> None: ...

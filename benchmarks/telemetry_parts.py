@@ -10,14 +10,13 @@ from dataclasses import dataclass
 
 from benchmarks import filling
 from services.contracts.events import CATEGORY_OF
-from services.kit import otlp
-from services.kit.http import HttpMetrics
-from services.kit.meters import Registry
-from services.kit.otlp import Scope
 from services.kit.settings import ServiceSettings
-from services.kit.span_sender import Destination, SpanCounts, SpanSender
-from services.kit.telemetry import Telemetry
-from services.outbox import trace
+from services.kit.telemetry import otlp_encoder
+from services.kit.telemetry.meters import Registry
+from services.kit.telemetry.otlp_encoder import Scope
+from services.kit.telemetry.otlp_sender import Destination, SpanCounts, SpanSender
+from services.kit.telemetry.telemetry import Telemetry
+from services.kit.web.middleware import HttpMetrics
 from services.outbox.messages import (
     Claimed,
     Decision,
@@ -32,6 +31,7 @@ from services.outbox.messages import (
     UnknownPolicy,
 )
 from services.outbox.metrics import OutboxMetrics
+from services.outbox.tracing import message_spans
 
 MESSAGES = 5_000
 TIMES = 9
@@ -75,11 +75,11 @@ def measure(receiver_url: str) -> Parts:
     def accepted() -> None:
         for begin in range(0, MESSAGES, TOGETHER):
             group = [one.accepted for one in made[begin : begin + TOGETHER]]
-            trace.tell_accepted(telemetry, group, time.time())
+            message_spans.tell_accepted(telemetry, group, time.time())
 
     def attempts() -> None:
         for begin in range(0, MESSAGES, TOGETHER):
-            trace.tell_attempts(
+            message_spans.tell_attempts(
                 telemetry, [one.settled for one in made[begin : begin + TOGETHER]], time.time()
             )
 
@@ -123,7 +123,7 @@ def _send(url: str, kept: _Kept, compression: str) -> float:
     settings = ServiceSettings(otel_exporter_otlp_endpoint=url, otel_exporter_otlp_compression=compression)
     counts = SpanCounts(Registry())
     to = Destination.of(settings) or Destination("")
-    sender = SpanSender(to, otlp.resource({"service.name": "benchmark"}), counts)
+    sender = SpanSender(to, otlp_encoder.resource({"service.name": "benchmark"}), counts)
     # The client reads the certificates of the machine when it is made: once in a service's life.
     sender.add(*kept.told[0])
     while counts.sent.total() < kept.told[0][2]:

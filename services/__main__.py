@@ -21,7 +21,7 @@ from services.kit.runner import Running
 from services.kit.settings import ServiceSettings, StartError, check, load
 from services.mcp_health import app as mcp_health
 from services.mcp_health.settings import McpHealthSettings
-from services.outbox.paces import InProcess
+from services.outbox.rate_limit.buckets import InProcess
 from services.telegram_sandbox import app as telegram_sandbox
 from services.telegram_sandbox.settings import SandboxSettings
 

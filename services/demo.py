@@ -9,8 +9,8 @@ from pydantic import Field
 
 from services.__main__ import addresses, beside
 from services.kit.runner import fail
-from services.kit.service import own_key
 from services.kit.settings import ServiceSettings, StartError, load
+from services.kit.web.service import own_key
 
 # A story of one morning: each line is an event as a team's tools would post it.
 EVENTS: tuple[dict[str, Any], ...] = (

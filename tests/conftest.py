@@ -11,9 +11,9 @@ import pytest
 
 from services.bridge import app as bridge_app
 from services.bridge.settings import BridgeSettings
-from services.kit.db import Database, open_database
+from services.kit.database.connect import Database, open_database
 from services.kit.settings import ServiceSettings
-from services.kit.telemetry import Telemetry
+from services.kit.telemetry.telemetry import Telemetry
 from services.telegram_sandbox.settings import SandboxSettings
 from tests import forking, servers
 from tests.forking import Programs

@@ -9,8 +9,8 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from services.kit import otlp
-from services.kit.otlp import Scope
+from services.kit.telemetry import otlp_encoder
+from services.kit.telemetry.otlp_encoder import Scope
 
 
 class Told:
@@ -21,7 +21,7 @@ class Told:
         self.closed = False
 
     def add(self, scope: Scope, spans: bytes, count: int) -> None:
-        read = decoded(otlp.request(b"", [(scope, [spans])]))
+        read = decoded(otlp_encoder.request(b"", [(scope, [spans])]))
         assert len(read) == count
         self._spans += read
 

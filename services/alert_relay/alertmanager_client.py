@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from services.contracts.alertmanager import ApiGroup, ApiStatus
 from services.kit.logs import redact
-from services.kit.telemetry import Telemetry
+from services.kit.telemetry.telemetry import Telemetry
 
 TIMEOUT_SECONDS = 5.0
 #: Thousands of alerts with long annotations are some megabytes.

@@ -7,9 +7,9 @@ from fastapi import APIRouter, Query, Request
 from opentelemetry import trace
 from pydantic import BaseModel
 
-from services.alert_relay import history
-from services.alert_relay.history import Row
+from services.alert_relay import queries
 from services.alert_relay.incidents import State
+from services.alert_relay.queries import Row
 from services.alert_relay.relay import Relay
 from services.contracts.alertmanager import Webhook
 from services.contracts.incidents import (
@@ -21,9 +21,9 @@ from services.contracts.incidents import (
     ToldMessage,
 )
 from services.kit.clock import rfc3339
-from services.kit.db import Database
+from services.kit.database.connect import Database
 from services.kit.errors import Problem
-from services.kit.telemetry import TraceContext
+from services.kit.telemetry.telemetry import TraceContext
 
 router = APIRouter()
 
@@ -67,7 +67,7 @@ async def list_incidents(
     database: Database = request.state.database
     before = str(cursor) if cursor else None
     # One more than asked for tells whether there is a next page.
-    rows = await database.read("incidents", lambda c: history.page(c, state, before, limit + 1))
+    rows = await database.read("incidents", lambda c: queries.page(c, state, before, limit + 1))
     page = [_incident(row) for row in rows[:limit]]
     return IncidentPage(incidents=page, next_cursor=page[-1].id if len(rows) > limit else None)
 
@@ -80,7 +80,7 @@ async def list_incidents(
 async def get_incident(incident_id: UUID, request: Request) -> IncidentDetail:
     """One incident with its alerts and its timeline."""
     database: Database = request.state.database
-    row = await database.read("incident", lambda c: history.one(c, str(incident_id)))
+    row = await database.read("incident", lambda c: queries.one(c, str(incident_id)))
     if row is None:
         raise Problem(404, "Not Found", f"There is no incident {incident_id}.")
     return IncidentDetail(

@@ -8,24 +8,25 @@ from typing import TypedDict
 from fastapi import FastAPI
 
 from services.alert_relay import api, render, store
-from services.alert_relay.completing import completing
 from services.alert_relay.deadman import DeadMan
 from services.alert_relay.metrics import RelayMetrics
 from services.alert_relay.relay import Endings, Relay
 from services.alert_relay.retention import retaining
 from services.alert_relay.settings import AlertRelaySettings
+from services.alert_relay.truncated_worker import completing
 from services.alert_relay.watch import Watch, watching
 from services.kit.clock import Clock, SystemClock
-from services.kit.db import Database, open_database
+from services.kit.database.connect import Database, open_database
 from services.kit.health import Health
-from services.kit.service import create_service
-from services.kit.telemetry import Telemetry
-from services.outbox import engine, paces
-from services.outbox.bot_api import make_bot
+from services.kit.telemetry.telemetry import Telemetry
+from services.kit.web.service import create_service
+from services.outbox import engine
 from services.outbox.engine import Outbox, open_outbox
 from services.outbox.metrics import OutboxMetrics
-from services.outbox.paces import InProcess
-from services.outbox.telegram import Sender
+from services.outbox.rate_limit import buckets
+from services.outbox.rate_limit.buckets import InProcess
+from services.outbox.telegram.bot_api import make_bot
+from services.outbox.telegram.sender import Sender
 
 NAME = "alert-relay"
 SUMMARY = "Alertmanager's alerts become incidents, and people are told on Telegram."
@@ -75,7 +76,7 @@ def create_app(
             database = await open_database(url, telemetry, packages=PACKAGES, operations=OPERATIONS)
             stack.push_async_callback(database.close)
             rates = await stack.enter_async_context(
-                paces.open_paces(settings.redis_url, beside=beside, clock=clock, health=health)
+                buckets.open_paces(settings.redis_url, beside=beside, clock=clock, health=health)
             )
             outbox = await stack.enter_async_context(
                 open_outbox(

@@ -6,18 +6,18 @@ from functools import partial
 
 import structlog
 
-from services.alert_relay import leftovers, reading, store
+from services.alert_relay import parse, store, truncated_store
 from services.alert_relay.episodes import Heard
-from services.alert_relay.leftovers import Rest
 from services.alert_relay.metrics import Ending, Fetched, RelayMetrics
 from services.alert_relay.settings import AlertRelaySettings
 from services.alert_relay.store import Addressed, Received
+from services.alert_relay.truncated_store import Rest
 from services.contracts.alertmanager import Webhook
 from services.kit.clock import Clock
 from services.kit.errors import Problem
-from services.kit.telemetry import Telemetry, TraceContext
-from services.outbox import intake
+from services.kit.telemetry.telemetry import Telemetry, TraceContext
 from services.outbox.engine import Outbox
+from services.outbox.intake import enqueue
 from services.outbox.messages import Settled, State
 
 log = structlog.get_logger()
@@ -69,14 +69,14 @@ class Relay:
             raise Problem(OVERLOADED, "Overloaded", "Too many webhooks are being stored.")
         now = self._clock.time()
         to = self._addressed(parent)
-        heard = reading.heard(webhook, self._settings.cluster_of(webhook.externalURL), now)
+        heard = parse.heard(webhook, self._settings.cluster_of(webhook.externalURL), now)
         self._under_way += 1
         try:
             async with asyncio.timeout(self._store_within):
                 received = await self._outbox.database.write(
                     "receive",
                     partial(store.receive, heard=heard, body=body, to=to, now=now),
-                    wake=intake.CHANNEL,
+                    wake=enqueue.CHANNEL,
                 )
         except TimeoutError as error:
             detail = f"The webhook was not stored within {self._store_within:g} s."
@@ -93,8 +93,8 @@ class Relay:
             Problem: 503, it is not known to be stored.
         """
         to, now = self._addressed(), self._clock.time()
-        work = partial(leftovers.complete, heard=heard, rest=rest, asked_at=asked_at, to=to, now=now)
-        completed = await self._outbox.database.write("complete", work, wake=intake.CHANNEL)
+        work = partial(truncated_store.complete, heard=heard, rest=rest, asked_at=asked_at, to=to, now=now)
+        completed = await self._outbox.database.write("complete", work, wake=enqueue.CHANNEL)
         if completed is None:
             return False
         self.metrics.left_out.labels(Fetched.FETCHED.value).inc(completed.opened)
@@ -108,7 +108,7 @@ class Relay:
             Problem: 503, it is not known to be stored.
         """
         work = partial(store.tell_of, heard=heard, to=self._addressed(), now=self._clock.time())
-        self._tell(await self._outbox.database.write("tell_of", work, wake=intake.CHANNEL))
+        self._tell(await self._outbox.database.write("tell_of", work, wake=enqueue.CHANNEL))
 
     def _addressed(self, parent: TraceContext | None = None) -> Addressed:
         own = parent.child() if parent else self._telemetry.new_trace()
@@ -139,7 +139,7 @@ class Relay:
     def _left_out(self, alerts: int) -> None:
         """Who can ask Alertmanager does so now; where nobody can, they are missed."""
         if self._settings.alertmanager_url:
-            self._outbox.database.wake(leftovers.CHANNEL)
+            self._outbox.database.wake(truncated_store.CHANNEL)
         else:
             self.metrics.left_out.labels(Fetched.MISSED.value).inc(alerts)
 

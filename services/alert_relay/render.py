@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from urllib.parse import quote
 
-from services.alert_relay import notices
-from services.alert_relay.notices import Item, Kind, Notice
+from services.alert_relay import notifications
+from services.alert_relay.notifications import Item, Kind, Notice
 from services.outbox.messages import Claimed, Rendered, Text
-from services.outbox.text import Builder, parts_of
+from services.outbox.telegram.text import Builder, parts_of
 
 #: Groups of more alerts are told with one line for each.
 DETAILED = 8
@@ -29,7 +29,7 @@ LONGEST_URL = 2_000
 
 def render(claimed: Claimed) -> Rendered:
     """What Telegram gets for a message of this service's."""
-    return Rendered(parts_of(text_of(notices.from_json(claimed.body)), "alerts.txt"))
+    return Rendered(parts_of(text_of(notifications.from_json(claimed.body)), "alerts.txt"))
 
 
 def text_of(notice: Notice) -> Text:

@@ -11,7 +11,7 @@ from services.alert_relay import pruning
 from services.alert_relay.metrics import RelayMetrics
 from services.kit.background import beside, carry_on
 from services.kit.clock import Clock
-from services.kit.db import Database
+from services.kit.database.connect import Database
 
 EVERY_SECONDS = 3_600.0
 DAY = 86_400.0

@@ -10,15 +10,15 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Connection, insert, update
 from uuid_utils import uuid7
 
-from services.alert_relay import episodes, ledger, notices
+from services.alert_relay import episode_store, episodes, notifications
+from services.alert_relay.episode_store import Entry
 from services.alert_relay.episodes import Change, Heard, Observed
 from services.alert_relay.incidents import Mark
-from services.alert_relay.ledger import Entry
-from services.alert_relay.notices import Notice
+from services.alert_relay.notifications import Notice
 from services.alert_relay.schema import alertmanager, notification, webhook
-from services.kit.db import upsert
-from services.kit.telemetry import TraceContext
-from services.outbox import intake
+from services.kit.database.connect import upsert
+from services.kit.telemetry.telemetry import TraceContext
+from services.outbox.intake import enqueue
 from services.outbox.messages import NewEvent, NewMessage, Submission
 
 #: The alert that always fires: a sign of life of Prometheus and Alertmanager, told to nobody.
@@ -64,7 +64,7 @@ def receive(connection: Connection, heard: Heard, body: str, to: Addressed, now:
     _meet(connection, heard.cluster, now, alive=alive)
     _keep(connection, heard, body, now)
     observed = _observed(connection, heard)
-    received = take(connection, heard, observed, notices.news(observed, now), to=to, now=now)
+    received = take(connection, heard, observed, notifications.news(observed, now), to=to, now=now)
     return replace(received, watchdog=alive)
 
 
@@ -80,7 +80,7 @@ def tell_of(connection: Connection, heard: Heard, to: Addressed, now: float) -> 
 
 def _observed(connection: Connection, heard: Heard) -> list[Observed]:
     listed = {alert.fingerprint: alert for alert in heard.alerts if alert.name != WATCHDOG}
-    known = ledger.newest(connection, heard.cluster, list(listed))
+    known = episode_store.newest(connection, heard.cluster, list(listed))
     return [episodes.observe(alert, known.get(alert.fingerprint)) for alert in listed.values()]
 
 
@@ -105,11 +105,11 @@ def take(
         now: seconds since the epoch.
         fetched: whether the relay had to ask for it.
     """
-    homes = ledger.place(connection, heard, observed, now)
-    ledger.write(connection, heard.cluster, observed, homes, now)
-    ledger.note(connection, _marks(heard, told, homes, fetched=fetched), now)
-    lasted = ledger.close(connection, {homes[each.alert.fingerprint] for each in observed}, now)
-    composed = notices.compose(heard, observed, told, fetched=fetched)
+    homes = episode_store.place(connection, heard, observed, now)
+    episode_store.write(connection, heard.cluster, observed, homes, now)
+    episode_store.note(connection, _marks(heard, told, homes, fetched=fetched), now)
+    lasted = episode_store.close(connection, {homes[each.alert.fingerprint] for each in observed}, now)
+    composed = notifications.compose(heard, observed, told, fetched=fetched)
     submissions = [_tell(connection, notice, homes, to, now) for notice in composed]
     return Received(tuple(submissions), watchdog=False, lasted=tuple(lasted))
 
@@ -189,7 +189,7 @@ def _tell(
         if item.kind.value not in said:
             said.append(item.kind.value)
     submission = _submission(notice, event_id, next(iter(kinds)), to, now)
-    intake.insert(connection, [submission], now)
+    enqueue.insert(connection, [submission], now)
     connection.execute(
         insert(notification),
         [
@@ -209,7 +209,7 @@ def _submission(notice: Notice, event_id: str, incident_id: str, to: Addressed, 
         source="alertmanager",
         # The label is free text; the column is not.
         severity=notice.severity[:16],
-        body=notices.to_json(notice),
+        body=notifications.to_json(notice),
         accepted_at=now,
         trace=to.trace,
         parent=to.parent,

@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 
 from sqlalchemy import Connection
 
-from services.alert_relay import history
+from services.alert_relay import queries
 from services.alert_relay.deadman import DeadMan
 from services.alert_relay.incidents import State
 from services.alert_relay.metrics import RelayMetrics
 from services.kit.background import beside, carry_on
-from services.kit.db import Database
+from services.kit.database.connect import Database
 from services.kit.health import Level, Reading
 
 MEASURE_SECONDS = 5.0
@@ -58,7 +58,7 @@ class Watch:
 
 
 def _measured(connection: Connection) -> tuple[dict[State, int], dict[str, float]]:
-    return history.counts(connection), history.last_beats(connection)
+    return queries.counts(connection), queries.last_beats(connection)
 
 
 @asynccontextmanager

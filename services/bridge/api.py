@@ -9,27 +9,28 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from services.bridge import accept, messages, openapi, said
-from services.bridge.accept import Caller, Reading
-from services.bridge.approvals import posted
-from services.bridge.keys.entry import Door, Entry
+from services.bridge import bot_messages, openapi
+from services.bridge.approvals import from_event
+from services.bridge.events import accept
+from services.bridge.events.accept import Caller, Reading
+from services.bridge.keys.authenticate import Door, Entry
 from services.bridge.keys.keys import Scope
 from services.bridge.settings import BridgeSettings
-from services.bridge.tracking import asked
+from services.bridge.tracking import message_view, search_params
 from services.contracts.events import CATEGORIES, NewEvent
 from services.contracts.fields import A_TIME, AN_ID, BotName, Moment, Words, about
 from services.contracts.messages import EventTypes, EventWithMessages, Page, Stats, WholeMessage
 from services.kit import logs
 from services.kit.clock import rfc3339
 from services.kit.errors import Problem
-from services.kit.hot import HotResponse, HotRoute
-from services.kit.openapi import problems
-from services.kit.telemetry import Telemetry, TraceContext
-from services.outbox import queries
+from services.kit.telemetry.telemetry import Telemetry, TraceContext
+from services.kit.web.fast_route import HotResponse, HotRoute
+from services.kit.web.openapi import problems
 from services.outbox.engine import Outbox
+from services.outbox.intake.single_use import RepeatedError
 from services.outbox.messages import State
-from services.outbox.once import RepeatedError
-from services.outbox.queries import Search
+from services.outbox.queries import message_queries
+from services.outbox.queries.message_queries import Search
 
 intake = APIRouter(tags=["events"], route_class=HotRoute)
 router = APIRouter(prefix="/api/v1", tags=["messages"])
@@ -82,7 +83,7 @@ async def _understood(outbox: Outbox, read: Callable[[], Reading], caller: Calle
         if earlier is None:
             raise
         return accept.repetition(caller, earlier)
-    while reading.codes and await posted.are_taken(outbox.database, reading.codes):
+    while reading.codes and await from_event.are_taken(outbox.database, reading.codes):
         reading = read()
     return reading
 
@@ -133,14 +134,14 @@ class Filter(BaseModel, extra="forbid"):
 async def search(outbox: Engine, wanted: Annotated[Filter, Query()]) -> dict[str, Any]:
     """Page by page, by `next_cursor`. `q` and `campaign_id` look at the newest 100,000 that fit the rest."""
     page = await outbox.database.read(
-        "search", lambda connection: queries.search(connection, _search(wanted))
+        "search", lambda connection: message_queries.search(connection, _search(wanted))
     )
     cursor = None if page.cursor is None else str(page.cursor)
-    return {"items": [messages.summary(row) for row in page.rows], "next_cursor": cursor}
+    return {"items": [message_view.summary(row) for row in page.rows], "next_cursor": cursor}
 
 
 def _search(wanted: Filter) -> Search:
-    since, until = asked.within(wanted.since, wanted.until)
+    since, until = search_params.within(wanted.since, wanted.until)
     return Search(
         states=[state.value for state in wanted.status],
         type=wanted.type,
@@ -166,11 +167,11 @@ async def one(
     outbox: Engine, message_id: Annotated[Words, _id("message")], request: Request
 ) -> dict[str, Any]:
     """With the cause of each change, and for each attempt what Telegram answered and what held it up."""
-    life = await outbox.database.read("read", lambda connection: queries.life(connection, message_id))
+    life = await outbox.database.read("read", lambda connection: message_queries.life(connection, message_id))
     if life is None:
         raise Problem(404, "Not Found", "There is no message with this id.")
     settings: BridgeSettings = request.state.settings
-    return messages.whole(life, settings.jaeger_ui_url)
+    return message_view.whole(life, settings.jaeger_ui_url)
 
 
 @router.get(
@@ -182,7 +183,7 @@ async def one(
 async def event(outbox: Engine, event_id: Annotated[Words, _id("event")]) -> dict[str, Any]:
     """One message for each recipient, as each of them stands."""
     found = await outbox.database.read(
-        "read", lambda connection: queries.event_with_messages(connection, event_id)
+        "read", lambda connection: message_queries.event_with_messages(connection, event_id)
     )
     if found is None:
         raise Problem(404, "Not Found", "There is no event with this id.")
@@ -192,8 +193,8 @@ async def event(outbox: Engine, event_id: Annotated[Words, _id("event")]) -> dic
         "accepted_at": rfc3339(row["accepted_at"]),
         "correlation_id": row["correlation_id"],
         "client": row["client"],
-        "event": said.as_posted(row["body"]),
-        "messages": [messages.summary(message) for message in rows],
+        "event": bot_messages.as_posted(row["body"]),
+        "messages": [message_view.summary(message) for message in rows],
     }
 
 

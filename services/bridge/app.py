@@ -8,55 +8,55 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from services.bridge import answers, api, openapi, said
-from services.bridge.answers import AnswerMetrics, open_answers
+from services.bridge import api, bot_messages, inbound, openapi
 from services.bridge.approvals import api as approvals_api
-from services.bridge.approvals.posted import Posted
+from services.bridge.approvals.from_event import Posted
 from services.bridge.bots import DEFAULT, Bot
 from services.bridge.chats import api as chats_api
 from services.bridge.chats import quiet
 from services.bridge.chats import store as chats_store
-from services.bridge.costs import Costs
+from services.bridge.events.render import render
+from services.bridge.events.templates import load_templates
 from services.bridge.folder import intake as folder_intake
 from services.bridge.folder.files import folder_of
 from services.bridge.folder.intake import FolderIntake
 from services.bridge.folder.metrics import FolderMetrics
+from services.bridge.inbound import AnswerMetrics, open_answers
 from services.bridge.keys import api as keys_api
-from services.bridge.keys import entry, opening, store
-from services.bridge.keys.entry import Door
+from services.bridge.keys import authenticate, opening, store
+from services.bridge.keys.authenticate import Door
 from services.bridge.metrics import BridgeMetrics, CostMetrics
-from services.bridge.render import render
+from services.bridge.paid_broadcast import Costs
+from services.bridge.routes import active_routes
 from services.bridge.routes import api as routes_api
-from services.bridge.routes import routing
-from services.bridge.routes.routing import Routing
+from services.bridge.routes.active_routes import Routing
 from services.bridge.settings import BridgeSettings
-from services.bridge.templates import load_templates
 from services.bridge.tracking import api as tracking_api
-from services.bridge.tracking import opening as tracking
+from services.bridge.tracking import lifespan as tracking
 from services.bridge.tracking.callbacks import api as callbacks_api
 from services.bridge.tracking.metrics import TrackingMetrics
 from services.bridge.updates import api as updates_api
 from services.contracts.events import CATEGORY_OF
 from services.kit.background import beside as run_beside
 from services.kit.clock import Clock, SystemClock
-from services.kit.db import open_database
-from services.kit.guard import Guard
+from services.kit.database.connect import open_database
 from services.kit.health import Health, Level, Reading
-from services.kit.service import create_service
-from services.kit.telemetry import Telemetry
-from services.outbox import paces
-from services.outbox.bot_api import make_bot
-from services.outbox.depth import unknown_bots
+from services.kit.telemetry.telemetry import Telemetry
+from services.kit.web.rate_limit import Guard
+from services.kit.web.service import create_service
 from services.outbox.engine import OPERATIONS, Outbox, Sending, open_outbox
 from services.outbox.metrics import OutboxMetrics
-from services.outbox.paces import InProcess, Paces
-from services.outbox.telegram import Sender
+from services.outbox.queries.queue_depth import unknown_bots
+from services.outbox.rate_limit import buckets
+from services.outbox.rate_limit.buckets import InProcess, Paces
+from services.outbox.telegram.bot_api import make_bot
+from services.outbox.telegram.sender import Sender
 
 FULL_DISK = 0.95
 FILLING_DISK = 0.85
 
 #: Whose tables the bridge's database holds, in order of dependency.
-PACKAGES = ("services.outbox", *answers.PACKAGES, tracking.PACKAGE, opening.PACKAGE, routing.PACKAGE)
+PACKAGES = ("services.outbox", *inbound.PACKAGES, tracking.PACKAGE, opening.PACKAGE, active_routes.PACKAGE)
 
 
 def create_app(
@@ -96,24 +96,24 @@ def create_app(
                 packages=PACKAGES,
                 operations=(
                     *OPERATIONS,
-                    *answers.OPERATIONS,
+                    *inbound.OPERATIONS,
                     *tracking.OPERATIONS,
                     *store.OPERATIONS,
-                    *routing.OPERATIONS,
+                    *active_routes.OPERATIONS,
                     *chats_store.OPERATIONS,
                     *folder_intake.OPERATIONS,
                 ),
             )
             stack.push_async_callback(database.close)
             await stack.enter_async_context(opening.open_keys(ring, database, health))
-            await stack.enter_async_context(routing.open_routing(routes, database, health))
+            await stack.enter_async_context(active_routes.open_routing(routes, database, health))
             rates = await stack.enter_async_context(
-                paces.open_paces(
+                buckets.open_paces(
                     settings.redis_url,
                     beside=beside,
                     clock=clock,
                     health=health,
-                    leave=paces.BEHIND_ALERTS,
+                    leave=buckets.BEHIND_ALERTS,
                 )
             )
             sending = {
@@ -132,11 +132,11 @@ def create_app(
                     metrics=metrics,
                     clock=clock,
                     sender=default.sender,
-                    render=said.or_else(partial(render, templates=templates)),
+                    render=bot_messages.or_else(partial(render, templates=templates)),
                     pace=default.pace,
                     paid=default.paid,
                     others=sending,
-                    mutes=lambda message: not said.passes_mute(message),
+                    mutes=lambda message: not bot_messages.passes_mute(message),
                     holds=quiet.hold,
                 )
             )
@@ -160,7 +160,7 @@ def create_app(
                     database=database,
                     metrics=tracking_metrics,
                     clock=clock,
-                    also=answers.FORGETS,
+                    also=inbound.FORGETS,
                 )
             )
             if settings.events_dir is not None:
@@ -215,7 +215,7 @@ def create_app(
             chats_api.router,
         ],
         keyring=ring,
-        admission=entry.admitted,
+        admission=authenticate.admitted,
         schemas={**api.SCHEMAS, **tracking_api.SCHEMAS},
     )
     openapi.install(app)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from services.kit.telemetry import Telemetry
+from services.kit.telemetry.telemetry import Telemetry
 
 
 class BridgeMetrics:

@@ -9,13 +9,13 @@ from typing import Any
 from fastapi import Depends, FastAPI
 from fastapi.responses import RedirectResponse
 
-from services.bridge import accept
+from services.bridge.events import accept
 from services.bridge.keys import scopes
 from services.contracts.events import Accepted, AcceptedBatch
 from services.contracts.fields import A_TRACE
-from services.kit import openapi
-from services.kit.auth import bearer
-from services.kit.openapi import problems
+from services.kit.web import openapi
+from services.kit.web.auth import bearer
+from services.kit.web.openapi import problems
 
 _EVENT = {"$ref": "#/components/schemas/NewEvent"}
 _BATCH = {"type": "array", "items": _EVENT, "minItems": 1, "maxItems": accept.LARGEST_BATCH}

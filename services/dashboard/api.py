@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from services.dashboard.history import BUCKETS, History, Series
 from services.dashboard.login import require_viewer
 from services.dashboard.overview import State
+from services.dashboard.pollers import Sources
 from services.dashboard.readings import MessageLife, MessagePage
-from services.dashboard.sources import Sources
-from services.kit.auth import bearer
+from services.kit.web.auth import bearer
 
 router = APIRouter(prefix="/api", tags=["dashboard"], dependencies=[Depends(bearer), Depends(require_viewer)])
 

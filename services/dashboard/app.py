@@ -10,14 +10,14 @@ from services.dashboard import api, live, pages
 from services.dashboard.history import History
 from services.dashboard.login import Attempts, open_door
 from services.dashboard.metrics import Metrics
+from services.dashboard.pollers import Sources
 from services.dashboard.settings import DashboardSettings
-from services.dashboard.sources import Sources
 from services.kit.background import beside
 from services.kit.clock import SystemClock
-from services.kit.guard import Guard
 from services.kit.health import Health
-from services.kit.service import create_service, own_key
-from services.kit.telemetry import Telemetry
+from services.kit.telemetry.telemetry import Telemetry
+from services.kit.web.rate_limit import Guard
+from services.kit.web.service import create_service, own_key
 
 
 def create_app(settings: DashboardSettings) -> FastAPI:

@@ -16,7 +16,7 @@ from services.dashboard.history import History
 from services.dashboard.login import COOKIE, Door, Session, same_origin
 from services.dashboard.metrics import Metrics
 from services.dashboard.overview import Recent, recent
-from services.dashboard.sources import Sources
+from services.dashboard.pollers import Sources
 from services.kit.clock import Clock
 
 log = structlog.get_logger()

@@ -21,11 +21,11 @@ from pwdlib.hashers.argon2 import Argon2Hasher
 from starlette.requests import HTTPConnection
 
 from services.dashboard.settings import DashboardSettings
-from services.kit.auth import Gate, kept
 from services.kit.clock import Clock
 from services.kit.errors import Problem
-from services.kit.guard import Guard
 from services.kit.settings import StartError
+from services.kit.web.auth import Gate, kept
+from services.kit.web.rate_limit import Guard
 
 COOKIE = "cctelegram_dashboard"
 SESSION_SECONDS = 12 * 3600

@@ -11,9 +11,9 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.dashboard.login import COOKIE, SESSION_SECONDS, Attempts, Door, same_origin
-from services.kit.auth import address_of
 from services.kit.errors import Problem
 from services.kit.settings import StartError
+from services.kit.web.auth import address_of
 
 STATIC = Path(__file__).parent / "static"
 _NOTICE = "<!--notice-->"

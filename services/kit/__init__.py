@@ -1,15 +1,18 @@
-"""Plumbing that every service stands on; not one domain noun, and nothing imported from ours.
+"""Plumbing that every service stands on; it knows no domain noun.
 
-settings    the environment, and secrets from files
-telemetry   one registry and one tracer provider a service
-logs        JSON lines with trace ids, secrets redacted
-db          opens a database: one interface (database) over sqlite, with group commit, and postgres
-health      measured levels, never green by default
-http        middleware for every request; clients that are counted and traced
-auth        bearer keys
-guard       what a hostile or careless caller meets: a rate limit, a block after wrong keys
-errors      problem+json for every error
-clock       time as an argument
-background  loops beside the requests, and what happens when one fails
-service     the one call that gives a service all of the above
+- `telemetry`: metrics, traces and their export.
+- `database`: units of work on SQLite and PostgreSQL, migrations.
+- `web`: the FastAPI application of a service: routes, middleware, authentication, rate limit.
+- `settings`: environment variables and secret files as typed values.
+- `errors`: problem documents (RFC 9457).
+- `health`: components that are measured, or unknown.
+- `clock`: wall and monotonic time, as an argument.
+- `background`: loops beside the requests.
+- `logs`: JSON lines with trace ids, secrets redacted.
+- `instance`: the name of this process among its replicas.
+- `http_client`: HTTP clients whose calls are counted and traced.
+- `client`: the HTTP client for the Bot API.
+- `runner`: starts uvicorn, for one service or the whole suite.
+- `healthcheck`: the command of a container's health check.
+- `secret_files`: the command that makes a deployment's secret files.
 """

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.kit.auth import new_key
+from services.kit.web.auth import new_key
 
 
 @dataclass(frozen=True)

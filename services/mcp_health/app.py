@@ -10,12 +10,12 @@ from fastapi import FastAPI
 from services.kit.background import beside
 from services.kit.clock import Clock, SystemClock
 from services.kit.health import Health
-from services.kit.service import create_service
-from services.kit.telemetry import Telemetry
-from services.mcp_health import api, machine
+from services.kit.telemetry.telemetry import Telemetry
+from services.kit.web.service import create_service
+from services.mcp_health import api, host_metrics
 from services.mcp_health.audit import Auditor
 from services.mcp_health.authority import Authority
-from services.mcp_health.catalogue import Catalogue
+from services.mcp_health.check_registry import Catalogue
 from services.mcp_health.metrics import Metrics
 from services.mcp_health.settings import McpHealthSettings
 
@@ -79,7 +79,7 @@ class Extra:
         self._started = clock.monotonic()
 
     def __call__(self) -> dict[str, Any]:
-        used, total = machine.memory()
+        used, total = host_metrics.memory()
         return {
             "python_version": platform.python_version(),
             "memory": {

@@ -16,11 +16,17 @@ import httpx
 from services.kit.background import carry_on
 from services.kit.clock import Clock
 from services.kit.health import Level
-from services.kit.telemetry import FinishedSpan, Telemetry, TraceContext, new_span_id, new_trace_id
-from services.mcp_health import access, compliance, posture, probes, transport
-from services.mcp_health.access import Doors
+from services.kit.telemetry.telemetry import (
+    FinishedSpan,
+    Telemetry,
+    TraceContext,
+    new_span_id,
+    new_trace_id,
+)
+from services.mcp_health import auth_probe, compliance, posture, probes, transport
+from services.mcp_health.auth_probe import Doors
 from services.mcp_health.authority import Authority, Row
-from services.mcp_health.catalogue import Catalogue
+from services.mcp_health.check_registry import Catalogue
 from services.mcp_health.compliance import OUR_SERVICES, Measurement, Question, Report, Standard, Status
 from services.mcp_health.metrics import Metrics
 from services.mcp_health.settings import McpHealthSettings
@@ -138,7 +144,7 @@ class Auditor:
         try:
             async with asyncio.timeout(2 * self._settings.check_timeout_seconds):
                 now = self.clock.time()
-                found = await access.measure(self._catalogue.clients[service], self._doors[service], now)
+                found = await auth_probe.measure(self._catalogue.clients[service], self._doors[service], now)
         except (probes.CallError, TimeoutError) as error:
             # Not there: tried again in the next round, what was measured before grows old meanwhile.
             reason = str(error) or "no answer in time"

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from services.kit.health import Level, Reading, worst
-from services.mcp_health.answers import (
+from services.mcp_health.responses import (
     AlertmanagerAlert,
     AlertmanagerStatus,
     Alerts,

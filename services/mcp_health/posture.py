@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 import psutil
 import structlog
 
-from services.kit.auth import new_key
-from services.mcp_health.answers import HealthAnswer
+from services.kit.web.auth import new_key
 from services.mcp_health.compliance import Measurement, Status
+from services.mcp_health.responses import HealthAnswer
 
 #: What a person can see who stands where this program does not.
 CHECK_PUBLISHED = (

@@ -10,7 +10,7 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 from pydantic import TypeAdapter, ValidationError
 
 from services.kit.logs import redact
-from services.mcp_health.answers import (
+from services.mcp_health.responses import (
     AlertmanagerAlert,
     AlertmanagerStatus,
     Alerts,

@@ -1,7 +1,6 @@
 """The engine as its owner sees it: open it, enqueue, ask; it delivers meanwhile."""
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -9,26 +8,28 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
-import uuid_utils
 
 from services.kit.background import carry_on
 from services.kit.clock import Clock
-from services.kit.db import Database
+from services.kit.database.connect import Database
 from services.kit.health import Level, Reading
-from services.kit.telemetry import Telemetry
-from services.outbox import feed, queries, trace
-from services.outbox.attempts import Render
-from services.outbox.claims import Holds, Mutes, never, not_urgent
-from services.outbox.depth import Depth, depth
-from services.outbox.intake import Intake, Receipt
-from services.outbox.keeping import Keeper
-from services.outbox.limiter import BotPace, Limits, Pace, Rates
+from services.kit.instance import instance_name
+from services.kit.telemetry.telemetry import Telemetry
+from services.outbox import change_feed
+from services.outbox.delivery.attempts import Render
+from services.outbox.delivery.claims import Holds, Mutes, never, not_urgent
+from services.outbox.delivery.retry_policy import BOT_STOPS, Policy
+from services.outbox.delivery.worker import Observer, Worker, WorkerSettings, ignore
+from services.outbox.intake.enqueue import Intake, Receipt
 from services.outbox.messages import Outcome, Settled, State, Submission
 from services.outbox.metrics import OutboxMetrics
-from services.outbox.policy import BOT_STOPS, Policy
-from services.outbox.tally import HOUR, Tally
-from services.outbox.telegram import Sender
-from services.outbox.worker import Observer, Worker, WorkerSettings, ignore
+from services.outbox.queries import message_queries
+from services.outbox.queries.queue_depth import Depth, depth
+from services.outbox.queries.rolling_counts import HOUR, Tally
+from services.outbox.rate_limit.token_bucket import BotPace, Limits, Pace, Rates
+from services.outbox.telegram.sender import Sender
+from services.outbox.tracing import message_spans
+from services.outbox.tracing.tail_sampling import Keeper
 
 log = structlog.get_logger()
 
@@ -57,7 +58,7 @@ SLOW_QUEUE_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """How the engine works; see :class:`services.outbox.limiter.Limits` and ``Policy``."""
+    """How the engine works; see :class:`services.outbox.rate_limit.token_bucket.Limits` and ``Policy``."""
 
     concurrency: int = 64
     limits: Limits = field(default_factory=Limits)
@@ -110,7 +111,7 @@ class Outbox:
         """Stores events and their messages; returns after the commit.
 
         Raises:
-            Problem: as :meth:`services.outbox.intake.Intake.enqueue`.
+            Problem: as :meth:`services.outbox.intake.enqueue.Intake.enqueue`.
         """
         return await self.intake.enqueue(submission)
 
@@ -125,7 +126,7 @@ class Outbox:
             self.metrics.accepted.labels(event.type, event.category).inc(len(messages))
             self.keeper.accepted(event, committed_at)
         self.tally.accepted(committed_at, sum(len(messages) for _, messages in stored))
-        trace.tell_accepted(self._telemetry, stored, committed_at)
+        message_spans.tell_accepted(self._telemetry, stored, committed_at)
 
     async def settled(self, batch: Sequence[Settled]) -> None:
         """The worker's observer: the tally of what finished, and the traces that are kept."""
@@ -133,7 +134,7 @@ class Outbox:
         for settled in batch:
             if settled.decision.state is State.DELIVERED:
                 self.tally.delivered(now, now - settled.message.entered_at)
-            elif settled.decision.state in queries.FAILED:
+            elif settled.decision.state in message_queries.FAILED:
                 self.tally.failed(now)
             self.keeper.settled(settled, now)
 
@@ -141,11 +142,11 @@ class Outbox:
         """Keeps the feed to its length, until cancelled."""
         while True:
             await asyncio.sleep(TIDY_SECONDS)
-            prune = partial(feed.prune, before=self._clock.time() - feed.KEEP_SECONDS)
+            prune = partial(change_feed.prune, before=self._clock.time() - change_feed.KEEP_SECONDS)
             with carry_on("tidy_failed"):
                 more = True
                 while more:
-                    more = await self.database.write("feed", prune) == feed.PRUNED_AT_ONCE
+                    more = await self.database.write("feed", prune) == change_feed.PRUNED_AT_ONCE
 
     async def measure(self) -> None:
         """Keeps the queue's gauges, until cancelled."""
@@ -162,7 +163,9 @@ class Outbox:
 
     async def _restore(self) -> None:
         since = self._clock.time() - HOUR
-        self.tally.restore(await self.database.read("depth", partial(queries.finished_since, since=since)))
+        self.tally.restore(
+            await self.database.read("depth", partial(message_queries.finished_since, since=since))
+        )
 
     async def _measure(self) -> None:
         self.depth = await self.database.read("depth", partial(depth, now=self._clock.time()))
@@ -216,11 +219,6 @@ class Outbox:
         return Reading(level, {"error": reason.value})
 
 
-def owner_name() -> str:
-    """A name that no other worker has or had, for leases and for the shared rate."""
-    return f"{os.uname().nodename}-{os.getpid()}-{uuid_utils.uuid7()}"
-
-
 @asynccontextmanager
 async def open_outbox(
     settings: EngineSettings,
@@ -262,7 +260,7 @@ async def open_outbox(
         await observer(batch)
 
     # One name for all of them: at the start of the only process that there is, every other is a dead one's.
-    owner = owner_name()
+    owner = instance_name()
 
     def worker_of(name: str, sending: Sending) -> Worker:
         return Worker(
@@ -287,7 +285,7 @@ async def open_outbox(
 
     bots = {settings.bot_name: Sending(sender, settings.limits, pace, paid), **(others or {})}
     workers = [worker_of(name, sending) for name, sending in bots.items()]
-    await database.write("feed", feed.mend)
+    await database.write("feed", change_feed.mend)
     async with AsyncExitStack() as stack:
         for sending in bots.values():
             await stack.enter_async_context(sending.sender)

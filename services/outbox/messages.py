@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Any
 
-from services.kit.telemetry import TraceContext
+from services.kit.telemetry.telemetry import TraceContext
 
 
 class State(StrEnum):
@@ -32,6 +32,22 @@ FINISHED = (
     State.CANCELLED,
     State.UNKNOWN,
 )
+
+
+#: ``due_at`` of a message that may go at once.
+AT_ONCE = 0.0
+#: ``due_at`` of a message whose first parts are delivered: the rest goes before anything else in the chat.
+CONTINUATION = -1.0
+
+
+def is_continuation(due_at: float) -> bool:
+    """Returns whether the message's rest must go before everything else in the chat."""
+    return due_at < AT_ONCE
+
+
+def is_scheduled(due_at: float) -> bool:
+    """Returns whether the message has a time of its own, seconds since the epoch."""
+    return due_at > AT_ONCE
 
 
 class Outcome(StrEnum):

@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Gauge, Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from services.kit.meters import Counter, Histogram
+from services.kit.telemetry.meters import Counter, Histogram
 from services.outbox.messages import COUNTED, SCHEDULED, Outcome, Reason, Settled, State
 
 METHODS = ("sendMessage", "sendDocument", "editMessageText", "getMe")

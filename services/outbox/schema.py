@@ -179,7 +179,7 @@ change = Table(
     Column("cause", Text, nullable=False),
 )
 
-# One row a transaction: what it changed, in the order of the commits (see services.outbox.feed).
+# One row a transaction: what it changed, in the order of the commits (see services.outbox.change_feed).
 feed = Table(
     "feed",
     metadata,

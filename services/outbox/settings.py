@@ -5,9 +5,9 @@ from typing import Self
 from pydantic import Field, SecretStr, model_validator
 
 from services.kit.settings import CommaInts, ServiceSettings
+from services.outbox.delivery.retry_policy import Policy
 from services.outbox.engine import EngineSettings
-from services.outbox.limiter import Limits
-from services.outbox.policy import Policy
+from services.outbox.rate_limit.token_bucket import Limits
 
 #: The token that the sandbox knows when none is set; it opens nothing else.
 SANDBOX_TOKEN = "1000000001:sandbox-token-for-local-use-only"  # noqa: S105 - of the sandbox, no secret

@@ -8,11 +8,11 @@ from typing import Any
 import aiohttp
 from fastapi import FastAPI
 
-from services.kit import service
 from services.kit.clock import SystemClock
 from services.kit.health import Health, Level, Reading
 from services.kit.settings import StartError
-from services.kit.telemetry import Telemetry
+from services.kit.telemetry.telemetry import Telemetry
+from services.kit.web import service
 from services.telegram_sandbox import control, control_chats, history, page, refusals
 from services.telegram_sandbox.api import BotApi
 from services.telegram_sandbox.bots import Bots

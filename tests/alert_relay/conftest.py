@@ -14,15 +14,15 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import Table, select
 
-from services.alert_relay import app, history, notices, reading, store
-from services.alert_relay.history import Row
-from services.alert_relay.notices import Notice
+from services.alert_relay import app, notifications, parse, queries, store
+from services.alert_relay.notifications import Notice
+from services.alert_relay.queries import Row
 from services.alert_relay.settings import AlertRelaySettings
 from services.alert_relay.store import Addressed, Received
 from services.contracts.alertmanager import Webhook
-from services.kit.db import Database, open_database
+from services.kit.database.connect import Database, open_database
 from services.kit.runner import Running, running
-from services.kit.telemetry import Telemetry
+from services.kit.telemetry.telemetry import Telemetry
 from services.outbox.schema import event
 from services.telegram_sandbox import app as telegram_sandbox
 from services.telegram_sandbox.settings import SandboxSettings
@@ -40,14 +40,14 @@ class Store:
 
     async def receive(self, payload: Mapping[str, Any], now: float = START) -> Received:
         webhook = Webhook.model_validate(payload)
-        heard = reading.heard(webhook, self.settings.cluster_of(webhook.externalURL), now)
+        heard = parse.heard(webhook, self.settings.cluster_of(webhook.externalURL), now)
         to = Addressed((1001, -2002), self.telemetry.new_trace())
         work = partial(store.receive, heard=heard, body=json.dumps(payload), to=to, now=now)
         return await self.database.write("receive", work)
 
     async def told(self) -> list[Notice]:
         """What was handed to the outbox, in order."""
-        return [notices.from_json(row["body"]) for row in await self.rows(event)]
+        return [notifications.from_json(row["body"]) for row in await self.rows(event)]
 
     async def rows(self, table: Table) -> list[Row]:
         order = list(table.primary_key.columns)
@@ -57,10 +57,10 @@ class Store:
 
     async def incidents(self) -> list[Row]:
         """Oldest first."""
-        return (await self.database.read("incidents", lambda c: history.page(c, None, None, 100)))[::-1]
+        return (await self.database.read("incidents", lambda c: queries.page(c, None, None, 100)))[::-1]
 
     async def incident(self, incident_id: str) -> Row:
-        found = await self.database.read("incident", lambda c: history.one(c, incident_id))
+        found = await self.database.read("incident", lambda c: queries.one(c, incident_id))
         assert found is not None
         return found
 

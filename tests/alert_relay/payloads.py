@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from services.alert_relay import reading
+from services.alert_relay import parse
 from services.alert_relay.episodes import Alert, Heard
 from services.contracts.alertmanager import Webhook
 from services.kit.clock import rfc3339
@@ -23,7 +23,7 @@ def recorded(name: str) -> dict[str, Any]:
 
 def heard(payload: Mapping[str, Any], now: float = START) -> Heard:
     webhook = Webhook.model_validate(payload)
-    return reading.heard(webhook, webhook.externalURL, now)
+    return parse.heard(webhook, webhook.externalURL, now)
 
 
 def fingerprint(name: str, instance: str) -> str:

@@ -20,8 +20,7 @@ from services.contracts.alertmanager import Webhook
 from services.kit.clock import SystemClock
 from services.kit.errors import Problem
 from services.kit.runner import running
-from services.kit.telemetry import Telemetry, TraceContext
-from services.outbox.bot_api import make_bot
+from services.kit.telemetry.telemetry import Telemetry, TraceContext
 from services.outbox.engine import Outbox
 from services.outbox.messages import (
     Claimed,
@@ -35,7 +34,8 @@ from services.outbox.messages import (
     UnknownPolicy,
 )
 from services.outbox.metrics import OutboxMetrics
-from services.outbox.telegram import Sender
+from services.outbox.telegram.bot_api import make_bot
+from services.outbox.telegram.sender import Sender
 from tests import servers
 from tests.alert_relay.conftest import Phone, Store, opened
 from tests.alert_relay.payloads import START, alert, webhook

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.alert_relay import render
-from services.alert_relay.notices import Item, Kind, Notice, Urgency
+from services.alert_relay.notifications import Item, Kind, Notice, Urgency
 from services.outbox.messages import Text
-from services.outbox.text import MESSAGE_LIMIT, parts_of, utf16_length
+from services.outbox.telegram.text import MESSAGE_LIMIT, parts_of, utf16_length
 from tests.alert_relay.payloads import CLUSTER, START
 
 ITEM = Item(

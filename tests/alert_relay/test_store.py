@@ -10,8 +10,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from services.alert_relay import schema
-from services.alert_relay.notices import Kind
-from services.kit.db import StoreUnavailableError
+from services.alert_relay.notifications import Kind
+from services.kit.database.connect import StoreUnavailableError
 from services.outbox.schema import message
 from tests.alert_relay import payloads
 from tests.alert_relay.conftest import Store

@@ -8,7 +8,7 @@ import pytest
 
 from services.bridge import app as bridge_app
 from services.contracts.messages import MessageState
-from services.kit import openapi
+from services.kit.web import openapi
 from services.outbox.messages import State
 from tests.conftest import BridgeFactory
 

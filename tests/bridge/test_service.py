@@ -22,7 +22,7 @@ from services.contracts.events import CATEGORY_OF
 from services.outbox.messages import Reason
 from services.telegram_sandbox.settings import DEFAULT_TOKEN
 from tests import servers
-from tests.bridge.test_intake import HELLO, delivered, post
+from tests.bridge.events.test_intake import HELLO, delivered, post
 from tests.conftest import BridgeFactory
 from tests.ports import free_port
 from tests.servers import BOT_ID, KEY, Sandbox, client_of, until

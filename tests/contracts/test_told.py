@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from services import contracts
-from services.bridge import accept
+from services.bridge.events import accept
 from services.contracts.approvals import Cancel, Decide, NewApproval
 from services.contracts.events import CATEGORIES, NewEvent
 from services.kit.errors import Problem

@@ -8,7 +8,7 @@ from services.kit.runner import running
 from tests import servers
 from tests.dashboard.conftest import Settings
 from tests.dashboard.suite import KEY, Suite
-from tests.dashboard.test_sources import until_state
+from tests.dashboard.test_pollers import until_state
 
 MESSAGES = "/bridge/api/v1/messages"
 

@@ -11,9 +11,9 @@ from services.dashboard.login import COOKIE, SESSION_SECONDS, Attempts, Door, op
 from services.dashboard.settings import DashboardSettings
 from services.kit.clock import SystemClock
 from services.kit.errors import Problem
-from services.kit.guard import BLOCK_SECONDS, FAILURES_BEFORE_BLOCK, Guard
 from services.kit.runner import Running
 from services.kit.settings import StartError
+from services.kit.web.rate_limit import BLOCK_SECONDS, FAILURES_BEFORE_BLOCK, Guard
 from tests.dashboard.suite import PASSWORD
 from tests.servers import ManualClock
 

@@ -23,7 +23,7 @@ from services.telegram_sandbox.settings import SandboxSettings
 from tests import servers
 from tests.alert_relay import payloads
 from tests.dashboard.suite import KEY
-from tests.dashboard.test_sources import until_state
+from tests.dashboard.test_pollers import until_state
 
 
 @dataclass

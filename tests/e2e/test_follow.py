@@ -10,9 +10,14 @@ from httpx import AsyncClient
 
 import services.bridge
 import services.outbox
-from services.bridge import accept, messages, render
-from services.outbox import chats, claims, intake, limiter, policy, refusals, settling, telegram
-from tests.bridge.test_intake import HELLO, delivered, post
+from services.bridge.events import accept, render
+from services.bridge.tracking import message_view
+from services.outbox.chats import chat_queue
+from services.outbox.delivery import claims, retry_policy, settlement
+from services.outbox.intake import enqueue
+from services.outbox.rate_limit import token_bucket
+from services.outbox.telegram import errors, sender
+from tests.bridge.events.test_intake import HELLO, delivered, post
 from tests.servers import Sandbox
 
 
@@ -37,16 +42,16 @@ def test_every_station_is_a_module(package: ModuleType) -> None:
     ("module", "function"),
     [
         (accept, "submission"),
-        (intake, "insert"),
-        (limiter, "after_send"),
+        (enqueue, "insert"),
+        (token_bucket, "after_send"),
         (claims, "claim"),
         (render, "render"),
-        (telegram, "request_of"),
-        (refusals, "translate"),
-        (policy, "decide"),
-        (settling, "settle"),
-        (chats, "release"),
-        (messages, "whole"),
+        (sender, "request_of"),
+        (errors, "translate"),
+        (retry_policy, "decide"),
+        (settlement, "settle"),
+        (chat_queue, "release"),
+        (message_view, "whole"),
     ],
 )
 def test_what_the_path_is_made_of_is_there(module: ModuleType, function: str) -> None:

@@ -209,7 +209,7 @@ def _metric_declarations(module: Module) -> Iterator[ast.Call]:
         alias.asname or alias.name
         for node in ast.walk(module.tree)
         if isinstance(node, ast.ImportFrom)
-        and (node.module or "").startswith(("prometheus_client", "services.kit.meters"))
+        and (node.module or "").startswith(("prometheus_client", "services.kit.telemetry.meters"))
         for alias in node.names
     }
     for call in module.calls():

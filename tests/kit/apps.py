@@ -18,12 +18,12 @@ from starlette.responses import Response
 from services.kit.clock import SystemClock
 from services.kit.errors import Problem
 from services.kit.health import Health, Level, Reading
-from services.kit.hot import HotRoute
 from services.kit.runner import Running, running
-from services.kit.service import create_service
 from services.kit.settings import ServiceSettings
-from services.kit.span_sender import SpanSink
-from services.kit.telemetry import Telemetry
+from services.kit.telemetry.otlp_sender import SpanSink
+from services.kit.telemetry.telemetry import Telemetry
+from services.kit.web.fast_route import HotRoute
+from services.kit.web.service import create_service
 from tests import servers
 
 KEY = "cct_the-key-of-the-kit-tests"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from services.kit import logs
 from services.kit.settings import ServiceSettings, StartError
-from services.kit.telemetry import Telemetry
+from services.kit.telemetry.telemetry import Telemetry
 from tests.kit.apps import live
 from tests.kit.conftest import Lines
 from tests.told import Told

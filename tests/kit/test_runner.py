@@ -15,9 +15,9 @@ from services.kit import runner
 from services.kit.clock import SystemClock
 from services.kit.health import Health
 from services.kit.runner import Running
-from services.kit.service import create_service
 from services.kit.settings import StartError
-from services.kit.telemetry import Telemetry
+from services.kit.telemetry.telemetry import Telemetry
+from services.kit.web.service import create_service
 from tests import servers
 from tests.kit.apps import KitSettings, Parts, kit_app, kit_settings, live
 

@@ -7,11 +7,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.kit.health import Health, Level, Reading
-from services.kit.telemetry import Telemetry
+from services.kit.telemetry.telemetry import Telemetry
 from services.mcp_health import compliance
 from services.mcp_health.audit import TRACE_PATIENCE_SECONDS, Auditor, from_rows
 from services.mcp_health.authority import Authority, Check, CheckType, Row
-from services.mcp_health.catalogue import Catalogue
+from services.mcp_health.check_registry import Catalogue
 from services.mcp_health.compliance import Measurement, Question, Standard, Status
 from services.mcp_health.metrics import Metrics
 from services.mcp_health.settings import McpHealthSettings

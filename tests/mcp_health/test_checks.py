@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from services.kit.clock import rfc3339
 from services.kit.health import Level
 from services.mcp_health import checks
-from services.mcp_health.answers import (
+from services.mcp_health.responses import (
     AlertmanagerAlert,
     AlertmanagerStatus,
     Alerts,

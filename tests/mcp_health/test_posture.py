@@ -10,9 +10,9 @@ import structlog
 
 from services.kit import logs
 from services.mcp_health import posture
-from services.mcp_health.answers import HealthAnswer
 from services.mcp_health.compliance import Status
 from services.mcp_health.posture import Listener
+from services.mcp_health.responses import HealthAnswer
 from tests.mcp_health.neighbours import NOW, health
 
 LOCAL = {"bridge": "http://127.0.0.1:8080", "dashboard": "http://localhost:8082"}

@@ -5,13 +5,16 @@ from functools import partial
 
 import pytest
 
-from services.kit.db import Database
-from services.outbox import chats, claims, intake, policy, queries, settling
-from services.outbox.claims import Batch
-from services.outbox.limiter import NOT_PACED, Limits, PacedSince
+from services.kit.database.connect import Database
+from services.outbox.chats import chat_queue
+from services.outbox.delivery import claims, retry_policy, settlement
+from services.outbox.delivery.claims import Batch
+from services.outbox.delivery.retry_policy import Policy
+from services.outbox.intake import enqueue
 from services.outbox.messages import Claimed, Decision, Result, Settled, Submission
-from services.outbox.policy import Policy
-from services.outbox.queries import Life
+from services.outbox.queries import message_queries
+from services.outbox.queries.message_queries import Life
+from services.outbox.rate_limit.token_bucket import NOT_PACED, Limits, PacedSince
 from tests.servers import ManualClock
 
 NO_LIMITS = Limits(0, 0, 1, 0)
@@ -27,7 +30,7 @@ class Desk:
         self.policy = Policy(base=1.0)
 
     async def submit(self, *submissions: Submission) -> None:
-        store = partial(intake.insert, submissions=submissions, now=self.clock.now)
+        store = partial(enqueue.insert, submissions=submissions, now=self.clock.now)
         await self.database.write("enqueue", store)
 
     async def batch(
@@ -48,10 +51,12 @@ class Desk:
         return (await self.batch(owner, limit, paid=paid)).messages
 
     def decided(self, message: Claimed, result: Result, parts: int = 1) -> Settled:
-        return Settled(message, result, policy.decide(self.policy, message, result, parts, 0.5), parts)
+        return Settled(message, result, retry_policy.decide(self.policy, message, result, parts, 0.5), parts)
 
     async def settle(self, *settled: Settled, owner: str = "w1") -> set[int]:
-        work = partial(settling.settle, owner=owner, settled=settled, limits=self.limits, now=self.clock.now)
+        work = partial(
+            settlement.settle, owner=owner, settled=settled, limits=self.limits, now=self.clock.now
+        )
         return await self.database.write("settle", work)
 
     async def finish(self, message: Claimed, result: Result, parts: int = 1, owner: str = "w1") -> Decision:
@@ -60,7 +65,7 @@ class Desk:
         return settled.decision
 
     async def life(self, message_id: str) -> Life:
-        life = await self.database.read("read", partial(queries.life, message_id=message_id))
+        life = await self.database.read("read", partial(message_queries.life, message_id=message_id))
         assert life is not None
         return life
 
@@ -73,12 +78,12 @@ class Desk:
     async def abandoned(
         self, owner: str = "w2", *, all_leases: bool = False
     ) -> list[tuple[str, str, list[int]]]:
-        work = partial(settling.abandoned, now=self.clock.now, but=owner, all_leases=all_leases)
+        work = partial(settlement.abandoned, now=self.clock.now, but=owner, all_leases=all_leases)
         return await self.database.write("take_over", work)
 
     async def renew(self, owner: str) -> None:
-        until = self.clock.now + chats.LEASE_SECONDS
-        await self.database.write("renew", partial(settling.renew, owner=owner, until=until))
+        until = self.clock.now + chat_queue.LEASE_SECONDS
+        await self.database.write("renew", partial(settlement.renew, owner=owner, until=until))
 
 
 @pytest.fixture

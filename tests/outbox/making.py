@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import uuid_utils
 
-from services.kit.telemetry import TraceContext
+from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.messages import (
     Claimed,
     IdempotencyKey,

@@ -7,9 +7,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Table, text
 
-from services.kit.db import Database, open_database
+from services.kit.database.connect import Database, open_database
 from services.kit.settings import ServiceSettings
-from services.kit.telemetry import Telemetry
+from services.kit.telemetry.telemetry import Telemetry
 from services.outbox import schema
 
 VERSIONS = "outbox_version"

@@ -10,7 +10,7 @@ from services.alert_relay import app as alert_relay
 from services.alert_relay.settings import AlertRelaySettings
 from services.bridge import app as bridge
 from services.bridge.settings import BridgeSettings
-from services.outbox.paces import InProcess
+from services.outbox.rate_limit.buckets import InProcess
 from tests.alert_relay import payloads
 from tests.servers import KEY, Sandbox, client_of, until
 

@@ -9,9 +9,9 @@ import pytest
 
 from services.bridge import app as bridge
 from services.bridge.settings import BridgeSettings
-from services.kit.telemetry import TraceContext
+from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.settings import SANDBOX_TOKEN
-from services.outbox.trace import chat_hash
+from services.outbox.tracing.message_spans import chat_hash
 from tests.servers import KEY, Sandbox, client_of, until
 from tests.services.otlp import Receiver, Span, receiver
 

@@ -9,16 +9,16 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from pydantic import BaseModel
 from sqlalchemy import Connection
 
-from services.bridge import waiting
+from services.bridge import long_poll
 from services.bridge.approvals import approval as domain
-from services.bridge.approvals import closing, phrasing, reading, store, view
+from services.bridge.approvals import decisions, from_request, phrasing, store, view
+from services.bridge.approvals.after_commit import News
 from services.bridge.approvals.approval import Approval, Outcome, Via, Who
-from services.bridge.approvals.closing import Changed
-from services.bridge.approvals.news import News
+from services.bridge.approvals.decisions import Changed
 from services.bridge.approvals.store import Whole
-from services.bridge.said import Recipient
+from services.bridge.bot_messages import Recipient
+from services.bridge.events.templates import Templates
 from services.bridge.settings import BridgeSettings
-from services.bridge.templates import Templates
 from services.contracts.approvals import (
     Approvals,
     ApprovalView,
@@ -29,7 +29,7 @@ from services.contracts.approvals import (
 from services.contracts.fields import AN_ID, BotName, about
 from services.kit.clock import Clock
 from services.kit.errors import Problem, invalid_input
-from services.kit.openapi import problems
+from services.kit.web.openapi import problems
 from services.outbox.engine import Outbox
 from services.outbox.messages import IdempotencyKey, Submission
 
@@ -84,9 +84,9 @@ async def ask(
     clock: Clock = state.clock
     settings: BridgeSettings = state.settings
     now = clock.time()
-    reading.check_callback(new, state.webhook_destinations)
-    bot = reading.bot(new, state.bots)
-    asked = reading.approval(request, new, bot, now)
+    from_request.check_callback(new, state.webhook_destinations)
+    bot = from_request.bot(new, state.bots)
+    asked = from_request.approval(request, new, bot, now)
     chats = (
         new.chat_id if isinstance(new.chat_id, list) else [new.chat_id] if new.chat_id is not None else None
     )
@@ -193,7 +193,7 @@ async def read(
         return await outbox.database.read("read", partial(store.is_over, approval_id=approval_id))
 
     if wait:
-        await waiting.until(request, store.channel(approval_id), over, wait)
+        await long_poll.until(request, store.channel(approval_id), over, wait)
     return view.whole(await _whole(outbox, approval_id), settings.jaeger_ui_url)
 
 
@@ -208,12 +208,12 @@ async def decide(request: Request, approval_id: Id, decision: Decide) -> Any:
     outbox: Outbox = request.state.outbox
     clock: Clock = request.state.clock
     who = _program(request, decision.by)
-    trace = reading.trace(request)
+    trace = from_request.trace(request)
 
     def work(connection: Connection) -> Changed:
         asked = _found(store.by_id(connection, approval_id))
         chosen = domain.option_named(asked.options, decision.option)
-        return closing.answer(
+        return decisions.answer(
             connection, asked, who, Via.API, chosen, now=clock.time(), comment=decision.comment, trace=trace
         )
 
@@ -239,11 +239,11 @@ async def cancel(request: Request, approval_id: Id, wanted: Cancel | None = None
     clock: Clock = request.state.clock
     wanted = wanted or Cancel()
     who = _program(request, wanted.by)
-    trace = reading.trace(request)
+    trace = from_request.trace(request)
 
     def work(connection: Connection) -> Changed:
         asked = _found(store.by_id(connection, approval_id))
-        return closing.cancel(connection, asked, who, reason=wanted.reason, now=clock.time(), trace=trace)
+        return decisions.cancel(connection, asked, who, reason=wanted.reason, now=clock.time(), trace=trace)
 
     changed = await outbox.database.write("approval_cancel", work)
     news: News = request.state.news

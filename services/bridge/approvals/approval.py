@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from services.kit.telemetry import TraceContext
+from services.kit.telemetry.telemetry import TraceContext
 
 #: How long Telegram keeps a tap that nobody fetches (telegram.md 0.4).
 TAP_LIFE_SECONDS = 150.0

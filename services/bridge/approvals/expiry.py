@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-from services.bridge.approvals import closing
-from services.bridge.approvals.closing import Changed
+from services.bridge.approvals import decisions
+from services.bridge.approvals.decisions import Changed
 from services.kit.background import carry_on
 from services.kit.clock import Clock
-from services.kit.db import Database
+from services.kit.database.connect import Database
 
 LOOK_SECONDS = 1.0
 
@@ -25,5 +25,7 @@ async def run(
     """
     while True:
         with carry_on("expiry_failed"):
-            await changed(await database.write("approval_expire", partial(closing.expire, now=clock.time())))
+            await changed(
+                await database.write("approval_expire", partial(decisions.expire, now=clock.time()))
+            )
         await asyncio.sleep(LOOK_SECONDS)

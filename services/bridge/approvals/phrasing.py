@@ -2,10 +2,10 @@
 
 import structlog
 
-from services.bridge.approvals import wording
+from services.bridge.approvals import question_text
 from services.bridge.approvals.approval import Approval
-from services.bridge.said import Said
-from services.bridge.templates import Templates, worded
+from services.bridge.bot_messages import Said
+from services.bridge.events.templates import Templates, worded
 from services.contracts.events import NewEvent
 
 log = structlog.get_logger()
@@ -23,7 +23,7 @@ def words(templates: Templates | None, asked: Approval, posted: NewEvent | None 
         posted: the event that asks it, where one does; its fields are the template's too.
     """
     if templates is None or not templates.words_itself(KIND):
-        return wording.question(asked)
+        return question_text.question(asked)
     event = posted.model_dump(mode="json") if posted else {}
     values = {
         **event,
@@ -31,7 +31,7 @@ def words(templates: Templates | None, asked: Approval, posted: NewEvent | None 
         "source": asked.source,
         "severity": asked.severity,
         "correlation_id": asked.correlation_id,
-        "emoji": wording.SIGN,
+        "emoji": question_text.SIGN,
         "data": {
             **event.get("data", {}),
             "approval_prompt": asked.prompt,
@@ -40,8 +40,8 @@ def words(templates: Templates | None, asked: Approval, posted: NewEvent | None 
         },
     }
     theirs = worded(templates, KIND, values, asked.id)
-    if theirs is not None and not wording.is_whole(theirs, asked):
+    if theirs is not None and not question_text.is_whole(theirs, asked):
         log.warning(
             "template_not_used", about=asked.id, reason="the whole question is not in it, or too much"
         )
-    return wording.question(asked, theirs)
+    return question_text.question(asked, theirs)

@@ -9,17 +9,17 @@ import orjson
 from sqlalchemy import Connection, delete, insert, literal_column, select
 from sqlalchemy import Row as SqlRow
 
-from services.bridge import said
+from services.bridge import bot_messages
 from services.bridge.approvals import approval as domain
 from services.bridge.approvals.approval import Approval, Option, State, Via, Who
 from services.bridge.approvals.schema import approval, approval_answer, approval_message
-from services.bridge.said import About, Recipient, Said
+from services.bridge.bot_messages import About, Recipient, Said
 from services.bridge.webhooks import store as webhooks
 from services.contracts.fields import Severity
-from services.kit.db import upsert
+from services.kit.database.connect import upsert
 from services.kit.errors import Problem
-from services.kit.telemetry import TraceContext
-from services.outbox import intake
+from services.kit.telemetry.telemetry import TraceContext
+from services.outbox.intake import enqueue
 from services.outbox.messages import IdempotencyKey, NewMessage, Submission, Text
 from services.outbox.schema import event as event_table
 from services.outbox.schema import idempotency, message
@@ -89,11 +89,11 @@ def ask(
         Severity(asked.severity),
         asked.client,
     )
-    event, messages = said.event(words, to, about, asked.trace, bot=asked.bot, now=now)
+    event, messages = bot_messages.event(words, to, about, asked.trace, bot=asked.bot, now=now)
     event = replace(event, id=asked.event_id)
     keep(connection, asked, messages)
     submission = Submission((event,), (messages,))
-    intake.insert(connection, [submission], now)
+    enqueue.insert(connection, [submission], now)
     return submission
 
 
@@ -101,7 +101,7 @@ def shown(connection: Connection, asked: Approval) -> Text | None:
     """The question as it stands in the chats, above its buttons; None where it is kept no more."""
     query = select(event_table.c.body).where(event_table.c.id == asked.event_id)
     body = connection.execute(query).scalar()
-    last = said.rendered(body).parts[-1] if body else None
+    last = bot_messages.rendered(body).parts[-1] if body else None
     return last if isinstance(last, Text) else None
 
 

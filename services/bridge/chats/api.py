@@ -14,9 +14,9 @@ from services.bridge.chats.quiet import Day
 from services.contracts.fields import A_TIME, BotName, Strict, about
 from services.kit.clock import rfc3339
 from services.kit.errors import Problem, invalid_input
-from services.kit.openapi import problems
+from services.kit.web.openapi import problems
 from services.outbox.engine import Outbox
-from services.outbox.intake import CHANNEL
+from services.outbox.intake.enqueue import CHANNEL
 
 router = APIRouter(prefix="/api/v1/chats", tags=["chats"])
 

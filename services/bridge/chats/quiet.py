@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import orjson
 
 from services.contracts.fields import Severity
-from services.outbox.claims import Hold
+from services.outbox.delivery.claims import Hold
 from services.outbox.messages import Claimed, Lane
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]

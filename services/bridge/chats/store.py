@@ -4,8 +4,8 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from services.kit.db import upsert
-from services.outbox import destinations
+from services.kit.database.connect import upsert
+from services.outbox.chats import chat_state
 from services.outbox.schema import chat
 
 #: Names of the units of work, for the database's metrics.
@@ -26,4 +26,4 @@ def put(connection: Connection, bot: str, chat_id: int, settings: str, now: floa
             index_elements=[chat.c.bot, chat.c.chat_id], set_={"settings": settings}
         )
     )
-    destinations.let_go(connection, bot, chat_id, now)
+    chat_state.let_go(connection, bot, chat_id, now)

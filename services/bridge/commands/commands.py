@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from services.bridge.commands.reading import Command, duration
+from services.bridge.commands.parse import Command, duration
 from services.outbox.messages import Text
-from services.outbox.text import Builder
+from services.outbox.telegram.text import Builder
 
 #: As good as for ever, and still a time that every library can print.
 FOREVER = 253_402_300_000.0

@@ -4,8 +4,8 @@ from sqlalchemy import Connection, select
 
 from services.bridge.commands.commands import Mode
 from services.bridge.commands.schema import chat_mode
-from services.kit.db import upsert
-from services.outbox import destinations
+from services.kit.database.connect import upsert
+from services.outbox.chats import chat_state
 
 
 def mode_of(connection: Connection, bot: str, chat_id: int) -> Mode:
@@ -24,8 +24,8 @@ def set_mode(connection: Connection, bot: str, chat_id: int, mode: Mode) -> None
 
 
 def muted_until(connection: Connection, bot: str, chat_id: int, now: float) -> float | None:
-    return destinations.muted_until(connection, bot, chat_id, now)
+    return chat_state.muted_until(connection, bot, chat_id, now)
 
 
 def set_mute(connection: Connection, bot: str, chat_id: int, until: float | None) -> None:
-    destinations.mute(connection, bot, chat_id, until)
+    chat_state.mute(connection, bot, chat_id, until)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from services.bridge.commands.commands import Component, Snapshot
 from services.kit.clock import Clock
 from services.kit.health import Health
-from services.kit.telemetry import VERSION, Telemetry
+from services.kit.telemetry.telemetry import VERSION, Telemetry
 from services.outbox.engine import Outbox
 
 

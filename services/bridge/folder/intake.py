@@ -14,20 +14,20 @@ import orjson
 import structlog
 import watchfiles
 
-from services.bridge import accept
-from services.bridge.accept import Asks, Caller
-from services.bridge.approvals import posted
+from services.bridge.approvals import from_event
+from services.bridge.events import accept
+from services.bridge.events.accept import Asks, Caller
 from services.bridge.folder.files import MOST_AT_ONCE, File, Folder
 from services.bridge.folder.metrics import FolderMetrics
 from services.bridge.routes.routes import Routes
 from services.kit.clock import Clock, rfc3339
 from services.kit.errors import Problem
 from services.kit.health import Level, Reading
-from services.kit.telemetry import Telemetry
-from services.outbox import once
+from services.kit.telemetry.telemetry import Telemetry
 from services.outbox.engine import Outbox
+from services.outbox.intake import single_use
+from services.outbox.intake.single_use import RepeatedError
 from services.outbox.messages import Once
-from services.outbox.once import RepeatedError
 
 log = structlog.get_logger()
 
@@ -182,7 +182,7 @@ class FolderIntake:
         done = [file for (file, _), result in zip(read, results, strict=True) if result is None]
         if done:
             await asyncio.to_thread(self._folder.remove, done)
-            forget = partial(once.forget, scope=CLIENT, names=[file.path.name for file in done])
+            forget = partial(single_use.forget, scope=CLIENT, names=[file.path.name for file in done])
             await self._outbox.database.write("folder", forget)
         for result in results:
             if isinstance(result, BaseException):
@@ -235,7 +235,7 @@ class FolderIntake:
             refusal=self._limits.refusal,
         )
         reading = await self._understood(file, read)
-        while reading and await posted.are_taken(self._outbox.database, reading.codes):
+        while reading and await from_event.are_taken(self._outbox.database, reading.codes):
             reading = await self._understood(file, read)
         return reading
 

@@ -16,10 +16,10 @@ from services.bridge.keys.keys import Key, Kind, Scope
 from services.bridge.settings import BridgeSettings
 from services.kit import runner
 from services.kit.clock import SystemClock, rfc3339
-from services.kit.db import Database, open_database
+from services.kit.database.connect import Database, open_database
 from services.kit.errors import Problem
 from services.kit.settings import StartError, load
-from services.kit.telemetry import Telemetry
+from services.kit.telemetry.telemetry import Telemetry
 
 DAY = 86_400.0
 

@@ -8,13 +8,13 @@ from pydantic import BaseModel, Field, StringConstraints, model_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.bridge.keys import entry, keys, store
-from services.bridge.keys.entry import Door
+from services.bridge.keys import authenticate, keys, store
+from services.bridge.keys.authenticate import Door
 from services.bridge.keys.keys import Key, Kind, Scope
 from services.contracts.fields import A_TIME, Moment, Strict, about
 from services.kit.clock import rfc3339
 from services.kit.errors import Problem, invalid_input
-from services.kit.openapi import problems
+from services.kit.web.openapi import problems
 from services.outbox.engine import Outbox
 
 router = APIRouter(prefix="/api/v1/keys", tags=["keys"])
@@ -107,7 +107,7 @@ async def make(request: Request, response: Response, door: TheDoor, new: NewKey)
     maker: Key = request.state.key
     for scope in new.scopes:
         if scope not in maker.scopes:  # nobody gives away more than they have
-            raise entry.missing(scope)
+            raise authenticate.missing(scope)
     now = request.state.clock.time()
     key, secret = made(new, maker.name, door, now)
     outbox: Outbox = request.state.outbox

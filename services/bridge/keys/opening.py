@@ -8,14 +8,14 @@ from contextlib import asynccontextmanager
 import structlog
 
 from services.bridge.keys import keys
-from services.bridge.keys.ring import Ring
+from services.bridge.keys.keyring import Ring
 from services.bridge.settings import BridgeSettings
-from services.kit.auth import kept
 from services.kit.clock import Clock
-from services.kit.db import Database
+from services.kit.database.connect import Database
 from services.kit.health import Health
-from services.kit.service import own_key
 from services.kit.settings import StartError
+from services.kit.web.auth import kept
+from services.kit.web.service import own_key
 
 log = structlog.get_logger()
 

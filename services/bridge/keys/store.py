@@ -8,7 +8,7 @@ from sqlalchemy import Connection, func, or_, select, update
 from services.bridge.keys import keys
 from services.bridge.keys.keys import MOST_KEYS, Key, Kind
 from services.bridge.keys.schema import api_key
-from services.kit.db import upsert
+from services.kit.database.connect import upsert
 from services.kit.errors import Problem
 
 #: Names of the units of work, for the database's metrics.

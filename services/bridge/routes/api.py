@@ -7,13 +7,13 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 
 from services.bridge.bots import DEFAULT
+from services.bridge.routes.active_routes import Routing
 from services.bridge.routes.document import MOST_RULES, RoutesDocument, RuleDocument
-from services.bridge.routes.routing import Routing
 from services.contracts.events import NewEvent
 from services.contracts.fields import A_TIME, Strict, about
 from services.kit.clock import rfc3339
 from services.kit.errors import invalid_input
-from services.kit.openapi import problems
+from services.kit.web.openapi import problems
 
 router = APIRouter(prefix="/api/v1/routes", tags=["routes"])
 

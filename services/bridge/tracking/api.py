@@ -11,22 +11,24 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
-from services.bridge.tracking import asked, jobs, lives
-from services.bridge.tracking.asked import Cursor, Decision, Letters, QueriedChat, Replay
+from services.bridge.tracking import jobs, search_params, views
 from services.bridge.tracking.jobs import NewJob
-from services.bridge.tracking.opening import Tracking
+from services.bridge.tracking.lifespan import Tracking
+from services.bridge.tracking.search_params import Cursor, Decision, Letters, QueriedChat, Replay
 from services.bridge.tracking.stream import EventStream, Wanted
 from services.contracts import messages
 from services.contracts.fields import AN_ID, BotName, Words, about
 from services.contracts.tracking import Job, Jobs, Story, StreamChange, StreamEvent, StreamNote
 from services.kit.errors import Problem
-from services.kit.openapi import problems
-from services.outbox import feed, intake, overrides, queries
+from services.kit.web.openapi import problems
+from services.outbox import change_feed
+from services.outbox.change_feed import Position
 from services.outbox.engine import Outbox
-from services.outbox.feed import Position
+from services.outbox.intake import cancel_replay, enqueue
+from services.outbox.intake.cancel_replay import By, Verdict
 from services.outbox.messages import State
-from services.outbox.overrides import By, Verdict
-from services.outbox.queries import Search
+from services.outbox.queries import message_queries
+from services.outbox.queries.message_queries import Search
 
 router = APIRouter(prefix="/api/v1", tags=["tracking"])
 
@@ -79,7 +81,7 @@ async def cancel(
     """409 with its state where it is being sent, is sent in part, or has ended."""
     by = By(caller, decision.reason if decision else "")
     verdict = await _decide(
-        request, outbox, "cancel", partial(overrides.cancel, message_id=message_id, by=by)
+        request, outbox, "cancel", partial(cancel_replay.cancel, message_id=message_id, by=by)
     )
     if not verdict.done:
         told = "Parts of it are sent." if verdict.parts_sent else f"It is {verdict.state.value}."
@@ -106,7 +108,7 @@ async def replay(
     """409 with its state where it is delivered, or still on its way."""
     by = By(caller, decision.reason if decision else "")
     verdict = await _decide(
-        request, outbox, "replay", partial(overrides.replay, message_id=message_id, by=by)
+        request, outbox, "replay", partial(cancel_replay.replay, message_id=message_id, by=by)
     )
     if not verdict.done:
         told = f"It is {verdict.state.value}."
@@ -119,10 +121,10 @@ async def _decide(
     request: Request, outbox: Outbox, operation: str, decide: Callable[..., Verdict | None]
 ) -> Verdict:
     work = partial(decide, now=request.state.clock.time())
-    verdict = await outbox.database.write(operation, work, wake=intake.CHANNEL)
+    verdict = await outbox.database.write(operation, work, wake=enqueue.CHANNEL)
     if verdict is None:
         raise Problem(404, "Not Found", "There is no message with this id.")
-    outbox.database.wake_here(feed.CHANNEL)
+    outbox.database.wake_here(change_feed.CHANNEL)
     return verdict
 
 
@@ -143,17 +145,17 @@ def _told(message_id: Words, verdict: Verdict) -> dict[str, Any]:
 )
 async def dead_letters(outbox: Engine, wanted: Annotated[Letters, Query()]) -> dict[str, Any]:
     """Each can be sent again: one by its `replay`, all that fit by `POST /api/v1/dead-letters/replay`."""
-    sought = asked.search(wanted, [State.DEAD_LETTER], before=wanted.cursor, limit=wanted.limit)
+    sought = search_params.search(wanted, [State.DEAD_LETTER], before=wanted.cursor, limit=wanted.limit)
     page, attempts = await outbox.database.read("search", partial(_letters, wanted=sought))
     return {
-        "items": [lives.dead_letter(row, attempts.get(row["seq"])) for row in page.rows],
+        "items": [views.dead_letter(row, attempts.get(row["seq"])) for row in page.rows],
         "next_cursor": None if page.cursor is None else str(page.cursor),
     }
 
 
-def _letters(connection: Connection, wanted: Search) -> tuple[queries.Page, dict[int, Any]]:
-    page = queries.search(connection, wanted)
-    return page, queries.last_attempts(connection, [row["seq"] for row in page.rows])
+def _letters(connection: Connection, wanted: Search) -> tuple[message_queries.Page, dict[int, Any]]:
+    page = message_queries.search(connection, wanted)
+    return page, message_queries.last_attempts(connection, [row["seq"] for row in page.rows])
 
 
 _STARTED: dict[int | str, dict[str, Any]] = {
@@ -200,12 +202,12 @@ async def replay_all(
     ] = None,
 ) -> dict[str, Any]:
     """What ends undelivered after this moment is left for another job."""
-    new = NewJob(asked.search(wanted, wanted.status), By(caller, wanted.why), idempotency_key)
+    new = NewJob(search_params.search(wanted, wanted.status), By(caller, wanted.why), idempotency_key)
     row, is_new = await jobs.add(outbox.database, new, request.state.clock.time())
     if not is_new:
         response.headers["Idempotent-Replayed"] = "true"
     response.headers["Location"] = f"/api/v1/jobs/{row['id']}"
-    return lives.job(row)
+    return views.job(row)
 
 
 @router.get("/jobs", summary="Jobs, newest first", response_model=Jobs)
@@ -219,7 +221,7 @@ async def list_jobs(
     work = partial(jobs.newest, state=status.value if status else None, before=cursor, limit=limit)
     rows = await outbox.database.read("job_find", work)
     return {
-        "items": [lives.job(row) for row in rows],
+        "items": [views.job(row) for row in rows],
         "next_cursor": rows[-1]["id"] if len(rows) == limit else None,
     }
 
@@ -232,7 +234,7 @@ async def list_jobs(
 )
 async def one_job(outbox: Engine, job_id: JobId) -> dict[str, Any]:
     """It goes on whatever is killed meanwhile, at any replica."""
-    return lives.job(await _job(outbox, job_id))
+    return views.job(await _job(outbox, job_id))
 
 
 @router.post(
@@ -245,7 +247,7 @@ async def cancel_job(request: Request, outbox: Engine, job_id: JobId) -> dict[st
     """What it has replayed stays replayed. 409 where it has ended."""
     work = partial(jobs.cancel, job_id=job_id, now=request.state.clock.time())
     done = await outbox.database.write("job", work)
-    told = lives.job(await _job(outbox, job_id))
+    told = views.job(await _job(outbox, job_id))
     if not done:
         raise Problem(409, "Cannot be cancelled", f"The job is {told['status']}.", state=told["status"])
     return told
@@ -271,19 +273,19 @@ async def traces(
     limit: Annotated[int, Query(ge=1, le=200), about("messages at most", 50)] = 50,
 ) -> dict[str, Any]:
     """Newest first, each with every state that it was in."""
-    states = [state.value for state in queries.UNFINISHED] if active else []
+    states = [state.value for state in message_queries.UNFINISHED] if active else []
     wanted = Search(states=states, before=cursor, limit=limit)
     page, found = await outbox.database.read("trace", partial(_lives, wanted=wanted))
     now, trace_url = request.state.clock.time(), request.state.settings.jaeger_ui_url
     return {
-        "items": [lives.life(life, now, trace_url) for life in reversed(found)],
+        "items": [views.life(life, now, trace_url) for life in reversed(found)],
         "next_cursor": None if page.cursor is None else str(page.cursor),
     }
 
 
-def _lives(connection: Connection, wanted: Search) -> tuple[queries.Page, list[queries.Life]]:
-    page = queries.search(connection, wanted)
-    return page, queries.lives(connection, [row["seq"] for row in page.rows], with_body=True)
+def _lives(connection: Connection, wanted: Search) -> tuple[message_queries.Page, list[message_queries.Life]]:
+    page = message_queries.search(connection, wanted)
+    return page, message_queries.lives(connection, [row["seq"] for row in page.rows], with_body=True)
 
 
 @router.get(
@@ -299,11 +301,11 @@ async def story(
     correlation_id: Annotated[Words, Path(description="of the events", examples=["order-4711"])],
 ) -> dict[str, Any]:
     """Events, changes and attempts of up to 500 messages; `truncated` where there are more."""
-    work = partial(queries.of_correlation, correlation_id=correlation_id, most=MOST_MESSAGES)
+    work = partial(message_queries.of_correlation, correlation_id=correlation_id, most=MOST_MESSAGES)
     events, found, whole = await outbox.database.read("trace", work)
     if not events:
         raise Problem(404, "Not Found", "There is nothing with this correlation id.")
-    return lives.story(events, found, request.state.settings.jaeger_ui_url) | {"truncated": not whole}
+    return views.story(events, found, request.state.settings.jaeger_ui_url) | {"truncated": not whole}
 
 
 _FRAMES = {

@@ -21,9 +21,9 @@ import uuid_utils
 from sqlalchemy import Connection, delete, exists, insert, select
 
 from services.bridge.tracking.schema import archiving
-from services.outbox import queries
 from services.outbox.messages import FINISHED
-from services.outbox.queries import Life
+from services.outbox.queries import message_queries
+from services.outbox.queries.message_queries import Life
 from services.outbox.schema import attempt, change, event, message
 
 _FINISHED = [state.value for state in FINISHED]
@@ -81,7 +81,7 @@ def old(connection: Connection, before: float, most: int) -> Portion | None:
         return None
     day = day_of(rows[0].finished_at)
     seqs = [row.seq for row in rows if day_of(row.finished_at) == day]
-    return Portion(day, queries.lives(connection, seqs, with_body=True))
+    return Portion(day, message_queries.lives(connection, seqs, with_body=True))
 
 
 def note(connection: Connection, place: str, made: Note, now: float) -> None:

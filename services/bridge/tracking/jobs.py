@@ -21,12 +21,14 @@ from sqlalchemy.exc import IntegrityError
 from services.bridge.tracking.metrics import TrackingMetrics
 from services.bridge.tracking.schema import job
 from services.kit.clock import Clock
-from services.kit.db import Database
+from services.kit.database.connect import Database
 from services.kit.errors import Problem
-from services.outbox import feed, intake, overrides, queries
+from services.outbox import change_feed
+from services.outbox.intake import cancel_replay, enqueue
+from services.outbox.intake.cancel_replay import By
 from services.outbox.messages import State as MessageState
-from services.outbox.overrides import By
-from services.outbox.queries import Search
+from services.outbox.queries import message_queries
+from services.outbox.queries.message_queries import Search
 
 log = structlog.get_logger()
 
@@ -91,7 +93,7 @@ async def add(database: Database, new: NewJob, now: float) -> tuple[Any, bool]:
 
 
 def _extent(connection: Connection, wanted: Search) -> tuple[int, int]:
-    return queries.count(connection, wanted), queries.last(connection)
+    return message_queries.count(connection, wanted), message_queries.last(connection)
 
 
 def _written(wanted: Search) -> str:
@@ -147,7 +149,7 @@ def _running(connection: Connection) -> Any | None:
 
 
 def _portion(connection: Connection, row: Any) -> list[int]:
-    return queries.matching(
+    return message_queries.matching(
         connection, search_of(row), after=row["after"], upto=row["upto"], before=row["created_at"]
     )
 
@@ -171,7 +173,7 @@ def step(connection: Connection, row: Any, seqs: Sequence[int], now: float) -> i
         return None
     by = By(f"{row['created_by']}, job {row['id']}", row["why"])
     states = [MessageState(state) for state in search_of(row).states]
-    done = overrides.replay_all(connection, seqs, by, now, states=states)
+    done = cancel_replay.replay_all(connection, seqs, by, now, states=states)
     connection.execute(update(job).where(job.c.id == row["id"]).values(done=job.c.done + done))
     return done
 
@@ -215,7 +217,7 @@ class Jobs:
         try:
             seqs = await self._database.read("job_find", partial(_portion, row=row))
             work = partial(step, row=row, seqs=seqs, now=self._clock.time())
-            done = await self._database.write("job_step", work, wake=intake.CHANNEL)
+            done = await self._database.write("job_step", work, wake=enqueue.CHANNEL)
         except Problem:
             raise
         except Exception as error:
@@ -224,6 +226,6 @@ class Jobs:
             note = partial(_failed, row=row, error=said, now=self._clock.time())
             await self._database.write("job", note)
             return False
-        self._database.wake_here(feed.CHANNEL)
+        self._database.wake_here(change_feed.CHANNEL)
         self._metrics.replayed.inc(done or 0)
         return True

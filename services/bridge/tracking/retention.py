@@ -8,13 +8,13 @@ from functools import partial
 import structlog
 from sqlalchemy import Connection, delete, select, tuple_
 
-from services.bridge.tracking import archive, chores
+from services.bridge.tracking import archive, leader_lease
 from services.bridge.tracking.archive import ChangedMeanwhileError, Deleted, Folder, Note, Portion
 from services.bridge.tracking.metrics import TrackingMetrics
 from services.bridge.tracking.schema import job
 from services.bridge.webhooks import store as webhooks
 from services.kit.clock import Clock
-from services.kit.db import Database
+from services.kit.database.connect import Database
 from services.kit.errors import Problem
 from services.outbox.schema import idempotency
 
@@ -109,17 +109,17 @@ class Retention:
                     if await self._recover(place):
                         await self._archive_all(place)
             now = self._clock.time()
-            await self._database.write("retention", partial(chores.succeeded, name=CHORE, now=now))
+            await self._database.write("retention", partial(leader_lease.succeeded, name=CHORE, now=now))
         finally:
             self._last_success = await self._database.read(
-                "retention_find", partial(chores.last_success, name=CHORE)
+                "retention_find", partial(leader_lease.last_success, name=CHORE)
             )
-        await self._database.write("retention", partial(chores.release, name=CHORE, owner=self._owner))
+        await self._database.write("retention", partial(leader_lease.release, name=CHORE, owner=self._owner))
         return True
 
     async def _take(self) -> bool:
         take = partial(
-            chores.take, name=CHORE, owner=self._owner, now=self._clock.time(), seconds=LEASE_SECONDS
+            leader_lease.take, name=CHORE, owner=self._owner, now=self._clock.time(), seconds=LEASE_SECONDS
         )
         return await self._database.write("retention", take)
 
@@ -199,7 +199,7 @@ class Retention:
 
 def _begin(connection: Connection, place: str, made: Note, owner: str, now: float) -> bool:
     """Notes what is about to be done, and renews the lease with it."""
-    if not chores.take(connection, CHORE, owner, now, LEASE_SECONDS):
+    if not leader_lease.take(connection, CHORE, owner, now, LEASE_SECONDS):
         return False
     archive.note(connection, place, made, now)
     return True
@@ -207,7 +207,7 @@ def _begin(connection: Connection, place: str, made: Note, owner: str, now: floa
 
 def _remove(connection: Connection, portion: Portion, made: Note, owner: str) -> Deleted | None:
     """Deletes what is archived; None where another replica has taken over."""
-    if not chores.is_held(connection, CHORE, owner):
+    if not leader_lease.is_held(connection, CHORE, owner):
         return None
     return archive.remove(connection, portion, made.id)
 

@@ -23,12 +23,12 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from services.bridge.tracking import lives
+from services.bridge.tracking import views
 from services.bridge.tracking.metrics import TrackingMetrics
-from services.kit.db import Database
+from services.kit.database.connect import Database
 from services.kit.errors import Problem
-from services.outbox import feed
-from services.outbox.feed import Change, Position
+from services.outbox import change_feed
+from services.outbox.change_feed import Change, Position
 
 log = structlog.get_logger()
 
@@ -96,7 +96,7 @@ def told(change: Change) -> Told:
         row["chat_id"],
         row["bot"],
         row["correlation_id"],
-        frame("change", lives.change(change), change.position),
+        frame("change", views.change(change), change.position),
     )
 
 
@@ -128,11 +128,11 @@ class Stream:
 
     async def _read_on(self) -> None:
         after = self._to
-        changes, position = await self._database.read("stream", partial(feed.read, after=after))
+        changes, position = await self._database.read("stream", partial(change_feed.read, after=after))
         if self._to != after:  # the last client left and another came meanwhile
             return
         if position == after:
-            await self._database.wait(feed.CHANNEL, POLL_SECONDS)
+            await self._database.wait(change_feed.CHANNEL, POLL_SECONDS)
             return
         for change in changes:
             if len(self._kept) == self._kept.maxlen:
@@ -222,7 +222,7 @@ class Stream:
 
     async def _stored(self, here: Position) -> tuple[list[Told], Position]:
         """What was before the changes that are kept here."""
-        changes, after = await self._database.read("stream", partial(feed.read, after=here))
+        changes, after = await self._database.read("stream", partial(change_feed.read, after=here))
         return [told(change) for change in changes], after if after > here else self._from
 
     def _portion(self, here: Position) -> tuple[list[Told], Position]:
@@ -259,8 +259,8 @@ class Start:
 
 
 def _extent(connection: Connection, after: Position | None) -> tuple[Position, bool]:
-    end = feed.end(connection)
-    return end, after is None or (after <= end and feed.has(connection, after))
+    end = change_feed.end(connection)
+    return end, after is None or (after <= end and change_feed.has(connection, after))
 
 
 class EventStream(Response):

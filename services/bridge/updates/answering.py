@@ -4,12 +4,12 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from services.bridge.approvals import closing
+from services.bridge.approvals import decisions
 from services.bridge.approvals.approval import Approval, Via, Who
-from services.bridge.approvals.closing import Changed
-from services.bridge.updates.incoming import Sender
+from services.bridge.approvals.decisions import Changed
+from services.bridge.updates.context import Done, Situation
+from services.bridge.updates.parse import Sender
 from services.bridge.updates.responses import Link
-from services.bridge.updates.situation import Done, Situation
 
 
 def answer(  # noqa: PLR0917 - who, how and what of an answer
@@ -24,7 +24,7 @@ def answer(  # noqa: PLR0917 - who, how and what of an answer
     who = Who(sender.name, sender.id)
     # Who was taken off the list after it was asked decides nothing any more.
     still = replace(asked, approvers=tuple(one for one in asked.approvers if one in s.allowed))
-    changed = closing.answer(connection, still, who, via, chosen, now=s.now, trace=s.trace)
+    changed = decisions.answer(connection, still, who, via, chosen, now=s.now, trace=s.trace)
     done.changes.append(changed)
     done.answered = (via, changed.outcome)
     done.attributes["cctelegram.approval_id"] = asked.id

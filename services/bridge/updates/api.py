@@ -7,15 +7,15 @@ import orjson
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel
 
-from services.bridge import waiting
+from services.bridge import long_poll
 from services.bridge.bots import DEFAULT
 from services.bridge.updates import responses
 from services.bridge.updates.receiver import Receiver
 from services.contracts.fields import A_TIME, BotName, Moment, about
 from services.contracts.responses import Responses
-from services.kit.auth import Gate
 from services.kit.errors import Problem
-from services.kit.openapi import problems
+from services.kit.web.auth import Gate
+from services.kit.web.openapi import problems
 from services.outbox.engine import Outbox
 
 public = APIRouter(tags=["telegram"])
@@ -153,7 +153,7 @@ async def list_responses(request: Request, asked: Annotated[ResponsesAsked, Quer
             ),
         )
 
-    rows = await waiting.until(request, responses.CHANNEL, look, asked.wait)
+    rows = await long_poll.until(request, responses.CHANNEL, look, asked.wait)
     return {
         "items": [responses.told(row) for row in rows],
         "next_cursor": str(rows[-1]["seq"] if rows else asked.cursor),

@@ -6,15 +6,16 @@ noted or lifted. Calls to Telegram that follow are edits and messages of the eng
 
 from sqlalchemy import Connection
 
-from services.bridge.approvals import approval, wording
+from services.bridge.approvals import approval, question_text
 from services.bridge.approvals import store as approvals
 from services.bridge.approvals.approval import Outcome, Via
-from services.bridge.updates import answering, responses, store, talk
-from services.bridge.updates.incoming import Ignored, Membership, Said, Tap
+from services.bridge.updates import answering, responses, store, text_messages
+from services.bridge.updates.context import Done, Situation
+from services.bridge.updates.parse import Ignored, Membership, Said, Tap
 from services.bridge.updates.responses import Kind, NewResponse
-from services.bridge.updates.situation import Done, Situation
 from services.bridge.updates.store import Chore
-from services.outbox import destinations, intake
+from services.outbox.chats import chat_state
+from services.outbox.intake import enqueue
 from services.outbox.messages import Reason
 
 _TOO_LATE = (Outcome.LATE, Outcome.EXPIRED, Outcome.CANCELLED)
@@ -32,13 +33,13 @@ def act(connection: Connection, s: Situation) -> Done | None:
         case Said():
             if s.incoming.private:
                 # Who starts the bot for the first time writes to it; only a block that ends is told as one.
-                destinations.revive(connection, s.bot, s.incoming.chat_id, s.now)
-            talk.written(connection, s, s.incoming, done)
+                chat_state.revive(connection, s.bot, s.incoming.chat_id, s.now)
+            text_messages.written(connection, s, s.incoming, done)
         case Membership():
             _membership(connection, s, s.incoming, done)
         case Ignored():
             pass
-    intake.insert(connection, done.submissions, s.now)
+    enqueue.insert(connection, done.submissions, s.now)
     store.leave_chores(connection, s.update.seq, done.chores)
     if done.response is not None:
         responses.add(connection, done.response, s.now)
@@ -58,7 +59,7 @@ def _tap(connection: Connection, s: Situation, tap: Tap, done: Done) -> None:
         return
     done.link = answering.link_of(asked)
     changed = answering.answer(connection, s, asked, tap.sender, Via.TAP, button[1], done)
-    _toast(done, tap, wording.toast(changed.outcome, changed.approval))
+    _toast(done, tap, question_text.toast(changed.outcome, changed.approval))
     if changed.outcome in _TOO_LATE and tap.message_id is not None:
         # A copy of the question whose buttons are still there: one that arrived unknown to us.
         data = {
@@ -91,8 +92,8 @@ def _toast(done: Done, tap: Tap, text: str) -> None:
 def _membership(connection: Connection, s: Situation, change: Membership, done: Done) -> None:
     done.what = "membership"
     if change.may_write:
-        destinations.revive(connection, s.bot, change.chat_id, s.now)
+        chat_state.revive(connection, s.bot, change.chat_id, s.now)
     else:
         reason = Reason.BOT_BLOCKED if change.private else Reason.CHAT_GONE
-        destinations.block(connection, s.bot, change.chat_id, reason)
+        chat_state.block(connection, s.bot, change.chat_id, reason)
     done.attributes["cctelegram.may_write"] = change.may_write

@@ -14,16 +14,16 @@ import structlog
 from sqlalchemy import Connection
 from telegram.error import TelegramError
 
-from services.bridge.approvals import repeating
+from services.bridge.approvals import reask
 from services.bridge.approvals.approval import TAP_LIFE_SECONDS
 from services.bridge.commands.commands import MENU
 from services.bridge.updates import store
-from services.bridge.updates.acting import Acting, Parts
+from services.bridge.updates.processor import Acting, Parts
 from services.bridge.updates.source import Updates
 from services.kit.errors import Problem
 from services.kit.health import Level, Reading
 from services.kit.logs import redact
-from services.outbox.intake import CHANNEL as OUTBOX
+from services.outbox.intake.enqueue import CHANNEL as OUTBOX
 from services.outbox.messages import Submission
 
 log = structlog.get_logger()
@@ -176,7 +176,7 @@ class Receiver:
         before = store.heard(connection, self._name, now)
         if before is None or now - before <= TAP_LIFE_SECONDS:
             return []
-        again = repeating.ask_again(connection, self._name, before, now)
+        again = reask.ask_again(connection, self._name, before, now)
         log.warning("asked_again", silence_seconds=now - before, questions=len(again))
         return again
 

@@ -7,10 +7,10 @@ from typing import Any
 import uuid_utils
 from sqlalchemy import Connection, delete, insert, select, text
 
-from services.bridge.updates.incoming import Sender
+from services.bridge.updates.parse import Sender
 from services.bridge.updates.schema import response
 from services.kit.clock import rfc3339
-from services.kit.telemetry import TraceContext
+from services.kit.telemetry.telemetry import TraceContext
 
 CHANNEL = "responses"
 

@@ -9,10 +9,10 @@ import orjson
 import structlog
 from telegram.error import Conflict, InvalidToken, TelegramError
 
-from services.bridge.updates.incoming import KINDS
+from services.bridge.updates.parse import KINDS
 from services.kit.clock import Clock
 from services.kit.logs import redact
-from services.outbox.bot_api import Bot
+from services.outbox.telegram.bot_api import Bot
 
 log = structlog.get_logger()
 

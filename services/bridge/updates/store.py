@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 from sqlalchemy import ColumnElement, Connection, delete, literal_column, or_, select, update
 
-from services.bridge.updates import incoming
+from services.bridge.updates import parse
 from services.bridge.updates.schema import telegram_receiver, telegram_update
-from services.kit.db import upsert
+from services.kit.database.connect import upsert
 
 CHANNEL = "telegram_updates"
 #: A lost replica's place is taken after this; a living one renews long before.
@@ -55,7 +55,7 @@ def keep(connection: Connection, bot: str, updates: Sequence[dict[str, Any]], no
         {
             "bot": bot,
             "update_id": int(one["update_id"]),
-            "kind": incoming.kind_of(one),
+            "kind": parse.kind_of(one),
             "body": orjson.dumps(one).decode(),
             "received_at": now,
             "state": State.STORED.value,

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, select, update
 
 from services.bridge.webhooks.schema import webhook_endpoint
-from services.kit.db import upsert
+from services.kit.database.connect import upsert
 
 DAY = 86_400.0
 DISABLED_AFTER = 5 * DAY

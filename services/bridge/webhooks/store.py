@@ -17,7 +17,7 @@ from sqlalchemy import Connection, delete, insert, literal_column, select, text,
 from services.bridge.webhooks import endpoints
 from services.bridge.webhooks.schema import webhook_attempt, webhook_call
 from services.kit.clock import rfc3339
-from services.kit.telemetry import TraceContext
+from services.kit.telemetry.telemetry import TraceContext
 
 CHANNEL = "webhooks"
 #: The other side says that it will never take a call again.

@@ -19,9 +19,9 @@ from services.bridge.webhooks.destinations import Destinations, GuardedSockets
 from services.bridge.webhooks.metrics import WebhookMetrics
 from services.bridge.webhooks.store import CHANNEL, GONE, Call, State, Tried
 from services.kit.clock import Clock
-from services.kit.db import Database
+from services.kit.database.connect import Database
 from services.kit.errors import Problem
-from services.kit.telemetry import VERSION, Telemetry
+from services.kit.telemetry.telemetry import VERSION, Telemetry
 
 log = structlog.get_logger()
 

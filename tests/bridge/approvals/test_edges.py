@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, update
 
-from services.bridge import answers
-from services.bridge.approvals import closing, repeating, store, wording
+from services.bridge import inbound
+from services.bridge.approvals import decisions, question_text, reask, store
 from services.bridge.approvals.approval import Outcome, Via, Who
-from services.bridge.approvals.closing import Changed
-from services.bridge.said import Recipient
+from services.bridge.approvals.decisions import Changed
+from services.bridge.bot_messages import Recipient
 from services.bridge.settings import BridgeSettings
-from services.kit.db import Database, open_database
+from services.kit.database.connect import Database, open_database
 from services.kit.settings import ServiceSettings
-from services.kit.telemetry import Telemetry
+from services.kit.telemetry.telemetry import Telemetry
 from services.outbox.messages import State as MessageState
 from services.outbox.schema import message
 from tests.bridge.approvals.test_wording import QUESTION
@@ -100,7 +100,7 @@ async def test_the_same_tap_told_to_two_replicas_is_one_answer(
 @pytest.fixture
 async def tables(database_url: str) -> Database:
     telemetry = Telemetry("tests", ServiceSettings())
-    return await open_database(database_url, telemetry, packages=["services.outbox", *answers.PACKAGES])
+    return await open_database(database_url, telemetry, packages=["services.outbox", *inbound.PACKAGES])
 
 
 async def test_of_many_answers_in_transactions_side_by_side_one_closes(
@@ -113,7 +113,7 @@ async def test_of_many_answers_in_transactions_side_by_side_one_closes(
     def answer(connection: Connection, who: int, chosen: int) -> Changed:
         asked = store.by_id(connection, QUESTION.id)
         assert asked is not None
-        return closing.answer(connection, asked, Who(str(who), who), Via.TAP, chosen, now=clock.now)
+        return decisions.answer(connection, asked, Who(str(who), who), Via.TAP, chosen, now=clock.now)
 
     came = await asyncio.gather(
         *(
@@ -133,7 +133,7 @@ async def test_of_many_answers_in_transactions_side_by_side_one_closes(
 
 
 def _ask(connection: Connection, now: float) -> None:
-    store.ask(connection, QUESTION, wording.question(QUESTION), [Recipient(ADA)], now)
+    store.ask(connection, QUESTION, question_text.question(QUESTION), [Recipient(ADA)], now)
 
 
 async def test_an_answer_and_the_expiry_at_once_close_it_once(tables: Database) -> None:
@@ -143,10 +143,10 @@ async def test_an_answer_and_the_expiry_at_once_close_it_once(tables: Database) 
     def answer(connection: Connection) -> bool:
         asked = store.by_id(connection, QUESTION.id)
         assert asked is not None
-        return closing.answer(connection, asked, Who("Ada", ADA), Via.TAP, 0, now=before).closed_now
+        return decisions.answer(connection, asked, Who("Ada", ADA), Via.TAP, 0, now=before).closed_now
 
     def expire(connection: Connection) -> bool:
-        return bool(closing.expire(connection, after))
+        return bool(decisions.expire(connection, after))
 
     closed = await asyncio.gather(
         *(tables.write("approval_expire", expire) for _ in range(3)),
@@ -382,7 +382,7 @@ async def test_only_the_bot_that_was_deaf_asks_again(tables: Database) -> None:
     await tables.write("settle", lambda connection: connection.execute(shown).rowcount)
 
     def again(connection: Connection, bot: str) -> int:
-        return len(repeating.ask_again(connection, bot, now, now + 200))
+        return len(reask.ask_again(connection, bot, now, now + 200))
 
     assert await tables.write("update_heard", partial(again, bot="alerts")) == 0
     assert await tables.write("update_heard", partial(again, bot="default")) == 1

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.bridge.approvals import approval, phrasing, wording
+from services.bridge.approvals import approval, phrasing, question_text
 from services.bridge.approvals.approval import Approval, Option, Outcome, State, Via, Who
-from services.bridge.templates import Templates
-from services.kit.telemetry import TraceContext
+from services.bridge.events.templates import Templates
+from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.messages import Document, Text
-from services.outbox.text import Builder
-from tests.outbox.test_text import telegram_takes
+from services.outbox.telegram.text import Builder
+from tests.outbox.telegram.test_text import telegram_takes
 
 NOW = 1_767_225_600.0
 ADA = Who("Ada Lovelace (@ada)", 1001)
@@ -56,13 +56,13 @@ def test_every_question_and_its_verdict_are_whole_and_within_the_limits(
     asked = replace(
         QUESTION, title=title, prompt=prompt, options=tuple(Option(label, label) for label in labels)
     )
-    said = wording.question(asked)
+    said = question_text.question(asked)
     whole = [part.content.decode() if isinstance(part, Document) else part.text for part in said.parts]
     assert any(prompt in text for text in whole)
     decided = replace(
         asked, state=State.DECIDED, closed_at=NOW, chosen=0, closed_by=Who(name, 1), comment=comment
     )
-    for words in (said, wording.verdict(decided), wording.again(asked, NOW, NOW + 200, 5)):
+    for words in (said, question_text.verdict(decided), question_text.again(asked, NOW, NOW + 200, 5)):
         last = words.parts[-1]
         assert isinstance(last, Text)
         assert len(last.text) <= 4_096
@@ -71,23 +71,25 @@ def test_every_question_and_its_verdict_are_whole_and_within_the_limits(
     buttons = [button for row in rows for button in row]
     assert [button["text"] for button in buttons] == labels
     assert all(len(button["callback_data"].encode()) <= 64 for button in buttons)
-    assert wording.verdict(decided).keyboard is None
+    assert question_text.verdict(decided).keyboard is None
 
 
 def test_a_closed_question_says_what_who_and_when() -> None:
-    assert wording.closed(DECIDED) == "☑️ Decided: Yes, go, by Ada Lovelace (@ada), 2026-01-01 00:00:05 UTC"
+    assert (
+        question_text.closed(DECIDED) == "☑️ Decided: Yes, go, by Ada Lovelace (@ada), 2026-01-01 00:00:05 UTC"
+    )
     expired = replace(QUESTION, state=State.EXPIRED, closed_at=NOW + 601)
-    assert wording.closed(expired) == "⌛ Expired without an answer, 2026-01-01 00:10:01 UTC"
+    assert question_text.closed(expired) == "⌛ Expired without an answer, 2026-01-01 00:10:01 UTC"
     cancelled = replace(
         QUESTION, state=State.CANCELLED, closed_at=NOW, closed_by=Who("ci"), comment="superseded"
     )
-    assert wording.closed(cancelled) == "🚫 Cancelled, by ci, 2026-01-01 00:00:00 UTC: superseded"
+    assert question_text.closed(cancelled) == "🚫 Cancelled, by ci, 2026-01-01 00:00:00 UTC: superseded"
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))
 def test_every_outcome_has_an_honest_answer_that_fits_over_a_button(outcome: Outcome) -> None:
     options = tuple(Option(str(number), "x" * 64) for number in range(10))
-    assert 0 < len(wording.toast(outcome, replace(DECIDED, options=options))) <= 200
+    assert 0 < len(question_text.toast(outcome, replace(DECIDED, options=options))) <= 200
 
 
 def test_what_an_answer_comes_to() -> None:
@@ -137,25 +139,25 @@ THEIRS = Builder().text("Ops asks: ").pre(QUESTION.prompt).text("\nthink first")
 
 
 def test_a_teams_own_words_are_shown_and_stay_under_the_verdict() -> None:
-    said = wording.question(QUESTION, THEIRS)
+    said = question_text.question(QUESTION, THEIRS)
     (shown,) = said.parts
     assert isinstance(shown, Text)
     assert shown.text.startswith(
         "Ops asks: git push production\nthink first\n\nUntil 2026-01-01 00:10:00 UTC."
     )
-    assert said.keyboard == wording.question(QUESTION).keyboard
-    (closed,) = wording.verdict(DECIDED, shown).parts
+    assert said.keyboard == question_text.question(QUESTION).keyboard
+    (closed,) = question_text.verdict(DECIDED, shown).parts
     assert isinstance(closed, Text)
-    assert closed.text == f"{THEIRS.text}\n\n{wording.closed(DECIDED)}"
+    assert closed.text == f"{THEIRS.text}\n\n{question_text.closed(DECIDED)}"
     assert [entity["type"] for entity in closed.entities] == ["pre", "bold"]
 
 
 def test_words_that_leave_out_what_is_decided_on_are_not_used() -> None:
-    assert wording.question(QUESTION, Text("Deploy, yes or no?")) == wording.question(QUESTION)
+    assert question_text.question(QUESTION, Text("Deploy, yes or no?")) == question_text.question(QUESTION)
 
 
 def test_a_question_that_nobody_keeps_any_more_is_told_in_our_words() -> None:
-    assert wording.verdict(DECIDED, Text("something else")) == wording.verdict(DECIDED)
+    assert question_text.verdict(DECIDED, Text("something else")) == question_text.verdict(DECIDED)
 
 
 @given(
@@ -181,12 +183,12 @@ def test_by_any_template_a_question_is_whole_and_within_the_limits(
     decided = replace(asked, state=State.DECIDED, closed_at=NOW, chosen=0, closed_by=ADA, comment=comment)
     last = said.parts[-1]
     assert isinstance(last, Text)
-    for words in (said, wording.verdict(decided, last)):
+    for words in (said, question_text.verdict(decided, last)):
         part = words.parts[-1]
         assert isinstance(part, Text)
         assert len(part.text) <= 4_096
         telegram_takes(part)
-    (closed,) = wording.verdict(decided, last).parts
+    (closed,) = question_text.verdict(decided, last).parts
     assert isinstance(closed, Text)
     assert "Until " not in closed.text.removeprefix(prompt)
-    assert closed.text.endswith(wording.closed(decided))
+    assert closed.text.endswith(question_text.closed(decided))

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from services.bridge import costs
+from services.bridge import paid_broadcast
 from services.bridge.settings import BridgeSettings
 from tests.bridge.people import ADA, GRACE, TEAM, Bridge, People, bridge_of, buttons
 from tests.bridge.tracking.test_stream import following
@@ -389,7 +389,7 @@ async def test_bulk_of_a_bot_that_pays_is_not_held_to_the_free_rate_and_its_cost
         telegram_bot_per_second=0.2,
         telegram_bots=written(bot_per_second=0.2, paid_broadcast=True, chat_ids=[GRACE]),
     )
-    monkeypatch.setattr(costs, "EVERY_SECONDS", 0.1)
+    monkeypatch.setattr(paid_broadcast, "EVERY_SECONDS", 0.1)
     async with bridge_of(settings) as bridge:
         await until(partial(_asked_for_costs, bridge))
         chats = list(range(100_000, 100_030))

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from services.bridge.chats import quiet, store
 from services.bridge.chats.quiet import DAYS, QuietHours
-from services.kit.db import Database
-from services.kit.telemetry import TraceContext
-from services.outbox import claims, intake, policy, queries, settling
-from services.outbox.claims import Hold
-from services.outbox.limiter import Limits
+from services.kit.database.connect import Database
+from services.kit.telemetry.telemetry import TraceContext
+from services.outbox.delivery import claims, retry_policy, settlement
+from services.outbox.delivery.claims import Hold
+from services.outbox.intake import enqueue
 from services.outbox.messages import (
     Claimed,
     Lane,
@@ -31,6 +31,8 @@ from services.outbox.messages import (
     Settled,
     Submission,
 )
+from services.outbox.queries import message_queries
+from services.outbox.rate_limit.token_bucket import Limits
 from tests import servers
 from tests.outbox.making import claimed
 from tests.servers import ManualClock, Sandbox
@@ -176,7 +178,7 @@ class Line:
         await self.database.write("chat_write", work)
 
     async def submit(self, *submissions: Submission) -> None:
-        store_them = partial(intake.insert, submissions=submissions, now=self.clock.now)
+        store_them = partial(enqueue.insert, submissions=submissions, now=self.clock.now)
         await self.database.write("enqueue", store_them)
 
     async def batch(self) -> claims.Batch:
@@ -194,7 +196,7 @@ class Line:
         return (await self.batch()).messages
 
     async def told(self, message_id: str) -> list[tuple[str, str]]:
-        life = await self.database.read("read", partial(queries.life, message_id=message_id))
+        life = await self.database.read("read", partial(message_queries.life, message_id=message_id))
         assert life is not None
         return [(change["state"], change["cause"]) for change in life.changes]
 
@@ -265,8 +267,8 @@ async def test_they_come_in_order_and_before_those_of_the_morning(line: Line) ->
 def _delivered(connection: Any, message: Claimed, now: float) -> None:
 
     result = Result(Outcome.SENT, Reason.NONE, now, now, message_id=message.seq)
-    decision = policy.decide(policy.Policy(base=1.0), message, result, 1, 0.5)
-    settling.settle(connection, "w1", [Settled(message, result, decision)], Limits(0, 0, 1, 0), now)
+    decision = retry_policy.decide(retry_policy.Policy(base=1.0), message, result, 1, 0.5)
+    settlement.settle(connection, "w1", [Settled(message, result, decision)], Limits(0, 0, 1, 0), now)
 
 
 async def test_what_is_urgent_or_critical_goes_as_ever(line: Line) -> None:

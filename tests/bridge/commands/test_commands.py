@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.bridge.commands import commands, reading
+from services.bridge.commands import commands, parse
 from services.bridge.commands.commands import (
     FOREVER,
     MENU,
@@ -16,7 +16,7 @@ from services.bridge.commands.commands import (
     SetMute,
     Snapshot,
 )
-from services.bridge.commands.reading import Command
+from services.bridge.commands.parse import Command
 
 NOW = 1_767_225_600.0
 PLACE = Place(1001, 1001, "Ada", Mode.LOCAL, None, NOW)
@@ -153,15 +153,15 @@ def test_the_status_says_that_the_chat_is_muted_and_until_when() -> None:
 
 
 def test_a_command_is_read_with_its_argument_and_the_bot_it_names() -> None:
-    assert reading.parse("/status") == Command("status")
-    assert reading.parse(" /Mute  30m ") == Command("mute", "30m")
-    assert reading.parse("/approve@my_bot K7QX3M Yes, go") == Command("approve", "K7QX3M Yes, go", "my_bot")
+    assert parse.parse("/status") == Command("status")
+    assert parse.parse(" /Mute  30m ") == Command("mute", "30m")
+    assert parse.parse("/approve@my_bot K7QX3M Yes, go") == Command("approve", "K7QX3M Yes, go", "my_bot")
     for text in ("", "/", "hello", "status /status", "//x", "/ä"):
-        assert reading.parse(text) is None
+        assert parse.parse(text) is None
 
 
 @given(st.text())
 def test_any_text_is_a_command_or_none_and_every_command_is_answered(text: str) -> None:
-    command = reading.parse(text)
+    command = parse.parse(text)
     if command is not None:
         assert commands.answer(command, MEASURED, PLACE).text.text

@@ -20,20 +20,20 @@ import watchfiles
 from prometheus_client import CollectorRegistry
 
 from services.bridge import app as bridge_app
-from services.bridge.approvals.posted import Posted
+from services.bridge.approvals.from_event import Posted
 from services.bridge.folder.files import REJECTED, TAKEN, File, Folder, folder_of
 from services.bridge.folder.intake import STABLE_SECONDS, FolderIntake, Limits
 from services.bridge.folder.metrics import FolderMetrics
 from services.bridge.routes.routes import Routes
-from services.kit.db import Database
+from services.kit.database.connect import Database
 from services.kit.errors import Problem
 from services.kit.health import Level
 from services.kit.settings import StartError
-from services.kit.telemetry import Telemetry
-from services.outbox.bot_api import make_bot
+from services.kit.telemetry.telemetry import Telemetry
 from services.outbox.engine import Outbox
 from services.outbox.metrics import OutboxMetrics
-from services.outbox.telegram import Sender
+from services.outbox.telegram.bot_api import make_bot
+from services.outbox.telegram.sender import Sender
 from tests import servers
 from tests.conftest import BridgeFactory
 from tests.ports import free_port

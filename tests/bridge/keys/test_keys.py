@@ -13,14 +13,14 @@ from prometheus_client import CollectorRegistry
 from starlette.requests import Request
 
 from services.bridge.keys import keys, scopes, signing
-from services.bridge.keys.entry import Door
+from services.bridge.keys.authenticate import Door
+from services.bridge.keys.keyring import Ring
 from services.bridge.keys.keys import ALL_SCOPES, Key, Kind, Scope
-from services.bridge.keys.ring import Ring
 from services.bridge.keys.signing import BadSignatureError, Claim
-from services.kit.auth import Gate
 from services.kit.errors import Problem
-from services.kit.guard import Guard
 from services.kit.health import Level
+from services.kit.web.auth import Gate
+from services.kit.web.rate_limit import Guard
 from tests.servers import ManualClock
 
 NOW = 1_000_000.0

@@ -9,14 +9,14 @@ import httpx
 import orjson
 import pytest
 
-from services.bridge import accept
 from services.bridge import app as bridge_app
-from services.bridge.accept import Caller
-from services.bridge.approvals.posted import Posted
+from services.bridge.approvals.from_event import Posted
+from services.bridge.events import accept
+from services.bridge.events.accept import Caller
 from services.bridge.routes.routes import Routes, Rule, Target
 from services.bridge.settings import BridgeSettings
 from services.kit.settings import StartError
-from services.kit.telemetry import TraceContext
+from services.kit.telemetry.telemetry import TraceContext
 from tests import servers
 from tests.conftest import BridgeFactory
 from tests.servers import Sandbox

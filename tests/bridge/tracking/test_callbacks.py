@@ -11,16 +11,16 @@ import pytest
 from sqlalchemy import Connection, select
 
 from services.bridge import app as bridge_app
+from services.bridge.tracking.callbacks import payload
 from services.bridge.tracking.callbacks import store as callbacks
-from services.bridge.tracking.callbacks import telling
 from services.bridge.tracking.callbacks.publisher import Publisher
 from services.bridge.tracking.callbacks.store import Program as Told
 from services.bridge.webhooks.schema import webhook_call
 from services.kit import runner
-from services.kit.db import Database, open_database
-from services.kit.telemetry import Telemetry
-from services.outbox import intake, overrides
-from services.outbox.overrides import By
+from services.kit.database.connect import Database, open_database
+from services.kit.telemetry.telemetry import Telemetry
+from services.outbox.intake import cancel_replay, enqueue
+from services.outbox.intake.cancel_replay import By
 from tests import servers
 from tests.bridge.tracking.conftest import Post, State, later
 from tests.bridge.webhooks.test_results import SECRET, Program, listening
@@ -167,9 +167,9 @@ async def cancelled(store: Database, count: int, url: str | None = "http://127.0
         posted = making.submission(
             making.message(deliver_at=making.NOW + 60), of=making.event(callback_url=url)
         )
-        await store.write("enqueue", partial(intake.insert, submissions=[posted], now=making.NOW))
+        await store.write("enqueue", partial(enqueue.insert, submissions=[posted], now=making.NOW))
         (new,) = posted.messages[0]
-        work = partial(overrides.cancel, message_id=new.id, by=By("tests"), now=making.NOW)
+        work = partial(cancel_replay.cancel, message_id=new.id, by=By("tests"), now=making.NOW)
         await store.write("cancel", work)
 
 
@@ -229,6 +229,6 @@ async def test_only_endings_are_told(store: Database, clock: ManualClock) -> Non
     await cancelled(store, 1)
     reading = await store.read("callbacks_find", partial(callbacks.read, everybody=False, now=1.0))
     assert [change.state for change in reading.changes] == ["cancelled"]
-    body = orjson.loads(telling.body(reading.changes[0]))
+    body = orjson.loads(payload.body(reading.changes[0]))
     assert body["type"] == "message.cancelled"
     assert body["timestamp"].endswith("Z")

@@ -11,17 +11,18 @@ import pytest
 from sqlalchemy import Connection, select
 
 from services.bridge.tracking import jobs, schema
-from services.bridge.tracking.asked import Replay
 from services.bridge.tracking.jobs import Jobs, NewJob
 from services.bridge.tracking.metrics import TrackingMetrics
-from services.kit.db import Database, open_database
-from services.kit.telemetry import Telemetry
-from services.outbox import claims, intake, policy, settling
-from services.outbox.limiter import Limits
+from services.bridge.tracking.search_params import Replay
+from services.kit.database.connect import Database, open_database
+from services.kit.telemetry.telemetry import Telemetry
+from services.outbox.delivery import claims, retry_policy, settlement
+from services.outbox.delivery.retry_policy import Policy
+from services.outbox.intake import enqueue
+from services.outbox.intake.cancel_replay import By
 from services.outbox.messages import Outcome, Reason, Settled
-from services.outbox.overrides import By
-from services.outbox.policy import Policy
-from services.outbox.queries import Search
+from services.outbox.queries.message_queries import Search
+from services.outbox.rate_limit.token_bucket import Limits
 from services.outbox.schema import change, message
 from tests.bridge.tracking.conftest import ADA, Post, State
 from tests.outbox import making
@@ -203,7 +204,7 @@ async def store(database_url: str, telemetry: Telemetry, clock: ManualClock) -> 
         database_url, telemetry, packages=["services.outbox", "services.bridge.tracking"]
     )
     chats = [making.each([f"t{n}" for n in range(50)], chat_id) for chat_id in range(1, 6)]
-    await opened.write("enqueue", partial(intake.insert, submissions=chats, now=clock.now))
+    await opened.write("enqueue", partial(enqueue.insert, submissions=chats, now=clock.now))
     while batch := await opened.write("claim", partial(_fail_all, now=clock.now)):
         assert batch == 5
     clock.advance(1)
@@ -215,9 +216,9 @@ def _fail_all(connection: Connection, now: float) -> int:
     """Claims the next message of every chat, and gives it up."""
     batch = claims.claim(connection, "default", "w1", 100, now=now)
     bad = making.result(Outcome.NOT_SENT, Reason.BAD_REQUEST)
-    settled = [Settled(m, bad, policy.decide(Policy(), m, bad, 1, 0.5)) for m in batch.messages]
+    settled = [Settled(m, bad, retry_policy.decide(Policy(), m, bad, 1, 0.5)) for m in batch.messages]
     if settled:
-        settling.settle(connection, "w1", settled, Limits(0, 0, 1, 0), now)
+        settlement.settle(connection, "w1", settled, Limits(0, 0, 1, 0), now)
     return len(settled)
 
 
@@ -284,7 +285,7 @@ async def test_what_ends_after_the_job_began_is_left_alone(store: Database, cloc
     row = await started(store, clock, chat_id=7)
     clock.advance(1)
     late = making.each(["late"], 7)
-    await store.write("enqueue", partial(intake.insert, submissions=[late], now=clock.now))
+    await store.write("enqueue", partial(enqueue.insert, submissions=[late], now=clock.now))
     await store.write("claim", partial(_fail_all, now=clock.now))
     assert await store.read("job_find", partial(jobs._portion, row=row)) == []
 

@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from services.bridge import app as bridge_app
-from services.outbox import keeping
-from services.outbox.trace import chat_hash
+from services.outbox.tracing import tail_sampling
+from services.outbox.tracing.message_spans import chat_hash
 from tests.bridge.tracking.conftest import ADA
 from tests.conftest import BridgeFactory
 from tests.servers import Sandbox, client_of, until
@@ -71,7 +71,7 @@ async def test_of_unsampled_traces_those_of_failures_arrive_whole(
 async def test_a_slow_delivery_arrives_with_the_attempts_that_made_it_slow(
     bridge_settings: BridgeFactory, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "SLOW_SECONDS", 0.02)
+    monkeypatch.setattr(tail_sampling, "SLOW_SECONDS", 0.02)
     with receiver() as (received, endpoint):
         settings = bridge_settings(otel_exporter_otlp_endpoint=endpoint, otel_traces_sampler_arg=0)
         async with client_of(bridge_app.create_app, settings) as client:
@@ -106,7 +106,7 @@ async def test_a_failure_arrives_though_its_caller_does_not_sample(
 async def test_what_was_slow_for_a_restart_arrives_whole_from_the_process_that_ended_it(
     bridge_settings: BridgeFactory, sandbox: Sandbox, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "SLOW_SECONDS", 0.02)
+    monkeypatch.setattr(tail_sampling, "SLOW_SECONDS", 0.02)
     with receiver() as (received, endpoint):
         settings = bridge_settings(
             database_url=database_url, otel_exporter_otlp_endpoint=endpoint, otel_traces_sampler_arg=0

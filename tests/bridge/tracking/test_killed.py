@@ -12,13 +12,14 @@ from pathlib import Path
 import httpx
 from sqlalchemy import Connection, func, select
 
-from services.kit.db import Database, open_database
+from services.kit.database.connect import Database, open_database
 from services.kit.settings import ServiceSettings
-from services.kit.telemetry import Telemetry
-from services.outbox import claims, intake, policy, settling
-from services.outbox.limiter import Limits
+from services.kit.telemetry.telemetry import Telemetry
+from services.outbox.delivery import claims, retry_policy, settlement
+from services.outbox.delivery.retry_policy import Policy
+from services.outbox.intake import enqueue
 from services.outbox.messages import Outcome, Reason, Settled
-from services.outbox.policy import Policy
+from services.outbox.rate_limit.token_bucket import Limits
 from services.outbox.schema import change, message
 from tests.outbox import making
 from tests.ports import free_port
@@ -33,7 +34,7 @@ PACKAGES = ["services.outbox"]
 async def fill(database: Database) -> None:
     """Thousands of dead letters, as the engine writes them."""
     posted = [making.each([f"t{n}" for n in range(EACH)], 5_000 + chat) for chat in range(CHATS)]
-    await database.write("enqueue", partial(intake.insert, submissions=posted, now=making.NOW))
+    await database.write("enqueue", partial(enqueue.insert, submissions=posted, now=making.NOW))
     for _ in range(EACH):
         await database.write("claim", _give_up_one_of_each)
 
@@ -41,8 +42,8 @@ async def fill(database: Database) -> None:
 def _give_up_one_of_each(connection: Connection) -> None:
     batch = claims.claim(connection, "default", "w1", CHATS, now=making.NOW)
     bad = making.result(Outcome.NOT_SENT, Reason.BAD_REQUEST)
-    settled = [Settled(m, bad, policy.decide(Policy(), m, bad, 1, 0.5)) for m in batch.messages]
-    settling.settle(connection, "w1", settled, Limits(0, 0, 1, 0), making.NOW)
+    settled = [Settled(m, bad, retry_policy.decide(Policy(), m, bad, 1, 0.5)) for m in batch.messages]
+    settlement.settle(connection, "w1", settled, Limits(0, 0, 1, 0), making.NOW)
 
 
 def start(log: Path, environment: dict[str, str]) -> "subprocess.Popen[bytes]":

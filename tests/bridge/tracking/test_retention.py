@@ -16,34 +16,35 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import Connection, Table, func, select
 
-from services.bridge import answers
 from services.bridge import app as bridge_app
-from services.bridge.approvals import closing, wording
+from services.bridge import inbound
+from services.bridge.approvals import decisions, question_text
 from services.bridge.approvals import store as approvals
 from services.bridge.approvals.approval import Approval, Via, Who
 from services.bridge.approvals.schema import approval, approval_answer, approval_message
-from services.bridge.said import Recipient
+from services.bridge.bot_messages import Recipient
 from services.bridge.settings import BridgeSettings
 from services.bridge.tracking import archive, retention
 from services.bridge.tracking.archive import Folder, Portion
 from services.bridge.tracking.metrics import TrackingMetrics
 from services.bridge.tracking.retention import DAY, LEASE_SECONDS, LOST_SECONDS, Retention
 from services.bridge.updates import responses
-from services.bridge.updates.incoming import Sender
+from services.bridge.updates.parse import Sender
 from services.bridge.updates.responses import Kind, NewResponse
 from services.bridge.updates.schema import response
 from services.bridge.webhooks import store as webhooks
 from services.bridge.webhooks.schema import webhook_call
 from services.bridge.webhooks.store import NewCall
 from services.kit import runner
-from services.kit.db import Database, open_database
+from services.kit.database.connect import Database, open_database
 from services.kit.settings import ServiceSettings
-from services.kit.telemetry import Telemetry, TraceContext
-from services.outbox import claims, intake, overrides, policy, settling
-from services.outbox.limiter import Limits
+from services.kit.telemetry.telemetry import Telemetry, TraceContext
+from services.outbox.delivery import claims, retry_policy, settlement
+from services.outbox.delivery.retry_policy import Policy
+from services.outbox.intake import cancel_replay, enqueue
+from services.outbox.intake.cancel_replay import By
 from services.outbox.messages import Settled
-from services.outbox.overrides import By
-from services.outbox.policy import Policy
+from services.outbox.rate_limit.token_bucket import Limits
 from services.outbox.schema import attempt, change, event, idempotency, message
 from tests import servers
 from tests.bridge.approvals.test_wording import QUESTION
@@ -60,7 +61,7 @@ async def store(database_url: str, telemetry: Telemetry) -> AsyncIterator[Databa
     opened = await open_database(
         database_url,
         telemetry,
-        packages=["services.outbox", *answers.PACKAGES, "services.bridge.tracking"],
+        packages=["services.outbox", *inbound.PACKAGES, "services.bridge.tracking"],
     )
     yield opened
     await opened.close()
@@ -83,7 +84,7 @@ def keeper(
         owner=owner,
         clock=clock,
         metrics=metrics,
-        also=answers.FORGETS,
+        also=inbound.FORGETS,
     )
     made.sample = telemetry.registry.get_sample_value  # type: ignore[attr-defined] # for the tests alone
     return made
@@ -91,7 +92,7 @@ def keeper(
 
 async def delivered(store: Database, clock: ManualClock, *titles: str, chat_id: int = 1) -> None:
     """Messages that are delivered now."""
-    work = partial(intake.insert, submissions=[making.each(titles, chat_id)], now=clock.now)
+    work = partial(enqueue.insert, submissions=[making.each(titles, chat_id)], now=clock.now)
     await store.write("enqueue", work)
     while await store.write("claim", partial(_deliver, now=clock.now)):
         pass
@@ -100,10 +101,11 @@ async def delivered(store: Database, clock: ManualClock, *titles: str, chat_id: 
 def _deliver(connection: Connection, now: float) -> int:
     batch = claims.claim(connection, "default", "w1", 100, now=now)
     settled = [
-        Settled(m, making.sent(), policy.decide(Policy(), m, making.sent(), 1, 0.5)) for m in batch.messages
+        Settled(m, making.sent(), retry_policy.decide(Policy(), m, making.sent(), 1, 0.5))
+        for m in batch.messages
     ]
     if settled:
-        settling.settle(connection, "w1", settled, Limits(0, 0, 1, 0), now)
+        settlement.settle(connection, "w1", settled, Limits(0, 0, 1, 0), now)
     return len(settled)
 
 
@@ -163,7 +165,7 @@ async def test_a_day_is_a_file_and_grows(store: Database, folder: Folder, clock:
 
 
 async def test_what_waits_is_kept_however_old(store: Database, folder: Folder, clock: ManualClock) -> None:
-    work = partial(intake.insert, submissions=[making.each(["waits"])], now=clock.now)
+    work = partial(enqueue.insert, submissions=[making.each(["waits"])], now=clock.now)
     await store.write("enqueue", work)
     clock.advance(100 * DAY)
     await keeper(store, folder, clock).once()
@@ -174,7 +176,7 @@ async def test_an_event_stays_until_its_last_message_goes(
     store: Database, folder: Folder, clock: ManualClock
 ) -> None:
     posted = making.submission(making.message(1), making.message(2, deliver_at=NOW + 3 * DAY))
-    await store.write("enqueue", partial(intake.insert, submissions=[posted], now=clock.now))
+    await store.write("enqueue", partial(enqueue.insert, submissions=[posted], now=clock.now))
     await store.write("claim", partial(_deliver, now=clock.now))
     clock.advance(KEEP_DAYS * DAY + 1)
     await keeper(store, folder, clock).once()
@@ -191,7 +193,7 @@ async def test_without_a_limit_everything_stays_but_spent_keys(
 ) -> None:
     await delivered(store, clock, "old")
     key = making.submission(key=making.key())
-    await store.write("enqueue", intake._work([key], clock.now))
+    await store.write("enqueue", enqueue._work([key], clock.now))
     clock.advance(400 * DAY)
     await keeper(store, folder, clock, keep_days=0).once()
     assert (await rows(store))["message"] == 2
@@ -201,7 +203,7 @@ async def test_without_a_limit_everything_stays_but_spent_keys(
 
 
 async def test_keys_are_kept_for_a_day(store: Database, folder: Folder, clock: ManualClock) -> None:
-    await store.write("enqueue", intake._work([making.submission(key=making.key())], clock.now))
+    await store.write("enqueue", enqueue._work([making.submission(key=making.key())], clock.now))
     clock.advance(DAY - 1)
     await keeper(store, folder, clock).once()
     keys = await store.read("read", lambda c: c.execute(select(idempotency.c.key)).all())
@@ -246,10 +248,10 @@ async def asked(store: Database, number: int, now: float, *, answered: bool) -> 
 
     def work(connection: Connection) -> None:
         one = question(number, now)
-        approvals.ask(connection, one, wording.question(one), [Recipient(1001)], now)
+        approvals.ask(connection, one, question_text.question(one), [Recipient(1001)], now)
         if answered:
             for who in (Who("Mallory", 5), Who("Ada", 1001)):
-                closing.answer(connection, one, who, Via.TAP, 0, now=now)
+                decisions.answer(connection, one, who, Via.TAP, 0, now=now)
 
     await store.write("approval_ask", work)
 
@@ -423,16 +425,16 @@ async def test_a_message_that_is_replayed_meanwhile_is_not_archived(
     store: Database, folder: Folder, clock: ManualClock
 ) -> None:
     ids = [making.each(["held"], 1), making.each(["other"], 2)]
-    await store.write("enqueue", partial(intake.insert, submissions=ids, now=clock.now))
+    await store.write("enqueue", partial(enqueue.insert, submissions=ids, now=clock.now))
     cancelled = ids[0].messages[0][0].id
     by = By("tests")
-    await store.write("cancel", partial(overrides.cancel, message_id=cancelled, by=by, now=clock.now))
+    await store.write("cancel", partial(cancel_replay.cancel, message_id=cancelled, by=by, now=clock.now))
     await store.write("claim", partial(_deliver, now=clock.now))
     clock.advance(KEEP_DAYS * DAY + 1)
     loop = asyncio.get_running_loop()
 
     def replay(_: list[int]) -> None:
-        work = partial(overrides.replay, message_id=cancelled, by=by, now=clock.now)
+        work = partial(cancel_replay.replay, message_id=cancelled, by=by, now=clock.now)
         asyncio.run_coroutine_threadsafe(store.write("replay", work), loop).result(10)
 
     await keeper(store, Replaying(folder.path, replay), clock).once()

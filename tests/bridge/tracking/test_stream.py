@@ -14,11 +14,12 @@ from services.bridge import app as bridge_app
 from services.bridge.tracking.metrics import TrackingMetrics
 from services.bridge.tracking.stream import EventStream, Stream, Wanted
 from services.kit import runner
-from services.kit.db import Database
+from services.kit.database.connect import Database
 from services.kit.errors import Problem
-from services.kit.telemetry import Telemetry
-from services.outbox import feed, intake
-from services.outbox.feed import Position
+from services.kit.telemetry.telemetry import Telemetry
+from services.outbox import change_feed
+from services.outbox.change_feed import Position
+from services.outbox.intake import enqueue
 from tests import servers
 from tests.bridge.tracking.conftest import ADA, Post
 from tests.conftest import BridgeFactory
@@ -214,9 +215,9 @@ async def stream(database: Database, telemetry: Telemetry) -> AsyncIterator[Stre
 
 
 async def submit(database: Database, *titles: str) -> None:
-    work = partial(intake.insert, submissions=[making.each(titles)], now=making.NOW)
+    work = partial(enqueue.insert, submissions=[making.each(titles)], now=making.NOW)
     await database.write("enqueue", work)
-    database.wake_here(feed.CHANNEL)
+    database.wake_here(change_feed.CHANNEL)
 
 
 async def test_a_slow_client_is_told_and_dropped_and_others_are_not(

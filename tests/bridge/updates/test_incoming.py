@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.bridge.updates import incoming
-from services.bridge.updates.incoming import (
+from services.bridge.updates import parse
+from services.bridge.updates.parse import (
     KINDS,
     LONGEST_NAME,
     OTHER,
@@ -48,7 +48,7 @@ JSON = st.recursive(
 
 @given(st.sampled_from([*KINDS, "poll", "edited_message"]), JSON)
 def test_no_update_can_break_the_reading(kind: str, content: Any) -> None:
-    assert isinstance(incoming.read({"update_id": 1, kind: content}), Tap | Said | Membership | Ignored)
+    assert isinstance(parse.read({"update_id": 1, kind: content}), Tap | Said | Membership | Ignored)
 
 
 def test_a_tap_has_its_person_and_its_message() -> None:
@@ -61,7 +61,7 @@ def test_a_tap_has_its_person_and_its_message() -> None:
             "message": {"message_id": 5, "chat": {"id": -2001, "type": "group"}},
         },
     }
-    assert incoming.read(update) == Tap("77", Sender(1001, "Ada Lovelace (@ada)", "ada"), "a:x:0", -2001, 5)
+    assert parse.read(update) == Tap("77", Sender(1001, "Ada Lovelace (@ada)", "ada"), "a:x:0", -2001, 5)
 
 
 def test_a_tap_on_a_message_that_telegram_does_not_show_any_more_is_one() -> None:
@@ -69,7 +69,7 @@ def test_a_tap_on_a_message_that_telegram_does_not_show_any_more_is_one() -> Non
         "update_id": 1,
         "callback_query": {"id": "77", "from": {"id": 5, "first_name": "G"}, "data": "d"},
     }
-    assert incoming.read(update) == Tap("77", Sender(5, "G", None), "d", None, None)
+    assert parse.read(update) == Tap("77", Sender(5, "G", None), "d", None, None)
 
 
 def test_a_reply_in_a_topic_has_both() -> None:
@@ -85,7 +85,7 @@ def test_a_reply_in_a_topic_has_both() -> None:
             "reply_to_message": {"message_id": 8},
         },
     }
-    said = incoming.read(update)
+    said = parse.read(update)
     assert isinstance(said, Said)
     assert (said.thread_id, said.reply_to, said.private) == (7, 8, False)
 
@@ -96,13 +96,13 @@ def test_a_reply_has_the_first_button_of_what_it_answers() -> None:
         "reply_markup": {"inline_keyboard": [[{"text": "Yes", "callback_data": "a:x:0"}]]},
     }
     message = {"message_id": 9, "from": ADA, "chat": {"id": 1, "type": "private"}, "text": "yes"}
-    said = incoming.read({"update_id": 1, "message": message | {"reply_to_message": answered}})
+    said = parse.read({"update_id": 1, "message": message | {"reply_to_message": answered}})
     assert isinstance(said, Said)
     assert (said.reply_to, said.reply_to_button) == (8, "a:x:0")
     keyboards: list[list[list[dict[str, str]]]] = [[], [[]], [[{"text": "a", "url": "u"}]]]
     for keyboard in keyboards:
         odd = {"message_id": 8, "reply_markup": {"inline_keyboard": keyboard}}
-        told = incoming.read({"update_id": 1, "message": message | {"reply_to_message": odd}})
+        told = parse.read({"update_id": 1, "message": message | {"reply_to_message": odd}})
         assert isinstance(told, Said)
         assert told.reply_to_button == ""
 
@@ -114,7 +114,7 @@ def test_photos_other_bots_and_channels_are_ignored() -> None:
         {"message_id": 1, "from": ADA | {"is_bot": True}, "chat": chat, "text": "hi"},
         {"message_id": 1, "sender_chat": chat, "chat": chat, "text": "hi"},
     ):
-        assert incoming.read({"update_id": 1, "message": message}) == Ignored()
+        assert parse.read({"update_id": 1, "message": message}) == Ignored()
 
 
 @pytest.mark.parametrize(
@@ -134,17 +134,17 @@ def test_a_membership_says_whether_the_bot_may_write(member: dict[str, Any], may
         "update_id": 1,
         "my_chat_member": {"chat": {"id": 1001, "type": "private"}, "new_chat_member": member},
     }
-    assert incoming.read(update) == Membership(1001, True, may_write)
+    assert parse.read(update) == Membership(1001, True, may_write)
 
 
 def test_kinds_are_few() -> None:
-    assert incoming.kind_of({"update_id": 1, "poll_answer": {}}) == OTHER
-    assert incoming.kind_of({"update_id": 1, "message": {}}) == "message"
+    assert parse.kind_of({"update_id": 1, "poll_answer": {}}) == OTHER
+    assert parse.kind_of({"update_id": 1, "message": {}}) == "message"
 
 
 def test_long_names_are_cut() -> None:
     user = {"id": 1, "first_name": "x" * 64, "last_name": "y" * 64, "username": "z" * 32}
     update = {"update_id": 1, "callback_query": {"id": "1", "from": user, "data": ""}}
-    tap = incoming.read(update)
+    tap = parse.read(update)
     assert isinstance(tap, Tap)
     assert len(tap.sender.name) == LONGEST_NAME

@@ -6,11 +6,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy import insert
 
+from services.bridge.updates.active_users import DAY, People
 from services.bridge.updates.metrics import UpdateMetrics
-from services.bridge.updates.people import DAY, People
 from services.bridge.updates.schema import response
-from services.kit.db import Database, open_database
-from services.kit.telemetry import Telemetry
+from services.kit.database.connect import Database, open_database
+from services.kit.telemetry.telemetry import Telemetry
 from tests.servers import ManualClock
 
 NOW = 1_767_225_600.0

@@ -7,14 +7,14 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from services.bridge import answers
+from services.bridge import inbound
 from services.bridge.settings import BridgeSettings
 from services.bridge.updates import store
-from services.bridge.updates.acting import MOST_TRIES
+from services.bridge.updates.processor import MOST_TRIES
 from services.bridge.updates.schema import telegram_update
-from services.kit.db import Database, open_database
+from services.kit.database.connect import Database, open_database
 from services.kit.settings import ServiceSettings
-from services.kit.telemetry import Telemetry
+from services.kit.telemetry.telemetry import Telemetry
 from tests import servers
 from tests.bridge.people import ADA, Bridge, People, bridge_of
 from tests.conftest import BridgeFactory
@@ -27,7 +27,7 @@ TOKEN = "1000000001:sandbox-token-for-local-use-only"
 async def opened(settings: BridgeSettings) -> Database:
     telemetry = Telemetry("tests", ServiceSettings(data_dir=settings.data_dir))
     url = settings.database("bridge")
-    return await open_database(url, telemetry, packages=["services.outbox", *answers.PACKAGES])
+    return await open_database(url, telemetry, packages=["services.outbox", *inbound.PACKAGES])
 
 
 def text(update_id: int, words: str, chat_id: int = ADA, sender: int = ADA) -> dict[str, Any]:
@@ -162,7 +162,7 @@ async def test_an_update_is_acted_on_once_by_two_that_try_at_once(
 ) -> None:
     """The note that it was handled and what it brings about are one transaction."""
     telemetry = Telemetry("tests", ServiceSettings())
-    database = await open_database(database_url, telemetry, packages=["services.outbox", *answers.PACKAGES])
+    database = await open_database(database_url, telemetry, packages=["services.outbox", *inbound.PACKAGES])
     await database.write(
         "updates", partial(store.keep, bot="default", updates=[text(1, "hello")], now=clock.time())
     )
@@ -229,7 +229,7 @@ async def test_the_place_of_a_replica_that_died_is_taken_after_its_lease(
 
 
 async def _migrated(database: Database) -> None:
-    await database.migrate(answers.PACKAGES)
+    await database.migrate(inbound.PACKAGES)
 
 
 async def test_an_update_that_cannot_be_acted_on_is_put_aside_with_its_reason(

@@ -7,15 +7,15 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from services.bridge import answers
+from services.bridge import inbound
 from services.bridge.settings import BridgeSettings
 from services.bridge.updates import responses as store
-from services.bridge.updates.incoming import Sender
+from services.bridge.updates.parse import Sender
 from services.bridge.updates.responses import Kind, NewResponse
 from services.kit.clock import rfc3339
-from services.kit.db import open_database
+from services.kit.database.connect import open_database
 from services.kit.settings import ServiceSettings
-from services.kit.telemetry import Telemetry, TraceContext
+from services.kit.telemetry.telemetry import Telemetry, TraceContext
 from tests.bridge.people import ADA, GRACE, MALLORY, TEAM, Bridge, People, bridge_of, said
 from tests.conftest import BridgeFactory
 from tests.servers import Postgres, until
@@ -116,7 +116,7 @@ async def test_who_reads_on_misses_no_response_of_a_bot_that_was_slower(
     """A number that is given first and committed last would be behind who reads on from the other."""
     with postgres.database(postgres_template) as url:
         database = await open_database(
-            url, Telemetry("tests", ServiceSettings()), packages=["services.outbox", *answers.PACKAGES]
+            url, Telemetry("tests", ServiceSettings()), packages=["services.outbox", *inbound.PACKAGES]
         )
         added = asyncio.Event()
 

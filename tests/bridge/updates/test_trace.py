@@ -10,7 +10,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from services.bridge.settings import BridgeSettings
-from services.outbox import keeping
+from services.outbox.tracing import tail_sampling
 from tests.bridge.people import ADA, People, bridge_of
 from tests.bridge.updates.test_responses import responded
 
@@ -118,7 +118,7 @@ async def test_where_nothing_is_sampled_the_reply_to_a_quick_message_is_not_told
 async def test_a_reply_is_kept_with_the_trace_of_the_slow_message_that_it_answers(
     settings: BridgeSettings, people: People, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "SLOW_SECONDS", 0.0)
+    monkeypatch.setattr(tail_sampling, "SLOW_SECONDS", 0.0)
     posted = await answered(unsampled(settings, collector), people)
     (reply,) = collector.named("reply")
     assert [link.trace_id.hex() for link in reply.links] == [posted["trace_id"]]

@@ -7,9 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from services.bridge import answers
 from services.bridge import app as bridge_app
-from services.bridge.tracking import opening
+from services.bridge import inbound
+from services.bridge.tracking import lifespan
 from services.bridge.tracking.callbacks import store as callbacks
 from services.bridge.tracking.callbacks.store import BOTH_SIGN_SECONDS
 from services.bridge.tracking.callbacks.store import Program as Told
@@ -18,7 +18,7 @@ from services.bridge.webhooks.endpoints import DAY, DISABLED_AFTER
 from services.bridge.webhooks.store import Call, NewCall, State, Tried
 from services.bridge.webhooks.worker import AT_ONCE
 from services.kit import runner
-from services.kit.db import Database
+from services.kit.database.connect import Database
 from tests import servers
 from tests.bridge.webhooks.test_results import SECRET, Program, listening
 from tests.conftest import BridgeFactory
@@ -139,7 +139,7 @@ def test_two_secrets_of_the_settings_sign_each_by_itself() -> None:
 
 @pytest.fixture
 async def calls(database: Database) -> Database:
-    await database.migrate((*answers.PACKAGES, opening.PACKAGE))
+    await database.migrate((*inbound.PACKAGES, lifespan.PACKAGE))
     return database
 
 

@@ -16,12 +16,12 @@ import orjson
 import pytest
 from aiohttp import web
 
-from services.bridge import answers
+from services.bridge import inbound
 from services.bridge.settings import BridgeSettings
 from services.bridge.webhooks import signing, store
 from services.bridge.webhooks.store import Call, NewCall, State, Tried
 from services.bridge.webhooks.worker import WAITS, decide
-from services.kit.db import Database
+from services.kit.database.connect import Database
 from tests.bridge.people import ADA, People, bridge_of
 from tests.conftest import BridgeFactory
 from tests.servers import ManualClock, until
@@ -201,7 +201,7 @@ async def test_the_secret_is_made_once_and_only_the_owner_reads_it(
 
 @pytest.fixture
 async def calls(database: Database) -> Database:
-    await database.migrate(answers.PACKAGES)
+    await database.migrate(inbound.PACKAGES)
     return database
 
 

@@ -18,7 +18,7 @@ from services.bridge.webhooks.destinations import LONGEST_URL, Destinations
 from services.contracts.fields import A_TIME, AN_ID, Strict, Words, about
 from services.kit.clock import rfc3339
 from services.kit.errors import Problem, invalid_input
-from services.kit.openapi import problems
+from services.kit.web.openapi import problems
 from services.outbox.engine import Outbox
 
 router = APIRouter(prefix="/api/v1", tags=["callbacks"])

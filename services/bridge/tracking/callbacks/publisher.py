@@ -9,9 +9,9 @@ from services.bridge.tracking.callbacks import store
 from services.bridge.tracking.callbacks.store import Program
 from services.bridge.webhooks.store import CHANNEL
 from services.kit.clock import Clock
-from services.kit.db import Database
+from services.kit.database.connect import Database
 from services.kit.errors import Problem
-from services.outbox import feed
+from services.outbox import change_feed
 
 log = structlog.get_logger()
 
@@ -43,7 +43,7 @@ class Publisher:
         while True:
             try:
                 if not await self.once():
-                    await self._database.wait(feed.CHANNEL, POLL_SECONDS)
+                    await self._database.wait(change_feed.CHANNEL, POLL_SECONDS)
                 await asyncio.sleep(GATHER_SECONDS)
             except Problem as problem:
                 log.warning("callbacks_wait", error=str(problem))

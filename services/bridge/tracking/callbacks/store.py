@@ -6,16 +6,16 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, select, update
 
-from services.bridge.tracking import chores
-from services.bridge.tracking.callbacks import telling
+from services.bridge.tracking import leader_lease
+from services.bridge.tracking.callbacks import payload
 from services.bridge.tracking.schema import callback, chore
 from services.bridge.webhooks import endpoints
 from services.bridge.webhooks import store as webhooks
 from services.bridge.webhooks.store import NewCall
-from services.kit.db import upsert
-from services.kit.telemetry import TraceContext
-from services.outbox import feed
-from services.outbox.feed import Change, Position
+from services.kit.database.connect import upsert
+from services.kit.telemetry.telemetry import TraceContext
+from services.outbox import change_feed
+from services.outbox.change_feed import Change, Position
 from services.outbox.schema import event
 
 CHORE = "callbacks"
@@ -105,13 +105,13 @@ def read(connection: Connection, *, everybody: bool, now: float) -> Reading:
         everybody: whether somebody is told of every message.
         now: seconds since the epoch.
     """
-    written = chores.position(connection, CHORE)
+    written = leader_lease.position(connection, CHORE)
     mark = (Position.parse(written) if written else None) or Position()
-    end = feed.end(connection)
+    end = change_feed.end(connection)
     known = programs(connection, now)
     if not everybody and not known and connection.execute(_ANY).first() is None:
         return Reading(mark, max(mark, end), (), known, wanted=False)
-    changes, after = feed.read(connection, mark, states=telling.ENDINGS)
+    changes, after = change_feed.read(connection, mark, states=payload.ENDINGS)
     return Reading(mark, after, changes, known)
 
 
@@ -139,7 +139,7 @@ def _calls(change: Change, known: Mapping[str, Program], everybody: Program | No
         addressed.setdefault(program.url, program)
     trace = TraceContext.parse(row["traceparent"])
     return [
-        NewCall(telling.KIND, row["id"], one.url, telling.body(change), trace, one.secret)
+        NewCall(payload.KIND, row["id"], one.url, payload.body(change), trace, one.secret)
         for one in addressed.values()
     ]
 

@@ -1,0 +1,311 @@
+"""Accept: from a request's bytes to a submission. Pure, but for the questions that it is told to make."""
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import orjson
+import uuid_utils
+from pydantic import TypeAdapter, ValidationError
+
+from services.bridge.bots import DEFAULT
+from services.bridge.routes.routes import Routes, Target
+from services.contracts.events import CATEGORY_OF, NewEvent
+from services.contracts.fields import Priority, Severity
+from services.kit.errors import Problem, invalid_input
+from services.kit.telemetry.telemetry import TraceContext
+from services.outbox import messages
+from services.outbox.messages import IdempotencyKey, Lane, NewMessage, Once, Submission, UnknownPolicy
+
+#: The type of events that ask something.
+QUESTION = "approval_request"
+LARGEST_BATCH = 500
+LONGEST_KEY = 255
+FURTHEST = 366 * 86_400.0
+#: A client's clock may be ahead by so many seconds.
+CLOCKS_DIFFER = 300.0
+
+_one = TypeAdapter(NewEvent)
+_many = TypeAdapter(list[NewEvent])
+
+_LANES = {
+    Priority.LOW: Lane.BULK,
+    Priority.NORMAL: Lane.NORMAL,
+    Priority.HIGH: Lane.NORMAL,
+    Priority.URGENT: Lane.URGENT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """What the request's headers say.
+
+    Args:
+        client: name of the key.
+        parent: the caller's span, if it sent a ``traceparent``.
+        correlation_id: of ``X-Correlation-ID``, or empty.
+        idempotency_key: or None.
+    """
+
+    client: str
+    parent: TraceContext | None
+    correlation_id: str
+    idempotency_key: str | None
+    #: What the request uses up, such as its signature.
+    once: Once | None = None
+
+
+#: Where an event is in a request: nowhere, or its number in a list.
+Place = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """An event that asks something, as it is told to people.
+
+    Args:
+        id: of the question.
+        code: that people type; no other question may have it.
+        event: that carries it.
+        messages: that show it.
+        keep: writes the question beside them.
+    """
+
+    id: str
+    code: str
+    event: messages.NewEvent
+    messages: tuple[NewMessage, ...]
+    keep: Callable[[Any], None]
+
+
+#: Makes a question of an event that is one, as it is posted and as it would be stored, and of who gets it.
+Asks = Callable[[NewEvent, messages.NewEvent, Sequence[Target], Place], Question]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A request that was understood: what to store, and what to answer once it is stored.
+
+    Args:
+        codes: of the questions in it.
+    """
+
+    submission: Submission
+    answer: bytes
+    codes: tuple[str, ...] = ()
+
+
+def parse(body: bytes) -> tuple[list[NewEvent], bool]:
+    """The events of a request body, and whether it was a list.
+
+    Raises:
+        Problem: 422 with one entry a field.
+    """
+    try:
+        if body.lstrip()[:1] != b"[":
+            return [_one.validate_json(body)], False
+        events = _many.validate_json(body)
+    except ValidationError as error:
+        raise invalid_input([dict(entry) for entry in error.errors(include_url=False)]) from None
+    if not 1 <= len(events) <= LARGEST_BATCH:
+        text = f"a list has 1 to {LARGEST_BATCH} events, this one {len(events)}"
+        raise invalid_input([{"loc": ["body"], "msg": text}])
+    return events, True
+
+
+def submission(
+    body: bytes,
+    caller: Caller,
+    trace: TraceContext,
+    *,
+    now: float,
+    routes: Routes,
+    trace_url: str,
+    asks: Asks,
+    refusal: Callable[[str], str | None] = lambda _: None,
+) -> Reading:
+    """Reads a request.
+
+    Args:
+        body: one event or a list of them, JSON.
+        caller: from the headers.
+        trace: of the span that this request is; a batch shares it.
+        now: seconds since the epoch.
+        routes: who gets an event that names no recipient.
+        trace_url: of the trace viewer, or empty.
+        asks: makes questions of the events that are some.
+        refusal: why a callback's URL may not be called, or None.
+    """
+    posted, is_list = parse(body)
+    events, recipients, answers = [], [], []
+    questions: list[Question] = []
+    for number, event in enumerate(posted):
+        place = (number,) if is_list else ()
+        _check_callback(event, place, refusal)
+        _check_timestamp(event, place, now)
+        text = event.model_dump_json(exclude_defaults=True) if is_list else body.decode()
+        # Each event of a batch is a trace of its own, linked to none but found by the same id.
+        context = trace if number == 0 else trace.child()
+        made = _event(event, text, caller, context, now)
+        targets = _targets(event, place, routes)
+        question = asks(event, made, targets, place) if event.type == QUESTION else None
+        made = question.event if question else made
+        shown = question.messages if question else _messages(event, targets, place, now)
+        questions += [question] if question else []
+        events.append(made)
+        recipients.append(shown)
+        answers.append(_answer(made, shown, trace_url, question))
+    answer = orjson.dumps({"accepted": answers} if is_list else answers[0])
+    key = idempotency_key(caller, body)
+    stored = Submission(
+        tuple(events),
+        tuple(recipients),
+        replace(key, answer=answer.decode()) if key else None,
+        caller.once,
+        partial(_keep, questions=questions) if questions else None,
+    )
+    return Reading(stored, answer, tuple(question.code for question in questions))
+
+
+def repetition(caller: Caller, earlier: IdempotencyKey) -> Reading:
+    """A request whose key is known: it stores nothing, and uses its signature up."""
+    return Reading(Submission((), (), earlier, caller.once), earlier.answer.encode())
+
+
+def _check_callback(event: NewEvent, place: Place, refusal: Callable[[str], str | None]) -> None:
+    why = refusal(event.callback_url) if event.callback_url else None
+    if why:
+        raise invalid_input([{"loc": [*place, "callback_url"], "msg": why}])
+
+
+def _check_timestamp(event: NewEvent, place: Place, now: float) -> None:
+    if event.timestamp is None:
+        return
+    where = (*place, "timestamp")
+    try:
+        age = now - event.timestamp.timestamp()
+    except (OverflowError, ValueError):
+        age = math.inf
+    if age < -CLOCKS_DIFFER:
+        raise invalid_input([{"loc": where, "msg": "this time is in the future"}])
+    if age > FURTHEST:
+        raise invalid_input([{"loc": where, "msg": "this time is more than a year ago"}])
+
+
+def _keep(connection: Any, questions: Sequence[Question]) -> None:
+    for question in questions:
+        question.keep(connection)
+
+
+def _event(event: NewEvent, body: str, caller: Caller, trace: TraceContext, now: float) -> messages.NewEvent:
+    identifier = str(uuid_utils.uuid7())
+    severity = event.severity or event.data.severity or Severity.LOW
+    return messages.NewEvent(
+        id=identifier,
+        type=event.kind,
+        category=CATEGORY_OF[event.kind],
+        title=event.title,
+        source=event.source,
+        severity=severity.value,
+        body=body,
+        accepted_at=now,
+        trace=trace,
+        parent=caller.parent,
+        correlation_id=event.correlation_id or caller.correlation_id or identifier,
+        client=caller.client,
+        callback_url=event.callback_url,
+    )
+
+
+def _targets(event: NewEvent, place: Place, routes: Routes) -> list[Target]:
+    if event.bot is not None and event.bot not in routes.bots:
+        names = ", ".join(routes.bots)
+        raise invalid_input([{"loc": [*place, "bot"], "msg": f"no bot has this name; there are {names}"}])
+    return [recipient.target for recipient in routes.recipients(event)]
+
+
+def _messages(event: NewEvent, targets: Sequence[Target], place: Place, now: float) -> tuple[NewMessage, ...]:
+    deliver_at = _moment(event.deliver_at, (*place, "deliver_at"), now)
+    expires_at = _moment(event.expires_at, (*place, "expires_at"), now)
+    if expires_at is not None and expires_at <= now:
+        raise invalid_input([{"loc": [*place, "expires_at"], "msg": "this time has passed"}])
+    chats = [target.chat_id for target in targets]
+    # A critical event does not wait behind progress reports.
+    lane = Lane.URGENT if event.severity is Severity.CRITICAL else _LANES[event.priority]
+    return tuple(
+        NewMessage(
+            id=str(uuid_utils.uuid7()),
+            chat_id=target.chat_id,
+            thread_id=target.thread_id or event.thread_id,
+            bot=target.bot or event.bot or DEFAULT,
+            lane=lane,
+            silent=event.silent or target.silent,
+            # A time that has passed is as good as now.
+            deliver_at=deliver_at if deliver_at is not None and deliver_at > now else 0.0,
+            expires_at=expires_at,
+            on_unknown=UnknownPolicy(event.on_unknown),
+            update_key=_update_key(event, target, chats),
+        )
+        for target in targets
+    )
+
+
+def _update_key(event: NewEvent, target: Target, chats: Sequence[int]) -> str | None:
+    """Where a chat gets the event in several topics, each topic has its own message to edit."""
+    if event.update_key is None or chats.count(target.chat_id) == 1:
+        return event.update_key
+    return f"{event.update_key}/{target.thread_id}"
+
+
+def _moment(value: datetime | None, place: tuple[int | str, ...], now: float) -> float | None:
+    """A time as seconds; far ones are refused, since nobody means them."""
+    if value is None:
+        return None
+    try:
+        seconds = value.timestamp()
+    except (OverflowError, ValueError):
+        seconds = math.inf
+    if seconds > now + FURTHEST:
+        raise invalid_input([{"loc": place, "msg": "this time is more than a year ahead"}])
+    return seconds
+
+
+def _answer(
+    event: messages.NewEvent, recipients: Sequence[NewMessage], trace_url: str, question: Question | None
+) -> dict[str, object]:
+    trace_id = f"{event.trace.trace_id:032x}"
+    links: dict[str, str | None] = {
+        "event": f"/api/v1/events/{event.id}",
+        "trace": f"{trace_url}/trace/{trace_id}" if trace_url else None,
+    }
+    answer: dict[str, object] = {
+        "event_id": event.id,
+        "message_ids": [message.id for message in recipients],
+        "correlation_id": event.correlation_id,
+        "trace_id": trace_id,
+        "status": "queued",
+        "type": event.type,
+        "links": links,
+    }
+    if question is None:
+        return answer
+    links["approval"] = f"/api/v1/approvals/{question.id}"
+    return answer | {"approval_id": question.id}
+
+
+def idempotency_key(caller: Caller, body: bytes) -> IdempotencyKey | None:
+    """The request's Idempotency-Key with the hash of its body, without an answer yet.
+
+    Raises:
+        Problem: 400, the header is empty or too long.
+    """
+    key = caller.idempotency_key
+    if key is None:
+        return None
+    if not 1 <= len(key) <= LONGEST_KEY:
+        raise Problem(400, "Bad Idempotency-Key", f"The header has 1 to {LONGEST_KEY} characters.")
+    return IdempotencyKey(caller.client, key, hashlib.sha256(body).hexdigest(), "")

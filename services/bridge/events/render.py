@@ -1,0 +1,193 @@
+"""Render: from an event to text and entities. Pure; nothing in it is markup, so nothing can break."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+from services.bridge.events.templates import Templates, worded
+from services.contracts.details import EventData
+from services.contracts.events import NewEvent
+from services.outbox.messages import Claimed, Rendered, Text
+from services.outbox.telegram.text import Builder, headed, parts_of
+
+_BY_TYPE = {
+    "task_completion": "✅",
+    "task_started": "🚀",
+    "task_failed": "❌",
+    "task_progress": "⏳",
+    "task_cancelled": "🚫",
+    "code_generation": "✨",
+    "code_analysis": "🔍",
+    "code_refactoring": "♻️",
+    "code_review": "👀",
+    "code_testing": "🧪",
+    "code_deployment": "📦",
+    "file_created": "📄",
+    "file_modified": "📝",
+    "file_deleted": "🗑️",
+    "directory_created": "📁",
+    "directory_deleted": "🗑️",
+    "build_started": "🔨",
+    "build_completed": "🏗️",
+    "build_failed": "💥",
+    "test_suite_run": "🧪",
+    "test_passed": "✅",
+    "test_failed": "❌",
+    "lint_check": "🧹",
+    "type_check": "🔠",
+    "git_commit": "💾",
+    "git_push": "⬆️",
+    "git_merge": "🔀",
+    "git_branch": "🌿",
+    "git_tag": "🏷️",
+    "pull_request_created": "📬",
+    "pull_request_merged": "🎉",
+    "system_health": "💓",
+    "performance_alert": "📈",
+    "security_alert": "🔒",
+    "error_occurred": "🔥",
+    "resource_usage": "📊",
+    "approval_request": "🙋",
+    "user_response": "💬",
+    "command_executed": "⌨️",
+    "progress_update": "⏳",
+    "status_change": "🔄",
+    "alert_notification": "🚨",
+    "info_notification": "ℹ️",  # noqa: RUF001 - the emoji, on purpose
+    "api_call": "🔌",
+    "webhook_received": "🪝",
+    "service_integration": "🔗",
+    "custom_event": "📌",
+}
+
+# Short facts, on a line each: field -> (label, how to say the value).
+_FACTS: tuple[tuple[str, str, Callable[[object], str]], ...] = (
+    ("status", "Status", str),
+    ("exit_code", "Exit code", str),
+    ("duration_ms", "Duration", lambda value: _duration(int(str(value)))),
+    ("branch_name", "Branch", str),
+    ("commit_hash", "Commit", lambda value: str(value)[:12]),
+    ("author", "Author", str),
+    ("files_changed", "Files changed", str),
+    ("build_target", "Target", str),
+    ("coverage_percentage", "Coverage", lambda value: f"{value:g} %"),
+    ("memory_usage_mb", "Memory", lambda value: f"{value:g} MB"),
+    ("cpu_usage_percent", "CPU", lambda value: f"{value:g} %"),
+    ("disk_usage_mb", "Disk", lambda value: f"{value:g} MB"),
+    ("current_value", "Value", lambda value: f"{value:g}"),
+    ("threshold", "Threshold", lambda value: f"{value:g}"),
+    ("service_name", "Service", str),
+    ("endpoint", "Endpoint", str),
+    ("response_code", "Response", str),
+    ("error_code", "Error code", str),
+    ("file_path", "File", str),
+    ("directory", "Directory", str),
+    ("request_id", "Request", str),
+)
+# Longer texts, each a block of its own: field -> (heading, language of the block or None for prose).
+_BLOCKS: tuple[tuple[str, str, str | None], ...] = (
+    ("results", "Results", None),
+    ("commit_message", "Message", None),
+    ("error_message", "Error", ""),
+    ("approval_prompt", "Question", None),
+    ("command", "Command", "shell"),
+    ("code_snippet", "Code", ""),
+    ("stack_trace", "Stack trace", ""),
+)
+_MOST_FILES = 10
+REPEATED = "Perhaps a repetition: Telegram's first answer was lost."
+
+
+def render(message: Claimed, templates: Templates | None = None) -> Rendered:
+    """A claimed message as what Telegram gets; long ones in several parts, or as a document.
+
+    Args:
+        message: whose body is the event as it was posted.
+        templates: a team's own wording; where one fails, ours is used, so that nothing is lost.
+    """
+    event = NewEvent.model_validate_json(message.body)
+    text = _theirs(message, event, templates) or _ours(message, event)
+    parts = list(parts_of(text, f"{message.event_type}-{message.event_id}.txt", spare=len(REPEATED) + 1))
+    if message.possible_duplicate:
+        # Above the part that goes now: the cut of the others must stay as it was when they went.
+        parts[message.part] = headed(parts[message.part], REPEATED)
+    return Rendered(tuple(parts))
+
+
+def _theirs(message: Claimed, event: NewEvent, templates: Templates | None) -> Text | None:
+    if templates is None:
+        return None
+    kind = message.event_type
+    return worded(templates, kind, {**event.model_dump(mode="json"), "emoji": _BY_TYPE[kind]}, message.id)
+
+
+def _ours(message: Claimed, event: NewEvent) -> Text:
+    out = Builder().text(f"{_BY_TYPE[message.event_type]} ").bold(event.title)
+    if event.description:
+        out.text(f"\n\n{event.description}")
+    facts = list(_facts(event.data))
+    if facts:
+        out.text("\n")
+    for label, value in facts:
+        out.text(f"\n{label}: ").code(value)
+    _blocks(out, event.data)
+    if event.data.url:
+        out.text("\n\n").link(event.data.url, event.data.url)
+    _footer(out, event)
+    return out.build()
+
+
+def _facts(data: EventData) -> Iterator[tuple[str, str]]:
+    for field, label, say in _FACTS:
+        value = getattr(data, field)
+        if value is not None and value != "":
+            yield label, say(value)
+    if data.test_count is not None or data.tests_passed is not None or data.tests_failed is not None:
+        yield "Tests", _tests(data)
+    if data.current is not None:
+        yield "Progress", f"{data.current} of {data.total}" if data.total is not None else str(data.current)
+    if data.files_affected:
+        shown = ", ".join(data.files_affected[:_MOST_FILES])
+        more = len(data.files_affected) - _MOST_FILES
+        yield "Files", f"{shown} and {more} more" if more > 0 else shown
+
+
+def _tests(data: EventData) -> str:
+    said = [
+        f"{number} {word}"
+        for number, word in (
+            (data.tests_passed, "passed"),
+            (data.tests_failed, "failed"),
+            (data.test_count, "in all"),
+        )
+        if number is not None
+    ]
+    return ", ".join(said)
+
+
+def _blocks(out: Builder, data: EventData) -> None:
+    for field, heading, language in _BLOCKS:
+        value = getattr(data, field)
+        if not value:
+            continue
+        out.text("\n\n").bold(heading).text("\n")
+        if language is None:
+            out.text(value)
+        else:
+            out.pre(value, language)
+
+
+def _footer(out: Builder, event: NewEvent) -> None:
+    severity = event.severity or event.data.severity
+    said = [part for part in (event.source, severity.value if severity else "", event.task_id or "") if part]
+    tags = [f"#{tag}" for tag in event.data.tags or ()]
+    if said or tags:
+        out.text("\n\n").italic(" · ".join([*said, *tags]))
+
+
+def _duration(milliseconds: int) -> str:
+    """1200 → ``1.2 s``; 3 725 000 → ``1:02:05``."""
+    if milliseconds < 1_000:  # noqa: PLR2004 - a second
+        return f"{milliseconds} ms"
+    if milliseconds < 60_000:  # noqa: PLR2004 - a minute
+        return f"{milliseconds / 1000:.1f} s"
+    return str(timedelta(seconds=milliseconds // 1000))

@@ -1,0 +1,148 @@
+"""The living keys in memory: a request asks no database.
+
+Every replica reads them anew each second, and at once when one of them has changed a key. While the
+database cannot be read the keys stay as they were; the health component ``keys`` says so.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Iterable
+from functools import partial
+
+import structlog
+from sqlalchemy import Connection
+
+from services.bridge.keys import keys, signing, store
+from services.bridge.keys.keys import Key, Kind
+from services.kit.clock import Clock
+from services.kit.database.connect import Database
+from services.kit.errors import Problem
+from services.kit.health import Level, Reading
+from services.outbox.intake import single_use
+
+log = structlog.get_logger()
+
+READ_SECONDS = 1.0
+NOTE_SECONDS = 10.0
+STALE_SECONDS = 5.0
+#: Scope of the signatures that were seen.
+SIGNATURES = "signature"
+
+
+class Ring:
+    """Knows keys by what they send; the bearer keyring of the kit, too.
+
+    Args:
+        own: the suite's own key, which no database can take away.
+        master: what the secrets of signing keys are derived from.
+        clock: the time.
+    """
+
+    def __init__(self, own: Key, master: bytes, clock: Clock) -> None:
+        self._own = own
+        self._master = master
+        self._clock = clock
+        self._bearers = {bytes.fromhex(own.digest): own}
+        self._signers: dict[str, tuple[Key, str]] = {}
+        self._foreign: set[str] = set()
+        self._revoked: set[str] = set()
+        self._read_at: float | None = None
+        self._used: dict[str, float] = {}
+
+    def holder(self, secret: str) -> Key | None:
+        """The key whose secret this is.
+
+        The look-up is by digest: how long it takes tells of the digest of a guess, and nothing of a key.
+        """
+        key = self._bearers.get(hashlib.sha256(secret.encode()).digest())
+        if key is None or not key.lives(self._clock.time()):
+            return None
+        return key
+
+    def knows(self, key: str) -> bool:
+        return self.holder(key) is not None
+
+    def signer(self, key_id: str) -> tuple[Key, str] | None:
+        """A signing key and its secret."""
+        found = self._signers.get(key_id)
+        return found if found and found[0].lives(self._clock.time()) else None
+
+    def secret_of(self, key_id: str) -> str:
+        """The secret of a signing key that is being made."""
+        return keys.signing_secret(self._master, key_id)
+
+    def used(self, key: Key) -> None:
+        """Notes the use; written now and then."""
+        if key is not self._own:
+            self._used[key.id] = self._clock.time()
+
+    def take(self, living: Iterable[Key]) -> None:
+        """Replaces all keys but the suite's own."""
+        bearers = {bytes.fromhex(self._own.digest): self._own}
+        signers: dict[str, tuple[Key, str]] = {}
+        foreign = set()
+        for key in living:
+            if key.id in self._revoked:
+                continue
+            if key.kind is Kind.BEARER:
+                bearers.setdefault(bytes.fromhex(key.digest), key)
+            elif keys.digest_of(secret := self._secret(key.id)) == key.digest:
+                signers[key.id] = (key, secret)
+            else:
+                foreign.add(key.id)
+        if foreign - self._foreign:
+            log.error("signing_master_differs", keys=sorted(foreign), fix="SIGNING_MASTER")
+        self._bearers, self._signers, self._foreign = bearers, signers, foreign
+        self._read_at = self._clock.monotonic()
+
+    def forget(self, key_id: str) -> None:
+        """A key was revoked here and now; a reading that began before does not bring it back."""
+        self._revoked.add(key_id)
+        self._bearers = {digest: key for digest, key in self._bearers.items() if key.id != key_id}
+        self._signers = {known: found for known, found in self._signers.items() if known != key_id}
+
+    def _secret(self, key_id: str) -> str:
+        known = self._signers.get(key_id)
+        return known[1] if known else keys.signing_secret(self._master, key_id)
+
+    async def read(self, database: Database) -> None:
+        """Takes what the database holds now."""
+        self.take(await database.read("keys", partial(store.living, now=self._clock.time())))
+
+    async def keep(self, database: Database) -> None:
+        """Reads the keys again and again and notes their use, until cancelled."""
+        noted_at = self._clock.monotonic()
+        while True:
+            await database.wait(store.CHANNEL, READ_SECONDS)
+            try:
+                await self.read(database)
+                if self._clock.monotonic() - noted_at >= NOTE_SECONDS:
+                    noted_at = self._clock.monotonic()
+                    await self.note(database)
+            except Problem as problem:
+                log.warning("keys_not_read", error=str(problem))
+                await asyncio.sleep(READ_SECONDS)
+
+    async def note(self, database: Database) -> None:
+        """Writes when keys were used, and forgets signatures that are too old to be sent again."""
+        used, self._used = self._used, {}
+        oldest = self._clock.time() - signing.REMEMBERED_SECONDS
+
+        def work(connection: Connection) -> None:
+            store.note_used(connection, used)
+            single_use.forget(connection, SIGNATURES, before=oldest)
+
+        await database.write("key_used", work)
+
+    async def check(self) -> Reading:
+        """A health probe: what was revoked elsewhere is known here only while keys are read."""
+        if self._read_at is None:
+            return Reading(Level.UNKNOWN)
+        age = self._clock.monotonic() - self._read_at
+        measured = {
+            "keys": len(self._bearers) + len(self._signers),
+            "read_age_seconds": round(age, 1),
+            **({"other_signing_master": len(self._foreign)} if self._foreign else {}),
+        }
+        fit = age <= STALE_SECONDS and not self._foreign
+        return Reading(Level.HEALTHY if fit else Level.DEGRADED, measured)

@@ -1,0 +1,236 @@
+"""The rules in force, from one place: the file where ROUTES_FILE names one, else the database.
+
+A file wins over the API as a whole, so that nobody has to work out what the two make together.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import structlog
+from prometheus_client import CollectorRegistry
+from sqlalchemy import Connection, insert, select, update
+
+from services.bridge.routes import document
+from services.bridge.routes.document import BadRoutesError, RoutesDocument
+from services.bridge.routes.metrics import reload_failures
+from services.bridge.routes.routes import Routes
+from services.bridge.routes.schema import route_set
+from services.kit.clock import Clock
+from services.kit.database.connect import Database
+from services.kit.errors import Problem, invalid_input
+from services.kit.health import Health, Level, Reading
+from services.kit.settings import StartError
+
+log = structlog.get_logger()
+
+PACKAGE = "services.bridge.routes"
+OPERATIONS = ("routes", "routes_write")
+CHANNEL = "routes"
+READ_SECONDS = 1.0
+_ONLY = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The routes of the API, as they are kept."""
+
+    document: RoutesDocument
+    version: int = 0
+    updated_at: float | None = None
+    updated_by: str = ""
+
+
+class Routing:
+    """Holds the rules in force.
+
+    Args:
+        bots: the default recipients of each bot: who gets what no rule fits.
+        file: of ROUTES_FILE; None: the database's are in force.
+        registry: of the service.
+        clock: the time.
+
+    Raises:
+        StartError: the file is there and wrong, or is not there.
+    """
+
+    def __init__(
+        self,
+        bots: Mapping[str, tuple[int, ...]],
+        file: Path | None,
+        registry: CollectorRegistry,
+        clock: Clock,
+    ) -> None:
+        self.file = file
+        self.kept = Kept(RoutesDocument(routes=[]))
+        self.routes = Routes(bots)
+        self.error: str | None = None
+        self._clock = clock
+        self._stamp: tuple[int, int, int] | None = None
+        self._failures = reload_failures(registry)
+        if file is not None:
+            try:
+                self._take_file(file)
+            except (BadRoutesError, OSError) as error:
+                said = error.strerror if isinstance(error, OSError) else str(error)
+                lines = [f"ROUTES_FILE: {file}: {line}" for line in str(said).splitlines()]
+                raise StartError("\n".join(lines)) from None
+
+    @property
+    def source(self) -> Literal["file", "api"]:
+        return "api" if self.file is None else "file"
+
+    def _take_file(self, file: Path) -> None:
+        stamp = _stamp(file)
+        try:
+            text = file.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise BadRoutesError("it is not UTF-8 text") from None
+        finally:
+            self._stamp = stamp
+        read = document.from_toml(text)
+        if unknown := self._with(read).unknown_bots():
+            raise BadRoutesError("\n".join(f"route {rule}: to.bot: no bot {bot}" for rule, bot in unknown))
+        self._put(Kept(read, updated_at=stamp[0] / 1e9))
+
+    def _with(self, rules: RoutesDocument) -> Routes:
+        return Routes(self.routes.bots, rules.rules())
+
+    def _put(self, kept: Kept) -> None:
+        self.kept = kept
+        self.routes = self._with(kept.document)
+        self.error = None
+
+    def read_file(self) -> None:
+        """Takes the file if it has changed; a wrong one is told, and the former rules stay."""
+        assert self.file is not None  # noqa: S101 - asked by the caller
+        try:
+            if _stamp(self.file) == self._stamp:
+                return
+            self._take_file(self.file)
+        except (BadRoutesError, OSError) as error:
+            self._fail(str(error.strerror if isinstance(error, OSError) else error))
+        else:
+            log.info("routes_read", file=str(self.file), rules=len(self.routes.rules))
+
+    def _fail(self, error: str) -> None:
+        if error != self.error:  # told once, not every second
+            self._failures.inc()
+            log.error("routes_not_read", file=str(self.file), error=error)
+        self.error = error
+
+    async def read(self, database: Database) -> None:
+        """Takes what the database holds, if it is newer."""
+        kept = await database.read("routes", partial(_newer, than=self.kept.version))
+        if kept is not None:
+            self._put(kept)
+
+    async def replace(self, database: Database, new: RoutesDocument, by: str, version: int | None) -> None:
+        """Keeps other rules, which are in force then.
+
+        Args:
+            database: where.
+            new: all rules.
+            by: name of the key.
+            version: that the writer has seen; None: whatever there is is replaced.
+
+        Raises:
+            Problem: 409, the rules are those of a file, or somebody was faster; 422, a bot is not there.
+        """
+        if self.file is not None:
+            raise Problem(409, "Routes are in a file", "ROUTES_FILE is set: the routes are changed there.")
+        self.check_bots(new)
+        work = partial(_replace, new=new, by=by, version=version, now=self._clock.time())
+        await database.write("routes_write", work, wake=CHANNEL)
+        await self.read(database)
+
+    def check_bots(self, new: RoutesDocument) -> Routes:
+        """The rules as routes, for a trial.
+
+        Raises:
+            Problem: 422, a bot that they name is not there.
+        """
+        routes = self._with(new)
+        there = ", ".join(routes.bots)
+        faults = [
+            {"loc": ["body", "routes", rule, "to", "bot"], "msg": f"no bot is named {bot}; there are {there}"}
+            for rule, bot in routes.unknown_bots()
+        ]
+        if faults:
+            raise invalid_input(faults)
+        return routes
+
+    async def follow(self, database: Database) -> None:
+        """Takes changes as they come, until cancelled."""
+        while True:
+            await database.wait(CHANNEL, READ_SECONDS)
+            if self.file is not None:
+                self.read_file()
+                continue
+            try:
+                await self.read(database)
+            except Problem as problem:
+                log.warning("routes_not_read", error=str(problem))
+                await asyncio.sleep(READ_SECONDS)
+
+    async def check(self) -> Reading:
+        """A health probe: a file that was changed for the worse is not in force."""
+        measured: dict[str, Any] = {"source": self.source, "rules": len(self.routes.rules)}
+        if unknown := self.routes.unknown_bots():
+            measured["unknown_bots"] = sorted({bot for _, bot in unknown})
+            return Reading(Level.DEGRADED, measured)
+        if self.error:
+            return Reading(Level.DEGRADED, measured | {"error": self.error})
+        return Reading(Level.HEALTHY, measured)
+
+
+def _stamp(file: Path) -> tuple[int, int, int]:
+    found = file.stat()
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _newer(connection: Connection, than: int) -> Kept | None:
+    row = connection.execute(select(route_set).where(route_set.c.id == _ONLY)).first()
+    if row is None or row.version == than:
+        return None
+    read = RoutesDocument.model_validate_json(row.document)
+    return Kept(read, row.version, row.updated_at, row.updated_by)
+
+
+def _replace(connection: Connection, new: RoutesDocument, by: str, version: int | None, now: float) -> None:
+    query = select(route_set.c.version).where(route_set.c.id == _ONLY).with_for_update()
+    there: int | None = connection.execute(query).scalar()
+    if version is not None and version != (there or 0):
+        raise Problem(
+            409, "Changed meanwhile", f"The routes are at version {there or 0}.", version=there or 0
+        )
+    values = {
+        "version": (there or 0) + 1,
+        "document": new.model_dump_json(by_alias=True),
+        "updated_at": now,
+        "updated_by": by,
+    }
+    if there is None:
+        connection.execute(insert(route_set).values(id=_ONLY, **values))
+    else:
+        connection.execute(update(route_set).where(route_set.c.id == _ONLY).values(**values))
+
+
+@asynccontextmanager
+async def open_routing(routing: Routing, database: Database, health: Health) -> AsyncIterator[None]:
+    """Keeps the rules in force for the length of the block."""
+    if routing.file is None:
+        await routing.read(database)
+    health.add("routes", routing.check)
+    follower = asyncio.create_task(routing.follow(database))
+    try:
+        yield
+    finally:
+        follower.cancel()
+        for ended in await asyncio.gather(follower, return_exceptions=True):
+            if isinstance(ended, Exception):
+                log.error("routes_failed", exc_info=ended)

@@ -1,0 +1,100 @@
+"""What the routes of tracking are asked: which messages, and why."""
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import Query
+from pydantic import BaseModel, Field, field_validator
+
+from services.bridge.tracking import jobs
+from services.contracts.fields import A_TIME, BotName, ChatId, Moment, Strict, Words, about
+from services.kit.errors import Problem
+from services.outbox.intake.cancel_replay import REPLAYABLE
+from services.outbox.messages import Reason, State
+from services.outbox.queries.message_queries import Search
+
+Cursor = Annotated[int | None, Query(ge=1, le=2**53), about("`next_cursor` of the page before", 4711)]
+#: A query is text: the strict type of a body would take none.
+QueriedChat = Annotated[int | None, Query(ge=-(2**53), le=2**53), about("who gets it", 1001)]
+
+
+class Decision(Strict):
+    """Why; shown with the message."""
+
+    reason: Annotated[Words, about("for those who read it later", "sent by mistake")] = ""
+
+
+class Letters(BaseModel, extra="forbid"):
+    """Which dead letters; all of it together."""
+
+    reason: Annotated[list[Reason], about("for one of these reasons", ["chat_not_found"])] = []
+    type: Annotated[Words | None, about("type of the event", "build_failed")] = None
+    chat_id: QueriedChat = None
+    bot: Annotated[BotName | None, about("which bot sent it", "default")] = None
+    correlation_id: Annotated[Words | None, about("of the event", "order-4711")] = None
+    since: Annotated[Moment | None, about("accepted at or after", A_TIME)] = None
+    until: Annotated[Moment | None, about("accepted before", A_TIME)] = None
+    q: Annotated[Words | None, about("part of the title", "Build")] = None
+    cursor: Cursor = None
+    limit: Annotated[int, Query(ge=1, le=500), about("messages at most", 50)] = 50
+
+
+class Replay(Strict):
+    """What to replay; all of it together. Without anything: every dead letter."""
+
+    status: Annotated[
+        Annotated[list[State], Field(min_length=1)], about("which endings", ["dead_letter"])
+    ] = Field([State.DEAD_LETTER])
+    reason: Annotated[list[Reason], about("why they ended; none is any", ["chat_not_found"])] = Field([])
+    type: Annotated[Words | None, about("type of the event", "build_failed")] = None
+    chat_id: Annotated[ChatId | None, about("who gets it", 1001)] = None
+    bot: Annotated[BotName | None, about("which bot sent it", "default")] = None
+    correlation_id: Annotated[Words | None, about("of the event", "order-4711")] = None
+    since: Annotated[Moment | None, about("accepted at or after", A_TIME)] = None
+    until: Annotated[Moment | None, about("accepted before", A_TIME)] = None
+    q: Annotated[Words | None, about("part of the title", "Build")] = None
+    why: Annotated[Words, about("shown with every message", "the chat is back")] = ""
+
+    @field_validator("status")
+    @classmethod
+    def _replayable(cls, states: list[State]) -> list[State]:
+        wrong = [state.value for state in states if state not in REPLAYABLE]
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)} cannot be replayed")
+        return sorted(set(states))
+
+
+def search(
+    wanted: Letters | Replay, states: list[State], *, before: int | None = None, limit: int = jobs.PORTION
+) -> Search:
+    """The engine's question.
+
+    Raises:
+        Problem: 422, a time is outside the calendar.
+    """
+    since, until = within(wanted.since, wanted.until)
+    return Search(
+        states=[state.value for state in states],
+        reasons=[reason.value for reason in wanted.reason],
+        type=wanted.type,
+        chat_id=wanted.chat_id,
+        bot=wanted.bot,
+        correlation_id=wanted.correlation_id,
+        since=since,
+        until=until,
+        text=wanted.q,
+        before=before,
+        limit=limit,
+    )
+
+
+def within(since: datetime | None, until: datetime | None) -> tuple[float | None, float | None]:
+    """Both times as seconds since the epoch.
+
+    Raises:
+        Problem: 422, one of them is outside the calendar.
+    """
+    try:
+        return since.timestamp() if since else None, until.timestamp() if until else None
+    except (OverflowError, ValueError) as error:
+        raise Problem(422, "Invalid input", "since or until is outside the calendar") from error

@@ -1,0 +1,128 @@
+"""The checks of this suite, by name: what is asked of whom."""
+
+from functools import partial
+
+import httpx
+
+from services.kit.clock import Clock
+from services.kit.health import Reading
+from services.kit.http_client import client
+from services.kit.telemetry.telemetry import Telemetry
+from services.mcp_health import checks, host_metrics, probes
+from services.mcp_health.authority import Check, CheckType, Probe
+from services.mcp_health.probes import PrometheusAnswers
+from services.mcp_health.responses import HealthAnswer
+from services.mcp_health.settings import McpHealthSettings
+
+
+class Catalogue:
+    """Calls the dependencies, keeps the newest answer of each, and makes checks of them."""
+
+    def __init__(self, settings: McpHealthSettings, telemetry: Telemetry, clock: Clock) -> None:
+        self._settings = settings
+        self._telemetry = telemetry
+        self._cpu = host_metrics.Cpu(clock)
+        #: Where each dependency is; none where that is not configured.
+        self.addresses: dict[str, str | None] = {
+            "bridge": settings.bridge_url,
+            "alert_relay": settings.alert_relay_url,
+            "dashboard": settings.dashboard_url,
+            "prometheus": settings.prometheus_url,
+            "alertmanager": settings.alertmanager_url,
+            "grafana": settings.grafana_url,
+            "jaeger": settings.jaeger_url,
+        }
+        if settings.sandbox_url is not None:
+            self.addresses["telegram_sandbox"] = settings.sandbox_url
+        self.clients: dict[str, httpx.AsyncClient] = {
+            name: client(telemetry, name, address, timeout=settings.check_timeout_seconds)
+            for name, address in self.addresses.items()
+            if address is not None
+        }
+        #: The newest answer of each of our services; gone once a call fails.
+        self.health: dict[str, HealthAnswer] = {}
+        self._prometheus: PrometheusAnswers | None = None
+
+    async def close(self) -> None:
+        for each in self.clients.values():
+            await each.aclose()
+
+    def checks(self) -> list[Check]:
+        found = [
+            self._dependency("bridge", "Bridge", self._service("bridge"), critical=True),
+            self._dependency("alert_relay", "Alert relay", self._service("alert_relay"), critical=True),
+            self._dependency("dashboard", "Dashboard", self._service("dashboard")),
+            self._dependency("prometheus", "Prometheus", self._ask_prometheus),
+            self._dependency("alertmanager", "Alertmanager", self._ask_alertmanager),
+            self._dependency("grafana", "Grafana", self._ask_grafana),
+            self._dependency("jaeger", "Jaeger", self._ask_jaeger),
+            Check("memory", "Memory", CheckType.SYSTEM, self._memory),
+            Check("disk", "Disk of DATA_DIR", CheckType.SYSTEM, self._disk),
+            Check("event_loop", "Event loop of this process", CheckType.SYSTEM, self._event_loop),
+            Check("cpu", "Processor", CheckType.SYSTEM, self._processor),
+            self._drawn("scrape_targets", "What Prometheus scrapes", self._scrape_targets),
+            self._drawn("firing_alerts", "What fires in Prometheus", self._firing_alerts),
+        ]
+        if "telegram_sandbox" in self.clients:
+            sandbox = self._service("telegram_sandbox")
+            found.append(self._dependency("telegram_sandbox", "Telegram sandbox", sandbox))
+        return found
+
+    def _dependency(self, check_id: str, name: str, probe: Probe, *, critical: bool = False) -> Check:
+        if check_id in self.clients:
+            return Check(check_id, name, CheckType.DEPENDENCY, probe, critical)
+        reason = f"not configured ({check_id.upper()}_URL)"
+        return Check(check_id, name, CheckType.DEPENDENCY, None, critical, reason)
+
+    def _drawn(self, check_id: str, name: str, probe: Probe) -> Check:
+        if "prometheus" in self.clients:
+            return Check(check_id, name, CheckType.CUSTOM, probe)
+        return Check(check_id, name, CheckType.CUSTOM, None, reason="not configured (PROMETHEUS_URL)")
+
+    def _service(self, name: str) -> Probe:
+        return partial(self._ask_service, name)
+
+    async def _ask_service(self, name: str) -> Reading:
+        self.health.pop(name, None)
+        answer = await probes.own_service(self.clients[name])
+        self.health[name] = answer
+        return checks.own_service(answer)
+
+    async def _ask_prometheus(self) -> Reading:
+        self._prometheus = None
+        answer = await probes.prometheus(self.clients["prometheus"])
+        self._prometheus = answer
+        return checks.prometheus(answer.targets, answer.alerts)
+
+    async def _ask_alertmanager(self) -> Reading:
+        answer = await probes.alertmanager(self.clients["alertmanager"])
+        return checks.alertmanager(answer.status, answer.alerts, answer.silences)
+
+    async def _ask_grafana(self) -> Reading:
+        return checks.grafana(await probes.grafana(self.clients["grafana"]))
+
+    async def _ask_jaeger(self) -> Reading:
+        return checks.jaeger(await probes.jaeger(self.clients["jaeger"]))
+
+    async def _scrape_targets(self) -> Reading:
+        known = self._prometheus
+        return checks.scrape_targets(known.targets) if known else checks.no_answer("prometheus")
+
+    async def _firing_alerts(self) -> Reading:
+        known = self._prometheus
+        return checks.firing_alerts(known.alerts) if known else checks.no_answer("prometheus")
+
+    async def _memory(self) -> Reading:
+        used, total = host_metrics.memory()
+        return checks.memory(used, total)
+
+    async def _disk(self) -> Reading:
+        used, free = host_metrics.disk(self._settings.data_dir)
+        return checks.disk(used, free)
+
+    async def _event_loop(self) -> Reading:
+        return checks.event_loop(await host_metrics.loop_lag())
+
+    async def _processor(self) -> Reading:
+        percent, seconds = self._cpu.average()
+        return checks.cpu(percent, seconds, self._telemetry.cpu_percent())

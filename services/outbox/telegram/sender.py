@@ -1,0 +1,128 @@
+"""Send: a message's next part as a call of the Bot API, and what came of it."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Self
+
+import telegram
+from telegram.error import TelegramError
+
+from services.kit.clock import Clock
+from services.outbox.messages import Claimed, Document, Lane, Outcome, Reason, Rendered, Result, Text
+from services.outbox.telegram import errors
+from services.outbox.telegram.bot_api import Bot
+
+
+class Sender:
+    """Sends parts of messages, and says what each attempt came to. Never raises for an answer.
+
+    Args:
+        bot: who sends.
+        clock: the time.
+        pays_for_bulk: whether the bulk lane may exceed Telegram's free rate, for Stars.
+    """
+
+    def __init__(self, bot: Bot, clock: Clock, *, pays_for_bulk: bool = False) -> None:
+        self.bot = bot
+        self._clock = clock
+        self._pays_for_bulk = pays_for_bulk
+
+    async def __aenter__(self) -> Self:
+        for request in self.bot._request:  # noqa: SLF001 - Bot.initialize() would call getMe and fail where Telegram is down
+            await request.initialize()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for request in self.bot._request:  # noqa: SLF001 - as above
+            await request.shutdown()
+
+    async def check(self) -> Reason | None:
+        """Asks Telegram who the bot is; None when it answers as it should."""
+        now = self._clock.time()
+        try:
+            await self.bot.call("getMe", {}, read_timeout=10.0)
+        except TelegramError as error:
+            return errors.translate(error, now, now).reason
+        return None
+
+    async def send(self, message: Claimed, rendered: Rendered) -> Result:
+        """Sends the next part of a message."""
+        method, data = request_of(message, rendered)
+        if self._pays_for_bulk and message.lane is Lane.BULK and method in PAID_METHODS:
+            data["allow_paid_broadcast"] = True
+        started = self._clock.time()
+        try:
+            answer = await self.bot.call(method, data)
+            return Result(
+                Outcome.SENT, Reason.NONE, started, self._clock.time(), message_id=int(answer["message_id"])
+            )
+        except (KeyError, TypeError, ValueError):
+            detail = "Telegram answered ok without a message id"
+            return Result(Outcome.UNKNOWN, Reason.BAD_ANSWER, started, self._clock.time(), detail=detail)
+        except TelegramError as error:
+            if message.edits is not None and NOT_MODIFIED in str(error.message).lower():
+                # An earlier try arrived, whose answer was lost: the text is what it was to become.
+                finished = self._clock.time()
+                return Result(Outcome.SENT, Reason.NONE, started, finished, message_id=message.edits)
+            return errors.translate(error, started, self._clock.time())
+
+
+def with_room(message: Claimed, rendered: Rendered) -> Claimed:
+    """An edit has the room of one message: what needs more is sent as messages of its own."""
+    if len(rendered.parts) > 1 or isinstance(rendered.parts[0], Document):
+        return replace(message, edits=None)
+    return message
+
+
+def method_of(message: Claimed, rendered: Rendered) -> str:
+    """The Bot API method of the next part."""
+    if isinstance(rendered.parts[message.part], Document):
+        return "sendDocument"
+    return "sendMessage" if message.edits is None else "editMessageText"
+
+
+def request_of(message: Claimed, rendered: Rendered) -> tuple[str, dict[str, Any]]:
+    """The Bot API method and its parameters for the next part of a message."""
+    part = rendered.parts[message.part]
+    if message.edits is not None and isinstance(part, Text):
+        return _edit(message, message.edits, part, rendered.reply_markup)
+    last = message.part == len(rendered.parts) - 1
+    data: dict[str, Any] = {"chat_id": message.chat_id}
+    # Topic 1 is "General": naming it is an error (telegram.md 1.1).
+    if message.thread_id not in (None, 1):
+        data["message_thread_id"] = message.thread_id
+    if message.silent:
+        data["disable_notification"] = True
+    if rendered.reply_to is not None:
+        reply = {"message_id": rendered.reply_to, "allow_sending_without_reply": True}
+        data["reply_parameters"] = reply
+    if last and rendered.reply_markup is not None:
+        data["reply_markup"] = rendered.reply_markup
+    if isinstance(part, Document):
+        file = telegram.InputFile(part.content, filename=part.filename)
+        return "sendDocument", data | {"document": file} | _text(part.caption, "caption", plain=message.plain)
+    return "sendMessage", data | _text(part, "text", plain=message.plain)
+
+
+def _edit(
+    message: Claimed, target: int, text: Text, reply_markup: Mapping[str, Any] | None
+) -> tuple[str, dict[str, Any]]:
+    """The text of an earlier message; without a keyboard the one that it had goes."""
+    keyboard = reply_markup or {"inline_keyboard": []}
+    return "editMessageText", {
+        "chat_id": message.chat_id,
+        "message_id": target,
+        "reply_markup": keyboard,
+    } | _text(text, "text", plain=message.plain)
+
+
+def _text(text: Text, field: str, *, plain: bool) -> dict[str, Any]:
+    entities = "entities" if field == "text" else "caption_entities"
+    if plain or not text.entities:
+        return {field: text.text}
+    return {field: text.text, entities: list(text.entities)}
+
+
+#: Those of ours that may exceed the free rate; an edit may not.
+PAID_METHODS = ("sendMessage", "sendDocument")
+NOT_MODIFIED = "message is not modified"

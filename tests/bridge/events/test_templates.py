@@ -1,0 +1,169 @@
+"""A team's own wording: filters become entities, and no value of an event can break or bound one."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.bridge.events.render import render
+from services.bridge.events.templates import TemplateFailedError, Templates, load_templates
+from services.contracts.events import NewEvent
+from services.kit.settings import StartError
+from services.outbox.messages import Text
+from tests.outbox.making import claimed
+from tests.outbox.telegram.test_text import slices, telegram_takes
+
+
+def event(title: str = "Build finished", **more: Any) -> NewEvent:
+    return NewEvent.model_validate({"type": "task_completion", "title": title, **more})
+
+
+def fill(template: str, posted: NewEvent | None = None) -> Text:
+    values = (posted or event()).model_dump(mode="json")
+    return Templates({"default": template}).fill("task_completion", values)
+
+
+def test_filters_become_entities_with_utf16_offsets() -> None:
+    text = fill("🚀 {{ title|bold }} by {{ source|code }}", event(source="ci"))
+    assert text.text == "🚀 Build finished by ci"
+    assert list(text.entities) == [
+        {"type": "bold", "offset": 3, "length": 14},
+        {"type": "code", "offset": 21, "length": 2},
+    ]
+
+
+def test_a_block_has_its_language_and_a_link_its_address() -> None:
+    posted = event(data={"command": "make run", "url": "https://example.com/1"})
+    text = fill("{{ data.command|pre('shell') }}\n{{ 'Open'|link(data.url) }}", posted)
+    assert [entity.get("language") or entity.get("url") for entity in text.entities] == [
+        "shell",
+        "https://example.com/1",
+    ]
+
+
+def test_entities_may_stand_within_one_another_and_be_joined() -> None:
+    text = fill("{{ ((title|italic) ~ '!')|bold }}")
+    assert text.text == "Build finished!"
+    assert {entity["type"]: entity["length"] for entity in text.entities} == {"bold": 15, "italic": 14}
+
+
+def test_a_link_that_telegram_refuses_is_shown_as_text() -> None:
+    assert fill("{{ 'Open'|link('javascript:alert(1)') }}") == Text("Open")
+
+
+def test_a_template_that_cuts_what_it_marked_still_shows_the_text() -> None:
+    assert fill("{{ (title|bold)[:-1] }}").text == "Build finished"
+
+
+def test_what_an_event_does_not_have_is_left_out() -> None:
+    assert fill("{{ title }}{{ data.branch_name }}{{ nothing.at.all }}").text == "Build finished"
+
+
+# NUL is refused at the door: PostgreSQL cannot hold it.
+_TEXT = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
+_VALUE = st.text(_TEXT | st.sampled_from(["\U000f0000", "\U000f0001", "\U0010fffd", "\ufeff"]), min_size=1)
+
+
+@given(_VALUE, _VALUE)
+def test_no_value_breaks_a_template_and_none_is_changed(title: str, description: str) -> None:
+    text = fill("> {{ title|bold }} {{ description|code }} ok", event(title[:200], description=description))
+    assert text.text == f"> {title[:200]} {description} ok"
+    telegram_takes(text)
+    assert slices(text) == [("bold", title[:200]), ("code", description)]
+
+
+_KINDS = st.sampled_from(["bold", "italic", "code", "pre", "link('https://example.com/')"])
+_ACTIONS = st.sampled_from(["", "|upper", "|reverse", "|truncate(5)", "[1:]", "[:-1]", "|replace('a', '')"])
+
+
+@given(st.lists(st.tuples(_KINDS, _ACTIONS, _KINDS), min_size=1, max_size=6), _VALUE)
+def test_whatever_a_template_does_to_what_it_marked_telegram_takes_it(
+    steps: list[tuple[str, str, str]], title: str
+) -> None:
+    template = "ok " + "".join(f"{{{{ ((title|{first}){act})|{then} }}}}" for first, act, then in steps)
+    text = fill(template, event(title[:200]))
+    telegram_takes(text)
+    text.text.encode()
+    length = len(text.text.encode("utf-16-le")) // 2
+    assert all(entity["offset"] + entity["length"] <= length for entity in text.entities)
+
+
+def test_more_marks_than_telegram_looks_at_are_only_text() -> None:
+    text = fill("{% for n in range(3000) %}{{ n|bold }} {% endfor %}")
+    assert text.text == " ".join(map(str, range(3000)))
+    assert len(text.entities) == 1024
+
+
+def test_a_type_has_its_own_template_before_the_default_one() -> None:
+    templates = Templates({"default": "all", "build_failed": "broken: {{ title }}"})
+    assert templates.fill("build_failed", {"title": "x"}).text == "broken: x"
+    assert templates.fill("task_completion", {"title": "x"}).text == "all"
+    assert [templates.words_itself(kind) for kind in ("build_failed", "task_completion")] == [True, False]
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ 1 / 0 }}",
+        "{{ title.missing() }}",
+        "{{ ''.__class__.mro() }}",
+        "{{ 5|dictsort }}",
+        "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}",
+        "{% for n in range(10 ** 9) %}.{% endfor %}",
+        "  ",
+        "\u200b\u2060\ufeff \x01",
+    ],
+)
+def test_a_template_that_fails_says_why(template: str) -> None:
+    with pytest.raises(TemplateFailedError):
+        fill(template)
+
+
+def test_where_a_template_fails_our_own_wording_goes_out() -> None:
+    message = claimed(event_type="task_completion", body=event().model_dump_json(exclude_defaults=True))
+    (part,) = render(message, Templates({"default": "{{ 1 / 0 }}"})).parts
+    assert isinstance(part, Text)
+    assert "Build finished" in part.text
+
+
+def test_a_template_words_the_message(tmp_path: Path) -> None:
+    (tmp_path / "task_completion.txt").write_text(
+        "{{ emoji }} {{ title|bold }}, says {{ source or 'nobody' }}"
+    )
+    message = claimed(event_type="task_completion", body=event().model_dump_json(exclude_defaults=True))
+    (part,) = render(message, load_templates(tmp_path)).parts
+    assert isinstance(part, Text)
+    assert part.text == "✅ Build finished, says nobody"
+
+
+def test_what_else_lies_in_the_folder_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "task_completion.txt").write_text("done")
+    (tmp_path / "README.md").write_text("{{ how to write templates")
+    (tmp_path / "..data").mkdir()
+    templates = load_templates(tmp_path)
+    assert templates is not None
+    assert templates.words_itself("task_completion")
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "said"),
+    [
+        ("task_completion", "{{ title", "TEMPLATES_DIR: task_completion.txt, line 1"),
+        ("task_complete", "x", "TEMPLATES_DIR: task_complete.txt: no event type has this name"),
+    ],
+)
+def test_a_wrong_template_stops_the_start_with_one_line(
+    tmp_path: Path, name: str, source: str, said: str
+) -> None:
+    (tmp_path / f"{name}.txt").write_text(source)
+    with pytest.raises(StartError) as refused:
+        load_templates(tmp_path)
+    assert str(refused.value).startswith(said)
+
+
+def test_without_a_folder_there_are_no_templates_and_a_missing_one_is_named(tmp_path: Path) -> None:
+    assert load_templates(None) is None
+    with pytest.raises(StartError, match="TEMPLATES_DIR: cannot read"):
+        load_templates(tmp_path / "gone")
