@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from services.bridge import api, bot_messages, inbound, openapi
+from services.bridge import api, bot_messages, inbound, openapi, state
 from services.bridge.approvals import api as approvals_api
 from services.bridge.approvals.from_event import Posted
 from services.bridge.bots import DEFAULT, Bot
@@ -23,7 +23,7 @@ from services.bridge.folder.intake import FolderIntake
 from services.bridge.folder.metrics import FolderMetrics
 from services.bridge.inbound import AnswerMetrics, open_answers
 from services.bridge.keys import api as keys_api
-from services.bridge.keys import authenticate, opening, store
+from services.bridge.keys import opening, store
 from services.bridge.keys.authenticate import Door
 from services.bridge.metrics import BridgeMetrics, CostMetrics
 from services.bridge.paid_broadcast import Costs
@@ -31,6 +31,7 @@ from services.bridge.routes import active_routes
 from services.bridge.routes import api as routes_api
 from services.bridge.routes.active_routes import Routing
 from services.bridge.settings import BridgeSettings
+from services.bridge.state import BridgeState
 from services.bridge.tracking import api as tracking_api
 from services.bridge.tracking import lifespan as tracking
 from services.bridge.tracking.callbacks import api as callbacks_api
@@ -88,7 +89,7 @@ def create_app(
     door = Door(ring, guard, telemetry.registry, clock)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, BridgeState]]:
         async with AsyncExitStack() as stack:
             database = await open_database(
                 settings.database("bridge"),
@@ -169,12 +170,12 @@ def create_app(
                     folder_intake.Limits(
                         settings.max_body_bytes,
                         settings.jaeger_ui_url,
-                        listening["webhook_destinations"].refusal,
+                        listening.destinations.refusal,
                     ),
                     outbox=outbox,
                     routes=lambda: routes.routes,
                     asks=asks,
-                    asked=listening["news"].posted,
+                    asked=listening.news.posted,
                     telemetry=telemetry,
                     metrics=folder_metrics,
                     clock=clock,
@@ -183,17 +184,19 @@ def create_app(
                 await stack.enter_async_context(folder_intake.open_folder(taking))
             app.state.health_extra = lambda: {"metrics": _numbers(app, telemetry, outbox)}
             yield {
-                "settings": settings,
-                "clock": clock,
-                "telemetry": telemetry,
-                "outbox": outbox,
-                "bots": bots,
-                "templates": templates,
-                "asks": asks,
-                "door": door,
-                "routing": routes,
-                **listening,
-                "tracking": tracked,
+                state.NAME: BridgeState(
+                    settings=settings,
+                    clock=clock,
+                    telemetry=telemetry,
+                    outbox=outbox,
+                    bots=bots,
+                    templates=templates,
+                    asks=asks,
+                    door=door,
+                    routing=routes,
+                    inbound=listening,
+                    tracking=tracked,
+                )
             }
 
     app = create_service(
@@ -215,7 +218,7 @@ def create_app(
             chats_api.router,
         ],
         keyring=ring,
-        admission=authenticate.admitted,
+        admission=state.admitted,
         schemas={**api.SCHEMAS, **tracking_api.SCHEMAS},
     )
     openapi.install(app)

@@ -3,19 +3,18 @@
 from functools import partial
 from typing import Annotated, Any, Literal, Self
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field, StringConstraints, model_validator
-from starlette.requests import Request
 from starlette.responses import Response
 
 from services.bridge.keys import authenticate, keys, store
 from services.bridge.keys.authenticate import Door
 from services.bridge.keys.keys import Key, Kind, Scope
+from services.bridge.state import CallerKey, State
 from services.contracts.fields import A_TIME, Moment, Strict, about
 from services.kit.clock import rfc3339
 from services.kit.errors import Problem, invalid_input
 from services.kit.web.openapi import problems
-from services.outbox.engine import Outbox
 
 router = APIRouter(prefix="/api/v1/keys", tags=["keys"])
 
@@ -89,12 +88,6 @@ class Keys(BaseModel):
     items: Annotated[list[KeyView], about("no secrets")]
 
 
-async def door_of(request: Request) -> Door:
-    door: Door = request.state.door
-    return door
-
-
-TheDoor = Annotated[Door, Depends(door_of)]
 KeyId = Annotated[
     str,
     Path(pattern=r"^key_[0-9a-z]{1,32}$", description="of the key", examples=["key_b0bcb4cdcac1dfba"]),
@@ -102,17 +95,15 @@ KeyId = Annotated[
 
 
 @router.post("", status_code=201, summary="Make a key; its secret is shown once", responses=_MADE)
-async def make(request: Request, response: Response, door: TheDoor, new: NewKey) -> MadeKey:
+async def make(response: Response, state: State, maker: CallerKey, new: NewKey) -> MadeKey:
     """Of its secret only a digest is kept."""
-    maker: Key = request.state.key
     for scope in new.scopes:
         if scope not in maker.scopes:  # nobody gives away more than they have
             raise authenticate.missing(scope)
-    now = request.state.clock.time()
-    key, secret = made(new, maker.name, door, now)
-    outbox: Outbox = request.state.outbox
-    await outbox.database.write("key_write", partial(store.add, key=key), wake=store.CHANNEL)
-    await door.ring.read(outbox.database)
+    now = state.clock.time()
+    key, secret = made(new, maker.name, state.door, now)
+    await state.outbox.database.write("key_write", partial(store.add, key=key), wake=store.CHANNEL)
+    await state.door.ring.read(state.outbox.database)
     response.headers["Cache-Control"] = "no-store"
     response.headers["Location"] = f"/api/v1/keys/{key.id}"
     return MadeKey(secret=secret, **view(key, now).model_dump())
@@ -142,31 +133,28 @@ def made(new: NewKey, by: str, door: Door, now: float) -> tuple[Key, str]:
 
 
 @router.get("", summary="All keys there ever were, newest first; no secrets")
-async def every(request: Request) -> Keys:
+async def every(state: State) -> Keys:
     """Also those that were revoked, and when each was used last."""
-    outbox: Outbox = request.state.outbox
-    now = request.state.clock.time()
-    return Keys(items=[view(key, now) for key in await outbox.database.read("keys", store.every)])
+    now = state.clock.time()
+    return Keys(items=[view(key, now) for key in await state.outbox.database.read("keys", store.every)])
 
 
 @router.get("/{key_id}", summary="One key", responses=_NOT_THERE)
-async def one(request: Request, key_id: KeyId) -> KeyView:
+async def one(state: State, key_id: KeyId) -> KeyView:
     """Without its secret, which nobody has."""
-    outbox: Outbox = request.state.outbox
-    found = await outbox.database.read("keys", partial(store.one, key_id=key_id))
+    found = await state.outbox.database.read("keys", partial(store.one, key_id=key_id))
     if found is None:
         raise _unknown()
-    return view(found, request.state.clock.time())
+    return view(found, state.clock.time())
 
 
 @router.delete("/{key_id}", status_code=204, summary="Revoke a key, at once", responses=_NOT_THERE)
-async def revoke(request: Request, door: TheDoor, key_id: KeyId) -> None:
+async def revoke(state: State, key_id: KeyId) -> None:
     """The other replicas know it within a second."""
-    outbox: Outbox = request.state.outbox
-    work = partial(store.revoke, key_id=key_id, now=request.state.clock.time())
-    if not await outbox.database.write("key_write", work, wake=store.CHANNEL):
+    work = partial(store.revoke, key_id=key_id, now=state.clock.time())
+    if not await state.outbox.database.write("key_write", work, wake=store.CHANNEL):
         raise _unknown()
-    door.ring.forget(key_id)
+    state.door.ring.forget(key_id)
 
 
 def _unknown() -> Problem:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry
 from starlette.requests import Request
 
-from services.bridge.keys import scopes, signing
+from services.bridge.keys import signing
 from services.bridge.keys.keyring import SIGNATURES, Ring
 from services.bridge.keys.keys import Key, Scope
 from services.bridge.keys.metrics import SignedRequests
@@ -101,14 +101,3 @@ class Door:
 
 def missing(scope: Scope) -> Problem:
     return Problem(403, "Missing scope", f"This key has no scope {scope.value}.", scope=scope.value)
-
-
-async def admitted(request: Request) -> None:
-    """Dependency of every route that is not public.
-
-    Afterwards ``request.state.key`` is the key, and ``request.state.client`` its name.
-    """
-    door: Door = request.state.door
-    scope = scopes.needed(request.method, request.url.path)
-    request.state.key = door.by_key(request.headers.get("authorization"), request, scope)
-    request.state.client = request.state.key.name
