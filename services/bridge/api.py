@@ -19,7 +19,16 @@ from services.bridge.state import State, state_of
 from services.bridge.tracking import message_view, search_params
 from services.contracts.events import CATEGORIES, NewEvent
 from services.contracts.fields import A_TIME, AN_ID, BotName, Moment, Words, about
-from services.contracts.messages import EventTypes, EventWithMessages, Page, Stats, WholeMessage
+from services.contracts.messages import (
+    EventType,
+    EventTypes,
+    EventWithMessages,
+    Latency,
+    Page,
+    Rates,
+    Stats,
+    WholeMessage,
+)
 from services.kit import logs
 from services.kit.clock import rfc3339
 from services.kit.errors import Problem
@@ -118,14 +127,14 @@ class Filter(BaseModel, extra="forbid"):
     limit: Annotated[int, Query(ge=1, le=500), about("messages at most", 50)] = 50
 
 
-@router.get("/messages", summary="Search, newest first", response_model=Page)
-async def search(state: State, wanted: Annotated[Filter, Query()]) -> dict[str, Any]:
+@router.get("/messages", summary="Search, newest first")
+async def search(state: State, wanted: Annotated[Filter, Query()]) -> Page:
     """Page by page, by `next_cursor`. `q` and `campaign_id` look at the newest 100,000 that fit the rest."""
     page = await state.outbox.database.read(
         "search", lambda connection: message_queries.search(connection, _search(wanted))
     )
     cursor = None if page.cursor is None else str(page.cursor)
-    return {"items": [message_view.summary(row) for row in page.rows], "next_cursor": cursor}
+    return Page(items=[message_view.summary(row) for row in page.rows], next_cursor=cursor)
 
 
 def _search(wanted: Filter) -> Search:
@@ -148,10 +157,9 @@ def _search(wanted: Filter) -> Search:
 @router.get(
     "/messages/{message_id}",
     summary="The message, every state change and every attempt",
-    response_model=WholeMessage,
     responses=problems({404: "there is no message with this id"}),
 )
-async def one(state: State, message_id: Annotated[Words, _id("message")]) -> dict[str, Any]:
+async def one(state: State, message_id: Annotated[Words, _id("message")]) -> WholeMessage:
     """With the cause of each change, and for each attempt what Telegram answered and what held it up."""
     life = await state.outbox.database.read(
         "read", lambda connection: message_queries.life(connection, message_id)
@@ -164,10 +172,9 @@ async def one(state: State, message_id: Annotated[Words, _id("message")]) -> dic
 @router.get(
     "/events/{event_id}",
     summary="The event as it was posted, and its messages",
-    response_model=EventWithMessages,
     responses=problems({404: "there is no event with this id"}),
 )
-async def event(state: State, event_id: Annotated[Words, _id("event")]) -> dict[str, Any]:
+async def event(state: State, event_id: Annotated[Words, _id("event")]) -> EventWithMessages:
     """One message for each recipient, as each of them stands."""
     found = await state.outbox.database.read(
         "read", lambda connection: message_queries.event_with_messages(connection, event_id)
@@ -175,55 +182,54 @@ async def event(state: State, event_id: Annotated[Words, _id("event")]) -> dict[
     if found is None:
         raise Problem(404, "Not Found", "There is no event with this id.")
     row, rows = found
-    return {
-        "id": row["id"],
-        "accepted_at": rfc3339(row["accepted_at"]),
-        "correlation_id": row["correlation_id"],
-        "client": row["client"],
-        "event": bot_messages.as_posted(row["body"]),
-        "messages": [message_view.summary(message) for message in rows],
-    }
+    return EventWithMessages(
+        id=row["id"],
+        accepted_at=rfc3339(row["accepted_at"]),
+        correlation_id=row["correlation_id"],
+        client=row["client"],
+        event=bot_messages.as_posted(row["body"]),
+        messages=[message_view.summary(message) for message in rows],
+    )
 
 
-@router.get("/event-types", summary="The types of events, by category", response_model=EventTypes)
+@router.get("/event-types", summary="The types of events, by category")
 async def event_types(
     category: Annotated[str | None, Query(description="only of this category", examples=["build"])] = None,
-) -> dict[str, Any]:
+) -> EventTypes:
     """Any key may ask."""
     if category is not None and category not in CATEGORIES:
         raise Problem(422, "Invalid input", f"category is one of {', '.join(CATEGORIES)}")
     types = [
-        {"type": kind, "category": name}
+        EventType(type=kind, category=name)
         for name, kinds in CATEGORIES.items()
         for kind in kinds
         if category in (None, name)
     ]
-    return {"count": len(types), "event_types": types}
+    return EventTypes(count=len(types), event_types=types)
 
 
 @router.get(
     "/stats",
     summary="What was accepted and delivered since the start, and the queue now",
-    response_model=Stats,
 )
-async def stats(state: State) -> dict[str, Any]:
+async def stats(state: State) -> Stats:
     """Measured in this process, but for the queue, which all replicas share."""
     outbox, now = state.outbox, state.clock.time()
     accepted, delivered = outbox.tally.per_second(now)
     rate = outbox.tally.delivery_rate_percent(now)
     quantiles = outbox.tally.quantiles()
     age = outbox.oldest_age
-    return {
+    return Stats(
         **outbox.metrics.totals(),
-        "queue": outbox.depth.by_state if outbox.depth else None,
-        "oldest_message_age_seconds": None if age is None else round(age, 3),
-        "rates": {"accepted_per_second": round(accepted, 3), "delivered_per_second": round(delivered, 3)},
-        "delivery_rate_percent": None if rate is None else round(rate, 3),
-        "latency_seconds": None
+        queue=outbox.depth.by_state if outbox.depth else None,
+        oldest_message_age_seconds=None if age is None else round(age, 3),
+        rates=Rates(accepted_per_second=round(accepted, 3), delivered_per_second=round(delivered, 3)),
+        delivery_rate_percent=None if rate is None else round(rate, 3),
+        latency_seconds=None
         if quantiles is None
-        else {"p50": quantiles.p50, "p95": quantiles.p95, "p99": quantiles.p99},
-        "active_correlations": outbox.depth.correlations if outbox.depth else None,
-    }
+        else Latency(p50=quantiles.p50, p95=quantiles.p95, p99=quantiles.p99),
+        active_correlations=outbox.depth.correlations if outbox.depth else None,
+    )
 
 
 @public.get("/dashboard/", **openapi.ELSEWHERE)

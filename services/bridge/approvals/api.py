@@ -59,7 +59,6 @@ Id = Annotated[str, Path(description="of the question", examples=[AN_ID])]
     "",
     status_code=201,
     summary="Ask people: the first answer wins",
-    response_model=ApprovalView,
     responses=_ASKED,
 )
 async def ask(
@@ -79,7 +78,7 @@ async def ask(
             examples=["deploy-2.1"],
         ),
     ] = None,
-) -> Any:
+) -> ApprovalView:
     """Answers once the question is on disk; ``GET`` with ``wait`` tells the answer."""
     now = state.clock.time()
     from_request.check_callback(new, state.inbound.destinations)
@@ -153,8 +152,8 @@ class Asked(BaseModel, extra="forbid"):
     limit: Annotated[int, Query(ge=1, le=500), about("questions at most", 50)] = 50
 
 
-@router.get("", summary="Questions, newest first", response_model=Approvals)
-async def search(state: State, wanted: Annotated[Asked, Query()]) -> Any:
+@router.get("", summary="Questions, newest first")
+async def search(state: State, wanted: Annotated[Asked, Query()]) -> Approvals:
     """Their messages and answers are told by each question itself."""
     rows = await state.outbox.database.read(
         "search",
@@ -169,13 +168,12 @@ async def search(state: State, wanted: Annotated[Asked, Query()]) -> Any:
         ),
     )
     items = [view.whole(Whole(one, [], [], []), state.settings.jaeger_ui_url) for _, one in rows]
-    return {"items": items, "next_cursor": str(rows[-1][0]) if len(rows) == wanted.limit else None}
+    return Approvals(items=items, next_cursor=str(rows[-1][0]) if len(rows) == wanted.limit else None)
 
 
 @router.get(
     "/{approval_id}",
     summary="The question and what became of it; with `wait`, once somebody has answered",
-    response_model=ApprovalView,
     responses=_NOT_THERE,
 )
 async def read(
@@ -186,7 +184,7 @@ async def read(
         float,
         Query(ge=0, le=LONGEST_WAIT, description="seconds to wait for an answer", examples=[0.0]),
     ] = 0,
-) -> Any:
+) -> ApprovalView:
     """To wait longer, ask again: nothing is missed in between."""
     database = state.outbox.database
 
@@ -201,10 +199,11 @@ async def read(
 @router.post(
     "/{approval_id}/decide",
     summary="Decide without Telegram; audited like any answer",
-    response_model=ApprovalView,
     responses=_CLOSED,
 )
-async def decide(request: Request, state: State, caller: CallerKey, approval_id: Id, decision: Decide) -> Any:
+async def decide(
+    request: Request, state: State, caller: CallerKey, approval_id: Id, decision: Decide
+) -> ApprovalView:
     """As if somebody had tapped: the first answer wins, the messages are edited, the callback is told."""
     who = _program(caller, decision.by)
     trace = from_request.trace(request, state.telemetry)
@@ -236,12 +235,11 @@ async def decide(request: Request, state: State, caller: CallerKey, approval_id:
 @router.post(
     "/{approval_id}/cancel",
     summary="Take the question back",
-    response_model=ApprovalView,
     responses=_CLOSED,
 )
 async def cancel(
     request: Request, state: State, caller: CallerKey, approval_id: Id, wanted: Cancel | None = None
-) -> Any:
+) -> ApprovalView:
     """The messages that show it say so, and have no buttons any more."""
     wanted = wanted or Cancel()
     who = _program(caller, wanted.by)
@@ -264,10 +262,12 @@ def _program(caller: Key, by: str) -> Who:
     return Who(f"{by} ({key})" if by else key)
 
 
-async def _answer_unless_closed(state: BridgeState, changed: Changed, wanted: Outcome) -> dict[str, Any]:
+async def _answer_unless_closed(state: BridgeState, changed: Changed, wanted: Outcome) -> ApprovalView:
     shown = await _view(state, changed.approval.id)
     if changed.outcome is not wanted:
-        raise Problem(409, "Already closed", f"The question is {_state(changed)}.", approval=shown)
+        raise Problem(
+            409, "Already closed", f"The question is {_state(changed)}.", approval=shown.model_dump()
+        )
     return shown
 
 
@@ -282,7 +282,7 @@ def _found(asked: Approval | None) -> Approval:
     return asked
 
 
-async def _view(state: BridgeState, approval_id: str) -> dict[str, Any]:
+async def _view(state: BridgeState, approval_id: str) -> ApprovalView:
     found = await state.outbox.database.read("read", lambda connection: store.whole(connection, approval_id))
     if found is None:
         raise Problem(404, "Not Found", "There is no question with this id.")

@@ -45,39 +45,37 @@ _NO_JOB = problems({404: "there is no job with this id"})
 @router.post(
     "/messages/{message_id}/cancel",
     summary="Take a message back that is not sent yet",
-    response_model=messages.Verdict,
     responses=_DECIDED,
 )
 async def cancel(
     state: State, caller: CallerKey, message_id: MessageId, decision: Decision | None = None
-) -> dict[str, Any]:
+) -> messages.Verdict:
     """409 with its state where it is being sent, is sent in part, or has ended."""
     by = By(caller.name, decision.reason if decision else "")
     verdict = await _decide(state, "cancel", partial(cancel_replay.cancel, message_id=message_id, by=by))
     if not verdict.done:
         told = "Parts of it are sent." if verdict.parts_sent else f"It is {verdict.state.value}."
-        raise Problem(409, "Cannot be cancelled", told, **_told(message_id, verdict))
+        raise Problem(409, "Cannot be cancelled", told, **_view(message_id, verdict).model_dump())
     state.tracking.metrics.cancelled.inc()
-    return _told(message_id, verdict)
+    return _view(message_id, verdict)
 
 
 @router.post(
     "/messages/{message_id}/replay",
     summary="Send a message again that ended undelivered",
-    response_model=messages.Verdict,
     responses=_DECIDED,
 )
 async def replay(
     state: State, caller: CallerKey, message_id: MessageId, decision: Decision | None = None
-) -> dict[str, Any]:
+) -> messages.Verdict:
     """409 with its state where it is delivered, or still on its way."""
     by = By(caller.name, decision.reason if decision else "")
     verdict = await _decide(state, "replay", partial(cancel_replay.replay, message_id=message_id, by=by))
     if not verdict.done:
         told = f"It is {verdict.state.value}."
-        raise Problem(409, "Cannot be replayed", told, **_told(message_id, verdict))
+        raise Problem(409, "Cannot be replayed", told, **_view(message_id, verdict).model_dump())
     state.tracking.metrics.replayed.inc()
-    return _told(message_id, verdict)
+    return _view(message_id, verdict)
 
 
 async def _decide(state: BridgeState, operation: str, decide: Callable[..., Verdict | None]) -> Verdict:
@@ -89,31 +87,30 @@ async def _decide(state: BridgeState, operation: str, decide: Callable[..., Verd
     return verdict
 
 
-def _told(message_id: Words, verdict: Verdict) -> dict[str, Any]:
+def _view(message_id: Words, verdict: Verdict) -> messages.Verdict:
     # Not `status`: in a problem document that is the HTTP status.
-    return {
-        "message_id": message_id,
-        "state": verdict.state.value,
-        "parts_sent": verdict.parts_sent,
-        "possible_duplicate": verdict.possible_duplicate,
-    }
+    return messages.Verdict(
+        message_id=message_id,
+        state=verdict.state.value,
+        parts_sent=verdict.parts_sent,
+        possible_duplicate=verdict.possible_duplicate,
+    )
 
 
 @router.get(
     "/dead-letters",
     summary="What was given up, with the reason; newest first",
-    response_model=messages.DeadLetters,
 )
-async def dead_letters(state: State, wanted: Annotated[Letters, Query()]) -> dict[str, Any]:
+async def dead_letters(state: State, wanted: Annotated[Letters, Query()]) -> messages.DeadLetters:
     """Each can be sent again: one by its `replay`, all that fit by `POST /api/v1/dead-letters/replay`."""
     sought = search_params.search(
         wanted, [outbox_messages.State.DEAD_LETTER], before=wanted.cursor, limit=wanted.limit
     )
     page, attempts = await state.outbox.database.read("search", partial(_letters, wanted=sought))
-    return {
-        "items": [views.dead_letter(row, attempts.get(row["seq"])) for row in page.rows],
-        "next_cursor": None if page.cursor is None else str(page.cursor),
-    }
+    return messages.DeadLetters(
+        items=[views.dead_letter(row, attempts.get(row["seq"])) for row in page.rows],
+        next_cursor=None if page.cursor is None else str(page.cursor),
+    )
 
 
 def _letters(connection: Connection, wanted: Search) -> tuple[message_queries.Page, dict[int, Any]]:
@@ -143,7 +140,6 @@ _STARTED: dict[int | str, dict[str, Any]] = {
     "/dead-letters/replay",
     status_code=202,
     summary="Replay all that fit, as a job that survives",
-    response_model=Job,
     responses=_STARTED,
 )
 async def replay_all(
@@ -161,7 +157,7 @@ async def replay_all(
             examples=["after-the-outage"],
         ),
     ] = None,
-) -> dict[str, Any]:
+) -> Job:
     """What ends undelivered after this moment is left for another job."""
     new = NewJob(search_params.search(wanted, wanted.status), By(caller.name, wanted.why), idempotency_key)
     row, is_new = await jobs.add(state.outbox.database, new, state.clock.time())
@@ -171,29 +167,28 @@ async def replay_all(
     return views.job(row)
 
 
-@router.get("/jobs", summary="Jobs, newest first", response_model=Jobs)
+@router.get("/jobs", summary="Jobs, newest first")
 async def list_jobs(
     state: State,
     status: Annotated[jobs.State | None, Query(), about("in this state", "running")] = None,
     cursor: Annotated[Words | None, Query(), about("`next_cursor` of the page before", AN_ID)] = None,
     limit: Annotated[int, Query(ge=1, le=500), about("jobs at most", 50)] = 50,
-) -> dict[str, Any]:
+) -> Jobs:
     """Those that ended stay as long as messages do."""
     work = partial(jobs.newest, state=status.value if status else None, before=cursor, limit=limit)
     rows = await state.outbox.database.read("job_find", work)
-    return {
-        "items": [views.job(row) for row in rows],
-        "next_cursor": rows[-1]["id"] if len(rows) == limit else None,
-    }
+    return Jobs(
+        items=[views.job(row) for row in rows],
+        next_cursor=rows[-1]["id"] if len(rows) == limit else None,
+    )
 
 
 @router.get(
     "/jobs/{job_id}",
     summary="A job and how far it is",
-    response_model=Job,
     responses=_NO_JOB,
 )
-async def one_job(state: State, job_id: JobId) -> dict[str, Any]:
+async def one_job(state: State, job_id: JobId) -> Job:
     """It goes on whatever is killed meanwhile, at any replica."""
     return views.job(await _job(state.outbox, job_id))
 
@@ -201,17 +196,16 @@ async def one_job(state: State, job_id: JobId) -> dict[str, Any]:
 @router.post(
     "/jobs/{job_id}/cancel",
     summary="End a job where it stands",
-    response_model=Job,
     responses=_NO_JOB | problems({409: "it has ended; `state` says how"}),
 )
-async def cancel_job(state: State, job_id: JobId) -> dict[str, Any]:
+async def cancel_job(state: State, job_id: JobId) -> Job:
     """What it has replayed stays replayed. 409 where it has ended."""
     work = partial(jobs.cancel, job_id=job_id, now=state.clock.time())
     done = await state.outbox.database.write("job", work)
-    told = views.job(await _job(state.outbox, job_id))
+    job = views.job(await _job(state.outbox, job_id))
     if not done:
-        raise Problem(409, "Cannot be cancelled", f"The job is {told['status']}.", state=told["status"])
-    return told
+        raise Problem(409, "Cannot be cancelled", f"The job is {job.status}.", state=job.status)
+    return job
 
 
 async def _job(outbox: Outbox, job_id: Words) -> Any:
@@ -224,23 +218,22 @@ async def _job(outbox: Outbox, job_id: Words) -> Any:
 @router.get(
     "/traces",
     summary="Messages and how they came to where they stand; those in flight, or all",
-    response_model=messages.Lives,
 )
 async def traces(
     state: State,
     active: Annotated[bool, Query(), about("whether only those in flight are told of", True)] = True,
     cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=200), about("messages at most", 50)] = 50,
-) -> dict[str, Any]:
+) -> messages.Lives:
     """Newest first, each with every state that it was in."""
     states = [one.value for one in message_queries.UNFINISHED] if active else []
     wanted = Search(states=states, before=cursor, limit=limit)
     page, found = await state.outbox.database.read("trace", partial(_lives, wanted=wanted))
     now, trace_url = state.clock.time(), state.settings.jaeger_ui_url
-    return {
-        "items": [views.life(life, now, trace_url) for life in reversed(found)],
-        "next_cursor": None if page.cursor is None else str(page.cursor),
-    }
+    return messages.Lives(
+        items=[views.life(life, now, trace_url) for life in reversed(found)],
+        next_cursor=None if page.cursor is None else str(page.cursor),
+    )
 
 
 def _lives(connection: Connection, wanted: Search) -> tuple[message_queries.Page, list[message_queries.Life]]:
@@ -251,20 +244,19 @@ def _lives(connection: Connection, wanted: Search) -> tuple[message_queries.Page
 @router.get(
     "/traces/{correlation_id:path}",
     summary="All that happened under a correlation id, in order",
-    response_model=Story,
     response_model_exclude_unset=True,
     responses=problems({404: "there is nothing with this correlation id"}),
 )
 async def story(
     state: State,
     correlation_id: Annotated[Words, Path(description="of the events", examples=["order-4711"])],
-) -> dict[str, Any]:
+) -> Story:
     """Events, changes and attempts of up to 500 messages; `truncated` where there are more."""
     work = partial(message_queries.of_correlation, correlation_id=correlation_id, most=MOST_MESSAGES)
     events, found, whole = await state.outbox.database.read("trace", work)
     if not events:
         raise Problem(404, "Not Found", "There is nothing with this correlation id.")
-    return views.story(events, found, state.settings.jaeger_ui_url) | {"truncated": not whole}
+    return views.story(events, found, state.settings.jaeger_ui_url, truncated=not whole)
 
 
 _FRAMES = {

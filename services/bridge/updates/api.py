@@ -131,11 +131,10 @@ class ResponsesAsked(BaseModel, extra="forbid"):
 @router.get(
     "/responses",
     summary="Texts, replies, taps and commands that people sent, oldest first",
-    response_model=Responses,
 )
 async def list_responses(
     request: Request, state: State, asked: Annotated[ResponsesAsked, Query()]
-) -> dict[str, Any]:
+) -> Responses:
     """Go on with ``next_cursor``; with ``wait`` an empty page is answered only after that time."""
     database = state.outbox.database
     try:
@@ -157,7 +156,7 @@ async def list_responses(
         )
 
     rows = await long_poll.until(request, database, responses.CHANNEL, look, asked.wait)
-    return {
-        "items": [responses.told(row) for row in rows],
-        "next_cursor": str(rows[-1]["seq"] if rows else asked.cursor),
-    }
+    return Responses(
+        items=[responses.view(row) for row in rows],
+        next_cursor=str(rows[-1]["seq"] if rows else asked.cursor),
+    )
