@@ -13,7 +13,7 @@ export: spans are sent; off: they are dropped where they would be queued.
 import asyncio
 
 from fastapi import FastAPI, Request
-from prometheus_client import Gauge
+from prometheus_client import Counter, Gauge, Histogram
 
 from services.bridge.app import create_app
 from services.bridge.settings import BridgeSettings
@@ -32,6 +32,8 @@ OFF: dict[str, dict[tuple[type, str], object]] = {
         (Count, "inc"): _nothing,
         (Distribution, "observe"): _nothing,
         (Distribution, "observe_all"): _nothing,
+        (Counter, "inc"): _nothing,
+        (Histogram, "observe"): _nothing,
         (Gauge, "inc"): _nothing,
         (Gauge, "dec"): _nothing,
         (Gauge, "set"): _nothing,
