@@ -69,7 +69,7 @@ def main() -> None:
             "From the first claim to the last settle: leases, attempts, answers and states are on disk.",
             (
                 "The sandbox runs on the other core; its answers limit all three rates. CPU is that of the "
-                "sending process for one message, with all its threads; a busy machine changes it little."
+                "sending process for one message, with all its threads; a busy machine changes it less than the rate."
             ),
         ],
     )
@@ -132,9 +132,11 @@ def _timed(loop: Loop, url: str, parameters: dict[str, Any], count: int) -> Meas
 
 
 def _profile(bridge: Program, file: Path) -> None:
-    command = ["py-spy", "record", "-d", "4", "-r", "400", "-f", "raw", "--gil", "-o", file]
+    command = ["py-spy", "record", "-d", "4", "-r", "400", "-f", "raw", "--gil"]
     subprocess.Popen(
-        [*command, "-p", str(bridge.process.pid)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [*command, "-o", str(file), "-p", str(bridge.process.pid)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
 
 

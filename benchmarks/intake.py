@@ -19,7 +19,8 @@ import orjson
 
 from benchmarks import filling, machine
 from benchmarks.machine import Ratios
-from benchmarks.programs import KEY, Bench, Program, cpu_of_family, free_port
+from benchmarks.programs import KEY, Bench, Program, cpu_of_family
+from tests.ports import free_port
 
 #: For the ratio of requests per second, at 64 connections.
 GOAL = "≥ 0.75"
@@ -134,7 +135,7 @@ def _load(bench: Bench, server: Program, seconds: int, connections: int) -> tupl
     ).stdout
     cpu = server.cpu_seconds() - cpu
     if refused := re.search(r"Non-2xx.*|Socket errors.*", output):
-        raise SystemExit(f"{server.process.args}: {refused[0]}")
+        raise SystemExit(f"{server.process.args!r}: {refused[0]}")
     requests = float(found[1]) if (found := re.search(r"(\d+) requests in", output)) else 0.0
     rate = float(found[1]) if (found := re.search(r"Requests/sec:\s+([\d.]+)", output)) else 0.0
     return rate, 1e6 * cpu / requests

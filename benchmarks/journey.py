@@ -20,10 +20,11 @@ from typing import Any
 
 import httpx
 
-from benchmarks.programs import ANY, KEY, Bench, free_port
+from benchmarks.programs import ANY, KEY, Bench
 from benchmarks.recorded_suite import Function
 from tests import servers
 from tests.alert_relay import payloads
+from tests.ports import free_port
 from tests.servers import Sandbox, until
 from tests.stack.receivers import Receiver, listening
 

@@ -10,7 +10,7 @@ import argparse
 import asyncio
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 import aiohttp
@@ -23,7 +23,7 @@ from benchmarks.programs import FIRST_CHAT, KEY, TOKEN, Bench, Program, make_cha
 PER_SECOND = 100
 CHATS = 1_000
 GOAL = "goal: p99 ≤ 6 ms"
-Post = Callable[[aiohttp.ClientSession, int, str], Awaitable[None]]
+Post = Callable[[aiohttp.ClientSession, int, str], Coroutine[Any, Any, None]]
 
 
 def main() -> None:
@@ -85,13 +85,12 @@ async def _run(sandbox: Program, post: Post, count: int, name: str) -> list[floa
     posted: dict[str, float] = {}
     async with aiohttp.ClientSession() as session:
         start = time.perf_counter()
-        running = []
-        for number in range(count):
-            await asyncio.sleep(max(0.0, start + number / PER_SECOND - time.perf_counter()))
-            title = f"{name} {number}"
-            posted[title] = time.time()
-            running.append(asyncio.create_task(post(session, number, title)))
-        await asyncio.gather(*running)
+        async with asyncio.TaskGroup() as group:
+            for number in range(count):
+                await asyncio.sleep(max(0.0, start + number / PER_SECOND - time.perf_counter()))
+                title = f"{name} {number}"
+                posted[title] = time.time()
+                group.create_task(post(session, number, title))
         return await _arrived(session, sandbox, posted)
 
 

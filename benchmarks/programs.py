@@ -16,11 +16,12 @@ import httpx
 import psutil
 
 from benchmarks import machine
+from services.telegram_sandbox.settings import DEFAULT_TOKEN
 from tests import servers
 from tests.ports import free_port
 
 KEY = "cct_benchmark_key_of_some_length"
-TOKEN = servers.DEFAULT_TOKEN
+TOKEN = DEFAULT_TOKEN
 FIRST_CHAT = 100_000
 PATIENCE_SECONDS = 60.0
 ANY = -1
@@ -138,7 +139,7 @@ class Bench:
             [*module],
             self.measured if core is None else core,
             f"http://127.0.0.1:{port}",
-            **self.settings(name) | {"BRIDGE_PORT": str(port), "TELEGRAM_API_URL": sandbox_url} | more,
+            **{**self.settings(name), "BRIDGE_PORT": str(port), "TELEGRAM_API_URL": sandbox_url, **more},
         )
 
     def settings(self, name: str) -> Mapping[str, str]:

@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 
 from benchmarks import machine, telemetry_parts
 from benchmarks.machine import Ratios
-from benchmarks.programs import Bench, Program, free_port, on_core
+from benchmarks.programs import Bench, Program, on_core
 from benchmarks.telemetry_bridge import ALL, CONCURRENCY, NONE, SCRAPE_SECONDS, SwitchedBridge
+from tests.ports import free_port
 
 SPANS_PER_MESSAGE = 6
 MEMORY_ROUNDS = 20

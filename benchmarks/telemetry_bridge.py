@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 import orjson
@@ -21,7 +22,7 @@ SCRAPE_HEADERS = {"Accept": "application/openmetrics-text;version=1.0.0,text/pla
 #: Parts of the telemetry, as benchmarks.switched names them.
 ALL = "metrics+logs+spans+export"
 NONE = "none"
-Post = Callable[[int], Awaitable[None]]
+Post = Callable[[int], Coroutine[Any, Any, None]]
 
 
 @dataclass
@@ -37,8 +38,9 @@ class SwitchedBridge:
     def start(cls, bench: Bench, receiver: Program, name: str) -> "SwitchedBridge":
         sandbox = bench.sandbox(f"sandbox-{name}")
         make_chats(sandbox, CHATS)
-        environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url}
-        program = bench.bridge(sandbox.url, name, module=("benchmarks.switched",), **environment)
+        program = bench.bridge(
+            sandbox.url, name, module=("benchmarks.switched",), OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url
+        )
         return cls(bench, name, program)
 
     def switch(self, parts: str) -> None:

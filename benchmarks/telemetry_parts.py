@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks import filling
+from benchmarks.programs import FIRST_CHAT
 from services.contracts.events import CATEGORY_OF
 from services.kit import otlp
 from services.kit.http import HttpMetrics
@@ -170,7 +171,7 @@ class _Made:
 
 
 def _made(number: int, telemetry: Telemetry) -> _Made:
-    submission = filling.submission(number, filling.FIRST_CHAT + number % CHATS, telemetry, time.time())
+    submission = filling.submission(number, FIRST_CHAT + number % CHATS, telemetry, time.time())
     (event,), ((message,),) = submission.events, submission.messages
     return _Made((event, [message]), _settled(event, message.id, message.chat_id))
 
