@@ -69,7 +69,8 @@ def main() -> None:
             "From the first claim to the last settle: leases, attempts, answers and states are on disk.",
             (
                 "The sandbox runs on the other core; its answers limit all three rates. CPU is that of the "
-                "sending process for one message, with all its threads; a busy machine changes it less than the rate."
+                "sending process for one message, with all its threads; other load on the machine changes it "
+                "less than the rate."
             ),
         ],
     )
