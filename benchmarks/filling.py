@@ -160,7 +160,7 @@ def _new(identifier: str) -> str:
 
 def submission(number: int, chat_id: int, telemetry: Telemetry, now: float) -> Submission:
     body = orjson.dumps(EVENT | {"title": f"Build {number} finished", "chat_id": chat_id})
-    reading = accept.submission(
+    reading = accept.accept(
         body,
         Caller("benchmark", None, "", None),
         telemetry.new_trace(),

@@ -12,8 +12,8 @@ from starlette.responses import RedirectResponse, Response
 from services.bridge import bot_messages, openapi
 from services.bridge.approvals import from_event
 from services.bridge.events import accept
-from services.bridge.events.accept import Caller, Reading
-from services.bridge.keys.authenticate import Entry
+from services.bridge.events.accept import AcceptedRequest, Caller
+from services.bridge.keys.authenticate import AdmittedRequest
 from services.bridge.keys.keys import Scope
 from services.bridge.state import State, state_of
 from services.bridge.tracking import message_view, search_params
@@ -52,16 +52,16 @@ async def post_events(request: Request) -> Response:
     """Answers 202 only once the events are on disk. Both paths are the same."""
     state = await state_of(request)
     headers: dict[bytes, bytes] = dict(request.scope["headers"])
-    entry = await state.door.enter(request, headers, Scope.EVENTS_WRITE)
+    entry = await state.authenticator.enter(request, headers, Scope.EVENTS_WRITE)
     caller = _caller(headers, entry)
     trace = caller.parent.child() if caller.parent else state.telemetry.new_trace()
     read = partial(
-        accept.submission,
+        accept.accept,
         entry.body,
         caller,
         trace,
         now=state.clock.time(),
-        routes=state.routing.routes,
+        routes=state.active_routes.routes,
         trace_url=state.settings.jaeger_ui_url,
         asks=state.asks,
         refusal=state.inbound.destinations.refusal,
@@ -70,7 +70,7 @@ async def post_events(request: Request) -> Response:
         reading = await _understood(state.outbox, read, caller, entry.body)
         receipt = await state.outbox.enqueue(reading.submission)
     except RepeatedError:
-        raise state.door.replayed() from None
+        raise state.authenticator.replayed() from None
     if receipt.replayed is not None:
         return HotResponse(receipt.replayed.encode(), 202, {b"idempotent-replayed": b"true"})
     if reading.codes:
@@ -78,7 +78,9 @@ async def post_events(request: Request) -> Response:
     return HotResponse(reading.answer, 202, {b"traceresponse": trace.header().encode()})
 
 
-async def _understood(outbox: Outbox, read: Callable[[], Reading], caller: Caller, body: bytes) -> Reading:
+async def _understood(
+    outbox: Outbox, read: Callable[[], AcceptedRequest], caller: Caller, body: bytes
+) -> AcceptedRequest:
     """The request, read. One that was taken before is so again, though it would be refused by now."""
     try:
         reading = read()
@@ -93,7 +95,7 @@ async def _understood(outbox: Outbox, read: Callable[[], Reading], caller: Calle
     return reading
 
 
-def _caller(headers: Mapping[bytes, bytes], entry: Entry) -> Caller:
+def _caller(headers: Mapping[bytes, bytes], entry: AdmittedRequest) -> Caller:
     # Starlette's own headers are searched from the start for each name.
     parent, key = headers.get(b"traceparent"), headers.get(b"idempotency-key")
     return Caller(

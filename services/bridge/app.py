@@ -14,7 +14,6 @@ from services.bridge.approvals.from_event import Posted
 from services.bridge.bots import DEFAULT, Bot
 from services.bridge.chats import api as chats_api
 from services.bridge.chats import quiet
-from services.bridge.chats import store as chats_store
 from services.bridge.events.render import render
 from services.bridge.events.templates import load_templates
 from services.bridge.folder import intake as folder_intake
@@ -23,13 +22,13 @@ from services.bridge.folder.intake import FolderIntake
 from services.bridge.folder.metrics import FolderMetrics
 from services.bridge.inbound import AnswerMetrics, open_answers
 from services.bridge.keys import api as keys_api
-from services.bridge.keys import opening, store
-from services.bridge.keys.authenticate import Door
+from services.bridge.keys import keyring, store
+from services.bridge.keys.authenticate import Authenticator
 from services.bridge.metrics import BridgeMetrics, CostMetrics
 from services.bridge.paid_broadcast import Costs
 from services.bridge.routes import active_routes
 from services.bridge.routes import api as routes_api
-from services.bridge.routes.active_routes import Routing
+from services.bridge.routes.active_routes import ActiveRoutes
 from services.bridge.settings import BridgeSettings
 from services.bridge.state import BridgeState
 from services.bridge.tracking import api as tracking_api
@@ -57,7 +56,7 @@ FULL_DISK = 0.95
 FILLING_DISK = 0.85
 
 #: Whose tables the bridge's database holds, in order of dependency.
-PACKAGES = ("services.outbox", *inbound.PACKAGES, tracking.PACKAGE, opening.PACKAGE, active_routes.PACKAGE)
+PACKAGES = ("services.outbox", *inbound.PACKAGES, tracking.PACKAGE, keyring.PACKAGE, active_routes.PACKAGE)
 
 
 def create_app(
@@ -77,16 +76,16 @@ def create_app(
     tracking_metrics = TrackingMetrics(telemetry.registry)
     templates = load_templates(settings.templates_dir)
     guard = Guard(telemetry.registry, clock, settings.rate_limit_per_second)
-    ring = opening.ring_of(settings, clock)
+    ring = keyring.make_keyring(settings, clock)
     bots = settings.bots()
     answer_metrics = AnswerMetrics.of(telemetry, bots)
     cost_metrics = CostMetrics(telemetry.registry, bots)
     asks = Posted(bots, settings.approval_expires_seconds, templates)
-    routes = Routing(
+    routes = ActiveRoutes(
         {name: bot.chats for name, bot in bots.items()}, settings.routes_file, telemetry.registry, clock
     )
     folder_metrics = FolderMetrics(telemetry.registry)
-    door = Door(ring, guard, telemetry.registry, clock)
+    authenticator = Authenticator(ring, guard, telemetry.registry, clock)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, BridgeState]]:
@@ -101,13 +100,13 @@ def create_app(
                     *tracking.OPERATIONS,
                     *store.OPERATIONS,
                     *active_routes.OPERATIONS,
-                    *chats_store.OPERATIONS,
+                    *chats_api.OPERATIONS,
                     *folder_intake.OPERATIONS,
                 ),
             )
             stack.push_async_callback(database.close)
-            await stack.enter_async_context(opening.open_keys(ring, database, health))
-            await stack.enter_async_context(active_routes.open_routing(routes, database, health))
+            await stack.enter_async_context(keyring.open_keyring(ring, database, health))
+            await stack.enter_async_context(active_routes.open_active_routes(routes, database, health))
             rates = await stack.enter_async_context(
                 buckets.open_paces(
                     settings.redis_url,
@@ -192,8 +191,8 @@ def create_app(
                     bots=bots,
                     templates=templates,
                     asks=asks,
-                    door=door,
-                    routing=routes,
+                    authenticator=authenticator,
+                    active_routes=routes,
                     inbound=listening,
                     tracking=tracked,
                 )

@@ -11,10 +11,10 @@ from services.bridge.bots import Bot
 from services.bridge.events.accept import Asks
 from services.bridge.events.templates import Templates
 from services.bridge.inbound import Inbound
-from services.bridge.keys import scopes
-from services.bridge.keys.authenticate import Door
+from services.bridge.keys import keys
+from services.bridge.keys.authenticate import Authenticator
 from services.bridge.keys.keys import Key
-from services.bridge.routes.active_routes import Routing
+from services.bridge.routes.active_routes import ActiveRoutes
 from services.bridge.settings import BridgeSettings
 from services.bridge.tracking.lifespan import Tracking
 from services.kit.clock import Clock
@@ -33,8 +33,8 @@ class BridgeState:
     bots: Mapping[str, Bot]
     templates: Templates | None
     asks: Asks
-    door: Door
-    routing: Routing
+    authenticator: Authenticator
+    active_routes: ActiveRoutes
     inbound: Inbound
     tracking: Tracking
 
@@ -57,8 +57,8 @@ async def admitted(request: Request, state: State) -> Key:
     Raises:
         Problem: 401 without a valid key, 403 without the route's scope, 429 over the key's rate.
     """
-    scope = scopes.needed(request.method, request.url.path)
-    return state.door.by_key(request.headers.get("authorization"), request, scope)
+    scope = keys.scope_needed(request.method, request.url.path)
+    return state.authenticator.by_key(request.headers.get("authorization"), request, scope)
 
 
 #: The key of the request.

@@ -8,8 +8,8 @@ from pydantic import BaseModel, Field, StringConstraints, model_validator
 from starlette.responses import Response
 
 from services.bridge.keys import authenticate, keys, store
-from services.bridge.keys.authenticate import Door
-from services.bridge.keys.keys import Key, Kind, Scope
+from services.bridge.keys.authenticate import Authenticator
+from services.bridge.keys.keys import Key, KeyKind, Scope
 from services.bridge.state import CallerKey, State
 from services.contracts.fields import A_TIME, Moment, Strict, about
 from services.kit.clock import rfc3339
@@ -44,8 +44,8 @@ class NewKey(Strict):
         Annotated[list[Scope], Field(min_length=1, max_length=len(Scope))],
         about("what it may do; none that the maker has not", ["events:write", "messages:read"]),
     ]
-    kind: Annotated[Kind, about("signing: requests are signed, the secret is never sent", "bearer")] = (
-        Kind.BEARER
+    kind: Annotated[KeyKind, about("signing: requests are signed, the secret is never sent", "bearer")] = (
+        KeyKind.BEARER
     )
     expires_at: Annotated[Moment | None, about("it opens nothing from then on", A_TIME)] = None
     requests_per_second: Annotated[
@@ -55,7 +55,7 @@ class NewKey(Strict):
 
     @model_validator(mode="after")
     def _signable(self) -> Self:
-        if self.kind is Kind.SIGNING and set(self.scopes) != {Scope.EVENTS_WRITE}:
+        if self.kind is KeyKind.SIGNING and set(self.scopes) != {Scope.EVENTS_WRITE}:
             raise ValueError("a signing key has the scope events:write, and only that")
         return self
 
@@ -65,7 +65,7 @@ class KeyView(BaseModel):
 
     id: Annotated[str, about("of the key; signed requests name it", "key_b0bcb4cdcac1dfba")]
     name: Annotated[str, about("of the client", "ci")]
-    kind: Annotated[Kind, about("how its secret is used", "bearer")]
+    kind: Annotated[KeyKind, about("how its secret is used", "bearer")]
     scopes: Annotated[list[Scope], about("what it may do", ["events:write"])]
     status: Annotated[Literal["active", "expired", "revoked"], about("whether it opens anything", "active")]
     requests_per_second: Annotated[float | None, about("null: RATE_LIMIT_PER_SECOND", 10.0)]
@@ -101,18 +101,18 @@ async def make(response: Response, state: State, maker: CallerKey, new: NewKey) 
         if scope not in maker.scopes:  # nobody gives away more than they have
             raise authenticate.missing(scope)
     now = state.clock.time()
-    key, secret = made(new, maker.name, state.door, now)
+    key, secret = made(new, maker.name, state.authenticator, now)
     await state.outbox.database.write("key_write", partial(store.add, key=key), wake=store.CHANNEL)
-    await state.door.ring.read(state.outbox.database)
+    await state.authenticator.ring.read(state.outbox.database)
     response.headers["Cache-Control"] = "no-store"
     response.headers["Location"] = f"/api/v1/keys/{key.id}"
     return MadeKey(secret=secret, **view(key, now).model_dump())
 
 
-def made(new: NewKey, by: str, door: Door, now: float) -> tuple[Key, str]:
+def made(new: NewKey, by: str, authenticator: Authenticator, now: float) -> tuple[Key, str]:
     """A key as it is stored, and its secret."""
     key_id = keys.new_id()
-    secret = door.ring.secret_of(key_id) if new.kind is Kind.SIGNING else keys.new_secret()
+    secret = authenticator.ring.secret_of(key_id) if new.kind is KeyKind.SIGNING else keys.new_secret()
     expires_at = None
     if new.expires_at is not None:
         expires_at = new.expires_at.timestamp()
@@ -154,7 +154,7 @@ async def revoke(state: State, key_id: KeyId) -> None:
     work = partial(store.revoke, key_id=key_id, now=state.clock.time())
     if not await state.outbox.database.write("key_write", work, wake=store.CHANNEL):
         raise _unknown()
-    state.door.ring.forget(key_id)
+    state.authenticator.ring.forget(key_id)
 
 
 def _unknown() -> Problem:

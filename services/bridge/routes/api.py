@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from services.bridge.bots import DEFAULT
-from services.bridge.routes.active_routes import Routing
+from services.bridge.routes.active_routes import ActiveRoutes
 from services.bridge.routes.document import MOST_RULES, RoutesDocument, RuleDocument
 from services.bridge.state import CallerKey, State
 from services.contracts.events import NewEvent
@@ -70,7 +70,7 @@ class TrialResult(BaseModel):
 @router.get("", summary="The routes in force")
 async def read(state: State) -> RoutesView:
     """Of the file, or of the API: they are never mixed."""
-    return _view(state.routing)
+    return _view(state.active_routes)
 
 
 @router.put(
@@ -81,16 +81,16 @@ async def read(state: State) -> RoutesView:
 async def replace(state: State, caller: CallerKey, new: NewRoutes) -> RoutesView:
     """The other replicas take them within a second."""
     rules = RoutesDocument(routes=new.routes)
-    await state.routing.replace(state.outbox.database, rules, caller.name, new.version)
-    return _view(state.routing)
+    await state.active_routes.replace(state.outbox.database, rules, caller.name, new.version)
+    return _view(state.active_routes)
 
 
 @router.post("/test", summary="Who would get an event, and by which rule; nothing is sent")
 async def test(state: State, trial: Trial) -> TrialResult:
     """Of the routes in force, or of others that are being thought of."""
-    routes = state.routing.routes
+    routes = state.active_routes.routes
     if trial.routes is not None:
-        routes = state.routing.check_bots(RoutesDocument(routes=trial.routes))
+        routes = state.active_routes.check_bots(RoutesDocument(routes=trial.routes))
     if trial.event.bot is not None and trial.event.bot not in routes.bots:
         raise invalid_input([{"loc": ["body", "event", "bot"], "msg": "no bot has this name"}])
     found = routes.recipients(trial.event)
@@ -110,7 +110,7 @@ async def test(state: State, trial: Trial) -> TrialResult:
     )
 
 
-def _view(routing: Routing) -> RoutesView:
+def _view(routing: ActiveRoutes) -> RoutesView:
     kept = routing.kept
     return RoutesView(
         source=routing.source,
