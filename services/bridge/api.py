@@ -28,7 +28,7 @@ from services.kit.web.fast_route import HotResponse, HotRoute
 from services.kit.web.openapi import problems
 from services.outbox.engine import Outbox
 from services.outbox.intake.single_use import RepeatedError
-from services.outbox.messages import State
+from services.outbox.messages import MessageState
 from services.outbox.queries import message_queries
 from services.outbox.queries.message_queries import Search
 
@@ -115,7 +115,7 @@ def _id(of: str) -> Any:
 class Filter(BaseModel, extra="forbid"):
     """What to search for; all of it together."""
 
-    status: Annotated[list[State], about("in one of these states", ["dead_letter"])] = []
+    status: Annotated[list[MessageState], about("in one of these states", ["dead_letter"])] = []
     type: Annotated[Words | None, about("type of the event", "build_failed")] = None
     chat_id: Annotated[int | None, Query(ge=-(2**53), le=2**53), about("who gets it", 1001)] = None
     bot: Annotated[BotName | None, about("which bot sends it", "default")] = None

@@ -17,9 +17,9 @@ from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.messages import (
     Claimed,
     Document,
+    EventRecord,
     Lane,
-    NewEvent,
-    NewMessage,
+    MessageRecord,
     Rendered,
     Submission,
     Text,
@@ -83,7 +83,7 @@ class About:
 
 def event(
     said: Said, to: Sequence[Recipient], about: About, context: TraceContext, *, bot: str, now: float
-) -> tuple[NewEvent, tuple[NewMessage, ...]]:
+) -> tuple[EventRecord, tuple[MessageRecord, ...]]:
     """An event that carries it, and one message a recipient, ahead of what is not urgent.
 
     Args:
@@ -95,7 +95,7 @@ def event(
         now: seconds since the epoch.
     """
     identifier = str(uuid_utils.uuid7())
-    made = NewEvent(
+    made = EventRecord(
         id=identifier,
         type=about.kind,
         category=CATEGORY_OF[about.kind],
@@ -112,10 +112,10 @@ def event(
     return made, messages(to, bot)
 
 
-def messages(to: Sequence[Recipient], bot: str) -> tuple[NewMessage, ...]:
+def messages(to: Sequence[Recipient], bot: str) -> tuple[MessageRecord, ...]:
     """One message a recipient, ahead of what is not urgent."""
     return tuple(
-        NewMessage(
+        MessageRecord(
             id=str(uuid_utils.uuid7()),
             chat_id=one.chat_id,
             thread_id=one.thread_id,

@@ -21,7 +21,7 @@ from services.outbox.delivery.claims import Holds, Mutes, never, not_urgent
 from services.outbox.delivery.retry_policy import BOT_STOPS, Policy
 from services.outbox.delivery.worker import Observer, Worker, WorkerSettings, ignore
 from services.outbox.intake.enqueue import Intake, Receipt
-from services.outbox.messages import Outcome, Settled, State, Submission
+from services.outbox.messages import MessageState, Outcome, Settled, Submission
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.queries import message_queries
 from services.outbox.queries.queue_depth import Depth, depth
@@ -132,7 +132,7 @@ class Outbox:
         """The worker's observer: the tally of what finished, and the traces that are kept."""
         now = self._clock.time()
         for settled in batch:
-            if settled.decision.state is State.DELIVERED:
+            if settled.decision.state is MessageState.DELIVERED:
                 self.tally.delivered(now, now - settled.message.entered_at)
             elif settled.decision.state in message_queries.FAILED:
                 self.tally.failed(now)

@@ -8,7 +8,7 @@ from typing import Any
 from services.kit.telemetry.telemetry import TraceContext
 
 
-class State(StrEnum):
+class MessageState(StrEnum):
     QUEUED = "queued"  #: on disk, waits for its turn
     SENDING = "sending"  #: claimed; an attempt is open
     RETRY_WAIT = "retry_wait"  #: not delivered yet, the next attempt has a time
@@ -20,17 +20,23 @@ class State(StrEnum):
     CANCELLED = "cancelled"  #: taken back by a caller
 
 
-WAITING = (State.QUEUED, State.RETRY_WAIT)
+WAITING = (MessageState.QUEUED, MessageState.RETRY_WAIT)
 #: What the queue's depth is told by: these states, and of what is queued apart what is ahead of its time.
-COUNTED = (State.QUEUED, State.SENDING, State.RETRY_WAIT, State.UNKNOWN, State.DEAD_LETTER)
+COUNTED = (
+    MessageState.QUEUED,
+    MessageState.SENDING,
+    MessageState.RETRY_WAIT,
+    MessageState.UNKNOWN,
+    MessageState.DEAD_LETTER,
+)
 SCHEDULED = "scheduled"
 FINISHED = (
-    State.DELIVERED,
-    State.DEAD_LETTER,
-    State.SUPPRESSED,
-    State.EXPIRED,
-    State.CANCELLED,
-    State.UNKNOWN,
+    MessageState.DELIVERED,
+    MessageState.DEAD_LETTER,
+    MessageState.SUPPRESSED,
+    MessageState.EXPIRED,
+    MessageState.CANCELLED,
+    MessageState.UNKNOWN,
 )
 
 
@@ -106,7 +112,7 @@ class UnknownPolicy(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class NewEvent:
+class EventRecord:
     """What a client posted, once, however many recipients it has."""
 
     id: str
@@ -127,7 +133,7 @@ class NewEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class NewMessage:
+class MessageRecord:
     """One event for one recipient."""
 
     id: str
@@ -154,7 +160,7 @@ class IdempotencyKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Once:
+class SingleUse:
     """What a submission uses up: a second one with the same name is refused."""
 
     scope: str
@@ -169,11 +175,11 @@ class Submission:
         alongside: writes rows of the owner's in the same transaction; what it raises fails the others too.
     """
 
-    events: tuple[NewEvent, ...]
+    events: tuple[EventRecord, ...]
     #: The messages of each event, by position.
-    messages: tuple[tuple[NewMessage, ...], ...]
+    messages: tuple[tuple[MessageRecord, ...], ...]
     idempotency: IdempotencyKey | None = None
-    once: Once | None = None
+    single_use: SingleUse | None = None
     alongside: Callable[[Any], None] | None = None
 
 
@@ -268,7 +274,7 @@ class Result:
 class Decision:
     """What becomes of the message."""
 
-    state: State
+    state: MessageState
     due_at: float = 0.0
     retries: int = 0
     part: int = 0

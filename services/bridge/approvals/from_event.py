@@ -47,7 +47,7 @@ class Posted:
     templates: Templates | None = None
 
     def __call__(
-        self, posted: NewEvent, made: messages.NewEvent, targets: Sequence[Target], place: Place
+        self, posted: NewEvent, made: messages.EventRecord, targets: Sequence[Target], place: Place
     ) -> Question:
         """The question that an event asks, and the messages that show it.
 
@@ -87,7 +87,7 @@ class Posted:
             raise invalid_input([{"loc": [*place, "bot"], "msg": text}])
         return self.bots[names.pop()]
 
-    def _approval(self, posted: NewEvent, made: messages.NewEvent, by: Bot, place: Place) -> Approval:
+    def _approval(self, posted: NewEvent, made: messages.EventRecord, by: Bot, place: Place) -> Approval:
         if not by.allowed:
             raise invalid_input([{"loc": [*place, "type"], "msg": from_request.NOBODY}])
         now = made.accepted_at

@@ -19,7 +19,7 @@ from services.contracts.fields import Priority, Severity
 from services.kit.errors import Problem, invalid_input
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox import messages
-from services.outbox.messages import IdempotencyKey, Lane, NewMessage, Once, Submission, UnknownPolicy
+from services.outbox.messages import IdempotencyKey, Lane, MessageRecord, SingleUse, Submission, UnknownPolicy
 
 #: The type of events that ask something.
 QUESTION = "approval_request"
@@ -56,7 +56,7 @@ class Caller:
     correlation_id: str
     idempotency_key: str | None
     #: What the request uses up, such as its signature.
-    once: Once | None = None
+    once: SingleUse | None = None
 
 
 #: Where an event is in a request: nowhere, or its number in a list.
@@ -77,13 +77,13 @@ class Question:
 
     id: str
     code: str
-    event: messages.NewEvent
-    messages: tuple[NewMessage, ...]
+    event: messages.EventRecord
+    messages: tuple[MessageRecord, ...]
     keep: Callable[[Any], None]
 
 
 #: Makes a question of an event that is one, as it is posted and as it would be stored, and of who gets it.
-Asks = Callable[[NewEvent, messages.NewEvent, Sequence[Target], Place], Question]
+Asks = Callable[[NewEvent, messages.EventRecord, Sequence[Target], Place], Question]
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,10 +201,12 @@ def _keep(connection: Any, questions: Sequence[Question]) -> None:
         question.keep(connection)
 
 
-def _event(event: NewEvent, body: str, caller: Caller, trace: TraceContext, now: float) -> messages.NewEvent:
+def _event(
+    event: NewEvent, body: str, caller: Caller, trace: TraceContext, now: float
+) -> messages.EventRecord:
     identifier = str(uuid_utils.uuid7())
     severity = event.severity or event.data.severity or Severity.LOW
-    return messages.NewEvent(
+    return messages.EventRecord(
         id=identifier,
         type=event.kind,
         category=CATEGORY_OF[event.kind],
@@ -228,7 +230,9 @@ def _targets(event: NewEvent, place: Place, routes: Routes) -> list[Target]:
     return [recipient.target for recipient in routes.recipients(event)]
 
 
-def _messages(event: NewEvent, targets: Sequence[Target], place: Place, now: float) -> tuple[NewMessage, ...]:
+def _messages(
+    event: NewEvent, targets: Sequence[Target], place: Place, now: float
+) -> tuple[MessageRecord, ...]:
     deliver_at = _moment(event.deliver_at, (*place, "deliver_at"), now)
     expires_at = _moment(event.expires_at, (*place, "expires_at"), now)
     if expires_at is not None and expires_at <= now:
@@ -237,7 +241,7 @@ def _messages(event: NewEvent, targets: Sequence[Target], place: Place, now: flo
     # A critical event does not wait behind progress reports.
     lane = Lane.URGENT if event.severity is Severity.CRITICAL else _LANES[event.priority]
     return tuple(
-        NewMessage(
+        MessageRecord(
             id=str(uuid_utils.uuid7()),
             chat_id=target.chat_id,
             thread_id=target.thread_id or event.thread_id,
@@ -275,7 +279,10 @@ def _moment(value: datetime | None, place: tuple[int | str, ...], now: float) ->
 
 
 def _answer(
-    event: messages.NewEvent, recipients: Sequence[NewMessage], trace_url: str, question: Question | None
+    event: messages.EventRecord,
+    recipients: Sequence[MessageRecord],
+    trace_url: str,
+    question: Question | None,
 ) -> dict[str, object]:
     trace_id = f"{event.trace.trace_id:032x}"
     links: dict[str, str | None] = {

@@ -15,7 +15,7 @@ from services.kit.clock import Clock
 from services.kit.errors import Problem
 from services.kit.web.auth import Gate
 from services.kit.web.rate_limit import Guard
-from services.outbox.messages import Once
+from services.outbox.messages import SingleUse
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Entry:
 
     key: Key
     body: bytes
-    once: Once | None = None
+    once: SingleUse | None = None
 
 
 class Door:
@@ -74,7 +74,7 @@ class Door:
             raise self._refused(request, "The signature is not that of this body with a key that is known.")
         key = self._allowed(found[0], scope)
         self._signed.count("accepted")
-        return Entry(key, body, Once(SIGNATURES, f"{claim.key_id}:{claim.signature}"))
+        return Entry(key, body, SingleUse(SIGNATURES, f"{claim.key_id}:{claim.signature}"))
 
     def _refused(self, caller: Request, detail: str) -> Problem:
         gate: Gate = caller.scope["app"].state.gate

@@ -26,7 +26,7 @@ from services.outbox.change_feed import Position
 from services.outbox.engine import Outbox
 from services.outbox.intake import cancel_replay, enqueue
 from services.outbox.intake.cancel_replay import By, Verdict
-from services.outbox.messages import State
+from services.outbox.messages import MessageState
 from services.outbox.queries import message_queries
 from services.outbox.queries.message_queries import Search
 
@@ -145,7 +145,9 @@ def _told(message_id: Words, verdict: Verdict) -> dict[str, Any]:
 )
 async def dead_letters(outbox: Engine, wanted: Annotated[Letters, Query()]) -> dict[str, Any]:
     """Each can be sent again: one by its `replay`, all that fit by `POST /api/v1/dead-letters/replay`."""
-    sought = search_params.search(wanted, [State.DEAD_LETTER], before=wanted.cursor, limit=wanted.limit)
+    sought = search_params.search(
+        wanted, [MessageState.DEAD_LETTER], before=wanted.cursor, limit=wanted.limit
+    )
     page, attempts = await outbox.database.read("search", partial(_letters, wanted=sought))
     return {
         "items": [views.dead_letter(row, attempts.get(row["seq"])) for row in page.rows],
@@ -326,7 +328,7 @@ async def stream(
     request: Request,
     *,
     tracking: Tracked,
-    status: Annotated[list[State], Query(), about("into one of these states", ["delivered"])] = [],  # noqa: B006 - FastAPI copies it
+    status: Annotated[list[MessageState], Query(), about("into one of these states", ["delivered"])] = [],  # noqa: B006 - FastAPI copies it
     type: Annotated[list[str], Query(), about("of one of these types", ["build_failed"])] = [],  # noqa: A002, B006 - the parameter's public name; the same
     chat_id: QueriedChat = None,
     correlation_id: Annotated[Words | None, Query(), about("of the event", "order-4711")] = None,

@@ -4,7 +4,7 @@ from typing import Any
 
 from services.kit.clock import rfc3339
 from services.kit.telemetry.telemetry import TraceContext
-from services.outbox.messages import WAITING, State
+from services.outbox.messages import WAITING, MessageState
 from services.outbox.queries.message_queries import Life
 
 
@@ -26,7 +26,7 @@ def summary(row: Any) -> dict[str, Any]:
         "status": row["state"],
         "accepted_at": rfc3339(row["accepted_at"]),
         "finished_at": _time(row["finished_at"]),
-        "next_attempt_at": _time(row["due_at"]) if row["state"] == State.RETRY_WAIT.value else None,
+        "next_attempt_at": _time(row["due_at"]) if row["state"] == MessageState.RETRY_WAIT.value else None,
         "deliver_at": _time(row["due_at"]) if _has_a_time(row) else None,
         "quiet_until": _time(row["due_at"]) if row["held"] and row["state"] in WAITING else None,
         "expires_at": _time(row["expires_at"]),
@@ -60,7 +60,7 @@ def _changes(life: Life) -> list[dict[str, Any]]:
     changes: list[tuple[float, str, str]] = []
     for attempt in life.attempts:
         number = attempt["number"]
-        changes.append((attempt["claimed_at"], State.SENDING.value, f"attempt {number}"))
+        changes.append((attempt["claimed_at"], MessageState.SENDING.value, f"attempt {number}"))
         if attempt["settled_at"] is not None:
             reason = attempt["reason"]
             cause = f"attempt {number}: {attempt['outcome']}" + ("" if reason == "none" else f" ({reason})")
@@ -68,7 +68,7 @@ def _changes(life: Life) -> list[dict[str, Any]]:
     changes.extend((change["at"], change["state"], change["cause"]) for change in life.changes)
     # sorted() is stable: what happened in the same moment stays in the order told above. Whoever claimed
     # looked at its own clock, and perhaps a moment before the commit that it then found.
-    accepted = (life.message["accepted_at"], State.QUEUED.value, "accepted")
+    accepted = (life.message["accepted_at"], MessageState.QUEUED.value, "accepted")
     steps = (accepted, *sorted(changes, key=lambda change: change[0]))
     until = (*(at for at, _, _ in steps[1:]), None)
     return [
@@ -101,7 +101,7 @@ def _attempt(row: Any) -> dict[str, Any]:
 
 def _has_a_time(row: Any) -> bool:
     """Its client appointed it, and it was not tried yet."""
-    return bool(row["state"] == State.QUEUED.value and row["due_at"] > 0 and not row["held"])
+    return bool(row["state"] == MessageState.QUEUED.value and row["due_at"] > 0 and not row["held"])
 
 
 def _time(seconds: float | None) -> str | None:

@@ -9,7 +9,7 @@ from services.bridge.tracking import message_view
 from services.kit.clock import rfc3339
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.change_feed import Change
-from services.outbox.messages import State
+from services.outbox.messages import MessageState
 from services.outbox.queries.message_queries import Life
 
 
@@ -91,10 +91,10 @@ def _accepted(row: Any) -> dict[str, Any]:
 
 def _steps(of: Life) -> Iterable[dict[str, Any]]:
     named = {"message_id": of.message["id"], "chat_id": of.message["chat_id"]}
-    yield {"at": of.message["accepted_at"], "what": "change", "status": State.QUEUED.value, **named}
+    yield {"at": of.message["accepted_at"], "what": "change", "status": MessageState.QUEUED.value, **named}
     for row in of.attempts:
         numbered = named | {"attempt": row["number"]}
-        yield {"at": row["claimed_at"], "what": "change", "status": State.SENDING.value, **numbered}
+        yield {"at": row["claimed_at"], "what": "change", "status": MessageState.SENDING.value, **numbered}
         if row["started_at"] is not None:
             yield {"at": row["started_at"], "what": "attempt", **numbered, **_answer(row)}
         if row["settled_at"] is not None:

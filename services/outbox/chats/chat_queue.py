@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, insert, literal_column, update
 
 from services.kit.database.json_rows import Row, Statement
 from services.outbox import change_feed
-from services.outbox.messages import Lane, Reason, State
+from services.outbox.messages import Lane, MessageState, Reason
 from services.outbox.rate_limit.token_bucket import ChatPace
 from services.outbox.schema import change, message
 
@@ -19,14 +19,14 @@ LEASE_SECONDS = 30.0
 ChatRow = Mapping[str, Any]
 
 
-def in_state(state: State) -> ColumnElement[bool]:
+def in_state(state: MessageState) -> ColumnElement[bool]:
     # As a literal: neither database uses a partial index for a parameter it cannot see.
     return message.c.state == literal_column(f"'{state.value}'")
 
 
 _HERE = "message.bot = chat.bot AND message.chat_id = chat.chat_id"
-_QUEUED = f"{_HERE} AND message.state = '{State.QUEUED.value}'"
-_RETRYING = f"{_HERE} AND message.state = '{State.RETRY_WAIT.value}'"
+_QUEUED = f"{_HERE} AND message.state = '{MessageState.QUEUED.value}'"
+_RETRYING = f"{_HERE} AND message.state = '{MessageState.RETRY_WAIT.value}'"
 #: What can be next in a lane: its messages, and which of them.
 _KINDS = {"retry": _RETRYING, "queued": _QUEUED, "scheduled": f"{_QUEUED} AND message.due_at > 0"}
 
@@ -251,7 +251,13 @@ def pace_of(row: ChatRow) -> ChatPace:
 
 
 def finish(
-    connection: Connection, seqs: Sequence[int], state: State, reason: Reason, *, cause: str, now: float
+    connection: Connection,
+    seqs: Sequence[int],
+    state: MessageState,
+    reason: Reason,
+    *,
+    cause: str,
+    now: float,
 ) -> None:
     """Ends messages other than by an attempt, and keeps why."""
     if not seqs:

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Connection, func, insert, or_, select, upd
 from services.kit.database.connect import upsert
 from services.outbox import change_feed
 from services.outbox.chats import chat_queue
-from services.outbox.messages import WAITING, Reason, State
+from services.outbox.messages import WAITING, MessageState, Reason
 from services.outbox.schema import attempt, change, chat, message
 
 SUPPRESSED_AT_ONCE = 1_000
@@ -42,7 +42,7 @@ def suppress(connection: Connection, bot: str, chat_id: int, reason: Reason, now
     chat_queue.finish(
         connection,
         waiting,
-        State.SUPPRESSED,
+        MessageState.SUPPRESSED,
         reason,
         cause=f"the destination refuses the bot: {reason.value}",
         now=now,
@@ -58,7 +58,7 @@ def refused_for_now(connection: Connection, bot: str, now: float) -> list[tuple[
         .join(attempt, (attempt.c.message_seq == message.c.seq) & (attempt.c.number == message.c.attempts))
         .where(
             message.c.bot == bot,
-            chat_queue.in_state(State.RETRY_WAIT),
+            chat_queue.in_state(MessageState.RETRY_WAIT),
             message.c.reason == Reason.FLOOD_CONTROL.value,
             message.c.due_at > now,
             asked.is_not(None),
@@ -91,7 +91,7 @@ def revive(connection: Connection, bot: str, chat_id: int, now: float) -> None:
 
 
 def hold(
-    connection: Connection, waiting: Sequence[tuple[int, State]], until: float, cause: str, now: float
+    connection: Connection, waiting: Sequence[tuple[int, MessageState]], until: float, cause: str, now: float
 ) -> None:
     """Puts messages off to the end of their recipient's quiet hours, and keeps why.
 
@@ -107,7 +107,7 @@ def hold(
     note(connection, waiting, cause, now)
 
 
-def note(connection: Connection, waiting: Sequence[tuple[int, State]], cause: str, now: float) -> None:
+def note(connection: Connection, waiting: Sequence[tuple[int, MessageState]], cause: str, now: float) -> None:
     """Keeps something that happened to messages and changed no state."""
     rows = [{"message_seq": seq, "at": now, "state": state.value, "cause": cause} for seq, state in waiting]
     connection.execute(insert(change), rows)

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, select
 from services.kit.database.json_rows import Statement
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.chats.chat_queue import ChatRow
-from services.outbox.messages import Claimed, Lane, State, UnknownPolicy
+from services.outbox.messages import Claimed, Lane, MessageState, UnknownPolicy
 from services.outbox.rate_limit.token_bucket import PacedSince
 from services.outbox.schema import event, message
 
@@ -81,7 +81,7 @@ def in_flight(connection: Connection, bot: str, chat_ids: Iterable[int], now: fl
     open_ones = MESSAGES.where(
         message.c.bot == bot,
         message.c.chat_id.in_(sorted(chat_ids)),
-        message.c.state == State.SENDING.value,
+        message.c.state == MessageState.SENDING.value,
     )
     rows = connection.execute(open_ones).all()
     targets = _targets(connection, rows)

@@ -22,11 +22,11 @@ from services.outbox.messages import (
     Claimed,
     Decision,
     Lane,
+    MessageState,
     Outcome,
     Reason,
     Result,
     Settled,
-    State,
 )
 from services.outbox.rate_limit.token_bucket import NOT_PACED, PacedSince
 from services.outbox.schema import message
@@ -126,9 +126,9 @@ def claim(
     expired = [m for m in messages if m.expires_at is not None and m.expires_at <= now]
     muted = [m for m in messages if m not in expired and _is_muted(rows[m.chat_id], now) and mutes(m)]
     for those, state, reason, cause in (
-        (never_sent, State.SUPPRESSED, Reason.NEVER_SENT, "the message that it edits was never sent"),
-        (expired, State.EXPIRED, Reason.EXPIRED, "expires_at has passed"),
-        (muted, State.SUPPRESSED, Reason.MUTED, "muted"),
+        (never_sent, MessageState.SUPPRESSED, Reason.NEVER_SENT, "the message that it edits was never sent"),
+        (expired, MessageState.EXPIRED, Reason.EXPIRED, "expires_at has passed"),
+        (muted, MessageState.SUPPRESSED, Reason.MUTED, "muted"),
     ):
         chat_queue.finish(connection, [m.seq for m in those], state, reason, cause=cause, now=now)
         ended.extend(_ended(m, state, reason, now) for m in those)
@@ -140,7 +140,7 @@ def claim(
     return Batch(live, now, ended)
 
 
-def _ended(m: Claimed, state: State, reason: Reason, now: float) -> Settled:
+def _ended(m: Claimed, state: MessageState, reason: Reason, now: float) -> Settled:
     """A message that ends without being tried, told as those that were."""
     result = Result(Outcome.NOT_SENT, reason, now, now)
     decision = Decision(state, 0.0, m.retries, m.part, m.possible_duplicate, m.plain, resends=m.resends)
@@ -154,7 +154,7 @@ def _as_wanted(connection: Connection, m: Claimed, row: ChatRow, holds: Holds, n
     held = holds(m, settings, now) if settings and m.part == 0 else None
     if held is None:
         return m
-    state = State.RETRY_WAIT if m.due_at > 0 and m.attempt > 1 else State.QUEUED
+    state = MessageState.RETRY_WAIT if m.due_at > 0 and m.attempt > 1 else MessageState.QUEUED
     if held.until is None:
         if m.attempt == 1:
             chat_state.note(connection, [(m.seq, state)], held.cause, now)
@@ -162,7 +162,7 @@ def _as_wanted(connection: Connection, m: Claimed, row: ChatRow, holds: Holds, n
     if held.until <= now:
         return m
     also = [
-        (other.seq, State.QUEUED)
+        (other.seq, MessageState.QUEUED)
         for other in _behind(connection, m, now)
         if holds(other, settings, now) == held and other.part == 0
     ]
@@ -177,7 +177,7 @@ def _behind(connection: Connection, m: Claimed, now: float) -> list[Claimed]:
             message.c.bot == m.bot,
             message.c.chat_id == m.chat_id,
             message.c.lane == int(m.lane),
-            message.c.state == State.QUEUED.value,
+            message.c.state == MessageState.QUEUED.value,
             message.c.due_at <= now,
             message.c.seq != m.seq,
         )
@@ -201,7 +201,7 @@ def _set_right(connection: Connection, bot: str, row: ChatRow, now: float) -> li
     seqs = chat_state.suppress(connection, bot, row["chat_id"], reason, now)
     found = claimed_rows.by_seq(connection, seqs) if seqs else []
     return [
-        _ended(claimed_rows.claimed(one, now, 0.0, one.attempts), State.SUPPRESSED, reason, now)
+        _ended(claimed_rows.claimed(one, now, 0.0, one.attempts), MessageState.SUPPRESSED, reason, now)
         for one in found
     ]
 
@@ -304,11 +304,11 @@ def _open_attempts(connection: Connection, messages: Sequence[Claimed], now: flo
         return
     _SENDING.run(connection, [(m.seq,) for m in messages])
     _OPEN.run(connection, [(m.seq, m.attempt, m.part, m.claimed_at, m.limiter_wait) for m in messages])
-    change_feed.write(connection, [(m.seq, State.SENDING, m.attempt, "") for m in messages], now)
+    change_feed.write(connection, [(m.seq, MessageState.SENDING, m.attempt, "") for m in messages], now)
 
 
 _SENDING = Statement(
-    f"UPDATE message SET state = '{State.SENDING.value}', attempts = attempts + 1"  # noqa: S608 - a constant
+    f"UPDATE message SET state = '{MessageState.SENDING.value}', attempts = attempts + 1"  # noqa: S608 - a constant
     " WHERE seq {among}",
     seq="bigint",
 )

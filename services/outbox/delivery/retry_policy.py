@@ -11,10 +11,10 @@ from services.outbox.messages import (
     CONTINUATION,
     Claimed,
     Decision,
+    MessageState,
     Outcome,
     Reason,
     Result,
-    State,
     UnknownPolicy,
 )
 
@@ -82,15 +82,15 @@ def decide(  # noqa: PLR0911 - one way out for each row of Telegram's error tabl
     if result.reason is Reason.CHAT_MIGRATED:
         return _again(message, at=0.0, migrate_to=result.migrate_to)
     if result.reason is Reason.BAD_MARKUP and not message.plain:
-        return replace(_kept(message, State.QUEUED, CONTINUATION), plain=True)
+        return replace(_kept(message, MessageState.QUEUED, CONTINUATION), plain=True)
     if result.reason in CANNOT_EDIT and message.edits is not None:
         return replace(_again(message, at=0.0), as_new=True)
     if result.reason in BOT_STOPS:
         return _again(message, at=0.0, stop_bot=result.reason)
     if result.reason in DESTINATION_REFUSES:
-        return replace(_kept(message, State.DEAD_LETTER), block_chat=result.reason)
+        return replace(_kept(message, MessageState.DEAD_LETTER), block_chat=result.reason)
     if result.reason in NEVER or result.reason is Reason.BAD_MARKUP:
-        return _kept(message, State.DEAD_LETTER)
+        return _kept(message, MessageState.DEAD_LETTER)
     return _retry(policy, message, result, jitter)
 
 
@@ -99,7 +99,7 @@ def as_it_was(message: Claimed) -> Decision:
     return _again(message, at=0.0)
 
 
-def _kept(message: Claimed, state: State, due_at: float = 0.0, part: int | None = None) -> Decision:
+def _kept(message: Claimed, state: MessageState, due_at: float = 0.0, part: int | None = None) -> Decision:
     """The state changes, and perhaps the part that is next; nothing else does."""
     return Decision(
         state,
@@ -115,8 +115,8 @@ def _kept(message: Claimed, state: State, due_at: float = 0.0, part: int | None 
 def _sent(message: Claimed, parts: int) -> Decision:
     part = message.part + 1
     if part < parts:
-        return replace(_kept(message, State.QUEUED, CONTINUATION, part), retries=0, resends=0)
-    return _kept(message, State.DELIVERED, part=part)
+        return replace(_kept(message, MessageState.QUEUED, CONTINUATION, part), retries=0, resends=0)
+    return _kept(message, MessageState.DELIVERED, part=part)
 
 
 def _unknown(policy: Policy, message: Claimed, result: Result, jitter: float) -> Decision:
@@ -124,12 +124,12 @@ def _unknown(policy: Policy, message: Claimed, result: Result, jitter: float) ->
         # Nobody sees whether an edit was made once or twice: it is tried for as long as any.
         return _retry(policy, message, result, jitter)
     if message.on_unknown is UnknownPolicy.HOLD:
-        return _kept(message, State.UNKNOWN)
+        return _kept(message, MessageState.UNKNOWN)
     if message.resends >= policy.max_resends:
-        return replace(_kept(message, State.DEAD_LETTER), possible_duplicate=True)
+        return replace(_kept(message, MessageState.DEAD_LETTER), possible_duplicate=True)
     at = result.finished_at + policy.backoff(message.retries, jitter)
     return replace(
-        _kept(message, State.RETRY_WAIT, at),
+        _kept(message, MessageState.RETRY_WAIT, at),
         retries=message.retries + 1,
         resends=message.resends + 1,
         possible_duplicate=True,
@@ -149,8 +149,8 @@ def _flood(policy: Policy, message: Claimed, result: Result, jitter: float) -> D
 def _retry(policy: Policy, message: Claimed, result: Result, jitter: float) -> Decision:
     at = result.finished_at + policy.backoff(message.retries, jitter)
     if at > message.entered_at + policy.give_up_after:
-        return _kept(message, State.DEAD_LETTER)
-    return replace(_kept(message, State.RETRY_WAIT, at), retries=message.retries + 1)
+        return _kept(message, MessageState.DEAD_LETTER)
+    return replace(_kept(message, MessageState.RETRY_WAIT, at), retries=message.retries + 1)
 
 
 def _again(
@@ -162,7 +162,7 @@ def _again(
     stop_bot: Reason | None = None,
 ) -> Decision:
     """Back into the queue without a mark against the message; parts delivered stay delivered."""
-    state = State.RETRY_WAIT if at else State.QUEUED
+    state = MessageState.RETRY_WAIT if at else MessageState.QUEUED
     return replace(
         _kept(message, state, at or (CONTINUATION if message.part else 0.0)),
         pause_chat_until=pause_chat_until,

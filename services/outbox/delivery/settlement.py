@@ -11,7 +11,7 @@ from services.kit.database.json_rows import Row, Statement
 from services.outbox import change_feed
 from services.outbox.chats import chat_queue, chat_state, locks
 from services.outbox.chats.chat_queue import ChatRow
-from services.outbox.messages import FINISHED, Reason, Settled, State
+from services.outbox.messages import FINISHED, MessageState, Reason, Settled
 from services.outbox.rate_limit import token_bucket
 from services.outbox.rate_limit.token_bucket import ChatPace, Limits
 from services.outbox.schema import attempt, bot, chat, message
@@ -46,12 +46,13 @@ _FATE_COLUMNS = {
 #: Of the messages whose attempt is still the last one, and which nobody has settled.
 _IN_TIME = Statement(
     # So that SQLite looks messages up by their numbers, and not through all that are being sent.
-    f"{_FATE} AND (message.state = '{State.SENDING.value}') IS TRUE RETURNING message.seq, message.attempts",
+    f"{_FATE} AND (message.state = '{MessageState.SENDING.value}') IS TRUE"
+    " RETURNING message.seq, message.attempts",
     **_FATE_COLUMNS,
 )
 #: Of those that were taken over, and not tried again.
 _LATE = Statement(
-    f"{_FATE} AND message.state <> '{State.SENDING.value}' RETURNING message.seq, message.attempts",
+    f"{_FATE} AND message.state <> '{MessageState.SENDING.value}' RETURNING message.seq, message.attempts",
     **_FATE_COLUMNS,
 )
 _CLOSE_ATTEMPT = Statement(
@@ -88,7 +89,7 @@ def settle(
     """
     in_time, others = _written(connection, _IN_TIME, settled, now)
     # Its fate is another worker's; only that it was delivered after all is still news.
-    news = [s for s in others if s.decision.state is State.DELIVERED]
+    news = [s for s in others if s.decision.state is MessageState.DELIVERED]
     late, _ = _written(connection, _LATE, news, now)
     change_feed.write(connection, [_entry(s) for s in (*in_time, *late)], now)
     _CLOSE_ATTEMPT.run(connection, map(_attempt_row, settled), now=now)
@@ -238,7 +239,7 @@ def clock_set_back(connection: Connection, now: float, longest_wait: float) -> N
         attempt.c.message_seq == message.c.seq, attempt.c.number == message.c.attempts
     )
     longest = now + func.coalesce(asked.scalar_subquery(), longest_wait)
-    waits = message.c.state == literal_column(f"'{State.RETRY_WAIT.value}'")
+    waits = message.c.state == literal_column(f"'{MessageState.RETRY_WAIT.value}'")
     connection.execute(update(message).where(waits, message.c.due_at > longest).values(due_at=longest))
     # A chat is closed by Telegram's rates, for a minute at most, or with a message that was refused.
     refused = select(func.max(message.c.due_at)).where(

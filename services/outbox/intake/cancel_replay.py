@@ -13,11 +13,17 @@ from sqlalchemy import Connection, bindparam, case, insert, select, update
 from services.outbox import change_feed
 from services.outbox.chats import chat_queue, locks
 from services.outbox.intake import enqueue
-from services.outbox.messages import CONTINUATION, WAITING, Lane, NewMessage, Reason, State
+from services.outbox.messages import CONTINUATION, WAITING, Lane, MessageRecord, MessageState, Reason
 from services.outbox.schema import change, chat, event, message
 
 #: What can be sent again.
-REPLAYABLE = (State.DEAD_LETTER, State.UNKNOWN, State.EXPIRED, State.CANCELLED, State.SUPPRESSED)
+REPLAYABLE = (
+    MessageState.DEAD_LETTER,
+    MessageState.UNKNOWN,
+    MessageState.EXPIRED,
+    MessageState.CANCELLED,
+    MessageState.SUPPRESSED,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +38,7 @@ class Verdict:
     """
 
     done: bool
-    state: State
+    state: MessageState
     parts_sent: int
     possible_duplicate: bool
 
@@ -70,7 +76,7 @@ def cancel(connection: Connection, message_id: str, by: By, now: float) -> Verdi
     locks.hold(connection, [(row.bot, row.chat_id)])
     done = connection.execute(_CANCEL, {"b_seq": row.seq, "b_chat": row.chat_id, "now": now}).rowcount == 1
     if done:
-        _note(connection, [row.seq], State.CANCELLED, by.cause("cancelled"), now)
+        _note(connection, [row.seq], MessageState.CANCELLED, by.cause("cancelled"), now)
     return _verdict(connection.execute(query).one(), done=done)
 
 
@@ -82,7 +88,7 @@ _CANCEL = (
         message.c.state.in_([state.value for state in WAITING]),
         message.c.part == 0,
     )
-    .values(state=State.CANCELLED.value, finished_at=bindparam("now"))
+    .values(state=MessageState.CANCELLED.value, finished_at=bindparam("now"))
 )
 
 
@@ -102,7 +108,7 @@ def take_back(connection: Connection, message_ids: Collection[str], cause: str, 
         wanted, message.c.state.in_([state.value for state in WAITING]), message.c.part == 0
     )
     seqs = connection.execute(waiting.order_by(message.c.seq).with_for_update()).scalars().all()
-    chat_queue.finish(connection, seqs, State.CANCELLED, Reason.NONE, cause=cause, now=now)
+    chat_queue.finish(connection, seqs, MessageState.CANCELLED, Reason.NONE, cause=cause, now=now)
 
 
 def replay(connection: Connection, message_id: str, by: By, now: float) -> Verdict | None:
@@ -116,7 +122,7 @@ def replay(connection: Connection, message_id: str, by: By, now: float) -> Verdi
 
 
 def replay_all(
-    connection: Connection, seqs: Sequence[int], by: By, now: float, *, states: Collection[State]
+    connection: Connection, seqs: Sequence[int], by: By, now: float, *, states: Collection[MessageState]
 ) -> int:
     """Puts those of the messages that are in one of the states back into the queue; answers how many.
 
@@ -131,7 +137,7 @@ def replay_all(
     if not mine:
         return 0
     connection.execute(_REPLAY, {"seqs": mine, "now": now})
-    _note(connection, mine, State.QUEUED, by.cause("replayed"), now)
+    _note(connection, mine, MessageState.QUEUED, by.cause("replayed"), now)
     _give_turns(connection, mine, now)
     return len(mine)
 
@@ -140,7 +146,7 @@ _REPLAY = (
     update(message)
     .where(message.c.seq.in_(bindparam("seqs", expanding=True)))
     .values(
-        state=State.QUEUED.value,
+        state=MessageState.QUEUED.value,
         due_at=case((message.c.part > 0, CONTINUATION), else_=0.0),
         finished_at=None,
         replayed_at=bindparam("now"),
@@ -148,7 +154,7 @@ _REPLAY = (
         resends=0,
         reason="none",
         possible_duplicate=case(
-            (message.c.state == State.UNKNOWN.value, True), else_=message.c.possible_duplicate
+            (message.c.state == MessageState.UNKNOWN.value, True), else_=message.c.possible_duplicate
         ),
         expires_at=case((message.c.expires_at <= bindparam("now"), None), else_=message.c.expires_at),
     )
@@ -162,15 +168,15 @@ def _give_turns(connection: Connection, seqs: Sequence[int], now: float) -> None
     for bot, chat_id in sorted({(row.bot, row.chat_id) for row in rows}):
         here = (chat.c.bot == bot, chat.c.chat_id == chat_id, chat.c.blocked.is_not(None))
         connection.execute(update(chat).where(*here).values(blocked=None))
-    waiting = [NewMessage(row.id, row.chat_id, lane=Lane(row.lane), bot=row.bot) for row in rows]
+    waiting = [MessageRecord(row.id, row.chat_id, lane=Lane(row.lane), bot=row.bot) for row in rows]
     enqueue.ready(connection, waiting, now, clients=[row.client for row in rows])
 
 
-def _note(connection: Connection, seqs: Sequence[int], state: State, cause: str, now: float) -> None:
+def _note(connection: Connection, seqs: Sequence[int], state: MessageState, cause: str, now: float) -> None:
     rows = [{"message_seq": seq, "at": now, "state": state.value, "cause": cause} for seq in seqs]
     connection.execute(insert(change), rows)
     change_feed.write(connection, [(seq, state.value, 0, cause) for seq in seqs], now)
 
 
 def _verdict(row: Any, *, done: bool) -> Verdict:
-    return Verdict(done, State(row.state), row.part, row.possible_duplicate)
+    return Verdict(done, MessageState(row.state), row.part, row.possible_duplicate)

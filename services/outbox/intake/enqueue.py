@@ -22,7 +22,7 @@ from services.kit.errors import Problem
 from services.outbox import change_feed
 from services.outbox.chats import chat_queue
 from services.outbox.intake import enqueue_postgres, row_records, single_use, update_keys
-from services.outbox.messages import IdempotencyKey, NewEvent, NewMessage, State, Submission
+from services.outbox.messages import EventRecord, IdempotencyKey, MessageRecord, MessageState, Submission
 from services.outbox.schema import event, idempotency, message
 
 CHANNEL = "outbox"
@@ -30,7 +30,7 @@ LARGEST_GROUP = 500
 #: More than this many submissions under way are refused with 503: better than memory without end.
 LARGEST_CROWD = 20_000
 
-_Pair = tuple[NewEvent, tuple[NewMessage, ...]]
+_Pair = tuple[EventRecord, tuple[MessageRecord, ...]]
 _Verdicts = list[str | Problem | None]
 Stored = Callable[[Sequence[Submission], float], None]
 
@@ -190,7 +190,7 @@ async def _answers(
 def _asks_first(submission: Submission) -> bool:
     """Whether something has to be looked up before it can be stored, or is stored beside it."""
     return (
-        submission.once is not None
+        submission.single_use is not None
         or submission.alongside is not None
         or any(m.update_key for those in submission.messages for m in those)
     )
@@ -273,12 +273,12 @@ def _insert_each(connection: Connection, events: Sequence[_Pair], now: float) ->
     insert_by_place(
         connection, message, [row_records.of_message(e, m) for e, m in zip(owners, messages, strict=True)]
     )
-    change_feed.write(connection, [(m.id, State.QUEUED.value, 0, "") for m in messages], now)
+    change_feed.write(connection, [(m.id, MessageState.QUEUED.value, 0, "") for m in messages], now)
     ready(connection, messages, now, clients=[e.client for e in owners])
 
 
 def ready(
-    connection: Connection, messages: Sequence[NewMessage], now: float, *, clients: Sequence[str] = ()
+    connection: Connection, messages: Sequence[MessageRecord], now: float, *, clients: Sequence[str] = ()
 ) -> None:
     """Gives each chat its turn: as soon as the message is due and Telegram's rate lets it.
 

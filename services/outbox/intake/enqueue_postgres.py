@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from services.kit.database.postgres import PostgresDatabase
 from services.outbox.chats import chat_queue
 from services.outbox.intake import row_records
-from services.outbox.messages import NewEvent, NewMessage, Submission
+from services.outbox.messages import EventRecord, MessageRecord, Submission
 
 # A key that is there already keeps out its submission; whose it is, is answered. The keys come first
 # and the chats last, each in one order: two transactions must not wait crosswise.
@@ -102,7 +102,7 @@ async def store(database: PostgresDatabase, submissions: Sequence[Submission], n
 
 
 def insert(
-    connection: Connection, events: Sequence[tuple[NewEvent, Sequence[NewMessage]]], now: float
+    connection: Connection, events: Sequence[tuple[EventRecord, Sequence[MessageRecord]]], now: float
 ) -> None:
     """Writes events with their messages, in a transaction of the caller's."""
     pairs = ((0, e, messages) for e, messages in events)
@@ -110,7 +110,7 @@ def insert(
 
 
 def _arguments(
-    pairs: Iterable[tuple[int, NewEvent, Sequence[NewMessage]]], now: float
+    pairs: Iterable[tuple[int, EventRecord, Sequence[MessageRecord]]], now: float
 ) -> tuple[str, str, float]:
     events: list[dict[str, Any]] = []
     messages: list[dict[str, Any]] = []

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from services.outbox.messages import IdempotencyKey, NewEvent, NewMessage, State
+from services.outbox.messages import EventRecord, IdempotencyKey, MessageRecord, MessageState
 
 
-def of_event(e: NewEvent, now: float) -> dict[str, Any]:
+def of_event(e: EventRecord, now: float) -> dict[str, Any]:
     return {
         "id": e.id,
         "type": e.type,
@@ -23,7 +23,7 @@ def of_event(e: NewEvent, now: float) -> dict[str, Any]:
     }
 
 
-def of_message(e: NewEvent, m: NewMessage) -> dict[str, Any]:
+def of_message(e: EventRecord, m: MessageRecord) -> dict[str, Any]:
     return {
         "id": m.id,
         "event_id": e.id,
@@ -34,7 +34,7 @@ def of_message(e: NewEvent, m: NewMessage) -> dict[str, Any]:
         "lane": int(m.lane),
         "silent": m.silent,
         "on_unknown": m.on_unknown.value,
-        "state": State.QUEUED.value,
+        "state": MessageState.QUEUED.value,
         "due_at": m.deliver_at,
         "expires_at": m.expires_at,
         "accepted_at": e.accepted_at,

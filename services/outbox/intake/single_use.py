@@ -23,7 +23,7 @@ class RepeatedError(Problem):
 
 def claim(connection: Connection, submissions: Sequence[Submission], now: float) -> list[Problem | None]:
     """Takes the names of submissions; answers for each whether it was taken before."""
-    wanted = {(s.once.scope, s.once.name) for s in submissions if s.once}
+    wanted = {(s.single_use.scope, s.single_use.name) for s in submissions if s.single_use}
     if not wanted:
         return [None] * len(submissions)
     rows = [{"scope": scope, "name": name, "at": now} for scope, name in sorted(wanted)]
@@ -31,7 +31,7 @@ def claim(connection: Connection, submissions: Sequence[Submission], now: float)
     fresh = {(row.scope, row.name) for row in connection.execute(insert.returning(once.c.scope, once.c.name))}
     verdicts: list[Problem | None] = []
     for s in submissions:
-        name = (s.once.scope, s.once.name) if s.once else None
+        name = (s.single_use.scope, s.single_use.name) if s.single_use else None
         verdicts.append(None if name is None or name in fresh else RepeatedError())
         # Of two that come together the first is the first.
         fresh.discard(name or ("", ""))

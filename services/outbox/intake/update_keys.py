@@ -11,7 +11,7 @@ from dataclasses import replace
 from sqlalchemy import Connection, bindparam, literal_column, select, text, update
 
 from services.outbox.chats import chat_queue, locks
-from services.outbox.messages import Claimed, Lane, NewMessage, Reason, State
+from services.outbox.messages import Claimed, Lane, MessageRecord, MessageState, Reason
 from services.outbox.schema import chat, message
 
 _Key = tuple[str, int, str]
@@ -33,15 +33,21 @@ _WAITING_EDITS = select(message.c.seq).where(
     message.c.update_key == bindparam("key"),
     message.c.edits.is_not(None),
     # Tried ones go on: nobody knows yet whether they were shown.
-    message.c.state == literal_column(f"'{State.QUEUED.value}'"),
+    message.c.state == literal_column(f"'{MessageState.QUEUED.value}'"),
 )
 #: What an edit cannot be of: nothing of it stands in the chat that is known, nor will.
 _NOTHING_SHOWN = frozenset(
-    {State.DEAD_LETTER, State.SUPPRESSED, State.EXPIRED, State.CANCELLED, State.UNKNOWN}
+    {
+        MessageState.DEAD_LETTER,
+        MessageState.SUPPRESSED,
+        MessageState.EXPIRED,
+        MessageState.CANCELLED,
+        MessageState.UNKNOWN,
+    }
 )
 
 
-def resolve(connection: Connection, messages: Sequence[NewMessage], now: float) -> list[NewMessage]:
+def resolve(connection: Connection, messages: Sequence[MessageRecord], now: float) -> list[MessageRecord]:
     """The messages with ``edits`` filled in where their update key has a first message already."""
     messages = _followed(connection, messages)
     locks.hold_or_make(connection, [(new.bot, new.chat_id) for new in messages])
@@ -49,7 +55,7 @@ def resolve(connection: Connection, messages: Sequence[NewMessage], now: float) 
     for key, first in firsts.items():
         if first is not None:
             _supersede(connection, key, now)
-    resolved: list[NewMessage] = []
+    resolved: list[MessageRecord] = []
     for new in messages:
         named = _key(new)
         if named is None:
@@ -63,7 +69,7 @@ def resolve(connection: Connection, messages: Sequence[NewMessage], now: float) 
     return resolved
 
 
-def _followed(connection: Connection, messages: Sequence[NewMessage]) -> list[NewMessage]:
+def _followed(connection: Connection, messages: Sequence[MessageRecord]) -> list[MessageRecord]:
     """The messages, those of groups that became supergroups at their new ids: there the first one stands."""
     moved = {
         (row.bot, row.chat_id): row.migrated_to
@@ -77,11 +83,11 @@ def _followed(connection: Connection, messages: Sequence[NewMessage]) -> list[Ne
     return [replace(new, chat_id=moved.get((new.bot, new.chat_id), new.chat_id)) for new in messages]
 
 
-def _keys(messages: Iterable[NewMessage]) -> list[_Key]:
+def _keys(messages: Iterable[MessageRecord]) -> list[_Key]:
     return sorted({key for new in messages if (key := _key(new)) is not None})
 
 
-def _key(new: NewMessage) -> _Key | None:
+def _key(new: MessageRecord) -> _Key | None:
     return (new.bot, new.chat_id, new.update_key) if new.update_key and new.edits is None else None
 
 
@@ -92,7 +98,7 @@ def _first(connection: Connection, key: _Key) -> tuple[str, Lane] | None:
         lock = text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))")
         connection.execute(lock, {"key": f"{bot}/{chat_id}/{name}"})
     row = connection.execute(_FIRST, {"bot": bot, "chat_id": chat_id, "key": name}).first()
-    return None if row is None or State(row.state) in _NOTHING_SHOWN else (row.id, Lane(row.lane))
+    return None if row is None or MessageState(row.state) in _NOTHING_SHOWN else (row.id, Lane(row.lane))
 
 
 def _supersede(connection: Connection, key: _Key, now: float) -> None:
@@ -103,7 +109,7 @@ def _supersede(connection: Connection, key: _Key, now: float) -> None:
 
 def _end(connection: Connection, seqs: Sequence[int], now: float) -> None:
     cause = "a later event with the same update key"
-    chat_queue.finish(connection, seqs, State.SUPPRESSED, Reason.SUPERSEDED, cause=cause, now=now)
+    chat_queue.finish(connection, seqs, MessageState.SUPPRESSED, Reason.SUPERSEDED, cause=cause, now=now)
 
 
 _target = message.alias("target")
@@ -133,9 +139,11 @@ def begin_anew(
     of = {m.seq: m for m in baseless}
     rows = connection.execute(_BASES.where(message.c.seq.in_(sorted(of)))).all()
     keyed = [row for row in rows if row.update_key is not None]
-    sent = [of[row.seq] for row in rows if row.update_key is not None or row.state == State.UNKNOWN.value]
+    sent = [
+        of[row.seq] for row in rows if row.update_key is not None or row.state == MessageState.UNKNOWN.value
+    ]
     connection.execute(
         update(message).where(message.c.seq.in_([row.seq for row in keyed])).values(edits=None)
     )
-    _end(connection, [row.target for row in keyed if row.state == State.QUEUED.value], now)
+    _end(connection, [row.target for row in keyed if row.state == MessageState.QUEUED.value], now)
     return sent, [m for m in baseless if m not in sent]

@@ -22,9 +22,9 @@ from services.outbox.delivery.claims import Hold
 from services.outbox.intake import enqueue
 from services.outbox.messages import (
     Claimed,
+    EventRecord,
     Lane,
-    NewEvent,
-    NewMessage,
+    MessageRecord,
     Outcome,
     Reason,
     Result,
@@ -216,7 +216,7 @@ def titles(messages: Sequence[Claimed]) -> list[str]:
 
 def post(title: str, chat_id: int = 1001, *, event: Any = None, **changes: Any) -> Submission:
 
-    made = NewEvent(
+    made = EventRecord(
         id=f"e-{title}",
         type="custom_event",
         category="custom",
@@ -228,7 +228,7 @@ def post(title: str, chat_id: int = 1001, *, event: Any = None, **changes: Any) 
         trace=TraceContext(1, 2, sampled=True),
     )
     return Submission(
-        (replace(made, **(event or {})),), ((replace(NewMessage(f"m-{title}", chat_id), **changes),),)
+        (replace(made, **(event or {})),), ((replace(MessageRecord(f"m-{title}", chat_id), **changes),),)
     )
 
 

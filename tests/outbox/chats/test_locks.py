@@ -13,7 +13,7 @@ from services.kit.telemetry.telemetry import Telemetry
 from services.outbox.delivery import settlement
 from services.outbox.intake import cancel_replay, enqueue
 from services.outbox.intake.cancel_replay import By
-from services.outbox.messages import NewMessage
+from services.outbox.messages import MessageRecord
 from tests.outbox.making import ADA, GRACE, NOW, message, submission
 from tests.servers import Postgres, until
 
@@ -21,15 +21,15 @@ CHATS = (GRACE, ADA)
 Ending = Callable[..., None]
 
 
-def cancel(connection: Connection, waiting: list[NewMessage]) -> None:
+def cancel(connection: Connection, waiting: list[MessageRecord]) -> None:
     cancel_replay.cancel(connection, waiting[0].id, By("ci"), NOW)
 
 
-def take_back(connection: Connection, waiting: list[NewMessage]) -> None:
+def take_back(connection: Connection, waiting: list[MessageRecord]) -> None:
     cancel_replay.take_back(connection, [one.id for one in waiting], "not needed any more", NOW)
 
 
-def supersede(connection: Connection, waiting: list[NewMessage]) -> None:
+def supersede(connection: Connection, waiting: list[MessageRecord]) -> None:
     newer = [message(one.chat_id, update_key=one.update_key) for one in waiting]
     enqueue.insert(connection, [submission(*newer)], NOW)
 
