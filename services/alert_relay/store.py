@@ -19,7 +19,7 @@ from services.alert_relay.schema import alertmanager, notification, webhook
 from services.kit.database.connect import upsert
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.intake import enqueue
-from services.outbox.messages import EventRecord, MessageRecord, Submission
+from services.outbox.messages import EventRecord, MessageRecord, Origin, Submission
 
 #: The alert that always fires: a sign of life of Prometheus and Alertmanager, told to nobody.
 WATCHDOG = "Watchdog"
@@ -215,6 +215,7 @@ def _submission(notice: Notice, event_id: str, incident_id: str, to: Addressed, 
         parent=to.parent,
         correlation_id=incident_id,
         client="alertmanager",
+        origin=Origin.ALERT,
     )
     messages = tuple(
         MessageRecord(str(uuid7()), chat_id, lane=notice.urgency.lane, silent=notice.urgency.silent, bot=BOT)

@@ -28,7 +28,7 @@ from services.kit.web.fast_route import HotResponse, HotRoute
 from services.kit.web.openapi import problems
 from services.outbox.engine import Outbox
 from services.outbox.intake.single_use import RepeatedError
-from services.outbox.messages import MessageState
+from services.outbox.messages import MessageState, Origin
 from services.outbox.queries import message_queries
 from services.outbox.queries.message_queries import Search
 
@@ -193,7 +193,7 @@ async def event(outbox: Engine, event_id: Annotated[Words, _id("event")]) -> dic
         "accepted_at": rfc3339(row["accepted_at"]),
         "correlation_id": row["correlation_id"],
         "client": row["client"],
-        "event": bot_messages.as_posted(row["body"]),
+        "event": bot_messages.as_posted(row["body"], Origin(row["origin"])),
         "messages": [message_view.summary(message) for message in rows],
     }
 

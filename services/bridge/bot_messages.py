@@ -20,15 +20,16 @@ from services.outbox.messages import (
     EventRecord,
     Lane,
     MessageRecord,
+    Origin,
     Rendered,
     Submission,
     Text,
     UnknownPolicy,
 )
 
-#: No event of a client's begins so: a field of this name is refused.
-_PREFIX = '{"said":'
 CLIENT = "bridge"
+#: Events whose body is that of :func:`body`.
+_OWN = (Origin.APPROVAL, Origin.BOT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,7 @@ def event(
         parent=about.trace,
         correlation_id=about.correlation_id or identifier,
         client=about.client,
+        origin=Origin.APPROVAL if about.kind == "approval_request" else Origin.BOT,
     )
     return made, messages(to, bot)
 
@@ -146,10 +148,10 @@ def body(said: Said, posted: str | None = None) -> str:
     return orjson.dumps({"said": inner, **of}).decode()
 
 
-def as_posted(stored: str) -> Any:
-    """What a client posted, of the body of any event; what the bridge says by itself nobody posted."""
+def as_posted(stored: str, origin: Origin) -> Any:
+    """The JSON that a client posted, from the body of an event; the body itself where no client posted it."""
     read = orjson.loads(stored)
-    return read.get("event", read) if stored.startswith(_PREFIX) else read
+    return read.get("event", read) if origin in _OWN else read
 
 
 def _part(part: Text | Document) -> dict[str, Any]:
@@ -159,7 +161,8 @@ def _part(part: Text | Document) -> dict[str, Any]:
 
 
 def is_own(message: Claimed) -> bool:
-    return message.body.startswith(_PREFIX)
+    """Whether the body is text that :func:`rendered` reads, and not a client's event."""
+    return message.origin in _OWN
 
 
 def rendered(stored: str) -> Rendered:

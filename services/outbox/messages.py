@@ -111,9 +111,18 @@ class UnknownPolicy(StrEnum):
     HOLD = "hold"  #: leave it in ``unknown`` for a person
 
 
+class Origin(StrEnum):
+    """Which part of the system made an event; it decides how the body is read."""
+
+    CLIENT = "client"  #: a client's event, as it was posted
+    APPROVAL = "approval"  #: a question to a person
+    BOT = "bot"  #: the bot's own words: answers to commands, results of approvals
+    ALERT = "alert"  #: a notification of the alert relay
+
+
 @dataclass(frozen=True, slots=True)
 class EventRecord:
-    """What a client posted, once, however many recipients it has."""
+    """An event as it is stored, once for all its recipients."""
 
     id: str
     type: str
@@ -130,6 +139,7 @@ class EventRecord:
     client: str = ""  #: bounded name of the key that posted it
     #: Who is told how its messages end; None: nobody but whom the settings name.
     callback_url: str | None = None
+    origin: Origin = Origin.CLIENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +225,7 @@ class Claimed:
     plain: bool  #: send without entities: Telegram refused them before
     telegram_message_ids: tuple[int, ...] = ()
     severity: str = ""
+    origin: Origin = Origin.CLIENT
     #: Telegram's id of the message to edit; None for one that is sent.
     edits: int | None = None
     resends: int = 0  #: attempts that may have arrived, of the part that is next

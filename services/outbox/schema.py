@@ -39,6 +39,8 @@ event = Table(
     Column("written_at", Double),
     # Who is told how its messages end.
     Column("callback_url", Text),
+    # A value of services.outbox.messages.Origin.
+    Column("origin", String(8), nullable=False, server_default="client"),
     Index("event_correlation", "correlation_id"),
 )
 

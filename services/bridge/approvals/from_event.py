@@ -22,7 +22,7 @@ from services.contracts.fields import Severity
 from services.kit.database.connect import Database
 from services.kit.errors import invalid_input
 from services.outbox import messages
-from services.outbox.messages import UnknownPolicy
+from services.outbox.messages import Origin, UnknownPolicy
 
 _options = TypeAdapter(Options)
 #: What makes no sense of a question, with the reason.
@@ -74,6 +74,7 @@ class Posted:
             made,
             severity=asked.severity,
             body=bot_messages.body(words, posted.model_dump_json(exclude_defaults=True)),
+            origin=Origin.APPROVAL,
         )
         return Question(
             asked.id, asked.code, carrying, shown, partial(store.keep, asked=asked, messages=shown)

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, select
 from services.kit.database.json_rows import Statement
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.chats.chat_queue import ChatRow
-from services.outbox.messages import Claimed, Lane, MessageState, UnknownPolicy
+from services.outbox.messages import Claimed, Lane, MessageState, Origin, UnknownPolicy
 from services.outbox.rate_limit.token_bucket import PacedSince
 from services.outbox.schema import event, message
 
@@ -40,6 +40,7 @@ _COLUMNS = (
     message.c.plain,
     message.c.telegram_message_ids,
     event.c.severity,
+    event.c.origin,
     message.c.edits,
     message.c.resends,
     message.c.replayed_at,
@@ -149,6 +150,7 @@ def claimed(row: Any, now: float, limiter_wait: float, number: int, edits: int |
         plain,
         ids,
         severity,
+        origin,
         _edits,
         resends,
         replayed_at,
@@ -184,6 +186,7 @@ def claimed(row: Any, now: float, limiter_wait: float, number: int, edits: int |
         plain=bool(plain),
         telegram_message_ids=tuple(int(i) for i in ids.split(",")) if ids else (),
         severity=severity,
+        origin=Origin(origin),
         edits=edits,
         resends=resends,
         replayed_at=replayed_at,

@@ -34,14 +34,14 @@ known AS MATERIALIZED (
 new_event AS (
   INSERT INTO event (
     id, type, category, title, source, severity, body, correlation_id, client, traceparent,
-    accepted_at, written_at, callback_url)
+    accepted_at, written_at, callback_url, origin)
   SELECT
     id, type, category, title, source, severity, body, correlation_id, client, traceparent,
-    accepted_at, written_at, callback_url
+    accepted_at, written_at, callback_url, origin
   FROM json_to_recordset($2::text::json) AS given (
     submission int, id text, type text, category text, title text, source text, severity text, body text,
     correlation_id text, client text, traceparent text, accepted_at float8, written_at float8,
-    callback_url text)
+    callback_url text, origin text)
   WHERE submission NOT IN (SELECT submission FROM known)
 ),
 fresh AS MATERIALIZED (

@@ -20,6 +20,7 @@ def of_event(e: EventRecord, now: float) -> dict[str, Any]:
         "accepted_at": e.accepted_at,
         "written_at": now,
         "callback_url": e.callback_url,
+        "origin": e.origin.value,
     }
 
 
