@@ -19,7 +19,15 @@ from services.contracts.fields import Priority, Severity
 from services.kit.errors import Problem, invalid_input
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox import messages
-from services.outbox.messages import IdempotencyKey, Lane, MessageRecord, SingleUse, Submission, UnknownPolicy
+from services.outbox.messages import (
+    AT_ONCE,
+    IdempotencyKey,
+    Lane,
+    MessageRecord,
+    SingleUse,
+    Submission,
+    UnknownPolicy,
+)
 
 #: The type of events that ask something.
 QUESTION = "approval_request"
@@ -249,7 +257,7 @@ def _messages(
             lane=lane,
             silent=event.silent or target.silent,
             # A time that has passed is as good as now.
-            deliver_at=deliver_at if deliver_at is not None and deliver_at > now else 0.0,
+            deliver_at=deliver_at if deliver_at is not None and deliver_at > now else AT_ONCE,
             expires_at=expires_at,
             on_unknown=UnknownPolicy(event.on_unknown),
             update_key=_update_key(event, target, chats),

@@ -25,7 +25,7 @@ from services.outbox import change_feed
 from services.outbox.change_feed import Position
 from services.outbox.engine import Outbox
 from services.outbox.intake import cancel_replay, enqueue
-from services.outbox.intake.cancel_replay import By, Verdict
+from services.outbox.intake.cancel_replay import ActionResult, By
 from services.outbox.messages import MessageState
 from services.outbox.queries import message_queries
 from services.outbox.queries.message_queries import Search
@@ -118,8 +118,8 @@ async def replay(
 
 
 async def _decide(
-    request: Request, outbox: Outbox, operation: str, decide: Callable[..., Verdict | None]
-) -> Verdict:
+    request: Request, outbox: Outbox, operation: str, decide: Callable[..., ActionResult | None]
+) -> ActionResult:
     work = partial(decide, now=request.state.clock.time())
     verdict = await outbox.database.write(operation, work, wake=enqueue.CHANNEL)
     if verdict is None:
@@ -128,7 +128,7 @@ async def _decide(
     return verdict
 
 
-def _told(message_id: Words, verdict: Verdict) -> dict[str, Any]:
+def _told(message_id: Words, verdict: ActionResult) -> dict[str, Any]:
     # Not `status`: in a problem document that is the HTTP status.
     return {
         "message_id": message_id,

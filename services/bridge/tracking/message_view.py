@@ -4,7 +4,7 @@ from typing import Any
 
 from services.kit.clock import rfc3339
 from services.kit.telemetry.telemetry import TraceContext
-from services.outbox.messages import WAITING, MessageState
+from services.outbox.messages import WAITING, MessageState, is_scheduled
 from services.outbox.queries.message_queries import Life
 
 
@@ -101,7 +101,7 @@ def _attempt(row: Any) -> dict[str, Any]:
 
 def _has_a_time(row: Any) -> bool:
     """Its client appointed it, and it was not tried yet."""
-    return bool(row["state"] == MessageState.QUEUED.value and row["due_at"] > 0 and not row["held"])
+    return bool(row["state"] == MessageState.QUEUED.value and is_scheduled(row["due_at"]) and not row["held"])
 
 
 def _time(seconds: float | None) -> str | None:

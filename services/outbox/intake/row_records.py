@@ -1,4 +1,4 @@
-"""Rows: what is submitted, as the tables hold it."""
+"""Rows of the tables for submitted events, messages and keys, as both dialects store them. Pure."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ from services.outbox.messages import EventRecord, IdempotencyKey, MessageRecord,
 
 
 def of_event(e: EventRecord, now: float) -> dict[str, Any]:
+    """A row of ``event``; ``now`` is the time just before the commit."""
     return {
         "id": e.id,
         "type": e.type,
@@ -25,6 +26,7 @@ def of_event(e: EventRecord, now: float) -> dict[str, Any]:
 
 
 def of_message(e: EventRecord, m: MessageRecord) -> dict[str, Any]:
+    """A row of ``message``, queued."""
     return {
         "id": m.id,
         "event_id": e.id,
@@ -45,6 +47,7 @@ def of_message(e: EventRecord, m: MessageRecord) -> dict[str, Any]:
 
 
 def of_key(key: IdempotencyKey, now: float) -> dict[str, Any]:
+    """A row of ``idempotency``."""
     return {
         "client": key.client,
         "key": key.key,

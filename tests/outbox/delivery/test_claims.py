@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection
 
 from services.kit.database.json_rows import Statement
-from services.outbox.chats import chat_queue
+from services.outbox.chats import chat_heads
 from services.outbox.messages import Claimed, Lane, MessageState, Outcome, Reason, Submission
 from services.outbox.rate_limit.token_bucket import Limits, PacedSince
 from tests.outbox.conftest import Desk
@@ -291,14 +291,14 @@ async def test_the_short_look_at_a_chat_finds_what_the_whole_one_does(desk: Desk
         CHANGE.run(connection, kept)
         ids = range(1, 301)
         whole = {
-            row["chat_id"]: row for row in chat_queue._rows(connection, chat_queue._ROWS, "default", ids)
+            row["chat_id"]: row for row in chat_heads._rows(connection, chat_heads._ROWS, "default", ids)
         }
         looked = [
-            [chat_queue.heads_of(one) for one in (row, whole[row["chat_id"]])]
-            for row in chat_queue.heads(connection, "default", ids)
+            [chat_heads.heads_of(one) for one in (row, whole[row["chat_id"]])]
+            for row in chat_heads.read(connection, "default", ids)
         ]
         return [
-            tuple((chat_queue.choose(heads, NOW), chat_queue.next_turn(heads, NOW, 0.0)) for heads in pair)
+            tuple((chat_heads.choose(heads, NOW), chat_heads.first_of(heads, NOW)) for heads in pair)
             for pair in looked
         ]
 

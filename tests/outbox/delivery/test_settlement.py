@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Connection, func, select, update
 
 from services.outbox.chats import chat_queue, chat_state
-from services.outbox.delivery import claimed_rows, settlement
+from services.outbox.delivery import bot_state, claimed_rows, settlement
 from services.outbox.delivery.retry_policy import Policy
 from services.outbox.messages import (
     Claimed,
@@ -95,7 +95,7 @@ async def test_a_destination_that_refuses_ends_what_waits_for_it(desk: Desk) -> 
 
 async def test_what_waits_for_a_destination_that_refuses_is_ended_in_portions(desk: Desk) -> None:
     """A claim's transaction stays short, and below the databases' largest number of parameters."""
-    beyond = chat_state.SUPPRESSED_AT_ONCE + 10
+    beyond = chat_state.SUPPRESS_BATCH + 10
     await desk.submit(each([str(n) for n in range(beyond + 1)]))
     await desk.finish(await claim_one(desk), BLOCKED)
     assert await desk.claim() == []
@@ -169,7 +169,7 @@ async def test_a_refused_bot_is_noted_until_it_is_started(desk: Desk, reason: Re
         await desk.finish(claimed, result(Outcome.NOT_SENT, reason))
     assert await stopped() == reason
     assert len(await desk.claim()) == 2
-    await desk.database.write("bot", partial(settlement.start_bot, name="default"))
+    await desk.database.write("bot", partial(bot_state.start, name="default"))
     assert await stopped() is None
 
 
@@ -182,7 +182,9 @@ async def take_over(desk: Desk, owner: str = "w2", *, all_leases: bool = False) 
     def work(connection: Connection) -> list[Settled]:
         taken = []
         now = desk.clock.now
-        for name, gone, chat_ids in settlement.abandoned(connection, now, but=owner, all_leases=all_leases):
+        for name, gone, chat_ids in settlement.abandoned(
+            connection, now, except_owner=owner, all_leases=all_leases
+        ):
             lost = result(Outcome.UNKNOWN, Reason.WORKER_LOST, started_at=now, finished_at=now)
             settled = [desk.decided(m, lost) for m in claimed_rows.in_flight(connection, name, chat_ids, now)]
             if settled:

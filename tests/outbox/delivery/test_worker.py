@@ -16,7 +16,7 @@ from services.kit.database.connect import CommitUnknownError, Database, open_dat
 from services.kit.health import Level
 from services.kit.settings import ServiceSettings
 from services.kit.telemetry.telemetry import Telemetry
-from services.outbox.delivery import claims, settlement, worker
+from services.outbox.delivery import bot_state, claims, settlement, worker
 from services.outbox.delivery.retry_policy import Policy
 from services.outbox.engine import EngineSettings, Outbox, open_outbox
 from services.outbox.intake import enqueue
@@ -342,7 +342,7 @@ async def test_entities_that_telegram_refuses_are_left_out(start: Start, sandbox
 async def test_a_refused_bot_stops_keeps_its_queue_and_goes_on_when_it_is_restored(
     start: Start, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "PROBE_STOPPED_SECONDS", 0.05)
+    monkeypatch.setattr(bot_state, "PROBE_SECONDS", 0.05)
     await sandbox.post(f"/bots/{BOT_ID}/revoke")
     async with start() as outbox:
         all_of_it = posted(*(f"message {n}" for n in range(5)))
@@ -369,7 +369,7 @@ async def _attempted(outbox: Outbox, of: Submission) -> bool:
 async def test_a_bot_that_was_stopped_before_the_start_asks_first(
     start: Start, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "PROBE_STOPPED_SECONDS", 0.05)
+    monkeypatch.setattr(bot_state, "PROBE_SECONDS", 0.05)
     await sandbox.post(f"/bots/{BOT_ID}/freeze")
     one = posted("hello")
     async with start() as outbox:

@@ -7,7 +7,7 @@ import pytest
 
 from services.outbox.chats import chat_state
 from services.outbox.intake import cancel_replay
-from services.outbox.intake.cancel_replay import By, Verdict
+from services.outbox.intake.cancel_replay import ActionResult, By
 from services.outbox.messages import CONTINUATION, MessageState, Outcome, Reason, UnknownPolicy
 from tests.outbox.conftest import Desk
 from tests.outbox.making import ADA, NOW, each, message, result, sent, submission
@@ -17,12 +17,12 @@ BLOCKED = result(Outcome.NOT_SENT, Reason.BOT_BLOCKED)
 BAD = result(Outcome.NOT_SENT, Reason.BAD_REQUEST)
 
 
-async def cancel(desk: Desk, message_id: str) -> Verdict | None:
+async def cancel(desk: Desk, message_id: str) -> ActionResult | None:
     work = partial(cancel_replay.cancel, message_id=message_id, by=BY, now=desk.clock.now)
     return await desk.database.write("cancel", work)
 
 
-async def replay(desk: Desk, message_id: str) -> Verdict | None:
+async def replay(desk: Desk, message_id: str) -> ActionResult | None:
     work = partial(cancel_replay.replay, message_id=message_id, by=BY, now=desk.clock.now)
     return await desk.database.write("replay", work)
 
@@ -32,7 +32,7 @@ async def test_a_waiting_message_is_cancelled_and_the_next_one_goes(desk: Desk) 
     first = (await desk.claim())[0]
     await desk.finish(first, result(Outcome.NOT_SENT, Reason.CONNECT_FAILED))
     verdict = await cancel(desk, first.id)
-    assert verdict == Verdict(True, MessageState.CANCELLED, 0, False)
+    assert verdict == ActionResult(True, MessageState.CANCELLED, 0, False)
     desk.clock.advance(10)
     (second,) = await desk.claim()
     assert second.title == "second"
@@ -51,7 +51,7 @@ async def test_a_message_of_which_a_part_is_sent_is_not_cancelled(desk: Desk) ->
     (claimed,) = await desk.claim()
     await desk.finish(claimed, sent(), parts=2)
     verdict = await cancel(desk, claimed.id)
-    assert verdict == Verdict(False, MessageState.QUEUED, 1, False)
+    assert verdict == ActionResult(False, MessageState.QUEUED, 1, False)
 
 
 async def test_a_claim_and_a_cancel_at_once_end_in_one_of_the_two(desk: Desk) -> None:
@@ -106,7 +106,7 @@ async def test_a_replay_of_an_unknown_outcome_is_marked(desk: Desk) -> None:
     (claimed,) = await desk.claim()
     await desk.finish(claimed, result(Outcome.UNKNOWN, Reason.NO_ANSWER))
     verdict = await replay(desk, claimed.id)
-    assert verdict == Verdict(True, MessageState.QUEUED, 0, True)
+    assert verdict == ActionResult(True, MessageState.QUEUED, 0, True)
     (again,) = await desk.claim()
     assert again.possible_duplicate
 
