@@ -1,4 +1,4 @@
-"""The engine's database work, a function call each."""
+"""The engine's units of work, each as a function call."""
 
 from collections.abc import Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""Values of the engine with every field filled, each to be had differently by name."""
+"""Makes values of the engine with every field filled; keywords change fields."""
 
 from collections.abc import Iterable
 from dataclasses import replace

@@ -27,12 +27,12 @@ def add(
 ) -> None:
     """Adds chats to the queue; a chat that is in it keeps the earlier time and the more urgent lane.
 
-    A leased chat is left alone: its release finds what waits.
+    A leased chat is not changed: its release reads the waiting messages.
 
     Args:
         connection: in a transaction.
         chats: when each can be claimed, seconds since the epoch, and for which lane.
-        clients: who posted what waits there; unset: a client without a name.
+        clients: who posted the waiting messages; unset: a client without a name.
     """
     named = clients or {}
     # In one order everywhere: two transactions that touch the same chats must not deadlock.
@@ -81,7 +81,7 @@ def release(
     now: float,
     pace: Callable[[ChatRow], ChatPace],
 ) -> None:
-    """Ends leases: each chat is queued again for what waits there, as soon as Telegram's rate allows.
+    """Ends leases; a chat with waiting messages is queued again, as soon as Telegram's rate allows.
 
     The rows are locked first and read after: an enqueue that was just committed is seen, and a later
     one finds a chat without a lease.

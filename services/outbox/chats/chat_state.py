@@ -14,7 +14,7 @@ SUPPRESS_BATCH = 1_000
 
 
 def move(connection: Connection, bot: str, old: int, new: int, now: float) -> None:
-    """Moves what waits for a group to the supergroup that it became.
+    """Moves the waiting messages of a group to the supergroup that it became.
 
     Args:
         connection: in a transaction.
@@ -40,7 +40,7 @@ def move(connection: Connection, bot: str, old: int, new: int, now: float) -> No
 
 
 def suppress(connection: Connection, bot: str, chat_id: int, reason: Reason, now: float) -> Sequence[int]:
-    """Ends what waits for a chat that refuses the bot; returns the numbers of the messages.
+    """Ends the waiting messages of a chat that refuses the bot; returns their numbers.
 
     A batch at a time: a transaction stays short, and a statement takes a limited number of parameters.
     The caller releases the chat, which is then claimed again for the rest.
@@ -105,7 +105,7 @@ def defer(
 
     Args:
         connection: in a transaction.
-        messages: numbers of the messages, and the states that they are in and keep.
+        messages: numbers of the messages, and their states, which stay.
         until: the time at which they become due, seconds since the epoch.
         cause: for people, shown in the message's history.
         now: seconds since the epoch.

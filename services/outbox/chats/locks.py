@@ -13,7 +13,7 @@ from services.outbox.schema import chat
 
 
 def lock_chats(connection: Connection, chats: Iterable[ChatKey]) -> None:
-    """Locks the rows of chats until the commit: none of them is claimed meanwhile."""
+    """Locks the rows of chats until the commit, so that none of them is claimed."""
     for bot, chat_id in sorted(set(chats)):
         connection.execute(_LOCK, {"bot": bot, "chat_id": chat_id})
 

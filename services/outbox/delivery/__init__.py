@@ -3,7 +3,7 @@
 - `worker`: the loop of one bot.
 - `claims`: leases ready chats and opens an attempt for the next message of each: read, plan, write.
 - `ready_chats`: locks the chats that can be claimed, and leases them.
-- `claimed_rows`: reads messages with what a sender needs of them.
+- `claimed_rows`: reads messages with all columns that a sender needs.
 - `plan`: decides what a claim does with each chat and message; pure.
 - `fair_queue`: divides a claim between clients; pure.
 - `attempts`: renders and sends one message, and decides its next state.

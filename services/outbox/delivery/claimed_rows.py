@@ -1,4 +1,4 @@
-"""Claimed rows: reads messages with what a sender needs of them, and the messages that they edit."""
+"""Claimed rows: reads messages with all columns that a sender needs, and the messages that they edit."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any

@@ -158,7 +158,7 @@ def _defer(
 
 
 def _open_attempts(connection: Connection, messages: Sequence[Claimed], now: float) -> None:
-    """Writes the attempts before the calls: after a crash it is known what may have been sent."""
+    """Writes the attempts before the calls: after a crash they show which messages may have been sent."""
     if not messages:
         return
     _SENDING.run(connection, [(m.seq,) for m in messages])

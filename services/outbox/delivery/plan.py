@@ -94,7 +94,7 @@ class Deferred:
 
     Args:
         message: as it was read.
-        state: that it is in and keeps.
+        state: its state, which stays.
         until: when it is due then, seconds since the epoch.
         deferral: why.
     """
@@ -112,9 +112,9 @@ class Plan:
     send: list[Claimed] = field(default_factory=list)
     #: Messages of :attr:`send` that go without a sound for the first time, with the cause for the history.
     silenced: list[tuple[Claimed, str]] = field(default_factory=list)
-    #: Numbers of edits by an update key that are sent as new messages, for want of a delivered one.
+    #: Numbers of edits by an update key that are sent as new messages: the first one was not delivered.
     begin_anew: list[int] = field(default_factory=list)
-    #: Numbers of queued messages that those replace.
+    #: Numbers of queued messages that these edits replace.
     supersede: list[int] = field(default_factory=list)
     end: list[Ending] = field(default_factory=list)
     defer: list[Deferred] = field(default_factory=list)
@@ -150,7 +150,7 @@ def of(
         elif row["blocked"]:
             plan.suppress.append((chat_id, Reason(row["blocked"])))
     for message in messages:
-        # The messages that move to a supergroup in this claim may come before its own.
+        # Messages that move to a supergroup in this claim may be older than the supergroup's messages.
         if message.chat_id not in supergroups:
             _add(plan, message, chats[message.chat_id], targets.get(message.seq), rules, now=now)
     plan.give_back.extend(chats.keys() - {message.chat_id for message in plan.send})

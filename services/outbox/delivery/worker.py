@@ -156,7 +156,7 @@ class Worker:
             await asyncio.sleep(POLL_SECONDS)
 
     async def _cycle(self) -> None:
-        """Paces; then settles and claims, and sends what was claimed; or waits until it can."""
+        """Paces, then settles, claims and sends; waits where nothing can be sent or settled."""
         self._results_due.clear()
         granted, wait = await self._pace()
         if not granted.all and not self._results.is_due():
@@ -171,7 +171,7 @@ class Worker:
             await self._wait_for_change(batch.next_at if granted.free else free_at)
 
     async def _pace(self) -> tuple[Granted, float | None]:
-        """How many messages may be claimed; where none, the seconds after which to ask again, if any."""
+        """The number of messages that may be claimed; where it is 0, also the seconds until the next try."""
         if self._bot.stopped is not None:
             return _NOTHING, 0.0 if self._results.is_due() else await self._bot.probe()
         room = self._results.room()

@@ -75,7 +75,7 @@ async def _repeated(
     try:
         stored = await database.read("read", partial(stored_keys, keys=keys))
         results = [_result(s.idempotency, stored) for s in submissions]
-        # A key that was deleted meanwhile, at its age, is new again.
+        # A key that expired and was deleted since is new again.
         new = [s for s, result in zip(submissions, results, strict=True) if result is None]
         others = iter(await _store_in_one_statement(database, new, now) if new else ())
         return [next(others) if result is None else result for result in results]

@@ -21,7 +21,7 @@ MAX_GROUP = 500
 #: Submissions that may wait for a commit; further ones are refused with 503, so that memory is bounded.
 MAX_WAITING = 20_000
 
-#: Called after each commit with what it stored and the time, seconds since the epoch.
+#: Called after each commit with the submissions that it stored, and its time in seconds since the epoch.
 Stored = Callable[[Sequence[Submission], float], None]
 
 
