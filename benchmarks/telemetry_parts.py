@@ -21,14 +21,14 @@ from services.kit.web.middleware import HttpMetrics
 from services.outbox.messages import (
     Claimed,
     Decision,
+    EventRecord,
     Lane,
-    NewEvent,
-    NewMessage,
+    MessageRecord,
+    MessageState,
     Outcome,
     Reason,
     Result,
     Settled,
-    State,
     UnknownPolicy,
 )
 from services.outbox.metrics import OutboxMetrics
@@ -166,7 +166,7 @@ class _Metrics:
 class _Made:
     """One message as accepted and as settled. Each differs: values that repeat would be cached."""
 
-    accepted: tuple[NewEvent, Sequence[NewMessage]]
+    accepted: tuple[EventRecord, Sequence[MessageRecord]]
     settled: Settled
 
 
@@ -176,7 +176,7 @@ def _made(number: int, telemetry: Telemetry) -> _Made:
     return _Made((event, [message]), _settled(event, message.id, message.chat_id))
 
 
-def _settled(event: NewEvent, message_id: str, chat_id: int) -> Settled:
+def _settled(event: EventRecord, message_id: str, chat_id: int) -> Settled:
     now = event.accepted_at
     claimed = Claimed(
         seq=1,
@@ -207,4 +207,4 @@ def _settled(event: NewEvent, message_id: str, chat_id: int) -> Settled:
         plain=False,
     )
     result = Result(Outcome.SENT, Reason.NONE, now + 0.011, now + 0.014, message_id=123_456)
-    return Settled(claimed, result, Decision(State.DELIVERED), 1)
+    return Settled(claimed, result, Decision(MessageState.DELIVERED), 1)

@@ -18,7 +18,7 @@ from services.kit.errors import Problem
 from services.kit.telemetry.telemetry import Telemetry, TraceContext
 from services.outbox.engine import Outbox
 from services.outbox.intake import enqueue
-from services.outbox.messages import Settled, State
+from services.outbox.messages import MessageState, Settled
 
 log = structlog.get_logger()
 
@@ -145,11 +145,11 @@ class Relay:
 
 
 _ENDINGS = {
-    State.DELIVERED: Ending.DELIVERED,
-    State.DEAD_LETTER: Ending.FAILED,
-    State.SUPPRESSED: Ending.FAILED,
-    State.EXPIRED: Ending.FAILED,
-    State.UNKNOWN: Ending.UNKNOWN,
+    MessageState.DELIVERED: Ending.DELIVERED,
+    MessageState.DEAD_LETTER: Ending.FAILED,
+    MessageState.SUPPRESSED: Ending.FAILED,
+    MessageState.EXPIRED: Ending.FAILED,
+    MessageState.UNKNOWN: Ending.UNKNOWN,
 }
 
 

@@ -19,7 +19,7 @@ from services.alert_relay.schema import alertmanager, notification, webhook
 from services.kit.database.connect import upsert
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.intake import enqueue
-from services.outbox.messages import NewEvent, NewMessage, Submission
+from services.outbox.messages import EventRecord, MessageRecord, Origin, Submission
 
 #: The alert that always fires: a sign of life of Prometheus and Alertmanager, told to nobody.
 WATCHDOG = "Watchdog"
@@ -201,7 +201,7 @@ def _tell(
 
 
 def _submission(notice: Notice, event_id: str, incident_id: str, to: Addressed, now: float) -> Submission:
-    event = NewEvent(
+    event = EventRecord(
         id=event_id,
         type=EVENT_TYPE,
         category=CATEGORY,
@@ -215,9 +215,10 @@ def _submission(notice: Notice, event_id: str, incident_id: str, to: Addressed, 
         parent=to.parent,
         correlation_id=incident_id,
         client="alertmanager",
+        origin=Origin.ALERT,
     )
     messages = tuple(
-        NewMessage(str(uuid7()), chat_id, lane=notice.urgency.lane, silent=notice.urgency.silent, bot=BOT)
+        MessageRecord(str(uuid7()), chat_id, lane=notice.urgency.lane, silent=notice.urgency.silent, bot=BOT)
         for chat_id in to.chat_ids
     )
     return Submission((event,), (messages,))

@@ -35,9 +35,9 @@ from services.kit.errors import Problem
 from services.kit.telemetry.telemetry import TraceContext
 from services.kit.web.fast_route import HotResponse, HotRoute
 from services.kit.web.openapi import problems
-from services.outbox import messages
 from services.outbox.engine import Outbox
 from services.outbox.intake.single_use import RepeatedError
+from services.outbox.messages import MessageState, Origin
 from services.outbox.queries import message_queries
 from services.outbox.queries.message_queries import Search
 
@@ -114,7 +114,7 @@ def _id(of: str) -> Any:
 class Filter(BaseModel, extra="forbid"):
     """Selects messages; all conditions must match."""
 
-    status: Annotated[list[messages.State], about("in one of these states", ["dead_letter"])] = []
+    status: Annotated[list[MessageState], about("in one of these states", ["dead_letter"])] = []
     type: Annotated[Words | None, about("type of the event", "build_failed")] = None
     chat_id: Annotated[int | None, Query(ge=-(2**53), le=2**53), about("the recipient", 1001)] = None
     bot: Annotated[BotName | None, about("the bot that sends it", "default")] = None
@@ -189,7 +189,7 @@ async def event(state: State, event_id: Annotated[Words, _id("event")]) -> Event
         accepted_at=rfc3339(row["accepted_at"]),
         correlation_id=row["correlation_id"],
         client=row["client"],
-        event=bot_messages.as_posted(row["body"]),
+        event=bot_messages.as_posted(row["body"], Origin(row["origin"])),
         messages=[message_view.summary(message) for message in rows],
     )
 

@@ -44,6 +44,7 @@ from services.kit.health import Health, Level, Reading
 from services.kit.telemetry.telemetry import Telemetry
 from services.kit.web.rate_limit import Guard
 from services.kit.web.service import create_service
+from services.outbox.delivery.plan import ChatRules
 from services.outbox.engine import OPERATIONS, Outbox, Sending, open_outbox
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.queries.queue_depth import unknown_bots
@@ -136,8 +137,9 @@ def create_app(
                     pace=default.pace,
                     paid=default.paid,
                     others=sending,
-                    mutes=lambda message: not bot_messages.passes_mute(message),
-                    holds=quiet.hold,
+                    rules=ChatRules(
+                        mutes=lambda message: not bot_messages.passes_mute(message), defers=quiet.deferral
+                    ),
                 )
             )
             _watch(health, outbox, settings)

@@ -17,18 +17,19 @@ from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.messages import (
     Claimed,
     Document,
+    EventRecord,
     Lane,
-    NewEvent,
-    NewMessage,
+    MessageRecord,
+    Origin,
     Rendered,
     Submission,
     Text,
     UnknownPolicy,
 )
 
-#: No event of a client's begins so: a field of this name is refused.
-_PREFIX = '{"said":'
 CLIENT = "bridge"
+#: Events whose body is that of :func:`body`.
+_OWN = (Origin.APPROVAL, Origin.BOT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ class About:
 
 def event(
     said: Said, to: Sequence[Recipient], about: About, context: TraceContext, *, bot: str, now: float
-) -> tuple[NewEvent, tuple[NewMessage, ...]]:
+) -> tuple[EventRecord, tuple[MessageRecord, ...]]:
     """An event that carries it, and one message a recipient, ahead of what is not urgent.
 
     Args:
@@ -95,7 +96,7 @@ def event(
         now: seconds since the epoch.
     """
     identifier = str(uuid_utils.uuid7())
-    made = NewEvent(
+    made = EventRecord(
         id=identifier,
         type=about.kind,
         category=CATEGORY_OF[about.kind],
@@ -108,14 +109,15 @@ def event(
         parent=about.trace,
         correlation_id=about.correlation_id or identifier,
         client=about.client,
+        origin=Origin.APPROVAL if about.kind == "approval_request" else Origin.BOT,
     )
     return made, messages(to, bot)
 
 
-def messages(to: Sequence[Recipient], bot: str) -> tuple[NewMessage, ...]:
+def messages(to: Sequence[Recipient], bot: str) -> tuple[MessageRecord, ...]:
     """One message a recipient, ahead of what is not urgent."""
     return tuple(
-        NewMessage(
+        MessageRecord(
             id=str(uuid_utils.uuid7()),
             chat_id=one.chat_id,
             thread_id=one.thread_id,
@@ -146,10 +148,10 @@ def body(said: Said, posted: str | None = None) -> str:
     return orjson.dumps({"said": inner, **of}).decode()
 
 
-def as_posted(stored: str) -> Any:
-    """What a client posted, of the body of any event; what the bridge says by itself nobody posted."""
+def as_posted(stored: str, origin: Origin) -> Any:
+    """The JSON that a client posted, from the body of an event; the body itself where no client posted it."""
     read = orjson.loads(stored)
-    return read.get("event", read) if stored.startswith(_PREFIX) else read
+    return read.get("event", read) if origin in _OWN else read
 
 
 def _part(part: Text | Document) -> dict[str, Any]:
@@ -159,7 +161,8 @@ def _part(part: Text | Document) -> dict[str, Any]:
 
 
 def is_own(message: Claimed) -> bool:
-    return message.body.startswith(_PREFIX)
+    """Whether the body is text that :func:`rendered` reads, and not a client's event."""
+    return message.origin in _OWN
 
 
 def rendered(stored: str) -> Rendered:

@@ -17,11 +17,12 @@ from services.kit.instance import instance_name
 from services.kit.telemetry.telemetry import Telemetry
 from services.outbox import change_feed
 from services.outbox.delivery.attempts import Render
-from services.outbox.delivery.claims import Holds, Mutes, never, not_urgent
+from services.outbox.delivery.plan import DEFAULT_RULES, ChatRules
+from services.outbox.delivery.reports import Observer, ignore
 from services.outbox.delivery.retry_policy import BOT_STOPS, Policy
-from services.outbox.delivery.worker import Observer, Worker, WorkerSettings, ignore
-from services.outbox.intake.enqueue import Intake, Receipt
-from services.outbox.messages import Outcome, Settled, State, Submission
+from services.outbox.delivery.worker import Worker, WorkerSettings
+from services.outbox.intake.group_commit import Intake, Receipt
+from services.outbox.messages import MessageState, Outcome, Settled, Submission
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.queries import message_queries
 from services.outbox.queries.queue_depth import Depth, depth
@@ -111,7 +112,7 @@ class Outbox:
         """Stores events and their messages; returns after the commit.
 
         Raises:
-            Problem: as :meth:`services.outbox.intake.enqueue.Intake.enqueue`.
+            Problem: as :meth:`services.outbox.intake.group_commit.Intake.enqueue`.
         """
         return await self.intake.enqueue(submission)
 
@@ -132,7 +133,7 @@ class Outbox:
         """The worker's observer: the tally of what finished, and the traces that are kept."""
         now = self._clock.time()
         for settled in batch:
-            if settled.decision.state is State.DELIVERED:
+            if settled.decision.state is MessageState.DELIVERED:
                 self.tally.delivered(now, now - settled.message.entered_at)
             elif settled.decision.state in message_queries.FAILED:
                 self.tally.failed(now)
@@ -233,8 +234,7 @@ async def open_outbox(
     paid: Pace | None = None,
     others: Mapping[str, Sending] | None = None,
     observer: Observer = ignore,
-    mutes: Mutes = not_urgent,
-    holds: Holds = never,
+    rules: ChatRules = DEFAULT_RULES,
 ) -> AsyncIterator[Outbox]:
     """An engine that delivers while the block runs; at its end what is in flight is finished.
 
@@ -250,8 +250,7 @@ async def open_outbox(
         paid: what its bulk lane may send beyond that; None: nothing.
         others: further bots by name, each with a worker of its own.
         observer: told of everything that was settled, after it is durable.
-        mutes: which messages a muted chat does not get.
-        holds: how a chat's people want a message now, by the chat's settings.
+        rules: for muted chats and quiet hours.
     """
     outbox = Outbox(database=database, telemetry=telemetry, metrics=metrics, clock=clock, sender=sender)
 
@@ -274,13 +273,12 @@ async def open_outbox(
             database=database,
             sender=sending.sender,
             render=render,
-            pace=Rates(sending.pace or BotPace(sending.limits.bot_per_second, clock), sending.paid),
+            rates=Rates(sending.pace or BotPace(sending.limits.bot_per_second, clock), sending.paid),
             metrics=metrics,
             telemetry=telemetry,
             clock=clock,
             observer=observe,
-            mutes=mutes,
-            holds=holds,
+            rules=rules,
         )
 
     bots = {settings.bot_name: Sending(sender, settings.limits, pace, paid), **(others or {})}

@@ -7,7 +7,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from services.kit.telemetry.meters import Counter, Histogram
-from services.outbox.messages import COUNTED, SCHEDULED, Outcome, Reason, Settled, State
+from services.outbox.messages import COUNTED, SCHEDULED, MessageState, Outcome, Reason, Settled
 
 METHODS = ("sendMessage", "sendDocument", "editMessageText", "getMe")
 
@@ -94,11 +94,11 @@ class OutboxMetrics:
 
     def count(self, batch: Sequence[Settled], now: float) -> None:
         """What became of messages, after it is durable."""
-        waited = [now - s.message.entered_at for s in batch if s.decision.state is State.DELIVERED]
+        waited = [now - s.message.entered_at for s in batch if s.decision.state is MessageState.DELIVERED]
         self.delivered.inc(len(waited))
         self.duration.observe_all(waited)
         for settled in batch:
-            if settled.decision.state is not State.DELIVERED:
+            if settled.decision.state is not MessageState.DELIVERED:
                 self._count_other(settled)
 
     def _count_other(self, settled: Settled) -> None:
@@ -106,14 +106,19 @@ class OutboxMetrics:
         if settled.result.outcome is Outcome.UNKNOWN:
             self.unknown.labels(reason).inc()
         match settled.decision.state:
-            case State.SUPPRESSED if settled.result.reason is Reason.MUTED:
+            case MessageState.SUPPRESSED if settled.result.reason is Reason.MUTED:
                 # Its people asked for it: no failure, or a mute would raise an alert.
                 self.muted.inc()
-            case State.DEAD_LETTER | State.UNKNOWN | State.EXPIRED | State.SUPPRESSED:
+            case (
+                MessageState.DEAD_LETTER
+                | MessageState.UNKNOWN
+                | MessageState.EXPIRED
+                | MessageState.SUPPRESSED
+            ):
                 self.failed.labels(reason).inc()
-                if settled.decision.state is State.DEAD_LETTER:
+                if settled.decision.state is MessageState.DEAD_LETTER:
                     self.dead_letters.labels(reason).inc()
-            case State.RETRY_WAIT:
+            case MessageState.RETRY_WAIT:
                 self.retries.labels(reason).inc()
 
     def totals(self) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""How a service reaches Telegram: shared by those that stand on the engine."""
+"""Settings of the database, the bot and its rates, for services that use the engine."""
 
 from typing import Self
 
@@ -9,14 +9,14 @@ from services.outbox.delivery.retry_policy import Policy
 from services.outbox.engine import EngineSettings
 from services.outbox.rate_limit.token_bucket import Limits
 
-#: The token that the sandbox knows when none is set; it opens nothing else.
-SANDBOX_TOKEN = "1000000001:sandbox-token-for-local-use-only"  # noqa: S105 - of the sandbox, no secret
+#: The token where none is set; it is valid for the sandbox only.
+SANDBOX_TOKEN = "1000000001:sandbox-token-for-local-use-only"  # noqa: S105 - of the sandbox; no secret
 SANDBOX_CHAT = 1001
 TELEGRAM_URL = "https://api.telegram.org"
 
 
 class TelegramSettings(ServiceSettings):
-    """Without a token the sandbox stands in for Telegram, and its first person gets the messages."""
+    """The variables; without a token the sandbox replaces Telegram, and its first chat gets the messages."""
 
     database_url: SecretStr = Field(
         SecretStr(""),

@@ -26,11 +26,11 @@ from services.outbox.messages import (
     Claimed,
     Decision,
     Lane,
+    MessageState,
     Outcome,
     Reason,
     Result,
     Settled,
-    State,
     UnknownPolicy,
 )
 from services.outbox.metrics import OutboxMetrics
@@ -129,7 +129,7 @@ def _relay(store: Store, *, store_within: float = 10.0) -> Relay:
     )
 
 
-def _settled(state: State, seconds: float) -> Settled:
+def _settled(state: MessageState, seconds: float) -> Settled:
     claimed = Claimed(
         seq=1,
         id="m",
@@ -165,14 +165,14 @@ def _settled(state: State, seconds: float) -> Settled:
 @pytest.mark.parametrize(
     ("state", "outcome"),
     [
-        (State.DELIVERED, "delivered"),
-        (State.DEAD_LETTER, "failed"),
-        (State.SUPPRESSED, "failed"),
-        (State.EXPIRED, "failed"),
-        (State.UNKNOWN, "unknown"),
+        (MessageState.DELIVERED, "delivered"),
+        (MessageState.DEAD_LETTER, "failed"),
+        (MessageState.SUPPRESSED, "failed"),
+        (MessageState.EXPIRED, "failed"),
+        (MessageState.UNKNOWN, "unknown"),
     ],
 )
-async def test_every_end_of_a_notification_is_counted(state: State, outcome: str) -> None:
+async def test_every_end_of_a_notification_is_counted(state: MessageState, outcome: str) -> None:
     registry = CollectorRegistry()
     await Endings(RelayMetrics(registry, SystemClock())).observe([_settled(state, 2.5)])
 
@@ -182,14 +182,14 @@ async def test_every_end_of_a_notification_is_counted(state: State, outcome: str
 
 async def test_a_delivery_that_will_be_tried_again_is_no_end() -> None:
     registry = CollectorRegistry()
-    await Endings(RelayMetrics(registry, SystemClock())).observe([_settled(State.RETRY_WAIT, 1.0)])
+    await Endings(RelayMetrics(registry, SystemClock())).observe([_settled(MessageState.RETRY_WAIT, 1.0)])
 
     assert [_count(registry, ending.value) for ending in Ending] == [0.0, 0.0, 0.0]
 
 
 async def test_the_delay_runs_from_the_webhook_to_telegrams_answer() -> None:
     registry = CollectorRegistry()
-    await Endings(RelayMetrics(registry, SystemClock())).observe([_settled(State.DELIVERED, 2.5)])
+    await Endings(RelayMetrics(registry, SystemClock())).observe([_settled(MessageState.DELIVERED, 2.5)])
 
     assert registry.get_sample_value("cctelegram_notification_delay_seconds_sum") == 2.5
 

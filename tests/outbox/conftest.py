@@ -1,4 +1,4 @@
-"""The engine's database work, a function call each."""
+"""The engine's units of work, each as a function call."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -8,7 +8,7 @@ import pytest
 from services.kit.database.connect import Database
 from services.outbox.chats import chat_queue
 from services.outbox.delivery import claims, retry_policy, settlement
-from services.outbox.delivery.claims import Batch
+from services.outbox.delivery.claims import ClaimedBatch
 from services.outbox.delivery.retry_policy import Policy
 from services.outbox.intake import enqueue
 from services.outbox.messages import Claimed, Decision, Result, Settled, Submission
@@ -35,7 +35,7 @@ class Desk:
 
     async def batch(
         self, owner: str = "w1", limit: int = 100, paced_since: PacedSince = NOT_PACED, paid: int = 0
-    ) -> Batch:
+    ) -> ClaimedBatch:
         work = partial(
             claims.claim,
             bot="default",
@@ -78,7 +78,7 @@ class Desk:
     async def abandoned(
         self, owner: str = "w2", *, all_leases: bool = False
     ) -> list[tuple[str, str, list[int]]]:
-        work = partial(settlement.abandoned, now=self.clock.now, but=owner, all_leases=all_leases)
+        work = partial(settlement.abandoned, now=self.clock.now, except_owner=owner, all_leases=all_leases)
         return await self.database.write("take_over", work)
 
     async def renew(self, owner: str) -> None:

@@ -119,7 +119,7 @@ def _hold_chats(connection: Connection, approval_ids: Sequence[str]) -> None:
         .join(approval_message, approval_message.c.approval_id == approval.c.id)
         .where(approval.c.id.in_(approval_ids))
     )
-    locks.hold(connection, [(row.bot, row.chat_id) for row in connection.execute(of)])
+    locks.lock_chats(connection, [(row.bot, row.chat_id) for row in connection.execute(of)])
 
 
 def _close(connection: Connection, wanted: Approval) -> bool:
@@ -179,7 +179,7 @@ def _follow(
     ).all()
     # A question that has not left yet need not be shown any more.
     cause = f"the question was {closed.state.value} before it was sent"
-    cancel_replay.take_back(connection, [row.message_id for row in shown], cause, now)
+    cancel_replay.cancel_all(connection, [row.message_id for row in shown], cause, now)
     submissions = []
     of_question = question_text.verdict(closed, store.shown(connection, closed))
     for kind, words in (("question", of_question), ("again", question_text.verdict_of_again(closed))):

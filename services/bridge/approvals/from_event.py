@@ -22,7 +22,7 @@ from services.contracts.fields import Severity
 from services.kit.database.connect import Database
 from services.kit.errors import invalid_input
 from services.outbox import messages
-from services.outbox.messages import UnknownPolicy
+from services.outbox.messages import Origin, UnknownPolicy
 
 _options = TypeAdapter(Options)
 #: What makes no sense of a question, with the reason.
@@ -47,7 +47,7 @@ class Posted:
     templates: Templates | None = None
 
     def __call__(
-        self, posted: NewEvent, made: messages.NewEvent, targets: Sequence[Target], place: Place
+        self, posted: NewEvent, made: messages.EventRecord, targets: Sequence[Target], place: Place
     ) -> Question:
         """The question that an event asks, and the messages that show it.
 
@@ -74,6 +74,7 @@ class Posted:
             made,
             severity=asked.severity,
             body=bot_messages.body(words, posted.model_dump_json(exclude_defaults=True)),
+            origin=Origin.APPROVAL,
         )
         return Question(
             asked.id, asked.code, carrying, shown, partial(store.keep, asked=asked, messages=shown)
@@ -87,7 +88,7 @@ class Posted:
             raise invalid_input([{"loc": [*place, "bot"], "msg": text}])
         return self.bots[names.pop()]
 
-    def _approval(self, posted: NewEvent, made: messages.NewEvent, by: Bot, place: Place) -> Approval:
+    def _approval(self, posted: NewEvent, made: messages.EventRecord, by: Bot, place: Place) -> Approval:
         if not by.allowed:
             raise invalid_input([{"loc": [*place, "type"], "msg": from_request.NOBODY}])
         now = made.accepted_at

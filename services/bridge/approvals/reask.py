@@ -9,8 +9,7 @@ from services.bridge.approvals.schema import approval, approval_message
 from services.bridge.bot_messages import About, Recipient
 from services.contracts.fields import Severity
 from services.outbox.intake import enqueue
-from services.outbox.messages import NewEvent, NewMessage, Submission
-from services.outbox.messages import State as MessageState
+from services.outbox.messages import EventRecord, MessageRecord, MessageState, Submission
 from services.outbox.schema import message
 
 
@@ -43,8 +42,8 @@ def _repeat(connection: Connection, asked: Approval, since: float, now: float) -
             message.c.finished_at < now - TAP_LIFE_SECONDS,
         )
     ).all()
-    events: list[NewEvent] = []
-    messages: list[tuple[NewMessage, ...]] = []
+    events: list[EventRecord] = []
+    messages: list[tuple[MessageRecord, ...]] = []
     about = About(
         "approval_request",
         asked.title,

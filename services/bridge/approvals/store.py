@@ -20,7 +20,7 @@ from services.kit.database.connect import upsert
 from services.kit.errors import Problem
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.intake import enqueue
-from services.outbox.messages import IdempotencyKey, NewMessage, Submission, Text
+from services.outbox.messages import IdempotencyKey, MessageRecord, Submission, Text
 from services.outbox.schema import event as event_table
 from services.outbox.schema import idempotency, message
 
@@ -70,7 +70,7 @@ def taken(connection: Connection, codes: Sequence[str]) -> bool:
     return connection.execute(query).scalar() is not None
 
 
-def keep(connection: Connection, asked: Approval, messages: Sequence[NewMessage]) -> None:
+def keep(connection: Connection, asked: Approval, messages: Sequence[MessageRecord]) -> None:
     """Writes a question, with the messages that show it; they themselves are written beside it."""
     connection.execute(insert(approval).values(**_row(asked)))
     add_messages(connection, asked.id, messages, "question")
@@ -161,7 +161,9 @@ def read_row(row: SqlRow[Any]) -> Approval:
     )
 
 
-def add_messages(connection: Connection, approval_id: str, messages: Sequence[NewMessage], kind: str) -> None:
+def add_messages(
+    connection: Connection, approval_id: str, messages: Sequence[MessageRecord], kind: str
+) -> None:
     connection.execute(
         insert(approval_message),
         [

@@ -163,4 +163,4 @@ def store_settings(connection: Connection, bot: str, chat_id: int, settings: str
             index_elements=[chat.c.bot, chat.c.chat_id], set_={"settings": settings}
         )
     )
-    chat_state.let_go(connection, bot, chat_id, now)
+    chat_state.end_deferral(connection, bot, chat_id, now)

@@ -27,7 +27,7 @@ from services.kit.telemetry.telemetry import Telemetry
 from services.outbox.engine import Outbox
 from services.outbox.intake import single_use
 from services.outbox.intake.single_use import RepeatedError
-from services.outbox.messages import Once
+from services.outbox.messages import SingleUse
 
 log = structlog.get_logger()
 
@@ -223,7 +223,7 @@ class FolderIntake:
     async def _read(self, file: File) -> accept.AcceptedRequest | None:
         """The accepted events of a file; None if it is invalid and was rejected."""
         body = await asyncio.to_thread(self._folder.read, file)
-        caller = Caller(CLIENT, None, "", None, Once(CLIENT, file.path.name))
+        caller = Caller(CLIENT, None, "", None, SingleUse(CLIENT, file.path.name))
         read = partial(
             accept.accept,
             body,

@@ -15,7 +15,7 @@ from services.kit.clock import Clock
 from services.kit.errors import Problem
 from services.kit.web.auth import Gate
 from services.kit.web.rate_limit import Guard
-from services.outbox.messages import Once
+from services.outbox.messages import SingleUse
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class AdmittedRequest:
 
     key: Key
     body: bytes
-    once: Once | None = None
+    once: SingleUse | None = None
 
 
 class Authenticator:
@@ -76,7 +76,7 @@ class Authenticator:
             raise self._refused(request, "The signature does not match this body and a valid signing key.")
         key = self._allowed(found[0], scope)
         self._signed.count("accepted")
-        return AdmittedRequest(key, body, Once(SIGNATURES, f"{claim.key_id}:{claim.signature}"))
+        return AdmittedRequest(key, body, SingleUse(SIGNATURES, f"{claim.key_id}:{claim.signature}"))
 
     def _refused(self, caller: Request, detail: str) -> Problem:
         gate: Gate = caller.scope["app"].state.gate

@@ -22,11 +22,11 @@ from services.contracts.tracking import Job, Jobs, Story, StreamChange, StreamEv
 from services.kit.errors import Problem
 from services.kit.web.openapi import problems
 from services.outbox import change_feed
-from services.outbox import messages as outbox_messages
 from services.outbox.change_feed import Position
 from services.outbox.engine import Outbox
 from services.outbox.intake import cancel_replay, enqueue
-from services.outbox.intake.cancel_replay import By, Verdict
+from services.outbox.intake.cancel_replay import ActionResult, By
+from services.outbox.messages import MessageState
 from services.outbox.queries import message_queries
 from services.outbox.queries.message_queries import Search
 
@@ -76,7 +76,9 @@ async def replay(
     return _view(message_id, verdict)
 
 
-async def _decide(state: BridgeState, operation: str, decide: Callable[..., Verdict | None]) -> Verdict:
+async def _decide(
+    state: BridgeState, operation: str, decide: Callable[..., ActionResult | None]
+) -> ActionResult:
     work = partial(decide, now=state.clock.time())
     verdict = await state.outbox.database.write(operation, work, wake=enqueue.CHANNEL)
     if verdict is None:
@@ -85,7 +87,7 @@ async def _decide(state: BridgeState, operation: str, decide: Callable[..., Verd
     return verdict
 
 
-def _view(message_id: Words, verdict: Verdict) -> messages.Verdict:
+def _view(message_id: Words, verdict: ActionResult) -> messages.Verdict:
     # Not `status`, which is the HTTP status in a problem document.
     return messages.Verdict(
         message_id=message_id,
@@ -102,7 +104,7 @@ def _view(message_id: Words, verdict: Verdict) -> messages.Verdict:
 async def dead_letters(state: State, wanted: Annotated[Letters, Query()]) -> messages.DeadLetters:
     """Replay one by its `replay`, many by `POST /api/v1/dead-letters/replay`."""
     sought = search_params.search(
-        wanted, [outbox_messages.State.DEAD_LETTER], before=wanted.cursor, limit=wanted.limit
+        wanted, [MessageState.DEAD_LETTER], before=wanted.cursor, limit=wanted.limit
     )
     page, attempts = await state.outbox.database.read("search", partial(_letters, wanted=sought))
     return messages.DeadLetters(
@@ -275,9 +277,7 @@ async def stream(
     request: Request,
     *,
     state: State,
-    status: Annotated[
-        list[outbox_messages.State], Query(), about("into one of these states", ["delivered"])
-    ] = [],  # noqa: B006 - FastAPI copies it
+    status: Annotated[list[MessageState], Query(), about("into one of these states", ["delivered"])] = [],  # noqa: B006 - FastAPI copies it
     type: Annotated[list[str], Query(), about("of one of these types", ["build_failed"])] = [],  # noqa: A002, B006 - the parameter's public name; the same
     chat_id: QueriedChat = None,
     correlation_id: Annotated[Words | None, Query(), about("of the event", "order-4711")] = None,

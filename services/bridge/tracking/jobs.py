@@ -26,7 +26,7 @@ from services.kit.errors import Problem
 from services.outbox import change_feed
 from services.outbox.intake import cancel_replay, enqueue
 from services.outbox.intake.cancel_replay import By
-from services.outbox.messages import State as MessageState
+from services.outbox.messages import MessageState
 from services.outbox.queries import message_queries
 from services.outbox.queries.message_queries import Search
 

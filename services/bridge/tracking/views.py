@@ -12,7 +12,7 @@ from services.contracts.messages import DeadLetter, MessageLife
 from services.contracts.tracking import Job, JobFilter, Progress, Step, Story, StoryLinks, StreamChange
 from services.kit.clock import rfc3339
 from services.outbox.change_feed import Change
-from services.outbox.messages import State
+from services.outbox.messages import MessageState
 from services.outbox.queries.message_queries import Life
 
 
@@ -102,10 +102,10 @@ def _accepted(row: Any) -> _Timed:
 
 def _steps(of: Life) -> Iterable[_Timed]:
     ids = {"message_id": of.message["id"], "chat_id": of.message["chat_id"]}
-    yield _timed(of.message["accepted_at"], what="change", status=State.QUEUED.value, **ids)
+    yield _timed(of.message["accepted_at"], what="change", status=MessageState.QUEUED.value, **ids)
     for row in of.attempts:
         numbered = ids | {"attempt": row["number"]}
-        yield _timed(row["claimed_at"], what="change", status=State.SENDING.value, **numbered)
+        yield _timed(row["claimed_at"], what="change", status=MessageState.SENDING.value, **numbered)
         if row["started_at"] is not None:
             yield _timed(row["started_at"], what="attempt", **numbered, **_result(row))
         if row["settled_at"] is not None:

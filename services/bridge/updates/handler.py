@@ -33,7 +33,7 @@ def act(connection: Connection, s: Situation) -> Done | None:
         case Said():
             if s.incoming.private:
                 # Who starts the bot for the first time writes to it; only a block that ends is told as one.
-                chat_state.revive(connection, s.bot, s.incoming.chat_id, s.now)
+                chat_state.unblock(connection, s.bot, s.incoming.chat_id, s.now)
             text_messages.written(connection, s, s.incoming, done)
         case Membership():
             _membership(connection, s, s.incoming, done)
@@ -92,7 +92,7 @@ def _toast(done: Done, tap: Tap, text: str) -> None:
 def _membership(connection: Connection, s: Situation, change: Membership, done: Done) -> None:
     done.what = "membership"
     if change.may_write:
-        chat_state.revive(connection, s.bot, change.chat_id, s.now)
+        chat_state.unblock(connection, s.bot, change.chat_id, s.now)
     else:
         reason = Reason.BOT_BLOCKED if change.private else Reason.CHAT_GONE
         chat_state.block(connection, s.bot, change.chat_id, reason)

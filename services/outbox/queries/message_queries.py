@@ -7,16 +7,16 @@ from typing import Any
 
 from sqlalchemy import JSON, Connection, Select, case, func, literal_column, select
 
-from services.outbox.messages import State
+from services.outbox.messages import MessageState
 from services.outbox.schema import DEFAULT_BOT, attempt, change, event, message
 
 #: A page looks at the titles of so many messages at most.
 MOST_TITLES = 100_000
 #: So many messages may be accepted before another one and be committed after it.
 OVERTAKEN = 10_000
-UNFINISHED = (State.QUEUED, State.SENDING, State.RETRY_WAIT)
+UNFINISHED = (MessageState.QUEUED, MessageState.SENDING, MessageState.RETRY_WAIT)
 #: Ended without being delivered, though it was meant to be.
-FAILED = (State.DEAD_LETTER, State.UNKNOWN, State.EXPIRED)
+FAILED = (MessageState.DEAD_LETTER, MessageState.UNKNOWN, MessageState.EXPIRED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +317,7 @@ def event_with_messages(connection: Connection, event_id: str) -> tuple[Any, lis
 def finished_since(connection: Connection, since: float) -> list[tuple[int, int, int]]:
     """(second, delivered, failed) of what finished, oldest first."""
     second = func.floor(message.c.finished_at).label("second")
-    delivered = func.sum(case((message.c.state == State.DELIVERED.value, 1), else_=0))
+    delivered = func.sum(case((message.c.state == MessageState.DELIVERED.value, 1), else_=0))
     failing = [state.value for state in FAILED]
     failed = func.sum(case((message.c.state.in_(failing), 1), else_=0))
     query = select(second, delivered, failed).where(message.c.finished_at >= since)

@@ -4,12 +4,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import pairwise
 
-from sqlalchemy import Connection, func, literal_column, select, true
+from sqlalchemy import Boolean, Connection, func, literal_column, select, true
 
-from services.outbox.chats.chat_queue import in_state
-from services.outbox.messages import COUNTED, SCHEDULED, State
+from services.outbox.messages import COUNTED, SCHEDULED, MessageState
 from services.outbox.queries.message_queries import UNFINISHED
-from services.outbox.schema import attempt, chat, event, message
+from services.outbox.schema import IS_SCHEDULED, attempt, chat, event, in_state, message
 
 #: More correlation ids than this in flight are not counted on.
 MOST_CORRELATIONS = 10_000
@@ -47,17 +46,20 @@ def depth(connection: Connection, now: float) -> Depth:
     counts = {row[0]: row[1] for row in connection.execute(counted.group_by(message.c.state))}
     by_state = {state.value: counts.get(state.value, 0) for state in COUNTED}
     ahead = select(func.count()).select_from(message).where(*_TIMED, message.c.due_at > now)
-    scheduled = min(connection.execute(ahead).scalar_one(), by_state[State.QUEUED])
-    by_state[State.QUEUED.value] -= scheduled
+    scheduled = min(connection.execute(ahead).scalar_one(), by_state[MessageState.QUEUED])
+    by_state[MessageState.QUEUED.value] -= scheduled
     return Depth(by_state | {SCHEDULED: scheduled}, _oldest(connection, now), _correlations(connection))
 
 
-# A literal: neither database uses a partial index for a parameter that it cannot see. "IS TRUE", so that
-# SQLite does not look through all that is queued instead.
-_TIMED = (message.c.due_at > literal_column("0"), in_state(State.QUEUED).is_(true()))
+# "IS TRUE", so that SQLite does not look through all that is queued instead.
+_TIMED = (literal_column(IS_SCHEDULED, Boolean), in_state(MessageState.QUEUED).is_(true()))
 _FIRST_COME = (
     select(message.c.accepted_at)
-    .where(in_state(State.QUEUED), message.c.due_at <= literal_column("0"), message.c.replayed_at.is_(None))
+    .where(
+        in_state(MessageState.QUEUED),
+        message.c.due_at <= literal_column("0"),
+        message.c.replayed_at.is_(None),
+    )
     .order_by(message.c.seq)
     .limit(1)
 )
@@ -68,7 +70,7 @@ _TRIED = [
     .where(in_state(state), message.c.replayed_at.is_(None), attempt.c.number == 1)
     .order_by(message.c.seq)
     .limit(1)
-    for state in (State.SENDING, State.RETRY_WAIT)
+    for state in (MessageState.SENDING, MessageState.RETRY_WAIT)
 ]
 # A message that was put back waits since then.
 _REPLAYED = (

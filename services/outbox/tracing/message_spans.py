@@ -18,11 +18,19 @@ from services.kit.telemetry import otlp_encoder
 from services.kit.telemetry.otlp_encoder import END, START, Key, Row, Shape
 from services.kit.telemetry.spans import seven_bytes
 from services.kit.telemetry.telemetry import Telemetry, TraceContext
-from services.outbox.messages import Claimed, NewEvent, NewMessage, Outcome, Reason, Settled, State
+from services.outbox.messages import (
+    Claimed,
+    EventRecord,
+    MessageRecord,
+    MessageState,
+    Outcome,
+    Reason,
+    Settled,
+)
 from services.outbox.queries.message_queries import Life
 
 #: An event and its messages.
-_Accepted = tuple[NewEvent, Sequence[NewMessage]]
+_Accepted = tuple[EventRecord, Sequence[MessageRecord]]
 
 _ACCEPT = Shape("accept", SpanKind.SERVER)
 # The ids of the others begin differently: an attempt's four have seven random bytes in common.
@@ -73,7 +81,7 @@ def _accepted_together(accepted: Iterable[_Accepted], committed_at: float) -> by
     )
 
 
-def _of_new(event: NewEvent, messages: Sequence[NewMessage]) -> bytes:
+def _of_new(event: EventRecord, messages: Sequence[MessageRecord]) -> bytes:
     event_id = _EVENT_ID.text(event.id)
     if len(messages) != 1:
         return event_id + _batch_of(len(messages)) + _of_event(event.type, event.correlation_id)
@@ -132,7 +140,7 @@ def _attempt(settled: Settled, settled_at: float) -> bytes:
         settled_at,
     )
     state = settled.decision.state
-    if state is State.DELIVERED and result.message_id is not None:
+    if state is MessageState.DELIVERED and result.message_id is not None:
         answer = _DELIVERED + _TELEGRAM_ID.number(result.message_id)
     else:
         answer = _answer(result.outcome.value, result.reason.value, state.value, result.detail)
@@ -277,7 +285,7 @@ def _answer(outcome: str, reason: str, state: str, detail: str) -> bytes:
     return told if outcome == Outcome.SENT.value else told + otlp_encoder.error(f"{reason}: {detail}")
 
 
-_DELIVERED = _answer(Outcome.SENT.value, Reason.NONE.value, State.DELIVERED.value, "")
+_DELIVERED = _answer(Outcome.SENT.value, Reason.NONE.value, MessageState.DELIVERED.value, "")
 
 
 def _answered(message_id: int | None, retry_after: float | None) -> bytes:

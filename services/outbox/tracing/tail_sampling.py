@@ -20,7 +20,7 @@ from sqlalchemy import Connection, func, or_, select
 from services.kit.database.connect import Database
 from services.kit.errors import Problem
 from services.kit.telemetry.telemetry import FinishedSpan, Telemetry
-from services.outbox.messages import NewEvent, Reason, Settled, State
+from services.outbox.messages import EventRecord, MessageState, Reason, Settled
 from services.outbox.queries import message_queries
 from services.outbox.queries.message_queries import Life
 from services.outbox.schema import message
@@ -33,7 +33,7 @@ _REMEMBERED = 20_000
 #: More than this waiting to be told are let go: telling must not become a queue of its own.
 _MOST_WAITING = 5_000
 _AT_ONCE = 50
-_FAILED = (*message_queries.FAILED, State.SUPPRESSED)
+_FAILED = (*message_queries.FAILED, MessageState.SUPPRESSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Keeper:
         self._told_events: OrderedDict[str, None] = OrderedDict()
         self._waiting: asyncio.Queue[str | _Answer] = asyncio.Queue(_MOST_WAITING)
 
-    def accepted(self, event: NewEvent, committed_at: float) -> None:
+    def accepted(self, event: EventRecord, committed_at: float) -> None:
         """Remembers when an event was durable, should its trace be told later."""
         if event.trace.sampled or not self._telemetry.exports_spans:
             return
@@ -119,7 +119,7 @@ def _is_worth_it(settled: Settled, now: float) -> bool:
     of = settled.message
     # Of a first attempt the time that it was due; later ones are due when the one before said so.
     waited_from = max(of.entered_at, of.due_at) if of.attempt == 1 else of.entered_at
-    return settled.decision.state is State.DELIVERED and now - waited_from > SLOW_SECONDS
+    return settled.decision.state is MessageState.DELIVERED and now - waited_from > SLOW_SECONDS
 
 
 def _found(connection: Connection, wanted: Sequence[str | _Answer]) -> tuple[list[Life], list[_Answer]]:
@@ -138,7 +138,7 @@ def _kept(connection: Connection, event_ids: Sequence[str]) -> frozenset[str]:
     """
     columns = message.c
     entered = func.coalesce(columns.replayed_at, columns.accepted_at)
-    slow = (columns.state == State.DELIVERED.value) & (columns.finished_at - entered > SLOW_SECONDS)
+    slow = (columns.state == MessageState.DELIVERED.value) & (columns.finished_at - entered > SLOW_SECONDS)
     failed = columns.state.in_([state.value for state in _FAILED]) & (columns.reason != Reason.MUTED.value)
     found = select(columns.event_id).where(columns.event_id.in_(event_ids), or_(slow, failed))
     return frozenset(connection.execute(found).scalars())

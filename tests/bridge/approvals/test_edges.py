@@ -17,7 +17,7 @@ from services.bridge.settings import BridgeSettings
 from services.kit.database.connect import Database, open_database
 from services.kit.settings import ServiceSettings
 from services.kit.telemetry.telemetry import Telemetry
-from services.outbox.messages import State as MessageState
+from services.outbox.messages import MessageState
 from services.outbox.schema import message
 from tests.bridge.approvals.test_wording import QUESTION
 from tests.bridge.people import ADA, GRACE, MALLORY, TEAM, Bridge, People, bridge_of, buttons, said

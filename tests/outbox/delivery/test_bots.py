@@ -17,7 +17,7 @@ from services.kit.settings import ServiceSettings
 from services.kit.telemetry.telemetry import Telemetry
 from services.outbox.delivery.retry_policy import Policy
 from services.outbox.engine import EngineSettings, Outbox, Sending, open_outbox
-from services.outbox.messages import Lane, State, Submission
+from services.outbox.messages import Lane, MessageState, Submission
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.queries import message_queries, queue_depth
 from services.outbox.queries.message_queries import Search
@@ -219,7 +219,7 @@ async def test_a_bot_that_pays_sends_bulk_beyond_its_free_rate_and_nothing_else(
         delivered = await until_delivered(sandbox, 41)
         # The one free message that there is in the first five seconds.
         assert [text for _, text in delivered].count("bulk") == 40
-        assert (await states(outbox, "default")).count(State.QUEUED.value) == 4
+        assert (await states(outbox, "default")).count(MessageState.QUEUED.value) == 4
 
 
 async def test_the_limiters_wait_is_told_of_what_nobody_pays_for(engine: Engine, sandbox: Sandbox) -> None:

@@ -16,16 +16,16 @@ from services.kit.database.connect import CommitUnknownError, Database, open_dat
 from services.kit.health import Level
 from services.kit.settings import ServiceSettings
 from services.kit.telemetry.telemetry import Telemetry
-from services.outbox.delivery import claims, settlement, worker
+from services.outbox.delivery import bot_state, claims, settlement, worker
 from services.outbox.delivery.retry_policy import Policy
 from services.outbox.engine import EngineSettings, Outbox, open_outbox
 from services.outbox.intake import enqueue
 from services.outbox.messages import (
     Document,
     Lane,
+    MessageState,
     Rendered,
     Settled,
-    State,
     Submission,
     Text,
     UnknownPolicy,
@@ -125,7 +125,7 @@ async def finished(outbox: Outbox, of: Submission, number: int = 0) -> Life:
     return life
 
 
-async def when(outbox: Outbox, of: Submission, *states: State) -> Life:
+async def when(outbox: Outbox, of: Submission, *states: MessageState) -> Life:
     async def there() -> Life | None:
         life = await life_of(outbox, of)
         return life if life.message["state"] in states else None
@@ -215,7 +215,7 @@ async def test_the_bot_pauses_when_a_second_chat_is_refused(start: Start, sandbo
         refused = [posted("1", chat_id=ADA), posted("1", chat_id=GRACE)]
         for one in refused:
             await outbox.enqueue(one)
-            await when(outbox, one, State.RETRY_WAIT)
+            await when(outbox, one, MessageState.RETRY_WAIT)
         third = posted("third", chat_id=1003)
         await outbox.enqueue(third)
         life = await finished(outbox, third)
@@ -236,7 +236,7 @@ async def test_a_restart_forgets_no_pause_of_the_bot(start: Start, sandbox: Sand
     async with start() as outbox:
         for one in refused:
             await outbox.enqueue(one)
-            await when(outbox, one, State.RETRY_WAIT)
+            await when(outbox, one, MessageState.RETRY_WAIT)
     async with start() as outbox:
         third = posted("third", chat_id=1003)
         await outbox.enqueue(third)
@@ -274,7 +274,7 @@ async def test_accepted_then_dropped_is_a_duplicate_that_is_marked(start: Start,
         one = posted("hello")
         await outbox.enqueue(one)
         life = await finished(outbox, one)
-        assert life.message["state"] == State.DELIVERED
+        assert life.message["state"] == MessageState.DELIVERED
         assert await sandbox.texts(ADA) == ["hello", "again: hello"]
 
 
@@ -286,7 +286,7 @@ async def test_accepted_then_dropped_is_held_where_the_event_asks_for_it(
         held = posted("held", on_unknown=UnknownPolicy.HOLD)
         await outbox.enqueue(held)
         await outbox.enqueue(posted("next"))
-        assert (await finished(outbox, held)).message["state"] == State.UNKNOWN
+        assert (await finished(outbox, held)).message["state"] == MessageState.UNKNOWN
         await until(lambda: _has(sandbox, 2))
         assert await sandbox.texts(ADA) == ["held", "next"]
 
@@ -297,7 +297,7 @@ async def test_a_message_that_never_gets_an_answer_is_given_up(start: Start, san
         one = posted("hello")
         await outbox.enqueue(one)
         life = await finished(outbox, one)
-        assert (life.message["state"], life.message["reason"]) == (State.DEAD_LETTER, "no_answer")
+        assert (life.message["state"], life.message["reason"]) == (MessageState.DEAD_LETTER, "no_answer")
         assert len(life.attempts) == 1 + QUICK.max_resends
         registry = registry_of(outbox)
         assert sample(registry, "cctelegram_dead_letters_total", reason="no_answer") == 1
@@ -310,10 +310,10 @@ async def test_telegram_is_not_there_and_then_it_is(start: Start, tmp_path: Path
     async with start(url=f"http://127.0.0.1:{port}") as outbox:
         one = posted("hello")
         await outbox.enqueue(one)
-        await when(outbox, one, State.RETRY_WAIT)
+        await when(outbox, one, MessageState.RETRY_WAIT)
         async with sandbox_of(tmp_path / "late", port=port) as late:
             life = await finished(outbox, one)
-            assert life.message["state"] == State.DELIVERED
+            assert life.message["state"] == MessageState.DELIVERED
             assert not life.message["possible_duplicate"]
             assert set(reasons(life)[:-1]) == {("not_sent", "connect_failed")}
             assert await late.texts(ADA) == ["hello"]
@@ -334,7 +334,7 @@ async def test_entities_that_telegram_refuses_are_left_out(start: Start, sandbox
         one = posted("hello")
         await outbox.enqueue(one)
         life = await finished(outbox, one)
-        assert (life.message["state"], life.message["plain"]) == (State.DELIVERED, True)
+        assert (life.message["state"], life.message["plain"]) == (MessageState.DELIVERED, True)
         assert reasons(life) == [("not_sent", "bad_markup"), ("sent", "none")]
         assert (await sandbox.delivered(ADA))[0]["entities"] is None
 
@@ -342,7 +342,7 @@ async def test_entities_that_telegram_refuses_are_left_out(start: Start, sandbox
 async def test_a_refused_bot_stops_keeps_its_queue_and_goes_on_when_it_is_restored(
     start: Start, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "PROBE_STOPPED_SECONDS", 0.05)
+    monkeypatch.setattr(bot_state, "PROBE_SECONDS", 0.05)
     await sandbox.post(f"/bots/{BOT_ID}/revoke")
     async with start() as outbox:
         all_of_it = posted(*(f"message {n}" for n in range(5)))
@@ -355,7 +355,7 @@ async def test_a_refused_bot_stops_keeps_its_queue_and_goes_on_when_it_is_restor
         await until(lambda: _attempted(outbox, all_of_it))
         assert await sandbox.texts() == []
         await sandbox.post(f"/bots/{BOT_ID}/restore")
-        assert (await finished(outbox, all_of_it, 4)).message["state"] == State.DELIVERED
+        assert (await finished(outbox, all_of_it, 4)).message["state"] == MessageState.DELIVERED
         assert await sandbox.texts(ADA) == [f"message {n}" for n in range(5)]
         assert (await outbox.check_telegram()).level is Level.HEALTHY
         first = await life_of(outbox, all_of_it)
@@ -369,7 +369,7 @@ async def _attempted(outbox: Outbox, of: Submission) -> bool:
 async def test_a_bot_that_was_stopped_before_the_start_asks_first(
     start: Start, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "PROBE_STOPPED_SECONDS", 0.05)
+    monkeypatch.setattr(bot_state, "PROBE_SECONDS", 0.05)
     await sandbox.post(f"/bots/{BOT_ID}/freeze")
     one = posted("hello")
     async with start() as outbox:
@@ -377,7 +377,7 @@ async def test_a_bot_that_was_stopped_before_the_start_asks_first(
         await until(lambda: _settled_once(outbox, one))
     await sandbox.post(f"/bots/{BOT_ID}/unfreeze")
     async with start() as outbox:
-        assert (await finished(outbox, one)).message["state"] == State.DELIVERED
+        assert (await finished(outbox, one)).message["state"] == MessageState.DELIVERED
 
 
 async def _settled_once(outbox: Outbox, of: Submission) -> bool:
@@ -455,7 +455,7 @@ async def test_whatever_fails_in_the_middle_of_a_message_only_that_part_is_repea
         one = posted("in parts")
         await outbox.enqueue(one)
         life = await finished(outbox, one)
-        assert life.message["state"] == State.DELIVERED
+        assert life.message["state"] == MessageState.DELIVERED
     assert await sandbox.texts(ADA) == ["one", *came, "three"]
     assert [attempt["part"] for attempt in life.attempts] == [0, 1, 1, 2]
 
@@ -491,8 +491,8 @@ async def test_progress_goes_on_through_the_end_of_its_first_message(start: Star
     async with start() as outbox:
         first = [posted(title, update_key="deploy") for title in ("10 %", "50 %")]
         await asyncio.gather(*(outbox.enqueue(one) for one in first))
-        assert (await finished(outbox, first[0])).message["state"] == State.DEAD_LETTER
-        assert (await finished(outbox, first[1])).message["state"] == State.DELIVERED
+        assert (await finished(outbox, first[0])).message["state"] == MessageState.DEAD_LETTER
+        assert (await finished(outbox, first[1])).message["state"] == MessageState.DELIVERED
         await _progress(outbox, "100 %")
     assert await _shown(sandbox) == ["100 %"]
 
@@ -501,7 +501,7 @@ async def _progress(outbox: Outbox, title: str) -> Life:
     one = posted(title, update_key="deploy")
     await outbox.enqueue(one)
     life = await finished(outbox, one)
-    assert life.message["state"] == State.DELIVERED
+    assert life.message["state"] == MessageState.DELIVERED
     return life
 
 
@@ -519,9 +519,9 @@ async def test_a_renderer_that_fails_ends_its_message_and_no_other(start: Start,
     async with start(render=picky) as outbox:
         all_three = posted("bad", "nothing", "good")
         await outbox.enqueue(all_three)
-        assert (await finished(outbox, all_three, 2)).message["state"] == State.DELIVERED
+        assert (await finished(outbox, all_three, 2)).message["state"] == MessageState.DELIVERED
         bad, nothing = await life_of(outbox, all_three, 0), await life_of(outbox, all_three, 1)
-        assert [bad.message["state"], nothing.message["state"]] == [State.DEAD_LETTER] * 2
+        assert [bad.message["state"], nothing.message["state"]] == [MessageState.DEAD_LETTER] * 2
         assert bad.attempts[0]["detail"] == "ValueError: cannot be rendered"
         assert nothing.attempts[0]["reason"] == "render_failed"
 
@@ -549,8 +549,8 @@ async def test_a_blocked_destination_suppresses_what_comes_later(start: Start, s
     async with start() as outbox:
         both = posted("first", "second")
         await outbox.enqueue(both)
-        assert (await finished(outbox, both, 0)).message["state"] == State.DEAD_LETTER
-        assert (await finished(outbox, both, 1)).message["state"] == State.SUPPRESSED
+        assert (await finished(outbox, both, 0)).message["state"] == MessageState.DEAD_LETTER
+        assert (await finished(outbox, both, 1)).message["state"] == MessageState.SUPPRESSED
         assert len(await sandbox.sends(ADA)) == 1
 
 

@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from services.kit.settings import ServiceSettings
 from services.kit.telemetry.telemetry import Telemetry
-from services.outbox.messages import Decision, Outcome, Reason, Settled, State
+from services.outbox.messages import Decision, MessageState, Outcome, Reason, Settled
 from services.outbox.tracing import message_spans
 from tests.outbox.making import ADA, GRACE, NOW, TRACE, claimed, event, message, result
 from tests.told import Told
@@ -18,9 +18,12 @@ _TIME = st.floats(NOW - 100, NOW + 100)
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
 _RESULTS = st.sampled_from(
     [
-        (result(Outcome.SENT, message_id=2**40), State.DELIVERED),
-        (result(Outcome.SENT), State.QUEUED),
-        (result(Outcome.NOT_SENT, Reason.FLOOD_CONTROL, retry_after=3.5, detail="x" * 300), State.RETRY_WAIT),
+        (result(Outcome.SENT, message_id=2**40), MessageState.DELIVERED),
+        (result(Outcome.SENT), MessageState.QUEUED),
+        (
+            result(Outcome.NOT_SENT, Reason.FLOOD_CONTROL, retry_after=3.5, detail="x" * 300),
+            MessageState.RETRY_WAIT,
+        ),
     ]
 )
 
@@ -37,7 +40,7 @@ def attributes(span: ReadableSpan) -> Mapping[str, Any]:
 
 @given(times=st.tuples(*[_TIME] * 5), correlation=_TEXT, answer=_RESULTS, number=st.integers(1, 300))
 def test_an_attempt_has_four_spans_and_none_ends_before_it_begins(
-    times: tuple[float, ...], correlation: str, answer: tuple[Any, State], number: int
+    times: tuple[float, ...], correlation: str, answer: tuple[Any, MessageState], number: int
 ) -> None:
     telemetry, sink = told()
     accepted_at, claimed_at, limited, sent_at, settled_at = times

@@ -13,7 +13,7 @@ from services.kit.database.connect import Database
 from services.kit.settings import ServiceSettings
 from services.kit.telemetry.telemetry import Telemetry, TraceContext
 from services.outbox.intake import enqueue
-from services.outbox.messages import NewEvent, Outcome, Reason, Result, Settled
+from services.outbox.messages import EventRecord, Outcome, Reason, Result, Settled
 from services.outbox.tracing.message_spans import chat_hash
 from services.outbox.tracing.tail_sampling import SLOW_SECONDS, Keeper
 from tests.outbox.conftest import Desk
@@ -32,7 +32,7 @@ class Kept:
         self.desk, self.keeper = desk, keeper
         self._telemetry, self._memory = telemetry, memory
 
-    async def deliver(self, answer: Callable[[], Result], **of: Any) -> tuple[NewEvent, str]:
+    async def deliver(self, answer: Callable[[], Result], **of: Any) -> tuple[EventRecord, str]:
         """One message from its event to one attempt."""
         posted = submission(message(), of=event(trace=UNSAMPLED, **of))
         await self.desk.submit(posted)

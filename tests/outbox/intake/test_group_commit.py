@@ -12,8 +12,8 @@ from sqlalchemy import Connection, func, insert, select
 from services.kit.clock import SystemClock
 from services.kit.database.connect import Database, StoreUnavailableError
 from services.kit.errors import Problem
-from services.outbox.intake import enqueue as intake_module
-from services.outbox.intake.enqueue import Intake, Receipt
+from services.outbox.intake import group_commit
+from services.outbox.intake.group_commit import Intake, Receipt
 from services.outbox.messages import Submission
 from services.outbox.schema import event, idempotency, message, once
 from tests.outbox.conftest import Desk
@@ -174,7 +174,7 @@ async def test_a_group_of_new_repeated_and_wrong_keys_is_told_apart(
 async def test_too_much_under_way_is_refused_rather_than_kept_in_memory(
     intake: Intake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake_module, "LARGEST_CROWD", 3)
+    monkeypatch.setattr(group_commit, "MAX_WAITING", 3)
     running = [asyncio.create_task(intake.enqueue(submission())) for _ in range(4)]
     await asyncio.sleep(0)
     outcomes = await asyncio.gather(*running, return_exceptions=True)
