@@ -48,7 +48,7 @@ from services.outbox.engine import OPERATIONS, Outbox, Sending, open_outbox
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.queries.queue_depth import unknown_bots
 from services.outbox.rate_limit import buckets
-from services.outbox.rate_limit.buckets import InProcess, Paces
+from services.outbox.rate_limit.buckets import Buckets, LocalBuckets
 from services.outbox.telegram.bot_api import make_bot
 from services.outbox.telegram.sender import Sender
 
@@ -60,7 +60,7 @@ PACKAGES = ("services.outbox", *inbound.PACKAGES, tracking.PACKAGE, opening.PACK
 
 
 def create_app(
-    settings: BridgeSettings, clock: Clock | None = None, *, beside: InProcess | None = None
+    settings: BridgeSettings, clock: Clock | None = None, *, beside: LocalBuckets | None = None
 ) -> FastAPI:
     """The bridge as a service.
 
@@ -108,12 +108,12 @@ def create_app(
             await stack.enter_async_context(opening.open_keys(ring, database, health))
             await stack.enter_async_context(active_routes.open_routing(routes, database, health))
             rates = await stack.enter_async_context(
-                buckets.open_paces(
+                buckets.open_buckets(
                     settings.redis_url,
-                    beside=beside,
+                    local=beside,
                     clock=clock,
                     health=health,
-                    leave=buckets.BEHIND_ALERTS,
+                    leave=buckets.LEFT_FOR_ALERTS,
                 )
             )
             sending = {
@@ -223,7 +223,7 @@ def create_app(
     return app
 
 
-def _sending(bot: Bot, rates: Paces, connections: int, telemetry: Telemetry, clock: Clock) -> Sending:
+def _sending(bot: Bot, rates: Buckets, connections: int, telemetry: Telemetry, clock: Clock) -> Sending:
     made = make_bot(bot.token, bot.api_url, connections, telemetry.count_call)
     return Sending(
         Sender(made, clock, pays_for_bulk=bot.paid_per_second > 0),

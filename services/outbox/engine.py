@@ -26,7 +26,9 @@ from services.outbox.metrics import OutboxMetrics
 from services.outbox.queries import message_queries
 from services.outbox.queries.queue_depth import Depth, depth
 from services.outbox.queries.rolling_counts import HOUR, Tally
-from services.outbox.rate_limit.token_bucket import BotPace, Limits, Pace, Rates
+from services.outbox.rate_limit.bot_bucket import Bucket, LocalBucket
+from services.outbox.rate_limit.bot_rate_limiter import BotRateLimiter
+from services.outbox.rate_limit.limits import Limits
 from services.outbox.telegram.sender import Sender
 from services.outbox.tracing import message_spans
 from services.outbox.tracing.tail_sampling import Keeper
@@ -58,7 +60,7 @@ SLOW_QUEUE_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """How the engine works; see :class:`services.outbox.rate_limit.token_bucket.Limits` and ``Policy``."""
+    """How the engine works; see :class:`services.outbox.rate_limit.limits.Limits` and ``Policy``."""
 
     concurrency: int = 64
     limits: Limits = field(default_factory=Limits)
@@ -79,8 +81,8 @@ class Sending:
 
     sender: Sender
     limits: Limits = field(default_factory=Limits)
-    pace: Pace | None = None
-    paid: Pace | None = None
+    pace: Bucket | None = None
+    paid: Bucket | None = None
 
 
 class Outbox:
@@ -229,8 +231,8 @@ async def open_outbox(
     clock: Clock,
     sender: Sender,
     render: Render,
-    pace: Pace | None = None,
-    paid: Pace | None = None,
+    pace: Bucket | None = None,
+    paid: Bucket | None = None,
     others: Mapping[str, Sending] | None = None,
     observer: Observer = ignore,
     mutes: Mutes = not_urgent,
@@ -274,7 +276,9 @@ async def open_outbox(
             database=database,
             sender=sending.sender,
             render=render,
-            pace=Rates(sending.pace or BotPace(sending.limits.bot_per_second, clock), sending.paid),
+            pace=BotRateLimiter(
+                sending.pace or LocalBucket(sending.limits.bot_per_second, clock), sending.paid
+            ),
             metrics=metrics,
             telemetry=telemetry,
             clock=clock,

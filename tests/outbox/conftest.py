@@ -14,7 +14,8 @@ from services.outbox.intake import enqueue
 from services.outbox.messages import Claimed, Decision, Result, Settled, Submission
 from services.outbox.queries import message_queries
 from services.outbox.queries.message_queries import Life
-from services.outbox.rate_limit.token_bucket import NOT_PACED, Limits, PacedSince
+from services.outbox.rate_limit.bot_rate_limiter import NOT_LIMITED, LimitedSince
+from services.outbox.rate_limit.limits import Limits
 from tests.servers import ManualClock
 
 NO_LIMITS = Limits(0, 0, 1, 0)
@@ -34,7 +35,7 @@ class Desk:
         await self.database.write("enqueue", store)
 
     async def batch(
-        self, owner: str = "w1", limit: int = 100, paced_since: PacedSince = NOT_PACED, paid: int = 0
+        self, owner: str = "w1", limit: int = 100, paced_since: LimitedSince = NOT_LIMITED, paid: int = 0
     ) -> Batch:
         work = partial(
             claims.claim,

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, insert, literal_column, update
 from services.kit.database.json_rows import Row, Statement
 from services.outbox import change_feed
 from services.outbox.messages import Lane, Reason, State
-from services.outbox.rate_limit.token_bucket import ChatPace
+from services.outbox.rate_limit.limits import ChatTokens
 from services.outbox.schema import change, message
 
 #: A lost worker's chats are taken over after this; a living one renews long before.
@@ -196,7 +196,7 @@ def release(
     chat_ids: Iterable[int],
     *,
     now: float,
-    pace: Callable[[ChatRow], ChatPace],
+    pace: Callable[[ChatRow], ChatTokens],
 ) -> None:
     """Gives leased chats back: each gets its next turn, from what waits and from Telegram's rate.
 
@@ -224,7 +224,9 @@ def release(
     _RELEASE.run(connection, released)
 
 
-def _released(bot: str, row: ChatRow, pace: ChatPace, first: Head | None, client: str, *, now: float) -> Row:
+def _released(
+    bot: str, row: ChatRow, pace: ChatTokens, first: Head | None, client: str, *, now: float
+) -> Row:
     next_at, lane = _turn_of(first, now, pace.open_at)
     tokens = (pace.tokens, pace.group_tokens, pace.sent_at, pace.open_at)
     return (bot, row["chat_id"], next_at, lane, client, *tokens)
@@ -246,8 +248,8 @@ def _clients(connection: Connection, seqs: Sequence[int]) -> dict[int, str]:
     return {row.seq: row.client for row in _CLIENTS.run(connection, [(seq,) for seq in seqs]).all()}
 
 
-def pace_of(row: ChatRow) -> ChatPace:
-    return ChatPace(row["tokens"], row["group_tokens"], row["sent_at"], row["open_at"])
+def pace_of(row: ChatRow) -> ChatTokens:
+    return ChatTokens(row["tokens"], row["group_tokens"], row["sent_at"], row["open_at"])
 
 
 def finish(

@@ -9,7 +9,7 @@ from services.kit.database.json_rows import Statement
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.chats.chat_queue import ChatRow
 from services.outbox.messages import Claimed, Lane, State, UnknownPolicy
-from services.outbox.rate_limit.token_bucket import PacedSince
+from services.outbox.rate_limit.bot_rate_limiter import LimitedSince
 from services.outbox.schema import event, message
 
 #: In the order in which :func:`claimed` takes them.
@@ -62,7 +62,7 @@ def load(
     seqs: Iterable[int],
     rows: Mapping[int, Any],
     now: float,
-    paced_since: PacedSince,
+    paced_since: LimitedSince,
 ) -> tuple[list[Claimed], list[Claimed]]:
     """The messages that can be sent, and the edits of what does not stand in the chat."""
     found = by_seq(connection, seqs)

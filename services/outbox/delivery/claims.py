@@ -28,7 +28,7 @@ from services.outbox.messages import (
     Settled,
     State,
 )
-from services.outbox.rate_limit.token_bucket import NOT_PACED, PacedSince
+from services.outbox.rate_limit.bot_rate_limiter import NOT_LIMITED, LimitedSince
 from services.outbox.schema import message
 
 #: Whether a muted chat does without this message.
@@ -85,7 +85,7 @@ def claim(
     limit: int,
     *,
     now: float,
-    paced_since: PacedSince = NOT_PACED,
+    paced_since: LimitedSince = NOT_LIMITED,
     mutes: Mutes = not_urgent,
     turns: Turns | None = None,
     holds: Holds = never,

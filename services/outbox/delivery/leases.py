@@ -21,7 +21,7 @@ from services.outbox.delivery import claimed_rows, retry_policy, settlement
 from services.outbox.delivery.retry_policy import Policy
 from services.outbox.intake.enqueue import CHANNEL
 from services.outbox.messages import Claimed, Outcome, Reason, Result, Settled
-from services.outbox.rate_limit.token_bucket import Limits
+from services.outbox.rate_limit.limits import Limits
 
 log = structlog.get_logger()
 

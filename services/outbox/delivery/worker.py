@@ -29,7 +29,8 @@ from services.outbox.delivery.retry_policy import Policy
 from services.outbox.intake.enqueue import CHANNEL
 from services.outbox.messages import Claimed, Lane, Reason, Settled
 from services.outbox.metrics import OutboxMetrics
-from services.outbox.rate_limit.token_bucket import NOT_PACED, Granted, Limits, Rates
+from services.outbox.rate_limit.bot_rate_limiter import NOT_LIMITED, BotRateLimiter, Granted
+from services.outbox.rate_limit.limits import Limits
 from services.outbox.schema import bot as bot_table
 from services.outbox.telegram.sender import Sender
 from services.outbox.tracing import message_spans
@@ -77,7 +78,7 @@ class Worker:
         database: Database,
         sender: Sender,
         render: Render,
-        pace: Rates,
+        pace: BotRateLimiter,
         metrics: OutboxMetrics,
         telemetry: Telemetry,
         clock: Clock,
@@ -114,7 +115,7 @@ class Worker:
         self._late: asyncio.TimerHandle | None = None
         self._due = asyncio.Event()
         self._news = asyncio.Event()
-        self._paced_since = NOT_PACED
+        self._paced_since = NOT_LIMITED
         self._leases = Leases(
             database=database,
             clock=clock,
@@ -177,7 +178,7 @@ class Worker:
         if room < self._half:
             return _NOTHING, None
         granted = await self._pace.reserve(room)
-        self._paced_since = self._paced_since.asked(granted, self._clock.time())
+        self._paced_since = self._paced_since.after_reserve(granted, self._clock.time())
         return granted, None if granted.all else self._pace.wait_seconds()
 
     def _room(self) -> int:
@@ -211,7 +212,7 @@ class Worker:
             self._unsure = False
             self._start(batch)
             bulk = sum(message.lane is Lane.BULK for message in batch.messages)
-            self._paced_since = self._paced_since.claimed(granted, len(batch.messages), bulk)
+            self._paced_since = self._paced_since.after_claim(granted, len(batch.messages), bulk)
             await self._pace.give_back(granted, len(batch.messages), bulk)
         if settled or batch.messages or batch.ended:
             self._database.wake_here(change_feed.CHANNEL)

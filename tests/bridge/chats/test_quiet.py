@@ -32,7 +32,7 @@ from services.outbox.messages import (
     Submission,
 )
 from services.outbox.queries import message_queries
-from services.outbox.rate_limit.token_bucket import Limits
+from services.outbox.rate_limit.limits import Limits
 from tests import servers
 from tests.outbox.making import claimed
 from tests.servers import ManualClock, Sandbox

@@ -150,9 +150,9 @@ FULL_DISK = """
 import asyncio, resource, signal, sys
 from pathlib import Path
 from sqlalchemy import text
-from services.kit.db import StoreUnavailableError, open_database
+from services.kit.database.connect import StoreUnavailableError, open_database
 from services.kit.settings import ServiceSettings
-from services.kit.telemetry import Telemetry
+from services.kit.telemetry.telemetry import Telemetry
 
 async def main():
     database = await open_database(f"sqlite:///{sys.argv[1]}", Telemetry("t", ServiceSettings()), packages=[])

@@ -21,7 +21,8 @@ from services.outbox.messages import Lane, State, Submission
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.queries import message_queries, queue_depth
 from services.outbox.queries.message_queries import Search
-from services.outbox.rate_limit.token_bucket import BotPace, Limits
+from services.outbox.rate_limit.bot_bucket import LocalBucket
+from services.outbox.rate_limit.limits import Limits
 from services.outbox.schema import attempt
 from services.outbox.telegram.bot_api import make_bot
 from services.outbox.telegram.sender import Sender
@@ -74,7 +75,7 @@ class Engine:
                 clock=clock,
                 sender=sender(DEFAULT_TOKEN),
                 render=render,
-                paid=BotPace(paid, clock) if paid else None,
+                paid=LocalBucket(paid, clock) if paid else None,
                 others={"second": Sending(sender(second), NO_LIMITS)} if others else None,
             ) as outbox:
                 yield outbox

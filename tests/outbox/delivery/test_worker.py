@@ -33,7 +33,7 @@ from services.outbox.messages import (
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.queries import message_queries
 from services.outbox.queries.message_queries import Life
-from services.outbox.rate_limit.token_bucket import Limits
+from services.outbox.rate_limit.limits import Limits
 from services.outbox.schema import attempt as attempts
 from services.outbox.telegram.bot_api import make_bot
 from services.outbox.telegram.sender import Sender
