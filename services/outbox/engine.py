@@ -186,8 +186,8 @@ class Outbox:
     async def check_database(self) -> Reading:
         """A health probe."""
         seconds = await self.database.ping()
-        promise = await self.database.promise()
-        return Reading(Level.HEALTHY, {"response_time_ms": round(seconds * 1000, 2), **promise})
+        durability = await self.database.durability()
+        return Reading(Level.HEALTHY, {"response_time_ms": round(seconds * 1000, 2), **durability})
 
     async def check_queue(self) -> Reading:
         """A health probe: a queue whose oldest message waits long is degraded."""

@@ -113,7 +113,7 @@ async def put(request: Request, chat_id: ChatId, wanted: ChatSettings, bot: BotO
         settings=wanted.model_dump_json(by_alias=True),
         now=request.state.clock.time(),
     )
-    await outbox.database.write("chat_write", work, wake=CHANNEL)
+    await outbox.database.write("chat_write", work, notify=CHANNEL)
     return await _view(request, chat_id, bot)
 
 

@@ -111,7 +111,7 @@ async def make(request: Request, response: Response, door: TheDoor, new: NewKey)
     now = request.state.clock.time()
     key, secret = made(new, maker.name, door, now)
     outbox: Outbox = request.state.outbox
-    await outbox.database.write("key_write", partial(store.add, key=key), wake=store.CHANNEL)
+    await outbox.database.write("key_write", partial(store.add, key=key), notify=store.CHANNEL)
     await door.ring.read(outbox.database)
     response.headers["Cache-Control"] = "no-store"
     response.headers["Location"] = f"/api/v1/keys/{key.id}"
@@ -164,7 +164,7 @@ async def revoke(request: Request, door: TheDoor, key_id: KeyId) -> None:
     """The other replicas know it within a second."""
     outbox: Outbox = request.state.outbox
     work = partial(store.revoke, key_id=key_id, now=request.state.clock.time())
-    if not await outbox.database.write("key_write", work, wake=store.CHANNEL):
+    if not await outbox.database.write("key_write", work, notify=store.CHANNEL):
         raise _unknown()
     door.ring.forget(key_id)
 

@@ -145,7 +145,7 @@ class Routing:
             raise Problem(409, "Routes are in a file", "ROUTES_FILE is set: the routes are changed there.")
         self.check_bots(new)
         work = partial(_replace, new=new, by=by, version=version, now=self._clock.time())
-        await database.write("routes_write", work, wake=CHANNEL)
+        await database.write("routes_write", work, notify=CHANNEL)
         await self.read(database)
 
     def check_bots(self, new: RoutesDocument) -> Routes:

@@ -121,10 +121,10 @@ async def _decide(
     request: Request, outbox: Outbox, operation: str, decide: Callable[..., Verdict | None]
 ) -> Verdict:
     work = partial(decide, now=request.state.clock.time())
-    verdict = await outbox.database.write(operation, work, wake=enqueue.CHANNEL)
+    verdict = await outbox.database.write(operation, work, notify=enqueue.CHANNEL)
     if verdict is None:
         raise Problem(404, "Not Found", "There is no message with this id.")
-    outbox.database.wake_here(change_feed.CHANNEL)
+    outbox.database.notify_local(change_feed.CHANNEL)
     return verdict
 
 

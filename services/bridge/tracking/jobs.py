@@ -81,7 +81,7 @@ async def add(database: Database, new: NewJob, now: float) -> tuple[Any, bool]:
         "upto": upto,
     }
     try:
-        await database.write("job", lambda connection: connection.execute(insert(job), row), wake=CHANNEL)
+        await database.write("job", lambda connection: connection.execute(insert(job), row), notify=CHANNEL)
     except IntegrityError:
         earlier = await database.read("job_find", partial(_by_key, who=new.by.who, key=new.key))
         if earlier is None or earlier["wanted"] != row["wanted"]:
@@ -217,7 +217,7 @@ class Jobs:
         try:
             seqs = await self._database.read("job_find", partial(_portion, row=row))
             work = partial(step, row=row, seqs=seqs, now=self._clock.time())
-            done = await self._database.write("job_step", work, wake=enqueue.CHANNEL)
+            done = await self._database.write("job_step", work, notify=enqueue.CHANNEL)
         except Problem:
             raise
         except Exception as error:
@@ -226,6 +226,6 @@ class Jobs:
             note = partial(_failed, row=row, error=said, now=self._clock.time())
             await self._database.write("job", note)
             return False
-        self._database.wake_here(change_feed.CHANNEL)
+        self._database.notify_local(change_feed.CHANNEL)
         self._metrics.replayed.inc(done or 0)
         return True

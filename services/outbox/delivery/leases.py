@@ -85,7 +85,7 @@ class Leases:
             held: the chats that it knows to have.
         """
         await self._database.write("take_over", partial(self._unsent_in, bot=bot, held=held))
-        self._database.wake_here(CHANNEL)
+        self._database.notify_local(CHANNEL)
 
     def _unsent_in(self, connection: Connection, *, bot: str, held: Collection[int]) -> None:
         now = self._clock.time()
@@ -119,7 +119,7 @@ class Leases:
             longest = self._policy.backoff(30, 1.0)
             work = partial(settlement.clock_set_back, now=self._clock.time(), longest_wait=longest)
             await self._database.write("take_over", work)
-            self._database.wake_here(CHANNEL)
+            self._database.notify_local(CHANNEL)
         if CLOCK_STEP_SECONDS < self._ahead - wall < math.inf:
             log.warning("clock_set_back", seconds=round(self._ahead - wall, 1))
         self._ahead, self._before = wall, self._ahead
@@ -127,7 +127,7 @@ class Leases:
     async def _take_over(self, *, all_leases: bool) -> None:
         taken = await self._database.write("take_over", partial(self._in_transaction, all_leases=all_leases))
         # Chats that were given back have their turn.
-        self._database.wake_here(CHANNEL)
+        self._database.notify_local(CHANNEL)
         for settled in taken:
             log.warning("outcome_unknown", message_id=settled.message.id, reason=settled.result.reason.value)
         if taken:

@@ -134,7 +134,7 @@ class Worker:
             await self._attempts.widen(chat_id, until)
         keeper = asyncio.create_task(self._leases.keep())
         try:
-            with self._database.news(CHANNEL) as self._news:
+            with self._database.subscribe(CHANNEL) as self._news:
                 while True:
                     await self._once()
         finally:
@@ -215,7 +215,7 @@ class Worker:
             self._paced_since = self._paced_since.after_claim(granted, len(batch.messages), bulk)
             await self._pace.give_back(granted, len(batch.messages), bulk)
         if settled or batch.messages or batch.ended:
-            self._database.wake_here(change_feed.CHANNEL)
+            self._database.notify_local(change_feed.CHANNEL)
         await self._tell_settled(settled, lost, now)
         if batch.ended:
             await self._tell_ended(batch.ended)

@@ -124,8 +124,8 @@ class Intake:
         new: list[Submission] = []
         try:
             verdicts = await self._store(submissions, now)
-            self._database.wake(CHANNEL)
-            self._database.wake_here(change_feed.CHANNEL)
+            self._database.notify(CHANNEL)
+            self._database.notify_local(change_feed.CHANNEL)
         except Exception as error:  # noqa: BLE001 - told to every request of the group
             outcomes: list[Receipt | Exception] = [error] * len(group)
         else:
