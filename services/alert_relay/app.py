@@ -87,7 +87,7 @@ def create_app(
                     clock=clock,
                     sender=Sender(bot, clock),
                     render=render.render,
-                    pace=rates.of(token, settings.telegram_bot_per_second),
+                    bucket=rates.of(token, settings.telegram_bot_per_second),
                     observer=Endings(metrics).observe,
                 )
             )
@@ -116,5 +116,5 @@ def create_app(
 def _observe(health: Health, outbox: Outbox, watch: Watch) -> None:
     health.add("database", outbox.check_database, required=True)
     health.add("telegram_api", outbox.check_telegram, every=10.0, timeout=12.0)
-    health.add("message_queue", outbox.check_queue, every=1.0)
+    health.add("message_queue", outbox.queue.check, every=1.0)
     health.add("watchdog", watch.check_watchdog)

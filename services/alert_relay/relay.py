@@ -134,7 +134,7 @@ class Relay:
         """After the commit: counts, and hands over what is on its way."""
         for seconds in received.lasted:
             self.metrics.resolve.observe(seconds)
-        self._outbox.stored(received.submissions, self._clock.time())
+        self._outbox.record_stored(received.submissions, self._clock.time())
 
     def _left_out(self, alerts: int) -> None:
         """Who can ask Alertmanager does so now; where nobody can, they are missed."""

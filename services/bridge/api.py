@@ -29,8 +29,8 @@ from services.kit.web.openapi import problems
 from services.outbox.engine import Outbox
 from services.outbox.intake.single_use import RepeatedError
 from services.outbox.messages import State
-from services.outbox.queries import message_queries
-from services.outbox.queries.message_queries import Search
+from services.outbox.queries import message_search, message_timeline
+from services.outbox.queries.message_search import Search
 
 intake = APIRouter(tags=["events"], route_class=HotRoute)
 router = APIRouter(prefix="/api/v1", tags=["messages"])
@@ -134,7 +134,7 @@ class Filter(BaseModel, extra="forbid"):
 async def search(outbox: Engine, wanted: Annotated[Filter, Query()]) -> dict[str, Any]:
     """Page by page, by `next_cursor`. `q` and `campaign_id` look at the newest 100,000 that fit the rest."""
     page = await outbox.database.read(
-        "search", lambda connection: message_queries.search(connection, _search(wanted))
+        "search", lambda connection: message_search.search(connection, _search(wanted))
     )
     cursor = None if page.cursor is None else str(page.cursor)
     return {"items": [message_view.summary(row) for row in page.rows], "next_cursor": cursor}
@@ -167,7 +167,9 @@ async def one(
     outbox: Engine, message_id: Annotated[Words, _id("message")], request: Request
 ) -> dict[str, Any]:
     """With the cause of each change, and for each attempt what Telegram answered and what held it up."""
-    life = await outbox.database.read("read", lambda connection: message_queries.life(connection, message_id))
+    life = await outbox.database.read(
+        "read", lambda connection: message_timeline.timeline(connection, message_id)
+    )
     if life is None:
         raise Problem(404, "Not Found", "There is no message with this id.")
     settings: BridgeSettings = request.state.settings
@@ -183,7 +185,7 @@ async def one(
 async def event(outbox: Engine, event_id: Annotated[Words, _id("event")]) -> dict[str, Any]:
     """One message for each recipient, as each of them stands."""
     found = await outbox.database.read(
-        "read", lambda connection: message_queries.event_with_messages(connection, event_id)
+        "read", lambda connection: message_timeline.of_event(connection, event_id)
     )
     if found is None:
         raise Problem(404, "Not Found", "There is no event with this id.")
@@ -222,20 +224,20 @@ async def event_types(
 async def stats(outbox: Engine, request: Request) -> dict[str, Any]:
     """Measured in this process, but for the queue, which all replicas share."""
     now = request.state.clock.time()
-    accepted, delivered = outbox.tally.per_second(now)
-    rate = outbox.tally.delivery_rate_percent(now)
-    quantiles = outbox.tally.quantiles()
-    age = outbox.oldest_age
+    accepted, delivered = outbox.queue.counts.per_second(now)
+    rate = outbox.queue.counts.delivery_rate_percent(now)
+    quantiles = outbox.queue.counts.quantiles()
+    age = outbox.queue.oldest_age
     return {
         **outbox.metrics.totals(),
-        "queue": outbox.depth.by_state if outbox.depth else None,
+        "queue": outbox.queue.depth.by_state if outbox.queue.depth else None,
         "oldest_message_age_seconds": None if age is None else round(age, 3),
         "rates": {"accepted_per_second": round(accepted, 3), "delivered_per_second": round(delivered, 3)},
         "delivery_rate_percent": None if rate is None else round(rate, 3),
         "latency_seconds": None
         if quantiles is None
         else {"p50": quantiles.p50, "p95": quantiles.p95, "p99": quantiles.p99},
-        "active_correlations": outbox.depth.correlations if outbox.depth else None,
+        "active_correlations": outbox.queue.depth.correlations if outbox.queue.depth else None,
     }
 
 

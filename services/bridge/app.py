@@ -44,7 +44,7 @@ from services.kit.health import Health, Level, Reading
 from services.kit.telemetry.telemetry import Telemetry
 from services.kit.web.rate_limit import Guard
 from services.kit.web.service import create_service
-from services.outbox.engine import OPERATIONS, Outbox, Sending, open_outbox
+from services.outbox.engine import OPERATIONS, Outbox, SendingBot, open_outbox
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.queries.queue_depth import unknown_bots
 from services.outbox.rate_limit import buckets
@@ -133,9 +133,9 @@ def create_app(
                     clock=clock,
                     sender=default.sender,
                     render=bot_messages.or_else(partial(render, templates=templates)),
-                    pace=default.pace,
-                    paid=default.paid,
-                    others=sending,
+                    bucket=default.bucket,
+                    paid_bucket=default.paid_bucket,
+                    other_bots=sending,
                     mutes=lambda message: not bot_messages.passes_mute(message),
                     holds=quiet.hold,
                 )
@@ -223,9 +223,9 @@ def create_app(
     return app
 
 
-def _sending(bot: Bot, rates: Buckets, connections: int, telemetry: Telemetry, clock: Clock) -> Sending:
+def _sending(bot: Bot, rates: Buckets, connections: int, telemetry: Telemetry, clock: Clock) -> SendingBot:
     made = make_bot(bot.token, bot.api_url, connections, telemetry.count_call)
-    return Sending(
+    return SendingBot(
         Sender(made, clock, pays_for_bulk=bot.paid_per_second > 0),
         bot.limits,
         rates.of(bot.token, bot.limits.bot_per_second),
@@ -235,7 +235,7 @@ def _sending(bot: Bot, rates: Buckets, connections: int, telemetry: Telemetry, c
 
 def _watch(health: Health, outbox: Outbox, settings: BridgeSettings) -> None:
     health.add("telegram_api", outbox.check_telegram, every=10.0, timeout=12.0)
-    health.add("message_queue", outbox.check_queue, every=1.0)
+    health.add("message_queue", outbox.queue.check, every=1.0)
     health.add("database", outbox.check_database, required=True)
 
     async def check_disk() -> Reading:
@@ -250,7 +250,7 @@ def _watch(health: Health, outbox: Outbox, settings: BridgeSettings) -> None:
     health.add("file_system", check_disk)
 
 
-def _watch_bots(health: Health, outbox: Outbox, others: Mapping[str, Sending]) -> None:
+def _watch_bots(health: Health, outbox: Outbox, others: Mapping[str, SendingBot]) -> None:
     """Each further bot by itself: one that is refused stops alone."""
     for name, sending in others.items():
         check = partial(outbox.check_bot, sending.sender)

@@ -32,6 +32,9 @@ FINISHED = (
     State.CANCELLED,
     State.UNKNOWN,
 )
+UNFINISHED = (State.QUEUED, State.SENDING, State.RETRY_WAIT)
+#: Finished without delivery, though delivery was intended.
+FAILED = (State.DEAD_LETTER, State.UNKNOWN, State.EXPIRED)
 
 
 #: ``due_at`` of a message that may go at once.

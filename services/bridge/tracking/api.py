@@ -26,9 +26,9 @@ from services.outbox.change_feed import Position
 from services.outbox.engine import Outbox
 from services.outbox.intake import cancel_replay, enqueue
 from services.outbox.intake.cancel_replay import By, Verdict
-from services.outbox.messages import State
-from services.outbox.queries import message_queries
-from services.outbox.queries.message_queries import Search
+from services.outbox.messages import UNFINISHED, State
+from services.outbox.queries import message_search, message_timeline
+from services.outbox.queries.message_search import Search
 
 router = APIRouter(prefix="/api/v1", tags=["tracking"])
 
@@ -153,9 +153,9 @@ async def dead_letters(outbox: Engine, wanted: Annotated[Letters, Query()]) -> d
     }
 
 
-def _letters(connection: Connection, wanted: Search) -> tuple[message_queries.Page, dict[int, Any]]:
-    page = message_queries.search(connection, wanted)
-    return page, message_queries.last_attempts(connection, [row["seq"] for row in page.rows])
+def _letters(connection: Connection, wanted: Search) -> tuple[message_search.Page, dict[int, Any]]:
+    page = message_search.search(connection, wanted)
+    return page, message_timeline.last_attempts(connection, [row["seq"] for row in page.rows])
 
 
 _STARTED: dict[int | str, dict[str, Any]] = {
@@ -273,7 +273,7 @@ async def traces(
     limit: Annotated[int, Query(ge=1, le=200), about("messages at most", 50)] = 50,
 ) -> dict[str, Any]:
     """Newest first, each with every state that it was in."""
-    states = [state.value for state in message_queries.UNFINISHED] if active else []
+    states = [state.value for state in UNFINISHED] if active else []
     wanted = Search(states=states, before=cursor, limit=limit)
     page, found = await outbox.database.read("trace", partial(_lives, wanted=wanted))
     now, trace_url = request.state.clock.time(), request.state.settings.jaeger_ui_url
@@ -283,9 +283,11 @@ async def traces(
     }
 
 
-def _lives(connection: Connection, wanted: Search) -> tuple[message_queries.Page, list[message_queries.Life]]:
-    page = message_queries.search(connection, wanted)
-    return page, message_queries.lives(connection, [row["seq"] for row in page.rows], with_body=True)
+def _lives(
+    connection: Connection, wanted: Search
+) -> tuple[message_search.Page, list[message_timeline.MessageTimeline]]:
+    page = message_search.search(connection, wanted)
+    return page, message_timeline.timelines(connection, [row["seq"] for row in page.rows], with_body=True)
 
 
 @router.get(
@@ -301,7 +303,7 @@ async def story(
     correlation_id: Annotated[Words, Path(description="of the events", examples=["order-4711"])],
 ) -> dict[str, Any]:
     """Events, changes and attempts of up to 500 messages; `truncated` where there are more."""
-    work = partial(message_queries.of_correlation, correlation_id=correlation_id, most=MOST_MESSAGES)
+    work = partial(message_timeline.of_correlation, correlation_id=correlation_id, most=MOST_MESSAGES)
     events, found, whole = await outbox.database.read("trace", work)
     if not events:
         raise Problem(404, "Not Found", "There is nothing with this correlation id.")

@@ -27,8 +27,8 @@ from services.outbox import change_feed
 from services.outbox.intake import cancel_replay, enqueue
 from services.outbox.intake.cancel_replay import By
 from services.outbox.messages import State as MessageState
-from services.outbox.queries import message_queries
-from services.outbox.queries.message_queries import Search
+from services.outbox.queries import message_search
+from services.outbox.queries.message_search import Search
 
 log = structlog.get_logger()
 
@@ -93,7 +93,7 @@ async def add(database: Database, new: NewJob, now: float) -> tuple[Any, bool]:
 
 
 def _extent(connection: Connection, wanted: Search) -> tuple[int, int]:
-    return message_queries.count(connection, wanted), message_queries.last(connection)
+    return message_search.count(connection, wanted), message_search.newest_seq(connection)
 
 
 def _written(wanted: Search) -> str:
@@ -149,7 +149,7 @@ def _running(connection: Connection) -> Any | None:
 
 
 def _portion(connection: Connection, row: Any) -> list[int]:
-    return message_queries.matching(
+    return message_search.matching(
         connection, search_of(row), after=row["after"], upto=row["upto"], before=row["created_at"]
     )
 

@@ -5,7 +5,7 @@ from typing import Any
 from services.kit.clock import rfc3339
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.messages import WAITING, State
-from services.outbox.queries.message_queries import Life
+from services.outbox.queries.message_timeline import MessageTimeline
 
 
 def summary(row: Any) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def summary(row: Any) -> dict[str, Any]:
     }
 
 
-def whole(life: Life, trace_url: str) -> dict[str, Any]:
+def whole(life: MessageTimeline, trace_url: str) -> dict[str, Any]:
     """One message with every state change and every attempt."""
     row = life.message
     told = summary(row)
@@ -55,7 +55,7 @@ def whole(life: Life, trace_url: str) -> dict[str, Any]:
     }
 
 
-def _changes(life: Life) -> list[dict[str, Any]]:
+def _changes(life: MessageTimeline) -> list[dict[str, Any]]:
     """Every state the message was in, and for how long; those by attempts are told from the attempts."""
     changes: list[tuple[float, str, str]] = []
     for attempt in life.attempts:
@@ -64,7 +64,7 @@ def _changes(life: Life) -> list[dict[str, Any]]:
         if attempt["settled_at"] is not None:
             reason = attempt["reason"]
             cause = f"attempt {number}: {attempt['outcome']}" + ("" if reason == "none" else f" ({reason})")
-            changes.append((attempt["settled_at"], attempt["state"], cause))
+            changes.append((attempt["settled_at"], str(attempt["state"]), cause))
     changes.extend((change["at"], change["state"], change["cause"]) for change in life.changes)
     # sorted() is stable: what happened in the same moment stays in the order told above. Whoever claimed
     # looked at its own clock, and perhaps a moment before the commit that it then found.

@@ -10,7 +10,7 @@ from services.kit.clock import rfc3339
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.change_feed import Change
 from services.outbox.messages import State
-from services.outbox.queries.message_queries import Life
+from services.outbox.queries.message_timeline import MessageTimeline
 
 
 def change(of: Change) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def _trace_id(header: str) -> str | None:
     return f"{trace.trace_id:032x}" if trace else None
 
 
-def life(of: Life, now: float, trace_url: str) -> dict[str, Any]:
+def life(of: MessageTimeline, now: float, trace_url: str) -> dict[str, Any]:
     """A message as it stands: in which state since when, and how it came there."""
     whole = message_view.whole(of, trace_url)
     steps = whole["events"]
@@ -53,7 +53,7 @@ def life(of: Life, now: float, trace_url: str) -> dict[str, Any]:
     }
 
 
-def story(events: Sequence[Any], of: Sequence[Life], trace_url: str) -> dict[str, Any]:
+def story(events: Sequence[Any], of: Sequence[MessageTimeline], trace_url: str) -> dict[str, Any]:
     """All that happened under one correlation id, in the order of time."""
     steps = [_accepted(row) for row in events]
     for each in of:
@@ -89,7 +89,7 @@ def _accepted(row: Any) -> dict[str, Any]:
     }
 
 
-def _steps(of: Life) -> Iterable[dict[str, Any]]:
+def _steps(of: MessageTimeline) -> Iterable[dict[str, Any]]:
     named = {"message_id": of.message["id"], "chat_id": of.message["chat_id"]}
     yield {"at": of.message["accepted_at"], "what": "change", "status": State.QUEUED.value, **named}
     for row in of.attempts:
@@ -101,8 +101,9 @@ def _steps(of: Life) -> Iterable[dict[str, Any]]:
             reason = None if row["reason"] == "none" else row["reason"]
             told = {"status": row["state"], "cause": reason}
             yield {"at": row["settled_at"], "what": "change", **told, **numbered}
-    for row in of.changes:
-        yield {"at": row["at"], "what": "change", "status": row["state"], "cause": row["cause"], **named}
+    for other in of.changes:
+        told = {"status": other["state"], "cause": other["cause"]}
+        yield {"at": other["at"], "what": "change", **told, **named}
 
 
 def _answer(row: Any) -> dict[str, Any]:

@@ -137,7 +137,7 @@ class Acting:
     async def _follow(self, situation: Situation, done: Done) -> None:
         """After the commit: counts, spans, those who wait, and what remains to be done."""
         update, parts = situation.update, self._parts
-        parts.outbox.stored(done.submissions, self._clock.time())
+        parts.outbox.record_stored(done.submissions, self._clock.time())
         if done.submissions or done.what == "membership":
             self._database.notify(OUTBOX)
         if done.answered is not None:

@@ -168,7 +168,7 @@ class Receiver:
             again = await self._database.write("update_heard", partial(self._note_heard, now=now))
             self._written_at = now
             if again:
-                self._parts.outbox.stored(again, self._clock.time())
+                self._parts.outbox.record_stored(again, self._clock.time())
                 self._database.notify(OUTBOX)
 
     def _note_heard(self, connection: Connection, now: float) -> list[Submission]:

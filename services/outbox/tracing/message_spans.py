@@ -19,7 +19,7 @@ from services.kit.telemetry.otlp_encoder import END, START, Key, Row, Shape
 from services.kit.telemetry.spans import seven_bytes
 from services.kit.telemetry.telemetry import Telemetry, TraceContext
 from services.outbox.messages import Claimed, NewEvent, NewMessage, Outcome, Reason, Settled, State
-from services.outbox.queries.message_queries import Life
+from services.outbox.queries.message_timeline import MessageTimeline
 
 #: An event and its messages.
 _Accepted = tuple[NewEvent, Sequence[NewMessage]]
@@ -163,7 +163,9 @@ def _below(root: TraceContext) -> bytes:
     return otlp_encoder.place(root.trace_id, root.span_id, seven_bytes())
 
 
-def tell_whole(telemetry: Telemetry, life: Life, committed_at: float | None, *, with_event: bool) -> None:
+def tell_whole(
+    telemetry: Telemetry, life: MessageTimeline, committed_at: float | None, *, with_event: bool
+) -> None:
     """All spans of a message, from what is stored of it, whether or not its trace is sampled.
 
     Args:
@@ -194,7 +196,7 @@ def tell_whole(telemetry: Telemetry, life: Life, committed_at: float | None, *, 
         telemetry.export(ended, 1)
 
 
-def _ends(root: TraceContext, named: bytes, life: Life, waited_from: float) -> Iterator[bytes]:
+def _ends(root: TraceContext, named: bytes, life: MessageTimeline, waited_from: float) -> Iterator[bytes]:
     """What happened to a message other than by attempts, and ended it."""
     row = life.message
     for change in life.changes:
