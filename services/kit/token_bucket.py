@@ -23,18 +23,18 @@ class TokenBucket:
     tokens: float
     updated_at: float
 
-    def take(self, now: float, wanted: int = 1, *, leave: float = 0.0) -> int:
-        """Takes up to ``wanted`` whole tokens and returns how many it took.
+    def take(self, now: float, count: int = 1, *, leave: float = 0.0) -> int:
+        """Takes up to ``count`` whole tokens and returns how many it took.
 
         Args:
             now: seconds on the caller's clock.
-            wanted: the most tokens to take.
+            count: tokens to take, at most.
             leave: tokens that must remain for senders of higher priority.
         """
         self._refill(now)
         if self.rate <= 0:
-            return wanted
-        taken = max(0, min(wanted, int(self.tokens - leave)))
+            return count
+        taken = max(0, min(count, int(self.tokens - leave)))
         self.tokens -= taken
         return taken
 
@@ -59,11 +59,11 @@ class TokenBucket:
         self.updated_at = now
 
 
-def leave_within(burst: float, wanted: float) -> float:
+def leave_within(burst: float, leave: float) -> float:
     """Returns how many tokens a sender can leave to others and still send.
 
     Args:
         burst: capacity of the bucket: a slow bucket holds one token, and leaving that would stop the sender.
-        wanted: tokens that the sender means to leave.
+        leave: tokens that the sender means to leave.
     """
-    return min(wanted, burst - 1.0)
+    return min(leave, burst - 1.0)

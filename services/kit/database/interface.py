@@ -45,7 +45,7 @@ class CommitUnknownError(StoreUnavailableError):
 
     def __init__(self, cause: BaseException) -> None:
         effect = (
-            "It is unknown whether this was stored; repeat it with the same Idempotency-Key to store it once"
+            "It is unknown whether this was stored; repeated with the same Idempotency-Key, it is stored once"
         )
         super().__init__(cause, title="Store did not answer", effect=effect, stored="unknown")
 

@@ -11,8 +11,8 @@ from services.kit.token_bucket import TokenBucket, leave_within
 class Bucket(Protocol):
     """A bot's rate limit, shared by all senders that use the bot."""
 
-    async def reserve(self, wanted: int) -> int:
-        """Takes up to ``wanted`` tokens; returns how many, 0 when none is there now."""
+    async def reserve(self, count: int) -> int:
+        """Takes up to ``count`` tokens; returns how many, 0 when none is there now."""
 
     async def give_back(self, unused: int) -> None:
         """Returns tokens that no message needed."""
@@ -54,11 +54,11 @@ class LocalBucket:
         view._leave = leave_within(self._shared.bucket.burst, tokens)  # noqa: SLF001 - of the same class
         return view
 
-    async def reserve(self, wanted: int) -> int:
+    async def reserve(self, count: int) -> int:
         now = self._clock.monotonic()
         if now < self._shared.paused_until:
             return 0
-        return self._shared.bucket.take(now, wanted, leave=self._leave)
+        return self._shared.bucket.take(now, count, leave=self._leave)
 
     async def give_back(self, unused: int) -> None:
         self._shared.bucket.give_back(unused)

@@ -35,11 +35,11 @@ class BotRateLimiter:
         self._free = free
         self._paid = paid
 
-    async def reserve(self, wanted: int) -> Granted:
-        free = await self._free.reserve(wanted)
-        if self._paid is None or free == wanted:
+    async def reserve(self, count: int) -> Granted:
+        free = await self._free.reserve(count)
+        if self._paid is None or free == count:
             return Granted(free)
-        return Granted(free, await self._paid.reserve(wanted - free))
+        return Granted(free, await self._paid.reserve(count - free))
 
     async def give_back(self, granted: Granted, used: int, bulk: int) -> None:
         """Returns the tokens that a claim did not need. Bulk uses paid tokens first.

@@ -57,7 +57,7 @@ class Buckets:
         """Returns the bucket of a bot.
 
         Args:
-            token: of the bot. Its bot id names the bucket, so a new token keeps the bucket.
+            token: of the bot. Its bot id names the bucket, so a new token of a bot uses the same bucket.
             per_second: messages a second of all senders; 0 means no limit.
         """
         bot = _bot_id(token)

@@ -18,7 +18,7 @@ log = structlog.get_logger()
 RETRY_SECONDS = 1.0
 TIMEOUT_SECONDS = 0.5
 
-# KEYS: bucket, pause, replicas.  ARGV: rate, burst, wanted, this replica, tokens to leave.
+# KEYS: bucket, pause, replicas.  ARGV: rate, burst, count, this replica, tokens to leave.
 # Returns: granted, microseconds until there is a whole token, replicas alive.
 _RESERVE = """
 local now = redis.call('TIME')
@@ -30,11 +30,11 @@ redis.call('EXPIRE', KEYS[3], 60)
 local alive = redis.call('ZCARD', KEYS[3])
 local paused = tonumber(redis.call('GET', KEYS[2]) or '0') - now
 if paused > 0 then return {0, math.ceil(paused * 1000000), alive} end
-local rate, burst, wanted, leave = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[5])
+local rate, burst, count, leave = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[5])
 local bucket = redis.call('HMGET', KEYS[1], 'tokens', 'at')
 local tokens = tonumber(bucket[1] or burst)
 tokens = math.min(burst, tokens + math.max(0, now - tonumber(bucket[2] or now)) * rate)
-local granted = math.max(0, math.min(wanted, math.floor(tokens - leave)))
+local granted = math.max(0, math.min(count, math.floor(tokens - leave)))
 tokens = math.min(burst, tokens - granted)
 redis.call('HSET', KEYS[1], 'tokens', string.format('%.9f', tokens), 'at', string.format('%.6f', now))
 redis.call('EXPIRE', KEYS[1], 3600)
@@ -92,17 +92,17 @@ class RedisBucket:
         """Whether the last call reached Redis; if not, this sender uses its share of the rate."""
         return not self._retry_at
 
-    async def reserve(self, wanted: int) -> int:
+    async def reserve(self, count: int) -> int:
         if not self._rate:
-            return wanted
+            return count
         if self._retry_at > self._clock.monotonic():
-            return await self._share.reserve(wanted)
+            return await self._share.reserve(count)
         keys = [self._bucket, self._paused, self._replicas]
-        arguments: list[str | int | float] = [self._rate, self._burst, wanted, self._replica, self._leave]
+        arguments: list[str | int | float] = [self._rate, self._burst, count, self._replica, self._leave]
         try:
             granted, wait, alive = await self._reserve(keys, arguments)
         except (RedisError, OSError, TimeoutError) as error:
-            return await self._reserve_of_share(wanted, error)
+            return await self._reserve_of_share(count, error)
         if self._retry_at:
             log.info("rate_limit_shared_again")
             self._retry_at = 0.0
@@ -110,12 +110,12 @@ class RedisBucket:
         self._wait = int(wait) / 1e6
         return int(granted)
 
-    async def _reserve_of_share(self, wanted: int, error: Exception) -> int:
+    async def _reserve_of_share(self, count: int, error: Exception) -> int:
         if self.shared:
             log.warning("rate_limit_not_shared", error=str(error), replicas=self.replicas)
             self._share = LocalBucket(self._rate / self.replicas, self._clock, full=False)
         self._retry_at = self._clock.monotonic() + RETRY_SECONDS
-        return await self._share.reserve(wanted)
+        return await self._share.reserve(count)
 
     async def give_back(self, unused: int) -> None:
         if not unused or not self._rate:

@@ -52,9 +52,9 @@ class _Grants:
         self.back = 0
         self.paused = 0.0
 
-    async def reserve(self, wanted: int) -> int:
-        self.asked.append(wanted)
-        return min(wanted, self._grants.pop(0))
+    async def reserve(self, count: int) -> int:
+        self.asked.append(count)
+        return min(count, self._grants.pop(0))
 
     async def give_back(self, unused: int) -> None:
         self.back += unused
