@@ -21,7 +21,7 @@ from services.kit.runner import Running
 from services.kit.settings import ServiceSettings, StartError, check, load
 from services.mcp_health import app as mcp_health
 from services.mcp_health.settings import McpHealthSettings
-from services.outbox.rate_limit.buckets import InProcess
+from services.outbox.rate_limit.buckets import LocalBuckets
 from services.telegram_sandbox import app as telegram_sandbox
 from services.telegram_sandbox.settings import SandboxSettings
 
@@ -50,7 +50,7 @@ def _prepare() -> tuple[list[Running], Path]:
     else:
         del urls["sandbox_url"]
     # Both send for the same bot, and Telegram's limits are the bot's.
-    rates = InProcess()
+    rates = LocalBuckets()
     services.append(runner.prepare(bridge.create_app, beside(settings, urls), beside=rates))
     services.append(
         runner.prepare(alert_relay.create_app, beside(load(AlertRelaySettings), urls), beside=rates)

@@ -24,7 +24,7 @@ from services.outbox import engine
 from services.outbox.engine import Outbox, open_outbox
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.rate_limit import buckets
-from services.outbox.rate_limit.buckets import InProcess
+from services.outbox.rate_limit.buckets import LocalBuckets
 from services.outbox.telegram.bot_api import make_bot
 from services.outbox.telegram.sender import Sender
 
@@ -52,7 +52,7 @@ class State(TypedDict):
 
 
 def create_app(
-    settings: AlertRelaySettings, clock: Clock | None = None, *, beside: InProcess | None = None
+    settings: AlertRelaySettings, clock: Clock | None = None, *, beside: LocalBuckets | None = None
 ) -> FastAPI:
     """The relay as a service.
 
@@ -76,7 +76,7 @@ def create_app(
             database = await open_database(url, telemetry, packages=PACKAGES, operations=OPERATIONS)
             stack.push_async_callback(database.close)
             rates = await stack.enter_async_context(
-                buckets.open_paces(settings.redis_url, beside=beside, clock=clock, health=health)
+                buckets.open_buckets(settings.redis_url, local=beside, clock=clock, health=health)
             )
             outbox = await stack.enter_async_context(
                 open_outbox(
@@ -87,7 +87,7 @@ def create_app(
                     clock=clock,
                     sender=Sender(bot, clock),
                     render=render.render,
-                    pace=rates.of(token, settings.telegram_bot_per_second),
+                    bucket=rates.of(token, settings.telegram_bot_per_second),
                     observer=Endings(metrics).observe,
                 )
             )
@@ -116,5 +116,5 @@ def create_app(
 def _observe(health: Health, outbox: Outbox, watch: Watch) -> None:
     health.add("database", outbox.check_database, required=True)
     health.add("telegram_api", outbox.check_telegram, every=10.0, timeout=12.0)
-    health.add("message_queue", outbox.check_queue, every=1.0)
+    health.add("message_queue", outbox.queue.check, every=1.0)
     health.add("watchdog", watch.check_watchdog)

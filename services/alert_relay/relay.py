@@ -76,7 +76,7 @@ class Relay:
                 received = await self._outbox.database.write(
                     "receive",
                     partial(store.receive, heard=heard, body=body, to=to, now=now),
-                    wake=enqueue.CHANNEL,
+                    notify=enqueue.CHANNEL,
                 )
         except TimeoutError as error:
             detail = f"The webhook was not stored within {self._store_within:g} s."
@@ -94,7 +94,7 @@ class Relay:
         """
         to, now = self._addressed(), self._clock.time()
         work = partial(truncated_store.complete, heard=heard, rest=rest, asked_at=asked_at, to=to, now=now)
-        completed = await self._outbox.database.write("complete", work, wake=enqueue.CHANNEL)
+        completed = await self._outbox.database.write("complete", work, notify=enqueue.CHANNEL)
         if completed is None:
             return False
         self.metrics.left_out.labels(Fetched.FETCHED.value).inc(completed.opened)
@@ -108,7 +108,7 @@ class Relay:
             Problem: 503, it is not known to be stored.
         """
         work = partial(store.tell_of, heard=heard, to=self._addressed(), now=self._clock.time())
-        self._tell(await self._outbox.database.write("tell_of", work, wake=enqueue.CHANNEL))
+        self._tell(await self._outbox.database.write("tell_of", work, notify=enqueue.CHANNEL))
 
     def _addressed(self, parent: TraceContext | None = None) -> Addressed:
         own = parent.child() if parent else self._telemetry.new_trace()
@@ -134,12 +134,12 @@ class Relay:
         """After the commit: counts, and hands over what is on its way."""
         for seconds in received.lasted:
             self.metrics.resolve.observe(seconds)
-        self._outbox.stored(received.submissions, self._clock.time())
+        self._outbox.record_stored(received.submissions, self._clock.time())
 
     def _left_out(self, alerts: int) -> None:
         """Who can ask Alertmanager does so now; where nobody can, they are missed."""
         if self._settings.alertmanager_url:
-            self._outbox.database.wake(truncated_store.CHANNEL)
+            self._outbox.database.notify(truncated_store.CHANNEL)
         else:
             self.metrics.left_out.labels(Fetched.MISSED.value).inc(alerts)
 

@@ -67,7 +67,7 @@ class Completing:
     async def run(self) -> None:
         """Works until cancelled."""
         wait = LOOK_SECONDS
-        with self._database.news(truncated_store.CHANNEL) as news:
+        with self._database.subscribe(truncated_store.CHANNEL) as news:
             while True:
                 news.clear()
                 remains = True

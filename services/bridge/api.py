@@ -38,8 +38,8 @@ from services.kit.web.openapi import problems
 from services.outbox.engine import Outbox
 from services.outbox.intake.single_use import RepeatedError
 from services.outbox.messages import MessageState, Origin
-from services.outbox.queries import message_queries
-from services.outbox.queries.message_queries import Search
+from services.outbox.queries import message_search, message_timeline
+from services.outbox.queries.message_search import Search
 
 intake = APIRouter(tags=["events"], route_class=HotRoute)
 router = APIRouter(prefix="/api/v1", tags=["messages"])
@@ -133,7 +133,7 @@ class Filter(BaseModel, extra="forbid"):
 async def search(state: State, wanted: Annotated[Filter, Query()]) -> Page:
     """`q` and `campaign_id` search the newest 100,000 messages that match the other conditions."""
     page = await state.outbox.database.read(
-        "search", lambda connection: message_queries.search(connection, _search(wanted))
+        "search", lambda connection: message_search.search(connection, _search(wanted))
     )
     cursor = None if page.cursor is None else str(page.cursor)
     return Page(items=[message_view.summary(row) for row in page.rows], next_cursor=cursor)
@@ -164,7 +164,7 @@ def _search(wanted: Filter) -> Search:
 async def one(state: State, message_id: Annotated[Words, _id("message")]) -> WholeMessage:
     """Each change has its cause, each attempt Telegram's answer and the wait for the rate limit."""
     life = await state.outbox.database.read(
-        "read", lambda connection: message_queries.life(connection, message_id)
+        "read", lambda connection: message_timeline.timeline(connection, message_id)
     )
     if life is None:
         raise Problem(404, "Not Found", "No message has this ID.")
@@ -179,7 +179,7 @@ async def one(state: State, message_id: Annotated[Words, _id("message")]) -> Who
 async def event(state: State, event_id: Annotated[Words, _id("event")]) -> EventWithMessages:
     """There is one message for each recipient."""
     found = await state.outbox.database.read(
-        "read", lambda connection: message_queries.event_with_messages(connection, event_id)
+        "read", lambda connection: message_timeline.of_event(connection, event_id)
     )
     if found is None:
         raise Problem(404, "Not Found", "No event has this ID.")
@@ -217,20 +217,20 @@ async def event_types(
 async def stats(state: State) -> Stats:
     """Counters are of this process since its start; the queue is shared by all replicas."""
     outbox, now = state.outbox, state.clock.time()
-    accepted, delivered = outbox.tally.per_second(now)
-    rate = outbox.tally.delivery_rate_percent(now)
-    quantiles = outbox.tally.quantiles()
-    age = outbox.oldest_age
+    accepted, delivered = outbox.queue.counts.per_second(now)
+    rate = outbox.queue.counts.delivery_rate_percent(now)
+    quantiles = outbox.queue.counts.quantiles()
+    age = outbox.queue.oldest_age
     return Stats(
         **outbox.metrics.totals(),
-        queue=outbox.depth.by_state if outbox.depth else None,
+        queue=outbox.queue.depth.by_state if outbox.queue.depth else None,
         oldest_message_age_seconds=None if age is None else round(age, 3),
         rates=Rates(accepted_per_second=round(accepted, 3), delivered_per_second=round(delivered, 3)),
         delivery_rate_percent=None if rate is None else round(rate, 3),
         latency_seconds=None
         if quantiles is None
         else Latency(p50=quantiles.p50, p95=quantiles.p95, p99=quantiles.p99),
-        active_correlations=outbox.depth.correlations if outbox.depth else None,
+        active_correlations=outbox.queue.depth.correlations if outbox.queue.depth else None,
     )
 
 

@@ -45,11 +45,11 @@ from services.kit.telemetry.telemetry import Telemetry
 from services.kit.web.rate_limit import Guard
 from services.kit.web.service import create_service
 from services.outbox.delivery.plan import ChatRules
-from services.outbox.engine import OPERATIONS, Outbox, Sending, open_outbox
+from services.outbox.engine import OPERATIONS, Outbox, SendingBot, open_outbox
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.queries.queue_depth import unknown_bots
 from services.outbox.rate_limit import buckets
-from services.outbox.rate_limit.buckets import InProcess, Paces
+from services.outbox.rate_limit.buckets import Buckets, LocalBuckets
 from services.outbox.telegram.bot_api import make_bot
 from services.outbox.telegram.sender import Sender
 
@@ -61,7 +61,7 @@ PACKAGES = ("services.outbox", *inbound.PACKAGES, tracking.PACKAGE, keyring.PACK
 
 
 def create_app(
-    settings: BridgeSettings, clock: Clock | None = None, *, beside: InProcess | None = None
+    settings: BridgeSettings, clock: Clock | None = None, *, beside: LocalBuckets | None = None
 ) -> FastAPI:
     """The bridge as a service.
 
@@ -109,12 +109,12 @@ def create_app(
             await stack.enter_async_context(keyring.open_keyring(ring, database, health))
             await stack.enter_async_context(active_routes.open_active_routes(routes, database, health))
             rates = await stack.enter_async_context(
-                buckets.open_paces(
+                buckets.open_buckets(
                     settings.redis_url,
-                    beside=beside,
+                    local=beside,
                     clock=clock,
                     health=health,
-                    leave=buckets.BEHIND_ALERTS,
+                    leave=buckets.LEFT_FOR_ALERTS,
                 )
             )
             sending = {
@@ -134,9 +134,9 @@ def create_app(
                     clock=clock,
                     sender=default.sender,
                     render=bot_messages.or_else(partial(render, templates=templates)),
-                    pace=default.pace,
-                    paid=default.paid,
-                    others=sending,
+                    bucket=default.bucket,
+                    paid_bucket=default.paid_bucket,
+                    other_bots=sending,
                     rules=ChatRules(
                         mutes=lambda message: not bot_messages.passes_mute(message), defers=quiet.deferral
                     ),
@@ -227,9 +227,9 @@ def create_app(
     return app
 
 
-def _sending(bot: Bot, rates: Paces, connections: int, telemetry: Telemetry, clock: Clock) -> Sending:
+def _sending(bot: Bot, rates: Buckets, connections: int, telemetry: Telemetry, clock: Clock) -> SendingBot:
     made = make_bot(bot.token, bot.api_url, connections, telemetry.count_call)
-    return Sending(
+    return SendingBot(
         Sender(made, clock, pays_for_bulk=bot.paid_per_second > 0),
         bot.limits,
         rates.of(bot.token, bot.limits.bot_per_second),
@@ -239,7 +239,7 @@ def _sending(bot: Bot, rates: Paces, connections: int, telemetry: Telemetry, clo
 
 def _watch(health: Health, outbox: Outbox, settings: BridgeSettings) -> None:
     health.add("telegram_api", outbox.check_telegram, every=10.0, timeout=12.0)
-    health.add("message_queue", outbox.check_queue, every=1.0)
+    health.add("message_queue", outbox.queue.check, every=1.0)
     health.add("database", outbox.check_database, required=True)
 
     async def check_disk() -> Reading:
@@ -254,7 +254,7 @@ def _watch(health: Health, outbox: Outbox, settings: BridgeSettings) -> None:
     health.add("file_system", check_disk)
 
 
-def _watch_bots(health: Health, outbox: Outbox, others: Mapping[str, Sending]) -> None:
+def _watch_bots(health: Health, outbox: Outbox, others: Mapping[str, SendingBot]) -> None:
     """Each further bot by itself: one that is refused stops alone."""
     for name, sending in others.items():
         check = partial(outbox.check_bot, sending.sender)

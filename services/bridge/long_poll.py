@@ -32,7 +32,7 @@ async def until(
     ends = [asyncio.create_task(stopping.wait()), asyncio.create_task(_gone(request))]
     try:
         # Listening begins before looking: what is committed in between is not missed.
-        with database.news(channel) as news:
+        with database.subscribe(channel) as news:
             while True:
                 news.clear()
                 seen = await look()

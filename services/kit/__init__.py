@@ -7,6 +7,7 @@
 - `errors`: problem documents (RFC 9457).
 - `health`: components that are measured, or unknown.
 - `clock`: wall and monotonic time, as an argument.
+- `token_bucket`: a rate limit as fractional tokens.
 - `background`: loops beside the requests.
 - `logs`: JSON lines with trace ids, secrets redacted.
 - `instance`: the name of this process among its replicas.

@@ -40,6 +40,9 @@ FINISHED = (
     MessageState.CANCELLED,
     MessageState.UNKNOWN,
 )
+UNFINISHED = (MessageState.QUEUED, MessageState.SENDING, MessageState.RETRY_WAIT)
+#: Finished without delivery, though delivery was intended.
+FAILED = (MessageState.DEAD_LETTER, MessageState.UNKNOWN, MessageState.EXPIRED)
 
 
 #: ``due_at`` of a message that may go as soon as its lane allows.

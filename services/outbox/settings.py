@@ -7,7 +7,7 @@ from pydantic import Field, SecretStr, model_validator
 from services.kit.settings import CommaInts, ServiceSettings
 from services.outbox.delivery.retry_policy import Policy
 from services.outbox.engine import EngineSettings
-from services.outbox.rate_limit.token_bucket import Limits
+from services.outbox.rate_limit.limits import Limits
 
 #: The token where none is set; it is valid for the sandbox only.
 SANDBOX_TOKEN = "1000000001:sandbox-token-for-local-use-only"  # noqa: S105 - of the sandbox; no secret

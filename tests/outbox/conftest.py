@@ -12,9 +12,10 @@ from services.outbox.delivery.claims import ClaimedBatch
 from services.outbox.delivery.retry_policy import Policy
 from services.outbox.intake import enqueue
 from services.outbox.messages import Claimed, Decision, Result, Settled, Submission
-from services.outbox.queries import message_queries
-from services.outbox.queries.message_queries import Life
-from services.outbox.rate_limit.token_bucket import NOT_PACED, Limits, PacedSince
+from services.outbox.queries import message_timeline
+from services.outbox.queries.message_timeline import MessageTimeline
+from services.outbox.rate_limit.bot_rate_limiter import NOT_LIMITED, LimitedSince
+from services.outbox.rate_limit.limits import Limits
 from tests.servers import ManualClock
 
 NO_LIMITS = Limits(0, 0, 1, 0)
@@ -34,7 +35,7 @@ class Desk:
         await self.database.write("enqueue", store)
 
     async def batch(
-        self, owner: str = "w1", limit: int = 100, paced_since: PacedSince = NOT_PACED, paid: int = 0
+        self, owner: str = "w1", limit: int = 100, paced_since: LimitedSince = NOT_LIMITED, paid: int = 0
     ) -> ClaimedBatch:
         work = partial(
             claims.claim,
@@ -64,8 +65,8 @@ class Desk:
         await self.settle(settled, owner=owner)
         return settled.decision
 
-    async def life(self, message_id: str) -> Life:
-        life = await self.database.read("read", partial(message_queries.life, message_id=message_id))
+    async def life(self, message_id: str) -> MessageTimeline:
+        life = await self.database.read("read", partial(message_timeline.timeline, message_id=message_id))
         assert life is not None
         return life
 

@@ -96,9 +96,9 @@ async def test_what_waits_is_found_by_a_partial_index(database: Database, index:
 
 
 async def test_the_database_tells_how_it_keeps_a_commit(database: Database) -> None:
-    promise = await database.promise()
-    assert promise["dialect"] == database.dialect
+    durability = await database.durability()
+    assert durability["dialect"] == database.dialect
     if database.dialect == "sqlite":
-        assert promise["synchronous"] == "FULL"
+        assert durability["synchronous"] == "FULL"
     else:
-        assert {"synchronous", "address", "tls"} < promise.keys()
+        assert {"synchronous", "address", "tls"} < durability.keys()

@@ -27,8 +27,8 @@ class News:
 
     async def asked(self, submission: Submission, approval_id: str) -> None:
         self._metrics.asked.inc()
-        self._outbox.stored([submission], self._clock.time())
-        self._outbox.database.wake(OUTBOX, store.channel(approval_id))
+        self._outbox.record_stored([submission], self._clock.time())
+        self._outbox.database.notify(OUTBOX, store.channel(approval_id))
 
     def answered(self, via: Via, outcome: Outcome) -> None:
         self._metrics.answers.labels(via.value, outcome.value).inc()
@@ -42,7 +42,7 @@ class News:
             self._metrics.closed.labels(approval.state.value).inc()
             if approval.state is State.DECIDED and approval.closed_at is not None:
                 self._metrics.seconds.observe(approval.closed_at - approval.created_at)
-            self._outbox.stored(change.submissions, self._clock.time())
-            self._outbox.database.wake(OUTBOX, store.channel(approval.id))
+            self._outbox.record_stored(change.submissions, self._clock.time())
+            self._outbox.database.notify(OUTBOX, store.channel(approval.id))
             if approval.callback_url:
-                self._outbox.database.wake(webhooks.CHANNEL)
+                self._outbox.database.notify(webhooks.CHANNEL)

@@ -118,7 +118,7 @@ async def put(state: State, chat_id: ChatId, wanted: ChatSettings, bot: BotOf = 
         settings=wanted.model_dump_json(by_alias=True),
         now=state.clock.time(),
     )
-    await state.outbox.database.write("chat_write", work, wake=CHANNEL)
+    await state.outbox.database.write("chat_write", work, notify=CHANNEL)
     return await _view(state, chat_id, bot)
 
 

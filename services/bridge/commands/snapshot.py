@@ -19,7 +19,7 @@ class Measured:
     clock: Clock
 
     def snapshot(self) -> Snapshot:
-        outbox, tally = self.outbox, self.outbox.tally
+        outbox, tally = self.outbox, self.outbox.queue.counts
         now = self.clock.time()
         accepted, delivered = tally.per_second(now)
         quantiles = tally.quantiles()
@@ -34,8 +34,8 @@ class Measured:
             memory_bytes=self.telemetry.memory_bytes(),
             cpu_percent=self.telemetry.cpu_percent(),
             totals=outbox.metrics.totals(),
-            queue=outbox.depth.by_state if outbox.depth else None,
-            oldest_age=outbox.oldest_age,
+            queue=outbox.queue.depth.by_state if outbox.queue.depth else None,
+            oldest_age=outbox.queue.oldest_age,
             accepted_per_second=accepted,
             delivered_per_second=delivered,
             delivery_percent=tally.delivery_rate_percent(now),

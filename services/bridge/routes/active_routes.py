@@ -157,7 +157,7 @@ class ActiveRoutes:
             raise Problem(409, "Routes are in a file", "ROUTES_FILE is set: change the routes there.")
         self.check_bots(new)
         work = partial(_replace, new=new, by=by, version=version, now=self._clock.time())
-        await database.write("routes_write", work, wake=CHANNEL)
+        await database.write("routes_write", work, notify=CHANNEL)
         await self.read(database)
 
     def check_bots(self, new: RoutesDocument) -> Routes:

@@ -26,9 +26,9 @@ from services.outbox.change_feed import Position
 from services.outbox.engine import Outbox
 from services.outbox.intake import cancel_replay, enqueue
 from services.outbox.intake.cancel_replay import ActionResult, By
-from services.outbox.messages import MessageState
-from services.outbox.queries import message_queries
-from services.outbox.queries.message_queries import Search
+from services.outbox.messages import UNFINISHED, MessageState
+from services.outbox.queries import message_search, message_timeline
+from services.outbox.queries.message_search import Search
 
 router = APIRouter(prefix="/api/v1", tags=["tracking"])
 
@@ -80,10 +80,10 @@ async def _decide(
     state: BridgeState, operation: str, decide: Callable[..., ActionResult | None]
 ) -> ActionResult:
     work = partial(decide, now=state.clock.time())
-    verdict = await state.outbox.database.write(operation, work, wake=enqueue.CHANNEL)
+    verdict = await state.outbox.database.write(operation, work, notify=enqueue.CHANNEL)
     if verdict is None:
         raise Problem(404, "Not Found", "No message has this ID.")
-    state.outbox.database.wake_here(change_feed.CHANNEL)
+    state.outbox.database.notify_local(change_feed.CHANNEL)
     return verdict
 
 
@@ -113,9 +113,9 @@ async def dead_letters(state: State, wanted: Annotated[Letters, Query()]) -> mes
     )
 
 
-def _letters(connection: Connection, wanted: Search) -> tuple[message_queries.Page, dict[int, Any]]:
-    page = message_queries.search(connection, wanted)
-    return page, message_queries.last_attempts(connection, [row["seq"] for row in page.rows])
+def _letters(connection: Connection, wanted: Search) -> tuple[message_search.Page, dict[int, Any]]:
+    page = message_search.search(connection, wanted)
+    return page, message_timeline.last_attempts(connection, [row["seq"] for row in page.rows])
 
 
 _STARTED: dict[int | str, dict[str, Any]] = {
@@ -226,7 +226,7 @@ async def traces(
     limit: Annotated[int, Query(ge=1, le=200), about("largest number of messages", 50)] = 50,
 ) -> messages.Lives:
     """Each message has every state that it was in."""
-    states = [one.value for one in message_queries.UNFINISHED] if active else []
+    states = [one.value for one in UNFINISHED] if active else []
     wanted = Search(states=states, before=cursor, limit=limit)
     page, found = await state.outbox.database.read("trace", partial(_lives, wanted=wanted))
     now, trace_url = state.clock.time(), state.settings.jaeger_ui_url
@@ -236,9 +236,11 @@ async def traces(
     )
 
 
-def _lives(connection: Connection, wanted: Search) -> tuple[message_queries.Page, list[message_queries.Life]]:
-    page = message_queries.search(connection, wanted)
-    return page, message_queries.lives(connection, [row["seq"] for row in page.rows], with_body=True)
+def _lives(
+    connection: Connection, wanted: Search
+) -> tuple[message_search.Page, list[message_timeline.MessageTimeline]]:
+    page = message_search.search(connection, wanted)
+    return page, message_timeline.timelines(connection, [row["seq"] for row in page.rows], with_body=True)
 
 
 @router.get(
@@ -252,7 +254,7 @@ async def story(
     correlation_id: Annotated[Words, Path(description="correlation ID of events", examples=["order-4711"])],
 ) -> Story:
     """Events, changes and attempts of up to 500 messages; `truncated` is true if there are more."""
-    work = partial(message_queries.of_correlation, correlation_id=correlation_id, most=MOST_MESSAGES)
+    work = partial(message_timeline.of_correlation, correlation_id=correlation_id, most=MOST_MESSAGES)
     events, found, whole = await state.outbox.database.read("trace", work)
     if not events:
         raise Problem(404, "Not Found", "No event has this correlation ID.")

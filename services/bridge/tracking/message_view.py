@@ -6,7 +6,7 @@ from services.contracts.messages import Attempt, Message, MessageLinks, StateCha
 from services.kit.clock import rfc3339
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.messages import WAITING, MessageState, is_scheduled
-from services.outbox.queries.message_queries import Life
+from services.outbox.queries.message_timeline import MessageTimeline
 
 
 def summary(row: Any) -> Message:
@@ -14,7 +14,7 @@ def summary(row: Any) -> Message:
     return Message(**fields(row), attempts=row["attempts"])
 
 
-def whole(life: Life, trace_url: str) -> WholeMessage:
+def whole(life: MessageTimeline, trace_url: str) -> WholeMessage:
     """One message with every state change and every attempt."""
     return WholeMessage(
         **fields(life.message),
@@ -54,7 +54,7 @@ def fields(row: Any) -> dict[str, Any]:
     }
 
 
-def timeline(life: Life, trace_url: str) -> dict[str, Any]:
+def timeline(life: MessageTimeline, trace_url: str) -> dict[str, Any]:
     """The fields of a message's timeline."""
     row = life.message
     trace = trace_id(row["traceparent"])
@@ -74,7 +74,7 @@ def trace_id(traceparent: str) -> str | None:
     return f"{trace.trace_id:032x}" if trace else None
 
 
-def _changes(life: Life) -> list[StateChange]:
+def _changes(life: MessageTimeline) -> list[StateChange]:
     """Every state of the message and its duration; changes by attempts come from the attempts."""
     changes: list[tuple[float, str, str]] = []
     for attempt in life.attempts:
@@ -83,7 +83,7 @@ def _changes(life: Life) -> list[StateChange]:
         if attempt["settled_at"] is not None:
             reason = attempt["reason"]
             cause = f"attempt {number}: {attempt['outcome']}" + ("" if reason == "none" else f" ({reason})")
-            changes.append((attempt["settled_at"], attempt["state"], cause))
+            changes.append((attempt["settled_at"], str(attempt["state"]), cause))
     changes.extend((change["at"], change["state"], change["cause"]) for change in life.changes)
     # sorted() is stable: changes of one moment stay in the order above. A worker reads its clock before the
     # claim, so `claimed_at` may lie a moment before the commit of the message that it found.

@@ -11,7 +11,7 @@ from services.contracts.fields import A_TIME, BotName, ChatId, Moment, Strict, W
 from services.kit.errors import Problem
 from services.outbox.intake.cancel_replay import REPLAYABLE
 from services.outbox.messages import MessageState, Reason
-from services.outbox.queries.message_queries import Search
+from services.outbox.queries.message_search import Search
 
 Cursor = Annotated[int | None, Query(ge=1, le=2**53), about("`next_cursor` of the previous page", 4711)]
 #: The strict integer of a body would refuse a query's text.

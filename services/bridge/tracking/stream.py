@@ -259,7 +259,7 @@ class Start:
 
 def _extent(connection: Connection, after: Position | None) -> tuple[Position, bool]:
     end = change_feed.end(connection)
-    return end, after is None or (after <= end and change_feed.has(connection, after))
+    return end, after is None or (after <= end and change_feed.covers(connection, after))
 
 
 class EventStream(Response):

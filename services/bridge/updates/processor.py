@@ -137,9 +137,9 @@ class Acting:
     async def _follow(self, situation: Situation, done: Done) -> None:
         """After the commit: counts, spans, those who wait, and what remains to be done."""
         update, parts = situation.update, self._parts
-        parts.outbox.stored(done.submissions, self._clock.time())
+        parts.outbox.record_stored(done.submissions, self._clock.time())
         if done.submissions or done.what == "membership":
-            self._database.wake(OUTBOX)
+            self._database.notify(OUTBOX)
         if done.answered is not None:
             parts.news.answered(*done.answered)
         await parts.news.closed(done.changes)
@@ -148,7 +148,7 @@ class Acting:
         if done.stranger_told is not None:
             self._note_told(done.stranger_told)
         if done.response is not None:
-            self._database.wake(responses.CHANNEL)
+            self._database.notify(responses.CHANNEL)
         if done.chores:
             self._chores.start(update.seq, update.received_at, done.chores)
         self._tell(situation, done)

@@ -157,7 +157,7 @@ class Receiver:
         """Stores updates; after it they may be acknowledged."""
         if updates:
             keep = partial(store.keep, bot=self._name, updates=updates, now=self._clock.time())
-            for kind in await self._database.write("updates", keep, wake=store.CHANNEL):
+            for kind in await self._database.write("updates", keep, notify=store.CHANNEL):
                 self._parts.metrics.updates.labels(kind).inc()
 
     async def _heard(self, updates: Updates) -> None:
@@ -168,8 +168,8 @@ class Receiver:
             again = await self._database.write("update_heard", partial(self._note_heard, now=now))
             self._written_at = now
             if again:
-                self._parts.outbox.stored(again, self._clock.time())
-                self._database.wake(OUTBOX)
+                self._parts.outbox.record_stored(again, self._clock.time())
+                self._database.notify(OUTBOX)
 
     def _note_heard(self, connection: Connection, now: float) -> list[Submission]:
         """After a silence in which taps died, what is open is asked again: in the same transaction."""

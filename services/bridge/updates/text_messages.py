@@ -20,7 +20,7 @@ from services.bridge.updates.responses import Kind, Link, NewResponse
 from services.bridge.updates.store import Chore
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.messages import Text
-from services.outbox.queries import message_queries
+from services.outbox.queries import message_timeline
 from services.outbox.telegram.text import Builder, parts_of
 
 _SIGN = "👌"
@@ -46,7 +46,7 @@ def _linked(connection: Connection, s: Situation, words: Said) -> tuple[Link, Ap
     """What a reply answers: the message, its event, and the question where it shows one."""
     if words.reply_to is None:
         return responses.NO_LINK, None
-    row = message_queries.by_telegram_id(connection, s.bot, words.chat_id, words.reply_to)
+    row = message_timeline.by_telegram_id(connection, s.bot, words.chat_id, words.reply_to)
     # Its buttons tell a question before we have noted that it is there, and where we never do: a copy of
     # which nobody knows whether it arrived.
     button = approval.button_of(words.reply_to_button)

@@ -108,7 +108,7 @@ class WebhookWorker:
                 await asyncio.sleep(POLL_SECONDS)
 
     async def _once(self, session: aiohttp.ClientSession) -> None:
-        with self._database.news(CHANNEL) as news:
+        with self._database.subscribe(CHANNEL) as news:
             waiting = await self._database.read("webhook_next", store.waiting)
             room = self._room(waiting, self._clock.time())
             if room and await self._begin(session, room):
@@ -150,7 +150,7 @@ class WebhookWorker:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         del self._under_way[task]
-        self._database.wake_here(CHANNEL)
+        self._database.notify_local(CHANNEL)
 
     async def _one(self, session: aiohttp.ClientSession, call: Call) -> None:
         try:

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from services.kit.clock import Clock
 from services.kit.errors import Problem
+from services.kit.token_bucket import TokenBucket
 
 log = structlog.get_logger()
 
@@ -18,23 +19,6 @@ KNOWN_CALLERS = 10_000
 FAILURES_BEFORE_BLOCK = 10
 FAILURE_WINDOW_SECONDS = 300.0
 BLOCK_SECONDS = 300.0
-
-
-@dataclass(slots=True)
-class Bucket:
-    """Fractional tokens on a monotonic clock: at a rate of 1/s a token is there after exactly 1 s."""
-
-    tokens: float
-    updated: float
-
-    def take(self, now: float, rate: float, burst: float) -> float:
-        """Takes one token; answers 0, or the seconds until there is one (and then takes none)."""
-        self.tokens = min(burst, self.tokens + (now - self.updated) * rate)
-        self.updated = now
-        if self.tokens >= 1:
-            self.tokens -= 1
-            return 0.0
-        return (1 - self.tokens) / rate
 
 
 @dataclass(slots=True)
@@ -56,7 +40,7 @@ class Guard:
     def __init__(self, registry: CollectorRegistry, clock: Clock, per_second: float = 0.0) -> None:
         self._rate = per_second
         self._clock = clock
-        self._buckets: OrderedDict[str, Bucket] = OrderedDict()
+        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
         self._failures: OrderedDict[str, Failures] = OrderedDict()
         self._failed = Counter(
             "auth_failed_attempts", "Requests with a missing or wrong key or password", registry=registry
@@ -87,13 +71,13 @@ class Guard:
         burst = max(1.0, 2 * rate)
         bucket = self._buckets.get(caller)
         if bucket is None:
-            bucket = self._buckets[caller] = Bucket(burst, now)
+            bucket = self._buckets[caller] = TokenBucket(rate, burst, burst, now)
             _forget_oldest(self._buckets)
         else:
             self._buckets.move_to_end(caller)
-        wait = bucket.take(now, rate, burst)
-        if wait:
-            raise self._too_many(wait, "You are over this service's rate limit.")
+            bucket.rate, bucket.burst = rate, burst
+        if not bucket.take(now):
+            raise self._too_many(bucket.wait_seconds(now), "You are over this service's rate limit.")
 
     def check_blocked(self, address: str) -> None:
         """Refuses an address that failed to log in too often.
@@ -134,6 +118,6 @@ class Guard:
         return Problem(429, "Too Many Requests", detail, headers={"Retry-After": str(int(wait) + 1)})
 
 
-def _forget_oldest(known: "OrderedDict[str, Bucket] | OrderedDict[str, Failures]") -> None:
+def _forget_oldest(known: "OrderedDict[str, TokenBucket] | OrderedDict[str, Failures]") -> None:
     if len(known) > KNOWN_CALLERS:
         known.popitem(last=False)

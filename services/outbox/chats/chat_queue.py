@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from services.kit.database.json_rows import Row, Statement
 from services.outbox.chats import chat_heads
 from services.outbox.chats.chat_heads import ChatRow, Head
-from services.outbox.rate_limit.token_bucket import ChatPace
+from services.outbox.rate_limit.limits import ChatTokens
 
 #: A lost worker's chats are taken over after this; a living worker renews its leases long before.
 LEASE_SECONDS = 30.0
@@ -79,7 +79,7 @@ def release(
     chat_ids: Iterable[int],
     *,
     now: float,
-    pace: Callable[[ChatRow], ChatPace],
+    pace: Callable[[ChatRow], ChatTokens],
 ) -> None:
     """Ends leases; a chat with waiting messages is queued again, as soon as Telegram's rate allows.
 
@@ -110,7 +110,9 @@ def release(
     _RELEASE.run(connection, released)
 
 
-def _released(bot: str, row: ChatRow, pace: ChatPace, first: Head | None, client: str, *, now: float) -> Row:
+def _released(
+    bot: str, row: ChatRow, pace: ChatTokens, first: Head | None, client: str, *, now: float
+) -> Row:
     next_at, lane = chat_heads.next_claim(first, now, pace.open_at)
     tokens = (pace.tokens, pace.group_tokens, pace.sent_at, pace.open_at)
     return (bot, row["chat_id"], next_at, lane, client, *tokens)
@@ -123,9 +125,9 @@ def _clients(connection: Connection, seqs: Sequence[int]) -> dict[int, str]:
     return {row.seq: row.client for row in _CLIENTS.run(connection, [(seq,) for seq in seqs]).all()}
 
 
-def pace_of(row: ChatRow) -> ChatPace:
+def pace_of(row: ChatRow) -> ChatTokens:
     """The chat's tokens as they are stored."""
-    return ChatPace(row["tokens"], row["group_tokens"], row["sent_at"], row["open_at"])
+    return ChatTokens(row["tokens"], row["group_tokens"], row["sent_at"], row["open_at"])
 
 
 _MINE = Statement(

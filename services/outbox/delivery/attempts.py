@@ -10,7 +10,7 @@ from services.outbox.delivery import retry_policy
 from services.outbox.delivery.retry_policy import Policy
 from services.outbox.messages import Claimed, Outcome, Reason, Rendered, Result, Settled
 from services.outbox.metrics import OutboxMetrics
-from services.outbox.rate_limit.token_bucket import Floods, Rates
+from services.outbox.rate_limit.bot_rate_limiter import BotRateLimiter, FloodControl
 from services.outbox.telegram.sender import Sender, method_of, with_room
 
 log = structlog.get_logger()
@@ -36,7 +36,7 @@ class Attempts:
         sender: Sender,
         render: Render,
         policy: Policy,
-        rates: Rates,
+        rates: BotRateLimiter,
         metrics: OutboxMetrics,
         clock: Clock,
     ) -> None:
@@ -46,7 +46,7 @@ class Attempts:
         self._rates = rates
         self._metrics = metrics
         self._clock = clock
-        self._floods = Floods()
+        self._floods = FloodControl()
 
     async def make(self, message: Claimed) -> Settled:
         """Renders and sends a message; an error is in the result, and never raised."""
@@ -91,7 +91,7 @@ class Attempts:
             until: its end, seconds since the epoch.
         """
         now = self._clock.time()
-        bot_until = self._floods.told(chat_id, until=until, now=now)
+        bot_until = self._floods.refused(chat_id, until=until, now=now)
         if bot_until is not None:
             log.warning("bot_paused", seconds=round(bot_until - now, 1))
             await self._rates.pause(bot_until - now)

@@ -10,7 +10,7 @@ from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.chats.chat_heads import ChatRow
 from services.outbox.delivery.plan import Target
 from services.outbox.messages import Claimed, Lane, MessageState, Origin, UnknownPolicy
-from services.outbox.rate_limit.token_bucket import PacedSince
+from services.outbox.rate_limit.bot_rate_limiter import LimitedSince
 from services.outbox.schema import event, message
 
 #: In the order in which :func:`claimed` unpacks them.
@@ -64,7 +64,7 @@ def load(
     seqs: Iterable[int],
     chats: Mapping[int, ChatRow],
     now: float,
-    paced_since: PacedSince,
+    paced_since: LimitedSince,
 ) -> tuple[list[Claimed], dict[int, Target]]:
     """Loads the next messages of leased chats.
 

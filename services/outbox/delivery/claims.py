@@ -20,7 +20,7 @@ from services.outbox.delivery.fair_queue import FairQueue
 from services.outbox.delivery.plan import DEFAULT_RULES, ChatRules, Ending, Plan
 from services.outbox.intake import update_keys
 from services.outbox.messages import Claimed, Decision, MessageState, Outcome, Reason, Result, Settled
-from services.outbox.rate_limit.token_bucket import NOT_PACED, PacedSince
+from services.outbox.rate_limit.bot_rate_limiter import NOT_LIMITED, LimitedSince
 
 #: Messages of a chat that one claim defers; a transaction stays short.
 DEFER_BATCH = 200
@@ -48,7 +48,7 @@ def claim(
     limit: int,
     *,
     now: float,
-    paced_since: PacedSince = NOT_PACED,
+    paced_since: LimitedSince = NOT_LIMITED,
     fair_queue: FairQueue | None = None,
     rules: ChatRules = DEFAULT_RULES,
     paid: int = 0,

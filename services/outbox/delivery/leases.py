@@ -21,7 +21,7 @@ from services.outbox.delivery import claimed_rows, retry_policy, settlement
 from services.outbox.delivery.retry_policy import Policy
 from services.outbox.intake.enqueue import CHANNEL
 from services.outbox.messages import Claimed, Outcome, Reason, Result, Settled
-from services.outbox.rate_limit.token_bucket import Limits
+from services.outbox.rate_limit.limits import Limits
 
 log = structlog.get_logger()
 
@@ -85,7 +85,7 @@ class Leases:
             known: ids of the chats that this worker knows to have leased.
         """
         await self._database.write("take_over", partial(self._release_unsent, bot=bot, known=known))
-        self._database.wake_here(CHANNEL)
+        self._database.notify_local(CHANNEL)
 
     def _release_unsent(self, connection: Connection, *, bot: str, known: Collection[int]) -> None:
         now = self._clock.time()
@@ -119,7 +119,7 @@ class Leases:
             longest = self._policy.backoff(30, 1.0)
             work = partial(settlement.clock_set_back, now=self._clock.time(), longest_wait=longest)
             await self._database.write("take_over", work)
-            self._database.wake_here(CHANNEL)
+            self._database.notify_local(CHANNEL)
         if CLOCK_STEP_SECONDS < self._ahead - lead < math.inf:
             log.warning("clock_set_back", seconds=round(self._ahead - lead, 1))
         self._ahead, self._before = lead, self._ahead
@@ -127,7 +127,7 @@ class Leases:
     async def _take_over(self, *, all_leases: bool) -> None:
         taken = await self._database.write("take_over", partial(self._settle_lost, all_leases=all_leases))
         # Chats that were released can be claimed.
-        self._database.wake_here(CHANNEL)
+        self._database.notify_local(CHANNEL)
         for settled in taken:
             log.warning("outcome_unknown", message_id=settled.message.id, reason=settled.result.reason.value)
         if taken:

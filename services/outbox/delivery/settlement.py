@@ -12,8 +12,7 @@ from services.outbox.chats import chat_queue, chat_state, locks
 from services.outbox.chats.chat_heads import ChatRow
 from services.outbox.delivery import bot_state
 from services.outbox.messages import FINISHED, MessageState, Reason, Settled
-from services.outbox.rate_limit import token_bucket
-from services.outbox.rate_limit.token_bucket import ChatPace, Limits
+from services.outbox.rate_limit.limits import MINUTE, ChatTokens, Limits, after_send, is_group
 from services.outbox.schema import attempt, chat, message
 
 #: No request was sent to Telegram: its rates were not used.
@@ -183,12 +182,10 @@ def _release(
         chat_queue.release(connection, name, owner, mine, now=now, pace=partial(_paced, mine, limits))
 
 
-def _paced(mine: Mapping[int, Settled], limits: Limits, row: ChatRow) -> ChatPace:
+def _paced(mine: Mapping[int, Settled], limits: Limits, row: ChatRow) -> ChatTokens:
     pace, s = chat_queue.pace_of(row), mine[row["chat_id"]]
     if s.result.reason not in _NO_CALL:
-        pace = token_bucket.after_send(
-            pace, s.result.started_at, limits, group=token_bucket.is_group(s.message.chat_id)
-        )
+        pace = after_send(pace, s.result.started_at, limits, group=is_group(s.message.chat_id))
     until = s.decision.pause_chat_until
     return replace(pace, open_at=until) if until > pace.open_at else pace
 
@@ -249,7 +246,7 @@ def clock_set_back(connection: Connection, now: float, longest_wait: float) -> N
         message.c.bot == chat.c.bot, message.c.chat_id == chat.c.chat_id, waits
     )
     opens = func.coalesce(refused_until.scalar_subquery(), now)
-    connection.execute(update(chat).where(chat.c.open_at > now + token_bucket.MINUTE).values(open_at=opens))
+    connection.execute(update(chat).where(chat.c.open_at > now + MINUTE).values(open_at=opens))
     # Each queued chat is claimed once more: its release computes the time from the messages.
     connection.execute(update(chat).where(chat.c.next_at > now).values(next_at=now))
     longest_lease = now + chat_queue.LEASE_SECONDS

@@ -33,7 +33,8 @@ from services.outbox.delivery.retry_policy import Policy
 from services.outbox.intake.enqueue import CHANNEL
 from services.outbox.messages import Claimed, Lane, Settled
 from services.outbox.metrics import OutboxMetrics
-from services.outbox.rate_limit.token_bucket import NOT_PACED, Granted, Limits, Rates
+from services.outbox.rate_limit.bot_rate_limiter import NOT_LIMITED, BotRateLimiter, Granted
+from services.outbox.rate_limit.limits import Limits
 from services.outbox.telegram.sender import Sender
 
 log = structlog.get_logger()
@@ -84,7 +85,7 @@ class Worker:
         database: Database,
         sender: Sender,
         render: Render,
-        rates: Rates,
+        rates: BotRateLimiter,
         metrics: OutboxMetrics,
         telemetry: Telemetry,
         clock: Clock,
@@ -112,7 +113,7 @@ class Worker:
         )
         self._results = ResultBuffer(settings.concurrency, self._wake)
         self._fair_queue = FairQueue()
-        self._paced_since = NOT_PACED
+        self._paced_since = NOT_LIMITED
         self._sends: set[asyncio.Task[None]] = set()
         self._transaction: asyncio.Task[ClaimedBatch] | None = None
         #: The chat of each open attempt of this worker, from the claim to the settle.
@@ -128,7 +129,7 @@ class Worker:
         await self._load_floods()
         leases = asyncio.create_task(self._leases.run())
         try:
-            with self._database.news(CHANNEL) as self._changed:
+            with self._database.subscribe(CHANNEL) as self._changed:
                 while True:
                     await self._cycle_safely()
         finally:
@@ -178,7 +179,7 @@ class Worker:
         if not room:
             return _NOTHING, None
         granted = await self._rates.reserve(room)
-        self._paced_since = self._paced_since.asked(granted, self._clock.time())
+        self._paced_since = self._paced_since.after_reserve(granted, self._clock.time())
         return granted, None if granted.all else self._rates.wait_seconds()
 
     async def _settle_and_claim(self, granted: Granted) -> ClaimedBatch:
@@ -203,7 +204,7 @@ class Worker:
             self._send(batch)
             await self._give_back(granted, batch)
         if results or batch.messages or batch.ended:
-            self._database.wake_here(change_feed.CHANNEL)
+            self._database.notify_local(change_feed.CHANNEL)
         for settled in results:
             del self._leased[settled.message.seq, settled.message.attempt]
         await self._reports.settled(results, lost, now)
@@ -234,7 +235,7 @@ class Worker:
         """Returns the tokens of messages that were granted and not claimed."""
         number = len(batch.messages)
         bulk = sum(message.lane is Lane.BULK for message in batch.messages)
-        self._paced_since = self._paced_since.claimed(granted, number, bulk)
+        self._paced_since = self._paced_since.after_claim(granted, number, bulk)
         await self._rates.give_back(granted, number, bulk)
 
     def _send(self, batch: ClaimedBatch) -> None:

@@ -115,8 +115,8 @@ class Intake:
         new: list[Submission] = []
         try:
             results = await enqueue.store(self._database, submissions, now)
-            self._database.wake(enqueue.CHANNEL)
-            self._database.wake_here(change_feed.CHANNEL)
+            self._database.notify(enqueue.CHANNEL)
+            self._database.notify_local(change_feed.CHANNEL)
         except Exception as error:  # noqa: BLE001 - raised to every request of the group
             outcomes: list[Receipt | Exception] = [error] * len(group)
         else:

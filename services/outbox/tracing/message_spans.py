@@ -27,7 +27,7 @@ from services.outbox.messages import (
     Reason,
     Settled,
 )
-from services.outbox.queries.message_queries import Life
+from services.outbox.queries.message_timeline import MessageTimeline
 
 #: An event and its messages.
 _Accepted = tuple[EventRecord, Sequence[MessageRecord]]
@@ -171,7 +171,9 @@ def _below(root: TraceContext) -> bytes:
     return otlp_encoder.place(root.trace_id, root.span_id, seven_bytes())
 
 
-def tell_whole(telemetry: Telemetry, life: Life, committed_at: float | None, *, with_event: bool) -> None:
+def tell_whole(
+    telemetry: Telemetry, life: MessageTimeline, committed_at: float | None, *, with_event: bool
+) -> None:
     """All spans of a message, from what is stored of it, whether or not its trace is sampled.
 
     Args:
@@ -202,7 +204,7 @@ def tell_whole(telemetry: Telemetry, life: Life, committed_at: float | None, *, 
         telemetry.export(ended, 1)
 
 
-def _ends(root: TraceContext, named: bytes, life: Life, waited_from: float) -> Iterator[bytes]:
+def _ends(root: TraceContext, named: bytes, life: MessageTimeline, waited_from: float) -> Iterator[bytes]:
     """What happened to a message other than by attempts, and ended it."""
     row = life.message
     for change in life.changes:

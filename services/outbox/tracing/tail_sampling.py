@@ -20,9 +20,9 @@ from sqlalchemy import Connection, func, or_, select
 from services.kit.database.connect import Database
 from services.kit.errors import Problem
 from services.kit.telemetry.telemetry import FinishedSpan, Telemetry
-from services.outbox.messages import EventRecord, MessageState, Reason, Settled
-from services.outbox.queries import message_queries
-from services.outbox.queries.message_queries import Life
+from services.outbox.messages import FAILED, EventRecord, MessageState, Reason, Settled
+from services.outbox.queries import message_timeline
+from services.outbox.queries.message_timeline import MessageTimeline
 from services.outbox.schema import message
 from services.outbox.tracing import message_spans
 
@@ -33,7 +33,7 @@ _REMEMBERED = 20_000
 #: More than this waiting to be told are let go: telling must not become a queue of its own.
 _MOST_WAITING = 5_000
 _AT_ONCE = 50
-_FAILED = (*message_queries.FAILED, MessageState.SUPPRESSED)
+_FAILED = (*FAILED, MessageState.SUPPRESSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class Keeper:
             for answer in answers:
                 self._telemetry.keep(answer.span)
 
-    def _tell(self, life: Life) -> None:
+    def _tell(self, life: MessageTimeline) -> None:
         event_id = life.message["event_id"]
         first = event_id not in self._told_events
         self._told_events[event_id] = None
@@ -122,11 +122,13 @@ def _is_worth_it(settled: Settled, now: float) -> bool:
     return settled.decision.state is MessageState.DELIVERED and now - waited_from > SLOW_SECONDS
 
 
-def _found(connection: Connection, wanted: Sequence[str | _Answer]) -> tuple[list[Life], list[_Answer]]:
+def _found(
+    connection: Connection, wanted: Sequence[str | _Answer]
+) -> tuple[list[MessageTimeline], list[_Answer]]:
     """The messages to be told, and of the answers those to messages that were."""
     ids = [one for one in wanted if isinstance(one, str)]
     answers = [one for one in wanted if isinstance(one, _Answer)]
-    lives = [life for one in ids if (life := message_queries.life(connection, one)) is not None]
+    lives = [life for one in ids if (life := message_timeline.timeline(connection, one)) is not None]
     kept = _kept(connection, [answer.event_id for answer in answers]) if answers else frozenset[str]()
     return lives, [answer for answer in answers if answer.event_id in kept]
 

@@ -31,8 +31,8 @@ from services.outbox.messages import (
     Settled,
     Submission,
 )
-from services.outbox.queries import message_queries
-from services.outbox.rate_limit.token_bucket import Limits
+from services.outbox.queries import message_timeline
+from services.outbox.rate_limit.limits import Limits
 from tests import servers
 from tests.outbox.making import claimed
 from tests.servers import ManualClock, Sandbox
@@ -196,7 +196,7 @@ class Line:
         return (await self.batch()).messages
 
     async def told(self, message_id: str) -> list[tuple[str, str]]:
-        life = await self.database.read("read", partial(message_queries.life, message_id=message_id))
+        life = await self.database.read("read", partial(message_timeline.timeline, message_id=message_id))
         assert life is not None
         return [(change["state"], change["cause"]) for change in life.changes]
 

@@ -15,7 +15,7 @@ from services.bridge.routes.routes import Routes, Rule, Target
 from services.kit.errors import Problem
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.messages import Lane, UnknownPolicy
-from services.outbox.rate_limit.token_bucket import Limits
+from services.outbox.rate_limit.limits import Limits
 
 NOW = 1_800_000_000.0
 TRACE = TraceContext(0xABC, 0x123, sampled=True)

@@ -44,7 +44,7 @@ from services.outbox.delivery.retry_policy import Policy
 from services.outbox.intake import cancel_replay, enqueue
 from services.outbox.intake.cancel_replay import By
 from services.outbox.messages import Settled
-from services.outbox.rate_limit.token_bucket import Limits
+from services.outbox.rate_limit.limits import Limits
 from services.outbox.schema import attempt, change, event, idempotency, message
 from tests import servers
 from tests.bridge.approvals.test_wording import QUESTION

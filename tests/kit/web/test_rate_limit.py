@@ -9,7 +9,6 @@ from services.kit.web.rate_limit import (
     FAILURE_WINDOW_SECONDS,
     FAILURES_BEFORE_BLOCK,
     KNOWN_CALLERS,
-    Bucket,
     Guard,
 )
 from tests.servers import ManualClock
@@ -113,13 +112,6 @@ def test_nobody_gets_more_than_the_burst_and_the_rate_allow(rate: float, pauses:
         clock.advance(pause)
         passed += passes(guard, ALICE)
     assert passed <= max(1.0, 2 * rate) + sum(pauses) * rate + 1e-6
-
-
-@given(rate=st.floats(min_value=0.01, max_value=1000))
-def test_a_bucket_names_a_wait_after_which_it_has_a_token(rate: float) -> None:
-    bucket = Bucket(tokens=0.0, updated=0.0)
-    wait = bucket.take(0.0, rate, burst=1.0)
-    assert bucket.take(wait * (1 + 1e-9), rate, burst=1.0) == 0.0
 
 
 def test_the_tenth_failed_login_blocks_the_address(guard: Guard) -> None:

@@ -12,7 +12,8 @@ from sqlalchemy import Connection
 from services.kit.database.json_rows import Statement
 from services.outbox.chats import chat_heads
 from services.outbox.messages import Claimed, Lane, MessageState, Outcome, Reason, Submission
-from services.outbox.rate_limit.token_bucket import Limits, PacedSince
+from services.outbox.rate_limit.bot_rate_limiter import LimitedSince
+from services.outbox.rate_limit.limits import Limits
 from tests.outbox.conftest import Desk
 from tests.outbox.making import ADA, GRACE, NOW, each, event, message, result, sent, submission
 
@@ -214,14 +215,14 @@ async def test_a_call_that_never_left_uses_no_rate(desk: Desk) -> None:
 async def test_limiter_wait_counts_the_bots_rate_too(desk: Desk) -> None:
     await desk.submit(each(["1"]))
     desk.clock.advance(4)
-    batch = await desk.batch(paced_since=PacedSince(others=NOW + 1))
+    batch = await desk.batch(paced_since=LimitedSince(others=NOW + 1))
     assert batch.messages[0].limiter_wait == pytest.approx(3.0)
 
 
 async def test_what_is_paid_for_waits_for_less(desk: Desk) -> None:
     await desk.submit(each(["bulk"], lane=Lane.BULK), each(["normal"], GRACE))
     desk.clock.advance(4)
-    batch = await desk.batch(paced_since=PacedSince(bulk=None, others=NOW + 1))
+    batch = await desk.batch(paced_since=LimitedSince(bulk=None, others=NOW + 1))
     assert {m.lane: m.limiter_wait for m in batch.messages} == {Lane.BULK: 0.0, Lane.NORMAL: 3.0}
 
 

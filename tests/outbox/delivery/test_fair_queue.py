@@ -13,7 +13,7 @@ from sqlalchemy.event import listen, remove
 from services.outbox.delivery import claims, ready_chats
 from services.outbox.delivery.fair_queue import FairQueue
 from services.outbox.messages import Claimed, Lane, Outcome, Submission
-from services.outbox.rate_limit.token_bucket import Limits
+from services.outbox.rate_limit.limits import Limits
 from tests.outbox.conftest import Desk
 from tests.outbox.making import NOW, event, message, result, sent
 

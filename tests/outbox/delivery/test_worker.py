@@ -31,9 +31,10 @@ from services.outbox.messages import (
     UnknownPolicy,
 )
 from services.outbox.metrics import OutboxMetrics
-from services.outbox.queries import message_queries
-from services.outbox.queries.message_queries import Life
-from services.outbox.rate_limit.token_bucket import Limits
+from services.outbox.queries import message_timeline
+from services.outbox.queries.message_rows import AttemptRow
+from services.outbox.queries.message_timeline import MessageTimeline
+from services.outbox.rate_limit.limits import Limits
 from services.outbox.schema import attempt as attempts
 from services.outbox.telegram.bot_api import make_bot
 from services.outbox.telegram.sender import Sender
@@ -106,17 +107,17 @@ def in_parts(*texts: str, **changes: Any) -> Submission:
     return submission(message(**changes), of=event(body=parts(*texts), accepted_at=now()))
 
 
-async def life_of(outbox: Outbox, of: Submission, number: int = 0) -> Life:
+async def life_of(outbox: Outbox, of: Submission, number: int = 0) -> MessageTimeline:
     wanted = of.messages[number][0].id
-    life = await outbox.database.read("read", partial(message_queries.life, message_id=wanted))
+    life = await outbox.database.read("read", partial(message_timeline.timeline, message_id=wanted))
     assert life is not None
     return life
 
 
-async def finished(outbox: Outbox, of: Submission, number: int = 0) -> Life:
+async def finished(outbox: Outbox, of: Submission, number: int = 0) -> MessageTimeline:
     """The message's life once it has ended."""
 
-    async def ended() -> Life | None:
+    async def ended() -> MessageTimeline | None:
         life = await life_of(outbox, of, number)
         return life if life.message["finished_at"] is not None else None
 
@@ -125,8 +126,8 @@ async def finished(outbox: Outbox, of: Submission, number: int = 0) -> Life:
     return life
 
 
-async def when(outbox: Outbox, of: Submission, *states: MessageState) -> Life:
-    async def there() -> Life | None:
+async def when(outbox: Outbox, of: Submission, *states: MessageState) -> MessageTimeline:
+    async def there() -> MessageTimeline | None:
         life = await life_of(outbox, of)
         return life if life.message["state"] in states else None
 
@@ -135,8 +136,13 @@ async def when(outbox: Outbox, of: Submission, *states: MessageState) -> Life:
     return life
 
 
-def reasons(life: Life) -> list[tuple[str, str]]:
+def reasons(life: MessageTimeline) -> list[tuple[str | None, str | None]]:
     return [(attempt["outcome"], attempt["reason"]) for attempt in life.attempts]
+
+
+def end_of(attempt: AttemptRow) -> float:
+    assert attempt["finished_at"] is not None
+    return attempt["finished_at"]
 
 
 def registry_of(outbox: Outbox) -> CollectorRegistry:
@@ -198,7 +204,7 @@ async def test_flood_control_delays_the_message_by_what_telegram_asked(
         assert reasons(first) == [("not_sent", "flood_control"), ("sent", "none")]
         refused, again = first.attempts
         assert refused["retry_after"] == 1.0
-        assert again["claimed_at"] >= refused["finished_at"] + 1.0
+        assert again["claimed_at"] >= end_of(refused) + 1.0
         assert life.attempts[0]["claimed_at"] >= again["claimed_at"]
 
 
@@ -219,7 +225,7 @@ async def test_the_bot_pauses_when_a_second_chat_is_refused(start: Start, sandbo
         third = posted("third", chat_id=1003)
         await outbox.enqueue(third)
         life = await finished(outbox, third)
-        times = [(await life_of(outbox, one)).attempts[0]["finished_at"] for one in refused]
+        times = [end_of((await life_of(outbox, one)).attempts[0]) for one in refused]
         assert life.attempts[0]["claimed_at"] >= min(times) + 2.0
 
 
@@ -241,7 +247,7 @@ async def test_a_restart_forgets_no_pause_of_the_bot(start: Start, sandbox: Sand
         third = posted("third", chat_id=1003)
         await outbox.enqueue(third)
         life = await finished(outbox, third)
-        times = [(await life_of(outbox, one)).attempts[0]["finished_at"] for one in refused]
+        times = [end_of((await life_of(outbox, one)).attempts[0]) for one in refused]
     assert life.attempts[0]["claimed_at"] >= min(times) + 4.0
 
 
@@ -497,7 +503,7 @@ async def test_progress_goes_on_through_the_end_of_its_first_message(start: Star
     assert await _shown(sandbox) == ["100 %"]
 
 
-async def _progress(outbox: Outbox, title: str) -> Life:
+async def _progress(outbox: Outbox, title: str) -> MessageTimeline:
     one = posted(title, update_key="deploy")
     await outbox.enqueue(one)
     life = await finished(outbox, one)
@@ -634,7 +640,7 @@ async def test_the_gauges_tell_of_the_queue(start: Start, sandbox: Sandbox) -> N
         await finished(outbox, dead)
 
         async def measured() -> bool:
-            depth = outbox.depth
+            depth = outbox.queue.depth
             return depth is not None and depth.by_state["dead_letter"] == 1
 
         await until(measured)
@@ -643,7 +649,7 @@ async def test_the_gauges_tell_of_the_queue(start: Start, sandbox: Sandbox) -> N
         assert sample(registry, "cctelegram_queue_depth", state="scheduled") == 1
         assert sample(registry, "cctelegram_queue_depth", state="dead_letter") == 1
         assert sample(registry, "cctelegram_delivery_rate_percent") == 0.0
-        reading = await outbox.check_queue()
+        reading = await outbox.queue.check()
         assert (reading.level, reading.measured["queue_depth"]) == (Level.HEALTHY, 0)
         assert (await outbox.check_database()).level is Level.HEALTHY
 
@@ -655,7 +661,7 @@ async def test_the_delivery_rate_of_the_last_hour_survives_a_restart(start: Star
         await finished(outbox, one)
 
     async def rate() -> bool:
-        return outbox.tally.delivery_rate_percent(now()) == 100.0
+        return outbox.queue.counts.delivery_rate_percent(now()) == 100.0
 
     async with start() as outbox:
         await until(rate)
@@ -679,9 +685,10 @@ async def test_a_messages_spans_are_told_from_its_stored_times(start: Start, san
     assert all(s.parent is not None and s.parent.span_id == root.context.span_id for s in spans[1:])
     failed, delivered = (s for s in spans if s.name == "send")
     for span, attempt in zip((failed, delivered), life.attempts, strict=True):
+        assert attempt["started_at"] is not None
         assert (span.start_time, span.end_time) == (
             int(attempt["started_at"] * 1e9),
-            int(attempt["finished_at"] * 1e9),
+            int(end_of(attempt) * 1e9),
         )
     assert failed.status.description is not None
     assert failed.status.description.startswith("no_answer: ")
@@ -725,7 +732,7 @@ async def test_a_claim_whose_answer_was_lost_is_given_back_and_sent_once(
         monkeypatch.setattr(outbox.database, "write", lose_one_claim)
         await outbox.enqueue(each(["first", "second"]))
         await until(lambda: arrived(sandbox, 2))
-        life = await outbox.database.read("read", partial(message_queries.life, message_id=lost[0].id))
+        life = await outbox.database.read("read", partial(message_timeline.timeline, message_id=lost[0].id))
     assert [text.split("\n")[0] for text in await sandbox.texts(ADA)] == ["first", "second"]
     assert life is not None
     assert [(a["outcome"], a["reason"]) for a in life.attempts] == [

@@ -74,5 +74,5 @@ class Publisher:
         written = await self._database.write("callbacks", publish)
         self._moved_at = now
         if written:
-            self._database.wake(CHANNEL)
+            self._database.notify(CHANNEL)
         return reading.wanted

@@ -8,15 +8,15 @@ from sqlalchemy import text
 
 from services.kit.database.connect import Database
 from services.outbox.intake import enqueue
-from services.outbox.queries import message_queries
-from services.outbox.queries.message_queries import Page, Search
+from services.outbox.queries import message_search
+from services.outbox.queries.message_search import Page, Search
 from tests.outbox.conftest import Desk
 from tests.outbox.making import ADA, GRACE, NOW, each, event, message, sent, submission
 from tests.outbox.plans import plan_of
 
 
 async def find(database: Database, **wanted: Any) -> Page:
-    return await database.read("search", partial(message_queries.search, wanted=Search(**wanted)))
+    return await database.read("search", partial(message_search.search, criteria=Search(**wanted)))
 
 
 def titles(page: Page) -> list[str]:
@@ -75,7 +75,7 @@ async def test_a_message_that_was_overtaken_on_its_way_to_the_disk_is_found_by_i
 async def test_a_page_looks_at_so_many_titles_and_the_cursor_goes_on(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(message_queries, "MOST_TITLES", 6)
+    monkeypatch.setattr(message_search, "MOST_TITLES", 6)
     await desk.submit(each(["needle", *(f"straw {n}" for n in range(9))]))
     first = await find(desk.database, text="needle")
     assert titles(first) == []
@@ -147,7 +147,7 @@ async def test_a_filter_walks_its_index_and_reads_no_whole_table(
     await desk.database.write("enqueue", partial(enqueue.insert, submissions=many, now=NOW))
     if desk.database.dialect == "postgresql":
         await desk.database.write("enqueue", lambda connection: connection.execute(text("ANALYZE")))
-    asks = partial(message_queries.search, wanted=Search(**wanted))
+    asks = partial(message_search.search, criteria=Search(**wanted))
     # In a transaction: its settings end with it.
     plan = await desk.database.write("search", partial(plan_of, work=asks))
     assert all(index in plan for index in indexes), plan
