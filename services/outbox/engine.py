@@ -29,7 +29,7 @@ from services.outbox.queries.rolling_counts import HOUR, Tally
 from services.outbox.rate_limit.token_bucket import BotPace, Limits, Pace, Rates
 from services.outbox.telegram.sender import Sender
 from services.outbox.tracing import message_spans
-from services.outbox.tracing.tail_sampling import Keeper
+from services.outbox.tracing.tail_sampling import TailSampler
 
 log = structlog.get_logger()
 
@@ -103,7 +103,7 @@ class Outbox:
         )
         self.tally = Tally()
         self.depth: Depth | None = None
-        self.keeper = Keeper(database, telemetry)
+        self.tail_sampler = TailSampler(database, telemetry)
         self._telemetry = telemetry
         self._clock = clock
 
@@ -124,9 +124,9 @@ class Outbox:
         ]
         for event, messages in stored:
             self.metrics.accepted.labels(event.type, event.category).inc(len(messages))
-            self.keeper.accepted(event, committed_at)
+            self.tail_sampler.remember_commit(event, committed_at)
         self.tally.accepted(committed_at, sum(len(messages) for _, messages in stored))
-        message_spans.tell_accepted(self._telemetry, stored, committed_at)
+        message_spans.export_accepted(self._telemetry, stored, committed_at)
 
     async def settled(self, batch: Sequence[Settled]) -> None:
         """The worker's observer: the tally of what finished, and the traces that are kept."""
@@ -136,7 +136,7 @@ class Outbox:
                 self.tally.delivered(now, now - settled.message.entered_at)
             elif settled.decision.state in message_queries.FAILED:
                 self.tally.failed(now)
-            self.keeper.settled(settled, now)
+            self.tail_sampler.sample_message(settled, now)
 
     async def tidy(self) -> None:
         """Keeps the feed to its length, until cancelled."""
@@ -289,7 +289,12 @@ async def open_outbox(
     async with AsyncExitStack() as stack:
         for sending in bots.values():
             await stack.enter_async_context(sending.sender)
-        loops = (*(worker.run() for worker in workers), outbox.measure(), outbox.tidy(), outbox.keeper.run())
+        loops = (
+            *(worker.run() for worker in workers),
+            outbox.measure(),
+            outbox.tidy(),
+            outbox.tail_sampler.run(),
+        )
         tasks = [asyncio.create_task(loop) for loop in loops]
         try:
             yield outbox

@@ -262,7 +262,7 @@ class Worker:
         now = self._clock.time()
         self._metrics.count(ended, now)
         for settled in ended:
-            message_spans.tell_ended(self._telemetry, settled, now)
+            message_spans.export_unattempted(self._telemetry, settled, now)
         await self._tell(ended)
 
     async def _rest(self, next_at: float | None) -> None:
@@ -297,7 +297,7 @@ class Worker:
         if batch:
             ours = [settled for settled in batch if settled.message.seq not in lost]
             self._metrics.count(ours, now)
-            message_spans.tell_attempts(self._telemetry, batch, now)
+            message_spans.export_attempts(self._telemetry, batch, now)
             await self._tell(ours)
 
     async def _tell(self, batch: Sequence[Settled]) -> None:
@@ -309,7 +309,7 @@ class Worker:
     async def _taken_over(self, taken: Sequence[Settled]) -> None:
         now = self._clock.time()
         self._metrics.count(taken, now)
-        message_spans.tell_attempts(self._telemetry, taken, now)
+        message_spans.export_attempts(self._telemetry, taken, now)
         await self._tell(taken)
 
     def _known_of_the_bot(self, connection: Connection) -> tuple[Reason | None, list[tuple[int, float]]]:
