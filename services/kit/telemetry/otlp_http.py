@@ -45,7 +45,7 @@ class HttpExporter:
         if answer.status_code in BUSY:
             return ExportResult(LossReason.NOT_TAKEN, cause=cause)
         # The library counts a redirect, which it does not follow, as success.
-        if answer.status_code != requests.codes.ok:
+        if answer.status_code >= requests.codes.multiple_choices:
             return ExportResult(LossReason.REFUSED, cause=cause)
         return ExportResult(rejected=_rejected(answer.content))
 
@@ -64,9 +64,10 @@ class _RequestExporter(OTLPSpanExporter):
 
 
 class _Session(requests.Session):
-    """Remembers the last answer, and sends no header but those of the settings.
+    """Remembers the last answer, and keeps the environment from changing headers and certificates.
 
-    The library adds headers that it reads from the environment, also where the settings come from a file.
+    The exporter adds headers of the environment to those of the settings, which may come from a file;
+    ``requests`` prefers ``REQUESTS_CA_BUNDLE`` to the certificate of a session.
     """
 
     def __init__(self, headers: dict[str, str]) -> None:
@@ -79,6 +80,8 @@ class _Session(requests.Session):
     def request(self, *args: Any, **kwargs: Any) -> requests.Response:
         """One try."""
         self.answer, self.error = None, "no answer"
+        if self.verify is not True:
+            kwargs["verify"] = self.verify
         headers = kwargs["headers"].items()
         kwargs["headers"] = {name: value for name, value in headers if name.lower() in self._allowed}
         try:

@@ -43,9 +43,11 @@ class SpanWriter:
 
     def take(self) -> tuple[ExportTraceServiceRequest, int]:
         """The request with all spans since the last call, and their number."""
-        taken = self._request, self.count
+        request, count = self._request, self.count
+        if not self._spans:  # all are the SDK's
+            del request.resource_spans[0]
         self._begin()
-        return taken
+        return request, count
 
     def add(
         self,
