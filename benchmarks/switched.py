@@ -7,7 +7,7 @@ joined by a plus, and takes off all others; it answers when the spans of before 
 counting: metrics count; without it they do nothing.
 logging: logs at INFO; without it at ERROR.
 telling: spans are made; without it as where no receiver is set.
-sending: they are sent; without it they are thrown away where they would wait for that.
+sending: they are sent; without it the requests are dropped where they would be sent.
 """
 
 import asyncio
@@ -18,12 +18,17 @@ from prometheus_client import Gauge
 from services.bridge.app import create_app
 from services.bridge.settings import BridgeSettings
 from services.kit import logs, runner
+from services.kit.telemetry.exporter import ExportResult
 from services.kit.telemetry.meters import Count, Distribution
-from services.kit.telemetry.otlp_sender import SpanSender
+from services.kit.telemetry.otlp_http import HttpExporter
 from services.kit.telemetry.telemetry import Telemetry
 
 
 def _nothing(*_: object, **__: object) -> None: ...
+
+
+def _taken(*_: object) -> ExportResult:
+    return ExportResult()
 
 
 #: What stands in for a part that is off: of which class, under which name.
@@ -37,7 +42,7 @@ OFF: dict[str, dict[tuple[type, str], object]] = {
         (Gauge, "set"): _nothing,
     },
     "telling": {(Telemetry, "exports_spans"): property(lambda _: False)},
-    "sending": {(SpanSender, "add"): _nothing},
+    "sending": {(HttpExporter, "export"): _taken},
 }
 ON = {(kind, name): vars(kind)[name] for replaced in OFF.values() for kind, name in replaced}
 

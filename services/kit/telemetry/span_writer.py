@@ -17,6 +17,8 @@ from services.kit.telemetry.spans import Attributes, FinishedSpan, TraceContext,
 SpanKind: TypeAlias = Span.SpanKind.ValueType
 INTERNAL = Span.SPAN_KIND_INTERNAL
 _SAMPLED = 1
+#: A message that has a name and attribute keys, and where its values stand.
+_Template: TypeAlias = tuple[Span, list[AnyValue]]
 
 
 class SpanWriter:
@@ -53,11 +55,11 @@ class SpanWriter:
         self,
         name: str,
         attributes: Attributes,
-        context: TraceContext,
+        parent: TraceContext | None,
         start: float,
         end: float,
         *,
-        parent_id: int | None,
+        context: TraceContext | None = None,
         kind: SpanKind = INTERNAL,
         error: str = "",
         links: Sequence[TraceContext] = (),
@@ -67,98 +69,20 @@ class SpanWriter:
         Args:
             name: of the span.
             attributes: of the span.
-            context: its own ids.
+            parent: the span around it; None for the root of a trace.
             start: seconds since the epoch.
             end: seconds since the epoch; where it is before the start, the span ends at its start.
-            parent_id: None for the root of the trace.
+            context: its own ids; None: a new id in the parent's trace.
             kind: which side of a call it is.
             error: what failed; empty for a span that succeeded.
             links: spans that it refers to.
+
+        Raises:
+            ValueError: it has neither a parent nor a context, or a value does not fit into a message.
         """
-        added = self._add(name, attributes, context.trace_id, context.span_id, parent_id, start, end, kind)
-        if error:
-            _fail(added, error)
-        if links:
-            added.links.extend(map(_link, links))
-
-    def add_child(
-        self,
-        name: str,
-        attributes: Attributes,
-        parent: TraceContext,
-        start: float,
-        end: float,
-        *,
-        kind: SpanKind = INTERNAL,
-        error: str = "",
-    ) -> None:
-        """Adds a span with a new id as a child; the arguments are those of :meth:`add`."""
-        added = self._add(name, attributes, parent.trace_id, new_span_id(), parent.span_id, start, end, kind)
-        if error:
-            _fail(added, error)
-
-    def _add(  # noqa: PLR0917 - called for each span
-        self,
-        name: str,
-        attributes: Attributes,
-        trace_id: int,
-        span_id: int,
-        parent_id: int | None,
-        start: float,
-        end: float,
-        kind: SpanKind,
-    ) -> Span:
         key = name, *attributes
-        template = self._templates.get(key) or self._new_template(key)
-        template.fill(attributes)
-        span = template.span
-        span.trace_id = trace_id.to_bytes(16)
-        span.span_id = span_id.to_bytes(8)
-        span.parent_span_id = parent_id.to_bytes(8) if parent_id else b""
-        span.kind = kind
-        span.start_time_unix_nano = begin = int(start * 1e9)
-        span.end_time_unix_nano = max(begin, int(end * 1e9))
-        added: Span = self._spans.add()
-        added.CopyFrom(span)
-        self.count += 1
-        return added
-
-    def _new_template(self, key: tuple[str, ...]) -> "_Template":
-        made = self._templates[key] = _Template(*key)
-        return made
-
-    def add_finished(self, span: FinishedSpan) -> None:
-        """Adds a span that is a value."""
-        self.add(
-            span.name,
-            span.attributes,
-            span.context,
-            span.start,
-            span.end,
-            parent_id=span.parent.span_id if span.parent else None,
-            kind=Span.SpanKind.Value(f"SPAN_KIND_{span.kind.name}"),
-            error=span.error,
-            links=span.links,
-        )
-
-    def add_encoded(self, request: ExportTraceServiceRequest, count: int) -> None:
-        """Adds spans that the OpenTelemetry SDK encoded, with the resource and the scope that they have."""
-        self._request.MergeFrom(request)
-        self.count += count
-
-
-class _Template:
-    """A span message whose values are set again for each span."""
-
-    __slots__ = ("_values", "span")
-
-    def __init__(self, name: str, *keys: str) -> None:
-        self.span = Span(name=_utf8(name), flags=_SAMPLED)
-        self._values = [self.span.attributes.add(key=_utf8(key)).value for key in keys]
-
-    def fill(self, attributes: Attributes) -> None:
-        """Sets the value of each attribute; they have the keys of the template, in its order."""
-        for slot, value in zip(self._values, attributes.values(), strict=True):
+        span, slots = self._templates.get(key) or self._new_template(key)
+        for slot, value in zip(slots, attributes.values()):  # noqa: B905 - as many as the keys; strict takes longer
             if isinstance(value, str):
                 try:
                     slot.string_value = value
@@ -168,6 +92,52 @@ class _Template:
                 slot.int_value = value
             else:
                 slot.CopyFrom(_any_value(value))
+        if context is not None:
+            trace_id, span_id = context.trace_id, context.span_id
+        elif parent is not None:
+            trace_id, span_id = parent.trace_id, new_span_id()
+        else:
+            raise ValueError(f"span {name} has neither a parent nor a context")
+        span.trace_id = trace_id.to_bytes(16)
+        span.span_id = span_id.to_bytes(8)
+        span.parent_span_id = parent.span_id.to_bytes(8) if parent is not None else b""
+        span.kind = kind
+        begin, over = int(start * 1e9), int(end * 1e9)
+        span.start_time_unix_nano = begin
+        span.end_time_unix_nano = over if over > begin else begin  # noqa: FURB136 - a call of max takes longer
+        added = self._spans.add()
+        added.CopyFrom(span)
+        if error:
+            added.status.CopyFrom(Status(code=Status.STATUS_CODE_ERROR, message=_utf8(error)))
+        if links:
+            added.links.extend(map(_link, links))
+        self.count += 1
+
+    def _new_template(self, key: tuple[str, ...]) -> _Template:
+        name, *keys = key
+        span = Span(name=_utf8(name), flags=_SAMPLED)
+        slots = [span.attributes.add(key=_utf8(one)).value for one in keys]
+        self._templates[key] = span, slots
+        return span, slots
+
+    def add_finished(self, span: FinishedSpan) -> None:
+        """Adds a span that is a value."""
+        self.add(
+            span.name,
+            span.attributes,
+            span.parent,
+            span.start,
+            span.end,
+            context=span.context,
+            kind=Span.SpanKind.Value(f"SPAN_KIND_{span.kind.name}"),
+            error=span.error,
+            links=span.links,
+        )
+
+    def add_encoded(self, request: ExportTraceServiceRequest, count: int) -> None:
+        """Adds spans that the OpenTelemetry SDK encoded, with the resource and the scope that they have."""
+        self._request.MergeFrom(request)
+        self.count += count
 
 
 def _key_values(attributes: Attributes) -> list[KeyValue]:
@@ -185,10 +155,6 @@ def _any_value(value: Value) -> AnyValue:
         case float():
             return AnyValue(double_value=value)
     return AnyValue(array_value=ArrayValue(values=[_any_value(one) for one in value]))
-
-
-def _fail(span: Span, error: str) -> None:
-    span.status.CopyFrom(Status(code=Status.STATUS_CODE_ERROR, message=_utf8(error)))
 
 
 def _link(context: TraceContext) -> Span.Link:

@@ -64,9 +64,8 @@ def _add_event(  # noqa: PLR0917 - one call for each event
     accept: Attributes,
     enqueue: Attributes,
 ) -> None:
-    parent_id = parent.span_id if parent else None
-    writer.add("accept", accept, root, *times, parent_id=parent_id, kind=Span.SPAN_KIND_SERVER)
-    writer.add_child("enqueue", enqueue, root, *times, kind=Span.SPAN_KIND_PRODUCER)
+    writer.add("accept", accept, parent, *times, context=root, kind=Span.SPAN_KIND_SERVER)
+    writer.add("enqueue", enqueue, root, *times, kind=Span.SPAN_KIND_PRODUCER)
 
 
 def export_attempts(telemetry: Telemetry, batch: Sequence[Settled], settled_at: float) -> None:
@@ -109,10 +108,10 @@ def _add_attempt(  # noqa: PLR0917 - one call for each attempt
     waiting, pacing, claimed, sent, answered, settled = times
     # The clocks of two machines differ: no span begins before the span that it follows.
     pacing, answered = max(waiting, pacing), max(sent, answered)
-    writer.add_child("queue", attempt, root, waiting, pacing)
-    writer.add_child("pace", attempt, root, pacing, claimed)
-    writer.add_child("send", attempt | send, root, sent, answered, kind=Span.SPAN_KIND_CLIENT, error=error)
-    writer.add_child("settle", attempt, root, answered, settled)
+    writer.add("queue", attempt, root, waiting, pacing)
+    writer.add("pace", attempt, root, pacing, claimed)
+    writer.add("send", attempt | send, root, sent, answered, kind=Span.SPAN_KIND_CLIENT, error=error)
+    writer.add("settle", attempt, root, answered, settled)
 
 
 def export_unattempted(telemetry: Telemetry, settled: Settled, at: float) -> None:
@@ -130,7 +129,7 @@ def _end(state: str, reason: str) -> Attributes:
 
 
 def _add_end(writer: SpanWriter, root: TraceContext, start: float, end: float, queue: Attributes) -> None:
-    writer.add_child("queue", queue, root, start, end, error=str(queue["cctelegram.reason"]))
+    writer.add("queue", queue, root, start, end, error=str(queue["cctelegram.reason"]))
 
 
 def export_stored(telemetry: Telemetry, life: Life, committed_at: float | None, *, with_event: bool) -> None:

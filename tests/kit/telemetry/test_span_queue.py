@@ -102,7 +102,7 @@ class Sending:
     def add(self, count: int = 1) -> None:
         def write(writer: SpanWriter) -> None:
             for _ in range(count):
-                writer.add_child("accept", {}, TRACE, 1.0, 2.0)
+                writer.add("accept", {}, TRACE, 1.0, 2.0)
 
         self.queue.add(write, count)
 
@@ -175,8 +175,8 @@ def test_spans_that_cannot_be_written_cost_the_others_nothing(receiver: Receiver
     sending = start(ENDPOINT=receiver.url)
 
     def fail(writer: SpanWriter) -> None:
-        writer.add_child("accept", {}, TRACE, 1.0, 2.0)
-        writer.add_child("accept", {"too large": 2**64}, TRACE, 1.0, 2.0)
+        writer.add("accept", {}, TRACE, 1.0, 2.0)
+        writer.add("accept", {"too large": 2**64}, TRACE, 1.0, 2.0)
 
     sending.queue.add(fail, 3)
     sending.add()

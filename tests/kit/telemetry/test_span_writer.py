@@ -88,7 +88,7 @@ def test_spans_with_the_same_keys_have_only_their_own_values(values: list[dict[s
     writer = SpanWriter({}, "ours", "1")
     for number, attributes in enumerate(values):
         error = "failed" if number % 2 else ""
-        writer.add_child("queue", attributes, TRACE, number, number + 1, error=error)
+        writer.add("queue", attributes, TRACE, number, number + 1, error=error)
     found = spans(writer)
     for number, (span, attributes) in enumerate(zip(found, values, strict=True)):
         same_values(attributes_of(span.attributes), attributes)
@@ -102,8 +102,8 @@ def test_spans_with_the_same_keys_have_only_their_own_values(values: list[dict[s
 
 
 def test_a_request_names_the_service_and_the_instrumentation(writer: SpanWriter) -> None:
-    writer.add_child("one", {}, TRACE, 1.0, 2.0)
-    writer.add_child("two", {}, TRACE, 1.0, 2.0)
+    writer.add("one", {}, TRACE, 1.0, 2.0)
+    writer.add("two", {}, TRACE, 1.0, 2.0)
     assert writer.count == 2
     (group,) = taken(writer)
     assert attributes_of(group.resource.attributes) == {"service.name": "bridge"}
@@ -113,10 +113,10 @@ def test_a_request_names_the_service_and_the_instrumentation(writer: SpanWriter)
 
 
 def test_what_was_taken_is_not_in_the_next_request(writer: SpanWriter) -> None:
-    writer.add_child("one", {}, TRACE, 1.0, 2.0)
+    writer.add("one", {}, TRACE, 1.0, 2.0)
     writer.take()
     assert writer.count == 0
-    writer.add_child("two", {}, TRACE, 1.0, 2.0)
+    writer.add("two", {}, TRACE, 1.0, 2.0)
     assert [span.name for span in spans(writer)] == ["two"]
 
 
@@ -125,7 +125,7 @@ def test_spans_of_the_sdk_stand_beside_ours_with_their_own_scope(writer: SpanWri
     theirs = TracerProvider(shutdown_on_exit=False).get_tracer("theirs").start_span("GET /")
     theirs.end()
     for _ in range(ours):
-        writer.add_child("one", {}, TRACE, 1.0, 2.0)
+        writer.add("one", {}, TRACE, 1.0, 2.0)
     writer.add_encoded(encode_spans([theirs]), 1)  # type: ignore[list-item] # a span of the SDK is readable
     assert writer.count == 1 + ours
     found = [
@@ -139,7 +139,7 @@ def test_spans_of_the_sdk_stand_beside_ours_with_their_own_scope(writer: SpanWri
 
 def test_half_of_a_surrogate_pair_becomes_a_question_mark(writer: SpanWriter) -> None:
     attributes = {"a": "\ud800!", "b": ("\ud800",)}
-    writer.add_child("x", attributes, TRACE, 1.0, 2.0, error="\ud800")
+    writer.add("x", attributes, TRACE, 1.0, 2.0, error="\ud800")
     (found,) = spans(writer)
     assert attributes_of(found.attributes) == {"a": "?!", "b": ("?",)}
     assert found.status.message == "?"
