@@ -3,6 +3,7 @@
 A secret may also come from a file: ``API_KEY_FILE=/run/secrets/api_key`` instead of ``API_KEY``.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -13,6 +14,7 @@ from pydantic import (
     AnyHttpUrl,
     BeforeValidator,
     Field,
+    FilePath,
     SecretStr,
     TypeAdapter,
     ValidationError,
@@ -87,18 +89,31 @@ def _http(address: str) -> str:
 Address = Annotated[str, AfterValidator(_http)]
 
 
+def _exact_http(address: str) -> str:
+    _URL.validate_python(address)
+    return address
+
+
+#: ``http://`` or ``https://``, exactly as written.
+ExactAddress = Annotated[str, AfterValidator(_exact_http)]
+
+#: The OTLP exporters read the same variables and log what they cannot parse: they can parse all of this.
+_HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*=[ \t]*([ !#-+\--:<-\[\]-~]+)")
+
+
 def otlp_headers(text: str) -> dict[str, str]:
     """``"name=value,name=value"`` with the values percent-encoded, as the OTLP variables write headers.
 
     Raises:
-        ValueError: a part has no name, or no value; the text is not repeated, for it may be a key.
+        ValueError: a part is no such pair; the text is not repeated, for it may hold a key.
     """
     headers = {}
     for pair in filter(str.strip, text.split(",")):
-        name, found, value = pair.partition("=")
-        if not found or not name.strip() or not value.strip():
-            raise ValueError("headers are written name=value,name=value")
-        headers[name.strip()] = unquote(value.strip())
+        found = _HEADER.fullmatch(pair.strip())
+        value = unquote(found[2].strip()) if found else ""
+        if found is None or not value or not (value.isascii() and value.isprintable()):
+            raise ValueError("headers are written name=value,name=value with percent-encoded values")
+        headers[found[1]] = value
     return headers
 
 
@@ -136,11 +151,22 @@ class ServiceSettings(BaseSettings):
         None, description="bearer key, random; unset: made once, in DATA_DIR/api_key"
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level logged")
-    otel_exporter_otlp_endpoint: str | None = Field(
-        None, description="OTLP/HTTP receiver, e.g. http://jaeger:4318; unset: no spans leave the process"
+    otel_traces_exporter: Literal["otlp", "console", "none"] | None = Field(
+        None,
+        description="where spans go: otlp, console, none; unset: otlp where an endpoint is set, else none",
     )
-    otel_exporter_otlp_traces_endpoint: str | None = Field(
-        None, description="the receiver's whole URL for traces, where it is not the endpoint's /v1/traces"
+    otel_exporter_otlp_protocol: Literal["http/protobuf", "grpc"] = Field(
+        "http/protobuf", description="of requests to the OTLP receiver: http/protobuf or grpc"
+    )
+    otel_exporter_otlp_traces_protocol: Literal["http/protobuf", "grpc"] | None = Field(
+        None, description="the same for traces, instead: http/protobuf or grpc"
+    )
+    otel_exporter_otlp_endpoint: Address | None = Field(
+        None, description="OTLP receiver, e.g. http://jaeger:4318 (HTTP) or http://jaeger:4317 (gRPC)"
+    )
+    otel_exporter_otlp_traces_endpoint: ExactAddress | None = Field(
+        None,
+        description="the same for traces, instead; for HTTP the whole URL, e.g. http://jaeger:4318/v1/traces",
     )
     otel_exporter_otlp_headers: OtlpHeaders | None = Field(
         None, description="headers of every request to the receiver, such as a key: name=value,name=value"
@@ -148,7 +174,9 @@ class ServiceSettings(BaseSettings):
     otel_exporter_otlp_traces_headers: OtlpHeaders | None = Field(
         None, description="the same for traces, instead"
     )
-    otel_exporter_otlp_timeout: float = Field(10_000, gt=0, description="for a request to it, milliseconds")
+    otel_exporter_otlp_timeout: float = Field(
+        10_000, gt=0, description="for a request to the receiver with its repetitions, milliseconds"
+    )
     otel_exporter_otlp_traces_timeout: float | None = Field(
         None, gt=0, description="the same for traces, instead, milliseconds"
     )
@@ -158,12 +186,26 @@ class ServiceSettings(BaseSettings):
     otel_exporter_otlp_traces_compression: Literal["none", "gzip"] | None = Field(
         None, description="the same for traces, instead: none or gzip"
     )
+    otel_exporter_otlp_certificate: FilePath | None = Field(
+        None, description="file with the certificates to trust for the receiver; unset: the system's"
+    )
+    otel_exporter_otlp_traces_certificate: FilePath | None = Field(
+        None, description="the same for traces, instead"
+    )
     otel_traces_sampler_arg: float = Field(1.0, ge=0, le=1, description="share of traces kept, 0 to 1")
     forwarded_allow_ips: CommaStrings = Field(
         ("127.0.0.1",), description="proxies that are believed whom they ask for; * for all who can connect"
     )
     max_body_bytes: int = Field(1_048_576, ge=1024, description="largest request body taken, bytes")
     shutdown_grace_seconds: float = Field(10.0, ge=0, description="time for work in flight at stop")
+
+    @property
+    def traces_exporter(self) -> Literal["otlp", "console", "none"]:
+        """Where spans go."""
+        if self.otel_traces_exporter is not None:
+            return self.otel_traces_exporter
+        endpoint = self.otel_exporter_otlp_traces_endpoint or self.otel_exporter_otlp_endpoint
+        return "otlp" if endpoint else "none"
 
     @classmethod
     def settings_customise_sources(

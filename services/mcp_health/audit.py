@@ -178,7 +178,7 @@ class Auditor:
     def _send_trace(self) -> SentTrace:
         now = self.clock.time()
         context = TraceContext(new_trace_id(), new_span_id(), sampled=True)
-        self._telemetry.write(FinishedSpan("audit", context, None, now, now))
+        self._telemetry.export_if_sampled(FinishedSpan("audit", context, None, now, now))
         return SentTrace(f"{context.trace_id:032x}", now)
 
     async def _look_for(self, jaeger: httpx.AsyncClient, sent: SentTrace) -> Measurement:

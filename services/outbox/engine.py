@@ -32,7 +32,7 @@ from services.outbox.rate_limit.bot_rate_limiter import BotRateLimiter
 from services.outbox.rate_limit.limits import Limits
 from services.outbox.telegram.sender import Sender
 from services.outbox.tracing import message_spans
-from services.outbox.tracing.tail_sampling import Keeper
+from services.outbox.tracing.tail_sampling import TailSampler
 
 log = structlog.get_logger()
 
@@ -105,7 +105,7 @@ class Outbox:
             database, clock, flushers=1 if database.single_process else 2, stored=self.record_stored
         )
         self.queue = QueueMonitor(database, metrics, clock)
-        self.keeper = Keeper(database, telemetry)
+        self.tail_sampler = TailSampler(database, telemetry)
         self._telemetry = telemetry
         self._clock = clock
 
@@ -131,16 +131,16 @@ class Outbox:
         ]
         for event, messages in stored:
             self.metrics.accepted.labels(event.type, event.category).inc(len(messages))
-            self.keeper.accepted(event, committed_at)
+            self.tail_sampler.remember_commit(event, committed_at)
         self.queue.counts.accepted(committed_at, sum(len(messages) for _, messages in stored))
-        message_spans.tell_accepted(self._telemetry, stored, committed_at)
+        message_spans.export_accepted(self._telemetry, stored, committed_at)
 
     async def record_settled(self, batch: Sequence[Settled]) -> None:
         """Counts settled messages and samples their traces. Workers call it after each commit."""
         self.queue.count_finished(batch)
         now = self._clock.time()
         for settled in batch:
-            self.keeper.settled(settled, now)
+            self.tail_sampler.sample_message(settled, now)
 
     async def prune_feed(self) -> None:
         """Deletes old changes from the change feed every minute, until cancelled."""
@@ -255,7 +255,7 @@ async def open_outbox(
             *(worker.run() for worker in workers),
             outbox.queue.run(),
             outbox.prune_feed(),
-            outbox.keeper.run(),
+            outbox.tail_sampler.run(),
         )
         tasks = [asyncio.create_task(loop) for loop in loops]
         try:

@@ -20,7 +20,7 @@ from services.kit.errors import Problem
 from services.kit.health import Health, Level, Reading
 from services.kit.runner import Running, running
 from services.kit.settings import ServiceSettings
-from services.kit.telemetry.otlp_sender import SpanSink
+from services.kit.telemetry.span_queue import SpanSink
 from services.kit.telemetry.telemetry import Telemetry
 from services.kit.web.fast_route import HotRoute
 from services.kit.web.service import create_service

@@ -27,7 +27,7 @@ from tests.mcp_health.neighbours import (
     unused_port,
 )
 from tests.servers import ManualClock
-from tests.told import Told
+from tests.span_recorder import SpanRecorder
 
 INTERVAL = 300.0
 
@@ -35,7 +35,7 @@ INTERVAL = 300.0
 class World:
     """An auditor of three services, with a clock that a test moves."""
 
-    def __init__(self, settings: McpHealthSettings, sink: Told | None) -> None:
+    def __init__(self, settings: McpHealthSettings, sink: SpanRecorder | None) -> None:
         self.settings = settings
         self.clock = ManualClock()
         self.telemetry = Telemetry("mcp-health", settings, sink)
@@ -77,7 +77,7 @@ def ours() -> dict[str, Neighbour]:
 async def living(
     data: Path,
     ours: dict[str, Neighbour],
-    sink: Told | None = None,
+    sink: SpanRecorder | None = None,
     **more: Any,
 ) -> AsyncIterator[World]:
     """The world while the services run; more settings may name further neighbours by their URL."""
@@ -248,7 +248,7 @@ class TestTraces:
         there.says("/api/services", {"data": []})
         return there
 
-    def keeps(self, jaeger: Neighbour, sink: Told) -> str:
+    def keeps(self, jaeger: Neighbour, sink: SpanRecorder) -> str:
         (*_, span) = sink.get_finished_spans()
         context = span.get_span_context()
         assert context is not None
@@ -269,7 +269,7 @@ class TestTraces:
     async def test_a_span_that_was_sent_and_is_found_passes(
         self, tmp_path: Path, ours: dict[str, Neighbour]
     ) -> None:
-        sink, jaeger = Told(), self.jaeger()
+        sink, jaeger = SpanRecorder(), self.jaeger()
         async with serving(jaeger), living(tmp_path, ours, sink, jaeger_url=jaeger.url) as world:
             assert (await world.audit(Question.TRACES)).status is Status.UNKNOWN
             trace_id = self.keeps(jaeger, sink)
@@ -281,7 +281,7 @@ class TestTraces:
     async def test_a_span_that_is_not_there_within_a_minute_fails(
         self, tmp_path: Path, ours: dict[str, Neighbour]
     ) -> None:
-        sink, jaeger = Told(), self.jaeger()
+        sink, jaeger = SpanRecorder(), self.jaeger()
         async with serving(jaeger), living(tmp_path, ours, sink, jaeger_url=jaeger.url) as world:
             await world.auditor.measure()
             world.clock.advance(TRACE_PATIENCE_SECONDS - 1)
@@ -292,7 +292,7 @@ class TestTraces:
     async def test_a_new_span_is_sent_in_every_interval_and_the_old_finding_stands_meanwhile(
         self, tmp_path: Path, ours: dict[str, Neighbour]
     ) -> None:
-        sink, jaeger = Told(), self.jaeger()
+        sink, jaeger = SpanRecorder(), self.jaeger()
         async with serving(jaeger), living(tmp_path, ours, sink, jaeger_url=jaeger.url) as world:
             await world.auditor.measure()
             first = self.keeps(jaeger, sink)
@@ -307,7 +307,7 @@ class TestTraces:
     async def test_a_jaeger_that_is_gone_tells_nothing(
         self, tmp_path: Path, ours: dict[str, Neighbour]
     ) -> None:
-        async with living(tmp_path, ours, Told(), jaeger_url=await unused_port()) as world:
+        async with living(tmp_path, ours, SpanRecorder(), jaeger_url=await unused_port()) as world:
             await world.auditor.measure()
             world.clock.advance(3600)
             found = await world.audit(Question.TRACES)
@@ -315,7 +315,7 @@ class TestTraces:
             assert found.evidence["reason"].startswith("jaeger: cannot connect")
 
     async def test_the_id_is_no_label_of_a_metric(self, tmp_path: Path, ours: dict[str, Neighbour]) -> None:
-        sink, jaeger = Told(), self.jaeger()
+        sink, jaeger = SpanRecorder(), self.jaeger()
         async with serving(jaeger), living(tmp_path, ours, sink, jaeger_url=jaeger.url) as world:
             await world.auditor.measure()
             await world.auditor.measure()

@@ -179,4 +179,4 @@ class Acting:
             SpanKind.CONSUMER,
             links=links,
         )
-        self._parts.outbox.keeper.answered(span, event_id=done.link.event_id)
+        self._parts.outbox.tail_sampler.sample_reply(span, event_id=done.link.event_id)

@@ -53,7 +53,7 @@ class Reports:
                 log.warning("taken_over", message_id=settled.message.id, outcome=settled.result.outcome.value)
         ours = [settled for settled in batch if settled.message.seq not in lost]
         self._metrics.count(ours, now)
-        message_spans.tell_attempts(self._telemetry, batch, now)
+        message_spans.export_attempts(self._telemetry, batch, now)
         await self._observe(ours)
 
     async def taken_over(self, batch: Sequence[Settled]) -> None:
@@ -67,7 +67,7 @@ class Reports:
         now = self._clock.time()
         self._metrics.count(batch, now)
         for settled in batch:
-            message_spans.tell_ended(self._telemetry, settled, now)
+            message_spans.export_unattempted(self._telemetry, settled, now)
         await self._observe(batch)
 
     async def _observe(self, batch: Sequence[Settled]) -> None:

@@ -43,7 +43,7 @@ from tests.outbox.conftest import NO_LIMITS
 from tests.outbox.making import ADA, GRACE, each, event, message, parts, render, submission
 from tests.ports import free_port
 from tests.servers import BOT_ID, Sandbox, sandbox_of, until
-from tests.told import Told
+from tests.span_recorder import SpanRecorder
 
 FIRST_CHAT = 50_000
 QUICK = Policy(base=0.02, cap=0.1, give_up_after=3600, max_resends=3)
@@ -71,7 +71,7 @@ def start(database_url: str, sandbox: Sandbox, tmp_path: Path) -> Start:
         settings: EngineSettings | None = None,
         limits: Limits = NO_LIMITS,
         policy: Policy = QUICK,
-        sink: Told | None = None,
+        sink: SpanRecorder | None = None,
         **more: Any,
     ) -> AsyncIterator[Outbox]:
         telemetry = Telemetry("tests", ServiceSettings(data_dir=tmp_path), sink=sink)
@@ -671,7 +671,7 @@ async def test_the_delivery_rate_of_the_last_hour_survives_a_restart(start: Star
 
 
 async def test_a_messages_spans_are_told_from_its_stored_times(start: Start, sandbox: Sandbox) -> None:
-    sink = Told()
+    sink = SpanRecorder()
     await sandbox.faults({"kind": "close"})
     async with start(sink=sink) as outbox:
         one = posted("hello")
@@ -703,7 +703,7 @@ async def test_a_messages_spans_are_told_from_its_stored_times(start: Start, san
 
 
 async def test_a_trace_that_is_not_sampled_is_told_nowhere(start: Start, sandbox: Sandbox) -> None:
-    sink = Told()
+    sink = SpanRecorder()
     async with start(sink=sink) as outbox:
         made = posted("hello")
         quiet = event(trace=type(made.events[0].trace)(1, 2, sampled=False), accepted_at=now())

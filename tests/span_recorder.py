@@ -1,6 +1,5 @@
-"""Takes the spans of a service where its receiver would be, and reads their bytes as protobuf does."""
+"""Records the spans of a service in place of its exporter, and reads OTLP requests into spans of the SDK."""
 
-from collections.abc import Callable
 from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -9,24 +8,24 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from services.kit.telemetry import otlp_encoder
-from services.kit.telemetry.otlp_encoder import Scope
+from services.kit.telemetry.span_queue import Write
+from services.kit.telemetry.span_writer import SpanWriter
 
 
-class Told:
-    """A ``SpanSink`` that keeps what it gets."""
+class SpanRecorder:
+    """A ``SpanSink`` that records what it gets."""
 
     def __init__(self) -> None:
+        self._writer = SpanWriter({}, "tests", "1")
         self._spans: list[ReadableSpan] = []
         self.closed = False
 
-    def add(self, scope: Scope, spans: bytes, count: int) -> None:
-        read = decoded(otlp_encoder.request(b"", [(scope, [spans])]))
-        assert len(read) == count
+    def add(self, write: Write, count: int) -> None:
+        write(self._writer)
+        request, added = self._writer.take()
+        read = decoded(request.SerializeToString())
+        assert len(read) == added == count
         self._spans += read
-
-    def add_later(self, scope: Scope, write: Callable[[], bytes], count: int) -> None:
-        self.add(scope, write(), count)
 
     def flush(self, _seconds: float) -> bool:
         return True
@@ -41,10 +40,10 @@ class Told:
 def decoded(body: bytes) -> list[ReadableSpan]:
     """The spans of an ExportTraceServiceRequest."""
     return [
-        _readable(span, InstrumentationScope(told.scope.name, told.scope.version))
+        _readable(span, InstrumentationScope(group.scope.name, group.scope.version))
         for of in ExportTraceServiceRequest.FromString(body).resource_spans
-        for told in of.scope_spans
-        for span in told.spans
+        for group in of.scope_spans
+        for span in group.spans
     ]
 
 
