@@ -20,7 +20,7 @@ class AlertRelaySettings(TelegramSettings):
     )
     alertmanager_url: Address | None = Field(
         None,
-        description="Alertmanager; unset: its health is unknown, and truncated webhooks stay incomplete",
+        description="URL of Alertmanager; unset: health unknown, alerts beyond max_alerts are not fetched",
     )
     watchdog_max_age_seconds: float = Field(
         300.0, gt=0, description="longest time between two Watchdog alerts before an incident opens, seconds"
