@@ -94,7 +94,7 @@ class SuiteDetails(BaseModel):
     services: Annotated[dict[str, ComponentHealth], about("checked services and programs, by name")]
 
 
-class SuiteHealth(HealthReport, SuiteDetails):
+class SuiteHealth(SuiteDetails, HealthReport):
     """Answer of ``GET /health`` of mcp-health."""
 
 
