@@ -127,7 +127,7 @@ def open_authenticator(settings: DashboardSettings, clock: Clock) -> Authenticat
         password_hash = _hasher.hash(password) if password else _generated_password(settings)
     except OSError as error:
         raise StartError(
-            f"DATA_DIR: cannot store the dashboard's login in {settings.data_dir}: {error.strerror}"
+            f"DATA_DIR: cannot keep the dashboard's login in {settings.data_dir}: {error.strerror}"
         ) from error
     # A password from the environment has another hash at each start, but must not end the sessions.
     stable = hashlib.sha256(password.encode()).hexdigest() if password else password_hash

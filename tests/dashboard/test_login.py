@@ -121,7 +121,7 @@ def test_no_password_is_printed_where_nobody_has_to_log_in(
 
 def test_a_data_folder_that_cannot_be_written_is_one_readable_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StartError, match=r"^DATA_DIR: cannot store the dashboard's login in .*file/data: "):
+    with pytest.raises(StartError, match=r"^DATA_DIR: cannot keep the dashboard's login in .*file/data: "):
         open_authenticator(settings(tmp_path / "file" / "data"), SystemClock())
 
 

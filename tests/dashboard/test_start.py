@@ -71,5 +71,5 @@ def test_a_port_in_use_is_one_readable_line(tmp_path: Path, programs: Programs) 
 def test_a_data_folder_that_is_a_file_is_one_readable_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     settings = DashboardSettings(port=0, data_dir=tmp_path / "file")
-    with pytest.raises(StartError, match="DATA_DIR: cannot store"):
+    with pytest.raises(StartError, match="DATA_DIR: cannot keep"):
         create_app(settings)
