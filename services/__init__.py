@@ -1,1 +1,1 @@
-"""CCTelegram: events and alerts in over REST, surely out to Telegram, every step visible."""
+"""CCTelegram: takes events and alerts over REST, and delivers them to Telegram durably and observably."""

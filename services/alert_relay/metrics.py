@@ -1,4 +1,4 @@
-"""What the relay counts, by the names of the contracts; every series is there from the start."""
+"""The metrics of alert-relay; every series exists from the start."""
 
 from collections.abc import Callable, Iterable
 from enum import StrEnum
@@ -7,28 +7,28 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from services.alert_relay.incidents import State
+from services.alert_relay.episodes import IncidentState
 from services.kit.clock import Clock
 
 
-class Ending(StrEnum):
-    """How a notification to one recipient ended; a retry is no end."""
+class NotificationOutcome(StrEnum):
+    """The final outcome of a notification to one recipient."""
 
     DELIVERED = "delivered"
     FAILED = "failed"
-    UNKNOWN = "unknown"  #: sent, but no answer came
+    UNKNOWN = "unknown"  #: sent, but Telegram's answer is missing
 
 
-class Fetched(StrEnum):
-    """What became of alerts that a webhook left out."""
+class TruncatedOutcome(StrEnum):
+    """The outcome for alerts that a webhook left out."""
 
     FETCHED = "fetched"
-    MISSED = "missed"  #: Alertmanager could not be asked
+    MISSED = "missed"  #: Alertmanager is not configured, or gave no answer
 
 
 STATUSES = ("firing", "resolved")
 CHANNELS = ("telegram",)
-#: The tables that the retention deletes from.
+#: The tables that the retention deletes rows from.
 TABLES = ("webhook", "incident", "episode", "entry", "notification", "event", "message", "attempt", "change")
 
 
@@ -76,13 +76,13 @@ class RelayMetrics:
             self.pruned.labels(table)
         for status in STATUSES:
             self.received.labels(status)
-        for outcome in Fetched:
-            self.left_out.labels(outcome.value)
-        for state in State:
+        for truncated in TruncatedOutcome:
+            self.left_out.labels(truncated.value)
+        for state in IncidentState:
             self.incidents.labels(state.value)
         for channel in CHANNELS:
-            for ending in Ending:
-                self.notifications.labels(channel, ending.value)
+            for outcome in NotificationOutcome:
+                self.notifications.labels(channel, outcome.value)
 
 
 def _watchdog_family() -> GaugeMetricFamily:
@@ -98,7 +98,7 @@ def _retention_family() -> GaugeMetricFamily:
 
 
 class Age(Collector):
-    """Seconds since something happened last; before it ever has there is no sample, not even a zero."""
+    """Gauge of the seconds since an event; it has no sample until the first event."""
 
     def __init__(self, clock: Clock, family: Callable[[], GaugeMetricFamily]) -> None:
         self._clock = clock

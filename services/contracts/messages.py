@@ -102,11 +102,16 @@ class _Told(_Message):
     links: Annotated[MessageLinks, about("where there is more")]
 
 
-class WholeMessage(_Told):
-    """A message with every state change and every attempt."""
+class MessageHistory(_Told):
+    """A message with every state change and every attempt, without its content."""
+
+    attempts: Annotated[list[Attempt], about("every attempt, in order")]
+
+
+class WholeMessage(MessageHistory):
+    """A message with every state change, every attempt and its content."""
 
     body: Annotated[str, about("its event, JSON in a text", '{"type":"task_completion","title":"Done"}')]
-    attempts: Annotated[list[Attempt], about("every attempt, in order")]
 
 
 class MessageLife(_Told):
