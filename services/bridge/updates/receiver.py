@@ -14,6 +14,7 @@ import structlog
 from sqlalchemy import Connection
 from telegram.error import TelegramError
 
+from services.bridge import leader_lease
 from services.bridge.approvals import reask
 from services.bridge.approvals.approval import TAP_LIFE_SECONDS
 from services.bridge.commands.commands import MENU
@@ -30,12 +31,19 @@ log = structlog.get_logger()
 
 #: Units of work, for the database's metrics.
 OPERATIONS = ("updates", "update_act", "update_lead", "update_heard")
+#: After a crash another replica takes over after this; the leader renews the lease long before.
+LEASE_SECONDS = 15.0
 RENEW_SECONDS = 5.0
 LOOK_SECONDS = 1.0
 FORGET_EVERY_SECONDS = 3_600.0
 #: Longer than a poll and its patience together: nothing was heard for more than one poll.
 STALE_SECONDS = 90.0
 RECENT_CONFLICT_SECONDS = 60.0
+
+
+def lease_name(bot: str) -> str:
+    """Name of the leader lease for a bot's updates."""
+    return f"updates:{bot}"
 
 
 class Receiver:
@@ -51,6 +59,7 @@ class Receiver:
     def __init__(self, name: str, owner: str, allowed: frozenset[int], parts: Parts) -> None:
         self._name = name
         self._owner = owner
+        self._lease = lease_name(name)
         self._parts = parts
         self._database = parts.database
         self._clock = parts.clock
@@ -74,8 +83,8 @@ class Receiver:
                 await task
             await self._acting.close()
             with suppress(Problem):
-                step_down = partial(store.step_down, bot=self._name, owner=self._owner)
-                await self._database.write("update_lead", step_down)
+                release = partial(leader_lease.release, name=self._lease, owner=self._owner)
+                await self._database.write("update_lead", release)
 
     async def _run(self) -> None:
         while True:
@@ -93,11 +102,16 @@ class Receiver:
             await asyncio.sleep(LOOK_SECONDS)
 
     def _last_known(self, connection: Connection) -> float | None:
-        return store.last_success(connection, self._name)
+        return leader_lease.last_success(connection, self._lease)
 
     async def _lead(self) -> bool:
         lead = partial(
-            store.lead, bot=self._name, owner=self._owner, now=self._clock.time(), alone=self._first
+            leader_lease.take,
+            name=self._lease,
+            owner=self._owner,
+            now=self._clock.time(),
+            seconds=LEASE_SECONDS,
+            alone=self._first,
         )
         led = await self._database.write("update_lead", lead)
         self._first = self._first and not led
@@ -173,7 +187,8 @@ class Receiver:
 
     def _note_heard(self, connection: Connection, now: float) -> list[Submission]:
         """After a silence in which taps died, what is open is asked again: in the same transaction."""
-        before = store.heard(connection, self._name, now)
+        before = leader_lease.last_success(connection, self._lease)
+        leader_lease.record_success(connection, self._lease, now)
         if before is None or now - before <= TAP_LIFE_SECONDS:
             return []
         again = reask.ask_again(connection, self._name, before, now)

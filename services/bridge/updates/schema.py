@@ -1,4 +1,4 @@
-"""Updates as they came, who receives them, and what people sent. Times: seconds, UTC."""
+"""Updates as Telegram sent them, and the responses of people. Times: seconds since the epoch, UTC."""
 
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, String, Table, Text, UniqueConstraint
 
@@ -32,16 +32,6 @@ Index(
     postgresql_where=telegram_update.c.state.in_(("stored", "chores")),
 )
 Index("telegram_update_age", telegram_update.c.received_at)
-
-# Who receives for a bot: one replica, while it renews.
-telegram_receiver = Table(
-    "telegram_receiver",
-    metadata,
-    Column("bot", Text, primary_key=True),
-    Column("owner", Text),
-    Column("lease_until", Double, nullable=False, default=0.0),
-    Column("last_success_at", Double),
-)
 
 response = Table(
     "response",

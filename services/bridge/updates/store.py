@@ -1,4 +1,4 @@
-"""Updates in the database: stored once, handled once, and who may do so."""
+"""Updates in the database: stored once, handled once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,15 +6,13 @@ from enum import StrEnum
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, delete, literal_column, or_, select, update
+from sqlalchemy import ColumnElement, Connection, delete, literal_column, select, update
 
 from services.bridge.updates import parse
-from services.bridge.updates.schema import telegram_receiver, telegram_update
+from services.bridge.updates.schema import telegram_update
 from services.kit.database.connect import upsert
 
 CHANNEL = "telegram_updates"
-#: A lost replica's place is taken after this; a living one renews long before.
-LEASE_SECONDS = 15.0
 #: Longer than Telegram's ids are continuous: a repeated update is known for as long as it can come.
 KEEP_SECONDS = 8 * 86_400.0
 
@@ -139,51 +137,3 @@ def forget(connection: Connection, before: float) -> int:
         )
     )
     return gone.rowcount
-
-
-def lead(connection: Connection, bot: str, owner: str, now: float, *, alone: bool) -> bool:
-    """Takes or renews the place of the one who receives for a bot.
-
-    Args:
-        connection: in a transaction.
-        bot: for which.
-        owner: who asks.
-        now: seconds since the epoch.
-        alone: at the start of the only process that there is, another's lease is a dead one's.
-    """
-    receiver = telegram_receiver.c
-    connection.execute(
-        upsert(connection, telegram_receiver).values(bot=bot, lease_until=0.0).on_conflict_do_nothing()
-    )
-    free = or_(receiver.owner.is_(None), receiver.owner == owner, receiver.lease_until < now)
-    done = connection.execute(
-        update(telegram_receiver)
-        .where(receiver.bot == bot, *(() if alone else (free,)))
-        .values(owner=owner, lease_until=now + LEASE_SECONDS)
-    )
-    return done.rowcount == 1
-
-
-def step_down(connection: Connection, bot: str, owner: str) -> None:
-    """Leaves the place, so that another need not wait for the lease to end."""
-    receiver = telegram_receiver.c
-    connection.execute(
-        update(telegram_receiver)
-        .where(receiver.bot == bot, receiver.owner == owner)
-        .values(owner=None, lease_until=0.0)
-    )
-
-
-def last_success(connection: Connection, bot: str) -> float | None:
-    """When Telegram was last heard, by whichever replica."""
-    query = select(telegram_receiver.c.last_success_at).where(telegram_receiver.c.bot == bot)
-    at: float | None = connection.execute(query).scalar()
-    return at
-
-
-def heard(connection: Connection, bot: str, now: float) -> float | None:
-    """Notes that Telegram was heard; answers when it was the last time before."""
-    before = last_success(connection, bot)
-    mine = telegram_receiver.c.bot == bot
-    connection.execute(update(telegram_receiver).where(mine).values(last_success_at=now))
-    return before

@@ -7,10 +7,12 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from services.bridge import inbound
+from services.bridge import inbound, leader_lease
 from services.bridge.settings import BridgeSettings
+from services.bridge.tracking import lifespan
 from services.bridge.updates import store
 from services.bridge.updates.processor import MOST_TRIES
+from services.bridge.updates.receiver import LEASE_SECONDS, lease_name
 from services.bridge.updates.schema import telegram_update
 from services.kit.database.connect import Database, open_database
 from services.kit.settings import ServiceSettings
@@ -215,21 +217,27 @@ async def test_the_place_of_a_replica_that_died_is_taken_after_its_lease(
     await _migrated(database)
 
     async def lead(owner: str) -> bool:
-        work = partial(store.lead, bot="default", owner=owner, now=clock.time(), alone=False)
+        work = partial(
+            leader_lease.take,
+            name=lease_name("default"),
+            owner=owner,
+            now=clock.time(),
+            seconds=LEASE_SECONDS,
+        )
         return await database.write("lead", work)
 
     assert await lead("one")
     assert not await lead("two")
-    clock.advance(store.LEASE_SECONDS - 1)
+    clock.advance(LEASE_SECONDS - 1)
     assert await lead("one")
     assert not await lead("two")
-    clock.advance(store.LEASE_SECONDS + 1)
+    clock.advance(LEASE_SECONDS + 1)
     assert await lead("two")
     assert not await lead("one")
 
 
 async def _migrated(database: Database) -> None:
-    await database.migrate(inbound.PACKAGES)
+    await database.migrate((*inbound.PACKAGES, lifespan.PACKAGE))
 
 
 async def test_an_update_that_cannot_be_acted_on_is_put_aside_with_its_reason(
