@@ -74,7 +74,7 @@ async def post_events(request: Request) -> Response:
     if receipt.replayed is not None:
         return HotResponse(receipt.replayed.encode(), 202, {b"idempotent-replayed": b"true"})
     if reading.codes:
-        state.inbound.news.posted(len(reading.codes))
+        state.inbound.publisher.created_by_events(len(reading.codes))
     return HotResponse(reading.answer, 202, {b"traceresponse": trace.header().encode()})
 
 
@@ -88,7 +88,7 @@ async def _understood(outbox: Outbox, read: Callable[[], Reading], caller: Calle
         if earlier is None:
             raise
         return accept.repetition(caller, earlier)
-    while reading.codes and await from_event.are_taken(outbox.database, reading.codes):
+    while reading.codes and await from_event.codes_taken(outbox.database, reading.codes):
         reading = read()
     return reading
 
@@ -187,7 +187,7 @@ async def event(state: State, event_id: Annotated[Words, _id("event")]) -> Event
         accepted_at=rfc3339(row["accepted_at"]),
         correlation_id=row["correlation_id"],
         client=row["client"],
-        event=bot_messages.as_posted(row["body"]),
+        event=bot_messages.posted_event(row["body"]),
         messages=[message_view.summary(message) for message in rows],
     )
 

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Table, inspect, select, text
+from sqlalchemy import Connection, Table, inspect, select, text
 
 from services.bridge import inbound, leader_lease
 from services.bridge.approvals import schema as approvals
-from services.bridge.commands import schema as commands
+from services.bridge.commands import modes
 from services.bridge.tracking import lifespan
 from services.bridge.tracking import schema as tracking
 from services.bridge.updates import schema as updates
@@ -19,7 +19,7 @@ from tests.outbox.test_schema import differences
 
 OURS = {
     table.name
-    for module in (approvals, commands, leader_lease, tracking, updates, webhooks)
+    for module in (approvals, leader_lease, modes, tracking, updates, webhooks)
     for table in vars(module).values()
     if isinstance(table, Table)
 }
@@ -51,20 +51,23 @@ def tracking_before_leader_leases(folder: Path) -> str:
     return "tracking"
 
 
-async def test_the_rows_of_the_two_earlier_lease_tables_become_leader_leases(
-    empty_database_url: str, tmp_path: Path, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(tmp_path)
-    earlier = ("services.outbox", *inbound.PACKAGES, tracking_before_leader_leases(tmp_path))
-    database = await open_database(empty_database_url, telemetry, packages=earlier)
+def fill_earlier_tables(connection: Connection) -> None:
     for row in (
         "INSERT INTO chore VALUES ('retention', 'host-1', 200.5, 100.5, NULL)",
         "INSERT INTO chore VALUES ('callbacks', NULL, 0, NULL, '1.2.3')",
         "INSERT INTO telegram_receiver VALUES ('default', 'host-2', 300.5, 250.5)",
         "INSERT INTO telegram_receiver VALUES ('alerts', NULL, 0, NULL)",
     ):
-        statement = text(row)
-        await database.write("fill", lambda connection, of=statement: connection.execute(of).rowcount)
+        connection.execute(text(row))
+
+
+async def test_the_rows_of_the_two_earlier_lease_tables_become_leader_leases(
+    empty_database_url: str, tmp_path: Path, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    earlier = ("services.outbox", *inbound.PACKAGES, tracking_before_leader_leases(tmp_path))
+    database = await open_database(empty_database_url, telemetry, packages=earlier)
+    await database.write("fill", fill_earlier_tables)
     await database.migrate([lifespan.PACKAGE])
     leases = select(leader_lease.leader_lease).order_by(leader_lease.leader_lease.c.name)
     rows = await database.read("read", lambda connection: connection.execute(leases).all())

@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import Connection, update
 
 from services.bridge import inbound
-from services.bridge.approvals import decisions, question_text, reask, store
-from services.bridge.approvals.approval import Outcome, Via, Who
-from services.bridge.approvals.decisions import Changed
+from services.bridge.approvals import decisions, expiry, queries, question_text, reask, store
+from services.bridge.approvals.approval import Actor, AnswerOutcome, AnswerVia
+from services.bridge.approvals.decisions import ApprovalChange
 from services.bridge.bot_messages import Recipient
 from services.bridge.settings import BridgeSettings
 from services.kit.database.connect import Database, open_database
@@ -110,10 +110,10 @@ async def test_of_many_answers_in_transactions_side_by_side_one_closes(
     clock.now = QUESTION.created_at + 5
     await tables.write("approval_ask", partial(_ask, now=clock.now))
 
-    def answer(connection: Connection, who: int, chosen: int) -> Changed:
+    def answer(connection: Connection, who: int, chosen: int) -> ApprovalChange:
         asked = store.by_id(connection, QUESTION.id)
         assert asked is not None
-        return decisions.answer(connection, asked, Who(str(who), who), Via.TAP, chosen, now=clock.now)
+        return decisions.answer(connection, asked, Actor(str(who), who), AnswerVia.TAP, chosen, now=clock.now)
 
     came = await asyncio.gather(
         *(
@@ -121,9 +121,9 @@ async def test_of_many_answers_in_transactions_side_by_side_one_closes(
             for number, who in enumerate([1001, 1002] * 4)
         )
     )
-    assert sorted(change.outcome for change in came) == [Outcome.DECIDED, *[Outcome.LATE] * 7]
+    assert sorted(change.outcome for change in came) == [AnswerOutcome.DECIDED, *[AnswerOutcome.LATE] * 7]
     assert [change.closed_now for change in came].count(True) == 1
-    whole = await tables.read("read", partial(store.whole, approval_id=QUESTION.id))
+    whole = await tables.read("read", partial(queries.details, approval_id=QUESTION.id))
     assert whole is not None
     won = next(change for change in came if change.closed_now).approval
     assert (whole.approval.chosen, whole.approval.closed_by) == (won.chosen, won.closed_by)
@@ -133,7 +133,7 @@ async def test_of_many_answers_in_transactions_side_by_side_one_closes(
 
 
 def _ask(connection: Connection, now: float) -> None:
-    store.ask(connection, QUESTION, question_text.question(QUESTION), [Recipient(ADA)], now)
+    store.create(connection, QUESTION, question_text.question(QUESTION), [Recipient(ADA)], now)
 
 
 async def test_an_answer_and_the_expiry_at_once_close_it_once(tables: Database) -> None:
@@ -143,10 +143,10 @@ async def test_an_answer_and_the_expiry_at_once_close_it_once(tables: Database) 
     def answer(connection: Connection) -> bool:
         asked = store.by_id(connection, QUESTION.id)
         assert asked is not None
-        return decisions.answer(connection, asked, Who("Ada", ADA), Via.TAP, 0, now=before).closed_now
+        return decisions.answer(connection, asked, Actor("Ada", ADA), AnswerVia.TAP, 0, now=before).closed_now
 
     def expire(connection: Connection) -> bool:
-        return bool(decisions.expire(connection, after))
+        return bool(expiry.expire(connection, after))
 
     closed = await asyncio.gather(
         *(tables.write("approval_expire", expire) for _ in range(3)),
@@ -382,7 +382,7 @@ async def test_only_the_bot_that_was_deaf_asks_again(tables: Database) -> None:
     await tables.write("settle", lambda connection: connection.execute(shown).rowcount)
 
     def again(connection: Connection, bot: str) -> int:
-        return len(reask.ask_again(connection, bot, now, now + 200))
+        return len(reask.repeat_open(connection, bot, now, now + 200))
 
     assert await tables.write("update_heard", partial(again, bot="alerts")) == 0
     assert await tables.write("update_heard", partial(again, bot="default")) == 1

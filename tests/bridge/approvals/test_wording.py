@@ -6,8 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.bridge.approvals import approval, phrasing, question_text
-from services.bridge.approvals.approval import Approval, Option, Outcome, State, Via, Who
+from services.bridge.approvals import approval, question_text
+from services.bridge.approvals.approval import (
+    Actor,
+    AnswerOutcome,
+    AnswerVia,
+    Approval,
+    ApprovalState,
+    Option,
+)
 from services.bridge.events.templates import Templates
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.messages import Document, Text
@@ -15,7 +22,7 @@ from services.outbox.telegram.text import Builder
 from tests.outbox.telegram.test_text import telegram_takes
 
 NOW = 1_767_225_600.0
-ADA = Who("Ada Lovelace (@ada)", 1001)
+ADA = Actor("Ada Lovelace (@ada)", 1001)
 QUESTION = Approval(
     id="id",
     code="K7QX3M",
@@ -34,7 +41,9 @@ QUESTION = Approval(
     created_at=NOW,
     expires_at=NOW + 600,
 )
-DECIDED = replace(QUESTION, state=State.DECIDED, closed_at=NOW + 5, chosen=0, closed_by=ADA, via=Via.TAP)
+DECIDED = replace(
+    QUESTION, state=ApprovalState.DECIDED, closed_at=NOW + 5, chosen=0, closed_by=ADA, via=AnswerVia.TAP
+)
 
 LABELS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=64).filter(
     lambda text: text.strip() == text
@@ -60,9 +69,13 @@ def test_every_question_and_its_verdict_are_whole_and_within_the_limits(
     whole = [part.content.decode() if isinstance(part, Document) else part.text for part in said.parts]
     assert any(prompt in text for text in whole)
     decided = replace(
-        asked, state=State.DECIDED, closed_at=NOW, chosen=0, closed_by=Who(name, 1), comment=comment
+        asked, state=ApprovalState.DECIDED, closed_at=NOW, chosen=0, closed_by=Actor(name, 1), comment=comment
     )
-    for words in (said, question_text.verdict(decided), question_text.again(asked, NOW, NOW + 200, 5)):
+    for words in (
+        said,
+        question_text.verdict(decided),
+        question_text.repeated_question(asked, NOW, NOW + 200, 5),
+    ):
         last = words.parts[-1]
         assert isinstance(last, Text)
         assert len(last.text) <= 4_096
@@ -76,62 +89,63 @@ def test_every_question_and_its_verdict_are_whole_and_within_the_limits(
 
 def test_a_closed_question_says_what_who_and_when() -> None:
     assert (
-        question_text.closed(DECIDED) == "☑️ Decided: Yes, go, by Ada Lovelace (@ada), 2026-01-01 00:00:05 UTC"
+        question_text.result_line(DECIDED)
+        == "☑️ Decided: Yes, go, by Ada Lovelace (@ada), 2026-01-01 00:00:05 UTC"
     )
-    expired = replace(QUESTION, state=State.EXPIRED, closed_at=NOW + 601)
-    assert question_text.closed(expired) == "⌛ Expired without an answer, 2026-01-01 00:10:01 UTC"
+    expired = replace(QUESTION, state=ApprovalState.EXPIRED, closed_at=NOW + 601)
+    assert question_text.result_line(expired) == "⌛ Expired without an answer, 2026-01-01 00:10:01 UTC"
     cancelled = replace(
-        QUESTION, state=State.CANCELLED, closed_at=NOW, closed_by=Who("ci"), comment="superseded"
+        QUESTION, state=ApprovalState.CANCELLED, closed_at=NOW, closed_by=Actor("ci"), comment="superseded"
     )
-    assert question_text.closed(cancelled) == "🚫 Cancelled, by ci, 2026-01-01 00:00:00 UTC: superseded"
+    assert question_text.result_line(cancelled) == "🚫 Cancelled, by ci, 2026-01-01 00:00:00 UTC: superseded"
 
 
-@pytest.mark.parametrize("outcome", list(Outcome))
-def test_every_outcome_has_an_honest_answer_that_fits_over_a_button(outcome: Outcome) -> None:
+@pytest.mark.parametrize("outcome", list(AnswerOutcome))
+def test_every_outcome_has_an_honest_answer_that_fits_over_a_button(outcome: AnswerOutcome) -> None:
     options = tuple(Option(str(number), "x" * 64) for number in range(10))
     assert 0 < len(question_text.toast(outcome, replace(DECIDED, options=options))) <= 200
 
 
 def test_what_an_answer_comes_to() -> None:
-    stranger, program = Who("Mallory", 1003), Who("ci")
-    expired = replace(QUESTION, state=State.EXPIRED)
-    cancelled = replace(QUESTION, state=State.CANCELLED)
+    stranger, program = Actor("Mallory", 1003), Actor("ci")
+    expired = replace(QUESTION, state=ApprovalState.EXPIRED)
+    cancelled = replace(QUESTION, state=ApprovalState.CANCELLED)
     for asked, who, chosen, now, wanted in (
-        (QUESTION, ADA, 0, NOW, Outcome.DECIDED),
-        (QUESTION, program, 1, NOW, Outcome.DECIDED),
-        (QUESTION, stranger, 0, NOW, Outcome.FOREIGN),
-        (DECIDED, stranger, 0, NOW, Outcome.FOREIGN),
-        (DECIDED, ADA, 1, NOW, Outcome.LATE),
-        (expired, ADA, 0, NOW, Outcome.EXPIRED),
-        (cancelled, ADA, 0, NOW, Outcome.CANCELLED),
-        (QUESTION, ADA, 0, NOW + 600, Outcome.EXPIRED),
-        (QUESTION, ADA, 2, NOW, Outcome.NO_SUCH_OPTION),
-        (QUESTION, ADA, None, NOW, Outcome.NO_SUCH_OPTION),
+        (QUESTION, ADA, 0, NOW, AnswerOutcome.DECIDED),
+        (QUESTION, program, 1, NOW, AnswerOutcome.DECIDED),
+        (QUESTION, stranger, 0, NOW, AnswerOutcome.FOREIGN),
+        (DECIDED, stranger, 0, NOW, AnswerOutcome.FOREIGN),
+        (DECIDED, ADA, 1, NOW, AnswerOutcome.LATE),
+        (expired, ADA, 0, NOW, AnswerOutcome.EXPIRED),
+        (cancelled, ADA, 0, NOW, AnswerOutcome.CANCELLED),
+        (QUESTION, ADA, 0, NOW + 600, AnswerOutcome.EXPIRED),
+        (QUESTION, ADA, 2, NOW, AnswerOutcome.NO_SUCH_OPTION),
+        (QUESTION, ADA, None, NOW, AnswerOutcome.NO_SUCH_OPTION),
     ):
-        assert approval.outcome(asked, who, chosen, now) is wanted
+        assert approval.answer_outcome(asked, who, chosen, now) is wanted
 
 
 def test_an_option_is_meant_by_its_label_its_value_or_its_number() -> None:
     for said in ("Yes, go", "yes,  GO ", "yes", "1", "1.", " 1) "):
-        assert approval.option_named(QUESTION.options, said) == 0
+        assert approval.find_option(QUESTION.options, said) == 0
     for said in ("", "0", "3", "maybe", "²", "-1", "y"):
-        assert approval.option_named(QUESTION.options, said) is None
+        assert approval.find_option(QUESTION.options, said) is None
 
 
 def test_a_number_that_is_an_options_own_name_means_that_option() -> None:
     options = (Option("2", "2"), Option("1", "1"))
-    assert approval.option_named(options, "1") == 1
+    assert approval.find_option(options, "1") == 1
 
 
 @given(st.text(max_size=80))
 def test_no_callback_data_can_break_the_reading(data: str) -> None:
-    found = approval.button_of(data)
+    found = approval.parse_button_data(data)
     assert found is None or approval.button_data(*found).startswith("a:")
 
 
 def test_a_buttons_data_is_read_back() -> None:
     token = approval.new_token()
-    assert approval.button_of(approval.button_data(token, 9)) == (token, 9)
+    assert approval.parse_button_data(approval.button_data(token, 9)) == (token, 9)
     assert len({approval.new_code() for _ in range(100)}) == 100
 
 
@@ -148,7 +162,7 @@ def test_a_teams_own_words_are_shown_and_stay_under_the_verdict() -> None:
     assert said.keyboard == question_text.question(QUESTION).keyboard
     (closed,) = question_text.verdict(DECIDED, shown).parts
     assert isinstance(closed, Text)
-    assert closed.text == f"{THEIRS.text}\n\n{question_text.closed(DECIDED)}"
+    assert closed.text == f"{THEIRS.text}\n\n{question_text.result_line(DECIDED)}"
     assert [entity["type"] for entity in closed.entities] == ["pre", "bold"]
 
 
@@ -177,10 +191,12 @@ def test_by_any_template_a_question_is_whole_and_within_the_limits(
     prompt: str, template: str, comment: str
 ) -> None:
     asked = replace(QUESTION, prompt=prompt)
-    said = phrasing.words(Templates({"approval_request": template}), asked)
+    said = question_text.render_question(Templates({"approval_request": template}), asked)
     whole = [part.content.decode() if isinstance(part, Document) else part.text for part in said.parts]
     assert any(prompt.strip() in text for text in whole)
-    decided = replace(asked, state=State.DECIDED, closed_at=NOW, chosen=0, closed_by=ADA, comment=comment)
+    decided = replace(
+        asked, state=ApprovalState.DECIDED, closed_at=NOW, chosen=0, closed_by=ADA, comment=comment
+    )
     last = said.parts[-1]
     assert isinstance(last, Text)
     for words in (said, question_text.verdict(decided, last)):
@@ -191,4 +207,4 @@ def test_by_any_template_a_question_is_whole_and_within_the_limits(
     (closed,) = question_text.verdict(decided, last).parts
     assert isinstance(closed, Text)
     assert "Until " not in closed.text.removeprefix(prompt)
-    assert closed.text.endswith(question_text.closed(decided))
+    assert closed.text.endswith(question_text.result_line(decided))

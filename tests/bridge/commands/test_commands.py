@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.bridge.approvals.approval import OpenApproval, Option
 from services.bridge.commands import commands, parse
 from services.bridge.commands.commands import (
     FOREVER,
     MENU,
+    ChatMode,
+    CommandContext,
     Component,
-    Mode,
-    OpenQuestion,
-    Place,
     SetMode,
     SetMute,
     Snapshot,
@@ -19,7 +19,7 @@ from services.bridge.commands.commands import (
 from services.bridge.commands.parse import Command
 
 NOW = 1_767_225_600.0
-PLACE = Place(1001, 1001, "Ada", Mode.LOCAL, None, NOW)
+CONTEXT = CommandContext(1001, 1001, ChatMode.LOCAL, None, NOW)
 NOTHING = Snapshot()
 MEASURED = Snapshot(
     level="degraded",
@@ -41,12 +41,14 @@ MEASURED = Snapshot(
     p50=0.12,
     p95=0.5,
     p99=1.25,
-    open_questions=(OpenQuestion("K7QX3M", "Deploy?", "1 Yes, 2 No", NOW + 60),),
+    open_approvals=(OpenApproval("K7QX3M", "Deploy?", (Option("yes", "Yes"), Option("no", "No")), NOW + 60),),
 )
 
 
-def answer(name: str, snapshot: Snapshot = MEASURED, argument: str = "", place: Place = PLACE) -> str:
-    return commands.answer(Command(name, argument), snapshot, place).text.text
+def answer(
+    name: str, snapshot: Snapshot = MEASURED, argument: str = "", context: CommandContext = CONTEXT
+) -> str:
+    return commands.run(Command(name, argument), snapshot, context).text.text
 
 
 @pytest.mark.parametrize("name", sorted(MENU))
@@ -124,44 +126,46 @@ def test_an_unknown_command_gets_the_list() -> None:
     [("30m", 1_800), ("2h", 7_200), ("1d", 86_400), ("90s", 90), ("15", 900), ("5 min", 300)],
 )
 def test_a_mute_for_a_while_ends_by_itself(argument: str, seconds: int) -> None:
-    reply = commands.answer(Command("mute", argument), NOTHING, PLACE)
+    reply = commands.run(Command("mute", argument), NOTHING, CONTEXT)
     assert reply.change == SetMute(NOW + seconds)
 
 
 def test_a_mute_alone_lasts_until_it_is_ended() -> None:
-    reply = commands.answer(Command("mute"), NOTHING, PLACE)
+    reply = commands.run(Command("mute"), NOTHING, CONTEXT)
     assert reply.change == SetMute(FOREVER)
     assert "until you end it" in reply.text.text
 
 
 @pytest.mark.parametrize("argument", ["0m", "-5m", "soon", "30x", "999999d", "m", "1.5h", "²m"])
 def test_a_mute_that_is_not_understood_changes_nothing_and_asks(argument: str) -> None:
-    reply = commands.answer(Command("mute", argument), NOTHING, PLACE)
+    reply = commands.run(Command("mute", argument), NOTHING, CONTEXT)
     assert reply.change is None
     assert "/mute 30m" in reply.text.text
 
 
 def test_unmute_and_the_modes_change_the_chat() -> None:
-    assert commands.answer(Command("unmute"), NOTHING, PLACE).change == SetMute(None)
-    assert commands.answer(Command("local"), NOTHING, PLACE).change == SetMode(Mode.LOCAL)
-    assert commands.answer(Command("nomad"), NOTHING, PLACE).change == SetMode(Mode.NOMAD)
+    assert commands.run(Command("unmute"), NOTHING, CONTEXT).change == SetMute(None)
+    assert commands.run(Command("local"), NOTHING, CONTEXT).change == SetMode(ChatMode.LOCAL)
+    assert commands.run(Command("nomad"), NOTHING, CONTEXT).change == SetMode(ChatMode.NOMAD)
 
 
 def test_the_status_says_that_the_chat_is_muted_and_until_when() -> None:
-    muted = Place(1001, 1001, "Ada", Mode.NOMAD, NOW + 60, NOW)
-    assert "This chat: muted until 2026-01-01 00:01 UTC (nomad mode)" in answer("status", place=muted)
+    muted = CommandContext(1001, 1001, ChatMode.NOMAD, NOW + 60, NOW)
+    assert "This chat: muted until 2026-01-01 00:01 UTC (nomad mode)" in answer("status", context=muted)
 
 
 def test_a_command_is_read_with_its_argument_and_the_bot_it_names() -> None:
-    assert parse.parse("/status") == Command("status")
-    assert parse.parse(" /Mute  30m ") == Command("mute", "30m")
-    assert parse.parse("/approve@my_bot K7QX3M Yes, go") == Command("approve", "K7QX3M Yes, go", "my_bot")
+    assert parse.parse_command("/status") == Command("status")
+    assert parse.parse_command(" /Mute  30m ") == Command("mute", "30m")
+    assert parse.parse_command("/approve@my_bot K7QX3M Yes, go") == Command(
+        "approve", "K7QX3M Yes, go", "my_bot"
+    )
     for text in ("", "/", "hello", "status /status", "//x", "/ä"):
-        assert parse.parse(text) is None
+        assert parse.parse_command(text) is None
 
 
 @given(st.text())
 def test_any_text_is_a_command_or_none_and_every_command_is_answered(text: str) -> None:
-    command = parse.parse(text)
+    command = parse.parse_command(text)
     if command is not None:
-        assert commands.answer(command, MEASURED, PLACE).text.text
+        assert commands.run(command, MEASURED, CONTEXT).text.text

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy import insert
 
-from services.bridge.updates.active_users import DAY, People
+from services.bridge.updates.active_users import DAY, ActiveUserCounter
 from services.bridge.updates.metrics import UpdateMetrics
 from services.bridge.updates.schema import response
 from services.kit.database.connect import Database, open_database
@@ -46,7 +46,7 @@ async def sent(database: Database, *rows: tuple[int, float]) -> None:
 async def counted(database: Database, keep_days: float = 30.0) -> dict[str, float | None]:
     registry = CollectorRegistry()
     active = UpdateMetrics(registry, []).active_users
-    await People(database, active, keep_days, ManualClock(NOW)).once()
+    await ActiveUserCounter(database, active, keep_days, ManualClock(NOW)).count()
     return {name: registry.get_sample_value(f"{name}_active_users") for name in ("daily", "monthly")}
 
 

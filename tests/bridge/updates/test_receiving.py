@@ -58,7 +58,7 @@ async def test_what_an_earlier_process_stored_is_acted_on_by_the_next(
 ) -> None:
     database = await opened(settings)
     stored = [text(71, "first"), text(72, "second")]
-    keep = partial(store.keep, bot="default", updates=stored, now=time.time())
+    keep = partial(store.add, bot="default", updates=stored, now=time.time())
     assert await database.write("updates", keep) == ["message", "message"]
     await database.close()
     async with bridge_of(settings) as bridge:
@@ -78,10 +78,10 @@ async def test_what_the_database_cannot_hold_does_not_stop_what_comes_after_it(
     tap = {"update_id": 71, "callback_query": {"id": "7", "from": person, "data": "a:\0:0"}}
     database = await opened(settings)
     bad = [tap, text(72, "from nowhere", chat_id=2**63), text(73, "af\0ter")]
-    await database.write("updates", partial(store.keep, bot="default", updates=bad, now=time.time()))
-    _, nowhere, _ = await database.read("read", partial(store.waiting, bot="default", limit=10))
+    await database.write("updates", partial(store.add, bot="default", updates=bad, now=time.time()))
+    _, nowhere, _ = await database.read("read", partial(store.not_handled, bot="default", limit=10))
     for _ in range(MOST_TRIES - 1):
-        await database.write("f", partial(store.failed, seq=nowhere.seq, error="x", final=False))
+        await database.write("f", partial(store.record_failure, seq=nowhere.seq, error="x", final=False))
     await database.close()
     async with bridge_of(settings) as bridge:
 
@@ -166,11 +166,14 @@ async def test_an_update_is_acted_on_once_by_two_that_try_at_once(
     telemetry = Telemetry("tests", ServiceSettings())
     database = await open_database(database_url, telemetry, packages=["services.outbox", *inbound.PACKAGES])
     await database.write(
-        "updates", partial(store.keep, bot="default", updates=[text(1, "hello")], now=clock.time())
+        "updates", partial(store.add, bot="default", updates=[text(1, "hello")], now=clock.time())
     )
-    (stored,) = await database.read("read", partial(store.waiting, bot="default", limit=10))
+    (stored,) = await database.read("read", partial(store.not_handled, bot="default", limit=10))
     taken = await asyncio.gather(
-        *(database.write("act", partial(store.take, seq=stored.seq, now=clock.time())) for _ in range(5))
+        *(
+            database.write("act", partial(store.mark_handled, seq=stored.seq, now=clock.time()))
+            for _ in range(5)
+        )
     )
     assert sorted(taken) == [False, False, False, False, True]
     await database.close()
@@ -245,14 +248,14 @@ async def test_an_update_that_cannot_be_acted_on_is_put_aside_with_its_reason(
 ) -> None:
     await _migrated(database)
     await database.write(
-        "updates", partial(store.keep, bot="default", updates=[text(1, "bad"), text(2, "good")], now=1.0)
+        "updates", partial(store.add, bot="default", updates=[text(1, "bad"), text(2, "good")], now=1.0)
     )
-    (bad, _) = await database.read("read", partial(store.waiting, bot="default", limit=10))
-    await database.write("f", partial(store.failed, seq=bad.seq, error="KeyError: 'x'", final=False))
-    (again, _) = await database.read("read", partial(store.waiting, bot="default", limit=10))
+    (bad, _) = await database.read("read", partial(store.not_handled, bot="default", limit=10))
+    await database.write("f", partial(store.record_failure, seq=bad.seq, error="KeyError: 'x'", final=False))
+    (again, _) = await database.read("read", partial(store.not_handled, bot="default", limit=10))
     assert again.tries == 1
-    await database.write("f", partial(store.failed, seq=bad.seq, error="KeyError: 'x'", final=True))
-    (good,) = await database.read("read", partial(store.waiting, bot="default", limit=10))
+    await database.write("f", partial(store.record_failure, seq=bad.seq, error="KeyError: 'x'", final=True))
+    (good,) = await database.read("read", partial(store.not_handled, bot="default", limit=10))
     assert good.update_id == 2
     assert await states(database) == ["failed", "stored"]
 
@@ -262,11 +265,11 @@ async def test_old_updates_are_forgotten_but_not_those_that_failed(
 ) -> None:
     await _migrated(database)
     updates = [text(number, str(number)) for number in range(3)]
-    await database.write("u", partial(store.keep, bot="default", updates=updates, now=1.0))
-    rows = await database.read("r", partial(store.waiting, bot="default", limit=10))
-    await database.write("u", partial(store.take, seq=rows[0].seq, now=2.0))
-    await database.write("u", partial(store.failed, seq=rows[1].seq, error="x", final=True))
-    assert await database.write("u", partial(store.forget, before=100.0)) == 1
+    await database.write("u", partial(store.add, bot="default", updates=updates, now=1.0))
+    rows = await database.read("r", partial(store.not_handled, bot="default", limit=10))
+    await database.write("u", partial(store.mark_handled, seq=rows[0].seq, now=2.0))
+    await database.write("u", partial(store.record_failure, seq=rows[1].seq, error="x", final=True))
+    assert await database.write("u", partial(store.delete_handled, before=100.0)) == 1
     assert await states(database) == ["failed", "stored"]
 
 

@@ -11,7 +11,7 @@ from services.bridge import inbound
 from services.bridge.settings import BridgeSettings
 from services.bridge.updates import responses as store
 from services.bridge.updates.parse import Sender
-from services.bridge.updates.responses import Kind, NewResponse
+from services.bridge.updates.responses import NewResponse, ResponseKind
 from services.kit.clock import rfc3339
 from services.kit.database.connect import open_database
 from services.kit.settings import ServiceSettings
@@ -135,7 +135,9 @@ async def test_who_reads_on_misses_no_response_of_a_bot_that_was_slower(
 
 
 def said_by(bot: str) -> NewResponse:
-    return NewResponse(Kind.TEXT, bot, Sender(ADA, "Ada", None), bot, TraceContext(1, 2, sampled=True))
+    return NewResponse(
+        ResponseKind.TEXT, bot, Sender(ADA, "Ada", None), bot, TraceContext(1, 2, sampled=True)
+    )
 
 
 async def test_bad_wishes_for_responses_are_refused_by_name(quick: Bridge) -> None:
