@@ -162,7 +162,7 @@ async def _stop(task: "asyncio.Task[None]") -> None:
 
 
 async def _signing_secret(settings: BridgeSettings) -> str:
-    """The configured secret, else one that is created once and stored in the data directory."""
+    """The configured secret, else one that is created and stored in the data directory."""
     given = settings.webhook_signing_secret.get_secret_value()
     if given:
         return given

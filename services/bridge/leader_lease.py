@@ -1,7 +1,7 @@
 """Leader lease: for each named task, one replica at a time is the leader, by a row in the database.
 
 The leader takes the lease, renews it before it ends, and releases it when it stops; after a crash another
-replica takes it once it has ended. The row also stores what the next leader needs: when the task last
+replica takes it when it has ended. The row also stores what the next leader needs: when the task last
 succeeded, and its position in a feed. Every function works in the caller's transaction. Times are seconds
 since the epoch, UTC.
 """
@@ -50,7 +50,7 @@ def take(
 
 
 def release(connection: Connection, name: str, owner: str) -> None:
-    """Gives up the lease, so that another replica can take it at once; does nothing without the lease."""
+    """Ends the lease now, so that another replica can take it; does nothing if another replica has it."""
     connection.execute(
         update(leader_lease)
         .where(_lease.name == name, _lease.owner == owner)

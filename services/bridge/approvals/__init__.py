@@ -8,7 +8,7 @@ The record is an approval everywhere in code and API; its question is the messag
 - `from_request`: creates an approval from a request's body.
 - `from_event`: creates an approval from an event of the type `approval_request`.
 - `store`: stores, finds and deletes approvals.
-- `queries`: lists of approvals, and all that belongs to one.
+- `queries`: lists of approvals, and an approval with its messages and answers.
 - `decisions`: an answer or a cancellation closes an approval, with all that follows in one transaction.
 - `expiry`: closes approvals that got no answer in time.
 - `reask`: sends open questions again after an outage in which taps were lost.

@@ -22,7 +22,7 @@ class ApprovalPublisher:
         self._clock = clock
 
     def created_by_events(self, number: int) -> None:
-        """Counts approvals that came as events; the engine has published their messages."""
+        """Counts approvals that events created; the engine notifies about their messages itself."""
         self._metrics.asked.inc(number)
 
     async def created(self, submission: Submission, approval_id: str) -> None:

@@ -131,24 +131,24 @@ class ApprovalFilter(BaseModel, extra="forbid"):
 
 
 @router.get("", summary="List approvals, newest first")
-async def search(state: State, wanted: Annotated[ApprovalFilter, Query()]) -> Approvals:
+async def search(state: State, filters: Annotated[ApprovalFilter, Query()]) -> Approvals:
     """Without their messages and answers, which `GET /api/v1/approvals/{approval_id}` returns."""
     rows = await state.outbox.database.read(
         "search",
         lambda connection: queries.search(
             connection,
-            state=wanted.status,
-            correlation_id=wanted.correlation_id,
-            bot=wanted.bot,
-            client=wanted.client,
-            before=wanted.cursor,
-            limit=wanted.limit,
+            state=filters.status,
+            correlation_id=filters.correlation_id,
+            bot=filters.bot,
+            client=filters.client,
+            before=filters.cursor,
+            limit=filters.limit,
         ),
     )
     items = [
         view.approval_view(ApprovalDetails(one, [], [], []), state.settings.jaeger_ui_url) for _, one in rows
     ]
-    return Approvals(items=items, next_cursor=str(rows[-1][0]) if len(rows) == wanted.limit else None)
+    return Approvals(items=items, next_cursor=str(rows[-1][0]) if len(rows) == filters.limit else None)
 
 
 @router.get(
@@ -210,7 +210,7 @@ async def decide(
     await publisher.closed([change])
     if change.outcome is AnswerOutcome.NO_SUCH_OPTION:
         values = ", ".join(option.value for option in change.approval.options)
-        raise invalid_input([{"loc": ["body", "option"], "msg": f"no such option; the options are {values}"}])
+        raise invalid_input([{"loc": ["body", "option"], "msg": f"the options are {values}"}])
     return await _view_unless_closed_before(state, change, AnswerOutcome.DECIDED)
 
 
@@ -220,17 +220,17 @@ async def decide(
     responses=_CLOSED,
 )
 async def cancel(
-    request: Request, state: State, caller: CallerKey, approval_id: Id, wanted: Cancel | None = None
+    request: Request, state: State, caller: CallerKey, approval_id: Id, cancellation: Cancel | None = None
 ) -> ApprovalView:
     """The messages that show the question are edited: they lose their buttons and show the reason."""
-    wanted = wanted or Cancel()
-    actor = _api_actor(caller, wanted.by)
+    given = cancellation or Cancel()
+    actor = _api_actor(caller, given.by)
     trace = from_request.request_span(request, state.telemetry)
 
     def work(connection: Connection) -> ApprovalChange:
         approval = _existing(store.by_id(connection, approval_id))
         return decisions.cancel(
-            connection, approval, actor, reason=wanted.reason, now=state.clock.time(), trace=trace
+            connection, approval, actor, reason=given.reason, now=state.clock.time(), trace=trace
         )
 
     change = await state.outbox.database.write("approval_cancel", work)
@@ -245,10 +245,10 @@ def _api_actor(caller: Key, by: str) -> Actor:
 
 
 async def _view_unless_closed_before(
-    state: BridgeState, change: ApprovalChange, wanted: AnswerOutcome
+    state: BridgeState, change: ApprovalChange, expected: AnswerOutcome
 ) -> ApprovalView:
     found = await _view(state, change.approval.id)
-    if change.outcome is not wanted:
+    if change.outcome is not expected:
         text = f"The approval is {_state_name(change)}."
         raise Problem(409, "Already closed", text, approval=found.model_dump())
     return found

@@ -153,7 +153,7 @@ def _compare_and_set(connection: Connection, closed: Approval) -> bool:
 def _closed_before(
     connection: Connection, approval: Approval, actor: Actor, chosen: int | None, now: float
 ) -> ApprovalChange:
-    """The result for an actor who came second: read again, since another transaction closed the approval."""
+    """The result when another transaction has closed the approval: its row is read again."""
     found = store.by_id(connection, approval.id)
     assert found is not None, approval.id  # noqa: S101 - approvals are deleted long after they are closed
     return ApprovalChange(found, domain.answer_outcome(found, actor, chosen, now))

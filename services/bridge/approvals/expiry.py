@@ -38,7 +38,7 @@ async def run(
 
 
 def expire(connection: Connection, now: float) -> list[ApprovalChange]:
-    """Closes a batch of approvals whose time is over; of several replicas one closes each."""
+    """Closes a batch of approvals that have passed ``expires_at``; only one replica closes each of them."""
     overdue = connection.execute(
         select(approval)
         .where(store.IS_OPEN, approval.c.expires_at <= now)

@@ -28,7 +28,7 @@ _options = TypeAdapter(Options)
 #: Fields of an event that an approval cannot have, with the message for the client.
 _REFUSED = {
     "deliver_at": "an approval is sent at once: post the event when people should answer it",
-    "update_key": "an approval is always a message of its own: leave update_key out",
+    "update_key": "an approval never edits an earlier message: leave update_key out",
 }
 
 

@@ -44,7 +44,7 @@ def find_bot(new: NewApproval, bots: Mapping[str, Bot]) -> Bot:
     """The bot that shows the question.
 
     Raises:
-        Problem: 422, names ``bot``: there is none of this name.
+        Problem: 422, names ``bot``: no bot has this name.
     """
     found = bots.get(new.bot or DEFAULT)
     if found is None:

@@ -1,4 +1,4 @@
-"""Queries: lists of approvals, and all that belongs to one."""
+"""Queries: lists of approvals, and an approval with its messages, answers and calls."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +25,7 @@ class ApprovalDetails:
 
 
 def details(connection: Connection, approval_id: str) -> ApprovalDetails | None:
-    """An approval with all that belongs to it; None if there is none with this id."""
+    """An approval with its messages, answers and calls; None if no approval has this id."""
     found = store.by_id(connection, approval_id)
     if found is None:
         return None
@@ -66,8 +66,8 @@ def search(
         limit: how many at most.
     """
     a = approval_table.c
-    wanted = ((a.state, state), (a.correlation_id, correlation_id), (a.bot, bot), (a.client, client))
-    conditions = [column == value for column, value in wanted if value is not None]
+    filters = ((a.state, state), (a.correlation_id, correlation_id), (a.bot, bot), (a.client, client))
+    conditions = [column == value for column, value in filters if value is not None]
     if before is not None:
         conditions.append(a.seq < before)
     rows = connection.execute(select(approval_table).where(*conditions).order_by(a.seq.desc()).limit(limit))
@@ -75,7 +75,7 @@ def search(
 
 
 def open_for_user(connection: Connection, bot: str, user_id: int, now: float) -> list[OpenApproval]:
-    """All open approvals of a bot that a person may decide; the next to expire comes first."""
+    """All open approvals of a bot that a person may decide; the next to expire is first."""
     a = approval_table.c
     query = select(a.code, a.title, a.options, a.expires_at, a.approvers)
     rows = connection.execute(

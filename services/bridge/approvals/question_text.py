@@ -41,7 +41,7 @@ def render_question(
     Args:
         templates: of the team.
         approval: to be decided.
-        event: that the approval came with; its fields are available to the template.
+        event: that created the approval, if one did; the template can use its fields.
     """
     if templates is None or not templates.words_itself(EVENT_TYPE):
         return question(approval)

@@ -6,8 +6,8 @@
 - `processor`: processes stored updates in order; publishes each result after its commit.
 - `context`: the input and the result of handling one update.
 - `handler`: handles one update in one transaction.
-- `taps`: decides what a tap brings about.
-- `text_messages`: decides what a text brings about: reply, command, or plain text.
+- `taps`: decides on the reaction to a tap.
+- `text_messages`: decides on the reaction to a reply, a command or another text.
 - `bot_calls`: makes the Bot API calls that follow, such as toasts and reactions.
 - `responses`: what people sent, for `GET /api/v1/responses`.
 - `active_users`: counts the people who use the bots.

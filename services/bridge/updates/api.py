@@ -89,7 +89,7 @@ async def webhook_of(
     state: State,
     bot: Annotated[BotName, Path(description="name of the bot", examples=["alerts"])],
 ) -> Response:
-    """Each bot has its own path and its own secret token."""
+    """Each bot has a path and a secret token."""
     return await _store_update(request, state, bot)
 
 
@@ -135,12 +135,12 @@ class ResponseFilter(BaseModel, extra="forbid"):
     summary="List the texts, replies, taps and commands of people, oldest first",
 )
 async def list_responses(
-    request: Request, state: State, wanted: Annotated[ResponseFilter, Query()]
+    request: Request, state: State, filters: Annotated[ResponseFilter, Query()]
 ) -> Responses:
-    """To read on, pass `next_cursor` as `cursor`. With `wait`, an empty page comes only after that time."""
+    """Pass `next_cursor` as `cursor` to read on. With `wait`, an empty page takes that long."""
     database = state.outbox.database
     try:
-        since = wanted.since.timestamp() if wanted.since else None
+        since = filters.since.timestamp() if filters.since else None
     except (OverflowError, ValueError) as error:
         raise Problem(422, "Invalid input", "since is outside the calendar") from error
 
@@ -150,15 +150,15 @@ async def list_responses(
             lambda connection: responses.page(
                 connection,
                 since=since,
-                correlation_id=wanted.correlation_id,
-                bot=wanted.bot,
-                after=wanted.cursor,
-                limit=wanted.limit,
+                correlation_id=filters.correlation_id,
+                bot=filters.bot,
+                after=filters.cursor,
+                limit=filters.limit,
             ),
         )
 
-    rows = await long_poll.wait_until(request, database, responses.CHANNEL, look, wanted.wait)
+    rows = await long_poll.wait_until(request, database, responses.CHANNEL, look, filters.wait)
     return Responses(
         items=[responses.view(row) for row in rows],
-        next_cursor=str(rows[-1]["seq"] if rows else wanted.cursor),
+        next_cursor=str(rows[-1]["seq"] if rows else filters.cursor),
     )

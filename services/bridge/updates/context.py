@@ -81,7 +81,7 @@ class Reaction:
         replies: messages to store and send through the engine.
         bot_calls: calls to store, and to make after the commit.
         response: to store for ``GET /api/v1/responses``.
-        unauthorised: count it as an update of somebody who may not use the bot.
+        unauthorised: the sender may not use the bot; this is counted.
         notified_stranger: Telegram id of a stranger for whom ``replies`` has a notice.
         attributes: further ones of the span.
     """

@@ -31,7 +31,7 @@ def _react(connection: Connection, context: UpdateContext) -> Reaction:
             return taps.react(connection, context, tap)
         case TextMessage() as message:
             if message.private:
-                # The first /start of a person comes without a membership update.
+                # Telegram sends no membership update for the first /start of a person.
                 chat_state.revive(connection, context.bot, message.chat_id, context.now)
             return text_messages.react(connection, context, message)
         case Membership() as change:

@@ -42,7 +42,7 @@ REMEMBERED_STRANGERS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class UpdateDependencies:
-    """What receiving and processing updates of one bot deps."""
+    """The parts that a receiver and a processor of updates use."""
 
     database: Database
     outbox: Outbox
@@ -61,7 +61,7 @@ class UpdateProcessor:
     Args:
         bot: its name.
         allowed: Telegram ids of the people who may use the bot.
-        deps: what it deps.
+        deps: the parts that it uses.
     """
 
     def __init__(self, bot: str, allowed: frozenset[int], deps: UpdateDependencies) -> None:
@@ -164,7 +164,7 @@ class UpdateProcessor:
 
 
 def _span(context: UpdateContext, reaction: Reaction, now: float) -> FinishedSpan:
-    """The span of an update: in its own trace, linked to what it answers, which may be hours old."""
+    """The span of an update: a trace of its own, linked to the span of the message that it answers."""
     parsed, link, answer = context.parsed, reaction.link, reaction.answer
     attributes = {
         "messaging.system": "telegram",

@@ -53,7 +53,7 @@ class Receiver:
         bot: its name.
         owner: unique name of this replica.
         allowed: Telegram ids of the people who may use the bot.
-        deps: what it uses.
+        deps: the parts that it uses.
     """
 
     def __init__(self, bot: str, owner: str, allowed: frozenset[int], deps: UpdateDependencies) -> None:

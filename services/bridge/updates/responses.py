@@ -27,7 +27,7 @@ class ResponseKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ResponseLink:
-    """What a response answers: our message, its event and approval; None where there is none."""
+    """What a response answers: our message, its event and approval; None for what it does not answer."""
 
     message_id: str | None = None
     event_id: str | None = None

@@ -138,9 +138,9 @@ def finish_bot_calls(connection: Connection, seq: int, error: str) -> None:
 
 def delete_handled(connection: Connection, before: float) -> int:
     """Deletes handled updates that were received before a time; those that failed stay. Returns how many."""
-    gone = connection.execute(
+    deleted = connection.execute(
         delete(telegram_update).where(
             telegram_update.c.received_at < before, telegram_update.c.state == UpdateState.HANDLED.value
         )
     )
-    return gone.rowcount
+    return deleted.rowcount

@@ -1,4 +1,4 @@
-"""Taps: decides what a tap on a button brings about. It answers an approval, and the person gets a toast."""
+"""Taps: decides on the reaction to a tap on a button. It answers an approval; the person gets a toast."""
 
 from sqlalchemy import Connection
 
@@ -52,7 +52,7 @@ def react(connection: Connection, context: UpdateContext, tap: Tap) -> Reaction:
 
 
 def _unknown_button(context: UpdateContext, tap: Tap) -> Reaction:
-    """Tells the person so. The data is a response only if the person may use the bot."""
+    """A toast says so. The data becomes a response only if the person may use the bot."""
     response = NewResponse(ResponseKind.TAP, context.bot, tap.sender, tap.data, context.span, tap.chat_id)
     allowed = context.allows(tap.sender)
     return Reaction(

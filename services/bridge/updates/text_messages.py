@@ -1,4 +1,4 @@
-"""Text messages: decides what a text brings about. It is a reply to a question, a command, or a response.
+"""Text messages: decides on the reaction to a text: a reply to a question, a command, or another text.
 
 Texts of people who may not use the bot are refused, except a reply to a question, which is recorded.
 """
@@ -113,7 +113,7 @@ def _result_of(answer: PersonalAnswer) -> Text:
 def _refuse_stranger(
     context: UpdateContext, message: TextMessage, command: Command | None, link: ResponseLink
 ) -> Reaction:
-    """Replies with the person's id, at most once an hour; never to a text in a group that is no command."""
+    """Replies with the person's id, at most once an hour; in a group only to a command."""
     notify = context.may_notify_stranger and (message.private or command is not None)
     text = Builder().text("You are not authorised to talk to this bot. Your user id is ")
     notice = text.code(str(message.sender.id)).text(".").build()

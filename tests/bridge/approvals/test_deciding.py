@@ -156,7 +156,7 @@ async def test_expiry_edits_the_message_and_is_final(
         assert buttons(await people.until_text(ADA, "⌛ Expired without an answer")) == []
         late = await bridge.client.post(f"/api/v1/approvals/{asked['id']}/decide", json={"option": "approve"})
         assert late.status_code == 409
-        assert late.json()["detail"] == "The question is expired."
+        assert late.json()["detail"] == "The approval is expired."
         assert (await bridge.approval(asked["id"]))["status"] == "expired"
 
 
