@@ -47,7 +47,7 @@ from services.outbox.messages import Settled
 from services.outbox.rate_limit.token_bucket import Limits
 from services.outbox.schema import attempt, change, event, idempotency, message
 from tests import servers
-from tests.bridge.approvals.test_wording import QUESTION
+from tests.bridge.approvals.test_question_text import QUESTION
 from tests.conftest import BridgeFactory
 from tests.outbox import making
 from tests.outbox.making import NOW

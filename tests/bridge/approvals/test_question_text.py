@@ -1,4 +1,4 @@
-"""The words of a question, as values: whole, within Telegram's limits, and honest."""
+"""The texts of an approval as values: the whole prompt, within Telegram's limits."""
 
 from dataclasses import replace
 
@@ -59,35 +59,40 @@ LABELS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max
     name=st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=100),
     comment=st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=200),
 )
-def test_every_question_and_its_verdict_are_whole_and_within_the_limits(
+def test_every_question_and_verdict_shows_the_prompt_within_telegrams_limits(
     title: str, prompt: str, labels: list[str], name: str, comment: str
 ) -> None:
-    asked = replace(
+    varied = replace(
         QUESTION, title=title, prompt=prompt, options=tuple(Option(label, label) for label in labels)
     )
-    said = question_text.question(asked)
-    whole = [part.content.decode() if isinstance(part, Document) else part.text for part in said.parts]
+    question = question_text.question(varied)
+    whole = [part.content.decode() if isinstance(part, Document) else part.text for part in question.parts]
     assert any(prompt in text for text in whole)
     decided = replace(
-        asked, state=ApprovalState.DECIDED, closed_at=NOW, chosen=0, closed_by=Actor(name, 1), comment=comment
+        varied,
+        state=ApprovalState.DECIDED,
+        closed_at=NOW,
+        chosen=0,
+        closed_by=Actor(name, 1),
+        comment=comment,
     )
-    for words in (
-        said,
+    for sent in (
+        question,
         question_text.verdict(decided),
-        question_text.repeated_question(asked, NOW, NOW + 200, 5),
+        question_text.repeated_question(varied, NOW, NOW + 200, 5),
     ):
-        last = words.parts[-1]
+        last = sent.parts[-1]
         assert isinstance(last, Text)
         assert len(last.text) <= 4_096
-    assert said.keyboard is not None
-    rows = said.keyboard["inline_keyboard"]
+    assert question.keyboard is not None
+    rows = question.keyboard["inline_keyboard"]
     buttons = [button for row in rows for button in row]
     assert [button["text"] for button in buttons] == labels
     assert all(len(button["callback_data"].encode()) <= 64 for button in buttons)
     assert question_text.verdict(decided).keyboard is None
 
 
-def test_a_closed_question_says_what_who_and_when() -> None:
+def test_a_verdict_says_what_was_decided_by_whom_and_when() -> None:
     assert (
         question_text.result_line(DECIDED)
         == "☑️ Decided: Yes, go, by Ada Lovelace (@ada), 2026-01-01 00:00:05 UTC"
@@ -101,16 +106,16 @@ def test_a_closed_question_says_what_who_and_when() -> None:
 
 
 @pytest.mark.parametrize("outcome", list(AnswerOutcome))
-def test_every_outcome_has_an_honest_answer_that_fits_over_a_button(outcome: AnswerOutcome) -> None:
+def test_every_outcome_has_a_toast_within_telegrams_limit(outcome: AnswerOutcome) -> None:
     options = tuple(Option(str(number), "x" * 64) for number in range(10))
     assert 0 < len(question_text.toast(outcome, replace(DECIDED, options=options))) <= 200
 
 
-def test_what_an_answer_comes_to() -> None:
+def test_the_outcome_of_an_answer() -> None:
     stranger, program = Actor("Mallory", 1003), Actor("ci")
     expired = replace(QUESTION, state=ApprovalState.EXPIRED)
     cancelled = replace(QUESTION, state=ApprovalState.CANCELLED)
-    for asked, who, chosen, now, wanted in (
+    for one, who, chosen, now, wanted in (
         (QUESTION, ADA, 0, NOW, AnswerOutcome.DECIDED),
         (QUESTION, program, 1, NOW, AnswerOutcome.DECIDED),
         (QUESTION, stranger, 0, NOW, AnswerOutcome.FOREIGN),
@@ -122,28 +127,28 @@ def test_what_an_answer_comes_to() -> None:
         (QUESTION, ADA, 2, NOW, AnswerOutcome.NO_SUCH_OPTION),
         (QUESTION, ADA, None, NOW, AnswerOutcome.NO_SUCH_OPTION),
     ):
-        assert approval.answer_outcome(asked, who, chosen, now) is wanted
+        assert approval.answer_outcome(one, who, chosen, now) is wanted
 
 
-def test_an_option_is_meant_by_its_label_its_value_or_its_number() -> None:
-    for said in ("Yes, go", "yes,  GO ", "yes", "1", "1.", " 1) "):
-        assert approval.find_option(QUESTION.options, said) == 0
-    for said in ("", "0", "3", "maybe", "²", "-1", "y"):
-        assert approval.find_option(QUESTION.options, said) is None
+def test_an_option_is_found_by_its_label_its_value_or_its_number() -> None:
+    for text in ("Yes, go", "yes,  GO ", "yes", "1", "1.", " 1) "):
+        assert approval.find_option(QUESTION.options, text) == 0
+    for text in ("", "0", "3", "maybe", "²", "-1", "y"):
+        assert approval.find_option(QUESTION.options, text) is None
 
 
-def test_a_number_that_is_an_options_own_name_means_that_option() -> None:
+def test_a_number_that_is_the_label_of_an_option_finds_that_option() -> None:
     options = (Option("2", "2"), Option("1", "1"))
     assert approval.find_option(options, "1") == 1
 
 
 @given(st.text(max_size=80))
-def test_no_callback_data_can_break_the_reading(data: str) -> None:
+def test_any_callback_data_is_parsed_or_none(data: str) -> None:
     found = approval.parse_button_data(data)
     assert found is None or approval.button_data(*found).startswith("a:")
 
 
-def test_a_buttons_data_is_read_back() -> None:
+def test_button_data_is_parsed_back() -> None:
     token = approval.new_token()
     assert approval.parse_button_data(approval.button_data(token, 9)) == (token, 9)
     assert len({approval.new_code() for _ in range(100)}) == 100
@@ -152,25 +157,25 @@ def test_a_buttons_data_is_read_back() -> None:
 THEIRS = Builder().text("Ops asks: ").pre(QUESTION.prompt).text("\nthink first").build()
 
 
-def test_a_teams_own_words_are_shown_and_stay_under_the_verdict() -> None:
-    said = question_text.question(QUESTION, THEIRS)
-    (shown,) = said.parts
+def test_the_text_of_a_template_is_shown_and_stays_above_the_verdict() -> None:
+    question = question_text.question(QUESTION, THEIRS)
+    (shown,) = question.parts
     assert isinstance(shown, Text)
     assert shown.text.startswith(
         "Ops asks: git push production\nthink first\n\nUntil 2026-01-01 00:10:00 UTC."
     )
-    assert said.keyboard == question_text.question(QUESTION).keyboard
+    assert question.keyboard == question_text.question(QUESTION).keyboard
     (closed,) = question_text.verdict(DECIDED, shown).parts
     assert isinstance(closed, Text)
     assert closed.text == f"{THEIRS.text}\n\n{question_text.result_line(DECIDED)}"
     assert [entity["type"] for entity in closed.entities] == ["pre", "bold"]
 
 
-def test_words_that_leave_out_what_is_decided_on_are_not_used() -> None:
+def test_a_text_without_the_whole_prompt_is_not_used() -> None:
     assert question_text.question(QUESTION, Text("Deploy, yes or no?")) == question_text.question(QUESTION)
 
 
-def test_a_question_that_nobody_keeps_any_more_is_told_in_our_words() -> None:
+def test_the_verdict_of_a_question_that_is_no_longer_stored_uses_our_text() -> None:
     assert question_text.verdict(DECIDED, Text("something else")) == question_text.verdict(DECIDED)
 
 
@@ -187,20 +192,20 @@ def test_a_question_that_nobody_keeps_any_more_is_told_in_our_words() -> None:
     ),
     comment=st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=200),
 )
-def test_by_any_template_a_question_is_whole_and_within_the_limits(
+def test_with_any_template_a_question_shows_the_prompt_within_telegrams_limits(
     prompt: str, template: str, comment: str
 ) -> None:
-    asked = replace(QUESTION, prompt=prompt)
-    said = question_text.render_question(Templates({"approval_request": template}), asked)
-    whole = [part.content.decode() if isinstance(part, Document) else part.text for part in said.parts]
+    varied = replace(QUESTION, prompt=prompt)
+    question = question_text.render_question(Templates({"approval_request": template}), varied)
+    whole = [part.content.decode() if isinstance(part, Document) else part.text for part in question.parts]
     assert any(prompt.strip() in text for text in whole)
     decided = replace(
-        asked, state=ApprovalState.DECIDED, closed_at=NOW, chosen=0, closed_by=ADA, comment=comment
+        varied, state=ApprovalState.DECIDED, closed_at=NOW, chosen=0, closed_by=ADA, comment=comment
     )
-    last = said.parts[-1]
+    last = question.parts[-1]
     assert isinstance(last, Text)
-    for words in (said, question_text.verdict(decided, last)):
-        part = words.parts[-1]
+    for sent in (question, question_text.verdict(decided, last)):
+        part = sent.parts[-1]
         assert isinstance(part, Text)
         assert len(part.text) <= 4_096
         telegram_takes(part)
