@@ -74,7 +74,7 @@ async def post_events(request: Request) -> Response:
     if receipt.replayed is not None:
         return HotResponse(receipt.replayed.encode(), 202, {b"idempotent-replayed": b"true"})
     if reading.codes:
-        state.inbound.news.posted(len(reading.codes))
+        state.inbound.publisher.created_by_events(len(reading.codes))
     return HotResponse(reading.answer, 202, {b"traceresponse": trace.header().encode()})
 
 
@@ -90,7 +90,7 @@ async def _understood(
         if earlier is None:
             raise
         return accept.repetition(caller, earlier)
-    while reading.codes and await from_event.are_taken(outbox.database, reading.codes):
+    while reading.codes and await from_event.codes_taken(outbox.database, reading.codes):
         reading = read()
     return reading
 
@@ -189,7 +189,7 @@ async def event(state: State, event_id: Annotated[Words, _id("event")]) -> Event
         accepted_at=rfc3339(row["accepted_at"]),
         correlation_id=row["correlation_id"],
         client=row["client"],
-        event=bot_messages.as_posted(row["body"], Origin(row["origin"])),
+        event=bot_messages.posted_event(row["body"], Origin(row["origin"])),
         messages=[message_view.summary(message) for message in rows],
     )
 

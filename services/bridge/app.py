@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from services.bridge import api, bot_messages, inbound, openapi, state
 from services.bridge.approvals import api as approvals_api
-from services.bridge.approvals.from_event import Posted
+from services.bridge.approvals.from_event import EventApprovals
 from services.bridge.bots import DEFAULT, Bot
 from services.bridge.chats import api as chats_api
 from services.bridge.chats import quiet
@@ -20,7 +20,7 @@ from services.bridge.folder import intake as folder_intake
 from services.bridge.folder.files import folder_of
 from services.bridge.folder.intake import FolderIntake
 from services.bridge.folder.metrics import FolderMetrics
-from services.bridge.inbound import AnswerMetrics, open_answers
+from services.bridge.inbound import InboundMetrics, open_inbound
 from services.bridge.keys import api as keys_api
 from services.bridge.keys import keyring, store
 from services.bridge.keys.authenticate import Authenticator
@@ -79,9 +79,9 @@ def create_app(
     guard = Guard(telemetry.registry, clock, settings.rate_limit_per_second)
     ring = keyring.make_keyring(settings, clock)
     bots = settings.bots()
-    answer_metrics = AnswerMetrics.of(telemetry, bots)
+    inbound_metrics = InboundMetrics.of(telemetry, bots)
     cost_metrics = CostMetrics(telemetry.registry, bots)
-    asks = Posted(bots, settings.approval_expires_seconds, templates)
+    asks = EventApprovals(bots, settings.approval_expires_seconds, templates)
     routes = ActiveRoutes(
         {name: bot.chats for name, bot in bots.items()}, settings.routes_file, telemetry.registry, clock
     )
@@ -133,7 +133,7 @@ def create_app(
                     metrics=metrics,
                     clock=clock,
                     sender=default.sender,
-                    render=bot_messages.or_else(partial(render, templates=templates)),
+                    render=bot_messages.renderer(partial(render, templates=templates)),
                     bucket=default.bucket,
                     paid_bucket=default.paid_bucket,
                     other_bots=sending,
@@ -145,13 +145,13 @@ def create_app(
             _watch(health, outbox, settings)
             _watch_bots(health, outbox, sending)
             listening = await stack.enter_async_context(
-                open_answers(
+                open_inbound(
                     settings,
                     outbox=outbox,
                     bots=bots,
-                    speaking={name: one.sender.bot for name, one in {DEFAULT: default, **sending}.items()},
+                    bot_clients={name: one.sender.bot for name, one in {DEFAULT: default, **sending}.items()},
                     telemetry=telemetry,
-                    metrics=answer_metrics,
+                    metrics=inbound_metrics,
                     health=health,
                     clock=clock,
                 )
@@ -162,7 +162,7 @@ def create_app(
                     database=database,
                     metrics=tracking_metrics,
                     clock=clock,
-                    also=inbound.FORGETS,
+                    also=inbound.DELETE_OLD,
                 )
             )
             if settings.events_dir is not None:
@@ -176,7 +176,7 @@ def create_app(
                     outbox=outbox,
                     routes=lambda: routes.routes,
                     asks=asks,
-                    asked=listening.news.posted,
+                    asked=listening.publisher.created_by_events,
                     telemetry=telemetry,
                     metrics=folder_metrics,
                     clock=clock,

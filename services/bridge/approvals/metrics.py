@@ -2,9 +2,9 @@
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from services.bridge.approvals.approval import Outcome, State, Via
+from services.bridge.approvals.approval import AnswerOutcome, AnswerVia, ApprovalState
 
-_CLOSED = (State.DECIDED, State.EXPIRED, State.CANCELLED)
+_CLOSED = (ApprovalState.DECIDED, ApprovalState.EXPIRED, ApprovalState.CANCELLED)
 
 
 class ApprovalMetrics:
@@ -25,6 +25,6 @@ class ApprovalMetrics:
         )
         for state in _CLOSED:
             self.closed.labels(state.value)
-        for via in Via:
-            for outcome in Outcome:
+        for via in AnswerVia:
+            for outcome in AnswerOutcome:
                 self.answers.labels(via.value, outcome.value)

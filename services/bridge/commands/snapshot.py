@@ -1,4 +1,4 @@
-"""What was measured, read from the running parts when somebody asks. Nothing is measured for it."""
+"""Reads the latest measurements from the running parts, for commands; it measures nothing itself."""
 
 from dataclasses import dataclass
 
@@ -10,8 +10,8 @@ from services.outbox.engine import Outbox
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """The parts that measure."""
+class SnapshotReader:
+    """Reads snapshots from the parts that measure."""
 
     outbox: Outbox
     health: Health
@@ -19,6 +19,7 @@ class Measured:
     clock: Clock
 
     def snapshot(self) -> Snapshot:
+        """The latest measurements, without open approvals, which are a person's own."""
         outbox, tally = self.outbox, self.outbox.queue.counts
         now = self.clock.time()
         accepted, delivered = tally.per_second(now)

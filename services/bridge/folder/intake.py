@@ -236,7 +236,7 @@ class FolderIntake:
             refusal=self._limits.refusal,
         )
         reading = await self._understood(file, read)
-        while reading and await from_event.are_taken(self._outbox.database, reading.codes):
+        while reading and await from_event.codes_taken(self._outbox.database, reading.codes):
             reading = await self._understood(file, read)
         return reading
 

@@ -1,4 +1,4 @@
-"""The first answer of somebody who may decide wins; every other is answered honestly and recorded."""
+"""The first answer of an approver decides; every other answer is recorded and gets its outcome."""
 
 import asyncio
 import time
@@ -7,36 +7,38 @@ import httpx
 import pytest
 
 from services.bridge.settings import BridgeSettings
-from tests.bridge.people import ADA, GRACE, MALLORY, TEAM, Bridge, People, bridge_of, buttons, said
+from tests.bridge.people import ADA, GRACE, MALLORY, TEAM, Bridge, People, bridge_of, buttons, text_of
 from tests.servers import ManualClock, Sandbox, until
 
 
 async def test_a_tap_decides_and_the_question_is_edited_in_every_chat(talk: Bridge, people: People) -> None:
-    asked = await talk.ask(chat_id=[ADA, GRACE])
+    approval = await talk.ask(chat_id=[ADA, GRACE])
     await people.question(GRACE)
     await people.tap(await people.question(ADA), "Approve")
-    decided = await talk.until_status(asked["id"], "decided")
+    decided = await talk.until_status(approval["id"], "decided")
     assert decided["decision"]["option"] == "approve"
     assert decided["decision"]["user_id"] == ADA
     assert decided["decision"]["via"] == "tap"
     for chat_id in (ADA, GRACE):
         edited = await people.until_text(chat_id, "☑️ Decided: Approve, by Ada")
-        assert "git push production" in said(edited)
+        assert "git push production" in text_of(edited)
         assert buttons(edited) == []
     assert "Noted. ☑️ Decided: Approve, by Ada" in await people.until_toast("Noted")
 
 
-async def test_a_late_tap_is_told_who_decided_and_changes_nothing(talk: Bridge, people: People) -> None:
-    asked = await talk.ask(chat_id=[ADA, GRACE])
+async def test_a_late_tap_is_answered_with_the_decision_and_changes_nothing(
+    talk: Bridge, people: People
+) -> None:
+    approval = await talk.ask(chat_id=[ADA, GRACE])
     hers = await people.question(GRACE)
     await people.sandbox.faults(
         {"kind": "answer", "status": 502, "methods": ["editMessageText"], "chat_ids": [GRACE], "times": None}
     )
     await people.tap(await people.question(ADA), "Approve")
-    await talk.until_status(asked["id"], "decided")
+    await talk.until_status(approval["id"], "decided")
     await people.tap(hers, "Deny")
     assert "☑️ Decided: Approve, by Ada" in await people.until_toast("Too late")
-    found = await talk.approval(asked["id"])
+    found = await talk.approval(approval["id"])
     assert found["decision"]["option"] == "approve"
     assert [(a["user_id"], a["option"], a["outcome"]) for a in found["answers"]] == [
         (ADA, "approve", "decided"),
@@ -44,20 +46,22 @@ async def test_a_late_tap_is_told_who_decided_and_changes_nothing(talk: Bridge, 
     ]
 
 
-async def test_a_tap_of_somebody_else_is_answered_and_recorded(talk: Bridge, people: People) -> None:
+async def test_a_tap_of_a_person_who_is_no_approver_is_answered_and_recorded(
+    talk: Bridge, people: People
+) -> None:
     await people.sandbox.post("/chats", {"id": MALLORY, "title": "Mallory"})
-    asked = await talk.ask(chat_id=TEAM, approvers=[GRACE])
+    approval = await talk.ask(chat_id=TEAM, approvers=[GRACE])
     shown = await people.question(TEAM)
     await people.tap(shown, "Approve", MALLORY)
     await people.until_toast("You may not decide this")
     await people.tap(shown, "Approve", ADA)
-    await talk.until_answered(asked["id"], "foreign")
+    await talk.until_answered(approval["id"], "foreign")
 
     async def both() -> bool:
-        return len((await talk.approval(asked["id"]))["answers"]) == 2
+        return len((await talk.approval(approval["id"]))["answers"]) == 2
 
     await until(both)
-    found = await talk.approval(asked["id"])
+    found = await talk.approval(approval["id"])
     assert found["status"] == "open"
     assert [(a["user_id"], a["outcome"]) for a in found["answers"]] == [
         (MALLORY, "foreign"),
@@ -65,15 +69,15 @@ async def test_a_tap_of_somebody_else_is_answered_and_recorded(talk: Bridge, peo
     ]
     assert buttons(await people.question(TEAM)) == ["Approve", "Deny"]
     await people.tap(shown, "Deny", GRACE)
-    assert (await talk.until_status(asked["id"], "decided"))["decision"]["option"] == "deny"
+    assert (await talk.until_status(approval["id"], "decided"))["decision"]["option"] == "deny"
     assert await talk.responses() != []
     assert {response["user"]["id"] for response in await talk.responses()} == {GRACE}
 
 
-async def test_a_forged_button_is_told_that_it_is_unknown(
+async def test_a_tap_with_forged_data_is_answered_as_unknown(
     quick: Bridge, people: People, sandbox: Sandbox
 ) -> None:
-    asked = await quick.ask()
+    approval = await quick.ask()
     await people.question(ADA)
     for number, data in enumerate(("a:guess:0", "a:guess", "approve_task-1", "", "a::0", "a:x:²"), 1):
         update = {
@@ -87,7 +91,7 @@ async def test_a_forged_button_is_told_that_it_is_unknown(
         return len(await people.calls("answerCallbackQuery")) == 6
 
     await until(six)
-    assert (await quick.approval(asked["id"]))["answers"] == []
+    assert (await quick.approval(approval["id"]))["answers"] == []
 
 
 async def _post_update(bridge: Bridge, update: dict[str, object]) -> None:
@@ -113,9 +117,9 @@ async def test_requests_and_a_tap_race_on_sqlite_and_exactly_one_decides(
 async def _race(one: Bridge, two: Bridge, people: People) -> None:
     for number in range(5):
         title = f"race {number}"
-        asked = await one.ask(title=title)
+        approval = await one.ask(title=title)
         shown = await people.question(ADA, title)
-        path = f"/api/v1/approvals/{asked['id']}/decide"
+        path = f"/api/v1/approvals/{approval['id']}/decide"
         answers = await asyncio.gather(
             people.tap(shown, "Approve"),
             *(one.client.post(path, json={"option": "approve", "by": f"one-{n}"}) for n in range(4)),
@@ -123,11 +127,11 @@ async def _race(one: Bridge, two: Bridge, people: People) -> None:
         )
         statuses = [answer.status_code for answer in answers if isinstance(answer, httpx.Response)]
 
-        async def all_answered(asked_id: str = asked["id"]) -> bool:
-            return len((await one.approval(asked_id))["answers"]) == 9
+        async def all_answered(approval_id: str = approval["id"]) -> bool:
+            return len((await one.approval(approval_id))["answers"]) == 9
 
         await until(all_answered)
-        found = await one.approval(asked["id"])
+        found = await one.approval(approval["id"])
         won = [answer for answer in found["answers"] if answer["outcome"] == "decided"]
         assert len(won) == 1
         assert {answer["outcome"] for answer in found["answers"]} == {"decided", "late"}
@@ -140,41 +144,45 @@ async def test_expiry_edits_the_message_and_is_final(
 ) -> None:
     clock.now = time.time()
     async with bridge_of(settings, clock) as bridge:
-        asked = await bridge.ask(expires_in=600)
+        approval = await bridge.ask(expires_in=600)
         shown = await people.question(ADA)
         await people.sandbox.faults(
             {"kind": "answer", "status": 502, "methods": ["editMessageText"], "times": 1}
         )
         clock.advance(599)
-        assert (await bridge.approval(asked["id"]))["status"] == "open"
+        assert (await bridge.approval(approval["id"]))["status"] == "open"
         clock.advance(2)
-        expired = await bridge.until_status(asked["id"], "expired")
+        expired = await bridge.until_status(approval["id"], "expired")
         assert expired["decision"] is None
         await people.tap(shown, "Approve")
         await people.until_toast("Too late: this expired")
         clock.advance(5)
         assert buttons(await people.until_text(ADA, "⌛ Expired without an answer")) == []
-        late = await bridge.client.post(f"/api/v1/approvals/{asked['id']}/decide", json={"option": "approve"})
+        late = await bridge.client.post(
+            f"/api/v1/approvals/{approval['id']}/decide", json={"option": "approve"}
+        )
         assert late.status_code == 409
-        assert late.json()["detail"] == "The question is expired."
-        assert (await bridge.approval(asked["id"]))["status"] == "expired"
+        assert late.json()["detail"] == "The approval is expired."
+        assert (await bridge.approval(approval["id"]))["status"] == "expired"
 
 
-async def test_a_tap_after_the_time_but_before_the_clean_up_is_too_late(
+async def test_a_tap_after_the_expiry_time_is_late_even_before_the_approval_is_closed(
     settings: BridgeSettings, clock: ManualClock
 ) -> None:
     async with bridge_of(settings, clock) as bridge:
-        asked = await bridge.ask(expires_in=10)
+        approval = await bridge.ask(expires_in=10)
         clock.advance(10)
-        late = await bridge.client.post(f"/api/v1/approvals/{asked['id']}/decide", json={"option": "approve"})
+        late = await bridge.client.post(
+            f"/api/v1/approvals/{approval['id']}/decide", json={"option": "approve"}
+        )
         assert late.status_code == 409
 
 
-async def test_a_cancelled_question_says_so_and_takes_no_answer(talk: Bridge, people: People) -> None:
-    asked = await talk.ask()
+async def test_a_cancelled_approval_shows_that_and_accepts_no_answer(talk: Bridge, people: People) -> None:
+    approval = await talk.ask()
     shown = await people.question(ADA)
     body = {"by": "ci", "reason": "superseded by 1.5"}
-    cancelled = await talk.client.post(f"/api/v1/approvals/{asked['id']}/cancel", json=body)
+    cancelled = await talk.client.post(f"/api/v1/approvals/{approval['id']}/cancel", json=body)
     assert (cancelled.status_code, cancelled.json()["status"]) == (200, "cancelled")
     assert (cancelled.json()["cancelled_by"], cancelled.json()["reason"]) == (
         "ci (API key default)",
@@ -182,16 +190,16 @@ async def test_a_cancelled_question_says_so_and_takes_no_answer(talk: Bridge, pe
     )
     edited = await people.until_text(ADA, "🚫 Cancelled, by ci (API key default)")
     assert edited["message_id"] == shown["message_id"]
-    assert "superseded by 1.5" in said(edited)
-    late = await talk.client.post(f"/api/v1/approvals/{asked['id']}/decide", json={"option": "approve"})
+    assert "superseded by 1.5" in text_of(edited)
+    late = await talk.client.post(f"/api/v1/approvals/{approval['id']}/decide", json={"option": "approve"})
     assert late.status_code == 409
 
 
 async def test_a_decision_through_the_api_is_audited_and_shown(talk: Bridge, people: People) -> None:
-    asked = await talk.ask(options=[{"value": "go", "label": "Go ahead"}, "Stop"])
+    approval = await talk.ask(options=[{"value": "go", "label": "Go ahead"}, "Stop"])
     await people.question(ADA)
     body = {"option": "Go ahead", "by": "release-bot", "comment": "all checks green"}
-    decided = await talk.client.post(f"/api/v1/approvals/{asked['id']}/decide", json=body)
+    decided = await talk.client.post(f"/api/v1/approvals/{approval['id']}/decide", json=body)
     assert decided.status_code == 200
     assert decided.json()["decision"] == {
         "option": "go",
@@ -203,57 +211,57 @@ async def test_a_decision_through_the_api_is_audited_and_shown(talk: Bridge, peo
     }
     assert decided.json()["answers"][0]["name"] == "release-bot (API key default)"
     edited = await people.until_text(ADA, "☑️ Decided: Go ahead, by release-bot (API key default)")
-    assert "all checks green" in said(edited)
-    again = await talk.client.post(f"/api/v1/approvals/{asked['id']}/decide", json=body)
+    assert "all checks green" in text_of(edited)
+    again = await talk.client.post(f"/api/v1/approvals/{approval['id']}/decide", json=body)
     assert again.status_code == 409
     assert again.json()["approval"]["decision"]["by"] == "release-bot (API key default)"
 
 
-async def test_an_option_that_is_not_there_is_refused_by_its_field(quick: Bridge) -> None:
-    asked = await quick.ask()
-    refused = await quick.client.post(f"/api/v1/approvals/{asked['id']}/decide", json={"option": "maybe"})
+async def test_an_unknown_option_is_refused_with_the_name_of_the_field(quick: Bridge) -> None:
+    approval = await quick.ask()
+    refused = await quick.client.post(f"/api/v1/approvals/{approval['id']}/decide", json={"option": "maybe"})
     assert refused.status_code == 422
     assert refused.json()["errors"] == [{"loc": ["body", "option"], "msg": "the options are approve, deny"}]
-    assert (await quick.approval(asked["id"]))["status"] == "open"
+    assert (await quick.approval(approval["id"]))["status"] == "open"
 
 
 async def test_a_reply_with_the_number_of_an_option_decides(talk: Bridge, people: People) -> None:
-    asked = await talk.ask(options=["Blue", "Green"])
+    approval = await talk.ask(options=["Blue", "Green"])
     shown = await people.question(ADA)
     await people.say(ADA, "purple", reply_to=shown["message_id"])
     await people.until_text(ADA, "No such option. There are: 1 Blue, 2 Green")
     await people.say(ADA, "2", reply_to=shown["message_id"])
-    decided = await talk.until_status(asked["id"], "decided")
+    decided = await talk.until_status(approval["id"], "decided")
     assert (decided["decision"]["option"], decided["decision"]["via"]) == ("Green", "reply")
     await people.until_text(ADA, "Noted. ☑️ Decided: Green, by Ada")
 
 
-async def test_a_reply_with_the_words_of_an_option_decides(talk: Bridge, people: People) -> None:
-    asked = await talk.ask(options=["Ship it", "Hold"])
+async def test_a_reply_with_the_label_of_an_option_decides(talk: Bridge, people: People) -> None:
+    approval = await talk.ask(options=["Ship it", "Hold"])
     shown = await people.question(ADA)
     await people.say(ADA, " ship  IT ", reply_to=shown["message_id"])
-    assert (await talk.until_status(asked["id"], "decided"))["decision"]["option"] == "Ship it"
+    assert (await talk.until_status(approval["id"], "decided"))["decision"]["option"] == "Ship it"
 
 
 async def test_the_approve_command_decides_by_code(talk: Bridge, people: People) -> None:
-    asked = await talk.ask()
+    approval = await talk.ask()
     await people.question(ADA)
     await people.say(ADA, "/approve")
-    assert asked["code"] in said(await people.until_text(ADA, "Open questions"))
+    assert approval["code"] in text_of(await people.until_text(ADA, "Open questions"))
     await people.say(ADA, "/approve ZZZZZZ deny")
     await people.until_text(ADA, "No question has the code ZZZZZZ")
-    await people.say(ADA, f"/approve {asked['code'].lower()} deny")
-    decided = await talk.until_status(asked["id"], "decided")
+    await people.say(ADA, f"/approve {approval['code'].lower()} deny")
+    decided = await talk.until_status(approval["id"], "decided")
     assert (decided["decision"]["option"], decided["decision"]["via"]) == ("deny", "command")
-    await people.say(ADA, f"/approve {asked['code']} approve")
+    await people.say(ADA, f"/approve {approval['code']} approve")
     await people.until_text(ADA, "Too late. ☑️ Decided: Deny, by Ada")
 
 
-async def test_waiting_for_an_answer_ends_as_soon_as_there_is_one(talk: Bridge, people: People) -> None:
-    asked = await talk.ask()
+async def test_a_wait_ends_with_the_decision(talk: Bridge, people: People) -> None:
+    approval = await talk.ask()
     shown = await people.question(ADA)
     started = time.monotonic()
-    waiting = asyncio.create_task(talk.approval(asked["id"], wait=30))
+    waiting = asyncio.create_task(talk.approval(approval["id"], wait=30))
     await talk.until_waiting()
     assert not waiting.done()
     await people.tap(shown, "Deny")
@@ -261,39 +269,39 @@ async def test_waiting_for_an_answer_ends_as_soon_as_there_is_one(talk: Bridge, 
     assert time.monotonic() - started < 5
 
 
-async def test_waiting_ends_open_after_the_time_that_was_asked(quick: Bridge) -> None:
-    asked = await quick.ask()
+async def test_a_wait_without_a_decision_ends_after_the_given_time(quick: Bridge) -> None:
+    approval = await quick.ask()
     started = time.monotonic()
-    assert (await quick.approval(asked["id"], wait=0.5))["status"] == "open"
+    assert (await quick.approval(approval["id"], wait=0.5))["status"] == "open"
     assert 0.4 < time.monotonic() - started < 5
-    refused = await quick.client.get(f"/api/v1/approvals/{asked['id']}", params={"wait": 56})
+    refused = await quick.client.get(f"/api/v1/approvals/{approval['id']}", params={"wait": 56})
     assert refused.status_code == 422
 
 
 async def test_an_answer_at_another_replica_ends_the_wait(replicas: BridgeSettings) -> None:
     async with bridge_of(replicas) as one, bridge_of(replicas) as two:
-        asked = await one.ask()
-        waiting = asyncio.create_task(two.approval(asked["id"], wait=30))
+        approval = await one.ask()
+        waiting = asyncio.create_task(two.approval(approval["id"], wait=30))
         await two.until_waiting()
         started = time.monotonic()
-        await one.client.post(f"/api/v1/approvals/{asked['id']}/decide", json={"option": "approve"})
+        await one.client.post(f"/api/v1/approvals/{approval['id']}/decide", json={"option": "approve"})
         assert (await waiting)["status"] == "decided"
         assert time.monotonic() - started < 3
 
 
-async def test_a_wait_ends_with_its_client(quick: Bridge) -> None:
-    """Who asks with a shorter patience than it names would leave a waiter behind with each question."""
-    asked = await quick.ask()
+async def test_a_wait_ends_when_its_client_disconnects(quick: Bridge) -> None:
+    """A client with a timeout shorter than `wait` must not leave a waiting task behind."""
+    approval = await quick.ask()
     handled = 'http_requests_total{handler="/api/v1/approvals/{approval_id}",method="GET",status="2xx"}'
     with pytest.raises(httpx.ReadTimeout):
-        await quick.client.get(f"/api/v1/approvals/{asked['id']}", params={"wait": 55}, timeout=0.5)
+        await quick.client.get(f"/api/v1/approvals/{approval['id']}", params={"wait": 55}, timeout=0.5)
     await quick.until_metric(handled, 1.0)
 
 
 async def test_a_wait_and_a_poll_end_at_once_when_the_bridge_stops(settings: BridgeSettings) -> None:
     async with bridge_of(settings) as bridge:
-        asked = await bridge.ask()
-        waiting = asyncio.create_task(bridge.approval(asked["id"], wait=55))
+        approval = await bridge.ask()
+        waiting = asyncio.create_task(bridge.approval(approval["id"], wait=55))
         await bridge.until_waiting()
         started = time.monotonic()
         bridge.stop.set()

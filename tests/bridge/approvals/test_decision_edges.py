@@ -1,4 +1,4 @@
-"""Answers at the edges: late, foreign, two at once, to what is taken back, to a long question."""
+"""Edge cases of answers: concurrent, late, from strangers, to cancelled and to long questions."""
 
 import asyncio
 import time
@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import Connection, update
 
 from services.bridge import inbound
-from services.bridge.approvals import decisions, question_text, reask, store
-from services.bridge.approvals.approval import Outcome, Via, Who
-from services.bridge.approvals.decisions import Changed
+from services.bridge.approvals import decisions, expiry, queries, question_text, reask, store
+from services.bridge.approvals.approval import Actor, AnswerOutcome, AnswerVia
+from services.bridge.approvals.decisions import ApprovalChange
 from services.bridge.bot_messages import Recipient
 from services.bridge.settings import BridgeSettings
 from services.kit.database.connect import Database, open_database
@@ -19,15 +19,15 @@ from services.kit.settings import ServiceSettings
 from services.kit.telemetry.telemetry import Telemetry
 from services.outbox.messages import MessageState
 from services.outbox.schema import message
-from tests.bridge.approvals.test_wording import QUESTION
-from tests.bridge.people import ADA, GRACE, MALLORY, TEAM, Bridge, People, bridge_of, buttons, said
+from tests.bridge.approvals.test_question_text import QUESTION
+from tests.bridge.people import ADA, GRACE, MALLORY, TEAM, Bridge, People, bridge_of, buttons, text_of
 from tests.servers import ManualClock, until
 
 LONG = "".join(f"line {number}: äöü 😀\n" for number in range(600))
 
 
 def tapped(number: int, person: int, data: str, message: dict[str, Any]) -> dict[str, Any]:
-    """A tap as Telegram's webhook tells it."""
+    """The update of a tap, as Telegram posts it to a webhook."""
     return {
         "update_id": number,
         "callback_query": {
@@ -39,7 +39,7 @@ def tapped(number: int, person: int, data: str, message: dict[str, Any]) -> dict
     }
 
 
-async def hear(bridge: Bridge, update: dict[str, Any], settings: BridgeSettings) -> None:
+async def post_update(bridge: Bridge, update: dict[str, Any], settings: BridgeSettings) -> None:
     headers = {"X-Telegram-Bot-Api-Secret-Token": settings.bots()["default"].webhook_secret}
     answer = await bridge.client.post("/telegram/webhook", json=update, headers=headers)
     assert answer.status_code == 200
@@ -55,46 +55,43 @@ async def until_answers(bridge: Bridge, approval_id: str, number: int) -> list[d
     return found
 
 
-# Two at once
-
-
-async def test_taps_that_reach_two_replicas_at_once_decide_once_and_are_both_answered(
+async def test_of_taps_at_two_replicas_at_the_same_time_one_decides_and_both_are_answered(
     replicas: BridgeSettings, people: People
 ) -> None:
     async with bridge_of(replicas) as one, bridge_of(replicas) as two:
         for number in range(5):
             title = f"both {number}"
-            asked = await one.ask(title=title, chat_id=TEAM)
+            approval = await one.ask(title=title, chat_id=TEAM)
             shown = await people.question(TEAM, title)
             yes, no = (row["callback_data"] for row in shown["reply_markup"]["inline_keyboard"][0])
             await asyncio.gather(
-                hear(one, tapped(10_000 + number, ADA, yes, shown), replicas),
-                hear(two, tapped(20_000 + number, GRACE, no, shown), replicas),
+                post_update(one, tapped(10_000 + number, ADA, yes, shown), replicas),
+                post_update(two, tapped(20_000 + number, GRACE, no, shown), replicas),
             )
-            found = await until_answers(one, asked["id"], 2)
+            found = await until_answers(one, approval["id"], 2)
             assert sorted(answer["outcome"] for answer in found) == ["decided", "late"]
             won = next(answer for answer in found if answer["outcome"] == "decided")
-            decision = (await two.approval(asked["id"]))["decision"]
+            decision = (await two.approval(approval["id"]))["decision"]
             assert (decision["option"], decision["user_id"]) == (won["option"], won["user_id"])
             edited = await people.until_text(TEAM, f"by {won['name']}")
-            assert (title in said(edited), buttons(edited)) == (True, [])
+            assert (title in text_of(edited), buttons(edited)) == (True, [])
 
 
-async def test_the_same_tap_told_to_two_replicas_is_one_answer(
-    replicas: BridgeSettings, people: People
-) -> None:
+async def test_the_same_tap_at_two_replicas_is_one_answer(replicas: BridgeSettings, people: People) -> None:
     async with bridge_of(replicas) as one, bridge_of(replicas) as two:
-        asked = await one.ask()
+        approval = await one.ask()
         shown = await people.question(ADA)
         data = shown["reply_markup"]["inline_keyboard"][0][0]["callback_data"]
         update = tapped(10_000, ADA, data, shown)
-        await asyncio.gather(hear(one, update, replicas), hear(two, update, replicas))
-        await one.until_status(asked["id"], "decided")
+        await asyncio.gather(post_update(one, update, replicas), post_update(two, update, replicas))
+        await one.until_status(approval["id"], "decided")
         other = await one.ask(title="After it?")
         after = await people.question(ADA, "After it?")
         await people.tap(after, "Deny")
         await two.until_status(other["id"], "decided")
-        assert [answer["outcome"] for answer in (await one.approval(asked["id"]))["answers"]] == ["decided"]
+        assert [answer["outcome"] for answer in (await one.approval(approval["id"]))["answers"]] == [
+            "decided"
+        ]
 
 
 @pytest.fixture
@@ -103,17 +100,19 @@ async def tables(database_url: str) -> Database:
     return await open_database(database_url, telemetry, packages=["services.outbox", *inbound.PACKAGES])
 
 
-async def test_of_many_answers_in_transactions_side_by_side_one_closes(
+async def test_of_concurrent_transactions_with_answers_one_closes_the_approval(
     tables: Database, clock: ManualClock
 ) -> None:
-    """What two replicas would do that both believe to lead: the compare-and-set has the last word."""
+    """Two replicas that both act as the leader would do this: the compare-and-set decides."""
     clock.now = QUESTION.created_at + 5
     await tables.write("approval_ask", partial(_ask, now=clock.now))
 
-    def answer(connection: Connection, who: int, chosen: int) -> Changed:
-        asked = store.by_id(connection, QUESTION.id)
-        assert asked is not None
-        return decisions.answer(connection, asked, Who(str(who), who), Via.TAP, chosen, now=clock.now)
+    def answer(connection: Connection, who: int, chosen: int) -> ApprovalChange:
+        approval = store.by_id(connection, QUESTION.id)
+        assert approval is not None
+        return decisions.answer(
+            connection, approval, Actor(str(who), who), AnswerVia.TAP, chosen, now=clock.now
+        )
 
     came = await asyncio.gather(
         *(
@@ -121,9 +120,9 @@ async def test_of_many_answers_in_transactions_side_by_side_one_closes(
             for number, who in enumerate([1001, 1002] * 4)
         )
     )
-    assert sorted(change.outcome for change in came) == [Outcome.DECIDED, *[Outcome.LATE] * 7]
+    assert sorted(change.outcome for change in came) == [AnswerOutcome.DECIDED, *[AnswerOutcome.LATE] * 7]
     assert [change.closed_now for change in came].count(True) == 1
-    whole = await tables.read("read", partial(store.whole, approval_id=QUESTION.id))
+    whole = await tables.read("read", partial(queries.details, approval_id=QUESTION.id))
     assert whole is not None
     won = next(change for change in came if change.closed_now).approval
     assert (whole.approval.chosen, whole.approval.closed_by) == (won.chosen, won.closed_by)
@@ -133,20 +132,22 @@ async def test_of_many_answers_in_transactions_side_by_side_one_closes(
 
 
 def _ask(connection: Connection, now: float) -> None:
-    store.ask(connection, QUESTION, question_text.question(QUESTION), [Recipient(ADA)], now)
+    store.create(connection, QUESTION, question_text.question(QUESTION), [Recipient(ADA)], now)
 
 
-async def test_an_answer_and_the_expiry_at_once_close_it_once(tables: Database) -> None:
+async def test_a_concurrent_answer_and_expiry_close_an_approval_once(tables: Database) -> None:
     before, after = QUESTION.expires_at - 0.001, QUESTION.expires_at
     await tables.write("approval_ask", partial(_ask, now=QUESTION.created_at))
 
     def answer(connection: Connection) -> bool:
-        asked = store.by_id(connection, QUESTION.id)
-        assert asked is not None
-        return decisions.answer(connection, asked, Who("Ada", ADA), Via.TAP, 0, now=before).closed_now
+        approval = store.by_id(connection, QUESTION.id)
+        assert approval is not None
+        return decisions.answer(
+            connection, approval, Actor("Ada", ADA), AnswerVia.TAP, 0, now=before
+        ).closed_now
 
     def expire(connection: Connection) -> bool:
-        return bool(decisions.expire(connection, after))
+        return bool(expiry.expire(connection, after))
 
     closed = await asyncio.gather(
         *(tables.write("approval_expire", expire) for _ in range(3)),
@@ -156,36 +157,35 @@ async def test_an_answer_and_the_expiry_at_once_close_it_once(tables: Database) 
     await tables.close()
 
 
-# Taken back while it is shown
-
-
-async def test_a_tap_on_a_question_that_was_taken_back_is_told_so(talk: Bridge, people: People) -> None:
-    """Its edit is still on the way: the buttons are there, and mean nothing any more."""
-    asked = await talk.ask()
+async def test_a_tap_on_a_cancelled_question_gets_a_toast_that_says_so(talk: Bridge, people: People) -> None:
+    """The edit that removes the buttons is delayed."""
+    approval = await talk.ask()
     shown = await people.question(ADA)
     broken = {"kind": "answer", "status": 502, "methods": ["editMessageText"], "times": 2}
     await people.sandbox.faults(broken)
     body = {"by": "ci", "reason": "superseded"}
-    await talk.client.post(f"/api/v1/approvals/{asked['id']}/cancel", json=body)
+    await talk.client.post(f"/api/v1/approvals/{approval['id']}/cancel", json=body)
     await people.tap(shown, "Approve")
     assert "superseded" in await people.until_toast("Too late")
-    found = await until_answers(talk, asked["id"], 1)
+    found = await until_answers(talk, approval["id"], 1)
     assert [(answer["option"], answer["outcome"]) for answer in found] == [("approve", "cancelled")]
-    assert (await talk.approval(asked["id"]))["status"] == "cancelled"
+    assert (await talk.approval(approval["id"]))["status"] == "cancelled"
     edited = await people.until_text(ADA, "🚫 Cancelled, by ci")
     assert (edited["message_id"], buttons(edited)) == (shown["message_id"], [])
 
 
-async def test_a_tap_and_a_cancel_at_once_end_in_one_of_both(talk: Bridge, people: People) -> None:
+async def test_of_a_concurrent_tap_and_cancellation_one_closes_the_approval(
+    talk: Bridge, people: People
+) -> None:
     for number in range(4):
         title = f"either {number}"
-        asked = await talk.ask(title=title)
+        approval = await talk.ask(title=title)
         shown = await people.question(ADA, title)
         cancelled, _ = await asyncio.gather(
-            talk.client.post(f"/api/v1/approvals/{asked['id']}/cancel"), people.tap(shown, "Approve")
+            talk.client.post(f"/api/v1/approvals/{approval['id']}/cancel"), people.tap(shown, "Approve")
         )
-        (answer,) = await until_answers(talk, asked["id"], 1)
-        found = await talk.approval(asked["id"])
+        (answer,) = await until_answers(talk, approval["id"], 1)
+        found = await talk.approval(approval["id"])
         if cancelled.status_code == 200:
             assert (found["status"], answer["outcome"], found["decision"]) == ("cancelled", "cancelled", None)
         else:
@@ -193,133 +193,131 @@ async def test_a_tap_and_a_cancel_at_once_end_in_one_of_both(talk: Bridge, peopl
         assert [message["kind"] for message in found["messages"]].count("verdict") == 1
 
 
-async def test_a_question_that_is_taken_back_before_it_is_shown_never_is(
+async def test_a_question_that_is_cancelled_before_it_is_sent_shows_no_buttons(
     talk: Bridge, people: People
 ) -> None:
     busy = {"description": "Too Many Requests: retry after 1", "parameters": {"retry_after": 1}}
     await people.sandbox.faults({"kind": "answer", "status": 429, "times": None} | busy)
-    asked = await talk.ask()
-    await talk.client.post(f"/api/v1/approvals/{asked['id']}/cancel")
+    approval = await talk.ask()
+    await talk.client.post(f"/api/v1/approvals/{approval['id']}/cancel")
     await people.sandbox.no_faults()
-    (question,) = [m for m in asked["messages"] if m["kind"] == "question"]
+    (question,) = [m for m in approval["messages"] if m["kind"] == "question"]
     ended = await talk.until_message_finished(question["message_id"])
-    # It was being tried just then, or it waited: in no case is it left with buttons.
+    # Its first attempt was under way or not: in both cases it must not keep its buttons.
     assert ended["status"] in {"cancelled", "delivered"}
 
     async def no_buttons() -> bool:
-        verdicts = [m for m in (await talk.approval(asked["id"]))["messages"] if m["kind"] == "verdict"]
+        verdicts = [m for m in (await talk.approval(approval["id"]))["messages"] if m["kind"] == "verdict"]
         done = all([(await talk.message(m["message_id"]))["finished_at"] for m in verdicts])
         return done and not any(buttons(message) for message in await people.messages(ADA))
 
     await until(no_buttons)
 
 
-# Foreign and late
-
-
-async def test_somebody_who_may_not_decide_may_not_by_any_way(talk: Bridge, people: People) -> None:
+async def test_a_person_who_is_no_approver_cannot_decide_by_tap_reply_or_command(
+    talk: Bridge, people: People
+) -> None:
     await people.sandbox.post("/chats", {"id": MALLORY, "title": "Mallory"})
-    asked = await talk.ask(chat_id=TEAM, approvers=[GRACE])
+    approval = await talk.ask(chat_id=TEAM, approvers=[GRACE])
     shown = await people.question(TEAM)
     await people.tap(shown, "Approve", MALLORY)
     await people.say(TEAM, "approve", reply_to=shown["message_id"], person=MALLORY)
-    # Ada may command, and yet not decide this one.
-    await people.say(TEAM, f"/approve {asked['code']} approve", person=ADA)
-    found = await until_answers(talk, asked["id"], 3)
+    # Ada may use the bot, but is no approver of this approval.
+    await people.say(TEAM, f"/approve {approval['code']} approve", person=ADA)
+    found = await until_answers(talk, approval["id"], 3)
     assert [(answer["via"], answer["user_id"], answer["outcome"]) for answer in found] == [
         ("tap", MALLORY, "foreign"),
         ("reply", MALLORY, "foreign"),
         ("command", ADA, "foreign"),
     ]
-    assert (await talk.approval(asked["id"]))["status"] == "open"
+    assert (await talk.approval(approval["id"]))["status"] == "open"
     assert buttons(await people.question(TEAM)) == ["Approve", "Deny"]
-    # A stranger's command is not even looked at.
-    await people.say(TEAM, f"/approve {asked['code']} approve", person=MALLORY)
+    # A command of a stranger is not run.
+    await people.say(TEAM, f"/approve {approval['code']} approve", person=MALLORY)
     await people.tap(shown, "Deny", GRACE)
-    decided = await talk.until_status(asked["id"], "decided")
+    decided = await talk.until_status(approval["id"], "decided")
     assert len(decided["answers"]) == 4
 
 
-async def test_who_was_taken_off_the_list_since_may_not_decide_any_more(
+async def test_an_approver_who_is_no_longer_allowed_cannot_decide(
     settings: BridgeSettings, people: People
 ) -> None:
     async with bridge_of(settings) as bridge:
-        asked = await bridge.ask(chat_id=TEAM)
+        approval = await bridge.ask(chat_id=TEAM)
         shown = await people.question(TEAM)
     without = settings.model_copy(update={"telegram_allowed_users": [ADA]})
     async with bridge_of(without) as bridge:
         await people.tap(shown, "Approve", GRACE)
         await people.until_toast("You may not decide this")
         await people.say(TEAM, "approve", reply_to=shown["message_id"], person=GRACE)
-        found = await until_answers(bridge, asked["id"], 2)
+        found = await until_answers(bridge, approval["id"], 2)
         assert [answer["outcome"] for answer in found] == ["foreign", "foreign"]
         await people.tap(shown, "Deny", ADA)
-        assert (await bridge.until_status(asked["id"], "decided"))["decision"]["user_id"] == ADA
+        assert (await bridge.until_status(approval["id"], "decided"))["decision"]["user_id"] == ADA
 
 
-async def test_a_foreign_tap_on_a_closed_question_is_foreign_not_late(talk: Bridge, people: People) -> None:
+async def test_a_tap_of_a_stranger_on_a_closed_question_is_foreign_and_not_late(
+    talk: Bridge, people: People
+) -> None:
     await people.sandbox.post("/chats", {"id": MALLORY, "title": "Mallory"})
     broken = {"kind": "answer", "status": 502, "methods": ["editMessageText"], "times": None}
     await people.sandbox.faults(broken)
-    asked = await talk.ask(chat_id=TEAM)
+    approval = await talk.ask(chat_id=TEAM)
     shown = await people.question(TEAM)
     await people.tap(shown, "Approve", ADA)
-    await talk.until_status(asked["id"], "decided")
+    await talk.until_status(approval["id"], "decided")
     await people.tap(shown, "Deny", MALLORY)
     await people.until_toast("You may not decide this")
-    found = await until_answers(talk, asked["id"], 2)
+    found = await until_answers(talk, approval["id"], 2)
     assert [answer["outcome"] for answer in found] == ["decided", "foreign"]
 
 
-async def test_a_late_reply_is_told_who_decided(talk: Bridge, people: People) -> None:
-    asked = await talk.ask(chat_id=[ADA, GRACE])
+async def test_a_late_reply_is_answered_with_the_decision(talk: Bridge, people: People) -> None:
+    approval = await talk.ask(chat_id=[ADA, GRACE])
     shown = await people.question(GRACE)
     await people.tap(await people.question(ADA), "Approve")
-    await talk.until_status(asked["id"], "decided")
+    await talk.until_status(approval["id"], "decided")
     await people.say(GRACE, "deny", reply_to=shown["message_id"])
-    assert "☑️ Decided: Approve, by Ada" in said(await people.until_text(GRACE, "Too late"))
-    late = (await until_answers(talk, asked["id"], 2))[1]
+    assert "☑️ Decided: Approve, by Ada" in text_of(await people.until_text(GRACE, "Too late"))
+    late = (await until_answers(talk, approval["id"], 2))[1]
     assert (late["via"], late["name"].split()[0], late["outcome"]) == ("reply", "Grace", "late")
 
 
-async def test_a_button_that_names_no_option_is_answered_and_decides_nothing(
+async def test_a_tap_that_names_no_option_is_answered_and_decides_nothing(
     talk: Bridge, people: People, settings: BridgeSettings
 ) -> None:
-    asked = await talk.ask()
+    approval = await talk.ask()
     shown = await people.question(ADA)
     token = shown["reply_markup"]["inline_keyboard"][0][0]["callback_data"].rpartition(":")[0]
-    await hear(talk, tapped(10_000, ADA, f"{token}:7", shown), settings)
-    (answer,) = await until_answers(talk, asked["id"], 1)
+    await post_update(talk, tapped(10_000, ADA, f"{token}:7", shown), settings)
+    (answer,) = await until_answers(talk, approval["id"], 1)
     assert (answer["option"], answer["outcome"]) == (None, "no_such_option")
     await people.tap(shown, "Deny")
-    assert (await talk.until_status(asked["id"], "decided"))["decision"]["option"] == "deny"
-    # Whose client is odd takes no buttons away from the others.
+    assert (await talk.until_status(approval["id"], "decided"))["decision"]["option"] == "deny"
+    # The data is forged, so the buttons of the question stay.
     assert await people.calls("editMessageReplyMarkup") == []
 
 
-# Long questions
-
-
-async def test_a_long_question_is_decided_at_its_message_and_its_file_stays(
+async def test_the_verdict_of_a_long_question_replaces_its_message_and_not_its_file(
     talk: Bridge, people: People
 ) -> None:
-    asked = await talk.ask(prompt=LONG, chat_id=[ADA, GRACE])
+    approval = await talk.ask(prompt=LONG, chat_id=[ADA, GRACE])
     await people.question(GRACE)
     await people.tap(await people.question(ADA), "Approve")
-    await talk.until_status(asked["id"], "decided")
+    await talk.until_status(approval["id"], "decided")
     for chat_id in (ADA, GRACE):
         edited = await people.until_text(chat_id, "☑️ Decided: Approve, by Ada")
-        assert f"approval-{asked['code']}.txt" in said(edited)
+        assert f"approval-{approval['code']}.txt" in text_of(edited)
         document, message = await people.messages(chat_id)
         assert ("document" in document, message["message_id"]) == (True, edited["message_id"])
 
 
-async def test_after_an_outage_a_long_question_is_asked_again_without_a_second_file(
+async def test_after_an_outage_a_long_question_is_repeated_without_its_file(
     settings: BridgeSettings, people: People, clock: ManualClock
 ) -> None:
     clock.now = time.time()
     async with bridge_of(settings, clock) as bridge:
-        asked = await bridge.ask(prompt=LONG)
+        approval = await bridge.ask(prompt=LONG)
         shown = await people.question(ADA)
         await bridge.until_heard()
     await people.sandbox.post("/clock/advance", {"seconds": 300})
@@ -329,15 +327,15 @@ async def test_after_an_outage_a_long_question_is_asked_again_without_a_second_f
         assert again["reply_to_message"]["message_id"] == shown["message_id"]
         assert len([m for m in await people.messages(ADA) if "document" in m]) == 1
         await people.tap(again, "Deny")
-        await bridge.until_status(asked["id"], "decided")
+        await bridge.until_status(approval["id"], "decided")
 
 
-async def test_a_tap_on_the_first_copy_after_it_was_asked_again_counts_as_well(
+async def test_a_tap_on_the_first_message_counts_after_the_question_was_repeated(
     settings: BridgeSettings, people: People, clock: ManualClock
 ) -> None:
     clock.now = time.time()
     async with bridge_of(settings, clock) as bridge:
-        asked = await bridge.ask()
+        approval = await bridge.ask()
         shown = await people.question(ADA)
         await bridge.until_heard()
     await people.sandbox.post("/clock/advance", {"seconds": 200})
@@ -345,7 +343,7 @@ async def test_a_tap_on_the_first_copy_after_it_was_asked_again_counts_as_well(
     async with bridge_of(settings, clock) as bridge:
         await people.question(ADA, "Still open")
         await people.tap(shown, "Approve")
-        decided = await bridge.until_status(asked["id"], "decided")
+        decided = await bridge.until_status(approval["id"], "decided")
         assert decided["decision"]["option"] == "approve"
         assert {message["kind"] for message in decided["messages"]} == {"question", "again", "verdict"}
 
@@ -355,25 +353,25 @@ async def test_a_tap_on_the_first_copy_after_it_was_asked_again_counts_as_well(
         await until(no_buttons)
 
 
-async def test_what_expired_in_the_outage_is_not_asked_again(
+async def test_a_question_that_expired_in_the_outage_is_not_repeated(
     settings: BridgeSettings, people: People, clock: ManualClock
 ) -> None:
     clock.now = time.time()
     async with bridge_of(settings, clock) as bridge:
-        asked = await bridge.ask(expires_in=100)
+        approval = await bridge.ask(expires_in=100)
         await people.question(ADA)
         await bridge.until_heard()
     await people.sandbox.post("/clock/advance", {"seconds": 200})
     clock.advance(200)
     async with bridge_of(settings, clock) as bridge:
-        await bridge.until_status(asked["id"], "expired")
+        await bridge.until_status(approval["id"], "expired")
         await people.until_text(ADA, "⌛ Expired without an answer")
         await bridge.until_heard()
-    assert not any("Still open" in said(message) for message in await people.messages(ADA))
+    assert not any("Still open" in text_of(message) for message in await people.messages(ADA))
 
 
-async def test_only_the_bot_that_was_deaf_asks_again(tables: Database) -> None:
-    """What another bot has heard meanwhile was not lost."""
+async def test_only_the_bot_with_the_outage_repeats_its_questions(tables: Database) -> None:
+    """Taps on the questions of other bots were not lost."""
     now = QUESTION.created_at
     await tables.write("approval_ask", partial(_ask, now=now))
     shown = update(message).values(
@@ -382,7 +380,7 @@ async def test_only_the_bot_that_was_deaf_asks_again(tables: Database) -> None:
     await tables.write("settle", lambda connection: connection.execute(shown).rowcount)
 
     def again(connection: Connection, bot: str) -> int:
-        return len(reask.ask_again(connection, bot, now, now + 200))
+        return len(reask.repeat_open(connection, bot, now, now + 200))
 
     assert await tables.write("update_heard", partial(again, bot="alerts")) == 0
     assert await tables.write("update_heard", partial(again, bot="default")) == 1

@@ -1,4 +1,4 @@
-"""Any update becomes a value, whatever is in it."""
+"""Every update is parsed into a value, whatever its fields are."""
 
 from typing import Any
 
@@ -13,9 +13,9 @@ from services.bridge.updates.parse import (
     OTHER,
     Ignored,
     Membership,
-    Said,
     Sender,
     Tap,
+    TextMessage,
 )
 
 ADA = {"id": 1001, "is_bot": False, "first_name": "Ada", "last_name": "Lovelace", "username": "ada"}
@@ -47,11 +47,13 @@ JSON = st.recursive(
 
 
 @given(st.sampled_from([*KINDS, "poll", "edited_message"]), JSON)
-def test_no_update_can_break_the_reading(kind: str, content: Any) -> None:
-    assert isinstance(parse.read({"update_id": 1, kind: content}), Tap | Said | Membership | Ignored)
+def test_any_update_is_parsed(kind: str, content: Any) -> None:
+    assert isinstance(
+        parse.parse_update({"update_id": 1, kind: content}), Tap | TextMessage | Membership | Ignored
+    )
 
 
-def test_a_tap_has_its_person_and_its_message() -> None:
+def test_a_tap_has_a_sender_and_a_message() -> None:
     update = {
         "update_id": 1,
         "callback_query": {
@@ -61,18 +63,20 @@ def test_a_tap_has_its_person_and_its_message() -> None:
             "message": {"message_id": 5, "chat": {"id": -2001, "type": "group"}},
         },
     }
-    assert parse.read(update) == Tap("77", Sender(1001, "Ada Lovelace (@ada)", "ada"), "a:x:0", -2001, 5)
+    assert parse.parse_update(update) == Tap(
+        "77", Sender(1001, "Ada Lovelace (@ada)", "ada"), "a:x:0", -2001, 5
+    )
 
 
-def test_a_tap_on_a_message_that_telegram_does_not_show_any_more_is_one() -> None:
+def test_a_tap_without_its_message_is_a_tap() -> None:
     update = {
         "update_id": 1,
         "callback_query": {"id": "77", "from": {"id": 5, "first_name": "G"}, "data": "d"},
     }
-    assert parse.read(update) == Tap("77", Sender(5, "G", None), "d", None, None)
+    assert parse.parse_update(update) == Tap("77", Sender(5, "G", None), "d", None, None)
 
 
-def test_a_reply_in_a_topic_has_both() -> None:
+def test_a_reply_in_a_topic_has_its_topic_and_its_message() -> None:
     update = {
         "update_id": 1,
         "message": {
@@ -85,26 +89,26 @@ def test_a_reply_in_a_topic_has_both() -> None:
             "reply_to_message": {"message_id": 8},
         },
     }
-    said = parse.read(update)
-    assert isinstance(said, Said)
-    assert (said.thread_id, said.reply_to, said.private) == (7, 8, False)
+    parsed = parse.parse_update(update)
+    assert isinstance(parsed, TextMessage)
+    assert (parsed.thread_id, parsed.reply_to, parsed.private) == (7, 8, False)
 
 
-def test_a_reply_has_the_first_button_of_what_it_answers() -> None:
+def test_a_reply_has_the_data_of_the_first_button_of_its_message() -> None:
     answered = {
         "message_id": 8,
         "reply_markup": {"inline_keyboard": [[{"text": "Yes", "callback_data": "a:x:0"}]]},
     }
     message = {"message_id": 9, "from": ADA, "chat": {"id": 1, "type": "private"}, "text": "yes"}
-    said = parse.read({"update_id": 1, "message": message | {"reply_to_message": answered}})
-    assert isinstance(said, Said)
-    assert (said.reply_to, said.reply_to_button) == (8, "a:x:0")
+    parsed = parse.parse_update({"update_id": 1, "message": message | {"reply_to_message": answered}})
+    assert isinstance(parsed, TextMessage)
+    assert (parsed.reply_to, parsed.reply_to_button) == (8, "a:x:0")
     keyboards: list[list[list[dict[str, str]]]] = [[], [[]], [[{"text": "a", "url": "u"}]]]
     for keyboard in keyboards:
         odd = {"message_id": 8, "reply_markup": {"inline_keyboard": keyboard}}
-        told = parse.read({"update_id": 1, "message": message | {"reply_to_message": odd}})
-        assert isinstance(told, Said)
-        assert told.reply_to_button == ""
+        parsed = parse.parse_update({"update_id": 1, "message": message | {"reply_to_message": odd}})
+        assert isinstance(parsed, TextMessage)
+        assert parsed.reply_to_button == ""
 
 
 def test_photos_other_bots_and_channels_are_ignored() -> None:
@@ -114,7 +118,7 @@ def test_photos_other_bots_and_channels_are_ignored() -> None:
         {"message_id": 1, "from": ADA | {"is_bot": True}, "chat": chat, "text": "hi"},
         {"message_id": 1, "sender_chat": chat, "chat": chat, "text": "hi"},
     ):
-        assert parse.read({"update_id": 1, "message": message}) == Ignored()
+        assert parse.parse_update({"update_id": 1, "message": message}) == Ignored()
 
 
 @pytest.mark.parametrize(
@@ -134,10 +138,10 @@ def test_a_membership_says_whether_the_bot_may_write(member: dict[str, Any], may
         "update_id": 1,
         "my_chat_member": {"chat": {"id": 1001, "type": "private"}, "new_chat_member": member},
     }
-    assert parse.read(update) == Membership(1001, True, may_write)
+    assert parse.parse_update(update) == Membership(1001, True, may_write)
 
 
-def test_kinds_are_few() -> None:
+def test_an_unknown_kind_is_other() -> None:
     assert parse.kind_of({"update_id": 1, "poll_answer": {}}) == OTHER
     assert parse.kind_of({"update_id": 1, "message": {}}) == "message"
 
@@ -145,6 +149,6 @@ def test_kinds_are_few() -> None:
 def test_long_names_are_cut() -> None:
     user = {"id": 1, "first_name": "x" * 64, "last_name": "y" * 64, "username": "z" * 32}
     update = {"update_id": 1, "callback_query": {"id": "1", "from": user, "data": ""}}
-    tap = parse.read(update)
+    tap = parse.parse_update(update)
     assert isinstance(tap, Tap)
     assert len(tap.sender.name) == LONGEST_NAME

@@ -1,4 +1,4 @@
-"""People are counted from what they sent: each once, and only while the whole period is kept."""
+"""Active users are counted from responses: each person once, and only if the whole period is stored."""
 
 from collections.abc import AsyncIterator
 
@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy import insert
 
-from services.bridge.updates.active_users import DAY, People
+from services.bridge.updates.active_users import DAY, ActiveUserCounter
 from services.bridge.updates.metrics import UpdateMetrics
 from services.bridge.updates.schema import response
 from services.kit.database.connect import Database, open_database
@@ -25,8 +25,8 @@ async def answers(database_url: str, telemetry: Telemetry) -> AsyncIterator[Data
     await opened.close()
 
 
-async def sent(database: Database, *rows: tuple[int, float]) -> None:
-    """Texts, by person and seconds before now."""
+async def store_texts(database: Database, *rows: tuple[int, float]) -> None:
+    """Stores texts, given as person and seconds before now."""
     values = [
         {
             "id": f"{person}-{ago}",
@@ -46,27 +46,27 @@ async def sent(database: Database, *rows: tuple[int, float]) -> None:
 async def counted(database: Database, keep_days: float = 30.0) -> dict[str, float | None]:
     registry = CollectorRegistry()
     active = UpdateMetrics(registry, []).active_users
-    await People(database, active, keep_days, ManualClock(NOW)).once()
+    await ActiveUserCounter(database, active, keep_days, ManualClock(NOW)).count()
     return {name: registry.get_sample_value(f"{name}_active_users") for name in ("daily", "monthly")}
 
 
-async def test_a_person_counts_once_however_much_they_say(answers: Database) -> None:
-    await sent(answers, (ADA, 1), (ADA, 2), (BOB, 3), (BOB, 2 * DAY), (CYD, 5 * DAY), (9, 31 * DAY))
+async def test_a_person_with_several_responses_counts_once(answers: Database) -> None:
+    await store_texts(answers, (ADA, 1), (ADA, 2), (BOB, 3), (BOB, 2 * DAY), (CYD, 5 * DAY), (9, 31 * DAY))
     assert await counted(answers) == {"daily": 2, "monthly": 3}
 
 
-async def test_nobody_at_all_is_none_and_not_unknown(answers: Database) -> None:
+async def test_without_responses_the_number_is_zero(answers: Database) -> None:
     assert await counted(answers) == {"daily": 0, "monthly": 0}
 
 
-@pytest.mark.parametrize(("keep_days", "told"), [(0.0, True), (30.0, True), (7.0, False)])
-async def test_a_month_of_which_a_part_is_deleted_is_not_told(
-    answers: Database, keep_days: float, told: bool
+@pytest.mark.parametrize(("keep_days", "shown"), [(0.0, True), (30.0, True), (7.0, False)])
+async def test_with_a_retention_below_a_month_there_is_no_monthly_number(
+    answers: Database, keep_days: float, shown: bool
 ) -> None:
-    assert ((await counted(answers, keep_days))["monthly"] is not None) is told
+    assert ((await counted(answers, keep_days))["monthly"] is not None) is shown
 
 
-def test_before_people_are_counted_there_is_no_number() -> None:
+def test_before_the_first_count_there_is_no_number() -> None:
     registry = CollectorRegistry()
     UpdateMetrics(registry, [])
     assert registry.get_sample_value("daily_active_users") is None

@@ -1,4 +1,4 @@
-"""An event of the type approval_request is a question like any other, and is answered with its id."""
+"""An event of the type approval_request creates an approval, whose id is in the response."""
 
 import time
 from pathlib import Path
@@ -11,7 +11,7 @@ import pytest
 from services.bridge.approvals import approval, store
 from services.bridge.settings import BridgeSettings
 from services.kit.clock import rfc3339
-from tests.bridge.people import ADA, GRACE, TEAM, Bridge, People, bridge_of, buttons, said
+from tests.bridge.people import ADA, GRACE, TEAM, Bridge, People, bridge_of, buttons, text_of
 from tests.bridge.webhooks.test_results import Program, listening
 from tests.conftest import BridgeFactory
 from tests.servers import until
@@ -43,7 +43,7 @@ async def test_it_has_buttons_and_a_tap_decides(talk: Bridge, people: People) ->
     assert answer["links"]["approval"] == f"/api/v1/approvals/{answer['approval_id']}"
     shown = await people.question(ADA)
     assert buttons(shown) == ["Ship it", "Hold"]
-    assert "git push production" in said(shown)
+    assert "git push production" in text_of(shown)
     sent = await talk.until_message(answer["message_ids"][0], "delivered")
     assert sent["telegram_message_ids"] == [shown["message_id"]]
     await people.tap(shown, "Hold")
@@ -52,8 +52,8 @@ async def test_it_has_buttons_and_a_tap_decides(talk: Bridge, people: People) ->
     assert buttons(await people.until_text(ADA, "☑️ Decided: Hold, by Ada")) == []
 
 
-async def test_it_is_the_same_as_one_of_the_endpoint(talk: Bridge, people: People) -> None:
-    """All that both say, besides what is each one's own."""
+async def test_it_equals_an_approval_of_the_api_route(talk: Bridge, people: People) -> None:
+    """All fields are equal, except those that differ for every approval."""
     mine = await talk.ask(source="ci", correlation_id="run-1", metadata={"build": 7})
     event = asking(metadata={"build": 7}) | {"correlation_id": "run-1"}
     other = await talk.approval((await posted(talk, event))["approval_id"])
@@ -65,7 +65,7 @@ async def test_it_is_the_same_as_one_of_the_endpoint(talk: Bridge, people: Peopl
     assert (other["client"], other["bot"], other["approvers"]) == ("default", "default", [ADA, GRACE])
 
 
-async def test_what_was_posted_is_kept_whole(talk: Bridge) -> None:
+async def test_the_event_is_stored_as_it_was_posted(talk: Bridge) -> None:
     event = asking(tags=["prod"], url="https://ci.example/7") | {"task_id": "t-1"}
     answer = await posted(talk, event)
     found = (await talk.client.get(answer["links"]["event"])).json()
@@ -74,7 +74,7 @@ async def test_what_was_posted_is_kept_whole(talk: Bridge) -> None:
     assert [message["id"] for message in found["messages"]] == answer["message_ids"]
 
 
-async def test_the_same_key_asks_once(talk: Bridge, people: People) -> None:
+async def test_a_repeated_idempotency_key_creates_one_approval(talk: Bridge, people: People) -> None:
     first = await post(talk, EVENT, **{"Idempotency-Key": "k"})
     again = await post(talk, EVENT, **{"Idempotency-Key": "k"})
     assert (again.status_code, again.json()) == (202, first.json())
@@ -87,7 +87,7 @@ async def test_the_same_key_asks_once(talk: Bridge, people: People) -> None:
     await talk.until_metric("cctelegram_approvals_asked_total", 1.0)
 
 
-async def test_a_batch_asks_and_tells_in_its_order(talk: Bridge, people: People) -> None:
+async def test_a_batch_creates_its_approvals_in_order(talk: Bridge, people: People) -> None:
     batch = [
         {"type": "info_notification", "title": "before"},
         asking(options=["one"]) | {"chat_id": [ADA, GRACE]},
@@ -105,7 +105,7 @@ async def test_a_batch_asks_and_tells_in_its_order(talk: Bridge, people: People)
     assert (await talk.approval(accepted[3]["approval_id"]))["status"] == "open"
 
 
-async def test_a_batch_with_a_bad_question_stores_nothing(quick: Bridge) -> None:
+async def test_a_batch_with_an_invalid_approval_stores_nothing(quick: Bridge) -> None:
     refused = await post(quick, [{"type": "x", "title": "t"}, asking(options=["Yes", "yes"])])
     assert refused.status_code == 422
     assert [entry["loc"] for entry in refused.json()["errors"]] == [[1, "data", "options"]]
@@ -127,7 +127,7 @@ WRONG: list[tuple[dict[str, Any], list[str | int]]] = [
 ]
 
 
-async def test_what_a_question_cannot_be_is_refused_by_the_events_field(quick: Bridge) -> None:
+async def test_what_an_approval_cannot_have_is_refused_with_the_field_of_the_event(quick: Bridge) -> None:
     for body, loc in WRONG:
         refused = await post(quick, body)
         assert (refused.status_code, body) == (422, body)
@@ -135,7 +135,7 @@ async def test_what_a_question_cannot_be_is_refused_by_the_events_field(quick: B
     assert (await quick.client.get("/api/v1/approvals")).json()["items"] == []
 
 
-async def test_without_anybody_who_may_decide_it_is_refused_and_told_why(
+async def test_without_approvers_it_is_refused_with_the_reason(
     bridge_settings: BridgeFactory,
 ) -> None:
     async with bridge_of(bridge_settings(telegram_chat_ids=[TEAM])) as bridge:
@@ -144,7 +144,7 @@ async def test_without_anybody_who_may_decide_it_is_refused_and_told_why(
         assert "TELEGRAM_ALLOWED_USERS" in refused.json()["errors"][0]["msg"]
 
 
-async def test_silence_and_expiry_are_the_events(talk: Bridge, people: People) -> None:
+async def test_the_event_says_whether_it_is_silent_and_when_it_expires(talk: Bridge, people: People) -> None:
     at = rfc3339(time.time() + 3 * 86_400)
     event = EVENT | {"chat_id": GRACE, "silent": True, "expires_at": at}
     answer = await posted(talk, event)
@@ -154,26 +154,28 @@ async def test_silence_and_expiry_are_the_events(talk: Bridge, people: People) -
     assert call["silent"] is True
 
 
-async def test_a_prompt_that_does_not_fit_is_a_file(talk: Bridge, people: People) -> None:
+async def test_a_prompt_that_is_too_long_is_sent_as_a_file(talk: Bridge, people: People) -> None:
     prompt = "".join(f"line {number}\n" for number in range(1_500))
     answer = await posted(talk, asking(approval_prompt=prompt))
     shown = await people.question(ADA)
     (document,) = [m for m in await people.messages(ADA) if "document" in m]
     assert document["message_id"] < shown["message_id"]
-    assert "line 7" not in said(shown)
+    assert "line 7" not in text_of(shown)
     await people.tap(shown, "Deny")
     assert (await talk.until_status(answer["approval_id"], "decided"))["decision"]["option"] == "deny"
 
 
-async def test_the_result_is_told_to_the_events_callback(settings: BridgeSettings, people: People) -> None:
+async def test_the_result_is_sent_to_the_callback_of_the_event(
+    settings: BridgeSettings, people: People
+) -> None:
     async with listening() as program, bridge_of(settings) as bridge:
         answer = await posted(bridge, EVENT | {"callback_url": program.url, "correlation_id": "run-9"})
         await people.tap(await people.question(ADA), "Approve")
-        told = await _of_type(program, "approval.decided")
-        assert told["data"]["id"] == answer["approval_id"]
-        assert told["data"]["correlation_id"] == "run-9"
-        assert told["data"]["decision"]["option"] == "approve"
-        # As of every event: how its messages ended.
+        result = await _of_type(program, "approval.decided")
+        assert result["data"]["id"] == answer["approval_id"]
+        assert result["data"]["correlation_id"] == "run-9"
+        assert result["data"]["decision"]["option"] == "approve"
+        # The callback also gets the end of the message, as for every event.
         assert (await _of_type(program, "message.delivered"))["data"]["message_id"] in answer["message_ids"]
 
 
@@ -187,7 +189,7 @@ async def _of_type(program: Program, wanted: str) -> dict[str, Any]:
     return found
 
 
-async def test_routes_say_who_is_asked(talk: Bridge, people: People) -> None:
+async def test_the_routes_choose_the_recipients(talk: Bridge, people: People) -> None:
     rules = [{"name": "questions", "type": "approval_request", "to": [{"chat_id": GRACE, "silent": True}]}]
     await talk.client.put("/api/v1/routes", json={"routes": rules})
     answer = await posted(talk)
@@ -197,7 +199,7 @@ async def test_routes_say_who_is_asked(talk: Bridge, people: People) -> None:
     assert await people.messages(ADA) == []
 
 
-async def test_a_file_of_the_folder_asks_too(
+async def test_a_file_in_the_folder_creates_an_approval(
     bridge_settings: BridgeFactory, people: People, tmp_path: Path
 ) -> None:
     folder = tmp_path / "events"
@@ -208,8 +210,8 @@ async def test_a_file_of_the_folder_asks_too(
         draft.write_bytes(orjson.dumps(EVENT))
         draft.rename(folder / "question.json")
         await people.tap(await people.question(ADA), "Approve")
-        (asked,) = (await bridge.client.get("/api/v1/approvals")).json()["items"]
-        decided = await bridge.until_status(asked["id"], "decided")
+        (approval,) = (await bridge.client.get("/api/v1/approvals")).json()["items"]
+        decided = await bridge.until_status(approval["id"], "decided")
         assert (decided["client"], decided["decision"]["user_id"]) == ("folder", ADA)
         await bridge.until_metric("cctelegram_approvals_asked_total", 1.0)
         wrong = tmp_path / "wrong.json"
@@ -222,7 +224,7 @@ async def test_a_file_of_the_folder_asks_too(
         await until(rejected)
 
 
-async def test_a_code_that_another_question_has_is_made_anew(
+async def test_a_code_that_another_approval_has_is_replaced(
     quick: Bridge, people: People, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = await posted(quick)
@@ -231,10 +233,10 @@ async def test_a_code_that_another_question_has_is_made_anew(
     monkeypatch.setattr(approval, "new_code", lambda: next(codes))
     second = await posted(quick, EVENT | {"title": "Another?"})
     assert (await quick.approval(second["approval_id"]))["code"] == "NEWEST"
-    assert "NEWEST" in said(await people.question(ADA, "Another?"))
+    assert "NEWEST" in text_of(await people.question(ADA, "Another?"))
 
 
-async def test_two_questions_of_a_list_never_have_one_code(
+async def test_two_approvals_of_a_batch_never_share_a_code(
     quick: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     codes = iter(["SAME22", "SAME22", "ONE222", "TWO222"])
@@ -243,7 +245,7 @@ async def test_two_questions_of_a_list_never_have_one_code(
     assert [(await quick.approval(one["approval_id"]))["code"] for one in accepted] == ["ONE222", "TWO222"]
 
 
-async def test_the_question_and_its_event_are_one_transaction(
+async def test_the_approval_and_its_event_are_stored_in_one_transaction(
     talk: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_: Any, **__: Any) -> None:

@@ -1,4 +1,4 @@
-"""Updates are stored before they are acknowledged, acted on once, and received by one replica at a time."""
+"""Updates are stored before they are acknowledged, handled once, and received by one replica at a time."""
 
 import asyncio
 import time
@@ -7,10 +7,12 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from services.bridge import inbound
+from services.bridge import inbound, leader_lease
 from services.bridge.settings import BridgeSettings
+from services.bridge.tracking import lifespan
 from services.bridge.updates import store
 from services.bridge.updates.processor import MOST_TRIES
+from services.bridge.updates.receiver import LEASE_SECONDS, lease_name
 from services.bridge.updates.schema import telegram_update
 from services.kit.database.connect import Database, open_database
 from services.kit.settings import ServiceSettings
@@ -51,13 +53,13 @@ async def states(database: Database) -> list[str]:
     return await database.read("read", work)
 
 
-async def test_what_an_earlier_process_stored_is_acted_on_by_the_next(
+async def test_updates_that_an_earlier_process_stored_are_handled_by_the_next(
     settings: BridgeSettings, people: People
 ) -> None:
     database = await opened(settings)
     stored = [text(71, "first"), text(72, "second")]
-    keep = partial(store.keep, bot="default", updates=stored, now=time.time())
-    assert await database.write("updates", keep) == ["message", "message"]
+    add = partial(store.add, bot="default", updates=stored, now=time.time())
+    assert await database.write("updates", add) == ["message", "message"]
     await database.close()
     async with bridge_of(settings) as bridge:
 
@@ -68,30 +70,30 @@ async def test_what_an_earlier_process_stored_is_acted_on_by_the_next(
         assert [response["text"] for response in await bridge.responses()] == ["first", "second"]
 
 
-async def test_what_the_database_cannot_hold_does_not_stop_what_comes_after_it(
+async def test_an_update_that_the_database_cannot_store_does_not_stop_the_next_ones(
     settings: BridgeSettings, people: People
 ) -> None:
-    """A client of somebody's own may tap with any data; PostgreSQL keeps no NUL, neither a larger number."""
+    """A modified client can send any data with a tap; PostgreSQL stores neither NUL nor larger numbers."""
     person = {"id": ADA, "first_name": "A\0da"}
     tap = {"update_id": 71, "callback_query": {"id": "7", "from": person, "data": "a:\0:0"}}
     database = await opened(settings)
     bad = [tap, text(72, "from nowhere", chat_id=2**63), text(73, "af\0ter")]
-    await database.write("updates", partial(store.keep, bot="default", updates=bad, now=time.time()))
-    _, nowhere, _ = await database.read("read", partial(store.waiting, bot="default", limit=10))
+    await database.write("updates", partial(store.add, bot="default", updates=bad, now=time.time()))
+    _, nowhere, _ = await database.read("read", partial(store.not_handled, bot="default", limit=10))
     for _ in range(MOST_TRIES - 1):
-        await database.write("f", partial(store.failed, seq=nowhere.seq, error="x", final=False))
+        await database.write("f", partial(store.record_failure, seq=nowhere.seq, error="x", final=False))
     await database.close()
     async with bridge_of(settings) as bridge:
 
-        async def heard() -> bool:
+        async def both_stored() -> bool:
             return len(await bridge.responses()) == 2
 
-        await until(heard)
+        await until(both_stored)
         assert [response["text"] for response in await bridge.responses()] == ["a:\ufffd:0", "af\ufffdter"]
         await bridge.until_metric("cctelegram_telegram_update_failures_total", 1.0)
 
 
-async def test_an_update_is_stored_before_telegram_may_forget_it(
+async def test_an_update_is_stored_before_it_is_acknowledged(
     settings: BridgeSettings, people: People
 ) -> None:
     async with bridge_of(settings) as bridge:
@@ -101,20 +103,20 @@ async def test_an_update_is_stored_before_telegram_may_forget_it(
             return await people.pending() == []
 
         await until(acknowledged)
-        # Whatever was acknowledged is in the store already.
+        # Every acknowledged update is stored.
         database = await opened(settings)
         assert len(await states(database)) == 1
         await database.close()
         await bridge.until_metric('cctelegram_telegram_updates_total{kind="message"}', 1.0)
 
 
-async def test_while_the_store_is_away_nothing_is_acknowledged(
+async def test_while_the_database_is_locked_no_update_is_acknowledged(
     bridge_settings: BridgeFactory, people: People
 ) -> None:
     settings = bridge_settings()
     async with bridge_of(settings) as bridge:
         await _receiving(bridge)
-        # Another process has SQLite's one write lock.
+        # Another process holds SQLite's write lock.
         database = await opened(settings)
         locked, free = asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -128,7 +130,7 @@ async def test_while_the_store_is_away_nothing_is_acknowledged(
         await people.say(ADA, "while it is locked")
 
         async def all_wait() -> bool:
-            # Claim, expiry, results, lease and the update itself: all that writes.
+            # Claim, expiry, results, lease and the update: all work that writes.
             return (await bridge.metric("database_connections_active") or 0) >= 5
 
         await until(all_wait)
@@ -139,7 +141,7 @@ async def test_while_the_store_is_away_nothing_is_acknowledged(
         await _texts(bridge, ["while it is locked"])
 
 
-async def test_a_repeated_update_is_acted_on_once(talk: Bridge, settings: BridgeSettings) -> None:
+async def test_a_repeated_update_is_handled_once(talk: Bridge, settings: BridgeSettings) -> None:
     headers = {"X-Telegram-Bot-Api-Secret-Token": settings.bots()["default"].webhook_secret}
     for words in ("once", "once", "never: the id is known"):
         answer = await talk.client.post("/telegram/webhook", json=text(500, words), headers=headers)
@@ -157,18 +159,21 @@ async def test_a_repeated_update_is_acted_on_once(talk: Bridge, settings: Bridge
     await until(two)
 
 
-async def test_an_update_is_acted_on_once_by_two_that_try_at_once(
+async def test_of_concurrent_transactions_one_handles_an_update(
     database_url: str, clock: ManualClock
 ) -> None:
-    """The note that it was handled and what it brings about are one transaction."""
+    """The mark that it is handled and its effects are one transaction."""
     telemetry = Telemetry("tests", ServiceSettings())
     database = await open_database(database_url, telemetry, packages=["services.outbox", *inbound.PACKAGES])
     await database.write(
-        "updates", partial(store.keep, bot="default", updates=[text(1, "hello")], now=clock.time())
+        "updates", partial(store.add, bot="default", updates=[text(1, "hello")], now=clock.time())
     )
-    (stored,) = await database.read("read", partial(store.waiting, bot="default", limit=10))
+    (stored,) = await database.read("read", partial(store.not_handled, bot="default", limit=10))
     taken = await asyncio.gather(
-        *(database.write("act", partial(store.take, seq=stored.seq, now=clock.time())) for _ in range(5))
+        *(
+            database.write("act", partial(store.mark_handled, seq=stored.seq, now=clock.time()))
+            for _ in range(5)
+        )
     )
     assert sorted(taken) == [False, False, False, False, True]
     await database.close()
@@ -209,56 +214,62 @@ async def _texts(bridge: Bridge, wanted: list[str]) -> None:
     await until(look)
 
 
-async def test_the_place_of_a_replica_that_died_is_taken_after_its_lease(
+async def test_the_lease_of_a_replica_that_died_is_taken_after_its_end(
     database: Database, clock: ManualClock
 ) -> None:
     await _migrated(database)
 
     async def lead(owner: str) -> bool:
-        work = partial(store.lead, bot="default", owner=owner, now=clock.time(), alone=False)
+        work = partial(
+            leader_lease.take,
+            name=lease_name("default"),
+            owner=owner,
+            now=clock.time(),
+            seconds=LEASE_SECONDS,
+        )
         return await database.write("lead", work)
 
     assert await lead("one")
     assert not await lead("two")
-    clock.advance(store.LEASE_SECONDS - 1)
+    clock.advance(LEASE_SECONDS - 1)
     assert await lead("one")
     assert not await lead("two")
-    clock.advance(store.LEASE_SECONDS + 1)
+    clock.advance(LEASE_SECONDS + 1)
     assert await lead("two")
     assert not await lead("one")
 
 
 async def _migrated(database: Database) -> None:
-    await database.migrate(inbound.PACKAGES)
+    await database.migrate((*inbound.PACKAGES, lifespan.PACKAGE))
 
 
-async def test_an_update_that_cannot_be_acted_on_is_put_aside_with_its_reason(
+async def test_an_update_that_cannot_be_handled_is_stored_with_its_error(
     database: Database, clock: ManualClock
 ) -> None:
     await _migrated(database)
     await database.write(
-        "updates", partial(store.keep, bot="default", updates=[text(1, "bad"), text(2, "good")], now=1.0)
+        "updates", partial(store.add, bot="default", updates=[text(1, "bad"), text(2, "good")], now=1.0)
     )
-    (bad, _) = await database.read("read", partial(store.waiting, bot="default", limit=10))
-    await database.write("f", partial(store.failed, seq=bad.seq, error="KeyError: 'x'", final=False))
-    (again, _) = await database.read("read", partial(store.waiting, bot="default", limit=10))
+    (bad, _) = await database.read("read", partial(store.not_handled, bot="default", limit=10))
+    await database.write("f", partial(store.record_failure, seq=bad.seq, error="KeyError: 'x'", final=False))
+    (again, _) = await database.read("read", partial(store.not_handled, bot="default", limit=10))
     assert again.tries == 1
-    await database.write("f", partial(store.failed, seq=bad.seq, error="KeyError: 'x'", final=True))
-    (good,) = await database.read("read", partial(store.waiting, bot="default", limit=10))
+    await database.write("f", partial(store.record_failure, seq=bad.seq, error="KeyError: 'x'", final=True))
+    (good,) = await database.read("read", partial(store.not_handled, bot="default", limit=10))
     assert good.update_id == 2
     assert await states(database) == ["failed", "stored"]
 
 
-async def test_old_updates_are_forgotten_but_not_those_that_failed(
+async def test_old_updates_are_deleted_except_those_that_failed(
     database: Database, clock: ManualClock
 ) -> None:
     await _migrated(database)
     updates = [text(number, str(number)) for number in range(3)]
-    await database.write("u", partial(store.keep, bot="default", updates=updates, now=1.0))
-    rows = await database.read("r", partial(store.waiting, bot="default", limit=10))
-    await database.write("u", partial(store.take, seq=rows[0].seq, now=2.0))
-    await database.write("u", partial(store.failed, seq=rows[1].seq, error="x", final=True))
-    assert await database.write("u", partial(store.forget, before=100.0)) == 1
+    await database.write("u", partial(store.add, bot="default", updates=updates, now=1.0))
+    rows = await database.read("r", partial(store.not_handled, bot="default", limit=10))
+    await database.write("u", partial(store.mark_handled, seq=rows[0].seq, now=2.0))
+    await database.write("u", partial(store.record_failure, seq=rows[1].seq, error="x", final=True))
+    assert await database.write("u", partial(store.delete_handled, before=100.0)) == 1
     assert await states(database) == ["failed", "stored"]
 
 
@@ -280,7 +291,7 @@ async def test_a_second_poller_is_seen_in_health_and_metrics(quick: Bridge, peop
     await until(seen)
 
 
-async def test_the_series_are_there_from_the_start_and_no_age_before_the_first_success(
+async def test_counters_exist_from_the_start_and_the_age_only_after_a_first_success(
     bridge_settings: BridgeFactory,
 ) -> None:
     nowhere = bridge_settings(telegram_api_url=f"http://127.0.0.1:{free_port()}")
@@ -302,7 +313,7 @@ async def test_the_series_are_there_from_the_start_and_no_age_before_the_first_s
         assert (health["status"], health["last_success_age_seconds"]) == ("unknown", None)
 
 
-async def test_with_a_working_telegram_the_age_is_measured(quick: Bridge) -> None:
+async def test_when_telegram_is_reached_the_age_is_measured(quick: Bridge) -> None:
     async def measured() -> bool:
         return (
             await quick.metric('cctelegram_telegram_updates_last_success_age_seconds{bot="default"}')
@@ -320,7 +331,7 @@ async def test_with_a_working_telegram_the_age_is_measured(quick: Bridge) -> Non
     assert health["last_success_age_seconds"] >= 0
 
 
-async def test_in_webhook_mode_telegram_calls_and_taps_decide(
+async def test_in_webhook_mode_a_tap_decides(
     bridge_settings: BridgeFactory, people: People, database_url: str
 ) -> None:
     port = free_port()
@@ -336,16 +347,16 @@ async def test_in_webhook_mode_telegram_calls_and_taps_decide(
             return bool(bot["webhook"] == settings.telegram_webhook_url)
 
         await until(registered)
-        asked = await bridge.ask()
+        approval = await bridge.ask()
         await people.tap(await people.question(ADA), "Approve")
-        assert (await bridge.until_status(asked["id"], "decided"))["decision"]["option"] == "approve"
+        assert (await bridge.until_status(approval["id"], "decided"))["decision"]["option"] == "approve"
 
         async def healthy() -> bool:
             return bool((await bridge.health())["status"] == "healthy")
 
         await until(healthy)
         assert (await bridge.health())["mode"] == "webhook"
-    # Back to polling: the webhook is taken off, nothing that waits is dropped.
+    # Back to polling: the webhook is removed, pending updates are not dropped.
     await people.say(ADA, "meanwhile")
     polling = bridge_settings(database_url=database_url)
     async with bridge_of(polling) as bridge:
@@ -371,7 +382,7 @@ async def test_a_webhook_without_the_secret_is_refused_and_nothing_is_stored(
     assert await quick.metric("auth_failed_attempts_total") == 4.0
 
 
-async def test_what_is_no_update_is_400(quick: Bridge, settings: BridgeSettings) -> None:
+async def test_a_body_that_is_not_an_update_is_400(quick: Bridge, settings: BridgeSettings) -> None:
     headers = {"X-Telegram-Bot-Api-Secret-Token": settings.bots()["default"].webhook_secret}
     for body in (
         b"",
@@ -386,7 +397,7 @@ async def test_what_is_no_update_is_400(quick: Bridge, settings: BridgeSettings)
         assert answer.status_code == 400, body
 
 
-async def test_an_update_of_a_kind_that_is_not_known_is_stored_and_does_nothing(
+async def test_an_update_of_an_unknown_kind_is_stored_and_has_no_effect(
     quick: Bridge, settings: BridgeSettings
 ) -> None:
     headers = {"X-Telegram-Bot-Api-Secret-Token": settings.bots()["default"].webhook_secret}

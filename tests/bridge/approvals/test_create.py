@@ -1,4 +1,4 @@
-"""A question is shown exactly, with buttons, once; and bad ones are refused by field."""
+"""Creating an approval shows its question exactly, with buttons; invalid input is refused by field."""
 
 from pathlib import Path
 from typing import Any
@@ -6,19 +6,30 @@ from typing import Any
 import pytest
 
 from tests import servers
-from tests.bridge.people import ADA, GRACE, MALLORY, TEAM, Bridge, People, bridge_of, buttons, data_of, said
+from tests.bridge.people import (
+    ADA,
+    GRACE,
+    MALLORY,
+    TEAM,
+    Bridge,
+    People,
+    bridge_of,
+    buttons,
+    data_of,
+    text_of,
+)
 from tests.conftest import BridgeFactory
 
 
 async def test_a_question_is_shown_exactly_with_its_options_as_buttons(talk: Bridge, people: People) -> None:
     prompt = "rm -rf *_build_*  <b>&amp;</b> `x` [y](z) \\_ 😀\n\n  indented"
-    asked = await talk.ask(prompt=prompt, options=["Yes, go", "No", "Ask Grace"])
+    approval = await talk.ask(prompt=prompt, options=["Yes, go", "No", "Ask Grace"])
     shown = await people.question(ADA)
-    assert prompt in said(shown)
+    assert prompt in text_of(shown)
     assert buttons(shown) == ["Yes, go", "No", "Ask Grace"]
-    assert asked["code"] in said(shown)
-    assert asked["status"] == "open"
-    assert asked["approvers"] == [ADA, GRACE]
+    assert approval["code"] in text_of(shown)
+    assert approval["status"] == "open"
+    assert approval["approvers"] == [ADA, GRACE]
 
 
 async def test_without_options_there_are_approve_and_deny(talk: Bridge, people: People) -> None:
@@ -39,13 +50,13 @@ async def test_a_question_that_does_not_fit_is_attached_whole_and_says_so(
     talk: Bridge, people: People
 ) -> None:
     prompt = "".join(f"line {number}: äöü 😀\n" for number in range(600))
-    asked = await talk.ask(prompt=prompt)
+    approval = await talk.ask(prompt=prompt)
     shown = await people.question(ADA)
     (document,) = [m for m in await people.messages(ADA) if "document" in m]
     assert document["message_id"] < shown["message_id"]
     assert "reply_markup" not in document
-    assert f"approval-{asked['code']}.txt" in said(shown)
-    assert "line 0" not in said(shown)
+    assert f"approval-{approval['code']}.txt" in text_of(shown)
+    assert "line 0" not in text_of(shown)
     file = await people.sandbox.client.get(await _file_url(people, document["document"]["file_id"]))
     assert file.text == f"Deploy 1.4?\n\n{prompt}"
 
@@ -56,24 +67,28 @@ async def _file_url(people: People, file_id: str) -> str:
     return f"/file/bot{token}/{answer.json()['result']['file_path']}"
 
 
-async def test_at_the_limit_a_question_is_whole_or_a_file_never_cut(quick: Bridge, people: People) -> None:
+async def test_a_question_at_the_length_limit_is_sent_whole_or_as_a_file(
+    quick: Bridge, people: People
+) -> None:
     for length in (3_570, 3_584, 3_586, 3_600, 4_096):
         prompt = "x" * (length - 1) + "!"
         await quick.ask(prompt=prompt, title=f"length {length}")
         shown = await people.question(ADA, f"length {length}")
-        documents = [m for m in await people.messages(ADA) if "document" in m and str(length) in said(m)]
-        assert (prompt in said(shown)) is not bool(documents)
+        documents = [m for m in await people.messages(ADA) if "document" in m and str(length) in text_of(m)]
+        assert (prompt in text_of(shown)) is not bool(documents)
 
 
-async def test_a_question_goes_to_every_chat_that_is_named(talk: Bridge, people: People) -> None:
-    asked = await talk.ask(chat_id=[ADA, GRACE, TEAM])
+async def test_the_question_is_sent_to_every_given_chat(talk: Bridge, people: People) -> None:
+    approval = await talk.ask(chat_id=[ADA, GRACE, TEAM])
     for chat_id in (ADA, GRACE, TEAM):
         assert buttons(await people.question(chat_id))
-    assert {message["chat_id"] for message in asked["messages"]} == {ADA, GRACE, TEAM}
-    assert {message["kind"] for message in asked["messages"]} == {"question"}
+    assert {message["chat_id"] for message in approval["messages"]} == {ADA, GRACE, TEAM}
+    assert {message["kind"] for message in approval["messages"]} == {"question"}
 
 
-async def test_the_same_key_asks_once_and_another_body_is_refused(talk: Bridge, people: People) -> None:
+async def test_a_repeated_idempotency_key_creates_one_approval_and_another_body_is_refused(
+    talk: Bridge, people: People
+) -> None:
     first = await talk.ask({"Idempotency-Key": "k"})
     body = {"title": "Deploy 1.4?", "prompt": "git push production"}
     again = await talk.client.post("/api/v1/approvals", json=body, headers={"Idempotency-Key": "k"})
@@ -106,7 +121,7 @@ WRONG: list[tuple[dict[str, Any], list[str | int]]] = [
 ]
 
 
-async def test_a_bad_question_is_refused_by_the_name_of_the_field(quick: Bridge) -> None:
+async def test_invalid_input_is_refused_with_the_name_of_the_field(quick: Bridge) -> None:
     for body, loc in WRONG:
         refused = await quick.client.post("/api/v1/approvals", json=body)
         assert (refused.status_code, body) == (422, body)
@@ -115,13 +130,13 @@ async def test_a_bad_question_is_refused_by_the_name_of_the_field(quick: Bridge)
         assert named == [loc] * len(named)
 
 
-async def test_who_may_decide_is_by_default_who_gets_the_events(bridge_settings: BridgeFactory) -> None:
+async def test_the_recipients_of_events_are_the_default_approvers(bridge_settings: BridgeFactory) -> None:
     assert bridge_settings().allowed_users == {1001}
     assert bridge_settings(telegram_chat_ids=[7, -5]).allowed_users == {7}
     assert bridge_settings(telegram_chat_ids=[7], telegram_allowed_users=[8, 9]).allowed_users == {8, 9}
 
 
-async def test_without_anybody_who_may_decide_no_question_is_taken(
+async def test_without_approvers_an_approval_is_refused(
     bridge_settings: BridgeFactory, database_url: str
 ) -> None:
     settings = bridge_settings(database_url=database_url, telegram_chat_ids=[TEAM])
@@ -131,7 +146,7 @@ async def test_without_anybody_who_may_decide_no_question_is_taken(
     assert "TELEGRAM_ALLOWED_USERS" in refused.json()["errors"][0]["msg"]
 
 
-async def test_questions_are_listed_newest_first_by_state_and_correlation(talk: Bridge) -> None:
+async def test_approvals_are_listed_newest_first_by_state_and_correlation_id(talk: Bridge) -> None:
     made = [await talk.ask(title=f"q{number}", correlation_id="run-7") for number in range(3)]
     await talk.ask(title="other")
     first = (
@@ -150,7 +165,7 @@ async def test_questions_are_listed_newest_first_by_state_and_correlation(talk: 
     assert [item["title"] for item in cancelled.json()["items"]] == ["q0"]
 
 
-async def test_without_the_key_nothing_is_asked_or_read(quick: Bridge) -> None:
+async def test_every_route_requires_an_api_key(quick: Bridge) -> None:
     async with servers.http(str(quick.client.base_url)) as stranger:
         for method, path in (
             ("POST", "/api/v1/approvals"),
@@ -162,7 +177,7 @@ async def test_without_the_key_nothing_is_asked_or_read(quick: Bridge) -> None:
             assert (await stranger.request(method, path)).status_code == 401
 
 
-async def test_a_question_that_is_not_there_is_404(quick: Bridge) -> None:
+async def test_an_unknown_approval_is_404(quick: Bridge) -> None:
     for method, path, body in (
         ("GET", "", None),
         ("POST", "/decide", {"option": "approve"}),
@@ -173,7 +188,7 @@ async def test_a_question_that_is_not_there_is_404(quick: Bridge) -> None:
 
 
 @pytest.mark.parametrize("by_event", [False, True])
-async def test_a_template_words_the_question_and_the_verdict_keeps_it(
+async def test_a_template_renders_the_question_and_the_verdict_contains_it(
     bridge_settings: BridgeFactory, people: People, tmp_path: Path, by_event: bool
 ) -> None:
     words = "{{ emoji }} {{ source }} wants: {{ data.approval_prompt|pre('shell') }}{{ description }}"
@@ -187,14 +202,14 @@ async def test_a_template_words_the_question_and_the_verdict_keeps_it(
         else:
             await bridge.ask(prompt="git push", source="ci")
         shown = await people.question(ADA, "ci wants")
-        asked = "🙋 ci wants: git push" + "!" * by_event
-        assert said(shown).startswith(f"{asked}\n\nUntil ")
+        question = "🙋 ci wants: git push" + "!" * by_event
+        assert text_of(shown).startswith(f"{question}\n\nUntil ")
         await people.tap(shown, "Approve")
 
         async def closed() -> bool:
-            return any("☑️ Decided: Approve" in said(message) for message in await people.messages(ADA))
+            return any("☑️ Decided: Approve" in text_of(message) for message in await people.messages(ADA))
 
         await servers.until(closed)
-        (verdict,) = [m for m in await people.messages(ADA) if "☑️ Decided: Approve" in said(m)]
-        assert said(verdict).startswith(f"{asked}\n\n☑️ Decided: Approve, by Ada")
+        (verdict,) = [m for m in await people.messages(ADA) if "☑️ Decided: Approve" in text_of(m)]
+        assert text_of(verdict).startswith(f"{question}\n\n☑️ Decided: Approve, by Ada")
         assert verdict["entities"][0]["language"] == "shell"
