@@ -13,12 +13,11 @@ sending: they are sent; without it they are thrown away where they would wait fo
 import asyncio
 
 from fastapi import FastAPI, Request
-from prometheus_client import Gauge
+from prometheus_client import Counter, Gauge, Histogram
 
 from services.bridge.app import create_app
 from services.bridge.settings import BridgeSettings
 from services.kit import logs, runner
-from services.kit.telemetry.meters import Count, Distribution
 from services.kit.telemetry.otlp_sender import SpanSender
 from services.kit.telemetry.telemetry import Telemetry
 
@@ -29,9 +28,8 @@ def _nothing(*_: object, **__: object) -> None: ...
 #: What stands in for a part that is off: of which class, under which name.
 OFF: dict[str, dict[tuple[type, str], object]] = {
     "counting": {
-        (Count, "inc"): _nothing,
-        (Distribution, "observe"): _nothing,
-        (Distribution, "observe_all"): _nothing,
+        (Counter, "inc"): _nothing,
+        (Histogram, "observe"): _nothing,
         (Gauge, "inc"): _nothing,
         (Gauge, "dec"): _nothing,
         (Gauge, "set"): _nothing,

@@ -32,6 +32,13 @@ from services.outbox.messages import State
 from services.outbox.queries import message_queries
 from services.outbox.queries.message_queries import Search
 
+#: Routes, beside the intake, whose request metrics the rules read: Telegram's calls, and the two that wait.
+WATCHED = (
+    "/telegram/webhook",
+    "/telegram/webhook/{bot}",
+    "/api/v1/approvals/{approval_id}",
+    "/api/v1/stream",
+)
 intake = APIRouter(tags=["events"], route_class=HotRoute)
 router = APIRouter(prefix="/api/v1", tags=["messages"])
 public = APIRouter(tags=["service"])

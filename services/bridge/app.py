@@ -14,7 +14,6 @@ from services.bridge.approvals.from_event import Posted
 from services.bridge.bots import DEFAULT, Bot
 from services.bridge.chats import api as chats_api
 from services.bridge.chats import quiet
-from services.bridge.chats import store as chats_store
 from services.bridge.events.render import render
 from services.bridge.events.templates import load_templates
 from services.bridge.folder import intake as folder_intake
@@ -23,7 +22,7 @@ from services.bridge.folder.intake import FolderIntake
 from services.bridge.folder.metrics import FolderMetrics
 from services.bridge.inbound import AnswerMetrics, open_answers
 from services.bridge.keys import api as keys_api
-from services.bridge.keys import authenticate, opening, store
+from services.bridge.keys import authenticate, opening
 from services.bridge.keys.authenticate import Door
 from services.bridge.metrics import BridgeMetrics, CostMetrics
 from services.bridge.paid_broadcast import Costs
@@ -94,15 +93,7 @@ def create_app(
                 settings.database("bridge"),
                 telemetry,
                 packages=PACKAGES,
-                operations=(
-                    *OPERATIONS,
-                    *inbound.OPERATIONS,
-                    *tracking.OPERATIONS,
-                    *store.OPERATIONS,
-                    *active_routes.OPERATIONS,
-                    *chats_store.OPERATIONS,
-                    *folder_intake.OPERATIONS,
-                ),
+                operations=OPERATIONS,
             )
             stack.push_async_callback(database.close)
             await stack.enter_async_context(opening.open_keys(ring, database, health))
@@ -217,6 +208,7 @@ def create_app(
         keyring=ring,
         admission=authenticate.admitted,
         schemas={**api.SCHEMAS, **tracking_api.SCHEMAS},
+        watched=api.WATCHED,
     )
     openapi.install(app)
     BridgeMetrics(telemetry, lambda: int(app.state.connections()))

@@ -13,13 +13,13 @@ from services.bridge.approvals.metrics import ApprovalMetrics
 from services.bridge.bots import DEFAULT, Bot
 from services.bridge.commands.snapshot import Measured
 from services.bridge.settings import BridgeSettings
-from services.bridge.updates import receiver, responses
+from services.bridge.updates import responses
 from services.bridge.updates.active_users import People
 from services.bridge.updates.metrics import UpdateMetrics
 from services.bridge.updates.processor import Parts
 from services.bridge.updates.receiver import Receiver
 from services.bridge.updates.source import Polling, Source, Webhook
-from services.bridge.webhooks import signing, worker
+from services.bridge.webhooks import signing
 from services.bridge.webhooks.destinations import Destinations
 from services.bridge.webhooks.metrics import WebhookMetrics
 from services.bridge.webhooks.worker import WebhookWorker
@@ -37,15 +37,6 @@ PACKAGES = (
     "services.bridge.approvals",
     "services.bridge.updates",
     "services.bridge.commands",
-)
-#: Units of work, for the database's metrics.
-OPERATIONS = (
-    *receiver.OPERATIONS,
-    *worker.OPERATIONS,
-    "approval_ask",
-    "approval_answer",
-    "approval_cancel",
-    "approval_expire",
 )
 #: What of theirs goes when it is old, by table.
 FORGETS = {"approval": approvals.forget, "response": responses.forget}

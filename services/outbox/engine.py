@@ -33,7 +33,7 @@ from services.outbox.tracing.tail_sampling import Keeper
 
 log = structlog.get_logger()
 
-#: Names of the engine's units of work, for the database's metrics.
+#: The engine's units of work; each has its own series in the database's metrics.
 OPERATIONS = (
     "enqueue",
     "claim",

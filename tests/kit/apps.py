@@ -156,6 +156,7 @@ def kit_app(settings: KitSettings, parts: list[Parts] | None = None, sink: SpanS
         summary="The tests' own.",
         public=[public, hot],
         routers=[guarded],
+        watched=["/things", "/things/{thing_id}"],
     )
 
 

@@ -8,9 +8,6 @@ from services.kit.database.connect import upsert
 from services.outbox.chats import chat_state
 from services.outbox.schema import chat
 
-#: Names of the units of work, for the database's metrics.
-OPERATIONS = ("chat", "chat_write")
-
 
 def one(connection: Connection, bot: str, chat_id: int) -> Any | None:
     """The engine's row of a chat, or None."""

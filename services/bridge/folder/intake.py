@@ -31,7 +31,6 @@ from services.outbox.messages import Once
 
 log = structlog.get_logger()
 
-OPERATIONS = ("folder",)
 #: Name of the client that such events have, and scope of the files that were taken.
 CLIENT = "folder"
 LOOK_SECONDS = 1.0

@@ -11,8 +11,6 @@ from services.bridge.keys.schema import api_key
 from services.kit.database.connect import upsert
 from services.kit.errors import Problem
 
-#: Names of the units of work, for the database's metrics.
-OPERATIONS = ("keys", "key_write", "key_used")
 #: Woken when a key was made or revoked.
 CHANNEL = "keys"
 

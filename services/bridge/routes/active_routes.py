@@ -29,7 +29,6 @@ from services.kit.settings import StartError
 log = structlog.get_logger()
 
 PACKAGE = "services.bridge.routes"
-OPERATIONS = ("routes", "routes_write")
 CHANNEL = "routes"
 READ_SECONDS = 1.0
 _ONLY = 1

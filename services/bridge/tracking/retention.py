@@ -20,7 +20,6 @@ from services.outbox.schema import idempotency
 
 log = structlog.get_logger()
 
-OPERATIONS = ("retention", "retention_find")
 CHORE = "retention"
 DAY = 86_400.0
 KEEP_KEYS_SECONDS = DAY

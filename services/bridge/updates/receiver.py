@@ -28,8 +28,6 @@ from services.outbox.messages import Submission
 
 log = structlog.get_logger()
 
-#: Units of work, for the database's metrics.
-OPERATIONS = ("updates", "update_act", "update_lead", "update_heard")
 RENEW_SECONDS = 5.0
 LOOK_SECONDS = 1.0
 FORGET_EVERY_SECONDS = 3_600.0

@@ -25,8 +25,6 @@ from services.kit.telemetry.telemetry import VERSION, Telemetry
 
 log = structlog.get_logger()
 
-#: Units of work, for the database's metrics.
-OPERATIONS = ("webhook_take", "webhook_settle", "webhook_next")
 #: Seconds before each repetition: 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 10 h, 14 h.
 WAITS = (5.0, 300.0, 1_800.0, 7_200.0, 18_000.0, 36_000.0, 36_000.0, 50_400.0)
 POLL_SECONDS = 1.0

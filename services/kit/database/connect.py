@@ -51,7 +51,7 @@ async def open_database(
         url: ``sqlite:///path`` or ``postgresql://user:password@host:port/name``.
         telemetry: of the service, for the query metrics.
         packages: whose tables it holds, e.g. ``services.outbox``; in order of dependency.
-        operations: names of the units of work, so that their series exist from the start.
+        operations: names of the units of work that have a duration series each; all others share one.
         pool_size: connections to PostgreSQL.
         patience: seconds that a PostgreSQL which starts beside us is waited for.
 

@@ -9,20 +9,21 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import asyncpg
-from prometheus_client import Gauge
+from prometheus_client import Gauge, Histogram
 from sqlalchemy import Connection, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from services.kit.errors import Problem
-from services.kit.telemetry.meters import Histogram
 from services.kit.telemetry.telemetry import Telemetry
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
 #: Class of SQLSTATE: data exception.
 _BAD_VALUE = "22"
+#: The operation label of all units of work that have no series of their own.
+OTHER = "other"
 
 
 class StoreUnavailableError(Problem):
@@ -83,9 +84,10 @@ class Database(ABC):
             "Units of work, from the call to after the commit",
             ["operation"],
             registry=telemetry.registry,
-            buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
+            buckets=(0.001, 0.01, 0.1, 1, 5),
         )
-        for operation in operations:
+        self._operations = frozenset(operations)
+        for operation in (*self._operations, OTHER):
             self._durations.labels(operation)
         self.active = Gauge(
             "database_connections_active", "Units of work under way", registry=telemetry.registry
@@ -122,7 +124,8 @@ class Database(ABC):
             raise told from error
         finally:
             self.active.dec()
-            self._durations.labels(operation).observe(time.perf_counter() - start)
+            name = operation if operation in self._operations else OTHER
+            self._durations.labels(name).observe(time.perf_counter() - start)
 
     async def ping(self) -> float:
         """Seconds that a trivial query takes."""

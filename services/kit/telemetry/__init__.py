@@ -5,5 +5,4 @@
 - `otlp_encoder`: spans as OTLP messages.
 - `otlp_sender`: sends spans to an OTLP receiver in batches.
 - `sdk_bridge`: hands spans of the OpenTelemetry SDK to the same sender.
-- `meters`: counters and histograms.
 """

@@ -17,11 +17,10 @@ from typing import Protocol
 
 import httpx
 import structlog
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter
 
 from services.kit.settings import ServiceSettings, otlp_headers
 from services.kit.telemetry import otlp_encoder
-from services.kit.telemetry.meters import Counter
 from services.kit.telemetry.otlp_encoder import Scope
 
 log = structlog.get_logger()

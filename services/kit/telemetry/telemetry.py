@@ -14,7 +14,10 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from prometheus_client import (
+    CollectorRegistry,
+    Counter,
     Gauge,
+    Histogram,
     PlatformCollector,
     ProcessCollector,
     disable_created_metrics,
@@ -22,7 +25,6 @@ from prometheus_client import (
 
 from services.kit.settings import ServiceSettings
 from services.kit.telemetry import otlp_encoder
-from services.kit.telemetry.meters import Count, Counter, Distribution, Histogram, Registry
 from services.kit.telemetry.otlp_sender import Destination, SpanCounts, SpanSender, SpanSink
 from services.kit.telemetry.sdk_bridge import Forwarding
 from services.kit.telemetry.spans import FinishedSpan, TraceContext, new_span_id, new_trace_id
@@ -30,7 +32,7 @@ from services.kit.telemetry.spans import FinishedSpan, TraceContext, new_span_id
 __all__ = ["FinishedSpan", "Telemetry", "TraceContext", "new_span_id", "new_trace_id"]
 
 VERSION = "0.1.0"
-CALL_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+CALL_BUCKETS = (0.05, 0.2, 1, 5)
 
 
 class Telemetry:
@@ -45,7 +47,7 @@ class Telemetry:
     def __init__(self, name: str, settings: ServiceSettings, sink: SpanSink | None = None) -> None:
         self.name = name
         disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for each that no query reads
-        self.registry = Registry()
+        self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         self._cpu = Gauge(
@@ -65,7 +67,7 @@ class Telemetry:
             buckets=CALL_BUCKETS,
             registry=self.registry,
         )
-        self._bound: dict[tuple[str, str, str], tuple[Count, Distribution]] = {}
+        self._bound: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
         self.sample_ratio = settings.otel_traces_sampler_arg
         self.resource = Resource.create(
             {"service.name": name, "service.version": VERSION, "service.instance.id": _instance()}

@@ -2,7 +2,7 @@
 
 import re
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_fastapi_instrumentator.metrics import Info
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -10,50 +10,70 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.kit import errors, logs
 from services.kit.errors import Problem
-from services.kit.telemetry.meters import Counter, Histogram
 
-DURATION_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+#: Seconds. The alert HighLatency needs the bound 1 and one above it.
+DURATION_BUCKETS = (0.01, 0.1, 0.5, 1, 5)
+#: The handler label of the latency of all routes that are not watched.
+OTHER = "other"
 # How much of a body that is refused is read and thrown away, in sizes of the limit.
 DRAIN_FACTOR = 8
 _CORRELATION = re.compile(rb"[A-Za-z0-9._:/-]{1,128}")
 
 
 class HttpMetrics:
-    """The request metrics, under the instrumentator's names and with its handler labels."""
+    """Request metrics, under the names and handler labels of prometheus-fastapi-instrumentator.
+
+    A watched route has all its series from the start, so that ``rate()`` counts its first request, and its
+    latency is measured by itself. Any other route gets its counters at the first request, and shares one
+    latency series a method under the handler ``other``: a histogram a route would fill half of the page.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         labels = ["method", "handler"]
-        self._known: set[tuple[str, str]] = set()
-        self.requests = Counter("http_requests", "Requests", [*labels, "status"], registry=registry)
-        self.errors = Counter("http_requests_errors", "Requests answered 5xx", labels, registry=registry)
+        self._routes: set[tuple[str, str]] = set()
+        self._watched: set[tuple[str, str]] = set()
+        self.requests = Counter(
+            "http_requests", "HTTP requests answered", [*labels, "status"], registry=registry
+        )
+        self.errors = Counter(
+            "http_requests_errors", "HTTP requests answered with a 5xx status", labels, registry=registry
+        )
         self.duration = Histogram(
             "http_request_duration_seconds",
-            "From the first byte in to the last byte out",
+            "Time from receiving an HTTP request to sending the last byte of its response",
             labels,
             buckets=DURATION_BUCKETS,
             registry=registry,
         )
+        self.watch("none", "none")
 
-    def initialise(self, method: str, handler: str) -> None:
-        """Makes the series of a route, so that ``rate()`` sees the first request too."""
-        self._known.add((method, handler))
+    def add(self, method: str, handler: str) -> None:
+        """Makes a route known; requests that match no known route are counted under the method ``none``."""
+        self._routes.add((method, handler))
+
+    def watch(self, method: str, handler: str) -> None:
+        """Makes all series of a route."""
+        self._routes.add((method, handler))
+        self._watched.add((method, handler))
         for status in ("2xx", "4xx", "5xx"):
             self.requests.labels(method, handler, status)
         self.errors.labels(method, handler)
         self.duration.labels(method, handler)
 
     def observe(self, info: Info) -> None:
-        """The instrumentator's hook."""
-        method = info.method if (info.method, info.modified_handler) in self._known else "none"
-        self.requests.labels(method, info.modified_handler, info.modified_status).inc()
-        # A stream of events is open for hours on purpose: it counts up to its first byte.
+        """The instrumentator's hook, called after each response."""
+        handler = info.modified_handler
+        method = info.method if (info.method, handler) in self._routes else "none"
+        self.requests.labels(method, handler, info.modified_status).inc()
+        if info.modified_status == "5xx":
+            self.errors.labels(method, handler).inc()
+        # An event stream stays open for hours: only the time to its first byte is measured.
         is_stream = info.response is not None and info.response.headers.get("content-type", "").startswith(
             "text/event-stream"
         )
         seconds = info.modified_duration_without_streaming if is_stream else info.modified_duration
-        self.duration.labels(method, info.modified_handler).observe(seconds)
-        if info.modified_status == "5xx":
-            self.errors.labels(method, info.modified_handler).inc()
+        timed_as = handler if (method, handler) in self._watched else OTHER
+        self.duration.labels(method, timed_as).observe(seconds)
 
 
 class Envelope:

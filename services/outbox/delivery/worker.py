@@ -251,8 +251,8 @@ class Worker:
     def _start(self, batch: Batch) -> None:
         self._held |= {(message.seq, message.attempt): message.chat_id for message in batch.messages}
         self._unanswered += len(batch.messages)
-        self._metrics.limiter_wait.observe_all([message.limiter_wait for message in batch.messages])
         for message in batch.messages:
+            self._metrics.limiter_wait.observe(message.limiter_wait)
             task = asyncio.create_task(self._deliver(message))
             self._in_flight.add(task)
             task.add_done_callback(self._in_flight.discard)

@@ -17,11 +17,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTracePartialSuccess,
     ExportTraceServiceResponse,
 )
+from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 
 from services.kit.settings import ServiceSettings
 from services.kit.telemetry import otlp_encoder, otlp_sender
-from services.kit.telemetry.meters import Registry
 from services.kit.telemetry.otlp_sender import Destination, Lost, SpanCounts, SpanSender
 from services.kit.telemetry.spans import FinishedSpan, TraceContext
 from tests.servers import until
@@ -97,7 +97,7 @@ def receiver() -> Iterator[Receiver]:
 @dataclass
 class Sending:
     sender: SpanSender
-    registry: Registry
+    registry: CollectorRegistry
 
     def add(self, count: int = 1) -> None:
         self.sender.add(SCOPE, SPAN * count, count)
@@ -130,7 +130,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
             monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{name}", value)
         to = Destination.of(ServiceSettings())
         assert to is not None
-        registry = Registry()
+        registry = CollectorRegistry()
         made = Sending(SpanSender(to, otlp_encoder.resource({}), SpanCounts(registry)), registry)
         started.append(made)
         return made

@@ -139,7 +139,7 @@ async def test_failures_are_counted_as_errors(service: Live) -> None:
     assert errors == {"/fails": 1}
 
 
-async def test_every_series_of_a_route_is_there_before_its_first_request(service: Live) -> None:
+async def test_every_series_of_a_watched_route_is_there_before_its_first_request(service: Live) -> None:
     samples = await service.samples()
     for status in ("2xx", "4xx", "5xx"):
         assert (
@@ -152,10 +152,30 @@ async def test_every_series_of_a_route_is_there_before_its_first_request(service
         )
 
 
+async def test_the_series_of_other_routes_are_made_by_their_first_request(service: Live) -> None:
+    labels = {"method": "GET", "handler": "/plain", "status": "4xx"}
+    assert await service.value("http_requests_total", **labels) is None
+    await service.http.get("/plain")
+    assert await service.value("http_requests_total", **labels) == 1
+
+
+async def test_routes_that_are_not_watched_share_one_latency_series(service: Live) -> None:
+    for path in ("/plain", "/problem"):
+        await service.http.get(path)
+    durations = {
+        dict(labels)["handler"]
+        for name, labels in await service.samples()
+        if name == "http_request_duration_seconds_count"
+    }
+    assert durations == {"/things", "/things/{thing_id}", "/hot", "none", "other"}
+    labels = {"method": "GET", "handler": "other"}
+    assert await service.value("http_request_duration_seconds_count", **labels) == 2
+
+
 async def test_the_metrics_page_does_not_count_itself(service: Live) -> None:
     for _ in range(3):
         await service.samples()
-    assert await service.value("http_requests_total", method="GET", handler="/metrics", status="2xx") == 0
+    assert not [labels for _, labels in await service.samples() if ("handler", "/metrics") in labels]
 
 
 async def test_metrics_speak_openmetrics_to_who_asks_for_it(service: Live) -> None:
