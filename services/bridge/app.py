@@ -19,12 +19,11 @@ from services.bridge.events.templates import load_templates
 from services.bridge.folder import intake as folder_intake
 from services.bridge.folder.files import folder_of
 from services.bridge.folder.intake import FolderIntake
-from services.bridge.folder.metrics import FolderMetrics
 from services.bridge.inbound import AnswerMetrics, open_answers
 from services.bridge.keys import api as keys_api
 from services.bridge.keys import authenticate, opening
 from services.bridge.keys.authenticate import Door
-from services.bridge.metrics import BridgeMetrics, CostMetrics
+from services.bridge.metrics import BridgeMetrics, CostMetrics, FolderMetrics
 from services.bridge.paid_broadcast import Costs
 from services.bridge.routes import active_routes
 from services.bridge.routes import api as routes_api

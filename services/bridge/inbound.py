@@ -9,9 +9,10 @@ from typing import Any
 from services.bridge.approvals import expiry
 from services.bridge.approvals import store as approvals
 from services.bridge.approvals.after_commit import News
-from services.bridge.approvals.metrics import ApprovalMetrics
+from services.bridge.approvals.approval import CLOSED, Outcome, Via
 from services.bridge.bots import DEFAULT, Bot
 from services.bridge.commands.snapshot import Measured
+from services.bridge.metrics import ApprovalMetrics, WebhookMetrics
 from services.bridge.settings import BridgeSettings
 from services.bridge.updates import responses
 from services.bridge.updates.active_users import People
@@ -21,7 +22,7 @@ from services.bridge.updates.receiver import Receiver
 from services.bridge.updates.source import Polling, Source, Webhook
 from services.bridge.webhooks import signing
 from services.bridge.webhooks.destinations import Destinations
-from services.bridge.webhooks.metrics import WebhookMetrics
+from services.bridge.webhooks.store import State as WebhookState
 from services.bridge.webhooks.worker import WebhookWorker
 from services.kit.clock import Clock
 from services.kit.health import Health
@@ -51,7 +52,11 @@ class AnswerMetrics:
     @classmethod
     def of(cls, telemetry: Telemetry, bots: Iterable[str]) -> "AnswerMetrics":
         registry = telemetry.registry
-        return cls(UpdateMetrics(registry, bots), ApprovalMetrics(registry), WebhookMetrics(registry))
+        return cls(
+            UpdateMetrics(registry, bots),
+            ApprovalMetrics(registry, closed=CLOSED, via=Via, outcomes=Outcome),
+            WebhookMetrics(registry, WebhookState),
+        )
 
 
 @asynccontextmanager

@@ -23,6 +23,9 @@ class State(StrEnum):
     CANCELLED = "cancelled"
 
 
+CLOSED = (State.DECIDED, State.EXPIRED, State.CANCELLED)
+
+
 class Via(StrEnum):
     """How an answer came."""
 

@@ -18,7 +18,7 @@ from services.bridge.approvals import from_event
 from services.bridge.events import accept
 from services.bridge.events.accept import Asks, Caller
 from services.bridge.folder.files import MOST_AT_ONCE, File, Folder
-from services.bridge.folder.metrics import FolderMetrics
+from services.bridge.metrics import FolderMetrics
 from services.bridge.routes.routes import Routes
 from services.kit.clock import Clock, rfc3339
 from services.kit.errors import Problem

@@ -9,8 +9,8 @@ from starlette.requests import Request
 from services.bridge.keys import scopes, signing
 from services.bridge.keys.keyring import SIGNATURES, Ring
 from services.bridge.keys.keys import Key, Scope
-from services.bridge.keys.metrics import SignedRequests
 from services.bridge.keys.signing import BadSignatureError
+from services.bridge.metrics import SignedRequests
 from services.kit.clock import Clock
 from services.kit.errors import Problem
 from services.kit.web.auth import Gate

@@ -15,9 +15,9 @@ import structlog
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Connection, insert, select, update
 
+from services.bridge.metrics import routes_reload_failures
 from services.bridge.routes import document
 from services.bridge.routes.document import BadRoutesError, RoutesDocument
-from services.bridge.routes.metrics import reload_failures
 from services.bridge.routes.routes import Routes
 from services.bridge.routes.schema import route_set
 from services.kit.clock import Clock
@@ -70,7 +70,7 @@ class Routing:
         self.error: str | None = None
         self._clock = clock
         self._stamp: tuple[int, int, int] | None = None
-        self._failures = reload_failures(registry)
+        self._failures = routes_reload_failures(registry)
         if file is not None:
             try:
                 self._take_file(file)

@@ -14,9 +14,9 @@ from functools import partial
 import aiohttp
 import structlog
 
+from services.bridge.metrics import WebhookMetrics
 from services.bridge.webhooks import signing, store
 from services.bridge.webhooks.destinations import Destinations, GuardedSockets
-from services.bridge.webhooks.metrics import WebhookMetrics
 from services.bridge.webhooks.store import CHANNEL, GONE, Call, State, Tried
 from services.kit.clock import Clock
 from services.kit.database.connect import Database

@@ -81,7 +81,7 @@ class Database(ABC):
     def __init__(self, telemetry: Telemetry, operations: Iterable[str]) -> None:
         self._durations = Histogram(
             "database_query_duration_seconds",
-            "Units of work, from the call to after the commit",
+            "Duration of a unit of database work, from the call to the commit",
             ["operation"],
             registry=telemetry.registry,
             buckets=(0.001, 0.01, 0.1, 1, 5),
@@ -90,7 +90,7 @@ class Database(ABC):
         for operation in (*self._operations, OTHER):
             self._durations.labels(operation)
         self.active = Gauge(
-            "database_connections_active", "Units of work under way", registry=telemetry.registry
+            "database_connections_active", "Units of database work in progress", registry=telemetry.registry
         )
         self._waiters: dict[str, set[asyncio.Event]] = defaultdict(set)
 

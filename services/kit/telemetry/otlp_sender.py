@@ -51,8 +51,13 @@ class SpanCounts:
     """What became of the spans of a service."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.sent = Counter("trace_spans_sent", "Spans that the receiver took", registry=registry)
-        self.lost = Counter("trace_spans_lost", "Spans that were let go", ["reason"], registry=registry)
+        self.sent = Counter("trace_spans_sent", "Spans accepted by the OTLP receiver", registry=registry)
+        self.lost = Counter(
+            "trace_spans_lost",
+            "Spans lost before the OTLP receiver accepted them, by reason",
+            ["reason"],
+            registry=registry,
+        )
         for reason in Lost:
             self.lost.labels(reason.value)
 

@@ -51,18 +51,24 @@ class Telemetry:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         self._cpu = Gauge(
-            "process_cpu_usage_percent", "CPU of one core, last interval", registry=self.registry
+            "process_cpu_usage_percent",
+            "CPU usage of the process over the last second, in percent of one core",
+            registry=self.registry,
         )
-        self._lag = Gauge("event_loop_lag_seconds", "How late the event loop wakes", registry=self.registry)
+        self._lag = Gauge(
+            "event_loop_lag_seconds",
+            "Delay of the event loop: how late a timer of one second fires",
+            registry=self.registry,
+        )
         self._calls = Counter(
             "external_api_calls",
-            "Calls to other programs; status_code is none where no answer came",
+            "Calls to other services, by status code; none means without a response",
             ["provider", "endpoint", "status_code"],
             registry=self.registry,
         )
         self._call_duration = Histogram(
             "external_api_duration_seconds",
-            "Calls to other programs, from the request to the answer's headers",
+            "Duration of calls to other services, from the request to the response headers",
             ["provider", "endpoint"],
             buckets=CALL_BUCKETS,
             registry=self.registry,

@@ -59,15 +59,17 @@ class Guard:
         self._buckets: OrderedDict[str, Bucket] = OrderedDict()
         self._failures: OrderedDict[str, Failures] = OrderedDict()
         self._failed = Counter(
-            "auth_failed_attempts", "Requests with a missing or wrong key or password", registry=registry
+            "auth_failed_attempts",
+            "Requests and logins with a missing or wrong key, signature or password",
+            registry=registry,
         )
         self._hits = Counter(
             "rate_limit_hits",
-            "Requests answered 429: over a rate, or from a blocked address",
+            "Requests answered with status 429, over a rate limit or from a blocked address",
             registry=registry,
         )
         self._blocks = Counter(
-            "suspicious_ip_blocks", "Addresses blocked after failed logins", registry=registry
+            "suspicious_ip_blocks", "Addresses blocked after repeated failed logins", registry=registry
         )
 
     def admit(self, caller: str, per_second: float | None = None) -> None:
