@@ -1,4 +1,4 @@
-"""The bridge's routes. The intake parses by itself and is passed by the middleware: it is hot."""
+"""The bridge's routes. The intake is two fast routes: its function authenticates and parses by itself."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -24,7 +24,7 @@ from services.kit import logs
 from services.kit.clock import rfc3339
 from services.kit.errors import Problem
 from services.kit.telemetry.telemetry import Telemetry, TraceContext
-from services.kit.web.fast_route import HotResponse, HotRoute
+from services.kit.web.fast_route import FastResponse, FastRoute
 from services.kit.web.openapi import problems
 from services.outbox.engine import Outbox
 from services.outbox.intake.single_use import RepeatedError
@@ -39,7 +39,7 @@ WATCHED = (
     "/api/v1/approvals/{approval_id}",
     "/api/v1/stream",
 )
-intake = APIRouter(tags=["events"], route_class=HotRoute)
+intake = APIRouter(tags=["events"], route_class=FastRoute)
 router = APIRouter(prefix="/api/v1", tags=["messages"])
 public = APIRouter(tags=["service"])
 
@@ -74,10 +74,10 @@ async def post_events(request: Request) -> Response:
     except RepeatedError:
         raise door.replayed() from None
     if receipt.replayed is not None:
-        return HotResponse(receipt.replayed.encode(), 202, {b"idempotent-replayed": b"true"})
+        return FastResponse(receipt.replayed.encode(), 202, {b"idempotent-replayed": b"true"})
     if reading.codes:
         state["news"].posted(len(reading.codes))
-    return HotResponse(reading.answer, 202, {b"traceresponse": trace.header().encode()})
+    return FastResponse(reading.answer, 202, {b"traceresponse": trace.header().encode()})
 
 
 async def _understood(outbox: Outbox, read: Callable[[], Reading], caller: Caller, body: bytes) -> Reading:

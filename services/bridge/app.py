@@ -40,7 +40,8 @@ from services.kit.clock import Clock, SystemClock
 from services.kit.database.connect import open_database
 from services.kit.health import Health, Level, Reading
 from services.kit.telemetry.telemetry import Telemetry
-from services.kit.web.rate_limit import Guard
+from services.kit.web.login_blocker import LoginBlocker
+from services.kit.web.rate_limit import RateLimiter, SecurityMetrics
 from services.kit.web.service import create_service
 from services.outbox.engine import OPERATIONS, Outbox, Sending, open_outbox
 from services.outbox.metrics import OutboxMetrics
@@ -73,7 +74,8 @@ def create_app(
     metrics = OutboxMetrics(telemetry.registry, CATEGORY_OF)
     tracking_metrics = TrackingMetrics(telemetry.registry)
     templates = load_templates(settings.templates_dir)
-    guard = Guard(telemetry.registry, clock, settings.rate_limit_per_second)
+    security = SecurityMetrics(telemetry.registry)
+    rate_limiter = RateLimiter(security, clock, settings.rate_limit_per_second)
     ring = opening.ring_of(settings, clock)
     bots = settings.bots()
     answer_metrics = AnswerMetrics.of(telemetry, bots)
@@ -83,7 +85,7 @@ def create_app(
         {name: bot.chats for name, bot in bots.items()}, settings.routes_file, telemetry.registry, clock
     )
     folder_metrics = FolderMetrics(telemetry.registry)
-    door = Door(ring, guard, telemetry.registry, clock)
+    door = Door(ring, rate_limiter, telemetry.registry, clock)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
@@ -191,7 +193,7 @@ def create_app(
         telemetry=telemetry,
         health=health,
         lifespan=lifespan,
-        guard=guard,
+        login_blocker=LoginBlocker(security, clock),
         summary="Takes events over REST and delivers them to Telegram without losing one.",
         public=[api.public, api.intake, updates_api.public],
         routers=[

@@ -28,7 +28,7 @@ from services.kit.clock import Clock
 from services.kit.health import Health
 from services.kit.instance import instance_name
 from services.kit.telemetry.telemetry import Telemetry
-from services.kit.web.auth import kept
+from services.kit.web.auth import read_or_create_secret
 from services.outbox.engine import Outbox
 from services.outbox.telegram import bot_api
 
@@ -140,7 +140,7 @@ async def _signing_secret(settings: BridgeSettings) -> str:
     if given:
         return given
     path = settings.data_dir / "webhook_secret"
-    secret, _ = await asyncio.to_thread(kept, path, signing.new_secret)
+    secret, _ = await asyncio.to_thread(read_or_create_secret, path, signing.new_secret)
     return secret
 
 

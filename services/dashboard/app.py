@@ -16,7 +16,8 @@ from services.kit.background import beside
 from services.kit.clock import SystemClock
 from services.kit.health import Health
 from services.kit.telemetry.telemetry import Telemetry
-from services.kit.web.rate_limit import Guard
+from services.kit.web.login_blocker import LoginBlocker
+from services.kit.web.rate_limit import SecurityMetrics
 from services.kit.web.service import create_service, own_key
 
 
@@ -24,7 +25,7 @@ def create_app(settings: DashboardSettings) -> FastAPI:
     clock = SystemClock()
     telemetry = Telemetry("dashboard", settings)
     metrics = Metrics(telemetry.registry)
-    guard = Guard(telemetry.registry, clock)
+    login_blocker = LoginBlocker(SecurityMetrics(telemetry.registry), clock)
     built = pages.Pages(pages.STATIC)
     door = open_door(settings, clock)
     interval = settings.update_interval / 1000
@@ -44,7 +45,7 @@ def create_app(settings: DashboardSettings) -> FastAPI:
                 "hub": hub,
                 "door": door,
                 "pages": built,
-                "attempts": Attempts(door, guard),
+                "attempts": Attempts(door, login_blocker),
             }
 
     app = create_service(
@@ -52,7 +53,7 @@ def create_app(settings: DashboardSettings) -> FastAPI:
         telemetry=telemetry,
         health=health,
         lifespan=lifespan,
-        guard=guard,
+        login_blocker=login_blocker,
         public=[pages.router, api.router, live.router],
         links={"dashboard": "/dashboard/"},
         summary="The live page: flow, health, queue and recent messages of the suite.",

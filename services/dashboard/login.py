@@ -24,8 +24,8 @@ from services.dashboard.settings import DashboardSettings
 from services.kit.clock import Clock
 from services.kit.errors import Problem
 from services.kit.settings import StartError
-from services.kit.web.auth import Gate, kept
-from services.kit.web.rate_limit import Guard
+from services.kit.web.auth import BearerAuth, read_or_create_secret
+from services.kit.web.login_blocker import LoginBlocker
 
 COOKIE = "cctelegram_dashboard"
 SESSION_SECONDS = 12 * 3600
@@ -95,9 +95,9 @@ class Door:
 class Attempts:
     """Log-ins one at a time per process: argon2 takes 64 MiB each, and blocks count exactly."""
 
-    def __init__(self, door: Door, guard: Guard) -> None:
+    def __init__(self, door: Door, login_blocker: LoginBlocker) -> None:
         self._door = door
-        self._guard = guard
+        self._login_blocker = login_blocker
         self._turn = asyncio.Lock()
 
     async def log_in(self, address: str, username: str, password: str) -> tuple[str, Session] | None:
@@ -106,12 +106,12 @@ class Attempts:
         Raises:
             Problem: 429, the address failed too often.
         """
-        self._guard.check_blocked(address)
+        self._login_blocker.check(address)
         async with self._turn:
-            self._guard.check_blocked(address)
+            self._login_blocker.check(address)
             if await asyncio.to_thread(self._door.matches, username, password):
                 return self._door.open_session()
-        self._guard.failed(address, "/login")
+        self._login_blocker.record_failure(address, "/login")
         return None
 
 
@@ -122,7 +122,9 @@ def open_door(settings: DashboardSettings, clock: Clock) -> Door:
         StartError: the data folder cannot keep them.
     """
     try:
-        secret, _ = kept(settings.data_dir / "dashboard_secret", lambda: secrets.token_urlsafe(32))
+        secret, _ = read_or_create_secret(
+            settings.data_dir / "dashboard_secret", lambda: secrets.token_urlsafe(32)
+        )
         password = settings.password.get_secret_value() if settings.password else None
         password_hash = _hasher.hash(password) if password else _own_password(settings)
     except OSError as error:
@@ -143,7 +145,7 @@ def open_door(settings: DashboardSettings, clock: Clock) -> Door:
 def _own_password(settings: DashboardSettings) -> str:
     path = settings.data_dir / "dashboard_password"
     password = secrets.token_urlsafe(12)
-    password_hash, made = kept(path, lambda: _hasher.hash(password))
+    password_hash, made = read_or_create_secret(path, lambda: _hasher.hash(password))
     if made and settings.auth_enabled:
         _tell(settings.username, password, path)
     return password_hash
@@ -175,8 +177,8 @@ def require_viewer(request: Request) -> None:
         raise Problem(
             401, "Not authorized", "Log in at /login, or send `Authorization: Bearer KEY`.", headers=_BEARER
         )
-    gate: Gate = request.app.state.gate
-    gate.admit(authorization, request)
+    auth: BearerAuth = request.app.state.bearer_auth
+    auth.authenticate(authorization, request)
 
 
 _BEARER = {"WWW-Authenticate": "Bearer"}

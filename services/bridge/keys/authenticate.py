@@ -13,8 +13,8 @@ from services.bridge.keys.signing import BadSignatureError
 from services.bridge.metrics import SignedRequests
 from services.kit.clock import Clock
 from services.kit.errors import Problem
-from services.kit.web.auth import Gate
-from services.kit.web.rate_limit import Guard
+from services.kit.web.auth import BearerAuth
+from services.kit.web.rate_limit import RateLimiter
 from services.outbox.messages import Once
 
 
@@ -32,14 +32,16 @@ class Door:
 
     Args:
         ring: the keys.
-        guard: their rates.
+        rate_limiter: their rates.
         registry: of the service.
         clock: the time.
     """
 
-    def __init__(self, ring: Ring, guard: Guard, registry: CollectorRegistry, clock: Clock) -> None:
+    def __init__(
+        self, ring: Ring, rate_limiter: RateLimiter, registry: CollectorRegistry, clock: Clock
+    ) -> None:
         self.ring = ring
-        self._guard = guard
+        self._rate_limiter = rate_limiter
         self._clock = clock
         self._signed = SignedRequests(registry)
 
@@ -49,8 +51,8 @@ class Door:
         Raises:
             Problem: 401, 403 or 429.
         """
-        gate: Gate = caller.scope["app"].state.gate
-        return self._allowed(gate.find(authorization, caller, self.ring.holder), scope)
+        auth: BearerAuth = caller.scope["app"].state.bearer_auth
+        return self._allowed(auth.owner(authorization, caller, self.ring.holder), scope)
 
     async def enter(self, request: Request, headers: Mapping[bytes, bytes], scope: Scope) -> Entry:
         """Lets a request in that may be signed instead of carrying a key, and reads its body.
@@ -77,9 +79,9 @@ class Door:
         return Entry(key, body, Once(SIGNATURES, f"{claim.key_id}:{claim.signature}"))
 
     def _refused(self, caller: Request, detail: str) -> Problem:
-        gate: Gate = caller.scope["app"].state.gate
+        auth: BearerAuth = caller.scope["app"].state.bearer_auth
         self._signed.count("refused")
-        return gate.refused(caller, detail)
+        return auth.rejection(caller, detail)
 
     def replayed(self) -> Problem:
         """The answer to a signature that was seen before."""
@@ -94,7 +96,7 @@ class Door:
     def _allowed(self, key: Key, scope: Scope | None) -> Key:
         if scope is not None and scope not in key.scopes:
             raise missing(scope)
-        self._guard.admit(key.name, key.per_second)
+        self._rate_limiter.admit(key.name, key.per_second)
         self.ring.used(key)
         return key
 

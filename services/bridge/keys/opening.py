@@ -14,7 +14,7 @@ from services.kit.clock import Clock
 from services.kit.database.connect import Database
 from services.kit.health import Health
 from services.kit.settings import StartError
-from services.kit.web.auth import kept
+from services.kit.web.auth import read_or_create_secret
 from services.kit.web.service import own_key
 
 log = structlog.get_logger()
@@ -36,7 +36,7 @@ def master_of(settings: BridgeSettings) -> bytes:
         return given.encode()
     path = settings.data_dir / "signing_master"
     try:
-        return kept(path, lambda: secrets.token_urlsafe(48))[0].encode()
+        return read_or_create_secret(path, lambda: secrets.token_urlsafe(48))[0].encode()
     except OSError as error:
         raise StartError(f"DATA_DIR: cannot keep the signing master in {path}: {error.strerror}") from error
 

@@ -14,7 +14,7 @@ from services.bridge.updates.receiver import Receiver
 from services.contracts.fields import A_TIME, BotName, Moment, about
 from services.contracts.responses import Responses
 from services.kit.errors import Problem
-from services.kit.web.auth import Gate
+from services.kit.web.auth import BearerAuth
 from services.kit.web.openapi import problems
 from services.outbox.engine import Outbox
 
@@ -98,8 +98,8 @@ async def _take(request: Request, bot: str) -> Response:
     # A bot that is not there is answered as a wrong secret is: nobody learns the names.
     secret = request.state.bots[bot].webhook_secret if receiver else ""
     if receiver is None or not hmac.compare_digest(given.encode(), secret.encode()):
-        gate: Gate = request.app.state.gate
-        raise gate.refused(request, "X-Telegram-Bot-Api-Secret-Token is missing or wrong.")
+        auth: BearerAuth = request.app.state.bearer_auth
+        raise auth.rejection(request, "X-Telegram-Bot-Api-Secret-Token is missing or wrong.")
     try:
         update = orjson.loads(await request.body())
     except orjson.JSONDecodeError as error:
