@@ -158,10 +158,10 @@ class _Metrics:
     def count(self) -> None:
         self._requests.inc()
         self._duration.observe(0.004)
-        self._outbox.accepted.labels(*self._kind).inc()
+        self._outbox.count_accepted(*self._kind, 1)
         self._outbox.limiter_wait.observe(0.0)
         self._telemetry.count_call("telegram", "sendMessage", "200", 0.003)
-        self._outbox.api_response.labels("sendMessage", Outcome.SENT.value).observe(0.003)
+        self._outbox.observe_response("sendMessage", Outcome.SENT, 0.003)
         self._outbox.delivered.inc()
         self._outbox.duration.observe(0.02)
 

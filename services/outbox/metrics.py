@@ -107,7 +107,24 @@ class OutboxMetrics:
         )
         self.delivery_rate = DeliveryRate()
         registry.register(self.delivery_rate)
+        self._accepted: dict[tuple[str, str], Counter] = {}
+        self._responses: dict[tuple[str, str], Histogram] = {}
         self._initialise(categories)
+
+    def count_accepted(self, kind: str, category: str, messages: int) -> None:
+        """Counts the accepted messages of one event."""
+        bound = self._accepted.get((kind, category))
+        if bound is None:
+            # Finding a series by its labels costs as much as counting.
+            bound = self._accepted[kind, category] = self.accepted.labels(kind, category)
+        bound.inc(messages)
+
+    def observe_response(self, method: str, outcome: Outcome, seconds: float) -> None:
+        """Records the response time of one Bot API call."""
+        bound = self._responses.get((method, outcome))
+        if bound is None:
+            bound = self._responses[method, outcome] = self.api_response.labels(method, outcome.value)
+        bound.observe(seconds)
 
     def count(self, batch: Sequence[Settled], now: float) -> None:
         """Counts the outcomes of a settled batch; call it after the commit.

@@ -86,9 +86,7 @@ class Database(ABC):
             registry=telemetry.registry,
             buckets=(0.001, 0.01, 0.1, 1, 5),
         )
-        self._operations = frozenset(operations)
-        for operation in (*self._operations, OTHER):
-            self._durations.labels(operation)
+        self._timers = {name: self._durations.labels(name) for name in (*operations, OTHER)}
         self.active = Gauge(
             "database_connections_active", "Units of database work in progress", registry=telemetry.registry
         )
@@ -124,8 +122,8 @@ class Database(ABC):
             raise told from error
         finally:
             self.active.dec()
-            name = operation if operation in self._operations else OTHER
-            self._durations.labels(name).observe(time.perf_counter() - start)
+            timer = self._timers.get(operation) or self._timers[OTHER]
+            timer.observe(time.perf_counter() - start)
 
     async def ping(self) -> float:
         """Seconds that a trivial query takes."""

@@ -60,9 +60,7 @@ class Attempts:
             result = Result(Outcome.NOT_SENT, Reason.RENDER_FAILED, now, now, detail=_said(error))
             return await self._decided(message, result, 1)
         result = await self._sent(message, rendered)
-        self._metrics.api_response.labels(method, result.outcome.value).observe(
-            result.finished_at - result.started_at
-        )
+        self._metrics.observe_response(method, result.outcome, result.finished_at - result.started_at)
         return await self._decided(message, result, len(rendered.parts))
 
     async def _sent(self, message: Claimed, rendered: Rendered) -> Result:
