@@ -20,7 +20,6 @@ from services.bridge.settings import BridgeSettings
 from services.bridge.state import state_of
 from services.kit import logs, runner
 from services.kit.telemetry.exporter import ExportResult
-from services.kit.telemetry.meters import Count, Distribution
 from services.kit.telemetry.otlp_http import HttpExporter
 from services.kit.telemetry.telemetry import Telemetry
 
@@ -35,9 +34,6 @@ def _accepted(*_: object) -> ExportResult:
 #: What replaces an attribute of a class while a part is off.
 OFF: dict[str, dict[tuple[type, str], object]] = {
     "metrics": {
-        (Count, "inc"): _nothing,
-        (Distribution, "observe"): _nothing,
-        (Distribution, "observe_all"): _nothing,
         (Counter, "inc"): _nothing,
         (Histogram, "observe"): _nothing,
         (Gauge, "inc"): _nothing,

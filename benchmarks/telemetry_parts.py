@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from prometheus_client import CollectorRegistry
+
 from benchmarks import filling
 from benchmarks.programs import FIRST_CHAT
 from services.contracts.events import CATEGORY_OF
 from services.kit.settings import ServiceSettings
-from services.kit.telemetry.meters import Registry
 from services.kit.telemetry.span_queue import Write
 from services.kit.telemetry.span_writer import SpanWriter
 from services.kit.telemetry.telemetry import FinishedSpan, Telemetry
@@ -138,7 +139,7 @@ class _Metrics:
     """What is counted of one message from its request to its delivery."""
 
     def __init__(self) -> None:
-        registry = Registry()
+        registry = CollectorRegistry()
         http = HttpMetrics(registry)
         self._requests = http.requests.labels("POST", "/events", "2xx")
         self._duration = http.duration.labels("POST", "/events")
@@ -154,10 +155,10 @@ class _Metrics:
     def _count(self) -> None:
         self._requests.inc()
         self._duration.observe(0.004)
-        self._outbox.accepted.labels(*self._kind).inc()
+        self._outbox.count_accepted(*self._kind, 1)
         self._outbox.limiter_wait.observe(0.0)
         self._telemetry.count_call("telegram", "sendMessage", "200", 0.003)
-        self._outbox.api_response.labels("sendMessage", Outcome.SENT.value).observe(0.003)
+        self._outbox.observe_response("sendMessage", Outcome.SENT, 0.003)
         self._outbox.delivered.inc()
         self._outbox.duration.observe(0.02)
 

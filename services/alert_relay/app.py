@@ -102,6 +102,7 @@ def create_app(
         lifespan=lifespan,
         summary=SUMMARY,
         routers=[api.router],
+        watched=["/webhook/alert"],
     )
 
 

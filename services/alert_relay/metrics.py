@@ -33,40 +33,50 @@ TABLES = ("webhook", "incident", "episode", "entry", "notification", "event", "m
 
 
 class RelayMetrics:
+    """Counts of alerts, incidents, notifications and retention.
+
+    Args:
+        registry: of the service.
+        clock: the time that ages are measured by.
+    """
+
     def __init__(self, registry: CollectorRegistry, clock: Clock) -> None:
         self.received = Counter(
-            "cctelegram_alerts_received", "Alerts listed in stored webhooks", ["status"], registry=registry
+            "cctelegram_alerts_received",
+            "Alerts listed in stored webhooks, by status",
+            ["status"],
+            registry=registry,
         )
         self.left_out = Counter(
             "cctelegram_alerts_left_out",
-            "Alerts that a webhook did not list (max_alerts), and what became of them",
+            "Alerts that a webhook left out because of max_alerts, by the result of fetching them",
             ["outcome"],
             registry=registry,
         )
-        self.incidents = Gauge("cctelegram_incidents", "Incidents by state", ["state"], registry=registry)
+        self.incidents = Gauge("cctelegram_incidents", "Incidents, by state", ["state"], registry=registry)
         self.notifications = Counter(
             "cctelegram_notifications",
-            "Notifications that came to an end, one for each recipient",
+            "Notifications finished, one a recipient, by channel and outcome",
             ["channel", "outcome"],
             registry=registry,
         )
         self.delay = Histogram(
             "cctelegram_notification_delay_seconds",
-            "From the webhook to the channel's answer that it is delivered",
+            "Time from receiving an alert to the channel confirming delivery of its notification",
             buckets=(0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 3600),
             registry=registry,
         )
         self.resolve = Histogram(
             "cctelegram_incident_resolve_seconds",
-            "From the start of an incident's first alert to the end of its last",
+            "Time from the start of an incident's first alert to the end of its last alert",
             buckets=(60, 300, 900, 1800, 3600, 4 * 3600, 12 * 3600, 86_400, 7 * 86_400),
             registry=registry,
         )
         self.pruned = Counter(
-            "cctelegram_pruned_rows", "Rows deleted by the retention", ["table"], registry=registry
+            "cctelegram_pruned_rows", "Rows deleted by retention, by table", ["table"], registry=registry
         )
         self.retention_failures = Counter(
-            "cctelegram_retention_failures", "Runs of the retention that failed", registry=registry
+            "cctelegram_retention_failures", "Retention runs that failed", registry=registry
         )
         self.watchdog = Age(clock, _watchdog_family)
         self.retention = Age(clock, _retention_family)
@@ -87,13 +97,13 @@ class RelayMetrics:
 
 def _watchdog_family() -> GaugeMetricFamily:
     return GaugeMetricFamily(
-        "cctelegram_watchdog_age_seconds", "Since the Watchdog alert came last through Alertmanager"
+        "cctelegram_watchdog_age_seconds", "Time since Alertmanager last sent the Watchdog alert"
     )
 
 
 def _retention_family() -> GaugeMetricFamily:
     return GaugeMetricFamily(
-        "cctelegram_retention_last_success_age_seconds", "Since the retention last came through"
+        "cctelegram_retention_last_success_age_seconds", "Time since the last successful retention run"
     )
 
 

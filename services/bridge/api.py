@@ -33,7 +33,7 @@ from services.kit import logs
 from services.kit.clock import rfc3339
 from services.kit.errors import Problem
 from services.kit.telemetry.telemetry import TraceContext
-from services.kit.web.fast_route import HotResponse, HotRoute
+from services.kit.web.fast_route import FastResponse, FastRoute
 from services.kit.web.openapi import problems
 from services.outbox.engine import Outbox
 from services.outbox.intake.single_use import RepeatedError
@@ -41,7 +41,14 @@ from services.outbox.messages import MessageState, Origin
 from services.outbox.queries import message_search, message_timeline
 from services.outbox.queries.message_search import Search
 
-intake = APIRouter(tags=["events"], route_class=HotRoute)
+#: Routes, beside the intake, whose request metrics the rules read: Telegram's calls, and the two that wait.
+WATCHED = (
+    "/telegram/webhook",
+    "/telegram/webhook/{bot}",
+    "/api/v1/approvals/{approval_id}",
+    "/api/v1/stream",
+)
+intake = APIRouter(tags=["events"], route_class=FastRoute)
 router = APIRouter(prefix="/api/v1", tags=["messages"])
 public = APIRouter(tags=["service"])
 
@@ -72,10 +79,10 @@ async def post_events(request: Request) -> Response:
     except RepeatedError:
         raise state.authenticator.replayed() from None
     if receipt.replayed is not None:
-        return HotResponse(receipt.replayed.encode(), 202, {b"idempotent-replayed": b"true"})
+        return FastResponse(receipt.replayed.encode(), 202, {b"idempotent-replayed": b"true"})
     if reading.codes:
         state.inbound.publisher.created_by_events(len(reading.codes))
-    return HotResponse(reading.answer, 202, {b"traceresponse": trace.header().encode()})
+    return FastResponse(reading.answer, 202, {b"traceresponse": trace.header().encode()})
 
 
 async def _understood(

@@ -19,12 +19,11 @@ from services.bridge.events.templates import load_templates
 from services.bridge.folder import intake as folder_intake
 from services.bridge.folder.files import folder_of
 from services.bridge.folder.intake import FolderIntake
-from services.bridge.folder.metrics import FolderMetrics
 from services.bridge.inbound import InboundMetrics, open_inbound
 from services.bridge.keys import api as keys_api
-from services.bridge.keys import keyring, store
+from services.bridge.keys import keyring
 from services.bridge.keys.authenticate import Authenticator
-from services.bridge.metrics import BridgeMetrics, CostMetrics
+from services.bridge.metrics import BridgeMetrics, CostMetrics, FolderMetrics
 from services.bridge.paid_broadcast import Costs
 from services.bridge.routes import active_routes
 from services.bridge.routes import api as routes_api
@@ -42,7 +41,8 @@ from services.kit.clock import Clock, SystemClock
 from services.kit.database.connect import open_database
 from services.kit.health import Health, Level, Reading
 from services.kit.telemetry.telemetry import Telemetry
-from services.kit.web.rate_limit import Guard
+from services.kit.web.login_blocker import LoginBlocker
+from services.kit.web.rate_limit import RateLimiter, SecurityMetrics
 from services.kit.web.service import create_service
 from services.outbox.delivery.plan import ChatRules
 from services.outbox.engine import OPERATIONS, Outbox, SendingBot, open_outbox
@@ -76,7 +76,8 @@ def create_app(
     metrics = OutboxMetrics(telemetry.registry, CATEGORY_OF)
     tracking_metrics = TrackingMetrics(telemetry.registry)
     templates = load_templates(settings.templates_dir)
-    guard = Guard(telemetry.registry, clock, settings.rate_limit_per_second)
+    security = SecurityMetrics(telemetry.registry)
+    rate_limiter = RateLimiter(security, clock, settings.rate_limit_per_second)
     ring = keyring.make_keyring(settings, clock)
     bots = settings.bots()
     inbound_metrics = InboundMetrics.of(telemetry, bots)
@@ -86,7 +87,7 @@ def create_app(
         {name: bot.chats for name, bot in bots.items()}, settings.routes_file, telemetry.registry, clock
     )
     folder_metrics = FolderMetrics(telemetry.registry)
-    authenticator = Authenticator(ring, guard, telemetry.registry, clock)
+    authenticator = Authenticator(ring, rate_limiter, telemetry.registry, clock)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, BridgeState]]:
@@ -95,15 +96,7 @@ def create_app(
                 settings.database("bridge"),
                 telemetry,
                 packages=PACKAGES,
-                operations=(
-                    *OPERATIONS,
-                    *inbound.OPERATIONS,
-                    *tracking.OPERATIONS,
-                    *store.OPERATIONS,
-                    *active_routes.OPERATIONS,
-                    *chats_api.OPERATIONS,
-                    *folder_intake.OPERATIONS,
-                ),
+                operations=OPERATIONS,
             )
             stack.push_async_callback(database.close)
             await stack.enter_async_context(keyring.open_keyring(ring, database, health))
@@ -205,7 +198,7 @@ def create_app(
         telemetry=telemetry,
         health=health,
         lifespan=lifespan,
-        guard=guard,
+        login_blocker=LoginBlocker(security, clock),
         summary="Takes events over REST and delivers them to Telegram without losing one.",
         public=[api.public, api.intake, updates_api.public],
         routers=[
@@ -221,6 +214,7 @@ def create_app(
         keyring=ring,
         admission=state.admitted,
         schemas={**api.SCHEMAS, **tracking_api.SCHEMAS},
+        watched=api.WATCHED,
     )
     openapi.install(app)
     BridgeMetrics(telemetry, lambda: int(app.state.connections()))

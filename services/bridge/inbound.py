@@ -8,25 +8,26 @@ from dataclasses import dataclass
 from services.bridge.approvals import expiry
 from services.bridge.approvals import store as approvals
 from services.bridge.approvals.after_commit import ApprovalPublisher
-from services.bridge.approvals.metrics import ApprovalMetrics
+from services.bridge.approvals.approval import CLOSED, AnswerOutcome, AnswerVia
 from services.bridge.bots import DEFAULT, Bot
 from services.bridge.commands.snapshot import SnapshotReader
+from services.bridge.metrics import ApprovalMetrics, WebhookMetrics
 from services.bridge.settings import BridgeSettings
-from services.bridge.updates import receiver, responses
+from services.bridge.updates import responses
 from services.bridge.updates.active_users import ActiveUserCounter
 from services.bridge.updates.metrics import UpdateMetrics
 from services.bridge.updates.processor import UpdateDependencies
 from services.bridge.updates.receiver import Receiver
 from services.bridge.updates.source import Polling, Source, Webhook
-from services.bridge.webhooks import signing, worker
+from services.bridge.webhooks import signing
 from services.bridge.webhooks.destinations import Destinations
-from services.bridge.webhooks.metrics import WebhookMetrics
+from services.bridge.webhooks.store import State as WebhookState
 from services.bridge.webhooks.worker import WebhookWorker
 from services.kit.clock import Clock
 from services.kit.health import Health
 from services.kit.instance import instance_name
 from services.kit.telemetry.telemetry import Telemetry
-from services.kit.web.auth import kept
+from services.kit.web.auth import read_or_create_secret
 from services.outbox.engine import Outbox
 from services.outbox.telegram import bot_api
 
@@ -36,15 +37,6 @@ PACKAGES = (
     "services.bridge.approvals",
     "services.bridge.updates",
     "services.bridge.commands",
-)
-#: Names of the units of work, for the database's metrics.
-OPERATIONS = (
-    *receiver.OPERATIONS,
-    *worker.OPERATIONS,
-    "approval_ask",
-    "approval_answer",
-    "approval_cancel",
-    "approval_expire",
 )
 #: For retention: table → function that deletes a portion of its old rows.
 DELETE_OLD = {"approval": approvals.delete_closed, "response": responses.delete_old}
@@ -82,7 +74,11 @@ class InboundMetrics:
             bots: names of all bots.
         """
         registry = telemetry.registry
-        return cls(UpdateMetrics(registry, bots), ApprovalMetrics(registry), WebhookMetrics(registry))
+        return cls(
+            UpdateMetrics(registry, bots),
+            ApprovalMetrics(registry, closed=CLOSED, via=AnswerVia, outcomes=AnswerOutcome),
+            WebhookMetrics(registry, WebhookState),
+        )
 
 
 @asynccontextmanager
@@ -167,7 +163,7 @@ async def _signing_secret(settings: BridgeSettings) -> str:
     if given:
         return given
     path = settings.data_dir / "webhook_secret"
-    secret, _ = await asyncio.to_thread(kept, path, signing.new_secret)
+    secret, _ = await asyncio.to_thread(read_or_create_secret, path, signing.new_secret)
     return secret
 
 

@@ -18,7 +18,8 @@ from services.kit.background import beside
 from services.kit.clock import SystemClock
 from services.kit.health import Health
 from services.kit.telemetry.telemetry import Telemetry
-from services.kit.web.rate_limit import Guard
+from services.kit.web.login_blocker import LoginBlocker
+from services.kit.web.rate_limit import SecurityMetrics
 from services.kit.web.service import create_service, own_key
 
 
@@ -26,7 +27,7 @@ def create_app(settings: DashboardSettings) -> FastAPI:
     clock = SystemClock()
     telemetry = Telemetry("dashboard", settings)
     metrics = Metrics(telemetry.registry)
-    guard = Guard(telemetry.registry, clock)
+    login_blocker = LoginBlocker(SecurityMetrics(telemetry.registry), clock)
     files = PageFiles(page_files.STATIC)
     authenticator = open_authenticator(settings, clock)
     interval = settings.update_interval / 1000
@@ -41,7 +42,7 @@ def create_app(settings: DashboardSettings) -> FastAPI:
         history=history,
         hub=hub,
         authenticator=authenticator,
-        logins=Logins(authenticator, guard),
+        logins=Logins(authenticator, login_blocker),
         page_files=files,
     )
 
@@ -55,7 +56,7 @@ def create_app(settings: DashboardSettings) -> FastAPI:
         telemetry=telemetry,
         health=health,
         lifespan=lifespan,
-        guard=guard,
+        login_blocker=login_blocker,
         public=[pages.router, api.router, api.websocket_router],
         links={"dashboard": "/dashboard/"},
         summary="Shows the flow, health, queue and recent messages of the suite, live.",

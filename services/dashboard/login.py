@@ -22,8 +22,8 @@ from starlette.requests import HTTPConnection
 from services.dashboard.settings import DashboardSettings
 from services.kit.clock import Clock
 from services.kit.settings import StartError
-from services.kit.web.auth import kept
-from services.kit.web.rate_limit import Guard
+from services.kit.web.auth import read_or_create_secret
+from services.kit.web.login_blocker import LoginBlocker
 
 COOKIE = "cctelegram_dashboard"
 SESSION_SECONDS = 12 * 3600
@@ -95,9 +95,9 @@ class Authenticator:
 class Logins:
     """Serialises logins: argon2 takes 64 MiB each, and failed logins must be counted one by one."""
 
-    def __init__(self, authenticator: Authenticator, guard: Guard) -> None:
+    def __init__(self, authenticator: Authenticator, login_blocker: LoginBlocker) -> None:
         self._authenticator = authenticator
-        self._guard = guard
+        self._login_blocker = login_blocker
         self._lock = asyncio.Lock()
 
     async def log_in(self, address: str, username: str, password: str) -> tuple[str, Session] | None:
@@ -106,12 +106,12 @@ class Logins:
         Raises:
             Problem: 429, the address is blocked after too many failed logins.
         """
-        self._guard.check_blocked(address)
+        self._login_blocker.check(address)
         async with self._lock:
-            self._guard.check_blocked(address)
+            self._login_blocker.check(address)
             if await asyncio.to_thread(self._authenticator.matches, username, password):
                 return self._authenticator.open_session()
-        self._guard.failed(address, "/login")
+        self._login_blocker.record_failure(address, "/login")
         return None
 
 
@@ -122,7 +122,9 @@ def open_authenticator(settings: DashboardSettings, clock: Clock) -> Authenticat
         StartError: the data folder cannot store them.
     """
     try:
-        secret, _ = kept(settings.data_dir / "dashboard_secret", lambda: secrets.token_urlsafe(32))
+        secret, _ = read_or_create_secret(
+            settings.data_dir / "dashboard_secret", lambda: secrets.token_urlsafe(32)
+        )
         password = settings.password.get_secret_value() if settings.password else None
         password_hash = _hasher.hash(password) if password else _generated_password(settings)
     except OSError as error:
@@ -143,7 +145,7 @@ def open_authenticator(settings: DashboardSettings, clock: Clock) -> Authenticat
 def _generated_password(settings: DashboardSettings) -> str:
     path = settings.data_dir / "dashboard_password"
     password = secrets.token_urlsafe(12)
-    password_hash, made = kept(path, lambda: _hasher.hash(password))
+    password_hash, made = read_or_create_secret(path, lambda: _hasher.hash(password))
     if made and settings.auth_enabled:
         _print_password(settings.username, password, path)
     return password_hash

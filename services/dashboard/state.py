@@ -13,7 +13,7 @@ from services.dashboard.login import Authenticator, Logins
 from services.dashboard.page_files import PageFiles
 from services.dashboard.pollers import Pollers
 from services.kit.errors import Problem
-from services.kit.web.auth import Gate
+from services.kit.web.auth import BearerAuth
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,8 @@ async def require_viewer(request: Request, service: InjectedState) -> None:
         raise Problem(
             401, "Not authorized", "Log in at /login, or send `Authorization: Bearer KEY`.", headers=_BEARER
         )
-    gate: Gate = request.app.state.gate
-    gate.admit(authorization, request)
+    auth: BearerAuth = request.app.state.bearer_auth
+    auth.authenticate(authorization, request)
 
 
 _BEARER = {"WWW-Authenticate": "Bearer"}

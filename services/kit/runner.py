@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.kit import logs
 from services.kit.settings import ServiceSettings, StartError, load
+from services.kit.web.fast_route import FastRouteApp
 
 log = structlog.get_logger()
 S = TypeVar("S", bound=ServiceSettings)
@@ -145,8 +146,8 @@ async def _live(service: Running) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
-            # On the hot path it is looked for only where a key is wrong (auth.address_of).
-            proxy_headers=not getattr(service.app, "hot", None),
+            # A service with fast routes reads these headers only when a key is wrong (auth.address_of).
+            proxy_headers=not (isinstance(service.app, FastRouteApp) and service.app.fast_routes),
             forwarded_allow_ips=list(service.settings.forwarded_allow_ips),
             timeout_graceful_shutdown=int(service.settings.shutdown_grace_seconds),
         )

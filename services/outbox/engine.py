@@ -36,7 +36,7 @@ from services.outbox.tracing.tail_sampling import TailSampler
 
 log = structlog.get_logger()
 
-#: Names of the engine's units of work, for the database's metrics.
+#: The engine's units of work; each has its own series in the database's metrics.
 OPERATIONS = (
     "enqueue",
     "claim",
@@ -130,7 +130,7 @@ class Outbox:
             for pair in zip(submission.events, submission.messages, strict=True)
         ]
         for event, messages in stored:
-            self.metrics.accepted.labels(event.type, event.category).inc(len(messages))
+            self.metrics.count_accepted(event.type, event.category, len(messages))
             self.tail_sampler.remember_commit(event, committed_at)
         self.queue.counts.accepted(committed_at, sum(len(messages) for _, messages in stored))
         message_spans.export_accepted(self._telemetry, stored, committed_at)
@@ -175,7 +175,7 @@ class Outbox:
         reason = await sender.check()
         seconds = self._clock.monotonic() - start
         outcome = Outcome.SENT if reason is None else Outcome.NOT_SENT
-        self.metrics.api_response.labels("getMe", outcome.value).observe(seconds)
+        self.metrics.observe_response("getMe", outcome, seconds)
         if reason is None:
             return Reading(Level.HEALTHY, {"response_time_ms": round(seconds * 1000, 1)})
         level = refused if reason in BOT_STOPS else Level.UNHEALTHY

@@ -1,4 +1,4 @@
-"""What the sandbox counts; labels bound once, at start."""
+"""Metrics of the sandbox; every series exists from the start."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
@@ -6,12 +6,17 @@ OUTCOMES = ("ok", "refused", "flood", "fault")
 
 
 class SandboxMetrics:
-    """Bot API calls by method and outcome, messages delivered, clients that left before their answer."""
+    """Counts of Bot API calls, lost responses, pending updates and webhook calls.
+
+    Args:
+        registry: of the service.
+        methods: the Bot API methods that the sandbox knows.
+    """
 
     def __init__(self, registry: CollectorRegistry, methods: tuple[str, ...]) -> None:
         calls = Counter(
             "telegram_sandbox_calls",
-            "Bot API calls by method and outcome",
+            "Bot API calls, by method and outcome",
             ["method", "outcome"],
             registry=registry,
         )
@@ -22,14 +27,17 @@ class SandboxMetrics:
         }
         self.lost_answers = Counter(
             "telegram_sandbox_lost_answers",
-            "Answers whose client had gone before they were given",
+            "Responses that were lost because the client had disconnected",
             registry=registry,
         )
         self.pending_updates = Gauge(
-            "telegram_sandbox_pending_updates", "Updates that no bot has taken yet", registry=registry
+            "telegram_sandbox_pending_updates", "Updates that no bot has fetched yet", registry=registry
         )
         self.webhook_posts = Counter(
-            "telegram_sandbox_webhook_posts", "Updates posted to webhooks", ["outcome"], registry=registry
+            "telegram_sandbox_webhook_posts",
+            "Updates posted to webhooks of bots, by outcome",
+            ["outcome"],
+            registry=registry,
         )
         for outcome in ("ok", "refused", "failed"):
             self.webhook_posts.labels(outcome)

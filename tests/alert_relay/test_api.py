@@ -9,7 +9,7 @@ import pytest
 from services.alert_relay import store
 from services.alert_relay.settings import AlertRelaySettings
 from services.contracts.events import CATEGORY_OF
-from services.kit.web.rate_limit import FAILURES_BEFORE_BLOCK
+from services.kit.web.login_blocker import FAILURES_BEFORE_BLOCK
 from services.outbox.schema import event
 from tests.alert_relay import payloads
 from tests.alert_relay.conftest import Phone, opened

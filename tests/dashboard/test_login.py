@@ -13,7 +13,8 @@ from services.kit.clock import SystemClock
 from services.kit.errors import Problem
 from services.kit.runner import Running
 from services.kit.settings import StartError
-from services.kit.web.rate_limit import BLOCK_SECONDS, FAILURES_BEFORE_BLOCK, Guard
+from services.kit.web.login_blocker import BLOCK_SECONDS, FAILURES_BEFORE_BLOCK, LoginBlocker
+from services.kit.web.rate_limit import SecurityMetrics
 from tests.dashboard.suite import PASSWORD
 from tests.servers import ManualClock
 
@@ -187,7 +188,7 @@ async def test_an_address_that_fails_too_often_is_blocked_even_with_the_right_pa
 
 def logins(folder: Path, clock: ManualClock) -> Logins:
     registry = CollectorRegistry()
-    return Logins(authenticator(folder, clock), Guard(registry, clock))
+    return Logins(authenticator(folder, clock), LoginBlocker(SecurityMetrics(registry), clock))
 
 
 async def test_guesses_side_by_side_are_counted_one_by_one(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from services.bridge.approvals import store
 from services.bridge.approvals.approval import AnswerOutcome, AnswerVia, ApprovalState
 from services.bridge.approvals.decisions import ApprovalChange
-from services.bridge.approvals.metrics import ApprovalMetrics
+from services.bridge.metrics import ApprovalMetrics
 from services.bridge.webhooks import store as webhooks
 from services.kit.clock import Clock
 from services.outbox.engine import Outbox

@@ -25,6 +25,9 @@ class ApprovalState(StrEnum):
     CANCELLED = "cancelled"
 
 
+CLOSED = (ApprovalState.DECIDED, ApprovalState.EXPIRED, ApprovalState.CANCELLED)
+
+
 class AnswerVia(StrEnum):
     """The way an answer arrived."""
 

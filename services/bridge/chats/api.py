@@ -21,9 +21,6 @@ from services.outbox.chats import chat_state
 from services.outbox.intake.enqueue import CHANNEL
 from services.outbox.schema import chat
 
-#: Names of the units of work, for the database's metrics.
-OPERATIONS = ("chat", "chat_write")
-
 router = APIRouter(prefix="/api/v1/chats", tags=["chats"])
 
 ClockTime = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]

@@ -18,7 +18,7 @@ from services.bridge.approvals import from_event
 from services.bridge.events import accept
 from services.bridge.events.accept import Asks, Caller
 from services.bridge.folder.files import MOST_AT_ONCE, File, Folder
-from services.bridge.folder.metrics import FolderMetrics
+from services.bridge.metrics import FolderMetrics
 from services.bridge.routes.routes import Routes
 from services.kit.clock import Clock, rfc3339
 from services.kit.errors import Problem
@@ -31,7 +31,6 @@ from services.outbox.messages import SingleUse
 
 log = structlog.get_logger()
 
-OPERATIONS = ("folder",)
 #: Client of these events, and scope of the single-use file names.
 CLIENT = "folder"
 LOOK_SECONDS = 1.0

@@ -22,7 +22,7 @@ from services.kit.database.connect import Database
 from services.kit.errors import Problem
 from services.kit.health import Health, Level, Reading
 from services.kit.settings import StartError
-from services.kit.web.auth import kept
+from services.kit.web.auth import read_or_create_secret
 from services.kit.web.service import own_key
 from services.outbox.intake import single_use
 
@@ -169,7 +169,7 @@ def signing_master(settings: BridgeSettings) -> bytes:
         return given.encode()
     path = settings.data_dir / "signing_master"
     try:
-        return kept(path, lambda: secrets.token_urlsafe(48))[0].encode()
+        return read_or_create_secret(path, lambda: secrets.token_urlsafe(48))[0].encode()
     except OSError as error:
         raise StartError(f"DATA_DIR: cannot write the signing master to {path}: {error.strerror}") from error
 

@@ -15,9 +15,9 @@ import structlog
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Column, Connection, Double, Integer, MetaData, Table, Text, insert, select, update
 
+from services.bridge.metrics import routes_reload_failures
 from services.bridge.routes import document
 from services.bridge.routes.document import BadRoutesError, RoutesDocument
-from services.bridge.routes.metrics import reload_failures
 from services.bridge.routes.routes import Routes
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
@@ -28,7 +28,6 @@ from services.kit.settings import StartError
 log = structlog.get_logger()
 
 PACKAGE = "services.bridge.routes"
-OPERATIONS = ("routes", "routes_write")
 CHANNEL = "routes"
 READ_SECONDS = 1.0
 _ONLY = 1
@@ -83,7 +82,7 @@ class ActiveRoutes:
         self.error: str | None = None
         self._clock = clock
         self._stamp: tuple[int, int, int] | None = None
-        self._failures = reload_failures(registry)
+        self._failures = routes_reload_failures(registry)
         if file is not None:
             try:
                 self._take_file(file)

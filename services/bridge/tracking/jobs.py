@@ -33,7 +33,6 @@ from services.outbox.queries.message_search import Search
 log = structlog.get_logger()
 
 CHANNEL = "jobs"
-OPERATIONS = ("job", "job_find", "job_step")
 PORTION = 100
 POLL_SECONDS = 1.0
 MOST_FAILURES = 5

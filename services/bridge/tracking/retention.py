@@ -21,7 +21,6 @@ from services.outbox.schema import idempotency
 
 log = structlog.get_logger()
 
-OPERATIONS = ("retention", "retention_find")
 LEASE = "retention"
 DAY = 86_400.0
 KEEP_KEYS_SECONDS = DAY

@@ -31,7 +31,6 @@ from services.outbox.change_feed import Change, Position
 
 log = structlog.get_logger()
 
-OPERATIONS = ("stream",)
 POLL_SECONDS = 0.25
 RETRY_SECONDS = 1.0
 MOST_KEPT = 10_000

@@ -14,7 +14,7 @@ from services.bridge.updates import responses
 from services.contracts.fields import A_TIME, BotName, Moment, about
 from services.contracts.responses import Responses
 from services.kit.errors import Problem
-from services.kit.web.auth import Gate
+from services.kit.web.auth import BearerAuth
 from services.kit.web.openapi import problems
 
 public = APIRouter(tags=["telegram"])
@@ -99,8 +99,8 @@ async def _store_update(request: Request, state: BridgeState, bot: str) -> Respo
     # An unknown bot gets the same response as a wrong secret, so that names cannot be guessed.
     secret = state.bots[bot].webhook_secret if receiver else ""
     if receiver is None or not hmac.compare_digest(given.encode(), secret.encode()):
-        gate: Gate = request.app.state.gate
-        raise gate.refused(request, "X-Telegram-Bot-Api-Secret-Token is missing or wrong.")
+        auth: BearerAuth = request.app.state.bearer_auth
+        raise auth.rejection(request, "X-Telegram-Bot-Api-Secret-Token is missing or wrong.")
     try:
         update = orjson.loads(await request.body())
     except orjson.JSONDecodeError as error:

@@ -29,8 +29,6 @@ from services.outbox.messages import Submission
 
 log = structlog.get_logger()
 
-#: Names of the units of work, for the database's metrics.
-OPERATIONS = ("updates", "update_act", "update_lead", "update_heard")
 #: After a crash another replica takes over after this; the leader renews the lease long before.
 LEASE_SECONDS = 15.0
 RENEW_SECONDS = 5.0

@@ -14,9 +14,9 @@ from functools import partial
 import aiohttp
 import structlog
 
+from services.bridge.metrics import WebhookMetrics
 from services.bridge.webhooks import signing, store
 from services.bridge.webhooks.destinations import Destinations, GuardedSockets
-from services.bridge.webhooks.metrics import WebhookMetrics
 from services.bridge.webhooks.store import CHANNEL, GONE, Call, State, Tried
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
@@ -25,8 +25,6 @@ from services.kit.telemetry.telemetry import VERSION, Telemetry
 
 log = structlog.get_logger()
 
-#: Units of work, for the database's metrics.
-OPERATIONS = ("webhook_take", "webhook_settle", "webhook_next")
 #: Seconds before each retry: 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 10 h, 14 h.
 WAITS = (5.0, 300.0, 1_800.0, 7_200.0, 18_000.0, 36_000.0, 36_000.0, 50_400.0)
 POLL_SECONDS = 1.0

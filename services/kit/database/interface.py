@@ -9,14 +9,13 @@ from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import asyncpg
-from prometheus_client import Gauge
+from prometheus_client import Gauge, Histogram
 from sqlalchemy import Connection, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from services.kit.errors import Problem
-from services.kit.telemetry.meters import Histogram
 from services.kit.telemetry.telemetry import Telemetry
 
 T = TypeVar("T")
@@ -24,6 +23,8 @@ T = TypeVar("T")
 UnitOfWork = Callable[[Connection], T]
 #: Class of SQLSTATE: data exception.
 _BAD_VALUE = "22"
+#: The operation label of all units of work that have no series of their own.
+OTHER = "other"
 
 
 class StoreUnavailableError(Problem):
@@ -85,15 +86,14 @@ class Database(ABC):
     def __init__(self, telemetry: Telemetry, operations: Iterable[str]) -> None:
         self._durations = Histogram(
             "database_query_duration_seconds",
-            "Units of work, from the call to after the commit",
+            "Duration of a unit of database work, from the call to the commit",
             ["operation"],
             registry=telemetry.registry,
-            buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
+            buckets=(0.001, 0.01, 0.1, 1, 5),
         )
-        for operation in operations:
-            self._durations.labels(operation)
+        self._timers = {name: self._durations.labels(name) for name in (*operations, OTHER)}
         self.active = Gauge(
-            "database_connections_active", "Units of work under way", registry=telemetry.registry
+            "database_connections_active", "Units of database work in progress", registry=telemetry.registry
         )
         self._subscribers: dict[str, set[asyncio.Event]] = defaultdict(set)
 
@@ -129,7 +129,8 @@ class Database(ABC):
             raise translated from error
         finally:
             self.active.dec()
-            self._durations.labels(operation).observe(time.perf_counter() - start)
+            timer = self._timers.get(operation) or self._timers[OTHER]
+            timer.observe(time.perf_counter() - start)
 
     async def ping(self) -> float:
         """Returns how many seconds a trivial query takes."""

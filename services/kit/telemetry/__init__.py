@@ -8,5 +8,4 @@
 - `exporter`: what the exporters have in common: destination, result, retries.
 - `otlp_http`, `otlp_grpc`: the official OTLP exporters.
 - `console`: writes spans to standard output.
-- `meters`: counters and histograms.
 """

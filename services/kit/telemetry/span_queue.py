@@ -33,7 +33,7 @@ class SpanCounts:
     """What became of the spans of a service."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.sent = Counter("trace_spans_sent", "Spans that the receiver took", registry=registry)
+        self.sent = Counter("trace_spans_sent", "Spans accepted by the OTLP receiver", registry=registry)
         self.lost = Counter("trace_spans_lost", "Spans that were dropped", ["reason"], registry=registry)
         for reason in LossReason:
             self.lost.labels(reason.value)

@@ -14,7 +14,10 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from prometheus_client import (
+    CollectorRegistry,
+    Counter,
     Gauge,
+    Histogram,
     PlatformCollector,
     ProcessCollector,
     disable_created_metrics,
@@ -23,7 +26,6 @@ from prometheus_client import (
 from services.kit.settings import ServiceSettings
 from services.kit.telemetry.console import ConsoleExporter
 from services.kit.telemetry.exporter import Destination, Exporter
-from services.kit.telemetry.meters import Count, Counter, Distribution, Histogram, Registry
 from services.kit.telemetry.sdk_processor import QueueSpanProcessor
 from services.kit.telemetry.span_queue import SpanCounts, SpanQueue, SpanSink, Write
 from services.kit.telemetry.span_writer import SpanWriter
@@ -32,7 +34,7 @@ from services.kit.telemetry.spans import FinishedSpan, TraceContext, new_span_id
 __all__ = ["FinishedSpan", "Telemetry", "TraceContext", "new_span_id", "new_trace_id"]
 
 VERSION = "0.1.0"
-CALL_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+CALL_BUCKETS = (0.05, 0.2, 1, 5)
 
 
 class Telemetry:
@@ -47,27 +49,33 @@ class Telemetry:
     def __init__(self, name: str, settings: ServiceSettings, sink: SpanSink | None = None) -> None:
         self.name = name
         disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for each that no query reads
-        self.registry = Registry()
+        self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         self._cpu = Gauge(
-            "process_cpu_usage_percent", "CPU of one core, last interval", registry=self.registry
+            "process_cpu_usage_percent",
+            "CPU usage of the process over the last second, in percent of one core",
+            registry=self.registry,
         )
-        self._lag = Gauge("event_loop_lag_seconds", "How late the event loop wakes", registry=self.registry)
+        self._lag = Gauge(
+            "event_loop_lag_seconds",
+            "Delay of the event loop: how late a timer of one second fires",
+            registry=self.registry,
+        )
         self._calls = Counter(
             "external_api_calls",
-            "Calls to other programs; status_code is none where no answer came",
+            "Calls to other services, by status code; none means without a response",
             ["provider", "endpoint", "status_code"],
             registry=self.registry,
         )
         self._call_duration = Histogram(
             "external_api_duration_seconds",
-            "Calls to other programs, from the request to the answer's headers",
+            "Duration of calls to other services, from the request to the response headers",
             ["provider", "endpoint"],
             buckets=CALL_BUCKETS,
             registry=self.registry,
         )
-        self._bound: dict[tuple[str, str, str], tuple[Count, Distribution]] = {}
+        self._bound: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
         self.sample_ratio = settings.otel_traces_sampler_arg
         self.resource = Resource.create(
             {"service.name": name, "service.version": VERSION, "service.instance.id": _instance()}

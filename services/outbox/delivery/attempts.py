@@ -60,9 +60,7 @@ class Attempts:
             result = Result(Outcome.NOT_SENT, Reason.RENDER_FAILED, now, now, detail=_text_of(error))
             return await self._decide(message, result, 1)
         result = await self._send(message, rendered)
-        self._metrics.api_response.labels(method, result.outcome.value).observe(
-            result.finished_at - result.started_at
-        )
+        self._metrics.observe_response(method, result.outcome, result.finished_at - result.started_at)
         return await self._decide(message, result, len(rendered.parts))
 
     async def _send(self, message: Claimed, rendered: Rendered) -> Result:

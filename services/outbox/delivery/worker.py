@@ -242,8 +242,8 @@ class Worker:
         """Starts an attempt for each message."""
         self._leased |= {(message.seq, message.attempt): message.chat_id for message in batch.messages}
         self._results.opened(len(batch.messages))
-        self._metrics.limiter_wait.observe_all([message.limiter_wait for message in batch.messages])
         for message in batch.messages:
+            self._metrics.limiter_wait.observe(message.limiter_wait)
             task = asyncio.create_task(self._attempt(message))
             self._sends.add(task)
             task.add_done_callback(self._sends.discard)

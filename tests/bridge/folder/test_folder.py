@@ -23,7 +23,7 @@ from services.bridge import app as bridge_app
 from services.bridge.approvals.from_event import EventApprovals
 from services.bridge.folder.files import REJECTED, TAKEN, File, Folder, folder_of
 from services.bridge.folder.intake import STABLE_SECONDS, FolderIntake, Limits
-from services.bridge.folder.metrics import FolderMetrics
+from services.bridge.metrics import FolderMetrics
 from services.bridge.routes.routes import Routes
 from services.kit.database.connect import Database
 from services.kit.errors import Problem

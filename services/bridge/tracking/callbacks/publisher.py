@@ -15,7 +15,6 @@ from services.outbox import change_feed
 
 log = structlog.get_logger()
 
-OPERATIONS = ("callbacks", "callbacks_find")
 POLL_SECONDS = 1.0
 #: After news, so that a busy second is a few readings and not hundreds.
 GATHER_SECONDS = 0.1
