@@ -11,7 +11,6 @@
 - `logs`: JSON lines with trace ids, secrets redacted.
 - `instance`: the name of this process among its replicas.
 - `http_client`: HTTP clients whose calls are counted and traced.
-- `client`: the HTTP client for the Bot API.
 - `runner`: starts uvicorn, for one service or the whole suite.
 - `healthcheck`: the command of a container's health check.
 - `secret_files`: the command that makes a deployment's secret files.

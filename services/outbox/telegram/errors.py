@@ -1,4 +1,6 @@
-"""What Telegram's refusals mean: its errors, translated once. Each row of telegram.md 1.3 is a test."""
+"""Errors of the Bot API as reasons and outcomes. Each row of telegram.md 1.3 is a test."""
+
+from datetime import timedelta
 
 from telegram.error import (
     BadRequest,
@@ -13,7 +15,15 @@ from telegram.error import (
 
 from services.kit.logs import redact
 from services.outbox.messages import Outcome, Reason, Result
-from services.outbox.telegram.bot_api import NoAnswerError, NotReachedError
+
+
+class NotReachedError(NetworkError):
+    """Nothing of the request left this machine for the API server; it is safe to send again."""
+
+
+class NoAnswerError(NetworkError):
+    """The request left, or part of it; no whole answer came. The server may have acted on it."""
+
 
 #: Telegram's descriptions, in lower case and without the prefix, to what they mean. First match wins.
 _DESCRIPTIONS = (
@@ -66,11 +76,19 @@ def translate(error: TelegramError, started: float, finished: float) -> Result:
         reason,
         started,
         finished,
-        # The public attribute is whole seconds or a timedelta, by an environment variable, and warns of it.
-        retry_after=error._retry_after.total_seconds() if isinstance(error, RetryAfter) else None,  # noqa: SLF001 - as said above
+        retry_after=retry_after_seconds(error),
         migrate_to=error.new_chat_id if isinstance(error, ChatMigrated) else None,
         detail=detail,
     )
+
+
+def retry_after_seconds(error: TelegramError) -> float | None:
+    """Seconds that Telegram asks to wait before the next attempt; None when it names no time."""
+    if not isinstance(error, RetryAfter):
+        return None
+    # Whole seconds, or a timedelta where the environment has PTB_TIMEDELTA.
+    wait = error.retry_after
+    return wait.total_seconds() if isinstance(wait, timedelta) else float(wait)
 
 
 def _by_another(error: TelegramError) -> tuple[Outcome, Reason] | None:

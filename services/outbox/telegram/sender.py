@@ -28,13 +28,11 @@ class Sender:
         self._pays_for_bulk = pays_for_bulk
 
     async def __aenter__(self) -> Self:
-        for request in self.bot._request:  # noqa: SLF001 - Bot.initialize() would call getMe and fail where Telegram is down
-            await request.initialize()
+        await self.bot.initialize()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for request in self.bot._request:  # noqa: SLF001 - as above
-            await request.shutdown()
+        await self.bot.shutdown()
 
     async def check(self) -> Reason | None:
         """Asks Telegram who the bot is; None when it answers as it should."""
