@@ -116,10 +116,7 @@ def create_app(
                     leave=buckets.BEHIND_ALERTS,
                 )
             )
-            sending = {
-                name: _sending(bot, rates, settings.send_concurrency, telemetry, clock)
-                for name, bot in bots.items()
-            }
+            sending = {name: _sending(bot, rates, settings, telemetry, clock) for name, bot in bots.items()}
             paying = {name: one.sender.bot for name, one in sending.items() if bots[name].paid_per_second}
             if paying:
                 await stack.enter_async_context(run_beside(Costs(paying, cost_metrics).run()))
@@ -223,8 +220,14 @@ def create_app(
     return app
 
 
-def _sending(bot: Bot, rates: Paces, connections: int, telemetry: Telemetry, clock: Clock) -> Sending:
-    made = make_bot(bot.token, bot.api_url, connections, telemetry.count_call)
+def _sending(bot: Bot, rates: Paces, settings: BridgeSettings, telemetry: Telemetry, clock: Clock) -> Sending:
+    made = make_bot(
+        bot.token,
+        bot.api_url,
+        settings.send_concurrency,
+        telemetry.count_call,
+        settings.proxy_of(bot.api_url),
+    )
     return Sending(
         Sender(made, clock, pays_for_bulk=bot.paid_per_second > 0),
         bot.limits,
