@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from services.alert_relay import pruning
 from services.alert_relay.metrics import RelayMetrics
-from services.kit.background import beside, carry_on
+from services.kit.background import run_in_background, suppress_and_log
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
 
@@ -36,7 +36,7 @@ class Retention:
     async def run(self) -> None:
         """Works until cancelled."""
         while True:
-            with carry_on("retention_failed", self._metrics.retention_failures.inc):
+            with suppress_and_log("retention_failed", self._metrics.retention_failures.inc):
                 await self.once()
             await asyncio.sleep(EVERY_SECONDS)
 
@@ -66,5 +66,5 @@ async def retaining(
     if not keep_days:
         yield
         return
-    async with beside(Retention(database, keep_days, metrics, clock).run()):
+    async with run_in_background(Retention(database, keep_days, metrics, clock).run()):
         yield

@@ -21,7 +21,7 @@ from services.alert_relay.metrics import Fetched, RelayMetrics
 from services.alert_relay.settings import AlertRelaySettings
 from services.alert_relay.truncated_store import Cut, Rest
 from services.contracts.alertmanager import Webhook
-from services.kit.background import beside, carry_on
+from services.kit.background import run_in_background, suppress_and_log
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
 from services.kit.telemetry.telemetry import Telemetry
@@ -71,7 +71,7 @@ class Completing:
             while True:
                 news.clear()
                 remains = True
-                with carry_on("completing_failed"):
+                with suppress_and_log("completing_failed"):
                     remains = await self.once()
                 wait = min(2 * wait, LONGEST_WAIT_SECONDS) if remains else LOOK_SECONDS
                 with suppress(TimeoutError):
@@ -152,7 +152,7 @@ async def completing(
     cluster = settings.cluster_of(settings.alertmanager_url)
     work = Completing(relay, database, client, cluster=cluster, clock=clock)
     try:
-        async with beside(work.run()):
+        async with run_in_background(work.run()):
             yield
     finally:
         await client.close()

@@ -13,9 +13,9 @@ from services.alert_relay import queries
 from services.alert_relay.deadman import DeadMan
 from services.alert_relay.incidents import State
 from services.alert_relay.metrics import RelayMetrics
-from services.kit.background import beside, carry_on
+from services.kit.background import run_in_background, suppress_and_log
 from services.kit.database.connect import Database
-from services.kit.health import Level, Reading
+from services.kit.health import Level, Measurement
 
 MEASURE_SECONDS = 5.0
 
@@ -37,7 +37,7 @@ class Watch:
     async def run(self) -> None:
         """Measures until cancelled."""
         while True:
-            with carry_on("measure_failed"):
+            with suppress_and_log("measure_failed"):
                 await self.measure()
             await asyncio.sleep(MEASURE_SECONDS)
 
@@ -48,13 +48,13 @@ class Watch:
         self._metrics.watchdog.beat(max(beats.values(), default=None))
         await self._dead_man.look(beats)
 
-    async def check_watchdog(self) -> Reading:
+    async def check_watchdog(self) -> Measurement:
         """A health probe: unknown until the first sign of life, unhealthy when it stays away."""
         age = self._metrics.watchdog.age()
         if age is None:
-            return Reading(Level.UNKNOWN, {"error": "the Watchdog alert has never come"})
+            return Measurement(Level.UNKNOWN, {"error": "the Watchdog alert has never come"})
         level = Level.HEALTHY if age <= self._max_age else Level.UNHEALTHY
-        return Reading(level, {"age_seconds": round(age, 1), "max_age_seconds": self._max_age})
+        return Measurement(level, {"age_seconds": round(age, 1), "max_age_seconds": self._max_age})
 
 
 def _measured(connection: Connection) -> tuple[dict[State, int], dict[str, float]]:
@@ -68,5 +68,5 @@ async def watching(
     """A watch that measures while the block runs, and has measured once when it begins."""
     watch = Watch(database, metrics, dead_man, watchdog_max_age)
     await watch.measure()
-    async with beside(watch.run()):
+    async with run_in_background(watch.run()):
         yield watch

@@ -12,7 +12,7 @@ from services.dashboard.login import Attempts, open_door
 from services.dashboard.metrics import Metrics
 from services.dashboard.pollers import Sources
 from services.dashboard.settings import DashboardSettings
-from services.kit.background import beside
+from services.kit.background import run_in_background
 from services.kit.clock import SystemClock
 from services.kit.health import Health
 from services.kit.telemetry.telemetry import Telemetry
@@ -37,7 +37,7 @@ def create_app(settings: DashboardSettings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
-        async with beside(sources.run(), hub.run()):
+        async with run_in_background(sources.run(), hub.run()):
             yield {
                 "sources": sources,
                 "history": history,

@@ -17,7 +17,7 @@ from services.dashboard.settings import DashboardSettings
 from services.kit import http_client
 from services.kit.clock import Clock, rfc3339
 from services.kit.errors import Problem
-from services.kit.health import Level, Reading
+from services.kit.health import Level, Measurement
 from services.kit.telemetry.telemetry import VERSION, Telemetry
 
 M = TypeVar("M", bound=BaseModel)
@@ -84,18 +84,18 @@ class Feed(Generic[M]):
         )
         self._told(value, answered_at)
 
-    def probe(self) -> Callable[[], Awaitable[Reading]]:
+    def probe(self) -> Callable[[], Awaitable[Measurement]]:
         """Health of the feed itself: whether the page shows the present or the past."""
 
-        async def measure() -> Reading:
+        async def measure() -> Measurement:
             seen = self.heard
             if seen.asked_at is None:
-                return Reading(Level.UNKNOWN)
+                return Measurement(Level.UNKNOWN)
             measured: dict[str, Any] = {"failure": seen.failure}
             if seen.answered_at is not None:
                 measured["age_seconds"] = round(self._clock.time() - seen.answered_at, 3)
             fit = seen.failure is None and seen.fresh(self._clock.time())
-            return Reading(Level.HEALTHY if fit else Level.DEGRADED, measured)
+            return Measurement(Level.HEALTHY if fit else Level.DEGRADED, measured)
 
         return measure
 

@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 
 from fastapi import FastAPI
 
-from services.kit.background import beside
+from services.kit.background import run_in_background
 from services.kit.clock import Clock, SystemClock
 from services.kit.health import Health
 from services.kit.telemetry.telemetry import Telemetry
@@ -52,7 +52,7 @@ def create_app(settings: McpHealthSettings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         try:
-            async with beside(auditor.watch()):
+            async with run_in_background(auditor.watch()):
                 yield State(authority=authority, auditor=auditor)
         finally:
             await catalogue.close()

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from services.kit.background import carry_on
+from services.kit.background import suppress_and_log
 from services.kit.clock import Clock
 from services.kit.health import Level
 from services.kit.telemetry.telemetry import (
@@ -75,7 +75,7 @@ class Auditor:
         """Measures until cancelled."""
         while True:
             # When it fails the measurements grow old and then count as unknown, so that this cannot hide.
-            with carry_on("audit_failed"):
+            with suppress_and_log("audit_failed"):
                 await self.measure()
             await asyncio.sleep(self._settings.check_interval_seconds)
 

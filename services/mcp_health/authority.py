@@ -13,14 +13,14 @@ from typing import Any
 import structlog
 
 from services.kit.clock import Clock, rfc3339
-from services.kit.health import Component, Health, Level, Reading, worst
+from services.kit.health import Component, Health, Level, Measurement, worst
 from services.mcp_health import breaker
 from services.mcp_health.breaker import Breaker
 from services.mcp_health.metrics import Metrics
 from services.mcp_health.probes import CallError
 
 log = structlog.get_logger()
-Probe = Callable[[], Awaitable[Reading]]
+Probe = Callable[[], Awaitable[Measurement]]
 
 
 class CheckType(StrEnum):
@@ -81,12 +81,14 @@ class Watched:
     metrics: Metrics
     timeout: float
     circuit: Breaker = field(default_factory=Breaker)
-    reading: Reading = field(default_factory=lambda: Reading(Level.UNKNOWN, {"reason": "not measured yet"}))
+    reading: Measurement = field(
+        default_factory=lambda: Measurement(Level.UNKNOWN, {"reason": "not measured yet"})
+    )
     duration: float | None = None
     last_check: float | None = None
     consecutive_failures: int = 0
 
-    async def measure(self) -> Reading:
+    async def measure(self) -> Measurement:
         """Makes the check, unless the circuit is open."""
         self.circuit = breaker.tried(self.circuit, self.clock.monotonic())
         if self.circuit.state is breaker.State.OPEN:
@@ -103,7 +105,7 @@ class Watched:
         self.metrics.checked(self.check.id, reading.level, self.duration)
         return reading
 
-    async def _asked(self) -> tuple[Reading, bool]:
+    async def _asked(self) -> tuple[Measurement, bool]:
         """What the probe found, and whether there was an answer at all."""
         try:
             async with asyncio.timeout(self.timeout):
@@ -113,8 +115,8 @@ class Watched:
         except CallError as error:
             return self._down(str(error)), error.answered
 
-    def _down(self, error: str) -> Reading:
-        return Reading(Level.CRITICAL if self.check.critical else Level.UNHEALTHY, {"error": error})
+    def _down(self, error: str) -> Measurement:
+        return Measurement(Level.CRITICAL if self.check.critical else Level.UNHEALTHY, {"error": error})
 
     def _settle(self, *, answered: bool) -> None:
         if self.check.type is not CheckType.DEPENDENCY:
@@ -130,7 +132,7 @@ class Watched:
         """As it is now; the kit knows when a reading has gone stale, or when a probe broke."""
         is_dependency = self.check.type is CheckType.DEPENDENCY
         opened = self.circuit.opened_at
-        evidence = dict(self.reading.measured if self.last_check is None else component.reading.measured)
+        evidence = dict(self.reading.measured if self.last_check is None else component.measurement.measured)
         if component.stale:
             evidence["stale_seconds"] = round(component.age or 0.0, 1)
         if self.circuit.state is breaker.State.OPEN:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from services.kit.health import Level, Reading, worst
+from services.kit.health import Level, Measurement, worst
 from services.mcp_health.responses import (
     AlertmanagerAlert,
     AlertmanagerStatus,
@@ -34,7 +34,7 @@ def level(name: str) -> Level:
     return Level(name) if name in set(Level) else Level.UNKNOWN
 
 
-def own_service(answer: HealthAnswer) -> Reading:
+def own_service(answer: HealthAnswer) -> Measurement:
     """What one of our services says of itself passes on, made worse where its readings are old.
 
     What it says of us is left out: two services that look at each other would hold each other down.
@@ -53,14 +53,16 @@ def own_service(answer: HealthAnswer) -> Reading:
         "components": {name: found.value for name, found in levels.items()},
         "stale": stale,
     }
-    return Reading(found, evidence)
+    return Measurement(found, evidence)
 
 
-def prometheus(targets: Targets, alerts: Alerts) -> Reading:
-    return Reading(Level.HEALTHY, {"targets": len(targets.data.active), "alerts": len(alerts.data.alerts)})
+def prometheus(targets: Targets, alerts: Alerts) -> Measurement:
+    return Measurement(
+        Level.HEALTHY, {"targets": len(targets.data.active), "alerts": len(alerts.data.alerts)}
+    )
 
 
-def scrape_targets(targets: Targets) -> Reading:
+def scrape_targets(targets: Targets) -> Measurement:
     """Degraded while a target is down, or while nothing is scraped at all."""
     health = Counter(target.health for target in targets.data.active)
     down = [target for target in targets.data.active if target.health == "down"]
@@ -71,15 +73,15 @@ def scrape_targets(targets: Targets) -> Reading:
         "down_targets": [_target(target) for target in down[:NAMED_AT_MOST]],
     }
     if down or not health:
-        return Reading(Level.DEGRADED, evidence)
-    return Reading(Level.HEALTHY if health["up"] else Level.UNKNOWN, evidence)
+        return Measurement(Level.DEGRADED, evidence)
+    return Measurement(Level.HEALTHY if health["up"] else Level.UNKNOWN, evidence)
 
 
 def _target(target: Target) -> dict[str, str]:
     return {"job": target.scrape_pool, "url": target.scrape_url, "error": target.last_error}
 
 
-def firing_alerts(alerts: Alerts) -> Reading:
+def firing_alerts(alerts: Alerts) -> Measurement:
     """Degraded while a critical alert fires."""
     firing = [alert for alert in alerts.data.alerts if alert.state == "firing"]
     severities = Counter(alert.labels.get("severity", "none") for alert in firing)
@@ -90,12 +92,12 @@ def firing_alerts(alerts: Alerts) -> Reading:
         "by_severity": dict(severities),
         "names": names[:NAMED_AT_MOST],
     }
-    return Reading(Level.DEGRADED if severities["critical"] else Level.HEALTHY, evidence)
+    return Measurement(Level.DEGRADED if severities["critical"] else Level.HEALTHY, evidence)
 
 
 def alertmanager(
     status: AlertmanagerStatus, alerts: Sequence[AlertmanagerAlert], silences: Sequence[Silence]
-) -> Reading:
+) -> Measurement:
     """Degraded while its cluster settles; `disabled` is a single one, which is well."""
     evidence = {
         "version": status.version_info.version,
@@ -104,42 +106,42 @@ def alertmanager(
         "silences_active": sum(silence.status.state == "active" for silence in silences),
     }
     settled = status.cluster.status in ("ready", "disabled")
-    return Reading(Level.HEALTHY if settled else Level.DEGRADED, evidence)
+    return Measurement(Level.HEALTHY if settled else Level.DEGRADED, evidence)
 
 
-def grafana(answer: GrafanaHealth) -> Reading:
+def grafana(answer: GrafanaHealth) -> Measurement:
     evidence = {"version": answer.version, "database": answer.database}
-    return Reading(Level.HEALTHY if answer.database == "ok" else Level.DEGRADED, evidence)
+    return Measurement(Level.HEALTHY if answer.database == "ok" else Level.DEGRADED, evidence)
 
 
-def jaeger(answer: JaegerServices) -> Reading:
+def jaeger(answer: JaegerServices) -> Measurement:
     """That it knows no service yet is no fault of Jaeger's."""
     known = sorted(answer.data or ())
-    return Reading(Level.HEALTHY, {"services": len(known), "names": known[:NAMED_AT_MOST]})
+    return Measurement(Level.HEALTHY, {"services": len(known), "names": known[:NAMED_AT_MOST]})
 
 
-def memory(used: int, total: int) -> Reading:
+def memory(used: int, total: int) -> Measurement:
     """Bytes, of the container where it has a limit, else of the machine."""
     percent = 100 * used / total
     evidence = {"used_mb": round(used / 2**20, 1), "total_mb": round(total / 2**20, 1)}
-    return Reading(
+    return Measurement(
         _between(percent, MEMORY_DEGRADED, MEMORY_UNHEALTHY), evidence | {"usage_percent": round(percent, 1)}
     )
 
 
-def disk(used: int, free: int) -> Reading:
+def disk(used: int, free: int) -> Measurement:
     """Bytes; what only root may use counts as gone."""
     percent = 100 * used / (used + free) if used + free else 100.0
     evidence = {"usage_percent": round(percent, 1), "free_mb": round(free / 2**20, 1)}
-    return Reading(_between(percent, DISK_DEGRADED, DISK_UNHEALTHY), evidence)
+    return Measurement(_between(percent, DISK_DEGRADED, DISK_UNHEALTHY), evidence)
 
 
-def event_loop(lag: float) -> Reading:
+def event_loop(lag: float) -> Measurement:
     """Seconds that the event loop woke late."""
-    return Reading(_between(lag, LAG_DEGRADED, LAG_UNHEALTHY), {"lag_seconds": round(lag, 4)})
+    return Measurement(_between(lag, LAG_DEGRADED, LAG_UNHEALTHY), {"lag_seconds": round(lag, 4)})
 
 
-def cpu(percent: float | None, seconds: float, process_percent: float) -> Reading:
+def cpu(percent: float | None, seconds: float, process_percent: float) -> Measurement:
     """A busy moment is no fault: only the average of five minutes counts against the machine.
 
     Args:
@@ -148,17 +150,17 @@ def cpu(percent: float | None, seconds: float, process_percent: float) -> Readin
         process_percent: of one core, by this process.
     """
     if percent is None:
-        return Reading(Level.UNKNOWN, {"reason": "nothing measured yet"})
+        return Measurement(Level.UNKNOWN, {"reason": "nothing measured yet"})
     evidence = {
         "usage_percent": round(percent, 1),
         "over_seconds": round(seconds, 1),
         "process_percent": round(process_percent, 1),
     }
     if percent < CPU_DEGRADED:
-        return Reading(Level.HEALTHY, evidence)
+        return Measurement(Level.HEALTHY, evidence)
     if seconds < CPU_WINDOW_SECONDS:
-        return Reading(Level.UNKNOWN, evidence | {"reason": "busy, but not measured for long enough"})
-    return Reading(Level.DEGRADED, evidence)
+        return Measurement(Level.UNKNOWN, evidence | {"reason": "busy, but not measured for long enough"})
+    return Measurement(Level.DEGRADED, evidence)
 
 
 def _between(value: float, degraded: float, unhealthy: float) -> Level:
@@ -167,6 +169,6 @@ def _between(value: float, degraded: float, unhealthy: float) -> Level:
     return Level.DEGRADED if value >= degraded else Level.HEALTHY
 
 
-def no_answer(source: str) -> Reading:
+def no_answer(source: str) -> Measurement:
     """What a check says that is drawn from another one's answer, while there is none."""
-    return Reading(Level.UNKNOWN, {"reason": f"no answer from {source}"})
+    return Measurement(Level.UNKNOWN, {"reason": f"no answer from {source}"})

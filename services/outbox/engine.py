@@ -9,10 +9,10 @@ from functools import partial
 
 import structlog
 
-from services.kit.background import carry_on
+from services.kit.background import suppress_and_log
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
-from services.kit.health import Level, Reading
+from services.kit.health import Level, Measurement
 from services.kit.instance import instance_name
 from services.kit.telemetry.telemetry import Telemetry
 from services.outbox import change_feed
@@ -143,7 +143,7 @@ class Outbox:
         while True:
             await asyncio.sleep(TIDY_SECONDS)
             prune = partial(change_feed.prune, before=self._clock.time() - change_feed.KEEP_SECONDS)
-            with carry_on("tidy_failed"):
+            with suppress_and_log("tidy_failed"):
                 more = True
                 while more:
                     more = await self.database.write("feed", prune) == change_feed.PRUNED_AT_ONCE
@@ -153,7 +153,7 @@ class Outbox:
         restored = False
         while True:
             start = time.perf_counter()
-            with carry_on("measure_failed"):
+            with suppress_and_log("measure_failed"):
                 if not restored:
                     await self._restore()
                     restored = True
@@ -181,19 +181,19 @@ class Outbox:
         oldest = self.depth.oldest if self.depth else None
         return None if oldest is None else max(0.0, self._clock.time() - oldest)
 
-    async def check_database(self) -> Reading:
+    async def check_database(self) -> Measurement:
         """A health probe."""
         seconds = await self.database.ping()
         promise = await self.database.promise()
-        return Reading(Level.HEALTHY, {"response_time_ms": round(seconds * 1000, 2), **promise})
+        return Measurement(Level.HEALTHY, {"response_time_ms": round(seconds * 1000, 2), **promise})
 
-    async def check_queue(self) -> Reading:
+    async def check_queue(self) -> Measurement:
         """A health probe: a queue whose oldest message waits long is degraded."""
         if self.depth is None:
-            return Reading(Level.UNKNOWN)
+            return Measurement(Level.UNKNOWN)
         age = self.oldest_age
         _, delivered = self.tally.per_second(self._clock.time())
-        return Reading(
+        return Measurement(
             Level.DEGRADED if age is not None and age > SLOW_QUEUE_SECONDS else Level.HEALTHY,
             {
                 "queue_depth": self.depth.waiting,
@@ -202,11 +202,11 @@ class Outbox:
             },
         )
 
-    async def check_telegram(self) -> Reading:
+    async def check_telegram(self) -> Measurement:
         """A health probe: getMe, timed. A refused bot is critical: nothing can be delivered."""
         return await self.check_bot(self.sender, Level.CRITICAL)
 
-    async def check_bot(self, sender: Sender, refused: Level = Level.UNHEALTHY) -> Reading:
+    async def check_bot(self, sender: Sender, refused: Level = Level.UNHEALTHY) -> Measurement:
         """A health probe of one of several bots; ``refused`` is how bad a refused token is."""
         start = self._clock.monotonic()
         reason = await sender.check()
@@ -214,9 +214,9 @@ class Outbox:
         outcome = Outcome.SENT if reason is None else Outcome.NOT_SENT
         self.metrics.api_response.labels("getMe", outcome.value).observe(seconds)
         if reason is None:
-            return Reading(Level.HEALTHY, {"response_time_ms": round(seconds * 1000, 1)})
+            return Measurement(Level.HEALTHY, {"response_time_ms": round(seconds * 1000, 1)})
         level = refused if reason in BOT_STOPS else Level.UNHEALTHY
-        return Reading(level, {"error": reason.value})
+        return Measurement(level, {"error": reason.value})
 
 
 @asynccontextmanager

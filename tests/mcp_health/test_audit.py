@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.kit.health import Health, Level, Reading
+from services.kit.health import Health, Level
+from services.kit.health import Measurement as HealthMeasurement
 from services.kit.telemetry.telemetry import Telemetry
 from services.mcp_health import compliance
 from services.mcp_health.audit import TRACE_PATIENCE_SECONDS, Auditor, from_rows
@@ -381,8 +382,8 @@ async def test_one_service_s_odd_answer_does_not_keep_the_others_from_being_meas
 
 
 def row(check_id: str, level: Level, last_check: float | None = NOW) -> Row:
-    async def probe() -> Reading:
-        return Reading(level)
+    async def probe() -> HealthMeasurement:
+        return HealthMeasurement(level)
 
     return Row(Check(check_id, check_id, CheckType.SYSTEM, probe), level, {}, last_check=last_check)
 

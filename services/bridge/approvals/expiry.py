@@ -6,7 +6,7 @@ from functools import partial
 
 from services.bridge.approvals import decisions
 from services.bridge.approvals.decisions import Changed
-from services.kit.background import carry_on
+from services.kit.background import suppress_and_log
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
 
@@ -24,7 +24,7 @@ async def run(
         changed: told of what was closed, after the commit.
     """
     while True:
-        with carry_on("expiry_failed"):
+        with suppress_and_log("expiry_failed"):
             await changed(
                 await database.write("approval_expire", partial(decisions.expire, now=clock.time()))
             )

@@ -22,7 +22,7 @@ from services.bridge.folder.metrics import FolderMetrics
 from services.bridge.routes.routes import Routes
 from services.kit.clock import Clock, rfc3339
 from services.kit.errors import Problem
-from services.kit.health import Level, Reading
+from services.kit.health import Level, Measurement
 from services.kit.telemetry.telemetry import Telemetry
 from services.outbox.engine import Outbox
 from services.outbox.intake import single_use
@@ -267,10 +267,10 @@ class FolderIntake:
         self._metrics.files.labels("rejected").inc()
         log.warning("file_rejected", file=file.name, title=problem.title, errors=reason["errors"])
 
-    async def check(self) -> Reading:
+    async def check(self) -> Measurement:
         """A health probe: files that wait for long are degraded, and so is a folder that cannot be used."""
         if not self._looked:
-            return Reading(Level.UNKNOWN)
+            return Measurement(Level.UNKNOWN)
         since = self._waiting_since
         age = 0.0 if since is None else self._clock.monotonic() - since
         measured = {
@@ -280,7 +280,7 @@ class FolderIntake:
             **({"error": self._error} if self._error else {}),
         }
         fit = self._error is None and (age <= LATE_SECONDS or self._elsewhere)
-        return Reading(Level.HEALTHY if fit else Level.DEGRADED, measured)
+        return Measurement(Level.HEALTHY if fit else Level.DEGRADED, measured)
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ from services.bridge.keys.keys import Key, Kind
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
 from services.kit.errors import Problem
-from services.kit.health import Level, Reading
+from services.kit.health import Level, Measurement
 from services.outbox.intake import single_use
 
 log = structlog.get_logger()
@@ -134,10 +134,10 @@ class Ring:
 
         await database.write("key_used", work)
 
-    async def check(self) -> Reading:
+    async def check(self) -> Measurement:
         """A health probe: what was revoked elsewhere is known here only while keys are read."""
         if self._read_at is None:
-            return Reading(Level.UNKNOWN)
+            return Measurement(Level.UNKNOWN)
         age = self._clock.monotonic() - self._read_at
         measured = {
             "keys": len(self._bearers) + len(self._signers),
@@ -145,4 +145,4 @@ class Ring:
             **({"other_signing_master": len(self._foreign)} if self._foreign else {}),
         }
         fit = age <= STALE_SECONDS and not self._foreign
-        return Reading(Level.HEALTHY if fit else Level.DEGRADED, measured)
+        return Measurement(Level.HEALTHY if fit else Level.DEGRADED, measured)

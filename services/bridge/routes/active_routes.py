@@ -23,7 +23,7 @@ from services.bridge.routes.schema import route_set
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
 from services.kit.errors import Problem, invalid_input
-from services.kit.health import Health, Level, Reading
+from services.kit.health import Health, Level, Measurement
 from services.kit.settings import StartError
 
 log = structlog.get_logger()
@@ -177,15 +177,15 @@ class Routing:
                 log.warning("routes_not_read", error=str(problem))
                 await asyncio.sleep(READ_SECONDS)
 
-    async def check(self) -> Reading:
+    async def check(self) -> Measurement:
         """A health probe: a file that was changed for the worse is not in force."""
         measured: dict[str, Any] = {"source": self.source, "rules": len(self.routes.rules)}
         if unknown := self.routes.unknown_bots():
             measured["unknown_bots"] = sorted({bot for _, bot in unknown})
-            return Reading(Level.DEGRADED, measured)
+            return Measurement(Level.DEGRADED, measured)
         if self.error:
-            return Reading(Level.DEGRADED, measured | {"error": self.error})
-        return Reading(Level.HEALTHY, measured)
+            return Measurement(Level.DEGRADED, measured | {"error": self.error})
+        return Measurement(Level.HEALTHY, measured)
 
 
 def _stamp(file: Path) -> tuple[int, int, int]:

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, func, select
 
 from services.bridge.updates.metrics import ActiveUsers
 from services.bridge.updates.schema import response
-from services.kit.background import carry_on
+from services.kit.background import suppress_and_log
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
 
@@ -35,7 +35,7 @@ class People:
     async def run(self) -> None:
         """Counts until cancelled."""
         while True:
-            with carry_on("people_not_counted"):
+            with suppress_and_log("people_not_counted"):
                 await self.once()
             await asyncio.sleep(EVERY_SECONDS)
 

@@ -21,7 +21,7 @@ from services.bridge.updates import store
 from services.bridge.updates.processor import Acting, Parts
 from services.bridge.updates.source import Updates
 from services.kit.errors import Problem
-from services.kit.health import Level, Reading
+from services.kit.health import Level, Measurement
 from services.kit.logs import redact
 from services.outbox.intake.enqueue import CHANNEL as OUTBOX
 from services.outbox.messages import Submission
@@ -191,7 +191,7 @@ class Receiver:
         """Seconds since Telegram was last heard; None where it never was."""
         return None if self._last_success is None else max(0.0, self._clock.time() - self._last_success)
 
-    async def check(self) -> Reading:
+    async def check(self) -> Measurement:
         """A health probe."""
         age = self.age()
         conflicted = (
@@ -205,7 +205,7 @@ class Receiver:
             "receiving": self.leading,
         }
         if age is None:
-            return Reading(Level.DEGRADED if conflicted else Level.UNKNOWN, measured)
+            return Measurement(Level.DEGRADED if conflicted else Level.UNKNOWN, measured)
         if age > TAP_LIFE_SECONDS:
-            return Reading(Level.UNHEALTHY, measured)
-        return Reading(Level.DEGRADED if conflicted or age > STALE_SECONDS else Level.HEALTHY, measured)
+            return Measurement(Level.UNHEALTHY, measured)
+        return Measurement(Level.DEGRADED if conflicted or age > STALE_SECONDS else Level.HEALTHY, measured)

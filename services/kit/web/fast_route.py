@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from services.kit.errors import Problem, unforeseen
+from services.kit.errors import Problem, unexpected_error
 from services.kit.web.middleware import Envelope, HttpMetrics
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -124,5 +124,5 @@ class _Counted:
             return problem.response()
         except ClientDisconnect:  # nobody hears it; the client's doing, so no 5xx
             return Problem(400, "Bad Request", "The connection ended within the body.").response()
-        except Exception as error:  # noqa: BLE001 - logged by unforeseen(), and answered
-            return await unforeseen(request, error)
+        except Exception as error:  # noqa: BLE001 - logged by unexpected_error(), and answered
+            return await unexpected_error(request, error)
