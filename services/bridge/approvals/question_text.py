@@ -11,7 +11,7 @@ from typing import Any
 from services.bridge.approvals.approval import Approval, Option, Outcome, State, button_data
 from services.bridge.bot_messages import Said
 from services.outbox.messages import Document, Text
-from services.outbox.telegram.text import CAPTION_LIMIT, ENTITY_LIMIT, MESSAGE_LIMIT, Builder, without_end
+from services.outbox.telegram.text import CAPTION_LIMIT, ENTITY_LIMIT, MESSAGE_LIMIT, Builder, remove_suffix
 
 #: Kept free for the verdict, which is added to the question.
 _ROOM_FOR_VERDICT = 600
@@ -53,7 +53,7 @@ def verdict(approval: Approval, shown: Text | None = None) -> Said:
     how = _how_to_answer(Builder(), approval).build().text
     if shown is None or not shown.text.endswith(how):
         return Said((_verdict(_asked(approval), approval),))
-    return Said((_verdict(Builder().add(without_end(shown, how)), approval),))
+    return Said((_verdict(Builder().add(remove_suffix(shown, how)), approval),))
 
 
 def again(approval: Approval, since: float, until: float, reply_to: int | None) -> Said:
