@@ -1,6 +1,6 @@
-"""Calls of the Bot API: python-telegram-bot's bot over aiohttp.
+"""Calls of the Bot API: the bot of python-telegram-bot, with aiohttp as its HTTP client.
 
-`BaseRequest` is the library's seam for another HTTP client. Its own, httpx, takes several times the CPU.
+``BaseRequest`` is the library's interface for HTTP clients. Its default, httpx, takes several times the CPU.
 """
 
 import time
@@ -22,12 +22,12 @@ from services.outbox.telegram.connections import CONNECT_SECONDS, connector
 from services.outbox.telegram.errors import NoAnswerError, NotReachedError
 from services.outbox.telegram.proxy import Proxy
 
-#: The Bot API server itself waits up to 8 s on flood control before it answers: giving up sooner
-#: would send again what is then delivered (telegram.md 0.2).
+#: Longest wait for an answer. The Bot API server itself holds a request up to 8 s on flood control and then
+#: delivers it (telegram.md 0.2): a short timeout would send such a message twice.
 READ_TIMEOUT_SECONDS = 35.0
-#: A file is given as much more time as it takes at this rate, bytes a second.
+#: Bytes a second: an upload gets as much more time as its files take at this rate.
 SLOWEST_UPLOAD = 16_384
-#: Largest answer read, bytes. An answer of getUpdates has up to 4 MiB, others a few KiB.
+#: Largest answer that is read, bytes. One of getUpdates has up to 4 MiB, others a few KiB.
 LARGEST_ANSWER = 8 * 1_048_576
 
 #: Called after each call with provider, method, status code or ``none``, seconds.
@@ -35,18 +35,18 @@ Count = Callable[[str, str, str, float], None]
 
 
 class Request(BaseRequest):
-    """HTTP for python-telegram-bot: one pool of connections to one Bot API server.
+    """The HTTP client of a bot: one pool of connections to one Bot API server.
 
-    No request is sent twice, no redirect is followed, no cookie is stored.
+    It sends no request twice, follows no redirect and stores no cookie.
 
     Args:
         api_url: the server, ``http://host:port`` or ``https://host``, also with ``user:password@``.
-        connections: how many may be open at once.
+        connections: most connections at once.
         count: called after every call.
-        proxy: None connects directly.
+        proxy: None: connects directly.
 
     Raises:
-        ValueError: the address is not an HTTP URL.
+        ValueError: ``api_url`` is not an HTTP URL.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Request(BaseRequest):
         self._closed = False
 
     async def shutdown(self) -> None:
-        """Closes all connections; calls in flight fail, further ones do too."""
+        """Closes all connections. Calls in flight raise NoAnswerError, later ones NotReachedError."""
         self._closed = True
         session, self._session = self._session, None
         if session is not None:
@@ -81,15 +81,15 @@ class Request(BaseRequest):
         except ValueError as error:
             raise TelegramError("Invalid server response") from error
 
-    async def do_request(  # noqa: PLR0917 - the seam's signature
+    async def do_request(  # noqa: PLR0917 - the signature of BaseRequest
         self,
         url: str,
         method: str,
         request_data: RequestData | None = None,
         read_timeout: Any = None,
-        write_timeout: Any = None,  # noqa: ARG002 - the seam's signature; a file's size decides
+        write_timeout: Any = None,  # noqa: ARG002 - the size of the files decides
         connect_timeout: Any = None,  # noqa: ARG002 - CONNECT_SECONDS
-        pool_timeout: Any = None,  # noqa: ARG002 - CONNECT_SECONDS, too
+        pool_timeout: Any = None,  # noqa: ARG002 - CONNECT_SECONDS
     ) -> tuple[int, bytes]:
         """Sends one request and reads its whole answer.
 
@@ -116,9 +116,13 @@ class Request(BaseRequest):
         self, method: str, url: str, parameters: "Parameters | None", seconds: float
     ) -> tuple[int, bytes]:
         body, size = _encoded(parameters)
-        # aiohttp has no limit for writing: the total is one, by the size of the file.
-        patience = seconds + size / SLOWEST_UPLOAD
-        timeout = ClientTimeout(CONNECT_SECONDS + patience, connect=CONNECT_SECONDS, sock_read=patience)
+        answer_seconds = seconds + size / SLOWEST_UPLOAD
+        timeout = ClientTimeout(
+            # aiohttp has no timeout for writing: the total ends an upload that is stuck.
+            total=CONNECT_SECONDS + answer_seconds,
+            connect=CONNECT_SECONDS,
+            sock_read=answer_seconds,
+        )
         try:
             async with self._opened().request(
                 method, url, **body, timeout=timeout, allow_redirects=False
@@ -128,7 +132,7 @@ class Request(BaseRequest):
             raise NoAnswerError(_reason(error, seconds)) from error
 
     def _opened(self) -> aiohttp.ClientSession:
-        """The session, made by the first call: it belongs to the running event loop."""
+        """The session, created by the first call, since it needs the running event loop."""
         if self._closed:
             raise NotReachedError("the bot was shut down")
         if self._session is None:
@@ -146,14 +150,17 @@ class Request(BaseRequest):
 
 
 def _server(api_url: str) -> URL:
-    server = URL(api_url)
+    try:
+        server = URL(api_url)
+    except ValueError:
+        server = URL()
     if server.scheme not in {"http", "https"} or not server.host:
         raise ValueError(f"a Bot API server is http://host or https://host, not {redact(api_url)!r}")
     return server
 
 
 async def _sent_once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-    """Keeps aiohttp from repeating a GET whose connection broke: it repeats for its own errors alone."""
+    """Prevents a second try: aiohttp repeats a GET after these two of its errors, and after no other."""
     try:
         return await handler(request)
     except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
@@ -171,7 +178,7 @@ async def _read(answer: ClientResponse) -> bytes:
 
 
 def _reason(error: Exception, seconds: float) -> str:
-    """Why no whole answer came, in one line and without the URL, which holds the token."""
+    """Why no whole answer came, in one line, without the URL, which contains the token."""
     if isinstance(error, TimeoutError):
         return f"no answer within {seconds:g} s"
     if isinstance(error, aiohttp.ServerDisconnectedError):
@@ -181,29 +188,30 @@ def _reason(error: Exception, seconds: float) -> str:
 
 
 class Parameters(Protocol):
-    """The parameters of a call: what :class:`Request` reads of python-telegram-bot's ``RequestData``."""
+    """Parameters of a call: the public attributes of ``RequestData`` that :class:`Request` reads."""
 
     @property
     def contains_files(self) -> bool: ...
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """Values that JSON can hold, by name."""
+        """JSON values by name."""
 
     @property
     def multipart_data(self) -> Mapping[str, tuple[str, Any, str]]:
-        """Files by the name of their parameter: file name, content, MIME type."""
+        """Files by name of the parameter: file name, content, MIME type."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallParameters:
-    """Parameters of :meth:`Bot.call`. ``RequestData`` itself can only be made of private objects."""
+    """Parameters of :meth:`Bot.call`. ``RequestData`` itself takes private objects of the library."""
 
     parameters: Mapping[str, Any]
     multipart_data: Mapping[str, tuple[str, Any, str]]
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "CallParameters":
+        """Separates files (:class:`telegram.InputFile`) from JSON values; None values are left out."""
         files = {
             name: value.field_tuple for name, value in values.items() if isinstance(value, telegram.InputFile)
         }
@@ -216,35 +224,35 @@ class CallParameters:
 
 
 def _encoded(data: Parameters | None) -> tuple[dict[str, Any], int]:
-    """How aiohttp is given the body, and the size of its files in bytes."""
+    """The arguments of aiohttp for the body, and the size of its files in bytes."""
     if data is None:
         return {}, 0
     if not data.contains_files:
         return {"json": data.parameters}, 0
-    # The Bot API server reads no other than filename="…", with UTF-8 in it and backslashes before quotes.
+    # The Bot API server reads filename="…" alone, in UTF-8 with backslashes; filename*= it ignores.
     form = FormData(quote_fields=False)
     for name, value in data.parameters.items():
         form.add_field(name, value if isinstance(value, str) else orjson.dumps(value).decode())
     size = 0
     for name, (filename, content, mime_type) in data.multipart_data.items():
         whole = content if isinstance(content, bytes) else content.read()
-        # As a stream: aiohttp would hand bytes to the socket in one piece, which stops the event loop.
+        # As a stream, which aiohttp sends in pieces: a large write at once would block the event loop.
         form.add_field(name, BytesIO(whole), filename=filename, content_type=mime_type)
         size += len(whole)
     return {"data": form}, size
 
 
 class Bot(telegram.Bot):
-    """A bot whose calls return Telegram's own JSON.
+    """A bot whose :meth:`call` returns Telegram's JSON.
 
-    The typed methods of the base class build and parse objects that the engine does not look at,
-    at twice the cost of the call itself.
+    The typed methods of the base class also work. They build objects that the engine does not need, at
+    twice the cost of the call.
 
     Args:
         token: from BotFather.
         api_url: the Bot API server.
-        calls: the HTTP client of all calls but ``getUpdates``.
-        polls: that of ``getUpdates``, which takes up to a minute.
+        calls: HTTP client of all methods but ``getUpdates``.
+        polls: HTTP client of ``getUpdates``, which takes up to a minute.
     """
 
     def __init__(self, token: str, api_url: str, calls: Request, polls: Request) -> None:
@@ -260,7 +268,7 @@ class Bot(telegram.Bot):
         self._polls = polls
 
     async def initialize(self) -> None:
-        """Opens the HTTP clients. The base class would call getMe too, and fail while Telegram is down."""
+        """Opens the HTTP clients. The base class also calls getMe, which fails while Telegram is down."""
         await self._calls.initialize()
         await self._polls.initialize()
 
@@ -275,13 +283,13 @@ class Bot(telegram.Bot):
         Args:
             method: such as ``sendMessage``.
             data: its parameters; a :class:`telegram.InputFile` is uploaded.
-            read_timeout: seconds to wait for the answer; None: READ_TIMEOUT_SECONDS.
+            read_timeout: longest wait for the answer, seconds; None: READ_TIMEOUT_SECONDS.
 
         Returns:
             The ``result`` of Telegram's answer.
 
         Raises:
-            TelegramError: those of python-telegram-bot, :class:`NotReachedError`, :class:`NoAnswerError`.
+            TelegramError: one of python-telegram-bot's, NotReachedError or NoAnswerError.
         """
         request = self._polls if method == "getUpdates" else self._calls
         parameters = cast("RequestData", CallParameters.of(data))
@@ -300,9 +308,9 @@ def make_bot(
     Args:
         token: from BotFather.
         api_url: e.g. ``https://api.telegram.org`` or the sandbox's.
-        connections: how many may be open at once for calls; polling has one more.
+        connections: most connections at once; ``getUpdates`` has another one.
         count: called after every call, e.g. ``Telemetry.count_call``.
-        proxy: None connects directly.
+        proxy: None: connects directly.
     """
     calls, polls = (Request(api_url, number, count, proxy) for number in (connections, 1))
     return Bot(token, api_url, calls, polls)

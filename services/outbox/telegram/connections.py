@@ -1,7 +1,7 @@
 """Connections to a Bot API server, direct or through a proxy.
 
-The pool decides what a failure means: while a connection is made, or waited for, nothing of the request
-has left this machine, so that every error here is a :class:`NotReachedError`.
+Every failure here is a :class:`NotReachedError`: as long as a call waits for a connection, or opens one,
+nothing of its request has left this machine.
 """
 
 import ssl
@@ -17,7 +17,7 @@ from services.kit.logs import redact
 from services.outbox.telegram.errors import NotReachedError
 from services.outbox.telegram.proxy import Proxy
 
-#: Limit for name lookup, connecting, TLS and the proxy, and for the wait for a free connection before them.
+#: Longest wait for a connection: for a free one, name lookup, TCP, the proxy and TLS together.
 CONNECT_SECONDS = 10.0
 #: A connection that was idle for longer is not used again: its server may be about to close it.
 IDLE_SECONDS = 30.0
@@ -35,14 +35,14 @@ class DirectConnector(aiohttp.TCPConnector):
         for _ in range(self.limit + 1):
             try:
                 connection = await super().connect(*args, **options)
-            # Whatever the class of the error, the request has not left.
+            # Any exception: whatever failed, the request has not left.
             except Exception as error:
                 raise NotReachedError(redact(self.reason(error))) from error
             if connection.protocol is None or not connection.protocol.should_close:
                 return connection
-            # The server wrote into an idle connection. aiohttp would read that as the next answer.
+            # It holds unread data of the server, which aiohttp would read as the answer to this request.
             connection.close()
-        raise NotReachedError("the server sends data before it gets a request")
+        raise NotReachedError("the server sends data without a request")
 
     def reason(self, error: Exception) -> str:
         """Why no connection could be had, in one line."""
@@ -52,7 +52,7 @@ class DirectConnector(aiohttp.TCPConnector):
 
 
 class ProxiedConnector(DirectConnector, aiohttp_socks.ProxyConnector):
-    """The same through a proxy: HTTP CONNECT or SOCKS5, also for API servers without TLS."""
+    """A pool of connections through a proxy: HTTP CONNECT or SOCKS5, with and without TLS to the server."""
 
     def __init__(self, proxy: Proxy, **options: Any) -> None:
         super().__init__(
@@ -67,16 +67,16 @@ class ProxiedConnector(DirectConnector, aiohttp_socks.ProxyConnector):
             proxy_ssl=ssl.create_default_context() if proxy.scheme == "https" else None,
             **options,
         )
-        self._named = proxy
+        self._proxy = proxy
 
     def reason(self, error: Exception) -> str:
         """The reason with the proxy's address, without its credentials."""
-        return f"proxy {self._named}: {self._refusal(error)}"
+        return f"proxy {self._proxy}: {self._refusal(error)}"
 
     def _refusal(self, error: Exception) -> str:
-        if not isinstance(error, aiohttp_socks.ProxyError) or self._named.scheme == "socks5":
+        if not isinstance(error, aiohttp_socks.ProxyError) or self._proxy.scheme == "socks5":
             return super().reason(error)
-        # Not in the proxy's own words: they could repeat the password.
+        # The status alone: the proxy's text could contain the password.
         if error.error_code is None:
             return "it does not answer as an HTTP proxy"
         known = {status.value: status.phrase for status in HTTPStatus}
@@ -88,8 +88,8 @@ def connector(server: URL, connections: int, proxy: Proxy | None) -> DirectConne
 
     Args:
         server: the Bot API server; with ``https`` its certificate is checked.
-        connections: how many may be open at once; further requests wait for one.
-        proxy: None connects directly; the proxy variables of the environment are ignored.
+        connections: most connections at once; further requests wait for a free one.
+        proxy: None: connects directly. HTTP_PROXY and the like are ignored.
     """
     options: dict[str, Any] = {"limit": connections, "keepalive_timeout": IDLE_SECONDS}
     if server.scheme == "https":

@@ -25,7 +25,7 @@ class NoAnswerError(NetworkError):
     """The request left, or part of it; no whole answer came. The server may have acted on it."""
 
 
-#: Longest detail of a result, characters. An error of python-telegram-bot contains the whole page of a gateway.
+#: Longest detail of a result, characters. python-telegram-bot puts a gateway's whole page into its error.
 MAX_DETAIL = 1_000
 
 #: Parts of Telegram's descriptions, in lower case, and the reason that each means. The first match counts.

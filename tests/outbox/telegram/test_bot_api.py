@@ -77,6 +77,9 @@ def test_a_refused_address_is_shown_without_its_password() -> None:
     with pytest.raises(ValueError, match="redacted") as refused:
         Request("ftp://user:hunter2@localhost", 1)
     assert "hunter2" not in str(refused.value)
+    with pytest.raises(ValueError, match="redacted") as refused:
+        Request("http://user:hunter2@localhost:99999", 1)
+    assert "hunter2" not in str(refused.value) + str(refused.value.__context__)
 
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -472,6 +475,20 @@ async def test_a_connection_that_was_idle_for_long_is_not_used_again(
     await ask(impatient, server.url)
     await impatient.shutdown()
     assert server.connections == 3
+
+
+async def test_a_second_address_of_the_server_is_tried_when_the_first_refuses(
+    server: Server, request_: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def found(*_: object, **__: object) -> list[object]:
+        kind = (socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
+        return [
+            (socket.AF_INET6, *kind, ("::1", server.port, 0, 0)),
+            (socket.AF_INET, *kind, ("127.0.0.1", server.port)),
+        ]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", found)
+    assert await ask(request_, server.url) == (200, b"ok")
 
 
 async def test_no_more_are_opened_than_allowed_and_all_requests_are_answered(
