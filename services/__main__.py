@@ -18,7 +18,7 @@ from services.dashboard import app as dashboard
 from services.dashboard.settings import DashboardSettings
 from services.kit import logs, runner
 from services.kit.runner import Running
-from services.kit.settings import ServiceSettings, StartError, check, load
+from services.kit.settings import ServiceSettings, StartError, check_all, load
 from services.mcp_health import app as mcp_health
 from services.mcp_health.settings import McpHealthSettings
 from services.outbox.rate_limit.buckets import LocalBuckets
@@ -39,7 +39,7 @@ SETTINGS: Mapping[str, type[ServiceSettings]] = {
 
 
 def _prepare() -> tuple[list[Running], Path]:
-    check(*SETTINGS.values())
+    check_all(*SETTINGS.values())
     settings = load(BridgeSettings)
     logs.configure(settings.log_level, settings.data_dir / "logs" / "suite.log")
     urls = addresses()

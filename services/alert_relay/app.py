@@ -60,7 +60,13 @@ def create_app(
     metrics = RelayMetrics(telemetry.registry, clock)
     outbox_metrics = OutboxMetrics(telemetry.registry, {store.EVENT_TYPE: store.CATEGORY})
     token = settings.telegram_bot_token.get_secret_value()
-    bot = make_bot(token, settings.api_url, settings.send_concurrency, telemetry.count_call)
+    bot = make_bot(
+        token,
+        settings.api_url,
+        settings.send_concurrency,
+        telemetry.count_call,
+        settings.proxy_of(settings.api_url),
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, RelayState]]:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Table, delete, exists, select
 
 from services.alert_relay.metrics import RelayMetrics
 from services.alert_relay.schema import entry, episode, incident, notification, webhook
-from services.kit.background import beside, carry_on
+from services.kit.background import run_in_background, suppress_and_log
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
 from services.outbox.messages import FINISHED
@@ -43,7 +43,7 @@ class Retention:
     async def run(self) -> None:
         """Works until cancelled."""
         while True:
-            with carry_on("retention_failed", self._metrics.retention_failures.inc):
+            with suppress_and_log("retention_failed", self._metrics.retention_failures.inc):
                 await self.once()
             await asyncio.sleep(RUN_EVERY_SECONDS)
 
@@ -116,5 +116,5 @@ async def run_retention(
     if not days:
         yield
         return
-    async with beside(Retention(database, days, metrics, clock).run()):
+    async with run_in_background(Retention(database, days, metrics, clock).run()):
         yield

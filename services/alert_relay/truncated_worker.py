@@ -20,7 +20,7 @@ from services.alert_relay.metrics import RelayMetrics, TruncatedOutcome
 from services.alert_relay.settings import AlertRelaySettings
 from services.alert_relay.truncated_store import FetchedAlerts, TruncatedGroup
 from services.contracts.alertmanager import Webhook
-from services.kit.background import beside, carry_on
+from services.kit.background import run_in_background, suppress_and_log
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
 from services.kit.telemetry.telemetry import Telemetry
@@ -76,7 +76,7 @@ class TruncatedWorker:
             while True:
                 changed.clear()
                 remains = True
-                with carry_on("truncated_worker_failed"):
+                with suppress_and_log("truncated_worker_failed"):
                     remains = await self.once()
                 wait = min(2 * wait, LONGEST_WAIT_SECONDS) if remains else POLL_SECONDS
                 with suppress(TimeoutError):
@@ -162,7 +162,7 @@ async def run_truncated_worker(
     cluster = settings.cluster_of(settings.alertmanager_url)
     worker = TruncatedWorker(relay, database, client, cluster=cluster, clock=clock)
     try:
-        async with beside(worker.run()):
+        async with run_in_background(worker.run()):
             yield
     finally:
         await client.close()

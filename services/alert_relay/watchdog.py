@@ -17,10 +17,10 @@ from sqlalchemy import Connection
 from services.alert_relay import queries
 from services.alert_relay.episodes import Alert, AlertGroup, IncidentState
 from services.alert_relay.metrics import RelayMetrics
-from services.kit.background import beside, carry_on
+from services.kit.background import run_in_background, suppress_and_log
 from services.kit.clock import Clock, rfc3339
 from services.kit.database.connect import Database
-from services.kit.health import Level, Reading
+from services.kit.health import Level, Measurement
 
 log = structlog.get_logger()
 
@@ -129,7 +129,7 @@ class Watchdog:
     async def run(self) -> None:
         """Measures until cancelled."""
         while True:
-            with carry_on("watchdog_failed"):
+            with suppress_and_log("watchdog_failed"):
                 await self.measure()
             await asyncio.sleep(MEASURE_SECONDS)
 
@@ -140,13 +140,13 @@ class Watchdog:
         self._metrics.watchdog.beat(max(received.values(), default=None))
         await self._switch.check(received)
 
-    async def check_health(self) -> Reading:
+    async def check_health(self) -> Measurement:
         """Health probe: unknown until the first Watchdog alert, unhealthy when it is overdue."""
         age = self._metrics.watchdog.age()
         if age is None:
-            return Reading(Level.UNKNOWN, {"error": "no Watchdog alert was received yet"})
+            return Measurement(Level.UNKNOWN, {"error": "no Watchdog alert was received yet"})
         level = Level.HEALTHY if age <= self._max_age else Level.UNHEALTHY
-        return Reading(level, {"age_seconds": round(age, 1), "max_age_seconds": self._max_age})
+        return Measurement(level, {"age_seconds": round(age, 1), "max_age_seconds": self._max_age})
 
 
 def _measure(connection: Connection) -> tuple[dict[IncidentState, int], dict[str, float]]:
@@ -160,5 +160,5 @@ async def run_watchdog(
     """Measures once, then again and again while the block runs."""
     watchdog = Watchdog(database, metrics, switch, max_age)
     await watchdog.measure()
-    async with beside(watchdog.run()):
+    async with run_in_background(watchdog.run()):
         yield watchdog

@@ -36,10 +36,10 @@ from services.bridge.tracking.callbacks import api as callbacks_api
 from services.bridge.tracking.metrics import TrackingMetrics
 from services.bridge.updates import api as updates_api
 from services.contracts.events import CATEGORY_OF
-from services.kit.background import beside as run_beside
+from services.kit.background import run_in_background
 from services.kit.clock import Clock, SystemClock
 from services.kit.database.connect import open_database
-from services.kit.health import Health, Level, Reading
+from services.kit.health import Health, Level, Measurement
 from services.kit.telemetry.telemetry import Telemetry
 from services.kit.web.login_blocker import LoginBlocker
 from services.kit.web.rate_limit import RateLimiter, SecurityMetrics
@@ -110,13 +110,10 @@ def create_app(
                     leave=buckets.LEFT_FOR_ALERTS,
                 )
             )
-            sending = {
-                name: _sending(bot, rates, settings.send_concurrency, telemetry, clock)
-                for name, bot in bots.items()
-            }
+            sending = {name: _sending(bot, rates, settings, telemetry, clock) for name, bot in bots.items()}
             paying = {name: one.sender.bot for name, one in sending.items() if bots[name].paid_per_second}
             if paying:
-                await stack.enter_async_context(run_beside(Costs(paying, cost_metrics).run()))
+                await stack.enter_async_context(run_in_background(Costs(paying, cost_metrics).run()))
             default = sending.pop(DEFAULT)
             outbox = await stack.enter_async_context(
                 open_outbox(
@@ -221,8 +218,16 @@ def create_app(
     return app
 
 
-def _sending(bot: Bot, rates: Buckets, connections: int, telemetry: Telemetry, clock: Clock) -> SendingBot:
-    made = make_bot(bot.token, bot.api_url, connections, telemetry.count_call)
+def _sending(
+    bot: Bot, rates: Buckets, settings: BridgeSettings, telemetry: Telemetry, clock: Clock
+) -> SendingBot:
+    made = make_bot(
+        bot.token,
+        bot.api_url,
+        settings.send_concurrency,
+        telemetry.count_call,
+        settings.proxy_of(bot.api_url),
+    )
     return SendingBot(
         Sender(made, clock, pays_for_bulk=bot.paid_per_second > 0),
         bot.limits,
@@ -236,14 +241,16 @@ def _watch(health: Health, outbox: Outbox, settings: BridgeSettings) -> None:
     health.add("message_queue", outbox.queue.check, every=1.0)
     health.add("database", outbox.check_database, required=True)
 
-    async def check_disk() -> Reading:
+    async def check_disk() -> Measurement:
         usage = shutil.disk_usage(settings.data_dir)
         used = usage.used / usage.total
         level = (
             Level.UNHEALTHY if used > FULL_DISK else Level.DEGRADED if used > FILLING_DISK else Level.HEALTHY
         )
         watched = {"events_dir": str(settings.events_dir)} if settings.events_dir else {}
-        return Reading(level, {"disk_usage": f"{used:.0%}", "data_dir": str(settings.data_dir), **watched})
+        return Measurement(
+            level, {"disk_usage": f"{used:.0%}", "data_dir": str(settings.data_dir), **watched}
+        )
 
     health.add("file_system", check_disk)
 
@@ -255,10 +262,10 @@ def _watch_bots(health: Health, outbox: Outbox, others: Mapping[str, SendingBot]
         health.add(f"telegram:{name}", check, every=10.0, timeout=12.0)
     known = (DEFAULT, *others)
 
-    async def check_bots() -> Reading:
+    async def check_bots() -> Measurement:
         waits = await outbox.database.read("depth", partial(unknown_bots, known=known))
         measured = {"bots": len(known), **({"waiting_for_unknown": waits} if waits else {})}
-        return Reading(Level.DEGRADED if waits else Level.HEALTHY, measured)
+        return Measurement(Level.DEGRADED if waits else Level.HEALTHY, measured)
 
     health.add("telegram_bots", check_bots)
 

@@ -14,7 +14,7 @@ from services.dashboard.page_files import PageFiles
 from services.dashboard.pollers import Pollers
 from services.dashboard.settings import DashboardSettings
 from services.dashboard.state import DashboardState
-from services.kit.background import beside
+from services.kit.background import run_in_background
 from services.kit.clock import SystemClock
 from services.kit.health import Health
 from services.kit.telemetry.telemetry import Telemetry
@@ -48,7 +48,7 @@ def create_app(settings: DashboardSettings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, DashboardState]]:
-        async with beside(pollers.run(), hub.run()):
+        async with run_in_background(pollers.run(), hub.run()):
             yield state.as_lifespan_state()
 
     app = create_service(

@@ -19,7 +19,7 @@ from services.dashboard.settings import DashboardSettings
 from services.kit import http_client
 from services.kit.clock import Clock, rfc3339
 from services.kit.errors import Problem
-from services.kit.health import Level, Reading
+from services.kit.health import Level, Measurement
 from services.kit.telemetry.telemetry import VERSION, Telemetry
 from services.kit.web.openapi import ProblemDocument
 
@@ -92,16 +92,16 @@ class Poller(Generic[M]):
         )
         self._on_answer(value, answered_at)
 
-    async def check_health(self) -> Reading:
+    async def check_health(self) -> Measurement:
         """Health probe: degraded while the page shows an old answer."""
         polled = self.polled
         if polled.polled_at is None:
-            return Reading(Level.UNKNOWN)
+            return Measurement(Level.UNKNOWN)
         measured: dict[str, Any] = {"failure": polled.failure}
         if polled.answered_at is not None:
             measured["age_seconds"] = round(self._clock.time() - polled.answered_at, 3)
         fresh = polled.failure is None and polled.fresh(self._clock.time())
-        return Reading(Level.HEALTHY if fresh else Level.DEGRADED, measured)
+        return Measurement(Level.HEALTHY if fresh else Level.DEGRADED, measured)
 
 
 #: The contract of each service's health report, by the service's name.

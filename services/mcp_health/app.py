@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from services.contracts.health import Memory, SuiteDetails
-from services.kit.background import beside
+from services.kit.background import run_in_background
 from services.kit.clock import Clock, SystemClock
 from services.kit.health import Health
 from services.kit.telemetry.telemetry import Telemetry
@@ -49,7 +49,7 @@ def create_app(settings: McpHealthSettings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, HealthState]]:
         try:
-            async with beside(auditor.run()):
+            async with run_in_background(auditor.run()):
                 yield HealthState(authority=authority, auditor=auditor).as_lifespan_state()
         finally:
             await registry.close()

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from services.contracts.health import ControlStatus
-from services.kit.background import carry_on
+from services.kit.background import suppress_and_log
 from services.kit.clock import Clock
 from services.kit.health import Level
 from services.kit.telemetry.telemetry import (
@@ -86,7 +86,7 @@ class Auditor:
         """Measures until cancelled."""
         while True:
             # If rounds fail, the findings become too old and count as unknown.
-            with carry_on("audit_failed"):
+            with suppress_and_log("audit_failed"):
                 await self.measure()
             await asyncio.sleep(self._settings.check_interval_seconds)
 

@@ -13,14 +13,14 @@ import structlog
 
 from services.contracts.health import CheckType, CircuitState, ComponentHealth
 from services.kit.clock import Clock, rfc3339
-from services.kit.health import Component, Health, Level, Reading, worst
+from services.kit.health import Component, Health, Level, Measurement, worst
 from services.mcp_health import breaker
 from services.mcp_health.breaker import CircuitBreaker
 from services.mcp_health.metrics import Metrics
 from services.mcp_health.probes import CallError
 
 log = structlog.get_logger()
-Probe = Callable[[], Awaitable[Reading]]
+Probe = Callable[[], Awaitable[Measurement]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +75,14 @@ class MonitoredCheck:
     metrics: Metrics
     timeout: float  #: seconds
     circuit: CircuitBreaker = field(default_factory=CircuitBreaker)
-    reading: Reading = field(default_factory=lambda: Reading(Level.UNKNOWN, {"reason": "not measured yet"}))
+    reading: Measurement = field(
+        default_factory=lambda: Measurement(Level.UNKNOWN, {"reason": "not measured yet"})
+    )
     duration: float | None = None  #: seconds
     last_check: float | None = None  #: seconds since the epoch
     consecutive_failures: int = 0
 
-    async def measure(self) -> Reading:
+    async def measure(self) -> Measurement:
         """Runs the check, or returns the last reading while the circuit is open."""
         self.circuit = breaker.before_call(self.circuit, self.clock.monotonic())
         if self.circuit.state is CircuitState.OPEN:
@@ -97,7 +99,7 @@ class MonitoredCheck:
         self.metrics.checked(self.check.id, reading.level, self.duration)
         return reading
 
-    async def _run_probe(self) -> tuple[Reading, bool]:
+    async def _run_probe(self) -> tuple[Measurement, bool]:
         """Returns the reading, and whether the dependency answered."""
         try:
             async with asyncio.timeout(self.timeout):
@@ -107,8 +109,8 @@ class MonitoredCheck:
         except CallError as error:
             return self._failure(str(error)), error.answered
 
-    def _failure(self, error: str) -> Reading:
-        return Reading(Level.CRITICAL if self.check.critical else Level.UNHEALTHY, {"error": error})
+    def _failure(self, error: str) -> Measurement:
+        return Measurement(Level.CRITICAL if self.check.critical else Level.UNHEALTHY, {"error": error})
 
     def _update_circuit(self, *, answered: bool) -> None:
         if self.check.type is not CheckType.DEPENDENCY:
@@ -124,7 +126,7 @@ class MonitoredCheck:
         """Returns the current result; ``component`` is stale or unhealthy if the probe hung or raised."""
         is_dependency = self.check.type is CheckType.DEPENDENCY
         opened = self.circuit.opened_at
-        evidence = dict(self.reading.measured if self.last_check is None else component.reading.measured)
+        evidence = dict(self.reading.measured if self.last_check is None else component.measurement.measured)
         if component.stale:
             evidence["stale_seconds"] = round(component.age or 0.0, 1)
         if self.circuit.state is CircuitState.OPEN:

@@ -6,7 +6,7 @@ import httpx
 
 from services.contracts.health import CheckType, HealthReport
 from services.kit.clock import Clock
-from services.kit.health import Reading
+from services.kit.health import Measurement
 from services.kit.http_client import client
 from services.kit.telemetry.telemetry import Telemetry
 from services.mcp_health import checks, host_metrics, probes
@@ -82,47 +82,47 @@ class CheckRegistry:
     def _service(self, name: str) -> Probe:
         return partial(self._check_service, name)
 
-    async def _check_service(self, name: str) -> Reading:
+    async def _check_service(self, name: str) -> Measurement:
         self.reports.pop(name, None)
         answer = await probes.own_service(self.clients[name])
         self.reports[name] = answer
         return checks.own_service(answer)
 
-    async def _check_prometheus(self) -> Reading:
+    async def _check_prometheus(self) -> Measurement:
         self._prometheus = None
         answer = await probes.prometheus(self.clients["prometheus"])
         self._prometheus = answer
         return checks.prometheus(answer.targets, answer.alerts)
 
-    async def _check_alertmanager(self) -> Reading:
+    async def _check_alertmanager(self) -> Measurement:
         answer = await probes.alertmanager(self.clients["alertmanager"])
         return checks.alertmanager(answer.status, answer.alerts, answer.silences)
 
-    async def _check_grafana(self) -> Reading:
+    async def _check_grafana(self) -> Measurement:
         return checks.grafana(await probes.grafana(self.clients["grafana"]))
 
-    async def _check_jaeger(self) -> Reading:
+    async def _check_jaeger(self) -> Measurement:
         return checks.jaeger(await probes.jaeger(self.clients["jaeger"]))
 
-    async def _scrape_targets(self) -> Reading:
+    async def _scrape_targets(self) -> Measurement:
         known = self._prometheus
         return checks.scrape_targets(known.targets) if known else checks.no_answer("prometheus")
 
-    async def _firing_alerts(self) -> Reading:
+    async def _firing_alerts(self) -> Measurement:
         known = self._prometheus
         return checks.firing_alerts(known.alerts) if known else checks.no_answer("prometheus")
 
-    async def _memory(self) -> Reading:
+    async def _memory(self) -> Measurement:
         used, total = host_metrics.memory()
         return checks.memory(used, total)
 
-    async def _disk(self) -> Reading:
+    async def _disk(self) -> Measurement:
         used, free = host_metrics.disk(self._settings.data_dir)
         return checks.disk(used, free)
 
-    async def _event_loop(self) -> Reading:
+    async def _event_loop(self) -> Measurement:
         return checks.event_loop(await host_metrics.loop_lag())
 
-    async def _cpu_usage(self) -> Reading:
+    async def _cpu_usage(self) -> Measurement:
         percent, seconds = self._cpu.average()
         return checks.cpu(percent, seconds, self._telemetry.cpu_percent())

@@ -11,10 +11,10 @@ from functools import partial
 
 import structlog
 
-from services.kit.background import carry_on
+from services.kit.background import suppress_and_log
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
-from services.kit.health import Level, Reading
+from services.kit.health import Level, Measurement
 from services.kit.instance import instance_name
 from services.kit.telemetry.telemetry import Telemetry
 from services.outbox import change_feed
@@ -147,24 +147,24 @@ class Outbox:
         while True:
             await asyncio.sleep(PRUNE_SECONDS)
             before = self._clock.time() - change_feed.RETENTION_SECONDS
-            with carry_on("feed_prune_failed"):
+            with suppress_and_log("feed_prune_failed"):
                 while await self._prune_batch(before) == change_feed.PRUNE_BATCH:
                     pass
 
     async def _prune_batch(self, before: float) -> int:
         return await self.database.write("feed", partial(change_feed.prune, before=before))
 
-    async def check_database(self) -> Reading:
+    async def check_database(self) -> Measurement:
         """Health probe: a trivial query, timed, and how durable a commit is."""
         seconds = await self.database.ping()
         durability = await self.database.durability()
-        return Reading(Level.HEALTHY, {"response_time_ms": round(seconds * 1000, 2), **durability})
+        return Measurement(Level.HEALTHY, {"response_time_ms": round(seconds * 1000, 2), **durability})
 
-    async def check_telegram(self) -> Reading:
+    async def check_telegram(self) -> Measurement:
         """Health probe: getMe, timed. A refused bot is critical: nothing can be delivered."""
         return await self.check_bot(self.sender, Level.CRITICAL)
 
-    async def check_bot(self, sender: Sender, refused: Level = Level.UNHEALTHY) -> Reading:
+    async def check_bot(self, sender: Sender, refused: Level = Level.UNHEALTHY) -> Measurement:
         """Health probe of one bot.
 
         Args:
@@ -177,9 +177,9 @@ class Outbox:
         outcome = Outcome.SENT if reason is None else Outcome.NOT_SENT
         self.metrics.observe_response("getMe", outcome, seconds)
         if reason is None:
-            return Reading(Level.HEALTHY, {"response_time_ms": round(seconds * 1000, 1)})
+            return Measurement(Level.HEALTHY, {"response_time_ms": round(seconds * 1000, 1)})
         level = refused if reason in BOT_STOPS else Level.UNHEALTHY
-        return Reading(level, {"error": reason.value})
+        return Measurement(level, {"error": reason.value})
 
 
 @asynccontextmanager

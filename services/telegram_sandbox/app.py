@@ -9,7 +9,7 @@ import aiohttp
 from fastapi import FastAPI
 
 from services.kit.clock import SystemClock
-from services.kit.health import Health, Level, Reading
+from services.kit.health import Health, Level, Measurement
 from services.kit.settings import StartError
 from services.kit.telemetry.telemetry import Telemetry
 from services.kit.web import service
@@ -106,7 +106,7 @@ async def _end_waiting(app: FastAPI, sandbox: Sandbox, sender: WebhookSender) ->
     sandbox.journal.release()
 
 
-async def _log_health(sandbox: Sandbox) -> Reading:
+async def _log_health(sandbox: Sandbox) -> Measurement:
     journal = sandbox.journal
     measured = {"entries": journal.seq, "chats": len(sandbox.chats), "file": str(journal.path)}
-    return Reading(Level.HEALTHY if journal.is_open else Level.CRITICAL, measured)
+    return Measurement(Level.HEALTHY if journal.is_open else Level.CRITICAL, measured)

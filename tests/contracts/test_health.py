@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from services.contracts.health import BridgeHealth, HealthReport, ReportedLevel, SuiteHealth
 from services.kit.clock import SystemClock
-from services.kit.health import Health, Level, Reading
+from services.kit.health import Health, Level, Measurement
 
 REPORT: dict[str, Any] = {"status": "healthy", "timestamp": "2026-01-01T00:00:00.000Z", "version": "1.0.0"}
 level = TypeAdapter[Level](ReportedLevel)
@@ -44,8 +44,8 @@ def test_fields_of_a_newer_service_are_ignored_and_measured_values_are_kept() ->
 
 
 async def test_a_component_of_the_kit_is_read_as_it_was_measured() -> None:
-    async def probe() -> Reading:
-        return Reading(Level.DEGRADED, {"queue_depth": 7})
+    async def probe() -> Measurement:
+        return Measurement(Level.DEGRADED, {"queue_depth": 7})
 
     health = Health(SystemClock())
     health.add("message_queue", probe)

@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from services.kit.clock import SystemClock
 from services.kit.errors import Problem
-from services.kit.health import Health, Level, Reading
+from services.kit.health import Health, Level, Measurement
 from services.kit.runner import Running, running
 from services.kit.settings import ServiceSettings
 from services.kit.telemetry.span_queue import SpanSink
@@ -139,8 +139,8 @@ def kit_app(settings: KitSettings, parts: list[Parts] | None = None, sink: SpanS
     if parts is not None:
         parts.append(made)
 
-    async def probe() -> Reading:
-        return Reading(made.measured, {"rooms": 3})
+    async def probe() -> Measurement:
+        return Measurement(made.measured, {"rooms": 3})
 
     health.add("house", probe, required=True, every=0.01)
 

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.contracts.health import CheckType, ControlStatus
-from services.kit.health import Health, Level, Reading
+from services.kit.health import Health, Level, Measurement
 from services.kit.telemetry.telemetry import Telemetry
 from services.mcp_health import compliance
 from services.mcp_health.audit import TRACE_PATIENCE_SECONDS, Auditor, from_checks
@@ -382,8 +382,8 @@ async def test_one_service_s_odd_answer_does_not_keep_the_others_from_being_meas
 
 
 def result(check_id: str, level: Level, last_check: float | None = NOW) -> CheckResult:
-    async def probe() -> Reading:
-        return Reading(level)
+    async def probe() -> Measurement:
+        return Measurement(level)
 
     return CheckResult(Check(check_id, check_id, CheckType.SYSTEM, probe), level, {}, last_check=last_check)
 

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.contracts.health import CheckType, CircuitState
-from services.kit.health import Health, Level, Reading
+from services.kit.health import Health, Level, Measurement
 from services.mcp_health.authority import Authority, Check, CheckResult
 from services.mcp_health.metrics import Metrics
 from services.mcp_health.probes import CallError
@@ -18,34 +18,34 @@ from tests.servers import ManualClock
 class Dependency:
     """A probe with answers that a test sets; it counts its calls."""
 
-    answer: Callable[[], Awaitable[Reading]] | None = None
+    answer: Callable[[], Awaitable[Measurement]] | None = None
     calls: int = 0
 
-    async def __call__(self) -> Reading:
+    async def __call__(self) -> Measurement:
         self.calls += 1
-        return await self.answer() if self.answer else Reading(Level.HEALTHY, {"version": "1"})
+        return await self.answer() if self.answer else Measurement(Level.HEALTHY, {"version": "1"})
 
     def says(self, level: Level, **measured: Any) -> None:
-        async def answer() -> Reading:
-            return Reading(level, measured)
+        async def answer() -> Measurement:
+            return Measurement(level, measured)
 
         self.answer = answer
 
     def fails(self, *, answered: bool = False) -> None:
-        async def answer() -> Reading:
+        async def answer() -> Measurement:
             raise CallError("cannot connect", answered=answered)
 
         self.answer = answer
 
     def hangs(self) -> None:
-        async def answer() -> Reading:
+        async def answer() -> Measurement:
             await asyncio.Event().wait()
             raise AssertionError
 
         self.answer = answer
 
     def breaks(self) -> None:
-        async def answer() -> Reading:
+        async def answer() -> Measurement:
             raise ZeroDivisionError("a fault of ours")
 
         self.answer = answer

@@ -11,7 +11,7 @@ from services.bridge.approvals import decisions, store
 from services.bridge.approvals.approval import AnswerOutcome, ApprovalState
 from services.bridge.approvals.decisions import ApprovalChange
 from services.bridge.approvals.schema import approval, approval_message
-from services.kit.background import carry_on
+from services.kit.background import suppress_and_log
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
 from services.outbox.chats import locks
@@ -32,7 +32,7 @@ async def run(
         publish: called after each commit with the closed approvals.
     """
     while True:
-        with carry_on("approval_expiry_failed"):
+        with suppress_and_log("approval_expiry_failed"):
             await publish(await database.write("approval_expire", partial(expire, now=clock.time())))
         await asyncio.sleep(INTERVAL_SECONDS)
 

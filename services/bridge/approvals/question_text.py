@@ -15,7 +15,7 @@ from services.bridge.bot_messages import BotMessage
 from services.bridge.events.templates import Templates, worded
 from services.contracts.events import NewEvent
 from services.outbox.messages import Document, Text
-from services.outbox.telegram.text import CAPTION_LIMIT, ENTITY_LIMIT, MESSAGE_LIMIT, Builder, without_end
+from services.outbox.telegram.text import CAPTION_LIMIT, ENTITY_LIMIT, MESSAGE_LIMIT, Builder, remove_suffix
 
 log = structlog.get_logger()
 
@@ -103,7 +103,7 @@ def verdict(approval: Approval, shown: Text | None = None) -> BotMessage:
     how = _how_to_answer(Builder(), approval).build().text
     if shown is None or not shown.text.endswith(how):
         return BotMessage((_with_result(_title_and_prompt(approval), approval),))
-    return BotMessage((_with_result(Builder().add(without_end(shown, how)), approval),))
+    return BotMessage((_with_result(Builder().add(remove_suffix(shown, how)), approval),))
 
 
 def repeated_question(approval: Approval, since: float, until: float, reply_to: int | None) -> BotMessage:

@@ -27,7 +27,7 @@ class SnapshotReader:
         return Snapshot(
             level=self.health.level.value,
             components=tuple(
-                Component(name, part.reading.level.value, part.reading.measured)
+                Component(name, part.measurement.level.value, part.measurement.measured)
                 for name, part in self.health.components.items()
             ),
             version=VERSION,

@@ -22,7 +22,7 @@ from services.bridge.metrics import FolderMetrics
 from services.bridge.routes.routes import Routes
 from services.kit.clock import Clock, rfc3339
 from services.kit.errors import Problem
-from services.kit.health import Level, Reading
+from services.kit.health import Level, Measurement
 from services.kit.telemetry.telemetry import Telemetry
 from services.outbox.engine import Outbox
 from services.outbox.intake import single_use
@@ -269,10 +269,10 @@ class FolderIntake:
         self._metrics.files.labels("rejected").inc()
         log.warning("file_rejected", file=file.name, title=problem.title, errors=reason["errors"])
 
-    async def check(self) -> Reading:
+    async def check(self) -> Measurement:
         """Health: degraded while files wait for long or the folder cannot be used."""
         if not self._looked:
-            return Reading(Level.UNKNOWN)
+            return Measurement(Level.UNKNOWN)
         since = self._waiting_since
         age = 0.0 if since is None else self._clock.monotonic() - since
         measured = {
@@ -282,7 +282,7 @@ class FolderIntake:
             **({"error": self._error} if self._error else {}),
         }
         fit = self._error is None and (age <= LATE_SECONDS or self._elsewhere)
-        return Reading(Level.HEALTHY if fit else Level.DEGRADED, measured)
+        return Measurement(Level.HEALTHY if fit else Level.DEGRADED, measured)
 
 
 @asynccontextmanager

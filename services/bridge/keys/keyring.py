@@ -20,7 +20,7 @@ from services.bridge.settings import BridgeSettings
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
 from services.kit.errors import Problem
-from services.kit.health import Health, Level, Reading
+from services.kit.health import Health, Level, Measurement
 from services.kit.settings import StartError
 from services.kit.web.auth import read_or_create_secret
 from services.kit.web.service import own_key
@@ -142,10 +142,10 @@ class ApiKeyring:
 
         await database.write("key_used", work)
 
-    async def check(self) -> Reading:
+    async def check(self) -> Measurement:
         """Health: degraded while keys cannot be read, since revocations elsewhere are missed then."""
         if self._read_at is None:
-            return Reading(Level.UNKNOWN)
+            return Measurement(Level.UNKNOWN)
         age = self._clock.monotonic() - self._read_at
         measured = {
             "keys": len(self._bearers) + len(self._signers),
@@ -153,7 +153,7 @@ class ApiKeyring:
             **({"other_signing_master": len(self._foreign)} if self._foreign else {}),
         }
         fit = age <= STALE_SECONDS and not self._foreign
-        return Reading(Level.HEALTHY if fit else Level.DEGRADED, measured)
+        return Measurement(Level.HEALTHY if fit else Level.DEGRADED, measured)
 
 
 def signing_master(settings: BridgeSettings) -> bytes:

@@ -22,7 +22,7 @@ from services.bridge.routes.routes import Routes
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
 from services.kit.errors import Problem, invalid_input
-from services.kit.health import Health, Level, Reading
+from services.kit.health import Health, Level, Measurement
 from services.kit.settings import StartError
 
 log = structlog.get_logger()
@@ -188,15 +188,15 @@ class ActiveRoutes:
                 log.warning("routes_not_read", error=str(problem))
                 await asyncio.sleep(READ_SECONDS)
 
-    async def check(self) -> Reading:
+    async def check(self) -> Measurement:
         """Health: degraded if a changed file is invalid, or a rule names an unknown bot."""
         measured: dict[str, Any] = {"source": self.source, "rules": len(self.routes.rules)}
         if unknown := self.routes.unknown_bots():
             measured["unknown_bots"] = sorted({bot for _, bot in unknown})
-            return Reading(Level.DEGRADED, measured)
+            return Measurement(Level.DEGRADED, measured)
         if self.error:
-            return Reading(Level.DEGRADED, measured | {"error": self.error})
-        return Reading(Level.HEALTHY, measured)
+            return Measurement(Level.DEGRADED, measured | {"error": self.error})
+        return Measurement(Level.HEALTHY, measured)
 
 
 def _stamp(file: Path) -> tuple[int, int, int]:

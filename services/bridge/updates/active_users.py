@@ -7,7 +7,7 @@ from sqlalchemy import Connection, func, select
 
 from services.bridge.updates.metrics import ActiveUsers
 from services.bridge.updates.schema import response
-from services.kit.background import carry_on
+from services.kit.background import suppress_and_log
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
 
@@ -36,7 +36,7 @@ class ActiveUserCounter:
     async def run(self) -> None:
         """Counts until cancelled."""
         while True:
-            with carry_on("active_users_not_counted"):
+            with suppress_and_log("active_users_not_counted"):
                 await self.count()
             await asyncio.sleep(INTERVAL_SECONDS)
 

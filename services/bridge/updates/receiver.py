@@ -22,7 +22,7 @@ from services.bridge.updates import store
 from services.bridge.updates.processor import UpdateDependencies, UpdateProcessor
 from services.bridge.updates.source import Updates
 from services.kit.errors import Problem
-from services.kit.health import Level, Reading
+from services.kit.health import Level, Measurement
 from services.kit.logs import redact
 from services.outbox.intake.enqueue import CHANNEL as OUTBOX
 from services.outbox.messages import Submission
@@ -200,7 +200,7 @@ class Receiver:
         """Seconds since Telegram was last reached, by any replica; None before the first time."""
         return None if self._last_success is None else max(0.0, self._clock.time() - self._last_success)
 
-    async def check(self) -> Reading:
+    async def check(self) -> Measurement:
         """Measures health: old updates are unhealthy, a recent conflict is degraded."""
         age = self.last_success_age()
         conflicted = (
@@ -214,7 +214,7 @@ class Receiver:
             "receiving": self.leading,
         }
         if age is None:
-            return Reading(Level.DEGRADED if conflicted else Level.UNKNOWN, measured)
+            return Measurement(Level.DEGRADED if conflicted else Level.UNKNOWN, measured)
         if age > TAP_LIFE_SECONDS:
-            return Reading(Level.UNHEALTHY, measured)
-        return Reading(Level.DEGRADED if conflicted or age > STALE_SECONDS else Level.HEALTHY, measured)
+            return Measurement(Level.UNHEALTHY, measured)
+        return Measurement(Level.DEGRADED if conflicted or age > STALE_SECONDS else Level.HEALTHY, measured)

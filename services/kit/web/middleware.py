@@ -182,5 +182,5 @@ class UnhandledErrors:
         except Exception as error:
             if started:
                 raise
-            answer = await errors.unforeseen(Request(scope), error)
+            answer = await errors.unexpected_error(Request(scope), error)
             await answer(scope, receive, send)

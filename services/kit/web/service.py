@@ -20,7 +20,7 @@ from starlette.datastructures import URL
 from starlette.requests import Request
 
 from services.kit import errors
-from services.kit.background import beside
+from services.kit.background import run_in_background
 from services.kit.clock import SystemClock, rfc3339
 from services.kit.health import Health, Level
 from services.kit.settings import ServiceSettings, StartError
@@ -135,7 +135,7 @@ def create_service(
 
     @asynccontextmanager
     async def service_lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
-        async with lifespan(app) as state, beside(telemetry.watch_process(), health.watch()):
+        async with lifespan(app) as state, run_in_background(telemetry.watch_process(), health.watch()):
             yield state
         await asyncio.to_thread(telemetry.close)
 

@@ -11,7 +11,7 @@ from services.outbox.delivery.retry_policy import Policy
 from services.outbox.messages import Claimed, Outcome, Reason, Rendered, Result, Settled
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.rate_limit.bot_rate_limiter import BotRateLimiter, FloodControl
-from services.outbox.telegram.sender import Sender, method_of, with_room
+from services.outbox.telegram.sender import Sender, method_of, replace_oversized_edit
 
 log = structlog.get_logger()
 
@@ -52,7 +52,7 @@ class Attempts:
         """Renders and sends a message; an error is in the result, and never raised."""
         try:
             rendered = self._render(message)
-            message = with_room(message, rendered)
+            message = replace_oversized_edit(message, rendered)
             method = method_of(message, rendered)
         except Exception as error:
             log.exception("render_failed", message_id=message.id)

@@ -13,7 +13,7 @@ from functools import partial
 import structlog
 from sqlalchemy import Connection
 
-from services.kit.background import carry_on
+from services.kit.background import suppress_and_log
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
 from services.outbox.chats import chat_queue
@@ -69,7 +69,7 @@ class Leases:
         # With a single process, every lease found at the start belongs to an earlier run.
         all_leases = self._database.single_process
         while True:
-            with carry_on("lease_failed"):
+            with suppress_and_log("lease_failed"):
                 await self._take_over(all_leases=all_leases)
                 all_leases = False
                 await self._correct_waits()

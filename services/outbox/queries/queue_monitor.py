@@ -5,10 +5,10 @@ import time
 from collections.abc import Sequence
 from functools import partial
 
-from services.kit.background import carry_on
+from services.kit.background import suppress_and_log
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
-from services.kit.health import Level, Reading
+from services.kit.health import Level, Measurement
 from services.outbox.messages import FAILED, MessageState, Settled
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.queries import queue_depth
@@ -57,7 +57,7 @@ class QueueMonitor:
         restored = False
         while True:
             start = time.perf_counter()
-            with carry_on("queue_measure_failed"):
+            with suppress_and_log("queue_measure_failed"):
                 if not restored:
                     await self._restore()
                     restored = True
@@ -77,13 +77,13 @@ class QueueMonitor:
         self._metrics.active_correlations.set(self.depth.correlations)
         self._metrics.delivery_rate.percent = self.counts.delivery_rate_percent(self._clock.time())
 
-    async def check(self) -> Reading:
+    async def check(self) -> Measurement:
         """Health probe: degraded when the oldest due message has waited for more than a minute."""
         if self.depth is None:
-            return Reading(Level.UNKNOWN)
+            return Measurement(Level.UNKNOWN)
         age = self.oldest_age
         _, delivered = self.counts.per_second(self._clock.time())
-        return Reading(
+        return Measurement(
             Level.DEGRADED if age is not None and age > SLOW_QUEUE_SECONDS else Level.HEALTHY,
             {
                 "queue_depth": self.depth.waiting,

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.kit.clock import Clock
-from services.kit.health import Health, Level, Reading
+from services.kit.health import Health, Level, Measurement
 from services.kit.instance import instance_name
 from services.outbox.rate_limit import redis_bucket
 from services.outbox.rate_limit.bot_bucket import Bucket, LocalBucket
@@ -82,22 +82,22 @@ class Buckets:
         self._shared.append(bucket)
         return bucket
 
-    async def check_redis(self) -> Reading:
+    async def check_redis(self) -> Measurement:
         """Health probe. Without Redis messages still go, at this sender's share of the rate."""
         if self._redis is None:
             reason = "not configured (REDIS_URL): the rate is this process's own"
-            return Reading(Level.UNKNOWN, {"reason": reason})
+            return Measurement(Level.UNKNOWN, {"reason": reason})
         replicas = max((bucket.replicas for bucket in self._shared), default=0)
         try:
             await self._redis.ping()
         except (RedisError, OSError, TimeoutError) as error:
-            return Reading(
+            return Measurement(
                 Level.DEGRADED, {"error": f"{type(error).__name__}: {error}", "replicas": replicas}
             )
         pool = self._redis.connection_pool
         free = pool.max_connections - len(pool._in_use_connections)  # noqa: SLF001 - the pool has no public count
         shared = all(bucket.shared for bucket in self._shared)
-        return Reading(
+        return Measurement(
             Level.HEALTHY if shared else Level.DEGRADED,
             {"connection_pool": f"{free}/{pool.max_connections}", "replicas": replicas},
         )

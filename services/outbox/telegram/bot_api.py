@@ -1,66 +1,78 @@
-"""Calls of the Bot API: python-telegram-bot over our own client.
+"""Calls of the Bot API: the bot of python-telegram-bot, with aiohttp as its HTTP client.
 
-python-telegram-bot's own HTTP client is several times slower under concurrency, and so is any other
-that does more than this takes (docs/performance.md); `BaseRequest` is its seam for another.
+``BaseRequest`` is the library's interface for HTTP clients. Its default, httpx, takes several times the CPU.
 """
 
-import secrets
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
-from urllib.parse import urlsplit
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any, Protocol, cast
 
+import aiohttp
 import orjson
 import telegram
-from telegram.error import NetworkError, TelegramError
+from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientTimeout, FormData
+from telegram.error import TelegramError
 from telegram.request import BaseRequest, RequestData
-from telegram.request._requestparameter import RequestParameter
+from yarl import URL
 
-from services.kit import client
-from services.kit.client import Client
 from services.kit.logs import redact
+from services.outbox.telegram.connections import CONNECT_SECONDS, connector
+from services.outbox.telegram.errors import NoAnswerError, NotReachedError
+from services.outbox.telegram.proxy import Proxy
 
-#: The Bot API server itself waits up to 8 s on flood control before it answers: giving up sooner
-#: would send again what is then delivered (telegram.md 0.2).
+#: Longest wait for an answer. The Bot API server itself holds a request up to 8 s on flood control and then
+#: delivers it (telegram.md 0.2): a short timeout would send such a message twice.
 READ_TIMEOUT_SECONDS = 35.0
+#: Bytes a second: an upload gets as much more time as its files take at this rate.
+SLOWEST_UPLOAD = 16_384
+#: Largest answer that is read, bytes. One of getUpdates has up to 4 MiB, others a few KiB.
+LARGEST_ANSWER = 8 * 1_048_576
 
-
-class NotReachedError(NetworkError):
-    """No request left this machine."""
-
-
-class NoAnswerError(NetworkError):
-    """The request left, or part of it; no answer came."""
-
-
-#: Told after each call: provider, method, status code or ``none``, seconds.
+#: Called after each call with provider, method, status code or ``none``, seconds.
 Count = Callable[[str, str, str, float], None]
 
 
 class Request(BaseRequest):
-    """python-telegram-bot's HTTP seam over :class:`Client`.
+    """The HTTP client of a bot: one pool of connections to one Bot API server.
+
+    It sends no request twice, follows no redirect and stores no cookie.
 
     Args:
-        api_url: all calls go there.
-        connections: at most.
-        count: is told of every call.
+        api_url: the server, ``http://host:port`` or ``https://host``, also with ``user:password@``.
+        connections: most connections at once.
+        count: called after every call.
+        proxy: None: connects directly.
+
+    Raises:
+        ValueError: ``api_url`` is not an HTTP URL.
     """
 
-    def __init__(self, api_url: str, connections: int, count: Count | None = None) -> None:
-        self._client = Client(api_url, connections)
+    def __init__(
+        self, api_url: str, connections: int, count: Count | None = None, proxy: Proxy | None = None
+    ) -> None:
+        self._server = _server(api_url)
+        self._connections = connections
         self._count = count
-        #: The beginning of each method's request: there are as many as methods.
-        self._heads: dict[str, bytes] = {}
+        self._proxy = proxy
+        self._session: aiohttp.ClientSession | None = None
+        self._closed = False
 
     @property
     def read_timeout(self) -> float:
         return READ_TIMEOUT_SECONDS
 
     async def initialize(self) -> None:
-        """Nothing: connections are opened as they are needed."""
+        """Allows calls again after :meth:`shutdown`. Connections are opened when they are needed."""
+        self._closed = False
 
     async def shutdown(self) -> None:
-        await self._client.close()
+        """Closes all connections. Calls in flight raise NoAnswerError, later ones NotReachedError."""
+        self._closed = True
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
 
     @staticmethod
     def parse_json_payload(payload: bytes) -> dict[str, Any]:
@@ -69,114 +81,236 @@ class Request(BaseRequest):
         except ValueError as error:
             raise TelegramError("Invalid server response") from error
 
-    async def do_request(  # noqa: PLR0917 - the seam's signature
+    async def do_request(  # noqa: PLR0917 - the signature of BaseRequest
         self,
         url: str,
         method: str,
         request_data: RequestData | None = None,
         read_timeout: Any = None,
-        write_timeout: Any = None,  # noqa: ARG002 - the seam's signature; reading covers both
-        connect_timeout: Any = None,  # noqa: ARG002 - the client's
-        pool_timeout: Any = None,  # noqa: ARG002 - as many connections as senders
+        write_timeout: Any = None,  # noqa: ARG002 - the size of the files decides
+        connect_timeout: Any = None,  # noqa: ARG002 - CONNECT_SECONDS
+        pool_timeout: Any = None,  # noqa: ARG002 - CONNECT_SECONDS
     ) -> tuple[int, bytes]:
+        """Sends one request and reads its whole answer.
+
+        Returns:
+            Status code and body, whatever the status.
+
+        Raises:
+            NotReachedError: nothing left this machine for the server.
+            NoAnswerError: the request left, or part of it; no whole answer came.
+            TelegramError: the answer is too large.
+        """
         start = time.perf_counter()
-        answered = "none"
+        status = "none"
         seconds = read_timeout if isinstance(read_timeout, int | float) else READ_TIMEOUT_SECONDS
-        head, body = self._encoded(url, method, request_data)
         try:
-            status, payload = await self._client.ask(head, body, seconds)
-            answered = str(status)
-        except client.NotReachedError as error:
-            raise NotReachedError(redact(str(error))) from error
-        except client.NoAnswerError as error:
-            raise NoAnswerError(redact(str(error))) from error
+            code, payload = await self._exchange(method, url, request_data, seconds)
+            status = str(code)
         finally:
             if self._count is not None:
-                self._count("telegram", url.rpartition("/")[2], answered, time.perf_counter() - start)
-        return status, payload
+                self._count("telegram", url.rpartition("/")[2], status, time.perf_counter() - start)
+        return code, payload
 
-    def _encoded(self, url: str, method: str, data: RequestData | None) -> tuple[bytes, bytes]:
-        """The head and the body of a request."""
-        if data is None:
-            return self._head(url, method), b""
-        if not data.contains_files:
-            head = self._heads.get(url) or self._heads.setdefault(url, self._head(url, method, _JSON))
-            return head, orjson.dumps(data.parameters)
-        boundary = secrets.token_hex(16)
-        body = b"".join(_form(data, boundary))
-        return self._head(url, method, f"multipart/form-data; boundary={boundary}"), body
+    async def _exchange(
+        self, method: str, url: str, parameters: "Parameters | None", seconds: float
+    ) -> tuple[int, bytes]:
+        body, size = _encoded(parameters)
+        answer_seconds = seconds + size / SLOWEST_UPLOAD
+        timeout = ClientTimeout(
+            # aiohttp has no timeout for writing: the total ends an upload that is stuck.
+            total=CONNECT_SECONDS + answer_seconds,
+            connect=CONNECT_SECONDS,
+            sock_read=answer_seconds,
+        )
+        try:
+            async with self._opened().request(
+                method, url, **body, timeout=timeout, allow_redirects=False
+            ) as answer:
+                return answer.status, await _read(answer)
+        except (aiohttp.ClientError, OSError) as error:
+            raise NoAnswerError(_reason(error, seconds)) from error
 
-    def _head(self, url: str, method: str, content_type: str = "") -> bytes:
-        return self._client.head(method, urlsplit(url).path, content_type)
+    def _opened(self) -> aiohttp.ClientSession:
+        """The session, created by the first call, since it needs the running event loop."""
+        if self._closed:
+            raise NotReachedError("the bot was shut down")
+        if self._session is None:
+            user = self._server.user
+            credentials = aiohttp.encode_basic_auth(user, self._server.password or "") if user else ""
+            self._session = aiohttp.ClientSession(
+                connector=connector(self._server, self._connections, self._proxy),
+                headers={"Authorization": credentials} if credentials else None,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                json_serialize_bytes=orjson.dumps,
+                middlewares=(_sent_once,),
+                trust_env=False,
+            )
+        return self._session
 
 
-_JSON = "application/json"
+def _server(api_url: str) -> URL:
+    try:
+        server = URL(api_url)
+    except ValueError:
+        server = URL()
+    if server.scheme not in {"http", "https"} or not server.host:
+        raise ValueError(f"a Bot API server is http://host or https://host, not {redact(api_url)!r}")
+    return server
 
 
-def _form(data: RequestData, boundary: str) -> Iterator[bytes]:
-    """The parts of multipart/form-data (RFC 7578)."""
-    for name, value in data.json_parameters.items():
-        yield _part_head(boundary, f'name="{name}"')
-        yield value.encode()
-    for name, (filename, content, mime_type) in (data.multipart_data or {}).items():
-        yield _part_head(boundary, f'name="{name}"; filename="{_quoted(filename)}"', mime_type)
-        yield content if isinstance(content, bytes) else content.read()
-    yield f"\r\n--{boundary}--\r\n".encode()
+async def _sent_once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+    """Prevents a second try: aiohttp repeats a GET after these two of its errors, and after no other."""
+    try:
+        return await handler(request)
+    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+        raise NoAnswerError(_reason(error, 0)) from error
 
 
-def _part_head(boundary: str, named: str, content_type: str | None = None) -> bytes:
-    kind = f"\r\nContent-Type: {content_type}" if content_type else ""
-    return f"\r\n--{boundary}\r\nContent-Disposition: form-data; {named}{kind}\r\n\r\n".encode()
+async def _read(answer: ClientResponse) -> bytes:
+    pieces, size = [], 0
+    async for piece in answer.content.iter_any():
+        size += len(piece)
+        if size > LARGEST_ANSWER:
+            raise TelegramError(f"the answer is larger than {LARGEST_ANSWER} bytes")
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
-def _quoted(filename: str) -> str:
-    # As browsers do.
-    return filename.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+def _reason(error: Exception, seconds: float) -> str:
+    """Why no whole answer came, in one line, without the URL, which contains the token."""
+    if isinstance(error, TimeoutError):
+        return f"no answer within {seconds:g} s"
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "the connection was closed before the answer was whole"
+    text = f"no HTTP: {error.message}" if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    return redact(text.partition("\n")[0] or type(error).__name__)
+
+
+class Parameters(Protocol):
+    """Parameters of a call: the public attributes of ``RequestData`` that :class:`Request` reads."""
+
+    @property
+    def contains_files(self) -> bool: ...
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """JSON values by name."""
+
+    @property
+    def multipart_data(self) -> Mapping[str, tuple[str, Any, str]]:
+        """Files by name of the parameter: file name, content, MIME type."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallParameters:
+    """Parameters of :meth:`Bot.call`. ``RequestData`` itself takes private objects of the library."""
+
+    parameters: Mapping[str, Any]
+    multipart_data: Mapping[str, tuple[str, Any, str]]
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "CallParameters":
+        """Separates files (:class:`telegram.InputFile`) from JSON values; None values are left out."""
+        files = {
+            name: value.field_tuple for name, value in values.items() if isinstance(value, telegram.InputFile)
+        }
+        others = {name: value for name, value in values.items() if value is not None and name not in files}
+        return cls(others, files)
+
+    @property
+    def contains_files(self) -> bool:
+        return bool(self.multipart_data)
+
+
+def _encoded(data: Parameters | None) -> tuple[dict[str, Any], int]:
+    """The arguments of aiohttp for the body, and the size of its files in bytes."""
+    if data is None:
+        return {}, 0
+    if not data.contains_files:
+        return {"json": data.parameters}, 0
+    # The Bot API server reads filename="…" alone, in UTF-8 with backslashes; filename*= it ignores.
+    form = FormData(quote_fields=False)
+    for name, value in data.parameters.items():
+        form.add_field(name, value if isinstance(value, str) else orjson.dumps(value).decode())
+    size = 0
+    for name, (filename, content, mime_type) in data.multipart_data.items():
+        whole = content if isinstance(content, bytes) else content.read()
+        # As a stream, which aiohttp sends in pieces: a large write at once would block the event loop.
+        form.add_field(name, BytesIO(whole), filename=filename, content_type=mime_type)
+        size += len(whole)
+    return {"data": form}, size
 
 
 class Bot(telegram.Bot):
-    """A bot whose calls return Telegram's own JSON.
+    """A bot whose :meth:`call` returns Telegram's JSON.
 
-    The typed methods of the base class build and parse objects that the engine does not look at,
-    at twice the cost of the call itself.
+    The typed methods of the base class also work. They build objects that the engine does not need, at
+    twice the cost of the call.
+
+    Args:
+        token: from BotFather.
+        api_url: the Bot API server.
+        calls: HTTP client of all methods but ``getUpdates``.
+        polls: HTTP client of ``getUpdates``, which takes up to a minute.
     """
 
-    async def call(self, method: str, data: dict[str, Any], *, read_timeout: float | None = None) -> Any:
+    def __init__(self, token: str, api_url: str, calls: Request, polls: Request) -> None:
+        server = str(_server(api_url).with_user(None)).rstrip("/")
+        super().__init__(
+            token,
+            base_url=f"{server}/bot",
+            base_file_url=f"{server}/file/bot",
+            request=calls,
+            get_updates_request=polls,
+        )
+        self._calls = calls
+        self._polls = polls
+
+    async def initialize(self) -> None:
+        """Opens the HTTP clients. The base class also calls getMe, which fails while Telegram is down."""
+        await self._calls.initialize()
+        await self._polls.initialize()
+
+    async def shutdown(self) -> None:
+        """Closes the HTTP clients."""
+        await self._calls.shutdown()
+        await self._polls.shutdown()
+
+    async def call(self, method: str, data: Mapping[str, Any], *, read_timeout: float | None = None) -> Any:
         """Calls a Bot API method.
 
+        Args:
+            method: such as ``sendMessage``.
+            data: its parameters; a :class:`telegram.InputFile` is uploaded.
+            read_timeout: longest wait for the answer, seconds; None: READ_TIMEOUT_SECONDS.
+
+        Returns:
+            The ``result`` of Telegram's answer.
+
         Raises:
-            TelegramError: python-telegram-bot's own, or the two of this module.
+            TelegramError: one of python-telegram-bot's, NotReachedError or NoAnswerError.
         """
-        url = f"{self.base_url}/{method}"
-        parameters = [_parameter(name, value) for name, value in data.items()]
-        return await self._request[1].post(url, RequestData(parameters), read_timeout=read_timeout)
+        request = self._polls if method == "getUpdates" else self._calls
+        parameters = cast("RequestData", CallParameters.of(data))
+        return await request.post(f"{self.base_url}/{method}", parameters, read_timeout=read_timeout)
 
 
-def _parameter(name: str, value: Any) -> RequestParameter:
-    # The base class's own way wraps each value and looks for defaults, at a fifth of the call's cost.
-    return (
-        RequestParameter.from_input(name, value) if _is_file(value) else RequestParameter(name, value, None)
-    )
-
-
-def _is_file(value: object) -> bool:
-    return isinstance(value, telegram.InputFile)
-
-
-def make_bot(token: str, api_url: str, connections: int, count: Count | None = None) -> Bot:
+def make_bot(
+    token: str,
+    api_url: str,
+    connections: int,
+    count: Count | None = None,
+    proxy: Proxy | None = None,
+) -> Bot:
     """A bot at an API server.
 
     Args:
         token: from BotFather.
         api_url: e.g. ``https://api.telegram.org`` or the sandbox's.
-        connections: at most, for calls; polling has one of its own.
-        count: is told of every call, e.g. ``Telemetry.count_call``.
+        connections: most connections at once; ``getUpdates`` has another one.
+        count: called after every call, e.g. ``Telemetry.count_call``.
+        proxy: None: connects directly.
     """
-    base = f"{api_url.rstrip('/')}/bot"
-    return Bot(
-        token,
-        base_url=base,
-        base_file_url=f"{api_url.rstrip('/')}/file/bot",
-        request=Request(api_url, connections, count),
-        get_updates_request=Request(api_url, 1, count),
-    )
+    calls, polls = (Request(api_url, number, count, proxy) for number in (connections, 1))
+    return Bot(token, api_url, calls, polls)

@@ -124,7 +124,7 @@ async def test_services_that_know_nothing_of_each_other_each_have_the_whole_rate
         taken = [await (await senders.one()).of(TOKEN, 10.0).reserve(8) for _ in range(2)]
         assert taken == [8, 8]
         assert await senders.redis_level(0) is Level.UNKNOWN
-        reading = senders.healths[0].components["redis_connection"].reading
+        reading = senders.healths[0].components["redis_connection"].measurement
         assert reading.measured == {
             "reason": "not configured (REDIS_URL): the rate is this process's own",
         }

@@ -8,7 +8,7 @@ import pytest
 
 from services.kit.clock import SystemClock
 from services.outbox.messages import Document, Lane, Outcome, Reason, Rendered, Result, Text
-from services.outbox.telegram import bot_api
+from services.outbox.telegram import bot_api, errors
 from services.outbox.telegram import sender as telegram_sender
 from services.outbox.telegram.bot_api import Bot, make_bot
 from services.outbox.telegram.sender import Sender
@@ -193,6 +193,12 @@ async def test_what_an_answer_means(
     assert (result.outcome, result.reason) == (outcome, reason), result.detail
     assert result.started_at <= result.finished_at
     assert result.message_id is None
+
+
+async def test_the_page_of_a_gateway_is_stored_in_part(sandbox: Sandbox, sender: Sender) -> None:
+    await sandbox.faults(raw(502, "<html>" + "x" * 5_000))
+    result = await sent(sender)
+    assert (result.reason, len(result.detail)) == (Reason.SERVER_ERROR, errors.MAX_DETAIL)
 
 
 async def test_an_edit_that_changes_nothing_has_arrived_before(sandbox: Sandbox, sender: Sender) -> None:
