@@ -1,4 +1,4 @@
-"""The pages tell what is so: each model and each posted field, the types of events, what is refused."""
+"""docs/contracts.md and docs/intake.md list every model, every posted field and every event type."""
 
 import importlib
 import inspect
