@@ -19,7 +19,7 @@ from services.bridge.settings import BridgeSettings
 from services.bridge.tracking import message_view, search_params
 from services.contracts.events import CATEGORIES, NewEvent
 from services.contracts.fields import A_TIME, AN_ID, BotName, Moment, Words, about
-from services.contracts.messages import EventTypes, EventWithMessages, Page, Stats, WholeMessage
+from services.contracts.messages import EventTypes, EventWithMessages, MessageDetail, Page, Stats
 from services.kit import logs
 from services.kit.clock import rfc3339
 from services.kit.errors import Problem
@@ -160,7 +160,7 @@ def _search(wanted: Filter) -> Search:
 @router.get(
     "/messages/{message_id}",
     summary="The message, every state change and every attempt",
-    response_model=WholeMessage,
+    response_model=MessageDetail,
     responses=problems({404: "there is no message with this id"}),
 )
 async def one(

@@ -18,7 +18,7 @@ from services.bridge.tracking.search_params import Cursor, Decision, Letters, Qu
 from services.bridge.tracking.stream import EventStream, Wanted
 from services.contracts import messages
 from services.contracts.fields import AN_ID, BotName, Words, about
-from services.contracts.tracking import Job, Jobs, Story, StreamChange, StreamEvent, StreamNote
+from services.contracts.tracking import CorrelationTimeline, Job, Jobs, StreamChange, StreamEvent, StreamNote
 from services.kit.errors import Problem
 from services.kit.web.openapi import problems
 from services.outbox import change_feed
@@ -66,7 +66,7 @@ Caller = Annotated[str, Depends(caller_of)]
 @router.post(
     "/messages/{message_id}/cancel",
     summary="Take a message back that is not sent yet",
-    response_model=messages.Verdict,
+    response_model=messages.CancelReplayResult,
     responses=_DECIDED,
 )
 async def cancel(
@@ -93,7 +93,7 @@ async def cancel(
 @router.post(
     "/messages/{message_id}/replay",
     summary="Send a message again that ended undelivered",
-    response_model=messages.Verdict,
+    response_model=messages.CancelReplayResult,
     responses=_DECIDED,
 )
 async def replay(
@@ -263,7 +263,7 @@ async def _job(outbox: Outbox, job_id: Words) -> Any:
 @router.get(
     "/traces",
     summary="Messages and how they came to where they stand; those in flight, or all",
-    response_model=messages.Lives,
+    response_model=messages.TracedMessages,
 )
 async def traces(
     request: Request,
@@ -291,7 +291,7 @@ def _lives(connection: Connection, wanted: Search) -> tuple[message_queries.Page
 @router.get(
     "/traces/{correlation_id:path}",
     summary="All that happened under a correlation id, in order",
-    response_model=Story,
+    response_model=CorrelationTimeline,
     response_model_exclude_unset=True,
     responses=problems({404: "there is nothing with this correlation id"}),
 )
