@@ -23,12 +23,12 @@ class SecondPath(BaseSettings):
 
     model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True)
 
-    alert_email_to: str | None = Field(None, description="addresses, with commas between them")
-    alert_email_from: str | None = Field(None, description="sender of these mails")
+    alert_email_to: str | None = Field(None, description="recipients, separated by commas")
+    alert_email_from: str | None = Field(None, description="sender of these e-mails")
     smtp_smarthost: str | None = Field(None, pattern=r"^\S+:\d+$", description="mail server, HOST:PORT")
-    smtp_username: str | None = Field(None, description="login at the mail server, if it wants one")
-    smtp_password: SecretStr | None = Field(None, description="its password")
-    smtp_require_tls: bool = Field(default=True, description="refuse to send mail unencrypted")
+    smtp_username: str | None = Field(None, description="user name at the mail server, if it needs a login")
+    smtp_password: SecretStr | None = Field(None, description="password at the mail server")
+    smtp_require_tls: bool = Field(default=True, description="refuse to send e-mail unencrypted")
     slack_webhook_url: SecretStr | None = Field(None, description="a Slack incoming webhook")
     pagerduty_routing_key: SecretStr | None = Field(None, description="a PagerDuty Events v2 key")
 
