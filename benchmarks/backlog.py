@@ -1,7 +1,7 @@
-"""Backlog: how fast messages are claimed and settled with a million waiting, against a thousand.
+"""Backlog: the rate of claim and settle with a million messages queued, against a thousand.
 
-The engine's own settle and claim on SQLite (FULL) and on PostgreSQL, without a Telegram between them:
-what it says would drown the difference.
+It calls the engine's settle and claim on SQLite (FULL) and on PostgreSQL. It sends nothing to Telegram: the
+calls would take longer than the difference.
 
     python -m benchmarks.backlog [--pairs 5] [--messages 1000000] [--databases sqlite,postgresql]
 """
@@ -48,11 +48,11 @@ def main() -> None:
         rows,
         [
             (
-                f"{TURNS} turns of {BATCH} messages a measurement: those of the turn before are settled as "
-                "delivered, the next leased and their attempts opened, in one transaction that is on disk."
+                f"{TURNS} transactions of {BATCH} messages a measurement. Each settles the messages of the "
+                "one before as delivered, leases the next and opens their attempts, and is on disk."
             ),
-            "Ten messages wait in each chat on both sides; between two pairs nothing is added to the many.",
-            "CPU is this process's, with its SQLite thread; PostgreSQL's own is not in it.",
+            "Ten messages are queued in each chat on both sides; none are added between two pairs.",
+            "CPU is that of this process with its SQLite thread, without PostgreSQL.",
         ],
     )
 
@@ -64,7 +64,7 @@ def _compared(bench: Bench, kind: str, options: argparse.Namespace) -> list[Rati
     memory = Ratios(f"{kind}: memory of the process (RSS)", "MB", "flat")
     make = _databases(bench, kind)
     many = make("many")
-    # A tenth as many chats as messages: most have several waiting.
+    # A tenth as many chats as messages: most chats have several queued.
     filling.fill_by_copies(many, options.messages, options.messages // 10)
     with on_core(bench.measured):
         for number in range(options.pairs):
@@ -79,7 +79,7 @@ def _compared(bench: Bench, kind: str, options: argparse.Namespace) -> list[Rati
 
 
 def _databases(bench: Bench, kind: str) -> Callable[[str], str]:
-    """Makes databases by name; answers their addresses."""
+    """Returns a function that creates a database by name and returns its URL."""
     if kind == "sqlite":
         return lambda name: f"sqlite:///{bench.folder / name}.db"
     server = bench.postgres()
@@ -95,7 +95,7 @@ def _databases(bench: Bench, kind: str) -> Callable[[str], str]:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a number of turns came to."""
+    """The result of one measurement."""
 
     per_second: float
     cpu_microseconds: float
@@ -122,7 +122,7 @@ async def _turns(url: str) -> Measured:
 
 
 async def _turn(database: Database, claimed: Sequence[Claimed]) -> list[Claimed]:
-    """What a worker does: what was claimed is settled, and the next is claimed, in one transaction."""
+    """Settles what was claimed and claims the next, in one transaction, as a worker does."""
     now = time.time()
     done = [_delivered(message, now) for message in claimed]
 
@@ -131,7 +131,7 @@ async def _turn(database: Database, claimed: Sequence[Claimed]) -> list[Claimed]
         return claims.claim(connection, "default", "benchmark", BATCH, now=now).messages
 
     taken = await database.write("turn", work)
-    assert len(taken) == BATCH, "there was not enough to claim"  # noqa: S101 - or it measures nothing
+    assert len(taken) == BATCH, "there was not enough to claim"  # noqa: S101 - else it measures nothing
     return taken
 
 

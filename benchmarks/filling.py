@@ -1,4 +1,4 @@
-"""Fills a database with messages that wait, by the code that accepts them over HTTP."""
+"""Fills a database with queued messages, by the code that accepts events over HTTP."""
 
 import asyncio
 import sqlite3
@@ -45,22 +45,22 @@ EVENT = {
 _PORTION = 500
 
 
-def fill(url: str, chat_ids: Sequence[int], *, at_once: bool = False) -> None:
+def fill(url: str, chat_ids: Sequence[int], *, one_commit: bool = False) -> None:
     """Stores one event for one recipient for each of the chats, in this order.
 
     Args:
         url: of a database, new or of a bridge that does not run.
-        chat_ids: a chat that stands there twice gets two.
-        at_once: all in one commit; else in portions.
+        chat_ids: one message each; a chat may be listed several times.
+        one_commit: store all in one transaction; else 500 in each.
     """
-    asyncio.run(_fill(url, chat_ids, len(chat_ids) if at_once else _PORTION))
+    asyncio.run(_fill(url, chat_ids, len(chat_ids) if one_commit else _PORTION))
 
 
 def request(url: str) -> dict[str, Any]:
-    """What Telegram is asked for one of these messages, but for its chat.
+    """The parameters of the Bot API call for one of these messages, without its chat.
 
     Args:
-        url: of a database of its own, made for this.
+        url: of a new database, used for this only.
     """
     fill(url, [FIRST_CHAT])
     return asyncio.run(_request(url))
@@ -74,8 +74,8 @@ async def _request(url: str) -> dict[str, Any]:
         (message,) = (await database.write("claim", work)).messages
     finally:
         await database.close()
-    _, wanted = request_of(message, render(message))
-    return {name: value for name, value in wanted.items() if name != "chat_id"}
+    _, parameters = request_of(message, render(message))
+    return {name: value for name, value in parameters.items() if name != "chat_id"}
 
 
 async def _fill(url: str, chat_ids: Sequence[int], portion: int) -> None:
@@ -94,7 +94,7 @@ async def _fill(url: str, chat_ids: Sequence[int], portion: int) -> None:
 
 
 def fill_by_copies(url: str, messages: int, chats: int) -> None:
-    """Stores messages for chats 1 to ``chats`` in turns: a thousand as :func:`fill` does, and copies.
+    """Stores messages for chats 1 to ``chats`` in turn: a thousand by :func:`fill`, then copies of them.
 
     Args:
         url: of a new database.
@@ -106,15 +106,15 @@ def fill_by_copies(url: str, messages: int, chats: int) -> None:
 
 
 _ORIGINALS = 1_000
-_COPIES_AT_ONCE = 50
+_COPIES_PER_COMMIT = 50
 
 
 async def _copy(url: str, times: int, chats: int) -> None:
     telemetry = Telemetry("benchmark", ServiceSettings())
     database = await open_database(url, telemetry, packages=["services.outbox"], operations=OPERATIONS)
     try:
-        for begin in range(1, times, _COPIES_AT_ONCE):
-            end = min(begin + _COPIES_AT_ONCE, times) - 1
+        for begin in range(1, times, _COPIES_PER_COMMIT):
+            end = min(begin + _COPIES_PER_COMMIT, times) - 1
             await database.write("enqueue", partial(_copies, begin=begin, end=end, chats=chats))
     finally:
         await database.close()
@@ -126,7 +126,7 @@ def _copies(connection: Connection, *, begin: int, end: int, chats: int) -> None
         (message, {"id": _new("message.id"), "event_id": _new("event.id"), "chat_id": _NEW_CHAT}),
         (chat, {"chat_id": _NEW_CHAT}),
     ):
-        # Messages are numbered anew, in the order in which they would have come.
+        # Copies get new numbers, in the order in which fill() would have stored them.
         names = [column.name for column in table.columns if column is not message.c.seq]
         values = ", ".join(changed.get(name, f"{table.name}.{name}") for name in names)
         query = f"INSERT INTO {table.name} ({', '.join(names)}) SELECT {values} {_ORIGINAL_AND_COPY}"
@@ -153,14 +153,14 @@ WHERE true ORDER BY copy.number, message.seq
 
 
 def _new(identifier: str) -> str:
-    """An id like the original's, that ends in the number of the copy."""
+    """SQL for an id with the prefix of the original's and the number of the copy."""
     number = "copy.number * CAST(:size AS INTEGER) + message.seq"
     return f"substr({identifier}, 1, 24) || substr(CAST(1000000000000 + {number} AS TEXT), 2)"
 
 
 def submission(number: int, chat_id: int, telemetry: Telemetry, now: float) -> Submission:
     body = orjson.dumps(EVENT | {"title": f"Build {number} finished", "chat_id": chat_id})
-    reading = accept.submission(
+    reading = accept.accept(
         body,
         Caller("benchmark", None, "", None),
         telemetry.new_trace(),
@@ -177,12 +177,12 @@ def chats(count: int) -> range:
 
 
 def delivered(url: str) -> list[tuple[float, float]]:
-    """(claimed, settled) of every attempt that was sent, in the order of settling."""
+    """The times (claimed, settled) of all sent attempts, by time of settling."""
     return rows(url, "SELECT claimed_at, settled_at FROM attempt WHERE outcome = 'sent' ORDER BY settled_at")
 
 
 def rows(url: str, query: str) -> list[Any]:
-    """What a query of our own finds, beside the services."""
+    """Runs a query directly on the database, not through a service."""
     if not url.startswith("sqlite:///"):
         return asyncio.run(_fetch(url, query))
     connection = sqlite3.connect(url.removeprefix("sqlite:///"), timeout=60)

@@ -1,4 +1,4 @@
-"""The machine, its cores, and how pairs of measurements become a line of a Markdown table."""
+"""The machine and its cores, and pairs of measurements as rows of a Markdown table."""
 
 import os
 import platform
@@ -9,13 +9,13 @@ from pathlib import Path
 
 
 def cores() -> tuple[int, int]:
-    """The core of what is measured, and that of everything else; the same one where there is but one."""
-    there = sorted(os.sched_getaffinity(0))
-    return there[0], there[-1]
+    """The core for the measured program and the core for all others; on one core they are the same."""
+    available = sorted(os.sched_getaffinity(0))
+    return available[0], available[-1]
 
 
 def facts() -> str:
-    """The machine in one line."""
+    """Describes the machine in one line."""
     model = next(
         (
             line.partition(":")[2].strip()
@@ -26,7 +26,9 @@ def facts() -> str:
     )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     one, two = cores()
-    pinned = f"measured on core {one}, the rest on core {two}" if one != two else "one core: nothing is apart"
+    pinned = (
+        f"measured on core {one}, the rest on core {two}" if one != two else "one core: all programs share it"
+    )
     return (
         f"{len(os.sched_getaffinity(0))} cores ({model}), {memory:.0f} GB, Linux {platform.release()}, "
         f"Python {platform.python_version()}, load {os.getloadavg()[0]:.1f} at the start; {pinned}"
@@ -35,7 +37,13 @@ def facts() -> str:
 
 @dataclass
 class Ratios:
-    """One comparison: a value and its baseline, measured in turns."""
+    """One row: a value and its baseline, measured in turns.
+
+    Args:
+        what: is compared.
+        unit: of both values.
+        goal: for the ratio value / baseline; empty for a row that only informs.
+    """
 
     what: str
     unit: str
@@ -62,7 +70,7 @@ HEAD = "| compared | measured | baseline | ratio: median (min to max) | goal |\n
 
 
 def report(title: str, rows: Sequence[Ratios], notes: Sequence[str]) -> None:
-    """Prints the table, ready for docs/performance.md."""
+    """Prints the rows as a Markdown table for docs/performance.md, then the notes."""
     print(f"\n### {title}\n")
     print(HEAD)
     for row in rows:

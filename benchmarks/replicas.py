@@ -1,7 +1,7 @@
-"""Replicas: three bridges on one PostgreSQL against one, delivering what waits; then the sandbox is asked.
+"""Replicas: the rate of three bridges on one PostgreSQL against one bridge.
 
-The messages come in one commit when all bridges have started. Every message must stand in its chat
-once, and those of a chat in the order of their acceptance.
+The messages are stored in one commit after all bridges have started. The sandbox's log must then have each
+message once, and the messages of each chat in the order of acceptance.
 
     python -m benchmarks.replicas [--pairs 3] [--messages 4000]
 """
@@ -34,7 +34,7 @@ def main() -> None:
         f"rate of {REPLICAS} bridges against one, {cores} cores", "/s", f"in proportion to the cores: {cores}"
     )
     cpu = Ratios("the bridges' CPU a message", "µs", "")
-    used = Ratios("cores that bridges, PostgreSQL and sandbox kept busy", "%", f"at most {100 * cores} %")
+    used = Ratios("CPU of bridges, PostgreSQL and sandbox, of one core", "%", f"at most {100 * cores} %")
     with Bench() as bench:
         postgres = bench.postgres(core=ANY)
         if postgres is None:
@@ -59,15 +59,14 @@ def main() -> None:
         "Replicas on one PostgreSQL",
         [rate, cpu, used],
         [
-            f"{options.messages:,} messages wait, {PER_CHAT} in each chat; PostgreSQL waits for its disk.",
+            f"{options.messages:,} messages are queued, {PER_CHAT} in each chat; PostgreSQL runs with fsync.",
             (
-                "Nothing is pinned: the bridges, PostgreSQL and the sandbox share all cores, and what "
-                "one bridge leaves of them is all that three can win."
+                "No process is pinned: the bridges, PostgreSQL and the sandbox share all cores. Three "
+                "bridges can only use what one bridge leaves idle."
             ),
             (
-                f"The sandbox's log after each of the {runs} runs: none delivered twice, none "
-                "missing, and in "
-                "every chat the order of acceptance."
+                f"The sandbox's log after each of the {runs} runs: no message twice, none missing, and each "
+                "chat in the order of acceptance."
             ),
         ],
     )
@@ -81,29 +80,29 @@ def _run(
     url = postgres.url(name)
     chats = messages // PER_CHAT
     first = _next_cursor(sandbox)
-    # Each is free to run anywhere: this asks what the machine gives.
+    # Not pinned: the measurement is of the whole machine.
     bridges = [
         bench.bridge(sandbox.url, f"{name}_{number}", DATABASE_URL=url, SEND_CONCURRENCY="64", core=ANY)
         for number in range(replicas)
     ]
 
     def spent() -> tuple[float, float]:
-        those = sum(bridge.cpu_seconds() for bridge in bridges)
-        return those, those + sandbox.cpu_seconds() + cpu_of_family(postgres.process.pid)
+        bridges_cpu = sum(bridge.cpu_seconds() for bridge in bridges)
+        return bridges_cpu, bridges_cpu + sandbox.cpu_seconds() + cpu_of_family(postgres.process.pid)
 
-    # Once all are there, and in one commit: a bridge that starts takes the cores from those that work.
-    filling.fill(url, [FIRST_CHAT + number % chats for number in range(messages)], at_once=True)
+    # After all have started, and in one commit: a starting bridge would take CPU from the others.
+    filling.fill(url, [FIRST_CHAT + number % chats for number in range(messages)], one_commit=True)
     before = spent()
     filling.rows(url, f"SELECT pg_notify('{NOTIFY_CHANNEL}', '{CHANNEL}')")
-    left = "SELECT count(*) FROM message WHERE state <> 'delivered'"
-    while filling.rows(url, left)[0][0]:
+    unfinished = "SELECT count(*) FROM message WHERE state <> 'delivered'"
+    while filling.rows(url, unfinished)[0][0]:
         time.sleep(0.5)
-    ours, everybody = (after - earlier for after, earlier in zip(spent(), before, strict=True))
+    ours, everything = (after - earlier for after, earlier in zip(spent(), before, strict=True))
     for bridge in bridges:
         bridge.stop()
     _check(sandbox, first, messages)
     rate = filling.per_second(filling.delivered(url))
-    return rate, 1e6 * ours / messages, 100 * everybody / messages * rate
+    return rate, 1e6 * ours / messages, 100 * everything / messages * rate
 
 
 def _next_cursor(sandbox: Program) -> str:
@@ -116,7 +115,11 @@ def _next_cursor(sandbox: Program) -> str:
 
 
 def _check(sandbox: Program, cursor: str, messages: int) -> None:
-    """Reads the sandbox's log, which knows nothing of the database."""
+    """Checks the deliveries against the sandbox's log, which is independent of the database.
+
+    Raises:
+        SystemExit: a message is missing, is there twice, or is out of order.
+    """
     order: dict[int, list[int]] = {}
     while True:
         page = sandbox.client.get(
@@ -128,9 +131,9 @@ def _check(sandbox: Program, cursor: str, messages: int) -> None:
         for entry in map(orjson.loads, page.content.splitlines()):
             if entry["kind"] == "call" and entry.get("delivered") and entry["method"] == "sendMessage":
                 order.setdefault(entry["chat_id"], []).append(int(entry["text"].split()[2]))
-    numbers = Counter(number for those in order.values() for number in those)
+    numbers = Counter(number for sent in order.values() for number in sent)
     twice = [number for number, times in numbers.items() if times > 1]
-    late = [chat for chat, those in order.items() if those != sorted(those)]
+    late = [chat for chat, sent in order.items() if sent != sorted(sent)]
     if len(numbers) != messages or twice or late:
         raise SystemExit(
             f"{messages - len(numbers)} missing, {len(twice)} twice, {len(late)} chats out of order"

@@ -1,19 +1,19 @@
-"""The bridge whose telemetry is switched part by part while it runs, for benchmarks.telemetry.
+"""A bridge whose telemetry is switched part by part while it runs, for benchmarks.telemetry.
 
-One process, so that nothing else differs: two that run the same code cost some percent more or less than
-each other, for their memory lies elsewhere. ``POST /switch/{parts}`` puts on the parts that stand there,
-joined by a plus, and takes off all others; it answers when the spans of before are with their receiver.
+``POST /switch/{parts}`` switches on the named parts, joined by a plus, and all others off; it answers after
+the spans so far have been exported. One process serves both sides of a comparison: two processes with the
+same code differ by some percent, because their memory is laid out differently.
 
-counting: metrics count; without it they do nothing.
-logging: logs at INFO; without it at ERROR.
-telling: spans are made; without it as where no receiver is set.
-sending: they are sent; without it they are thrown away where they would wait for that.
+metrics: metrics count; off: their methods do nothing.
+logs: logs at INFO; off: at ERROR.
+spans: spans are made; off: as without a receiver.
+export: spans are sent; off: they are dropped where they would be queued.
 """
 
 import asyncio
 
 from fastapi import FastAPI, Request
-from prometheus_client import Gauge
+from prometheus_client import Counter, Gauge, Histogram
 
 from services.bridge.app import create_app
 from services.bridge.settings import BridgeSettings
@@ -26,18 +26,20 @@ from services.kit.telemetry.telemetry import Telemetry
 def _nothing(*_: object, **__: object) -> None: ...
 
 
-#: What stands in for a part that is off: of which class, under which name.
+#: What replaces an attribute of a class while a part is off.
 OFF: dict[str, dict[tuple[type, str], object]] = {
-    "counting": {
+    "metrics": {
         (Count, "inc"): _nothing,
         (Distribution, "observe"): _nothing,
         (Distribution, "observe_all"): _nothing,
+        (Counter, "inc"): _nothing,
+        (Histogram, "observe"): _nothing,
         (Gauge, "inc"): _nothing,
         (Gauge, "dec"): _nothing,
         (Gauge, "set"): _nothing,
     },
-    "telling": {(Telemetry, "exports_spans"): property(lambda _: False)},
-    "sending": {(SpanSender, "add"): _nothing},
+    "spans": {(Telemetry, "exports_spans"): property(lambda _: False)},
+    "export": {(SpanSender, "add"): _nothing},
 }
 ON = {(kind, name): vars(kind)[name] for replaced in OFF.values() for kind, name in replaced}
 
@@ -51,7 +53,7 @@ def switchable(settings: BridgeSettings) -> FastAPI:
         for part, replaced in OFF.items():
             for (kind, name), nothing in replaced.items():
                 setattr(kind, name, ON[kind, name] if part in on else nothing)
-        logs.configure("INFO" if "logging" in on else "ERROR")
+        logs.configure("INFO" if "logs" in on else "ERROR")
         telemetry: Telemetry = request.state.telemetry
         return await asyncio.to_thread(telemetry.tracer_provider.force_flush, 30_000)
 
@@ -59,5 +61,5 @@ def switchable(settings: BridgeSettings) -> FastAPI:
 
 
 if __name__ == "__main__":
-    switchable.__module__ = create_app.__module__  # whose name the runner reads from it
+    switchable.__module__ = create_app.__module__  # the runner reads the service's name from it
     runner.main(switchable, BridgeSettings)

@@ -1,6 +1,6 @@
-"""What the parts of a message's telemetry cost by themselves, without the noise of a whole bridge.
+"""The CPU of each part of a message's telemetry alone, without the noise of a whole bridge.
 
-The service's own functions, called as its worker and its routes call them, on this process's CPU.
+It calls the service's functions as the worker and the routes call them, in this process.
 """
 
 import statistics
@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks import filling
+from benchmarks.programs import FIRST_CHAT
 from services.contracts.events import CATEGORY_OF
 from services.kit.settings import ServiceSettings
 from services.kit.telemetry import otlp_encoder
@@ -35,27 +36,27 @@ from services.outbox.tracing import message_spans
 
 MESSAGES = 5_000
 TIMES = 9
-#: As many as are stored and settled together where the bridge is busy.
+#: Messages that a busy bridge stores and settles in one transaction.
 TOGETHER = 16
 CHATS = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Median CPU microseconds a message of each part, with the least and the most of the runs."""
+    """Median CPU microseconds per message of each part, with the minimum and maximum of the runs."""
 
     costs: dict[str, tuple[float, float, float]]
     bytes_a_message: int
 
 
-class _Kept:
-    """Keeps what would be sent."""
+class _Collector:
+    """Collects the spans instead of sending them."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[Scope, bytes, int]] = []
+        self.spans: list[tuple[Scope, bytes, int]] = []
 
     def add(self, scope: Scope, spans: bytes, count: int) -> None:
-        self.told.append((scope, spans, count))
+        self.spans.append((scope, spans, count))
 
     def add_later(self, scope: Scope, write: Callable[[], bytes], count: int) -> None:
         self.add(scope, write(), count)
@@ -67,8 +68,8 @@ class _Kept:
 
 
 def measure(receiver_url: str) -> Parts:
-    kept = _Kept()
-    telemetry = Telemetry("benchmark", ServiceSettings(), kept)
+    collector = _Collector()
+    telemetry = Telemetry("benchmark", ServiceSettings(), collector)
     metrics = _Metrics()
     made = [_made(number, telemetry) for number in range(MESSAGES)]
 
@@ -89,20 +90,20 @@ def measure(receiver_url: str) -> Parts:
 
     rounds: dict[str, list[float]] = {}
     for _ in range(TIMES):
-        kept.told.clear()
+        collector.spans.clear()
         for name, part in (("accept, enqueue", accepted), ("queue, pace, send, settle", attempts)):
             rounds.setdefault(f"making the spans {name}", []).append(_cpu(part))
-        size = sum(len(spans) for _, spans, _ in kept.told)
+        size = sum(len(spans) for _, spans, _ in collector.spans)
         for name, compression in (("", "none"), (", compressed (gzip)", "gzip")):
-            took = 1e6 * _send(receiver_url, kept, compression) / MESSAGES
+            took = 1e6 * _send(receiver_url, collector, compression) / MESSAGES
             rounds.setdefault(f"sending them{name}", []).append(took)
-        rounds.setdefault("counting", []).append(_cpu(count))
+        rounds.setdefault("metrics", []).append(_cpu(count))
     costs = {name: (statistics.median(runs), min(runs), max(runs)) for name, runs in rounds.items()}
     return Parts(costs, size // MESSAGES)
 
 
 def report(parts: Parts) -> None:
-    print("\n| a part by itself | CPU a message: median (min to max) |")
+    print("\n| a part alone | CPU a message: median (min to max) |")
     print("|---|---|")
     for name, (middle, low, high) in parts.costs.items():
         print(f"| {name} | {middle:.1f} µs ({low:.1f} to {high:.1f}) |")
@@ -112,33 +113,33 @@ def report(parts: Parts) -> None:
 
 
 def _cpu(work: Callable[[], None]) -> float:
-    """Microseconds a message, of all threads."""
+    """CPU microseconds per message, of all threads."""
     start = time.process_time()
     work()
     return 1e6 * (time.process_time() - start) / MESSAGES
 
 
-def _send(url: str, kept: _Kept, compression: str) -> float:
-    """CPU seconds."""
+def _send(url: str, collector: _Collector, compression: str) -> float:
+    """CPU seconds to send all collected spans."""
     settings = ServiceSettings(otel_exporter_otlp_endpoint=url, otel_exporter_otlp_compression=compression)
     counts = SpanCounts(Registry())
     to = Destination.of(settings) or Destination("")
     sender = SpanSender(to, otlp_encoder.resource({"service.name": "benchmark"}), counts)
-    # The client reads the certificates of the machine when it is made: once in a service's life.
-    sender.add(*kept.told[0])
-    while counts.sent.total() < kept.told[0][2]:
+    # The first request is not measured: the client reads the machine's certificates when it is made.
+    sender.add(*collector.spans[0])
+    while counts.sent.total() < collector.spans[0][2]:
         time.sleep(0.05)
     start = time.process_time()
-    for scope, spans, count in kept.told:
+    for scope, spans, count in collector.spans:
         sender.add(scope, spans, count)
     sender.close()
-    if counts.sent.total() != kept.told[0][2] + sum(count for _, _, count in kept.told):
+    if counts.sent.total() != collector.spans[0][2] + sum(count for _, _, count in collector.spans):
         raise SystemExit("The receiver did not take all spans.")
     return time.process_time() - start
 
 
 class _Metrics:
-    """What is counted of one message from its request to its delivery."""
+    """The metrics of one message from its request to its delivery."""
 
     def __init__(self) -> None:
         registry = Registry()
@@ -163,14 +164,14 @@ class _Metrics:
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """A message as it was accepted, and as it was settled: each is another, as in a service."""
+    """One message as accepted and as settled. Each differs: values that repeat would be cached."""
 
     accepted: tuple[NewEvent, Sequence[NewMessage]]
     settled: Settled
 
 
 def _made(number: int, telemetry: Telemetry) -> _Made:
-    submission = filling.submission(number, filling.FIRST_CHAT + number % CHATS, telemetry, time.time())
+    submission = filling.submission(number, FIRST_CHAT + number % CHATS, telemetry, time.time())
     (event,), ((message,),) = submission.events, submission.messages
     return _Made((event, [message]), _settled(event, message.id, message.chat_id))
 

@@ -1,12 +1,13 @@
-"""Proof of no loss: the real bridge and sandbox as processes, a client that posts, and things that go wrong.
+"""Proof of no loss: it runs the real bridge and sandbox as processes, posts events and injects faults.
 
-__main__    the command: which scenarios, on which store; prints the table
-scenarios   what goes wrong, and when
-client      posts events and writes down every answer it got: the only account of what was accepted
-programs    bridge, sandbox, PostgreSQL, Redis: started, killed and started again
-reader      the judge: knows the client's record, the sandbox's log and the bridge's public API,
-            nothing of the bridge's own code or database
-evidence    whether what went wrong was felt: a run in which nothing happened proves nothing
+__main__       parses the command line, runs the scenarios and prints the table
+scenarios      inject the faults of each scenario
+client         posts events and records each answer: the only record of what was accepted
+programs       start, kill and restart bridge, sandbox, PostgreSQL and Redis
+reader         checks the invariants from the client's record, the sandbox's log and the bridge's public API;
+               it uses neither the bridge's code nor its database
+evidence       counts the effects of the faults: a run without any effect proves nothing
+skewed_bridge  runs the bridge with a wall clock that the proof sets
 
 python -m benchmarks.prove                     the whole proof, ten to fifteen minutes on two cores
 python -m benchmarks.prove --quick             about a minute

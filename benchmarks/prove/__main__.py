@@ -1,4 +1,4 @@
-"""The command: runs the scenarios, prints the table, and ends with 1 where an invariant is broken."""
+"""Runs the scenarios and prints the table; the exit code is 1 if an invariant is broken."""
 
 import argparse
 import asyncio
@@ -47,7 +47,11 @@ class Job:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs what is asked for; the exit code."""
+    """Runs the selected scenarios and returns the exit code.
+
+    Args:
+        arguments: of the command line; unset: those of this process.
+    """
     options = _options(arguments)
     jobs = list(_jobs(options))
     folder = Path(tempfile.mkdtemp(prefix="cctelegram-proof-"))
@@ -65,13 +69,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.prove", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="about a minute: kills and Telegram, on SQLite")
-    parser.add_argument("--scenario", action="append", choices=SCENARIOS, help="this one alone; repeatable")
+    parser.add_argument(
+        "--quick", action="store_true", help="about a minute: kills and Telegram faults, on SQLite"
+    )
+    parser.add_argument(
+        "--scenario", action="append", choices=SCENARIOS, help="run this one only; repeatable"
+    )
     parser.add_argument("--store", choices=("sqlite", "postgresql", "both"))
-    parser.add_argument("--rounds", type=int, help="of trouble in each scenario")
-    parser.add_argument("--messages", type=int, help=f"of the kills, {MESSAGES}; the others take a share")
-    parser.add_argument("--seed", type=int, default=1, help="of everything that is drawn at random")
-    parser.add_argument("--keep", action="store_true", help="keep logs and databases, also after success")
+    parser.add_argument("--rounds", type=int, help="of faults in each scenario")
+    parser.add_argument(
+        "--messages",
+        type=int,
+        help=f"of the scenario kills, default {MESSAGES}; the others post a share of it",
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of all random choices")
+    parser.add_argument("--keep", action="store_true", help="do not delete logs and databases after success")
     return parser.parse_args(arguments)
 
 
@@ -118,7 +130,7 @@ def _verdict(runs: Sequence[Ran], folder: Path, *, keep: bool) -> int:
 
 
 def table(runs: Sequence[Ran]) -> Iterator[str]:
-    """The runs as a Markdown table."""
+    """Yields the lines of a Markdown table with one row per run."""
     yield f"| {' | '.join(COLUMNS)} | what went wrong |"
     yield f"|---|---|{'---:|' * (len(COLUMNS) - 2)}---|"
     for ran in runs:

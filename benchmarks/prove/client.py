@@ -1,8 +1,8 @@
-"""Posts events as many clients would, and writes down every answer: one JSON line each.
+"""Posts events as many clients would, and records each answer as one JSON line.
 
-Each stream (a chat's lane) is posted in order: the next one goes only when the last was answered, or
-given up. A request with an Idempotency-Key is repeated until it is answered; one without is never
-repeated, unless no connection was made at all.
+Each stream (a chat's lane) is posted in order: the next request waits until the last one was answered or
+given up. A request with an Idempotency-Key is repeated until it is answered. A request without one is
+repeated only if no connection was made.
 """
 
 import asyncio
@@ -20,14 +20,14 @@ import orjson
 
 POSTERS = 12
 PRIORITIES = {0: "urgent", 1: "normal", 2: "low"}
-#: Lines of a long event: more than one Telegram message, less than what becomes a document.
+#: Lines of a long event: it needs several Telegram messages, and is too short for a document.
 LONG_LINES = 160
 ANSWER_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """Shares of what is posted, 0 to 1."""
+    """Shares of the posted events, 0 to 1."""
 
     keyed: float = 0.5
     batch: float = 0.1
@@ -38,15 +38,18 @@ class Mix:
 
 @dataclass
 class Client:
-    """See the module.
+    """Posts events to the bridges, and records requests and answers.
 
     Args:
-        url: of the bridges; posts go to them in turn.
+        urls: of the bridges, which get the requests in turn.
         key: bearer key.
-        record: file that the answers are written to.
-        chats: that are posted to.
-        messages: how many in all.
-        random: decides what each request is.
+        record: file that it writes.
+        chats: recipients.
+        messages: total number.
+        random: makes all choices.
+        mix: shares of the kinds of events.
+        posted: messages posted so far.
+        answered: messages answered or given up so far.
     """
 
     urls: list[str]
@@ -66,20 +69,20 @@ class Client:
         self._next: dict[tuple[int, int], int] = defaultdict(int)
 
     def allow(self, messages: int) -> None:
-        """Lets so many more be posted."""
+        """Allows this many more messages to be posted."""
         self._allowed = min(self.messages, self._allowed + messages)
         self._more.set()
 
     @property
     def waits(self) -> bool:
-        """Whether all that is allowed so far was posted."""
+        """Whether all allowed messages have been posted."""
         return self.posted >= self._allowed
 
     async def run(self) -> None:
-        """Posts until all are answered or given up."""
+        """Posts until all messages are answered or given up."""
         timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
         headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
-        # Unbuffered: what is written here is what the client knew.
+        # Unbuffered: after a crash the record still has all that the client knew.
         with self.record.open("wb", buffering=0) as record:
             async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
                 posters = [self._post_to(session, record, self.chats[n::POSTERS]) for n in range(POSTERS)]
@@ -147,7 +150,7 @@ class Client:
                 async with session.post(url, data=body, headers=headers) as response:
                     text = await response.read()
             except aiohttp.ClientConnectorError:
-                await asyncio.sleep(0.05)  # nothing left this machine: as if it had not been tried
+                await asyncio.sleep(0.05)  # nothing was sent, so this was no try
                 continue
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 _write(record, {"do": "lost", "request": number, "error": type(error).__name__})

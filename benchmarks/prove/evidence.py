@@ -1,7 +1,7 @@
-"""Whether what went wrong was felt, by the word of those whom it hit and not of the scenario that did it.
+"""Counts the effects of the injected faults, from the records of the programs that were affected.
 
-A proof in which nothing happened proves nothing: a fault that is not injected any more, a Redis that
-nobody uses, a disk that is not full would leave every invariant whole.
+A run without effects proves nothing: the invariants would hold as well if a fault were no longer injected, if
+no bridge used Redis, or if the disk never filled up. The scenario itself is therefore not consulted.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,22 +12,22 @@ from typing import Any
 
 from benchmarks.prove.reader import lines_of
 
-#: A time that is this far from the client's was taken from another clock.
+#: A time of acceptance further than this from the client's clock was read from a skewed clock.
 _APART_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What a run has left behind.
+    """The records of a finished run.
 
     Args:
-        folder: logs of the programs, the sandbox's log, the client's record.
-        told: every message as the bridge's search tells it, by id.
-        kills: when a bridge that ran was killed.
+        folder: contains the programs' logs, the sandbox's log and the client's record.
+        messages: all messages by id, as the bridge's search returns them.
+        kills: times at which a running bridge was killed.
     """
 
     folder: Path
-    told: Mapping[str, Mapping[str, Any]]
+    messages: Mapping[str, Mapping[str, Any]]
     kills: Sequence[float]
 
 
@@ -35,12 +35,12 @@ Felt = Callable[[Left], int]
 
 
 def killed(left: Left) -> int:
-    """Bridges that ran when they were killed."""
+    """How often a running bridge was killed."""
     return len(left.kills)
 
 
 def telegram_failed(left: Left) -> int:
-    """Calls that the sandbox did not answer as Telegram would."""
+    """Bot API calls whose answer the sandbox replaced, dropped or lost."""
     return sum(
         entry["kind"] == "call" and entry["answer"] != "given"
         for entry in lines_of(left.folder / "telegram.jsonl")
@@ -48,25 +48,25 @@ def telegram_failed(left: Left) -> int:
 
 
 def store_was_away(left: Left) -> int:
-    """Requests that the client got a 503 for."""
+    """Requests that the bridge answered with 503."""
     return sum(note.get("status") == 503 for note in lines_of(left.folder / "client.jsonl"))
 
 
 def pace_was_not_shared(left: Left) -> int:
-    """How often a bridge noted that it had lost Redis."""
+    """How often a bridge logged that it had lost Redis."""
     logs = (log.read_text(errors="replace") for log in left.folder.glob("bridge-*.log"))
     return sum(log.count('"pace_not_shared"') for log in logs)
 
 
 def clock_was_wrong(left: Left) -> int:
-    """Messages that were accepted at a time at which the client had not posted them, or long had."""
+    """Messages whose time of acceptance is not near the client's request and answer."""
     posted: dict[int, float] = {}
     wrong = 0
     for note in lines_of(left.folder / "client.jsonl"):
         if note["do"] == "post":
             posted[note["request"]] = note["at"]
         for identifier in note.get("ids", ()):
-            at = datetime.fromisoformat(left.told[identifier]["accepted_at"]).timestamp()
+            at = datetime.fromisoformat(left.messages[identifier]["accepted_at"]).timestamp()
             soonest, latest = posted[note["request"]] - _APART_SECONDS, note["at"] + _APART_SECONDS
             wrong += not soonest < at < latest
     return wrong

@@ -1,4 +1,4 @@
-"""The programs of the proof: each a process of its own, that can be killed and started again."""
+"""The programs of the proof: each is a process that can be killed and started again."""
 
 import asyncio
 import ctypes
@@ -22,18 +22,18 @@ from tests.servers import Postgres, postgres, postgres_programs
 ROOT = Path(__file__).parents[2]
 KEY = "cct_key-of-the-proof"
 START_SECONDS = 60.0
-#: Answers of the services while they start or stop are not waited for longer than this.
+#: Timeout of one request while a service starts or stops.
 PATIENCE = 5.0
 
 
 @dataclass
 class Program:
-    """A process with its own log."""
+    """A process, and the file that its output goes to."""
 
     arguments: list[str]
     environment: Mapping[str, str]
     log: Path
-    #: Answers on this URL once it works.
+    #: It answers here when it is ready.
     ready_url: str = ""
     kills: list[float] = field(default_factory=list)
     _process: "subprocess.Popen[bytes] | None" = None
@@ -51,7 +51,7 @@ class Program:
 
     @property
     def pid(self) -> int:
-        assert self._process is not None, "start() comes first"  # noqa: S101 - a slip of ours
+        assert self._process is not None, "start() comes first"  # noqa: S101 - a mistake in the proof itself
         return self._process.pid
 
     @property
@@ -62,7 +62,7 @@ class Program:
         """Waits until it answers.
 
         Raises:
-            RuntimeError: it ended, or never did; with the end of its log.
+            RuntimeError: it ended, or did not answer in time; the text contains the end of its log.
         """
         deadline = time.monotonic() + START_SECONDS
         async with httpx.AsyncClient(timeout=PATIENCE) as client:
@@ -92,12 +92,12 @@ class Program:
 
 
 def _die_with_parent() -> None:
-    """No child outlives the proof, however that ends (Linux)."""
+    """Makes Linux kill this child when the proof ends, also when the proof is killed."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def sandbox(folder: Path) -> Program:
-    """The sandbox, without Telegram's limits: what it does to the bridge is told to it as faults."""
+    """The sandbox without Telegram's limits: it fails only by the faults that a scenario sets."""
     port = free_port()
     environment = {
         "HOST": "127.0.0.1",
@@ -113,7 +113,7 @@ def sandbox(folder: Path) -> Program:
 
 
 def bridge(folder: Path, name: str, telegram: str, module: str, environment: Mapping[str, str]) -> Program:
-    """A bridge that may send as fast as it can; retries are quick, so that the proof ends."""
+    """A bridge without rate limits; it retries quickly, so that the proof ends soon."""
     port = free_port()
     settings = {
         "HOST": "127.0.0.1",
@@ -136,7 +136,7 @@ def bridge(folder: Path, name: str, telegram: str, module: str, environment: Map
 
 
 def redis(folder: Path) -> Program:
-    """A Redis that keeps nothing: all that it has may be lost."""
+    """A Redis that writes nothing to disk: a restart loses all its data."""
     port = free_port()
     program = shutil.which("redis-server") or "redis-server"
     arguments = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
@@ -146,7 +146,7 @@ def redis(folder: Path) -> Program:
 
 
 def durable_postgres() -> Any:
-    """A PostgreSQL with its own defaults: a commit is on disk, whatever happens to the server.
+    """A PostgreSQL with its default settings: a commit is on disk before it is answered.
 
     Raises:
         FileNotFoundError: it is not installed.
@@ -158,7 +158,13 @@ def durable_postgres() -> Any:
 
 
 async def restart(server: Postgres, number: signal.Signals, down: float) -> None:
-    """Ends the server by a signal (SIGINT: fast, SIGQUIT: immediate) and starts it after a while."""
+    """Stops the server by a signal and starts it again.
+
+    Args:
+        server: to restart.
+        number: SIGINT for a fast shutdown, SIGQUIT for an immediate one.
+        down: seconds between stop and start.
+    """
     server.signal(number)
     await asyncio.to_thread(server.process.wait, 30)
     await asyncio.sleep(down)
@@ -167,7 +173,7 @@ async def restart(server: Postgres, number: signal.Signals, down: float) -> None
 
 @contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[bool]:
-    """A disk of its own for the folder, where this user may mount one; says whether."""
+    """Mounts a small file system on a new folder, if this user may; yields whether it is mounted."""
     folder.mkdir(parents=True)
     size = f"size={megabytes}m,mode=0700"
     mounted = not subprocess.run(

@@ -1,17 +1,17 @@
-"""The judge. It knows what the client wrote down, what the sandbox logged, and asks the bridge's API.
+"""Checks the invariants from the client's record, the sandbox's log and the bridge's public API.
 
 Definitions, for a stream (a chat's lane) and a message of several parts:
 
 - *accepted*: the client has a 202 with the message's id.
-- *delivered*: every part stands in the chat, by the sandbox's log.
-- *lost*: accepted, not delivered, and the API does not say dead_letter, expired, cancelled, suppressed or
-  unknown (held); or the API says delivered and the chat says no; or it never came to an end.
-- *order violation*: of two accepted messages of a stream, the later posted after the 202 of the earlier
-  (or behind it in the same request), the later's first copy is in the chat before the earlier is complete.
-- *duplicate*: one more copy of a part. It is explained where the API shows as many attempts of unknown
-  outcome, and the log or the client's own list of kills shows why: the answer to an earlier copy was not
-  given to the bridge, or a bridge was killed about then.
-- *phantom*: in a chat, though the client was told that it was not accepted, or never posted it.
+- *delivered*: by the sandbox's log, each part is in the chat.
+- *lost*: accepted and not delivered, and its state by the API is not dead_letter, expired, cancelled,
+  suppressed or unknown (held). A message that the API calls delivered and that is not in the chat is lost,
+  and so is one that did not reach a final state.
+- *order violation*: the first copy of a message is in the chat before an earlier message of the same stream
+  is complete. Earlier means: answered with 202 before the later one was posted, or before it in its request.
+- *duplicate*: a further copy of a part. It is explained if the API shows as many attempts with an unknown
+  outcome, and if the sandbox withheld the answer to an earlier copy or a bridge was killed at that time.
+- *phantom*: a message in a chat that was refused, or that the client never posted.
 """
 
 import re
@@ -28,13 +28,13 @@ import orjson
 Name = tuple[int, int, int]  # chat, lane, number
 _NAME = re.compile(r"Proof (\d+)/(\d)/(\d+)(?:/(\d{4}))?\b")
 ENDED_WELL = frozenset({"dead_letter", "expired", "cancelled", "suppressed", "unknown"})
-#: A killed bridge's request may still be on its way for so long.
+#: The request of a killed bridge may still arrive this many seconds later.
 KILL_SHADOW_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Posted:
-    """An event as the client knows it; ``id`` is None where no 202 came, ``refused`` where a no came."""
+    """An event by the client's record; ``id`` is None without a 202, ``refused`` empty without a refusal."""
 
     name: Name
     lines: int
@@ -49,7 +49,7 @@ class Posted:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A text that stands in a chat."""
+    """A message in a chat, by the sandbox's log."""
 
     seq: int
     at: float
@@ -60,7 +60,7 @@ class Copy:
 
 @dataclass
 class Verdict:
-    """What the reader found; :attr:`broken` must be empty."""
+    """Counts of one run; :attr:`broken` must be empty."""
 
     posted: int = 0
     accepted: int = 0
@@ -90,7 +90,7 @@ class Verdict:
 
 
 def posted_in(record: Path) -> dict[Name, Posted]:
-    """What the client wrote down."""
+    """Reads the client's record: all posted events by name."""
     requests: dict[int, dict[str, Any]] = {}
     answers: dict[int, dict[str, Any]] = {}
     for note in lines_of(record):
@@ -102,7 +102,7 @@ def posted_in(record: Path) -> dict[Name, Posted]:
     for number, request in requests.items():
         answer = answers.get(number, {})
         ids = answer.get("ids") or [None] * len(request["events"])
-        no = _refusal(answer)
+        refusal = _refusal(answer)
         for index, (event, identifier) in enumerate(zip(request["events"], ids, strict=True)):
             name = (event["chat_id"], event["lane"], event["number"])
             found[name] = Posted(
@@ -113,21 +113,21 @@ def posted_in(record: Path) -> dict[Name, Posted]:
                 request["at"],
                 answer.get("at"),
                 identifier,
-                no,
+                refusal,
                 (number, index),
             )
     return found
 
 
 def _refusal(answer: Mapping[str, Any]) -> str:
-    """What a client was told that was not accepted; an answer that leaves it open is none."""
+    """The refusal in an answer; empty if it was accepted, or if the answer leaves that open."""
     if answer.get("status", 202) == 202 or '"stored":"unknown"' in answer["text"]:
         return ""
     return f"{answer['status']} {answer['text']}"
 
 
 def copies_in(log: Path) -> dict[Name, list[Copy]]:
-    """What stands in the chats, by the sandbox's log, oldest first."""
+    """Reads the sandbox's log: the copies in the chats by name, oldest first."""
     found: dict[Name, list[Copy]] = defaultdict(list)
     for entry in lines_of(log):
         if entry["kind"] != "call" or not entry["delivered"] or entry["method"] != "sendMessage":
@@ -142,27 +142,27 @@ def copies_in(log: Path) -> dict[Name, list[Copy]]:
 
 
 def lines_of(path: Path) -> Iterator[dict[str, Any]]:
-    """The entries of a file of JSON lines, but for those that a kill has torn."""
+    """Yields the entries of a file of JSON lines, without lines that a kill cut short."""
     with path.open("rb") as lines:
         for line in lines:
             try:
                 yield orjson.loads(line)
             except orjson.JSONDecodeError:
-                continue  # torn by a kill
+                continue
 
 
-class Asked(Protocol):
-    """What the reader asks the bridge."""
+class MessageApi(Protocol):
+    """The two calls of the bridge's API that the reader uses."""
 
     def all(self) -> dict[str, dict[str, Any]]:
-        """Every message as the search tells it, by id."""
+        """All messages by id, as the search returns them."""
 
     def one(self, identifier: str) -> dict[str, Any]:
         """A message with its attempts."""
 
 
 class Api:
-    """The bridge's public API, read only."""
+    """Reads the bridge's public API."""
 
     def __init__(self, url: str, key: str) -> None:
         self._client = httpx.Client(
@@ -176,7 +176,7 @@ class Api:
         self._client.close()
 
     def all(self) -> dict[str, dict[str, Any]]:
-        """Every message as the search tells it, by id."""
+        """All messages by id, as the search returns them."""
         found: dict[str, dict[str, Any]] = {}
         cursor: str | None = None
         while True:
@@ -193,16 +193,23 @@ class Api:
         return whole
 
 
-def judge(record: Path, log: Path, api: Asked, kills: Sequence[float]) -> Verdict:
-    """Reads everything and counts."""
-    posted, copies, told = posted_in(record), copies_in(log), api.all()
+def judge(record: Path, log: Path, api: MessageApi, kills: Sequence[float]) -> Verdict:
+    """Reads all records and counts.
+
+    Args:
+        record: file of the client.
+        log: file of the sandbox.
+        api: of the bridge.
+        kills: times at which a running bridge was killed, seconds since the epoch.
+    """
+    posted, copies, messages = posted_in(record), copies_in(log), api.all()
     verdict = Verdict(posted=len(posted))
     for event in posted.values():
-        _count(verdict, event, copies.get(event.name, []), told)
+        _count(verdict, event, copies.get(event.name, []), messages)
     for name in copies.keys() - posted.keys():
         verdict.phantoms += 1
         verdict.note(f"phantom: {name} was never posted")
-    by_name = {item["title"]: identifier for identifier, item in told.items()}
+    by_name = {item["title"]: identifier for identifier, item in messages.items()}
     for name, found in copies.items():
         known = posted.get(name)
         identifier = (known.id if known is not None else None) or by_name.get("Proof {}/{}/{}".format(*name))
@@ -211,7 +218,7 @@ def judge(record: Path, log: Path, api: Asked, kills: Sequence[float]) -> Verdic
     return verdict
 
 
-def _count(verdict: Verdict, event: Posted, copies: list[Copy], told: Mapping[str, Any]) -> None:
+def _count(verdict: Verdict, event: Posted, copies: list[Copy], messages: Mapping[str, Any]) -> None:
     if event.id is None:
         verdict.refused += bool(event.refused)
         verdict.unanswered += not event.refused
@@ -221,7 +228,7 @@ def _count(verdict: Verdict, event: Posted, copies: list[Copy], told: Mapping[st
             verdict.note(f"phantom: {event.name} was refused ({event.refused}) and is in the chat")
         return
     verdict.accepted += 1
-    state = told[event.id]["status"] if event.id in told else "not known to the bridge"
+    state = messages[event.id]["status"] if event.id in messages else "not known to the bridge"
     complete = _complete_at(event, copies) is not None
     if complete:
         verdict.delivered += 1
@@ -236,13 +243,13 @@ def _count(verdict: Verdict, event: Posted, copies: list[Copy], told: Mapping[st
 
 
 def _allowed(event: Posted) -> frozenset[str]:
-    """How it may end but for delivered: held and expired only where the client asked for it."""
-    asked = {"unknown": event.hold, "expired": event.expires}
-    return frozenset(state for state in ENDED_WELL if asked.get(state, True))
+    """The final states besides delivered that the event allows; held and expired only by its request."""
+    requested = {"unknown": event.hold, "expired": event.expires}
+    return frozenset(state for state in ENDED_WELL if requested.get(state, True))
 
 
 def _complete_at(event: Posted, copies: Sequence[Copy]) -> int | None:
-    """Where in the log the last missing part of it came; None while one is missing."""
+    """The place in the log at which the last part arrived; None if a part is missing."""
     missing = set(range(event.lines))
     for copy in copies:
         missing -= copy.lines
@@ -255,7 +262,7 @@ def _duplicates(
     verdict: Verdict,
     name: Name,
     copies: Sequence[Copy],
-    api: Asked,
+    api: MessageApi,
     identifier: str | None,
     kills: Sequence[float],
 ) -> None:
@@ -277,7 +284,7 @@ def _duplicates(
 
 
 def _explained(copy: Copy, again: Copy, kills: Sequence[float]) -> bool:
-    """Whether the bridge could not know that the earlier copy had arrived."""
+    """Whether the bridge could not know that the earlier copy had arrived: no answer, or a kill."""
     killed = any(copy.at - KILL_SHADOW_SECONDS < at <= again.at for at in kills)
     return copy.answer != "given" or killed
 

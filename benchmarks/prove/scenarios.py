@@ -1,4 +1,4 @@
-"""What goes wrong, and when. A scenario lets messages be posted and breaks things meanwhile."""
+"""The scenarios: each lets the client post messages and injects faults meanwhile."""
 
 import asyncio
 import math
@@ -30,7 +30,15 @@ SENDS = ["sendMessage", "sendDocument"]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much: rounds of trouble, messages over them, chats that get them; and the bridge, as a module."""
+    """The size of a run.
+
+    Args:
+        rounds: of faults.
+        messages: posted in all rounds together.
+        seed: of all random choices.
+        chats: number of recipients.
+        bridge: module that is run as the bridge.
+    """
 
     rounds: int
     messages: int
@@ -41,7 +49,7 @@ class Plan:
 
 @dataclass
 class World:
-    """Everything that runs in one scenario."""
+    """The running programs of one scenario, and the counts of its faults."""
 
     folder: Path
     plan: Plan
@@ -57,7 +65,7 @@ class World:
     troubles: dict[str, int] = field(default_factory=dict)
 
     def share(self, part: float = 1.0) -> None:
-        """Lets this round's messages be posted, or a part of them."""
+        """Allows a part of this round's messages, 0 to 1, to be posted."""
         self.client.allow(math.ceil(self.plan.messages / self.plan.rounds * part))
 
     def count(self, trouble: str) -> None:
@@ -70,13 +78,13 @@ class World:
     async def faults(self, *faults: dict[str, Any]) -> None:
         """Replaces the sandbox's faults."""
         (await self.control.delete("/faults")).raise_for_status()
-        wanted = [{"methods": SENDS, "times": None} | fault for fault in faults]
-        if wanted:
-            (await self.control.post("/faults", json=wanted)).raise_for_status()
+        new = [{"methods": SENDS, "times": None} | fault for fault in faults]
+        if new:
+            (await self.control.post("/faults", json=new)).raise_for_status()
 
 
 async def kills(world: World) -> None:
-    """Kill -9 at random moments, some of them while the bridge is still starting."""
+    """Kills the bridge (SIGKILL) at random moments, sometimes while it is still starting."""
     for _ in range(world.plan.rounds):
         world.share()
         if world.random.random() < 0.8:
@@ -89,7 +97,7 @@ async def kills(world: World) -> None:
         world.bridge.start()
 
 
-#: What Telegram, or the way there, does; each round is one of them, the rest of the time it works.
+#: Faults of Telegram or of the network. Each round has one; between the rounds Telegram works.
 TELEGRAM_TROUBLES: dict[str, dict[str, Any]] = {
     "429 storm": {
         "kind": "answer",
@@ -120,7 +128,7 @@ TELEGRAM_TROUBLES: dict[str, dict[str, Any]] = {
 
 
 async def telegram(world: World) -> None:
-    """429 storms, 502 with HTML, resets, hangs, accept-then-drop."""
+    """Makes Telegram fail: 429 storms, 502 with HTML, resets, hangs, accept-then-drop."""
     names = list(TELEGRAM_TROUBLES)
     world.random.shuffle(names)
     for number in range(world.plan.rounds):
@@ -134,15 +142,15 @@ async def telegram(world: World) -> None:
 
 
 async def postgres(world: World) -> None:
-    """PostgreSQL stopped (by turns fast and immediate) and started again."""
-    assert world.postgres is not None  # noqa: S101 - the scenario's own needs
+    """Stops PostgreSQL, alternately fast and immediate, and starts it again."""
+    assert world.postgres is not None  # noqa: S101 - the scenario needs it
     for number in range(world.plan.rounds):
         world.share(0.5)
         await asyncio.sleep(world.random.uniform(0.0, 0.5))
         kind = (signal.SIGINT, signal.SIGQUIT)[number % 2]
         restart = programs.restart(world.postgres, kind, world.random.uniform(0.0, 2.0))
         restarting = asyncio.create_task(restart)
-        # Into the outage: where it is over before a client posts, only deliveries meet it.
+        # Post during the outage: otherwise only deliveries would meet it.
         world.share(0.5)
         await restarting
         world.count("fast restart" if kind is signal.SIGINT else "immediate restart")
@@ -150,8 +158,8 @@ async def postgres(world: World) -> None:
 
 
 async def redis(world: World) -> None:
-    """Redis killed and started again, empty."""
-    assert world.redis is not None  # noqa: S101 - the scenario's own needs
+    """Kills Redis and starts it again, empty."""
+    assert world.redis is not None  # noqa: S101 - the scenario needs it
     for _ in range(world.plan.rounds):
         world.share()
         await asyncio.sleep(world.random.uniform(0.2, 1.5))
@@ -162,7 +170,7 @@ async def redis(world: World) -> None:
 
 
 async def disk(world: World) -> None:
-    """The disk under the database is full for a while."""
+    """Fills the disk of the database for some seconds."""
     for _ in range(world.plan.rounds):
         world.share(0.5)
         await asyncio.sleep(world.random.uniform(0.1, 0.6))
@@ -196,11 +204,11 @@ def _free(world: World) -> None:
 
 
 async def clock(world: World) -> None:
-    """The wall clock jumps, forward and back; now and then the bridge is killed as well.
+    """Sets the bridge's wall clock forward and back, and sometimes kills the bridge.
 
-    Telegram refuses some meanwhile, so that something waits for a time when the clock jumps.
+    Telegram refuses some calls meanwhile, so that messages wait for a retry when the clock jumps.
     """
-    assert world.clock is not None  # noqa: S101 - the scenario's own needs
+    assert world.clock is not None  # noqa: S101 - the scenario needs it
     await world.faults(TELEGRAM_TROUBLES["429 storm"] | {"probability": 0.1}, TELEGRAM_TROUBLES["500"])
     for _ in range(world.plan.rounds):
         world.share()
@@ -212,12 +220,12 @@ async def clock(world: World) -> None:
             world.bridge.kill()
             world.count("kill -9")
             world.bridge.start()
-    # Whatever it was, in the end somebody sets the clock right.
+    # With a wrong clock, messages might wait longer than the drain.
     set_clock(world.clock, 0)
 
 
 async def replicas(world: World) -> None:
-    """Three bridges on one database; one of them is killed at random."""
+    """Kills one of three bridges on one database, at random."""
     for _ in range(world.plan.rounds):
         world.share()
         await asyncio.sleep(world.random.uniform(0.3, 2.0))
@@ -230,16 +238,16 @@ async def replicas(world: World) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What a scenario needs, and how large it is by default.
+    """One scenario, and its default size.
 
     Args:
-        trouble: breaks things while messages are posted.
-        stores: on which it makes sense.
-        share: of the messages of the whole proof.
-        rounds: of trouble.
-        bridges: how many share the database.
-        felt: how often it was, by the word of those whom it hit.
-        needs: ``redis``, ``disk`` or ``clock``.
+        trouble: injects faults while messages are posted.
+        stores: that it runs on.
+        share: of the proof's messages that it posts, 0 to 1.
+        rounds: of faults.
+        felt: counts the effects of the faults.
+        bridges: number of bridges on the database.
+        needs: ``redis``, ``disk``, ``clock`` or nothing.
     """
 
     trouble: Callable[[World], Awaitable[None]]
@@ -264,13 +272,16 @@ SCENARIOS: dict[str, Scenario] = {
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """A scenario that was run.
+    """The result of a scenario.
 
     Args:
-        verdict: what the reader found.
-        troubles: what was done, and how often.
-        felt: how often it was felt.
-        kills: bridges killed.
+        name: of the scenario.
+        store: ``sqlite`` or ``postgresql``.
+        verdict: counts of the reader.
+        troubles: number of faults by kind.
+        felt: number of effects of the faults.
+        kills: of running bridges.
+        seconds: from the start until the queue was empty.
     """
 
     name: str
@@ -283,20 +294,20 @@ class Ran:
 
     @property
     def broken(self) -> dict[str, int]:
-        """The invariants that did not hold, and whether the run proves anything at all."""
+        """The broken invariants, and what makes the run worthless as a proof."""
         v = self.verdict
         hollow = {} if v.posted and 2 * v.delivered > v.posted else {"not delivered": v.posted - v.delivered}
         return v.broken | hollow | ({} if self.felt else {"troubles not felt": sum(self.troubles.values())})
 
 
 async def run(name: str, store: str, plan: Plan, folder: Path) -> Ran:
-    """Runs one scenario and has the reader judge it.
+    """Runs one scenario and checks its invariants.
 
     Args:
         name: key of :data:`SCENARIOS`.
         store: ``sqlite`` or ``postgresql``.
-        plan: how much.
-        folder: of its own; everything that the programs write.
+        plan: its size.
+        folder: a new one, for all files of the programs.
     """
     start = time.monotonic()
     async with _world(SCENARIOS[name], store, plan, folder) as world:
@@ -335,7 +346,7 @@ async def _world(scenario: Scenario, store: str, plan: Plan, folder: Path) -> As
             environment["DATABASE_URL"] = server.url("proof")
         redis_server = programs.redis(folder) if scenario.needs == "redis" else None
         if redis_server is not None:
-            # Without a rate there is nothing to share.
+            # Only with a rate limit do bridges share it through Redis.
             environment |= {**redis_server.environment, "TELEGRAM_BOT_PER_SECOND": "300"}
             redis_server.start()
             stack.callback(redis_server.kill)
@@ -386,7 +397,7 @@ async def _world(scenario: Scenario, store: str, plan: Plan, folder: Path) -> As
 
 
 async def _drained(world: World) -> None:
-    """Until no message waits; those that still do after the patience count as lost."""
+    """Waits until the queue is empty; messages still there after DRAIN_SECONDS count as lost."""
     waiting = [("status", state) for state in ("queued", "sending", "retry_wait")]
     headers = {"Authorization": f"Bearer {KEY}"}
     deadline = time.monotonic() + DRAIN_SECONDS

@@ -1,7 +1,7 @@
-"""``python -m services.bridge`` with a wall clock that the proof sets: an offset in the file ``PROOF_CLOCK``.
+"""``python -m services.bridge`` with a skewed wall clock: the file ``PROOF_CLOCK`` contains its offset.
 
-Everything the bridge does is timed by the clock that it is given; this is the real one, set wrong. As in
-life the monotonic clock does not jump, and neither do the clocks of PostgreSQL and of Telegram.
+The bridge reads all times from the clock that it is passed. Only its wall clock jumps: the monotonic clock
+and the clocks of PostgreSQL and Telegram do not.
 """
 
 import mmap
@@ -20,7 +20,11 @@ OFFSET = struct.Struct("d")
 
 
 class SkewedClock:
-    """The system's clock and an offset, seconds, that another process writes."""
+    """The system's clock plus an offset in seconds that another process writes.
+
+    Args:
+        file: with the offset, as :func:`set_clock` writes it.
+    """
 
     def __init__(self, file: Path) -> None:
         with file.open("rb") as offset:
@@ -38,7 +42,7 @@ def create_skewed(settings: BridgeSettings) -> FastAPI:
 
 
 def set_clock(file: Path, seconds: float) -> None:
-    """Sets the offset; a bridge that runs sees it at its next look."""
+    """Writes the offset in seconds; a running bridge uses it from its next reading of the clock on."""
     with file.open("r+b" if file.exists() else "wb", buffering=0) as offset:
         offset.write(OFFSET.pack(seconds))
 

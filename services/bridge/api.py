@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -12,23 +12,32 @@ from starlette.responses import RedirectResponse, Response
 from services.bridge import bot_messages, openapi
 from services.bridge.approvals import from_event
 from services.bridge.events import accept
-from services.bridge.events.accept import Caller, Reading
-from services.bridge.keys.authenticate import Door, Entry
+from services.bridge.events.accept import AcceptedRequest, Caller
+from services.bridge.keys.authenticate import AdmittedRequest
 from services.bridge.keys.keys import Scope
-from services.bridge.settings import BridgeSettings
+from services.bridge.state import State, state_of
 from services.bridge.tracking import message_view, search_params
 from services.contracts.events import CATEGORIES, NewEvent
 from services.contracts.fields import A_TIME, AN_ID, BotName, Moment, Words, about
-from services.contracts.messages import EventTypes, EventWithMessages, MessageDetail, Page, Stats
+from services.contracts.messages import (
+    EventType,
+    EventTypes,
+    EventWithMessages,
+    Latency,
+    MessageDetail,
+    Page,
+    Rates,
+    Stats,
+)
 from services.kit import logs
 from services.kit.clock import rfc3339
 from services.kit.errors import Problem
-from services.kit.telemetry.telemetry import Telemetry, TraceContext
+from services.kit.telemetry.telemetry import TraceContext
 from services.kit.web.fast_route import HotResponse, HotRoute
 from services.kit.web.openapi import problems
+from services.outbox import messages
 from services.outbox.engine import Outbox
 from services.outbox.intake.single_use import RepeatedError
-from services.outbox.messages import State
 from services.outbox.queries import message_queries
 from services.outbox.queries.message_queries import Search
 
@@ -41,39 +50,37 @@ public = APIRouter(tags=["service"])
 @intake.post("/api/v1/events", **openapi.POSTING)
 async def post_events(request: Request) -> Response:
     """Answers 202 only once the events are on disk. Both paths are the same."""
-    state: dict[str, Any] = request.scope["state"]
-    settings: BridgeSettings = state["settings"]
-    telemetry: Telemetry = state["telemetry"]
-    outbox: Outbox = state["outbox"]
+    state = await state_of(request)
     headers: dict[bytes, bytes] = dict(request.scope["headers"])
-    door: Door = state["door"]
-    entry = await door.enter(request, headers, Scope.EVENTS_WRITE)
+    entry = await state.authenticator.enter(request, headers, Scope.EVENTS_WRITE)
     caller = _caller(headers, entry)
-    trace = caller.parent.child() if caller.parent else telemetry.new_trace()
+    trace = caller.parent.child() if caller.parent else state.telemetry.new_trace()
     read = partial(
-        accept.submission,
+        accept.accept,
         entry.body,
         caller,
         trace,
-        now=state["clock"].time(),
-        routes=state["routing"].routes,
-        trace_url=settings.jaeger_ui_url,
-        asks=state["asks"],
-        refusal=state["webhook_destinations"].refusal,
+        now=state.clock.time(),
+        routes=state.active_routes.routes,
+        trace_url=state.settings.jaeger_ui_url,
+        asks=state.asks,
+        refusal=state.inbound.destinations.refusal,
     )
     try:
-        reading = await _understood(outbox, read, caller, entry.body)
-        receipt = await outbox.enqueue(reading.submission)
+        reading = await _understood(state.outbox, read, caller, entry.body)
+        receipt = await state.outbox.enqueue(reading.submission)
     except RepeatedError:
-        raise door.replayed() from None
+        raise state.authenticator.replayed() from None
     if receipt.replayed is not None:
         return HotResponse(receipt.replayed.encode(), 202, {b"idempotent-replayed": b"true"})
     if reading.codes:
-        state["news"].posted(len(reading.codes))
+        state.inbound.news.posted(len(reading.codes))
     return HotResponse(reading.answer, 202, {b"traceresponse": trace.header().encode()})
 
 
-async def _understood(outbox: Outbox, read: Callable[[], Reading], caller: Caller, body: bytes) -> Reading:
+async def _understood(
+    outbox: Outbox, read: Callable[[], AcceptedRequest], caller: Caller, body: bytes
+) -> AcceptedRequest:
     """The request, read. One that was taken before is so again, though it would be refused by now."""
     try:
         reading = read()
@@ -88,7 +95,7 @@ async def _understood(outbox: Outbox, read: Callable[[], Reading], caller: Calle
     return reading
 
 
-def _caller(headers: Mapping[bytes, bytes], entry: Entry) -> Caller:
+def _caller(headers: Mapping[bytes, bytes], entry: AdmittedRequest) -> Caller:
     # Starlette's own headers are searched from the start for each name.
     parent, key = headers.get(b"traceparent"), headers.get(b"idempotency-key")
     return Caller(
@@ -100,14 +107,6 @@ def _caller(headers: Mapping[bytes, bytes], entry: Entry) -> Caller:
     )
 
 
-async def outbox_of(request: Request) -> Outbox:
-    outbox: Outbox = request.state.outbox
-    return outbox
-
-
-Engine = Annotated[Outbox, Depends(outbox_of)]
-
-
 def _id(of: str) -> Any:
     return Path(description=f"of the {of}", examples=[AN_ID])
 
@@ -115,7 +114,7 @@ def _id(of: str) -> Any:
 class Filter(BaseModel, extra="forbid"):
     """What to search for; all of it together."""
 
-    status: Annotated[list[State], about("in one of these states", ["dead_letter"])] = []
+    status: Annotated[list[messages.State], about("in one of these states", ["dead_letter"])] = []
     type: Annotated[Words | None, about("type of the event", "build_failed")] = None
     chat_id: Annotated[int | None, Query(ge=-(2**53), le=2**53), about("who gets it", 1001)] = None
     bot: Annotated[BotName | None, about("which bot sends it", "default")] = None
@@ -130,14 +129,14 @@ class Filter(BaseModel, extra="forbid"):
     limit: Annotated[int, Query(ge=1, le=500), about("messages at most", 50)] = 50
 
 
-@router.get("/messages", summary="Search, newest first", response_model=Page)
-async def search(outbox: Engine, wanted: Annotated[Filter, Query()]) -> dict[str, Any]:
+@router.get("/messages", summary="Search, newest first")
+async def search(state: State, wanted: Annotated[Filter, Query()]) -> Page:
     """Page by page, by `next_cursor`. `q` and `campaign_id` look at the newest 100,000 that fit the rest."""
-    page = await outbox.database.read(
+    page = await state.outbox.database.read(
         "search", lambda connection: message_queries.search(connection, _search(wanted))
     )
     cursor = None if page.cursor is None else str(page.cursor)
-    return {"items": [message_view.summary(row) for row in page.rows], "next_cursor": cursor}
+    return Page(items=[message_view.summary(row) for row in page.rows], next_cursor=cursor)
 
 
 def _search(wanted: Filter) -> Search:
@@ -160,91 +159,86 @@ def _search(wanted: Filter) -> Search:
 @router.get(
     "/messages/{message_id}",
     summary="The message, every state change and every attempt",
-    response_model=MessageDetail,
     responses=problems({404: "there is no message with this id"}),
 )
-async def one(
-    outbox: Engine, message_id: Annotated[Words, _id("message")], request: Request
-) -> dict[str, Any]:
+async def one(state: State, message_id: Annotated[Words, _id("message")]) -> MessageDetail:
     """With the cause of each change, and for each attempt what Telegram answered and what held it up."""
-    life = await outbox.database.read("read", lambda connection: message_queries.life(connection, message_id))
+    life = await state.outbox.database.read(
+        "read", lambda connection: message_queries.life(connection, message_id)
+    )
     if life is None:
         raise Problem(404, "Not Found", "There is no message with this id.")
-    settings: BridgeSettings = request.state.settings
-    return message_view.whole(life, settings.jaeger_ui_url)
+    return message_view.whole(life, state.settings.jaeger_ui_url)
 
 
 @router.get(
     "/events/{event_id}",
     summary="The event as it was posted, and its messages",
-    response_model=EventWithMessages,
     responses=problems({404: "there is no event with this id"}),
 )
-async def event(outbox: Engine, event_id: Annotated[Words, _id("event")]) -> dict[str, Any]:
+async def event(state: State, event_id: Annotated[Words, _id("event")]) -> EventWithMessages:
     """One message for each recipient, as each of them stands."""
-    found = await outbox.database.read(
+    found = await state.outbox.database.read(
         "read", lambda connection: message_queries.event_with_messages(connection, event_id)
     )
     if found is None:
         raise Problem(404, "Not Found", "There is no event with this id.")
     row, rows = found
-    return {
-        "id": row["id"],
-        "accepted_at": rfc3339(row["accepted_at"]),
-        "correlation_id": row["correlation_id"],
-        "client": row["client"],
-        "event": bot_messages.as_posted(row["body"]),
-        "messages": [message_view.summary(message) for message in rows],
-    }
+    return EventWithMessages(
+        id=row["id"],
+        accepted_at=rfc3339(row["accepted_at"]),
+        correlation_id=row["correlation_id"],
+        client=row["client"],
+        event=bot_messages.as_posted(row["body"]),
+        messages=[message_view.summary(message) for message in rows],
+    )
 
 
-@router.get("/event-types", summary="The types of events, by category", response_model=EventTypes)
+@router.get("/event-types", summary="The types of events, by category")
 async def event_types(
     category: Annotated[str | None, Query(description="only of this category", examples=["build"])] = None,
-) -> dict[str, Any]:
+) -> EventTypes:
     """Any key may ask."""
     if category is not None and category not in CATEGORIES:
         raise Problem(422, "Invalid input", f"category is one of {', '.join(CATEGORIES)}")
     types = [
-        {"type": kind, "category": name}
+        EventType(type=kind, category=name)
         for name, kinds in CATEGORIES.items()
         for kind in kinds
         if category in (None, name)
     ]
-    return {"count": len(types), "event_types": types}
+    return EventTypes(count=len(types), event_types=types)
 
 
 @router.get(
     "/stats",
     summary="What was accepted and delivered since the start, and the queue now",
-    response_model=Stats,
 )
-async def stats(outbox: Engine, request: Request) -> dict[str, Any]:
+async def stats(state: State) -> Stats:
     """Measured in this process, but for the queue, which all replicas share."""
-    now = request.state.clock.time()
+    outbox, now = state.outbox, state.clock.time()
     accepted, delivered = outbox.tally.per_second(now)
     rate = outbox.tally.delivery_rate_percent(now)
     quantiles = outbox.tally.quantiles()
     age = outbox.oldest_age
-    return {
+    return Stats(
         **outbox.metrics.totals(),
-        "queue": outbox.depth.by_state if outbox.depth else None,
-        "oldest_message_age_seconds": None if age is None else round(age, 3),
-        "rates": {"accepted_per_second": round(accepted, 3), "delivered_per_second": round(delivered, 3)},
-        "delivery_rate_percent": None if rate is None else round(rate, 3),
-        "latency_seconds": None
+        queue=outbox.depth.by_state if outbox.depth else None,
+        oldest_message_age_seconds=None if age is None else round(age, 3),
+        rates=Rates(accepted_per_second=round(accepted, 3), delivered_per_second=round(delivered, 3)),
+        delivery_rate_percent=None if rate is None else round(rate, 3),
+        latency_seconds=None
         if quantiles is None
-        else {"p50": quantiles.p50, "p95": quantiles.p95, "p99": quantiles.p99},
-        "active_correlations": outbox.depth.correlations if outbox.depth else None,
-    }
+        else Latency(p50=quantiles.p50, p95=quantiles.p95, p99=quantiles.p99),
+        active_correlations=outbox.depth.correlations if outbox.depth else None,
+    )
 
 
 @public.get("/dashboard/", **openapi.ELSEWHERE)
 @public.get("/dashboard", include_in_schema=False)
-async def dashboard(request: Request) -> RedirectResponse:
+async def dashboard(state: State) -> RedirectResponse:
     """The dashboard is a service of its own."""
-    settings: BridgeSettings = request.state.settings
-    return RedirectResponse(f"{settings.dashboard_url.rstrip('/')}/dashboard/", 307)
+    return RedirectResponse(f"{state.settings.dashboard_url.rstrip('/')}/dashboard/", 307)
 
 
 #: Referred to by the intake's request body, which FastAPI does not see.

@@ -8,13 +8,12 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from services.bridge import api, bot_messages, inbound, openapi
+from services.bridge import api, bot_messages, inbound, openapi, state
 from services.bridge.approvals import api as approvals_api
 from services.bridge.approvals.from_event import Posted
 from services.bridge.bots import DEFAULT, Bot
 from services.bridge.chats import api as chats_api
 from services.bridge.chats import quiet
-from services.bridge.chats import store as chats_store
 from services.bridge.events.render import render
 from services.bridge.events.templates import load_templates
 from services.bridge.folder import intake as folder_intake
@@ -23,14 +22,15 @@ from services.bridge.folder.intake import FolderIntake
 from services.bridge.folder.metrics import FolderMetrics
 from services.bridge.inbound import AnswerMetrics, open_answers
 from services.bridge.keys import api as keys_api
-from services.bridge.keys import authenticate, opening, store
-from services.bridge.keys.authenticate import Door
+from services.bridge.keys import keyring, store
+from services.bridge.keys.authenticate import Authenticator
 from services.bridge.metrics import BridgeMetrics, CostMetrics
 from services.bridge.paid_broadcast import Costs
 from services.bridge.routes import active_routes
 from services.bridge.routes import api as routes_api
-from services.bridge.routes.active_routes import Routing
+from services.bridge.routes.active_routes import ActiveRoutes
 from services.bridge.settings import BridgeSettings
+from services.bridge.state import BridgeState
 from services.bridge.tracking import api as tracking_api
 from services.bridge.tracking import lifespan as tracking
 from services.bridge.tracking.callbacks import api as callbacks_api
@@ -56,7 +56,7 @@ FULL_DISK = 0.95
 FILLING_DISK = 0.85
 
 #: Whose tables the bridge's database holds, in order of dependency.
-PACKAGES = ("services.outbox", *inbound.PACKAGES, tracking.PACKAGE, opening.PACKAGE, active_routes.PACKAGE)
+PACKAGES = ("services.outbox", *inbound.PACKAGES, tracking.PACKAGE, keyring.PACKAGE, active_routes.PACKAGE)
 
 
 def create_app(
@@ -76,19 +76,19 @@ def create_app(
     tracking_metrics = TrackingMetrics(telemetry.registry)
     templates = load_templates(settings.templates_dir)
     guard = Guard(telemetry.registry, clock, settings.rate_limit_per_second)
-    ring = opening.ring_of(settings, clock)
+    ring = keyring.make_keyring(settings, clock)
     bots = settings.bots()
     answer_metrics = AnswerMetrics.of(telemetry, bots)
     cost_metrics = CostMetrics(telemetry.registry, bots)
     asks = Posted(bots, settings.approval_expires_seconds, templates)
-    routes = Routing(
+    routes = ActiveRoutes(
         {name: bot.chats for name, bot in bots.items()}, settings.routes_file, telemetry.registry, clock
     )
     folder_metrics = FolderMetrics(telemetry.registry)
-    door = Door(ring, guard, telemetry.registry, clock)
+    authenticator = Authenticator(ring, guard, telemetry.registry, clock)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, BridgeState]]:
         async with AsyncExitStack() as stack:
             database = await open_database(
                 settings.database("bridge"),
@@ -100,13 +100,13 @@ def create_app(
                     *tracking.OPERATIONS,
                     *store.OPERATIONS,
                     *active_routes.OPERATIONS,
-                    *chats_store.OPERATIONS,
+                    *chats_api.OPERATIONS,
                     *folder_intake.OPERATIONS,
                 ),
             )
             stack.push_async_callback(database.close)
-            await stack.enter_async_context(opening.open_keys(ring, database, health))
-            await stack.enter_async_context(active_routes.open_routing(routes, database, health))
+            await stack.enter_async_context(keyring.open_keyring(ring, database, health))
+            await stack.enter_async_context(active_routes.open_active_routes(routes, database, health))
             rates = await stack.enter_async_context(
                 buckets.open_paces(
                     settings.redis_url,
@@ -169,12 +169,12 @@ def create_app(
                     folder_intake.Limits(
                         settings.max_body_bytes,
                         settings.jaeger_ui_url,
-                        listening["webhook_destinations"].refusal,
+                        listening.destinations.refusal,
                     ),
                     outbox=outbox,
                     routes=lambda: routes.routes,
                     asks=asks,
-                    asked=listening["news"].posted,
+                    asked=listening.news.posted,
                     telemetry=telemetry,
                     metrics=folder_metrics,
                     clock=clock,
@@ -183,17 +183,19 @@ def create_app(
                 await stack.enter_async_context(folder_intake.open_folder(taking))
             app.state.health_extra = lambda: {"metrics": _numbers(app, telemetry, outbox)}
             yield {
-                "settings": settings,
-                "clock": clock,
-                "telemetry": telemetry,
-                "outbox": outbox,
-                "bots": bots,
-                "templates": templates,
-                "asks": asks,
-                "door": door,
-                "routing": routes,
-                **listening,
-                "tracking": tracked,
+                state.NAME: BridgeState(
+                    settings=settings,
+                    clock=clock,
+                    telemetry=telemetry,
+                    outbox=outbox,
+                    bots=bots,
+                    templates=templates,
+                    asks=asks,
+                    authenticator=authenticator,
+                    active_routes=routes,
+                    inbound=listening,
+                    tracking=tracked,
+                )
             }
 
     app = create_service(
@@ -215,7 +217,7 @@ def create_app(
             chats_api.router,
         ],
         keyring=ring,
-        admission=authenticate.admitted,
+        admission=state.admitted,
         schemas={**api.SCHEMAS, **tracking_api.SCHEMAS},
     )
     openapi.install(app)

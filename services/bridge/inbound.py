@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from services.bridge.approvals import expiry
 from services.bridge.approvals import store as approvals
@@ -52,6 +51,21 @@ FORGETS = {"approval": approvals.forget, "response": responses.forget}
 
 
 @dataclass(frozen=True, slots=True)
+class Inbound:
+    """What the routes need.
+
+    Args:
+        news: publishes changes of approvals after their commit.
+        receivers: of updates, by the name of the bot.
+        destinations: which URLs may be called.
+    """
+
+    news: News
+    receivers: Mapping[str, Receiver]
+    destinations: Destinations
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerMetrics:
     updates: UpdateMetrics
     approvals: ApprovalMetrics
@@ -74,7 +88,7 @@ async def open_answers(
     metrics: AnswerMetrics,
     health: Health,
     clock: Clock,
-) -> AsyncIterator[Mapping[str, Any]]:
+) -> AsyncIterator[Inbound]:
     """Listens for the length of the block; yields what the routes need.
 
     Args:
@@ -131,7 +145,7 @@ async def open_answers(
         stack.push_async_callback(_end, asyncio.create_task(people.run()))
         for receiving in receivers.values():
             await stack.enter_async_context(receiving.running())
-        yield {"news": news, "receivers": receivers, "webhook_destinations": allowed}
+        yield Inbound(news, receivers, allowed)
 
 
 async def _end(task: "asyncio.Task[None]") -> None:

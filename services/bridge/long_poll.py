@@ -15,16 +15,18 @@ T = TypeVar("T")
 _LOOK_SECONDS = 5.0
 
 
-async def until(request: Request, channel: str, look: Callable[[], Awaitable[T]], seconds: float) -> T:
+async def until(
+    request: Request, database: Database, channel: str, look: Callable[[], Awaitable[T]], seconds: float
+) -> T:
     """Looks until what it sees is true, the time is over, or nobody waits any more.
 
     Args:
-        request: who asks; its app tells when the service stops.
-        channel: of the database, woken when there may be something.
+        request: who waits; its app tells when the service stops.
+        database: that wakes the channel.
+        channel: woken when there may be something.
         look: reads.
         seconds: to wait at most.
     """
-    database: Database = request.state.outbox.database
     stopping: asyncio.Event = getattr(request.app.state, "stopping", None) or asyncio.Event()
     deadline = time.monotonic() + seconds
     ends = [asyncio.create_task(stopping.wait()), asyncio.create_task(_gone(request))]

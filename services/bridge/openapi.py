@@ -10,7 +10,7 @@ from fastapi import Depends, FastAPI
 from fastapi.responses import RedirectResponse
 
 from services.bridge.events import accept
-from services.bridge.keys import scopes
+from services.bridge.keys import keys
 from services.contracts.events import Accepted, AcceptedBatch
 from services.contracts.fields import A_TRACE
 from services.kit.web import openapi
@@ -179,7 +179,7 @@ def _complete(document: openapi.Document) -> None:
 
 
 def _name_scope(method: str, path: str, operation: dict[str, Any]) -> None:
-    scope = scopes.needed(method, path)
+    scope = keys.scope_needed(method, path)
     named = [scope.value] if scope else []
     ways = [bearer.scheme_name, "Signature"] if (method, path) in _SIGNED else [bearer.scheme_name]
     operation["security"] = [{way: named} for way in ways]

@@ -7,6 +7,7 @@
 - `tracking`: replay jobs, the timeline of a correlation id, the stream's events.
 - `approvals`: questions to people and their answers.
 - `responses`: what people sent to a bot.
+- `webhooks`: bodies of the webhooks that the bridge calls.
 - `alertmanager`: Alertmanager's webhook, and its API as far as it is read.
 - `incidents`: incidents as alert-relay returns them.
 """

@@ -12,13 +12,13 @@ from sqlalchemy import Connection
 from services.bridge import long_poll
 from services.bridge.approvals import approval as domain
 from services.bridge.approvals import decisions, from_request, phrasing, store, view
-from services.bridge.approvals.after_commit import News
 from services.bridge.approvals.approval import Approval, Outcome, Via, Who
 from services.bridge.approvals.decisions import Changed
 from services.bridge.approvals.store import Whole
 from services.bridge.bot_messages import Recipient
 from services.bridge.events.templates import Templates
-from services.bridge.settings import BridgeSettings
+from services.bridge.keys.keys import Key
+from services.bridge.state import BridgeState, CallerKey, State
 from services.contracts.approvals import (
     Approvals,
     ApprovalView,
@@ -27,10 +27,8 @@ from services.contracts.approvals import (
     NewApproval,
 )
 from services.contracts.fields import AN_ID, BotName, about
-from services.kit.clock import Clock
 from services.kit.errors import Problem, invalid_input
 from services.kit.web.openapi import problems
-from services.outbox.engine import Outbox
 from services.outbox.messages import IdempotencyKey, Submission
 
 router = APIRouter(prefix="/api/v1/approvals", tags=["approvals"])
@@ -61,12 +59,14 @@ Id = Annotated[str, Path(description="of the question", examples=[AN_ID])]
     "",
     status_code=201,
     summary="Ask people: the first answer wins",
-    response_model=ApprovalView,
     responses=_ASKED,
 )
 async def ask(
     request: Request,
     response: Response,
+    *,
+    state: State,
+    caller: CallerKey,
     new: NewApproval,
     idempotency_key: Annotated[
         str | None,
@@ -78,32 +78,34 @@ async def ask(
             examples=["deploy-2.1"],
         ),
     ] = None,
-) -> Any:
+) -> ApprovalView:
     """Answers once the question is on disk; ``GET`` with ``wait`` tells the answer."""
-    state = request.state
-    clock: Clock = state.clock
-    settings: BridgeSettings = state.settings
-    now = clock.time()
-    from_request.check_callback(new, state.webhook_destinations)
+    now = state.clock.time()
+    from_request.check_callback(new, state.inbound.destinations)
     bot = from_request.bot(new, state.bots)
-    asked = from_request.approval(request, new, bot, now)
+    asked = from_request.approval(
+        new,
+        bot,
+        caller.name,
+        trace=from_request.trace(request, state.telemetry),
+        expires_in=state.settings.approval_expires_seconds,
+        now=now,
+    )
     chats = (
         new.chat_id if isinstance(new.chat_id, list) else [new.chat_id] if new.chat_id is not None else None
     )
     to = [Recipient(chat_id, new.thread_id, expires_at=asked.expires_at) for chat_id in (chats or bot.chats)]
-    key = _key(request.state.client, idempotency_key, await request.body(), asked.id)
-    outbox: Outbox = state.outbox
+    key = _key(caller.name, idempotency_key, await request.body(), asked.id)
     work = partial(_ask, asked=asked, templates=state.templates, to=to, key=key, now=now)
-    stored = await outbox.database.write("approval_ask", work)
+    stored = await state.outbox.database.write("approval_ask", work)
     if isinstance(stored, str):
         response.headers["Idempotent-Replayed"] = "true"
         asked_id = stored
     else:
-        news: News = state.news
-        await news.asked(stored, asked.id)
+        await state.inbound.news.asked(stored, asked.id)
         asked_id = asked.id
     response.headers["Location"] = f"/api/v1/approvals/{asked_id}"
-    return view.whole(await _whole(outbox, asked_id), settings.jaeger_ui_url)
+    return await _view(state, asked_id)
 
 
 def _ask(
@@ -150,12 +152,10 @@ class Asked(BaseModel, extra="forbid"):
     limit: Annotated[int, Query(ge=1, le=500), about("questions at most", 50)] = 50
 
 
-@router.get("", summary="Questions, newest first", response_model=Approvals)
-async def search(request: Request, wanted: Annotated[Asked, Query()]) -> Any:
+@router.get("", summary="Questions, newest first")
+async def search(state: State, wanted: Annotated[Asked, Query()]) -> Approvals:
     """Their messages and answers are told by each question itself."""
-    outbox: Outbox = request.state.outbox
-    settings: BridgeSettings = request.state.settings
-    rows = await outbox.database.read(
+    rows = await state.outbox.database.read(
         "search",
         lambda connection: store.search(
             connection,
@@ -167,102 +167,107 @@ async def search(request: Request, wanted: Annotated[Asked, Query()]) -> Any:
             limit=wanted.limit,
         ),
     )
-    items = [view.whole(Whole(one, [], [], []), settings.jaeger_ui_url) for _, one in rows]
-    return {"items": items, "next_cursor": str(rows[-1][0]) if len(rows) == wanted.limit else None}
+    items = [view.whole(Whole(one, [], [], []), state.settings.jaeger_ui_url) for _, one in rows]
+    return Approvals(items=items, next_cursor=str(rows[-1][0]) if len(rows) == wanted.limit else None)
 
 
 @router.get(
     "/{approval_id}",
     summary="The question and what became of it; with `wait`, once somebody has answered",
-    response_model=ApprovalView,
     responses=_NOT_THERE,
 )
 async def read(
     request: Request,
+    state: State,
     approval_id: Id,
     wait: Annotated[
         float,
         Query(ge=0, le=LONGEST_WAIT, description="seconds to wait for an answer", examples=[0.0]),
     ] = 0,
-) -> Any:
+) -> ApprovalView:
     """To wait longer, ask again: nothing is missed in between."""
-    outbox: Outbox = request.state.outbox
-    settings: BridgeSettings = request.state.settings
+    database = state.outbox.database
 
     async def over() -> bool:
-        return await outbox.database.read("read", partial(store.is_over, approval_id=approval_id))
+        return await database.read("read", partial(store.is_over, approval_id=approval_id))
 
     if wait:
-        await long_poll.until(request, store.channel(approval_id), over, wait)
-    return view.whole(await _whole(outbox, approval_id), settings.jaeger_ui_url)
+        await long_poll.until(request, database, store.channel(approval_id), over, wait)
+    return await _view(state, approval_id)
 
 
 @router.post(
     "/{approval_id}/decide",
     summary="Decide without Telegram; audited like any answer",
-    response_model=ApprovalView,
     responses=_CLOSED,
 )
-async def decide(request: Request, approval_id: Id, decision: Decide) -> Any:
+async def decide(
+    request: Request, state: State, caller: CallerKey, approval_id: Id, decision: Decide
+) -> ApprovalView:
     """As if somebody had tapped: the first answer wins, the messages are edited, the callback is told."""
-    outbox: Outbox = request.state.outbox
-    clock: Clock = request.state.clock
-    who = _program(request, decision.by)
-    trace = from_request.trace(request)
+    who = _program(caller, decision.by)
+    trace = from_request.trace(request, state.telemetry)
 
     def work(connection: Connection) -> Changed:
         asked = _found(store.by_id(connection, approval_id))
         chosen = domain.option_named(asked.options, decision.option)
         return decisions.answer(
-            connection, asked, who, Via.API, chosen, now=clock.time(), comment=decision.comment, trace=trace
+            connection,
+            asked,
+            who,
+            Via.API,
+            chosen,
+            now=state.clock.time(),
+            comment=decision.comment,
+            trace=trace,
         )
 
-    changed = await outbox.database.write("approval_answer", work)
-    news: News = request.state.news
+    changed = await state.outbox.database.write("approval_answer", work)
+    news = state.inbound.news
     news.answered(Via.API, changed.outcome)
     await news.closed([changed])
     if changed.outcome is Outcome.NO_SUCH_OPTION:
         values = ", ".join(option.value for option in changed.approval.options)
         raise invalid_input([{"loc": ["body", "option"], "msg": f"the options are {values}"}])
-    return await _answer_unless_closed(request, changed, Outcome.DECIDED)
+    return await _answer_unless_closed(state, changed, Outcome.DECIDED)
 
 
 @router.post(
     "/{approval_id}/cancel",
     summary="Take the question back",
-    response_model=ApprovalView,
     responses=_CLOSED,
 )
-async def cancel(request: Request, approval_id: Id, wanted: Cancel | None = None) -> Any:
+async def cancel(
+    request: Request, state: State, caller: CallerKey, approval_id: Id, wanted: Cancel | None = None
+) -> ApprovalView:
     """The messages that show it say so, and have no buttons any more."""
-    outbox: Outbox = request.state.outbox
-    clock: Clock = request.state.clock
     wanted = wanted or Cancel()
-    who = _program(request, wanted.by)
-    trace = from_request.trace(request)
+    who = _program(caller, wanted.by)
+    trace = from_request.trace(request, state.telemetry)
 
     def work(connection: Connection) -> Changed:
         asked = _found(store.by_id(connection, approval_id))
-        return decisions.cancel(connection, asked, who, reason=wanted.reason, now=clock.time(), trace=trace)
+        return decisions.cancel(
+            connection, asked, who, reason=wanted.reason, now=state.clock.time(), trace=trace
+        )
 
-    changed = await outbox.database.write("approval_cancel", work)
-    news: News = request.state.news
-    await news.closed([changed])
-    return await _answer_unless_closed(request, changed, Outcome.CANCELLED)
+    changed = await state.outbox.database.write("approval_cancel", work)
+    await state.inbound.news.closed([changed])
+    return await _answer_unless_closed(state, changed, Outcome.CANCELLED)
 
 
-def _program(request: Request, by: str) -> Who:
+def _program(caller: Key, by: str) -> Who:
     """Who it says it is, and the key: nobody passes for a person who tapped."""
-    key = f"API key {request.state.client}"
+    key = f"API key {caller.name}"
     return Who(f"{by} ({key})" if by else key)
 
 
-async def _answer_unless_closed(request: Request, changed: Changed, wanted: Outcome) -> dict[str, Any]:
-    outbox: Outbox = request.state.outbox
-    settings: BridgeSettings = request.state.settings
-    shown = view.whole(await _whole(outbox, changed.approval.id), settings.jaeger_ui_url)
+async def _answer_unless_closed(state: BridgeState, changed: Changed, wanted: Outcome) -> ApprovalView:
+    shown = await _view(state, changed.approval.id)
     if changed.outcome is not wanted:
-        raise Problem(409, "Already closed", f"The question is {_state(changed)}.", approval=shown)
+        raise Problem(
+            409, "Already closed", f"The question is {_state(changed)}.", approval=shown.model_dump()
+        )
     return shown
 
 
@@ -277,8 +282,8 @@ def _found(asked: Approval | None) -> Approval:
     return asked
 
 
-async def _whole(outbox: Outbox, approval_id: str) -> Whole:
-    found = await outbox.database.read("read", lambda connection: store.whole(connection, approval_id))
+async def _view(state: BridgeState, approval_id: str) -> ApprovalView:
+    found = await state.outbox.database.read("read", lambda connection: store.whole(connection, approval_id))
     if found is None:
         raise Problem(404, "Not Found", "There is no question with this id.")
-    return found
+    return view.whole(found, state.settings.jaeger_ui_url)

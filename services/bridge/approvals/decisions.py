@@ -7,7 +7,6 @@ the asking program. A crash leaves either all of it or none.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import orjson
 from sqlalchemy import Connection, insert, select, update
 
 from services.bridge import bot_messages
@@ -193,7 +192,7 @@ def _follow(
         store.add_messages(connection, closed.id, submission.messages[0], "verdict")
     enqueue.insert(connection, submissions, now)
     if closed.callback_url:
-        body = orjson.dumps(view.result(closed)).decode()
+        body = view.result(closed).model_dump_json()
         webhooks.add(
             connection,
             [NewCall(WEBHOOK_KIND, closed.id, closed.callback_url, body, trace or closed.trace)],

@@ -9,7 +9,6 @@ from opentelemetry import trace as otel
 from services.bridge.approvals import approval as domain
 from services.bridge.approvals.approval import Approval, Option
 from services.bridge.bots import DEFAULT, Bot
-from services.bridge.settings import BridgeSettings
 from services.bridge.webhooks.destinations import Destinations
 from services.contracts.approvals import (
     LONGEST_LIFE_SECONDS,
@@ -39,8 +38,22 @@ def bot(new: NewApproval, bots: Mapping[str, Bot]) -> Bot:
     return found
 
 
-def approval(request: Request, new: NewApproval, by: Bot, now: float) -> Approval:
-    settings: BridgeSettings = request.state.settings
+def approval(
+    new: NewApproval, by: Bot, client: str, *, trace: TraceContext, expires_in: float, now: float
+) -> Approval:
+    """The question that is to be stored.
+
+    Args:
+        new: the request's body.
+        by: the bot that asks.
+        client: name of the caller's key.
+        trace: that the question belongs to.
+        expires_in: seconds until it expires, where the body gives no time.
+        now: seconds since the epoch.
+
+    Raises:
+        Problem: 422, names the wrong field.
+    """
     identifier, event_id = str(uuid_utils.uuid7()), str(uuid_utils.uuid7())
     return Approval(
         id=identifier,
@@ -51,14 +64,14 @@ def approval(request: Request, new: NewApproval, by: Bot, now: float) -> Approva
         options=tuple(Option(option.value, option.label) for option in new.options),
         approvers=_approvers(new, by.allowed),
         bot=by.name,
-        client=request.state.client,
+        client=client,
         source=new.source,
         severity=new.severity.value,
         correlation_id=new.correlation_id or logs.correlation_id.get() or identifier,
         event_id=event_id,
-        trace=trace(request),
+        trace=trace,
         created_at=now,
-        expires_at=_expires_at(new, now, settings.approval_expires_seconds),
+        expires_at=_expires_at(new, now, expires_in),
         callback_url=new.callback_url,
         metadata=new.metadata,
     )
@@ -96,9 +109,8 @@ def lives(until: float, now: float) -> bool:
     return now + SHORTEST_LIFE_SECONDS <= until <= now + LONGEST_LIFE_SECONDS
 
 
-def trace(request: Request) -> TraceContext:
+def trace(request: Request, telemetry: Telemetry) -> TraceContext:
     """Under the request's own span where there is one, else under the caller's."""
-    telemetry: Telemetry = request.state.telemetry
     current = otel.get_current_span().get_span_context()
     if current.is_valid:
         return TraceContext(current.trace_id, current.span_id, current.trace_flags.sampled).child()

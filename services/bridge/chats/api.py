@@ -6,17 +6,23 @@ from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Path, Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
-from starlette.requests import Request
+from sqlalchemy import Connection, select
 
 from services.bridge.bots import DEFAULT
-from services.bridge.chats import quiet, store
+from services.bridge.chats import quiet
 from services.bridge.chats.quiet import Day
+from services.bridge.state import BridgeState, State
 from services.contracts.fields import A_TIME, BotName, Strict, about
 from services.kit.clock import rfc3339
+from services.kit.database.connect import upsert
 from services.kit.errors import Problem, invalid_input
 from services.kit.web.openapi import problems
-from services.outbox.engine import Outbox
+from services.outbox.chats import chat_state
 from services.outbox.intake.enqueue import CHANNEL
+from services.outbox.schema import chat
+
+#: Names of the units of work, for the database's metrics.
+OPERATIONS = ("chat", "chat_write")
 
 router = APIRouter(prefix="/api/v1/chats", tags=["chats"])
 
@@ -94,37 +100,35 @@ class ChatView(BaseModel):
     summary="A chat: how its people want it, and how it stands",
     responses=problems({404: "nothing is known of this chat"}),
 )
-async def read(request: Request, chat_id: ChatId, bot: BotOf = DEFAULT) -> ChatView:
+async def read(state: State, chat_id: ChatId, bot: BotOf = DEFAULT) -> ChatView:
     """Known are those that something was sent to, or set for."""
-    return await _view(request, chat_id, bot)
+    return await _view(state, chat_id, bot)
 
 
 @router.put("/{chat_id}", summary="Say how a chat's people want it; what is left out is as at first")
-async def put(request: Request, chat_id: ChatId, wanted: ChatSettings, bot: BotOf = DEFAULT) -> ChatView:
+async def put(state: State, chat_id: ChatId, wanted: ChatSettings, bot: BotOf = DEFAULT) -> ChatView:
     """What waits for the end of former quiet hours is decided anew."""
-    if bot not in request.state.bots:
-        there = ", ".join(request.state.bots)
+    if bot not in state.bots:
+        there = ", ".join(state.bots)
         raise invalid_input([{"loc": ["query", "bot"], "msg": f"no bot has this name; there are {there}"}])
-    outbox: Outbox = request.state.outbox
     work = partial(
-        store.put,
+        store_settings,
         bot=bot,
         chat_id=chat_id,
         settings=wanted.model_dump_json(by_alias=True),
-        now=request.state.clock.time(),
+        now=state.clock.time(),
     )
-    await outbox.database.write("chat_write", work, wake=CHANNEL)
-    return await _view(request, chat_id, bot)
+    await state.outbox.database.write("chat_write", work, wake=CHANNEL)
+    return await _view(state, chat_id, bot)
 
 
-async def _view(request: Request, chat_id: int, bot: str) -> ChatView:
-    outbox: Outbox = request.state.outbox
-    row: Any = await outbox.database.read("chat", partial(store.one, bot=bot, chat_id=chat_id))
+async def _view(state: BridgeState, chat_id: int, bot: str) -> ChatView:
+    row: Any = await state.outbox.database.read("chat", partial(_row, bot=bot, chat_id=chat_id))
     if row is None:
         raise Problem(
             404, "Not Found", "Nothing is known of this chat: nothing was sent to it or set for it."
         )
-    now = request.state.clock.time()
+    now = state.clock.time()
     settings = ChatSettings.model_validate_json(row["settings"] or "{}")
     hours = quiet.read(row["settings"]) if row["settings"] else None
     muted_until = row["muted_until"]
@@ -143,3 +147,20 @@ async def _view(request: Request, chat_id: int, bot: str) -> ChatView:
 
 def _time(seconds: float | None) -> str | None:
     return None if seconds is None else rfc3339(seconds)
+
+
+def _row(connection: Connection, bot: str, chat_id: int) -> Any | None:
+    """The engine's row of a chat, or None."""
+    query = select(chat).where(chat.c.bot == bot, chat.c.chat_id == chat_id)
+    return connection.execute(query).mappings().first()
+
+
+def store_settings(connection: Connection, bot: str, chat_id: int, settings: str, now: float) -> None:
+    """Stores a chat's settings; messages that the earlier ones deferred are released for a new decision."""
+    statement = upsert(connection, chat).values(bot=bot, chat_id=chat_id, settings=settings)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[chat.c.bot, chat.c.chat_id], set_={"settings": settings}
+        )
+    )
+    chat_state.let_go(connection, bot, chat_id, now)

@@ -87,7 +87,7 @@ Asks = Callable[[NewEvent, messages.NewEvent, Sequence[Target], Place], Question
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class AcceptedRequest:
     """A request that was understood: what to store, and what to answer once it is stored.
 
     Args:
@@ -117,7 +117,7 @@ def parse(body: bytes) -> tuple[list[NewEvent], bool]:
     return events, True
 
 
-def submission(
+def accept(
     body: bytes,
     caller: Caller,
     trace: TraceContext,
@@ -127,7 +127,7 @@ def submission(
     trace_url: str,
     asks: Asks,
     refusal: Callable[[str], str | None] = lambda _: None,
-) -> Reading:
+) -> AcceptedRequest:
     """Reads a request.
 
     Args:
@@ -168,12 +168,12 @@ def submission(
         caller.once,
         partial(_keep, questions=questions) if questions else None,
     )
-    return Reading(stored, answer, tuple(question.code for question in questions))
+    return AcceptedRequest(stored, answer, tuple(question.code for question in questions))
 
 
-def repetition(caller: Caller, earlier: IdempotencyKey) -> Reading:
+def repetition(caller: Caller, earlier: IdempotencyKey) -> AcceptedRequest:
     """A request whose key is known: it stores nothing, and uses its signature up."""
-    return Reading(Submission((), (), earlier, caller.once), earlier.answer.encode())
+    return AcceptedRequest(Submission((), (), earlier, caller.once), earlier.answer.encode())
 
 
 def _check_callback(event: NewEvent, place: Place, refusal: Callable[[str], str | None]) -> None:

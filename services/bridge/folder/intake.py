@@ -219,12 +219,12 @@ class FolderIntake:
             return False
         return now - since >= STABLE_SECONDS
 
-    async def _read(self, file: File) -> accept.Reading | None:
+    async def _read(self, file: File) -> accept.AcceptedRequest | None:
         """What a file says; None: it cannot be taken, and is put aside."""
         body = await asyncio.to_thread(self._folder.read, file)
         caller = Caller(CLIENT, None, "", None, Once(CLIENT, file.path.name))
         read = partial(
-            accept.submission,
+            accept.accept,
             body,
             caller,
             self._telemetry.new_trace(),
@@ -239,14 +239,16 @@ class FolderIntake:
             reading = await self._understood(file, read)
         return reading
 
-    async def _understood(self, file: File, read: Callable[[], accept.Reading]) -> accept.Reading | None:
+    async def _understood(
+        self, file: File, read: Callable[[], accept.AcceptedRequest]
+    ) -> accept.AcceptedRequest | None:
         try:
             return read()
         except Problem as problem:
             await self._reject(file, problem)
             return None
 
-    async def _store(self, reading: accept.Reading) -> None:
+    async def _store(self, reading: accept.AcceptedRequest) -> None:
         """Returns once the events are on disk, by this look or by one before a crash."""
         try:
             await self._outbox.enqueue(reading.submission)

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
-from services.bridge.keys import keys, opening, store
-from services.bridge.keys.keys import Key, Kind, Scope
+from services.bridge.keys import keyring, keys, store
+from services.bridge.keys.keys import Key, KeyKind, Scope
 from services.bridge.settings import BridgeSettings
 from services.kit import runner
 from services.kit.clock import SystemClock, rfc3339
@@ -48,7 +48,7 @@ async def _run(asked: argparse.Namespace, settings: BridgeSettings) -> int:
 @asynccontextmanager
 async def _database(settings: BridgeSettings) -> AsyncIterator[Database]:
     telemetry = Telemetry("bridge-keys", settings)
-    database = await open_database(settings.database("bridge"), telemetry, packages=[opening.PACKAGE])
+    database = await open_database(settings.database("bridge"), telemetry, packages=[keyring.PACKAGE])
     try:
         yield database
     finally:
@@ -57,14 +57,14 @@ async def _database(settings: BridgeSettings) -> AsyncIterator[Database]:
 
 async def _create(asked: argparse.Namespace, settings: BridgeSettings, database: Database) -> int:
     now = SystemClock().time()
-    kind = Kind.SIGNING if asked.signing else Kind.BEARER
+    kind = KeyKind.SIGNING if asked.signing else KeyKind.BEARER
     scopes = frozenset(asked.scope or [Scope.EVENTS_WRITE])
-    if kind is Kind.SIGNING and scopes != {Scope.EVENTS_WRITE}:
+    if kind is KeyKind.SIGNING and scopes != {Scope.EVENTS_WRITE}:
         return _say("a signing key has the scope events:write, and only that", to_error=True)
     key_id = keys.new_id()
     secret = (
-        keys.signing_secret(opening.master_of(settings), key_id)
-        if kind is Kind.SIGNING
+        keys.signing_secret(keyring.signing_master(settings), key_id)
+        if kind is KeyKind.SIGNING
         else keys.new_secret()
     )
     key = Key(

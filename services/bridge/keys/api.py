@@ -3,19 +3,18 @@
 from functools import partial
 from typing import Annotated, Any, Literal, Self
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field, StringConstraints, model_validator
-from starlette.requests import Request
 from starlette.responses import Response
 
 from services.bridge.keys import authenticate, keys, store
-from services.bridge.keys.authenticate import Door
-from services.bridge.keys.keys import Key, Kind, Scope
+from services.bridge.keys.authenticate import Authenticator
+from services.bridge.keys.keys import Key, KeyKind, Scope
+from services.bridge.state import CallerKey, State
 from services.contracts.fields import A_TIME, Moment, Strict, about
 from services.kit.clock import rfc3339
 from services.kit.errors import Problem, invalid_input
 from services.kit.web.openapi import problems
-from services.outbox.engine import Outbox
 
 router = APIRouter(prefix="/api/v1/keys", tags=["keys"])
 
@@ -45,8 +44,8 @@ class NewKey(Strict):
         Annotated[list[Scope], Field(min_length=1, max_length=len(Scope))],
         about("what it may do; none that the maker has not", ["events:write", "messages:read"]),
     ]
-    kind: Annotated[Kind, about("signing: requests are signed, the secret is never sent", "bearer")] = (
-        Kind.BEARER
+    kind: Annotated[KeyKind, about("signing: requests are signed, the secret is never sent", "bearer")] = (
+        KeyKind.BEARER
     )
     expires_at: Annotated[Moment | None, about("it opens nothing from then on", A_TIME)] = None
     requests_per_second: Annotated[
@@ -56,7 +55,7 @@ class NewKey(Strict):
 
     @model_validator(mode="after")
     def _signable(self) -> Self:
-        if self.kind is Kind.SIGNING and set(self.scopes) != {Scope.EVENTS_WRITE}:
+        if self.kind is KeyKind.SIGNING and set(self.scopes) != {Scope.EVENTS_WRITE}:
             raise ValueError("a signing key has the scope events:write, and only that")
         return self
 
@@ -66,7 +65,7 @@ class KeyView(BaseModel):
 
     id: Annotated[str, about("of the key; signed requests name it", "key_b0bcb4cdcac1dfba")]
     name: Annotated[str, about("of the client", "ci")]
-    kind: Annotated[Kind, about("how its secret is used", "bearer")]
+    kind: Annotated[KeyKind, about("how its secret is used", "bearer")]
     scopes: Annotated[list[Scope], about("what it may do", ["events:write"])]
     status: Annotated[Literal["active", "expired", "revoked"], about("whether it opens anything", "active")]
     requests_per_second: Annotated[float | None, about("null: RATE_LIMIT_PER_SECOND", 10.0)]
@@ -89,12 +88,6 @@ class Keys(BaseModel):
     items: Annotated[list[KeyView], about("no secrets")]
 
 
-async def door_of(request: Request) -> Door:
-    door: Door = request.state.door
-    return door
-
-
-TheDoor = Annotated[Door, Depends(door_of)]
 KeyId = Annotated[
     str,
     Path(pattern=r"^key_[0-9a-z]{1,32}$", description="of the key", examples=["key_b0bcb4cdcac1dfba"]),
@@ -102,26 +95,24 @@ KeyId = Annotated[
 
 
 @router.post("", status_code=201, summary="Make a key; its secret is shown once", responses=_MADE)
-async def make(request: Request, response: Response, door: TheDoor, new: NewKey) -> MadeKey:
+async def make(response: Response, state: State, maker: CallerKey, new: NewKey) -> MadeKey:
     """Of its secret only a digest is kept."""
-    maker: Key = request.state.key
     for scope in new.scopes:
         if scope not in maker.scopes:  # nobody gives away more than they have
             raise authenticate.missing(scope)
-    now = request.state.clock.time()
-    key, secret = made(new, maker.name, door, now)
-    outbox: Outbox = request.state.outbox
-    await outbox.database.write("key_write", partial(store.add, key=key), wake=store.CHANNEL)
-    await door.ring.read(outbox.database)
+    now = state.clock.time()
+    key, secret = made(new, maker.name, state.authenticator, now)
+    await state.outbox.database.write("key_write", partial(store.add, key=key), wake=store.CHANNEL)
+    await state.authenticator.ring.read(state.outbox.database)
     response.headers["Cache-Control"] = "no-store"
     response.headers["Location"] = f"/api/v1/keys/{key.id}"
     return MadeKey(secret=secret, **view(key, now).model_dump())
 
 
-def made(new: NewKey, by: str, door: Door, now: float) -> tuple[Key, str]:
+def made(new: NewKey, by: str, authenticator: Authenticator, now: float) -> tuple[Key, str]:
     """A key as it is stored, and its secret."""
     key_id = keys.new_id()
-    secret = door.ring.secret_of(key_id) if new.kind is Kind.SIGNING else keys.new_secret()
+    secret = authenticator.ring.secret_of(key_id) if new.kind is KeyKind.SIGNING else keys.new_secret()
     expires_at = None
     if new.expires_at is not None:
         expires_at = new.expires_at.timestamp()
@@ -142,31 +133,28 @@ def made(new: NewKey, by: str, door: Door, now: float) -> tuple[Key, str]:
 
 
 @router.get("", summary="All keys there ever were, newest first; no secrets")
-async def every(request: Request) -> Keys:
+async def every(state: State) -> Keys:
     """Also those that were revoked, and when each was used last."""
-    outbox: Outbox = request.state.outbox
-    now = request.state.clock.time()
-    return Keys(items=[view(key, now) for key in await outbox.database.read("keys", store.every)])
+    now = state.clock.time()
+    return Keys(items=[view(key, now) for key in await state.outbox.database.read("keys", store.every)])
 
 
 @router.get("/{key_id}", summary="One key", responses=_NOT_THERE)
-async def one(request: Request, key_id: KeyId) -> KeyView:
+async def one(state: State, key_id: KeyId) -> KeyView:
     """Without its secret, which nobody has."""
-    outbox: Outbox = request.state.outbox
-    found = await outbox.database.read("keys", partial(store.one, key_id=key_id))
+    found = await state.outbox.database.read("keys", partial(store.one, key_id=key_id))
     if found is None:
         raise _unknown()
-    return view(found, request.state.clock.time())
+    return view(found, state.clock.time())
 
 
 @router.delete("/{key_id}", status_code=204, summary="Revoke a key, at once", responses=_NOT_THERE)
-async def revoke(request: Request, door: TheDoor, key_id: KeyId) -> None:
+async def revoke(state: State, key_id: KeyId) -> None:
     """The other replicas know it within a second."""
-    outbox: Outbox = request.state.outbox
-    work = partial(store.revoke, key_id=key_id, now=request.state.clock.time())
-    if not await outbox.database.write("key_write", work, wake=store.CHANNEL):
+    work = partial(store.revoke, key_id=key_id, now=state.clock.time())
+    if not await state.outbox.database.write("key_write", work, wake=store.CHANNEL):
         raise _unknown()
-    door.ring.forget(key_id)
+    state.authenticator.ring.forget(key_id)
 
 
 def _unknown() -> Problem:

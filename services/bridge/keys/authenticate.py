@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry
 from starlette.requests import Request
 
-from services.bridge.keys import scopes, signing
-from services.bridge.keys.keyring import SIGNATURES, Ring
+from services.bridge.keys import signing
+from services.bridge.keys.keyring import SIGNATURES, ApiKeyring
 from services.bridge.keys.keys import Key, Scope
 from services.bridge.keys.metrics import SignedRequests
 from services.bridge.keys.signing import BadSignatureError
@@ -19,7 +19,7 @@ from services.outbox.messages import Once
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class AdmittedRequest:
     """A request that was let in: whose it is, and what it uses up."""
 
     key: Key
@@ -27,7 +27,7 @@ class Entry:
     once: Once | None = None
 
 
-class Door:
+class Authenticator:
     """Where requests come in.
 
     Args:
@@ -37,7 +37,7 @@ class Door:
         clock: the time.
     """
 
-    def __init__(self, ring: Ring, guard: Guard, registry: CollectorRegistry, clock: Clock) -> None:
+    def __init__(self, ring: ApiKeyring, guard: Guard, registry: CollectorRegistry, clock: Clock) -> None:
         self.ring = ring
         self._guard = guard
         self._clock = clock
@@ -52,7 +52,7 @@ class Door:
         gate: Gate = caller.scope["app"].state.gate
         return self._allowed(gate.find(authorization, caller, self.ring.holder), scope)
 
-    async def enter(self, request: Request, headers: Mapping[bytes, bytes], scope: Scope) -> Entry:
+    async def enter(self, request: Request, headers: Mapping[bytes, bytes], scope: Scope) -> AdmittedRequest:
         """Lets a request in that may be signed instead of carrying a key, and reads its body.
 
         Raises:
@@ -61,9 +61,11 @@ class Door:
         if signing.SIGNATURE in headers:
             return await self._by_signature(request, headers, scope)
         key = self.by_key(headers.get(b"authorization", b"").decode("latin-1"), request, scope)
-        return Entry(key, await request.body())
+        return AdmittedRequest(key, await request.body())
 
-    async def _by_signature(self, request: Request, headers: Mapping[bytes, bytes], scope: Scope) -> Entry:
+    async def _by_signature(
+        self, request: Request, headers: Mapping[bytes, bytes], scope: Scope
+    ) -> AdmittedRequest:
         try:
             claim = signing.claim_of(headers, self._clock.time())
         except BadSignatureError as error:
@@ -74,7 +76,7 @@ class Door:
             raise self._refused(request, "The signature is not that of this body with a key that is known.")
         key = self._allowed(found[0], scope)
         self._signed.count("accepted")
-        return Entry(key, body, Once(SIGNATURES, f"{claim.key_id}:{claim.signature}"))
+        return AdmittedRequest(key, body, Once(SIGNATURES, f"{claim.key_id}:{claim.signature}"))
 
     def _refused(self, caller: Request, detail: str) -> Problem:
         gate: Gate = caller.scope["app"].state.gate
@@ -101,14 +103,3 @@ class Door:
 
 def missing(scope: Scope) -> Problem:
     return Problem(403, "Missing scope", f"This key has no scope {scope.value}.", scope=scope.value)
-
-
-async def admitted(request: Request) -> None:
-    """Dependency of every route that is not public.
-
-    Afterwards ``request.state.key`` is the key, and ``request.state.client`` its name.
-    """
-    door: Door = request.state.door
-    scope = scopes.needed(request.method, request.url.path)
-    request.state.key = door.by_key(request.headers.get("authorization"), request, scope)
-    request.state.client = request.state.key.name

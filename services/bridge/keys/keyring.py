@@ -6,22 +6,30 @@ database cannot be read the keys stay as they were; the health component ``keys`
 
 import asyncio
 import hashlib
-from collections.abc import Iterable
+import secrets
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from functools import partial
 
 import structlog
 from sqlalchemy import Connection
 
 from services.bridge.keys import keys, signing, store
-from services.bridge.keys.keys import Key, Kind
+from services.bridge.keys.keys import Key, KeyKind
+from services.bridge.settings import BridgeSettings
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
 from services.kit.errors import Problem
-from services.kit.health import Level, Reading
+from services.kit.health import Health, Level, Reading
+from services.kit.settings import StartError
+from services.kit.web.auth import kept
+from services.kit.web.service import own_key
 from services.outbox.intake import single_use
 
 log = structlog.get_logger()
 
+PACKAGE = "services.bridge.keys"
+SHORTEST_MASTER = 32
 READ_SECONDS = 1.0
 NOTE_SECONDS = 10.0
 STALE_SECONDS = 5.0
@@ -29,7 +37,7 @@ STALE_SECONDS = 5.0
 SIGNATURES = "signature"
 
 
-class Ring:
+class ApiKeyring:
     """Knows keys by what they send; the bearer keyring of the kit, too.
 
     Args:
@@ -84,7 +92,7 @@ class Ring:
         for key in living:
             if key.id in self._revoked:
                 continue
-            if key.kind is Kind.BEARER:
+            if key.kind is KeyKind.BEARER:
                 bearers.setdefault(bytes.fromhex(key.digest), key)
             elif keys.digest_of(secret := self._secret(key.id)) == key.digest:
                 signers[key.id] = (key, secret)
@@ -146,3 +154,42 @@ class Ring:
         }
         fit = age <= STALE_SECONDS and not self._foreign
         return Reading(Level.HEALTHY if fit else Level.DEGRADED, measured)
+
+
+def signing_master(settings: BridgeSettings) -> bytes:
+    """What the secrets of signing keys are derived from; the same in every replica.
+
+    Raises:
+        StartError: it is too short, or cannot be kept.
+    """
+    if settings.signing_master is not None:
+        given = settings.signing_master.get_secret_value()
+        if len(given) < SHORTEST_MASTER:
+            raise StartError(f"SIGNING_MASTER: {SHORTEST_MASTER} characters or more are needed")
+        return given.encode()
+    path = settings.data_dir / "signing_master"
+    try:
+        return kept(path, lambda: secrets.token_urlsafe(48))[0].encode()
+    except OSError as error:
+        raise StartError(f"DATA_DIR: cannot keep the signing master in {path}: {error.strerror}") from error
+
+
+def make_keyring(settings: BridgeSettings, clock: Clock) -> ApiKeyring:
+    """The keyring, with the suite's own key alone."""
+    return ApiKeyring(keys.own(own_key(settings)), signing_master(settings), clock)
+
+
+@asynccontextmanager
+async def open_keyring(ring: ApiKeyring, database: Database, health: Health) -> AsyncIterator[None]:
+    """Reads the keys, and keeps them fresh for the length of the block."""
+    await ring.read(database)
+    health.add("keys", ring.check)
+    keeper = asyncio.create_task(ring.keep(database))
+    try:
+        yield
+    finally:
+        keeper.cancel()
+        for ended in await asyncio.gather(keeper, return_exceptions=True):
+            if isinstance(ended, Exception):
+                log.error("keys_failed", exc_info=ended)
+        await ring.note(database)

@@ -30,7 +30,7 @@ class Scope(StrEnum):
     KEYS_ADMIN = "keys:admin"  #: make and revoke keys
 
 
-class Kind(StrEnum):
+class KeyKind(StrEnum):
     BEARER = "bearer"  #: the secret itself is sent
     SIGNING = "signing"  #: the secret signs what is sent
 
@@ -58,7 +58,7 @@ class Key:
 
     id: str
     name: str
-    kind: Kind
+    kind: KeyKind
     digest: str
     scopes: frozenset[Scope]
     per_second: float | None
@@ -102,7 +102,7 @@ def own(secret: str) -> Key:
     return Key(
         id="key_default",
         name=OWN_NAME,
-        kind=Kind.BEARER,
+        kind=KeyKind.BEARER,
         digest=digest_of(secret),
         scopes=ALL_SCOPES,
         per_second=None,
@@ -119,3 +119,47 @@ def scopes_text(scopes: Iterable[Scope]) -> str:
 def scopes_of(text: str) -> frozenset[Scope]:
     """The reverse; scopes that a later version wrote are left out, so they open nothing here."""
     return frozenset(Scope(word) for word in text.split() if word in set(Scope))
+
+
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})
+#: Prefix of a path, the scope for reading, the scope for anything else; None: any key. First match counts.
+#: A path that is not listed needs the highest scope, so a new route is closed until it is added here.
+_TABLE: tuple[tuple[str, Scope | None, Scope | None], ...] = (
+    ("/events", None, Scope.EVENTS_WRITE),
+    ("/api/v1/events", Scope.MESSAGES_READ, Scope.EVENTS_WRITE),
+    ("/api/v1/event-types", None, None),
+    ("/api/v1/messages", Scope.MESSAGES_READ, Scope.MESSAGES_WRITE),
+    ("/api/v1/dead-letters", Scope.MESSAGES_READ, Scope.MESSAGES_WRITE),
+    ("/api/v1/jobs", Scope.MESSAGES_READ, Scope.MESSAGES_WRITE),
+    ("/api/v1/replays", Scope.MESSAGES_READ, Scope.MESSAGES_WRITE),
+    ("/api/v1/archive", Scope.MESSAGES_READ, Scope.MESSAGES_WRITE),
+    ("/api/v1/traces", Scope.MESSAGES_READ, Scope.MESSAGES_WRITE),
+    ("/api/v1/stats", Scope.MESSAGES_READ, Scope.MESSAGES_WRITE),
+    ("/api/v1/stream", Scope.MESSAGES_READ, Scope.MESSAGES_WRITE),
+    ("/api/v1/approvals", Scope.APPROVALS_READ, Scope.APPROVALS_WRITE),
+    ("/api/v1/responses", Scope.APPROVALS_READ, Scope.APPROVALS_WRITE),
+    # The dry run of routes changes nothing.
+    ("/api/v1/routes/test", Scope.ROUTES_READ, Scope.ROUTES_READ),
+    ("/api/v1/routes", Scope.ROUTES_READ, Scope.ROUTES_WRITE),
+    ("/api/v1/chats", Scope.CHATS_READ, Scope.CHATS_WRITE),
+    # A URL may carry a secret, and the answer to a new one does.
+    ("/api/v1/callbacks", Scope.KEYS_ADMIN, Scope.KEYS_ADMIN),
+    ("/api/v1/keys", Scope.KEYS_ADMIN, Scope.KEYS_ADMIN),
+)
+
+
+def is_listed(path: str) -> bool:
+    """Whether the table has an entry for this path."""
+    return any(_has_prefix(path, prefix) for prefix, _, _ in _TABLE)
+
+
+def scope_needed(method: str, path: str) -> Scope | None:
+    """The scope that a request needs; None if any key will do."""
+    for prefix, reading, writing in _TABLE:
+        if _has_prefix(path, prefix):
+            return reading if method in _READS else writing
+    return Scope.KEYS_ADMIN
+
+
+def _has_prefix(path: str, prefix: str) -> bool:
+    return path == prefix or path.startswith(prefix + "/")

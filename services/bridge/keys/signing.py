@@ -27,7 +27,7 @@ class BadSignatureError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class SignatureClaim:
     """What the headers say; nothing of it is proven yet."""
 
     key_id: str
@@ -35,7 +35,7 @@ class Claim:
     signature: str
 
 
-def claim_of(headers: Mapping[bytes, bytes], now: float) -> Claim:
+def claim_of(headers: Mapping[bytes, bytes], now: float) -> SignatureClaim:
     """Reads the headers of a signed request.
 
     Raises:
@@ -56,7 +56,7 @@ def claim_of(headers: Mapping[bytes, bytes], now: float) -> Claim:
         raise BadSignatureError(
             f"X-CCTelegram-Timestamp is {abs(off):.0f} s {direction}; {TOLERANCE_SECONDS} s are allowed."
         )
-    return Claim(key_id.decode(), timestamp, signature[1].decode())
+    return SignatureClaim(key_id.decode(), timestamp, signature[1].decode())
 
 
 def sign(secret: str, timestamp: int, body: bytes) -> str:
@@ -64,7 +64,7 @@ def sign(secret: str, timestamp: int, body: bytes) -> str:
     return f"sha256={_digest(secret, str(timestamp).encode(), body)}"
 
 
-def holds(claim: Claim, secret: str, body: bytes) -> bool:
+def holds(claim: SignatureClaim, secret: str, body: bytes) -> bool:
     """Whether the signature is that of the secret, compared in constant time."""
     return hmac.compare_digest(_digest(secret, claim.timestamp, body), claim.signature)
 

@@ -3,11 +3,23 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, func, or_, select, update
+from sqlalchemy import (
+    Column,
+    Connection,
+    Double,
+    Index,
+    MetaData,
+    String,
+    Table,
+    Text,
+    func,
+    or_,
+    select,
+    update,
+)
 
 from services.bridge.keys import keys
-from services.bridge.keys.keys import MOST_KEYS, Key, Kind
-from services.bridge.keys.schema import api_key
+from services.bridge.keys.keys import MOST_KEYS, Key, KeyKind
 from services.kit.database.connect import upsert
 from services.kit.errors import Problem
 
@@ -15,6 +27,32 @@ from services.kit.errors import Problem
 OPERATIONS = ("keys", "key_write", "key_used")
 #: Woken when a key was made or revoked.
 CHANNEL = "keys"
+
+metadata = MetaData()
+
+api_key = Table(
+    "api_key",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("kind", String(8), nullable=False),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("scopes", Text, nullable=False),
+    Column("per_second", Double),
+    Column("created_at", Double, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("expires_at", Double),
+    Column("last_used_at", Double),
+    Column("revoked_at", Double),
+)
+# A name is one client's; after a revocation it can be given again.
+Index(
+    "api_key_name",
+    api_key.c.name,
+    unique=True,
+    sqlite_where=api_key.c.revoked_at.is_(None),
+    postgresql_where=api_key.c.revoked_at.is_(None),
+)
 
 
 def add(connection: Connection, key: Key) -> None:
@@ -78,4 +116,4 @@ def _row(key: Key) -> dict[str, Any]:
 
 
 def _key(row: Mapping[Any, Any]) -> Key:
-    return Key(**{**row, "kind": Kind(row["kind"]), "scopes": keys.scopes_of(row["scopes"])})
+    return Key(**{**row, "kind": KeyKind(row["kind"]), "scopes": keys.scopes_of(row["scopes"])})

@@ -13,13 +13,12 @@ from typing import Any, Literal
 
 import structlog
 from prometheus_client import CollectorRegistry
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Column, Connection, Double, Integer, MetaData, Table, Text, insert, select, update
 
 from services.bridge.routes import document
 from services.bridge.routes.document import BadRoutesError, RoutesDocument
 from services.bridge.routes.metrics import reload_failures
 from services.bridge.routes.routes import Routes
-from services.bridge.routes.schema import route_set
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
 from services.kit.errors import Problem, invalid_input
@@ -34,9 +33,22 @@ CHANNEL = "routes"
 READ_SECONDS = 1.0
 _ONLY = 1
 
+metadata = MetaData()
+
+route_set = Table(
+    "route_set",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    # Counts replacements: a writer who has not seen the last one is refused.
+    Column("version", Integer, nullable=False),
+    Column("document", Text, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    Column("updated_by", Text, nullable=False),
+)
+
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredRoutes:
     """The routes of the API, as they are kept."""
 
     document: RoutesDocument
@@ -45,7 +57,7 @@ class Kept:
     updated_by: str = ""
 
 
-class Routing:
+class ActiveRoutes:
     """Holds the rules in force.
 
     Args:
@@ -66,7 +78,7 @@ class Routing:
         clock: Clock,
     ) -> None:
         self.file = file
-        self.kept = Kept(RoutesDocument(routes=[]))
+        self.kept = StoredRoutes(RoutesDocument(routes=[]))
         self.routes = Routes(bots)
         self.error: str | None = None
         self._clock = clock
@@ -95,12 +107,12 @@ class Routing:
         read = document.from_toml(text)
         if unknown := self._with(read).unknown_bots():
             raise BadRoutesError("\n".join(f"route {rule}: to.bot: no bot {bot}" for rule, bot in unknown))
-        self._put(Kept(read, updated_at=stamp[0] / 1e9))
+        self._put(StoredRoutes(read, updated_at=stamp[0] / 1e9))
 
     def _with(self, rules: RoutesDocument) -> Routes:
         return Routes(self.routes.bots, rules.rules())
 
-    def _put(self, kept: Kept) -> None:
+    def _put(self, kept: StoredRoutes) -> None:
         self.kept = kept
         self.routes = self._with(kept.document)
         self.error = None
@@ -193,12 +205,12 @@ def _stamp(file: Path) -> tuple[int, int, int]:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def _newer(connection: Connection, than: int) -> Kept | None:
+def _newer(connection: Connection, than: int) -> StoredRoutes | None:
     row = connection.execute(select(route_set).where(route_set.c.id == _ONLY)).first()
     if row is None or row.version == than:
         return None
     read = RoutesDocument.model_validate_json(row.document)
-    return Kept(read, row.version, row.updated_at, row.updated_by)
+    return StoredRoutes(read, row.version, row.updated_at, row.updated_by)
 
 
 def _replace(connection: Connection, new: RoutesDocument, by: str, version: int | None, now: float) -> None:
@@ -221,7 +233,9 @@ def _replace(connection: Connection, new: RoutesDocument, by: str, version: int 
 
 
 @asynccontextmanager
-async def open_routing(routing: Routing, database: Database, health: Health) -> AsyncIterator[None]:
+async def open_active_routes(
+    routing: ActiveRoutes, database: Database, health: Health
+) -> AsyncIterator[None]:
     """Keeps the rules in force for the length of the block."""
     if routing.file is None:
         await routing.read(database)

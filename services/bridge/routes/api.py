@@ -2,13 +2,13 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from pydantic import BaseModel, Field
-from starlette.requests import Request
 
 from services.bridge.bots import DEFAULT
-from services.bridge.routes.active_routes import Routing
+from services.bridge.routes.active_routes import ActiveRoutes
 from services.bridge.routes.document import MOST_RULES, RoutesDocument, RuleDocument
+from services.bridge.state import CallerKey, State
 from services.contracts.events import NewEvent
 from services.contracts.fields import A_TIME, Strict, about
 from services.kit.clock import rfc3339
@@ -67,18 +67,10 @@ class TrialResult(BaseModel):
     recipients: Annotated[list[RecipientView], about("none where there is nobody")]
 
 
-async def routing_of(request: Request) -> Routing:
-    routing: Routing = request.state.routing
-    return routing
-
-
-InForce = Annotated[Routing, Depends(routing_of)]
-
-
 @router.get("", summary="The routes in force")
-async def read(routing: InForce) -> RoutesView:
+async def read(state: State) -> RoutesView:
     """Of the file, or of the API: they are never mixed."""
-    return _view(routing)
+    return _view(state.active_routes)
 
 
 @router.put(
@@ -86,19 +78,19 @@ async def read(routing: InForce) -> RoutesView:
     summary="Replace all routes; they are in force with the answer",
     responses=problems({409: "they are in a file, or at another version"}),
 )
-async def replace(request: Request, routing: InForce, new: NewRoutes) -> RoutesView:
+async def replace(state: State, caller: CallerKey, new: NewRoutes) -> RoutesView:
     """The other replicas take them within a second."""
     rules = RoutesDocument(routes=new.routes)
-    await routing.replace(request.state.outbox.database, rules, request.state.client, new.version)
-    return _view(routing)
+    await state.active_routes.replace(state.outbox.database, rules, caller.name, new.version)
+    return _view(state.active_routes)
 
 
 @router.post("/test", summary="Who would get an event, and by which rule; nothing is sent")
-async def test(routing: InForce, trial: Trial) -> TrialResult:
+async def test(state: State, trial: Trial) -> TrialResult:
     """Of the routes in force, or of others that are being thought of."""
-    routes = routing.routes
+    routes = state.active_routes.routes
     if trial.routes is not None:
-        routes = routing.check_bots(RoutesDocument(routes=trial.routes))
+        routes = state.active_routes.check_bots(RoutesDocument(routes=trial.routes))
     if trial.event.bot is not None and trial.event.bot not in routes.bots:
         raise invalid_input([{"loc": ["body", "event", "bot"], "msg": "no bot has this name"}])
     found = routes.recipients(trial.event)
@@ -118,7 +110,7 @@ async def test(routing: InForce, trial: Trial) -> TrialResult:
     )
 
 
-def _view(routing: Routing) -> RoutesView:
+def _view(routing: ActiveRoutes) -> RoutesView:
     kept = routing.kept
     return RoutesView(
         source=routing.source,

@@ -1,16 +1,32 @@
-"""A message's life, as the API tells it. Pure: from rows to JSON."""
+"""Messages as the API shows them. Pure: from rows to contract models."""
 
 from typing import Any
 
+from services.contracts.messages import Attempt, Message, MessageDetail, MessageLinks, StateChange
 from services.kit.clock import rfc3339
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.messages import WAITING, State
 from services.outbox.queries.message_queries import Life
 
 
-def summary(row: Any) -> dict[str, Any]:
-    """One message in a list."""
-    trace = TraceContext.parse(row["traceparent"])
+def summary(row: Any) -> Message:
+    """One message of a list."""
+    return Message(**fields(row), attempts=row["attempts"])
+
+
+def whole(life: Life, trace_url: str) -> MessageDetail:
+    """One message with every state change and every attempt."""
+    return MessageDetail(
+        **fields(life.message),
+        **timeline(life, trace_url),
+        body=life.message["body"],
+        attempts=[_attempt(attempt) for attempt in life.attempts],
+    )
+
+
+def fields(row: Any) -> dict[str, Any]:
+    """The fields that every view of a message has."""
+    state, due_at = row["state"], rfc3339_or_none(row["due_at"])
     ids = row["telegram_message_ids"]
     return {
         "id": row["id"],
@@ -23,40 +39,43 @@ def summary(row: Any) -> dict[str, Any]:
         "chat_id": row["chat_id"],
         "thread_id": row["thread_id"],
         "bot": row["bot"],
-        "status": row["state"],
+        "status": state,
         "accepted_at": rfc3339(row["accepted_at"]),
-        "finished_at": _time(row["finished_at"]),
-        "next_attempt_at": _time(row["due_at"]) if row["state"] == State.RETRY_WAIT.value else None,
-        "deliver_at": _time(row["due_at"]) if _has_a_time(row) else None,
-        "quiet_until": _time(row["due_at"]) if row["held"] and row["state"] in WAITING else None,
-        "expires_at": _time(row["expires_at"]),
-        "attempts": row["attempts"],
+        "finished_at": rfc3339_or_none(row["finished_at"]),
+        "next_attempt_at": due_at if state == State.RETRY_WAIT.value else None,
+        "deliver_at": due_at if _is_scheduled(row) else None,
+        "quiet_until": due_at if row["held"] and state in WAITING else None,
+        "expires_at": rfc3339_or_none(row["expires_at"]),
         "possible_duplicate": row["possible_duplicate"],
         "correlation_id": row["correlation_id"],
-        "trace_id": f"{trace.trace_id:032x}" if trace else None,
+        "trace_id": trace_id(row["traceparent"]),
         "telegram_message_ids": [int(part) for part in ids.split(",")] if ids else [],
         "last_error": None if row["reason"] == "none" else row["reason"],
     }
 
 
-def whole(life: Life, trace_url: str) -> dict[str, Any]:
-    """One message with every state change and every attempt."""
+def timeline(life: Life, trace_url: str) -> dict[str, Any]:
+    """The fields of a message's timeline."""
     row = life.message
-    told = summary(row)
-    return told | {
-        "body": row["body"],
+    trace = trace_id(row["traceparent"])
+    return {
         "events": _changes(life),
         "attempts_made": row["attempts"],
-        "attempts": [_attempt(attempt) for attempt in life.attempts],
-        "links": {
-            "event": f"/api/v1/events/{row['event_id']}",
-            "trace": f"{trace_url}/trace/{told['trace_id']}" if trace_url else None,
-        },
+        "links": MessageLinks(
+            event=f"/api/v1/events/{row['event_id']}",
+            trace=f"{trace_url}/trace/{trace}" if trace_url else None,
+        ),
     }
 
 
-def _changes(life: Life) -> list[dict[str, Any]]:
-    """Every state the message was in, and for how long; those by attempts are told from the attempts."""
+def trace_id(traceparent: str) -> str | None:
+    """The trace id of a ``traceparent`` header, 32 hexadecimal digits."""
+    trace = TraceContext.parse(traceparent)
+    return f"{trace.trace_id:032x}" if trace else None
+
+
+def _changes(life: Life) -> list[StateChange]:
+    """Every state of the message and its duration; changes by attempts come from the attempts."""
     changes: list[tuple[float, str, str]] = []
     for attempt in life.attempts:
         number = attempt["number"]
@@ -66,47 +85,51 @@ def _changes(life: Life) -> list[dict[str, Any]]:
             cause = f"attempt {number}: {attempt['outcome']}" + ("" if reason == "none" else f" ({reason})")
             changes.append((attempt["settled_at"], attempt["state"], cause))
     changes.extend((change["at"], change["state"], change["cause"]) for change in life.changes)
-    # sorted() is stable: what happened in the same moment stays in the order told above. Whoever claimed
-    # looked at its own clock, and perhaps a moment before the commit that it then found.
+    # sorted() is stable: changes of one moment stay in the order above. A worker reads its clock before the
+    # claim, so `claimed_at` may lie a moment before the commit of the message that it found.
     accepted = (life.message["accepted_at"], State.QUEUED.value, "accepted")
     steps = (accepted, *sorted(changes, key=lambda change: change[0]))
     until = (*(at for at, _, _ in steps[1:]), None)
     return [
-        {
-            "at": rfc3339(at),
-            "state": state,
-            "cause": cause,
-            "duration_ms": _milliseconds(at, end and max(at, end)),
-        }
+        StateChange.model_validate(
+            {
+                "at": rfc3339(at),
+                "state": state,
+                "cause": cause,
+                "duration_ms": milliseconds(at, end and max(at, end)),
+            }
+        )
         for (at, state, cause), end in zip(steps, until, strict=True)
     ]
 
 
-def _attempt(row: Any) -> dict[str, Any]:
+def _attempt(row: Any) -> Attempt:
     started, finished = row["started_at"], row["finished_at"]
-    return {
-        "number": row["number"],
-        "part": row["part"] + 1,
-        "claimed_at": rfc3339(row["claimed_at"]),
-        "started_at": _time(started),
-        "duration_ms": _milliseconds(started, finished),
-        "limiter_wait_ms": round(row["limiter_wait"] * 1000, 1),
-        "outcome": row["outcome"],
-        "reason": row["reason"],
-        "detail": row["detail"] or None,
-        "retry_after_seconds": row["retry_after"],
-        "telegram_message_id": row["telegram_message_id"],
-    }
+    return Attempt(
+        number=row["number"],
+        part=row["part"] + 1,
+        claimed_at=rfc3339(row["claimed_at"]),
+        started_at=rfc3339_or_none(started),
+        duration_ms=milliseconds(started, finished),
+        limiter_wait_ms=round(row["limiter_wait"] * 1000, 1),
+        outcome=row["outcome"],
+        reason=row["reason"],
+        detail=row["detail"] or None,
+        retry_after_seconds=row["retry_after"],
+        telegram_message_id=row["telegram_message_id"],
+    )
 
 
-def _has_a_time(row: Any) -> bool:
-    """Its client appointed it, and it was not tried yet."""
+def _is_scheduled(row: Any) -> bool:
+    """Whether the message waits for the ``deliver_at`` of its event."""
     return bool(row["state"] == State.QUEUED.value and row["due_at"] > 0 and not row["held"])
 
 
-def _time(seconds: float | None) -> str | None:
+def rfc3339_or_none(seconds: float | None) -> str | None:
+    """A time as RFC 3339 text; None stays None."""
     return None if seconds is None else rfc3339(seconds)
 
 
-def _milliseconds(start: float | None, end: float | None) -> float | None:
+def milliseconds(start: float | None, end: float | None) -> float | None:
+    """The time between two moments in milliseconds; None if one of them is missing."""
     return None if start is None or end is None else round((end - start) * 1000, 1)

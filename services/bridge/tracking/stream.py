@@ -96,7 +96,7 @@ def told(change: Change) -> Told:
         row["chat_id"],
         row["bot"],
         row["correlation_id"],
-        frame("change", views.change(change), change.position),
+        frame("change", views.change(change).model_dump(), change.position),
     )
 
 

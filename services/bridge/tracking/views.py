@@ -1,172 +1,180 @@
-"""A message's life and a correlation's story, as the API tells them. Pure: from rows to JSON."""
+"""Stream changes, timelines, dead letters and jobs as the API shows them. Pure: rows to contract models."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from services.bridge.tracking import message_view
+from services.bridge.tracking.message_view import milliseconds, rfc3339_or_none, trace_id
+from services.contracts.messages import DeadLetter, TracedMessage
+from services.contracts.tracking import (
+    CorrelationLinks,
+    CorrelationTimeline,
+    Job,
+    JobFilter,
+    Progress,
+    StreamChange,
+    TimelineStep,
+)
 from services.kit.clock import rfc3339
-from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.change_feed import Change
 from services.outbox.messages import State
 from services.outbox.queries.message_queries import Life
 
 
-def change(of: Change) -> dict[str, Any]:
-    """One change, as the stream tells it."""
+def change(of: Change) -> StreamChange:
+    """The data of the stream's event `change`."""
     row = of.message
-    return {
-        "message_id": row["id"],
-        "event_id": row["event_id"],
-        "type": row["type"],
-        "category": row["category"],
-        "title": row["title"],
-        "source": row["source"],
-        "severity": row["severity"],
-        "chat_id": row["chat_id"],
-        "bot": row["bot"],
-        "status": of.state,
-        "attempt": of.attempt or None,
-        "cause": of.cause or None,
-        "at": rfc3339(of.at),
-        "accepted_at": rfc3339(row["accepted_at"]),
-        "correlation_id": row["correlation_id"],
-        "trace_id": _trace_id(row["traceparent"]),
-    }
+    return StreamChange.model_validate(
+        {
+            "message_id": row["id"],
+            "event_id": row["event_id"],
+            "type": row["type"],
+            "category": row["category"],
+            "title": row["title"],
+            "source": row["source"],
+            "severity": row["severity"],
+            "chat_id": row["chat_id"],
+            "bot": row["bot"],
+            "status": of.state,
+            "attempt": of.attempt or None,
+            "cause": of.cause or None,
+            "at": rfc3339(of.at),
+            "accepted_at": rfc3339(row["accepted_at"]),
+            "correlation_id": row["correlation_id"],
+            "trace_id": trace_id(row["traceparent"]),
+        }
+    )
 
 
-def _trace_id(header: str) -> str | None:
-    trace = TraceContext.parse(header)
-    return f"{trace.trace_id:032x}" if trace else None
-
-
-def life(of: Life, now: float, trace_url: str) -> dict[str, Any]:
-    """A message as it stands: in which state since when, and how it came there."""
-    whole = message_view.whole(of, trace_url)
-    steps = whole["events"]
+def life(of: Life, now: float, trace_url: str) -> TracedMessage:
+    """A message with its state, since when, and every earlier state."""
     row = of.message
-    ended = row["finished_at"]
-    return {name: value for name, value in whole.items() if name not in ("body", "attempts")} | {
-        "since": steps[-1]["at"],
-        "age_seconds": round((ended if ended is not None else now) - row["accepted_at"], 3),
-    }
+    timeline = message_view.timeline(of, trace_url)
+    end = now if row["finished_at"] is None else row["finished_at"]
+    return TracedMessage(
+        **message_view.fields(row),
+        **timeline,
+        since=timeline["events"][-1].at,
+        age_seconds=round(end - row["accepted_at"], 3),
+    )
 
 
-def story(events: Sequence[Any], of: Sequence[Life], trace_url: str) -> dict[str, Any]:
-    """All that happened under one correlation id, in the order of time."""
-    steps = [_accepted(row) for row in events]
-    for each in of:
-        steps.extend(_steps(each))
-    traces = list(dict.fromkeys(trace for row in events if (trace := _trace_id(row["traceparent"]))))
-    return {
-        "correlation_id": events[0]["correlation_id"],
-        "trace_ids": traces,
-        "states": _counted(each.message["state"] for each in of),
-        "timeline": [{**step, "at": rfc3339(step["at"])} for step in sorted(steps, key=_when)],
-        "messages": [message_view.summary(each.message) for each in of],
-        "links": {
-            "traces": [f"{trace_url}/trace/{trace}" for trace in traces] if trace_url else [],
-            "events": [f"/api/v1/events/{row['id']}" for row in events],
-            "messages": [f"/api/v1/messages/{each.message['id']}" for each in of],
-        },
-    }
+def story(
+    events: Sequence[Any], of: Sequence[Life], trace_url: str, *, truncated: bool
+) -> CorrelationTimeline:
+    """Everything under one correlation id, in the order of time.
+
+    Args:
+        events: their rows, the oldest first.
+        of: the events' messages.
+        trace_url: of the trace viewer, or empty.
+        truncated: whether there are more messages than these.
+    """
+    steps = [_accepted(row) for row in events] + [step for each in of for step in _steps(each)]
+    traces = list(dict.fromkeys(trace for row in events if (trace := trace_id(row["traceparent"]))))
+    return CorrelationTimeline(
+        correlation_id=events[0]["correlation_id"],
+        trace_ids=traces,
+        states=dict(Counter(each.message["state"] for each in of)),
+        timeline=[step for _, step in sorted(steps, key=lambda timed: timed[0])],
+        messages=[message_view.summary(each.message) for each in of],
+        links=CorrelationLinks(
+            traces=[f"{trace_url}/trace/{trace}" for trace in traces] if trace_url else [],
+            events=[f"/api/v1/events/{row['id']}" for row in events],
+            messages=[f"/api/v1/messages/{each.message['id']}" for each in of],
+        ),
+        truncated=truncated,
+    )
 
 
-def _when(step: dict[str, Any]) -> float:
-    return float(step["at"])
+#: A step and its time, seconds since the epoch, by which steps are sorted.
+_Timed = tuple[float, TimelineStep]
 
 
-def _accepted(row: Any) -> dict[str, Any]:
-    return {
-        "at": row["accepted_at"],
-        "what": "event",
-        "event_id": row["id"],
-        "type": row["type"],
-        "title": row["title"],
-        "client": row["client"],
-        "trace_id": _trace_id(row["traceparent"]),
-    }
+def _timed(at: float, **said: Any) -> _Timed:
+    return at, TimelineStep(at=rfc3339(at), **said)
 
 
-def _steps(of: Life) -> Iterable[dict[str, Any]]:
-    named = {"message_id": of.message["id"], "chat_id": of.message["chat_id"]}
-    yield {"at": of.message["accepted_at"], "what": "change", "status": State.QUEUED.value, **named}
+def _accepted(row: Any) -> _Timed:
+    return _timed(
+        row["accepted_at"],
+        what="event",
+        event_id=row["id"],
+        type=row["type"],
+        title=row["title"],
+        client=row["client"],
+        trace_id=trace_id(row["traceparent"]),
+    )
+
+
+def _steps(of: Life) -> Iterable[_Timed]:
+    ids = {"message_id": of.message["id"], "chat_id": of.message["chat_id"]}
+    yield _timed(of.message["accepted_at"], what="change", status=State.QUEUED.value, **ids)
     for row in of.attempts:
-        numbered = named | {"attempt": row["number"]}
-        yield {"at": row["claimed_at"], "what": "change", "status": State.SENDING.value, **numbered}
+        numbered = ids | {"attempt": row["number"]}
+        yield _timed(row["claimed_at"], what="change", status=State.SENDING.value, **numbered)
         if row["started_at"] is not None:
-            yield {"at": row["started_at"], "what": "attempt", **numbered, **_answer(row)}
+            yield _timed(row["started_at"], what="attempt", **numbered, **_result(row))
         if row["settled_at"] is not None:
-            reason = None if row["reason"] == "none" else row["reason"]
-            told = {"status": row["state"], "cause": reason}
-            yield {"at": row["settled_at"], "what": "change", **told, **numbered}
+            cause = None if row["reason"] == "none" else row["reason"]
+            yield _timed(row["settled_at"], what="change", status=row["state"], cause=cause, **numbered)
     for row in of.changes:
-        yield {"at": row["at"], "what": "change", "status": row["state"], "cause": row["cause"], **named}
+        yield _timed(row["at"], what="change", status=row["state"], cause=row["cause"], **ids)
 
 
-def _answer(row: Any) -> dict[str, Any]:
-    finished = row["finished_at"]
+def _result(row: Any) -> dict[str, Any]:
+    """The fields of an attempt that has begun."""
     return {
         "part": row["part"] + 1,
         "outcome": row["outcome"],
         "reason": row["reason"],
         "detail": row["detail"] or None,
-        "duration_ms": None if finished is None else round((finished - row["started_at"]) * 1000, 1),
+        "duration_ms": milliseconds(row["started_at"], row["finished_at"]),
         "limiter_wait_ms": round(row["limiter_wait"] * 1000, 1),
         "retry_after_seconds": row["retry_after"],
         "telegram_message_id": row["telegram_message_id"],
     }
 
 
-def _counted(states: Iterable[str]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for state in states:
-        counts[state] = counts.get(state, 0) + 1
-    return counts
+def dead_letter(row: Any, attempt: Any | None) -> DeadLetter:
+    """A dead letter with Telegram's words of its last attempt, if there was one."""
+    return DeadLetter(
+        **message_view.fields(row),
+        attempts=row["attempts"],
+        reason=row["reason"],
+        detail=(attempt["detail"] or None) if attempt is not None else None,
+        telegram_error_at=rfc3339_or_none(attempt["finished_at"]) if attempt is not None else None,
+    )
 
 
-def dead_letter(row: Any, attempt: Any | None) -> dict[str, Any]:
-    """A message that was given up, and in whose words."""
-    return message_view.summary(row) | {
-        "reason": row["reason"],
-        "detail": (attempt["detail"] or None) if attempt is not None else None,
-        "telegram_error_at": rfc3339(attempt["finished_at"])
-        if attempt is not None and attempt["finished_at"] is not None
-        else None,
-    }
+def job(row: Any) -> Job:
+    """A job and its progress."""
+    return Job(
+        id=row["id"],
+        kind=row["kind"],
+        status=row["state"],
+        created_at=rfc3339(row["created_at"]),
+        created_by=row["created_by"],
+        why=row["why"] or None,
+        finished_at=rfc3339_or_none(row["finished_at"]),
+        filter=_filter(orjson.loads(row["wanted"])),
+        progress=Progress(total=row["total"], passed=row["passed"], replayed=row["done"]),
+        error=row["error"],
+    )
 
 
-def job(row: Any) -> dict[str, Any]:
-    """A job and how far it is."""
-    return {
-        "id": row["id"],
-        "kind": row["kind"],
-        "status": row["state"],
-        "created_at": rfc3339(row["created_at"]),
-        "created_by": row["created_by"],
-        "why": row["why"] or None,
-        "finished_at": rfc3339(row["finished_at"]) if row["finished_at"] is not None else None,
-        "filter": _filter(orjson.loads(row["wanted"])),
-        "progress": {"total": row["total"], "passed": row["passed"], "replayed": row["done"]},
-        "error": row["error"],
-    }
-
-
-def _filter(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """What is replayed, in the words of who asked for it."""
-    return {
-        "status": wanted["states"],
-        "reason": wanted.get("reasons", []),
-        "type": wanted.get("type"),
-        "chat_id": wanted.get("chat_id"),
-        "bot": wanted.get("bot"),
-        "correlation_id": wanted.get("correlation_id"),
-        "since": _time(wanted.get("since")),
-        "until": _time(wanted.get("until")),
-        "q": wanted.get("text"),
-    }
-
-
-def _time(seconds: float | None) -> str | None:
-    return None if seconds is None else rfc3339(seconds)
+def _filter(wanted: Mapping[str, Any]) -> JobFilter:
+    return JobFilter(
+        status=wanted["states"],
+        reason=wanted.get("reasons", []),
+        type=wanted.get("type"),
+        chat_id=wanted.get("chat_id"),
+        bot=wanted.get("bot"),
+        correlation_id=wanted.get("correlation_id"),
+        since=rfc3339_or_none(wanted.get("since")),
+        until=rfc3339_or_none(wanted.get("until")),
+        q=wanted.get("text"),
+    )

@@ -9,14 +9,13 @@ from pydantic import BaseModel
 
 from services.bridge import long_poll
 from services.bridge.bots import DEFAULT
+from services.bridge.state import BridgeState, State
 from services.bridge.updates import responses
-from services.bridge.updates.receiver import Receiver
 from services.contracts.fields import A_TIME, BotName, Moment, about
 from services.contracts.responses import Responses
 from services.kit.errors import Problem
 from services.kit.web.auth import Gate
 from services.kit.web.openapi import problems
-from services.outbox.engine import Outbox
 
 public = APIRouter(tags=["telegram"])
 router = APIRouter(prefix="/api/v1", tags=["responses"])
@@ -73,9 +72,9 @@ _WEBHOOK_EXTRA: dict[str, Any] = {
     responses=_WEBHOOK_ANSWERS,
     openapi_extra=_WEBHOOK_EXTRA,
 )
-async def webhook(request: Request) -> Response:
+async def webhook(request: Request, state: State) -> Response:
     """For the default bot."""
-    return await _take(request, DEFAULT)
+    return await _take(request, state, DEFAULT)
 
 
 @public.post(
@@ -86,17 +85,19 @@ async def webhook(request: Request) -> Response:
     openapi_extra=_WEBHOOK_EXTRA,
 )
 async def webhook_of(
-    request: Request, bot: Annotated[BotName, Path(description="name of the bot", examples=["alerts"])]
+    request: Request,
+    state: State,
+    bot: Annotated[BotName, Path(description="name of the bot", examples=["alerts"])],
 ) -> Response:
     """Each bot has its own path and its own secret."""
-    return await _take(request, bot)
+    return await _take(request, state, bot)
 
 
-async def _take(request: Request, bot: str) -> Response:
-    receiver: Receiver | None = request.state.receivers.get(bot)
+async def _take(request: Request, state: BridgeState, bot: str) -> Response:
+    receiver = state.inbound.receivers.get(bot)
     given = request.headers.get("x-telegram-bot-api-secret-token", "")
     # A bot that is not there is answered as a wrong secret is: nobody learns the names.
-    secret = request.state.bots[bot].webhook_secret if receiver else ""
+    secret = state.bots[bot].webhook_secret if receiver else ""
     if receiver is None or not hmac.compare_digest(given.encode(), secret.encode()):
         gate: Gate = request.app.state.gate
         raise gate.refused(request, "X-Telegram-Bot-Api-Secret-Token is missing or wrong.")
@@ -130,18 +131,19 @@ class ResponsesAsked(BaseModel, extra="forbid"):
 @router.get(
     "/responses",
     summary="Texts, replies, taps and commands that people sent, oldest first",
-    response_model=Responses,
 )
-async def list_responses(request: Request, asked: Annotated[ResponsesAsked, Query()]) -> dict[str, Any]:
+async def list_responses(
+    request: Request, state: State, asked: Annotated[ResponsesAsked, Query()]
+) -> Responses:
     """Go on with ``next_cursor``; with ``wait`` an empty page is answered only after that time."""
-    outbox: Outbox = request.state.outbox
+    database = state.outbox.database
     try:
         since = asked.since.timestamp() if asked.since else None
     except (OverflowError, ValueError) as error:
         raise Problem(422, "Invalid input", "since is outside the calendar") from error
 
     async def look() -> list[Any]:
-        return await outbox.database.read(
+        return await database.read(
             "read",
             lambda connection: responses.page(
                 connection,
@@ -153,8 +155,8 @@ async def list_responses(request: Request, asked: Annotated[ResponsesAsked, Quer
             ),
         )
 
-    rows = await long_poll.until(request, responses.CHANNEL, look, asked.wait)
-    return {
-        "items": [responses.told(row) for row in rows],
-        "next_cursor": str(rows[-1]["seq"] if rows else asked.cursor),
-    }
+    rows = await long_poll.until(request, database, responses.CHANNEL, look, asked.wait)
+    return Responses(
+        items=[responses.view(row) for row in rows],
+        next_cursor=str(rows[-1]["seq"] if rows else asked.cursor),
+    )

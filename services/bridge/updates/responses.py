@@ -9,6 +9,7 @@ from sqlalchemy import Connection, delete, insert, select, text
 
 from services.bridge.updates.parse import Sender
 from services.bridge.updates.schema import response
+from services.contracts.responses import InReplyTo, Response, User
 from services.kit.clock import rfc3339
 from services.kit.telemetry.telemetry import TraceContext
 
@@ -119,25 +120,23 @@ def forget(connection: Connection, before: float, most: int) -> int:
     return connection.execute(delete(response).where(response.c.seq.in_(old))).rowcount
 
 
-def told(row: Any) -> dict[str, Any]:
-    """A response as the API tells it."""
+def view(row: Any) -> Response:
+    """A response as the API shows it."""
     trace = TraceContext.parse(row["traceparent"])
-    return {
-        "id": row["id"],
-        "at": rfc3339(row["at"]),
-        "kind": row["kind"],
-        "bot": row["bot"],
-        "chat_id": row["chat_id"],
-        "thread_id": row["thread_id"],
-        "user": {"id": row["user_id"], "name": row["name"], "username": row["username"]},
-        "text": row["text"],
-        "telegram_message_id": row["telegram_message_id"],
-        "in_reply_to": {
-            "message_id": row["message_id"],
-            "event_id": row["event_id"],
-            "approval_id": row["approval_id"],
-        },
-        "correlation_id": row["correlation_id"],
-        "outcome": row["outcome"],
-        "trace_id": f"{trace.trace_id:032x}" if trace else None,
-    }
+    return Response(
+        id=row["id"],
+        at=rfc3339(row["at"]),
+        kind=row["kind"],
+        bot=row["bot"],
+        chat_id=row["chat_id"],
+        thread_id=row["thread_id"],
+        user=User(id=row["user_id"], name=row["name"], username=row["username"]),
+        text=row["text"],
+        telegram_message_id=row["telegram_message_id"],
+        in_reply_to=InReplyTo(
+            message_id=row["message_id"], event_id=row["event_id"], approval_id=row["approval_id"]
+        ),
+        correlation_id=row["correlation_id"],
+        outcome=row["outcome"],
+        trace_id=f"{trace.trace_id:032x}" if trace else None,
+    )

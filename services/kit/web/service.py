@@ -102,7 +102,7 @@ def create_service(
     public: Sequence[APIRouter] = (),
     keyring: Keyring | None = None,
     guard: Guard | None = None,
-    admission: Callable[[Request], Awaitable[None]] = require_key,
+    admission: Callable[..., Awaitable[object]] = require_key,
     links: Mapping[str, str] = MappingProxyType({}),
     schemas: Mapping[str, type[BaseModel]] | None = None,
 ) -> FastAPI:

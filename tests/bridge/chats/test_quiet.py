@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.bridge.chats import quiet, store
+from services.bridge.chats import api, quiet
 from services.bridge.chats.quiet import DAYS, QuietHours
 from services.kit.database.connect import Database
 from services.kit.telemetry.telemetry import TraceContext
@@ -174,7 +174,7 @@ class Line:
         self.clock = clock
 
     async def put(self, chat_id: int, text: str) -> None:
-        work = partial(store.put, bot="default", chat_id=chat_id, settings=text, now=self.clock.now)
+        work = partial(api.store_settings, bot="default", chat_id=chat_id, settings=text, now=self.clock.now)
         await self.database.write("chat_write", work)
 
     async def submit(self, *submissions: Submission) -> None:

@@ -10,7 +10,7 @@ import pytest
 from services.bridge.approvals.from_event import Posted
 from services.bridge.bots import Bot
 from services.bridge.events import accept
-from services.bridge.events.accept import FURTHEST, LARGEST_BATCH, Caller, Reading
+from services.bridge.events.accept import FURTHEST, LARGEST_BATCH, AcceptedRequest, Caller
 from services.bridge.routes.routes import Routes, Rule, Target
 from services.kit.errors import Problem
 from services.kit.telemetry.telemetry import TraceContext
@@ -28,9 +28,9 @@ BOTS = {
 HELLO: dict[str, Any] = {"type": "custom_event", "title": "hello"}
 
 
-def read(body: Any, caller: Caller = NOBODY, *, trace_url: str = "") -> Reading:
+def read(body: Any, caller: Caller = NOBODY, *, trace_url: str = "") -> AcceptedRequest:
     raw = body if isinstance(body, bytes) else orjson.dumps(body)
-    return accept.submission(
+    return accept.accept(
         raw,
         caller,
         TRACE,
@@ -277,7 +277,7 @@ def test_a_question_has_one_bot() -> None:
     rule = Rule("both", (Target(1, bot="alerts"), Target(2)))
     routes = Routes({name: bot.chats for name, bot in BOTS.items()}, (rule,))
     with pytest.raises(Problem) as caught:
-        accept.submission(
+        accept.accept(
             orjson.dumps(ASKING),
             NOBODY,
             TRACE,

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
 from services.bridge import app as bridge_app
-from services.bridge.keys import scopes, signing
+from services.bridge.keys import keys, signing
 from services.bridge.keys.keys import Scope
 from tests import servers
 from tests.conftest import BridgeFactory
@@ -381,7 +381,7 @@ async def test_a_revoked_signing_key_signs_nothing_more(
 async def test_every_route_of_the_api_has_a_scope_that_somebody_chose(bridge: httpx.AsyncClient) -> None:
     document = (await bridge.get("/openapi.json")).json()
     assert {
-        path for path in document["paths"] if path.startswith("/api/") and not scopes.listed(path)
+        path for path in document["paths"] if path.startswith("/api/") and not keys.is_listed(path)
     } == set()
 
 

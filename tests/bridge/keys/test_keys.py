@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from starlette.requests import Request
 
-from services.bridge.keys import keys, scopes, signing
-from services.bridge.keys.authenticate import Door
-from services.bridge.keys.keyring import Ring
-from services.bridge.keys.keys import ALL_SCOPES, Key, Kind, Scope
-from services.bridge.keys.signing import BadSignatureError, Claim
+from services.bridge.keys import keys, signing
+from services.bridge.keys.authenticate import Authenticator
+from services.bridge.keys.keyring import ApiKeyring
+from services.bridge.keys.keys import ALL_SCOPES, Key, KeyKind, Scope
+from services.bridge.keys.signing import BadSignatureError, SignatureClaim
 from services.kit.errors import Problem
 from services.kit.health import Level
 from services.kit.web.auth import Gate
@@ -32,7 +32,7 @@ def key(secret: str = "cct_a", **changes: Any) -> Key:  # noqa: S107 - made up
     made = Key(
         id="key_1",
         name="ci",
-        kind=Kind.BEARER,
+        kind=KeyKind.BEARER,
         digest=keys.digest_of(secret),
         scopes=frozenset({Scope.EVENTS_WRITE}),
         per_second=None,
@@ -42,8 +42,8 @@ def key(secret: str = "cct_a", **changes: Any) -> Key:  # noqa: S107 - made up
     return replace(made, **changes)
 
 
-def ring(clock: ManualClock, *others: Key) -> Ring:
-    made = Ring(keys.own(OWN), MASTER, clock)
+def ring(clock: ManualClock, *others: Key) -> ApiKeyring:
+    made = ApiKeyring(keys.own(OWN), MASTER, clock)
     made.take(others)
     return made
 
@@ -122,13 +122,13 @@ def test_signing_secrets_differ_by_key_and_by_master() -> None:
     ],
 )
 def test_each_route_asks_for_its_scope(method: str, path: str, scope: Scope | None) -> None:
-    assert scopes.needed(method, path) == scope
+    assert keys.scope_needed(method, path) == scope
 
 
 @pytest.mark.parametrize("path", ["/api/v1/new", "/api/v1/messagesx", "/api/v2/events", "/api/v1/"])
 def test_what_nobody_listed_is_shut(path: str) -> None:
-    assert scopes.needed("GET", path) is Scope.KEYS_ADMIN
-    assert not scopes.listed(path)
+    assert keys.scope_needed("GET", path) is Scope.KEYS_ADMIN
+    assert not keys.is_listed(path)
 
 
 # The ring
@@ -164,7 +164,7 @@ def test_a_key_revoked_here_does_not_come_back_with_an_older_reading(clock: Manu
 
 def test_a_signing_key_opens_nothing_as_a_bearer_key(clock: ManualClock) -> None:
     secret = keys.signing_secret(MASTER, "key_1")
-    made = ring(clock, key(secret, kind=Kind.SIGNING))
+    made = ring(clock, key(secret, kind=KeyKind.SIGNING))
     assert not made.knows(secret)
     found = made.signer("key_1")
     assert found is not None
@@ -172,14 +172,14 @@ def test_a_signing_key_opens_nothing_as_a_bearer_key(clock: ManualClock) -> None
 
 
 async def test_a_signing_key_of_another_master_is_not_known_and_health_says_so(clock: ManualClock) -> None:
-    made = ring(clock, key(keys.signing_secret(b"x" * 32, "key_1"), kind=Kind.SIGNING))
+    made = ring(clock, key(keys.signing_secret(b"x" * 32, "key_1"), kind=KeyKind.SIGNING))
     assert made.signer("key_1") is None
     reading = await made.check()
     assert (reading.level, reading.measured["other_signing_master"]) == (Level.DEGRADED, 1)
 
 
 async def test_health_says_when_keys_were_not_read_for_long(clock: ManualClock) -> None:
-    made = Ring(keys.own(OWN), MASTER, clock)
+    made = ApiKeyring(keys.own(OWN), MASTER, clock)
     assert (await made.check()).level is Level.UNKNOWN
     made.take([])
     assert (await made.check()).level is Level.HEALTHY
@@ -187,24 +187,24 @@ async def test_health_says_when_keys_were_not_read_for_long(clock: ManualClock) 
     assert (await made.check()).level is Level.DEGRADED
 
 
-# The door
+# The authenticator
 
 
-def door(
+def authenticator(
     clock: ManualClock, *others: Key, per_second: float = 0.0
-) -> tuple[Door, Request, CollectorRegistry]:
-    """A door, a caller who stands before it, and what is counted."""
+) -> tuple[Authenticator, Request, CollectorRegistry]:
+    """A authenticator, a caller who stands before it, and what is counted."""
     registry = CollectorRegistry()
     keyring = ring(clock, *others)
     guard = Guard(registry, clock, per_second)
     app = FastAPI()
     app.state.gate = Gate(keyring, guard)
     scope = {"type": "http", "app": app, "client": ("192.0.2.1", 1), "path": "/events", "headers": []}
-    return Door(keyring, guard, registry, clock), Request(scope), registry
+    return Authenticator(keyring, guard, registry, clock), Request(scope), registry
 
 
 def test_a_missing_scope_is_named(clock: ManualClock) -> None:
-    at, caller, _ = door(clock, key("cct_a"))
+    at, caller, _ = authenticator(clock, key("cct_a"))
     with pytest.raises(Problem) as refused:
         at.by_key("Bearer cct_a", caller, Scope.MESSAGES_READ)
     assert (refused.value.status, refused.value.extensions) == (403, {"scope": "messages:read"})
@@ -213,7 +213,9 @@ def test_a_missing_scope_is_named(clock: ManualClock) -> None:
 
 def test_each_key_has_its_own_rate(clock: ManualClock) -> None:
     slow = key("cct_a", per_second=1.0)
-    at, caller, registry = door(clock, slow, key("cct_b", id="key_2", name="other"), per_second=100.0)
+    at, caller, registry = authenticator(
+        clock, slow, key("cct_b", id="key_2", name="other"), per_second=100.0
+    )
     for _ in range(2):
         at.by_key("Bearer cct_a", caller, Scope.EVENTS_WRITE)
     with pytest.raises(Problem) as refused:
@@ -227,13 +229,13 @@ def test_each_key_has_its_own_rate(clock: ManualClock) -> None:
 
 
 def test_a_rate_of_nothing_is_no_limit(clock: ManualClock) -> None:
-    at, caller, _ = door(clock, key("cct_a", per_second=0.0), per_second=1.0)
+    at, caller, _ = authenticator(clock, key("cct_a", per_second=0.0), per_second=1.0)
     for _ in range(100):
         at.by_key("Bearer cct_a", caller, Scope.EVENTS_WRITE)
 
 
 def test_unknown_keys_are_counted(clock: ManualClock) -> None:
-    at, caller, registry = door(clock)
+    at, caller, registry = authenticator(clock)
     with pytest.raises(Problem) as refused:
         at.by_key("Bearer cct_wrong", caller, Scope.EVENTS_WRITE)
     assert refused.value.status == 401
@@ -264,11 +266,11 @@ def test_a_signature_holds_for_its_secret_its_body_and_its_time() -> None:
     assert signing.holds(claim, SECRET, b"body")
     assert not signing.holds(claim, SECRET, b"bod")
     assert not signing.holds(claim, "other", b"body")
-    assert not signing.holds(Claim("key_1", b"1000001", claim.signature), SECRET, b"body")
+    assert not signing.holds(SignatureClaim("key_1", b"1000001", claim.signature), SECRET, b"body")
 
 
 def test_a_digit_cannot_wander_between_the_time_and_the_body() -> None:
-    claim = Claim("key_1", b"100000", signing.claim_of(headers(), NOW).signature)
+    claim = SignatureClaim("key_1", b"100000", signing.claim_of(headers(), NOW).signature)
     assert not signing.holds(claim, SECRET, b"0.body")
 
 
@@ -306,4 +308,4 @@ def test_the_header_that_is_wrong_is_named(changes: dict[str, bytes | None], nam
 @given(st.binary(max_size=200), st.binary(max_size=200), st.text(min_size=1, max_size=40))
 def test_a_signature_holds_for_one_body_alone(body: bytes, other: bytes, secret: str) -> None:
     signature = signing.sign(secret, 5, body).removeprefix("sha256=")
-    assert signing.holds(Claim("key_1", b"5", signature), secret, other) is (body == other)
+    assert signing.holds(SignatureClaim("key_1", b"5", signature), secret, other) is (body == other)

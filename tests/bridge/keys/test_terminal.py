@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from services.bridge import app as bridge_app
-from services.bridge.keys import opening
+from services.bridge.keys import keyring
 from services.kit.settings import StartError
 from tests import servers
 from tests.bridge.keys.test_api import EVENT, signed
@@ -98,4 +98,4 @@ def test_what_is_wrong_is_said_in_a_line(
 
 def test_a_short_signing_master_stops_the_start(bridge_settings: BridgeFactory) -> None:
     with pytest.raises(StartError, match="SIGNING_MASTER: 32 characters"):
-        opening.master_of(bridge_settings(signing_master="short"))
+        keyring.signing_master(bridge_settings(signing_master="short"))

@@ -74,7 +74,7 @@ async def test_a_batch_is_routed_event_by_event(bridge: httpx.AsyncClient) -> No
 def test_each_topic_of_a_chat_has_its_own_message_to_edit() -> None:
     """One event for two topics: neither message is taken for an edit of the other."""
     rule = Rule("t", (Target(-1, 5), Target(-1, 6), Target(7)))
-    reading = accept.submission(
+    reading = accept.accept(
         orjson.dumps(EVENT | {"update_key": "progress"}),
         Caller("ci", None, "", None),
         TraceContext(1, 2, sampled=True),

@@ -4,35 +4,26 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Path
 from pydantic import BaseModel, StringConstraints
 from sqlalchemy import Connection
-from starlette.requests import Request
 
 from services.bridge.keys import keys
+from services.bridge.state import State
 from services.bridge.tracking.callbacks import store
 from services.bridge.tracking.callbacks.store import Program
 from services.bridge.webhooks import endpoints, signing
 from services.bridge.webhooks import store as webhooks
-from services.bridge.webhooks.destinations import LONGEST_URL, Destinations
+from services.bridge.webhooks.destinations import LONGEST_URL
 from services.contracts.fields import A_TIME, AN_ID, Strict, Words, about
 from services.kit.clock import rfc3339
 from services.kit.errors import Problem, invalid_input
 from services.kit.web.openapi import problems
-from services.outbox.engine import Outbox
 
 router = APIRouter(prefix="/api/v1", tags=["callbacks"])
 
 _NOT_THERE = problems({404: "this key has no callback"})
 Name = Annotated[str, Path(pattern=rf"^{keys.NAME.pattern}$", description="name of a key", examples=["ci"])]
-
-
-async def outbox_of(request: Request) -> Outbox:
-    outbox: Outbox = request.state.outbox
-    return outbox
-
-
-Engine = Annotated[Outbox, Depends(outbox_of)]
 
 
 class NewCallback(Strict):
@@ -98,10 +89,10 @@ class Calls(BaseModel):
 
 
 @router.get("/callbacks", summary="Whom the keys' messages are told of, and whether they take it")
-async def listed(request: Request, outbox: Engine) -> Callbacks:
+async def listed(state: State) -> Callbacks:
     """Their secrets are not told again."""
-    rows, failing = await outbox.database.read("callbacks_find", _listed)
-    now = request.state.clock.time()
+    rows, failing = await state.outbox.database.read("callbacks_find", _listed)
+    now = state.clock.time()
     return Callbacks(items=[_view(row, failing.get(row["url"]), now) for row in rows])
 
 
@@ -128,16 +119,15 @@ def _time(seconds: float | None) -> str | None:
 
 
 @router.put("/callbacks/{client}", summary="Tell a program how a key's messages end")
-async def put(request: Request, outbox: Engine, client: Name, new: NewCallback) -> MadeCallback:
+async def put(state: State, client: Name, new: NewCallback) -> MadeCallback:
     """Each time with a new secret; for a day the one before signs as well. One that was disabled is not."""
-    destinations: Destinations = request.state.webhook_destinations
-    refusal = destinations.refusal(new.url)
+    refusal = state.inbound.destinations.refusal(new.url)
     if refusal:
         raise invalid_input([{"loc": ["body", "url"], "msg": refusal}])
     program = Program(new.url, signing.new_secret())
-    now = request.state.clock.time()
+    now = state.clock.time()
     work = partial(store.put, client=client, program=program, now=now)
-    until = await outbox.database.write("callbacks", work)
+    until = await state.outbox.database.write("callbacks", work)
     return MadeCallback(
         client=client,
         url=new.url,
@@ -151,19 +141,21 @@ async def put(request: Request, outbox: Engine, client: Name, new: NewCallback) 
 
 
 @router.delete("/callbacks/{client}", status_code=204, summary="Tell it no more", responses=_NOT_THERE)
-async def drop(outbox: Engine, client: Name) -> None:
+async def drop(state: State, client: Name) -> None:
     """What is on its way is still told."""
-    if not await outbox.database.write("callbacks", partial(store.drop, client=client)):
+    if not await state.outbox.database.write("callbacks", partial(store.drop, client=client)):
         raise Problem(404, "Not Found", "This key has no callback.")
 
 
 @router.get("/messages/{message_id}/callbacks", summary="Who was told of the message's end, and how it went")
 async def calls(
-    outbox: Engine,
+    state: State,
     message_id: Annotated[Words, Path(description="of the message", examples=[AN_ID])],
 ) -> Calls:
     """By the event's `callback_url`, its key's callback and STATUS_WEBHOOK_URL, each once."""
-    rows = await outbox.database.read("callbacks_find", partial(webhooks.of_subject, subject=message_id))
+    rows = await state.outbox.database.read(
+        "callbacks_find", partial(webhooks.of_subject, subject=message_id)
+    )
     return Calls(items=[_call(row) for row in rows])
 
 

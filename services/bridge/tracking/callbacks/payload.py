@@ -1,16 +1,13 @@
-"""What is told of a message's end. Pure."""
+"""The webhook body for a message that reached its final state. Pure."""
 
-from typing import Any
-
-import orjson
-
+from services.bridge.tracking import message_view
+from services.contracts.webhooks import MessageResult
 from services.kit.clock import rfc3339
-from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.change_feed import Change
 from services.outbox.messages import State
 
 KIND = "message"
-_NAMES = {
+_TYPES = {
     State.DELIVERED.value: "message.delivered",
     State.DEAD_LETTER.value: "message.failed",
     State.UNKNOWN.value: "message.unknown",
@@ -18,32 +15,33 @@ _NAMES = {
     State.EXPIRED.value: "message.expired",
     State.CANCELLED.value: "message.cancelled",
 }
-ENDINGS = frozenset(_NAMES)
+ENDINGS = frozenset(_TYPES)
 
 
 def body(change: Change) -> str:
-    """The call's body: what happened, when, and to which message."""
+    """The body as JSON."""
     row = change.message
-    trace = TraceContext.parse(row["traceparent"])
     ids = row["telegram_message_ids"]
-    told: dict[str, Any] = {
-        "type": _NAMES[change.state],
-        "timestamp": rfc3339(change.at),
-        "data": {
-            "message_id": row["id"],
-            "event_id": row["event_id"],
-            "event_type": row["type"],
-            "title": row["title"],
-            "chat_id": row["chat_id"],
-            "bot": row["bot"],
-            "status": change.state,
-            "reason": change.cause or None,
-            "attempts": row["attempts"],
-            "possible_duplicate": row["possible_duplicate"],
-            "telegram_message_ids": [int(part) for part in ids.split(",")] if ids else [],
-            "accepted_at": rfc3339(row["accepted_at"]),
-            "correlation_id": row["correlation_id"],
-            "trace_id": f"{trace.trace_id:032x}" if trace else None,
-        },
-    }
-    return orjson.dumps(told).decode()
+    result = MessageResult.model_validate(
+        {
+            "type": _TYPES[change.state],
+            "timestamp": rfc3339(change.at),
+            "data": {
+                "message_id": row["id"],
+                "event_id": row["event_id"],
+                "event_type": row["type"],
+                "title": row["title"],
+                "chat_id": row["chat_id"],
+                "bot": row["bot"],
+                "status": change.state,
+                "reason": change.cause or None,
+                "attempts": row["attempts"],
+                "possible_duplicate": row["possible_duplicate"],
+                "telegram_message_ids": [int(part) for part in ids.split(",")] if ids else [],
+                "accepted_at": rfc3339(row["accepted_at"]),
+                "correlation_id": row["correlation_id"],
+                "trace_id": message_view.trace_id(row["traceparent"]),
+            },
+        }
+    )
+    return result.model_dump_json()
