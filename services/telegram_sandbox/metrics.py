@@ -1,4 +1,4 @@
-"""What the sandbox counts; labels bound once, at start."""
+"""The sandbox's metrics; every series exists from the start."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
@@ -6,12 +6,12 @@ OUTCOMES = ("ok", "refused", "flood", "fault")
 
 
 class SandboxMetrics:
-    """Bot API calls by method and outcome, messages delivered, clients that left before their answer."""
+    """Bot API calls, lost answers, pending updates and webhook posts."""
 
     def __init__(self, registry: CollectorRegistry, methods: tuple[str, ...]) -> None:
         calls = Counter(
             "telegram_sandbox_calls",
-            "Bot API calls by method and outcome",
+            "Bot API calls, by method and outcome",
             ["method", "outcome"],
             registry=registry,
         )
@@ -22,14 +22,19 @@ class SandboxMetrics:
         }
         self.lost_answers = Counter(
             "telegram_sandbox_lost_answers",
-            "Answers whose client had gone before they were given",
+            "Answers whose client disconnected first",
             registry=registry,
         )
         self.pending_updates = Gauge(
-            "telegram_sandbox_pending_updates", "Updates that no bot has taken yet", registry=registry
+            "telegram_sandbox_pending_updates",
+            "Updates that are not confirmed by their bot",
+            registry=registry,
         )
         self.webhook_posts = Counter(
-            "telegram_sandbox_webhook_posts", "Updates posted to webhooks", ["outcome"], registry=registry
+            "telegram_sandbox_webhook_posts",
+            "Posts of updates to webhooks, by outcome",
+            ["outcome"],
+            registry=registry,
         )
         for outcome in ("ok", "refused", "failed"):
             self.webhook_posts.labels(outcome)
