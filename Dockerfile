@@ -1,7 +1,7 @@
-# One image for every service; the command chooses which: `docker run IMAGE services.bridge`.
+# One image for all services; the command chooses one: `docker run IMAGE services.bridge`.
 FROM python:3.13-slim AS build
 
-# The virtualenv gets no pip of its own, so that none is in the image that runs.
+# The virtual environment has no pip, so the final image has none.
 RUN python -m venv --without-pip /venv
 COPY requirements.lock .
 RUN pip --python /venv/bin/python install --no-cache-dir --no-compile --require-hashes -r requirements.lock
@@ -9,11 +9,11 @@ RUN pip --python /venv/bin/python install --no-cache-dir --no-compile --require-
 
 FROM python:3.13-slim
 
-# Nothing is installed here any more.
+# Nothing is installed in this stage.
 RUN pip uninstall --yes --quiet pip 2>/dev/null || true
 
-# 10001 runs the services. 10002 writes the secrets once, and nothing else runs as that user.
-# The groups 20001-20003 each open one secret (compose.yaml says which service is in which).
+# User 10001 runs the services. User 10002 only writes the secrets, once.
+# The groups 20001 to 20003 each give access to one secret; compose.yaml assigns them to services.
 RUN groupadd --gid 10001 cctelegram \
  && useradd --uid 10001 --gid 10001 --home-dir /app --no-create-home --shell /usr/sbin/nologin cctelegram \
  && install -d -o 10001 -g 10001 -m 0750 /var/lib/cctelegram \
@@ -32,6 +32,6 @@ ENV PATH=/venv/bin:$PATH \
 USER 10001:10001
 VOLUME /var/lib/cctelegram
 
-# Each service's health check is in compose.yaml, beside its port.
+# The health check of each service is in compose.yaml.
 ENTRYPOINT ["python", "-m"]
 CMD ["services"]

@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 .DEFAULT_GOAL := help
 .PHONY: help run demo test check fmt servers lock ui ui-check dashboards bench prove up down compose-check clean
 
-help: ## this list
+help: ## list all tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##@ Use it
@@ -17,67 +17,67 @@ help: ## this list
 run: $(VENV)/.run ## start the whole suite in one process: no Docker, no token
 	@$(PY) -m services
 
-demo: $(VENV)/.run ## send a set of events and an alert to the running suite
+demo: $(VENV)/.run ## send several events and an alert to the running suite
 	@$(PY) -m services.demo
 
 ##@ Work on it
 
-test: $(VENV)/.dev servers ## run every test (T=tests/outbox for some); more at once than there are cores: they mostly wait
+test: $(VENV)/.dev servers ## run all tests, or some: make test T=tests/outbox
 	@$(PY) -m pytest -n 4 --dist loadgroup $(T)
 
-check: $(VENV)/.dev ## format, lint, types, import contracts, rule tests, tests
+check: $(VENV)/.dev ## check format, lint, types and import contracts, then run all tests
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 	$(VENV)/bin/lint-imports
 	$(MAKE) test
 
-fmt: $(VENV)/.dev ## format and fix what can be fixed
+fmt: $(VENV)/.dev ## format, and fix lint findings where possible
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
-servers: ## install PostgreSQL, Redis, Prometheus, Alertmanager and Chromium from Debian, where it may
+servers: ## install PostgreSQL, Redis, Prometheus, Alertmanager and Chromium from Debian, if permitted
 	@sh tests/install-servers.sh
 
-lock: $(VENV)/.dev ## write the lock files anew from pyproject.toml
+lock: $(VENV)/.dev ## update the lock files from pyproject.toml
 	$(PY) -m uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-header pyproject.toml -o requirements.lock
 	$(PY) -m uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-header pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
 
-ui: $(VENV)/.dev ## build the dashboard's page anew from services/dashboard/ui
+ui: $(VENV)/.dev ## build the dashboard's page from services/dashboard/ui
 	@$(PY) services/dashboard/ui/build.py
 
-ui-check: $(VENV)/.dev ## rebuild the page, compare it with what is committed, run its own tests
+ui-check: $(VENV)/.dev ## rebuild the page, compare it with the committed files, run its tests
 	@$(PY) services/dashboard/ui/build.py check
 	@$(PY) services/dashboard/ui/build.py test
 
-dashboards: $(VENV)/.dev ## write Grafana's dashboards anew from grafana/dashboards/*.py
+dashboards: $(VENV)/.dev ## generate Grafana's dashboards from grafana/dashboards/*.py
 	@$(PY) -m grafana.dashboards
 
-bench: $(VENV)/.dev servers ## print every table of docs/performance.md, each comparing in one run (B=delivery for one)
+bench: $(VENV)/.dev servers ## print the tables of docs/performance.md, or one: make bench B=delivery
 	@for name in $(or $(B),intake delivery telemetry backlog replicas latency); do $(PY) -m benchmarks.$$name || exit 1; done
 
-prove: $(VENV)/.dev servers ## prove that nothing is lost: kill -9, outages, full disks (Q=--quick for a minute)
+prove: $(VENV)/.dev servers ## prove that no message is lost: kill -9, outages, full disks (Q=--quick: one minute)
 	@$(PY) -m benchmarks.prove $(Q)
 
 ##@ Docker Compose
 
-up: ## start the stack in Docker and wait until it is healthy
+up: ## start the stack with Docker Compose and wait until it is healthy
 	docker compose up --build --detach --wait
 
-down: ## stop it; data stays in the volumes
+down: ## stop the stack; volumes keep the data
 	docker compose down
 
-compose-check: $(VENV)/.dev ## prove the stack: build, start, an event and an alert through it, scale it, take it down
+compose-check: $(VENV)/.dev ## test the stack: build, start, send an event and an alert, scale, stop
 	@$(PY) -m tests.stack.compose_check $(addprefix --override ,$(OVERRIDE)) $(addprefix --bind ,$(BIND_ADDRESS))
 
 ##@ Housekeeping
 
-clean: ## remove the virtual environment and caches; data stays
+clean: ## remove the virtual environment and caches; keeps data/
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build
 
-# uv is used where it is there; it only makes the same thing faster.
+# uv is used if it is installed; it is only faster.
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else 0'
 	@if command -v uv >/dev/null 2>&1; then uv venv -q --python $(PYTHON) $(VENV); else $(PYTHON) -m venv $(VENV); fi

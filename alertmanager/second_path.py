@@ -1,7 +1,7 @@
-"""Copies Alertmanager's configuration, with the configured integrations of the second way written in.
+"""Copies Alertmanager's configuration and adds the configured integrations of the second path.
 
-``python -m alertmanager.second_path FOLDER TARGET``. Without any setting the copy says what the
-original says. Values are written as JSON, which is YAML that needs no escaping rules of its own.
+``python -m alertmanager.second_path FOLDER TARGET``. Without any setting the copy equals the original.
+Values are written as JSON, which is YAML without further escaping rules.
 """
 
 import json
@@ -19,16 +19,16 @@ RECEIVER = "  - name: second-path\n"
 
 
 class SecondPath(BaseSettings):
-    """Where critical alerts also go; each way is off until it is configured."""
+    """Where critical alerts are sent as well; each integration is off until it is configured."""
 
     model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True)
 
-    alert_email_to: str | None = Field(None, description="addresses, with commas between them")
-    alert_email_from: str | None = Field(None, description="sender of these mails")
+    alert_email_to: str | None = Field(None, description="recipients, separated by commas")
+    alert_email_from: str | None = Field(None, description="sender of these e-mails")
     smtp_smarthost: str | None = Field(None, pattern=r"^\S+:\d+$", description="mail server, HOST:PORT")
-    smtp_username: str | None = Field(None, description="login at the mail server, if it wants one")
-    smtp_password: SecretStr | None = Field(None, description="its password")
-    smtp_require_tls: bool = Field(default=True, description="refuse to send mail unencrypted")
+    smtp_username: str | None = Field(None, description="user name at the mail server, if it needs a login")
+    smtp_password: SecretStr | None = Field(None, description="password at the mail server")
+    smtp_require_tls: bool = Field(default=True, description="refuse to send e-mail unencrypted")
     slack_webhook_url: SecretStr | None = Field(None, description="a Slack incoming webhook")
     pagerduty_routing_key: SecretStr | None = Field(None, description="a PagerDuty Events v2 key")
 
@@ -54,7 +54,7 @@ class SecondPath(BaseSettings):
 
 
 def integrations(settings: SecondPath) -> dict[str, list[dict[str, Any]]]:
-    """What Alertmanager's receiver is to have, by the name of its field."""
+    """Returns the integrations of Alertmanager's receiver, by field name."""
     found: dict[str, list[dict[str, Any]]] = {}
     if settings.alert_email_to:
         found["email_configs"] = [_email(settings)]
@@ -99,7 +99,7 @@ def _email(settings: SecondPath) -> dict[str, Any]:
 
 
 def render(source: str, settings: SecondPath) -> str:
-    """The configuration with the integrations below the receiver's name, where the source ends."""
+    """Returns the configuration with the integrations appended to the receiver at its end."""
     if not source.endswith(RECEIVER):
         raise ValueError(f"the source must end with {RECEIVER!r}")
     fields = (f"    {name}: {json.dumps(configs)}\n" for name, configs in integrations(settings).items())
@@ -114,12 +114,12 @@ def main(folder: Path, target: Path) -> None:
     draft.touch(mode=0o640)
     draft.write_text(text, encoding="utf-8")
     draft.replace(target / "alertmanager.yml")
-    ways = ", ".join(name.removesuffix("_configs") for name in integrations(settings)) or "none configured"
-    print(f"second way for critical alerts: {ways}", file=sys.stderr)  # noqa: T201 - for `docker compose logs`
+    names = ", ".join(name.removesuffix("_configs") for name in integrations(settings)) or "none configured"
+    print(f"second path for critical alerts: {names}", file=sys.stderr)  # noqa: T201 - for `docker compose logs`
 
 
 if __name__ == "__main__":
     try:
         main(Path(sys.argv[1]), Path(sys.argv[2]))
     except StartError as error:
-        sys.exit(f"cannot configure the second way: {error}")
+        sys.exit(f"cannot configure the second path: {error}")

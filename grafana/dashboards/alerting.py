@@ -1,4 +1,4 @@
-"""From alerts to people, and what watches whether that works: alert-relay, mcp-health, the live page."""
+"""Alerts and notifications of alert-relay, health checks of mcp-health, and use of the live page."""
 
 from grafana_foundation_sdk.builders import dashboard as dashboards
 
@@ -11,15 +11,15 @@ def build() -> dashboards.Dashboard:
     made = board(
         "cctelegram-alerting",
         "CCTelegram / Alerting and health",
-        "Whether alerts reach people, what the health checks find, and who looks at the live page.",
+        "Alerts and notifications, health checks, and the live page.",
     ).with_variable(choice("instance", "relay", 'label_values(up{job="alert-relay"}, instance)'))
     for add in (_now, _alerts, _health, _page):
         add(made)
     return made
 
 
-def grown(metric: str, by: str = "") -> str:
-    """By how much a counter of the relay grew within the window of a point."""
+def increase(metric: str, by: str = "") -> str:
+    """Returns the increase of a counter of alert-relay within the interval of a point."""
     grouping = f" by ({by})" if by else ""
     return f"sum{grouping} (increase({metric}{{{RELAY}}}[$__rate_interval]))"
 
@@ -33,13 +33,13 @@ def _now(made: dashboards.Dashboard) -> None:
     made.with_row(row("Now"))
     made.with_panel(
         number(
-            "Sign of life",
+            "Watchdog age",
             "s",
             f"max(cctelegram_watchdog_age_seconds{{{RELAY}}})",
             (None, "green"),
             (150, "yellow"),
             (300, "red"),
-            about="Since the Watchdog alert came last through Prometheus and Alertmanager.",
+            about="Time since the last Watchdog alert arrived through Prometheus and Alertmanager.",
         )
     )
     made.with_panel(
@@ -53,7 +53,7 @@ def _now(made: dashboards.Dashboard) -> None:
     )
     made.with_panel(
         number(
-            "Waiting to be told",
+            "Notifications waiting",
             "short",
             f'sum(cctelegram_queue_depth{{{RELAY}, state=~"queued|sending|retry_wait"}})',
             (None, "green"),
@@ -63,17 +63,17 @@ def _now(made: dashboards.Dashboard) -> None:
     )
     made.with_panel(
         number(
-            "Not told",
+            "Notifications failed",
             "short",
             f'sum(increase(cctelegram_notifications_total{{{RELAY}, outcome="failed"}}[1h]))',
             (None, "green"),
             (1, "red"),
-            about="Notifications that failed within the last hour.",
+            about="Failed notifications of the last hour.",
         )
     )
     made.with_panel(
         number(
-            "Checks that fail",
+            "Failing checks",
             "short",
             "count(cctelegram_health_check_up == 0) or vector(0)",
             (None, "green"),
@@ -89,32 +89,34 @@ def _now(made: dashboards.Dashboard) -> None:
 def _alerts(made: dashboards.Dashboard) -> None:
     made.with_row(row("Alerts"))
     made.with_panel(
-        graph("Alerts received", "short", (grown("cctelegram_alerts_received_total", "status"), "{{status}}"))
+        graph(
+            "Alerts received", "short", (increase("cctelegram_alerts_received_total", "status"), "{{status}}")
+        )
     )
     made.with_panel(
         graph(
             "Notifications",
             "short",
-            (grown("cctelegram_notifications_total", "channel, outcome"), "{{channel}} {{outcome}}"),
+            (increase("cctelegram_notifications_total", "channel, outcome"), "{{channel}} {{outcome}}"),
             stacked=True,
         )
     )
     made.with_panel(
         graph(
-            "Left out of webhooks",
+            "Truncated alerts",
             "short",
-            (grown("cctelegram_alerts_left_out_total", "outcome"), "{{outcome}}"),
-            about="Cut by max_alerts: fetched from Alertmanager, or missed.",
+            (increase("cctelegram_alerts_left_out_total", "outcome"), "{{outcome}}"),
+            about="Alerts left out of webhooks (max_alerts): fetched from Alertmanager, or missed.",
         )
     )
     made.with_panel(
-        graph("From webhook to phone", "s", *quantiles("cctelegram_notification_delay_seconds"), width=HALF)
+        graph("Notification delay", "s", *quantiles("cctelegram_notification_delay_seconds"), width=HALF)
     )
     made.with_panel(
         graph(
-            "Deleted by the retention",
+            "Rows deleted by retention",
             "short",
-            (grown("cctelegram_pruned_rows_total", "table"), "{{table}}"),
+            (increase("cctelegram_pruned_rows_total", "table"), "{{table}}"),
             width=HALF,
             stacked=True,
         )
@@ -125,19 +127,19 @@ def _health(made: dashboards.Dashboard) -> None:
     durations = "sum by (check, le) (rate(cctelegram_health_check_duration_seconds_bucket[$__rate_interval]))"
     made.with_row(row("Health checks"))
     made.with_panel(
-        graph("Time of a check, p95", "s", (f"histogram_quantile(0.95, {durations})", "{{check}}"))
+        graph("Check duration, p95", "s", (f"histogram_quantile(0.95, {durations})", "{{check}}"))
     )
     made.with_panel(
         graph(
             "Circuit breakers",
             "short",
             ("max by (dependency) (cctelegram_circuit_breaker_state)", "{{dependency}}"),
-            about="0 closed, 1 half-open, 2 open: not called.",
+            about="0: closed, 1: half-open, 2: open (no calls).",
         )
     )
     made.with_panel(
         graph(
-            "Controls, by status",
+            "Compliance controls by status",
             "short",
             ("sum by (status) (cctelegram_compliance_controls)", "{{status}}"),
             stacked=True,
@@ -147,7 +149,7 @@ def _health(made: dashboards.Dashboard) -> None:
 
 def _page(made: dashboards.Dashboard) -> None:
     made.with_row(row("The live page"))
-    made.with_panel(graph("Pages open", "short", ("sum(websocket_connections_total)", "pages"), width=HALF))
+    made.with_panel(graph("Open pages", "short", ("sum(websocket_connections_total)", "pages"), width=HALF))
     made.with_panel(
         graph(
             "Updates sent, pages dropped",

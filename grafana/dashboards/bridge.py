@@ -1,4 +1,4 @@
-"""bridge in detail: what happens to messages, to requests, and inside the process."""
+"""bridge in detail: messages, Telegram, updates, requests and the process."""
 
 from grafana_foundation_sdk.builders import dashboard as dashboards
 
@@ -11,15 +11,15 @@ def build() -> dashboards.Dashboard:
     made = board(
         "cctelegram-bridge",
         "CCTelegram / Bridge",
-        "Messages from accepted to delivered, the requests that bring them, and the process itself.",
+        "Messages from accepted to delivered, requests, and the process.",
     ).with_variable(choice("instance", "replica", 'label_values(up{job="bridge"}, instance)'))
-    for add in (_now, _messages, _trouble, _telegram, _people, _requests, _process):
+    for add in (_now, _messages, _failures, _telegram, _updates, _requests, _process):
         add(made)
     return made
 
 
 def rate(metric: str, by: str = "") -> str:
-    """Per second, summed over the replicas that are chosen."""
+    """Returns the rate per second, summed over the selected replicas."""
     grouping = f" by ({by})" if by else ""
     return f"sum{grouping} (rate({metric}{{{ONE}}}[$__rate_interval]))"
 
@@ -45,7 +45,7 @@ def _now(made: dashboards.Dashboard) -> None:
             (None, "red"),
             (90, "yellow"),
             (95, "green"),
-            about="Of what ended in the last hour, at the worst replica. No value while nothing ended.",
+            about="Delivered share of the messages that ended in the last hour, at the worst replica.",
         )
     )
     made.with_panel(number("Accepted", "mps", rate("cctelegram_messages_total")))
@@ -77,7 +77,7 @@ def _messages(made: dashboards.Dashboard) -> None:
     made.with_row(row("Messages"))
     made.with_panel(
         graph(
-            "Accepted, by category",
+            "Accepted by category",
             "mps",
             (rate("cctelegram_messages_total", "category"), "{{category}}"),
             stacked=True,
@@ -91,27 +91,25 @@ def _messages(made: dashboards.Dashboard) -> None:
             (rate("cctelegram_messages_failed_total"), "failed"),
         )
     )
-    made.with_panel(
-        graph("Waiting, by state", "short", ("cctelegram:queue_depth", "{{state}}"), stacked=True)
-    )
+    made.with_panel(graph("Waiting by state", "short", ("cctelegram:queue_depth", "{{state}}"), stacked=True))
     made.with_panel(
         heat(
-            "Time to arrive",
+            "Time to deliver",
             "s",
             f"sum by (le) (increase(cctelegram_message_duration_seconds_bucket{{{ONE}}}[$__rate_interval]))",
             about="From accepted to delivered; each row is a bucket.",
         )
     )
     made.with_panel(
-        graph("Time to arrive", "s", *quantiles("cctelegram_message_duration_seconds"), width=HALF)
+        graph("Time to deliver", "s", *quantiles("cctelegram_message_duration_seconds"), width=HALF)
     )
 
 
-def _trouble(made: dashboards.Dashboard) -> None:
-    made.with_row(row("Trouble"))
+def _failures(made: dashboards.Dashboard) -> None:
+    made.with_row(row("Failures"))
     made.with_panel(
         graph(
-            "Failures, by reason",
+            "Failures by reason",
             "mps",
             (rate("cctelegram_messages_failed_total", "reason"), "{{reason}}"),
             stacked=True,
@@ -124,7 +122,7 @@ def _trouble(made: dashboards.Dashboard) -> None:
             (rate("cctelegram_retries_total"), "retries"),
             (rate("cctelegram_dead_letters_total"), "dead letters"),
             (rate("cctelegram_unknown_outcomes_total"), "unknown outcomes"),
-            about="Unknown: the request left, but no answer came. It may have been delivered.",
+            about="Unknown outcome: no answer came, so the message may have been delivered.",
         )
     )
     made.with_panel(
@@ -135,11 +133,11 @@ def _trouble(made: dashboards.Dashboard) -> None:
 def _telegram(made: dashboards.Dashboard) -> None:
     made.with_row(row("Telegram"))
     made.with_panel(
-        graph("Time to answer, p95", "s", p95("cctelegram_telegram_api_response_seconds", "method"))
+        graph("Response time, p95", "s", p95("cctelegram_telegram_api_response_seconds", "method"))
     )
     made.with_panel(
         graph(
-            "Calls, by outcome",
+            "Calls by outcome",
             "reqps",
             (rate("cctelegram_telegram_api_response_seconds_count", "outcome"), "{{outcome}}"),
             stacked=True,
@@ -147,19 +145,19 @@ def _telegram(made: dashboards.Dashboard) -> None:
     )
     made.with_panel(
         graph(
-            "Wait for Telegram's limits",
+            "Delay by rate limits",
             "s",
             *quantiles("cctelegram_rate_limit_wait_seconds"),
-            about="How long messages were held back so that Telegram would take them.",
+            about="How long Telegram's rate limits delayed messages.",
         )
     )
 
 
-def _people(made: dashboards.Dashboard) -> None:
+def _updates(made: dashboards.Dashboard) -> None:
     made.with_row(row("People"))
     made.with_panel(
         graph(
-            "What people do, by kind",
+            "Updates by kind",
             "short",
             (
                 f"sum by (kind) (increase(cctelegram_telegram_updates_total{{{ONE}}}[$__rate_interval]))",
@@ -167,24 +165,24 @@ def _people(made: dashboards.Dashboard) -> None:
             ),
             stacked=True,
             width=QUARTER,
-            about="Taps, texts and commands, and the bot's own membership in chats.",
+            about="Taps, texts, commands, and changes of the bot's membership in chats.",
         )
     )
     made.with_panel(
         graph(
-            "Since Telegram was last heard",
+            "Time since contact with Telegram",
             "s",
             (
                 f"min by (bot) (cctelegram_telegram_updates_last_success_age_seconds{{{ONE}}})",
                 "{{bot}}",
             ),
             width=QUARTER,
-            about="A poll lasts up to a minute. From 90 s on it is too long; taps die at 150 s.",
+            about="A poll lasts up to a minute. Above 90 s updates are missing; taps are lost after 150 s.",
         )
     )
     made.with_panel(
         graph(
-            "People who use the bot",
+            "Active users",
             "short",
             (f"max(daily_active_users{{{ONE}}})", "last 24 hours"),
             (f"max(monthly_active_users{{{ONE}}})", "last 30 days"),
@@ -193,7 +191,7 @@ def _people(made: dashboards.Dashboard) -> None:
     )
     made.with_panel(
         graph(
-            "Updates that went wrong",
+            "Problems with updates",
             "short",
             (
                 f"sum(increase(cctelegram_telegram_update_conflicts_total{{{ONE}}}[$__rate_interval]))",
@@ -201,11 +199,11 @@ def _people(made: dashboards.Dashboard) -> None:
             ),
             (
                 f"sum(increase(cctelegram_telegram_update_failures_total{{{ONE}}}[$__rate_interval]))",
-                "put aside",
+                "failed",
             ),
             (
                 f"sum(increase(cctelegram_unauthorised_updates_total{{{ONE}}}[$__rate_interval]))",
-                "of strangers",
+                "of unauthorised people",
             ),
             width=QUARTER,
         )
@@ -216,15 +214,15 @@ def _requests(made: dashboards.Dashboard) -> None:
     made.with_row(row("Requests"))
     made.with_panel(
         graph(
-            "Requests, by handler",
+            "Requests by handler",
             "reqps",
             (rate("http_requests_total", "method, handler"), "{{method}} {{handler}}"),
         )
     )
-    made.with_panel(graph("Time to answer", "s", *quantiles("http_request_duration_seconds")))
+    made.with_panel(graph("Response time", "s", *quantiles("http_request_duration_seconds")))
     made.with_panel(
         graph(
-            "Answers, by class",
+            "Responses by status",
             "reqps",
             (rate("http_requests_total", "status"), "{{status}}"),
             stacked=True,
@@ -241,11 +239,13 @@ def _process(made: dashboards.Dashboard) -> None:
     made.with_panel(graph("Event loop lag", "s", (f"event_loop_lag_seconds{{{ONE}}}", "{{instance}}")))
     made.with_panel(graph("Database, p95", "s", p95("database_query_duration_seconds", "operation")))
     made.with_panel(
-        graph("Database work under way", "short", (f"database_connections_active{{{ONE}}}", "{{instance}}"))
+        graph(
+            "Active database connections", "short", (f"database_connections_active{{{ONE}}}", "{{instance}}")
+        )
     )
     made.with_panel(
         graph(
-            "Doors",
+            "Logins and rate limits",
             "short",
             (f"sum(increase(auth_failed_attempts_total{{{ONE}}}[$__rate_interval]))", "failed logins"),
             (f"sum(increase(rate_limit_hits_total{{{ONE}}}[$__rate_interval]))", "answered 429"),

@@ -1,4 +1,4 @@
-"""Is all of it well? The one page to look at first."""
+"""The overview of all services: the page to look at first."""
 
 from grafana_foundation_sdk.builders import dashboard as dashboards
 
@@ -23,9 +23,9 @@ def build() -> dashboards.Dashboard:
     made = board(
         "cctelegram-overview",
         "CCTelegram / Overview",
-        "Whether messages arrive, what waits, which alerts fire, and whether every part is there.",
+        "Delivery, the queue, firing alerts and scrape targets.",
     ).with_variable(choice("service", "service", "label_values(http_requests_total, job)"))
-    for add in (_now, _flow, _watching, _services, _ground):
+    for add in (_now, _flow, _alerts, _services, _machine):
         add(made)
     return made
 
@@ -40,7 +40,7 @@ def _now(made: dashboards.Dashboard) -> None:
             (None, "red"),
             (90, "yellow"),
             (95, "green"),
-            about="Of what ended in the last hour, at the worst replica. No value while nothing ended.",
+            about="Delivered share of the messages that ended in the last hour, at the worst replica.",
         )
     )
     made.with_panel(
@@ -61,7 +61,7 @@ def _now(made: dashboards.Dashboard) -> None:
             (None, "green"),
             (500, "yellow"),
             (1000, "red"),
-            about="Queued, being sent, or waiting for the next try.",
+            about="Queued, being sent, or waiting for a retry.",
         )
     )
     made.with_panel(
@@ -76,7 +76,7 @@ def _now(made: dashboards.Dashboard) -> None:
     )
     made.with_panel(
         number(
-            "Not reachable",
+            "Targets down",
             "short",
             "count(up == 0) or vector(0)",
             (None, "green"),
@@ -97,12 +97,10 @@ def _flow(made: dashboards.Dashboard) -> None:
             ('sum(rate(cctelegram_messages_failed_total{job="bridge"}[$__rate_interval]))', "failed"),
         )
     )
-    made.with_panel(
-        graph("Waiting, by state", "short", ("cctelegram:queue_depth", "{{state}}"), stacked=True)
-    )
+    made.with_panel(graph("Waiting by state", "short", ("cctelegram:queue_depth", "{{state}}"), stacked=True))
     made.with_panel(
         graph(
-            "Time to arrive",
+            "Time to deliver",
             "s",
             ("cctelegram:message_duration:p50:5m", "p50"),
             ("cctelegram:message_duration:p95:5m", "p95"),
@@ -112,7 +110,7 @@ def _flow(made: dashboards.Dashboard) -> None:
     )
 
 
-def _watching(made: dashboards.Dashboard) -> None:
+def _alerts(made: dashboards.Dashboard) -> None:
     made.with_row(row("Alerts and targets"))
     made.with_panel(
         rows(
@@ -145,12 +143,12 @@ def _watching(made: dashboards.Dashboard) -> None:
 
 
 def requests(more: str = "") -> str:
-    """Requests a second, by service."""
+    """Returns the requests a second, by service."""
     return f"sum by (job) (rate(http_requests_total{{{OURS}{more}}}[$__rate_interval]))"
 
 
-def grown(counter: str) -> str:
-    """By how much a counter grew, by service."""
+def increase(counter: str) -> str:
+    """Returns the increase of a counter, by service."""
     return f"sum by (job) (increase({counter}{{{OURS}}}[$__rate_interval]))"
 
 
@@ -159,7 +157,7 @@ def _services(made: dashboards.Dashboard) -> None:
     made.with_row(row("Services"))
     made.with_panel(graph("Requests", "reqps", (requests(), "{{job}}")))
     made.with_panel(graph("Answered 5xx", "percent", (f"100 * {requests(FAILED)} / {requests()}", "{{job}}")))
-    made.with_panel(graph("Time to answer, p95", "s", (f"histogram_quantile(0.95, {durations})", "{{job}}")))
+    made.with_panel(graph("Response time, p95", "s", (f"histogram_quantile(0.95, {durations})", "{{job}}")))
     made.with_panel(
         graph("CPU of one core", "percent", (f"process_cpu_usage_percent{{{OURS}}}", "{{job}} {{instance}}"))
     )
@@ -172,24 +170,24 @@ def _services(made: dashboards.Dashboard) -> None:
     lost = f"sum by (job, reason) (rate(trace_spans_lost_total{{{OURS}}}[$__rate_interval]))"
     made.with_panel(graph("Spans lost", "cps", (lost, "{{job}} {{reason}}")))
     made.with_panel(
-        graph("Failed logins", "short", (grown("auth_failed_attempts_total"), "{{job}}"), stacked=True)
+        graph("Failed logins", "short", (increase("auth_failed_attempts_total"), "{{job}}"), stacked=True)
     )
     made.with_panel(
         graph(
-            "Turned away",
+            "Refused requests",
             "short",
-            (grown("rate_limit_hits_total"), "{{job}} answered 429"),
-            (grown("suspicious_ip_blocks_total"), "{{job}} addresses blocked"),
-            about="Over a rate, or from an address with too many failed logins.",
+            (increase("rate_limit_hits_total"), "{{job}} answered 429"),
+            (increase("suspicious_ip_blocks_total"), "{{job}} addresses blocked"),
+            about="Above a rate limit, or from an address with too many failed logins.",
         )
     )
 
 
-def _ground(made: dashboards.Dashboard) -> None:
-    made.with_row(row("The ground they stand on"))
+def _machine(made: dashboards.Dashboard) -> None:
+    made.with_row(row("Machine and databases"))
     made.with_panel(
         graph(
-            "Processors busy",
+            "CPU of the machine",
             "percent",
             (
                 '100 * (1 - avg by (instance) (rate(node_cpu_seconds_total{mode="idle"}[$__rate_interval])))',
@@ -200,7 +198,7 @@ def _ground(made: dashboards.Dashboard) -> None:
     )
     made.with_panel(
         graph(
-            "Disks full",
+            "Disk usage",
             "percent",
             (
                 f"100 * (1 - node_filesystem_avail_bytes{{{DISKS}}} / node_filesystem_size_bytes{{{DISKS}}})",

@@ -1,4 +1,4 @@
-"""The few kinds of panel that our dashboards are made of, over the Grafana Foundation SDK."""
+"""Builders of the panels that the dashboards use, on the Grafana Foundation SDK."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -23,7 +23,7 @@ Panel = TypeVar("Panel", stat.Panel, timeseries.Panel, heatmaps.Panel, table.Pan
 def graph(
     title: str, unit: str, *queries: Query, width: int = THIRD, stacked: bool = False, about: str = ""
 ) -> timeseries.Panel:
-    """Lines over time; stacked where the lines are parts of a whole."""
+    """Returns a panel of lines over time; stack them if they are parts of a whole."""
     panel = (
         timeseries.Panel()
         .unit(unit)
@@ -45,13 +45,13 @@ def graph(
     )
     if stacked:
         panel.stacking(common_builders.StackingConfig().mode(common.StackingMode.NORMAL))
-    return _asking(_head(panel, title, width, 8, about), queries)
+    return _with_queries(_head(panel, title, width, 8, about), queries)
 
 
 def number(
     title: str, unit: str, query: str, *steps: Step, width: int = SIXTH, about: str = ""
 ) -> stat.Panel:
-    """The present value, large, coloured by its thresholds, with its course behind it."""
+    """Returns a panel with the current value, coloured by its thresholds, over its history."""
     panel = (
         stat.Panel()
         .unit(unit)
@@ -60,13 +60,13 @@ def number(
         .color_mode(common.BigValueColorMode.VALUE)
         .reduce_options(common_builders.ReduceDataOptions().calcs(["lastNotNull"]))
         .thresholds(_thresholds(steps or ((None, "blue"),)))
-        .no_value("none yet")
+        .no_value("no data")
     )
-    return _asking(_head(panel, title, width, 5, about), [(query, "")])
+    return _with_queries(_head(panel, title, width, 5, about), [(query, "")])
 
 
 def heat(title: str, unit: str, query: str, *, width: int = HALF, about: str = "") -> heatmaps.Panel:
-    """How many fell into each bucket, over time. The query yields one series for each ``le``."""
+    """Returns a heat map of a histogram. The query yields one series for each ``le``."""
     panel = (
         heatmaps.Panel()
         .calculate(calculate=False)
@@ -81,7 +81,7 @@ def heat(title: str, unit: str, query: str, *, width: int = HALF, about: str = "
 
 
 def ups(title: str, query: Query, *, width: int = HALF) -> statetimeline.Panel:
-    """Bars that are green while the value is 1."""
+    """Returns a timeline whose bars are green while the value is 1."""
     panel = (
         statetimeline.Panel()
         .thresholds(_thresholds(((None, "red"), (1, "green"))))
@@ -97,11 +97,11 @@ def ups(title: str, query: Query, *, width: int = HALF) -> statetimeline.Panel:
         )
         .show_value(common.VisibilityMode.NEVER)
     )
-    return _asking(_head(panel, title, width, 9, ""), [query])
+    return _with_queries(_head(panel, title, width, 9, ""), [query])
 
 
 def rows(title: str, query: str, columns: Sequence[str], *, width: int = HALF) -> table.Panel:
-    """The labels of what the query finds now, one series a row."""
+    """Returns a table of the labels of the current series, one series in each row."""
     keep = dashboard.DataTransformerConfig(
         id_val="filterFieldsByName", options={"include": {"names": list(columns)}}
     )
@@ -113,7 +113,7 @@ def rows(title: str, query: str, columns: Sequence[str], *, width: int = HALF) -
     )
 
 
-def _asking(panel: Panel, queries: Sequence[Query]) -> Panel:
+def _with_queries(panel: Panel, queries: Sequence[Query]) -> Panel:
     for position, (expression, legend) in enumerate(queries):
         panel.with_target(_target(expression, legend).ref_id(chr(ord("A") + position)))
     return panel
@@ -140,7 +140,7 @@ def _thresholds(steps: Sequence[Step]) -> dashboards.ThresholdsConfig:
 
 
 def board(uid: str, title: str, about: str) -> dashboards.Dashboard:
-    """An empty dashboard that refreshes itself and leads to the others and to the traces."""
+    """Returns an empty dashboard with refresh, and links to the other dashboards and to traces."""
     return (
         dashboards.Dashboard(title)
         .uid(uid)
@@ -176,7 +176,7 @@ def _link(title: str, url: str) -> dashboards.DashboardLink:
 
 
 def choice(name: str, label: str, query: str) -> dashboards.QueryVariable:
-    """A drop-down of a label's values: all of them, or some."""
+    """Returns a drop-down of a label's values, with multiple choice."""
     return (
         dashboards.QueryVariable(name)
         .label(label)

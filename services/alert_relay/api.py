@@ -17,8 +17,8 @@ from services.contracts.incidents import (
     Incident,
     IncidentDetail,
     IncidentPage,
+    NotificationMessage,
     TimelineEntry,
-    ToldMessage,
 )
 from services.kit.clock import rfc3339
 from services.kit.errors import Problem
@@ -138,7 +138,7 @@ def _notification(row: IncidentRow) -> TimelineEntry:
         kind="told",
         detail={"notification_id": row["id"], "channel": row["channel"], "about": row["kinds"]},
         messages=[
-            ToldMessage(
+            NotificationMessage(
                 message_id=each["id"],
                 chat_id=each["chat_id"],
                 state=each["state"],

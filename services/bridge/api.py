@@ -24,10 +24,10 @@ from services.contracts.messages import (
     EventTypes,
     EventWithMessages,
     Latency,
+    MessageDetail,
     Page,
     Rates,
     Stats,
-    WholeMessage,
 )
 from services.kit import logs
 from services.kit.clock import rfc3339
@@ -168,7 +168,7 @@ def _search(wanted: Filter) -> Search:
     summary="Read a message with every state change and every attempt",
     responses=problems({404: "no message has this ID"}),
 )
-async def one(state: State, message_id: Annotated[Words, _id("message")]) -> WholeMessage:
+async def one(state: State, message_id: Annotated[Words, _id("message")]) -> MessageDetail:
     """Each change has its cause, each attempt Telegram's answer and the wait for the rate limit."""
     life = await state.outbox.database.read(
         "read", lambda connection: message_timeline.timeline(connection, message_id)

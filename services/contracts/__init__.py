@@ -1,1 +1,13 @@
-"""What crosses a wire between our services and their callers: pydantic models, no I/O, no clients."""
+"""Models of the requests and answers that cross a network between services and clients. No I/O, no clients.
+
+- `fields`: types and helpers that the other modules share.
+- `events`: events as clients post them, and the answer.
+- `details`: the field `data` of an event.
+- `messages`: messages as the bridge returns them: lists, details, dead letters, numbers.
+- `tracking`: replay jobs, the timeline of a correlation id, the stream's events.
+- `approvals`: questions to people and their answers.
+- `responses`: what people sent to a bot.
+- `webhooks`: bodies of the webhooks that the bridge calls.
+- `alertmanager`: Alertmanager's webhook, and its API as far as it is read.
+- `incidents`: incidents as alert-relay returns them.
+"""

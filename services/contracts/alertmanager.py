@@ -1,8 +1,8 @@
-"""What Alertmanager posts to a webhook, version 4, and what its API answers, version 2, as far as it is read.
+"""Alertmanager's webhook payload, version 4, and the answers of its API, version 2, as far as they are read.
 
-Source: ``notify/webhook/webhook.go`` and ``template/template.go`` of Alertmanager; the fields of
-0.25 are asked for, those that came later are known or ignored. Nothing here says what to think of
-it: that ``status`` is no reason to close anything, and ``receiver`` is quoted, is the reader's to know.
+Source: ``notify/webhook/webhook.go`` and ``template/template.go`` of Alertmanager. The fields of 0.25 are
+required; later ones are optional or ignored. Two traps: ``status`` of the group is no reason to close an
+alert, and ``receiver`` is quoted as a regular expression.
 """
 
 from enum import StrEnum
@@ -19,7 +19,7 @@ class Status(StrEnum):
 
 
 def _storable(text: str) -> str:
-    """JSON may carry half a surrogate pair, which is no character, and NUL, which PostgreSQL refuses."""
+    """Replaces what a database refuses: half a surrogate pair, which JSON may carry, and NUL."""
     return text.encode("utf-8", "replace").decode().replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 
@@ -34,9 +34,9 @@ class Alert(BaseModel):
     labels: Labels
     annotations: Labels
     startsAt: Moment  # noqa: N815 - Alertmanager's spelling
-    endsAt: Moment = Field(description="0001-01-01T00:00:00Z while firing")  # noqa: N815 - the same
+    endsAt: Moment = Field(description="End of the alert; 0001-01-01T00:00:00Z while it fires.")  # noqa: N815 - the same
     generatorURL: Str  # noqa: N815 - the same
-    fingerprint: str = Field(pattern="^[0-9a-f]{16}$", description="hash of the label set")
+    fingerprint: str = Field(pattern="^[0-9a-f]{16}$", description="Hash of the labels.")
 
 
 class Webhook(BaseModel):
@@ -44,23 +44,23 @@ class Webhook(BaseModel):
 
     version: Literal["4"]
     groupKey: Str  # noqa: N815 - Alertmanager's spelling
-    truncatedAlerts: int = Field(0, ge=0, le=2**63 - 1, description="alerts cut off by max_alerts")  # noqa: N815 - the same
-    status: Status = Field(description="resolved when every listed alert is; the group may not be")
-    receiver: Str = Field(description="name of the receiver, quoted as a regular expression")
+    truncatedAlerts: int = Field(0, ge=0, le=2**63 - 1, description="Alerts left out because of max_alerts.")  # noqa: N815 - the same
+    status: Status = Field(description="Resolved if every listed alert is; others of the group may fire.")
+    receiver: Str = Field(description="Name of the receiver, quoted as a regular expression.")
     externalURL: Str = Field(max_length=500)  # noqa: N815 - the same
     groupLabels: Labels  # noqa: N815 - the same
     commonLabels: Labels  # noqa: N815 - the same
     commonAnnotations: Labels  # noqa: N815 - the same
-    notification_reason: Str = Field("", description="from 0.32 on")
+    notification_reason: Str = Field("", description="Sent by Alertmanager 0.32 and later.")
     alerts: list[Alert]
 
 
 class ApiAlertStatus(BaseModel):
-    state: str = Field(description="active, suppressed or unprocessed")
+    state: str = Field(description="active, suppressed or unprocessed.")
 
 
 class ApiAlert(BaseModel):
-    """An alert that fires, as the API has it."""
+    """A firing alert in an answer of the API."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -77,7 +77,7 @@ class ApiReceiver(BaseModel):
 
 
 class ApiGroup(BaseModel):
-    """One of ``GET /api/v2/alerts/groups``: what one receiver is told of together."""
+    """One group of ``GET /api/v2/alerts/groups``: alerts that one receiver is notified of together."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -87,6 +87,6 @@ class ApiGroup(BaseModel):
 
 
 class ApiStatus(BaseModel):
-    """``GET /api/v2/status``."""
+    """The answer of ``GET /api/v2/status``."""
 
-    uptime: Moment = Field(description="when it started")
+    uptime: Moment = Field(description="When Alertmanager started.")

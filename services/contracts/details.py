@@ -1,4 +1,4 @@
-"""The details of an event: what `data` may hold, and every limit of every field."""
+"""The field `data` of an event: its fields and their limits."""
 
 from typing import Annotated, Literal, Self
 
@@ -17,120 +17,129 @@ Tag = Annotated[str, StringConstraints(max_length=64)]
 
 
 class Action(Strict):
-    """Something that a reader may want to do next. It is kept with the event; templates can show it."""
+    """A suggested action. It is stored with the event, and templates can show it."""
 
-    text: Annotated[Label, about("what it is called", "Open the log")]
-    action: Annotated[Label, about("what it is, for programs", "open_log")]
-    data: Annotated[Details | None, about("what it needs", {"run": 7})] = None
-    style: Annotated[
-        Literal["primary", "secondary", "danger"], about("how much it stands out", "primary")
-    ] = "primary"
+    text: Annotated[Label, about("Name of the action.", "Open the log")]
+    action: Annotated[Label, about("Identifier for programs.", "open_log")]
+    data: Annotated[Details | None, about("Parameters of the action.", {"run": 7})] = None
+    style: Annotated[Style, about("How it is emphasised.", "primary")] = "primary"
 
 
 class EventData(Strict):
-    """Details of an event; which of them are shown depends on its type."""
+    """Details of an event, all optional; some types require one."""
 
-    status: Annotated[ShortText | None, about("how far it is, in a word", "passed")] = None
-    results: Annotated[Text | None, about("what came of it", "214 passed, 0 failed")] = None
+    status: Annotated[ShortText | None, about("Status in one word.", "passed")] = None
+    results: Annotated[Text | None, about("Results in a few lines.", "214 passed, 0 failed")] = None
     exit_code: Annotated[
-        Annotated[int, Field(ge=-(2**31), le=2**31)] | None, about("of the process that ended", 0)
+        Annotated[int, Field(ge=-(2**31), le=2**31)] | None, about("Exit code of the process.", 0)
     ] = None
-    success: Annotated[bool | None, about("whether it went well", True)] = None
-    file_path: Annotated[Path | None, about("the file it is about", "src/shop/cart.py")] = None
+    success: Annotated[bool | None, about("Whether it succeeded.", True)] = None
+    file_path: Annotated[Path | None, about("File that the event is about.", "src/shop/cart.py")] = None
     files_affected: Annotated[
         Annotated[list[Path], Field(max_length=50)] | None,
-        about("files that changed; ten are shown", ["src/shop/cart.py"]),
+        about("Changed files; the first ten are shown.", ["src/shop/cart.py"]),
     ] = None
-    directory: Annotated[Path | None, about("the folder it is about", "src/shop")] = None
-    line_number: Annotated[Count | None, about("in `file_path`", 42)] = None
-    language: Annotated[ShortText | None, about("of the code", "python")] = None
-    function_name: Annotated[ShortText | None, about("the function it is about", "total")] = None
-    class_name: Annotated[ShortText | None, about("the class it is about", "Cart")] = None
-    module_name: Annotated[ShortText | None, about("the module it is about", "shop.cart")] = None
-    code_snippet: Annotated[LongText | None, about("code, shown as such", "return sum(prices)")] = None
+    directory: Annotated[Path | None, about("Folder that the event is about.", "src/shop")] = None
+    line_number: Annotated[Count | None, about("Line in `file_path`.", 42)] = None
+    language: Annotated[ShortText | None, about("Language of the code.", "python")] = None
+    function_name: Annotated[ShortText | None, about("Function that the event is about.", "total")] = None
+    class_name: Annotated[ShortText | None, about("Class that the event is about.", "Cart")] = None
+    module_name: Annotated[ShortText | None, about("Module that the event is about.", "shop.cart")] = None
+    code_snippet: Annotated[LongText | None, about("Code, shown in a code block.", "return sum(prices)")] = (
+        None
+    )
     commit_hash: Annotated[
         Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{4,64}$")] | None,
-        about("hexadecimal; twelve digits are shown. A git_commit needs it", "9fceb02d0ae5"),
+        about("Hexadecimal hash; twelve digits are shown. Required for git_commit.", "9fceb02d0ae5"),
     ] = None
-    branch_name: Annotated[ShortText | None, about("of the repository", "main")] = None
-    author: Annotated[ShortText | None, about("who made the change", "Ada")] = None
+    branch_name: Annotated[ShortText | None, about("Branch of the repository.", "main")] = None
+    author: Annotated[ShortText | None, about("Author of the change.", "Ada")] = None
     commit_message: Annotated[
-        Text | None, about("why the change was made. A git_commit needs it", "Round prices once, at the end")
+        Text | None, about("Commit message. Required for git_commit.", "Round prices once, at the end")
     ] = None
-    files_changed: Annotated[Count | None, about("how many", 3)] = None
-    build_target: Annotated[ShortText | None, about("what is built", "linux/amd64")] = None
-    test_count: Annotated[Count | None, about("tests in all. A test_suite_run needs it", 214)] = None
-    tests_passed: Annotated[Count | None, about("tests that passed", 214)] = None
-    tests_failed: Annotated[Count | None, about("tests that failed", 0)] = None
-    coverage_percentage: Annotated[Percent | None, about("of the code that tests ran", 91.5)] = None
+    files_changed: Annotated[Count | None, about("Number of changed files.", 3)] = None
+    build_target: Annotated[ShortText | None, about("Target of the build.", "linux/amd64")] = None
+    test_count: Annotated[Count | None, about("Number of tests. Required for test_suite_run.", 214)] = None
+    tests_passed: Annotated[Count | None, about("Number of passed tests.", 214)] = None
+    tests_failed: Annotated[Count | None, about("Number of failed tests.", 0)] = None
+    coverage_percentage: Annotated[Percent | None, about("Test coverage in percent.", 91.5)] = None
     duration_ms: Annotated[
-        Annotated[int, Field(ge=0, le=86_400_000)] | None, about("milliseconds, up to a day", 1_200)
+        Annotated[int, Field(ge=0, le=86_400_000)] | None,
+        about("Duration in milliseconds, up to a day.", 1_200),
     ] = None
-    memory_usage_mb: Annotated[Amount | None, about("megabytes in use", 128.0)] = None
-    cpu_usage_percent: Annotated[Amount | None, about("of one core: four busy ones are 400", 12.5)] = None
-    disk_usage_mb: Annotated[Amount | None, about("megabytes in use", 2_048.0)] = None
-    network_bytes: Annotated[Count | None, about("bytes sent and received", 65_536)] = None
+    memory_usage_mb: Annotated[Amount | None, about("Memory in use, megabytes.", 128.0)] = None
+    cpu_usage_percent: Annotated[
+        Amount | None, about("CPU in percent of one core; four busy cores are 400.", 12.5)
+    ] = None
+    disk_usage_mb: Annotated[Amount | None, about("Disk space in use, megabytes.", 2_048.0)] = None
+    network_bytes: Annotated[Count | None, about("Bytes sent and received.", 65_536)] = None
     error_message: Annotated[
-        Text | None, about("what went wrong. An error_occurred needs it", "connection refused")
+        Text | None, about("Error message. Required for error_occurred.", "connection refused")
     ] = None
-    error_code: Annotated[ShortText | None, about("of the program that failed", "ECONNREFUSED")] = None
-    stack_trace: Annotated[LongText | None, about("shown as code", "cart.py:42 in total")] = None
-    severity: Annotated[
-        Severity | None, about("how bad it is, where the event itself does not say", "medium")
+    error_code: Annotated[ShortText | None, about("Error code of the program.", "ECONNREFUSED")] = None
+    stack_trace: Annotated[
+        LongText | None, about("Stack trace, shown in a code block.", "cart.py:42 in total")
     ] = None
+    severity: Annotated[Severity | None, about("Severity, used if the event itself has none.", "medium")] = (
+        None
+    )
     approval_prompt: Annotated[
-        LongText | None, about("what is asked, shown exactly. An approval_request needs it", "Deploy 2.1?")
+        LongText | None, about("Question, shown unchanged. Required for approval_request.", "Deploy 2.1?")
     ] = None
     options: Annotated[
         Annotated[list[Label], Field(min_length=1, max_length=10)] | None,
-        about("the buttons of an approval_request; unset: Approve and Deny", ["Deploy", "Wait", "Stop"]),
+        about("Buttons of an approval_request; default: Approve and Deny.", ["Deploy", "Wait", "Stop"]),
     ] = None
-    user_id: Annotated[int | str | None, about("the person it is about", "ada")] = None
-    command: Annotated[Text | None, about("that was run, shown as code", "make test")] = None
+    user_id: Annotated[int | str | None, about("Person that the event is about.", "ada")] = None
+    command: Annotated[Text | None, about("Command that ran, shown in a code block.", "make test")] = None
     arguments: Annotated[
-        Annotated[list[ShortText], Field(max_length=100)] | None, about("of the command", ["-n", "4"])
+        Annotated[list[ShortText], Field(max_length=100)] | None,
+        about("Arguments of the command.", ["-n", "4"]),
     ] = None
     priority: Annotated[
-        Priority | None, about("kept with the event; who goes first is said by the event's own", "normal")
+        Priority | None,
+        about("Stored with the event; the lane follows the event's own `priority`.", "normal"),
     ] = None
-    category: Annotated[ShortText | None, about("a word of your own; routes ask for the type's", "ci")] = None
+    category: Annotated[
+        ShortText | None, about("Free text; routes match the category of the type instead.", "ci")
+    ] = None
     tags: Annotated[
-        Annotated[list[Tag], Field(max_length=20)] | None, about("shown as #tags", ["nightly"])
+        Annotated[list[Tag], Field(max_length=20)] | None, about("Tags, shown with a #.", ["nightly"])
     ] = None
     url: Annotated[
         Annotated[str, StringConstraints(max_length=2_048, pattern=r"^(https?|tg)://\S+$")] | None,
-        about("where there is more, shown as a link", "https://ci.example/runs/7"),
+        about("URL with details, shown as a link.", "https://ci.example/runs/7"),
     ] = None
-    actions: Annotated[
-        Annotated[list[Action], Field(max_length=10)] | None, about("what a reader may want to do next")
-    ] = None
-    service_name: Annotated[ShortText | None, about("the service it is about", "checkout")] = None
-    endpoint: Annotated[ShortText | None, about("that was called", "/api/v1/orders")] = None
-    request_id: Annotated[ShortText | None, about("of that call", "req-7f3a")] = None
+    actions: Annotated[Annotated[list[Action], Field(max_length=10)] | None, about("Suggested actions.")] = (
+        None
+    )
+    service_name: Annotated[ShortText | None, about("Service that the event is about.", "checkout")] = None
+    endpoint: Annotated[ShortText | None, about("Endpoint that was called.", "/api/v1/orders")] = None
+    request_id: Annotated[ShortText | None, about("Id of that request.", "req-7f3a")] = None
     response_code: Annotated[
-        Annotated[int, Field(ge=0, le=999)] | None, about("HTTP status that it answered", 502)
+        Annotated[int, Field(ge=0, le=999)] | None, about("HTTP status of the response.", 502)
     ] = None
-    current: Annotated[Count | None, about("how far it is; not more than `total`", 3)] = None
-    total: Annotated[Count | None, about("how far it will go", 10)] = None
-    current_value: Annotated[float | None, about("what was measured", 2.4)] = None
-    threshold: Annotated[float | None, about("what it should not pass", 2.0)] = None
+    current: Annotated[Count | None, about("Progress so far, at most `total`.", 3)] = None
+    total: Annotated[Count | None, about("Progress when done.", 10)] = None
+    current_value: Annotated[float | None, about("Measured value.", 2.4)] = None
+    threshold: Annotated[float | None, about("Limit that the value should not exceed.", 2.0)] = None
     metadata: Annotated[
-        Details | None, about("anything; `project` is what routes ask for", {"project": "shop"})
+        Details | None, about("Any JSON object; routes match its `project`.", {"project": "shop"})
     ] = None
 
     @model_validator(mode="after")
     def _progress_within_total(self) -> Self:
         if self.current is not None and self.total is not None and self.current > self.total:
-            raise faults("EventData", {("current",): "current is more than total"})
+            raise validation_error("EventData", {("current",): "current is more than total"})
         return self
 
 
-def faults(title: str, found: dict[tuple[str, ...], str]) -> ValidationError:
-    """What a model raises that has looked at several fields: each fault stands at its own field."""
+def validation_error(title: str, found: dict[tuple[str, ...], str]) -> ValidationError:
+    """Returns the error of a validator that checks several fields: one entry for each field in `found`."""
     details = [
         InitErrorDetails(
-            type=PydanticCustomError("value_error", "{said}", {"said": said}), loc=loc, input=None
+            type=PydanticCustomError("value_error", "{text}", {"text": text}), loc=loc, input=None
         )
-        for loc, said in found.items()
+        for loc, text in found.items()
     ]
     return ValidationError.from_exception_data(title, details)

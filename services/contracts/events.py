@@ -1,10 +1,10 @@
-"""Events as clients post them: 47 types in ten categories, and every limit of every field."""
+"""Events as clients post them: the types by category, the fields with their limits, and the answer."""
 
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 
-from services.contracts.details import EventData, faults
+from services.contracts.details import EventData, validation_error
 from services.contracts.fields import (
     A_TIME,
     A_TRACE,
@@ -62,15 +62,15 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
 }
 CATEGORY_OF = {kind: category for category, kinds in CATEGORIES.items() for kind in kinds}
 
-# What a type cannot do without: field of `data` -> types that need it.
-_NEEDED: dict[str, frozenset[str]] = {
+# Required fields: field of `data` -> types that require it.
+_REQUIRED: dict[str, frozenset[str]] = {
     "test_count": frozenset({"test_suite_run"}),
     "commit_hash": frozenset({"git_commit"}),
     "commit_message": frozenset({"git_commit"}),
     "error_message": frozenset({"error_occurred"}),
     "approval_prompt": frozenset({"approval_request"}),
 }
-_NEED_SOMETHING = frozenset[str]().union(*_NEEDED.values())
+_TYPES_WITH_REQUIRED_FIELDS = frozenset[str]().union(*_REQUIRED.values())
 MOST_RECIPIENTS = 100
 ShortName = Annotated[str, StringConstraints(max_length=100, pattern=NO_NUL)]
 
@@ -80,86 +80,93 @@ class NewEvent(Strict):
 
     type: Annotated[
         Annotated[str, StringConstraints(min_length=1, max_length=64)],
-        about("one of GET /api/v1/event-types; an unknown one is taken as custom_event", "task_completion"),
+        about("One of GET /api/v1/event-types; an unknown type becomes custom_event.", "task_completion"),
     ]
-    title: Annotated[Line, about("the first line of the message, in bold", "Build finished")]
+    title: Annotated[Line, about("First line of the message, in bold.", "Build finished")]
     description: Annotated[
-        Annotated[str, StringConstraints(max_length=2_000)], about("what there is to say", "All tests pass")
+        Annotated[str, StringConstraints(max_length=2_000)], about("Text below the title.", "All tests pass")
     ] = ""
     source: Annotated[
         Annotated[str, StringConstraints(max_length=100, pattern=NO_NUL)],
-        about("the program it is from; routes ask for it", "ci"),
+        about("Name of the program that sends it; routes match it.", "ci"),
     ] = ""
-    task_id: Annotated[ShortName | None, about("the task it is about, shown at the end", "build-7")] = None
+    task_id: Annotated[ShortName | None, about("Id of a task, shown at the end.", "build-7")] = None
     timestamp: Annotated[
         Moment | None,
-        about("when it happened: within the last year, and not in the future", A_TIME),
+        about("When it happened: within the last year, not in the future.", A_TIME),
     ] = None
     parent_event_id: Annotated[
         Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")]
         | None,
-        about("the event that it follows, a UUID; kept with it", AN_ID),
+        about("UUID of the event that it follows; stored with it.", AN_ID),
     ] = None
     severity: Annotated[
-        Severity | None, about("how bad it is; unset: that of `data`, else low. Routes ask for it", "low")
+        Severity | None, about("Severity; default: that of `data`, else low. Routes match it.", "low")
     ] = None
     priority: Annotated[
-        Priority, about("who goes first; severity critical goes with the urgent ones", "normal")
+        Priority, about("Lane of its messages; events of severity critical use the urgent lane.", "normal")
     ] = Priority.NORMAL
     chat_id: Annotated[
         ChatId | list[ChatId] | None,
-        about("one recipient or several; unset: those of the routes, else the default ones", -1001234567890),
+        about(
+            "One chat or several; default: those of the routes, else the default recipients.", -1001234567890
+        ),
     ] = None
-    thread_id: Annotated[ThreadId | None, about("a topic of the chat", 7)] = None
+    thread_id: Annotated[ThreadId | None, about("Topic of the chat.", 7)] = None
     bot: Annotated[
-        BotName | None, about("which bot sends it, by name; unset: the default one", "default")
+        BotName | None, about("Name of the bot that sends it; default: the default bot.", "default")
     ] = None
-    silent: Annotated[bool, about("whether it makes no sound", False)] = False
-    deliver_at: Annotated[Moment | None, about("not before; within a year", A_TIME)] = None
-    expires_at: Annotated[Moment | None, about("not after: it ends as expired then", A_TIME)] = None
+    silent: Annotated[bool, about("Send without a notification sound.", False)] = False
+    deliver_at: Annotated[Moment | None, about("Deliver not before this time, within a year.", A_TIME)] = None
+    expires_at: Annotated[
+        Moment | None, about("Do not deliver after this time; the message expires.", A_TIME)
+    ] = None
     on_unknown: Annotated[
-        Literal["resend", "hold"], about("what to do when nobody can know whether it arrived", "resend")
+        Literal["resend", "hold"],
+        about("What to do if Telegram's answer was lost: send again, or hold.", "resend"),
     ] = "resend"
     correlation_id: Annotated[
         CorrelationId | None,
-        about("found by it everywhere; unset: X-Correlation-ID, else the event's id", "order-4711"),
+        about("Id to search by; default: the header X-Correlation-ID, else the event's id.", "order-4711"),
     ] = None
     update_key: Annotated[
         Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=NO_NUL)] | None,
-        about("a later event with the same key edits the earlier message (progress)", "build-7"),
+        about("A later event with the same key edits the earlier message, e.g. for progress.", "build-7"),
     ] = None
     callback_url: Annotated[
         Annotated[str, StringConstraints(min_length=1, max_length=2_048, pattern=NO_NUL)] | None,
         about(
-            "told how each message ends: message.delivered, message.failed, …, signed",
+            "Gets a signed webhook when each message ends: message.delivered, message.failed, …",
             "https://ci.example/hooks/telegram",
         ),
     ] = None
-    campaign_id: Annotated[ShortName | None, about("kept with the event", "spring-2026")] = None
-    use_case: Annotated[ShortName | None, about("kept with the event", "deployments")] = None
-    data: Annotated[EventData, about("the details")] = Field(default_factory=EventData)
+    campaign_id: Annotated[
+        ShortName | None, about("Stored with the event; messages can be searched by it.", "spring-2026")
+    ] = None
+    use_case: Annotated[ShortName | None, about("Stored with the event.", "deployments")] = None
+    data: Annotated[EventData, about("Details.")] = Field(default_factory=EventData)
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        found = self._missing() if self.type in _NEED_SOMETHING else {}
+        found = self._missing() if self.type in _TYPES_WITH_REQUIRED_FIELDS else {}
         if isinstance(self.chat_id, list):
             found |= _recipients(self.chat_id)
         if self.deliver_at and self.expires_at and self.expires_at <= self.deliver_at:
             found["expires_at",] = "expires_at is not after deliver_at"
         if found:
-            raise faults("NewEvent", found)
+            raise validation_error("NewEvent", found)
         return self
 
     def _missing(self) -> dict[tuple[str, ...], str]:
         return {
             ("data", field): f"the type {self.type} needs it"
-            for field, kinds in _NEEDED.items()
+            for field, kinds in _REQUIRED.items()
             if self.type in kinds and getattr(self.data, field) in (None, "")
         }
 
     @property
     def kind(self) -> str:
-        """The type that it is handled as."""
+        """The type that it is handled as: ``type``, or ``custom_event`` if that is unknown."""
         return self.type if self.type in CATEGORY_OF else CUSTOM
 
 
@@ -174,34 +181,35 @@ def _recipients(chat_ids: list[int]) -> dict[tuple[str, ...], str]:
 
 
 class Links(BaseModel):
-    """Where there is more."""
+    """URLs of an accepted event."""
 
-    event: Annotated[str, about("the event and its messages", f"/api/v1/events/{AN_ID}")]
+    event: Annotated[str, about("The event and its messages.", f"/api/v1/events/{AN_ID}")]
     trace: Annotated[
         str | None,
-        about("in Jaeger; null where none is configured", f"http://localhost:16686/trace/{A_TRACE}"),
+        about(
+            "Its trace in Jaeger; null if JAEGER_UI_URL is not set.",
+            f"http://localhost:16686/trace/{A_TRACE}",
+        ),
     ]
     approval: Annotated[
-        str | None, about("of an approval_request: the question", f"/api/v1/approvals/{AN_ID}")
+        str | None, about("The question of an approval_request.", f"/api/v1/approvals/{AN_ID}")
     ] = None
 
 
 class Accepted(BaseModel):
-    """The answer once an event is on disk."""
+    """The answer after an event is on disk."""
 
-    event_id: Annotated[str, about("of the event, made here", AN_ID)]
-    message_ids: Annotated[list[str], about("a message a recipient, in their order", [AN_ID])]
-    correlation_id: Annotated[str, about("the one that was given, or the event's id", "order-4711")]
-    trace_id: Annotated[str, about("of the trace that it is part of", A_TRACE)]
-    status: Annotated[Literal["queued"], about("it is on disk", "queued")] = "queued"
-    type: Annotated[str, about("the type that the event is handled as", "task_completion")]
-    approval_id: Annotated[str | None, about("of an approval_request: the question that it asks", AN_ID)] = (
-        None
-    )
-    links: Annotated[Links, about("where there is more")]
+    event_id: Annotated[str, about("Id of the event, assigned by the bridge.", AN_ID)]
+    message_ids: Annotated[list[str], about("Id of one message for each recipient, in their order.", [AN_ID])]
+    correlation_id: Annotated[str, about("The given correlation id, or the event's id.", "order-4711")]
+    trace_id: Annotated[str, about("Trace of the event.", A_TRACE)]
+    status: Annotated[Literal["queued"], about("The event is on disk.", "queued")] = "queued"
+    type: Annotated[str, about("Type that the event is handled as.", "task_completion")]
+    approval_id: Annotated[str | None, about("Id of the question of an approval_request.", AN_ID)] = None
+    links: Annotated[Links, about("Links to related resources.")]
 
 
 class AcceptedBatch(BaseModel):
-    """The answer to a list of events: all of them are on disk, or none."""
+    """The answer to a list of events: all of them are on disk."""
 
-    accepted: Annotated[list[Accepted], about("event by event, in the order of the list")]
+    accepted: Annotated[list[Accepted], about("One entry for each event, in the order of the list.")]

@@ -1,4 +1,4 @@
-"""What the contracts are built of: kinds of fields that more than one of them has."""
+"""Field types, enums and helpers that the models share."""
 
 import math
 import re
@@ -19,11 +19,11 @@ from pydantic import (
 
 
 def about(description: str, *examples: object) -> Any:
-    """What the OpenAPI document says of a field: for people, with an example."""
+    """Returns a field with a description and examples for the OpenAPI document."""
     return Field(description=description, examples=list(examples) or None)
 
 
-#: Examples that many fields have.
+#: Examples that many fields share.
 AN_ID = "01a1fd93-7b93-7466-ba5b-6bba60135904"
 A_TRACE = "0af7651916cd43dd8448eb211c80319c"
 A_TIME = "2026-01-31T08:00:00Z"
@@ -43,14 +43,14 @@ class Priority(StrEnum):
     URGENT = "urgent"
 
 
-# PostgreSQL keeps no NUL in a text, and nobody means one.
+# PostgreSQL cannot store NUL in a text.
 NO_NUL = r"^[^\x00]*$"
 Line = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO_NUL)]
-#: What a search looks for, and an id in a path.
+#: The text of a search, or an id in a path.
 Words = Annotated[str, StringConstraints(max_length=200, pattern=NO_NUL)]
 ShortText = Annotated[str, StringConstraints(max_length=500)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
-# Telegram's ids have at most 52 significant bits; groups and channels are below zero.
+# Telegram's ids have at most 52 significant bits; those of groups and channels are negative.
 ChatId = Annotated[int, Field(strict=True, ge=-(2**53), le=2**53)]
 ThreadId = Annotated[int, Field(ge=1, le=2**31 - 1)]
 BotName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
@@ -61,20 +61,20 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d[Tt ]")
 
 
 def _written(value: object) -> object:
-    """A time is written as text: pydantic would take a number for seconds, a larger one for milliseconds."""
+    """Refuses numbers: pydantic would read one as seconds, or as milliseconds if it is large."""
     if isinstance(value, datetime) or (isinstance(value, str) and _DATE.match(value)):
         return value
     raise ValueError("write a time as text, RFC 3339, such as 2026-01-31T08:00:00Z")
 
 
-#: RFC 3339 with up to nanoseconds; what is finer than microseconds is cut off.
+#: RFC 3339 with a zone, up to nanoseconds; digits beyond microseconds are cut off.
 Moment = Annotated[
     AwareDatetime, BeforeValidator(_written), WithJsonSchema({"type": "string", "format": "date-time"})
 ]
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity, and programs no larger integers than these; Python reads them all."""
+    """Refuses NaN, infinities and integers over 64 bits, which Python's JSON reader accepts."""
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("a number is not finite")
     if isinstance(value, int) and not -(2**63) <= value < 2**64:
@@ -84,11 +84,11 @@ def _finite(value: Any) -> Any:
     return value
 
 
-#: Anything that JSON can say.
+#: Any JSON object.
 Details = Annotated[dict[str, Any], AfterValidator(_finite)]
 
 
 class Strict(BaseModel):
-    """A misspelt field is an error that names it, not something silently lost."""
+    """A model that refuses unknown fields, so that a misspelt one is reported instead of lost."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)

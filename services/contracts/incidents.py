@@ -1,4 +1,4 @@
-"""Incidents as alert-relay tells them to whoever asks."""
+"""Incidents as alert-relay returns them."""
 
 from typing import Any
 
@@ -6,25 +6,27 @@ from pydantic import BaseModel, Field
 
 
 class Incident(BaseModel):
-    """Alerts of one name and group that people handle as one thing."""
+    """Alerts of one name and group, handled as one thing."""
 
     id: str
-    state: str = Field(description="firing or resolved")
+    state: str = Field(description="firing or resolved.")
     alertname: str
-    severity: str = Field(description="the worst of its alerts")
+    severity: str = Field(description="The highest severity among its alerts.")
     group_labels: dict[str, str]
-    alertmanager: str = Field(description="the cluster that it came from")
+    alertmanager: str = Field(description="The Alertmanager cluster that sent it.")
     receiver: str
-    opened_at: str = Field(description="when the relay first heard of it, RFC 3339")
+    opened_at: str = Field(description="When alert-relay first received it, RFC 3339.")
     updated_at: str
     resolved_at: str | None
-    episodes: int = Field(description="alerts, each from firing to resolved")
-    firing: int = Field(description="those of them that fire")
+    episodes: int = Field(description="Number of episodes: alerts, each from firing to resolved.")
+    firing: int = Field(description="Number of episodes that are firing.")
 
 
 class IncidentPage(BaseModel):
     incidents: list[Incident]
-    next_cursor: str | None = Field(description="hand it back as `cursor`; null on the last page")
+    next_cursor: str | None = Field(
+        description="Pass it as `cursor` for the next page; null on the last one."
+    )
 
 
 class Episode(BaseModel):
@@ -34,18 +36,18 @@ class Episode(BaseModel):
     labels: dict[str, str]
     annotations: dict[str, str]
     generator_url: str
-    starts_at: str = Field(description="the earliest start that was reported")
-    ends_at: str | None = Field(description="null while it fires")
+    starts_at: str = Field(description="The earliest start that was reported.")
+    ends_at: str | None = Field(description="Null while it fires.")
     received_at: str
     last_received_at: str
 
 
-class ToldMessage(BaseModel):
-    """A notification on its way to one recipient."""
+class NotificationMessage(BaseModel):
+    """The message of a notification to one recipient."""
 
     message_id: str
     chat_id: int
-    state: str = Field(description="of the delivery: queued, sending, delivered, …")
+    state: str = Field(description="State of the delivery: queued, sending, delivered, …")
     reason: str
     telegram_message_ids: list[int]
     finished_at: str | None
@@ -53,10 +55,12 @@ class ToldMessage(BaseModel):
 
 class TimelineEntry(BaseModel):
     at: str
-    kind: str = Field(description="firing, repeated, resolved, truncated, fetched, closed, told")
+    kind: str = Field(
+        description="firing, repeated, resolved, truncated, fetched, closed; told: a notification was sent."
+    )
     fingerprint: str | None = None
     detail: dict[str, Any] = {}
-    messages: list[ToldMessage] = Field([], description="where something was told")
+    messages: list[NotificationMessage] = Field([], description="The messages of a notification.")
 
 
 class IncidentDetail(Incident):

@@ -1,4 +1,4 @@
-"""Messages as the bridge tells them: in a list, whole, with their event, and in numbers."""
+"""Messages as the bridge returns them: lists, details, dead letters, event types and numbers."""
 
 from typing import Annotated, Any, Literal
 
@@ -18,200 +18,214 @@ MessageState = Literal[
     "cancelled",
 ]
 
-Cursor = Annotated[str | None, about("hand it back as `cursor`; null on the last page", "4711")]
+Cursor = Annotated[str | None, about("Pass it as `cursor` for the next page; null on the last one.", "4711")]
 
 
 class _Message(BaseModel):
-    """One event for one recipient, as it stands."""
+    """One event for one recipient: the fields that every view has."""
 
-    id: Annotated[str, about("of the message", AN_ID)]
-    event_id: Annotated[str, about("the event that it tells of", AN_ID)]
-    type: Annotated[str, about("that the event is handled as", "task_completion")]
-    category: Annotated[str, about("of that type", "task")]
-    title: Annotated[str, about("of the event", "Build finished")]
-    source: Annotated[str, about("the program that the event is from", "ci")]
-    severity: Annotated[str, about("how bad it is", "low")]
-    chat_id: Annotated[int, about("who gets it", 1001)]
-    thread_id: Annotated[int | None, about("the topic of the chat", 7)]
-    bot: Annotated[str, about("which bot sends it", "default")]
-    status: Annotated[MessageState, about("its state", "delivered")]
-    accepted_at: Annotated[str, about("when its event was accepted", A_TIME)]
-    finished_at: Annotated[str | None, about("when it ended; null on its way", A_TIME)]
-    next_attempt_at: Annotated[str | None, about("while it waits for another attempt", A_TIME)]
-    deliver_at: Annotated[str | None, about("the appointed time, while it waits for it", A_TIME)]
-    quiet_until: Annotated[str | None, about("while quiet hours hold it", A_TIME)]
-    expires_at: Annotated[str | None, about("not after", A_TIME)]
-    possible_duplicate: Annotated[bool, about("whether it may have arrived more than once", False)]
-    correlation_id: Annotated[str, about("of the event", "order-4711")]
-    trace_id: Annotated[str | None, about("of the event's trace", A_TRACE)]
-    telegram_message_ids: Annotated[list[int], about("Telegram's ids of its parts, as they went", [42])]
-    last_error: Annotated[str | None, about("why the last attempt failed", "flood_control")]
+    id: Annotated[str, about("Id of the message.", AN_ID)]
+    event_id: Annotated[str, about("Id of its event.", AN_ID)]
+    type: Annotated[str, about("Type that the event is handled as.", "task_completion")]
+    category: Annotated[str, about("Category of that type.", "task")]
+    title: Annotated[str, about("Title of the event.", "Build finished")]
+    source: Annotated[str, about("Program that sent the event.", "ci")]
+    severity: Annotated[str, about("Severity of the event.", "low")]
+    chat_id: Annotated[int, about("Chat that gets it.", 1001)]
+    thread_id: Annotated[int | None, about("Topic of the chat.", 7)]
+    bot: Annotated[str, about("Bot that sends it.", "default")]
+    status: Annotated[MessageState, about("State of the message.", "delivered")]
+    accepted_at: Annotated[str, about("When its event was accepted.", A_TIME)]
+    finished_at: Annotated[str | None, about("When it ended; null until then.", A_TIME)]
+    next_attempt_at: Annotated[str | None, about("Time of the next attempt, while it waits for one.", A_TIME)]
+    deliver_at: Annotated[str | None, about("Its `deliver_at`, while it waits for that time.", A_TIME)]
+    quiet_until: Annotated[str | None, about("End of the quiet hours that delay it.", A_TIME)]
+    expires_at: Annotated[str | None, about("When it expires.", A_TIME)]
+    possible_duplicate: Annotated[bool, about("Whether it may have arrived more than once.", False)]
+    correlation_id: Annotated[str, about("Correlation id of the event.", "order-4711")]
+    trace_id: Annotated[str | None, about("Trace of the event.", A_TRACE)]
+    telegram_message_ids: Annotated[list[int], about("Telegram's message ids of its parts, in order.", [42])]
+    last_error: Annotated[str | None, about("Reason of the last failed attempt.", "flood_control")]
 
 
 class Message(_Message):
-    """One event for one recipient, as it stands."""
+    """One event for one recipient, with its current state."""
 
-    attempts: Annotated[int, about("how many were made", 1)]
+    attempts: Annotated[int, about("Number of attempts made.", 1)]
 
 
 class Page(BaseModel):
-    """Messages, newest first."""
+    """A page of messages, newest first."""
 
-    items: Annotated[list[Message], about("fewer than `limit` where `q` or `campaign_id` is searched")]
+    items: Annotated[
+        list[Message], about("Messages; a search by `q` or `campaign_id` may return fewer than `limit`.")
+    ]
     next_cursor: Cursor
 
 
 class StateChange(BaseModel):
-    """A state that a message came into."""
+    """A change of a message's state."""
 
-    at: Annotated[str, about("when", A_TIME)]
-    state: Annotated[MessageState, about("which", "sending")]
-    cause: Annotated[str, about("why", "attempt 1")]
-    duration_ms: Annotated[float | None, about("how long it was in it; null where it still is", 12.5)]
+    at: Annotated[str, about("When it changed.", A_TIME)]
+    state: Annotated[MessageState, about("The new state.", "sending")]
+    cause: Annotated[str, about("Why it changed.", "attempt 1")]
+    duration_ms: Annotated[float | None, about("Time in this state; null for the current state.", 12.5)]
 
 
 class Attempt(BaseModel):
     """One try to send a part of a message."""
 
-    number: Annotated[int, about("from 1", 1)]
-    part: Annotated[int, about("of the message, from 1", 1)]
-    claimed_at: Annotated[str, about("when a worker took it", A_TIME)]
-    started_at: Annotated[str | None, about("when the call began; null while it is awaited", A_TIME)]
-    duration_ms: Annotated[float | None, about("of the call", 45.2)]
-    limiter_wait_ms: Annotated[float, about("how long Telegram's rates held it up", 0.0)]
-    outcome: Annotated[str | None, about("sent, not_sent or unknown; null while it is awaited", "sent")]
-    reason: Annotated[str | None, about("why it failed, from a closed list; none where it did not", "none")]
-    detail: Annotated[str | None, about("in Telegram's words", "Too Many Requests: retry after 5")]
-    retry_after_seconds: Annotated[float | None, about("that Telegram asked to wait", 5.0)]
-    telegram_message_id: Annotated[int | None, about("that Telegram gave it", 42)]
+    number: Annotated[int, about("Number of the attempt, from 1.", 1)]
+    part: Annotated[int, about("Part of the message that was sent, from 1.", 1)]
+    claimed_at: Annotated[str, about("When a worker claimed the message.", A_TIME)]
+    started_at: Annotated[
+        str | None, about("When the call to Telegram started; null until it is settled.", A_TIME)
+    ]
+    duration_ms: Annotated[float | None, about("Duration of the call.", 45.2)]
+    limiter_wait_ms: Annotated[float, about("How long Telegram's rate limits delayed it.", 0.0)]
+    outcome: Annotated[str | None, about("sent, not_sent or unknown; null until it is settled.", "sent")]
+    reason: Annotated[
+        str | None, about("Reason of the failure, from a fixed list; none if it did not fail.", "none")
+    ]
+    detail: Annotated[str | None, about("Telegram's error text.", "Too Many Requests: retry after 5")]
+    retry_after_seconds: Annotated[float | None, about("Seconds that Telegram asked to wait.", 5.0)]
+    telegram_message_id: Annotated[int | None, about("Telegram's id of the sent message.", 42)]
 
 
 class MessageLinks(BaseModel):
-    """Where there is more."""
+    """URLs of a message's event and trace."""
 
-    event: Annotated[str, about("the event", f"/api/v1/events/{AN_ID}")]
+    event: Annotated[str, about("The event.", f"/api/v1/events/{AN_ID}")]
     trace: Annotated[
         str | None,
-        about("in Jaeger; null where none is configured", f"http://localhost:16686/trace/{A_TRACE}"),
+        about(
+            "Its trace in Jaeger; null if JAEGER_UI_URL is not set.",
+            f"http://localhost:16686/trace/{A_TRACE}",
+        ),
     ]
 
 
-class _Told(_Message):
-    events: Annotated[list[StateChange], about("every state that it was in, in order")]
-    attempts_made: Annotated[int, about("how many attempts there were", 1)]
-    links: Annotated[MessageLinks, about("where there is more")]
+class _WithHistory(_Message):
+    events: Annotated[list[StateChange], about("Every change of its state, in order.")]
+    attempts_made: Annotated[int, about("Number of attempts made.", 1)]
+    links: Annotated[MessageLinks, about("Links to related resources.")]
 
 
-class MessageHistory(_Told):
+class MessageHistory(_WithHistory):
     """A message with every state change and every attempt, without its content."""
 
-    attempts: Annotated[list[Attempt], about("every attempt, in order")]
+    attempts: Annotated[list[Attempt], about("Every attempt, in order.")]
 
 
-class WholeMessage(MessageHistory):
+class MessageDetail(MessageHistory):
     """A message with every state change, every attempt and its content."""
 
-    body: Annotated[str, about("its event, JSON in a text", '{"type":"task_completion","title":"Done"}')]
+    body: Annotated[str, about("Its event as a JSON text.", '{"type":"task_completion","title":"Done"}')]
 
 
-class MessageLife(_Told):
-    """A message as it stands, and how it came there."""
+class TracedMessage(_WithHistory):
+    """A message with every change of its state."""
 
-    since: Annotated[str, about("when it came into its state", A_TIME)]
-    age_seconds: Annotated[float, about("since it was accepted, until now or its end", 1.2)]
+    since: Annotated[str, about("When it entered its state.", A_TIME)]
+    age_seconds: Annotated[float, about("Seconds from acceptance to now, or to its end.", 1.2)]
 
 
-class Lives(BaseModel):
-    """Messages and how they came to where they stand, newest first."""
+class TracedMessages(BaseModel):
+    """A page of messages with every change of their state, newest first."""
 
-    items: Annotated[list[MessageLife], about("those in flight, or all")]
+    items: Annotated[list[TracedMessage], about("Messages in flight, or all.")]
     next_cursor: Cursor
 
 
 class DeadLetter(Message):
-    """A message that was given up."""
+    """A message that was given up, with the reason."""
 
-    reason: Annotated[str, about("why, from a closed list", "chat_not_found")]
-    detail: Annotated[str | None, about("in Telegram's words", "Bad Request: chat not found")]
-    telegram_error_at: Annotated[str | None, about("when Telegram said so", A_TIME)]
+    reason: Annotated[str, about("Why it was given up, from a fixed list.", "chat_not_found")]
+    detail: Annotated[str | None, about("Telegram's error text.", "Bad Request: chat not found")]
+    telegram_error_at: Annotated[str | None, about("When Telegram answered with that error.", A_TIME)]
 
 
 class DeadLetters(BaseModel):
-    """What was given up, newest first."""
+    """A page of dead letters, newest first."""
 
-    items: Annotated[list[DeadLetter], about("fewer than `limit` where `q` is searched")]
+    items: Annotated[list[DeadLetter], about("Dead letters; a search by `q` may return fewer than `limit`.")]
     next_cursor: Cursor
 
 
-class Verdict(BaseModel):
-    """What became of a message that somebody took back, or sent again."""
+class CancelReplayResult(BaseModel):
+    """The message after a cancel or a replay."""
 
-    message_id: Annotated[str, about("of the message", AN_ID)]
-    state: Annotated[MessageState, about("that it is in now", "cancelled")]
-    parts_sent: Annotated[int, about("how many of its parts are in the chat", 0)]
-    possible_duplicate: Annotated[bool, about("whether it may arrive more than once", False)]
+    message_id: Annotated[str, about("Id of the message.", AN_ID)]
+    state: Annotated[MessageState, about("Its state now.", "cancelled")]
+    parts_sent: Annotated[int, about("Number of its parts that are in the chat.", 0)]
+    possible_duplicate: Annotated[bool, about("Whether it may arrive more than once.", False)]
 
 
 class EventWithMessages(BaseModel):
     """An event and its messages."""
 
-    id: Annotated[str, about("of the event", AN_ID)]
-    accepted_at: Annotated[str, about("when it was accepted", A_TIME)]
-    correlation_id: Annotated[str, about("of the event", "order-4711")]
-    client: Annotated[str, about("name of the key that posted it; `folder` for files", "ci")]
-    event: Annotated[Any, about("as it was posted", {"type": "task_completion", "title": "Build finished"})]
-    messages: Annotated[list[Message], about("one a recipient")]
+    id: Annotated[str, about("Id of the event.", AN_ID)]
+    accepted_at: Annotated[str, about("When it was accepted.", A_TIME)]
+    correlation_id: Annotated[str, about("Correlation id of the event.", "order-4711")]
+    client: Annotated[str, about("Name of the API key that posted it; `folder` for files.", "ci")]
+    event: Annotated[
+        Any, about("The event as it was posted.", {"type": "task_completion", "title": "Build finished"})
+    ]
+    messages: Annotated[list[Message], about("One message for each recipient.")]
 
 
 class EventType(BaseModel):
-    """A type of events."""
+    """An event type."""
 
-    type: Annotated[str, about("as it is posted", "task_completion")]
-    category: Annotated[str, about("one of ten", "task")]
+    type: Annotated[str, about("Name of the type.", "task_completion")]
+    category: Annotated[str, about("Its category, one of ten.", "task")]
 
 
 class EventTypes(BaseModel):
-    """The types of events."""
+    """The event types."""
 
-    count: Annotated[int, about("how many", 47)]
-    event_types: Annotated[list[EventType], about("by category")]
+    count: Annotated[int, about("Number of types.", 47)]
+    event_types: Annotated[list[EventType], about("The types by category.")]
 
 
 class Rates(BaseModel):
-    """Of the last minute."""
+    """Messages per second, averaged over the last minute."""
 
-    accepted_per_second: Annotated[float, about("messages that were accepted", 15.2)]
-    delivered_per_second: Annotated[float, about("messages that were delivered", 15.2)]
+    accepted_per_second: Annotated[float, about("Messages accepted per second.", 15.2)]
+    delivered_per_second: Annotated[float, about("Messages delivered per second.", 15.2)]
 
 
 class Latency(BaseModel):
-    """From acceptance to delivery, in seconds."""
+    """Time from acceptance to delivery, in seconds."""
 
-    p50: Annotated[float, about("of half of the messages it was less", 0.2)]
-    p95: Annotated[float, about("of 95 % it was less", 0.8)]
-    p99: Annotated[float, about("of 99 % it was less", 1.9)]
+    p50: Annotated[float, about("Median.", 0.2)]
+    p95: Annotated[float, about("95th percentile.", 0.8)]
+    p99: Annotated[float, about("99th percentile.", 1.9)]
 
 
 class Stats(BaseModel):
-    """What this process has done since it started, and the queue of all replicas."""
+    """Counts of this process since it started, and the queue of all replicas."""
 
-    accepted_total: Annotated[int, about("messages that were accepted", 1_542)]
-    delivered_total: Annotated[int, about("messages that arrived", 1_540)]
-    failed_total: Annotated[int, about("messages that ended otherwise", 2)]
-    retries_total: Annotated[int, about("attempts that are to be repeated", 4)]
-    dead_letters_total: Annotated[int, about("messages that were given up", 1)]
-    unknown_total: Annotated[int, about("attempts of which nobody knows whether they arrived", 0)]
+    accepted_total: Annotated[int, about("Messages accepted.", 1_542)]
+    delivered_total: Annotated[int, about("Messages delivered.", 1_540)]
+    failed_total: Annotated[int, about("Messages that ended undelivered.", 2)]
+    retries_total: Annotated[int, about("Attempts followed by a retry.", 4)]
+    dead_letters_total: Annotated[int, about("Messages given up.", 1)]
+    unknown_total: Annotated[int, about("Attempts with an unknown outcome.", 0)]
     queue: Annotated[
         dict[str, int] | None,
         about(
-            "messages that wait, by state; `scheduled` are ahead of their time; null before it was counted",
+            "Messages by state; `scheduled` are not due yet. Null until it is measured.",
             {"queued": 3, "scheduled": 1},
         ),
     ]
-    oldest_message_age_seconds: Annotated[float | None, about("of the one that waits longest", 1.2)]
-    rates: Annotated[Rates, about("of the last minute")]
-    delivery_rate_percent: Annotated[
-        float | None, about("of what ended in the last hour; null where nothing did", 99.9)
+    oldest_message_age_seconds: Annotated[
+        float | None, about("Age of the oldest unfinished message that is due.", 1.2)
     ]
-    latency_seconds: Annotated[Latency | None, about("null where nothing was delivered")]
-    active_correlations: Annotated[int | None, about("correlation ids with something on its way", 3)]
+    rates: Annotated[Rates, about("Rates of the last minute.")]
+    delivery_rate_percent: Annotated[
+        float | None,
+        about("Delivered share of the messages that ended in the last hour; null if none did.", 99.9),
+    ]
+    latency_seconds: Annotated[Latency | None, about("Time to delivery; null if nothing was delivered.")]
+    active_correlations: Annotated[int | None, about("Correlation ids with unfinished messages.", 3)]

@@ -1,4 +1,4 @@
-"""python -m services.telegram_sandbox."""
+"""Starts the sandbox: ``python -m services.telegram_sandbox``."""
 
 from services.kit.runner import main
 from services.telegram_sandbox.app import create_app

@@ -1,4 +1,4 @@
-"""Puts the sandbox together."""
+"""Builds the sandbox as a service."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -13,33 +13,37 @@ from services.kit.health import Health, Level, Measurement
 from services.kit.settings import StartError
 from services.kit.telemetry.telemetry import Telemetry
 from services.kit.web import service
-from services.telegram_sandbox import control, control_chats, history, page, refusals
-from services.telegram_sandbox.api import BotApi
-from services.telegram_sandbox.bots import Bots
-from services.telegram_sandbox.chats import Chats
+from services.telegram_sandbox import errors
+from services.telegram_sandbox.bot_api.methods import METHODS
+from services.telegram_sandbox.bot_api.server import BotApi
 from services.telegram_sandbox.clock import SandboxClock
+from services.telegram_sandbox.control import api as control
+from services.telegram_sandbox.control import chats_api
 from services.telegram_sandbox.faults import Faults
-from services.telegram_sandbox.files import Files
-from services.telegram_sandbox.journal import Journal
-from services.telegram_sandbox.limits import FloodControl
-from services.telegram_sandbox.methods import METHODS
+from services.telegram_sandbox.flood_control import FloodControl
 from services.telegram_sandbox.metrics import SandboxMetrics
-from services.telegram_sandbox.sandbox import Sandbox
+from services.telegram_sandbox.page import api as page
 from services.telegram_sandbox.settings import SandboxSettings
-from services.telegram_sandbox.webhooks import TIMEOUT, WebhookSender
+from services.telegram_sandbox.state import restore
+from services.telegram_sandbox.state.bots import Bots
+from services.telegram_sandbox.state.chats import Chats
+from services.telegram_sandbox.state.event_log import EventLog
+from services.telegram_sandbox.state.files import Files
+from services.telegram_sandbox.state.sandbox import Sandbox
+from services.telegram_sandbox.webhook_sender import TIMEOUT, WebhookSender
 
 SUMMARY = "A Bot API server that behaves as Telegram does: for the demo, tests, load and fault runs."
 
 
 class NoKeys:
-    """Nothing here wants a bearer key, so none is made."""
+    """A keyring without keys: no route of the sandbox needs one."""
 
     def knows(self, key: str) -> bool:  # noqa: ARG002 # the Keyring's signature
         return False
 
 
 def create_app(settings: SandboxSettings, clock: SandboxClock | None = None) -> FastAPI:
-    """The sandbox as a service; `clock` is another source of time, for tests."""
+    """Returns the sandbox as a service; tests pass their own `clock`."""
     telemetry = Telemetry("telegram-sandbox", settings)
     metrics = SandboxMetrics(telemetry.registry, tuple(METHODS))
     sandbox = build(settings, clock or SandboxClock())
@@ -50,7 +54,7 @@ def create_app(settings: SandboxSettings, clock: SandboxClock | None = None) -> 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
         try:
-            history.load(sandbox, settings.sandbox_log_max_bytes)
+            restore.load(sandbox, settings.sandbox_log_max_bytes)
         except OSError as error:
             raise StartError(f"SANDBOX_LOG_FILE: cannot use {settings.log_file}: {error.strerror}") from error
         timeout = aiohttp.ClientTimeout(total=TIMEOUT)
@@ -59,11 +63,11 @@ def create_app(settings: SandboxSettings, clock: SandboxClock | None = None) -> 
             sandbox.on_update = sender.wake
             for bot in sandbox.bots:
                 sender.wake(bot)
-            farewell = asyncio.create_task(_end_waiting(app, sandbox, sender))
+            release = asyncio.create_task(_release_on_stop(app, sandbox, sender))
             yield {"sandbox": sandbox}
-            farewell.cancel()
+            release.cancel()
             await sender.close()
-        sandbox.journal.close()
+        sandbox.event_log.close()
 
     app = service.create_service(
         settings=settings,
@@ -71,7 +75,7 @@ def create_app(settings: SandboxSettings, clock: SandboxClock | None = None) -> 
         health=health,
         lifespan=lifespan,
         summary=SUMMARY,
-        public=[control.router, control_chats.router, page.router],
+        public=[control.router, chats_api.router, page.router],
         keyring=NoKeys(),
     )
     app.state.sandbox = sandbox
@@ -80,33 +84,33 @@ def create_app(settings: SandboxSettings, clock: SandboxClock | None = None) -> 
 
 
 def build(settings: SandboxSettings, clock: SandboxClock) -> Sandbox:
-    """The parts of a sandbox, nothing opened yet."""
+    """Returns a sandbox with its parts; no file is opened yet."""
     return Sandbox(
         clock=clock,
         bots=Bots(settings.tokens, clock.now()),
         chats=Chats(settings.sandbox_messages_kept),
         flood=FloodControl(settings.limits),
         faults=Faults(),
-        journal=Journal(settings.log_file, settings.sandbox_log_kept),
+        event_log=EventLog(settings.log_file, settings.sandbox_log_kept),
         files=Files(settings.folder, settings.sandbox_files_max_bytes),
-        first_limits=settings.limits,
+        initial_limits=settings.limits,
     )
 
 
-async def _end_waiting(app: FastAPI, sandbox: Sandbox, sender: WebhookSender) -> None:
-    """When the service stops, end what waits (polls, holds, hangs) instead of letting it use up the grace."""
+async def _release_on_stop(app: FastAPI, sandbox: Sandbox, sender: WebhookSender) -> None:
+    """Ends long polls, held calls and hangs when the service stops, so that they do not delay it."""
     stopping: asyncio.Event | None = getattr(app.state, "stopping", None)
     if stopping is None:
         return
     await stopping.wait()
     await sender.close()
     for bot in sandbox.bots:
-        sandbox.wake(bot, refusals.Refusal(500, "Internal Server Error: restart"))
+        sandbox.wake(bot, errors.BotApiError(500, "Internal Server Error: restart"))
     sandbox.clock.release()
-    sandbox.journal.release()
+    sandbox.event_log.release()
 
 
 async def _log_health(sandbox: Sandbox) -> Measurement:
-    journal = sandbox.journal
-    measured = {"entries": journal.seq, "chats": len(sandbox.chats), "file": str(journal.path)}
-    return Measurement(Level.HEALTHY if journal.is_open else Level.CRITICAL, measured)
+    event_log = sandbox.event_log
+    measured = {"entries": event_log.seq, "chats": len(sandbox.chats), "file": str(event_log.path)}
+    return Measurement(Level.HEALTHY if event_log.is_open else Level.CRITICAL, measured)

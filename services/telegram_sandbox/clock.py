@@ -1,4 +1,4 @@
-"""The sandbox's clock: real time plus what the control API has advanced; timers follow the advance."""
+"""The sandbox's clock: real time plus the time that the control API has advanced; timers follow it."""
 
 import asyncio
 import time
@@ -8,14 +8,14 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def settle(future: "asyncio.Future[T]", value: T) -> None:
-    """Give a future its value, if nobody did or cancelled it before."""
+def resolve(future: "asyncio.Future[T]", value: T) -> None:
+    """Sets a future's result, unless it is done or cancelled."""
     if not future.done():
         future.set_result(value)
 
 
 class Timer:
-    """One callback waiting for the sandbox's time; `cancel` forgets it."""
+    """One callback at a time of the sandbox's clock."""
 
     def __init__(self, clock: "SandboxClock", deadline: float, callback: Callable[[], None]) -> None:
         self._clock = clock
@@ -24,7 +24,7 @@ class Timer:
         self._handle: asyncio.TimerHandle | None = None
 
     def arm(self) -> None:
-        """Set the real timer again, for what is left of the sandbox's time."""
+        """Starts the event loop's timer for the remaining time."""
         if self._handle is not None:
             self._handle.cancel()
         left = max(0.0, self.deadline - self._clock.now())
@@ -36,19 +36,19 @@ class Timer:
             self._handle.cancel()
 
     def fire(self) -> None:
-        """End the wait now, whatever the time is."""
+        """Runs the callback now, whatever the time is."""
         self.cancel()
         self._callback()
 
     def _due(self) -> None:
-        if self._clock.now() < self.deadline:  # a frozen source, or the loop's clock ran ahead of the wall's
+        if self._clock.now() < self.deadline:  # the source stands still, or the loop's clock is ahead of it
             self.arm()
         else:
             self.fire()
 
 
 class SandboxClock:
-    """Seconds since the epoch, as the sandbox sees them."""
+    """The sandbox's time, in seconds since the epoch."""
 
     def __init__(self, source: Callable[[], float] = time.time) -> None:
         self._source = source
@@ -59,13 +59,13 @@ class SandboxClock:
         return self._source() + self._offset
 
     def advance(self, seconds: float) -> None:
-        """Move the sandbox's time forward at once; timers that are due by then fire, in their order."""
+        """Moves the time forward; timers that are due then fire in their order."""
         self._offset += seconds
         for timer in sorted(self._timers, key=lambda timer: timer.deadline):
             timer.arm()
 
     def release(self) -> None:
-        """Let everything that waits go on, because the service stops."""
+        """Fires all timers, because the service stops."""
         for timer in sorted(self._timers, key=lambda timer: timer.deadline):
             timer.fire()
 
@@ -80,7 +80,7 @@ class SandboxClock:
 
     async def sleep(self, seconds: float) -> None:
         woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        timer = self.after(seconds, lambda: settle(woken, None))
+        timer = self.after(seconds, lambda: resolve(woken, None))
         try:
             await woken
         finally:

@@ -1,4 +1,4 @@
-"""Faults on demand: which request is delayed, answered wrongly, or never answered."""
+"""Faults on demand: rules that delay a request, replace its answer, or drop it. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -20,9 +20,9 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One rule. Empty `methods` or `chat_ids` match everything; `times` None matches for ever.
+    """One rule. Empty `methods` or `chat_ids` match all; `times` None has no limit.
 
-    `deliver` does what was asked before the bad answer: with `close` it is the accept-then-drop of real life.
+    With `deliver` the method runs before the fault; together with `close` this is accept-then-drop.
     """
 
     kind: Kind
@@ -47,7 +47,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What was decided for one request: wait so long, then act as `fault` says (None: answer as usual)."""
+    """The faults of one request: wait `latency` seconds, then apply `fault` (None: answer normally)."""
 
     latency: float = 0.0
     fault: Fault | None = None
@@ -55,7 +55,7 @@ class Plan:
 
 @dataclass(slots=True)
 class Faults:
-    """The rules in force, oldest first, and the seeded randomness they use."""
+    """The active rules, oldest first, and their seeded random numbers."""
 
     random: Random = field(default_factory=lambda: Random(0))  # noqa: S311 # faults, not secrets
     rules: dict[int, Fault] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class Faults:
         self.random.seed(seed)
 
     def plan(self, method: str, chat_id: int | None) -> Plan | None:
-        """Decide for one request: latencies add up, the first other rule that matches is the answer."""
+        """Returns the faults of one request: the sum of latencies, and the first other rule that matches."""
         latency, chosen = 0.0, None
         for number, fault in tuple(self.rules.items()):
             if chosen is not None and fault.kind is not Kind.LATENCY:

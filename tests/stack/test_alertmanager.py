@@ -64,7 +64,7 @@ def test_alertmanager_accepts_what_the_second_way_makes_of_it(
 ) -> None:
     made = configure(tmp_path, variables)
     assert made.returncode == 0, made.stderr
-    assert made.stderr == f"second way for critical alerts: {ways}\n"
+    assert made.stderr == f"second path for critical alerts: {ways}\n"
     checked = servers.run("amtool", "check-config", tmp_path / "alertmanager.yml")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert (tmp_path / "alertmanager.yml").stat().st_mode & 0o777 == 0o640
@@ -109,7 +109,7 @@ def test_half_a_configuration_is_one_readable_line(
 ) -> None:
     made = configure(tmp_path, variables)
     assert made.returncode == 1
-    assert made.stderr.startswith("cannot configure the second way: ")
+    assert made.stderr.startswith("cannot configure the second path: ")
     assert sentence in made.stderr
     assert "Traceback" not in made.stderr
     assert not (tmp_path / "alertmanager.yml").exists()

@@ -16,8 +16,8 @@ from telegram import Bot
 from services.kit.runner import running
 from services.telegram_sandbox.app import create_app
 from services.telegram_sandbox.clock import SandboxClock
-from services.telegram_sandbox.sandbox import Sandbox
 from services.telegram_sandbox.settings import DEFAULT_TOKEN, SandboxSettings
+from services.telegram_sandbox.state.sandbox import Sandbox
 
 ADA, GRACE, TEAM, OPERATIONS = 1001, 1002, -2001, -1001000000001
 CI_TOPIC = 7
@@ -25,7 +25,7 @@ NOON = 1_800_000_000.0
 
 
 @dataclass
-class Here:
+class SandboxServer:
     """One running sandbox: its address, its inside, and a client for its plain HTTP."""
 
     url: str
@@ -87,7 +87,7 @@ def settings(tmp_path: Path) -> SandboxSettings:
 
 
 @asynccontextmanager
-async def started(settings: SandboxSettings, now: float | None = NOON) -> AsyncIterator[Here]:
+async def started(settings: SandboxSettings, now: float | None = NOON) -> AsyncIterator[SandboxServer]:
     """A sandbox for a block; `now` None lets its clock run."""
     clock = SandboxClock(lambda: now) if now is not None else SandboxClock()
 
@@ -96,18 +96,18 @@ async def started(settings: SandboxSettings, now: float | None = NOON) -> AsyncI
 
     make.__module__ = create_app.__module__  # the runner names the service by it
     async with running(make, settings) as service, aiohttp.ClientSession() as http:
-        yield Here(service.url, service.app.state.sandbox, http)
+        yield SandboxServer(service.url, service.app.state.sandbox, http)
 
 
 @pytest.fixture
-async def here(settings: SandboxSettings) -> AsyncIterator[Here]:
+async def server(settings: SandboxSettings) -> AsyncIterator[SandboxServer]:
     async with started(settings) as sandbox:
         yield sandbox
 
 
 @pytest.fixture
-async def bot(here: Here) -> AsyncIterator[Bot]:
-    async with here.bot() as ready:
+async def bot(server: SandboxServer) -> AsyncIterator[Bot]:
+    async with server.bot() as ready:
         yield ready
 
 

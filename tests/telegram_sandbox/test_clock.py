@@ -10,7 +10,7 @@ def frozen() -> SandboxClock:
     return SandboxClock(lambda: 1_000.0)
 
 
-async def test_sleepers_wake_when_the_time_is_moved_past_them_in_their_order() -> None:
+async def test_sleepers_wake_in_order_when_the_time_is_advanced_past_them() -> None:
     clock, woken = frozen(), []
 
     async def sleeper(seconds: float) -> None:
@@ -27,7 +27,7 @@ async def test_sleepers_wake_when_the_time_is_moved_past_them_in_their_order() -
     await soon(tasks[3])
 
 
-async def test_a_cancelled_sleeper_leaves_no_timer_behind() -> None:
+async def test_a_cancelled_sleeper_leaves_no_timer() -> None:
     clock = frozen()
     task = asyncio.create_task(clock.sleep(5))
     await asyncio.sleep(0)
@@ -36,7 +36,7 @@ async def test_a_cancelled_sleeper_leaves_no_timer_behind() -> None:
     assert not clock._timers
 
 
-async def test_a_running_clock_wakes_its_sleepers_by_itself() -> None:
+async def test_a_running_clock_wakes_its_sleepers() -> None:
     await soon(SandboxClock().sleep(0.01))
 
 

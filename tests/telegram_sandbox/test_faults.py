@@ -3,7 +3,7 @@
 from services.telegram_sandbox.faults import Fault, Faults, Kind, Plan
 
 
-def test_a_fault_is_used_as_often_as_it_says_and_then_gone() -> None:
+def test_a_fault_is_removed_after_its_times() -> None:
     faults = Faults()
     faults.add(Fault(Kind.RESET, times=2))
     plans = [faults.plan("sendmessage", 1) for _ in range(3)]
@@ -11,7 +11,7 @@ def test_a_fault_is_used_as_often_as_it_says_and_then_gone() -> None:
     assert faults.rules == {}
 
 
-def test_a_fault_without_times_stays_until_it_is_removed() -> None:
+def test_a_fault_without_times_stays_until_it_is_deleted() -> None:
     faults = Faults()
     number = faults.add(Fault(Kind.RESET, times=None))
     assert all(faults.plan("sendmessage", 1) for _ in range(100))
@@ -20,7 +20,7 @@ def test_a_fault_without_times_stays_until_it_is_removed() -> None:
     assert faults.plan("sendmessage", 1) is None
 
 
-def test_filters_name_methods_and_chats() -> None:
+def test_a_fault_may_be_limited_to_methods_and_chats() -> None:
     faults = Faults()
     faults.add(Fault(Kind.RESET, methods=frozenset({"sendmessage"}), chat_ids=frozenset({5}), times=None))
     assert faults.plan("getme", 5) is None
@@ -36,14 +36,14 @@ def test_the_oldest_fault_that_matches_is_used_first() -> None:
     assert statuses == [500, 502]
 
 
-def test_latency_comes_on_top_of_another_fault() -> None:
+def test_latency_is_added_to_another_fault() -> None:
     faults = Faults()
     close = Fault(Kind.CLOSE)
     faults.add_all([close, Fault(Kind.LATENCY, seconds=1.5), Fault(Kind.LATENCY, seconds=0.5)])
     assert faults.plan("x", 1) == Plan(2.0, close)
 
 
-def test_random_latency_lies_between_its_bounds_and_repeats_with_its_seed() -> None:
+def test_random_latency_is_within_its_bounds_and_repeats_with_its_seed() -> None:
     faults = Faults()
     faults.add(Fault(Kind.LATENCY, seconds=1, seconds_max=3, times=None))
     faults.seed(42)
@@ -55,7 +55,7 @@ def test_random_latency_lies_between_its_bounds_and_repeats_with_its_seed() -> N
     assert len(set(first)) > 10
 
 
-def test_probability_is_met_about_as_often_as_it_says() -> None:
+def test_a_fault_matches_with_its_probability() -> None:
     faults = Faults()
     faults.seed(7)
     faults.add(Fault(Kind.RESET, probability=0.25, times=None))
@@ -63,7 +63,7 @@ def test_probability_is_met_about_as_often_as_it_says() -> None:
     assert 420 < hits < 580
 
 
-def test_a_miss_by_chance_does_not_use_the_fault_up() -> None:
+def test_a_random_miss_does_not_count_against_times() -> None:
     faults = Faults()
     faults.add(Fault(Kind.RESET, probability=1e-9))
     assert faults.plan("x", 1) is None

@@ -18,7 +18,7 @@ from services.bridge.tracking.search_params import Cursor, Decision, Letters, Qu
 from services.bridge.tracking.stream import EventStream, Wanted
 from services.contracts import messages
 from services.contracts.fields import AN_ID, BotName, Words, about
-from services.contracts.tracking import Job, Jobs, Story, StreamChange, StreamEvent, StreamNote
+from services.contracts.tracking import CorrelationTimeline, Job, Jobs, StreamChange, StreamEvent, StreamNote
 from services.kit.errors import Problem
 from services.kit.web.openapi import problems
 from services.outbox import change_feed
@@ -47,7 +47,7 @@ _NO_JOB = problems({404: "no job has this ID"})
 )
 async def cancel(
     state: State, caller: CallerKey, message_id: MessageId, decision: Decision | None = None
-) -> messages.Verdict:
+) -> messages.CancelReplayResult:
     """409 with the state if the message is being sent, is sent in part, or has reached its final state."""
     by = By(caller.name, decision.reason if decision else "")
     verdict = await _decide(state, "cancel", partial(cancel_replay.cancel, message_id=message_id, by=by))
@@ -65,7 +65,7 @@ async def cancel(
 )
 async def replay(
     state: State, caller: CallerKey, message_id: MessageId, decision: Decision | None = None
-) -> messages.Verdict:
+) -> messages.CancelReplayResult:
     """409 with the state if the message is delivered or not finished."""
     by = By(caller.name, decision.reason if decision else "")
     verdict = await _decide(state, "replay", partial(cancel_replay.replay, message_id=message_id, by=by))
@@ -87,9 +87,9 @@ async def _decide(
     return verdict
 
 
-def _view(message_id: Words, verdict: ActionResult) -> messages.Verdict:
+def _view(message_id: Words, verdict: ActionResult) -> messages.CancelReplayResult:
     # Not `status`, which is the HTTP status in a problem document.
-    return messages.Verdict(
+    return messages.CancelReplayResult(
         message_id=message_id,
         state=verdict.state.value,
         parts_sent=verdict.parts_sent,
@@ -224,13 +224,13 @@ async def traces(
     active: Annotated[bool, Query(), about("only messages that are not finished", True)] = True,
     cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=200), about("largest number of messages", 50)] = 50,
-) -> messages.Lives:
+) -> messages.TracedMessages:
     """Each message has every state that it was in."""
     states = [one.value for one in UNFINISHED] if active else []
     wanted = Search(states=states, before=cursor, limit=limit)
     page, found = await state.outbox.database.read("trace", partial(_lives, wanted=wanted))
     now, trace_url = state.clock.time(), state.settings.jaeger_ui_url
-    return messages.Lives(
+    return messages.TracedMessages(
         items=[views.life(life, now, trace_url) for life in reversed(found)],
         next_cursor=None if page.cursor is None else str(page.cursor),
     )
@@ -252,7 +252,7 @@ def _lives(
 async def story(
     state: State,
     correlation_id: Annotated[Words, Path(description="correlation ID of events", examples=["order-4711"])],
-) -> Story:
+) -> CorrelationTimeline:
     """Events, changes and attempts of up to 500 messages; `truncated` is true if there are more."""
     work = partial(message_timeline.of_correlation, correlation_id=correlation_id, most=MOST_MESSAGES)
     events, found, whole = await state.outbox.database.read("trace", work)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from services.contracts.messages import Attempt, Message, MessageLinks, StateChange, WholeMessage
+from services.contracts.messages import Attempt, Message, MessageDetail, MessageLinks, StateChange
 from services.kit.clock import rfc3339
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.messages import WAITING, MessageState, is_scheduled
@@ -14,9 +14,9 @@ def summary(row: Any) -> Message:
     return Message(**fields(row), attempts=row["attempts"])
 
 
-def whole(life: MessageTimeline, trace_url: str) -> WholeMessage:
+def whole(life: MessageTimeline, trace_url: str) -> MessageDetail:
     """One message with every state change and every attempt."""
-    return WholeMessage(
+    return MessageDetail(
         **fields(life.message),
         **timeline(life, trace_url),
         body=life.message["body"],

@@ -8,8 +8,16 @@ import orjson
 
 from services.bridge.tracking import message_view
 from services.bridge.tracking.message_view import milliseconds, rfc3339_or_none, trace_id
-from services.contracts.messages import DeadLetter, MessageLife
-from services.contracts.tracking import Job, JobFilter, Progress, Step, Story, StoryLinks, StreamChange
+from services.contracts.messages import DeadLetter, TracedMessage
+from services.contracts.tracking import (
+    CorrelationLinks,
+    CorrelationTimeline,
+    Job,
+    JobFilter,
+    Progress,
+    StreamChange,
+    TimelineStep,
+)
 from services.kit.clock import rfc3339
 from services.outbox.change_feed import Change
 from services.outbox.messages import MessageState
@@ -41,12 +49,12 @@ def change(of: Change) -> StreamChange:
     )
 
 
-def life(of: MessageTimeline, now: float, trace_url: str) -> MessageLife:
+def life(of: MessageTimeline, now: float, trace_url: str) -> TracedMessage:
     """A message with its state, since when, and every earlier state."""
     row = of.message
     timeline = message_view.timeline(of, trace_url)
     end = now if row["finished_at"] is None else row["finished_at"]
-    return MessageLife(
+    return TracedMessage(
         **message_view.fields(row),
         **timeline,
         since=timeline["events"][-1].at,
@@ -54,7 +62,9 @@ def life(of: MessageTimeline, now: float, trace_url: str) -> MessageLife:
     )
 
 
-def story(events: Sequence[Any], of: Sequence[MessageTimeline], trace_url: str, *, truncated: bool) -> Story:
+def story(
+    events: Sequence[Any], of: Sequence[MessageTimeline], trace_url: str, *, truncated: bool
+) -> CorrelationTimeline:
     """Everything under one correlation id, in the order of time.
 
     Args:
@@ -65,13 +75,13 @@ def story(events: Sequence[Any], of: Sequence[MessageTimeline], trace_url: str, 
     """
     steps = [_accepted(row) for row in events] + [step for each in of for step in _steps(each)]
     traces = list(dict.fromkeys(trace for row in events if (trace := trace_id(row["traceparent"]))))
-    return Story(
+    return CorrelationTimeline(
         correlation_id=events[0]["correlation_id"],
         trace_ids=traces,
         states=dict(Counter(each.message["state"] for each in of)),
         timeline=[step for _, step in sorted(steps, key=lambda timed: timed[0])],
         messages=[message_view.summary(each.message) for each in of],
-        links=StoryLinks(
+        links=CorrelationLinks(
             traces=[f"{trace_url}/trace/{trace}" for trace in traces] if trace_url else [],
             events=[f"/api/v1/events/{row['id']}" for row in events],
             messages=[f"/api/v1/messages/{each.message['id']}" for each in of],
@@ -81,11 +91,11 @@ def story(events: Sequence[Any], of: Sequence[MessageTimeline], trace_url: str, 
 
 
 #: A step and its time, seconds since the epoch, by which steps are sorted.
-_Timed = tuple[float, Step]
+_Timed = tuple[float, TimelineStep]
 
 
 def _timed(at: float, **said: Any) -> _Timed:
-    return at, Step(at=rfc3339(at), **said)
+    return at, TimelineStep(at=rfc3339(at), **said)
 
 
 def _accepted(row: Any) -> _Timed:

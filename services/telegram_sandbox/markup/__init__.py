@@ -1,6 +1,13 @@
-"""Formatted text as Telegram takes it: parse markup or given entities, then clean, trim and complete them.
+"""Text with entities, as Telegram parses and cleans it.
 
-`parse` is what TDLib's parseTextEntities does, `clean` what its fix_formatted_text does with the result.
+`parse` does what TDLib's parseTextEntities does, `clean` what its fix_formatted_text does with the result.
+
+- `entity`: entities, their order and nesting.
+- `html`, `markdown`: the parse modes HTML and MarkdownV2.
+- `request_entities`: entities given in a request.
+- `detected_entities`: links, mentions, hashtags and the like that Telegram finds in a text.
+- `links`: checks links.
+- `date_time`: formats of date_time entities.
 """
 
 import re
@@ -8,8 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from services.telegram_sandbox.markup import found, given, html, markdown
-from services.telegram_sandbox.markup.entity import HIDDEN_DATA, Entity, MarkupError, in_order, untangled
+from services.telegram_sandbox.markup import detected_entities, html, markdown, request_entities
+from services.telegram_sandbox.markup.entity import HIDDEN_DATA, Entity, MarkupError, in_order, normalized
 
 __all__ = ["Formatted", "MarkupError", "clean", "parse"]
 
@@ -31,7 +38,7 @@ class Formatted:
     entities: list[Entity] = field(default_factory=list)
 
     def wire(self, user: Callable[[int], dict[str, Any] | None] = lambda _id: None) -> list[dict[str, Any]]:
-        """Bot API entities, offsets in UTF-16. `user` shows a mentioned person; None drops the mention."""
+        """Returns Bot API entities, offsets in UTF-16 units; drops a mention if `user` returns None."""
         shown = []
         for entity in self.entities:
             extra = entity.extra
@@ -46,10 +53,10 @@ class Formatted:
 
 
 def parse(text: str, parse_mode: str, entities: Any) -> Formatted:
-    """Plain text and entities from what the request says.
+    """Parses a request's text with its parse mode or its entities.
 
     Raises:
-        MarkupError: in Telegram's words.
+        MarkupError: they are invalid; with Telegram's text.
     """
     if not text.isascii():
         _check_unicode(text)
@@ -57,7 +64,7 @@ def parse(text: str, parse_mode: str, entities: Any) -> Formatted:
         raise MarkupError("Text is too long")
     mode = parse_mode.lower()
     if not text or mode in ("", "none"):
-        return Formatted(text, given.parse(text, entities) if entities else [])
+        return Formatted(text, request_entities.parse(text, entities) if entities else [])
     parsers = {"html": html.parse, "markdownv2": markdown.parse}
     if mode not in parsers:
         raise MarkupError("Unsupported parse_mode")
@@ -68,13 +75,13 @@ def parse(text: str, parse_mode: str, entities: Any) -> Formatted:
 
 
 def clean(formatted: Formatted) -> Formatted:
-    """Text trimmed and without control characters, entities untangled, links and the like found in it."""
-    text, entities = formatted.text, untangled(formatted.entities)
+    """Trims the text, removes control characters, normalizes entities, and adds detected ones."""
+    text, entities = formatted.text, normalized(formatted.entities)
     if not entities and text.isascii() and text.isprintable():
         plain = text.strip(" ")
-        return Formatted(plain, found.entities(plain))
+        return Formatted(plain, detected_entities.entities(plain))
     text, entities = _without_control(text, entities)
-    entities = untangled(_visible(text, entities))
+    entities = normalized(_visible(text, entities))
     text, entities = _trimmed(text, entities)
     entities = _merged(text, entities)
     return Formatted(text, _first_hundred(entities))
@@ -92,7 +99,7 @@ def _check_unicode(text: str) -> None:
 
 
 def _without_control(text: str, entities: list[Entity]) -> tuple[str, list[Entity]]:
-    """Replace control characters by spaces and remove the invisible ones, moving the entities along."""
+    """Replaces control characters by spaces and removes invisible ones; moves the entities accordingly."""
     if CONTROL.search(text) is None:
         return text, entities
     removed = [i for i, char in enumerate(text) if ord(char) in DROPPED or ord(char) in INVISIBLE]
@@ -108,7 +115,7 @@ def _without_control(text: str, entities: list[Entity]) -> tuple[str, list[Entit
 
 @dataclass(slots=True)
 class _Span:
-    """An entity whose ends still move."""
+    """An entity with bounds that may still change."""
 
     entity: Entity
     begin: int
@@ -116,9 +123,9 @@ class _Span:
 
 
 def _visible(text: str, entities: list[Entity]) -> list[Entity]:
-    """Entities moved off the whitespace they begin with; those of nothing but whitespace go.
+    """Moves the start of entities behind leading whitespace, and drops those of whitespace only.
 
-    Links and code stay where they are, and so does everything around one that begins at the same place.
+    Links and code are not moved, nor are entities around them that start at the same place.
     """
     ordered = in_order(e for e in entities if e.length > 0)
     if not any(text[e.offset] in BLANKS for e in ordered):
@@ -133,14 +140,14 @@ def _visible(text: str, entities: list[Entity]) -> list[Entity]:
         while waiting and at >= waiting[-1].begin:
             stack.append(waiting.pop())
         if text[at : at + 1] in BLANKS:
-            _move_off(stack, at)
+            _skip_blank(stack, at)
         else:
             last_visible = at
     return [span.entity.moved(span.begin, span.end) for span in spans if span.begin < span.end]
 
 
-def _move_off(stack: list[_Span], at: int) -> None:
-    """Let what begins at a blank begin behind it, from the innermost outwards."""
+def _skip_blank(stack: list[_Span], at: int) -> None:
+    """Moves the start of entities that start at a blank, from the innermost outwards."""
     for span in reversed(stack):
         if span.begin != at or span.entity.type in HIDDEN_DATA:
             return
@@ -148,7 +155,7 @@ def _move_off(stack: list[_Span], at: int) -> None:
 
 
 def _trimmed(text: str, entities: list[Entity]) -> tuple[str, list[Entity]]:
-    """Without whitespace at the end, and at the beginning as far as no entity begins there."""
+    """Removes whitespace at the end, and at the start up to the first entity."""
     if text[:1] not in BLANKS and text[-1:] not in BLANKS:
         return text, entities
     end = len(text.rstrip(BLANK))
@@ -159,19 +166,19 @@ def _trimmed(text: str, entities: list[Entity]) -> tuple[str, list[Entity]]:
 
 
 def _merged(text: str, entities: list[Entity]) -> list[Entity]:
-    """Add what Telegram finds by itself, where nothing that excludes it stands."""
-    new = found.entities(text)
+    """Adds detected entities that do not overlap code, links, mentions, emoji or times."""
+    new = detected_entities.entities(text)
     if not new:
         return entities
     blocking = [e for e in entities if e.type in HIDDEN_DATA or e.type in {"custom_emoji", "date_time"}]
     free = [n for n in new if not any(n.offset < e.end and e.offset < n.end for e in blocking)]
-    return untangled([*entities, *free])
+    return normalized([*entities, *free])
 
 
 def _first_hundred(entities: list[Entity]) -> list[Entity]:
-    """Telegram keeps a hundred of the entities that somebody asked for, and says nothing of the others."""
-    asked = [e for e in entities if e.type not in found.KINDS]
-    if len(asked) <= MAX_ENTITIES:
+    """Drops entities of the request beyond the first hundred, as Telegram does without an error."""
+    requested = [e for e in entities if e.type not in detected_entities.KINDS]
+    if len(requested) <= MAX_ENTITIES:
         return entities
-    dropped = {id(e) for e in asked[MAX_ENTITIES:]}
+    dropped = {id(e) for e in requested[MAX_ENTITIES:]}
     return [e for e in entities if id(e) not in dropped]

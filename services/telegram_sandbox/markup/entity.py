@@ -1,7 +1,7 @@
-"""Message entities: their kinds, their order, and how overlapping ones are put right.
+"""Message entities: their types, their order, and the rules for nesting and overlaps.
 
-Offsets here are code points of the text; `wire` turns them into the UTF-16 units that the Bot API speaks.
-The rules are TDLib's (MessageEntity.cpp): which kinds may nest, which are split, which are dropped.
+Offsets are code points of the text; `Formatted.wire` converts them to UTF-16 units for the Bot API. The
+rules are TDLib's (MessageEntity.cpp): which types may nest, which are split, which are dropped.
 """
 
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from typing import Any
 SPLITTABLE = ("bold", "italic", "underline", "strikethrough", "spoiler")
 PRE = frozenset({"code", "pre"})
 QUOTES = frozenset({"blockquote", "expandable_blockquote"})
-HIDDEN_DATA = PRE | {"text_link", "text_mention"}  # kept even when only whitespace shows
+HIDDEN_DATA = PRE | {"text_link", "text_mention"}  # kept even if their text is only whitespace
 PRIORITY = {
     "blockquote": 0,
     "expandable_blockquote": 0,
@@ -30,12 +30,12 @@ PRIORITY = {
 
 
 class MarkupError(Exception):
-    """What Telegram says of text it cannot take."""
+    """Invalid markup or entities; the text is Telegram's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """One formatted stretch of the text; `extra` are the fields that its kind has besides."""
+    """One formatted range of the text; `extra` has the additional fields of its type."""
 
     type: str
     offset: int
@@ -51,12 +51,12 @@ class Entity:
 
 
 def in_order(entities: Iterable[Entity]) -> list[Entity]:
-    """Sorted as TDLib sorts them: by offset, the longer first, then by kind."""
+    """Sorts entities as TDLib does: by offset, the longer first, then by type."""
     return sorted(entities, key=lambda e: (e.offset, -e.length, PRIORITY.get(e.type, 50)))
 
 
-def untangled(entities: Iterable[Entity]) -> list[Entity]:
-    """Entities that nest as Telegram allows: some dropped, bold and its like split and merged."""
+def normalized(entities: Iterable[Entity]) -> list[Entity]:
+    """Makes entities nest as Telegram allows: drops some, splits and merges bold and similar ones."""
     ordered = in_order(e for e in entities if e.length > 0)
     if _valid(ordered):
         return ordered
@@ -69,7 +69,7 @@ def untangled(entities: Iterable[Entity]) -> list[Entity]:
 
 
 def _valid(ordered: list[Entity]) -> bool:
-    """Whether the entities already nest well, with nothing that could be merged."""
+    """Returns whether the entities nest correctly and none can be merged."""
     stack: list[Entity] = []
     ends: dict[str, int] = {}
     for entity in ordered:
@@ -99,7 +99,7 @@ def _nests(stack: list[Entity], entity: Entity) -> bool:
 
 
 def _apart(ordered: Iterable[Entity]) -> list[Entity]:
-    """Of entities that may not touch each other, the first ones."""
+    """Drops entities that overlap an earlier one."""
     kept: list[Entity] = []
     for entity in ordered:
         if not kept or entity.offset >= kept[-1].end:
@@ -108,14 +108,14 @@ def _apart(ordered: Iterable[Entity]) -> list[Entity]:
 
 
 def _cuts(quote: Entity, entity: Entity) -> bool:
-    """Whether a quote and an entity cross, or the entity contains the quote."""
+    """Returns whether a quote and an entity overlap, and the entity is not inside the quote."""
     if quote.end <= entity.offset or entity.end <= quote.offset:
         return False
     return not (quote.offset <= entity.offset and entity.end <= quote.end)
 
 
 def _split(splittable: list[Entity], frame: list[Entity]) -> list[Entity]:
-    """Cut bold and its like at every boundary of `frame`, and drop what lies inside code."""
+    """Splits bold and similar entities at every boundary of `frame`, and drops those inside code."""
     splitter = _Splitter(splittable)
     stack: list[Entity] = []
     for entity in [*frame, None]:
@@ -130,7 +130,7 @@ def _split(splittable: list[Entity], frame: list[Entity]) -> list[Entity]:
 
 
 class _Splitter:
-    """Walks along the text, merging touching entities of a kind and cutting all of them where one begins."""
+    """Merges adjacent entities of a type, and splits all of them where another one starts."""
 
     def __init__(self, entities: list[Entity]) -> None:
         self.result: list[Entity] = []
@@ -138,7 +138,7 @@ class _Splitter:
         self._open: dict[str, tuple[int, int]] = {}
 
     def run_to(self, limit: int | None, *, drop: bool) -> None:
-        """Take in everything that begins before `limit` and cut there; `drop` forgets what this produced."""
+        """Processes entities that start before `limit` and splits there; `drop` discards the result."""
         kept = len(self.result)
         while self._waiting and (limit is None or self._waiting[-1].offset < limit):
             entity = self._waiting.pop()

@@ -1,11 +1,11 @@
-"""Telegram's HTML: a handful of tags, strict about everything else."""
+"""The parse mode HTML: Telegram's tags; anything else is an error."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 from services.telegram_sandbox.markup import links
+from services.telegram_sandbox.markup.date_time import date_time
 from services.telegram_sandbox.markup.entity import Entity, MarkupError, in_order
-from services.telegram_sandbox.markup.times import date_time
 
 KINDS = {
     "b": "bold",
@@ -24,7 +24,7 @@ TAGS = frozenset({*KINDS, "a", "tg-emoji", "tg-time", "pre", "code", "blockquote
 NAMED = {"lt": "<", "gt": ">", "amp": "&", "quot": '"'}
 SPACE = " \t\r\n\0\v"
 NAME_END = "=>\"'/"  # of an attribute's name
-END = "\0"  # stands behind the text, so that reading one too far is harmless
+END = "\0"  # appended to the text, so that reading one character too far is safe
 LAST_CODE_POINT = 0x10FFFF
 LONGEST_REFERENCE = 10  # characters of a numeric reference
 
@@ -37,10 +37,10 @@ class _Tag:
 
 
 def parse(text: str) -> tuple[str, list[Entity]]:
-    """The plain text and its entities.
+    """Returns the plain text and its entities.
 
     Raises:
-        MarkupError: with TDLib's words and UTF-8 byte offsets.
+        MarkupError: it is invalid; with TDLib's text and UTF-8 byte offsets.
     """
     return _Parser(text).run()
 
@@ -77,7 +77,7 @@ class _Parser:
         return len(self._text[:at].encode("utf-8", "surrogatepass"))
 
     def _reference(self) -> str:
-        """A character reference decoded, or the ampersand as it stands."""
+        """Returns the decoded character reference, or the ampersand if it is none."""
         char, self._at = decoded(self._text, self._at)
         return char
 
@@ -193,7 +193,7 @@ class _Parser:
 
 
 def decoded(text: str, at: int) -> tuple[str, int]:
-    """The character that a reference at `at` stands for and where it ends; "&" itself when it is none."""
+    """Returns the character of the reference at `at` and its end; "&" if it is no reference."""
     if text[at + 1] != "#":
         end = at + 1
         while text[end].isascii() and text[end].isalpha():
@@ -241,7 +241,7 @@ def _entity(tag: _Tag, inside: str) -> Entity | None:
 
 
 def link(url: str, begin: int, length: int) -> Entity | None:
-    """A link or a mention of a person; None when Telegram takes neither."""
+    """Returns a link or a mention of a person; None if Telegram drops the URL."""
     person = links.user_id(url)
     if person is not None:
         return Entity("text_mention", begin, length, {"user": {"id": person}})
@@ -256,7 +256,7 @@ def emoji(number: str) -> dict[str, Any]:
 
 
 def _twins(last: Entity, entity: Entity) -> bool:
-    """Whether two tags, a `pre` and a `code`, stand around the same text."""
+    """Returns whether a `pre` and a `code` enclose the same text."""
     return {last.type, entity.type} == {"pre", "code"} and (last.offset, last.length) == (
         entity.offset,
         entity.length,

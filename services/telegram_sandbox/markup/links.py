@@ -1,4 +1,4 @@
-"""Links as TDLib checks them: a link it does not like is dropped without an error."""
+"""Checks links as TDLib does: an invalid link is dropped without an error."""
 
 import re
 
@@ -18,13 +18,13 @@ MAX_PORT = 65_535
 
 
 def user_id(url: str) -> int | None:
-    """The person that a tg://user?id= link mentions."""
+    """Returns the id in a tg://user?id= link; None for other links."""
     found = USER.fullmatch(url.strip())
     return int(found["id"]) or None if found else None
 
 
 def checked(url: str) -> str | None:
-    """The link in its normal form; None when Telegram would not make a link of it."""
+    """Returns the normalized link; None if Telegram drops it."""
     app = APP.fullmatch(url)
     return _app(app) if app else _web(url)
 

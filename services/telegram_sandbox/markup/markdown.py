@@ -1,12 +1,12 @@
-"""Telegram's MarkdownV2: every special character means something or is escaped."""
+"""The parse mode MarkdownV2: every special character is markup or must be escaped."""
 
 import re
 from dataclasses import dataclass
 from typing import Any
 
 from services.telegram_sandbox.markup import html
+from services.telegram_sandbox.markup.date_time import date_time
 from services.telegram_sandbox.markup.entity import Entity, MarkupError, in_order
-from services.telegram_sandbox.markup.times import date_time
 
 RESERVED = frozenset("_*[]()~`>#+-=|{}.!\n")
 NAMES = {
@@ -34,7 +34,7 @@ ENDS = {
     "custom_emoji": "]",
 }
 SPACE = " \t\r\n\0\v"
-END = "\0\0\0"  # stands behind the text, so that looking ahead is harmless
+END = "\0\0\0"  # appended to the text, so that looking ahead is safe
 LAST_ESCAPABLE = "~"  # code point 126
 SPECIAL = re.compile(r"tg://(?P<kind>emoji|time)\?(?P<query>.*)", re.IGNORECASE | re.DOTALL)
 
@@ -48,10 +48,10 @@ class _Open:
 
 
 def parse(text: str) -> tuple[str, list[Entity]]:
-    """The plain text and its entities.
+    """Returns the plain text and its entities.
 
     Raises:
-        MarkupError: with TDLib's words and UTF-8 byte offsets.
+        MarkupError: it is invalid; with TDLib's text and UTF-8 byte offsets.
     """
     return _Parser(text).run()
 
@@ -65,7 +65,7 @@ class _Parser:
         self._entities: list[Entity] = []
         self._open: list[_Open] = []
         self._in_quote = False
-        self._line_begins = True  #: a quote may begin here
+        self._line_begins = True  #: whether a quote may start here
 
     def run(self) -> tuple[str, list[Entity]]:
         while self._at < self._size:
@@ -109,7 +109,7 @@ class _Parser:
         return MarkupError(f"Character '{char}' is reserved and must be escaped with the preceding '\\'")
 
     def _ends(self, char: str) -> bool:
-        """Whether this is the end of the entity that was opened last, or of the quote around it."""
+        """Returns whether this ends the innermost open entity, or the quote around it."""
         if self._in_quote and char == "\n" and self._text[self._at + 1] != ">":
             return True
         if self._in_quote and self._quote_expands():
@@ -120,7 +120,7 @@ class _Parser:
         return kind in ENDS and self._ahead(ENDS[kind])
 
     def _quote_expands(self) -> bool:
-        """Two bars at the end of a quote's last line."""
+        """Returns whether two bars end the quote's last line, which makes it expandable."""
         if self._open[-1].kind in {"spoiler", "code", "pre"} or not self._ahead("||"):
             return False
         behind = self._at + 2
@@ -162,7 +162,7 @@ class _Parser:
             self._line_begins = True
 
     def _fence(self) -> tuple[int, str]:
-        """How long the opening of a code block is, with language and first line break; and the language."""
+        """Returns the length of a code block's opening, with language and line break, and the language."""
         begin = end = self._at + 3
         while self._text[end] not in SPACE and self._text[end] != "`":
             end += 1
@@ -229,7 +229,7 @@ class _Parser:
             self._entities.append(entity)
 
     def _url(self) -> str:
-        """What stands in the parentheses; backslashes escape there too."""
+        """Returns the text in the parentheses, with escapes resolved."""
         self._at += 1
         begin = self._at
         url: list[str] = []
@@ -245,7 +245,7 @@ class _Parser:
 
 
 def _special(url: str, begin: int, length: int) -> Entity:
-    """A custom emoji or a moment in time."""
+    """Returns a custom emoji or a date_time entity."""
     wrong = MarkupError("Invalid tg://emoji or tg://time URL specified")
     found = SPECIAL.fullmatch(url)
     if found is None:

@@ -1,0 +1,161 @@
+"""The control API of chats: create them, act as a person in them, change what they allow."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Body, Request
+from pydantic import Field
+
+from services.kit.errors import Problem
+from services.telegram_sandbox.control import person_actions
+from services.telegram_sandbox.control.api import MAX_ID, ChatId, StrictForm, sandbox_of
+from services.telegram_sandbox.state.chats import Chat, ChatType
+from services.telegram_sandbox.state.sandbox import CHAT_STATE
+
+router = APIRouter(prefix="/control/chats", tags=["control"])
+
+
+class NewChat(StrictForm):
+    id: ChatId
+    type: ChatType = ChatType.PRIVATE
+    title: str = ""
+    username: str | None = None
+    topics: dict[int, str] = Field({}, description="a supergroup with topics is a forum")
+    started: bool = True
+
+
+class NewRange(StrictForm):
+    first_id: int = Field(ge=1, le=MAX_ID)
+    count: int = Field(ge=1, le=100_000)
+
+
+class NewText(StrictForm):
+    text: str
+    person_id: int | None = Field(None, description="writer, in a group; default: Ada, 1001")
+    thread_id: int | None = None
+    reply_to: int | None = None
+
+
+class NewTap(StrictForm):
+    """The button, by its callback data or by its text."""
+
+    data: str | None = None
+    text: str | None = None
+    person_id: int | None = None
+
+
+def _chat(request: Request, chat_id: int) -> Chat:
+    try:
+        return person_actions.chat_of(sandbox_of(request), chat_id)
+    except person_actions.NotPossibleError as error:
+        raise Problem(404, "Not Found", str(error)) from None
+
+
+def _state(chat: Chat) -> dict[str, Any]:
+    return {name: getattr(chat, name) for name in CHAT_STATE} | {"messages": len(chat.messages)}
+
+
+@router.post("", status_code=201, summary="Create a chat that the bot may write to")
+async def create_chat(request: Request, form: NewChat) -> dict[str, Any]:
+    sandbox = sandbox_of(request)
+    if sandbox.chats.get(form.id) is not None:
+        raise Problem(409, "Conflict", f"there is a chat {form.id} already")
+    if form.id == 0 or (form.id > 0) != (form.type is ChatType.PRIVATE):
+        raise Problem(422, "Invalid input", "ids of private chats are positive, ids of other chats negative")
+    title = form.title or f"{form.type.title()} {form.id}"
+    chat = Chat(form.id, form.type, title, form.username, dict(form.topics), started=form.started)
+    return _state(sandbox.add_chat(chat))
+
+
+@router.post("/range", status_code=201, summary="Create many private chats with consecutive ids")
+async def create_range(request: Request, form: NewRange) -> dict[str, int]:
+    sandbox = sandbox_of(request)
+    fresh = [i for i in range(form.first_id, form.first_id + form.count) if sandbox.chats.get(i) is None]
+    for chat_id in fresh:
+        sandbox.add_chat(Chat(chat_id, ChatType.PRIVATE, f"Person {chat_id}"))
+    return {"created": len(fresh)}
+
+
+@router.get("/{chat_id}", summary="A chat's state")
+async def get_chat(request: Request, chat_id: ChatId) -> dict[str, Any]:
+    return _state(_chat(request, chat_id))
+
+
+@router.post("/{chat_id}/say", status_code=201, summary="Write a text as a person; returns the message")
+async def say(request: Request, chat_id: ChatId, form: NewText) -> dict[str, Any]:
+    _chat(request, chat_id)
+    try:
+        return person_actions.say(sandbox_of(request), chat_id, **form.model_dump())
+    except person_actions.NotPossibleError as error:
+        raise Problem(409, "Conflict", str(error)) from None
+
+
+@router.post(
+    "/{chat_id}/messages/{message_id}/tap", status_code=201, summary="Tap an inline button as a person"
+)
+async def tap(request: Request, chat_id: ChatId, message_id: int, form: NewTap) -> dict[str, str]:
+    _chat(request, chat_id)
+    try:
+        query_id = person_actions.tap(
+            sandbox_of(request),
+            chat_id,
+            message_id,
+            data=form.data,
+            label=form.text,
+            person_id=form.person_id,
+        )
+    except person_actions.NotPossibleError as error:
+        raise Problem(409, "Conflict", str(error)) from None
+    return {"callback_query_id": query_id}
+
+
+Change = Literal["block", "unblock", "deactivate", "kick", "leave", "join", "delete", "restrict", "allow"]
+
+
+@router.post(
+    "/{chat_id}/{change}",
+    summary="Block, unblock, deactivate, kick, leave, join, delete, restrict, allow",
+)
+async def change_chat(request: Request, chat_id: ChatId, change: Change) -> dict[str, Any]:
+    sandbox, chat = sandbox_of(request), _chat(request, chat_id)
+    try:
+        match change:
+            case "block" | "unblock":
+                person_actions.set_blocked(sandbox, chat, blocked=change == "block")
+            case "deactivate":
+                person_actions.deactivate(sandbox, chat)
+            case "kick" | "leave" | "join":
+                person_actions.set_member(sandbox, chat, member=change == "join", kicked=change == "kick")
+            case "delete":
+                person_actions.delete(sandbox, chat)
+            case _:
+                person_actions.restrict(sandbox, chat, can_send=change == "allow")
+    except person_actions.NotPossibleError as error:
+        raise Problem(409, "Conflict", str(error)) from None
+    return _state(chat)
+
+
+@router.put("/{chat_id}/upgrade", summary="Turn a group into a supergroup with a new id")
+async def upgrade(
+    request: Request, chat_id: ChatId, new_id: Annotated[int, Body(embed=True, lt=0, ge=-MAX_ID)]
+) -> dict[str, Any]:
+    try:
+        return _state(person_actions.upgrade(sandbox_of(request), _chat(request, chat_id), new_id))
+    except person_actions.NotPossibleError as error:
+        raise Problem(409, "Conflict", str(error)) from None
+
+
+@router.put("/{chat_id}/topics/{topic_id}", summary="Create, close or reopen a topic")
+async def put_topic(
+    request: Request,
+    chat_id: ChatId,
+    topic_id: Annotated[int, Field(ge=1, le=MAX_ID)],
+    name: Annotated[str, Body(min_length=1, max_length=128)],
+    closed: Annotated[bool, Body()] = False,
+) -> dict[str, Any]:
+    sandbox, chat = sandbox_of(request), _chat(request, chat_id)
+    if chat.type is not ChatType.SUPERGROUP:
+        raise Problem(409, "Conflict", "only supergroups have topics")
+    chat.topics[topic_id] = name
+    (chat.closed_topics.add if closed else chat.closed_topics.discard)(topic_id)
+    sandbox.chat_changed(chat, "topic")
+    return _state(chat)
