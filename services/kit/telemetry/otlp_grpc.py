@@ -105,7 +105,7 @@ class _RequestExporter(
     def _translate_data(self, data: Any) -> ExportTraceServiceRequest:
         return data  # type: ignore[no-any-return] # it is what `export` was given
 
-    def _count_data(self, data: Any) -> int:  # noqa: ARG002 - the library asks for its own metrics, which are off
+    def _count_data(self, data: Any) -> int:  # noqa: ARG002 - only for metrics of the library, which are off
         return 0
 
     @property

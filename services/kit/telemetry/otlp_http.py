@@ -1,5 +1,6 @@
 """OTLP over HTTP by the official exporter, which compresses, connects and repeats (``Retry-After``)."""
 
+from http import HTTPStatus
 from typing import Any
 
 import requests
@@ -45,7 +46,7 @@ class HttpExporter:
         if answer.status_code in BUSY:
             return ExportResult(LossReason.NOT_TAKEN, cause=cause)
         # The library counts a redirect, which it does not follow, as success.
-        if answer.status_code >= requests.codes.multiple_choices:
+        if answer.status_code >= HTTPStatus.MULTIPLE_CHOICES:
             return ExportResult(LossReason.REFUSED, cause=cause)
         return ExportResult(rejected=_rejected(answer.content))
 
