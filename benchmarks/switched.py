@@ -42,7 +42,7 @@ OFF: dict[str, dict[tuple[type, str], object]] = {
         (Gauge, "set"): _nothing,
     },
     "telling": {(Telemetry, "exports_spans"): property(lambda _: False)},
-    "sending": {(HttpExporter, "export"): _taken},
+    "sending": {(HttpExporter, "send"): _taken},
 }
 ON = {(kind, name): vars(kind)[name] for replaced in OFF.values() for kind, name in replaced}
 

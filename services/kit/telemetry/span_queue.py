@@ -135,7 +135,7 @@ class SpanQueue:
     def _export(self, request: ExportTraceServiceRequest, count: int) -> bool:
         """Exports one request; returns whether the receiver took it."""
         try:
-            result = self._exporter.export(request)
+            result = self._exporter.send(request)
         except Exception as error:  # noqa: BLE001 - the thread must go on
             # Only its type: the texts of the libraries repeat headers.
             result = ExportResult(LossReason.NOT_WRITTEN, cause=type(error).__name__)
