@@ -41,7 +41,7 @@ OFF: dict[str, dict[tuple[type, str], object]] = {
         (Gauge, "set"): _nothing,
     },
     "spans": {(Telemetry, "exports_spans"): property(lambda _: False)},
-    "export": {(HttpExporter, "export"): _accepted},
+    "export": {(HttpExporter, "send"): _accepted},
 }
 ON = {(kind, name): vars(kind)[name] for replaced in OFF.values() for kind, name in replaced}
 

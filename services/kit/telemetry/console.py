@@ -15,7 +15,7 @@ from services.kit.telemetry.exporter import ExportResult
 class ConsoleExporter:
     """Writes each span as one line."""
 
-    def export(self, request: ExportTraceServiceRequest) -> ExportResult:
+    def send(self, request: ExportTraceServiceRequest) -> ExportResult:
         for group in request.resource_spans:
             service = _plain(group.resource.attributes).get("service.name", "")
             for scope in group.scope_spans:

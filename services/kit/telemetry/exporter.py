@@ -3,7 +3,6 @@
 ``OTEL_TRACES_EXPORTER`` and ``OTEL_EXPORTER_OTLP_PROTOCOL`` choose `otlp_http`, `otlp_grpc` or `console`.
 """
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -44,7 +43,7 @@ class ExportResult:
 class Exporter(Protocol):
     """Sends requests, one at a time."""
 
-    def export(self, request: ExportTraceServiceRequest) -> ExportResult:
+    def send(self, request: ExportTraceServiceRequest) -> ExportResult:
         """Sends a request; repeats it while the receiver is busy, up to the timeout."""
 
     def stop_retries(self) -> None:
@@ -106,39 +105,26 @@ def _url(settings: ServiceSettings) -> str:
 
 
 class RetryStop:
-    """Stops the repetitions of a library's exporter: it is shut down once a try fails after :meth:`stop`.
+    """Stops the repetitions of an exporter: shuts it down once a try fails after :meth:`stop`.
 
     Args:
-        shutdown: of the library's exporter.
+        shutdown: of the exporter.
     """
 
     def __init__(self, shutdown: Callable[[], None]) -> None:
         self._shutdown = shutdown
         self._stopping = self._failing = False
-        self._lock = threading.Lock()
 
     def tried(self, *, failed: bool) -> None:
         """Notes how a try ended."""
-        with self._lock:
-            self._failing = failed
+        self._failing = failed
         self._check()
 
     def stop(self) -> None:
-        with self._lock:
-            self._stopping = True
+        """No try is repeated from now on; any thread may call this."""
+        self._stopping = True
         self._check()
 
     def _check(self) -> None:
-        with self._lock:
-            due = self._stopping and self._failing
-        if due:
-            self.shutdown()
-
-    def shutdown(self) -> None:
-        """Shuts the exporter down, once."""
-        with self._lock:
-            shutdown, self._shutdown = self._shutdown, _nothing
-        shutdown()
-
-
-def _nothing() -> None: ...
+        if self._stopping and self._failing:
+            self._shutdown()

@@ -31,7 +31,9 @@ BUSY = frozenset(
 )
 
 
-class GrpcExporter:
+class GrpcExporter(
+    OTLPExporterMixin[Sequence[ReadableSpan], ExportTraceServiceRequest, SpanExportResult, TraceServiceStub]
+):
     """Calls the trace service of a receiver.
 
     Args:
@@ -39,56 +41,11 @@ class GrpcExporter:
     """
 
     def __init__(self, to: Destination) -> None:
-        self._result = ExportResult()
-        self._library = _RequestExporter(to, self._call)
-        self._retries = RetryStop(self._library.shutdown)
-
-    def export(self, request: ExportTraceServiceRequest) -> ExportResult:
-        self._result = ExportResult(LossReason.NOT_TAKEN, cause="shut down")
-        self._library.export(request)
-        return self._result
-
-    def stop_retries(self) -> None:
-        self._retries.stop()
-
-    def shutdown(self) -> None:
-        self._retries.shutdown()
-
-    def _call(
-        self, send: Callable[..., ExportTraceServiceResponse], **call: Any
-    ) -> ExportTraceServiceResponse:
-        """One try."""
-        busy = False
-        try:
-            response = send(**call)
-        except grpc.RpcError as error:
-            busy = error.code() in BUSY
-            lost = LossReason.NOT_TAKEN if busy else LossReason.REFUSED
-            self._result = ExportResult(lost, cause=error.code().name)
-            raise
-        finally:
-            self._retries.tried(failed=busy)
-        self._result = ExportResult(rejected=response.partial_success.rejected_spans)
-        return response
-
-
-class _Stub(TraceServiceStub):
-    """Hands each call to ``call``, to see how it ends."""
-
-    def __init__(self, call: Callable[..., ExportTraceServiceResponse], channel: grpc.Channel) -> None:
-        super().__init__(channel)  # type: ignore[no-untyped-call] # generated without types
-        self.Export = partial(call, self.Export)
-
-
-class _RequestExporter(
-    OTLPExporterMixin[Sequence[ReadableSpan], ExportTraceServiceRequest, SpanExportResult, TraceServiceStub]
-):
-    """Sends a request that is ready, where the library's own span exporter would encode spans of the SDK."""
-
-    def __init__(self, to: Destination, call: Callable[..., ExportTraceServiceResponse]) -> None:
+        self._sent = ExportResult()
+        self._retries = RetryStop(self.shutdown)
         plain = urlsplit(to.url).scheme == "http"
         super().__init__(
-            stub=partial(_Stub, call),  # type: ignore[arg-type] # the library makes the stub of a channel
+            stub=partial(_Stub, self._call),  # type: ignore[arg-type] # the library makes the stub of a channel
             result=SpanExportResult,  # type: ignore[arg-type] # the library takes the class
             endpoint=to.url,
             insecure=plain,
@@ -99,18 +56,49 @@ class _RequestExporter(
             retryable_error_codes=BUSY,
         )
 
-    def export(self, request: ExportTraceServiceRequest) -> None:
+    def send(self, request: ExportTraceServiceRequest) -> ExportResult:
+        self._sent = ExportResult(LossReason.NOT_TAKEN, cause="shut down")
+        # The public exporter takes spans of the SDK and encodes them in `_translate_data`.
         self._export(request)
+        return self._sent
+
+    def stop_retries(self) -> None:
+        self._retries.stop()
+
+    def _call(
+        self, export: Callable[..., ExportTraceServiceResponse], **call: Any
+    ) -> ExportTraceServiceResponse:
+        """One try."""
+        busy = False
+        try:
+            response = export(**call)
+        except grpc.RpcError as error:
+            busy = error.code() in BUSY
+            lost = LossReason.NOT_TAKEN if busy else LossReason.REFUSED
+            self._sent = ExportResult(lost, cause=error.code().name)
+            raise
+        finally:
+            self._retries.tried(failed=busy)
+        self._sent = ExportResult(rejected=response.partial_success.rejected_spans)
+        return response
 
     def _translate_data(self, data: Any) -> ExportTraceServiceRequest:
-        return data  # type: ignore[no-any-return] # it is what `export` was given
+        return data  # type: ignore[no-any-return] # see `send`
 
-    def _count_data(self, data: Any) -> int:  # noqa: ARG002 - the library asks for its own metrics, which are off
+    def _count_data(self, data: Any) -> int:  # noqa: ARG002 - only for metrics of the library, which are off
         return 0
 
     @property
     def _exporting(self) -> str:
         return "traces"
+
+
+class _Stub(TraceServiceStub):
+    """Hands each call to ``call``, to see how it ends."""
+
+    def __init__(self, call: Callable[..., ExportTraceServiceResponse], channel: grpc.Channel) -> None:
+        super().__init__(channel)  # type: ignore[no-untyped-call] # generated without types
+        self.Export = partial(call, self.Export)
 
 
 def _credentials(to: Destination) -> grpc.ChannelCredentials:

@@ -18,7 +18,7 @@ from services.kit.telemetry.exporter import Destination, ExportResult, LossReaso
 BUSY = frozenset({429, 502, 503, 504})
 
 
-class HttpExporter:
+class HttpExporter(OTLPSpanExporter):
     """Posts requests to a receiver.
 
     Args:
@@ -26,8 +26,8 @@ class HttpExporter:
     """
 
     def __init__(self, to: Destination) -> None:
-        self._session = _Session(to.headers)
-        self._library = _RequestExporter(
+        self._session = _Session(to.headers, RetryStop(self.shutdown))
+        super().__init__(
             endpoint=to.url,
             headers=to.headers,
             timeout=to.timeout,
@@ -35,10 +35,10 @@ class HttpExporter:
             certificate_file=str(to.certificate) if to.certificate else None,
             session=self._session,
         )
-        self._retries = self._session.retries = RetryStop(self._library.shutdown)
 
-    def export(self, request: ExportTraceServiceRequest) -> ExportResult:
-        self._library.post(request)
+    def send(self, request: ExportTraceServiceRequest) -> ExportResult:
+        # The public `export` takes spans of the SDK and encodes them.
+        self._client.export(request.SerializeToString())
         answer = self._session.answer
         if answer is None:
             return ExportResult(LossReason.NOT_TAKEN, cause=self._session.error)
@@ -51,17 +51,7 @@ class HttpExporter:
         return ExportResult(rejected=_rejected(answer.content))
 
     def stop_retries(self) -> None:
-        self._retries.stop()
-
-    def shutdown(self) -> None:
-        self._retries.shutdown()
-
-
-class _RequestExporter(OTLPSpanExporter):
-    """Sends a request that is ready, where the library's ``export`` would encode spans of the SDK."""
-
-    def post(self, request: ExportTraceServiceRequest) -> None:
-        self._client.export(request.SerializeToString())
+        self._session.retries.stop()
 
 
 class _Session(requests.Session):
@@ -71,11 +61,11 @@ class _Session(requests.Session):
     ``requests`` prefers ``REQUESTS_CA_BUNDLE`` to the certificate of a session.
     """
 
-    def __init__(self, headers: dict[str, str]) -> None:
+    def __init__(self, headers: dict[str, str], retries: RetryStop) -> None:
         super().__init__()
         self.answer: requests.Response | None = None
         self.error = ""
-        self.retries: RetryStop | None = None
+        self.retries = retries
         self._allowed = {"content-type", "content-encoding", "user-agent", *map(str.lower, headers)}
 
     def request(self, *args: Any, **kwargs: Any) -> requests.Response:
@@ -91,8 +81,7 @@ class _Session(requests.Session):
             self.error = type(error).__name__
             raise
         finally:
-            if self.retries is not None:
-                self.retries.tried(failed=self.answer is None or self.answer.status_code in BUSY)
+            self.retries.tried(failed=self.answer is None or self.answer.status_code in BUSY)
         return self.answer
 
 
