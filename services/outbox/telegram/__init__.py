@@ -2,7 +2,8 @@
 
 - `text`: builds text with entities and splits what is too long.
 - `sender`: sends the next part of a message; the answer becomes a result.
-- `bot_api`: calls of the Bot API by python-telegram-bot over aiohttp.
+- `bot_api`: calls of the Bot API by python-telegram-bot's bot.
+- `http_request`: the bot's HTTP client, by aiohttp.
 - `connections`: the pool of connections, direct or through a proxy.
 - `proxy`: parses TELEGRAM_PROXY_URL.
 - `errors`: maps errors of the Bot API to reasons and outcomes.

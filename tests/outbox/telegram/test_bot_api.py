@@ -14,9 +14,10 @@ import telegram
 from telegram.error import TelegramError
 
 from services.outbox.messages import Outcome, Reason
-from services.outbox.telegram import bot_api, connections, errors
-from services.outbox.telegram.bot_api import CallParameters, Request, make_bot
+from services.outbox.telegram import connections, errors, http_request
+from services.outbox.telegram.bot_api import make_bot
 from services.outbox.telegram.errors import NoAnswerError, NotReachedError
+from services.outbox.telegram.http_request import CallParameters, Request
 from services.telegram_sandbox.settings import DEFAULT_TOKEN
 from tests.outbox.making import ADA
 from tests.outbox.telegram.raw_server import OK, Answer, Server, reset, silence, writes
@@ -243,7 +244,7 @@ async def test_a_request_that_gets_no_free_connection_in_time_did_not_leave(
 
 
 def _connect_within(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    for module in (bot_api, connections):
+    for module in (http_request, connections):
         monkeypatch.setattr(module, "CONNECT_SECONDS", seconds)
 
 
@@ -354,7 +355,7 @@ async def test_a_file_that_the_server_does_not_read_is_given_up(
         await asyncio.Event().wait()
 
     monkeypatch.setattr(server, "serve", reads_no_body)
-    monkeypatch.setattr(bot_api, "SLOWEST_UPLOAD", 1e12)
+    monkeypatch.setattr(http_request, "SLOWEST_UPLOAD", 1e12)
     _connect_within(monkeypatch, 0.5)
     with pytest.raises(NoAnswerError, match=r"no answer within 0\.05 s"):
         await ask(request_, server.url, file=bytes(16_000_000), seconds=0.05)
@@ -435,7 +436,7 @@ UNZIPPED = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n
 async def test_an_answer_that_is_too_large_is_a_bad_one(
     server: Server, request_: Request, monkeypatch: pytest.MonkeyPatch, answer: Answer
 ) -> None:
-    monkeypatch.setattr(bot_api, "LARGEST_ANSWER", 1_000)
+    monkeypatch.setattr(http_request, "LARGEST_ANSWER", 1_000)
     server.answers = [answer, writes(OK)]
     with pytest.raises(TelegramError, match="larger than 1000 bytes") as refused:
         await ask(request_, server.url)
@@ -446,7 +447,7 @@ async def test_an_answer_that_is_too_large_is_a_bad_one(
 
 def test_the_largest_answer_of_getupdates_is_read() -> None:
     """The Bot API server puts up to 4 MiB into one (telegram.md 1.4)."""
-    assert bot_api.LARGEST_ANSWER >= 2 * 4 * 1_048_576
+    assert http_request.LARGEST_ANSWER >= 2 * 4 * 1_048_576
 
 
 # Connections

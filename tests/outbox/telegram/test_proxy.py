@@ -10,7 +10,7 @@ from telegram.error import TelegramError
 
 from services.kit.clock import SystemClock
 from services.outbox.messages import Outcome, Reason, Rendered, Result, Text
-from services.outbox.telegram import bot_api, connections, proxy
+from services.outbox.telegram import connections, http_request, proxy
 from services.outbox.telegram.bot_api import make_bot
 from services.outbox.telegram.errors import NotReachedError
 from services.outbox.telegram.proxy import Proxy
@@ -136,7 +136,7 @@ async def _is_silent(_: ProxyServer, reader: asyncio.StreamReader, __: asyncio.S
 async def test_a_proxy_that_breaks_off_or_says_nothing_sends_nothing(
     sandbox: Sandbox, scheme: str, handshake: proxies.Handshake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (bot_api, connections):
+    for module in (http_request, connections):
         monkeypatch.setattr(module, "CONNECT_SECONDS", 0.2)
     async with proxies.running(handshake) as running:
         result = await sent_through(f"{scheme}://127.0.0.1:{running.port}", sandbox)
