@@ -4,11 +4,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import pairwise
 
-from sqlalchemy import Boolean, Connection, func, literal_column, select, true
+from sqlalchemy import Connection, func, literal_column, select, true
 
 from services.outbox.messages import COUNTED, SCHEDULED, MessageState
 from services.outbox.queries.message_queries import UNFINISHED
-from services.outbox.schema import IS_SCHEDULED, attempt, chat, event, in_state, message
+from services.outbox.schema import attempt, chat, event, in_state, message
 
 #: More correlation ids than this in flight are not counted on.
 MOST_CORRELATIONS = 10_000
@@ -51,8 +51,8 @@ def depth(connection: Connection, now: float) -> Depth:
     return Depth(by_state | {SCHEDULED: scheduled}, _oldest(connection, now), _correlations(connection))
 
 
-# "IS TRUE", so that SQLite does not look through all that is queued instead.
-_TIMED = (literal_column(IS_SCHEDULED, Boolean), in_state(MessageState.QUEUED).is_(true()))
+# Literals, for the partial index; "IS TRUE", so that SQLite does not look through all that is queued instead.
+_TIMED = (message.c.due_at > literal_column("0"), in_state(MessageState.QUEUED).is_(true()))
 _FIRST_COME = (
     select(message.c.accepted_at)
     .where(

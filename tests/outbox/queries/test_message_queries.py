@@ -149,7 +149,7 @@ async def test_a_filter_walks_its_index_and_reads_no_whole_table(
         await desk.database.write("enqueue", lambda connection: connection.execute(text("ANALYZE")))
     asks = partial(message_queries.search, wanted=Search(**wanted))
     # In a transaction: its settings end with it.
-    plan = await desk.database.write("search", partial(plan_of, asks=asks))
+    plan = await desk.database.write("search", partial(plan_of, work=asks))
     assert all(index in plan for index in indexes), plan
     assert "Seq Scan" not in plan
     assert "SCAN message" not in plan

@@ -78,7 +78,7 @@ async def test_what_has_a_time_is_counted_by_its_index(desk: Desk) -> None:
     await desk.submit(submission(message(deliver_at=NOW + HOUR)), submission(message(GRACE)))
     asks = partial(queue_depth.depth, now=NOW)
     # In a transaction: its settings end with it.
-    plan = await desk.database.write("depth", partial(plan_of, asks=asks))
+    plan = await desk.database.write("depth", partial(plan_of, work=asks))
     assert plan.count("message_timed") == 2, plan
     assert "Seq Scan" not in plan
     assert "SCAN message" not in plan
