@@ -4,10 +4,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import pairwise
 
-from sqlalchemy import Boolean, Connection, case, func, literal_column, select, true
+from sqlalchemy import Connection, case, func, literal_column, select, true
 
 from services.outbox.messages import COUNTED, FAILED, SCHEDULED, UNFINISHED, MessageState
-from services.outbox.schema import IS_SCHEDULED, attempt, chat, event, in_state, message
+from services.outbox.schema import attempt, chat, event, in_state, message
 
 #: The most correlation ids that are counted.
 MOST_CORRELATIONS = 10_000
@@ -50,8 +50,8 @@ def measure(connection: Connection, now: float) -> QueueDepth:
     return QueueDepth(by_state | {SCHEDULED: scheduled}, _oldest(connection, now), _correlations(connection))
 
 
-# "IS TRUE", so that SQLite does not look through all that is queued instead.
-_TIMED = (literal_column(IS_SCHEDULED, Boolean), in_state(MessageState.QUEUED).is_(true()))
+# Literals, for the partial index; "IS TRUE", so that SQLite does not look through all that is queued instead.
+_TIMED = (message.c.due_at > literal_column("0"), in_state(MessageState.QUEUED).is_(true()))
 _FIRST_COME = (
     select(message.c.accepted_at)
     .where(

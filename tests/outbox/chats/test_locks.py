@@ -1,4 +1,4 @@
-"""Who ends waiting messages and who claims them never wait for each other crosswise; on PostgreSQL."""
+"""Transactions that end waiting messages and claims never deadlock; on PostgreSQL."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -44,7 +44,7 @@ async def database(postgres: Postgres, telemetry: Telemetry) -> AsyncIterator[Da
 
 @pytest.fixture
 async def claiming(database: Database) -> AsyncIterator[asyncpg.Connection]:
-    """A transaction that has the chats of a claim, and not yet its messages."""
+    """A connection for a claim that has locked its chats, and not yet its messages."""
     _, _, place = database.address.partition(":")
     connection = await asyncpg.connect(f"postgresql://postgres@127.0.0.1:{place}")
     yield connection

@@ -1,4 +1,4 @@
-"""Several bots on one engine: each by itself, with its own rate, and stopped alone."""
+"""Several bots on one engine: each has a rate, and is stopped, independently of the others."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -37,14 +37,14 @@ SECOND_ID = 1_000_000_002
 
 @pytest.fixture
 async def sandbox(tmp_path: Path) -> AsyncIterator[Sandbox]:
-    """One that knows two bots."""
+    """A sandbox with two bots."""
     async with sandbox_of(tmp_path / "sandbox", sandbox_tokens=[SECOND]) as running:
         yield running
 
 
 @dataclass
 class Engine:
-    """Starts an engine with two bots, as often as a test likes."""
+    """Starts an engine with two bots; a test can call it several times."""
 
     database_url: str
     sandbox: Sandbox
@@ -95,7 +95,7 @@ def posted(title: str, bot: str, chat_id: int = ADA, lane: Lane = Lane.NORMAL) -
 
 
 async def until_delivered(sandbox: Sandbox, number: int) -> list[tuple[int, str]]:
-    """Who delivered what, once there is so much."""
+    """The deliveries by bot, as soon as there are so many."""
 
     async def there() -> list[tuple[int, str]] | None:
         found = [(call["bot"], call["text"]) for call in await sandbox.delivered()]
@@ -112,7 +112,7 @@ async def states(outbox: Outbox, bot: str) -> list[str]:
 
 
 async def until_states(outbox: Outbox, bot: str, wanted: list[str]) -> None:
-    """What Telegram has is settled a moment later."""
+    """A delivered message is settled a moment later."""
 
     async def look() -> bool:
         return sorted(await states(outbox, bot)) == wanted
@@ -195,7 +195,7 @@ async def test_what_waits_for_a_bot_that_is_not_there_is_told_and_not_lost(
 async def test_two_bots_of_a_process_do_not_take_over_from_each_other_at_its_start(
     engine: Engine, sandbox: Sandbox
 ) -> None:
-    """On SQLite a start takes over every lease; what the other bot has just claimed is not a dead one's."""
+    """On SQLite a start takes over every lease of an earlier run, and none of the other bot's worker."""
     for number in range(3):
         async with engine.start() as outbox:
             for chat_id in (ADA, GRACE):

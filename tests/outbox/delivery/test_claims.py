@@ -1,4 +1,4 @@
-"""Claim: one message a chat, in order, by lane, when it is due; each on both databases."""
+"""Claim: one due message of each chat, in order and by lane; on both databases."""
 
 import asyncio
 import random
@@ -227,7 +227,7 @@ async def test_what_is_paid_for_waits_for_less(desk: Desk) -> None:
 
 
 async def test_two_workers_never_have_the_same_chat(desk: Desk) -> None:
-    """Both claim at once, again and again, while the other holds what it has."""
+    """Workers claim concurrently, while the others have chats leased."""
     numbers = range(1, 61)
     for chat_id in numbers:
         await desk.submit(each([f"{chat_id}-{n}" for n in range(3)], chat_id))
@@ -253,7 +253,7 @@ async def test_two_workers_never_have_the_same_chat(desk: Desk) -> None:
 
 
 async def test_an_enqueue_that_races_with_a_release_is_never_forgotten(desk: Desk) -> None:
-    """Whoever comes second, the new message's chat gets its turn."""
+    """In either order of the two, the chat of the new message is queued."""
     delivered = 0
     rounds = 60
 
@@ -276,7 +276,7 @@ async def test_an_enqueue_that_races_with_a_release_is_never_forgotten(desk: Des
 
 
 async def test_the_short_look_at_a_chat_finds_what_the_whole_one_does(desk: Desk) -> None:
-    """Chats of up to four messages, of any lane, time and state: what goes next is the same."""
+    """For chats of up to four messages, of any lane, time and state, both find the same next message."""
     dice = random.Random(8)  # noqa: S311 - to have the same chats each time
     kept: list[tuple[Any, ...]] = []
     for chat_id in range(1, 301):

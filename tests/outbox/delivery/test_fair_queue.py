@@ -1,4 +1,4 @@
-"""Clients take turns: one's backlog does not starve another."""
+"""Fair queueing: one client's backlog does not starve another client."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ def posted(client: str, chat_ids: Sequence[int], **changes: Any) -> Submission:
 
 
 class Fair:
-    """A desk whose worker remembers the clients' clocks."""
+    """A desk whose worker has a fair queue."""
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
@@ -48,7 +48,7 @@ class Fair:
         return await self.desk.database.write("claim", work)
 
     async def seconds(self, number: int) -> list[list[str]]:
-        """The titles that are delivered in each of the next seconds of bot time."""
+        """The titles that are delivered in each of the next seconds."""
         told = []
         for _ in range(number):
             claimed = await self.claim(PER_SECOND)
@@ -82,7 +82,7 @@ async def test_a_fresh_message_does_not_wait_behind_another_clients_five_thousan
 
 
 async def test_a_chat_that_telegram_paces_keeps_its_turn_among_clients(fair: Fair) -> None:
-    """The second message of the quiet client's chat comes due behind a crowd that is ready."""
+    """The second message of the quiet client's chat becomes due behind many chats that are ready."""
     fair.desk.limits = Limits(bot_per_second=PER_SECOND, chat_per_second=1.0, chat_burst=1.0)
     await fair.desk.submit(posted("noisy", range(1, 1_001)))
     await fair.desk.submit(posted("quiet", [2_001, 2_001, 2_001]))
@@ -100,7 +100,7 @@ async def test_two_backlogs_share_the_bot_evenly_and_leave_nothing_idle(fair: Fa
 
 
 async def test_single_slots_go_round_the_clients(fair: Fair) -> None:
-    """At a slow rate each claim has room for one: fairness is kept between claims."""
+    """At a low rate each claim has room for one message: fairness holds across claims."""
     for client in ("a", "b", "c"):
         base = ord(client) * 100
         await fair.desk.submit(posted(client, range(base, base + 10)))
@@ -135,7 +135,7 @@ async def test_due_times_come_before_turns(fair: Fair) -> None:
 
 
 async def test_the_next_message_of_a_chat_has_the_turn_of_its_own_client(fair: Fair) -> None:
-    """Chat 1 goes on with the noisy client's message: it is that one's turn, not the first one's."""
+    """The next message of chat 1 is the noisy client's: it counts for that client."""
     await fair.desk.submit(posted("quiet", [1]), posted("noisy", [1, *range(100, 200)]))
     first = await fair.claim(2)
     assert sorted(m.title for m in first) == ["noisy-100", "quiet-1"]
@@ -147,7 +147,7 @@ async def test_the_next_message_of_a_chat_has_the_turn_of_its_own_client(fair: F
 
 
 async def test_a_claim_costs_the_same_whatever_waits(desk: Desk, fair: Fair) -> None:
-    """Counted in SQLite's own instructions, or PostgreSQL's pages: a measure that no busy machine moves."""
+    """Counted in SQLite's instructions, or PostgreSQL's pages: independent of the machine's load."""
 
     async def cost() -> int:
         def work(connection: Connection) -> int:
@@ -165,7 +165,7 @@ async def test_a_claim_costs_the_same_whatever_waits(desk: Desk, fair: Fair) -> 
 
 
 def _cost_of(connection: Connection, now: float) -> int:
-    """SQLite's instructions in tens, or PostgreSQL's pages."""
+    """Tens of SQLite's instructions, or PostgreSQL's pages."""
     queries: list[tuple[Any, dict[str, Any]]] = [
         (ready_chats._WAITING, {"bot": "default"}),
         (
@@ -217,7 +217,7 @@ def _instructions(connection: Connection, queries: list[tuple[Any, dict[str, Any
     )
 )
 def test_nobody_gets_more_than_one_who_always_waits(rounds: list[tuple[set[str], int]]) -> None:
-    """Whoever else comes and goes: "z" always has something, and nobody is ever two turns ahead of it."""
+    """The client z always has a message: no other client is ever more than two messages ahead."""
     fair_queue = FairQueue()
     served: Counter[str] = Counter()
     for others, room in rounds:

@@ -1,4 +1,4 @@
-"""A clock that is set forward and back leaves nothing waiting for a time that nobody meant."""
+"""A wall clock that is set forward and back leaves no wait longer than it was meant."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -20,7 +20,7 @@ HOUR = 3_600.0
 
 
 class WrongClock(ManualClock):
-    """Its wall clock can be set, its other one cannot; it counts how often somebody looked since."""
+    """A clock whose wall time can be set; it counts how often it was read since."""
 
     looks = 0
     ahead = 0.0
@@ -63,7 +63,7 @@ async def kept(database: Database, clock: WrongClock) -> AsyncIterator[None]:
 async def test_a_clock_that_was_ahead_for_a_moment_between_two_looks_is_seen(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also for what was under way meanwhile, and is written when all is right again."""
+    """Also for attempts that were open meanwhile, and are settled afterwards."""
     monkeypatch.setattr(leases, "RENEW_SECONDS", 2.0)
     monkeypatch.setattr(leases, "CLOCK_SAMPLE_SECONDS", 0.02)
     clock = WrongClock(desk.clock.now)

@@ -1,4 +1,4 @@
-"""Every row of the error table (reference telegram.md 1.3), and what becomes of the message."""
+"""Every row of Telegram's error table, and the message's next state."""
 
 from typing import Any
 
@@ -167,7 +167,7 @@ def test_what_may_have_arrived_is_sent_again_a_few_times_at_most() -> None:
 
 
 def test_an_outage_of_telegram_uses_up_no_resends() -> None:
-    """Only tries that may have arrived count, not those before that certainly did not."""
+    """Only attempts that may have arrived count, not earlier ones that certainly did not."""
     assert decide(claimed(retries=30), of=unknown()).state is MessageState.RETRY_WAIT
 
 

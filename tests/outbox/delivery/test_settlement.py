@@ -1,4 +1,4 @@
-"""Settle: what attempts came to, destinations that refuse or move, and workers that are gone."""
+"""Settle: results of attempts, chats that refuse the bot or migrate, and lost workers."""
 
 from functools import partial
 
@@ -94,7 +94,7 @@ async def test_a_destination_that_refuses_ends_what_waits_for_it(desk: Desk) -> 
 
 
 async def test_what_waits_for_a_destination_that_refuses_is_ended_in_portions(desk: Desk) -> None:
-    """A claim's transaction stays short, and below the databases' largest number of parameters."""
+    """A claim's transaction stays short, and below the databases' limit of parameters."""
     beyond = chat_state.SUPPRESS_BATCH + 10
     await desk.submit(each([str(n) for n in range(beyond + 1)]))
     await desk.finish(await claim_one(desk), BLOCKED)
@@ -177,7 +177,7 @@ async def test_a_refused_bot_is_noted_until_it_is_started(desk: Desk, reason: Re
 
 
 async def take_over(desk: Desk, owner: str = "w2", *, all_leases: bool = False) -> list[Settled]:
-    """As the worker's own loop does it, in one transaction."""
+    """As the worker does it, in one transaction."""
 
     def work(connection: Connection) -> list[Settled]:
         taken = []
@@ -278,7 +278,7 @@ async def test_a_late_answer_ends_a_message_that_nobody_has_tried_again(desk: De
 
 
 async def test_a_late_failure_of_a_held_message_leaves_it_held(desk: Desk) -> None:
-    """It would wait for a turn that its chat never gets: nobody has the chat any more."""
+    """Otherwise it would wait for ever: its chat is neither leased nor queued."""
     await desk.submit(submission(message_to(on_unknown=UnknownPolicy.HOLD)))
     first = await claim_one(desk, "w1")
     desk.clock.advance(chat_queue.LEASE_SECONDS + 1)
@@ -289,7 +289,7 @@ async def test_a_late_failure_of_a_held_message_leaves_it_held(desk: Desk) -> No
 
 
 async def test_a_late_answer_does_not_give_back_a_chat_that_was_claimed_again(desk: Desk) -> None:
-    """The same worker lost its lease, took the chat again, and then hears of its first call."""
+    """A worker loses its lease, claims the chat again, and then gets the answer to its first call."""
     await desk.submit(each(["first", "second"]))
     first = await claim_one(desk, "w1")
     desk.clock.advance(chat_queue.LEASE_SECONDS + 1)

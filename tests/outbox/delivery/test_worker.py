@@ -1,4 +1,4 @@
-"""The whole engine against the sandbox: what Telegram does to us, and what becomes of the messages."""
+"""The whole engine against the sandbox: Telegram's faults and limits, and the messages' outcomes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -52,7 +52,7 @@ Start = Callable[..., AbstractAsyncContextManager[Outbox]]
 
 @pytest.fixture(autouse=True)
 def _polling_helps_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wake-up that is lost shows: the worker would sleep beyond every patience."""
+    """A lost wake-up fails the test: the worker would sleep for too long."""
     monkeypatch.setattr(worker, "POLL_SECONDS", 3600.0)
 
 
@@ -62,7 +62,7 @@ def now() -> float:
 
 @pytest.fixture
 def start(database_url: str, sandbox: Sandbox, tmp_path: Path) -> Start:
-    """Starts an engine on the test's database, as often as a test likes."""
+    """Starts an engine on the test's database; a test can call it several times."""
 
     @asynccontextmanager
     async def run(
@@ -598,7 +598,7 @@ async def _arrived(sandbox: Sandbox, text: str) -> bool:
 async def test_a_lost_workers_messages_are_taken_over(
     start: Start, sandbox: Sandbox, database: Database
 ) -> None:
-    """A worker that was killed: its lease is in the database, its answer never came."""
+    """A worker was killed: its lease is in the database, and no result."""
     one = posted("hello")
     await database.write("enqueue", partial(enqueue.insert, submissions=[one], now=now()))
     long_ago = now() - 3600
@@ -716,7 +716,7 @@ async def test_a_trace_that_is_not_sampled_is_told_nowhere(start: Start, sandbox
 async def test_a_claim_whose_answer_was_lost_is_given_back_and_sent_once(
     start: Start, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The database has the claim, the worker does not: nobody else may take over from one that lives."""
+    """The database committed the claim, and the worker does not know: no other worker takes it over."""
     monkeypatch.setattr(worker, "POLL_SECONDS", 0.05)
     async with start() as outbox:
         write = outbox.database.write
@@ -744,7 +744,7 @@ async def test_a_claim_whose_answer_was_lost_is_given_back_and_sent_once(
 async def test_a_slow_store_never_holds_more_open_attempts_than_there_may_be_calls(
     start: Start, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a crash leaves without a known outcome: counted in every transaction, before it ends."""
+    """Counts the open attempts in every transaction: a crash leaves them without a known outcome."""
     settings = EngineSettings(concurrency=4, limits=NO_LIMITS, policy=QUICK)
     opened: list[int] = []
     claimed: list[int] = []

@@ -1,4 +1,4 @@
-"""Cancel and replay against the database: compare-and-set, turns, and what is kept of the message."""
+"""Cancel and replay: compare-and-set, the chat's place in the queue, and the message's history."""
 
 import asyncio
 from functools import partial

@@ -1,4 +1,4 @@
-"""Enqueue as one statement: what is PostgreSQL's alone. What both do is in test_intake.py."""
+"""Enqueue as one statement, on PostgreSQL; what both databases do is in test_group_commit.py."""
 
 import asyncio
 import os
@@ -42,7 +42,7 @@ async def events(database: PostgresDatabase) -> int:
 async def test_a_repeated_submission_leaves_nothing_behind(
     intake: Intake, database: PostgresDatabase
 ) -> None:
-    """Neither a turn of its chat, nor a change that tells of a message which is not there."""
+    """Neither is its chat queued, nor is there a change of a message that is not stored."""
     await intake.enqueue(submission(message(ADA), key=key(answer="1")))
     receipt = await intake.enqueue(submission(message(GRACE), key=key(answer="2")))
     assert receipt.replayed == "1"
@@ -53,7 +53,7 @@ async def test_a_repeated_submission_leaves_nothing_behind(
 async def test_a_key_that_ends_as_it_is_used_again_is_stored_anew(
     intake: Intake, database: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first answer is looked up after the commit: by then the keeper may have removed it."""
+    """The first answer is read after the commit: it may have been deleted by then."""
     await intake.enqueue(submission(key=key()))
     read = database.read
 

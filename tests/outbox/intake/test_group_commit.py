@@ -1,4 +1,4 @@
-"""Enqueue: what is accepted is on disk before anybody is told so."""
+"""Group commit: an event is on disk before its client is answered."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -36,7 +36,7 @@ async def count(database: Database, table: Any) -> int:
 
 
 def commits_of(database: Database) -> float:
-    """Units of work so far, as the metric tells."""
+    """Units of work so far, by the metric."""
     (family,) = [f for f in database._durations.collect() if f.name == "database_query_duration_seconds"]
     return sum(
         s.value for s in family.samples if s.name.endswith("_count") and s.labels["operation"] == "enqueue"
@@ -184,7 +184,7 @@ async def test_too_much_under_way_is_refused_rather_than_kept_in_memory(
 
 
 async def test_a_failing_group_tells_every_request(intake: Intake, database: Database) -> None:
-    """The same event twice breaks the commit that both are in; nothing of the group is kept."""
+    """The same event twice fails the commit of both; nothing of the group is stored."""
     twice = submission()
     outcomes = await asyncio.gather(
         *(intake.enqueue(one) for one in (submission(), twice, twice)), return_exceptions=True

@@ -1,4 +1,4 @@
-"""Edit in place: a later message with the same update key edits the earlier one; on both databases."""
+"""Update keys: a later message with the same key edits the earlier one; on both databases."""
 
 import asyncio
 import random
@@ -167,7 +167,7 @@ async def test_of_many_that_begin_a_key_at_once_one_is_sent_and_the_newest_edits
 
 
 class Chat:
-    """A chat of a Telegram that loses, refuses and forgets by chance; each mishap may cost one message."""
+    """A chat where Telegram refuses, deletes or does not answer at random; each mishap may add a message."""
 
     def __init__(self, desk: Desk, seed: int) -> None:
         self.desk = desk
@@ -177,7 +177,7 @@ class Chat:
         self._number = 0
 
     async def takes(self) -> None:
-        """All that may go now is tried."""
+        """Makes an attempt for each message that can be claimed."""
         for one in await self.desk.claim():
             await self.desk.finish(one, self._answer(one))
         self.desk.clock.now += self.chance.choice([0.1, 3, 20])
@@ -205,7 +205,7 @@ _MISHAPS = {Reason.NO_RIGHTS: Outcome.NOT_SENT, Reason.NO_ANSWER: Outcome.UNKNOW
 
 @pytest.mark.parametrize("seed", range(12))
 async def test_whatever_happens_the_newest_state_is_shown_in_the_end(desk: Desk, seed: int) -> None:
-    """Failures, deletions, lost answers and appointed times in any order."""
+    """Failures, deletions, lost answers and delivery times in any order."""
     chat = Chat(desk, seed)
     chance = chat.chance
     for title in (*(f"{n} %" for n in range(30)), "last"):
