@@ -166,7 +166,7 @@ def create_app(
                     outbox=outbox,
                     routes=lambda: routes.routes,
                     asks=asks,
-                    asked=listening.publisher.created_by_events,
+                    on_approvals=listening.publisher.created_by_events,
                     telemetry=telemetry,
                     metrics=folder_metrics,
                     clock=clock,

@@ -28,7 +28,7 @@ from services.outbox.messages import (
 
 #: Client and source of events that the bridge itself creates.
 CLIENT = "bridge"
-#: Origins of events whose body is that of :func:`event_body`.
+#: Origins of events whose body :func:`event_body` wrote.
 _OWN = (Origin.APPROVAL, Origin.BOT)
 
 

@@ -194,7 +194,9 @@ class ServiceSettings(BaseSettings):
     otel_exporter_otlp_traces_certificate: FilePath | None = Field(
         None, description="the same for traces, instead"
     )
-    otel_traces_sampler_arg: float = Field(1.0, ge=0, le=1, description="share of traces kept, 0 to 1")
+    otel_traces_sampler_arg: float = Field(
+        1.0, ge=0, le=1, description="share of traces that are sampled, 0 to 1"
+    )
     forwarded_allow_ips: CommaStrings = Field(
         ("127.0.0.1",), description="proxies whose X-Forwarded-For is trusted; * for every address"
     )

@@ -142,7 +142,7 @@ class OutboxMetrics:
             self.unknown.labels(reason).inc()
         match settled.decision.state:
             case MessageState.SUPPRESSED if settled.result.reason is Reason.MUTED:
-                # Its people asked for it: no failure, or a mute would raise an alert.
+                # A mute is intended: counted as a failure it would raise an alert.
                 self.muted.inc()
             case (
                 MessageState.DEAD_LETTER

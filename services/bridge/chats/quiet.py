@@ -59,12 +59,12 @@ class QuietHours:
 @lru_cache(maxsize=4_096)
 def read(settings: str) -> QuietHours | None:
     """The quiet hours of a chat's settings, as :mod:`services.bridge.chats.api` writes them."""
-    said = orjson.loads(settings)
-    quiet = said.get("quiet_hours")
+    stored = orjson.loads(settings)
+    quiet = stored.get("quiet_hours")
     if not quiet:
         return None
     return QuietHours(
-        zone=ZoneInfo(said["time_zone"]),
+        zone=ZoneInfo(stored["time_zone"]),
         start=time.fromisoformat(quiet["from"]),
         end=time.fromisoformat(quiet["to"]),
         days=frozenset(DAYS.index(day) for day in quiet["days"]),

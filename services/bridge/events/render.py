@@ -152,7 +152,7 @@ def _facts(data: EventData) -> Iterator[tuple[str, str]]:
 
 
 def _tests(data: EventData) -> str:
-    said = [
+    parts = [
         f"{number} {word}"
         for number, word in (
             (data.tests_passed, "passed"),
@@ -161,7 +161,7 @@ def _tests(data: EventData) -> str:
         )
         if number is not None
     ]
-    return ", ".join(said)
+    return ", ".join(parts)
 
 
 def _blocks(out: Builder, data: EventData) -> None:
@@ -178,10 +178,10 @@ def _blocks(out: Builder, data: EventData) -> None:
 
 def _footer(out: Builder, event: NewEvent) -> None:
     severity = event.severity or event.data.severity
-    said = [part for part in (event.source, severity.value if severity else "", event.task_id or "") if part]
+    parts = [part for part in (event.source, severity.value if severity else "", event.task_id or "") if part]
     tags = [f"#{tag}" for tag in event.data.tags or ()]
-    if said or tags:
-        out.text("\n\n").italic(" · ".join([*said, *tags]))
+    if parts or tags:
+        out.text("\n\n").italic(" · ".join([*parts, *tags]))
 
 
 def _duration(milliseconds: int) -> str:

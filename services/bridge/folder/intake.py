@@ -63,7 +63,7 @@ class FolderIntake:
         outbox: stores the events.
         routes: returns the rules in force; called for each file.
         asks: creates the approval of an ``approval_request``.
-        asked: called with the number of created approvals.
+        on_approvals: called with the number of created approvals.
         telemetry: of the service.
         metrics: of the folder intake.
         clock: the time.
@@ -77,7 +77,7 @@ class FolderIntake:
         outbox: Outbox,
         routes: Callable[[], Routes],
         asks: Asks,
-        asked: Callable[[int], None],
+        on_approvals: Callable[[int], None],
         telemetry: Telemetry,
         metrics: FolderMetrics,
         clock: Clock,
@@ -87,7 +87,7 @@ class FolderIntake:
         self._outbox = outbox
         self._routes = routes
         self._asks = asks
-        self._asked = asked
+        self._on_approvals = on_approvals
         self._telemetry = telemetry
         self._metrics = metrics
         self._clock = clock
@@ -256,7 +256,7 @@ class FolderIntake:
             self._metrics.files.labels("repeated").inc()
         else:
             self._metrics.files.labels("taken").inc()
-            self._asked(len(reading.codes))
+            self._on_approvals(len(reading.codes))
 
     async def _reject(self, file: File, problem: Problem) -> None:
         reason: dict[str, object] = {

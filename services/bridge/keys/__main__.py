@@ -25,23 +25,23 @@ DAY = 86_400.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    asked = _parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
     runner.keep_files_private()
     try:
         settings = load(BridgeSettings)
-        return asyncio.run(_run(asked, settings))
+        return asyncio.run(_run(options, settings))
     except StartError as error:
         runner.fail(error)
     except Problem as problem:
         return _print(f"{problem.title}: {problem.detail}", to_error=True)
 
 
-async def _run(asked: argparse.Namespace, settings: BridgeSettings) -> int:
+async def _run(options: argparse.Namespace, settings: BridgeSettings) -> int:
     async with _database(settings) as database:
-        if asked.command == "create":
-            return await _create(asked, settings, database)
-        if asked.command == "revoke":
-            return await _revoke(asked.key, database)
+        if options.command == "create":
+            return await _create(options, settings, database)
+        if options.command == "revoke":
+            return await _revoke(options.key, database)
         return await _list(database)
 
 
@@ -55,10 +55,10 @@ async def _database(settings: BridgeSettings) -> AsyncIterator[Database]:
         await database.close()
 
 
-async def _create(asked: argparse.Namespace, settings: BridgeSettings, database: Database) -> int:
+async def _create(options: argparse.Namespace, settings: BridgeSettings, database: Database) -> int:
     now = SystemClock().time()
-    kind = KeyKind.SIGNING if asked.signing else KeyKind.BEARER
-    scopes = frozenset(asked.scope or [Scope.EVENTS_WRITE])
+    kind = KeyKind.SIGNING if options.signing else KeyKind.BEARER
+    scopes = frozenset(options.scope or [Scope.EVENTS_WRITE])
     if kind is KeyKind.SIGNING and scopes != {Scope.EVENTS_WRITE}:
         return _print("a signing key has exactly the scope events:write", to_error=True)
     key_id = keys.new_id()
@@ -69,14 +69,14 @@ async def _create(asked: argparse.Namespace, settings: BridgeSettings, database:
     )
     key = Key(
         id=key_id,
-        name=asked.name,
+        name=options.name,
         kind=kind,
         digest=keys.digest_of(secret),
         scopes=scopes,
-        per_second=asked.per_second,
+        per_second=options.per_second,
         created_at=now,
         created_by="terminal",
-        expires_at=now + asked.days * DAY if asked.days else None,
+        expires_at=now + options.days * DAY if options.days else None,
     )
     await database.write("key_write", partial(store.add, key=key))
     _print(f"id      {key.id}\nname    {key.name}\nscopes  {keys.scopes_text(key.scopes)}")
@@ -101,8 +101,8 @@ async def _list(database: Database) -> int:
     for key in await database.read("keys", store.every):
         state = "active" if key.lives(now) else "revoked" if key.revoked_at else "expired"
         used = rfc3339(key.last_used_at) if key.last_used_at else "never"
-        said = (key.id, key.name, key.kind.value, state, f"used {used}", keys.scopes_text(key.scopes))
-        _print("  ".join(said))
+        columns = (key.id, key.name, key.kind.value, state, f"used {used}", keys.scopes_text(key.scopes))
+        _print("  ".join(columns))
     return 0
 
 

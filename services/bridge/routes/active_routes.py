@@ -77,7 +77,7 @@ class ActiveRoutes:
         clock: Clock,
     ) -> None:
         self.file = file
-        self.kept = StoredRoutes(RoutesDocument(routes=[]))
+        self.stored = StoredRoutes(RoutesDocument(routes=[]))
         self.routes = Routes(bots)
         self.error: str | None = None
         self._clock = clock
@@ -87,8 +87,8 @@ class ActiveRoutes:
             try:
                 self._take_file(file)
             except (BadRoutesError, OSError) as error:
-                said = error.strerror if isinstance(error, OSError) else str(error)
-                lines = [f"ROUTES_FILE: {file}: {line}" for line in str(said).splitlines()]
+                reason = error.strerror if isinstance(error, OSError) else str(error)
+                lines = [f"ROUTES_FILE: {file}: {line}" for line in str(reason).splitlines()]
                 raise StartError("\n".join(lines)) from None
 
     @property
@@ -111,14 +111,14 @@ class ActiveRoutes:
     def _with(self, rules: RoutesDocument) -> Routes:
         return Routes(self.routes.bots, rules.rules())
 
-    def _put(self, kept: StoredRoutes) -> None:
-        self.kept = kept
-        self.routes = self._with(kept.document)
+    def _put(self, stored: StoredRoutes) -> None:
+        self.stored = stored
+        self.routes = self._with(stored.document)
         self.error = None
 
     def read_file(self) -> None:
         """Reads the file if it has changed; if it is invalid, logs why and keeps the present rules."""
-        assert self.file is not None  # noqa: S101 - asked by the caller
+        assert self.file is not None  # noqa: S101 - the caller checked it
         try:
             if _stamp(self.file) == self._stamp:
                 return
@@ -136,9 +136,9 @@ class ActiveRoutes:
 
     async def read(self, database: Database) -> None:
         """Reads the database's rules, if they are newer."""
-        kept = await database.read("routes", partial(_newer, than=self.kept.version))
-        if kept is not None:
-            self._put(kept)
+        stored = await database.read("routes", partial(_newer, than=self.stored.version))
+        if stored is not None:
+            self._put(stored)
 
     async def replace(self, database: Database, new: RoutesDocument, by: str, version: int | None) -> None:
         """Stores other rules and puts them in force.

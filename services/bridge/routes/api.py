@@ -111,12 +111,12 @@ async def test(state: State, trial: Trial) -> TrialResult:
 
 
 def _view(routing: ActiveRoutes) -> RoutesView:
-    kept = routing.kept
+    stored = routing.stored
     return RoutesView(
         source=routing.source,
-        version=kept.version,
-        updated_at=None if kept.updated_at is None else rfc3339(kept.updated_at),
-        updated_by=kept.updated_by or None,
+        version=stored.version,
+        updated_at=None if stored.updated_at is None else rfc3339(stored.updated_at),
+        updated_by=stored.updated_by or None,
         error=routing.error,
-        routes=kept.document.routes,
+        routes=stored.document.routes,
     )

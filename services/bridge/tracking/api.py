@@ -15,7 +15,7 @@ from services.bridge.state import BridgeState, CallerKey, State
 from services.bridge.tracking import jobs, search_params, views
 from services.bridge.tracking.jobs import NewJob
 from services.bridge.tracking.search_params import Cursor, Decision, Letters, QueriedChat, Replay
-from services.bridge.tracking.stream import EventStream, Wanted
+from services.bridge.tracking.stream import EventStream, StreamFilter
 from services.contracts import messages
 from services.contracts.fields import AN_ID, BotName, Words, about
 from services.contracts.tracking import CorrelationTimeline, Job, Jobs, StreamChange, StreamEvent, StreamNote
@@ -52,8 +52,8 @@ async def cancel(
     by = By(caller.name, decision.reason if decision else "")
     verdict = await _decide(state, "cancel", partial(cancel_replay.cancel, message_id=message_id, by=by))
     if not verdict.done:
-        told = "Parts of it are sent." if verdict.parts_sent else f"It is {verdict.state.value}."
-        raise Problem(409, "Cannot be cancelled", told, **_view(message_id, verdict).model_dump())
+        detail = "Parts of it are sent." if verdict.parts_sent else f"It is {verdict.state.value}."
+        raise Problem(409, "Cannot be cancelled", detail, **_view(message_id, verdict).model_dump())
     state.tracking.metrics.cancelled.inc()
     return _view(message_id, verdict)
 
@@ -70,8 +70,8 @@ async def replay(
     by = By(caller.name, decision.reason if decision else "")
     verdict = await _decide(state, "replay", partial(cancel_replay.replay, message_id=message_id, by=by))
     if not verdict.done:
-        told = f"It is {verdict.state.value}."
-        raise Problem(409, "Cannot be replayed", told, **_view(message_id, verdict).model_dump())
+        detail = f"It is {verdict.state.value}."
+        raise Problem(409, "Cannot be replayed", detail, **_view(message_id, verdict).model_dump())
     state.tracking.metrics.replayed.inc()
     return _view(message_id, verdict)
 
@@ -299,7 +299,9 @@ async def stream(
         after = Position.parse(last_event_id)
         if after is None:
             raise Problem(422, "Invalid input", "Last-Event-ID is not an ID of this stream.")
-    wanted = Wanted(frozenset(one.value for one in status), frozenset(type), chat_id, correlation_id, bot)
+    wanted = StreamFilter(
+        frozenset(one.value for one in status), frozenset(type), chat_id, correlation_id, bot
+    )
     stopping: asyncio.Event = request.app.state.stopping
     frames = await state.tracking.stream.open(wanted, after, stopping)
     return EventStream(frames, state.tracking.metrics.dropped.inc)

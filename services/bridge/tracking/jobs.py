@@ -221,8 +221,8 @@ class Jobs:
             raise
         except Exception as error:
             log.exception("job_failed", job_id=row["id"])
-            said = f"{type(error).__name__}: {error}"
-            note = partial(_failed, row=row, error=said, now=self._clock.time())
+            reason = f"{type(error).__name__}: {error}"
+            note = partial(_failed, row=row, error=reason, now=self._clock.time())
             await self._database.write("job", note)
             return False
         self._database.notify_local(change_feed.CHANNEL)

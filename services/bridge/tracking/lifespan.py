@@ -41,8 +41,16 @@ async def open_tracking(
     clock: Clock,
     also: Mapping[str, Forget],
 ) -> AsyncIterator[Tracking]:
-    """Works for the length of the block; ``also`` is what else the retention deletes."""
-    keeping = Retention(
+    """Runs jobs, the stream, callbacks and retention while the block runs.
+
+    Args:
+        settings: of the bridge.
+        database: of the bridge.
+        metrics: of tracking.
+        clock: the time.
+        also: functions that delete a portion of other old rows, by table.
+    """
+    retention_loop = Retention(
         database,
         Folder(settings.data_dir / "archive"),
         keep_days=settings.retention_days,
@@ -51,18 +59,18 @@ async def open_tracking(
         metrics=metrics,
         also=also,
     )
-    following = Stream(database, metrics, heartbeat=settings.stream_heartbeat_seconds)
+    changes = Stream(database, metrics, heartbeat=settings.stream_heartbeat_seconds)
     work = Jobs(database, clock, metrics)
     everybody = Program(settings.status_webhook_url) if settings.status_webhook_url else None
-    telling = Publisher(database, everybody, clock)
-    loops = [asyncio.create_task(loop) for loop in (following.run(), work.run(), telling.run())]
-    archiving = asyncio.create_task(keeping.run())
+    publisher_loop = Publisher(database, everybody, clock)
+    loops = [asyncio.create_task(loop) for loop in (changes.run(), work.run(), publisher_loop.run())]
+    retention_task = asyncio.create_task(retention_loop.run())
     try:
-        yield Tracking(following, metrics)
+        yield Tracking(changes, metrics)
     finally:
-        keeping.stop()
+        retention_loop.stop()
         for loop in loops:
             loop.cancel()
-        for ended in await asyncio.gather(*loops, archiving, return_exceptions=True):
+        for ended in await asyncio.gather(*loops, retention_task, return_exceptions=True):
             if isinstance(ended, Exception):
                 log.error("tracking_failed", exc_info=ended)

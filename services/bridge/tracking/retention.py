@@ -1,4 +1,4 @@
-"""Retention: what is old goes into the archive, in small portions, one replica at a time."""
+"""Retention: moves old messages into the archive in small portions, one replica at a time."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -27,9 +27,9 @@ KEEP_KEYS_SECONDS = DAY
 PORTION = 200
 EVERY_SECONDS = 60.0
 LEASE_SECONDS = 120.0
-#: A replica that began and did not come back for so long has lost its folder.
+#: The folder of a replica that left a portion unfinished for this long counts as lost.
 LOST_SECONDS = DAY
-#: At most this share of the time is spent on it while there is much to do.
+#: Largest share of the time that retention uses while there is much to do.
 SHARE = 0.25
 
 #: Takes a connection, ``before`` (seconds since the epoch) and ``most``.
@@ -42,11 +42,11 @@ class Retention:
     Args:
         database: of the bridge.
         folder: the archive.
-        keep_days: how long finished messages are kept in the database; 0: for ever.
+        keep_days: days that finished messages stay in the database; 0: forever.
         owner: unique name of this replica.
         clock: the time.
         metrics: of tracking.
-        also: what else is old by then, by its name: each deletes a portion of it and answers how many.
+        also: functions that delete a portion of other old rows, by table; each returns the number of rows.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Retention:
         return None if self._last_success is None else max(0.0, self._clock.time() - self._last_success)
 
     async def run(self) -> None:
-        """Works until told to stop; never cut off between a file and what is written about it."""
+        """Works until :meth:`stop`; a portion that has begun is finished first."""
         while not self._stopping.is_set():
             try:
                 await self.once()
@@ -89,7 +89,7 @@ class Retention:
             await self._rest(EVERY_SECONDS)
 
     def stop(self) -> None:
-        """Ends :meth:`run` after the portion under way."""
+        """Ends :meth:`run` after the present portion."""
         self._stopping.set()
 
     async def _rest(self, seconds: float) -> None:
@@ -98,7 +98,7 @@ class Retention:
                 await self._stopping.wait()
 
     async def once(self) -> bool:
-        """Does all there is to do now; false where another replica does it."""
+        """Archives and deletes everything that is old now; False if another replica does."""
         try:
             if not await self._take():
                 return False
@@ -142,7 +142,7 @@ class Retention:
                 self._metrics.pruned.labels(table).inc(gone)
 
     async def _recover(self, place: str) -> bool:
-        """Takes back what was begun and did not end; false while another folder has something open."""
+        """Undoes unfinished portions; False while another folder has an unfinished one."""
         clear = True
         for row in await self._database.read("retention_find", archive.notes):
             if row["place"] == place:
@@ -167,7 +167,7 @@ class Retention:
             await self._rest((self._clock.monotonic() - started) * (1 / SHARE - 1))
 
     async def _archive(self, place: str, portion: Portion) -> bool:
-        """Archives one portion; false where another replica has taken over."""
+        """Archives one portion; False if another replica has taken over."""
         made = await asyncio.to_thread(self._folder.begin, portion.day)
         begin = partial(_begin, place=place, made=made, owner=self._owner, now=self._clock.time())
         if not await self._database.write("retention", begin):
@@ -179,7 +179,7 @@ class Retention:
         except ChangedMeanwhileError:
             deleted = None
         if deleted is None:
-            # Replayed meanwhile, or another replica has the lease: as if it had not been begun.
+            # Replayed meanwhile, or another replica has the lease: the file is restored.
             await asyncio.to_thread(self._folder.undo, made.file, made.size_before)
             await self._database.write("retention", partial(archive.forget, note_id=made.id))
             return await self._take()
@@ -198,7 +198,7 @@ class Retention:
 
 
 def _begin(connection: Connection, place: str, made: Note, owner: str, now: float) -> bool:
-    """Notes what is about to be done, and renews the lease with it."""
+    """Writes the note of a portion, and renews the lease in the same transaction."""
     if not leader_lease.take(connection, LEASE, owner, now=now, seconds=LEASE_SECONDS):
         return False
     archive.note(connection, place, made, now)
@@ -206,7 +206,7 @@ def _begin(connection: Connection, place: str, made: Note, owner: str, now: floa
 
 
 def _remove(connection: Connection, portion: Portion, made: Note, owner: str) -> Deleted | None:
-    """Deletes what is archived; None where another replica has taken over."""
+    """Deletes archived messages; None if another replica has taken over."""
     if not leader_lease.is_held(connection, LEASE, owner):
         return None
     return archive.remove(connection, portion, made.id)

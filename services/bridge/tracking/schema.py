@@ -30,7 +30,7 @@ job = Table(
     Index("job_key", "created_by", "key", unique=True),
 )
 
-# Who is told how the messages of a key end.
+# The callback of each key: it is called when a message of the key reaches its final state.
 callback = Table(
     "callback",
     metadata,
@@ -43,7 +43,8 @@ callback = Table(
     Column("created_at", Double, nullable=False),
 )
 
-# Written before a file grows, gone with the messages that it is about: what is left tells of a crash.
+# Notes of the archive: written before a file grows, deleted with the archived messages. A note that is left
+# over means that a crash came in between.
 archiving = Table(
     "archiving",
     metadata,

@@ -33,7 +33,7 @@ log = structlog.get_logger()
 
 POLL_SECONDS = 0.25
 RETRY_SECONDS = 1.0
-MOST_KEPT = 10_000
+MOST_CACHED = 10_000
 MOST_CLIENTS = 100
 #: A client that reads nothing for this long is disconnected.
 STALLED_SECONDS = 10.0
@@ -42,7 +42,7 @@ _PORTION = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class StreamFilter:
     """The filter of a client; an empty set and None match everything.
 
     Args:
@@ -56,18 +56,18 @@ class Wanted:
     correlation_id: str | None = None
     bot: str | None = None
 
-    def fits(self, told: "Told") -> bool:
+    def matches(self, change: "StreamedChange") -> bool:
         return (
-            (not self.states or told.state in self.states)
-            and (not self.types or told.type in self.types)
-            and self.chat_id in (None, told.chat_id)
-            and self.bot in (None, told.bot)
-            and self.correlation_id in (None, told.correlation_id)
+            (not self.states or change.state in self.states)
+            and (not self.types or change.type in self.types)
+            and self.chat_id in (None, change.chat_id)
+            and self.bot in (None, change.bot)
+            and self.correlation_id in (None, change.correlation_id)
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class StreamedChange:
     """A change as a frame, with the properties that filters match."""
 
     position: Position
@@ -85,9 +85,9 @@ def frame(event: str, data: object, position: Position | None = None) -> bytes:
     return f"{identified}event: {event}\ndata: ".encode() + orjson.dumps(data) + b"\n\n"
 
 
-def told(change: Change) -> Told:
+def streamed(change: Change) -> StreamedChange:
     row = change.message
-    return Told(
+    return StreamedChange(
         change.position,
         change.state,
         row["type"],
@@ -102,12 +102,12 @@ class Stream:
     """Reads the change feed once for all clients."""
 
     def __init__(
-        self, database: Database, metrics: TrackingMetrics, *, heartbeat: float, kept: int = MOST_KEPT
+        self, database: Database, metrics: TrackingMetrics, *, heartbeat: float, cached: int = MOST_CACHED
     ) -> None:
         self._database = database
         self._metrics = metrics
         self._heartbeat = heartbeat
-        self._kept: deque[Told] = deque(maxlen=kept)
+        self._cache: deque[StreamedChange] = deque(maxlen=cached)
         #: The position before the oldest cached change, and after the newest.
         self._from = self._to = Position()
         self._clients = 0
@@ -133,15 +133,15 @@ class Stream:
             await self._database.wait(change_feed.CHANNEL, POLL_SECONDS)
             return
         for change in changes:
-            if len(self._kept) == self._kept.maxlen:
-                self._from = self._kept[0].position
-            self._kept.append(told(change))
+            if len(self._cache) == self._cache.maxlen:
+                self._from = self._cache[0].position
+            self._cache.append(streamed(change))
         self._to = position
         self._news.set()
         self._news = asyncio.Event()
 
     async def open(
-        self, wanted: Wanted, after: Position | None, stopping: asyncio.Event
+        self, wanted: StreamFilter, after: Position | None, stopping: asyncio.Event
     ) -> AsyncGenerator[bytes, None]:
         """The frames for one client, until it is too slow or the service stops.
 
@@ -160,7 +160,7 @@ class Stream:
         )
 
     async def _follow(
-        self, wanted: Wanted, start: "Start", stopping: asyncio.Event
+        self, wanted: StreamFilter, start: "Start", stopping: asyncio.Event
     ) -> AsyncGenerator[bytes, None]:
         self._enter(start.end)
         try:
@@ -190,10 +190,10 @@ class Stream:
         self._metrics.followers.set(self._clients)
         if not self._clients:
             self._wanted.clear()
-            self._kept.clear()
+            self._cache.clear()
 
     async def _frames(
-        self, wanted: Wanted, start: "Start", stopping: asyncio.Event
+        self, wanted: StreamFilter, start: "Start", stopping: asyncio.Event
     ) -> AsyncGenerator[bytes, None]:
         here, live = start.position, False
         # The position is sent at once: a client that is cut off before the first change misses nothing.
@@ -210,7 +210,7 @@ class Stream:
                 return
             else:
                 portion, here = await self._stored(here)
-            fitting = b"".join(one.frame for one in portion if wanted.fits(one))
+            fitting = b"".join(one.frame for one in portion if wanted.matches(one))
             if fitting:
                 yield fitting
             elif here >= self._to and not await self._news_or(stopping):
@@ -218,15 +218,15 @@ class Stream:
                 yield f": still here\nid: {here}\n\n".encode()
         yield frame("bye", {"detail": "The service stops; resume with Last-Event-ID."})
 
-    async def _stored(self, here: Position) -> tuple[list[Told], Position]:
+    async def _stored(self, here: Position) -> tuple[list[StreamedChange], Position]:
         """Changes from before the cache, read from the database."""
         changes, after = await self._database.read("stream", partial(change_feed.read, after=here))
-        return [told(change) for change in changes], after if after > here else self._from
+        return [streamed(change) for change in changes], after if after > here else self._from
 
-    def _portion(self, here: Position) -> tuple[list[Told], Position]:
-        start = bisect_right(self._kept, here, key=_position_of)
-        portion = list(islice(self._kept, start, start + _PORTION))
-        at_end = start + len(portion) == len(self._kept)
+    def _portion(self, here: Position) -> tuple[list[StreamedChange], Position]:
+        start = bisect_right(self._cache, here, key=_position_of)
+        portion = list(islice(self._cache, start, start + _PORTION))
+        at_end = start + len(portion) == len(self._cache)
         return portion, max(here, self._to) if at_end else portion[-1].position
 
     async def _news_or(self, stopping: asyncio.Event) -> bool:
@@ -240,7 +240,7 @@ class Stream:
         return bool(done)
 
 
-def _position_of(one: Told) -> Position:
+def _position_of(one: StreamedChange) -> Position:
     return one.position
 
 

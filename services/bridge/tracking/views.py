@@ -94,8 +94,8 @@ def story(
 _Timed = tuple[float, TimelineStep]
 
 
-def _timed(at: float, **said: Any) -> _Timed:
-    return at, TimelineStep(at=rfc3339(at), **said)
+def _timed(at: float, **fields: Any) -> _Timed:
+    return at, TimelineStep(at=rfc3339(at), **fields)
 
 
 def _accepted(row: Any) -> _Timed:

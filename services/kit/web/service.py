@@ -180,7 +180,7 @@ def own_key(settings: ServiceSettings) -> str:
             f"DATA_DIR: cannot keep the API key in {settings.data_dir}: {error.strerror}"
         ) from error
     if made:
-        print(f"API key (kept in {settings.data_dir / 'api_key'}): {key}", file=sys.stderr, flush=True)  # noqa: T201 - printed once, on purpose, past the log and its redaction
+        print(f"API key (stored in {settings.data_dir / 'api_key'}): {key}", file=sys.stderr, flush=True)  # noqa: T201 - printed once, on purpose, past the log and its redaction
     return key
 
 

@@ -240,7 +240,7 @@ class Hand:
             outbox=outbox,
             routes=lambda: Routes({"default": (1001,)}),
             asks=EventApprovals({}, 60.0),
-            asked=lambda _: None,
+            on_approvals=lambda _: None,
             telemetry=telemetry,
             metrics=FolderMetrics(self.registry),
             clock=clock,

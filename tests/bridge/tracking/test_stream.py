@@ -12,7 +12,7 @@ import pytest
 
 from services.bridge import app as bridge_app
 from services.bridge.tracking.metrics import TrackingMetrics
-from services.bridge.tracking.stream import EventStream, Stream, Wanted
+from services.bridge.tracking.stream import EventStream, Stream, StreamFilter
 from services.kit import runner
 from services.kit.database.connect import Database
 from services.kit.errors import Problem
@@ -207,7 +207,7 @@ async def test_streams_end_with_the_service(bridge_settings: BridgeFactory, data
 
 @pytest.fixture
 async def stream(database: Database, telemetry: Telemetry) -> AsyncIterator[Stream]:
-    made = Stream(database, TrackingMetrics(telemetry.registry), heartbeat=30, kept=10)
+    made = Stream(database, TrackingMetrics(telemetry.registry), heartbeat=30, cached=10)
     task = asyncio.create_task(made.run())
     yield made
     task.cancel()
@@ -224,8 +224,8 @@ async def test_a_slow_client_is_told_and_dropped_and_others_are_not(
     stream: Stream, database: Database, telemetry: Telemetry
 ) -> None:
     stopping = asyncio.Event()
-    slow = await stream.open(Wanted(), None, stopping)
-    quick = await stream.open(Wanted(), None, stopping)
+    slow = await stream.open(StreamFilter(), None, stopping)
+    quick = await stream.open(StreamFilter(), None, stopping)
     for client in (slow, quick):
         assert b"event: ready" in await anext(client)
     await submit(database, "first")
@@ -248,7 +248,7 @@ async def test_a_client_far_behind_reads_the_database_and_is_not_called_slow(
     stream: Stream, database: Database
 ) -> None:
     await submit(database, *(f"old {n}" for n in range(40)))
-    client = await stream.open(Wanted(), Position(), asyncio.Event())
+    client = await stream.open(StreamFilter(), Position(), asyncio.Event())
     got = b""
     while b"old 39" not in got:
         got += await anext(client)
@@ -263,7 +263,7 @@ async def test_a_client_that_comes_after_all_have_left_starts_at_the_end(
     stream: Stream, database: Database
 ) -> None:
     for title in ("first", "second"):
-        client = await stream.open(Wanted(), None, asyncio.Event())
+        client = await stream.open(StreamFilter(), None, asyncio.Event())
         await anext(client)
         await submit(database, title)
         got = await anext(client)
@@ -275,11 +275,11 @@ async def test_a_client_that_comes_after_all_have_left_starts_at_the_end(
 async def test_there_is_room_for_so_many_streams(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
     clients = []
     for _ in range(100):
-        client = await stream.open(Wanted(), None, asyncio.Event())
+        client = await stream.open(StreamFilter(), None, asyncio.Event())
         await anext(client)
         clients.append(client)
     with pytest.raises(Problem) as refused:
-        await stream.open(Wanted(), None, asyncio.Event())
+        await stream.open(StreamFilter(), None, asyncio.Event())
     assert refused.value.status == 503
     for client in clients:
         await client.aclose()

@@ -16,18 +16,18 @@ from services.outbox import change_feed
 log = structlog.get_logger()
 
 POLL_SECONDS = 1.0
-#: After news, so that a busy second is a few readings and not hundreds.
+#: Pause after each read, so that a busy second takes a few reads instead of hundreds.
 GATHER_SECONDS = 0.1
-#: How often the mark is moved while nobody wants to know anything.
+#: How often the mark is moved while no callback is configured.
 IDLE_SECONDS = 5.0
 
 
 class Publisher:
-    """Works until cancelled; any number of replicas may.
+    """Publishes until cancelled; any number of replicas may do so at the same time.
 
     Args:
         database: of the bridge.
-        everybody: who is told of every message, or None.
+        everybody: the endpoint of STATUS_WEBHOOK_URL, or None.
         clock: the time.
     """
 
@@ -52,7 +52,7 @@ class Publisher:
                 await asyncio.sleep(POLL_SECONDS)
 
     async def _begin(self) -> None:
-        """Makes the mark, as soon as the database takes it."""
+        """Creates the mark; retries until the database is up."""
         while True:
             try:
                 await self._database.write("callbacks", store.begin)
@@ -63,7 +63,7 @@ class Publisher:
                 return
 
     async def once(self) -> bool:
-        """Publishes a portion; false where there was nothing to publish."""
+        """Publishes a portion; False if there was nothing to publish."""
         read = partial(store.read, everybody=self._everybody is not None, now=self._clock.time())
         reading = await self._database.read("callbacks_find", read)
         now = self._clock.monotonic()

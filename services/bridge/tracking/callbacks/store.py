@@ -1,4 +1,4 @@
-"""Who is told, and how far the feed has been read for it."""
+"""The callbacks of keys, and the position in the change feed up to which calls are written."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ BOTH_SIGN_SECONDS = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One that is told; the secret, or two while they change, signs what it gets; empty: the bridge's."""
+    """An endpoint and its secret: two secrets while they are rotated, empty for the bridge's own."""
 
     url: str
     secret: str = ""
@@ -34,14 +34,14 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What was read of the feed.
+    """A portion of the change feed.
 
     Args:
-        before: the mark before it.
-        after: the mark after it.
-        changes: endings that somebody may want to know of.
-        programs: name of a key → its program.
-        wanted: whether anybody wants to know anything at all.
+        before: the mark before the portion.
+        after: the mark after the portion.
+        changes: messages that reached their final state.
+        programs: the endpoint of each key, by the key's name.
+        wanted: whether any callback is configured.
     """
 
     before: Position
@@ -52,7 +52,7 @@ class Reading:
 
 
 def programs(connection: Connection, now: float) -> dict[str, Program]:
-    """Name of a key → its program, and the secrets that sign now."""
+    """The endpoint of each key, by the key's name, with the secrets that sign now."""
     return {row["client"]: Program(row["url"], _secrets(row, now)) for row in rows(connection)}
 
 
@@ -66,7 +66,11 @@ def rows(connection: Connection) -> list[Any]:
 
 
 def put(connection: Connection, client: str, program: Program, now: float) -> float | None:
-    """Who is told for a key, from now on; answers until when the secret before signs as well, if any did."""
+    """Sets the callback of a key.
+
+    Returns:
+        Until when the previous secret signs too, seconds since the epoch; None without a previous one.
+    """
     before = connection.execute(select(callback.c.secret).where(callback.c.client == client)).scalar()
     until = now + BOTH_SIGN_SECONDS if before else None
     statement = upsert(connection, callback).values(
@@ -82,7 +86,7 @@ def put(connection: Connection, client: str, program: Program, now: float) -> fl
     connection.execute(statement.on_conflict_do_update(index_elements=[callback.c.client], set_=changed))
     if before:
         webhooks.sign_too(connection, before, program.secret)
-    # Whoever puts it there expects it to work.
+    # A callback that was set again is expected to work, so its earlier failures are forgotten.
     endpoints.worked(connection, program.url)
     return until
 
@@ -96,14 +100,14 @@ _ANY = select(event.c.id).where(event.c.callback_url.is_not(None)).order_by(even
 
 
 def read(connection: Connection, *, everybody: bool, now: float) -> Reading:
-    """What has ended since the mark.
+    """Reads the messages that reached their final state since the mark.
 
-    Where nobody wants to know anything the mark moves to the end unread: that end is looked up first,
-    so an event with a callback that comes meanwhile is behind it.
+    Without any callback the mark moves to the end of the feed without reading. The end is read first, so an
+    event with a callback that is stored meanwhile comes after it.
 
     Args:
         connection: for reading.
-        everybody: whether somebody is told of every message.
+        everybody: whether STATUS_WEBHOOK_URL is set.
         now: seconds since the epoch.
     """
     written = leader_lease.position(connection, LEASE)
@@ -129,7 +133,7 @@ def _calls(change: Change, known: Mapping[str, Program], everybody: Program | No
     row = change.message
     own = Program(row["callback_url"]) if row["callback_url"] else None
     wanting = [program for program in (own, known.get(row["client"]), everybody) if program]
-    # The same address once; the first is the nearest to the event.
+    # Each URL is called once; the endpoint that is closest to the event wins.
     addressed: dict[str, Program] = {}
     for program in wanting:
         addressed.setdefault(program.url, program)
