@@ -1,1 +1,12 @@
-"""CCTelegram: takes events and alerts over REST, and delivers them to Telegram durably and observably."""
+"""CCTelegram: takes events and alerts over REST, and delivers them to Telegram durably and observably.
+
+- `bridge`: events in, messages to Telegram; what people do in Telegram.
+- `alert_relay`: Alertmanager's alerts become incidents and notifications.
+- `mcp_health`: health of every part, compliance.
+- `dashboard`: the live page.
+- `telegram_sandbox`: a Bot API server that behaves as Telegram does.
+- `outbox`: the delivery engine of bridge and alert_relay.
+- `contracts`: models of requests and answers.
+- `kit`: infrastructure of every service.
+- `__main__`: the whole suite in one process; `demo` sends it a few events and an alert.
+"""

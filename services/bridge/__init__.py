@@ -19,6 +19,7 @@ Beside them:
 - `chats`: settings of chats, such as quiet hours.
 - `bots`: the configured bots. `paid_broadcast`: what they spend.
 - `bot_messages`: messages of the bot itself. `long_poll`: requests that wait.
+- `leader_lease`: work that one replica does at a time.
 - `inbound`: opens updates, approvals and webhooks. `app`: opens everything. `state`: what routes read.
 - `openapi`, `metrics`, `settings`: the API's document, the series, the variables.
 """

@@ -10,4 +10,5 @@
 - `webhooks`: bodies of the webhooks that the bridge calls.
 - `alertmanager`: Alertmanager's webhook, and its API as far as it is read.
 - `incidents`: incidents as alert-relay returns them.
+- `health`: health reports, checks and compliance of the services.
 """
