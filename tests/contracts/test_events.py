@@ -1,4 +1,4 @@
-"""Every limit of every field of an event: at the limit it is taken, beyond it the field is named."""
+"""Limits of an event's fields: a value at the limit is valid, one beyond it is an error of the field."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from services.contracts.events import CATEGORIES, CATEGORY_OF, CUSTOM, MOST_RECIPIENTS, NewEvent
 
-# The types of the seed systems, by category: the contract that clients rely on.
+# The types by category: clients rely on these names.
 TYPES = {
     "task": "task_completion task_started task_failed task_progress task_cancelled",
     "code": "code_generation code_analysis code_refactoring code_review code_testing code_deployment",
@@ -22,8 +22,8 @@ TYPES = {
     "integration": "api_call webhook_received service_integration",
     "custom": "custom_event",
 }
-#: What some types cannot do without.
-NEEDED: dict[str, dict[str, Any]] = {
+#: Required fields of some types.
+REQUIRED: dict[str, dict[str, Any]] = {
     "test_suite_run": {"test_count": 3},
     "git_commit": {"commit_hash": "abc123", "commit_message": "why"},
     "error_occurred": {"error_message": "it broke"},
@@ -51,7 +51,7 @@ def test_there_are_47_types_in_ten_categories() -> None:
 
 @pytest.mark.parametrize("kind", CATEGORY_OF)
 def test_every_type_is_taken_as_itself(kind: str) -> None:
-    assert posted(NEEDED.get(kind, {}), type=kind).kind == kind
+    assert posted(REQUIRED.get(kind, {}), type=kind).kind == kind
 
 
 @pytest.mark.parametrize("kind", ["deployment", "Task_completion", "unknown", "🎉"])
@@ -60,11 +60,11 @@ def test_an_unknown_type_is_taken_as_custom_event(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "field"), [(kind, field) for kind, data in NEEDED.items() for field in data]
+    ("kind", "field"), [(kind, field) for kind, data in REQUIRED.items() for field in data]
 )
 def test_what_a_type_cannot_do_without_is_named(kind: str, field: str) -> None:
-    for empty in ({}, {field: None}, {field: ""} if isinstance(NEEDED[kind][field], str) else {}):
-        data = {name: value for name, value in NEEDED[kind].items() if name != field} | empty
+    for empty in ({}, {field: None}, {field: ""} if isinstance(REQUIRED[kind][field], str) else {}):
+        data = {name: value for name, value in REQUIRED[kind].items() if name != field} | empty
         assert faults(data, type=kind) == [("data", field)]
 
 
@@ -77,12 +77,12 @@ def test_all_that_is_missing_is_named() -> None:
 
 
 NEW_YEAR = "2030-01-01T00:00:00Z"
-#: What would be taken for seconds, or for milliseconds, since 1970.
+#: Values that pydantic would read as seconds or milliseconds since 1970.
 NO_MOMENTS = [1_893_456_000, 1_893_456_000_000, 1.5, "1893456000", True]
 UUID = "01a1fd93-7b93-7466-ba5b-6bba60135904"
 SEVERITIES, PRIORITIES = ("low", "medium", "high", "critical"), ("low", "normal", "high", "urgent")
 
-#: field, the largest and smallest values that are taken, those beyond.
+#: Field, its largest and smallest valid values, invalid values.
 TOP: list[tuple[str, list[Any], list[Any]]] = [
     ("type", ["t", "t" * 64], ["", "t" * 65, None, 5]),
     ("title", ["t", "t" * 200, "\U0001f600" * 200], ["", "t" * 201, None, 5, "a\0b"]),
