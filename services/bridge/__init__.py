@@ -1,14 +1,24 @@
-"""The bridge: takes events over REST, stores them durably, and gets them to people on Telegram.
+"""The bridge: takes events over REST, stores them durably, and delivers them to Telegram.
 
-Follow one message:
+One message passes:
 
-    keys/         accept   who asks, may they, and not too fast; or is it signed
-    api           accept   the request is checked and read; the answer waits for the commit
-    folder/       accept   the same for files that are moved into a folder
-    routes/       accept   who gets an event that names nobody (pure)
-    accept        accept   the event becomes a submission: one message a recipient (pure)
-    outbox/       enqueue, claim, pace, send, settle: the engine
-    render        render   the event becomes text and entities (pure)
-    messages      a message's life, as the API tells it
-    app           wires all of it
+- `keys`: authenticates the request by its key or signature and limits its rate.
+- `api`: the route `POST /events`; it answers after the commit.
+- `folder`: takes events from files instead.
+- `routes`: finds the recipients of an event that names none.
+- `events`: checks the event (accept), and later makes its text (render).
+- `services.outbox`: enqueue, pace, claim, send, settle.
+
+Beside them:
+
+- `approvals`: questions to people and their decisions.
+- `updates`: what people do in Telegram, received once and stored.
+- `commands`: the bot's commands.
+- `tracking`: searches, timelines, replays, the change stream, retention.
+- `webhooks`: signed calls to other programs.
+- `chats`: settings of chats, such as quiet hours.
+- `bots`: the configured bots. `paid_broadcast`: what they spend.
+- `bot_messages`: messages of the bot itself. `long_poll`: requests that wait.
+- `inbound`: opens updates, approvals and webhooks. `app`: opens everything. `state`: what routes read.
+- `openapi`, `metrics`, `settings`: the API's document, the series, the variables.
 """

@@ -1,4 +1,4 @@
-"""The bridge's routes. The intake parses by itself and is passed by the middleware: it is hot."""
+"""The routes of events, messages and statistics. `POST /events` is a fast route and parses by itself."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -49,7 +49,7 @@ public = APIRouter(tags=["service"])
 @intake.post("/events", **openapi.POSTING)
 @intake.post("/api/v1/events", **openapi.POSTING)
 async def post_events(request: Request) -> Response:
-    """Answers 202 only once the events are on disk. Both paths are the same."""
+    """202 is answered only once the events are on disk. Both paths do the same."""
     state = await state_of(request)
     headers: dict[bytes, bytes] = dict(request.scope["headers"])
     entry = await state.authenticator.enter(request, headers, Scope.EVENTS_WRITE)
@@ -81,7 +81,7 @@ async def post_events(request: Request) -> Response:
 async def _understood(
     outbox: Outbox, read: Callable[[], AcceptedRequest], caller: Caller, body: bytes
 ) -> AcceptedRequest:
-    """The request, read. One that was taken before is so again, though it would be refused by now."""
+    """The accepted request. A repeated one gets its first answer, even if it would be refused by now."""
     try:
         reading = read()
     except Problem:
@@ -96,7 +96,7 @@ async def _understood(
 
 
 def _caller(headers: Mapping[bytes, bytes], entry: AdmittedRequest) -> Caller:
-    # Starlette's own headers are searched from the start for each name.
+    # Starlette's Headers scan the whole list for each name.
     parent, key = headers.get(b"traceparent"), headers.get(b"idempotency-key")
     return Caller(
         client=entry.key.name,
@@ -108,30 +108,30 @@ def _caller(headers: Mapping[bytes, bytes], entry: AdmittedRequest) -> Caller:
 
 
 def _id(of: str) -> Any:
-    return Path(description=f"of the {of}", examples=[AN_ID])
+    return Path(description=f"ID of the {of}", examples=[AN_ID])
 
 
 class Filter(BaseModel, extra="forbid"):
-    """What to search for; all of it together."""
+    """Selects messages; all conditions must match."""
 
     status: Annotated[list[messages.State], about("in one of these states", ["dead_letter"])] = []
     type: Annotated[Words | None, about("type of the event", "build_failed")] = None
-    chat_id: Annotated[int | None, Query(ge=-(2**53), le=2**53), about("who gets it", 1001)] = None
-    bot: Annotated[BotName | None, about("which bot sends it", "default")] = None
-    correlation_id: Annotated[Words | None, about("of the event", "order-4711")] = None
-    campaign_id: Annotated[Words | None, about("of the event", "spring-2026")] = None
+    chat_id: Annotated[int | None, Query(ge=-(2**53), le=2**53), about("the recipient", 1001)] = None
+    bot: Annotated[BotName | None, about("the bot that sends it", "default")] = None
+    correlation_id: Annotated[Words | None, about("correlation ID of the event", "order-4711")] = None
+    campaign_id: Annotated[Words | None, about("campaign of the event", "spring-2026")] = None
     since: Annotated[Moment | None, about("accepted at or after", A_TIME)] = None
     until: Annotated[Moment | None, about("accepted before", A_TIME)] = None
     q: Annotated[Words | None, about("part of the title", "Build")] = None
-    cursor: Annotated[int | None, Query(ge=1, le=2**53), about("`next_cursor` of the page before", 4711)] = (
-        None
-    )
-    limit: Annotated[int, Query(ge=1, le=500), about("messages at most", 50)] = 50
+    cursor: Annotated[
+        int | None, Query(ge=1, le=2**53), about("`next_cursor` of the previous page", 4711)
+    ] = None
+    limit: Annotated[int, Query(ge=1, le=500), about("largest number of messages", 50)] = 50
 
 
-@router.get("/messages", summary="Search, newest first")
+@router.get("/messages", summary="Search messages, newest first")
 async def search(state: State, wanted: Annotated[Filter, Query()]) -> Page:
-    """Page by page, by `next_cursor`. `q` and `campaign_id` look at the newest 100,000 that fit the rest."""
+    """`q` and `campaign_id` search the newest 100,000 messages that match the other conditions."""
     page = await state.outbox.database.read(
         "search", lambda connection: message_queries.search(connection, _search(wanted))
     )
@@ -158,31 +158,31 @@ def _search(wanted: Filter) -> Search:
 
 @router.get(
     "/messages/{message_id}",
-    summary="The message, every state change and every attempt",
-    responses=problems({404: "there is no message with this id"}),
+    summary="Read a message with every state change and every attempt",
+    responses=problems({404: "no message has this ID"}),
 )
 async def one(state: State, message_id: Annotated[Words, _id("message")]) -> MessageDetail:
-    """With the cause of each change, and for each attempt what Telegram answered and what held it up."""
+    """Each change has its cause, each attempt Telegram's answer and the wait for the rate limit."""
     life = await state.outbox.database.read(
         "read", lambda connection: message_queries.life(connection, message_id)
     )
     if life is None:
-        raise Problem(404, "Not Found", "There is no message with this id.")
+        raise Problem(404, "Not Found", "No message has this ID.")
     return message_view.whole(life, state.settings.jaeger_ui_url)
 
 
 @router.get(
     "/events/{event_id}",
-    summary="The event as it was posted, and its messages",
-    responses=problems({404: "there is no event with this id"}),
+    summary="Read an event as it was posted, and its messages",
+    responses=problems({404: "no event has this ID"}),
 )
 async def event(state: State, event_id: Annotated[Words, _id("event")]) -> EventWithMessages:
-    """One message for each recipient, as each of them stands."""
+    """There is one message for each recipient."""
     found = await state.outbox.database.read(
         "read", lambda connection: message_queries.event_with_messages(connection, event_id)
     )
     if found is None:
-        raise Problem(404, "Not Found", "There is no event with this id.")
+        raise Problem(404, "Not Found", "No event has this ID.")
     row, rows = found
     return EventWithMessages(
         id=row["id"],
@@ -194,13 +194,13 @@ async def event(state: State, event_id: Annotated[Words, _id("event")]) -> Event
     )
 
 
-@router.get("/event-types", summary="The types of events, by category")
+@router.get("/event-types", summary="List the event types by category")
 async def event_types(
-    category: Annotated[str | None, Query(description="only of this category", examples=["build"])] = None,
+    category: Annotated[str | None, Query(description="only this category", examples=["build"])] = None,
 ) -> EventTypes:
-    """Any key may ask."""
+    """Any key may read them."""
     if category is not None and category not in CATEGORIES:
-        raise Problem(422, "Invalid input", f"category is one of {', '.join(CATEGORIES)}")
+        raise Problem(422, "Invalid input", f"category must be one of {', '.join(CATEGORIES)}")
     types = [
         EventType(type=kind, category=name)
         for name, kinds in CATEGORIES.items()
@@ -212,10 +212,10 @@ async def event_types(
 
 @router.get(
     "/stats",
-    summary="What was accepted and delivered since the start, and the queue now",
+    summary="Read counters of this process and the state of the queue",
 )
 async def stats(state: State) -> Stats:
-    """Measured in this process, but for the queue, which all replicas share."""
+    """Counters are of this process since its start; the queue is shared by all replicas."""
     outbox, now = state.outbox, state.clock.time()
     accepted, delivered = outbox.tally.per_second(now)
     rate = outbox.tally.delivery_rate_percent(now)
@@ -237,9 +237,9 @@ async def stats(state: State) -> Stats:
 @public.get("/dashboard/", **openapi.ELSEWHERE)
 @public.get("/dashboard", include_in_schema=False)
 async def dashboard(state: State) -> RedirectResponse:
-    """The dashboard is a service of its own."""
+    """The dashboard is a separate service."""
     return RedirectResponse(f"{state.settings.dashboard_url.rstrip('/')}/dashboard/", 307)
 
 
-#: Referred to by the intake's request body, which FastAPI does not see.
+#: Models of the request body of `POST /events`, which FastAPI does not see.
 SCHEMAS: dict[str, type[BaseModel]] = {"NewEvent": NewEvent}

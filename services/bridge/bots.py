@@ -1,7 +1,7 @@
-"""Bots: which there are, and what is particular to each.
+"""The configured bots.
 
-One is the default: that of TELEGRAM_BOT_TOKEN. Further ones have names, and stand in TELEGRAM_BOTS as
-TOML or JSON, a table each; what a table leaves out is as it is for the default bot.
+The default bot is that of TELEGRAM_BOT_TOKEN. Further bots are in TELEGRAM_BOTS: TOML or JSON with one table
+per name. A field that a table omits has the default bot's value.
 """
 
 import tomllib
@@ -16,7 +16,7 @@ from pydantic import Field, SecretStr, StringConstraints, TypeAdapter, Validatio
 from services.contracts.fields import BotName, ChatId, Strict
 from services.outbox.rate_limit.token_bucket import Limits
 
-#: Name of the bot that sends what names none.
+#: Name of the bot that sends events which name no bot.
 DEFAULT = "default"
 MOST_BOTS = 50
 
@@ -26,7 +26,7 @@ _Url = Annotated[str, StringConstraints(pattern=r"^https?://\S+$", max_length=2_
 
 
 class BotDocument(Strict):
-    """A bot as its owner writes it."""
+    """A bot as written in TELEGRAM_BOTS."""
 
     token: SecretStr | None = None
     token_file: Path | None = None
@@ -43,14 +43,14 @@ class BotDocument(Strict):
     @model_validator(mode="after")
     def _one_token(self) -> "BotDocument":
         if (self.token is None) == (self.token_file is None):
-            raise ValueError("give token or token_file, one of them")
+            raise ValueError("give either token or token_file")
         return self
 
     def secret(self) -> str:
-        """The token, read from its file where it is in one.
+        """The token, read from ``token_file`` if that is set.
 
         Raises:
-            ValueError: the file cannot be read, or holds nothing.
+            ValueError: the file cannot be read.
         """
         if self.token_file is None:
             return self.token.get_secret_value().strip() if self.token else ""
@@ -63,18 +63,18 @@ class BotDocument(Strict):
 
 @dataclass(frozen=True, slots=True)
 class Bot:
-    """One bot, whatever its settings came from.
+    """One bot.
 
     Args:
-        name: on its messages, in the API, in health.
+        name: in messages, the API and health.
         token: from BotFather.
         api_url: of its Bot API server.
-        chats: who gets events that name this bot and no chat.
-        allowed: Telegram ids of those who may decide and command.
+        chats: recipients of events that name this bot and no chat.
+        allowed: Telegram IDs of people who may decide and send commands.
         limits: its rates.
-        paid_per_second: messages a second, the free ones among them; 0: nothing is paid for.
-        webhook_url: where Telegram reaches us for it; empty: updates are polled.
-        webhook_secret: that Telegram sends with each.
+        paid_per_second: messages a second including the free ones; 0: the bot does not pay.
+        webhook_url: where Telegram sends its updates; empty: updates are polled.
+        webhook_secret: secret token that Telegram sends with each update.
     """
 
     name: str
@@ -89,7 +89,7 @@ class Bot:
 
     @property
     def paid_beyond(self) -> float:
-        """Messages a second beyond the free ones; 0: none."""
+        """Paid messages a second beyond the free ones; 0: none."""
         free = self.limits.bot_per_second
         return max(0.0, self.paid_per_second - free) if free else 0.0
 
@@ -103,14 +103,14 @@ def read(text: str) -> dict[str, BotDocument]:
     """The bots of TELEGRAM_BOTS, by name.
 
     Raises:
-        ValueError: one line a fault, by the bot and the field; never with a token in it.
+        ValueError: it is invalid; one line for each fault names the bot and the field, never a token.
     """
     try:
         found = _documents.validate_python(_tables(text))
     except ValidationError as error:
         raise ValueError("; ".join(_lines(error))) from None
     if DEFAULT in found:
-        raise ValueError(f"{DEFAULT}: that is the bot of TELEGRAM_BOT_TOKEN; give this one another name")
+        raise ValueError(f"{DEFAULT}: this name belongs to TELEGRAM_BOT_TOKEN; use another name")
     return found
 
 
@@ -118,9 +118,9 @@ def _tables(text: str) -> Any:
     try:
         return orjson.loads(text) if text.lstrip().startswith("{") else tomllib.loads(text)
     except (orjson.JSONDecodeError, tomllib.TOMLDecodeError) as error:
-        # Only the place: a parser's words may hold a part of what it read.
+        # Only the line: a parser's message may quote a token.
         line = getattr(error, "lineno", None)
-        raise ValueError("no TOML and no JSON" + (f": line {line}" if line else "")) from None
+        raise ValueError("neither TOML nor JSON" + (f": line {line}" if line else "")) from None
 
 
 def _lines(error: ValidationError) -> Iterator[str]:
@@ -131,7 +131,7 @@ def _lines(error: ValidationError) -> Iterator[str]:
 
 
 def limits(document: BotDocument, otherwise: Limits) -> Limits:
-    """Its rates; what it leaves out is as otherwise."""
+    """The rates of a bot; an omitted one has the value of ``otherwise``."""
 
     def chosen(own: float | None, default: float) -> float:
         return default if own is None else own
@@ -145,16 +145,16 @@ def limits(document: BotDocument, otherwise: Limits) -> Limits:
 
 
 def check_tokens(bots: Mapping[str, Bot]) -> None:
-    """Two names of one bot would take each other's updates.
+    """Checks that the names are of distinct bots, since two names would take each other's updates.
 
     Raises:
-        ValueError: two are the same bot, or one has no token.
+        ValueError: two names are of the same bot, or one has no token.
     """
     names: dict[str, str] = {}
     for bot in bots.values():
         if not bot.token:
-            raise ValueError(f"{bot.name}: its token is empty")
-        # A renewed token is still the same bot's: its number comes first.
+            raise ValueError(f"{bot.name}: the token is empty")
+        # The number before the colon is the bot's; a renewed token has the same one.
         number = bot.token.partition(":")[0]
         if number in names:
             raise ValueError(f"{bot.name}: it is the same bot as {names[number]}")

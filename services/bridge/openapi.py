@@ -1,7 +1,7 @@
-"""The bridge's OpenAPI document: what FastAPI does not see, and what its routes have in common.
+"""The bridge's OpenAPI document: what FastAPI cannot derive, and what all routes share.
 
-Each operation names every status that it can answer, the scope that it needs, and whether it may be
-signed instead. What a single route can answer stands with the route.
+Each operation names every status that it can answer, the scope that it needs, and whether a signature may
+replace the key. The statuses of a single route are declared at the route.
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ _BATCH = {"type": "array", "items": _EVENT, "minItems": 1, "maxItems": accept.LA
 _AN_EVENT = {"type": "task_completion", "title": "Build finished", "source": "ci"}
 _BODY = {
     "required": True,
-    "description": "one event, or a list of up to 500: all of a list is stored, or nothing is",
+    "description": "one event, or a list of up to 500 events, which is stored as a whole or not at all",
     "content": {
         "application/json": {
             "schema": {"oneOf": [_EVENT, _BATCH]},
@@ -45,35 +45,35 @@ _HEADERS = [
         (
             "Idempotency-Key",
             {"type": "string", "minLength": 1, "maxLength": accept.LONGEST_KEY, "examples": ["build-7"]},
-            "a repetition with the same key and body gets the first answer again, for 24 hours",
+            "a repeated request with the same key and body gets the first answer again, for 24 hours",
         ),
         (
             "traceparent",
             {"type": "string", "examples": [f"00-{A_TRACE}-b7ad6b7169203331-01"]},
-            "W3C trace context of the caller: the event becomes part of its trace",
+            "W3C trace context of the caller; the event joins its trace",
         ),
         (
             "X-Correlation-ID",
             {"type": "string", "examples": ["order-4711"]},
-            "shown on every message and log line; 1 to 128 letters, digits and ._:/- , all else is ignored",
+            "correlation ID of the event, 1 to 128 letters, digits and ._:/- ; anything else is ignored",
         ),
         (
             "X-CCTelegram-Key-Id",
             {"type": "string", "examples": ["key_b0bcb4cdcac1dfba"]},
-            "signed requests: id of the signing key",
+            "signed requests: ID of the signing key",
         ),
         (
             "X-CCTelegram-Timestamp",
             {"type": "string", "examples": ["1769846400"]},
-            "signed requests: seconds since the epoch, ±300 s",
+            "signed requests: seconds since the epoch, within 300 s of the server's clock",
         ),
     )
 ]
 _TAKEN = {
-    "description": "it is on disk, or was before",
+    "description": "the events are on disk",
     "headers": {
         "Idempotent-Replayed": {
-            "description": "`true` where this is the first answer again",
+            "description": "`true` if this is the first answer again",
             "schema": {"type": "string", "examples": ["true"]},
         },
         "traceresponse": {
@@ -84,7 +84,7 @@ _TAKEN = {
 }
 POSTING: dict[str, Any] = {
     "status_code": 202,
-    "summary": "Take one event, or a list of up to 500",
+    "summary": "Post one event, or a list of up to 500 events",
     "response_model": Accepted | AcceptedBatch,
     "dependencies": [Depends(bearer)],
     "openapi_extra": {"requestBody": _BODY, "parameters": _HEADERS},
@@ -92,27 +92,27 @@ POSTING: dict[str, Any] = {
         202: _TAKEN,
         **problems(
             {
-                400: "a header is wrong, or the connection ended within the body",
-                401: "the key or the signature is missing or wrong",
-                409: "this Idempotency-Key is in flight, or the signature was used before",
-                422: "the input is wrong: one entry a field; or the Idempotency-Key had another body",
-                503: "nothing was stored; try again",
+                400: "a header is invalid, or the connection ended within the body",
+                401: "the key or the signature is missing or invalid",
+                409: "a request with this Idempotency-Key is in progress, or the signature was used before",
+                422: "the input is invalid, one entry per field; or the Idempotency-Key had another body",
+                503: "nothing was stored; retry",
             }
         ),
     },
 }
 
-#: The way to the dashboard.
+#: The redirect to the dashboard.
 ELSEWHERE: dict[str, Any] = {
     "status_code": 307,
-    "summary": "The way to the live page",
+    "summary": "Redirect to the dashboard",
     "response_class": RedirectResponse,
     "responses": {
         307: {
-            "description": "it is at DASHBOARD_URL",
+            "description": "the dashboard is at DASHBOARD_URL",
             "headers": {
                 "Location": {
-                    "description": "of the page",
+                    "description": "URL of the dashboard",
                     "schema": {"type": "string", "examples": ["http://127.0.0.1:8082/dashboard/"]},
                 }
             },
@@ -120,9 +120,9 @@ ELSEWHERE: dict[str, Any] = {
     },
 }
 
-#: Both paths take the same.
+#: Operations that accept a signature instead of a key.
 _SIGNED = frozenset({("POST", "/events"), ("POST", "/api/v1/events")})
-#: These ask no database.
+#: Operations that need no database.
 _IN_MEMORY = frozenset(
     {
         ("GET", "/api/v1/event-types"),
@@ -132,30 +132,29 @@ _IN_MEMORY = frozenset(
     }
 )
 _TAGS = {
-    "events": "Take events in: surely, once, and whoever posts them.",
-    "messages": "One event for one recipient: find it, and see what became of it.",
-    "tracking": "Follow and repair: live changes, dead letters, replays, whole stories.",
-    "approvals": "Ask people, and hear the first answer.",
-    "responses": "What people sent to the bot.",
-    "routes": "Who gets an event that names nobody.",
-    "chats": "How the people of a chat want to be reached.",
-    "callbacks": "Programs that are told how messages end.",
-    "keys": "Who may do what, and how fast.",
-    "telegram": "For Telegram's servers.",
-    "service": "What every service of the suite has.",
+    "events": "Post events. An accepted event is on disk.",
+    "messages": "A message is one event for one recipient: search messages and read their timelines.",
+    "tracking": "Follow and repair delivery: live changes, dead letters, replays, traces.",
+    "approvals": "Ask people to decide; the first answer wins.",
+    "responses": "Texts, replies, taps and commands that people sent to the bot.",
+    "routes": "The recipients of events that name none.",
+    "chats": "Settings of chats: name, time zone, quiet hours.",
+    "callbacks": "Webhooks that report the final state of messages.",
+    "keys": "API keys: scopes and rates of clients.",
+    "telegram": "Called by Telegram's servers.",
+    "service": "Routes that every service of the suite has.",
 }
 _ABOUT = """\
-Events come in, are on disk before anybody is told so, and reach people on Telegram.
+The bridge stores events before it answers, and delivers them to Telegram.
 
-Every call but those of `service` and `telegram` wants `Authorization: Bearer KEY`; an operation names the
-scope that the key needs. Events may be signed instead. Whatever is not as hoped for is answered by a problem
-document (RFC 9457, `application/problem+json`), wrong input with one entry a field. Times are RFC 3339; ids
-are texts.
+All operations except those of `service` and `telegram` need `Authorization: Bearer KEY`; each names the scope
+that the key must have. Posted events may be signed instead. Errors are problem documents (RFC 9457,
+`application/problem+json`); invalid input has one entry per field. Times are RFC 3339; IDs are strings.
 """
 
 
 def install(app: FastAPI) -> None:
-    """Completes the app's document, once it is made."""
+    """Completes the document when it is generated."""
     app.description = _ABOUT
     app.openapi_tags = [{"name": name, "description": text} for name, text in _TAGS.items()]
     openapi.after(app, _complete)
@@ -166,11 +165,11 @@ def _complete(document: openapi.Document) -> None:
         "type": "apiKey",
         "in": "header",
         "name": "X-CCTelegram-Signature",
-        "description": "sha256= and the HMAC in hexadecimal, over X-CCTelegram-Timestamp, a dot and the "
+        "description": "sha256= and the hexadecimal HMAC-SHA256 of X-CCTelegram-Timestamp, a dot and the "
         "body, with the secret of the signing key that X-CCTelegram-Key-Id names",
     }
     for method, path, operation in openapi.operations(document):
-        # Each says by itself all that it can answer.
+        # Each operation names every status itself.
         del operation["responses"]["default"]
         if operation.get("security"):
             _name_scope(method, path, operation)
@@ -183,10 +182,10 @@ def _name_scope(method: str, path: str, operation: dict[str, Any]) -> None:
     named = [scope.value] if scope else []
     ways = [bearer.scheme_name, "Signature"] if (method, path) in _SIGNED else [bearer.scheme_name]
     operation["security"] = [{way: named} for way in ways]
-    common = {429: "the key is over its rate, or its address failed too often"}
+    common = {429: "the key is over its rate, or its address failed to authenticate too often"}
     if scope:
-        common[403] = f"the key has no scope {scope.value}"
+        common[403] = f"the key lacks the scope {scope.value}"
     if (method, path) not in _IN_MEMORY:
-        common[503] = "the store is down, or too much is under way: try again"
+        common[503] = "the database is down or overloaded; retry"
     for status, answer in problems(common).items():
         operation["responses"].setdefault(str(status), answer)

@@ -1,4 +1,4 @@
-"""What paid broadcasting costs, in Stars: as Telegram has billed it, read from the bot's transactions."""
+"""The cost of paid broadcasting in Telegram Stars, read from the bot's transactions."""
 
 import asyncio
 from collections.abc import Mapping
@@ -15,23 +15,23 @@ from services.outbox.telegram.bot_api import Bot
 log = structlog.get_logger()
 
 EVERY_SECONDS = 60.0
-#: The most that Telegram answers at once.
+#: Transactions that Telegram returns per call.
 PAGE = 100
 NANO = 1_000_000_000
 
 
 class Costs:
-    """Counts what is billed from now on; what was billed before is not this process's to tell.
+    """Counts the Stars that are billed from the start of this process on.
 
     Args:
         paying: the bots that may pay, by name.
-        metrics: where it is counted. Each replica counts all of it.
+        metrics: of the costs; each replica counts all of them.
     """
 
     def __init__(self, paying: Mapping[str, Bot], metrics: CostMetrics) -> None:
         self._paying = paying
         self._metrics = metrics
-        #: How many transactions of each bot are known; they are told oldest first, and none goes away.
+        #: The number of known transactions of each bot; they come oldest first and are never removed.
         self._known: dict[str, int] = {}
 
     async def run(self) -> None:
@@ -46,11 +46,11 @@ class Costs:
         try:
             await self.once(name)
         except TelegramError as error:
-            # What is missing now is counted when Telegram answers again.
+            # The missing transactions are counted when Telegram answers again.
             log.warning("costs_unknown", bot=name, error=redact(str(error.message)))
 
     async def once(self, name: str) -> None:
-        """Reads on from what is known of a bot; the first time only to know where to begin."""
+        """Reads the new transactions of a bot; the first time only to find where counting begins."""
         begins = name not in self._known
         known = self._known.get(name, 0)
         while True:
@@ -66,7 +66,7 @@ class Costs:
 
 
 def stars(transaction: Mapping[str, Any]) -> float:
-    """The Stars that a transaction took for paid broadcasting; 0 where it is of another kind."""
+    """The Stars that a transaction took for paid broadcasting; 0 for other transactions."""
     if (transaction.get("receiver") or {}).get("type") != "telegram_api":
         return 0.0
     return float(transaction["amount"] + transaction.get("nanostar_amount", 0) / NANO)

@@ -1,4 +1,4 @@
-"""What the bridge reads from its environment."""
+"""The settings of the bridge, read from the environment."""
 
 import hashlib
 import hmac
@@ -17,59 +17,64 @@ from services.outbox.settings import TelegramSettings
 class BridgeSettings(TelegramSettings):
     port: int = Field(8080, validation_alias="BRIDGE_PORT", ge=0, le=65535, description="port of the bridge")
     telegram_bots: SecretStr = Field(
-        SecretStr(""), description="further bots: TOML or JSON, a table each by its name; unset: one bot"
+        SecretStr(""), description="further bots, TOML or JSON with one table per bot name; unset: one bot"
     )
     telegram_paid_broadcast: bool = Field(
-        default=False, description="whether low priority goes beyond the free rate: 0.1 Star a message"
+        default=False, description="whether low-priority messages may exceed the free rate, at 0.1 Star each"
     )
     telegram_paid_per_second: float = Field(
-        1_000.0, gt=0, description="messages a second of a bot that pays, the free ones among them"
+        1_000.0, gt=0, description="messages a second of a paying bot, including the free ones"
     )
-    dashboard_url: str = Field("http://127.0.0.1:8082", description="where /dashboard/ leads to")
-    jaeger_ui_url: str = Field("", description="Jaeger as a browser reaches it, for links to traces")
+    dashboard_url: str = Field("http://127.0.0.1:8082", description="URL that /dashboard/ redirects to")
+    jaeger_ui_url: str = Field(
+        "", description="base URL of Jaeger for links to traces, as a browser reaches it"
+    )
     templates_dir: Path | None = Field(
-        None, description="folder of templates, <event type>.txt or default.txt; unset: our own wording"
+        None, description="folder of templates, <event type>.txt or default.txt; unset: the built-in texts"
     )
     retention_days: float = Field(
-        30.0, ge=0, description="days that finished messages stay in the database; 0: for ever"
+        30.0, ge=0, description="days that finished messages stay in the database; 0: forever"
     )
     stream_heartbeat_seconds: float = Field(
-        15.0, gt=0, description="a stream that has nothing to tell says so this often"
+        15.0, gt=0, description="seconds between heartbeats of an idle stream"
     )
     rate_limit_per_second: float = Field(
-        1_000.0, ge=0, description="requests a second of one key, on average, each replica; 0: no limit"
+        1_000.0, ge=0, description="requests a second of one key on average, in each replica; 0: no limit"
     )
     signing_master: SecretStr | None = Field(
-        None, description="derives the secrets of signing keys; unset: made once, in DATA_DIR/signing_master"
+        None,
+        description="secret that signing keys are derived from; unset: created in DATA_DIR/signing_master",
     )
     events_dir: Path | None = Field(
-        None, description="folder whose *.json files are taken as events; unset: none is"
+        None, description="folder whose *.json files are taken as events; unset: no folder"
     )
     routes_file: Path | None = Field(
-        None, description="TOML with a [[route]] a rule; unset: the routes of PUT /api/v1/routes"
+        None, description="TOML file with one [[route]] per rule; unset: the routes of PUT /api/v1/routes"
     )
     telegram_allowed_users: CommaInts = Field(
-        (), description="ids of people who may decide and command; unset: those of TELEGRAM_CHAT_IDS"
+        (), description="IDs of people who may decide and send commands; unset: those of TELEGRAM_CHAT_IDS"
     )
     telegram_webhook_url: str = Field(
-        "", description="where Telegram reaches /telegram/webhook over HTTPS; unset: updates are polled"
+        "", description="public HTTPS URL of /telegram/webhook; unset: updates are polled"
     )
     telegram_webhook_secret: SecretStr = Field(
         SecretStr(""), description="secret token of that webhook; unset: derived from the bot's token"
     )
     approval_expires_seconds: float = Field(
-        86_400.0, ge=5, le=2_592_000, description="life of a question that names none"
+        86_400.0, ge=5, le=2_592_000, description="seconds until an approval expires that sets no time"
     )
-    status_webhook_url: str = Field("", description="told how every message ends; unset: nobody is")
+    status_webhook_url: str = Field(
+        "", description="URL that is called with the final state of every message; unset: none"
+    )
     webhook_signing_secret: SecretStr = Field(
         SecretStr(""),
-        description="whsec_…, signs results; with a space, a second one signs too while receivers change;"
-        " unset: made once, in DATA_DIR/webhook_secret",
+        description="whsec_…, signs webhooks; two, separated by a space, while it is rotated;"
+        " unset: created in DATA_DIR/webhook_secret",
     )
     webhook_allow_private: bool = Field(
-        default=False, description="whether results may go to addresses of private networks"
+        default=False, description="whether webhooks may go to addresses of private networks"
     )
-    webhook_timeout_seconds: float = Field(15.0, gt=0, le=120, description="for one webhook call")
+    webhook_timeout_seconds: float = Field(15.0, gt=0, le=120, description="seconds for one webhook call")
 
     @field_validator("webhook_signing_secret")
     @classmethod
@@ -96,7 +101,7 @@ class BridgeSettings(TelegramSettings):
         """All bots by name, the default one first.
 
         Raises:
-            ValueError: one line a fault of TELEGRAM_BOTS.
+            ValueError: TELEGRAM_BOTS is invalid; one line for each fault.
         """
         token = self.telegram_bot_token.get_secret_value()
         paid = self.telegram_paid_per_second if self.telegram_paid_broadcast else 0.0
@@ -137,11 +142,11 @@ class BridgeSettings(TelegramSettings):
         )
 
     def _allowed(self, own: tuple[int, ...], chats: tuple[int, ...]) -> frozenset[int]:
-        """A private chat has the id of its person: who gets the events may answer them."""
+        """The people who may decide; without a list, those whose private chats get the events."""
         named = own or self.telegram_allowed_users
         return frozenset(named or (chat_id for chat_id in chats if chat_id > 0))
 
     def _webhook_secret(self, token: str) -> str:
-        """Of Telegram's webhook: the same in every replica, and of no use elsewhere."""
+        """The secret token of Telegram's webhook: the same in every replica, derived from the bot's token."""
         derived = hmac.new(token.encode(), b"cctelegram webhook", hashlib.sha256).hexdigest()
         return self.telegram_webhook_secret.get_secret_value() or derived

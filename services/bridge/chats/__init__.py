@@ -1,6 +1,5 @@
-"""Chats: how their people want to be reached.
+"""Chats: their settings.
 
-quiet    quiet hours in a chat's own time zone (pure)
-store    a chat's settings and state on disk
-api      chats over REST
+- `quiet`: quiet hours in a chat's own time zone; pure.
+- `api`: the settings and the state of a chat over REST.
 """

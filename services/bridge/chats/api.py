@@ -35,28 +35,28 @@ def _zone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (ValueError, OSError, LookupError):  # unknown, no name at all, or the name of a folder
-        raise ValueError("no time zone of this name, such as Europe/Berlin, is known") from None
+        raise ValueError("this is no IANA time zone, such as Europe/Berlin") from None
     return name
 
 
 class QuietHours(Strict):
-    """When a chat wants no sound."""
+    """The quiet hours of a chat."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
     start: Annotated[
-        ClockTime, Field(alias="from", description="on the wall clock there", examples=["22:00"])
+        ClockTime, Field(alias="from", description="local time at which they begin", examples=["22:00"])
     ]
     end: Annotated[
         ClockTime, Field(alias="to", description="not after `from`: on the next day", examples=["07:00"])
     ]
     days: Annotated[
         Annotated[list[Day], Field(min_length=1, max_length=7)],
-        about("on which they begin", ["mon", "tue", "wed", "thu", "fri"]),
+        about("days on which they begin", ["mon", "tue", "wed", "thu", "fri"]),
     ] = Field(list(quiet.DAYS))
     action: Annotated[
         Literal["delay", "silent"],
-        about("wait for the end, or go without a sound; what is urgent or critical goes as ever", "delay"),
+        about("messages wait for the end, or go silently; urgent and critical ones always go", "delay"),
     ] = "delay"
 
     @model_validator(mode="after")
@@ -67,47 +67,47 @@ class QuietHours(Strict):
 
 
 class ChatSettings(Strict):
-    """How a chat's people want it."""
+    """The settings of a chat."""
 
     name: Annotated[
-        Annotated[str, StringConstraints(max_length=128)], about("for those who set it", "Ada")
+        Annotated[str, StringConstraints(max_length=128)], about("name of the chat, for operators", "Ada")
     ] = ""
     time_zone: Annotated[
         Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_zone)],
-        about("where they are: an IANA name", "Europe/Berlin"),
+        about("IANA time zone", "Europe/Berlin"),
     ] = "UTC"
-    quiet_hours: Annotated[QuietHours | None, about("unset: there are none")] = None
+    quiet_hours: Annotated[QuietHours | None, about("quiet hours; unset: none")] = None
 
 
 class ChatView(BaseModel):
-    """A chat: how its people want it, and how it stands."""
+    """The settings and the state of a chat."""
 
-    chat_id: Annotated[int, about("Telegram's id", 1001)]
-    bot: Annotated[str, about("whose view this is", "default")]
-    name: Annotated[str, about("as it was set", "Ada")]
-    time_zone: Annotated[str, about("where its people are", "Europe/Berlin")]
-    quiet_hours: Annotated[QuietHours | None, about("null: there are none")]
+    chat_id: Annotated[int, about("Telegram's ID of the chat", 1001)]
+    bot: Annotated[str, about("the bot that this is about", "default")]
+    name: Annotated[str, about("name of the chat", "Ada")]
+    time_zone: Annotated[str, about("IANA time zone", "Europe/Berlin")]
+    quiet_hours: Annotated[QuietHours | None, about("quiet hours; null: none")]
     quiet_until: Annotated[
-        str | None, about("end of the quiet hours that it is now; null: it is not quiet", A_TIME)
+        str | None, about("end of the current quiet hours; null: it is not quiet now", A_TIME)
     ]
-    muted_until: Annotated[str | None, about("by /mute; null: it is not muted", A_TIME)]
-    blocked: Annotated[str | None, about("why the chat refuses the bot", "bot_blocked")]
-    migrated_to: Annotated[int | None, about("id of the supergroup that the group became", -1001234567890)]
+    muted_until: Annotated[str | None, about("end of the mute by /mute; null: not muted", A_TIME)]
+    blocked: Annotated[str | None, about("why the chat refuses the bot; null: it does not", "bot_blocked")]
+    migrated_to: Annotated[int | None, about("ID of the supergroup that the group became", -1001234567890)]
 
 
 @router.get(
     "/{chat_id}",
-    summary="A chat: how its people want it, and how it stands",
-    responses=problems({404: "nothing is known of this chat"}),
+    summary="Read the settings and the state of a chat",
+    responses=problems({404: "the chat is unknown"}),
 )
 async def read(state: State, chat_id: ChatId, bot: BotOf = DEFAULT) -> ChatView:
-    """Known are those that something was sent to, or set for."""
+    """A chat is known once a message was accepted for it or its settings were set."""
     return await _view(state, chat_id, bot)
 
 
-@router.put("/{chat_id}", summary="Say how a chat's people want it; what is left out is as at first")
+@router.put("/{chat_id}", summary="Set the settings of a chat; omitted fields get their default")
 async def put(state: State, chat_id: ChatId, wanted: ChatSettings, bot: BotOf = DEFAULT) -> ChatView:
-    """What waits for the end of former quiet hours is decided anew."""
+    """Messages that wait for the end of earlier quiet hours are released for a new decision."""
     if bot not in state.bots:
         there = ", ".join(state.bots)
         raise invalid_input([{"loc": ["query", "bot"], "msg": f"no bot has this name; there are {there}"}])
@@ -126,7 +126,7 @@ async def _view(state: BridgeState, chat_id: int, bot: str) -> ChatView:
     row: Any = await state.outbox.database.read("chat", partial(_row, bot=bot, chat_id=chat_id))
     if row is None:
         raise Problem(
-            404, "Not Found", "Nothing is known of this chat: nothing was sent to it or set for it."
+            404, "Not Found", "This chat is unknown: no message was accepted for it, and nothing was set."
         )
     now = state.clock.time()
     settings = ChatSettings.model_validate_json(row["settings"] or "{}")

@@ -1,8 +1,8 @@
-"""Quiet hours, in the time zone of the chat's people. Pure.
+"""Quiet hours in the chat's time zone. Pure.
 
-A period begins on each of its days at a time of the wall clock there and ends at another, perhaps
-on the next day. Where a clock is set at night the doubt is for sleep: an end that happens twice is
-the second one, an end that is skipped comes as much later as the clock was put forward.
+A period begins on each of its days at a local time and ends at another local time, perhaps on the next
+day. Daylight saving never shortens it: of an end that occurs twice the second counts, and an end that is
+skipped moves by as much as the clock was set forward.
 """
 
 from collections.abc import Iterator
@@ -24,14 +24,14 @@ DAYS: tuple[Day, ...] = get_args(Day)
 
 @dataclass(frozen=True, slots=True)
 class QuietHours:
-    """When a chat wants no sound.
+    """The quiet hours of a chat.
 
     Args:
-        zone: where its people are.
-        start: on the wall clock there.
-        end: the same; not after the start: on the next day.
-        days: on which they begin, 0 is Monday.
-        delays: whether messages wait for the end, or go without a sound.
+        zone: time zone of the chat.
+        start: local time.
+        end: local time; on the next day unless it is after the start.
+        days: on which the period begins; 0 is Monday.
+        delays: whether messages wait for the end; else they go without a sound.
     """
 
     zone: ZoneInfo
@@ -41,7 +41,7 @@ class QuietHours:
     delays: bool
 
     def until(self, now: float) -> float | None:
-        """When the quiet hours end that it is now, seconds since the epoch; None where it is not quiet."""
+        """The end of the current quiet hours, seconds since the epoch; None if it is not quiet now."""
         today = datetime.fromtimestamp(now, UTC).astimezone(self.zone).date()
         ends = [end for start, end in self._around(today) if start <= now < end]
         return max(ends, default=None)
@@ -73,7 +73,7 @@ def read(settings: str) -> QuietHours | None:
 
 
 def hold(message: Claimed, settings: str, now: float) -> Hold | None:
-    """The engine's question: whether a message is wanted later, or without a sound."""
+    """Defers a message to the end of the quiet hours, or makes it silent; None: it goes as it is."""
     hours = read(settings)
     if hours is None or message.lane is Lane.URGENT or message.severity == Severity.CRITICAL.value:
         return None

@@ -1,4 +1,4 @@
-"""Accept: from a request's bytes to a submission. Pure, but for the questions that it is told to make."""
+"""Accept: from a request's bytes to a submission. Pure, except for approvals, which the caller creates."""
 
 import hashlib
 import math
@@ -21,7 +21,7 @@ from services.kit.telemetry.telemetry import TraceContext
 from services.outbox import messages
 from services.outbox.messages import IdempotencyKey, Lane, NewMessage, Once, Submission, UnknownPolicy
 
-#: The type of events that ask something.
+#: The event type that creates an approval.
 QUESTION = "approval_request"
 LARGEST_BATCH = 500
 LONGEST_KEY = 255
@@ -42,37 +42,37 @@ _LANES = {
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """What the request's headers say.
+    """The caller of a request.
 
     Args:
         client: name of the key.
-        parent: the caller's span, if it sent a ``traceparent``.
-        correlation_id: of ``X-Correlation-ID``, or empty.
-        idempotency_key: or None.
+        parent: the caller's span from ``traceparent``, or None.
+        correlation_id: from ``X-Correlation-ID``, or empty.
+        idempotency_key: from ``Idempotency-Key``, or None.
     """
 
     client: str
     parent: TraceContext | None
     correlation_id: str
     idempotency_key: str | None
-    #: What the request uses up, such as its signature.
+    #: A single-use name of the request, such as its signature.
     once: Once | None = None
 
 
-#: Where an event is in a request: nowhere, or its number in a list.
+#: The position of an event in a request: empty for a single one, else its index in the list.
 Place = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """An event that asks something, as it is told to people.
+    """The approval of an ``approval_request`` event.
 
     Args:
-        id: of the question.
-        code: that people type; no other question may have it.
-        event: that carries it.
-        messages: that show it.
-        keep: writes the question beside them.
+        id: of the approval.
+        code: that people type; unique among approvals.
+        event: that carries the question.
+        messages: that show the question.
+        keep: stores the approval, given a connection in a transaction.
     """
 
     id: str
@@ -82,16 +82,18 @@ class Question:
     keep: Callable[[Any], None]
 
 
-#: Makes a question of an event that is one, as it is posted and as it would be stored, and of who gets it.
+#: Creates the approval of a posted event, given the event to store, its recipients and its position.
 Asks = Callable[[NewEvent, messages.NewEvent, Sequence[Target], Place], Question]
 
 
 @dataclass(frozen=True, slots=True)
 class AcceptedRequest:
-    """A request that was understood: what to store, and what to answer once it is stored.
+    """An accepted request: what to store, and what to answer once it is stored.
 
     Args:
-        codes: of the questions in it.
+        submission: events and messages to store.
+        answer: the response body, JSON.
+        codes: of the approvals in it.
     """
 
     submission: Submission
@@ -100,10 +102,10 @@ class AcceptedRequest:
 
 
 def parse(body: bytes) -> tuple[list[NewEvent], bool]:
-    """The events of a request body, and whether it was a list.
+    """The events of a request body, and whether the body is a list.
 
     Raises:
-        Problem: 422 with one entry a field.
+        Problem: 422, one entry per invalid field.
     """
     try:
         if body.lstrip()[:1] != b"[":
@@ -128,17 +130,20 @@ def accept(
     asks: Asks,
     refusal: Callable[[str], str | None] = lambda _: None,
 ) -> AcceptedRequest:
-    """Reads a request.
+    """Checks a request and makes events and messages of it.
 
     Args:
-        body: one event or a list of them, JSON.
-        caller: from the headers.
-        trace: of the span that this request is; a batch shares it.
+        body: one event or a list of events, JSON.
+        caller: of the request.
+        trace: the span of this request; a batch shares it.
         now: seconds since the epoch.
-        routes: who gets an event that names no recipient.
-        trace_url: of the trace viewer, or empty.
-        asks: makes questions of the events that are some.
-        refusal: why a callback's URL may not be called, or None.
+        routes: name the recipients of an event that names none.
+        trace_url: base URL of the trace viewer, or empty.
+        asks: creates the approval of an ``approval_request``.
+        refusal: returns why a callback's URL may not be called, or None.
+
+    Raises:
+        Problem: 400, the Idempotency-Key is invalid; 422, one entry per invalid field.
     """
     posted, is_list = parse(body)
     events, recipients, answers = [], [], []
@@ -172,7 +177,7 @@ def accept(
 
 
 def repetition(caller: Caller, earlier: IdempotencyKey) -> AcceptedRequest:
-    """A request whose key is known: it stores nothing, and uses its signature up."""
+    """The answer to a repeated Idempotency-Key: it stores nothing but the request's single-use name."""
     return AcceptedRequest(Submission((), (), earlier, caller.once), earlier.answer.encode())
 
 
@@ -234,7 +239,7 @@ def _messages(event: NewEvent, targets: Sequence[Target], place: Place, now: flo
     if expires_at is not None and expires_at <= now:
         raise invalid_input([{"loc": [*place, "expires_at"], "msg": "this time has passed"}])
     chats = [target.chat_id for target in targets]
-    # A critical event does not wait behind progress reports.
+    # Critical events must not wait behind progress reports.
     lane = Lane.URGENT if event.severity is Severity.CRITICAL else _LANES[event.priority]
     return tuple(
         NewMessage(
@@ -244,7 +249,7 @@ def _messages(event: NewEvent, targets: Sequence[Target], place: Place, now: flo
             bot=target.bot or event.bot or DEFAULT,
             lane=lane,
             silent=event.silent or target.silent,
-            # A time that has passed is as good as now.
+            # A time in the past means now.
             deliver_at=deliver_at if deliver_at is not None and deliver_at > now else 0.0,
             expires_at=expires_at,
             on_unknown=UnknownPolicy(event.on_unknown),
@@ -255,14 +260,18 @@ def _messages(event: NewEvent, targets: Sequence[Target], place: Place, now: flo
 
 
 def _update_key(event: NewEvent, target: Target, chats: Sequence[int]) -> str | None:
-    """Where a chat gets the event in several topics, each topic has its own message to edit."""
+    """The update key of a recipient; each topic of a chat has its own message to edit."""
     if event.update_key is None or chats.count(target.chat_id) == 1:
         return event.update_key
     return f"{event.update_key}/{target.thread_id}"
 
 
 def _moment(value: datetime | None, place: tuple[int | str, ...], now: float) -> float | None:
-    """A time as seconds; far ones are refused, since nobody means them."""
+    """A time in seconds since the epoch.
+
+    Raises:
+        Problem: 422, the time is more than a year ahead.
+    """
     if value is None:
         return None
     try:
@@ -298,7 +307,7 @@ def _answer(
 
 
 def idempotency_key(caller: Caller, body: bytes) -> IdempotencyKey | None:
-    """The request's Idempotency-Key with the hash of its body, without an answer yet.
+    """The request's Idempotency-Key with the hash of the body, without an answer; None without the header.
 
     Raises:
         Problem: 400, the header is empty or too long.
@@ -307,5 +316,5 @@ def idempotency_key(caller: Caller, body: bytes) -> IdempotencyKey | None:
     if key is None:
         return None
     if not 1 <= len(key) <= LONGEST_KEY:
-        raise Problem(400, "Bad Idempotency-Key", f"The header has 1 to {LONGEST_KEY} characters.")
+        raise Problem(400, "Bad Idempotency-Key", f"The header must have 1 to {LONGEST_KEY} characters.")
     return IdempotencyKey(caller.client, key, hashlib.sha256(body).hexdigest(), "")

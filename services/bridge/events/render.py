@@ -1,4 +1,4 @@
-"""Render: from an event to text and entities. Pure; nothing in it is markup, so nothing can break."""
+"""Render: from an event to text and entities. Pure. It writes no markup, so no value can break the text."""
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -59,7 +59,7 @@ _BY_TYPE = {
     "custom_event": "📌",
 }
 
-# Short facts, on a line each: field -> (label, how to say the value).
+# Short facts, one per line: field, label, and a function that formats the value.
 _FACTS: tuple[tuple[str, str, Callable[[object], str]], ...] = (
     ("status", "Status", str),
     ("exit_code", "Exit code", str),
@@ -83,7 +83,7 @@ _FACTS: tuple[tuple[str, str, Callable[[object], str]], ...] = (
     ("directory", "Directory", str),
     ("request_id", "Request", str),
 )
-# Longer texts, each a block of its own: field -> (heading, language of the block or None for prose).
+# Longer texts, one block each: field, heading, and the language of the block (None: prose).
 _BLOCKS: tuple[tuple[str, str, str | None], ...] = (
     ("results", "Results", None),
     ("commit_message", "Message", None),
@@ -98,17 +98,17 @@ REPEATED = "Perhaps a repetition: Telegram's first answer was lost."
 
 
 def render(message: Claimed, templates: Templates | None = None) -> Rendered:
-    """A claimed message as what Telegram gets; long ones in several parts, or as a document.
+    """The text of a claimed message; a long one has several parts or becomes a document.
 
     Args:
-        message: whose body is the event as it was posted.
-        templates: a team's own wording; where one fails, ours is used, so that nothing is lost.
+        message: its body is the event as it was posted.
+        templates: the operator's own texts; if one fails, the built-in text is used.
     """
     event = NewEvent.model_validate_json(message.body)
     text = _theirs(message, event, templates) or _ours(message, event)
     parts = list(parts_of(text, f"{message.event_type}-{message.event_id}.txt", spare=len(REPEATED) + 1))
     if message.possible_duplicate:
-        # Above the part that goes now: the cut of the others must stay as it was when they went.
+        # Above the part that is sent now: the other parts must be cut as they were when they were sent.
         parts[message.part] = headed(parts[message.part], REPEATED)
     return Rendered(tuple(parts))
 

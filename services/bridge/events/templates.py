@@ -1,8 +1,8 @@
-"""Templates: a team's own wording of events, one file a type, in a folder of theirs.
+"""Templates: the operator's own texts of events, one file per event type.
 
-``TEMPLATES_DIR/task_completion.txt`` replaces our wording of that type, ``default.txt`` that of all
-others. A template is Jinja2 in its sandbox; what would be markup elsewhere are filters that become
-entities, so no value can break anything:
+``TEMPLATES_DIR/task_completion.txt`` replaces the built-in text of that type, ``default.txt`` that of all
+others. A template is Jinja2 in its sandbox. Filters become entities instead of markup, so no value can break
+the text:
 
     {{ title|bold }} took {{ data.duration_ms / 1000 }} s
     {% if data.error_message %}{{ data.error_message|pre }}{% endif %}
@@ -27,25 +27,25 @@ from services.outbox.telegram.text import is_blank, utf16_length
 log = structlog.get_logger()
 
 DEFAULT = "default"
-# Surrogates stand for the bounds of an entity: none is in a value, for JSON cannot carry them alone.
-# Each begin has a character of its own, so that a template which cuts what it marked shows no rest of it.
+# Lone surrogates mark the bounds of an entity: no value has one, since JSON cannot carry them. Each begin has
+# its own character, so that a template that cuts marked text leaves no visible rest of the mark.
 _BEGIN, _END = 0xD800, "\udc00"
 _MOST_MARKS = 0x400
 _BOUNDS = re.compile("([\ud800-\udfff])")
 
 
 class TemplateFailedError(Exception):
-    """The template could not be filled in with this event; the text says why."""
+    """The template failed with this event; the text says why."""
 
 
 class Templates:
-    """The templates of a folder, compiled.
+    """Compiled templates.
 
     Args:
-        sources: event type, or ``default`` → template text.
+        sources: template text by event type, or by ``default``.
 
     Raises:
-        StartError: a template is no Jinja2, or is named after no type; one line each.
+        StartError: a template is invalid, or its name is no event type; one line for each fault.
     """
 
     def __init__(self, sources: Mapping[str, str]) -> None:
@@ -67,40 +67,40 @@ class Templates:
         return kind in self._templates or DEFAULT in self._templates
 
     def words_itself(self, kind: str) -> bool:
-        """Whether the type has a template of its own."""
+        """Whether the type has its own template."""
         return kind in self._templates
 
     def fill(self, kind: str, values: Mapping[str, Any]) -> Text:
-        """Values in the words of their template.
+        """The text of a template filled with values.
 
         Args:
-            kind: the type of the event.
-            values: what the template may use, as JSON has it.
+            kind: the event type.
+            values: JSON values that the template may use.
 
         Raises:
-            TemplateFailedError: the template fails with these values, or leaves nothing to show.
+            TemplateFailedError: the template fails with these values, or its text is blank.
         """
         entities: list[dict[str, Any]] = []
         template = self._templates.get(kind) or self._templates[DEFAULT]
         try:
             filled = template.render({**values, _ENTITIES: entities})
         except Exception as error:
-            # A template is a program of other people's: whatever it meets, the event has words of ours.
+            # A template is foreign code and may raise anything; the event then gets the built-in text.
             raise TemplateFailedError(f"{type(error).__name__}: {error}") from error
         text = _built(filled, entities)
         if is_blank(text.text):
-            raise TemplateFailedError("the template leaves nothing to show")
+            raise TemplateFailedError("the template's text is blank")
         return text
 
 
 def worded(templates: Templates | None, kind: str, values: Mapping[str, Any], about: str) -> Text | None:
-    """Values in a team's own words; None where it has none for them, or its template fails with them.
+    """The operator's own text; None if there is no template for it, or the template fails.
 
     Args:
-        templates: of the team.
-        kind: the type of the event.
-        values: what the template may use.
-        about: id of the message or question, for the log.
+        templates: the operator's.
+        kind: the event type.
+        values: JSON values that the template may use.
+        about: ID of the message or approval, for the log.
     """
     if templates is None or kind not in templates:
         return None
@@ -111,12 +111,12 @@ def worded(templates: Templates | None, kind: str, values: Mapping[str, Any], ab
         return None
 
 
-# Where a filling collects its entities: a name that no template can spell.
+# The variable that collects entities while a template is filled; no template can spell this name.
 _ENTITIES = " entities"
 
 
 def _mark(context: Context, value: object, kind: str, **more: object) -> str:
-    """The value between bounds; the first says which entity they bound."""
+    """The value between two marks; the first mark identifies the entity."""
     entities: list[dict[str, Any]] = context[_ENTITIES]
     if len(entities) == _MOST_MARKS:
         return _shown(value)
@@ -124,7 +124,7 @@ def _mark(context: Context, value: object, kind: str, **more: object) -> str:
     return f"{chr(_BEGIN + len(entities) - 1)}{_shown(value)}{_END}"
 
 
-# Filters of the context are run at every filling; others, of a constant, only once, at compiling.
+# Filters that use the context run each time; others run once, at compilation, for a constant.
 def _simple(kind: str) -> Any:
     return pass_context(lambda context, value: _mark(context, value, kind))
 
@@ -139,15 +139,15 @@ _FILTERS: dict[str, Any] = {
 
 
 def load_templates(folder: Path | None) -> Templates | None:
-    """The templates of a folder; None where there is none.
+    """The templates of a folder; None without a folder.
 
     Raises:
-        StartError: the folder or a file cannot be read, or a template is wrong.
+        StartError: the folder or a file cannot be read, or a template is invalid.
     """
     if folder is None:
         return None
     try:
-        # Besides, there is what editors, version control and mounted folders leave.
+        # Other files are those of editors, version control and mounted folders.
         found = [path for path in sorted(folder.iterdir()) if path.suffix == ".txt"]
         return Templates({path.stem: path.read_text(encoding="utf-8") for path in found})
     except (OSError, UnicodeDecodeError) as error:
@@ -163,7 +163,7 @@ def _shown(value: object) -> str:
 
 
 def _built(filled: str, kinds: list[dict[str, Any]]) -> Text:
-    """The text without bounds, and an entity for each pair of them."""
+    """The text without marks, and an entity for each pair of marks."""
     pieces: list[str] = []
     entities: list[dict[str, Any]] = []
     began: list[tuple[int, int]] = []
@@ -176,7 +176,7 @@ def _built(filled: str, kinds: list[dict[str, Any]]) -> Text:
         elif (number := ord(piece) - _BEGIN) < len(kinds):
             began.append((number, at))
         elif began:
-            # A template that cuts what it marked may lose a bound: the text is what counts.
+            # A template that cuts marked text may lose a mark; the text still counts.
             number, start = began.pop()
             entities.append({**kinds[number], "offset": start, "length": at - start})
     shown = [entity for entity in entities if entity["length"] and _is_sound(entity)]
@@ -184,7 +184,7 @@ def _built(filled: str, kinds: list[dict[str, Any]]) -> Text:
 
 
 def _is_sound(entity: Mapping[str, Any]) -> bool:
-    """Telegram refuses a link to anything but these; its text is shown all the same."""
+    """Whether Telegram accepts the entity; the text of a refused link is still shown."""
     return entity["type"] != "text_link" or str(entity.get("url", "")).startswith(
         ("http://", "https://", "tg://")
     )

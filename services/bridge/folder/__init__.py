@@ -1,9 +1,9 @@
-"""The folder: events for those who can write a file and nothing else (EVENTS_DIR).
+"""The folder intake: events from files (EVENTS_DIR).
 
-A ``*.json`` file moved in is one event or a list of them. It is taken into ``.taken/`` under a name of
-its own, committed, and only then removed; one that cannot be taken is in ``rejected/`` with its
-reason. A crash in between is no matter: the name is used up in the transaction of its events.
+A ``*.json`` file that is moved in is one event or a list of events. It is moved to ``.taken/`` under a unique
+name, committed, and only then removed. An invalid file is moved to ``rejected/`` with the reason. A crash in
+between repeats nothing: the unique name is single-use, stored in the transaction of its events.
 
-    files     what is done with files; blocking
-    intake    the loop: look, take, commit, remove
+- `files`: operations on the files; blocking.
+- `intake`: the loop: list, take, commit, remove.
 """

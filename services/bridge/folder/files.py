@@ -1,6 +1,6 @@
-"""What is done with the files of the folder. Blocking: called in a thread.
+"""Operations on the files of the folder. They block: call them in a thread.
 
-Every step is on the disk before the next one begins, so that a power loss undoes none in the middle.
+Every step is on disk before the next one begins, so that a power loss leaves no half-done step.
 """
 
 import fcntl
@@ -21,10 +21,10 @@ MOST_AT_ONCE = 200
 
 
 def folder_of(root: Path) -> "Folder":
-    """The folder, ready for use.
+    """Opens the folder and creates what is missing.
 
     Raises:
-        StartError: it cannot be used.
+        StartError: the folder cannot be used.
     """
     folder = Folder(root)
     try:
@@ -40,10 +40,10 @@ class File:
 
     Args:
         path: where it is.
-        name: that it was given.
-        size: bytes.
-        changed_at: in nanoseconds.
-        taken: whether it is ours alone already.
+        name: that its writer gave it.
+        size: in bytes.
+        changed_at: nanoseconds since the epoch.
+        taken: whether it was moved to ``.taken/``.
     """
 
     path: Path
@@ -67,16 +67,16 @@ class Folder:
         self._lock: int | None = None
 
     def prepare(self) -> None:
-        """Makes what is missing of it.
+        """Creates what is missing.
 
         Raises:
-            OSError: it cannot be used.
+            OSError: the folder cannot be used.
         """
         for folder in (self.root, self._taken, self._rejected):
             folder.mkdir(parents=True, exist_ok=True)
 
     def lock(self) -> bool:
-        """Whether this process is the one that takes files here; until :meth:`close`, or its end."""
+        """Locks the folder for this process, until :meth:`close`; False if another process has it."""
         if self._lock is not None:
             return True
         lock = os.open(self._taken / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -94,7 +94,7 @@ class Folder:
             self._lock = None
 
     def look(self) -> list[File]:
-        """What waits: first what was taken before, then what was moved in, the oldest first."""
+        """The waiting files: first those taken before a crash, then the new ones, oldest first."""
         found = [*self._files(self._taken, taken=True), *self._files(self.root, taken=False)]
         found.sort(key=lambda file: (not file.taken, file.changed_at, file.name))
         return found
@@ -111,13 +111,13 @@ class Folder:
                         yield File(Path(entry.path), name, known.st_size, known.st_mtime_ns, taken)
 
     def read(self, file: File) -> bytes:
-        """Its content, without a byte order mark."""
+        """The content of a file, without a byte order mark."""
         handle = os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(handle, "rb") as opened:
             return opened.read().removeprefix(b"\xef\xbb\xbf")
 
     def take(self, files: Iterable[File]) -> list[File]:
-        """Makes files ours alone: what is moved in under the same name later is another file."""
+        """Moves files to ``.taken/`` under unique names; a later file of the same name is a new one."""
         ours = []
         for file in files:
             path = self._taken / f"{uuid_utils.uuid7()}.{file.name}"
@@ -129,13 +129,13 @@ class Folder:
         return ours
 
     def remove(self, files: Iterable[File]) -> None:
-        """Ends files whose events are committed."""
+        """Removes files whose events are committed."""
         for file in files:
             file.path.unlink(missing_ok=True)
         self._sync(self._taken)
 
     def reject(self, file: File, reason: dict[str, object]) -> None:
-        """Puts a file aside, with the reason beside it."""
+        """Moves a file to ``rejected/``, with the reason beside it."""
         path = self._rejected / file.name
         if path.exists() or self._reason_of(path).exists():
             path = self._rejected / f"{file.name.removesuffix('.json')}.{uuid_utils.uuid7()}.json"

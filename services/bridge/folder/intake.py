@@ -1,7 +1,7 @@
-"""The loop of the folder: look, take, commit, remove.
+"""The loop of the folder intake: list, take, commit, remove.
 
-News comes from the kernel where it tells (inotify and its like), and from looking each second in
-any case: network file systems tell nothing.
+The kernel reports new files (inotify and its like). The folder is also listed each second, since network file
+systems report nothing.
 """
 
 import asyncio
@@ -32,22 +32,22 @@ from services.outbox.messages import Once
 log = structlog.get_logger()
 
 OPERATIONS = ("folder",)
-#: Name of the client that such events have, and scope of the files that were taken.
+#: Client of these events, and scope of the single-use file names.
 CLIENT = "folder"
 LOOK_SECONDS = 1.0
-#: A file that holds no whole JSON may still be written; one that was left alone for so long is not.
+#: Incomplete JSON that did not change for this long is not being written any more: it is rejected.
 STABLE_SECONDS = 2.0
 LATE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a file may have.
+    """Limits of a file.
 
     Args:
-        bytes: the same as a request's body.
-        trace_url: of the trace viewer, for the answer that nobody reads.
-        refusal: why a callback's URL may not be called, or None.
+        bytes: largest size, the same as of a request's body.
+        trace_url: base URL of the trace viewer, or empty.
+        refusal: returns why a callback's URL may not be called, or None.
     """
 
     bytes: int
@@ -56,17 +56,17 @@ class Limits:
 
 
 class FolderIntake:
-    """Takes what is moved into a folder.
+    """Takes events from files that are moved into a folder.
 
     Args:
-        folder: which.
+        folder: the folder.
         limits: of a file.
-        outbox: where events go.
-        routes: the rules in force, asked for each file.
-        asks: makes questions of the events that are some.
-        asked: told how many were.
+        outbox: stores the events.
+        routes: returns the rules in force; called for each file.
+        asks: creates the approval of an ``approval_request``.
+        asked: called with the number of created approvals.
         telemetry: of the service.
-        metrics: of the folder.
+        metrics: of the folder intake.
         clock: the time.
     """
 
@@ -93,7 +93,7 @@ class FolderIntake:
         self._metrics = metrics
         self._clock = clock
         self._news = asyncio.Event()
-        #: Files that hold no whole JSON: size and time of the last look, and since when they are so.
+        #: Files with incomplete JSON: size, time of change, and since when these are the same.
         self._unfinished: dict[str, tuple[int, int, float]] = {}
         self._waiting_since: float | None = None
         self._waiting = 0
@@ -117,12 +117,12 @@ class FolderIntake:
             self._folder.close()
 
     async def _watch(self) -> None:
-        """Hears of new files at once; without that they are seen at the next look."""
+        """Wakes the loop when a file arrives; without the kernel's help the next listing finds it."""
         try:
             async for _ in watchfiles.awatch(self._folder.root, recursive=False, debounce=50, step=10):
                 self._news.set()
-        except (OSError, RuntimeError) as error:  # what its Rust part meets is a RuntimeError
-            log.warning("folder_not_watched", error=str(error), instead=f"a look each {LOOK_SECONDS:g} s")
+        except (OSError, RuntimeError) as error:  # errors of its Rust part are RuntimeErrors
+            log.warning("folder_not_watched", error=str(error), instead=f"listed each {LOOK_SECONDS:g} s")
 
     async def _once(self) -> None:
         try:
@@ -144,7 +144,7 @@ class FolderIntake:
         self._looked = True
 
     def _fail(self, error: str) -> None:
-        if error != self._error:  # told once, not every second
+        if error != self._error:  # logged once, not every second
             log.error("folder_not_taken", error=error)
         self._error = error
 
@@ -177,7 +177,7 @@ class FolderIntake:
             fresh = [file for file in whole if not file.taken]
             taken += await asyncio.to_thread(self._folder.take, fresh)
         read = [(file, found) for file in taken if (found := await self._read(file)) is not None]
-        # All at once, so that they share a commit; the intake keeps their order.
+        # Concurrently, so that they share a commit; the intake preserves their order.
         results = await asyncio.gather(*(self._store(reading) for _, reading in read), return_exceptions=True)
         done = [file for (file, _), result in zip(read, results, strict=True) if result is None]
         if done:
@@ -189,12 +189,12 @@ class FolderIntake:
                 raise result
 
     async def _is_whole(self, file: File) -> bool:
-        """Whether a file is all there; what will never be is put aside.
+        """Whether a file is complete; a file that never will be is rejected.
 
-        A part of a JSON text is no JSON, so a file that can be read is whole.
+        A prefix of a JSON text is never valid JSON, so valid JSON is complete.
         """
         if file.size > self._limits.bytes:
-            limit = f"a file may have {self._limits.bytes} bytes (MAX_BODY_BYTES)"
+            limit = f"A file may have at most {self._limits.bytes} bytes (MAX_BODY_BYTES)."
             await self._reject(file, Problem(413, "Content Too Large", limit))
             return False
         try:
@@ -206,7 +206,8 @@ class FolderIntake:
         except orjson.JSONDecodeError as error:
             if self._is_left_alone(file):
                 await self._reject(
-                    file, Problem(422, "Invalid input", errors=[{"loc": [], "msg": f"no JSON: {error}"}])
+                    file,
+                    Problem(422, "Invalid input", errors=[{"loc": [], "msg": f"not valid JSON: {error}"}]),
                 )
             return False
         return True
@@ -220,7 +221,7 @@ class FolderIntake:
         return now - since >= STABLE_SECONDS
 
     async def _read(self, file: File) -> accept.AcceptedRequest | None:
-        """What a file says; None: it cannot be taken, and is put aside."""
+        """The accepted events of a file; None if it is invalid and was rejected."""
         body = await asyncio.to_thread(self._folder.read, file)
         caller = Caller(CLIENT, None, "", None, Once(CLIENT, file.path.name))
         read = partial(
@@ -249,7 +250,7 @@ class FolderIntake:
             return None
 
     async def _store(self, reading: accept.AcceptedRequest) -> None:
-        """Returns once the events are on disk, by this look or by one before a crash."""
+        """Returns once the events are on disk, stored now or before a crash."""
         try:
             await self._outbox.enqueue(reading.submission)
         except RepeatedError:
@@ -270,7 +271,7 @@ class FolderIntake:
         log.warning("file_rejected", file=file.name, title=problem.title, errors=reason["errors"])
 
     async def check(self) -> Reading:
-        """A health probe: files that wait for long are degraded, and so is a folder that cannot be used."""
+        """Health: degraded while files wait for long or the folder cannot be used."""
         if not self._looked:
             return Reading(Level.UNKNOWN)
         since = self._waiting_since
@@ -287,7 +288,7 @@ class FolderIntake:
 
 @asynccontextmanager
 async def open_folder(intake: FolderIntake) -> AsyncIterator[None]:
-    """Takes files for the length of the block."""
+    """Takes files while the block runs."""
     running = asyncio.create_task(intake.run())
     try:
         yield

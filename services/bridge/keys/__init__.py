@@ -1,11 +1,10 @@
-"""Keys: who may do what, and how fast.
+"""API keys: who may do what, and at which rate.
 
-keys       a key, its scopes and its secret (pure)
-scopes     which scope a route asks for (pure)
-signing    requests that are signed instead of carrying a key (pure)
-store      keys on disk
-ring       the living keys in memory: a request asks no database
-entry      lets a request in, or says what it lacks
-api        keys over REST
-__main__   keys at the terminal
+- `keys`: a key, its secret, its scopes, and the scope that each route needs; pure.
+- `signing`: signed requests, which carry no key; pure.
+- `store`: the table of keys.
+- `keyring`: the valid keys in memory, so that a request needs no database.
+- `authenticate`: admits a request by its key or its signature.
+- `api`: keys over REST.
+- `__main__`: keys at the terminal.
 """

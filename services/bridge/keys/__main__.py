@@ -1,7 +1,7 @@
 """``python -m services.bridge.keys create|list|revoke``: keys at the terminal.
 
-Works on the database of the settings, whether the bridge runs or not; a running one knows of a
-change within a second.
+The command changes the database of the settings, whether the bridge runs or not. A running bridge reads
+the change within a second.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StartError as error:
         runner.fail(error)
     except Problem as problem:
-        return _say(f"{problem.title}: {problem.detail}", to_error=True)
+        return _print(f"{problem.title}: {problem.detail}", to_error=True)
 
 
 async def _run(asked: argparse.Namespace, settings: BridgeSettings) -> int:
@@ -60,7 +60,7 @@ async def _create(asked: argparse.Namespace, settings: BridgeSettings, database:
     kind = KeyKind.SIGNING if asked.signing else KeyKind.BEARER
     scopes = frozenset(asked.scope or [Scope.EVENTS_WRITE])
     if kind is KeyKind.SIGNING and scopes != {Scope.EVENTS_WRITE}:
-        return _say("a signing key has the scope events:write, and only that", to_error=True)
+        return _print("a signing key has exactly the scope events:write", to_error=True)
     key_id = keys.new_id()
     secret = (
         keys.signing_secret(keyring.signing_master(settings), key_id)
@@ -79,8 +79,8 @@ async def _create(asked: argparse.Namespace, settings: BridgeSettings, database:
         expires_at=now + asked.days * DAY if asked.days else None,
     )
     await database.write("key_write", partial(store.add, key=key))
-    _say(f"id      {key.id}\nname    {key.name}\nscopes  {keys.scopes_text(key.scopes)}")
-    return _say(f"secret  {secret}\n(shown this once)")
+    _print(f"id      {key.id}\nname    {key.name}\nscopes  {keys.scopes_text(key.scopes)}")
+    return _print(f"secret  {secret}\n(shown this once)")
 
 
 async def _revoke(named: str, database: Database) -> int:
@@ -92,8 +92,8 @@ async def _revoke(named: str, database: Database) -> int:
     ]
     for key in found:
         await database.write("key_write", partial(store.revoke, key_id=key.id, now=now))
-        _say(f"revoked {key.id} {key.name}")
-    return 0 if found else _say(f"no key is named {named}", to_error=True)
+        _print(f"revoked {key.id} {key.name}")
+    return 0 if found else _print(f"no key is named {named}", to_error=True)
 
 
 async def _list(database: Database) -> int:
@@ -102,11 +102,11 @@ async def _list(database: Database) -> int:
         state = "active" if key.lives(now) else "revoked" if key.revoked_at else "expired"
         used = rfc3339(key.last_used_at) if key.last_used_at else "never"
         said = (key.id, key.name, key.kind.value, state, f"used {used}", keys.scopes_text(key.scopes))
-        _say("  ".join(said))
+        _print("  ".join(said))
     return 0
 
 
-def _say(text: str, *, to_error: bool = False) -> int:
+def _print(text: str, *, to_error: bool = False) -> int:
     print(text, file=sys.stderr if to_error else sys.stdout)
     return int(to_error)
 
@@ -114,17 +114,23 @@ def _say(text: str, *, to_error: bool = False) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m services.bridge.keys", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    create = commands.add_parser("create", help="make a key; its secret is shown once")
+    create = commands.add_parser("create", help="create a key; its secret is shown once")
     create.add_argument("name", type=_name)
     create.add_argument(
-        "--scope", action="append", type=Scope, choices=list(Scope), help="may be repeated; events:write"
+        "--scope",
+        action="append",
+        type=Scope,
+        choices=list(Scope),
+        help="a scope; may be repeated (default: events:write)",
     )
-    create.add_argument("--signing", action="store_true", help="requests are signed with it")
-    create.add_argument("--days", type=_positive, help="how long it lives; for ever")
-    create.add_argument("--per-second", type=_not_negative, help="requests a second; RATE_LIMIT_PER_SECOND")
-    commands.add_parser("list", help="all keys there ever were, newest first")
-    revoke = commands.add_parser("revoke", help="end a key")
-    revoke.add_argument("key", help="its id or its name")
+    create.add_argument("--signing", action="store_true", help="create a signing key")
+    create.add_argument("--days", type=_positive, help="days until it expires (default: never)")
+    create.add_argument(
+        "--per-second", type=_not_negative, help="requests a second (default: RATE_LIMIT_PER_SECOND)"
+    )
+    commands.add_parser("list", help="list all keys, newest first")
+    revoke = commands.add_parser("revoke", help="revoke a key")
+    revoke.add_argument("key", help="its ID or its name")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Keys over REST: made, listed and revoked by keys with the scope ``keys:admin``."""
+"""Keys over REST: create, list and revoke them with the scope ``keys:admin``."""
 
 from functools import partial
 from typing import Annotated, Any, Literal, Self
@@ -18,13 +18,13 @@ from services.kit.web.openapi import problems
 
 router = APIRouter(prefix="/api/v1/keys", tags=["keys"])
 
-_NOT_THERE = problems({404: "there is no such key"})
+_NOT_THERE = problems({404: "no key has this ID"})
 _MADE: dict[int | str, dict[str, Any]] = {
     201: {
-        "description": "it is known here with the answer, elsewhere within a second",
+        "description": "the key is valid in this replica now, in the others within a second",
         "headers": {
             "Location": {
-                "description": "of the key",
+                "description": "URL of the key",
                 "schema": {"type": "string", "examples": ["/api/v1/keys/key_b0bcb4cdcac1dfba"]},
             }
         },
@@ -34,71 +34,71 @@ _MADE: dict[int | str, dict[str, Any]] = {
 
 
 class NewKey(Strict):
-    """A key that is to be made."""
+    """A key to create."""
 
     name: Annotated[
         Annotated[str, StringConstraints(pattern=rf"^{keys.NAME.pattern}$")],
-        about("of the client; its rate, turns and idempotency keys are counted by it", "ci"),
+        about("name of the client; rates and idempotency keys are per name", "ci"),
     ]
     scopes: Annotated[
         Annotated[list[Scope], Field(min_length=1, max_length=len(Scope))],
-        about("what it may do; none that the maker has not", ["events:write", "messages:read"]),
+        about("scopes; a key cannot grant scopes it lacks", ["events:write", "messages:read"]),
     ]
-    kind: Annotated[KeyKind, about("signing: requests are signed, the secret is never sent", "bearer")] = (
+    kind: Annotated[KeyKind, about("bearer: send the secret; signing: sign with it", "bearer")] = (
         KeyKind.BEARER
     )
-    expires_at: Annotated[Moment | None, about("it opens nothing from then on", A_TIME)] = None
+    expires_at: Annotated[Moment | None, about("when the key expires; unset: never", A_TIME)] = None
     requests_per_second: Annotated[
         Annotated[float, Field(ge=0, le=1e6)] | None,
-        about("on average, for each replica; unset: RATE_LIMIT_PER_SECOND; 0: no limit", 10.0),
+        about("rate limit per replica; unset: RATE_LIMIT_PER_SECOND; 0: no limit", 10.0),
     ] = None
 
     @model_validator(mode="after")
     def _signable(self) -> Self:
         if self.kind is KeyKind.SIGNING and set(self.scopes) != {Scope.EVENTS_WRITE}:
-            raise ValueError("a signing key has the scope events:write, and only that")
+            raise ValueError("a signing key has exactly the scope events:write")
         return self
 
 
 class KeyView(BaseModel):
     """A key, without its secret."""
 
-    id: Annotated[str, about("of the key; signed requests name it", "key_b0bcb4cdcac1dfba")]
-    name: Annotated[str, about("of the client", "ci")]
+    id: Annotated[str, about("ID of the key; signed requests name it", "key_b0bcb4cdcac1dfba")]
+    name: Annotated[str, about("name of the client", "ci")]
     kind: Annotated[KeyKind, about("how its secret is used", "bearer")]
-    scopes: Annotated[list[Scope], about("what it may do", ["events:write"])]
-    status: Annotated[Literal["active", "expired", "revoked"], about("whether it opens anything", "active")]
-    requests_per_second: Annotated[float | None, about("null: RATE_LIMIT_PER_SECOND", 10.0)]
-    created_at: Annotated[str, about("when it was made", A_TIME)]
-    created_by: Annotated[str, about("name of the key that made it; `terminal` for the command", "default")]
-    expires_at: Annotated[str | None, about("null: never", A_TIME)]
-    last_used_at: Annotated[str | None, about("to about ten seconds; null: not yet", A_TIME)]
-    revoked_at: Annotated[str | None, about("null: it was not", A_TIME)]
+    scopes: Annotated[list[Scope], about("scopes of the key", ["events:write"])]
+    status: Annotated[Literal["active", "expired", "revoked"], about("whether it is valid", "active")]
+    requests_per_second: Annotated[float | None, about("rate limit; null: RATE_LIMIT_PER_SECOND", 10.0)]
+    created_at: Annotated[str, about("when it was created", A_TIME)]
+    created_by: Annotated[str, about("key that created it; `terminal` for the command", "default")]
+    expires_at: Annotated[str | None, about("when it expires; null: never", A_TIME)]
+    last_used_at: Annotated[str | None, about("last use, to about 10 seconds; null: never used", A_TIME)]
+    revoked_at: Annotated[str | None, about("when it was revoked; null: it was not", A_TIME)]
 
 
 class MadeKey(KeyView):
     """A key with its secret."""
 
-    secret: Annotated[str, about("shown this once", "cct_0eIRcXzkuHjo6wRL")]
+    secret: Annotated[str, about("the secret; it is shown only once", "cct_0eIRcXzkuHjo6wRL")]
 
 
 class Keys(BaseModel):
-    """All keys there ever were, newest first."""
+    """All keys, also expired and revoked ones, newest first."""
 
-    items: Annotated[list[KeyView], about("no secrets")]
+    items: Annotated[list[KeyView], about("the keys, without secrets")]
 
 
 KeyId = Annotated[
     str,
-    Path(pattern=r"^key_[0-9a-z]{1,32}$", description="of the key", examples=["key_b0bcb4cdcac1dfba"]),
+    Path(pattern=r"^key_[0-9a-z]{1,32}$", description="ID of the key", examples=["key_b0bcb4cdcac1dfba"]),
 ]
 
 
-@router.post("", status_code=201, summary="Make a key; its secret is shown once", responses=_MADE)
+@router.post("", status_code=201, summary="Create a key; its secret is shown once", responses=_MADE)
 async def make(response: Response, state: State, maker: CallerKey, new: NewKey) -> MadeKey:
-    """Of its secret only a digest is kept."""
+    """Only a digest of the secret is stored."""
     for scope in new.scopes:
-        if scope not in maker.scopes:  # nobody gives away more than they have
+        if scope not in maker.scopes:
             raise authenticate.missing(scope)
     now = state.clock.time()
     key, secret = made(new, maker.name, state.authenticator, now)
@@ -110,7 +110,11 @@ async def make(response: Response, state: State, maker: CallerKey, new: NewKey) 
 
 
 def made(new: NewKey, by: str, authenticator: Authenticator, now: float) -> tuple[Key, str]:
-    """A key as it is stored, and its secret."""
+    """The key to store, and its secret.
+
+    Raises:
+        Problem: 422, ``expires_at`` has passed.
+    """
     key_id = keys.new_id()
     secret = authenticator.ring.secret_of(key_id) if new.kind is KeyKind.SIGNING else keys.new_secret()
     expires_at = None
@@ -132,25 +136,25 @@ def made(new: NewKey, by: str, authenticator: Authenticator, now: float) -> tupl
     return key, secret
 
 
-@router.get("", summary="All keys there ever were, newest first; no secrets")
+@router.get("", summary="List all keys, newest first; without secrets")
 async def every(state: State) -> Keys:
-    """Also those that were revoked, and when each was used last."""
+    """Expired and revoked keys are listed too."""
     now = state.clock.time()
     return Keys(items=[view(key, now) for key in await state.outbox.database.read("keys", store.every)])
 
 
-@router.get("/{key_id}", summary="One key", responses=_NOT_THERE)
+@router.get("/{key_id}", summary="Read a key", responses=_NOT_THERE)
 async def one(state: State, key_id: KeyId) -> KeyView:
-    """Without its secret, which nobody has."""
+    """The secret cannot be read again: only its digest is stored."""
     found = await state.outbox.database.read("keys", partial(store.one, key_id=key_id))
     if found is None:
         raise _unknown()
     return view(found, state.clock.time())
 
 
-@router.delete("/{key_id}", status_code=204, summary="Revoke a key, at once", responses=_NOT_THERE)
+@router.delete("/{key_id}", status_code=204, summary="Revoke a key", responses=_NOT_THERE)
 async def revoke(state: State, key_id: KeyId) -> None:
-    """The other replicas know it within a second."""
+    """This replica refuses the key at once, the others within a second."""
     work = partial(store.revoke, key_id=key_id, now=state.clock.time())
     if not await state.outbox.database.write("key_write", work, wake=store.CHANNEL):
         raise _unknown()
@@ -158,7 +162,7 @@ async def revoke(state: State, key_id: KeyId) -> None:
 
 
 def _unknown() -> Problem:
-    return Problem(404, "Not Found", "There is no key with this id. The suite's own key cannot be revoked.")
+    return Problem(404, "Not Found", "No key has this ID. The suite's own key cannot be revoked.")
 
 
 def view(key: Key, now: float) -> KeyView:

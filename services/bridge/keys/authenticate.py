@@ -1,4 +1,4 @@
-"""Lets a request in by its key or its signature, or says what it lacks."""
+"""Admits a request by its bearer key or its signature."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from services.outbox.messages import Once
 
 @dataclass(frozen=True, slots=True)
 class AdmittedRequest:
-    """A request that was let in: whose it is, and what it uses up."""
+    """An admitted request: its key, its body, and its signature as a single-use name."""
 
     key: Key
     body: bytes
@@ -28,12 +28,12 @@ class AdmittedRequest:
 
 
 class Authenticator:
-    """Where requests come in.
+    """Admits requests.
 
     Args:
         ring: the keys.
-        guard: their rates.
-        registry: of the service.
+        guard: limits the rate of each key.
+        registry: of the service's metrics.
         clock: the time.
     """
 
@@ -44,19 +44,19 @@ class Authenticator:
         self._signed = SignedRequests(registry)
 
     def by_key(self, authorization: str | None, caller: Request, scope: Scope | None) -> Key:
-        """The key of an ``Authorization`` header, if it may do this now.
+        """The key of an ``Authorization`` header.
 
         Raises:
-            Problem: 401, 403 or 429.
+            Problem: 401 without a valid key, 403 without the scope, 429 over the key's rate.
         """
         gate: Gate = caller.scope["app"].state.gate
         return self._allowed(gate.find(authorization, caller, self.ring.holder), scope)
 
     async def enter(self, request: Request, headers: Mapping[bytes, bytes], scope: Scope) -> AdmittedRequest:
-        """Lets a request in that may be signed instead of carrying a key, and reads its body.
+        """Admits a request by its signature or its key, and reads its body.
 
         Raises:
-            Problem: 401, 403, 413 or 429.
+            Problem: as :meth:`by_key`; 413, the body is too large.
         """
         if signing.SIGNATURE in headers:
             return await self._by_signature(request, headers, scope)
@@ -73,7 +73,7 @@ class Authenticator:
         found = self.ring.signer(claim.key_id)
         body = await request.body()
         if found is None or not signing.holds(claim, found[1], body):
-            raise self._refused(request, "The signature is not that of this body with a key that is known.")
+            raise self._refused(request, "The signature does not match this body and a valid signing key.")
         key = self._allowed(found[0], scope)
         self._signed.count("accepted")
         return AdmittedRequest(key, body, Once(SIGNATURES, f"{claim.key_id}:{claim.signature}"))
@@ -84,12 +84,12 @@ class Authenticator:
         return gate.refused(caller, detail)
 
     def replayed(self) -> Problem:
-        """The answer to a signature that was seen before."""
+        """The answer to a signature that was used before."""
         self._signed.count("replayed")
         return Problem(
             409,
             "Replayed",
-            "This signature was used before. To try again, sign with the time of now: the same "
+            "This signature was used before. To retry, sign with the current time: the same "
             "Idempotency-Key gets the first answer.",
         )
 

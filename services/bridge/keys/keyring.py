@@ -1,7 +1,7 @@
-"""The living keys in memory: a request asks no database.
+"""The valid keys in memory, so that a request needs no database.
 
-Every replica reads them anew each second, and at once when one of them has changed a key. While the
-database cannot be read the keys stay as they were; the health component ``keys`` says so.
+Every replica reads them each second, and at once when a replica has changed a key. While the database
+cannot be read the last known keys stay valid, and the health component ``keys`` is degraded.
 """
 
 import asyncio
@@ -33,16 +33,16 @@ SHORTEST_MASTER = 32
 READ_SECONDS = 1.0
 NOTE_SECONDS = 10.0
 STALE_SECONDS = 5.0
-#: Scope of the signatures that were seen.
+#: Scope of used signatures among single-use names.
 SIGNATURES = "signature"
 
 
 class ApiKeyring:
-    """Knows keys by what they send; the bearer keyring of the kit, too.
+    """Finds a key by its secret or its id.
 
     Args:
-        own: the suite's own key, which no database can take away.
-        master: what the secrets of signing keys are derived from.
+        own: the suite's own key, valid whatever the database holds.
+        master: the secrets of signing keys are derived from it.
         clock: the time.
     """
 
@@ -58,9 +58,9 @@ class ApiKeyring:
         self._used: dict[str, float] = {}
 
     def holder(self, secret: str) -> Key | None:
-        """The key whose secret this is.
+        """The valid key with this secret, or None.
 
-        The look-up is by digest: how long it takes tells of the digest of a guess, and nothing of a key.
+        The look-up is by digest, so its duration reveals nothing about a stored key.
         """
         key = self._bearers.get(hashlib.sha256(secret.encode()).digest())
         if key is None or not key.lives(self._clock.time()):
@@ -71,16 +71,16 @@ class ApiKeyring:
         return self.holder(key) is not None
 
     def signer(self, key_id: str) -> tuple[Key, str] | None:
-        """A signing key and its secret."""
+        """The valid signing key with this id, and its secret; None if there is none."""
         found = self._signers.get(key_id)
         return found if found and found[0].lives(self._clock.time()) else None
 
     def secret_of(self, key_id: str) -> str:
-        """The secret of a signing key that is being made."""
+        """The secret of a new signing key."""
         return keys.signing_secret(self._master, key_id)
 
     def used(self, key: Key) -> None:
-        """Notes the use; written now and then."""
+        """Notes that a key was used; :meth:`note` writes it."""
         if key is not self._own:
             self._used[key.id] = self._clock.time()
 
@@ -104,7 +104,7 @@ class ApiKeyring:
         self._read_at = self._clock.monotonic()
 
     def forget(self, key_id: str) -> None:
-        """A key was revoked here and now; a reading that began before does not bring it back."""
+        """Removes a key that was revoked here; a read that began before does not restore it."""
         self._revoked.add(key_id)
         self._bearers = {digest: key for digest, key in self._bearers.items() if key.id != key_id}
         self._signers = {known: found for known, found in self._signers.items() if known != key_id}
@@ -114,11 +114,11 @@ class ApiKeyring:
         return known[1] if known else keys.signing_secret(self._master, key_id)
 
     async def read(self, database: Database) -> None:
-        """Takes what the database holds now."""
+        """Reads all keys from the database."""
         self.take(await database.read("keys", partial(store.living, now=self._clock.time())))
 
     async def keep(self, database: Database) -> None:
-        """Reads the keys again and again and notes their use, until cancelled."""
+        """Reads the keys and writes their use repeatedly, until cancelled."""
         noted_at = self._clock.monotonic()
         while True:
             await database.wait(store.CHANNEL, READ_SECONDS)
@@ -132,7 +132,7 @@ class ApiKeyring:
                 await asyncio.sleep(READ_SECONDS)
 
     async def note(self, database: Database) -> None:
-        """Writes when keys were used, and forgets signatures that are too old to be sent again."""
+        """Writes when keys were used, and deletes used signatures that have expired."""
         used, self._used = self._used, {}
         oldest = self._clock.time() - signing.REMEMBERED_SECONDS
 
@@ -143,7 +143,7 @@ class ApiKeyring:
         await database.write("key_used", work)
 
     async def check(self) -> Reading:
-        """A health probe: what was revoked elsewhere is known here only while keys are read."""
+        """Health: degraded while keys cannot be read, since revocations elsewhere are missed then."""
         if self._read_at is None:
             return Reading(Level.UNKNOWN)
         age = self._clock.monotonic() - self._read_at
@@ -157,10 +157,10 @@ class ApiKeyring:
 
 
 def signing_master(settings: BridgeSettings) -> bytes:
-    """What the secrets of signing keys are derived from; the same in every replica.
+    """The secret that signing keys are derived from; the same in every replica.
 
     Raises:
-        StartError: it is too short, or cannot be kept.
+        StartError: it is too short, or its file cannot be written.
     """
     if settings.signing_master is not None:
         given = settings.signing_master.get_secret_value()
@@ -171,17 +171,17 @@ def signing_master(settings: BridgeSettings) -> bytes:
     try:
         return kept(path, lambda: secrets.token_urlsafe(48))[0].encode()
     except OSError as error:
-        raise StartError(f"DATA_DIR: cannot keep the signing master in {path}: {error.strerror}") from error
+        raise StartError(f"DATA_DIR: cannot write the signing master to {path}: {error.strerror}") from error
 
 
 def make_keyring(settings: BridgeSettings, clock: Clock) -> ApiKeyring:
-    """The keyring, with the suite's own key alone."""
+    """A keyring that holds the suite's own key only; :func:`open_keyring` reads the others."""
     return ApiKeyring(keys.own(own_key(settings)), signing_master(settings), clock)
 
 
 @asynccontextmanager
 async def open_keyring(ring: ApiKeyring, database: Database, health: Health) -> AsyncIterator[None]:
-    """Reads the keys, and keeps them fresh for the length of the block."""
+    """Reads the keys, and refreshes them while the block runs."""
     await ring.read(database)
     health.add("keys", ring.check)
     keeper = asyncio.create_task(ring.keep(database))

@@ -1,4 +1,4 @@
-"""A key: a name, what it may do, and a secret that is shown once. Pure."""
+"""An API key: a client's name, its scopes, and a secret that is shown once. Pure."""
 
 import hashlib
 import hmac
@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-#: The suite's own key, made at the first start: it may do everything, and cannot be revoked.
+#: The suite's own key, created at the first start. It has every scope and cannot be revoked.
 OWN_NAME = "default"
-#: Names of clients that are no keys: the bridge itself, and its folder.
+#: Client names that no new key may have: the suite's own key, the bridge and its folder intake.
 RESERVED = frozenset({OWN_NAME, "bridge", "folder"})
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MOST_KEYS = 1_000
@@ -19,15 +19,15 @@ MOST_KEYS = 1_000
 
 class Scope(StrEnum):
     EVENTS_WRITE = "events:write"  #: post events
-    MESSAGES_READ = "messages:read"  #: messages, traces, numbers
+    MESSAGES_READ = "messages:read"  #: read messages, traces and statistics
     MESSAGES_WRITE = "messages:write"  #: cancel, replay
-    APPROVALS_READ = "approvals:read"  #: questions and what people answered
-    APPROVALS_WRITE = "approvals:write"  #: ask, decide, cancel
+    APPROVALS_READ = "approvals:read"  #: read approvals and responses
+    APPROVALS_WRITE = "approvals:write"  #: create, decide and cancel approvals
     ROUTES_READ = "routes:read"
     ROUTES_WRITE = "routes:write"
     CHATS_READ = "chats:read"
     CHATS_WRITE = "chats:write"
-    KEYS_ADMIN = "keys:admin"  #: make and revoke keys
+    KEYS_ADMIN = "keys:admin"  #: create and revoke keys
 
 
 class KeyKind(StrEnum):
@@ -40,20 +40,20 @@ ALL_SCOPES = frozenset(Scope)
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key as it is kept; its secret is not.
+    """A stored key; the secret itself is not stored.
 
     Args:
-        id: public, sent with a signature.
-        name: of the client; idempotency keys, rates and turns are counted by it.
+        id: public; sent with a signature.
+        name: of the client; rates, fair sharing and idempotency keys are per name.
         kind: how the secret is used.
         digest: SHA-256 of the secret, hexadecimal.
-        scopes: what it may do.
-        per_second: requests a second, on average; None: as RATE_LIMIT_PER_SECOND; 0: no limit.
-        created_at: seconds since the epoch, as all times.
-        created_by: name of the key that made it.
-        expires_at: from then on it is not known any more.
-        last_used_at: to about ten seconds.
-        revoked_at: from then on it is not known any more.
+        scopes: what the key may do.
+        per_second: requests a second on average; None: RATE_LIMIT_PER_SECOND; 0: no limit.
+        created_at: seconds since the epoch, like all times here.
+        created_by: name of the key that created it.
+        expires_at: the key is invalid from then on.
+        last_used_at: accurate to about ten seconds.
+        revoked_at: the key is invalid from then on.
     """
 
     id: str
@@ -77,22 +77,21 @@ def new_id() -> str:
 
 
 def new_secret() -> str:
-    """256 random bits; the prefix lets scanners and our own log filter know it."""
+    """256 random bits. Secret scanners and our log filter recognise the prefix."""
     return f"cct_{secrets.token_urlsafe(32)}"
 
 
 def digest_of(secret: str) -> str:
-    """What is kept of a secret.
+    """The digest that is stored instead of a secret.
 
-    Plain SHA-256, not a slow password hash: those make guessing of what people choose dear, and these
-    secrets are 256 random bits that nobody can guess. It has to be fast, since each request is looked
-    up by it.
+    Plain SHA-256 is enough: a slow password hash protects passwords that people choose, and these secrets
+    are 256 random bits. It must be fast, since every request computes it.
     """
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def signing_secret(master: bytes, key_id: str) -> str:
-    """The secret of a signing key: derived, so that none has to be stored (docs/decisions/0006)."""
+    """The secret of a signing key, derived so that it need not be stored (docs/decisions/0006)."""
     derived = hmac.digest(master, b"cctelegram signing key " + key_id.encode(), "sha256")
     return f"cct_sig_{urlsafe_b64encode(derived).decode().rstrip('=')}"
 
@@ -112,12 +111,12 @@ def own(secret: str) -> Key:
 
 
 def scopes_text(scopes: Iterable[Scope]) -> str:
-    """In the order of the enumeration, with spaces between."""
+    """Scopes as stored text: in the order of the enumeration, separated by spaces."""
     return " ".join(scope.value for scope in Scope if scope in set(scopes))
 
 
 def scopes_of(text: str) -> frozenset[Scope]:
-    """The reverse; scopes that a later version wrote are left out, so they open nothing here."""
+    """Scopes from stored text; unknown ones, written by a later version, are ignored."""
     return frozenset(Scope(word) for word in text.split() if word in set(Scope))
 
 
@@ -138,11 +137,11 @@ _TABLE: tuple[tuple[str, Scope | None, Scope | None], ...] = (
     ("/api/v1/stream", Scope.MESSAGES_READ, Scope.MESSAGES_WRITE),
     ("/api/v1/approvals", Scope.APPROVALS_READ, Scope.APPROVALS_WRITE),
     ("/api/v1/responses", Scope.APPROVALS_READ, Scope.APPROVALS_WRITE),
-    # The dry run of routes changes nothing.
+    # The dry run of the routes changes nothing.
     ("/api/v1/routes/test", Scope.ROUTES_READ, Scope.ROUTES_READ),
     ("/api/v1/routes", Scope.ROUTES_READ, Scope.ROUTES_WRITE),
     ("/api/v1/chats", Scope.CHATS_READ, Scope.CHATS_WRITE),
-    # A URL may carry a secret, and the answer to a new one does.
+    # A callback's URL may carry a secret, and the answer to a new callback contains one.
     ("/api/v1/callbacks", Scope.KEYS_ADMIN, Scope.KEYS_ADMIN),
     ("/api/v1/keys", Scope.KEYS_ADMIN, Scope.KEYS_ADMIN),
 )

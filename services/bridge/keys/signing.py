@@ -1,7 +1,7 @@
-"""Requests that are signed: nobody who sees one can make another. Pure.
+"""Signed requests: a reader of one cannot forge another. Pure.
 
-The signature is HMAC-SHA256 over ``timestamp + "." + body`` with the key's secret, the timestamp in
-seconds since the epoch. It holds for five minutes to both sides and for one request.
+The signature is HMAC-SHA256 over ``timestamp + "." + body`` with the key's secret; the timestamp is in
+seconds since the epoch. A signature is valid for one request, within five minutes of its timestamp.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ SIGNATURE = b"x-cctelegram-signature"
 TIMESTAMP = b"x-cctelegram-timestamp"
 KEY_ID = b"x-cctelegram-key-id"
 TOLERANCE_SECONDS = 300
-#: A signature is remembered this long: until it is too old in the view of every replica's clock.
+#: Used signatures are stored this long: until every replica's clock finds them too old.
 REMEMBERED_SECONDS = 3_600.0
 
 _SIGNATURE = re.compile(rb"sha256=([0-9a-f]{64})")
@@ -23,12 +23,12 @@ _KEY_ID = re.compile(rb"key_[0-9a-f]{1,32}")
 
 
 class BadSignatureError(Exception):
-    """The text says what to change."""
+    """The signature or its headers are invalid; the text says what to change."""
 
 
 @dataclass(frozen=True, slots=True)
 class SignatureClaim:
-    """What the headers say; nothing of it is proven yet."""
+    """The headers of a signed request, not verified yet."""
 
     key_id: str
     timestamp: bytes
@@ -39,7 +39,7 @@ def claim_of(headers: Mapping[bytes, bytes], now: float) -> SignatureClaim:
     """Reads the headers of a signed request.
 
     Raises:
-        BadSignatureError: one is missing, malformed, or the time is too far from ours.
+        BadSignatureError: one is missing or malformed, or the timestamp is too far from our clock.
     """
     signature = _SIGNATURE.fullmatch(headers.get(SIGNATURE, b""))
     if signature is None:
@@ -65,7 +65,7 @@ def sign(secret: str, timestamp: int, body: bytes) -> str:
 
 
 def holds(claim: SignatureClaim, secret: str, body: bytes) -> bool:
-    """Whether the signature is that of the secret, compared in constant time."""
+    """Whether the secret made this signature; compared in constant time."""
     return hmac.compare_digest(_digest(secret, claim.timestamp, body), claim.signature)
 
 

@@ -1,4 +1,4 @@
-"""Keys on disk."""
+"""The table of keys."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,7 +25,7 @@ from services.kit.errors import Problem
 
 #: Names of the units of work, for the database's metrics.
 OPERATIONS = ("keys", "key_write", "key_used")
-#: Woken when a key was made or revoked.
+#: Woken when a key was created or revoked.
 CHANNEL = "keys"
 
 metadata = MetaData()
@@ -45,7 +45,7 @@ api_key = Table(
     Column("last_used_at", Double),
     Column("revoked_at", Double),
 )
-# A name is one client's; after a revocation it can be given again.
+# Valid keys have distinct names; the name of a revoked key can be used again.
 Index(
     "api_key_name",
     api_key.c.name,
@@ -56,28 +56,28 @@ Index(
 
 
 def add(connection: Connection, key: Key) -> None:
-    """Keeps a new key.
+    """Stores a new key.
 
     Raises:
-        Problem: 409, the name is taken, or there are too many.
+        Problem: 409, the name is taken, or there are too many keys.
     """
     living = select(func.count()).select_from(api_key).where(api_key.c.revoked_at.is_(None))
     if connection.execute(living).scalar_one() >= MOST_KEYS:
         raise Problem(409, "Too many keys", f"There are {MOST_KEYS} keys that were not revoked.")
-    # By the index on living names: another replica may make a key of this name at this moment.
+    # The index on names decides: another replica may create a key with this name at this moment.
     new = upsert(connection, api_key).values(_row(key)).on_conflict_do_nothing()
     if key.name in keys.RESERVED or connection.execute(new).rowcount != 1:
         raise Problem(409, "Name taken", f"There is a key named {key.name}: revoke it, or take another name.")
 
 
 def every(connection: Connection) -> list[Key]:
-    """All keys there ever were, newest first."""
+    """All keys, also expired and revoked ones, newest first."""
     found = connection.execute(select(api_key).order_by(api_key.c.created_at.desc(), api_key.c.id))
     return [_key(row) for row in found.mappings()]
 
 
 def living(connection: Connection, now: float) -> list[Key]:
-    """The keys that open something."""
+    """The valid keys."""
     fits = (api_key.c.revoked_at.is_(None), or_(api_key.c.expires_at.is_(None), api_key.c.expires_at > now))
     return [_key(row) for row in connection.execute(select(api_key).where(*fits)).mappings()]
 
@@ -88,14 +88,14 @@ def one(connection: Connection, key_id: str) -> Key | None:
 
 
 def revoke(connection: Connection, key_id: str, now: float) -> bool:
-    """Ends a key; false where there is none. One that was revoked keeps its time."""
+    """Revokes a key; False if there is none. A revoked key keeps its time of revocation."""
     first = update(api_key).where(api_key.c.id == key_id, api_key.c.revoked_at.is_(None))
     connection.execute(first.values(revoked_at=now))
     return one(connection, key_id) is not None
 
 
 def note_used(connection: Connection, used: Mapping[str, float]) -> None:
-    """When each key was used last; several replicas tell, the latest counts."""
+    """Stores when each key was last used; of several replicas the latest time counts."""
     for key_id, at in sorted(used.items()):
         later = or_(api_key.c.last_used_at.is_(None), api_key.c.last_used_at < at)
         connection.execute(update(api_key).where(api_key.c.id == key_id, later).values(last_used_at=at))

@@ -1,8 +1,7 @@
-"""Routes: who gets an event that names nobody.
+"""Routes: the recipients of an event that names none.
 
-routes     rules, and whom they give an event to (pure)
-document   rules as people write them, in a file or over REST (pure)
-schema     where those of the API are kept
-routing    the rules in force: read from the file or the database, again whenever they change
-api        routes over REST, with a dry run
+- `routes`: rules, and the recipients that they give an event; pure.
+- `document`: rules as people write them, in a file or over REST; pure.
+- `active_routes`: the rules in force, read again whenever the file or the database changes.
+- `api`: routes over REST, with a dry run.
 """

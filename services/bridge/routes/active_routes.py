@@ -1,6 +1,6 @@
-"""The rules in force, from one place: the file where ROUTES_FILE names one, else the database.
+"""The rules in force: those of ROUTES_FILE if it is set, else those of the database.
 
-A file wins over the API as a whole, so that nobody has to work out what the two make together.
+The file wins as a whole; the two are never merged.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ route_set = Table(
 
 @dataclass(frozen=True, slots=True)
 class StoredRoutes:
-    """The routes of the API, as they are kept."""
+    """Routes with their version, time and author."""
 
     document: RoutesDocument
     version: int = 0
@@ -61,13 +61,13 @@ class ActiveRoutes:
     """Holds the rules in force.
 
     Args:
-        bots: the default recipients of each bot: who gets what no rule fits.
-        file: of ROUTES_FILE; None: the database's are in force.
-        registry: of the service.
+        bots: the default recipients of each bot, for events without a matching rule.
+        file: of ROUTES_FILE; None: the database's rules are in force.
+        registry: of the service's metrics.
         clock: the time.
 
     Raises:
-        StartError: the file is there and wrong, or is not there.
+        StartError: the file is missing or invalid.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class ActiveRoutes:
         self.error = None
 
     def read_file(self) -> None:
-        """Takes the file if it has changed; a wrong one is told, and the former rules stay."""
+        """Reads the file if it has changed; if it is invalid, logs why and keeps the present rules."""
         assert self.file is not None  # noqa: S101 - asked by the caller
         try:
             if _stamp(self.file) == self._stamp:
@@ -130,41 +130,41 @@ class ActiveRoutes:
             log.info("routes_read", file=str(self.file), rules=len(self.routes.rules))
 
     def _fail(self, error: str) -> None:
-        if error != self.error:  # told once, not every second
+        if error != self.error:  # logged once, not every second
             self._failures.inc()
             log.error("routes_not_read", file=str(self.file), error=error)
         self.error = error
 
     async def read(self, database: Database) -> None:
-        """Takes what the database holds, if it is newer."""
+        """Reads the database's rules, if they are newer."""
         kept = await database.read("routes", partial(_newer, than=self.kept.version))
         if kept is not None:
             self._put(kept)
 
     async def replace(self, database: Database, new: RoutesDocument, by: str, version: int | None) -> None:
-        """Keeps other rules, which are in force then.
+        """Stores other rules and puts them in force.
 
         Args:
-            database: where.
+            database: of the bridge.
             new: all rules.
             by: name of the key.
-            version: that the writer has seen; None: whatever there is is replaced.
+            version: that the writer has read; None: any version is replaced.
 
         Raises:
-            Problem: 409, the rules are those of a file, or somebody was faster; 422, a bot is not there.
+            Problem: 409, a file is used, or the version is not the current one; 422, a bot is unknown.
         """
         if self.file is not None:
-            raise Problem(409, "Routes are in a file", "ROUTES_FILE is set: the routes are changed there.")
+            raise Problem(409, "Routes are in a file", "ROUTES_FILE is set: change the routes there.")
         self.check_bots(new)
         work = partial(_replace, new=new, by=by, version=version, now=self._clock.time())
         await database.write("routes_write", work, wake=CHANNEL)
         await self.read(database)
 
     def check_bots(self, new: RoutesDocument) -> Routes:
-        """The rules as routes, for a trial.
+        """The rules as routes.
 
         Raises:
-            Problem: 422, a bot that they name is not there.
+            Problem: 422, they name an unknown bot.
         """
         routes = self._with(new)
         there = ", ".join(routes.bots)
@@ -177,7 +177,7 @@ class ActiveRoutes:
         return routes
 
     async def follow(self, database: Database) -> None:
-        """Takes changes as they come, until cancelled."""
+        """Reads changes as they come, until cancelled."""
         while True:
             await database.wait(CHANNEL, READ_SECONDS)
             if self.file is not None:
@@ -190,7 +190,7 @@ class ActiveRoutes:
                 await asyncio.sleep(READ_SECONDS)
 
     async def check(self) -> Reading:
-        """A health probe: a file that was changed for the worse is not in force."""
+        """Health: degraded if a changed file is invalid, or a rule names an unknown bot."""
         measured: dict[str, Any] = {"source": self.source, "rules": len(self.routes.rules)}
         if unknown := self.routes.unknown_bots():
             measured["unknown_bots"] = sorted({bot for _, bot in unknown})
@@ -236,7 +236,7 @@ def _replace(connection: Connection, new: RoutesDocument, by: str, version: int 
 async def open_active_routes(
     routing: ActiveRoutes, database: Database, health: Health
 ) -> AsyncIterator[None]:
-    """Keeps the rules in force for the length of the block."""
+    """Follows changes of the rules while the block runs."""
     if routing.file is None:
         await routing.read(database)
     health.add("routes", routing.check)

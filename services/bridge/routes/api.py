@@ -1,4 +1,4 @@
-"""Routes over REST: read, replaced as a whole, and tried without sending."""
+"""Routes over REST: read them, replace them as a whole, and try them without sending."""
 
 from typing import Annotated, Literal
 
@@ -19,75 +19,75 @@ router = APIRouter(prefix="/api/v1/routes", tags=["routes"])
 
 
 class NewRoutes(RoutesDocument):
-    """All rules, and which ones they replace."""
+    """All rules, and the version that they replace."""
 
     version: Annotated[
         Annotated[int, Field(ge=0)] | None,
-        about("that you have read; where the routes are at another one, nothing is replaced", 3),
+        about("the version that you read; if it is not the current one, nothing is replaced", 3),
     ] = None
 
 
 class RoutesView(BaseModel):
-    """The rules in force, and where they are from."""
+    """The rules in force and their origin."""
 
-    source: Annotated[Literal["file", "api"], about("file: ROUTES_FILE is set and wins over the API", "api")]
-    version: Annotated[int, about("of the API's routes; 0: none were set, or they are in a file", 3)]
-    updated_at: Annotated[str | None, about("when they came into force; null: there never were any", A_TIME)]
-    updated_by: Annotated[str | None, about("name of the key; null: a file", "ops")]
+    source: Annotated[Literal["file", "api"], about("`file` if ROUTES_FILE is set, which wins", "api")]
+    version: Annotated[int, about("version of the API's routes; 0: none were set, or a file is used", 3)]
+    updated_at: Annotated[str | None, about("when they came into force; null: never", A_TIME)]
+    updated_by: Annotated[str | None, about("name of the key; null for a file", "ops")]
     error: Annotated[str | None, about("why a changed file is not in force", "route 1: to: Field required")]
-    routes: Annotated[list[RuleDocument], about("in the order that they are tried in")]
+    routes: Annotated[list[RuleDocument], about("the rules, in the order of evaluation")]
 
 
 class Trial(Strict):
-    """An event that is not sent."""
+    """An event to route without sending it."""
 
-    event: Annotated[NewEvent, about("as it would be posted")]
+    event: Annotated[NewEvent, about("the event, as it would be posted")]
     routes: Annotated[
         Annotated[list[RuleDocument], Field(max_length=MOST_RULES)] | None,
-        about("to be tried instead of those in force"),
+        about("rules to evaluate instead of those in force"),
     ] = None
 
 
 class RecipientView(BaseModel):
-    """One who would get it."""
+    """A recipient of the event."""
 
-    chat_id: Annotated[int, about("a person, a group or a channel", 1001)]
-    thread_id: Annotated[int | None, about("the topic of the chat", 7)]
-    silent: Annotated[bool, about("whether it would make no sound", False)]
-    bot: Annotated[str, about("which bot would send it", "default")]
+    chat_id: Annotated[int, about("ID of a person, a group or a channel", 1001)]
+    thread_id: Annotated[int | None, about("ID of the topic of the chat", 7)]
+    silent: Annotated[bool, about("whether the message would make no sound", False)]
+    bot: Annotated[str, about("the bot that would send it", "default")]
     rule: Annotated[
-        str | None, about("that gives it to them; null: the event itself, or the defaults", "alarms")
+        str | None, about("name of the rule; null: the event or the defaults name the recipient", "alarms")
     ]
 
 
 class TrialResult(BaseModel):
-    """Who would get an event."""
+    """The recipients of an event."""
 
-    by: Annotated[Literal["event", "rules", "defaults"], about("who says who gets it", "rules")]
-    recipients: Annotated[list[RecipientView], about("none where there is nobody")]
+    by: Annotated[Literal["event", "rules", "defaults"], about("what names the recipients", "rules")]
+    recipients: Annotated[list[RecipientView], about("the recipients; may be empty")]
 
 
-@router.get("", summary="The routes in force")
+@router.get("", summary="Read the routes in force")
 async def read(state: State) -> RoutesView:
-    """Of the file, or of the API: they are never mixed."""
+    """They come from the file or from the API, never from both."""
     return _view(state.active_routes)
 
 
 @router.put(
     "",
-    summary="Replace all routes; they are in force with the answer",
-    responses=problems({409: "they are in a file, or at another version"}),
+    summary="Replace all routes",
+    responses=problems({409: "the routes are in a file, or at another version"}),
 )
 async def replace(state: State, caller: CallerKey, new: NewRoutes) -> RoutesView:
-    """The other replicas take them within a second."""
+    """They are in force in this replica with the answer, in the others within a second."""
     rules = RoutesDocument(routes=new.routes)
     await state.active_routes.replace(state.outbox.database, rules, caller.name, new.version)
     return _view(state.active_routes)
 
 
-@router.post("/test", summary="Who would get an event, and by which rule; nothing is sent")
+@router.post("/test", summary="Find the recipients of an event without sending it")
 async def test(state: State, trial: Trial) -> TrialResult:
-    """Of the routes in force, or of others that are being thought of."""
+    """Evaluates the routes in force, or those of the request."""
     routes = state.active_routes.routes
     if trial.routes is not None:
         routes = state.active_routes.check_bots(RoutesDocument(routes=trial.routes))

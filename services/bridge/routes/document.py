@@ -1,4 +1,4 @@
-"""Rules as people write them: the same words in a TOML file and over REST. Pure."""
+"""Rules as people write them: the same fields in a TOML file and over REST. Pure."""
 
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -15,11 +15,11 @@ MOST_TARGETS = 100
 
 
 class BadRoutesError(Exception):
-    """The text is one readable line a fault."""
+    """The rules are invalid; the text has one line for each fault."""
 
 
 def _listed(value: object) -> object:
-    """``"a"`` is as good as ``["a"]``."""
+    """Accepts ``"a"`` for ``["a"]``."""
     return [value] if isinstance(value, str) else value
 
 
@@ -31,48 +31,50 @@ Category = Literal[
 
 
 class TargetDocument(Strict):
-    """One who gets it."""
+    """A recipient."""
 
-    chat_id: Annotated[ChatId, about("a person, a group or a channel", -1001234567890)]
-    thread_id: Annotated[ThreadId | None, about("a topic of the chat", 7)] = None
-    silent: Annotated[bool, about("whether it makes no sound there", False)] = False
+    chat_id: Annotated[ChatId, about("ID of a person, a group or a channel", -1001234567890)]
+    thread_id: Annotated[ThreadId | None, about("ID of a topic of the chat", 7)] = None
+    silent: Annotated[bool, about("whether the message makes no sound", False)] = False
     bot: Annotated[
         BotName | None,
-        about("which bot sends it; unset: the one that the event names, or the default one", "default"),
+        about("the bot that sends it; unset: the event's bot, or the default one", "default"),
     ] = None
 
 
 class RuleDocument(Strict):
-    """A rule; what it does not ask about does not matter to it."""
+    """A rule. It matches an event if every condition that is set matches."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
     name: Annotated[
         Annotated[str, StringConstraints(min_length=1, max_length=64)],
-        about("for people; no two rules have the same", "production alarms"),
+        about("name of the rule, unique", "production alarms"),
     ]
     type: Annotated[
         Annotated[list[str], BeforeValidator(_listed), Field(max_length=100)],
-        about("one of these types", ["build_failed"]),
+        about("matches these event types", ["build_failed"]),
     ] = Field([])
     category: Annotated[
         Annotated[list[Category], BeforeValidator(_listed), Field(max_length=20)],
-        about("of one of these categories", ["system"]),
+        about("matches these categories", ["system"]),
     ] = Field([])
     severity: Annotated[
         Annotated[list[Severity], BeforeValidator(_listed), Field(max_length=10)],
-        about("as bad as one of these", ["high", "critical"]),
+        about("matches these severities", ["high", "critical"]),
     ] = Field([])
-    source: Annotated[Patterns, about("from one of these, with * and ?", ["prod-*"])] = Field([])
-    project: Annotated[Patterns, about("data.metadata.project, or the source; with *, ?", ["shop"])] = Field(
-        []
-    )
+    source: Annotated[Patterns, about("matches these sources; * and ? are wildcards", ["prod-*"])] = Field([])
+    project: Annotated[
+        Patterns,
+        about("matches data.metadata.project, or the source without it; * and ? are wildcards", ["shop"]),
+    ] = Field([])
     to: Annotated[
-        Annotated[list[TargetDocument], Field(min_length=1, max_length=MOST_TARGETS)], about("who gets it")
+        Annotated[list[TargetDocument], Field(min_length=1, max_length=MOST_TARGETS)],
+        about("the recipients"),
     ]
     goes_on: Annotated[
         bool,
-        Field(alias="continue", description="whether the rules after it are tried too", examples=[False]),
+        Field(alias="continue", description="whether later rules are evaluated too", examples=[False]),
     ] = False
 
     @model_validator(mode="after")
@@ -96,11 +98,11 @@ class RuleDocument(Strict):
 
 
 class RoutesDocument(Strict):
-    """All rules, in the order that they are tried in."""
+    """All rules, in the order of evaluation."""
 
     routes: Annotated[
         Annotated[list[RuleDocument], Field(max_length=MOST_RULES)],
-        about("the first that fits is the last"),
+        about("the rules; evaluation stops at the first match"),
     ]
 
     @model_validator(mode="after")
@@ -116,15 +118,15 @@ class RoutesDocument(Strict):
 
 
 def from_toml(text: str) -> RoutesDocument:
-    """The rules of a file, each a ``[[route]]``.
+    """The rules of a file; each is a ``[[route]]``.
 
     Raises:
-        BadRoutesError: one line a fault, by the number and name of the route.
+        BadRoutesError: one line for each fault, with the number and the name of the route.
     """
     try:
         read = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise BadRoutesError(f"no TOML: {error}") from None
+        raise BadRoutesError(f"not valid TOML: {error}") from None
     stray = sorted(set(read) - {"route"})
     if stray:
         raise BadRoutesError(f"{stray[0]}: unknown; a route begins with [[route]]")

@@ -1,7 +1,7 @@
-"""Rules, and whom they give an event to. Pure.
+"""Rules, and the recipients that they give an event. Pure.
 
-Rules are tried in their order. The first that fits ends the search, unless it goes on. An event that
-no rule fits goes to the default recipients; one that names its recipients is not routed at all.
+Rules are evaluated in order. Evaluation stops at the first match, unless that rule says to continue. An
+event without a match goes to the default recipients; an event that names its recipients is not routed.
 """
 
 import re
@@ -20,13 +20,13 @@ class Target:
     chat_id: int
     thread_id: int | None = None
     silent: bool = False
-    #: Which bot sends it; None: the one that the event names, or the default one.
+    #: The bot that sends it; None: the event's bot, or the default one.
     bot: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What rules ask about an event."""
+    """The properties of an event that conditions match."""
 
     type: str
     category: str
@@ -37,7 +37,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Fits an event where each condition that is not empty does; names may hold ``*`` and ``?``."""
+    """A rule; an empty condition matches everything. Names may have the wildcards ``*`` and ``?``."""
 
     name: str
     to: tuple[Target, ...]
@@ -60,7 +60,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """One who gets an event, and by which rule; None: nobody's rule."""
+    """A recipient, and the rule that named it; None if no rule did."""
 
     target: Target
     rule: str | None = None
@@ -68,18 +68,18 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """The rules in force, and who gets what no rule fits.
+    """The rules in force, and the default recipients.
 
     Args:
-        bots: the default recipients of each bot, by its name.
-        rules: in the order that they are tried in.
+        bots: the default recipients of each bot, by the bot's name.
+        rules: in the order of evaluation.
     """
 
     bots: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: {DEFAULT: ()})
     rules: tuple[Rule, ...] = ()
 
     def recipients(self, event: NewEvent) -> list[Recipient]:
-        """Who gets an event: those it names, else those of the rules, else the default ones of its bot."""
+        """The recipients that the event names, else those of the rules, else its bot's default ones."""
         if event.chat_id is not None:
             named = event.chat_id if isinstance(event.chat_id, list) else [event.chat_id]
             return [Recipient(Target(chat_id)) for chat_id in named]
@@ -87,7 +87,7 @@ class Routes:
         return routed or [Recipient(Target(chat_id)) for chat_id in self.bots[event.bot or DEFAULT]]
 
     def unknown_bots(self) -> list[tuple[str, str]]:
-        """Rules that name a bot which is not there, each with that name."""
+        """Pairs of a rule and the unknown bot that it names."""
         return [
             (rule.name, target.bot)
             for rule in self.rules
@@ -97,7 +97,7 @@ class Routes:
 
 
 def by_rules(rules: Sequence[Rule], facts: Facts) -> list[Recipient]:
-    """Whom the rules give it to; each topic of each chat once, as the first rule says that names it."""
+    """The recipients by rules; each topic of each chat once, from the first rule that names it."""
     found: dict[tuple[int, int | None], Recipient] = {}
     for rule in rules:
         if not rule.fits(facts):
@@ -110,7 +110,7 @@ def by_rules(rules: Sequence[Rule], facts: Facts) -> list[Recipient]:
 
 
 def facts_of(event: NewEvent) -> Facts:
-    """What rules ask: the project is ``data.metadata.project``, else the source."""
+    """The properties of an event; the project is ``data.metadata.project``, else the source."""
     named = (event.data.metadata or {}).get("project")
     return Facts(
         type=event.kind,

@@ -1,11 +1,14 @@
-"""Tracking: what became of each message, and what people do about it.
+"""Tracking: follows messages to their end, and repairs what failed.
 
-api          routes: cancel, replay, dead letters, jobs, traces, the stream
-lives        a message's life and a correlation's story, as the API tells them (pure)
-jobs         replays in bulk: rows that survive, worked through in portions
-stream       state changes as server-sent events, read from the engine's feed
-archive      finished messages as compressed JSON Lines, exactly once
-retention    moves what is old into the archive, one replica at a time
-callbacks    tells others how messages ended, by the bridge's webhooks
-opening      wires all of it
+- `api`: routes for cancel, replay, dead letters, jobs, traces and the stream.
+- `search_params`: query parameters and bodies of these routes.
+- `message_view`: messages as contract models; pure.
+- `views`: timelines, dead letters, jobs and stream changes as contract models; pure.
+- `jobs`: bulk replays, stored as rows and done in portions.
+- `stream`: state changes as server-sent events, read from the change feed.
+- `archive`: finished messages as compressed JSON Lines, each exactly once.
+- `retention`: moves old messages into the archive, one replica at a time.
+- `callbacks`: calls other programs when a message reaches its final state.
+- `lifespan`: opens all of it.
+- `schema`, `metrics`: the tables and the series.
 """

@@ -32,25 +32,23 @@ from services.outbox.queries.message_queries import Search
 
 router = APIRouter(prefix="/api/v1", tags=["tracking"])
 
-#: A story of more messages than this is told of the first ones only, and says so.
+#: A timeline of more messages than this has the first ones only, and `truncated` is true.
 MOST_MESSAGES = 500
-MessageId = Annotated[Words, Path(description="of the message", examples=[AN_ID])]
-JobId = Annotated[Words, Path(description="of the job", examples=[AN_ID])]
-_DECIDED = problems(
-    {404: "there is no message with this id", 409: "it is too late, or too early; `state` says why"}
-)
-_NO_JOB = problems({404: "there is no job with this id"})
+MessageId = Annotated[Words, Path(description="ID of the message", examples=[AN_ID])]
+JobId = Annotated[Words, Path(description="ID of the job", examples=[AN_ID])]
+_DECIDED = problems({404: "no message has this ID", 409: "the message's `state` does not allow it"})
+_NO_JOB = problems({404: "no job has this ID"})
 
 
 @router.post(
     "/messages/{message_id}/cancel",
-    summary="Take a message back that is not sent yet",
+    summary="Cancel a message that is not sent yet",
     responses=_DECIDED,
 )
 async def cancel(
     state: State, caller: CallerKey, message_id: MessageId, decision: Decision | None = None
 ) -> messages.CancelReplayResult:
-    """409 with its state where it is being sent, is sent in part, or has ended."""
+    """409 with the state if the message is being sent, is sent in part, or has reached its final state."""
     by = By(caller.name, decision.reason if decision else "")
     verdict = await _decide(state, "cancel", partial(cancel_replay.cancel, message_id=message_id, by=by))
     if not verdict.done:
@@ -62,13 +60,13 @@ async def cancel(
 
 @router.post(
     "/messages/{message_id}/replay",
-    summary="Send a message again that ended undelivered",
+    summary="Replay a message that was not delivered",
     responses=_DECIDED,
 )
 async def replay(
     state: State, caller: CallerKey, message_id: MessageId, decision: Decision | None = None
 ) -> messages.CancelReplayResult:
-    """409 with its state where it is delivered, or still on its way."""
+    """409 with the state if the message is delivered or not finished."""
     by = By(caller.name, decision.reason if decision else "")
     verdict = await _decide(state, "replay", partial(cancel_replay.replay, message_id=message_id, by=by))
     if not verdict.done:
@@ -82,13 +80,13 @@ async def _decide(state: BridgeState, operation: str, decide: Callable[..., Verd
     work = partial(decide, now=state.clock.time())
     verdict = await state.outbox.database.write(operation, work, wake=enqueue.CHANNEL)
     if verdict is None:
-        raise Problem(404, "Not Found", "There is no message with this id.")
+        raise Problem(404, "Not Found", "No message has this ID.")
     state.outbox.database.wake_here(change_feed.CHANNEL)
     return verdict
 
 
 def _view(message_id: Words, verdict: Verdict) -> messages.CancelReplayResult:
-    # Not `status`: in a problem document that is the HTTP status.
+    # Not `status`, which is the HTTP status in a problem document.
     return messages.CancelReplayResult(
         message_id=message_id,
         state=verdict.state.value,
@@ -99,10 +97,10 @@ def _view(message_id: Words, verdict: Verdict) -> messages.CancelReplayResult:
 
 @router.get(
     "/dead-letters",
-    summary="What was given up, with the reason; newest first",
+    summary="List dead letters, newest first",
 )
 async def dead_letters(state: State, wanted: Annotated[Letters, Query()]) -> messages.DeadLetters:
-    """Each can be sent again: one by its `replay`, all that fit by `POST /api/v1/dead-letters/replay`."""
+    """Replay one by its `replay`, many by `POST /api/v1/dead-letters/replay`."""
     sought = search_params.search(
         wanted, [outbox_messages.State.DEAD_LETTER], before=wanted.cursor, limit=wanted.limit
     )
@@ -120,26 +118,26 @@ def _letters(connection: Connection, wanted: Search) -> tuple[message_queries.Pa
 
 _STARTED: dict[int | str, dict[str, Any]] = {
     202: {
-        "description": "the job is on disk, or was before",
+        "description": "the job is on disk",
         "headers": {
             "Location": {
-                "description": "of the job",
+                "description": "URL of the job",
                 "schema": {"type": "string", "examples": [f"/api/v1/jobs/{AN_ID}"]},
             },
             "Idempotent-Replayed": {
-                "description": "`true` where it was asked for before",
+                "description": "`true` if an earlier request with this Idempotency-Key created the job",
                 "schema": {"type": "string", "examples": ["true"]},
             },
         },
     },
-    **problems({422: "the input is wrong: one entry a field; or the Idempotency-Key had another filter"}),
+    **problems({422: "the input is invalid, one entry per field; or the Idempotency-Key had another filter"}),
 }
 
 
 @router.post(
     "/dead-letters/replay",
     status_code=202,
-    summary="Replay all that fit, as a job that survives",
+    summary="Replay many messages in a job",
     responses=_STARTED,
 )
 async def replay_all(
@@ -153,12 +151,12 @@ async def replay_all(
             alias="Idempotency-Key",
             max_length=255,
             min_length=1,
-            description="a repetition with the same key and filter gets the same job",
+            description="a repeated request with the same key and filter gets the same job",
             examples=["after-the-outage"],
         ),
     ] = None,
 ) -> Job:
-    """What ends undelivered after this moment is left for another job."""
+    """The job is stored and survives restarts. Messages that fail after this moment are not part of it."""
     new = NewJob(search_params.search(wanted, wanted.status), By(caller.name, wanted.why), idempotency_key)
     row, is_new = await jobs.add(state.outbox.database, new, state.clock.time())
     if not is_new:
@@ -167,14 +165,14 @@ async def replay_all(
     return views.job(row)
 
 
-@router.get("/jobs", summary="Jobs, newest first")
+@router.get("/jobs", summary="List jobs, newest first")
 async def list_jobs(
     state: State,
     status: Annotated[jobs.State | None, Query(), about("in this state", "running")] = None,
-    cursor: Annotated[Words | None, Query(), about("`next_cursor` of the page before", AN_ID)] = None,
-    limit: Annotated[int, Query(ge=1, le=500), about("jobs at most", 50)] = 50,
+    cursor: Annotated[Words | None, Query(), about("`next_cursor` of the previous page", AN_ID)] = None,
+    limit: Annotated[int, Query(ge=1, le=500), about("largest number of jobs", 50)] = 50,
 ) -> Jobs:
-    """Those that ended stay as long as messages do."""
+    """Finished jobs are stored as long as messages are."""
     work = partial(jobs.newest, state=status.value if status else None, before=cursor, limit=limit)
     rows = await state.outbox.database.read("job_find", work)
     return Jobs(
@@ -185,21 +183,21 @@ async def list_jobs(
 
 @router.get(
     "/jobs/{job_id}",
-    summary="A job and how far it is",
+    summary="Read a job and its progress",
     responses=_NO_JOB,
 )
 async def one_job(state: State, job_id: JobId) -> Job:
-    """It goes on whatever is killed meanwhile, at any replica."""
+    """Any replica continues a job after a crash."""
     return views.job(await _job(state.outbox, job_id))
 
 
 @router.post(
     "/jobs/{job_id}/cancel",
-    summary="End a job where it stands",
-    responses=_NO_JOB | problems({409: "it has ended; `state` says how"}),
+    summary="Cancel a job",
+    responses=_NO_JOB | problems({409: "the job has ended; `state` says how"}),
 )
 async def cancel_job(state: State, job_id: JobId) -> Job:
-    """What it has replayed stays replayed. 409 where it has ended."""
+    """Replayed messages stay replayed. 409 if the job has ended."""
     work = partial(jobs.cancel, job_id=job_id, now=state.clock.time())
     done = await state.outbox.database.write("job", work)
     job = views.job(await _job(state.outbox, job_id))
@@ -211,21 +209,21 @@ async def cancel_job(state: State, job_id: JobId) -> Job:
 async def _job(outbox: Outbox, job_id: Words) -> Any:
     row = await outbox.database.read("job_find", partial(jobs.get, job_id=job_id))
     if row is None:
-        raise Problem(404, "Not Found", "There is no job with this id.")
+        raise Problem(404, "Not Found", "No job has this ID.")
     return row
 
 
 @router.get(
     "/traces",
-    summary="Messages and how they came to where they stand; those in flight, or all",
+    summary="List messages with their timelines, newest first",
 )
 async def traces(
     state: State,
-    active: Annotated[bool, Query(), about("whether only those in flight are told of", True)] = True,
+    active: Annotated[bool, Query(), about("only messages that are not finished", True)] = True,
     cursor: Cursor = None,
-    limit: Annotated[int, Query(ge=1, le=200), about("messages at most", 50)] = 50,
+    limit: Annotated[int, Query(ge=1, le=200), about("largest number of messages", 50)] = 50,
 ) -> messages.TracedMessages:
-    """Newest first, each with every state that it was in."""
+    """Each message has every state that it was in."""
     states = [one.value for one in message_queries.UNFINISHED] if active else []
     wanted = Search(states=states, before=cursor, limit=limit)
     page, found = await state.outbox.database.read("trace", partial(_lives, wanted=wanted))
@@ -243,19 +241,19 @@ def _lives(connection: Connection, wanted: Search) -> tuple[message_queries.Page
 
 @router.get(
     "/traces/{correlation_id:path}",
-    summary="All that happened under a correlation id, in order",
+    summary="Read the timeline of a correlation ID",
     response_model_exclude_unset=True,
-    responses=problems({404: "there is nothing with this correlation id"}),
+    responses=problems({404: "no event has this correlation ID"}),
 )
 async def story(
     state: State,
-    correlation_id: Annotated[Words, Path(description="of the events", examples=["order-4711"])],
+    correlation_id: Annotated[Words, Path(description="correlation ID of events", examples=["order-4711"])],
 ) -> CorrelationTimeline:
-    """Events, changes and attempts of up to 500 messages; `truncated` where there are more."""
+    """Events, changes and attempts of up to 500 messages; `truncated` is true if there are more."""
     work = partial(message_queries.of_correlation, correlation_id=correlation_id, most=MOST_MESSAGES)
     events, found, whole = await state.outbox.database.read("trace", work)
     if not events:
-        raise Problem(404, "Not Found", "There is nothing with this correlation id.")
+        raise Problem(404, "Not Found", "No event has this correlation ID.")
     return views.story(events, found, state.settings.jaeger_ui_url, truncated=not whole)
 
 
@@ -269,9 +267,9 @@ _FRAMES = {
 
 @router.get(
     "/stream",
-    summary="Every change of a message's state, as server-sent events",
+    summary="Follow every state change of messages, as server-sent events",
     response_class=Response,
-    responses={200: _FRAMES, **problems({503: "the store is down, or too many streams are open"})},
+    responses={200: _FRAMES, **problems({503: "the database is down, or too many streams are open"})},
 )
 async def stream(
     request: Request,
@@ -288,24 +286,24 @@ async def stream(
         str | None,
         Header(
             alias="Last-Event-ID",
-            description="the id of the last event that you have",
+            description="the ID of the last event that you received",
             examples=["812.4711.1"],
         ),
     ] = None,
 ) -> Response:
-    """From now on, or on from `Last-Event-ID`: at any replica, for what the last 24 hours hold."""
+    """Starts now, or after `Last-Event-ID`, at any replica, for changes of the last 24 hours."""
     after = None
     if last_event_id:
         after = Position.parse(last_event_id)
         if after is None:
-            raise Problem(422, "Invalid input", "Last-Event-ID is none of this stream's ids.")
+            raise Problem(422, "Invalid input", "Last-Event-ID is not an ID of this stream.")
     wanted = Wanted(frozenset(one.value for one in status), frozenset(type), chat_id, correlation_id, bot)
     stopping: asyncio.Event = request.app.state.stopping
     frames = await state.tracking.stream.open(wanted, after, stopping)
     return EventStream(frames, state.tracking.metrics.dropped.inc)
 
 
-#: Referred to by the stream, whose events FastAPI does not see.
+#: Models of the stream's events, which FastAPI does not see.
 SCHEMAS: dict[str, type[BaseModel]] = {
     model.__name__: model for model in (StreamEvent, StreamChange, StreamNote)
 }

@@ -1,9 +1,8 @@
-"""Archive: finished messages as compressed JSON Lines, one file a day, exactly once.
+"""The archive: finished messages as compressed JSON Lines, one file a day, each message exactly once.
 
-A portion is appended as a gzip member of its own, and is on disk before its messages are deleted.
-Before a file grows, its size is written into the database; that note is deleted in the very
-transaction that deletes the messages. A note that is left over means that the messages are still
-there: the file is cut back to the size of the note, and they are archived anew.
+A portion is appended as a gzip member, and is on disk before its messages are deleted. Before a file grows,
+its size is noted in the database; the transaction that deletes the messages deletes the note too. If a note
+is left over, the messages still exist: the file is cut back to the noted size, and they are archived again.
 """
 
 import fcntl
@@ -30,7 +29,7 @@ _FINISHED = [state.value for state in FINISHED]
 
 
 class ChangedMeanwhileError(Exception):
-    """Some of the messages were replayed: the portion is given up, and found again without them."""
+    """Some of the messages were replayed meanwhile; the portion is read again without them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ class Portion:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What is about to be done to a file."""
+    """A file that is about to grow, and its size before."""
 
     id: str
     file: str
@@ -56,7 +55,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """How many rows of each table."""
+    """The number of deleted rows of each table."""
 
     messages: int
     attempts: int
@@ -69,7 +68,7 @@ def day_of(seconds: float) -> str:
 
 
 def old(connection: Connection, before: float, most: int) -> Portion | None:
-    """The longest finished messages, of one day; None where none is old enough."""
+    """The oldest finished messages, all of one day; None if none is old enough."""
     query = (
         select(message.c.seq, message.c.finished_at)
         .where(message.c.finished_at < before, message.c.state.in_(_FINISHED))
@@ -93,7 +92,7 @@ def note(connection: Connection, place: str, made: Note, now: float) -> None:
 
 
 def notes(connection: Connection) -> list[Any]:
-    """What was begun and not finished, oldest first."""
+    """The notes of unfinished portions, oldest first."""
     return list(connection.execute(select(archiving).order_by(archiving.c.id)).mappings())
 
 
@@ -102,10 +101,10 @@ def forget(connection: Connection, note_id: str) -> None:
 
 
 def remove(connection: Connection, portion: Portion, note_id: str) -> Deleted:
-    """Deletes what is in the archive now, with the note about it.
+    """Deletes archived messages, with the note of the portion.
 
     Raises:
-        ChangedMeanwhileError: not all of it is finished any more; nothing is deleted.
+        ChangedMeanwhileError: some are not finished any more; nothing is deleted.
     """
     seqs = portion.seqs
     finished = select(message.c.seq).where(message.c.seq.in_(seqs), message.c.state.in_(_FINISHED))
@@ -121,14 +120,17 @@ def remove(connection: Connection, portion: Portion, note_id: str) -> Deleted:
 
 
 def _replayed(connection: Connection, portion: Portion) -> bool:
-    """Whether one was replayed and ended again after it was read: the archive has its older life."""
+    """Whether a message was replayed and finished again since it was read; the archive lacks that then."""
     known = {life.message["seq"]: life.message["finished_at"] for life in portion.lives}
     query = select(message.c.seq, message.c.finished_at).where(message.c.seq.in_(list(known)))
     return any(known[row.seq] != row.finished_at for row in connection.execute(query))
 
 
 def _remove_events(connection: Connection, ids: Iterable[str]) -> int:
-    """Those without other messages. Locked first: two portions may hold the last messages of one event."""
+    """Deletes events without other messages.
+
+    The events are locked first: two portions may hold the last messages of one event.
+    """
     mine = select(event.c.id).where(event.c.id.in_(sorted(ids))).order_by(event.c.id).with_for_update()
     locked = connection.execute(mine).scalars().all()
     orphans = delete(event).where(event.c.id.in_(locked), ~exists().where(message.c.event_id == event.c.id))
@@ -136,13 +138,13 @@ def _remove_events(connection: Connection, ids: Iterable[str]) -> int:
 
 
 class Folder:
-    """The files. Its methods wait for the disk: call them in a thread."""
+    """The archive's files. Methods block: call them in a thread."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def place(self) -> str:
-        """Names this folder among those of other replicas; made once, kept in it."""
+        """The name of this folder among those of other replicas, stored in the folder."""
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         file = self.path / ".place"
         try:
@@ -156,10 +158,10 @@ class Folder:
 
     @contextmanager
     def held(self) -> Iterator[str]:
-        """Holds the folder against other processes on it; answers its name.
+        """Locks the folder against other processes; yields its name.
 
         Raises:
-            BlockingIOError: another process has it, perhaps one that is long taken for lost.
+            BlockingIOError: another process has locked it.
         """
         place = self.place()
         with (self.path / ".place").open("rb") as file:
@@ -167,21 +169,21 @@ class Folder:
             yield place
 
     def begin(self, day: str) -> Note:
-        """What to write down before :meth:`append`."""
+        """The note to store before :meth:`append`."""
         file = self.path / f"{day}.jsonl.gz"
         size = file.stat().st_size if file.exists() else 0
         return Note(str(uuid_utils.uuid7()), file.name, size)
 
     def append(self, made: Note, portion: Portion) -> None:
-        """Adds the messages as one member; returns when they are on disk."""
+        """Appends the messages as one gzip member; returns when they are on disk."""
         lines = b"".join(orjson.dumps(record(life)) + b"\n" for life in portion.lives)
-        # Set modes before the first byte: what people were told is nobody else's to read.
+        # Readable by the owner only, from the first byte on: it holds messages.
         handle = os.open(self.path / made.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             _write(handle, gzip.compress(lines))
             _sync(handle)
         except OSError:
-            # On a full disk; who reads the archive now finds it whole.
+            # For example a full disk: the archive must stay readable.
             os.ftruncate(handle, made.size_before)
             raise
         finally:
@@ -189,7 +191,7 @@ class Folder:
         _sync_folder(self.path)
 
     def undo(self, file: str, size: int) -> None:
-        """Cuts a file back to what it was before an archiving that did not end."""
+        """Cuts a file back to its size before an unfinished portion."""
         path = self.path / Path(file).name
         if not path.exists() or path.stat().st_size <= size:
             return
@@ -217,7 +219,7 @@ def _sync_folder(path: Path) -> None:
 
 
 def record(life: Life) -> dict[str, Any]:
-    """A message with everything that is deleted with it."""
+    """A message with all rows that are deleted with it."""
     return {
         "message": _plain(life.message),
         "attempts": [_plain(one) for one in life.attempts],
@@ -226,5 +228,5 @@ def record(life: Life) -> dict[str, Any]:
 
 
 def _plain(row: Any) -> dict[str, Any]:
-    # The library's names of columns are strings of its own kind, which JSON's writer refuses as keys.
+    # SQLAlchemy's column names are a subclass of str, which orjson refuses as keys.
     return {str(name): value for name, value in row.items()}

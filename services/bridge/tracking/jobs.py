@@ -1,8 +1,8 @@
-"""Jobs: replays in bulk, as rows that survive, worked through in portions.
+"""Jobs: bulk replays, stored as rows and done in portions.
 
-A portion is found by a read and replayed by a short write that moves the job's mark with a
-compare-and-set: whoever does it, and wherever it is cut off, no message is passed twice, and any
-replica goes on from the mark. Messages that fail again are behind the mark, so they stay failed.
+A read finds a portion; a short write replays it and moves the job's mark with a compare-and-set. So no
+message is replayed twice, whatever crashes, and any replica continues from the mark. Messages that fail again
+are behind the mark and are not replayed by the same job.
 """
 
 import asyncio
@@ -48,11 +48,11 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A replay in bulk.
+    """A bulk replay to store.
 
     Args:
-        wanted: which messages.
-        by: who asks for it, and why.
+        wanted: selects the messages.
+        by: who requests it, and why.
         key: the request's Idempotency-Key, or None.
     """
 
@@ -62,7 +62,7 @@ class NewJob:
 
 
 async def add(database: Database, new: NewJob, now: float) -> tuple[Any, bool]:
-    """Stores a job; answers its row, and whether it is new.
+    """Stores a job; returns its row, and whether it is new.
 
     Raises:
         Problem: 422, the key was used for another filter.
@@ -113,7 +113,7 @@ def _written(wanted: Search) -> str:
 
 
 def search_of(row: Any) -> Search:
-    """What a job looks for."""
+    """The selection of a job."""
     return Search(**orjson.loads(row["wanted"]), limit=PORTION)
 
 
@@ -127,7 +127,7 @@ def _by_key(connection: Connection, who: str, key: str | None) -> Any | None:
 
 
 def newest(connection: Connection, *, state: str | None, before: str | None, limit: int) -> list[Any]:
-    """Jobs, newest first; their ids are in the order of their making."""
+    """Jobs, newest first; IDs are in the order of creation."""
     query = select(job).order_by(job.c.id.desc()).limit(limit)
     if state is not None:
         query = query.where(job.c.state == state)
@@ -137,7 +137,7 @@ def newest(connection: Connection, *, state: str | None, before: str | None, lim
 
 
 def cancel(connection: Connection, job_id: str, now: float) -> bool:
-    """Ends a job where it stands; what it has replayed stays replayed."""
+    """Cancels a running job; replayed messages stay replayed. False if it has ended."""
     running = (job.c.id == job_id, job.c.state == State.RUNNING.value)
     ended = update(job).where(*running).values(state=State.CANCELLED.value, finished_at=now)
     return connection.execute(ended).rowcount == 1
@@ -155,12 +155,12 @@ def _portion(connection: Connection, row: Any) -> list[int]:
 
 
 def step(connection: Connection, row: Any, seqs: Sequence[int], now: float) -> int | None:
-    """Replays a portion and moves the mark; None where somebody else has, or the job has ended.
+    """Replays a portion and moves the mark; None if another replica did, or the job has ended.
 
     Args:
         connection: in a transaction.
         row: of the job, as it was read.
-        seqs: numbers of the next messages that fit; none ends the job.
+        seqs: numbers of the next matching messages; none ends the job.
         now: seconds since the epoch.
     """
     as_read = (job.c.id == row["id"], job.c.after == row["after"], job.c.state == State.RUNNING.value)
@@ -188,7 +188,7 @@ def _failed(connection: Connection, row: Any, error: str, now: float) -> None:
 
 
 class Jobs:
-    """Works through the jobs, one after the other."""
+    """Does the jobs, one after the other."""
 
     def __init__(self, database: Database, clock: Clock, metrics: TrackingMetrics) -> None:
         self._database = database
@@ -205,7 +205,7 @@ class Jobs:
                 log.warning("job_waits", error=str(problem))
                 worked = False
             if worked:
-                # At most half of the time: what comes in meanwhile goes on as before.
+                # At most half of the time, so that live traffic goes on.
                 await asyncio.sleep(self._clock.monotonic() - started)
             else:
                 await self._database.wait(CHANNEL, POLL_SECONDS)

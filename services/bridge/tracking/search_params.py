@@ -1,4 +1,4 @@
-"""What the routes of tracking are asked: which messages, and why."""
+"""Query parameters and bodies of the tracking routes."""
 
 from datetime import datetime
 from typing import Annotated
@@ -13,21 +13,21 @@ from services.outbox.intake.cancel_replay import REPLAYABLE
 from services.outbox.messages import Reason, State
 from services.outbox.queries.message_queries import Search
 
-Cursor = Annotated[int | None, Query(ge=1, le=2**53), about("`next_cursor` of the page before", 4711)]
-#: A query is text: the strict type of a body would take none.
-QueriedChat = Annotated[int | None, Query(ge=-(2**53), le=2**53), about("who gets it", 1001)]
+Cursor = Annotated[int | None, Query(ge=1, le=2**53), about("`next_cursor` of the previous page", 4711)]
+#: The strict integer of a body would refuse a query's text.
+QueriedChat = Annotated[int | None, Query(ge=-(2**53), le=2**53), about("the recipient", 1001)]
 
 
 class Decision(Strict):
-    """Why; shown with the message."""
+    """Why a message is cancelled or replayed; shown with the message."""
 
-    reason: Annotated[Words, about("for those who read it later", "sent by mistake")] = ""
+    reason: Annotated[Words, about("the reason, for people", "sent by mistake")] = ""
 
 
 class Letters(BaseModel, extra="forbid"):
-    """Which dead letters; all of it together."""
+    """Selects dead letters; all conditions must match."""
 
-    reason: Annotated[list[Reason], about("for one of these reasons", ["chat_not_found"])] = []
+    reason: Annotated[list[Reason], about("with one of these reasons", ["chat_not_found"])] = []
     type: Annotated[Words | None, about("type of the event", "build_failed")] = None
     chat_id: QueriedChat = None
     bot: Annotated[BotName | None, about("which bot sent it", "default")] = None
@@ -36,24 +36,24 @@ class Letters(BaseModel, extra="forbid"):
     until: Annotated[Moment | None, about("accepted before", A_TIME)] = None
     q: Annotated[Words | None, about("part of the title", "Build")] = None
     cursor: Cursor = None
-    limit: Annotated[int, Query(ge=1, le=500), about("messages at most", 50)] = 50
+    limit: Annotated[int, Query(ge=1, le=500), about("largest number of messages", 50)] = 50
 
 
 class Replay(Strict):
-    """What to replay; all of it together. Without anything: every dead letter."""
+    """Selects messages to replay; all conditions must match. Without any: every dead letter."""
 
-    status: Annotated[
-        Annotated[list[State], Field(min_length=1)], about("which endings", ["dead_letter"])
-    ] = Field([State.DEAD_LETTER])
-    reason: Annotated[list[Reason], about("why they ended; none is any", ["chat_not_found"])] = Field([])
+    status: Annotated[Annotated[list[State], Field(min_length=1)], about("final states", ["dead_letter"])] = (
+        Field([State.DEAD_LETTER])
+    )
+    reason: Annotated[list[Reason], about("reasons; an empty list is any", ["chat_not_found"])] = Field([])
     type: Annotated[Words | None, about("type of the event", "build_failed")] = None
-    chat_id: Annotated[ChatId | None, about("who gets it", 1001)] = None
+    chat_id: Annotated[ChatId | None, about("the recipient", 1001)] = None
     bot: Annotated[BotName | None, about("which bot sent it", "default")] = None
     correlation_id: Annotated[Words | None, about("of the event", "order-4711")] = None
     since: Annotated[Moment | None, about("accepted at or after", A_TIME)] = None
     until: Annotated[Moment | None, about("accepted before", A_TIME)] = None
     q: Annotated[Words | None, about("part of the title", "Build")] = None
-    why: Annotated[Words, about("shown with every message", "the chat is back")] = ""
+    why: Annotated[Words, about("reason, shown with every message", "the chat is back")] = ""
 
     @field_validator("status")
     @classmethod
@@ -67,7 +67,7 @@ class Replay(Strict):
 def search(
     wanted: Letters | Replay, states: list[State], *, before: int | None = None, limit: int = jobs.PORTION
 ) -> Search:
-    """The engine's question.
+    """The engine's search for these parameters.
 
     Raises:
         Problem: 422, a time is outside the calendar.

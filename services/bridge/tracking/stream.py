@@ -1,12 +1,11 @@
-"""Stream: every change of a state as a server-sent event, to whoever follows.
+"""The stream: every state change as a server-sent event.
 
-The feed in the database is what is streamed: complete, in the order of the commits, for all
-replicas. A change in this process only wakes the reading; those of other replicas are found by
-looking, four times a second while somebody follows. So no broker is needed, and ``Last-Event-ID``
-goes on exactly where a client left off, at any replica.
+It reads the change feed of the database: complete, in the order of commits, for all replicas. A change of
+this process wakes the reader; changes of other replicas are found by polling four times a second while a
+client is connected. So no broker is needed, and ``Last-Event-ID`` resumes exactly, at any replica.
 
-The newest changes are kept once for all clients. A client has no buffer of its own but a position:
-one that falls behind what is kept is told and dropped, and may resume from its last event.
+The newest changes are cached once for all clients. A client has no buffer, only a position. A client that
+falls behind the cache gets the event `slow` and is disconnected; it may resume from its last event.
 """
 
 import asyncio
@@ -37,15 +36,15 @@ POLL_SECONDS = 0.25
 RETRY_SECONDS = 1.0
 MOST_KEPT = 10_000
 MOST_CLIENTS = 100
-#: A client that takes nothing for so long is gone, whatever its connection says.
+#: A client that reads nothing for this long is disconnected.
 STALLED_SECONDS = 10.0
-#: How many events are looked at before others get their turn.
+#: Events that are filtered for one client before others get their turn.
 _PORTION = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which changes a client follows; None is any.
+    """The filter of a client; an empty set and None match everything.
 
     Args:
         states: of the message, after the change.
@@ -70,7 +69,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A change as it is sent, and what filters ask of it."""
+    """A change as a frame, with the properties that filters match."""
 
     position: Position
     state: str
@@ -101,7 +100,7 @@ def told(change: Change) -> Told:
 
 
 class Stream:
-    """Reads the feed's end once for all who follow it."""
+    """Reads the change feed once for all clients."""
 
     def __init__(
         self, database: Database, metrics: TrackingMetrics, *, heartbeat: float, kept: int = MOST_KEPT
@@ -110,14 +109,14 @@ class Stream:
         self._metrics = metrics
         self._heartbeat = heartbeat
         self._kept: deque[Told] = deque(maxlen=kept)
-        #: The position before the oldest change that is kept, and after the newest.
+        #: The position before the oldest cached change, and after the newest.
         self._from = self._to = Position()
         self._clients = 0
         self._news = asyncio.Event()
         self._wanted = asyncio.Event()
 
     async def run(self) -> None:
-        """Reads on while somebody follows, until cancelled."""
+        """Reads while a client is connected, until cancelled."""
         while True:
             await self._wanted.wait()
             try:
@@ -129,7 +128,7 @@ class Stream:
     async def _read_on(self) -> None:
         after = self._to
         changes, position = await self._database.read("stream", partial(change_feed.read, after=after))
-        if self._to != after:  # the last client left and another came meanwhile
+        if self._to != after:  # the last client left meanwhile and another one came
             return
         if position == after:
             await self._database.wait(change_feed.CHANNEL, POLL_SECONDS)
@@ -148,12 +147,12 @@ class Stream:
         """The frames for one client, until it is too slow or the service stops.
 
         Args:
-            wanted: which changes.
-            after: where it left off; None: from now on.
-            stopping: set when the service ends.
+            wanted: the filter.
+            after: position of the client's last event; None: from now on.
+            stopping: set when the service stops.
 
         Raises:
-            Problem: 503, too many follow already, or the database is away.
+            Problem: 503, too many streams are open, or the database is down.
         """
         self._check_room()
         end, whole = await self._database.read("stream", partial(_extent, after=after))
@@ -198,7 +197,7 @@ class Stream:
         self, wanted: Wanted, start: "Start", stopping: asyncio.Event
     ) -> AsyncGenerator[bytes, None]:
         here, live = start.position, False
-        # The position goes out at once: a client that is cut off before anything happens misses nothing.
+        # The position is sent at once: a client that is cut off before the first change misses nothing.
         yield b"retry: 2000\n" + frame("ready", {"position": str(here)}, here)
         if not start.whole:
             yield frame("gap", {"detail": _GAP})
@@ -216,12 +215,12 @@ class Stream:
             if fitting:
                 yield fitting
             elif here >= self._to and not await self._news_or(stopping):
-                # With the position: what does not fit the filter need not be looked at again.
+                # With the position, so that changes outside the filter are not read again.
                 yield f": still here\nid: {here}\n\n".encode()
         yield frame("bye", {"detail": "The service stops; resume with Last-Event-ID."})
 
     async def _stored(self, here: Position) -> tuple[list[Told], Position]:
-        """What was before the changes that are kept here."""
+        """Changes from before the cache, read from the database."""
         changes, after = await self._database.read("stream", partial(change_feed.read, after=here))
         return [told(change) for change in changes], after if after > here else self._from
 
@@ -232,7 +231,7 @@ class Stream:
         return portion, max(here, self._to) if at_end else portion[-1].position
 
     async def _news_or(self, stopping: asyncio.Event) -> bool:
-        """Waits for news or the end; false where there was neither for as long as a heartbeat."""
+        """Waits for a change or the end; False if a heartbeat's time passed first."""
         waits = [asyncio.create_task(event.wait()) for event in (self._news, stopping)]
         try:
             done, _ = await asyncio.wait(waits, timeout=self._heartbeat, return_when=asyncio.FIRST_COMPLETED)
@@ -246,12 +245,12 @@ def _position_of(one: Told) -> Position:
     return one.position
 
 
-_GAP = "Changes after your last event are no longer kept; read GET /api/v1/messages for them."
+_GAP = "Changes after your last event are no longer stored; read GET /api/v1/messages for them."
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where a client starts, where the feed ends, and whether all between is kept."""
+    """Where a client starts, where the feed ends, and whether everything in between is stored."""
 
     position: Position
     end: Position
@@ -264,7 +263,7 @@ def _extent(connection: Connection, after: Position | None) -> tuple[Position, b
 
 
 class EventStream(Response):
-    """Sends frames until they end, the client leaves, or it takes nothing any more."""
+    """Sends frames until they end, or the client leaves or stops reading."""
 
     media_type = "text/event-stream"
 

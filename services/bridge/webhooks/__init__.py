@@ -1,9 +1,11 @@
-"""Webhooks: results told to other programs, signed, and tried again until they are taken.
+"""Webhooks: signed calls to other programs, retried until they are accepted.
 
-    signing       the headers of Standard Webhooks (pure)
-    destinations  where a call may go: no private address by accident
-    store         calls that wait, and the attempts made
-    worker        makes the calls
+- `signing`: the headers of Standard Webhooks; pure.
+- `destinations`: which addresses may be called; no private address by accident (SSRF).
+- `store`: waiting calls and their attempts.
+- `endpoints`: failing endpoints, and when they are disabled.
+- `worker`: makes the calls.
+- `schema`, `metrics`: the tables and the series.
 
-A call is written in the transaction of what it tells about, so neither is without the other.
+A call is written in the same transaction as the fact that it reports.
 """

@@ -1,7 +1,7 @@
-"""Where a call may go. A URL that a client names must not reach what only we can reach.
+"""Which addresses a webhook may call. A client's URL must not reach what only we can reach (SSRF).
 
-What counts is the address that a connection is made to: it is checked when its socket is made, however
-the URL spelled it and whatever its name led to a moment before. Redirects are not followed.
+The address of each connection is checked when its socket is created, however the URL spelled it and
+whatever its host name resolved to a moment before. Redirects are not followed.
 """
 
 import errno
@@ -19,21 +19,21 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 @dataclass(frozen=True, slots=True)
 class Destinations:
-    """What is allowed.
+    """The allowed addresses; public ones always are.
 
     Args:
-        private: also addresses that only this network reaches.
-        loopback: also this machine itself.
+        private: whether addresses of private networks are allowed too.
+        loopback: whether addresses of this machine are allowed too.
     """
 
     private: bool = False
     loopback: bool = False
 
     def refusal(self, url: str) -> str | None:
-        """Why a URL is not allowed, as far as it tells by itself; None where it is."""
+        """Why a URL is not allowed; None if nothing in the URL forbids it."""
         try:
             parts = urlsplit(url)
-            # As the client that calls reads it: it takes other digits and dots for those of an address.
+            # Parsed as the HTTP client does, which accepts unusual spellings of an address.
             host = URL(url).raw_host
         except ValueError:
             return "this is no URL"
@@ -55,13 +55,13 @@ class Destinations:
         if plain.is_loopback:
             return self.loopback or self.private
         if plain.is_multicast or plain.is_unspecified or plain.is_link_local:
-            # The cloud's metadata service is link-local: nobody's webhook is.
+            # A cloud's metadata service is link-local; no webhook is.
             return False
         return self.private or (plain.is_global and not any(plain in network for network in _NOT_GLOBAL))
 
 
 def _plain(address: Address) -> Address:
-    """The IPv4 address within an IPv6 one that leads to it."""
+    """The IPv4 address that an IPv6 address embeds, or the address itself."""
     if isinstance(address, ipaddress.IPv6Address):
         if address.sixtofour is not None:
             return address.sixtofour
@@ -70,9 +70,9 @@ def _plain(address: Address) -> Address:
     return address
 
 
-#: Mapped, compatible, translated (stateless, and by NAT64).
+#: IPv4-mapped, IPv4-compatible, and translated addresses (stateless and NAT64).
 _AROUND_IPV4 = tuple(map(ipaddress.ip_network, ("::ffff:0:0/96", "::/96", "::ffff:0:0:0/96", "64:ff9b::/96")))
-#: Where Python's own list of what is global has changed between its releases.
+#: Networks whose ``is_global`` differs between Python releases.
 _NOT_GLOBAL = tuple(
     map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "64:ff9b:1::/48", "fec0::/10"))
 )
@@ -86,12 +86,12 @@ class NotAllowedError(OSError):
 
 @dataclass(frozen=True, slots=True)
 class GuardedSockets:
-    """Makes the sockets of connections, and none to where calls may not go."""
+    """Creates sockets for allowed addresses only."""
 
     allowed: Destinations
 
     def __call__(self, info: tuple[Any, ...]) -> socket.socket:
-        """A socket for an address as ``getaddrinfo`` tells it.
+        """A socket for an address as ``getaddrinfo`` returns it.
 
         Raises:
             NotAllowedError: the address is private.

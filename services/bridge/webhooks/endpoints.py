@@ -1,7 +1,7 @@
-"""Endpoints that fail: since when, and from when on they are left alone.
+"""Failing endpoints: since when they fail, and when they are disabled.
 
-A call is repeated for less than two days. An endpoint that has taken nothing for five is disabled, and one
-that says 410 at once: its calls end untried, but for one a day that finds out whether it works again.
+A call is retried for less than two days. An endpoint that has accepted nothing for five days is disabled; one
+that answers 410 is disabled at once. Its calls fail without an attempt, except one a day as a probe.
 """
 
 from collections.abc import Collection, Mapping
@@ -18,18 +18,18 @@ PROBED_EVERY = DAY
 
 
 def worked(connection: Connection, url: str) -> None:
-    """It took a call, or is to have another chance."""
+    """Forgets the failures of an endpoint that accepted a call or was set again."""
     connection.execute(delete(webhook_endpoint).where(webhook_endpoint.c.url == url))
 
 
 def failed(connection: Connection, url: str, error: str, *, gone: bool, now: float) -> bool:
-    """Notes a call that was not taken; answers whether the endpoint is disabled by it.
+    """Stores a failed call; returns whether the endpoint is disabled by it.
 
     Args:
         connection: in a transaction.
         url: of the endpoint.
         error: for people.
-        gone: whether it said that it will never take one.
+        gone: whether the endpoint answered 410.
         now: seconds since the epoch.
     """
     noted = upsert(connection, webhook_endpoint).values(
@@ -46,7 +46,7 @@ def failed(connection: Connection, url: str, error: str, *, gone: bool, now: flo
 
 
 def disabled(connection: Connection, urls: Collection[str], now: float) -> tuple[dict[str, float], set[str]]:
-    """Which of them are left alone, and since when; and for which of these one call is to find out."""
+    """The disabled endpoints with the time of disabling, and those whose daily probe is due now."""
     found = select(webhook_endpoint.c.url, webhook_endpoint.c.disabled_at).where(
         webhook_endpoint.c.url.in_(urls), webhook_endpoint.c.disabled_at.is_not(None)
     )
@@ -61,11 +61,11 @@ def _probes(connection: Connection, url: str, now: float) -> bool:
 
 
 def failing(connection: Connection, urls: Collection[str]) -> Mapping[str, Any]:
-    """Those of them that fail, by their URL."""
+    """The failing ones of these endpoints, by URL."""
     query = select(webhook_endpoint).where(webhook_endpoint.c.url.in_(urls))
     return {row["url"]: row for row in connection.execute(query).mappings()}
 
 
 def forget(connection: Connection, before: float) -> None:
-    """Those that nobody has called since."""
+    """Deletes endpoints that were last called before a time."""
     connection.execute(delete(webhook_endpoint).where(webhook_endpoint.c.tried_at < before))

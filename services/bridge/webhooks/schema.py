@@ -1,4 +1,4 @@
-"""Calls to other programs, and each attempt. Times are seconds since the epoch, UTC."""
+"""The tables of webhook calls, attempts and failing endpoints. Times are seconds since the epoch."""
 
 from sqlalchemy import Column, Double, Index, Integer, String, Table, Text
 
@@ -9,13 +9,13 @@ webhook_call = Table(
     metadata,
     Column("id", String(36), primary_key=True),
     Column("kind", String(32), nullable=False),
-    # What it tells about: an approval's id, a message's.
+    # ID of the approval or message that the call reports.
     Column("subject", Text, nullable=False),
     Column("url", Text, nullable=False),
-    # Scheme, host and port: those of one share its room.
+    # Scheme, host and port; calls of one origin share a limit.
     Column("origin", Text, nullable=False, default="", server_default=""),
     Column("body", Text, nullable=False),
-    # Of this destination alone, or two while they change; empty: the service's own secret signs.
+    # Secret of this destination, two while they are rotated; empty: the service's own secret.
     Column("secret", Text, nullable=False, default=""),
     Column("traceparent", String(55)),
     Column("state", String(12), nullable=False),
@@ -40,13 +40,13 @@ webhook_attempt = Table(
     Column("call_id", String(36), primary_key=True),
     Column("number", Integer, primary_key=True),
     Column("started_at", Double, nullable=False),
-    # Open until the answer is written: what a crash leaves open was perhaps taken.
+    # Null until the answer is written; after a crash it is unknown whether the call was accepted.
     Column("finished_at", Double),
     Column("status", Integer),
     Column("error", Text),
 )
 
-# Of those whose last call was not taken; gone with the first that is.
+# Endpoints whose last call failed; a row is deleted when a call is accepted.
 webhook_endpoint = Table(
     "webhook_endpoint",
     metadata,
@@ -54,7 +54,7 @@ webhook_endpoint = Table(
     Column("failing_since", Double, nullable=False),
     Column("tried_at", Double, nullable=False, index=True),
     Column("last_error", Text, nullable=False),
-    # From then on its calls end untried, but for one a day.
+    # From then on calls fail without an attempt, except one probe a day.
     Column("disabled_at", Double),
     Column("probe_at", Double),
 )

@@ -1,6 +1,6 @@
-"""Signatures by https://www.standardwebhooks.com: anybody's library for it can check ours. Pure.
+"""Signatures of Standard Webhooks (https://www.standardwebhooks.com), for which many libraries exist. Pure.
 
-While a secret is changed for another, both sign, and a receiver is content with either.
+While a secret is rotated, the old and the new one both sign; a receiver accepts either.
 """
 
 import base64
@@ -19,16 +19,16 @@ def new_secret() -> str:
 
 
 def key_of(secret: str) -> bytes:
-    """The key that a secret stands for.
+    """The key that a secret encodes.
 
     Raises:
-        ValueError: it is not ``whsec_`` and 24 to 64 bytes in base64.
+        ValueError: the secret is not ``whsec_`` and 24 to 64 bytes in base64.
     """
     encoded = secret.removeprefix(_PREFIX)
     try:
         key = base64.b64decode(encoded, validate=True)
     except binascii.Error as error:
-        raise ValueError("a signing secret is whsec_ and base64") from error
+        raise ValueError("a signing secret is whsec_ followed by base64") from error
     if not _SHORTEST <= len(key) <= _LONGEST:
         raise ValueError(f"a signing secret has {_SHORTEST} to {_LONGEST} bytes, this one {len(key)}")
     return key
@@ -41,10 +41,10 @@ def signature(secret: str, call_id: str, timestamp: int, body: bytes) -> str:
 
 
 def check(secrets: str) -> None:
-    """Whether all of them can sign.
+    """Checks secrets that are separated by spaces.
 
     Raises:
-        ValueError: one is no signing secret.
+        ValueError: one is not a signing secret.
     """
     for secret in secrets.split():
         key_of(secret)
@@ -54,10 +54,10 @@ def headers(secrets: str, call_id: str, timestamp: int, body: bytes) -> dict[str
     """The three headers of a call.
 
     Args:
-        secrets: ``whsec_…``, or several, the newest first, with spaces between.
-        call_id: the same for every attempt, so that the receiver can tell a repetition.
+        secrets: one ``whsec_…`` or several, separated by spaces, the newest first.
+        call_id: the same for every attempt, so that the receiver recognises repetitions.
         timestamp: of this attempt, whole seconds since the epoch.
-        body: as it is sent.
+        body: the bytes that are sent.
     """
     signatures = (signature(secret, call_id, timestamp, body) for secret in secrets.split())
     return {

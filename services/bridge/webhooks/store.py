@@ -1,8 +1,8 @@
-"""Calls that wait: written with what they tell about, taken one by one, kept with their attempts.
+"""Webhook calls and their attempts: written with the fact that they report, claimed when they are due.
 
-Taking a call moves its next time past the longest attempt. That is the lease: a worker that is
-lost with it is succeeded by whoever finds the call due again. Calls to one origin (scheme, host and
-port) share its room, so that one which hangs holds up no other.
+Claiming a call moves its due time past the longest attempt; that is its lease. If the worker is lost,
+another one finds the call due again. Calls of one origin (scheme, host and port) share a limit, so that an
+origin that hangs does not delay the others.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from services.kit.clock import rfc3339
 from services.kit.telemetry.telemetry import TraceContext
 
 CHANNEL = "webhooks"
-#: The other side says that it will never take a call again.
+#: The endpoint will never accept a call again.
 GONE = 410
 
 
@@ -32,15 +32,15 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NewCall:
-    """What is to be told, and where.
+    """A call to store.
 
     Args:
-        kind: bounded, a metric label: ``approval``, ``message``.
-        subject: id of what it tells about.
+        kind: ``approval`` or ``message``; also a metric label.
+        subject: ID of the approval or message.
         url: checked by :class:`services.bridge.webhooks.destinations.Destinations`.
         body: JSON.
-        trace: under which span the receiver shall work, or None.
-        secret: of this destination, or two while they change; empty: the service's own.
+        trace: parent span for the receiver, or None.
+        secret: of this destination, two while they are rotated; empty: the service's own secret.
     """
 
     kind: str
@@ -53,7 +53,7 @@ class NewCall:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call that this worker makes now; ``refused`` says why it is not to be made."""
+    """A claimed call; ``refused`` says why it must not be made, or is empty."""
 
     id: str
     kind: str
@@ -69,7 +69,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """What an attempt came to, and what becomes of the call."""
+    """The result of an attempt, and the next state of its call."""
 
     call: Call
     state: State
@@ -114,7 +114,7 @@ def origin(url: str) -> str:
 
 
 def waiting(connection: Connection) -> dict[str, float]:
-    """Whom calls wait for, and when the next is due; a step in the index each, however many wait."""
+    """The origins with waiting calls, each with its next due time; one index step per origin."""
     return dict(connection.execute(_WAITING_FOR).tuples().all())
 
 
@@ -132,13 +132,13 @@ FROM known WHERE known.origin IS NOT NULL
 
 
 def take(connection: Connection, room: Mapping[str, int], *, now: float, lease: float) -> list[Call]:
-    """Takes calls that are due, and opens an attempt of each.
+    """Claims due calls, and opens an attempt of each.
 
     Args:
         connection: in a transaction.
-        room: how many at most, by whom they go to.
+        room: how many calls at most, by origin.
         now: seconds since the epoch.
-        lease: seconds after which a call whose worker is lost is due again.
+        lease: seconds after which the call of a lost worker is due again.
     """
     rows = [row for whom, most in room.items() for row in _due(connection, whom, most, now)]
     if not rows:
@@ -183,10 +183,10 @@ def _call(row: Any, disabled_at: float | None) -> Call:
 
 
 def settle(connection: Connection, tried: Tried) -> bool:
-    """Writes what an attempt came to; the call's fate only where nobody has taken it over.
+    """Writes the result of an attempt, and the call's state unless another worker has claimed it since.
 
     Returns:
-        Whether the endpoint is disabled by it.
+        Whether the endpoint is disabled by this result.
     """
     number = tried.call.attempt
     connection.execute(
@@ -225,18 +225,18 @@ def _judged(connection: Connection, tried: Tried) -> bool:
 
 
 def sign_too(connection: Connection, old: str, new: str) -> None:
-    """What waits and was to be signed by an old secret is signed by the new one as well."""
+    """Adds a new secret to the waiting calls that an old one signs."""
     signed = (_WAITING, webhook_call.c.secret.startswith(old, autoescape=True))
     connection.execute(update(webhook_call).where(*signed).values(secret=f"{new} {old}"))
 
 
 def forget(connection: Connection, before: float, most: int) -> int:
-    """Deletes a portion of the calls that ended, of those made before a time; answers how many.
+    """Deletes a portion of the finished calls that were created before a time; returns how many.
 
-    And the endpoints that failed then, and were not called since.
+    Endpoints that were last called before that time are deleted too.
     """
     endpoints.forget(connection, before)
-    # The ids begin with the time of their making, so this walks the primary key.
+    # IDs begin with their creation time (UUIDv7), so this walks the primary key.
     made_before = f"{int(before * 1000):012x}"
     bound = f"{made_before[:8]}-{made_before[8:]}"
     ended = (webhook_call.c.id < bound, webhook_call.c.state != State.WAITING.value)
@@ -248,7 +248,7 @@ def forget(connection: Connection, before: float, most: int) -> int:
 
 
 def of_subject(connection: Connection, subject: str) -> list[Any]:
-    """The calls that tell about something, oldest first."""
+    """The calls about an approval or message, oldest first."""
     query = select(webhook_call).where(webhook_call.c.subject == subject).order_by(webhook_call.c.id)
     return list(connection.execute(query).mappings())
 

@@ -1,7 +1,7 @@
-"""Makes the calls that are due, and decides when one is tried again.
+"""The worker of webhooks: makes due calls, and decides when a failed one is retried.
 
-The waits are those that Standard Webhooks recommends; 2xx is taken, 410 ends it at once. Of all that can be
-under way, each origin has its share: one that hangs keeps no other waiting.
+Waits are those that Standard Webhooks recommends; 2xx is success, 410 is final. Each origin may use a part of
+the concurrent calls only, so that an origin that hangs does not delay the others.
 """
 
 import asyncio
@@ -27,14 +27,14 @@ log = structlog.get_logger()
 
 #: Units of work, for the database's metrics.
 OPERATIONS = ("webhook_take", "webhook_settle", "webhook_next")
-#: Seconds before each repetition: 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 10 h, 14 h.
+#: Seconds before each retry: 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 10 h, 14 h.
 WAITS = (5.0, 300.0, 1_800.0, 7_200.0, 18_000.0, 36_000.0, 36_000.0, 50_400.0)
 POLL_SECONDS = 1.0
 AT_ONCE = 64
 AT_ONCE_FOR_ONE = 8
-#: Another replica may be about to take what is due.
+#: Another replica may be about to claim the due call.
 _SHORTEST_REST = 0.02
-#: Of the other side's answer nothing is needed but that it ended.
+#: The answer's body is not used; this much of it is read so that the connection can be reused.
 _READ_BYTES = 65_536
 
 
@@ -44,10 +44,10 @@ class WebhookWorker:
     Args:
         database: that holds the calls.
         secret: signs calls without a secret of their own.
-        allowed: where calls may go.
+        allowed: the addresses that may be called.
         timeout: seconds for one call.
         telemetry: of the service.
-        metrics: the calls'.
+        metrics: of webhook calls.
         clock: the time.
     """
 
@@ -69,12 +69,12 @@ class WebhookWorker:
         self._telemetry = telemetry
         self._metrics = metrics
         self._clock = clock
-        #: Calls, and whom they go to.
+        #: Running calls and their origins.
         self._under_way: dict[asyncio.Task[None], str] = {}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Works for the length of the block; at its end a call under way is left to its lease."""
+        """Works while the block runs; the lease of an unfinished call then expires."""
         task = asyncio.create_task(self.run())
         try:
             yield
@@ -118,7 +118,7 @@ class WebhookWorker:
                     await news.wait()
 
     def _room(self, waiting: Mapping[str, float], now: float) -> dict[str, int]:
-        """How many calls may begin now, by whom they go to; who has waited longest is first."""
+        """How many calls may begin now, by origin; the origin that is due longest comes first."""
         busy, free = Counter(self._under_way.values()), AT_ONCE - len(self._under_way)
         room: dict[str, int] = {}
         for whom in sorted(waiting, key=waiting.__getitem__):
@@ -129,7 +129,7 @@ class WebhookWorker:
         return room
 
     def _rest(self, waiting: Mapping[str, float]) -> float:
-        """Until the next call is due; a call that ends wakes, and so does one that is written."""
+        """Seconds until the next call is due; a new call and the end of one wake the worker too."""
         if len(self._under_way) == AT_ONCE:
             return POLL_SECONDS
         busy, now = Counter(self._under_way.values()), self._clock.time()
@@ -137,8 +137,8 @@ class WebhookWorker:
         return min(POLL_SECONDS, max(_SHORTEST_REST, min(due, default=POLL_SECONDS)))
 
     async def _begin(self, session: aiohttp.ClientSession, room: Mapping[str, int]) -> bool:
-        """Takes calls and starts with them; false where there was none after all."""
-        # Twice the timeout: a call that is still under way must not be due again.
+        """Claims calls and starts them; False if there was none."""
+        # Twice the timeout, so that a running call is never due again.
         lease = 2 * self._timeout + POLL_SECONDS
         take = partial(store.take, room=room, now=self._clock.time(), lease=lease)
         calls = await self._database.write("webhook_take", take)
@@ -168,7 +168,7 @@ class WebhookWorker:
             "webhook", call.kind, str(status or "none"), self._clock.monotonic() - measured
         )
         now = self._clock.time()
-        state, due_at = decide(call, status, error, now, random.random())  # noqa: S311 - spreads repetitions
+        state, due_at = decide(call, status, error, now, random.random())  # noqa: S311 - spreads retries
         self._metrics.calls.labels(call.kind, state.value).inc()
         if state is not State.DELIVERED:
             log.warning(
@@ -181,7 +181,7 @@ class WebhookWorker:
     async def _post(
         self, session: aiohttp.ClientSession, call: Call, timestamp: int
     ) -> tuple[int | None, str]:
-        """The status (None: no answer came) and what was wrong; empty when nothing was."""
+        """The status (None: no answer) and the error (empty: the call was accepted)."""
         refusal = call.refused or self._allowed.refusal(call.url)
         if refusal:
             return None, refusal
@@ -196,26 +196,26 @@ class WebhookWorker:
             async with session.post(call.url, data=body, headers=headers, allow_redirects=False) as answer:
                 await answer.content.read(_READ_BYTES)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as failure:
-            return None, _said(failure)
-        taken = answer.status // 100 == 2  # noqa: PLR2004 - 2xx; a redirect is not followed, so it is none
-        return answer.status, "" if taken else f"answered {answer.status}"
+            return None, _reason(failure)
+        accepted = answer.status // 100 == 2  # noqa: PLR2004 - 2xx; redirects are not followed
+        return answer.status, "" if accepted else f"answered {answer.status}"
 
 
-def _said(failure: Exception) -> str:
+def _reason(failure: Exception) -> str:
     if isinstance(failure, TimeoutError):
         return "no answer in time"
     return str(failure) or type(failure).__name__
 
 
 def decide(call: Call, status: int | None, error: str, now: float, jitter: float) -> tuple[State, float]:
-    """What becomes of a call, and when it is due again. Pure.
+    """The next state of a call, and when it is due again. Pure.
 
     Args:
         call: with the number of the attempt just made.
         status: of the answer, or None.
-        error: empty where it was taken.
+        error: empty if the call was accepted.
         now: seconds since the epoch.
-        jitter: a random number in [0, 1), over ±10 % of the wait.
+        jitter: a random number in [0, 1), spreads the wait by ±10 %.
     """
     if not error:
         return State.DELIVERED, now

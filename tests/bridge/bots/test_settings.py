@@ -128,21 +128,21 @@ def test_where_the_free_rate_has_no_limit_nothing_goes_beyond_it(monkeypatch: py
 @pytest.mark.parametrize(
     ("written", "named"),
     [
-        ('{"alerts": {}}', "alerts: give token or token_file"),
-        ('{"alerts": {"token": "2:x", "token_file": "y"}}', "alerts: give token or token_file"),
+        ('{"alerts": {}}', "alerts: give either token or token_file"),
+        ('{"alerts": {"token": "2:x", "token_file": "y"}}', "alerts: give either token or token_file"),
         ('{"alerts": {"token_file": "/no/such/file"}}', "alerts.token_file: cannot read /no/such/file"),
-        ('{"alerts": {"token": " "}}', "alerts: its token is empty"),
+        ('{"alerts": {"token": " "}}', "alerts: the token is empty"),
         ('{"alerts": {"token": "1:renewed"}}', "alerts: it is the same bot as default"),
         ('{"a": {"token": "2:x"}, "b": {"token": "2:x"}}', "b: it is the same bot as a"),
-        ('{"default": {"token": "2:x"}}', "default: that is the bot of TELEGRAM_BOT_TOKEN"),
+        ('{"default": {"token": "2:x"}}', "default: this name belongs to TELEGRAM_BOT_TOKEN"),
         ('{"Big Name": {"token": "2:x"}}', "Big Name"),
         ('{"alerts": {"token": "2:x", "chats": [1]}}', "alerts.chats"),
         ('{"alerts": {"token": "2:x", "chat_ids": ["x"]}}', "alerts.chat_ids.0"),
         ('{"alerts": {"token": "2:x", "api_url": "ftp://x"}}', "alerts.api_url"),
         ('{"alerts": {"token": "2:x", "chat_burst": 0}}', "alerts.chat_burst"),
-        ('{"alerts": {"token": "2:secret"', "no TOML and no JSON"),
-        ('[alerts]\ntoken = "2:secret', "no TOML and no JSON"),
-        ("[]", "no TOML and no JSON"),
+        ('{"alerts": {"token": "2:secret"', "neither TOML nor JSON"),
+        ('[alerts]\ntoken = "2:secret', "neither TOML nor JSON"),
+        ("[]", "neither TOML nor JSON"),
     ],
 )
 def test_what_is_wrong_is_told_by_bot_and_field_and_never_a_token(

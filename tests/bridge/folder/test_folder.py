@@ -342,7 +342,7 @@ async def test_a_crowd_of_files_is_taken_in_one_look(hand: Hand) -> None:
 async def test_a_file_that_is_too_large_is_put_aside_unread(hand: Hand) -> None:
     drop(hand.root, "large.json", b"[" + b" " * 2_000 + b"]")
     assert await hand.look() == []
-    assert reason(hand.root, "large")["detail"] == "a file may have 2000 bytes (MAX_BODY_BYTES)"
+    assert reason(hand.root, "large")["detail"] == "A file may have at most 2000 bytes (MAX_BODY_BYTES)."
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ async def test_a_key_made_before_the_first_start_opens_the_bridge(
         (("create", "a b"), "letters, digits"),
         (("create", "ci", "--scope", "moon"), "moon"),
         (("create", "ci", "--days", "0"), "above 0"),
-        (("create", "ci", "--signing", "--scope", "messages:read"), "only that"),
+        (("create", "ci", "--signing", "--scope", "messages:read"), "exactly the scope events:write"),
         (("create", "default"), "There is a key named default"),
         (("revoke", "nobody"), "no key is named nobody"),
         (("dance",), "invalid choice"),

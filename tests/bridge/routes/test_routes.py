@@ -181,7 +181,7 @@ def test_an_empty_file_is_no_rules() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[[route]\n", "no TOML: "),
+        ("[[route]\n", "not valid TOML: "),
         ('[[routes]]\nname = "a"\n', "routes: unknown; a route begins with [[route]]"),
         ('[[route]]\nname = "a"\n', "route 1 (a): to: Field required"),
         ("[[route]]\nto = [{ chat_id = 1 }]\n", "route 1: name: Field required"),

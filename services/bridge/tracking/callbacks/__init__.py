@@ -1,11 +1,11 @@
-"""Callbacks: other programs are told how messages ended, in Standard Webhooks form.
+"""Callbacks: webhooks that report the final state of messages.
 
-    telling      what is told: ``message.delivered``, ``message.failed``, … (pure)
-    store        who is told: each key's own programs, and how far the feed has been read
-    publisher    reads the feed, and writes a call for whoever wants one
-    api          routes: a key's own program, and the calls of a message
+- `payload`: the body of a call: ``message.delivered``, ``message.failed``, …; pure.
+- `store`: the callback of each key, and the position in the change feed.
+- `publisher`: reads the change feed and writes calls.
+- `api`: routes for a key's callback and for the calls of a message.
 
-Who is told: the event's ``callback_url``, the program of the key that posted it, and that of the
-settings. The calls are written in the transaction that moves the mark in the feed, so each ending
-is told once, whatever is killed; making them is the business of services.bridge.webhooks.
+A message is reported to the event's ``callback_url``, to the callback of the key that posted it, and to
+STATUS_WEBHOOK_URL. The calls are written in the transaction that moves the position in the feed, so each
+final state is reported once, whatever crashes. ``services.bridge.webhooks`` makes the calls.
 """

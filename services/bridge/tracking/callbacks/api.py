@@ -1,4 +1,4 @@
-"""The routes of callbacks: whom a key's messages are told of, and the calls of one message."""
+"""The routes of callbacks: the webhook of a key, and the calls of a message."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -22,75 +22,73 @@ from services.kit.web.openapi import problems
 
 router = APIRouter(prefix="/api/v1", tags=["callbacks"])
 
-_NOT_THERE = problems({404: "this key has no callback"})
+_NOT_THERE = problems({404: "the key has no callback"})
 Name = Annotated[str, Path(pattern=rf"^{keys.NAME.pattern}$", description="name of a key", examples=["ci"])]
 
 
 class NewCallback(Strict):
-    """Whom to tell."""
+    """The callback of a key."""
 
     url: Annotated[
         Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_URL)],
-        about("called once for each message of the key that ends", "https://ci.example/hooks/telegram"),
+        about("URL that is called once for each finished message", "https://ci.example/hooks/telegram"),
     ]
 
 
 class CallbackView(BaseModel):
-    """Whom a key's messages are told of, and whether they take it."""
+    """The callback of a key and its state."""
 
     client: Annotated[str, about("name of the key", "ci")]
-    url: Annotated[str, about("that is called", "https://ci.example/hooks/telegram")]
+    url: Annotated[str, about("URL that is called", "https://ci.example/hooks/telegram")]
     created_at: Annotated[str, about("when it was set", A_TIME)]
     previous_secret_until: Annotated[
-        str | None, about("until then the secret before signs as well: a call carries two signatures", A_TIME)
+        str | None, about("until then calls carry a second signature, by the previous secret", A_TIME)
     ]
-    failing_since: Annotated[
-        str | None, about("the first of the calls that were not taken, if the last was not", A_TIME)
-    ]
+    failing_since: Annotated[str | None, about("time of the first of the present failures", A_TIME)]
     disabled_at: Annotated[
         str | None,
-        about("after five days of failing, or a 410; then one call a day tries, the others fail", A_TIME),
+        about("when it was disabled, after five days of failures or a 410; one call a day probes it", A_TIME),
     ]
-    last_error: Annotated[str | None, about("why the last call was not taken", "502 Bad Gateway")]
+    last_error: Annotated[str | None, about("why the last call failed", "502 Bad Gateway")]
 
 
 class MadeCallback(CallbackView):
-    """The same, with the secret."""
+    """The callback of a key with its secret."""
 
     secret: Annotated[
         str,
-        about("signs the calls by Standard Webhooks; shown this once", "whsec_C2FVsBQIhrscChlQIMV"),
+        about("signs the calls by Standard Webhooks; shown only once", "whsec_C2FVsBQIhrscChlQIMV"),
     ]
 
 
 class Callbacks(BaseModel):
-    """All of them."""
+    """The callbacks of all keys."""
 
-    items: Annotated[list[CallbackView], about("by the name of the key")]
+    items: Annotated[list[CallbackView], about("callbacks, by the name of the key")]
 
 
 class CallView(BaseModel):
-    """One program that is told of a message's end."""
+    """A webhook call that reports the final state of a message."""
 
     id: Annotated[str, about("the webhook-id of every attempt", AN_ID)]
-    url: Annotated[str, about("that is called", "https://ci.example/hooks/telegram")]
-    status: Annotated[webhooks.State, about("how it stands", "delivered")]
-    attempts: Annotated[int, about("how many were made", 1)]
-    last_error: Annotated[str | None, about("why the last one failed", "502 Bad Gateway")]
-    created_at: Annotated[str, about("when the message ended", A_TIME)]
-    finished_at: Annotated[str | None, about("when it was told, or given up", A_TIME)]
-    next_attempt_at: Annotated[str | None, about("while it waits for another one", A_TIME)]
+    url: Annotated[str, about("URL that is called", "https://ci.example/hooks/telegram")]
+    status: Annotated[webhooks.State, about("state of the call", "delivered")]
+    attempts: Annotated[int, about("number of attempts", 1)]
+    last_error: Annotated[str | None, about("why the last attempt failed", "502 Bad Gateway")]
+    created_at: Annotated[str, about("when the message reached its final state", A_TIME)]
+    finished_at: Annotated[str | None, about("when the call was accepted or given up", A_TIME)]
+    next_attempt_at: Annotated[str | None, about("when the next attempt is due, while it waits", A_TIME)]
 
 
 class Calls(BaseModel):
-    """Who was told."""
+    """The calls of a message."""
 
-    items: Annotated[list[CallView], about("none where nobody is told, or the message has not ended")]
+    items: Annotated[list[CallView], about("the calls; none while the message is not finished")]
 
 
-@router.get("/callbacks", summary="Whom the keys' messages are told of, and whether they take it")
+@router.get("/callbacks", summary="List the callbacks of all keys")
 async def listed(state: State) -> Callbacks:
-    """Their secrets are not told again."""
+    """Secrets are not shown again."""
     rows, failing = await state.outbox.database.read("callbacks_find", _listed)
     now = state.clock.time()
     return Callbacks(items=[_view(row, failing.get(row["url"]), now) for row in rows])
@@ -118,9 +116,9 @@ def _time(seconds: float | None) -> str | None:
     return None if seconds is None else rfc3339(seconds)
 
 
-@router.put("/callbacks/{client}", summary="Tell a program how a key's messages end")
+@router.put("/callbacks/{client}", summary="Set the callback of a key")
 async def put(state: State, client: Name, new: NewCallback) -> MadeCallback:
-    """Each time with a new secret; for a day the one before signs as well. One that was disabled is not."""
+    """Creates a new secret; the previous one signs too for a day. A disabled callback is enabled again."""
     refusal = state.inbound.destinations.refusal(new.url)
     if refusal:
         raise invalid_input([{"loc": ["body", "url"], "msg": refusal}])
@@ -140,19 +138,21 @@ async def put(state: State, client: Name, new: NewCallback) -> MadeCallback:
     )
 
 
-@router.delete("/callbacks/{client}", status_code=204, summary="Tell it no more", responses=_NOT_THERE)
+@router.delete(
+    "/callbacks/{client}", status_code=204, summary="Delete the callback of a key", responses=_NOT_THERE
+)
 async def drop(state: State, client: Name) -> None:
-    """What is on its way is still told."""
+    """Calls that are written already are still made."""
     if not await state.outbox.database.write("callbacks", partial(store.drop, client=client)):
-        raise Problem(404, "Not Found", "This key has no callback.")
+        raise Problem(404, "Not Found", "The key has no callback.")
 
 
-@router.get("/messages/{message_id}/callbacks", summary="Who was told of the message's end, and how it went")
+@router.get("/messages/{message_id}/callbacks", summary="List the webhook calls of a message")
 async def calls(
     state: State,
-    message_id: Annotated[Words, Path(description="of the message", examples=[AN_ID])],
+    message_id: Annotated[Words, Path(description="ID of the message", examples=[AN_ID])],
 ) -> Calls:
-    """By the event's `callback_url`, its key's callback and STATUS_WEBHOOK_URL, each once."""
+    """The event's `callback_url`, its key's callback and STATUS_WEBHOOK_URL are each called once."""
     rows = await state.outbox.database.read(
         "callbacks_find", partial(webhooks.of_subject, subject=message_id)
     )
