@@ -25,7 +25,7 @@ from services.outbox.delivery import claims, retry_policy, settlement
 from services.outbox.delivery.retry_policy import Policy
 from services.outbox.engine import OPERATIONS
 from services.outbox.messages import Claimed, Outcome, Reason, Result, Settled
-from services.outbox.rate_limit.token_bucket import Limits
+from services.outbox.rate_limit.limits import Limits
 
 FEW = 1_000
 BATCH = 100

@@ -12,7 +12,7 @@ import orjson
 from sqlalchemy import Connection, text
 
 from benchmarks.programs import FIRST_CHAT
-from services.bridge.approvals.from_event import Posted
+from services.bridge.approvals.from_event import EventApprovals
 from services.bridge.events import accept
 from services.bridge.events.accept import Caller
 from services.bridge.events.render import render
@@ -167,7 +167,7 @@ def submission(number: int, chat_id: int, telemetry: Telemetry, now: float) -> S
         now=now,
         routes=Routes(),
         trace_url="",
-        asks=Posted({}, 60.0),
+        asks=EventApprovals({}, 60.0),
     )
     return reading.submission
 

@@ -7,7 +7,7 @@ same code differ by some percent, because their memory is laid out differently.
 metrics: metrics count; off: their methods do nothing.
 logs: logs at INFO; off: at ERROR.
 spans: spans are made; off: as without a receiver.
-export: spans are sent; off: they are dropped where they would be queued.
+export: spans are sent; off: requests are dropped where they would be sent.
 """
 
 import asyncio
@@ -17,21 +17,23 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from services.bridge.app import create_app
 from services.bridge.settings import BridgeSettings
+from services.bridge.state import state_of
 from services.kit import logs, runner
-from services.kit.telemetry.meters import Count, Distribution
-from services.kit.telemetry.otlp_sender import SpanSender
+from services.kit.telemetry.exporter import ExportResult
+from services.kit.telemetry.otlp_http import HttpExporter
 from services.kit.telemetry.telemetry import Telemetry
 
 
 def _nothing(*_: object, **__: object) -> None: ...
 
 
+def _accepted(*_: object) -> ExportResult:
+    return ExportResult()
+
+
 #: What replaces an attribute of a class while a part is off.
 OFF: dict[str, dict[tuple[type, str], object]] = {
     "metrics": {
-        (Count, "inc"): _nothing,
-        (Distribution, "observe"): _nothing,
-        (Distribution, "observe_all"): _nothing,
         (Counter, "inc"): _nothing,
         (Histogram, "observe"): _nothing,
         (Gauge, "inc"): _nothing,
@@ -39,7 +41,7 @@ OFF: dict[str, dict[tuple[type, str], object]] = {
         (Gauge, "set"): _nothing,
     },
     "spans": {(Telemetry, "exports_spans"): property(lambda _: False)},
-    "export": {(SpanSender, "add"): _nothing},
+    "export": {(HttpExporter, "send"): _accepted},
 }
 ON = {(kind, name): vars(kind)[name] for replaced in OFF.values() for kind, name in replaced}
 
@@ -54,7 +56,7 @@ def switchable(settings: BridgeSettings) -> FastAPI:
             for (kind, name), nothing in replaced.items():
                 setattr(kind, name, ON[kind, name] if part in on else nothing)
         logs.configure("INFO" if "logs" in on else "ERROR")
-        telemetry: Telemetry = request.state.telemetry
+        telemetry = (await state_of(request)).telemetry
         return await asyncio.to_thread(telemetry.tracer_provider.force_flush, 30_000)
 
     return app

@@ -1,65 +1,64 @@
-"""The CPU of each part of a message's telemetry alone, without the noise of a whole bridge.
+"""CPU of each part of a message's telemetry alone, without the noise of a whole bridge.
 
-It calls the service's functions as the worker and the routes call them, in this process.
+It calls the functions of the service as its worker and its routes call them, in this process.
 """
 
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+
+from prometheus_client import CollectorRegistry
 
 from benchmarks import filling
 from benchmarks.programs import FIRST_CHAT
 from services.contracts.events import CATEGORY_OF
 from services.kit.settings import ServiceSettings
-from services.kit.telemetry import otlp_encoder
-from services.kit.telemetry.meters import Registry
-from services.kit.telemetry.otlp_encoder import Scope
-from services.kit.telemetry.otlp_sender import Destination, SpanCounts, SpanSender
-from services.kit.telemetry.telemetry import Telemetry
+from services.kit.telemetry.span_queue import Write
+from services.kit.telemetry.span_writer import SpanWriter
+from services.kit.telemetry.telemetry import FinishedSpan, Telemetry
 from services.kit.web.middleware import HttpMetrics
 from services.outbox.messages import (
     Claimed,
     Decision,
+    EventRecord,
     Lane,
-    NewEvent,
-    NewMessage,
+    MessageRecord,
+    MessageState,
     Outcome,
     Reason,
     Result,
     Settled,
-    State,
     UnknownPolicy,
 )
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.tracing import message_spans
 
 MESSAGES = 5_000
+SPANS_A_MESSAGE = 6
 TIMES = 9
-#: Messages that a busy bridge stores and settles in one transaction.
+#: As many as are stored and settled together where the bridge is busy.
 TOGETHER = 16
 CHATS = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Median CPU microseconds per message of each part, with the minimum and maximum of the runs."""
+    """Median CPU microseconds a message of each part, with the least and the most of the runs."""
 
     costs: dict[str, tuple[float, float, float]]
     bytes_a_message: int
 
 
-class _Collector:
-    """Collects the spans instead of sending them."""
+class _Requests:
+    """Takes spans as the queue does, and keeps the requests that it would send."""
 
     def __init__(self) -> None:
-        self.spans: list[tuple[Scope, bytes, int]] = []
+        self.writer = SpanWriter({"service.name": "benchmark"}, "cctelegram.benchmark", "1")
 
-    def add(self, scope: Scope, spans: bytes, count: int) -> None:
-        self.spans.append((scope, spans, count))
-
-    def add_later(self, scope: Scope, write: Callable[[], bytes], count: int) -> None:
-        self.add(scope, write(), count)
+    def add(self, write: Write, _count: int) -> None:
+        write(self.writer)
 
     def flush(self, _seconds: float) -> bool:
         return True
@@ -68,42 +67,39 @@ class _Collector:
 
 
 def measure(receiver_url: str) -> Parts:
-    collector = _Collector()
-    telemetry = Telemetry("benchmark", ServiceSettings(), collector)
-    metrics = _Metrics()
+    requests, metrics = _Requests(), _Metrics()
+    telemetry = Telemetry("benchmark", ServiceSettings(), requests)
     made = [_made(number, telemetry) for number in range(MESSAGES)]
-
-    def accepted() -> None:
-        for begin in range(0, MESSAGES, TOGETHER):
-            group = [one.accepted for one in made[begin : begin + TOGETHER]]
-            message_spans.tell_accepted(telemetry, group, time.time())
-
-    def attempts() -> None:
-        for begin in range(0, MESSAGES, TOGETHER):
-            message_spans.tell_attempts(
-                telemetry, [one.settled for one in made[begin : begin + TOGETHER]], time.time()
-            )
-
-    def count() -> None:
-        for _ in range(MESSAGES):
-            metrics.count()
-
     rounds: dict[str, list[float]] = {}
+
+    def note(name: str, microseconds: float) -> None:
+        rounds.setdefault(name, []).append(microseconds)
+
     for _ in range(TIMES):
-        collector.spans.clear()
-        for name, part in (("accept, enqueue", accepted), ("queue, pace, send, settle", attempts)):
-            rounds.setdefault(f"making the spans {name}", []).append(_cpu(part))
-        size = sum(len(spans) for _, spans, _ in collector.spans)
-        for name, compression in (("", "none"), (", compressed (gzip)", "gzip")):
-            took = 1e6 * _send(receiver_url, collector, compression) / MESSAGES
-            rounds.setdefault(f"sending them{name}", []).append(took)
-        rounds.setdefault("metrics", []).append(_cpu(count))
+        note("making the spans accept, enqueue", _cpu(partial(_accepted, made, telemetry)))
+        note("making the spans queue, pace, send, settle", _cpu(partial(_attempts, made, telemetry)))
+        size = requests.writer.take()[0].ByteSize()
+        note("making and sending all six", _send(receiver_url, made, "none"))
+        note("making and sending all six, compressed (gzip)", _send(receiver_url, made, "gzip"))
+        note("metrics", _cpu(metrics.count_all))
     costs = {name: (statistics.median(runs), min(runs), max(runs)) for name, runs in rounds.items()}
     return Parts(costs, size // MESSAGES)
 
 
+def _accepted(made: Sequence["_Made"], telemetry: Telemetry) -> None:
+    for begin in range(0, MESSAGES, TOGETHER):
+        group = [one.accepted for one in made[begin : begin + TOGETHER]]
+        message_spans.export_accepted(telemetry, group, time.time())
+
+
+def _attempts(made: Sequence["_Made"], telemetry: Telemetry) -> None:
+    for begin in range(0, MESSAGES, TOGETHER):
+        batch = [one.settled for one in made[begin : begin + TOGETHER]]
+        message_spans.export_attempts(telemetry, batch, time.time())
+
+
 def report(parts: Parts) -> None:
-    print("\n| a part alone | CPU a message: median (min to max) |")
+    print("\n| a part by itself | CPU a message: median (min to max) |")
     print("|---|---|")
     for name, (middle, low, high) in parts.costs.items():
         print(f"| {name} | {middle:.1f} µs ({low:.1f} to {high:.1f}) |")
@@ -113,36 +109,37 @@ def report(parts: Parts) -> None:
 
 
 def _cpu(work: Callable[[], None]) -> float:
-    """CPU microseconds per message, of all threads."""
+    """Microseconds a message, of all threads."""
     start = time.process_time()
     work()
     return 1e6 * (time.process_time() - start) / MESSAGES
 
 
-def _send(url: str, collector: _Collector, compression: str) -> float:
-    """CPU seconds to send all collected spans."""
+def _send(url: str, made: Sequence["_Made"], compression: str) -> float:
+    """Microseconds a message, until the receiver has all spans."""
     settings = ServiceSettings(otel_exporter_otlp_endpoint=url, otel_exporter_otlp_compression=compression)
-    counts = SpanCounts(Registry())
-    to = Destination.of(settings) or Destination("")
-    sender = SpanSender(to, otlp_encoder.resource({"service.name": "benchmark"}), counts)
-    # The first request is not measured: the client reads the machine's certificates when it is made.
-    sender.add(*collector.spans[0])
-    while counts.sent.total() < collector.spans[0][2]:
-        time.sleep(0.05)
-    start = time.process_time()
-    for scope, spans, count in collector.spans:
-        sender.add(scope, spans, count)
-    sender.close()
-    if counts.sent.total() != collector.spans[0][2] + sum(count for _, _, count in collector.spans):
+    telemetry = Telemetry("benchmark", settings)
+    # The client reads the certificates of the machine for its first request: once in a service's life.
+    telemetry.export_if_sampled(FinishedSpan("first", telemetry.new_trace(), None, 1.0, 2.0))
+    telemetry.tracer_provider.force_flush()
+
+    def work() -> None:
+        _accepted(made, telemetry)
+        _attempts(made, telemetry)
+        telemetry.tracer_provider.force_flush()
+
+    took = _cpu(work)
+    telemetry.close()
+    if telemetry.registry.get_sample_value("trace_spans_sent_total") != 1 + SPANS_A_MESSAGE * MESSAGES:
         raise SystemExit("The receiver did not take all spans.")
-    return time.process_time() - start
+    return took
 
 
 class _Metrics:
-    """The metrics of one message from its request to its delivery."""
+    """What is counted of one message from its request to its delivery."""
 
     def __init__(self) -> None:
-        registry = Registry()
+        registry = CollectorRegistry()
         http = HttpMetrics(registry)
         self._requests = http.requests.labels("POST", "/events", "2xx")
         self._duration = http.duration.labels("POST", "/events")
@@ -151,22 +148,26 @@ class _Metrics:
         self._kind = kind, CATEGORY_OF[kind]
         self._telemetry = Telemetry("benchmark", ServiceSettings())
 
-    def count(self) -> None:
+    def count_all(self) -> None:
+        for _ in range(MESSAGES):
+            self._count()
+
+    def _count(self) -> None:
         self._requests.inc()
         self._duration.observe(0.004)
-        self._outbox.accepted.labels(*self._kind).inc()
+        self._outbox.count_accepted(*self._kind, 1)
         self._outbox.limiter_wait.observe(0.0)
         self._telemetry.count_call("telegram", "sendMessage", "200", 0.003)
-        self._outbox.api_response.labels("sendMessage", Outcome.SENT.value).observe(0.003)
+        self._outbox.observe_response("sendMessage", Outcome.SENT, 0.003)
         self._outbox.delivered.inc()
         self._outbox.duration.observe(0.02)
 
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """One message as accepted and as settled. Each differs: values that repeat would be cached."""
+    """A message as it was accepted, and as it was settled: each is another, as in a service."""
 
-    accepted: tuple[NewEvent, Sequence[NewMessage]]
+    accepted: tuple[EventRecord, Sequence[MessageRecord]]
     settled: Settled
 
 
@@ -176,7 +177,7 @@ def _made(number: int, telemetry: Telemetry) -> _Made:
     return _Made((event, [message]), _settled(event, message.id, message.chat_id))
 
 
-def _settled(event: NewEvent, message_id: str, chat_id: int) -> Settled:
+def _settled(event: EventRecord, message_id: str, chat_id: int) -> Settled:
     now = event.accepted_at
     claimed = Claimed(
         seq=1,
@@ -207,4 +208,4 @@ def _settled(event: NewEvent, message_id: str, chat_id: int) -> Settled:
         plain=False,
     )
     result = Result(Outcome.SENT, Reason.NONE, now + 0.011, now + 0.014, message_id=123_456)
-    return Settled(claimed, result, Decision(State.DELIVERED), 1)
+    return Settled(claimed, result, Decision(MessageState.DELIVERED), 1)

@@ -1,7 +1,7 @@
-"""``python -m services``: the whole suite in one process, on SQLite; what ``make run`` starts.
+"""``python -m services`` (``make run``): the whole suite in one process, on SQLite.
 
-The sandbox stands in for Telegram until TELEGRAM_BOT_TOKEN is set. It starts first and stops last,
-so that what is in flight still gets its answer.
+The sandbox replaces Telegram until TELEGRAM_BOT_TOKEN is set. It starts first and stops last, so that calls
+in flight get their answers.
 """
 
 from collections.abc import Mapping
@@ -18,17 +18,17 @@ from services.dashboard import app as dashboard
 from services.dashboard.settings import DashboardSettings
 from services.kit import logs, runner
 from services.kit.runner import Running
-from services.kit.settings import ServiceSettings, StartError, check, load
+from services.kit.settings import ServiceSettings, StartError, check_all, load
 from services.mcp_health import app as mcp_health
 from services.mcp_health.settings import McpHealthSettings
-from services.outbox.rate_limit.buckets import InProcess
+from services.outbox.rate_limit.buckets import LocalBuckets
 from services.telegram_sandbox import app as telegram_sandbox
 from services.telegram_sandbox.settings import SandboxSettings
 
 S = TypeVar("S", bound=ServiceSettings)
 
 
-#: By the name of the setting that tells the others where it is.
+#: The settings of each service, by the setting that other services have for its URL.
 SETTINGS: Mapping[str, type[ServiceSettings]] = {
     "bridge_url": BridgeSettings,
     "alert_relay_url": AlertRelaySettings,
@@ -39,7 +39,7 @@ SETTINGS: Mapping[str, type[ServiceSettings]] = {
 
 
 def _prepare() -> tuple[list[Running], Path]:
-    check(*SETTINGS.values())
+    check_all(*SETTINGS.values())
     settings = load(BridgeSettings)
     logs.configure(settings.log_level, settings.data_dir / "logs" / "suite.log")
     urls = addresses()
@@ -49,19 +49,19 @@ def _prepare() -> tuple[list[Running], Path]:
         services.append(runner.prepare(telegram_sandbox.create_app, load(SandboxSettings)))
     else:
         del urls["sandbox_url"]
-    # Both send for the same bot, and Telegram's limits are the bot's.
-    rates = InProcess()
-    services.append(runner.prepare(bridge.create_app, beside(settings, urls), beside=rates))
+    # The bridge and alert-relay use the same bot, and Telegram limits the rate of a bot.
+    rates = LocalBuckets()
+    services.append(runner.prepare(bridge.create_app, with_addresses(settings, urls), beside=rates))
     services.append(
-        runner.prepare(alert_relay.create_app, beside(load(AlertRelaySettings), urls), beside=rates)
+        runner.prepare(alert_relay.create_app, with_addresses(load(AlertRelaySettings), urls), beside=rates)
     )
-    services.append(runner.prepare(mcp_health.create_app, beside(load(McpHealthSettings), urls)))
-    services.append(runner.prepare(dashboard.create_app, beside(load(DashboardSettings), urls)))
+    services.append(runner.prepare(mcp_health.create_app, with_addresses(load(McpHealthSettings), urls)))
+    services.append(runner.prepare(dashboard.create_app, with_addresses(load(DashboardSettings), urls)))
     return services, settings.data_dir
 
 
 def addresses() -> dict[str, str]:
-    """Where each service of the suite listens."""
+    """Returns the URL of each service of the suite, by the name of its setting."""
     return {name: _url(load(settings)) for name, settings in SETTINGS.items()}
 
 
@@ -70,8 +70,8 @@ def _url(settings: ServiceSettings) -> str:
     return f"http://{host}:{settings.port}"
 
 
-def beside(settings: S, urls: dict[str, str]) -> S:
-    """The settings with the other services of the suite where nothing else is said."""
+def with_addresses(settings: S, urls: dict[str, str]) -> S:
+    """Returns the settings with the URLs of the suite's services, except those that are set."""
     fields = type(settings).model_fields.keys() - settings.model_fields_set
     return settings.model_copy(update={name: url for name, url in urls.items() if name in fields})
 
@@ -83,7 +83,7 @@ def _announce(services: list[Running], data_dir: Path) -> None:
     print(f"\n  data, logs and the API key are in {data_dir.resolve()}\n", flush=True)  # noqa: T201 - the same
 
 
-#: The page that a person wants first, where it is not the root.
+#: The page of each service for people, if it is not the root.
 _PAGES = {"bridge": "/docs", "dashboard": "/dashboard/", "mcp-health": "/health", "alert-relay": "/docs"}
 
 

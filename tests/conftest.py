@@ -14,6 +14,7 @@ from services.bridge.settings import BridgeSettings
 from services.kit.database.connect import Database, open_database
 from services.kit.settings import ServiceSettings
 from services.kit.telemetry.telemetry import Telemetry
+from services.outbox.engine import OPERATIONS
 from services.telegram_sandbox.settings import SandboxSettings
 from tests import forking, servers
 from tests.forking import Programs
@@ -106,7 +107,7 @@ def telemetry(tmp_path: Path) -> Telemetry:
 @pytest.fixture
 async def database(database_url: str, telemetry: Telemetry) -> AsyncIterator[Database]:
     """An open database with the engine's tables."""
-    opened = await open_database(database_url, telemetry, packages=["services.outbox"])
+    opened = await open_database(database_url, telemetry, packages=["services.outbox"], operations=OPERATIONS)
     yield opened
     await opened.close()
 

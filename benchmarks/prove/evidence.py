@@ -52,10 +52,10 @@ def store_was_away(left: Left) -> int:
     return sum(note.get("status") == 503 for note in lines_of(left.folder / "client.jsonl"))
 
 
-def pace_was_not_shared(left: Left) -> int:
-    """How often a bridge logged that it had lost Redis."""
+def rate_limit_was_not_shared(left: Left) -> int:
+    """How often a bridge noted that it had lost Redis."""
     logs = (log.read_text(errors="replace") for log in left.folder.glob("bridge-*.log"))
-    return sum(log.count('"pace_not_shared"') for log in logs)
+    return sum(log.count('"rate_limit_not_shared"') for log in logs)
 
 
 def clock_was_wrong(left: Left) -> int:

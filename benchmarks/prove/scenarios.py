@@ -263,7 +263,9 @@ SCENARIOS: dict[str, Scenario] = {
     "kills": Scenario(kills, ("sqlite", "postgresql"), 1.0, 50, evidence.killed),
     "telegram": Scenario(telegram, ("sqlite", "postgresql"), 0.2, 8, evidence.telegram_failed),
     "postgres": Scenario(postgres, ("postgresql",), 0.2, 6, evidence.store_was_away),
-    "redis": Scenario(redis, ("sqlite", "postgresql"), 0.1, 4, evidence.pace_was_not_shared, needs="redis"),
+    "redis": Scenario(
+        redis, ("sqlite", "postgresql"), 0.1, 4, evidence.rate_limit_was_not_shared, needs="redis"
+    ),
     "disk": Scenario(disk, ("sqlite",), 0.2, 5, evidence.store_was_away, needs="disk"),
     "clock": Scenario(clock, ("sqlite", "postgresql"), 0.1, 8, evidence.clock_was_wrong, needs="clock"),
     "replicas": Scenario(replicas, ("postgresql",), 0.2, 6, evidence.killed, bridges=3),

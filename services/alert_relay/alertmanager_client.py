@@ -1,4 +1,4 @@
-"""Asks Alertmanager what it did not say in a webhook."""
+"""Client of Alertmanager's API, version 2: reads the groups that a truncated webhook left out."""
 
 import re
 import time
@@ -14,7 +14,7 @@ from services.kit.logs import redact
 from services.kit.telemetry.telemetry import Telemetry
 
 TIMEOUT_SECONDS = 5.0
-#: Thousands of alerts with long annotations are some megabytes.
+#: Thousands of alerts with long annotations are a few megabytes.
 LARGEST_ANSWER_BYTES = 32 * 1024 * 1024
 
 _CLASSIC_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
@@ -23,16 +23,16 @@ _status = TypeAdapter(ApiStatus)
 
 
 class NoAnswerError(Exception):
-    """Alertmanager did not tell; the text is one line for the log."""
+    """Alertmanager gave no usable answer; the text is one line for the log."""
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What Alertmanager has now.
+class AlertmanagerGroups:
+    """Alertmanager's answer.
 
     Args:
-        groups: those that match what was asked for.
-        started_at: when it started, seconds since the epoch.
+        groups: the groups that match the request.
+        started_at: when Alertmanager started, seconds since the epoch.
     """
 
     groups: Sequence[ApiGroup]
@@ -40,7 +40,7 @@ class Told:
 
 
 class AlertmanagerClient:
-    """See the module.
+    """Calls one Alertmanager.
 
     Args:
         url: of Alertmanager, as this service reaches it.
@@ -54,19 +54,19 @@ class AlertmanagerClient:
     async def close(self) -> None:
         await self._client.aclose()
 
-    async def groups(self, labels: Mapping[str, str]) -> Told:
-        """The groups whose alerts have these labels, with all that fires in them, silenced or not.
+    async def groups(self, labels: Mapping[str, str]) -> AlertmanagerGroups:
+        """Returns the groups whose alerts have these labels, with all firing alerts, silenced or not.
 
         Raises:
-            NoAnswerError: it cannot be reached, refuses, or answers what is not understood.
+            NoAnswerError: Alertmanager is unreachable, refuses, or its answer is not valid.
         """
         try:
             status = _status.validate_json(await self._get("/api/v2/status", []))
             matchers = [("filter", matcher(name, value)) for name, value in labels.items()]
             groups = _groups.validate_json(await self._get("/api/v2/alerts/groups", matchers))
         except ValidationError as error:
-            raise NoAnswerError(f"not understood: {error.error_count()} errors in the answer") from error
-        return Told(groups, status.uptime.timestamp())
+            raise NoAnswerError(f"invalid answer: {error.error_count()} errors") from error
+        return AlertmanagerGroups(groups, status.uptime.timestamp())
 
     async def _get(self, path: str, parameters: Sequence[tuple[str, str]]) -> bytes:
         start = time.perf_counter()
@@ -90,12 +90,12 @@ async def _read(answer: httpx.Response) -> bytes:
     async for piece in answer.aiter_bytes():
         body += piece
         if len(body) > LARGEST_ANSWER_BYTES:
-            raise NoAnswerError(f"more than {LARGEST_ANSWER_BYTES} bytes")
+            raise NoAnswerError(f"the answer is larger than {LARGEST_ANSWER_BYTES} bytes")
     return body
 
 
 def matcher(name: str, value: str) -> str:
-    """``name="value"`` as Alertmanager reads it: quoted where it is no plain name."""
+    """Returns ``name="value"`` in Alertmanager's syntax; a name with special characters is quoted."""
     shown = name if _CLASSIC_NAME.fullmatch(name) else _quoted(name)
     return f"{shown}={_quoted(value)}"
 

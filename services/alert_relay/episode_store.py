@@ -1,7 +1,7 @@
-"""Episodes and incidents in the database: what is known of an alert, and what becomes of it.
+"""The SQL of episodes, incidents and timelines.
 
-The functions run inside a transaction that holds the cluster's row, so that no two webhooks of a
-cluster read and write at once.
+Each function runs inside a transaction that has locked the cluster's row, so that the webhooks of one
+cluster are processed one after the other.
 """
 
 import json
@@ -12,45 +12,53 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 from uuid_utils import uuid7
 
-from services.alert_relay import incidents, notifications
-from services.alert_relay.episodes import Alert, Change, Episode, Heard, Observed
-from services.alert_relay.incidents import Mark, State
+from services.alert_relay import notifications
+from services.alert_relay.episodes import (
+    Alert,
+    AlertGroup,
+    Episode,
+    EpisodeChange,
+    IncidentState,
+    Observation,
+    TimelineKind,
+    incident_key,
+)
 from services.alert_relay.schema import entry, episode, incident
 
-#: Both databases bound the parameters of a statement, at about 32,000.
+#: Values in one statement; both databases limit its parameters to about 32,000.
 CHUNK = 1_000
 
-_OPENS = (Change.FIRED, Change.MISSED)
+_OPENS = (EpisodeChange.FIRED, EpisodeChange.MISSED)
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """A line of an incident's timeline."""
+class TimelineRow:
+    """A new entry of an incident's timeline."""
 
-    incident: str
-    mark: Mark
+    incident_id: str
+    kind: TimelineKind
     fingerprint: str | None
-    detail: Mapping[str, Any]
+    detail: Mapping[str, Any]  #: JSON
 
 
-def newest(connection: Connection, cluster: str, fingerprints: Sequence[str]) -> dict[str, Episode]:
-    """The newest episode of each alert that was ever heard of."""
-    known = {}
-    for some in _chunks(fingerprints):
+def newest_episodes(connection: Connection, cluster: str, fingerprints: Sequence[str]) -> dict[str, Episode]:
+    """Returns the newest stored episode of each alert, by fingerprint."""
+    found = {}
+    for chunk in _chunks(fingerprints):
         query = select(episode).where(
-            episode.c.cluster == cluster, episode.c.fingerprint.in_(some), episode.c.newest
+            episode.c.cluster == cluster, episode.c.fingerprint.in_(chunk), episode.c.newest
         )
         for row in connection.execute(query):
-            known[row.fingerprint] = Episode(
+            found[row.fingerprint] = Episode(
                 row.id, row.incident_id, row.fingerprint, row.starts_at, row.heard_at, row.ended_at
             )
-    return known
+    return found
 
 
-def open_in(
+def open_episodes(
     connection: Connection, cluster: str, group_labels: Mapping[str, str]
 ) -> list[tuple[Episode, Alert]]:
-    """The open episodes of a group, each with its alert as it was last heard of."""
+    """Returns the open episodes of a group, each with its alert as last received."""
     query = (
         select(episode, incident.c.group_labels)
         .join(incident, incident.c.id == episode.c.incident_id)
@@ -74,79 +82,81 @@ def open_in(
     ]
 
 
-def place(connection: Connection, heard: Heard, observed: Sequence[Observed], now: float) -> dict[str, str]:
-    """The incident of each observed alert, by fingerprint; opens those that are not there yet."""
-    homes = {each.alert.fingerprint: each.before.incident_id for each in observed if each.before}
-    opening: dict[str, list[Observed]] = {}
-    for each in observed:
+def assign_incidents(
+    connection: Connection, group: AlertGroup, observations: Sequence[Observation], now: float
+) -> dict[str, str]:
+    """Returns the incident id of each alert, by fingerprint; opens the incidents that do not exist."""
+    incident_ids = {each.alert.fingerprint: each.before.incident_id for each in observations if each.before}
+    opening: dict[str, list[Observation]] = {}
+    for each in observations:
         if each.change in _OPENS:
-            key = incidents.key(heard.cluster, each.alert.name, heard.group_labels)
+            key = incident_key(group.cluster, each.alert.name, group.group_labels)
             opening.setdefault(key, []).append(each)
     existing = _open_incidents(connection, list(opening))
-    fresh = []
+    new_rows = []
     for key, members in opening.items():
         severities = [each.alert.severity for each in members]
         if key in existing:
-            home, severity = existing[key]
-            _touch(connection, home, notifications.worst([severity, *severities]), now)
+            incident_id, severity = existing[key]
+            _touch(connection, incident_id, notifications.worst([severity, *severities]), now)
         else:
-            home = str(uuid7())
-            new = _incident_row(heard, members[0].alert.name, notifications.worst(severities), now)
-            fresh.append(new | {"id": home, "key": key})
-        homes |= {each.alert.fingerprint: home for each in members}
-    if fresh:
-        connection.execute(insert(incident), fresh)
-    return homes
+            incident_id = str(uuid7())
+            row = _incident_row(group, members[0].alert.name, notifications.worst(severities), now)
+            new_rows.append(row | {"id": incident_id, "key": key})
+        incident_ids |= {each.alert.fingerprint: incident_id for each in members}
+    if new_rows:
+        connection.execute(insert(incident), new_rows)
+    return incident_ids
 
 
 def _open_incidents(connection: Connection, keys: Sequence[str]) -> dict[str, tuple[str, str]]:
     found: dict[str, tuple[str, str]] = {}
-    for some in _chunks(keys):
+    for chunk in _chunks(keys):
         query = select(incident.c.key, incident.c.id, incident.c.severity).where(
-            incident.c.key.in_(some), incident.c.resolved_at.is_(None)
+            incident.c.key.in_(chunk), incident.c.resolved_at.is_(None)
         )
         found |= {row.key: (row.id, row.severity) for row in connection.execute(query)}
     return found
 
 
-def _touch(connection: Connection, home: str, severity: str, now: float) -> None:
+def _touch(connection: Connection, incident_id: str, severity: str, now: float) -> None:
     values = {"severity": severity, "updated_at": now}
-    connection.execute(update(incident).where(incident.c.id == home).values(values))
+    connection.execute(update(incident).where(incident.c.id == incident_id).values(values))
 
 
-def _incident_row(heard: Heard, alertname: str, severity: str, now: float) -> dict[str, Any]:
+def _incident_row(group: AlertGroup, alertname: str, severity: str, now: float) -> dict[str, Any]:
     return {
-        "cluster": heard.cluster,
+        "cluster": group.cluster,
         "alertname": alertname,
         "severity": severity,
-        "group_labels": json.dumps(dict(heard.group_labels)),
-        "group_key": heard.group_key,
-        "receiver": heard.receiver,
-        "state": State.FIRING.value,
+        "group_labels": json.dumps(dict(group.group_labels)),
+        "group_key": group.group_key,
+        "receiver": group.receiver,
+        "state": IncidentState.FIRING.value,
         "opened_at": now,
         "updated_at": now,
     }
 
 
-def write(
+def write_episodes(
     connection: Connection,
     cluster: str,
-    observed: Sequence[Observed],
-    homes: Mapping[str, str],
+    observations: Sequence[Observation],
+    incident_ids: Mapping[str, str],
     now: float,
 ) -> None:
-    """Opens, updates and closes the episodes, each as it was observed."""
-    opened = [each for each in observed if each.change in _OPENS]
+    """Opens, updates and closes the episodes as the observations say."""
+    opened = [each for each in observations if each.change in _OPENS]
     _supersede(connection, [each.before.id for each in opened if each.before])
     if opened:
-        rows = [_episode_row(each, cluster, homes[each.alert.fingerprint], now) for each in opened]
+        rows = [_episode_row(each, cluster, incident_ids[each.alert.fingerprint], now) for each in opened]
         connection.execute(insert(episode), rows)
-    for change in (Change.CONTINUES, Change.RESOLVED, Change.STALE):
-        _update(connection, [(each, each.before) for each in observed if each.change is change], now)
+    for change in (EpisodeChange.CONTINUES, EpisodeChange.RESOLVED, EpisodeChange.STALE):
+        _update(connection, [(each, each.before) for each in observations if each.change is change], now)
 
 
-def _update(connection: Connection, pairs: Sequence[tuple[Observed, Episode | None]], now: float) -> None:
-    """Updates episodes that changed in the same way: all rows have the same columns."""
+def _update(connection: Connection, pairs: Sequence[tuple[Observation, Episode | None]], now: float) -> None:
+    """Updates episodes with the same change in one statement: their rows have the same columns."""
     rows = [_update_row(each, before, now) for each, before in pairs if before]
     if rows:
         connection.execute(
@@ -158,15 +168,15 @@ def _update(connection: Connection, pairs: Sequence[tuple[Observed, Episode | No
 
 
 def _supersede(connection: Connection, ids: Sequence[str]) -> None:
-    for some in _chunks(ids):
-        connection.execute(update(episode).where(episode.c.id.in_(some)).values(newest=False))
+    for chunk in _chunks(ids):
+        connection.execute(update(episode).where(episode.c.id.in_(chunk)).values(newest=False))
 
 
-def _episode_row(each: Observed, cluster: str, home: str, now: float) -> dict[str, Any]:
+def _episode_row(each: Observation, cluster: str, incident_id: str, now: float) -> dict[str, Any]:
     alert = each.alert
     return {
         "id": str(uuid7()),
-        "incident_id": home,
+        "incident_id": incident_id,
         "cluster": cluster,
         "fingerprint": alert.fingerprint,
         "newest": True,
@@ -182,58 +192,60 @@ def _episode_row(each: Observed, cluster: str, home: str, now: float) -> dict[st
     }
 
 
-def _update_row(each: Observed, before: Episode, now: float) -> dict[str, Any]:
-    heard = {"b_id": before.id, "heard_at": now}
-    if each.change is Change.STALE:
-        return heard
-    said = {
+def _update_row(each: Observation, before: Episode, now: float) -> dict[str, Any]:
+    received = {"b_id": before.id, "heard_at": now}
+    if each.change is EpisodeChange.STALE:
+        return received
+    content = {
         "annotations": json.dumps(dict(each.alert.annotations)),
         "generator_url": each.alert.generator_url,
         "starts_at": each.since,
     }
-    closed = {"ended_at": each.alert.ends_at, "closed_at": now} if each.change is Change.RESOLVED else {}
-    return heard | said | closed
+    resolved = each.change is EpisodeChange.RESOLVED
+    closed = {"ended_at": each.alert.ends_at, "closed_at": now} if resolved else {}
+    return received | content | closed
 
 
-def note(connection: Connection, entries: Sequence[Entry], now: float) -> None:
-    """Writes lines of timelines; their incidents are news again."""
+def add_timeline(connection: Connection, entries: Sequence[TimelineRow], now: float) -> None:
+    """Adds timeline entries and updates ``updated_at`` of their incidents."""
     if entries:
         rows = [
             {
-                "incident_id": each.incident,
+                "incident_id": each.incident_id,
                 "at": now,
-                "kind": each.mark.value,
+                "kind": each.kind.value,
                 "fingerprint": each.fingerprint,
                 "detail": json.dumps(dict(each.detail)),
             }
             for each in entries
         ]
         connection.execute(insert(entry), rows)
-    for some in _chunks(list(dict.fromkeys(each.incident for each in entries))):
-        connection.execute(update(incident).where(incident.c.id.in_(some)).values(updated_at=now))
+    for chunk in _chunks(list(dict.fromkeys(each.incident_id for each in entries))):
+        connection.execute(update(incident).where(incident.c.id.in_(chunk)).values(updated_at=now))
 
 
-def close(connection: Connection, touched: Collection[str], now: float) -> list[float]:
-    """Resolves those of the incidents that have no open episode left; answers how long each lasted."""
-    lasted = []
-    for some in _chunks(sorted(touched)):
+def resolve_incidents(connection: Connection, incident_ids: Collection[str], now: float) -> list[float]:
+    """Resolves the incidents without an open episode; returns the duration of each, seconds."""
+    durations = []
+    for chunk in _chunks(sorted(incident_ids)):
         query = (
             select(episode.c.incident_id, func.min(episode.c.starts_at), func.max(episode.c.ended_at))
             .join(incident, incident.c.id == episode.c.incident_id)
-            .where(episode.c.incident_id.in_(some), incident.c.resolved_at.is_(None))
+            .where(episode.c.incident_id.in_(chunk), incident.c.resolved_at.is_(None))
             .group_by(episode.c.incident_id)
             .having(func.count() == func.count(episode.c.closed_at))
         )
-        over = connection.execute(query).all()
-        ids = [home for home, _, _ in over]
+        ended_incidents = connection.execute(query).all()
+        ids = [incident_id for incident_id, _, _ in ended_incidents]
         connection.execute(
             update(incident)
             .where(incident.c.id.in_(ids))
-            .values(state=State.RESOLVED.value, resolved_at=now, updated_at=now)
+            .values(state=IncidentState.RESOLVED.value, resolved_at=now, updated_at=now)
         )
-        note(connection, [Entry(home, Mark.CLOSED, None, {}) for home in ids], now)
-        lasted += [max(0.0, ended - started) for _, started, ended in over]
-    return lasted
+        closed = [TimelineRow(incident_id, TimelineKind.CLOSED, None, {}) for incident_id in ids]
+        add_timeline(connection, closed, now)
+        durations += [max(0.0, ended - started) for _, started, ended in ended_incidents]
+    return durations
 
 
 def _chunks(values: Sequence[str]) -> Iterator[Sequence[str]]:

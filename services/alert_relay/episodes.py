@@ -1,28 +1,50 @@
-"""One alert from firing to resolved, and what a listed alert means for it. Pure.
+"""Episodes and incidents: an episode is one alert from firing to resolved. Pure.
 
-An episode is known by the Alertmanager cluster and the alert's fingerprint (a hash of its labels).
-Nothing else of a webhook is firm: ``startsAt`` moves within an episode when a second source reports
-an earlier start, ``groupKey`` changes when routes are edited, the group's ``status`` says resolved
-while another alert of the group is silenced and still firing, and peers of a cluster deliver twice.
+An episode is identified by the Alertmanager cluster and the alert's fingerprint (a hash of its labels).
+Nothing else in a webhook is stable: ``startsAt`` moves when a second source reports an earlier start,
+``groupKey`` changes when routes are edited, the group's ``status`` is ``resolved`` while a silenced alert
+of the group still fires, and each peer of a cluster delivers the same webhook.
+
+An incident groups the episodes of one alert name and one set of group labels.
 """
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Change(StrEnum):
-    FIRED = "fired"  #: a new episode
-    RESOLVED = "resolved"  #: the episode that was open is over
-    MISSED = "missed"  #: fired and resolved between two webhooks: a whole episode at once
-    CONTINUES = "continues"  #: known to be firing, and said again
-    STALE = "stale"  #: known to be resolved, and said again
+class EpisodeChange(StrEnum):
+    """What a listed alert means for the newest episode of its fingerprint."""
+
+    FIRED = "fired"  #: it opens a new episode
+    RESOLVED = "resolved"  #: it closes the open episode
+    MISSED = "missed"  #: it fired and resolved between two webhooks: open and close an episode at once
+    CONTINUES = "continues"  #: the episode is open already
+    STALE = "stale"  #: the episode is closed already
+
+
+class IncidentState(StrEnum):
+    FIRING = "firing"  #: at least one episode is open
+    RESOLVED = "resolved"  #: every episode is closed
+
+
+class TimelineKind(StrEnum):
+    """The kind of a timeline entry; the notifications of an incident are stored apart."""
+
+    FIRING = "firing"  #: an alert fired
+    REPEATED = "repeated"  #: Alertmanager repeated a firing alert
+    RESOLVED = "resolved"  #: an alert resolved
+    TRUNCATED = "truncated"  #: Alertmanager left alerts out (``max_alerts``)
+    FETCHED = "fetched"  #: the relay fetched alerts that had been left out
+    CLOSED = "closed"  #: the last alert resolved
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One alert as a webhook lists it; times are seconds since the epoch."""
+    """One alert of a webhook; times are seconds since the epoch."""
 
     fingerprint: str
     firing: bool
@@ -42,8 +64,11 @@ class Alert:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """A webhook, as far as it is believed: its alerts, each for itself."""
+class AlertGroup:
+    """The alerts of one group, as a webhook lists them.
+
+    ``status`` is stored and never decides anything: each alert has a status of its own.
+    """
 
     cluster: str
     group_key: str
@@ -52,20 +77,20 @@ class Heard:
     status: str
     external_url: str
     reason: str
-    truncated: int
+    truncated: int  #: number of alerts that Alertmanager left out
     alerts: tuple[Alert, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """The newest episode of an alert."""
+    """The newest episode of an alert; times are seconds since the epoch."""
 
     id: str
     incident_id: str
     fingerprint: str
-    starts_at: float  #: the earliest start that was reported
-    heard_at: float  #: when a webhook last listed it
-    ended_at: float | None = None  #: Alertmanager's own time; None while open
+    starts_at: float  #: the earliest reported start
+    last_received_at: float  #: when a webhook last listed the alert
+    ended_at: float | None = None  #: Alertmanager's end time; None while open
 
     @property
     def open(self) -> bool:
@@ -73,38 +98,49 @@ class Episode:
 
 
 @dataclass(frozen=True, slots=True)
-class Observed:
-    """A listed alert, what was known of it before, and what is new."""
+class Observation:
+    """A listed alert, the stored episode that it was compared with, and the change."""
 
     alert: Alert
-    change: Change
+    change: EpisodeChange
     before: Episode | None
 
     @property
     def since(self) -> float:
-        """The earliest start that was reported within this episode."""
-        if self.before is None or self.change in (Change.FIRED, Change.MISSED):
+        """The earliest reported start of this episode, seconds since the epoch."""
+        if self.before is None or self.change in (EpisodeChange.FIRED, EpisodeChange.MISSED):
             return self.alert.starts_at
         return min(self.before.starts_at, self.alert.starts_at)
 
 
-def observe(alert: Alert, known: Episode | None) -> Observed:
-    """What a listed alert means for the newest episode of its key.
+def observe(alert: Alert, known: Episode | None) -> Observation:
+    """Compares a listed alert with the newest stored episode of its fingerprint.
 
-    A firing alert whose last episode is closed always opens a new one, also where its ``startsAt``
-    lies before that end: after a lost connection Prometheus sends an alert with its old start once
-    more, and silence there would last until ``repeat_interval``. Where it was a peer's late copy,
-    that peer's notification log now says "firing", so it sends the resolution again as well.
+    A firing alert opens a new episode whenever the stored one is closed, even if its ``startsAt`` lies
+    before that end: after a lost connection Prometheus sends an alert again with its old start, and
+    ignoring it would hide the alert until ``repeat_interval``. If it was the late copy of a peer, that
+    peer's notification log now has "firing", so the peer sends the resolution again as well.
     """
     if alert.firing:
-        return Observed(alert, Change.CONTINUES if known and known.open else Change.FIRED, known)
-    if known is None:
-        return Observed(alert, Change.MISSED, None)
-    if known.ended_at is None:
-        return Observed(alert, Change.RESOLVED, known)
-    return Observed(alert, Change.MISSED if alert.starts_at > known.ended_at else Change.STALE, known)
+        change = EpisodeChange.CONTINUES if known and known.open else EpisodeChange.FIRED
+    elif known is None:
+        change = EpisodeChange.MISSED
+    elif known.ended_at is None:
+        change = EpisodeChange.RESOLVED
+    else:
+        change = EpisodeChange.MISSED if alert.starts_at > known.ended_at else EpisodeChange.STALE
+    return Observation(alert, change, known)
+
+
+def incident_key(cluster: str, alertname: str, group_labels: Mapping[str, str]) -> str:
+    """Returns the key of the incident that an alert belongs to, SHA-256 in hex.
+
+    Alertmanager's ``groupKey`` would not do: it contains the path of the routes and changes with them.
+    """
+    named = json.dumps([cluster, alertname, sorted(group_labels.items())])
+    return hashlib.sha256(named.encode()).hexdigest()
 
 
 def unquoted(receiver: str) -> str:
-    r"""The receiver's name: Alertmanager sends it as a regular expression, ``team-a\.telegram\+x``."""
+    r"""Returns the receiver's name; Alertmanager quotes it as a regular expression, ``team-a\.telegram``."""
     return re.sub(r"\\(.)", r"\1", receiver)

@@ -1,4 +1,4 @@
-"""What the relay counts, by the names of the contracts; every series is there from the start."""
+"""The metrics of alert-relay; every series exists from the start."""
 
 from collections.abc import Callable, Iterable
 from enum import StrEnum
@@ -7,66 +7,76 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from services.alert_relay.incidents import State
+from services.alert_relay.episodes import IncidentState
 from services.kit.clock import Clock
 
 
-class Ending(StrEnum):
-    """How a notification to one recipient ended; a retry is no end."""
+class NotificationOutcome(StrEnum):
+    """The final outcome of a notification to one recipient."""
 
     DELIVERED = "delivered"
     FAILED = "failed"
-    UNKNOWN = "unknown"  #: sent, but no answer came
+    UNKNOWN = "unknown"  #: sent, but Telegram's answer is missing
 
 
-class Fetched(StrEnum):
-    """What became of alerts that a webhook left out."""
+class TruncatedOutcome(StrEnum):
+    """The outcome for alerts that a webhook left out."""
 
     FETCHED = "fetched"
-    MISSED = "missed"  #: Alertmanager could not be asked
+    MISSED = "missed"  #: Alertmanager is not configured, or gave no answer
 
 
 STATUSES = ("firing", "resolved")
 CHANNELS = ("telegram",)
-#: The tables that the retention deletes from.
+#: The tables that the retention deletes rows from.
 TABLES = ("webhook", "incident", "episode", "entry", "notification", "event", "message", "attempt", "change")
 
 
 class RelayMetrics:
+    """Counts of alerts, incidents, notifications and retention.
+
+    Args:
+        registry: of the service.
+        clock: the time that ages are measured by.
+    """
+
     def __init__(self, registry: CollectorRegistry, clock: Clock) -> None:
         self.received = Counter(
-            "cctelegram_alerts_received", "Alerts listed in stored webhooks", ["status"], registry=registry
+            "cctelegram_alerts_received",
+            "Alerts listed in stored webhooks, by status",
+            ["status"],
+            registry=registry,
         )
         self.left_out = Counter(
             "cctelegram_alerts_left_out",
-            "Alerts that a webhook did not list (max_alerts), and what became of them",
+            "Alerts that a webhook left out because of max_alerts, by the result of fetching them",
             ["outcome"],
             registry=registry,
         )
-        self.incidents = Gauge("cctelegram_incidents", "Incidents by state", ["state"], registry=registry)
+        self.incidents = Gauge("cctelegram_incidents", "Incidents, by state", ["state"], registry=registry)
         self.notifications = Counter(
             "cctelegram_notifications",
-            "Notifications that came to an end, one for each recipient",
+            "Notifications finished, one a recipient, by channel and outcome",
             ["channel", "outcome"],
             registry=registry,
         )
         self.delay = Histogram(
             "cctelegram_notification_delay_seconds",
-            "From the webhook to the channel's answer that it is delivered",
+            "Time from receiving an alert to the channel confirming delivery of its notification",
             buckets=(0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 3600),
             registry=registry,
         )
         self.resolve = Histogram(
             "cctelegram_incident_resolve_seconds",
-            "From the start of an incident's first alert to the end of its last",
+            "Time from the start of an incident's first alert to the end of its last alert",
             buckets=(60, 300, 900, 1800, 3600, 4 * 3600, 12 * 3600, 86_400, 7 * 86_400),
             registry=registry,
         )
         self.pruned = Counter(
-            "cctelegram_pruned_rows", "Rows deleted by the retention", ["table"], registry=registry
+            "cctelegram_pruned_rows", "Rows deleted by retention, by table", ["table"], registry=registry
         )
         self.retention_failures = Counter(
-            "cctelegram_retention_failures", "Runs of the retention that failed", registry=registry
+            "cctelegram_retention_failures", "Retention runs that failed", registry=registry
         )
         self.watchdog = Age(clock, _watchdog_family)
         self.retention = Age(clock, _retention_family)
@@ -76,29 +86,29 @@ class RelayMetrics:
             self.pruned.labels(table)
         for status in STATUSES:
             self.received.labels(status)
-        for outcome in Fetched:
-            self.left_out.labels(outcome.value)
-        for state in State:
+        for truncated in TruncatedOutcome:
+            self.left_out.labels(truncated.value)
+        for state in IncidentState:
             self.incidents.labels(state.value)
         for channel in CHANNELS:
-            for ending in Ending:
-                self.notifications.labels(channel, ending.value)
+            for outcome in NotificationOutcome:
+                self.notifications.labels(channel, outcome.value)
 
 
 def _watchdog_family() -> GaugeMetricFamily:
     return GaugeMetricFamily(
-        "cctelegram_watchdog_age_seconds", "Since the Watchdog alert came last through Alertmanager"
+        "cctelegram_watchdog_age_seconds", "Time since Alertmanager last sent the Watchdog alert"
     )
 
 
 def _retention_family() -> GaugeMetricFamily:
     return GaugeMetricFamily(
-        "cctelegram_retention_last_success_age_seconds", "Since the retention last came through"
+        "cctelegram_retention_last_success_age_seconds", "Time since the last successful retention run"
     )
 
 
 class Age(Collector):
-    """Seconds since something happened last; before it ever has there is no sample, not even a zero."""
+    """Gauge of the seconds since an event; it has no sample until the first event."""
 
     def __init__(self, clock: Clock, family: Callable[[], GaugeMetricFamily]) -> None:
         self._clock = clock

@@ -1,19 +1,19 @@
-"""Which news people are told, how loudly, and in how many messages. Pure.
+"""Decides which alerts of a webhook people are notified of, how loudly, and in how many messages. Pure.
 
-Told are the transitions of episodes: fired, resolved, and what fired and resolved unheard. What a
-webhook lists besides is only counted ("2 more are firing").
+A notification is about transitions of episodes: fired, resolved, and missed (fired and resolved between
+two webhooks). Other alerts of the webhook are only counted ("2 more are firing").
 
-A webhook without a transition is one of two things, and its content does not tell which:
+A webhook without a transition is one of two things, and its content does not show which:
 
-* a delivery again: our answer was lost and Alertmanager retries, or a peer of the cluster delivers too.
+* a redelivery: our answer was lost and Alertmanager retries, or a peer of the cluster delivers too.
   Retries are at most 90 s apart (backoff up to 60 s, jitter of half), also from one flush to the
-  next, and peers wait 15 s for each before them;
-* Alertmanager's own repeat, ``repeat_interval`` after the last.
+  next, and each peer waits 15 s for every peer before it;
+* Alertmanager's repeat, ``repeat_interval`` after the last notification.
 
-So an alert that was last *heard of* more than ``DELIVERED_AGAIN_SECONDS`` ago is repeated as "still
-firing since", and any other is a delivery again and says nothing. Heard of, not told: a receiver
-whose answers are always lost gets the same webhook again and again, and shall still tell it once. A
-``repeat_interval`` shorter than that is not told as repeats.
+So an alert that was last *received* more than ``REDELIVERY_SECONDS`` ago counts as a repeat ("still firing
+since"); any other counts as a redelivery and causes no notification. The rule uses the time of the last
+receipt, not of the last notification: if every answer to Alertmanager is lost, the same webhook comes again
+and again, and people must get one message. A ``repeat_interval`` shorter than that causes no repeats.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,21 +22,21 @@ from enum import StrEnum
 
 from pydantic import TypeAdapter
 
-from services.alert_relay.episodes import Change, Heard, Observed
+from services.alert_relay.episodes import AlertGroup, EpisodeChange, Observation
 from services.outbox.messages import Lane
 
-DELIVERED_AGAIN_SECONDS = 120.0
+REDELIVERY_SECONDS = 120.0
 
-TRANSITIONS = (Change.FIRED, Change.RESOLVED, Change.MISSED)
+TRANSITIONS = (EpisodeChange.FIRED, EpisodeChange.RESOLVED, EpisodeChange.MISSED)
 _LOUD = frozenset({"critical", "page", "emergency", "fatal", "disaster", "alert", "error", "high"})
 _QUIET = frozenset({"info", "informational", "information", "none", "debug", "low", "notice"})
 
 
 class Urgency(StrEnum):
-    """How an alert goes out.
+    """How urgent a notification is.
 
-    It hangs on the labels alone, so it is the same for a whole episode: a resolution waits in the
-    same lane as its alert and cannot arrive before it.
+    It depends on the alert's labels alone, so it is the same for a whole episode: a resolution uses the
+    lane of its alert and cannot arrive before it.
     """
 
     LOUD = "loud"
@@ -52,8 +52,8 @@ class Urgency(StrEnum):
         return self is Urgency.QUIET
 
 
-class Kind(StrEnum):
-    """What a message says of one alert."""
+class NotificationKind(StrEnum):
+    """What a notification reports about one alert."""
 
     FIRING = "firing"
     REPEATED = "repeated"
@@ -61,10 +61,10 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """One alert in a message."""
+class NotifiedAlert:
+    """One alert in a notification; times are seconds since the epoch."""
 
-    kind: Kind
+    kind: NotificationKind
     fingerprint: str
     name: str
     severity: str
@@ -76,15 +76,15 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
-    """What one message says; kept as the outbox event's body, and rendered from there."""
+class Notification:
+    """The content of one message; it is stored as JSON in the outbox event, so field names are a format."""
 
     urgency: Urgency
-    items: tuple[Item, ...]
-    still_firing: int  #: alerts of the group that fire and are no news
-    truncated: int  #: alerts that Alertmanager did not list
+    items: tuple[NotifiedAlert, ...]
+    still_firing: int  #: alerts of the group that fire without a transition
+    truncated: int  #: alerts that Alertmanager left out
     external_url: str
-    fetched: bool = False  #: whether Alertmanager had cut them off, and was asked
+    fetched: bool = False  #: whether Alertmanager had left the items out and the relay fetched them
 
     @property
     def title(self) -> str:
@@ -97,63 +97,82 @@ class Notice:
         return self.items[0].severity
 
     @property
-    def kinds(self) -> list[Kind]:
-        return [kind for kind in Kind if any(item.kind is kind for item in self.items)]
+    def kinds(self) -> list[NotificationKind]:
+        return [kind for kind in NotificationKind if any(item.kind is kind for item in self.items)]
 
 
-_notice = TypeAdapter(Notice)
+_notification = TypeAdapter(Notification)
 
 
-def to_json(notice: Notice) -> str:
-    return _notice.dump_json(notice).decode()
+def to_json(notification: Notification) -> str:
+    return _notification.dump_json(notification).decode()
 
 
-def from_json(body: str) -> Notice:
-    return _notice.validate_json(body)
+def from_json(body: str) -> Notification:
+    return _notification.validate_json(body)
 
 
 def urgency_of(severity: str) -> Urgency:
+    """Returns the urgency of a lower-case severity label; an unknown one is normal."""
     if severity in _LOUD:
         return Urgency.LOUD
     return Urgency.QUIET if severity in _QUIET else Urgency.NORMAL
 
 
 def worst(severities: Iterable[str]) -> str:
-    """The most urgent of them; the first of equals."""
+    """Returns the most urgent severity, and of equally urgent ones the first."""
     order = list(Urgency)
     return min(severities, key=lambda severity: order.index(urgency_of(severity)), default="")
 
 
-def news(observed: Sequence[Observed], now: float) -> list[Observed]:
-    """What of a webhook people are told; see the module for the rule."""
-    transitions = [each for each in observed if each.change in TRANSITIONS]
-    return transitions or [each for each in observed if _is_repeat(each, now)]
+def to_notify(observations: Sequence[Observation], now: float) -> list[Observation]:
+    """Returns the observations that people are notified of; the module's docstring has the rule.
+
+    Args:
+        observations: all alerts of one webhook.
+        now: seconds since the epoch.
+    """
+    transitions = [each for each in observations if each.change in TRANSITIONS]
+    return transitions or [each for each in observations if _is_repeat(each, now)]
 
 
-def _is_repeat(each: Observed, now: float) -> bool:
+def _is_repeat(each: Observation, now: float) -> bool:
     return (
-        each.change is Change.CONTINUES
+        each.change is EpisodeChange.CONTINUES
         and each.before is not None
-        and now - each.before.heard_at > DELIVERED_AGAIN_SECONDS
+        and now - each.before.last_received_at > REDELIVERY_SECONDS
     )
 
 
 def compose(
-    heard: Heard, observed: Sequence[Observed], told: Sequence[Observed], *, fetched: bool = False
-) -> list[Notice]:
-    """One message, or one for each urgency where a group mixes them; the most urgent first."""
-    listed = {id(each) for each in told}
-    still_firing = sum(each.change is Change.CONTINUES and id(each) not in listed for each in observed)
-    by_urgency: dict[Urgency, list[Item]] = {}
-    for each in told:
+    group: AlertGroup,
+    observations: Sequence[Observation],
+    notify: Sequence[Observation],
+    *,
+    fetched: bool = False,
+) -> list[Notification]:
+    """Returns one notification for each urgency among the alerts to notify, the most urgent first.
+
+    Args:
+        group: the group that the alerts belong to.
+        observations: all alerts of the webhook.
+        notify: the ones to notify, see :func:`to_notify`.
+        fetched: whether Alertmanager had left the alerts out and the relay fetched them.
+    """
+    listed = {id(each) for each in notify}
+    still_firing = sum(
+        each.change is EpisodeChange.CONTINUES and id(each) not in listed for each in observations
+    )
+    by_urgency: dict[Urgency, list[NotifiedAlert]] = {}
+    for each in notify:
         by_urgency.setdefault(urgency_of(each.alert.severity), []).append(_item(each))
     return [
-        Notice(
+        Notification(
             urgency,
             _ordered(by_urgency[urgency]),
             still_firing,
-            heard.truncated,
-            heard.external_url,
+            group.truncated,
+            group.external_url,
             fetched=fetched,
         )
         for urgency in Urgency
@@ -161,9 +180,9 @@ def compose(
     ]
 
 
-def _item(each: Observed) -> Item:
+def _item(each: Observation) -> NotifiedAlert:
     alert = each.alert
-    return Item(
+    return NotifiedAlert(
         kind_of(each.change),
         alert.fingerprint,
         alert.name,
@@ -176,13 +195,13 @@ def _item(each: Observed) -> Item:
     )
 
 
-def kind_of(change: Change) -> Kind:
-    if change is Change.FIRED:
-        return Kind.FIRING
-    return Kind.REPEATED if change is Change.CONTINUES else Kind.RESOLVED
+def kind_of(change: EpisodeChange) -> NotificationKind:
+    if change is EpisodeChange.FIRED:
+        return NotificationKind.FIRING
+    return NotificationKind.REPEATED if change is EpisodeChange.CONTINUES else NotificationKind.RESOLVED
 
 
-def _ordered(items: list[Item]) -> tuple[Item, ...]:
-    """What fires before what is over; otherwise as Alertmanager listed them."""
-    order = list(Kind)
+def _ordered(items: list[NotifiedAlert]) -> tuple[NotifiedAlert, ...]:
+    """Sorts firing alerts before resolved ones and keeps Alertmanager's order within each kind."""
+    order = list(NotificationKind)
     return tuple(sorted(items, key=lambda item: order.index(item.kind)))

@@ -1,21 +1,21 @@
-"""A webhook as Alertmanager wrote it, read as far as it can be believed. Pure."""
+"""Parses a webhook, and alerts of Alertmanager's API, into domain values. Pure."""
 
 from datetime import UTC, datetime
 
-from services.alert_relay.episodes import Alert, Heard, unquoted
+from services.alert_relay.episodes import Alert, AlertGroup, unquoted
 from services.contracts import alertmanager
 from services.contracts.alertmanager import ApiAlert, Status, Webhook
 
 
-def heard(webhook: Webhook, cluster: str, now: float) -> Heard:
-    """What a webhook says.
+def alert_group(webhook: Webhook, cluster: str, now: float) -> AlertGroup:
+    """Returns the alerts of a webhook.
 
     Args:
-        webhook: as it came.
-        cluster: name of the Alertmanager cluster that it came from.
-        now: seconds since the epoch.
+        webhook: the validated payload.
+        cluster: name of the Alertmanager cluster that posted it.
+        now: seconds since the epoch; the end of a resolved alert that has no valid one.
     """
-    return Heard(
+    return AlertGroup(
         cluster=cluster,
         group_key=webhook.groupKey,
         group_labels=webhook.groupLabels,
@@ -44,8 +44,8 @@ def _alert(alert: alertmanager.Alert, now: float) -> Alert:
     )
 
 
-def fetched(alert: ApiAlert) -> Alert:
-    """An alert as Alertmanager's API has it: it has none but those that fire."""
+def api_alert(alert: ApiAlert) -> Alert:
+    """Returns an alert of Alertmanager's API; the API lists firing alerts only."""
     return Alert(
         fingerprint=alert.fingerprint,
         firing=True,
@@ -58,6 +58,6 @@ def fetched(alert: ApiAlert) -> Alert:
 
 
 def _seconds(moment: datetime) -> float:
-    """Seconds since the epoch, within what can be written as a time again whatever its offset was."""
+    """Returns seconds since the epoch, limited to the range that can be formatted as a UTC time again."""
     earliest, latest = datetime.min.replace(tzinfo=UTC), datetime.max.replace(microsecond=0, tzinfo=UTC)
     return min(max(moment.timestamp(), earliest.timestamp()), latest.timestamp())

@@ -1,4 +1,4 @@
-"""Incidents as people read them: queries, no writes."""
+"""Reads incidents, their notifications and the age of the Watchdog alert from the database."""
 
 import json
 from collections import defaultdict
@@ -7,21 +7,24 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, func, select
 
-from services.alert_relay.incidents import State
+from services.alert_relay.episodes import IncidentState
 from services.alert_relay.schema import alertmanager, entry, episode, incident, notification
 from services.outbox.schema import message
 
-Row = Mapping[str, Any]
+#: A database row whose JSON columns are parsed; times are seconds since the epoch.
+IncidentRow = Mapping[str, Any]
 
 
-def page(connection: Connection, state: State | None, before: str | None, limit: int) -> list[Row]:
-    """Incidents, newest first, each with how many of its episodes are open.
+def page(
+    connection: Connection, state: IncidentState | None, before: str | None, limit: int
+) -> list[IncidentRow]:
+    """Returns incidents, newest first, each with the number of its episodes and of the open ones.
 
     Args:
         connection: to read from.
-        state: only those in it.
-        before: the last id of the page before this one.
-        limit: how many at most.
+        state: only incidents in this state.
+        before: the last id of the previous page.
+        limit: the most rows to return.
     """
     query = select(incident, *_counts()).order_by(incident.c.id.desc()).limit(limit)
     if state is not None:
@@ -32,19 +35,22 @@ def page(connection: Connection, state: State | None, before: str | None, limit:
 
 
 def _counts() -> list[Any]:
-    mine = episode.c.incident_id == incident.c.id
+    of_incident = episode.c.incident_id == incident.c.id
     return [
-        select(func.count()).where(mine).scalar_subquery().label("episodes"),
-        select(func.count()).where(mine, episode.c.closed_at.is_(None)).scalar_subquery().label("firing"),
+        select(func.count()).where(of_incident).scalar_subquery().label("episodes"),
+        select(func.count())
+        .where(of_incident, episode.c.closed_at.is_(None))
+        .scalar_subquery()
+        .label("firing"),
     ]
 
 
-def _incident(row: RowMapping | Row) -> Row:
+def _incident(row: RowMapping | IncidentRow) -> IncidentRow:
     return {**row, "group_labels": json.loads(row["group_labels"])}
 
 
-def one(connection: Connection, incident_id: str) -> Row | None:
-    """An incident with its episodes, its timeline's entries, and what was told of it."""
+def one(connection: Connection, incident_id: str) -> IncidentRow | None:
+    """Returns an incident with its ``members`` (episodes), ``entries`` (timeline) and ``notifications``."""
     query = select(incident, *_counts()).where(incident.c.id == incident_id)
     found = connection.execute(query).mappings().first()
     if found is None:
@@ -53,11 +59,11 @@ def one(connection: Connection, incident_id: str) -> Row | None:
         **_incident(found),
         "members": _episodes(connection, incident_id),
         "entries": _entries(connection, incident_id),
-        "told": _told(connection, incident_id),
+        "notifications": _notifications(connection, incident_id),
     }
 
 
-def _episodes(connection: Connection, incident_id: str) -> list[Row]:
+def _episodes(connection: Connection, incident_id: str) -> list[IncidentRow]:
     query = select(episode).where(episode.c.incident_id == incident_id).order_by(episode.c.id)
     return [
         {**row, "labels": json.loads(row["labels"]), "annotations": json.loads(row["annotations"])}
@@ -65,28 +71,28 @@ def _episodes(connection: Connection, incident_id: str) -> list[Row]:
     ]
 
 
-def _entries(connection: Connection, incident_id: str) -> list[Row]:
+def _entries(connection: Connection, incident_id: str) -> list[IncidentRow]:
     query = select(entry).where(entry.c.incident_id == incident_id).order_by(entry.c.id)
     return [{**row, "detail": json.loads(row["detail"])} for row in connection.execute(query).mappings()]
 
 
-def _told(connection: Connection, incident_id: str) -> list[Row]:
+def _notifications(connection: Connection, incident_id: str) -> list[IncidentRow]:
     query = select(notification).where(notification.c.incident_id == incident_id).order_by(notification.c.id)
-    sent = _messages(connection, incident_id)
+    messages = _messages(connection, incident_id)
     return [
-        {**row, "kinds": row["kinds"].split(","), "messages": sent[row["id"]]}
+        {**row, "kinds": row["kinds"].split(","), "messages": messages[row["id"]]}
         for row in connection.execute(query).mappings()
     ]
 
 
-def _messages(connection: Connection, incident_id: str) -> dict[str, list[Row]]:
+def _messages(connection: Connection, incident_id: str) -> dict[str, list[IncidentRow]]:
     query = (
         select(message)
         .join(notification, notification.c.id == message.c.event_id)
         .where(notification.c.incident_id == incident_id)
         .order_by(message.c.seq)
     )
-    by_event: dict[str, list[Row]] = defaultdict(list)
+    by_event: dict[str, list[IncidentRow]] = defaultdict(list)
     for row in connection.execute(query).mappings():
         ids = row["telegram_message_ids"]
         by_event[row["event_id"]].append(
@@ -95,15 +101,15 @@ def _messages(connection: Connection, incident_id: str) -> dict[str, list[Row]]:
     return by_event
 
 
-def counts(connection: Connection) -> dict[State, int]:
-    """How many incidents there are in each state."""
+def counts(connection: Connection) -> dict[IncidentState, int]:
+    """Returns the number of incidents in each state."""
     query = select(incident.c.state, func.count()).group_by(incident.c.state)
     found = {row[0]: row[1] for row in connection.execute(query)}
-    return {state: found.get(state.value, 0) for state in State}
+    return {state: found.get(state.value, 0) for state in IncidentState}
 
 
-def last_beats(connection: Connection) -> dict[str, float]:
-    """When the alert that always fires came last, from each cluster that it ever came from."""
+def watchdog_times(connection: Connection) -> dict[str, float]:
+    """Returns when each cluster last sent the Watchdog alert, seconds since the epoch."""
     query = select(alertmanager.c.cluster, alertmanager.c.watchdog_at)
-    came = query.where(alertmanager.c.watchdog_at.is_not(None))
-    return {row.cluster: row.watchdog_at for row in connection.execute(came)}
+    received = query.where(alertmanager.c.watchdog_at.is_not(None))
+    return {row.cluster: row.watchdog_at for row in connection.execute(received)}

@@ -1,4 +1,4 @@
-"""Takes a webhook in: bounded in number and in time, counted once it is stored."""
+"""Stores webhooks, with a limit on their number and on the time, and counts what was stored."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,31 +7,40 @@ from functools import partial
 import structlog
 
 from services.alert_relay import parse, store, truncated_store
-from services.alert_relay.episodes import Heard
-from services.alert_relay.metrics import Ending, Fetched, RelayMetrics
+from services.alert_relay.episodes import AlertGroup
+from services.alert_relay.metrics import NotificationOutcome, RelayMetrics, TruncatedOutcome
 from services.alert_relay.settings import AlertRelaySettings
-from services.alert_relay.store import Addressed, Received
-from services.alert_relay.truncated_store import Rest
+from services.alert_relay.store import NotificationTarget, StoreResult
+from services.alert_relay.truncated_store import FetchedAlerts
 from services.contracts.alertmanager import Webhook
 from services.kit.clock import Clock
 from services.kit.errors import Problem
 from services.kit.telemetry.telemetry import Telemetry, TraceContext
 from services.outbox.engine import Outbox
 from services.outbox.intake import enqueue
-from services.outbox.messages import Settled, State
+from services.outbox.messages import MessageState, Settled
 
 log = structlog.get_logger()
 
-#: Alertmanager waits for an answer for as long as its group_interval, and then does it all again.
+#: Alertmanager waits for the answer as long as its group_interval, and then sends the webhook again.
 STORE_WITHIN_SECONDS = 5.0
-#: More webhooks than this at once are refused: Alertmanager comes again within a second.
-LARGEST_CROWD = 64
-#: An overload is a 503, never a 429: Alertmanager retries a 429 only at its next group_interval.
+#: More concurrent webhooks are refused; Alertmanager retries within a second.
+MAX_CONCURRENT = 64
+#: The status of an overload: Alertmanager retries a 503 soon, but a 429 only at its next group_interval.
 OVERLOADED = 503
 
 
 class Relay:
-    """See the module."""
+    """Stores webhooks, and wakes the outbox and the worker for truncated webhooks.
+
+    Args:
+        settings: of the service.
+        outbox: delivers the notifications; the relay uses its database.
+        telemetry: makes the trace of a webhook without one.
+        metrics: of the service.
+        clock: the time.
+        store_within: seconds that a transaction may take.
+    """
 
     def __init__(
         self,
@@ -49,121 +58,128 @@ class Relay:
         self.metrics = metrics
         self._clock = clock
         self._store_within = store_within
-        self._under_way = 0
+        self._in_progress = 0
 
     async def receive(self, webhook: Webhook, body: str, parent: TraceContext | None) -> float:
-        """Stores a webhook with all that follows from it.
+        """Stores a webhook with its episodes, incidents and messages.
 
         Args:
-            webhook: as it was read.
-            body: as it came.
+            webhook: the validated payload.
+            body: the raw payload.
             parent: the caller's span.
 
         Returns:
-            When it was received, seconds since the epoch; it is durable now.
+            When it was received, seconds since the epoch; it is on disk.
 
         Raises:
-            Problem: 503, it is not known to be stored. Sending it again does no harm.
+            Problem: 503, it may not be stored; a retry is safe.
         """
-        if self._under_way >= LARGEST_CROWD:
+        if self._in_progress >= MAX_CONCURRENT:
             raise Problem(OVERLOADED, "Overloaded", "Too many webhooks are being stored.")
         now = self._clock.time()
-        to = self._addressed(parent)
-        heard = parse.heard(webhook, self._settings.cluster_of(webhook.externalURL), now)
-        self._under_way += 1
+        target = self._target(parent)
+        group = parse.alert_group(webhook, self._settings.cluster_of(webhook.externalURL), now)
+        self._in_progress += 1
         try:
             async with asyncio.timeout(self._store_within):
-                received = await self._outbox.database.write(
+                result = await self._outbox.database.write(
                     "receive",
-                    partial(store.receive, heard=heard, body=body, to=to, now=now),
-                    wake=enqueue.CHANNEL,
+                    partial(store.receive, group=group, body=body, target=target, now=now),
+                    notify=enqueue.CHANNEL,
                 )
         except TimeoutError as error:
             detail = f"The webhook was not stored within {self._store_within:g} s."
             raise Problem(OVERLOADED, "Overloaded", detail) from error
         finally:
-            self._under_way -= 1
-        self._count(webhook, received, now)
+            self._in_progress -= 1
+        self._count(webhook, result, now)
         return now
 
-    async def complete(self, heard: Heard, rest: Rest, asked_at: float) -> bool:
-        """Stores what a webhook left out; false where the group was heard of again meanwhile.
+    async def complete(self, group: AlertGroup, fetched: FetchedAlerts, asked_at: float) -> bool:
+        """Stores the alerts that a webhook left out; returns False if a newer webhook came meanwhile.
 
         Raises:
-            Problem: 503, it is not known to be stored.
+            Problem: 503, they may not be stored.
         """
-        to, now = self._addressed(), self._clock.time()
-        work = partial(truncated_store.complete, heard=heard, rest=rest, asked_at=asked_at, to=to, now=now)
-        completed = await self._outbox.database.write("complete", work, wake=enqueue.CHANNEL)
-        if completed is None:
+        work = partial(
+            truncated_store.complete,
+            group=group,
+            fetched=fetched,
+            asked_at=asked_at,
+            target=self._target(),
+            now=self._clock.time(),
+        )
+        completion = await self._outbox.database.write("complete", work, notify=enqueue.CHANNEL)
+        if completion is None:
             return False
-        self.metrics.left_out.labels(Fetched.FETCHED.value).inc(completed.opened)
-        self._tell(completed.received)
+        self.metrics.left_out.labels(TruncatedOutcome.FETCHED.value).inc(completion.opened)
+        self._after_commit(completion.result)
         return True
 
-    async def tell_of(self, heard: Heard) -> None:
-        """Stores what the relay itself found out, and tells people what of it is new.
+    async def report(self, group: AlertGroup) -> None:
+        """Stores an alert that the relay raises or resolves itself, and notifies people of the change.
 
         Raises:
-            Problem: 503, it is not known to be stored.
+            Problem: 503, it may not be stored.
         """
-        work = partial(store.tell_of, heard=heard, to=self._addressed(), now=self._clock.time())
-        self._tell(await self._outbox.database.write("tell_of", work, wake=enqueue.CHANNEL))
+        work = partial(store.report, group=group, target=self._target(), now=self._clock.time())
+        self._after_commit(await self._outbox.database.write("report", work, notify=enqueue.CHANNEL))
 
-    def _addressed(self, parent: TraceContext | None = None) -> Addressed:
-        own = parent.child() if parent else self._telemetry.new_trace()
-        return Addressed(self._settings.recipients, own, parent)
+    def _target(self, parent: TraceContext | None = None) -> NotificationTarget:
+        trace = parent.child() if parent else self._telemetry.new_trace()
+        return NotificationTarget(self._settings.recipients, trace, parent)
 
-    def _count(self, webhook: Webhook, received: Received, now: float) -> None:
+    def _count(self, webhook: Webhook, result: StoreResult, now: float) -> None:
         for alert in webhook.alerts:
             self.metrics.received.labels(alert.status.value).inc()
-        if received.watchdog:
+        if result.watchdog:
             self.metrics.watchdog.beat(now)
         if webhook.truncatedAlerts:
-            self._left_out(webhook.truncatedAlerts)
-        self._tell(received)
+            self._truncated(webhook.truncatedAlerts)
+        self._after_commit(result)
         log.info(
             "webhook_stored",
             group_key=webhook.groupKey,
             alerts=len(webhook.alerts),
             truncated=webhook.truncatedAlerts,
-            notices=len(received.submissions),
+            notifications=len(result.submissions),
         )
 
-    def _tell(self, received: Received) -> None:
-        """After the commit: counts, and hands over what is on its way."""
-        for seconds in received.lasted:
+    def _after_commit(self, result: StoreResult) -> None:
+        """Counts the resolved incidents, and passes the messages to the outbox."""
+        for seconds in result.durations:
             self.metrics.resolve.observe(seconds)
-        self._outbox.stored(received.submissions, self._clock.time())
+        self._outbox.record_stored(result.submissions, self._clock.time())
 
-    def _left_out(self, alerts: int) -> None:
-        """Who can ask Alertmanager does so now; where nobody can, they are missed."""
+    def _truncated(self, alerts: int) -> None:
+        """Wakes the worker that fetches the left-out alerts; without an Alertmanager they are missed."""
         if self._settings.alertmanager_url:
-            self._outbox.database.wake(truncated_store.CHANNEL)
+            self._outbox.database.notify(truncated_store.CHANNEL)
         else:
-            self.metrics.left_out.labels(Fetched.MISSED.value).inc(alerts)
+            self.metrics.left_out.labels(TruncatedOutcome.MISSED.value).inc(alerts)
 
 
-_ENDINGS = {
-    State.DELIVERED: Ending.DELIVERED,
-    State.DEAD_LETTER: Ending.FAILED,
-    State.SUPPRESSED: Ending.FAILED,
-    State.EXPIRED: Ending.FAILED,
-    State.UNKNOWN: Ending.UNKNOWN,
+_OUTCOMES = {
+    MessageState.DELIVERED: NotificationOutcome.DELIVERED,
+    MessageState.DEAD_LETTER: NotificationOutcome.FAILED,
+    MessageState.SUPPRESSED: NotificationOutcome.FAILED,
+    MessageState.EXPIRED: NotificationOutcome.FAILED,
+    MessageState.UNKNOWN: NotificationOutcome.UNKNOWN,
 }
 
 
-class Endings:
-    """Counts how notifications ended, as the outbox settles them."""
+class OutcomeCounter:
+    """Counts the final outcomes of notifications and the delay of delivered ones."""
 
     def __init__(self, metrics: RelayMetrics) -> None:
         self._metrics = metrics
 
     async def observe(self, settled: Sequence[Settled]) -> None:
+        """Counts what the outbox settled; a message that will be retried has no final outcome yet."""
         for each in settled:
-            ending = _ENDINGS.get(each.decision.state)
-            if ending is None:
+            outcome = _OUTCOMES.get(each.decision.state)
+            if outcome is None:
                 continue
-            self._metrics.notifications.labels(store.CHANNEL, ending.value).inc()
-            if ending is Ending.DELIVERED:
+            self._metrics.notifications.labels(store.CHANNEL, outcome.value).inc()
+            if outcome is NotificationOutcome.DELIVERED:
                 self._metrics.delay.observe(max(0.0, each.result.finished_at - each.message.accepted_at))

@@ -1,7 +1,7 @@
-"""A notice as text and entities. Pure.
+"""Renders a notification as text with entities. Pure.
 
-Long values are cut here, so that one alert cannot crowd out the others; whether the whole is
-one message, several or a document is the outbox's rule.
+Long values are shortened here, so that one alert leaves room for the others. The outbox decides whether
+the text becomes one message, several, or a document.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,52 +9,57 @@ from datetime import UTC, datetime
 from urllib.parse import quote
 
 from services.alert_relay import notifications
-from services.alert_relay.notifications import Item, Kind, Notice
+from services.alert_relay.notifications import Notification, NotificationKind, NotifiedAlert
 from services.outbox.messages import Claimed, Rendered, Text
 from services.outbox.telegram.text import Builder, parts_of
 
-#: Groups of more alerts are told with one line for each.
+#: A notification of more alerts has one line for each of them.
 DETAILED = 8
 LONGEST_VALUE = 1_000
 
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
-_SIGNS = {Kind.FIRING: "🔥", Kind.REPEATED: "🔥", Kind.RESOLVED: "✅"}
-#: Said in the title, or links of their own.
+_SIGNS = {NotificationKind.FIRING: "🔥", NotificationKind.REPEATED: "🔥", NotificationKind.RESOLVED: "✅"}
+#: The title shows these labels already.
 _TITLE_LABELS = frozenset({"alertname", "severity"})
 _RUNBOOKS = ("runbook_url", "runbook")
 _DASHBOARDS = ("dashboard_url", "dashboard")
-#: A longer one is no link that a browser opens.
+#: Browsers do not open longer links.
 LONGEST_URL = 2_000
 
 
 def render(claimed: Claimed) -> Rendered:
-    """What Telegram gets for a message of this service's."""
+    """Returns the content that Telegram gets for a claimed message."""
     return Rendered(parts_of(text_of(notifications.from_json(claimed.body)), "alerts.txt"))
 
 
-def text_of(notice: Notice) -> Text:
+def text_of(notification: Notification) -> Text:
+    """Returns the whole text; alerts have details unless there are more than :data:`DETAILED`."""
     out = Builder()
-    detailed = len(notice.items) <= DETAILED
-    if len(notice.items) > 1:
-        out.bold(_heading(notice)).text("\n\n" if detailed else "\n")
-    for number, item in enumerate(notice.items):
+    detailed = len(notification.items) <= DETAILED
+    if len(notification.items) > 1:
+        out.bold(_heading(notification)).text("\n\n" if detailed else "\n")
+    for number, item in enumerate(notification.items):
         if number:
             out.text("\n\n" if detailed else "\n")
         if detailed:
-            _detailed(out, item, notice.external_url)
+            _detailed(out, item, notification.external_url)
         else:
             _brief(out, item)
-    _footer(out, notice)
+    _footer(out, notification)
     return out.build()
 
 
-def _heading(notice: Notice) -> str:
-    counts = {kind: sum(item.kind is kind for item in notice.items) for kind in notice.kinds}
-    words = {Kind.FIRING: "firing", Kind.REPEATED: "still firing", Kind.RESOLVED: "resolved"}
+def _heading(notification: Notification) -> str:
+    counts = {kind: sum(item.kind is kind for item in notification.items) for kind in notification.kinds}
+    words = {
+        NotificationKind.FIRING: "firing",
+        NotificationKind.REPEATED: "still firing",
+        NotificationKind.RESOLVED: "resolved",
+    }
     return ", ".join(f"{_SIGNS[kind]} {count} {words[kind]}" for kind, count in counts.items())
 
 
-def _detailed(out: Builder, item: Item, alertmanager: str) -> None:
+def _detailed(out: Builder, item: NotifiedAlert, alertmanager: str) -> None:
     _title(out, item)
     for name in ("summary", "message", "description"):
         if item.annotations.get(name):
@@ -66,29 +71,29 @@ def _detailed(out: Builder, item: Item, alertmanager: str) -> None:
     _links(out, item, alertmanager)
 
 
-def _title(out: Builder, item: Item) -> None:
+def _title(out: Builder, item: NotifiedAlert) -> None:
     severity = f" ({item.severity})" if item.severity else ""
     out.text(f"{_SIGNS[item.kind]} ").bold(_cut(item.name or "Alert") + severity)
-    if item.kind is Kind.RESOLVED:
+    if item.kind is NotificationKind.RESOLVED:
         out.text(" resolved")
-    elif item.kind is Kind.REPEATED:
+    elif item.kind is NotificationKind.REPEATED:
         out.text(f" still firing since {_moment(item.since)}")
 
 
-def _brief(out: Builder, item: Item) -> None:
+def _brief(out: Builder, item: NotifiedAlert) -> None:
     _title(out, item)
     summary = item.annotations.get("summary") or item.annotations.get("message") or ""
     if summary:
         out.text(f": {_cut(summary, 200)}")
 
 
-def _times(item: Item) -> str:
+def _times(item: NotifiedAlert) -> str:
     if item.ended_at is None:
         return f"since {_moment(item.since)}"
     return f"{_moment(item.since)} to {_moment(item.ended_at)}, {_span(item.ended_at - item.since)}"
 
 
-def _links(out: Builder, item: Item, alertmanager: str) -> None:
+def _links(out: Builder, item: NotifiedAlert, alertmanager: str) -> None:
     found = (
         ("Runbook", _first(item.annotations, _RUNBOOKS)),
         ("Dashboard", _first(item.annotations, _DASHBOARDS)),
@@ -103,9 +108,13 @@ def _first(annotations: Mapping[str, str], names: Sequence[str]) -> str:
     return next((annotations[name] for name in names if annotations.get(name)), "")
 
 
-def _silence(item: Item, alertmanager: str) -> str:
-    """Alertmanager's form for a silence of this very alert, filled in; none once it is over."""
-    if item.kind is Kind.RESOLVED or not item.labels or not alertmanager.startswith(("http://", "https://")):
+def _silence(item: NotifiedAlert, alertmanager: str) -> str:
+    """Returns the link to Alertmanager's form for a silence of this alert; empty for a resolved alert."""
+    if (
+        item.kind is NotificationKind.RESOLVED
+        or not item.labels
+        or not alertmanager.startswith(("http://", "https://"))
+    ):
         return ""
     matchers = ",".join(f"{name}={_quoted(value)}" for name, value in item.labels.items())
     url = f"{alertmanager.rstrip('/')}/#/silences/new?filter={quote(f'{{{matchers}}}', safe='')}"
@@ -117,13 +126,14 @@ def _quoted(value: str) -> str:
     return f'"{escaped}"'
 
 
-def _footer(out: Builder, notice: Notice) -> None:
-    if notice.still_firing:
-        out.text(f"\n\n{notice.still_firing} more of this group {_be(notice.still_firing)} firing as before.")
-    if notice.truncated:
-        out.text(f"\n\n{notice.truncated} more {_be(notice.truncated)} not listed (max_alerts): ")
-        out.link("see Alertmanager", notice.external_url)
-    if notice.fetched:
+def _footer(out: Builder, notification: Notification) -> None:
+    firing, truncated = notification.still_firing, notification.truncated
+    if firing:
+        out.text(f"\n\n{firing} more of this group {_be(firing)} firing as before.")
+    if truncated:
+        out.text(f"\n\n{truncated} more {_be(truncated)} not listed (max_alerts): ")
+        out.link("see Alertmanager", notification.external_url)
+    if notification.fetched:
         out.text("\n\nAlertmanager had not listed this (max_alerts).")
 
 
@@ -143,7 +153,7 @@ def _moment(seconds: float) -> str:
 
 
 def _span(seconds: float) -> str:
-    """``3 min 20 s``: the two largest units."""
+    """Returns a duration in its two largest units, such as ``3 min 20 s``."""
     whole = max(0, round(seconds))
     days, hours = whole // _DAY, whole % _DAY // _HOUR
     minutes, rest = whole % _HOUR // _MINUTE, whole % _MINUTE

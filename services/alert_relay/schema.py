@@ -1,7 +1,4 @@
-"""The tables. Times are seconds since the epoch, UTC.
-
-An incident's ``state`` and its timeline (``entry``) are where people's doings will be kept as well.
-"""
+"""The tables of alert-relay. Times are seconds since the epoch, UTC."""
 
 from sqlalchemy import (
     BigInteger,
@@ -19,21 +16,21 @@ from sqlalchemy import (
 )
 
 metadata = MetaData()
-# SQLite numbers rows by itself only where the key is spelled INTEGER.
+# SQLite assigns row numbers only to a key of the type INTEGER.
 _Serial = BigInteger().with_variant(Integer, "sqlite")
 
-# One row a cluster. Every webhook writes it first: the row's lock makes peers take turns.
+# One row for each cluster. Every webhook writes it first: its lock serialises the webhooks of a cluster.
 alertmanager = Table(
     "alertmanager",
     metadata,
     Column("cluster", Text, primary_key=True),
     Column("first_heard_at", Double, nullable=False),
     Column("heard_at", Double, nullable=False),
-    # When the alert that always fires came last.
+    # When the Watchdog alert was last received.
     Column("watchdog_at", Double),
 )
 
-# The inbox: what came in, as it came in, once for each content.
+# The raw webhooks, one row for each content.
 webhook = Table(
     "webhook",
     metadata,
@@ -48,7 +45,7 @@ webhook = Table(
     Column("received_at", Double, nullable=False),
     Column("last_received_at", Double, nullable=False),
     Column("deliveries", Integer, nullable=False),
-    # When what it left out was known, or given up; null where nobody has asked yet.
+    # When the alerts that it left out were fetched or given up; null while they are still to be fetched.
     Column("asked_at", Double),
     Index("webhook_heard", "last_received_at"),
 )
@@ -65,7 +62,7 @@ incident = Table(
     "incident",
     metadata,
     Column("id", String(36), primary_key=True),
-    # What its episodes have in common: cluster, alert name and group labels, as SHA-256.
+    # SHA-256 of what its episodes share: cluster, alert name and group labels.
     Column("key", String(64), nullable=False),
     Column("cluster", Text, nullable=False),
     Column("alertname", Text, nullable=False),
@@ -95,7 +92,7 @@ episode = Table(
     Column("incident_id", String(36), ForeignKey("incident.id"), nullable=False, index=True),
     Column("cluster", Text, nullable=False),
     Column("fingerprint", String(16), nullable=False),
-    # Whether it is the newest of its alert, open or closed.
+    # Whether it is the newest episode of its alert, open or closed.
     Column("newest", Boolean, nullable=False),
     Column("labels", Text, nullable=False),  # JSON
     Column("annotations", Text, nullable=False),  # JSON
@@ -104,7 +101,7 @@ episode = Table(
     Column("starts_at", Double, nullable=False),
     Column("opened_at", Double, nullable=False),
     Column("heard_at", Double, nullable=False),
-    Column("ended_at", Double),  # Alertmanager's own time
+    Column("ended_at", Double),  # Alertmanager's time
     Column("closed_at", Double),
 )
 Index(
@@ -116,7 +113,7 @@ Index(
     postgresql_where=episode.c.newest == true(),
 )
 
-# The timeline of an incident, but for what was told: that is known to the outbox.
+# The timeline of an incident, without its notifications: those are in `notification` and the outbox.
 entry = Table(
     "entry",
     metadata,
@@ -128,7 +125,7 @@ entry = Table(
     Column("detail", Text, nullable=False),  # JSON
 )
 
-# What a channel was told about an incident. The id is that of the outbox's event.
+# The notifications of an incident. The id is the id of the outbox event.
 notification = Table(
     "notification",
     metadata,

@@ -1,39 +1,38 @@
-"""A webhook is stored in one transaction, or not at all: what came in, what it means, what is told.
+"""Stores a webhook in one transaction: the raw payload, its episodes, incidents and messages, or nothing.
 
-The functions run inside a transaction of the caller's.
+The functions run inside a transaction that the caller opens.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, insert, update
 from uuid_utils import uuid7
 
 from services.alert_relay import episode_store, episodes, notifications
-from services.alert_relay.episode_store import Entry
-from services.alert_relay.episodes import Change, Heard, Observed
-from services.alert_relay.incidents import Mark
-from services.alert_relay.notifications import Notice
+from services.alert_relay.episode_store import TimelineRow
+from services.alert_relay.episodes import AlertGroup, EpisodeChange, Observation, TimelineKind
+from services.alert_relay.notifications import Notification
 from services.alert_relay.schema import alertmanager, notification, webhook
 from services.kit.database.connect import upsert
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.intake import enqueue
-from services.outbox.messages import NewEvent, NewMessage, Submission
+from services.outbox.messages import EventRecord, MessageRecord, Origin, Submission
 
-#: The alert that always fires: a sign of life of Prometheus and Alertmanager, told to nobody.
+#: The alert that always fires, a heartbeat of Prometheus and Alertmanager; it causes no notification.
 WATCHDOG = "Watchdog"
 CHANNEL = "telegram"
 EVENT_TYPE, CATEGORY = "alert_notification", "notification"
-#: Its own name for its bot: in a database that is shared with bridge, nobody takes the other's messages.
+#: The bot's name in the outbox; it differs from the bridge's, which may use the same database.
 BOT = "alerts"
 
-_OWN_FINDINGS = (Change.FIRED, Change.RESOLVED)
+_OWN_CHANGES = (EpisodeChange.FIRED, EpisodeChange.RESOLVED)
 
 
 @dataclass(frozen=True, slots=True)
-class Addressed:
-    """To whom, and in which trace."""
+class NotificationTarget:
+    """The chats that get the notifications, and the trace that they belong to."""
 
     chat_ids: tuple[int, ...]
     trace: TraceContext
@@ -41,103 +40,112 @@ class Addressed:
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
-    """What the webhook came to.
+class StoreResult:
+    """What a transaction stored.
 
     Args:
-        submissions: what was handed to the outbox.
-        watchdog: whether it held the sign of life.
-        lasted: of each incident that is over now, seconds from its first alert's start to its last one's end.
+        submissions: the messages that it enqueued.
+        watchdog: whether the webhook listed a firing Watchdog alert.
+        durations: of each incident that it resolved, seconds from the first start to the last end.
     """
 
     submissions: tuple[Submission, ...]
     watchdog: bool
-    lasted: tuple[float, ...]
+    durations: tuple[float, ...]
 
 
-def receive(connection: Connection, heard: Heard, body: str, to: Addressed, now: float) -> Received:
-    """Stores a webhook and what follows from it.
+def receive(
+    connection: Connection, group: AlertGroup, body: str, target: NotificationTarget, now: float
+) -> StoreResult:
+    """Stores a webhook, and applies it to episodes and incidents.
 
-    A webhook that was stored before changes no more than the times at which its alerts were heard of.
+    A redelivered webhook changes only the times at which it and its alerts were last received.
     """
-    alive = any(alert.name == WATCHDOG and alert.firing for alert in heard.alerts)
-    _meet(connection, heard.cluster, now, alive=alive)
-    _keep(connection, heard, body, now)
-    observed = _observed(connection, heard)
-    received = take(connection, heard, observed, notifications.news(observed, now), to=to, now=now)
-    return replace(received, watchdog=alive)
+    watchdog = any(alert.name == WATCHDOG and alert.firing for alert in group.alerts)
+    _touch_cluster(connection, group.cluster, now, watchdog=watchdog)
+    _save_webhook(connection, group, body, now)
+    observations = _observe_all(connection, group)
+    notify = notifications.to_notify(observations, now)
+    result = apply(connection, group, observations, notify, target=target, now=now)
+    return replace(result, watchdog=watchdog)
 
 
-def tell_of(connection: Connection, heard: Heard, to: Addressed, now: float) -> Received:
-    """Takes in what the relay itself found out; only what begins and what ends is told.
+def report(connection: Connection, group: AlertGroup, target: NotificationTarget, now: float) -> StoreResult:
+    """Applies an alert that the relay raises or resolves itself; repeats cause no notification.
 
-    That all is well is no news where nothing was wrong.
+    A resolved alert that never fired changes nothing.
     """
-    hold(connection, heard.cluster)
-    observed = [each for each in _observed(connection, heard) if each.change in _OWN_FINDINGS]
-    return take(connection, heard, observed, observed, to=to, now=now)
+    lock_cluster(connection, group.cluster)
+    observations = [each for each in _observe_all(connection, group) if each.change in _OWN_CHANGES]
+    return apply(connection, group, observations, observations, target=target, now=now)
 
 
-def _observed(connection: Connection, heard: Heard) -> list[Observed]:
-    listed = {alert.fingerprint: alert for alert in heard.alerts if alert.name != WATCHDOG}
-    known = episode_store.newest(connection, heard.cluster, list(listed))
+def _observe_all(connection: Connection, group: AlertGroup) -> list[Observation]:
+    listed = {alert.fingerprint: alert for alert in group.alerts if alert.name != WATCHDOG}
+    known = episode_store.newest_episodes(connection, group.cluster, list(listed))
     return [episodes.observe(alert, known.get(alert.fingerprint)) for alert in listed.values()]
 
 
-def take(
+def apply(
     connection: Connection,
-    heard: Heard,
-    observed: Sequence[Observed],
-    told: Sequence[Observed],
+    group: AlertGroup,
+    observations: Sequence[Observation],
+    notify: Sequence[Observation],
     *,
-    to: Addressed,
+    target: NotificationTarget,
     now: float,
     fetched: bool = False,
-) -> Received:
-    """Writes what was observed, and hands to the outbox what people are told of it.
+) -> StoreResult:
+    """Writes the observations, and enqueues the notifications.
 
     Args:
-        connection: in a transaction that holds the cluster's row.
-        heard: where it was heard.
-        observed: every alert, and what it means.
-        told: those of them that are told.
-        to: who is told.
+        connection: in a transaction that has locked the cluster's row.
+        group: the group that the alerts belong to.
+        observations: every alert of the group.
+        notify: the ones that people are notified of.
+        target: who gets the notifications.
         now: seconds since the epoch.
-        fetched: whether the relay had to ask for it.
+        fetched: whether the relay fetched the alerts from Alertmanager.
     """
-    homes = episode_store.place(connection, heard, observed, now)
-    episode_store.write(connection, heard.cluster, observed, homes, now)
-    episode_store.note(connection, _marks(heard, told, homes, fetched=fetched), now)
-    lasted = episode_store.close(connection, {homes[each.alert.fingerprint] for each in observed}, now)
-    composed = notifications.compose(heard, observed, told, fetched=fetched)
-    submissions = [_tell(connection, notice, homes, to, now) for notice in composed]
-    return Received(tuple(submissions), watchdog=False, lasted=tuple(lasted))
+    incident_ids = episode_store.assign_incidents(connection, group, observations, now)
+    episode_store.write_episodes(connection, group.cluster, observations, incident_ids, now)
+    episode_store.add_timeline(connection, _timeline(group, notify, incident_ids, fetched=fetched), now)
+    touched = {incident_ids[each.alert.fingerprint] for each in observations}
+    durations = episode_store.resolve_incidents(connection, touched, now)
+    composed = notifications.compose(group, observations, notify, fetched=fetched)
+    submissions = [_enqueue(connection, each, incident_ids, target, now) for each in composed]
+    return StoreResult(tuple(submissions), watchdog=False, durations=tuple(durations))
 
 
-def _meet(connection: Connection, cluster: str, now: float, *, alive: bool) -> None:
-    """Notes that the cluster was heard of; whoever writes the row first goes first."""
-    row = {"cluster": cluster, "first_heard_at": now, "heard_at": now, "watchdog_at": now if alive else None}
+def _touch_cluster(connection: Connection, cluster: str, now: float, *, watchdog: bool) -> None:
+    """Updates when the cluster was last received, which also locks its row."""
+    row = {
+        "cluster": cluster,
+        "first_heard_at": now,
+        "heard_at": now,
+        "watchdog_at": now if watchdog else None,
+    }
     statement = upsert(connection, alertmanager).values(row)
-    news = {"heard_at": now} | ({"watchdog_at": now} if alive else {})
-    connection.execute(statement.on_conflict_do_update(index_elements=[alertmanager.c.cluster], set_=news))
+    changes = {"heard_at": now} | ({"watchdog_at": now} if watchdog else {})
+    connection.execute(statement.on_conflict_do_update(index_elements=[alertmanager.c.cluster], set_=changes))
 
 
-def hold(connection: Connection, cluster: str) -> None:
-    """Goes first, as one who hears of the cluster does, without having heard of it."""
-    mine = alertmanager.c.cluster == cluster
-    connection.execute(update(alertmanager).where(mine).values(heard_at=alertmanager.c.heard_at))
+def lock_cluster(connection: Connection, cluster: str) -> None:
+    """Locks the cluster's row until the transaction ends; its values stay."""
+    same = alertmanager.c.cluster == cluster
+    connection.execute(update(alertmanager).where(same).values(heard_at=alertmanager.c.heard_at))
 
 
-def _keep(connection: Connection, heard: Heard, body: str, now: float) -> None:
-    digest = hashlib.sha256(f"{heard.cluster}\n{body}".encode()).hexdigest()
+def _save_webhook(connection: Connection, group: AlertGroup, body: str, now: float) -> None:
+    digest = hashlib.sha256(f"{group.cluster}\n{body}".encode()).hexdigest()
     statement = upsert(connection, webhook).values(
         digest=digest,
-        cluster=heard.cluster,
-        group_key=heard.group_key,
-        receiver=heard.receiver,
-        status=heard.status,
-        reason=heard.reason,
-        truncated=heard.truncated,
+        cluster=group.cluster,
+        group_key=group.group_key,
+        receiver=group.receiver,
+        status=group.status,
+        reason=group.reason,
+        truncated=group.truncated,
         body=body,
         received_at=now,
         last_received_at=now,
@@ -151,73 +159,91 @@ def _keep(connection: Connection, heard: Heard, body: str, now: float) -> None:
     )
 
 
-_MARKS = {
-    Change.FIRED: (Mark.FIRING,),
-    Change.RESOLVED: (Mark.RESOLVED,),
-    Change.MISSED: (Mark.FIRING, Mark.RESOLVED),
-    Change.CONTINUES: (Mark.REPEATED,),
+_TIMELINE = {
+    EpisodeChange.FIRED: (TimelineKind.FIRING,),
+    EpisodeChange.RESOLVED: (TimelineKind.RESOLVED,),
+    EpisodeChange.MISSED: (TimelineKind.FIRING, TimelineKind.RESOLVED),
+    EpisodeChange.CONTINUES: (TimelineKind.REPEATED,),
 }
 
 
-def _marks(heard: Heard, told: Sequence[Observed], homes: dict[str, str], *, fetched: bool) -> list[Entry]:
-    """The news as entries of the timelines."""
-    marks = [
-        Entry(homes[each.alert.fingerprint], mark, each.alert.fingerprint, _times(each))
-        for each in told
-        for mark in _MARKS[each.change]
+def _timeline(
+    group: AlertGroup, notify: Sequence[Observation], incident_ids: Mapping[str, str], *, fetched: bool
+) -> list[TimelineRow]:
+    entries = [
+        TimelineRow(incident_ids[each.alert.fingerprint], kind, each.alert.fingerprint, _times(each))
+        for each in notify
+        for kind in _TIMELINE[each.change]
     ]
-    touched = dict.fromkeys(mark.incident for mark in marks)
-    if heard.truncated:
-        marks += [Entry(home, Mark.TRUNCATED, None, {"alerts": heard.truncated}) for home in touched]
+    touched = dict.fromkeys(each.incident_id for each in entries)
+    if group.truncated:
+        left_out = {"alerts": group.truncated}
+        entries += [TimelineRow(each, TimelineKind.TRUNCATED, None, left_out) for each in touched]
     if fetched:
-        marks += [Entry(home, Mark.FETCHED, None, {"alerts": len(told)}) for home in touched]
-    return marks
+        entries += [
+            TimelineRow(each, TimelineKind.FETCHED, None, {"alerts": len(notify)}) for each in touched
+        ]
+    return entries
 
 
-def _times(each: Observed) -> dict[str, float | None]:
+def _times(each: Observation) -> dict[str, float | None]:
     return {"starts_at": each.since, "ends_at": each.alert.ends_at}
 
 
-def _tell(
-    connection: Connection, notice: Notice, homes: dict[str, str], to: Addressed, now: float
+def _enqueue(
+    connection: Connection,
+    composed: Notification,
+    incident_ids: Mapping[str, str],
+    target: NotificationTarget,
+    now: float,
 ) -> Submission:
-    """Hands a notice to the outbox, and notes for each of its incidents that it was."""
+    """Enqueues a notification in the outbox, and links it to each of its incidents."""
     event_id = str(uuid7())
     kinds: dict[str, list[str]] = {}
-    for item in notice.items:
-        said = kinds.setdefault(homes[item.fingerprint], [])
-        if item.kind.value not in said:
-            said.append(item.kind.value)
-    submission = _submission(notice, event_id, next(iter(kinds)), to, now)
+    for item in composed.items:
+        of_incident = kinds.setdefault(incident_ids[item.fingerprint], [])
+        if item.kind.value not in of_incident:
+            of_incident.append(item.kind.value)
+    submission = _submission(composed, event_id, next(iter(kinds)), target, now)
     enqueue.insert(connection, [submission], now)
     connection.execute(
         insert(notification),
         [
-            {"id": event_id, "incident_id": home, "channel": CHANNEL, "kinds": ",".join(said), "at": now}
-            for home, said in kinds.items()
+            {
+                "id": event_id,
+                "incident_id": incident_id,
+                "channel": CHANNEL,
+                "kinds": ",".join(of_incident),
+                "at": now,
+            }
+            for incident_id, of_incident in kinds.items()
         ],
     )
     return submission
 
 
-def _submission(notice: Notice, event_id: str, incident_id: str, to: Addressed, now: float) -> Submission:
-    event = NewEvent(
+def _submission(
+    composed: Notification, event_id: str, incident_id: str, target: NotificationTarget, now: float
+) -> Submission:
+    event = EventRecord(
         id=event_id,
         type=EVENT_TYPE,
         category=CATEGORY,
-        title=notice.title,
+        title=composed.title,
         source="alertmanager",
-        # The label is free text; the column is not.
-        severity=notice.severity[:16],
-        body=notifications.to_json(notice),
+        # The label is free text; the column holds 16 characters.
+        severity=composed.severity[:16],
+        body=notifications.to_json(composed),
         accepted_at=now,
-        trace=to.trace,
-        parent=to.parent,
+        trace=target.trace,
+        parent=target.parent,
         correlation_id=incident_id,
         client="alertmanager",
+        origin=Origin.ALERT,
     )
+    urgency = composed.urgency
     messages = tuple(
-        NewMessage(str(uuid7()), chat_id, lane=notice.urgency.lane, silent=notice.urgency.silent, bot=BOT)
-        for chat_id in to.chat_ids
+        MessageRecord(str(uuid7()), chat_id, lane=urgency.lane, silent=urgency.silent, bot=BOT)
+        for chat_id in target.chat_ids
     )
     return Submission((event,), (messages,))

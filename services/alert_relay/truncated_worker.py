@@ -1,9 +1,8 @@
-"""What a webhook left out (``max_alerts``) is fetched from Alertmanager, and told as well.
+"""Fetches the alerts that a truncated webhook left out (``max_alerts``) from Alertmanager's API.
 
-Alertmanager cuts a long group by the order of labels, not of severity, and never mentions again what it
-cut. What the webhook lists is stored and told at once; then its group is asked for, until Alertmanager
-answers or the webhook is too old. An alert that a cut webhook told of as resolved, or not at all, ends
-when Alertmanager does not have it any more.
+Alertmanager truncates a long group in the order of labels, not of severity, and never sends the rest.
+The listed alerts are stored and notified at once; then this worker fetches the group until Alertmanager
+answers or the webhook is too old. An alert of a truncated group resolves when Alertmanager no longer has it.
 """
 
 import asyncio
@@ -15,48 +14,54 @@ from typing import Protocol
 import structlog
 
 from services.alert_relay import parse, truncated_store
-from services.alert_relay.alertmanager_client import AlertmanagerClient, NoAnswerError, Told
-from services.alert_relay.episodes import Heard
-from services.alert_relay.metrics import Fetched, RelayMetrics
+from services.alert_relay.alertmanager_client import AlertmanagerClient, AlertmanagerGroups, NoAnswerError
+from services.alert_relay.episodes import AlertGroup
+from services.alert_relay.metrics import RelayMetrics, TruncatedOutcome
 from services.alert_relay.settings import AlertRelaySettings
-from services.alert_relay.truncated_store import Cut, Rest
+from services.alert_relay.truncated_store import FetchedAlerts, TruncatedGroup
 from services.contracts.alertmanager import Webhook
-from services.kit.background import beside, carry_on
+from services.kit.background import run_in_background, suppress_and_log
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
 from services.kit.telemetry.telemetry import Telemetry
 
 log = structlog.get_logger()
 
-LOOK_SECONDS = 5.0
+POLL_SECONDS = 5.0
 LONGEST_WAIT_SECONDS = 60.0
 GIVE_UP_SECONDS = 900.0
-#: Restarted, Alertmanager knows nothing until Prometheus has evaluated and sent everything again; only
-#: after this does it mean something that it does not have an alert.
-SETTLED_SECONDS = 600.0
+#: A restarted Alertmanager has no alerts until Prometheus has evaluated and sent them again. Only an
+#: Alertmanager that has run for longer can show that an alert has resolved.
+WARM_UP_SECONDS = 600.0
 
 
-class Keeper(Protocol):
-    """The relay, as far as it is needed here."""
+class CompletionStore(Protocol):
+    """The part of the relay that the worker uses."""
 
     metrics: RelayMetrics
 
-    async def complete(self, heard: Heard, rest: Rest, asked_at: float) -> bool: ...
+    async def complete(self, group: AlertGroup, fetched: FetchedAlerts, asked_at: float) -> bool: ...
 
 
-class Completing:
-    """See the module.
+class TruncatedWorker:
+    """Completes truncated webhooks.
 
     Args:
-        relay: stores, counts and hands on what was found.
-        database: of the relay.
-        client: of the one Alertmanager that is asked.
-        cluster: which cluster that is, where more than one posts here.
+        relay: stores, counts and enqueues the result.
+        database: the relay's.
+        client: of the Alertmanager that is called.
+        cluster: that Alertmanager's cluster; it matters if several clusters post here.
         clock: the time.
     """
 
     def __init__(
-        self, relay: Keeper, database: Database, client: AlertmanagerClient, *, cluster: str, clock: Clock
+        self,
+        relay: CompletionStore,
+        database: Database,
+        client: AlertmanagerClient,
+        *,
+        cluster: str,
+        clock: Clock,
     ) -> None:
         self._relay = relay
         self._database = database
@@ -66,93 +71,98 @@ class Completing:
 
     async def run(self) -> None:
         """Works until cancelled."""
-        wait = LOOK_SECONDS
-        with self._database.news(truncated_store.CHANNEL) as news:
+        wait = POLL_SECONDS
+        with self._database.subscribe(truncated_store.CHANNEL) as changed:
             while True:
-                news.clear()
+                changed.clear()
                 remains = True
-                with carry_on("completing_failed"):
+                with suppress_and_log("truncated_worker_failed"):
                     remains = await self.once()
-                wait = min(2 * wait, LONGEST_WAIT_SECONDS) if remains else LOOK_SECONDS
+                wait = min(2 * wait, LONGEST_WAIT_SECONDS) if remains else POLL_SECONDS
                 with suppress(TimeoutError):
                     async with asyncio.timeout(wait):
-                        await news.wait()
+                        await changed.wait()
 
     async def once(self) -> bool:
-        """Asks for each group that was cut; true where something remains to be asked for."""
+        """Fetches each truncated group once; returns whether some must be fetched again."""
         remaining = False
-        cut_groups = partial(truncated_store.cut_groups, now=self._clock.time())
-        for cut in await self._database.read("completing", cut_groups):
-            if self._clock.time() - cut.heard_at > GIVE_UP_SECONDS or not self._is_ours(cut):
-                await self._give_up(cut)
+        groups = partial(truncated_store.truncated_groups, now=self._clock.time())
+        for each in await self._database.read("truncated", groups):
+            if self._clock.time() - each.last_received_at > GIVE_UP_SECONDS or not self._is_ours(each):
+                await self._give_up(each)
                 continue
-            remaining |= not await self._complete(cut)
+            remaining |= not await self._complete(each)
         return remaining
 
-    def _is_ours(self, cut: Cut) -> bool:
-        """Another cluster's alerts are not this one's to know: none of them there would mean nothing."""
-        return cut.clusters == 1 or cut.cluster == self._cluster
+    def _is_ours(self, truncated: TruncatedGroup) -> bool:
+        """Whether the called Alertmanager knows this group; another cluster's alerts look resolved to it."""
+        return truncated.clusters == 1 or truncated.cluster == self._cluster
 
-    async def _complete(self, cut: Cut) -> bool:
-        """False where it has to be asked again."""
+    async def _complete(self, truncated: TruncatedGroup) -> bool:
+        """Returns False if the group must be fetched again."""
         asked_at = self._clock.time()
-        webhook = Webhook.model_validate_json(cut.body)
-        heard = parse.heard(webhook, cut.cluster, cut.heard_at)
+        webhook = Webhook.model_validate_json(truncated.body)
+        group = parse.alert_group(webhook, truncated.cluster, truncated.last_received_at)
         try:
-            told = await self._client.groups(heard.group_labels)
+            answer = await self._client.groups(group.group_labels)
         except NoAnswerError as error:
-            log.warning("alertmanager_not_asked", error=str(error), group_key=cut.group_key)
+            log.warning("alertmanager_unreachable", error=str(error), group_key=truncated.group_key)
             return False
-        rest = _rest(told, heard, asked_at)
-        if not await self._relay.complete(heard, rest, asked_at):
+        fetched = _left_out(answer, group, asked_at)
+        if not await self._relay.complete(group, fetched, asked_at):
             return False
-        log.info("webhook_completed", group_key=cut.group_key, fetched=len(rest.alerts))
-        return rest.absence_counts
+        log.info("truncated_webhook_completed", group_key=truncated.group_key, fetched=len(fetched.alerts))
+        return fetched.absence_counts
 
-    async def _give_up(self, cut: Cut) -> None:
-        self._relay.metrics.left_out.labels(Fetched.MISSED.value).inc(cut.truncated)
-        log.error("alerts_left_out", group_key=cut.group_key, alerts=cut.truncated)
-        give_up = partial(truncated_store.asked, group=(cut.cluster, cut.group_key), now=self._clock.time())
-        await self._database.write("completing", give_up)
+    async def _give_up(self, truncated: TruncatedGroup) -> None:
+        self._relay.metrics.left_out.labels(TruncatedOutcome.MISSED.value).inc(truncated.truncated)
+        log.error("truncated_webhook_given_up", group_key=truncated.group_key, alerts=truncated.truncated)
+        group = (truncated.cluster, truncated.group_key)
+        give_up = partial(truncated_store.mark_done, group=group, now=self._clock.time())
+        await self._database.write("truncated", give_up)
 
 
-def _rest(told: Told, heard: Heard, now: float) -> Rest:
-    """What Alertmanager has besides what the webhook listed."""
-    listed = {alert.fingerprint for alert in heard.alerts}
-    mine = [
-        group
-        for group in told.groups
-        if group.receiver.name == heard.receiver and dict(group.labels) == dict(heard.group_labels)
+def _left_out(answer: AlertmanagerGroups, group: AlertGroup, now: float) -> FetchedAlerts:
+    """Returns Alertmanager's alerts of the group without those that the webhook listed."""
+    listed = {alert.fingerprint for alert in group.alerts}
+    same_group = [
+        each
+        for each in answer.groups
+        if each.receiver.name == group.receiver and dict(each.labels) == dict(group.group_labels)
     ]
     missing = {
         alert.fingerprint: alert
-        for group in mine
-        for alert in group.alerts
+        for each in same_group
+        for alert in each.alerts
         if alert.fingerprint not in listed and alert.status.state == "active"
     }
-    present = {alert.fingerprint for group in told.groups for alert in group.alerts}
-    firing = {alert.fingerprint for alert in heard.alerts if alert.firing}
-    return Rest(
-        tuple(parse.fetched(alert) for alert in missing.values()),
+    present = {alert.fingerprint for each in answer.groups for alert in each.alerts}
+    firing = {alert.fingerprint for alert in group.alerts if alert.firing}
+    return FetchedAlerts(
+        tuple(parse.api_alert(alert) for alert in missing.values()),
         frozenset(present),
-        # None of what the webhook lists as firing is there: this is not the Alertmanager that sent it.
-        absence_counts=now - told.started_at > SETTLED_SECONDS and (not firing or bool(firing & present)),
+        # An Alertmanager without any of the alerts listed as firing is not the one that sent the webhook.
+        absence_counts=now - answer.started_at > WARM_UP_SECONDS and (not firing or bool(firing & present)),
     )
 
 
 @asynccontextmanager
-async def completing(
-    settings: AlertRelaySettings, relay: Keeper, database: Database, telemetry: Telemetry, clock: Clock
+async def run_truncated_worker(
+    settings: AlertRelaySettings,
+    relay: CompletionStore,
+    database: Database,
+    telemetry: Telemetry,
+    clock: Clock,
 ) -> AsyncIterator[None]:
-    """Fetches what webhooks leave out while the block runs, where Alertmanager can be asked."""
+    """Runs the worker while the block runs; without ``ALERTMANAGER_URL`` it does nothing."""
     if not settings.alertmanager_url:
         yield
         return
     client = AlertmanagerClient(settings.alertmanager_url, telemetry)
     cluster = settings.cluster_of(settings.alertmanager_url)
-    work = Completing(relay, database, client, cluster=cluster, clock=clock)
+    worker = TruncatedWorker(relay, database, client, cluster=cluster, clock=clock)
     try:
-        async with beside(work.run()):
+        async with run_in_background(worker.run()):
             yield
     finally:
         await client.close()

@@ -33,15 +33,22 @@ from services.kit import logs
 from services.kit.clock import rfc3339
 from services.kit.errors import Problem
 from services.kit.telemetry.telemetry import TraceContext
-from services.kit.web.fast_route import HotResponse, HotRoute
+from services.kit.web.fast_route import FastResponse, FastRoute
 from services.kit.web.openapi import problems
-from services.outbox import messages
 from services.outbox.engine import Outbox
 from services.outbox.intake.single_use import RepeatedError
-from services.outbox.queries import message_queries
-from services.outbox.queries.message_queries import Search
+from services.outbox.messages import MessageState, Origin
+from services.outbox.queries import message_search, message_timeline
+from services.outbox.queries.message_search import Search
 
-intake = APIRouter(tags=["events"], route_class=HotRoute)
+#: Routes, beside the intake, whose request metrics the rules read: Telegram's calls, and the two that wait.
+WATCHED = (
+    "/telegram/webhook",
+    "/telegram/webhook/{bot}",
+    "/api/v1/approvals/{approval_id}",
+    "/api/v1/stream",
+)
+intake = APIRouter(tags=["events"], route_class=FastRoute)
 router = APIRouter(prefix="/api/v1", tags=["messages"])
 public = APIRouter(tags=["service"])
 
@@ -72,10 +79,10 @@ async def post_events(request: Request) -> Response:
     except RepeatedError:
         raise state.authenticator.replayed() from None
     if receipt.replayed is not None:
-        return HotResponse(receipt.replayed.encode(), 202, {b"idempotent-replayed": b"true"})
+        return FastResponse(receipt.replayed.encode(), 202, {b"idempotent-replayed": b"true"})
     if reading.codes:
-        state.inbound.news.posted(len(reading.codes))
-    return HotResponse(reading.answer, 202, {b"traceresponse": trace.header().encode()})
+        state.inbound.publisher.created_by_events(len(reading.codes))
+    return FastResponse(reading.answer, 202, {b"traceresponse": trace.header().encode()})
 
 
 async def _understood(
@@ -90,7 +97,7 @@ async def _understood(
         if earlier is None:
             raise
         return accept.repetition(caller, earlier)
-    while reading.codes and await from_event.are_taken(outbox.database, reading.codes):
+    while reading.codes and await from_event.codes_taken(outbox.database, reading.codes):
         reading = read()
     return reading
 
@@ -114,7 +121,7 @@ def _id(of: str) -> Any:
 class Filter(BaseModel, extra="forbid"):
     """Selects messages; all conditions must match."""
 
-    status: Annotated[list[messages.State], about("in one of these states", ["dead_letter"])] = []
+    status: Annotated[list[MessageState], about("in one of these states", ["dead_letter"])] = []
     type: Annotated[Words | None, about("type of the event", "build_failed")] = None
     chat_id: Annotated[int | None, Query(ge=-(2**53), le=2**53), about("the recipient", 1001)] = None
     bot: Annotated[BotName | None, about("the bot that sends it", "default")] = None
@@ -133,7 +140,7 @@ class Filter(BaseModel, extra="forbid"):
 async def search(state: State, wanted: Annotated[Filter, Query()]) -> Page:
     """`q` and `campaign_id` search the newest 100,000 messages that match the other conditions."""
     page = await state.outbox.database.read(
-        "search", lambda connection: message_queries.search(connection, _search(wanted))
+        "search", lambda connection: message_search.search(connection, _search(wanted))
     )
     cursor = None if page.cursor is None else str(page.cursor)
     return Page(items=[message_view.summary(row) for row in page.rows], next_cursor=cursor)
@@ -164,7 +171,7 @@ def _search(wanted: Filter) -> Search:
 async def one(state: State, message_id: Annotated[Words, _id("message")]) -> MessageDetail:
     """Each change has its cause, each attempt Telegram's answer and the wait for the rate limit."""
     life = await state.outbox.database.read(
-        "read", lambda connection: message_queries.life(connection, message_id)
+        "read", lambda connection: message_timeline.timeline(connection, message_id)
     )
     if life is None:
         raise Problem(404, "Not Found", "No message has this ID.")
@@ -179,7 +186,7 @@ async def one(state: State, message_id: Annotated[Words, _id("message")]) -> Mes
 async def event(state: State, event_id: Annotated[Words, _id("event")]) -> EventWithMessages:
     """There is one message for each recipient."""
     found = await state.outbox.database.read(
-        "read", lambda connection: message_queries.event_with_messages(connection, event_id)
+        "read", lambda connection: message_timeline.of_event(connection, event_id)
     )
     if found is None:
         raise Problem(404, "Not Found", "No event has this ID.")
@@ -189,7 +196,7 @@ async def event(state: State, event_id: Annotated[Words, _id("event")]) -> Event
         accepted_at=rfc3339(row["accepted_at"]),
         correlation_id=row["correlation_id"],
         client=row["client"],
-        event=bot_messages.as_posted(row["body"]),
+        event=bot_messages.posted_event(row["body"], Origin(row["origin"])),
         messages=[message_view.summary(message) for message in rows],
     )
 
@@ -217,20 +224,20 @@ async def event_types(
 async def stats(state: State) -> Stats:
     """Counters are of this process since its start; the queue is shared by all replicas."""
     outbox, now = state.outbox, state.clock.time()
-    accepted, delivered = outbox.tally.per_second(now)
-    rate = outbox.tally.delivery_rate_percent(now)
-    quantiles = outbox.tally.quantiles()
-    age = outbox.oldest_age
+    accepted, delivered = outbox.queue.counts.per_second(now)
+    rate = outbox.queue.counts.delivery_rate_percent(now)
+    quantiles = outbox.queue.counts.quantiles()
+    age = outbox.queue.oldest_age
     return Stats(
         **outbox.metrics.totals(),
-        queue=outbox.depth.by_state if outbox.depth else None,
+        queue=outbox.queue.depth.by_state if outbox.queue.depth else None,
         oldest_message_age_seconds=None if age is None else round(age, 3),
         rates=Rates(accepted_per_second=round(accepted, 3), delivered_per_second=round(delivered, 3)),
         delivery_rate_percent=None if rate is None else round(rate, 3),
         latency_seconds=None
         if quantiles is None
         else Latency(p50=quantiles.p50, p95=quantiles.p95, p99=quantiles.p99),
-        active_correlations=outbox.depth.correlations if outbox.depth else None,
+        active_correlations=outbox.queue.depth.correlations if outbox.queue.depth else None,
     )
 
 

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from services.bridge import api, bot_messages, inbound, openapi, state
 from services.bridge.approvals import api as approvals_api
-from services.bridge.approvals.from_event import Posted
+from services.bridge.approvals.from_event import EventApprovals
 from services.bridge.bots import DEFAULT, Bot
 from services.bridge.chats import api as chats_api
 from services.bridge.chats import quiet
@@ -19,12 +19,11 @@ from services.bridge.events.templates import load_templates
 from services.bridge.folder import intake as folder_intake
 from services.bridge.folder.files import folder_of
 from services.bridge.folder.intake import FolderIntake
-from services.bridge.folder.metrics import FolderMetrics
-from services.bridge.inbound import AnswerMetrics, open_answers
+from services.bridge.inbound import InboundMetrics, open_inbound
 from services.bridge.keys import api as keys_api
-from services.bridge.keys import keyring, store
+from services.bridge.keys import keyring
 from services.bridge.keys.authenticate import Authenticator
-from services.bridge.metrics import BridgeMetrics, CostMetrics
+from services.bridge.metrics import BridgeMetrics, CostMetrics, FolderMetrics
 from services.bridge.paid_broadcast import Costs
 from services.bridge.routes import active_routes
 from services.bridge.routes import api as routes_api
@@ -37,18 +36,20 @@ from services.bridge.tracking.callbacks import api as callbacks_api
 from services.bridge.tracking.metrics import TrackingMetrics
 from services.bridge.updates import api as updates_api
 from services.contracts.events import CATEGORY_OF
-from services.kit.background import beside as run_beside
+from services.kit.background import run_in_background
 from services.kit.clock import Clock, SystemClock
 from services.kit.database.connect import open_database
-from services.kit.health import Health, Level, Reading
+from services.kit.health import Health, Level, Measurement
 from services.kit.telemetry.telemetry import Telemetry
-from services.kit.web.rate_limit import Guard
+from services.kit.web.login_blocker import LoginBlocker
+from services.kit.web.rate_limit import RateLimiter, SecurityMetrics
 from services.kit.web.service import create_service
-from services.outbox.engine import OPERATIONS, Outbox, Sending, open_outbox
+from services.outbox.delivery.plan import ChatRules
+from services.outbox.engine import OPERATIONS, Outbox, SendingBot, open_outbox
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.queries.queue_depth import unknown_bots
 from services.outbox.rate_limit import buckets
-from services.outbox.rate_limit.buckets import InProcess, Paces
+from services.outbox.rate_limit.buckets import Buckets, LocalBuckets
 from services.outbox.telegram.bot_api import make_bot
 from services.outbox.telegram.sender import Sender
 
@@ -60,7 +61,7 @@ PACKAGES = ("services.outbox", *inbound.PACKAGES, tracking.PACKAGE, keyring.PACK
 
 
 def create_app(
-    settings: BridgeSettings, clock: Clock | None = None, *, beside: InProcess | None = None
+    settings: BridgeSettings, clock: Clock | None = None, *, beside: LocalBuckets | None = None
 ) -> FastAPI:
     """The bridge as a service.
 
@@ -75,17 +76,18 @@ def create_app(
     metrics = OutboxMetrics(telemetry.registry, CATEGORY_OF)
     tracking_metrics = TrackingMetrics(telemetry.registry)
     templates = load_templates(settings.templates_dir)
-    guard = Guard(telemetry.registry, clock, settings.rate_limit_per_second)
+    security = SecurityMetrics(telemetry.registry)
+    rate_limiter = RateLimiter(security, clock, settings.rate_limit_per_second)
     ring = keyring.make_keyring(settings, clock)
     bots = settings.bots()
-    answer_metrics = AnswerMetrics.of(telemetry, bots)
+    inbound_metrics = InboundMetrics.of(telemetry, bots)
     cost_metrics = CostMetrics(telemetry.registry, bots)
-    asks = Posted(bots, settings.approval_expires_seconds, templates)
+    asks = EventApprovals(bots, settings.approval_expires_seconds, templates)
     routes = ActiveRoutes(
         {name: bot.chats for name, bot in bots.items()}, settings.routes_file, telemetry.registry, clock
     )
     folder_metrics = FolderMetrics(telemetry.registry)
-    authenticator = Authenticator(ring, guard, telemetry.registry, clock)
+    authenticator = Authenticator(ring, rate_limiter, telemetry.registry, clock)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, BridgeState]]:
@@ -94,35 +96,24 @@ def create_app(
                 settings.database("bridge"),
                 telemetry,
                 packages=PACKAGES,
-                operations=(
-                    *OPERATIONS,
-                    *inbound.OPERATIONS,
-                    *tracking.OPERATIONS,
-                    *store.OPERATIONS,
-                    *active_routes.OPERATIONS,
-                    *chats_api.OPERATIONS,
-                    *folder_intake.OPERATIONS,
-                ),
+                operations=OPERATIONS,
             )
             stack.push_async_callback(database.close)
             await stack.enter_async_context(keyring.open_keyring(ring, database, health))
             await stack.enter_async_context(active_routes.open_active_routes(routes, database, health))
             rates = await stack.enter_async_context(
-                buckets.open_paces(
+                buckets.open_buckets(
                     settings.redis_url,
-                    beside=beside,
+                    local=beside,
                     clock=clock,
                     health=health,
-                    leave=buckets.BEHIND_ALERTS,
+                    leave=buckets.LEFT_FOR_ALERTS,
                 )
             )
-            sending = {
-                name: _sending(bot, rates, settings.send_concurrency, telemetry, clock)
-                for name, bot in bots.items()
-            }
+            sending = {name: _sending(bot, rates, settings, telemetry, clock) for name, bot in bots.items()}
             paying = {name: one.sender.bot for name, one in sending.items() if bots[name].paid_per_second}
             if paying:
-                await stack.enter_async_context(run_beside(Costs(paying, cost_metrics).run()))
+                await stack.enter_async_context(run_in_background(Costs(paying, cost_metrics).run()))
             default = sending.pop(DEFAULT)
             outbox = await stack.enter_async_context(
                 open_outbox(
@@ -132,24 +123,25 @@ def create_app(
                     metrics=metrics,
                     clock=clock,
                     sender=default.sender,
-                    render=bot_messages.or_else(partial(render, templates=templates)),
-                    pace=default.pace,
-                    paid=default.paid,
-                    others=sending,
-                    mutes=lambda message: not bot_messages.passes_mute(message),
-                    holds=quiet.hold,
+                    render=bot_messages.renderer(partial(render, templates=templates)),
+                    bucket=default.bucket,
+                    paid_bucket=default.paid_bucket,
+                    other_bots=sending,
+                    rules=ChatRules(
+                        mutes=lambda message: not bot_messages.passes_mute(message), defers=quiet.deferral
+                    ),
                 )
             )
             _watch(health, outbox, settings)
             _watch_bots(health, outbox, sending)
             listening = await stack.enter_async_context(
-                open_answers(
+                open_inbound(
                     settings,
                     outbox=outbox,
                     bots=bots,
-                    speaking={name: one.sender.bot for name, one in {DEFAULT: default, **sending}.items()},
+                    bot_clients={name: one.sender.bot for name, one in {DEFAULT: default, **sending}.items()},
                     telemetry=telemetry,
-                    metrics=answer_metrics,
+                    metrics=inbound_metrics,
                     health=health,
                     clock=clock,
                 )
@@ -160,7 +152,7 @@ def create_app(
                     database=database,
                     metrics=tracking_metrics,
                     clock=clock,
-                    also=inbound.FORGETS,
+                    also=inbound.DELETE_OLD,
                 )
             )
             if settings.events_dir is not None:
@@ -174,7 +166,7 @@ def create_app(
                     outbox=outbox,
                     routes=lambda: routes.routes,
                     asks=asks,
-                    asked=listening.news.posted,
+                    asked=listening.publisher.created_by_events,
                     telemetry=telemetry,
                     metrics=folder_metrics,
                     clock=clock,
@@ -203,7 +195,7 @@ def create_app(
         telemetry=telemetry,
         health=health,
         lifespan=lifespan,
-        guard=guard,
+        login_blocker=LoginBlocker(security, clock),
         summary="Takes events over REST and delivers them to Telegram without losing one.",
         public=[api.public, api.intake, updates_api.public],
         routers=[
@@ -219,15 +211,24 @@ def create_app(
         keyring=ring,
         admission=state.admitted,
         schemas={**api.SCHEMAS, **tracking_api.SCHEMAS},
+        watched=api.WATCHED,
     )
     openapi.install(app)
     BridgeMetrics(telemetry, lambda: int(app.state.connections()))
     return app
 
 
-def _sending(bot: Bot, rates: Paces, connections: int, telemetry: Telemetry, clock: Clock) -> Sending:
-    made = make_bot(bot.token, bot.api_url, connections, telemetry.count_call)
-    return Sending(
+def _sending(
+    bot: Bot, rates: Buckets, settings: BridgeSettings, telemetry: Telemetry, clock: Clock
+) -> SendingBot:
+    made = make_bot(
+        bot.token,
+        bot.api_url,
+        settings.send_concurrency,
+        telemetry.count_call,
+        settings.proxy_of(bot.api_url),
+    )
+    return SendingBot(
         Sender(made, clock, pays_for_bulk=bot.paid_per_second > 0),
         bot.limits,
         rates.of(bot.token, bot.limits.bot_per_second),
@@ -237,32 +238,34 @@ def _sending(bot: Bot, rates: Paces, connections: int, telemetry: Telemetry, clo
 
 def _watch(health: Health, outbox: Outbox, settings: BridgeSettings) -> None:
     health.add("telegram_api", outbox.check_telegram, every=10.0, timeout=12.0)
-    health.add("message_queue", outbox.check_queue, every=1.0)
+    health.add("message_queue", outbox.queue.check, every=1.0)
     health.add("database", outbox.check_database, required=True)
 
-    async def check_disk() -> Reading:
+    async def check_disk() -> Measurement:
         usage = shutil.disk_usage(settings.data_dir)
         used = usage.used / usage.total
         level = (
             Level.UNHEALTHY if used > FULL_DISK else Level.DEGRADED if used > FILLING_DISK else Level.HEALTHY
         )
         watched = {"events_dir": str(settings.events_dir)} if settings.events_dir else {}
-        return Reading(level, {"disk_usage": f"{used:.0%}", "data_dir": str(settings.data_dir), **watched})
+        return Measurement(
+            level, {"disk_usage": f"{used:.0%}", "data_dir": str(settings.data_dir), **watched}
+        )
 
     health.add("file_system", check_disk)
 
 
-def _watch_bots(health: Health, outbox: Outbox, others: Mapping[str, Sending]) -> None:
+def _watch_bots(health: Health, outbox: Outbox, others: Mapping[str, SendingBot]) -> None:
     """Each further bot by itself: one that is refused stops alone."""
     for name, sending in others.items():
         check = partial(outbox.check_bot, sending.sender)
         health.add(f"telegram:{name}", check, every=10.0, timeout=12.0)
     known = (DEFAULT, *others)
 
-    async def check_bots() -> Reading:
+    async def check_bots() -> Measurement:
         waits = await outbox.database.read("depth", partial(unknown_bots, known=known))
         measured = {"bots": len(known), **({"waiting_for_unknown": waits} if waits else {})}
-        return Reading(Level.DEGRADED if waits else Level.HEALTHY, measured)
+        return Measurement(Level.DEGRADED if waits else Level.HEALTHY, measured)
 
     health.add("telegram_bots", check_bots)
 

@@ -1,7 +1,6 @@
-"""What the bridge says by itself: questions, verdicts, answers to commands. Pure.
+"""Bot messages: what the bridge itself sends, such as questions, verdicts and replies to commands. Pure.
 
-It is put into words when it is decided, and stored as it will be sent: what the API shows of it
-is what people saw.
+A message is rendered when it is decided on, and stored as it will be sent: the API shows what people saw.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,28 +16,30 @@ from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.messages import (
     Claimed,
     Document,
+    EventRecord,
     Lane,
-    NewEvent,
-    NewMessage,
+    MessageRecord,
+    Origin,
     Rendered,
     Submission,
     Text,
     UnknownPolicy,
 )
 
-#: No event of a client's begins so: a field of this name is refused.
-_PREFIX = '{"said":'
+#: Client and source of events that the bridge itself creates.
 CLIENT = "bridge"
+#: Origins of events whose body is that of :func:`event_body`.
+_OWN = (Origin.APPROVAL, Origin.BOT)
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """Parts in order; the keyboard belongs to the last.
+class BotMessage:
+    """What Telegram shows: parts in order; the keyboard belongs to the last.
 
     Args:
         parts: texts and documents, each within Telegram's limits.
-        keyboard: an inline keyboard, or None.
-        reply_to: Telegram's id of the message that it answers.
+        keyboard: an inline keyboard of the Bot API, or None.
+        reply_to: Telegram's id of the message that this one replies to.
     """
 
     parts: tuple[Text | Document, ...]
@@ -48,7 +49,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """Where something is said, or which earlier message it takes the place of."""
+    """The chat that gets a bot message, or with ``edits`` the id of our message that it replaces there."""
 
     chat_id: int
     thread_id: int | None = None
@@ -59,20 +60,20 @@ class Recipient:
 
 
 @dataclass(frozen=True, slots=True)
-class About:
-    """What something that is said belongs to.
+class EventInfo:
+    """Fields of the event that carries a bot message.
 
     Args:
-        kind: type of the event that carries it.
+        event_type: one of the event types of the API.
         title: short, for lists.
-        correlation_id: of what it belongs to; empty: its own.
-        trace: under which span it is said; None: a trace of its own.
-        source: who asked.
+        correlation_id: empty: the event's id.
+        trace: parent span of the event; None: the event begins a trace.
+        source: the program that caused the message.
         severity: of the event.
-        client: name of the key that had it said; unset: the bridge itself.
+        client: name of the key that caused the message.
     """
 
-    kind: str
+    event_type: str
     title: str
     correlation_id: str = ""
     trace: TraceContext | None = None
@@ -81,41 +82,48 @@ class About:
     client: str = CLIENT
 
 
-def event(
-    said: Said, to: Sequence[Recipient], about: About, context: TraceContext, *, bot: str, now: float
-) -> tuple[NewEvent, tuple[NewMessage, ...]]:
-    """An event that carries it, and one message a recipient, ahead of what is not urgent.
+def new_event(
+    message: BotMessage,
+    to: Sequence[Recipient],
+    info: EventInfo,
+    span: TraceContext,
+    *,
+    bot: str,
+    now: float,
+) -> tuple[EventRecord, tuple[MessageRecord, ...]]:
+    """An event that carries a bot message, with one urgent message for each recipient.
 
     Args:
-        said: what.
-        to: whom.
-        about: what it belongs to.
-        context: the span of its own.
-        bot: who says it.
+        message: to send.
+        to: recipients.
+        info: fields of the event.
+        span: the event's own span.
+        bot: name of the bot that sends it.
         now: seconds since the epoch.
     """
     identifier = str(uuid_utils.uuid7())
-    made = NewEvent(
+    event = EventRecord(
         id=identifier,
-        type=about.kind,
-        category=CATEGORY_OF[about.kind],
-        title=about.title,
-        source=about.source,
-        severity=about.severity.value,
-        body=body(said),
+        type=info.event_type,
+        category=CATEGORY_OF[info.event_type],
+        title=info.title,
+        source=info.source,
+        severity=info.severity.value,
+        body=event_body(message),
         accepted_at=now,
-        trace=context,
-        parent=about.trace,
-        correlation_id=about.correlation_id or identifier,
-        client=about.client,
+        trace=span,
+        parent=info.trace,
+        correlation_id=info.correlation_id or identifier,
+        client=info.client,
+        origin=Origin.APPROVAL if info.event_type == "approval_request" else Origin.BOT,
     )
-    return made, messages(to, bot)
+    return event, new_messages(to, bot)
 
 
-def messages(to: Sequence[Recipient], bot: str) -> tuple[NewMessage, ...]:
-    """One message a recipient, ahead of what is not urgent."""
+def new_messages(to: Sequence[Recipient], bot: str) -> tuple[MessageRecord, ...]:
+    """One urgent message for each recipient."""
     return tuple(
-        NewMessage(
+        MessageRecord(
             id=str(uuid_utils.uuid7()),
             chat_id=one.chat_id,
             thread_id=one.thread_id,
@@ -130,63 +138,75 @@ def messages(to: Sequence[Recipient], bot: str) -> tuple[NewMessage, ...]:
     )
 
 
-def submission(
-    said: Said, to: Sequence[Recipient], about: About, context: TraceContext, *, bot: str, now: float
+def new_submission(
+    message: BotMessage,
+    to: Sequence[Recipient],
+    info: EventInfo,
+    span: TraceContext,
+    *,
+    bot: str,
+    now: float,
 ) -> Submission:
-    """As :func:`event`, alone in a submission."""
-    made, messages = event(said, to, about, context, bot=bot, now=now)
-    return Submission((made,), (messages,))
+    """:func:`new_event` as a submission to the engine."""
+    event, messages = new_event(message, to, info, span, bot=bot, now=now)
+    return Submission((event,), (messages,))
 
 
-def body(said: Said, posted: str | None = None) -> str:
-    """The body of the event that carries it; with what a client posted, where that is why it is said."""
-    parts = [_part(part) for part in said.parts]
-    inner = {"parts": parts, "keyboard": said.keyboard, "reply_to": said.reply_to}
-    of = {} if posted is None else {"event": orjson.Fragment(posted)}
-    return orjson.dumps({"said": inner, **of}).decode()
+def event_body(message: BotMessage, posted: str | None = None) -> str:
+    """The stored body of an event that carries a bot message.
+
+    Args:
+        message: to send.
+        posted: JSON of the client's event that the message shows, if there is one.
+    """
+    parts = [_write_part(part) for part in message.parts]
+    inner = {"parts": parts, "keyboard": message.keyboard, "reply_to": message.reply_to}
+    event = {} if posted is None else {"event": orjson.Fragment(posted)}
+    return orjson.dumps({"said": inner, **event}).decode()
 
 
-def as_posted(stored: str) -> Any:
-    """What a client posted, of the body of any event; what the bridge says by itself nobody posted."""
-    read = orjson.loads(stored)
-    return read.get("event", read) if stored.startswith(_PREFIX) else read
+def posted_event(body: str, origin: Origin) -> Any:
+    """The event as a client posted it; of a bot message without a client's event, its stored form."""
+    read = orjson.loads(body)
+    return read.get("event", read) if origin in _OWN else read
 
 
-def _part(part: Text | Document) -> dict[str, Any]:
+def _write_part(part: Text | Document) -> dict[str, Any]:
     if isinstance(part, Document):
-        return {"file": part.filename, "content": part.content.decode(), **_part(part.caption)}
+        return {"file": part.filename, "content": part.content.decode(), **_write_part(part.caption)}
     return {"text": part.text, "entities": [dict(entity) for entity in part.entities]}
 
 
-def is_own(message: Claimed) -> bool:
-    return message.body.startswith(_PREFIX)
+def is_bot_message(message: Claimed) -> bool:
+    """Whether the bridge itself created the message's event, or rendered it as a question."""
+    return message.origin in _OWN
 
 
-def rendered(stored: str) -> Rendered:
-    """The reverse of :func:`body`."""
-    inner = orjson.loads(stored)["said"]
-    parts = tuple(_read(part) for part in inner["parts"])
+def read_body(body: str) -> Rendered:
+    """What to send, from the result of :func:`event_body`."""
+    inner = orjson.loads(body)["said"]
+    parts = tuple(_read_part(part) for part in inner["parts"])
     return Rendered(parts, inner["keyboard"], inner["reply_to"])
 
 
-def _read(part: Mapping[str, Any]) -> Text | Document:
+def _read_part(part: Mapping[str, Any]) -> Text | Document:
     text = Text(part["text"], tuple(part["entities"]))
     return Document(part["file"], part["content"].encode(), text) if "file" in part else text
 
 
-def or_else(render: Callable[[Claimed], Rendered]) -> Callable[[Claimed], Rendered]:
-    """A renderer for what the bridge says by itself, and by the other one for clients' events."""
+def renderer(render_event: Callable[[Claimed], Rendered]) -> Callable[[Claimed], Rendered]:
+    """The engine's renderer: reads bot messages as stored; events of clients by ``render_event``."""
 
-    def either(message: Claimed) -> Rendered:
-        return rendered(message.body) if is_own(message) else render(message)
+    def render(message: Claimed) -> Rendered:
+        return read_body(message.body) if is_bot_message(message) else render_event(message)
 
-    return either
+    return render
 
 
 def passes_mute(message: Claimed) -> bool:
-    """What a muted chat gets all the same: what is critical, what asks, and what answers."""
+    """Whether a muted chat gets the message: critical events, questions, and all bot messages."""
     return (
         message.severity == Severity.CRITICAL.value
         or message.event_type == "approval_request"
-        or is_own(message)
+        or is_bot_message(message)
     )

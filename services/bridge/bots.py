@@ -14,7 +14,7 @@ import orjson
 from pydantic import Field, SecretStr, StringConstraints, TypeAdapter, ValidationError, model_validator
 
 from services.contracts.fields import BotName, ChatId, Strict
-from services.outbox.rate_limit.token_bucket import Limits
+from services.outbox.rate_limit.limits import Limits
 
 #: Name of the bot that sends events which name no bot.
 DEFAULT = "default"

@@ -1,4 +1,4 @@
-"""Opens what listens to people: updates, questions, commands, and the results told to programs."""
+"""Opens what handles people's actions: updates of every bot, approvals, commands, and result webhooks."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -7,47 +7,39 @@ from dataclasses import dataclass
 
 from services.bridge.approvals import expiry
 from services.bridge.approvals import store as approvals
-from services.bridge.approvals.after_commit import News
-from services.bridge.approvals.metrics import ApprovalMetrics
+from services.bridge.approvals.after_commit import ApprovalPublisher
+from services.bridge.approvals.approval import CLOSED, AnswerOutcome, AnswerVia
 from services.bridge.bots import DEFAULT, Bot
-from services.bridge.commands.snapshot import Measured
+from services.bridge.commands.snapshot import SnapshotReader
+from services.bridge.metrics import ApprovalMetrics, WebhookMetrics
 from services.bridge.settings import BridgeSettings
-from services.bridge.updates import receiver, responses
-from services.bridge.updates.active_users import People
+from services.bridge.updates import responses
+from services.bridge.updates.active_users import ActiveUserCounter
 from services.bridge.updates.metrics import UpdateMetrics
-from services.bridge.updates.processor import Parts
+from services.bridge.updates.processor import UpdateDependencies
 from services.bridge.updates.receiver import Receiver
 from services.bridge.updates.source import Polling, Source, Webhook
-from services.bridge.webhooks import signing, worker
+from services.bridge.webhooks import signing
 from services.bridge.webhooks.destinations import Destinations
-from services.bridge.webhooks.metrics import WebhookMetrics
+from services.bridge.webhooks.store import State as WebhookState
 from services.bridge.webhooks.worker import WebhookWorker
 from services.kit.clock import Clock
 from services.kit.health import Health
 from services.kit.instance import instance_name
 from services.kit.telemetry.telemetry import Telemetry
-from services.kit.web.auth import kept
+from services.kit.web.auth import read_or_create_secret
 from services.outbox.engine import Outbox
 from services.outbox.telegram import bot_api
 
-#: Whose tables the bridge's database holds besides the engine's.
+#: Packages whose migrations the bridge's database needs, besides the engine's.
 PACKAGES = (
     "services.bridge.webhooks",
     "services.bridge.approvals",
     "services.bridge.updates",
     "services.bridge.commands",
 )
-#: Units of work, for the database's metrics.
-OPERATIONS = (
-    *receiver.OPERATIONS,
-    *worker.OPERATIONS,
-    "approval_ask",
-    "approval_answer",
-    "approval_cancel",
-    "approval_expire",
-)
-#: What of theirs goes when it is old, by table.
-FORGETS = {"approval": approvals.forget, "response": responses.forget}
+#: For retention: table → function that deletes a portion of its old rows.
+DELETE_OLD = {"approval": approvals.delete_closed, "response": responses.delete_old}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,77 +47,89 @@ class Inbound:
     """What the routes need.
 
     Args:
-        news: publishes changes of approvals after their commit.
+        publisher: publishes changes of approvals after their commit.
         receivers: of updates, by the name of the bot.
         destinations: which URLs may be called.
     """
 
-    news: News
+    publisher: ApprovalPublisher
     receivers: Mapping[str, Receiver]
     destinations: Destinations
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerMetrics:
+class InboundMetrics:
+    """Metrics of updates, approvals and result webhooks."""
+
     updates: UpdateMetrics
     approvals: ApprovalMetrics
     webhooks: WebhookMetrics
 
     @classmethod
-    def of(cls, telemetry: Telemetry, bots: Iterable[str]) -> "AnswerMetrics":
+    def of(cls, telemetry: Telemetry, bots: Iterable[str]) -> "InboundMetrics":
+        """Registers them.
+
+        Args:
+            telemetry: of the service.
+            bots: names of all bots.
+        """
         registry = telemetry.registry
-        return cls(UpdateMetrics(registry, bots), ApprovalMetrics(registry), WebhookMetrics(registry))
+        return cls(
+            UpdateMetrics(registry, bots),
+            ApprovalMetrics(registry, closed=CLOSED, via=AnswerVia, outcomes=AnswerOutcome),
+            WebhookMetrics(registry, WebhookState),
+        )
 
 
 @asynccontextmanager
-async def open_answers(
+async def open_inbound(
     settings: BridgeSettings,
     *,
     outbox: Outbox,
     bots: Mapping[str, Bot],
-    speaking: Mapping[str, bot_api.Bot],
+    bot_clients: Mapping[str, bot_api.Bot],
     telemetry: Telemetry,
-    metrics: AnswerMetrics,
+    metrics: InboundMetrics,
     health: Health,
     clock: Clock,
 ) -> AsyncIterator[Inbound]:
-    """Listens for the length of the block; yields what the routes need.
+    """Runs receivers, expiry and webhooks for the length of the block; yields what the routes need.
 
     Args:
         settings: of the bridge.
         outbox: the engine.
-        bots: what is set for each bot.
-        speaking: each bot's calls, by the same names.
+        bots: settings of each bot.
+        bot_clients: the Bot API client of each bot, by the same names.
         telemetry: of the service.
-        metrics: of listening.
-        health: each bot is a component.
-        clock: the time.
+        metrics: of this part.
+        health: gets a component for each bot.
+        clock: source of the time.
     """
     database = outbox.database
-    news = News(outbox, metrics.approvals, clock)
-    allowed = Destinations(private=settings.webhook_allow_private, loopback=settings.uses_sandbox)
+    publisher = ApprovalPublisher(outbox, metrics.approvals, clock)
+    destinations = Destinations(private=settings.webhook_allow_private, loopback=settings.uses_sandbox)
     webhooks = WebhookWorker(
         database,
         secret=await _signing_secret(settings),
-        allowed=allowed,
+        allowed=destinations,
         timeout=settings.webhook_timeout_seconds,
         telemetry=telemetry,
         metrics=metrics.webhooks,
         clock=clock,
     )
-    measured = Measured(outbox, health, telemetry, clock)
+    snapshots = SnapshotReader(outbox, health, telemetry, clock)
     receivers = {
         name: Receiver(
             name,
             instance_name(),
             bot.allowed,
-            Parts(
+            UpdateDependencies(
                 database=database,
                 outbox=outbox,
-                bot=speaking[name],
-                source=_source(bot, speaking[name], clock),
-                measured=measured,
-                news=news,
+                bot=bot_clients[name],
+                source=_source(bot, bot_clients[name], clock),
+                snapshots=snapshots,
+                publisher=publisher,
                 telemetry=telemetry,
                 metrics=metrics.updates,
                 clock=clock,
@@ -133,36 +137,37 @@ async def open_answers(
         )
         for name, bot in bots.items()
     }
-    metrics.updates.age.measure = lambda: {name: receiving.age() for name, receiving in receivers.items()}
-    for name, receiving in receivers.items():
-        of = "telegram_updates" if name == DEFAULT else f"telegram_updates:{name}"
-        health.add(of, receiving.check, every=2.0)
+    metrics.updates.age.measure = lambda: {name: one.last_success_age() for name, one in receivers.items()}
+    for name, one in receivers.items():
+        component = "telegram_updates" if name == DEFAULT else f"telegram_updates:{name}"
+        health.add(component, one.check, every=2.0)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(webhooks.running())
-        expiring = asyncio.create_task(expiry.run(database, clock, news.closed))
-        stack.push_async_callback(_end, expiring)
-        people = People(database, metrics.updates.active_users, settings.retention_days, clock)
-        stack.push_async_callback(_end, asyncio.create_task(people.run()))
-        for receiving in receivers.values():
-            await stack.enter_async_context(receiving.running())
-        yield Inbound(news, receivers, allowed)
+        expiring = asyncio.create_task(expiry.run(database, clock, publisher.closed))
+        stack.push_async_callback(_stop, expiring)
+        counter = ActiveUserCounter(database, metrics.updates.active_users, settings.retention_days, clock)
+        stack.push_async_callback(_stop, asyncio.create_task(counter.run()))
+        for one in receivers.values():
+            await stack.enter_async_context(one.running())
+        yield Inbound(publisher, receivers, destinations)
 
 
-async def _end(task: "asyncio.Task[None]") -> None:
+async def _stop(task: "asyncio.Task[None]") -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
 
 async def _signing_secret(settings: BridgeSettings) -> str:
+    """The configured secret, else one that is created and stored in the data directory."""
     given = settings.webhook_signing_secret.get_secret_value()
     if given:
         return given
     path = settings.data_dir / "webhook_secret"
-    secret, _ = await asyncio.to_thread(kept, path, signing.new_secret)
+    secret, _ = await asyncio.to_thread(read_or_create_secret, path, signing.new_secret)
     return secret
 
 
-def _source(bot: Bot, speaking: bot_api.Bot, clock: Clock) -> Source:
+def _source(bot: Bot, client: bot_api.Bot, clock: Clock) -> Source:
     if bot.webhook_url:
-        return Webhook(speaking, bot.webhook_url, bot.webhook_secret, clock)
-    return Polling(speaking)
+        return Webhook(client, bot.webhook_url, bot.webhook_secret, clock)
+    return Polling(client)

@@ -1,4 +1,4 @@
-"""Long polls: an answer as soon as there is one, else after the asked time, or when the service stops."""
+"""Long polling: a request waits until there is a result, its time is over, or the service stops."""
 
 import asyncio
 import time
@@ -11,45 +11,45 @@ from services.kit.database.connect import Database
 
 T = TypeVar("T")
 
-#: News of another replica may be lost with a connection: look again after this.
+#: A notification of another replica can be lost with a connection, so look again after this.
 _LOOK_SECONDS = 5.0
 
 
-async def until(
+async def wait_until(
     request: Request, database: Database, channel: str, look: Callable[[], Awaitable[T]], seconds: float
 ) -> T:
-    """Looks until what it sees is true, the time is over, or nobody waits any more.
+    """Calls ``look`` on every notification until its result is true; returns the last result.
 
     Args:
-        request: who waits; its app tells when the service stops.
-        database: that wakes the channel.
-        channel: woken when there may be something.
-        look: reads.
+        request: that waits; a closed connection or the stop of its app ends the wait.
+        database: whose channel to listen on.
+        channel: notified when the result may have changed.
+        look: reads the result.
         seconds: to wait at most.
     """
     stopping: asyncio.Event = getattr(request.app.state, "stopping", None) or asyncio.Event()
     deadline = time.monotonic() + seconds
-    ends = [asyncio.create_task(stopping.wait()), asyncio.create_task(_gone(request))]
+    ends = [asyncio.create_task(stopping.wait()), asyncio.create_task(_disconnected(request))]
     try:
-        # Listening begins before looking: what is committed in between is not missed.
-        with database.news(channel) as news:
+        # Listening begins before looking, so that no commit in between is missed.
+        with database.subscribe(channel) as notified:
             while True:
-                news.clear()
-                seen = await look()
+                notified.clear()
+                result = await look()
                 left = deadline - time.monotonic()
-                if seen or left <= 0 or any(end.done() for end in ends):
-                    return seen
-                heard = asyncio.create_task(news.wait())
+                if result or left <= 0 or any(end.done() for end in ends):
+                    return result
+                waiting = asyncio.create_task(notified.wait())
                 first = asyncio.FIRST_COMPLETED
-                await asyncio.wait([heard, *ends], timeout=min(left, _LOOK_SECONDS), return_when=first)
-                heard.cancel()
+                await asyncio.wait([waiting, *ends], timeout=min(left, _LOOK_SECONDS), return_when=first)
+                waiting.cancel()
     finally:
         for end in ends:
             end.cancel()
         await asyncio.gather(*ends, return_exceptions=True)
 
 
-async def _gone(request: Request) -> None:
-    """Returns when the client has hung up: nobody is there for the answer."""
+async def _disconnected(request: Request) -> None:
+    """Returns when the client has closed the connection."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -1,32 +1,158 @@
-"""The bridge's own metrics; the engine's are in services.outbox.metrics."""
+"""The bridge's own metrics. Those of the delivery engine are in services.outbox.metrics.
+
+Every series exists from the start, so that ``rate()`` counts the first event too. Label values that are
+enums of other modules are passed in: this module imports nothing of the bridge.
+"""
 
 from collections.abc import Callable, Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from services.kit.telemetry.telemetry import Telemetry
 
+FOLDER_OUTCOMES = ("taken", "repeated", "rejected")
+SIGNED_REQUEST_OUTCOMES = ("accepted", "refused", "replayed")
+WEBHOOK_KINDS = ("approval", "message")
+
 
 class BridgeMetrics:
+    """Gauges of the process.
+
+    Args:
+        telemetry: of the service; its memory is read at each scrape.
+        connections: returns the number of open client connections.
+    """
+
     def __init__(self, telemetry: Telemetry, connections: Callable[[], int]) -> None:
         registry: CollectorRegistry = telemetry.registry
-        memory = Gauge("cctelegram_memory_usage_bytes", "Resident memory", registry=registry)
+        memory = Gauge(
+            "cctelegram_memory_usage_bytes", "Resident memory of the bridge's process", registry=registry
+        )
         memory.set_function(telemetry.memory_bytes)
-        active = Gauge("cctelegram_active_connections", "Open client connections", registry=registry)
+        active = Gauge(
+            "cctelegram_active_connections", "Client connections open to the bridge", registry=registry
+        )
         active.set_function(connections)
 
 
 class CostMetrics:
-    """What sending costs; a bot that pays for nothing costs nothing.
+    """Cost of paid broadcasting.
 
     Args:
         registry: of the service.
-        bots: the names of all of them.
+        bots: the names of all bots; one that pays nothing stays at 0.
     """
 
     def __init__(self, registry: CollectorRegistry, bots: Iterable[str]) -> None:
         self.cost = Counter(
-            "message_cost", "Telegram Stars that paid broadcasting was billed", ["bot"], registry=registry
+            "message_cost", "Telegram Stars billed for paid broadcasting", ["bot"], registry=registry
         )
         for bot in bots:
             self.cost.labels(bot)
+
+
+class ApprovalMetrics:
+    """Counts of approvals and of the answers to them.
+
+    Args:
+        registry: of the service.
+        closed: the states of a closed approval.
+        via: the ways an answer can arrive.
+        outcomes: the possible results of an answer.
+    """
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        *,
+        closed: Iterable[str],
+        via: Iterable[str],
+        outcomes: Iterable[str],
+    ) -> None:
+        self.asked = Counter("cctelegram_approvals_asked", "Approvals created", registry=registry)
+        self.closed = Counter(
+            "cctelegram_approvals_closed",
+            "Approvals closed, by their final state",
+            ["state"],
+            registry=registry,
+        )
+        self.answers = Counter(
+            "cctelegram_approval_answers",
+            "Answers to approvals, by the way they arrived and by their result",
+            ["via", "outcome"],
+            registry=registry,
+        )
+        self.seconds = Histogram(
+            "cctelegram_approval_decision_seconds",
+            "Time from creating an approval to deciding it",
+            buckets=(5, 15, 60, 300, 900, 3_600, 14_400, 86_400),
+            registry=registry,
+        )
+        for state in closed:
+            self.closed.labels(state)
+        results = tuple(outcomes)
+        for way in via:
+            for outcome in results:
+                self.answers.labels(way, outcome)
+
+
+class FolderMetrics:
+    """Counts of the files in EVENTS_DIR."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.files = Counter(
+            "cctelegram_folder_files",
+            "Files of EVENTS_DIR that were processed, by outcome",
+            ["outcome"],
+            registry=registry,
+        )
+        for outcome in FOLDER_OUTCOMES:
+            self.files.labels(outcome)
+        self.waiting = Gauge(
+            "cctelegram_folder_files_waiting",
+            "Files in EVENTS_DIR that are not processed yet",
+            registry=registry,
+        )
+
+
+class SignedRequests:
+    """Counts requests that are signed instead of carrying a key, by outcome."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._counter = Counter(
+            "cctelegram_signed_requests", "Signed requests, by outcome", ["outcome"], registry=registry
+        )
+        for outcome in SIGNED_REQUEST_OUTCOMES:
+            self._counter.labels(outcome)
+
+    def count(self, outcome: str) -> None:
+        self._counter.labels(outcome).inc()
+
+
+class WebhookMetrics:
+    """Counts of outgoing webhook calls.
+
+    Args:
+        registry: of the service.
+        states: the states of a call after an attempt.
+    """
+
+    def __init__(self, registry: CollectorRegistry, states: Iterable[str]) -> None:
+        self.calls = Counter(
+            "cctelegram_webhook_calls",
+            "Attempts to call the webhooks of other programs, by the state of the call afterwards",
+            ["kind", "outcome"],
+            registry=registry,
+        )
+        results = tuple(states)
+        for kind in WEBHOOK_KINDS:
+            for state in results:
+                self.calls.labels(kind, state)
+
+
+def routes_reload_failures(registry: CollectorRegistry) -> Counter:
+    return Counter(
+        "cctelegram_routes_reload_failures",
+        "Changed routing rules that are invalid; the previous rules stay in force",
+        registry=registry,
+    )

@@ -8,7 +8,7 @@ import structlog
 from telegram.error import TelegramError
 
 from services.bridge.metrics import CostMetrics
-from services.kit.background import carry_on
+from services.kit.background import suppress_and_log
 from services.kit.logs import redact
 from services.outbox.telegram.bot_api import Bot
 
@@ -38,7 +38,7 @@ class Costs:
         """Counts until cancelled."""
         while True:
             for name in self._paying:
-                with carry_on("costs_unknown"):
+                with suppress_and_log("costs_unknown"):
                     await self._look(name)
             await asyncio.sleep(EVERY_SECONDS)
 

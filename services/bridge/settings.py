@@ -27,7 +27,7 @@ class BridgeSettings(TelegramSettings):
     )
     dashboard_url: str = Field("http://127.0.0.1:8082", description="URL that /dashboard/ redirects to")
     jaeger_ui_url: str = Field(
-        "", description="base URL of Jaeger for links to traces, as a browser reaches it"
+        "", description="URL of Jaeger for browsers; unset: there are no links to traces"
     )
     templates_dir: Path | None = Field(
         None, description="folder of templates, <event type>.txt or default.txt; unset: the built-in texts"

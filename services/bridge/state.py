@@ -1,4 +1,4 @@
-"""The typed state of the running bridge, which the routes read, and who makes a request."""
+"""The typed state of the running bridge, and the key of a request, as dependencies of the routes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from services.outbox.engine import Outbox
 
 @dataclass(frozen=True, slots=True)
 class BridgeState:
-    """What exists for as long as the bridge runs; see the types for what each part does."""
+    """The parts that exist while the bridge runs; their types say what each one does."""
 
     settings: BridgeSettings
     clock: Clock
@@ -39,11 +39,12 @@ class BridgeState:
     tracking: Tracking
 
 
-#: The name of the state in the ASGI scope.
+#: Key of the state in the ASGI scope.
 NAME = "bridge"
 
 
 async def state_of(request: Request) -> BridgeState:
+    """The state of the bridge that handles the request."""
     state: BridgeState = request.scope["state"][NAME]
     return state
 
@@ -52,7 +53,7 @@ State = Annotated[BridgeState, Depends(state_of)]
 
 
 async def admitted(request: Request, state: State) -> Key:
-    """Admits a request by its bearer key; the dependency of every route that is not public.
+    """Authenticates a request by its bearer key; every route that is not public depends on it.
 
     Raises:
         Problem: 401 without a valid key, 403 without the route's scope, 429 over the key's rate.
@@ -61,5 +62,5 @@ async def admitted(request: Request, state: State) -> Key:
     return state.authenticator.by_key(request.headers.get("authorization"), request, scope)
 
 
-#: The key of the request.
+#: The API key of the request.
 CallerKey = Annotated[Key, Depends(admitted)]

@@ -111,11 +111,16 @@ class _WithHistory(_Message):
     links: Annotated[MessageLinks, about("links to related resources")]
 
 
-class MessageDetail(_WithHistory):
-    """A message with every state change and every attempt."""
+class MessageHistory(_WithHistory):
+    """A message with every state change and every attempt, without its content."""
+
+    attempts: Annotated[list[Attempt], about("every attempt, in order")]
+
+
+class MessageDetail(MessageHistory):
+    """A message with every state change, every attempt and its content."""
 
     body: Annotated[str, about("its event as a JSON text", '{"type":"task_completion","title":"Done"}')]
-    attempts: Annotated[list[Attempt], about("every attempt, in order")]
 
 
 class TracedMessage(_WithHistory):

@@ -1,16 +1,19 @@
-"""The live page: flow, health, queue and recent messages of the suite, behind a login.
+"""The dashboard: a live page with the flow, health, queue and recent messages of the suite, behind a login.
 
-It owns no data. Each number on it was measured by the service that it is about, and carries
-the time of that measurement; what was not measured is shown as unknown.
+The dashboard stores no data. A service measured each number on the page, and the page shows the time of
+that measurement; a value that was not measured is unknown.
 
-settings   the environment
-readings   what the other services answer, as far as it is read here
-sources    asks them, again and again; keeps each last answer and each failure
-history    the rolling hour, in bounded memory
-overview   one document from all of the above: what the page shows
-login      the password, the session cookie, who may look
-live       the WebSocket that pushes the overview
-api        the same over REST, and the search through messages
-pages      the built page, the login page, security headers
-ui/        the page's TypeScript; static/ is what it is built to
+settings    the environment variables
+pollers     reads the other services again and again; stores each last answer and each failure
+history     the numbers of the last hour in bounded memory; pure
+overview    builds the document that the page shows; pure
+login       passwords, session cookies and the check of a request's origin
+hub         pushes updates to every connected page
+state       the objects that routes get by dependency injection
+api         the same data over REST and WebSocket, and the search for messages
+pages       the routes of the page and of the login
+page_files  the built page, and the security headers of every answer
+metrics     the metrics of the WebSocket
+app         builds the service
+ui/         the page's TypeScript sources; static/ is the built page
 """

@@ -1,18 +1,20 @@
-"""What the page shows, over REST: for programs, and for the page's searches."""
+"""The dashboard's data over REST and WebSocket: for the page, and for programs."""
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, WebSocket
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.dashboard.history import BUCKETS, History, Series
-from services.dashboard.login import require_viewer
-from services.dashboard.overview import State
-from services.dashboard.pollers import Sources
-from services.dashboard.readings import MessageLife, MessagePage
+from services.contracts.messages import MessageHistory, Page
+from services.dashboard.history import BUCKETS, Series
+from services.dashboard.hub import NOT_LOGGED_IN, ConnectedPage
+from services.dashboard.login import COOKIE, same_origin
+from services.dashboard.overview import Overview
+from services.dashboard.state import InjectedState, require_viewer
 from services.kit.web.auth import bearer
 
 router = APIRouter(prefix="/api", tags=["dashboard"], dependencies=[Depends(bearer), Depends(require_viewer)])
+websocket_router = APIRouter()
 
 
 class MessageQuery(BaseModel):
@@ -21,36 +23,52 @@ class MessageQuery(BaseModel):
     limit: int = Field(50, ge=1, le=500)
     status: str | None = Field(None, pattern="^[a-z_]{1,32}$", description="a message state")
     q: str | None = Field(None, max_length=200, description="words of the title")
-    since: str | None = Field(None, max_length=40, description="RFC 3339")
-    until: str | None = Field(None, max_length=40, description="RFC 3339")
-    cursor: str | None = Field(None, max_length=500, description="next_cursor of the page before")
+    since: str | None = Field(None, max_length=40, description="earliest time of acceptance, RFC 3339")
+    until: str | None = Field(None, max_length=40, description="latest time of acceptance, RFC 3339")
+    cursor: str | None = Field(None, max_length=500, description="`next_cursor` of the previous page")
 
 
 @router.get("/state", summary="Levels, flow and links, each with the time of its measurement")
-async def state(request: Request) -> State:
-    sources: Sources = request.state.sources
-    return sources.state()
+async def state(service: InjectedState) -> Overview:
+    """Returns what the page shows; values that were not measured are null."""
+    return service.pollers.overview()
 
 
-@router.get("/history", summary="The last while in slices; null where nothing was measured")
+@router.get("/history", summary="Numbers of the last hour in time slices")
 async def history(
-    request: Request,
-    points: Annotated[int, Query(ge=1, le=BUCKETS, description="slices at most")] = BUCKETS,
-    since: Annotated[float, Query(ge=0, allow_inf_nan=False, description="seconds since the epoch")] = 0.0,
+    service: InjectedState,
+    points: Annotated[int, Query(ge=1, le=BUCKETS, description="largest number of slices")] = BUCKETS,
+    since: Annotated[
+        float, Query(ge=0, allow_inf_nan=False, description="start, seconds since the epoch")
+    ] = 0.0,
 ) -> Series:
-    remembered: History = request.state.history
-    return remembered.series(points, since)
+    """Returns columns of equal length; null where nothing was measured."""
+    return service.history.series(points, since)
 
 
 @router.get("/messages", summary="The bridge's messages, newest first")
-async def messages(request: Request, query: Annotated[MessageQuery, Query()]) -> MessagePage:
-    sources: Sources = request.state.sources
-    return await sources.search(query.model_dump(exclude_none=True))
+async def messages(service: InjectedState, query: Annotated[MessageQuery, Query()]) -> Page:
+    """Searches the bridge's messages."""
+    return await service.pollers.search(query.model_dump(exclude_none=True))
 
 
 @router.get("/messages/{message_id}", summary="One message: every state and every attempt")
 async def message(
-    request: Request, message_id: Annotated[str, Path(pattern="^[A-Za-z0-9-]{1,64}$")]
-) -> MessageLife:
-    sources: Sources = request.state.sources
-    return await sources.message(message_id)
+    service: InjectedState, message_id: Annotated[str, Path(pattern="^[A-Za-z0-9-]{1,64}$")]
+) -> MessageHistory:
+    """Returns the history of a message of the bridge."""
+    return await service.pollers.message(message_id)
+
+
+@websocket_router.websocket("/api/live")
+async def live(socket: WebSocket, service: InjectedState) -> None:
+    """Sends updates as JSON text: ``state`` always, ``history`` and ``recent`` when they change."""
+    if not same_origin(socket):
+        await socket.close(1008)
+        return
+    await socket.accept()
+    session = service.authenticator.session(socket.cookies.get(COOKIE))
+    if service.authenticator.enabled and session is None:
+        await socket.close(NOT_LOGGED_IN)
+        return
+    await service.hub.serve(socket, ConnectedPage(session))

@@ -1,22 +1,25 @@
-"""Wires the dashboard."""
+"""Builds the dashboard: settings, telemetry, pollers, login and routes."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
 
 from fastapi import FastAPI
 
-from services.dashboard import api, live, pages
+from services.dashboard import api, page_files, pages
 from services.dashboard.history import History
-from services.dashboard.login import Attempts, open_door
+from services.dashboard.hub import Hub
+from services.dashboard.login import Logins, open_authenticator
 from services.dashboard.metrics import Metrics
-from services.dashboard.pollers import Sources
+from services.dashboard.page_files import PageFiles
+from services.dashboard.pollers import Pollers
 from services.dashboard.settings import DashboardSettings
-from services.kit.background import beside
+from services.dashboard.state import DashboardState
+from services.kit.background import run_in_background
 from services.kit.clock import SystemClock
 from services.kit.health import Health
 from services.kit.telemetry.telemetry import Telemetry
-from services.kit.web.rate_limit import Guard
+from services.kit.web.login_blocker import LoginBlocker
+from services.kit.web.rate_limit import SecurityMetrics
 from services.kit.web.service import create_service, own_key
 
 
@@ -24,39 +27,40 @@ def create_app(settings: DashboardSettings) -> FastAPI:
     clock = SystemClock()
     telemetry = Telemetry("dashboard", settings)
     metrics = Metrics(telemetry.registry)
-    guard = Guard(telemetry.registry, clock)
-    built = pages.Pages(pages.STATIC)
-    door = open_door(settings, clock)
+    login_blocker = LoginBlocker(SecurityMetrics(telemetry.registry), clock)
+    files = PageFiles(page_files.STATIC)
+    authenticator = open_authenticator(settings, clock)
     interval = settings.update_interval / 1000
     history = History(settings.history_minutes * 60.0, interval)
-    sources = Sources(settings, telemetry, clock, history, own_key(settings))
-    hub = live.Hub(sources, history, door, metrics, interval=interval, clock=clock)
+    pollers = Pollers(settings, telemetry, clock, history, own_key(settings))
+    hub = Hub(pollers, history, authenticator, metrics, interval=interval, clock=clock)
     health = Health(clock)
-    for name, feed in sources.feeds.items():
-        health.add(name, feed.probe(), every=feed.heard.every)
+    for name, poller in pollers.by_name.items():
+        health.add(name, poller.check_health, every=poller.polled.every)
+    state = DashboardState(
+        pollers=pollers,
+        history=history,
+        hub=hub,
+        authenticator=authenticator,
+        logins=Logins(authenticator, login_blocker),
+        page_files=files,
+    )
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
-        async with beside(sources.run(), hub.run()):
-            yield {
-                "sources": sources,
-                "history": history,
-                "hub": hub,
-                "door": door,
-                "pages": built,
-                "attempts": Attempts(door, guard),
-            }
+    async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, DashboardState]]:
+        async with run_in_background(pollers.run(), hub.run()):
+            yield state.as_lifespan_state()
 
     app = create_service(
         settings=settings,
         telemetry=telemetry,
         health=health,
         lifespan=lifespan,
-        guard=guard,
-        public=[pages.router, api.router, live.router],
+        login_blocker=login_blocker,
+        public=[pages.router, api.router, api.websocket_router],
         links={"dashboard": "/dashboard/"},
-        summary="The live page: flow, health, queue and recent messages of the suite.",
+        summary="Shows the flow, health, queue and recent messages of the suite, live.",
     )
-    app.mount("/dashboard/assets", pages.assets(), name="assets")
-    app.add_middleware(pages.SecurityHeaders)
+    app.mount("/dashboard/assets", page_files.assets(), name="assets")
+    app.add_middleware(page_files.SecurityHeaders)
     return app

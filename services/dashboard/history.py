@@ -1,7 +1,7 @@
-"""The rolling hour: samples fall into buckets of equal length, so memory is bounded.
+"""The history of the bridge's numbers in buckets of equal length, so memory is bounded. Pure.
 
-Counters become rates by their increases, as Prometheus does it: a counter that is lower than
-before was reset, and what it shows now is its increase. A bucket keeps the worst of its gauges.
+A rate is the increase of a counter over time. As in Prometheus, a counter that is lower than before was
+reset, and its value is its increase. A bucket stores the worst value of each gauge.
 """
 
 from collections import deque
@@ -21,19 +21,19 @@ class Sample:
     accepted: int
     delivered: int
     failed: int
-    depth: int | None  #: messages that wait
-    oldest_age: float | None  #: seconds; None when nothing waits
-    p50: float | None  #: seconds from accepted to delivered; None when nothing was delivered
+    depth: int | None  #: waiting messages
+    oldest_age: float | None  #: age of the oldest waiting message, seconds; None if there is none
+    p50: float | None  #: seconds from accepted to delivered; None if no message was delivered
     p95: float | None
     p99: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """What came to pass in one slice of time."""
+    """The numbers of one time slice."""
 
     start: float
-    elapsed: float  #: seconds that the increases below were measured over; 0: there was nothing to compare
+    elapsed: float  #: seconds that the increases below cover; 0: there was no earlier sample
     accepted: int
     delivered: int
     failed: int
@@ -44,12 +44,13 @@ class Bucket:
     p99: float | None
 
     def rate(self, increase: int) -> float | None:
+        """Returns an increase per second, or None if the bucket covers no time."""
         return increase / self.elapsed if self.elapsed > 0 else None
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Columns of equal length; None where nothing was measured."""
+    """The history as columns of equal length; None where nothing was measured."""
 
     step: float  #: seconds between two points
     t: list[float]  #: start of each slice, seconds since the epoch
@@ -64,10 +65,10 @@ class Series:
 
 
 class History:
-    """Buckets of the last while.
+    """The buckets of the last ``window`` seconds.
 
     Args:
-        window: seconds to remember.
+        window: length of the history, seconds.
         interval: seconds between samples; a bucket is never shorter.
     """
 
@@ -78,7 +79,7 @@ class History:
         self._last: Sample | None = None
 
     def add(self, sample: Sample) -> None:
-        """Takes a sample; one that is not newer than the last is left out."""
+        """Adds a sample; a sample that is not newer than the last one is ignored."""
         if self._last is not None and sample.at <= self._last.at:
             return
         fresh = _bucket(self._last, sample, _floor(sample.at, self.step))
@@ -89,16 +90,16 @@ class History:
         self.forget(sample.at)
 
     def forget(self, now: float) -> None:
-        """Drops what is older than the window."""
+        """Removes buckets older than the window; ``now`` is seconds since the epoch."""
         while self._buckets and self._buckets[0].start < now - self.window:
             self._buckets.popleft()
 
     def series(self, points: int = BUCKETS, since: float = 0.0) -> Series:
-        """The remembered time in about ``points`` slices at most, from ``since`` on, as columns."""
+        """Returns the history from ``since`` on in about ``points`` slices at most, as columns."""
         return _columns(self.buckets(points, since), self._step_for(points))
 
     def buckets(self, points: int = BUCKETS, since: float = 0.0) -> list[Bucket]:
-        """The same as buckets; slices in which nothing was measured are left out."""
+        """Returns the same as buckets, without the slices in which nothing was measured."""
         step = self._step_for(points)
         found = [bucket for bucket in self._buckets if _floor(bucket.start, step) >= since]
         return list(_coarser(found, step))
@@ -108,12 +109,12 @@ class History:
 
 
 def increase(before: int, now: int) -> int:
-    """How far a counter went up; it starts from zero after a restart."""
+    """Returns the increase of a counter; a lower value means that it restarted from zero."""
     return now - before if now >= before else now
 
 
 def merge(first: Bucket, second: Bucket) -> Bucket:
-    """Two slices as one: increases add up, gauges keep the worst."""
+    """Merges two slices: increases add up, gauges take the worst value."""
     return Bucket(
         start=first.start,
         elapsed=first.elapsed + second.elapsed,
@@ -150,7 +151,7 @@ def _worst(first: N | None, second: N | None) -> N | None:
 
 
 def _floor(at: float, step: float) -> float:
-    # Rounded, so that the same slice has the same start however it was reached.
+    # Rounded, so that a slice has the same start however it was computed.
     return round(at // step * step, 6)
 
 
@@ -185,7 +186,7 @@ def _columns(buckets: Sequence[Bucket], step: float) -> Series:
 
 
 def _with_gaps(buckets: Sequence[Bucket], step: float) -> Iterator[tuple[float, Bucket | None]]:
-    """One empty row where slices are missing, so that no line is drawn across."""
+    """Yields one empty row for missing slices, so that charts have a gap there."""
     expected: float | None = None
     for bucket in buckets:
         if expected is not None and bucket.start - expected > step / 2:

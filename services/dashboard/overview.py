@@ -1,7 +1,7 @@
-"""One document from everything that was last heard: what the page shows.
+"""Builds the document that the page shows from the last answers of the services. Pure.
 
-Nothing in it is computed from nothing: a value that no service told is null, and each part
-says when it was told and what went wrong since.
+Every number comes from a service: a value that no service reported is null. Each part has the time of its
+answer, and the failure since then if there was one.
 """
 
 from collections.abc import Mapping
@@ -10,43 +10,44 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
-from services.dashboard.readings import (
+from services.contracts.health import (
+    BridgeHealth,
     CheckList,
     CheckRow,
+    CircuitState,
+    ComponentHealth,
     HealthReport,
-    Incident,
-    IncidentPage,
-    Latency,
-    MessagePage,
-    MessageRow,
-    Stats,
-    level,
+    SuiteHealth,
 )
+from services.contracts.incidents import Incident, IncidentPage
+from services.contracts.messages import Latency, Message, Page, Stats
 from services.kit.clock import rfc3339
 from services.kit.health import Level, worst
 
 T = TypeVar("T")
-#: After this many missed answers in a row, what was told before says nothing about now.
-MISSED = 3
+#: An answer is too old after this many missed polls.
+MISSED_POLLS = 3
+#: The states of messages that count as queue depth.
+WAITING = ("queued", "sending", "retry_wait")
 
 
 @dataclass(frozen=True, slots=True)
-class Heard(Generic[T]):
-    """The last answer to one question, and what came of asking since."""
+class Polled(Generic[T]):
+    """The last answer of one resource, and the result of the last poll; times are seconds since the epoch."""
 
-    every: float  #: seconds between two questions
+    every: float  #: seconds between two polls
     value: T | None = None
     answered_at: float | None = None
-    took: float | None = None  #: seconds
-    asked_at: float | None = None
-    failure: str | None = None  #: why the last question has no answer
+    duration: float | None = None  #: seconds
+    polled_at: float | None = None
+    failure: str | None = None  #: why the last poll failed
 
     def fresh(self, now: float) -> bool:
-        """Whether the value still says something about now."""
-        return self.answered_at is not None and now - self.answered_at <= MISSED * self.every + 1.0
+        """Whether the value is recent enough to describe the present."""
+        return self.answered_at is not None and now - self.answered_at <= MISSED_POLLS * self.every + 1.0
 
 
-class Part(BaseModel):
+class ComponentView(BaseModel):
     """A component of a service, as the service measured it."""
 
     name: str
@@ -56,6 +57,8 @@ class Part(BaseModel):
 
 
 class ServiceView(BaseModel):
+    """One service: its level, and when it was polled."""
+
     name: str
     level: Level
     answered_at: str | None
@@ -64,11 +67,11 @@ class ServiceView(BaseModel):
     response_time_ms: float | None
     version: str | None
     uptime_seconds: float | None
-    parts: list[Part]
+    parts: list[ComponentView]
 
 
 class FlowView(BaseModel):
-    """The bridge's numbers; all null until it told them."""
+    """The bridge's numbers; all null until its first answer."""
 
     answered_at: str | None
     failure: str | None
@@ -89,18 +92,18 @@ class FlowView(BaseModel):
     active_correlations: int | None = None
 
 
-class Incidents(BaseModel):
-    """The newest incidents; null until alert-relay told them."""
+class IncidentsView(BaseModel):
+    """The newest incidents; null until the first answer of alert-relay."""
 
     answered_at: str | None
     failure: str | None
     fresh: bool
-    items: tuple[Incident, ...] | None
-    more: bool  #: there are older ones, and some of them may be open
+    items: list[Incident] | None
+    more: bool  #: whether there are older incidents; some of them may be open
 
 
 class Links(BaseModel):
-    """Where a browser finds the other pages; null where none is configured."""
+    """Links to other pages for browsers; null if not configured."""
 
     grafana: str | None = None
     prometheus: str | None = None
@@ -108,7 +111,9 @@ class Links(BaseModel):
     sandbox: str | None = None
 
 
-class State(BaseModel):
+class Overview(BaseModel):
+    """The document that the page shows."""
+
     at: str
     level: Level
     version: str
@@ -117,46 +122,63 @@ class State(BaseModel):
     auth_enabled: bool
     services: list[ServiceView]
     flow: FlowView
-    incidents: Incidents
+    incidents: IncidentsView
     links: Links
 
 
-class Recent(BaseModel):
-    """The newest messages; null until the bridge told them."""
+class RecentMessages(BaseModel):
+    """The newest messages; null until the first answer of the bridge."""
 
     failure: str | None
-    items: tuple[MessageRow, ...] | None
+    items: list[Message] | None
     next_cursor: str | None
 
 
-def service(name: str, heard: Heard[HealthReport], now: float) -> ServiceView:
-    """One service from its health report; critical when it does not answer any more."""
-    report = heard.value
-    parts = {**report.components, **report.services} if report else {}
+def service(name: str, polled: Polled[HealthReport], now: float) -> ServiceView:
+    """Returns the view of a service; it is critical if it does not answer any more."""
+    report = polled.value
+    fresh = polled.fresh(now)
     return ServiceView(
         name=name,
-        level=_level(heard, now),
-        answered_at=_time(heard.answered_at),
-        asked_at=_time(heard.asked_at),
-        failure=heard.failure,
-        response_time_ms=round(heard.took * 1000, 1) if heard.took is not None else None,
-        version=report.version if report else None,
-        uptime_seconds=report.uptime if report else None,
-        parts=[_part(part, told, heard.fresh(now)) for part, told in parts.items()],
+        level=_level(polled, now),
+        answered_at=_time(polled.answered_at),
+        asked_at=_time(polled.polled_at),
+        failure=polled.failure,
+        response_time_ms=round(polled.duration * 1000, 1) if polled.duration is not None else None,
+        version=report.version or None if report else None,
+        uptime_seconds=_uptime(report),
+        parts=[_component(each, component, fresh) for each, component in _components(report).items()],
     )
 
 
-def with_checks(view: ServiceView, heard: Heard[CheckList], now: float) -> ServiceView:
-    """mcp-health with each of its checks in full, as far as it told them."""
-    if heard.value is None:
+def _components(report: HealthReport | None) -> Mapping[str, ComponentHealth]:
+    """Returns the components by name; those of mcp-health include the services that it checks."""
+    if report is None:
+        return {}
+    return {**report.components, **(report.services if isinstance(report, SuiteHealth) else {})}
+
+
+def _uptime(report: HealthReport | None) -> float | None:
+    match report:
+        case BridgeHealth():
+            return report.metrics.uptime_seconds
+        case SuiteHealth():
+            return report.uptime_seconds
+    return None
+
+
+def with_checks(view: ServiceView, polled: Polled[CheckList], now: float) -> ServiceView:
+    """Returns the view of mcp-health with its checks in full, if it has answered with them."""
+    if polled.value is None:
         return view
-    parts = [_checked(row, heard.fresh(now)) for row in heard.value.checks]
+    parts = [_check(row, polled.fresh(now)) for row in polled.value.checks]
     return view.model_copy(update={"parts": parts})
 
 
-def flow(heard: Heard[Stats], now: float) -> FlowView:
-    stats = heard.value
-    base = FlowView(answered_at=_time(heard.answered_at), failure=heard.failure, fresh=heard.fresh(now))
+def flow(polled: Polled[Stats], now: float) -> FlowView:
+    """Returns the bridge's numbers."""
+    stats = polled.value
+    base = FlowView(answered_at=_time(polled.answered_at), failure=polled.failure, fresh=polled.fresh(now))
     if stats is None:
         return base
     return base.model_copy(
@@ -170,8 +192,8 @@ def flow(heard: Heard[Stats], now: float) -> FlowView:
             "accepted_per_second": stats.rates.accepted_per_second,
             "delivered_per_second": stats.rates.delivered_per_second,
             "delivery_rate_percent": stats.delivery_rate_percent,
-            "queue": None if stats.queue is None else dict(stats.queue),
-            "queue_depth": stats.depth,
+            "queue": stats.queue,
+            "queue_depth": queue_depth(stats),
             "oldest_message_age_seconds": stats.oldest_message_age_seconds,
             "latency_seconds": stats.latency_seconds,
             "active_correlations": stats.active_correlations,
@@ -179,57 +201,64 @@ def flow(heard: Heard[Stats], now: float) -> FlowView:
     )
 
 
-def recent(heard: Heard[MessagePage]) -> Recent:
-    page = heard.value
-    return Recent(
-        failure=heard.failure,
+def queue_depth(stats: Stats) -> int | None:
+    """Returns the number of waiting messages; None if it was not measured."""
+    return None if stats.queue is None else sum(stats.queue.get(state, 0) for state in WAITING)
+
+
+def recent(polled: Polled[Page]) -> RecentMessages:
+    """Returns the newest messages."""
+    page = polled.value
+    return RecentMessages(
+        failure=polled.failure,
         items=page.items if page else None,
         next_cursor=page.next_cursor if page else None,
     )
 
 
-def incidents(heard: Heard[IncidentPage], now: float) -> Incidents:
-    return Incidents(
-        answered_at=_time(heard.answered_at),
-        failure=heard.failure,
-        fresh=heard.fresh(now),
-        items=heard.value.incidents if heard.value else None,
-        more=heard.value is not None and heard.value.next_cursor is not None,
+def incidents(polled: Polled[IncidentPage], now: float) -> IncidentsView:
+    """Returns the newest incidents."""
+    page = polled.value
+    return IncidentsView(
+        answered_at=_time(polled.answered_at),
+        failure=polled.failure,
+        fresh=polled.fresh(now),
+        items=page.incidents if page else None,
+        more=page is not None and page.next_cursor is not None,
     )
 
 
 def overall(services: list[ServiceView]) -> Level:
-    """The worst level; unknown while any service was never heard of and none is worse than healthy."""
+    """Returns the worst level; it is unknown rather than healthy while a service is unknown."""
     levels = [view.level for view in services]
     found = worst(levels)
     return Level.UNKNOWN if found is Level.HEALTHY and Level.UNKNOWN in levels else found
 
 
-def _level(heard: Heard[HealthReport], now: float) -> Level:
-    if heard.asked_at is None:
+def _level(polled: Polled[HealthReport], now: float) -> Level:
+    if polled.polled_at is None:
         return Level.UNKNOWN
-    if heard.value is None or (heard.failure is not None and not heard.fresh(now)):
+    if polled.value is None or (polled.failure is not None and not polled.fresh(now)):
         return Level.CRITICAL
-    return heard.value.status
+    return polled.value.status
 
 
-def _part(name: str, told: Mapping[str, Any], fresh: bool) -> Part:
-    checked = told.get("last_check")
-    return Part(
+def _component(name: str, component: ComponentHealth, fresh: bool) -> ComponentView:
+    return ComponentView(
         name=name,
-        level=level(told.get("status")) if fresh else Level.UNKNOWN,
-        last_check=checked if isinstance(checked, str) else None,
-        measured={key: value for key, value in told.items() if key not in ("status", "last_check")},
+        level=component.status if fresh else Level.UNKNOWN,
+        last_check=component.last_check,
+        measured=dict(component.measured),
     )
 
 
-def _checked(row: CheckRow, fresh: bool) -> Part:
+def _check(row: CheckRow, fresh: bool) -> ComponentView:
     measured: dict[str, Any] = {"duration_ms": row.duration_ms, **row.evidence}
     if row.consecutive_failures:
         measured["consecutive_failures"] = row.consecutive_failures
-    if row.circuit is not None and row.circuit.state != "closed":
+    if row.circuit is not None and row.circuit.state is not CircuitState.CLOSED:
         measured["circuit"] = row.circuit.state
-    return Part(
+    return ComponentView(
         name=row.id,
         level=row.status if fresh else Level.UNKNOWN,
         last_check=row.last_check,

@@ -1,7 +1,7 @@
-"""Asks the other services, again and again; keeps each last answer and each failure."""
+"""Reads the other services again and again, and stores each last answer and each failure."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
@@ -9,35 +9,43 @@ from typing import Any, Generic, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from services.contracts.health import BridgeHealth, CheckList, HealthReport, SuiteHealth
+from services.contracts.incidents import IncidentPage
+from services.contracts.messages import MessageHistory, Page, Stats
 from services.dashboard import overview
 from services.dashboard.history import History, Sample
-from services.dashboard.overview import Heard
-from services.dashboard.readings import CheckList, HealthReport, IncidentPage, MessageLife, MessagePage, Stats
+from services.dashboard.overview import Overview, Polled
 from services.dashboard.settings import DashboardSettings
 from services.kit import http_client
 from services.kit.clock import Clock, rfc3339
 from services.kit.errors import Problem
-from services.kit.health import Level, Reading
+from services.kit.health import Level, Measurement
 from services.kit.telemetry.telemetry import VERSION, Telemetry
+from services.kit.web.openapi import ProblemDocument
 
 M = TypeVar("M", bound=BaseModel)
-HEALTH_EVERY = 5  #: updates; a service measures its health no more often than that
-TIMEOUT = 3.0
-INCIDENTS = 10  #: newest ones shown
-RECENT = 50  #: newest messages that the page opens with
+#: Updates between two polls of a health report; services do not measure more often.
+HEALTH_EVERY = 5
+TIMEOUT_SECONDS = 3.0
+INCIDENTS = 10  #: number of incidents shown
+RECENT = 50  #: number of messages shown first
 
 
-class Feed(Generic[M]):
-    """One question to one service.
+class UnexpectedAnswerError(Exception):
+    """A service answered with a status or a body that its contract does not have."""
+
+
+class Poller(Generic[M]):
+    """Polls one resource of one service.
 
     Args:
-        client: of the service.
-        path: what to ask for.
-        model: the answer's shape.
-        every: seconds between two questions.
-        clock: for the times that go with the answer.
-        refusals: statuses whose body is an answer as well, such as 503 of a critical ``/health``.
-        told: hears of each answer and its time.
+        client: client of the service.
+        path: of the resource.
+        model: contract of the answer.
+        every: seconds between two polls.
+        clock: the time of answers.
+        other_statuses: statuses beside 200 whose body is an answer, such as 503 of a critical ``/health``.
+        on_answer: called with each answer and its time, seconds since the epoch.
     """
 
     def __init__(
@@ -48,64 +56,72 @@ class Feed(Generic[M]):
         *,
         every: float,
         clock: Clock,
-        refusals: tuple[int, ...] = (),
-        told: Callable[[M, float], None] = lambda _value, _at: None,
+        other_statuses: tuple[int, ...] = (),
+        on_answer: Callable[[M, float], None] = lambda _value, _at: None,
     ) -> None:
         self._client = client
         self._path = path
         self._model = model
         self._clock = clock
-        self._refusals = refusals
-        self._told = told
-        self.heard: Heard[M] = Heard(every)
+        self._other_statuses = other_statuses
+        self._on_answer = on_answer
+        self.polled: Polled[M] = Polled(every)
 
     async def run(self) -> None:
-        """Asks until cancelled."""
+        """Polls until cancelled."""
         while True:
-            await self.ask()
-            await asyncio.sleep(self.heard.every)
+            await self.poll()
+            await asyncio.sleep(self.polled.every)
 
-    async def ask(self) -> None:
-        """Asks once; a failure is kept beside the last answer, never instead of it."""
-        start, asked_at = self._clock.monotonic(), self._clock.time()
+    async def poll(self) -> None:
+        """Polls once; a failure is stored beside the last answer and does not replace it."""
+        start, polled_at = self._clock.monotonic(), self._clock.time()
         try:
             response = await self._client.get(self._path)
-            value = parse(self._model, response, self._refusals)
+            value = parse(self._model, response, self._other_statuses)
         except (httpx.HTTPError, UnexpectedAnswerError) as error:
-            self.heard = replace(self.heard, asked_at=asked_at, failure=describe(error))
+            self.polled = replace(self.polled, polled_at=polled_at, failure=describe(error))
             return
         answered_at = self._clock.time()
-        self.heard = Heard(
-            self.heard.every,
+        self.polled = Polled(
+            self.polled.every,
             value,
             answered_at=answered_at,
-            took=self._clock.monotonic() - start,
-            asked_at=asked_at,
+            duration=self._clock.monotonic() - start,
+            polled_at=polled_at,
         )
-        self._told(value, answered_at)
+        self._on_answer(value, answered_at)
 
-    def probe(self) -> Callable[[], Awaitable[Reading]]:
-        """Health of the feed itself: whether the page shows the present or the past."""
-
-        async def measure() -> Reading:
-            seen = self.heard
-            if seen.asked_at is None:
-                return Reading(Level.UNKNOWN)
-            measured: dict[str, Any] = {"failure": seen.failure}
-            if seen.answered_at is not None:
-                measured["age_seconds"] = round(self._clock.time() - seen.answered_at, 3)
-            fit = seen.failure is None and seen.fresh(self._clock.time())
-            return Reading(Level.HEALTHY if fit else Level.DEGRADED, measured)
-
-        return measure
+    async def check_health(self) -> Measurement:
+        """Health probe: degraded while the page shows an old answer."""
+        polled = self.polled
+        if polled.polled_at is None:
+            return Measurement(Level.UNKNOWN)
+        measured: dict[str, Any] = {"failure": polled.failure}
+        if polled.answered_at is not None:
+            measured["age_seconds"] = round(self._clock.time() - polled.answered_at, 3)
+        fresh = polled.failure is None and polled.fresh(self._clock.time())
+        return Measurement(Level.HEALTHY if fresh else Level.DEGRADED, measured)
 
 
-class UnexpectedAnswerError(Exception):
-    """The other side answered, but not with what its contract says."""
+#: The contract of each service's health report, by the service's name.
+HEALTH_REPORTS: Mapping[str, type[HealthReport]] = {
+    "bridge": BridgeHealth,
+    "mcp-health": SuiteHealth,
+    "alert-relay": HealthReport,
+}
 
 
-class Sources:
-    """Everything that the page knows, kept fresh while :meth:`run` runs."""
+class Pollers:
+    """The pollers of all services.
+
+    Args:
+        settings: of the dashboard.
+        telemetry: counts the calls.
+        clock: the time.
+        history: gets a sample for each answer of the bridge's statistics.
+        key: the bearer key of the suite.
+    """
 
     def __init__(
         self, settings: DashboardSettings, telemetry: Telemetry, clock: Clock, history: History, key: str
@@ -115,30 +131,33 @@ class Sources:
         self._history = history
         every = settings.update_interval / 1000
         slow = HEALTH_EVERY * every
-
-        def client(provider: str, url: str) -> httpx.AsyncClient:
-            return http_client.client(telemetry, provider, url, timeout=TIMEOUT, key=key)
-
+        urls = {
+            "bridge": settings.bridge_url,
+            "mcp-health": settings.mcp_health_url,
+            "alert-relay": settings.alert_relay_url,
+        }
         self._clients = {
-            "bridge": client("bridge", settings.bridge_url),
-            "mcp-health": client("mcp-health", settings.mcp_health_url),
-            "alert-relay": client("alert-relay", settings.alert_relay_url),
+            name: http_client.client(telemetry, name, url, timeout=TIMEOUT_SECONDS, key=key)
+            for name, url in urls.items()
         }
+        bridge, mcp_health, relay = self._clients.values()
         self.health = {
-            name: Feed(made, "/health", HealthReport, every=slow, clock=clock, refusals=(503,))
-            for name, made in self._clients.items()
+            name: Poller(
+                client, "/health", HEALTH_REPORTS[name], every=slow, clock=clock, other_statuses=(503,)
+            )
+            for name, client in self._clients.items()
         }
-        bridge = self._clients["bridge"]
-        self.stats = Feed(bridge, "/api/v1/stats", Stats, every=every, clock=clock, told=self._remember)
-        self.checks = Feed(self._clients["mcp-health"], "/health/checks", CheckList, every=slow, clock=clock)
-        relay = self._clients["alert-relay"]
-        self.incidents = Feed(
+        self.stats = Poller(
+            bridge, "/api/v1/stats", Stats, every=every, clock=clock, on_answer=self._add_sample
+        )
+        self.recent = Poller(bridge, f"/api/v1/messages?limit={RECENT}", Page, every=every, clock=clock)
+        self.checks = Poller(mcp_health, "/health/checks", CheckList, every=slow, clock=clock)
+        self.incidents = Poller(
             relay, f"/api/v1/incidents?limit={INCIDENTS}", IncidentPage, every=slow, clock=clock
         )
-        self.recent = Feed(bridge, f"/api/v1/messages?limit={RECENT}", MessagePage, every=every, clock=clock)
-        #: Each by its name in the dashboard's own health.
-        self.feeds: dict[str, Feed[Any]] = {
-            **{f"{name.replace('-', '_')}_health": feed for name, feed in self.health.items()},
+        #: By the component's name in the dashboard's health.
+        self.by_name: dict[str, Poller[Any]] = {
+            **{f"{name.replace('-', '_')}_health": poller for name, poller in self.health.items()},
             "mcp_health_checks": self.checks,
             "bridge_stats": self.stats,
             "bridge_messages": self.recent,
@@ -146,21 +165,21 @@ class Sources:
         }
 
     async def run(self) -> None:
-        """Asks everybody until cancelled; then closes the connections."""
+        """Polls every service until cancelled, then closes the connections."""
         async with AsyncExitStack() as stack:
             for client in self._clients.values():
                 await stack.enter_async_context(client)
             async with asyncio.TaskGroup() as group:
-                for feed in self.feeds.values():
-                    group.create_task(feed.run())
+                for poller in self.by_name.values():
+                    group.create_task(poller.run())
 
-    def state(self) -> overview.State:
-        """What is known now."""
+    def overview(self) -> Overview:
+        """Returns the document that the page shows, from the last answers."""
         now = self._clock.time()
-        views = {name: overview.service(name, feed.heard, now) for name, feed in self.health.items()}
-        views["mcp-health"] = overview.with_checks(views["mcp-health"], self.checks.heard, now)
+        views = {name: overview.service(name, poller.polled, now) for name, poller in self.health.items()}
+        views["mcp-health"] = overview.with_checks(views["mcp-health"], self.checks.polled, now)
         services = list(views.values())
-        return overview.State(
+        return Overview(
             at=rfc3339(now),
             level=overview.overall(services),
             version=VERSION,
@@ -168,8 +187,8 @@ class Sources:
             history_minutes=self._settings.history_minutes,
             auth_enabled=self._settings.auth_enabled,
             services=services,
-            flow=overview.flow(self.stats.heard, now),
-            incidents=overview.incidents(self.incidents.heard, now),
+            flow=overview.flow(self.stats.polled, now),
+            incidents=overview.incidents(self.incidents.polled, now),
             links=overview.Links(
                 grafana=self._settings.grafana_ui_url,
                 prometheus=self._settings.prometheus_ui_url,
@@ -178,21 +197,22 @@ class Sources:
             ),
         )
 
-    async def search(self, query: Mapping[str, str | int]) -> MessagePage:
-        """A page of the bridge's messages.
+    async def search(self, query: Mapping[str, str | int]) -> Page:
+        """Returns a page of the bridge's messages.
 
         Raises:
-            Problem: the bridge's own refusal, or 502 when it gives no answer that we understand.
+            Problem: the bridge's refusal, or 502 without a valid answer.
         """
-        return await self._fetch(MessagePage, "/api/v1/messages", query)
+        return await self._fetch(Page, "/api/v1/messages", query)
 
-    async def message(self, message_id: str) -> MessageLife:
-        """One message's life.
+    async def message(self, message_id: str) -> MessageHistory:
+        """Returns one message of the bridge with its states and attempts.
 
         Raises:
-            Problem: 404 when there is none; 502 when the bridge gives no answer that we understand.
+            Problem: 404 if it does not exist, or 502 without a valid answer.
         """
-        return await self._fetch(MessageLife, f"/api/v1/messages/{message_id}", {}, "/api/v1/messages/{id}")
+        path, endpoint = f"/api/v1/messages/{message_id}", "/api/v1/messages/{id}"
+        return await self._fetch(MessageHistory, path, {}, endpoint)
 
     async def _fetch(
         self, model: type[M], path: str, query: Mapping[str, str | int], endpoint: str = ""
@@ -207,7 +227,7 @@ class Sources:
             raise Problem(502, "The bridge gives no answer", describe(error)) from error
         raise _refusal(response)
 
-    def _remember(self, stats: Stats, at: float) -> None:
+    def _add_sample(self, stats: Stats, at: float) -> None:
         latency = stats.latency_seconds
         self._history.add(
             Sample(
@@ -215,7 +235,7 @@ class Sources:
                 accepted=stats.accepted_total,
                 delivered=stats.delivered_total,
                 failed=stats.failed_total,
-                depth=stats.depth,
+                depth=overview.queue_depth(stats),
                 oldest_age=stats.oldest_message_age_seconds,
                 p50=latency.p50 if latency else None,
                 p95=latency.p95 if latency else None,
@@ -224,13 +244,13 @@ class Sources:
         )
 
 
-def parse(model: type[M], response: httpx.Response, refusals: tuple[int, ...] = ()) -> M:
-    """The body as the model.
+def parse(model: type[M], response: httpx.Response, other_statuses: tuple[int, ...] = ()) -> M:
+    """Returns the body as the model.
 
     Raises:
-        UnexpectedAnswerError: it is something else, or neither 200 nor one of ``refusals``.
+        UnexpectedAnswerError: the status is neither 200 nor one of the others, or the body is not valid.
     """
-    if response.status_code not in (200, *refusals):
+    if response.status_code not in (200, *other_statuses):
         raise UnexpectedAnswerError(f"answered {response.status_code}")
     try:
         return model.model_validate_json(response.content)
@@ -241,26 +261,21 @@ def parse(model: type[M], response: httpx.Response, refusals: tuple[int, ...] = 
 
 
 def describe(error: Exception) -> str:
-    """A failure in words for a person."""
+    """Returns a failure as a text for people."""
     if isinstance(error, httpx.TimeoutException):
-        return f"no answer within {TIMEOUT:g} s"
+        return f"no answer within {TIMEOUT_SECONDS:g} s"
     if isinstance(error, httpx.ConnectError):
         return "cannot connect"
     return str(error) or type(error).__name__
 
 
 def _refusal(response: httpx.Response) -> Problem:
-    """The bridge's own 4xx, passed on; a refused key is our failure and not the viewer's."""
+    """Returns the bridge's 4xx as a problem; if it refused the dashboard's key, that is a 502."""
     if response.status_code in (401, 403):
         return Problem(502, "The bridge gives no answer", "It does not know the dashboard's API key.")
     try:
-        told = response.json()
-    except ValueError:
-        told = {}
-    told = told if isinstance(told, dict) else {}
-    return Problem(
-        response.status_code,
-        str(told.get("title", response.reason_phrase)),
-        str(told.get("detail", "")),
-        errors=told.get("errors"),
-    )
+        problem = ProblemDocument.model_validate_json(response.content)
+    except ValidationError:
+        return Problem(response.status_code, response.reason_phrase)
+    errors = [each.model_dump() for each in problem.errors]
+    return Problem(response.status_code, problem.title, problem.detail, errors=errors or None)

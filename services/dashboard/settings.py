@@ -1,4 +1,4 @@
-"""What the dashboard reads from its environment."""
+"""The environment variables of the dashboard."""
 
 from pydantic import Field, SecretStr
 
@@ -6,45 +6,53 @@ from services.kit.settings import Address, ServiceSettings
 
 
 class DashboardSettings(ServiceSettings):
-    port: int = Field(8082, ge=0, le=65535, validation_alias="MONITORING_SERVER_PORT", description="port")
+    port: int = Field(
+        8082, ge=0, le=65535, validation_alias="MONITORING_SERVER_PORT", description="port of the dashboard"
+    )
     update_interval: int = Field(
         1000,
         ge=100,
         le=60_000,
         validation_alias="DASHBOARD_UPDATE_INTERVAL",
-        description="milliseconds between two updates of the page",
+        description="time between two updates of the page, milliseconds",
     )
     history_minutes: int = Field(
         60,
         ge=1,
         le=1440,
         validation_alias="DASHBOARD_HISTORY_MINUTES",
-        description="minutes that the charts go back",
+        description="time range of the charts, minutes",
     )
     auth_enabled: bool = Field(
         True,
         validation_alias="DASHBOARD_AUTH_ENABLED",
-        description="false: everybody who reaches it may look",
+        description="whether the page needs a login; false: everyone who can reach it sees it",
     )
     username: str = Field(
         "admin",
         min_length=1,
         max_length=100,
         validation_alias="DASHBOARD_USERNAME",
-        description="who logs in",
+        description="name for the login",
     )
     password: SecretStr | None = Field(
         None,
         min_length=8,
         validation_alias="DASHBOARD_PASSWORD",
-        description="unset: one is made at the first start and printed once",
+        description="password for the login; unset: generated and printed at the first start",
     )
-    bridge_url: Address = Field("http://127.0.0.1:8080", description="the bridge")
-    alert_relay_url: Address = Field("http://127.0.0.1:8081", description="alert-relay")
-    mcp_health_url: Address = Field("http://127.0.0.1:3000", description="mcp-health")
-    prometheus_ui_url: Address | None = Field(None, description="link on the page, as a browser reaches it")
-    grafana_ui_url: Address | None = Field(None, description="link on the page, as a browser reaches it")
-    jaeger_ui_url: Address | None = Field(None, description="link on the page, as a browser reaches it")
+    bridge_url: Address = Field("http://127.0.0.1:8080", description="URL of the bridge")
+    alert_relay_url: Address = Field("http://127.0.0.1:8081", description="URL of alert-relay")
+    mcp_health_url: Address = Field("http://127.0.0.1:3000", description="URL of mcp-health")
+    prometheus_ui_url: Address | None = Field(
+        None, description="URL of Prometheus for browsers; unset: the page has no link to it"
+    )
+    grafana_ui_url: Address | None = Field(
+        None, description="URL of Grafana for browsers; unset: the page has no link to it"
+    )
+    jaeger_ui_url: Address | None = Field(
+        None, description="URL of Jaeger for browsers; unset: there are no links to traces"
+    )
     sandbox_ui_url: Address | None = Field(
-        None, description="the Telegram sandbox's page, as a browser reaches it; unset: no links to chats"
+        None, description="URL of the Telegram sandbox for browsers; unset: there are no links to chats"
     )

@@ -1,18 +1,18 @@
-"""Plumbing that every service stands on; it knows no domain noun.
+"""Infrastructure that every service uses; it contains nothing of the domain.
 
 - `telemetry`: metrics, traces and their export.
 - `database`: units of work on SQLite and PostgreSQL, migrations.
 - `web`: the FastAPI application of a service: routes, middleware, authentication, rate limit.
 - `settings`: environment variables and secret files as typed values.
 - `errors`: problem documents (RFC 9457).
-- `health`: components that are measured, or unknown.
+- `health`: components of a service and their measurements.
 - `clock`: wall and monotonic time, as an argument.
-- `background`: loops beside the requests.
+- `token_bucket`: a rate limit as fractional tokens.
+- `background`: background tasks, and failures that are logged.
 - `logs`: JSON lines with trace ids, secrets redacted.
-- `instance`: the name of this process among its replicas.
-- `http_client`: HTTP clients whose calls are counted and traced.
-- `client`: the HTTP client for the Bot API.
-- `runner`: starts uvicorn, for one service or the whole suite.
-- `healthcheck`: the command of a container's health check.
-- `secret_files`: the command that makes a deployment's secret files.
+- `instance`: a unique name for this process among replicas.
+- `http_client`: HTTP clients with metrics and traces.
+- `runner`: runs one service, or all of them, under uvicorn.
+- `healthcheck`: the health check command of a container.
+- `secret_files`: the command that creates a deployment's secret files.
 """

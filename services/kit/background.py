@@ -1,4 +1,4 @@
-"""Work beside the requests: it begins and ends with its service, and what fails in it is told."""
+"""Background tasks: they start and end with their service, and their failures are logged."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -13,14 +13,14 @@ log = structlog.get_logger()
 
 
 @asynccontextmanager
-async def beside(*loops: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Runs the loops while the block runs; then they are cancelled and waited for.
+async def run_in_background(*loops: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Runs coroutines as tasks for the length of the block; at its end they are cancelled and awaited.
 
-    A loop that fails before that is logged at once: nobody else would notice.
+    A task that fails before is logged at once, since nothing awaits it until then.
     """
     tasks = [asyncio.create_task(loop) for loop in loops]
     for task in tasks:
-        task.add_done_callback(_tell)
+        task.add_done_callback(_log_failure)
     try:
         yield
     finally:
@@ -29,20 +29,21 @@ async def beside(*loops: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _tell(task: "asyncio.Task[None]") -> None:
+def _log_failure(task: "asyncio.Task[None]") -> None:
     error = None if task.cancelled() else task.exception()
     if error is not None:
         loop = getattr(task.get_coro(), "__qualname__", "")
-        log.error("background_work_ended", loop=loop, exc_info=error)
+        log.error("background_task_failed", loop=loop, exc_info=error)
 
 
 @contextmanager
-def carry_on(event: str, count: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Keeps what fails in the block from ending the loop around it.
+def suppress_and_log(event: str, count: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Logs an exception of the block and suppresses it, so that the loop around goes on.
 
     Args:
-        event: it is logged as this: a :class:`Problem`, which is expected, by its words; anything else whole.
-        count: called when it fails.
+        event: name of the log event. A :class:`Problem` is expected and logged by its text alone; anything
+            else with its traceback.
+        count: called when the block fails.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Time as a value that is handed in, so that no rule has to be waited for in a test."""
+"""The clock as an argument, so that tests set the time instead of waiting."""
 
 import time
 from datetime import UTC, datetime
@@ -7,10 +7,10 @@ from typing import Protocol
 
 class Clock(Protocol):
     def time(self) -> float:
-        """Seconds since the epoch, UTC. It may jump when the machine's clock is set."""
+        """Seconds since the epoch, UTC. Jumps when the machine's clock is set."""
 
     def monotonic(self) -> float:
-        """Seconds from an arbitrary start; never goes back. For durations only."""
+        """Seconds since an arbitrary start; never goes back. For durations only."""
 
 
 class SystemClock:
@@ -27,10 +27,10 @@ def rfc3339(seconds: float) -> str:
 
 
 def from_rfc3339(text: str) -> float:
-    """The reverse of :func:`rfc3339`; a time without a zone is refused.
+    """Seconds since the epoch of an RFC 3339 time, the reverse of :func:`rfc3339`.
 
     Raises:
-        ValueError: not a time, or one without a zone.
+        ValueError: the text is not a time, or the time has no zone.
     """
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:

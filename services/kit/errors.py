@@ -1,4 +1,4 @@
-"""Every error that a caller sees is problem+json (RFC 9457), and names what to change."""
+"""Problem documents (RFC 9457): every error that a caller gets, with what to change."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,15 +17,15 @@ PROBLEM_JSON = "application/problem+json"
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457's own word
-    """An answer that is not the one hoped for.
+    """An error response as an exception.
 
     Args:
-        status: the HTTP status.
-        title: a short sentence, the same for every occurrence.
+        status: HTTP status code.
+        title: short sentence, the same for every occurrence.
         detail: what was wrong this time, and what to do.
-        headers: such as ``Retry-After``.
-        errors: one entry a field, ``{"loc": [...], "msg": "..."}``.
-        extensions: further members of the answer.
+        headers: of the response, such as ``Retry-After``.
+        errors: one entry for each wrong field, ``{"loc": [...], "msg": "..."}``.
+        extensions: further members of the document.
     """
 
     def __init__(
@@ -63,25 +63,25 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own word
 def _json(body: Mapping[str, Any]) -> bytes:
     try:
         return orjson.dumps(body)
-    except TypeError:  # the name of a field that was sent holds half of a surrogate pair
+    except TypeError:  # a field's name in the request has a lone surrogate
         return json.dumps(body, default=str).encode()
 
 
 def invalid_input(errors: Sequence[Mapping[str, Any]]) -> Problem:
-    """422 with one entry a field; the value itself is not repeated, it may be a secret."""
+    """A 422 with one entry for each wrong field. Values are not repeated: they may be secrets."""
     entries = [{"loc": list(error["loc"]), "msg": _message(error)} for error in errors]
     return Problem(422, "Invalid input", "See `errors`: one entry a field.", errors=entries)
 
 
 def _message(error: Mapping[str, Any]) -> str:
     message = str(error["msg"]).removeprefix("Value error, ")
-    # pydantic_core says where the JSON breaks only in its context
+    # pydantic_core names the place of a JSON error only in the context
     reason = error.get("ctx", {}).get("error") if error.get("type") == "json_invalid" else None
     return f"{message}: {reason}" if reason and str(reason) not in message else message
 
 
 def install(app: FastAPI) -> None:
-    """Makes every error of the app a problem document."""
+    """Registers handlers that turn every error of the app into a problem document."""
 
     async def problem(_: Request, error: Exception) -> Response:
         assert isinstance(error, Problem)  # noqa: S101 - registered for this class alone
@@ -102,7 +102,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, http)
 
 
-async def unforeseen(request: Request, error: Exception) -> Response:
-    """The answer to a failure that nobody thought of: logged whole, told only as such."""
+async def unexpected_error(request: Request, error: Exception) -> Response:
+    """The 500 response to an unhandled exception. The log has the traceback, the response does not."""
     log.error("request_failed", path=request.url.path, exc_info=error)
     return Problem(500, "Internal Server Error", "The failure is in the log, under this trace.").response()

@@ -1,7 +1,7 @@
-"""Health is measured or unknown. Nothing is ever healthy by default.
+"""Health of a service: components that are measured; unknown until then, never healthy by default.
 
-A component is measured in the background, each at its own interval; asking for the report
-only reads what was last measured, so that a slow dependency never makes the report slow.
+Probes run in the background, each at its interval. The report reads the last measurements, so that a slow
+dependency does not slow it down.
 """
 
 import asyncio
@@ -18,76 +18,78 @@ log = structlog.get_logger()
 
 
 class Level(StrEnum):
-    UNKNOWN = "unknown"  #: never measured, or cannot be
+    UNKNOWN = "unknown"  #: never measured, or not measurable
     HEALTHY = "healthy"
-    DEGRADED = "degraded"  #: works, but somebody should look
-    UNHEALTHY = "unhealthy"  #: does not do its job now
-    CRITICAL = "critical"  #: the service as a whole cannot do its job
+    DEGRADED = "degraded"  #: works, but needs attention
+    UNHEALTHY = "unhealthy"  #: does not work now
+    CRITICAL = "critical"  #: the whole service does not work
 
 
-# Unknown is no news: it does not make a service worse, and never better.
+# An unknown component makes a service neither worse nor better.
 _RANK = {Level.UNKNOWN: 0, Level.HEALTHY: 1, Level.DEGRADED: 2, Level.UNHEALTHY: 3, Level.CRITICAL: 4}
 
 
 def worst(levels: list[Level]) -> Level:
-    """The worst of the levels; unknown only if nothing at all was measured."""
+    """The worst of the levels; unknown if every one is unknown, or there is none."""
     return max(levels, key=_RANK.__getitem__, default=Level.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """One measurement: the level, and the numbers that it was decided from."""
+class Measurement:
+    """One measurement: the level, and the values that it follows from."""
 
     level: Level
     measured: Mapping[str, Any] = field(default_factory=dict)
 
 
-Probe = Callable[[], Awaitable[Reading]]
-#: A reading that this many measurements should have replaced is stale.
+Probe = Callable[[], Awaitable[Measurement]]
+#: A measurement is stale when this many later ones are missing.
 STALE_AFTER_MISSED = 3
 
 
 @dataclass(slots=True)
 class Component:
+    """A monitored part of a service, with its last measurement."""
+
     name: str
     probe: Probe
     required: bool
     every: float
     timeout: float
     clock: Clock
-    reading: Reading = field(default_factory=lambda: Reading(Level.UNKNOWN))
+    measurement: Measurement = field(default_factory=lambda: Measurement(Level.UNKNOWN))
     last_check: float | None = None
     _measured_at: float = 0.0
 
-    def take(self, reading: Reading) -> None:
-        self.reading = reading
+    def record(self, measurement: Measurement) -> None:
+        self.measurement = measurement
         self.last_check = self.clock.time()
         self._measured_at = self.clock.monotonic()
 
     @property
     def age(self) -> float | None:
-        """Seconds since it was measured."""
+        """Seconds since the last measurement; None before the first."""
         return None if self.last_check is None else self.clock.monotonic() - self._measured_at
 
     @property
     def stale(self) -> bool:
-        """Whether the reading is too old to tell how the component is now."""
+        """Whether the last measurement is too old to describe the component now."""
         return self.age is not None and self.age > STALE_AFTER_MISSED * (self.every + self.timeout)
 
     @property
     def level(self) -> Level:
-        """As last measured; no longer healthy once that is too long ago."""
-        outdated = self.stale and self.reading.level is Level.HEALTHY
-        return Level.DEGRADED if outdated else self.reading.level
+        """The last measured level; a stale "healthy" counts as degraded."""
+        outdated = self.stale and self.measurement.level is Level.HEALTHY
+        return Level.DEGRADED if outdated else self.measurement.level
 
     def report(self) -> dict[str, Any]:
         checked = rfc3339(self.last_check) if self.last_check is not None else None
         stale = {"stale_seconds": round(self.age or 0.0, 1)} if self.stale else {}
-        return {"status": self.level.value, **self.reading.measured, **stale, "last_check": checked}
+        return {"status": self.level.value, **self.measurement.measured, **stale, "last_check": checked}
 
 
 class Health:
-    """The components of one service and what was last measured of them."""
+    """The monitored components of one service."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -96,12 +98,12 @@ class Health:
     def add(
         self, name: str, probe: Probe, *, required: bool = False, every: float = 5.0, timeout: float = 3.0
     ) -> None:
-        """Watches a component.
+        """Adds a component.
 
         Args:
-            name: its key in the report.
-            probe: measures it; an exception or the timeout counts as unhealthy.
-            required: whether the service is not ready without it.
+            name: key in the report.
+            probe: measures the component; an exception or a timeout counts as unhealthy.
+            required: whether the service is not ready while this component fails.
             every: seconds between measurements.
             timeout: seconds for one measurement.
         """
@@ -112,16 +114,16 @@ class Health:
         return worst([component.level for component in self.components.values()])
 
     def not_ready(self) -> dict[str, str]:
-        """What keeps the service from doing its job; empty when it is ready."""
-        fit = (Level.HEALTHY, Level.DEGRADED)
+        """Required components that fail, with their level; empty when the service is ready."""
+        working = (Level.HEALTHY, Level.DEGRADED)
         return {
             component.name: component.level.value
             for component in self.components.values()
-            if component.required and component.level not in fit
+            if component.required and component.level not in working
         }
 
     async def watch(self) -> None:
-        """Measures every component, again and again, until cancelled."""
+        """Measures every component at its interval, until cancelled."""
         async with asyncio.TaskGroup() as group:
             for component in self.components.values():
                 group.create_task(self._watch(component))
@@ -134,17 +136,17 @@ class Health:
     async def measure(self, component: Component) -> None:
         try:
             async with asyncio.timeout(component.timeout):
-                reading = await component.probe()
+                measurement = await component.probe()
         except TimeoutError:
-            reading = Reading(Level.UNHEALTHY, {"error": f"no answer within {component.timeout:g} s"})
-        except Exception as error:  # noqa: BLE001 - whatever a probe meets is its finding
-            reading = Reading(Level.UNHEALTHY, {"error": f"{type(error).__name__}: {error}"})
-        if reading.level != component.reading.level:
+            measurement = Measurement(Level.UNHEALTHY, {"error": f"no answer within {component.timeout:g} s"})
+        except Exception as error:  # noqa: BLE001 - any exception of a probe is its result
+            measurement = Measurement(Level.UNHEALTHY, {"error": f"{type(error).__name__}: {error}"})
+        if measurement.level != component.measurement.level:
             log.info(
                 "health_changed",
                 component=component.name,
-                status=reading.level.value,
-                # Whole: what a probe measured may have any name, also one that a log line has.
-                measured=dict(reading.measured),
+                status=measurement.level.value,
+                # As one field: a measured value may have the name of another field of the line.
+                measured=dict(measurement.measured),
             )
-        component.take(reading)
+        component.record(measurement)

@@ -1,7 +1,7 @@
-"""Asks one address whether it is well: the container's health check, where there is no curl.
+"""The health check of a container: requests one URL.
 
-``python -m services.kit.healthcheck URL``: exit code 0 when it answers 2xx. Standard library only,
-for it starts every few seconds.
+``python -m services.kit.healthcheck URL``: exit code 0 when the answer is 2xx. It imports the standard
+library alone, since it starts every few seconds.
 """
 
 import sys
@@ -9,10 +9,10 @@ import urllib.error
 import urllib.request
 
 
-def answers(url: str, timeout: float = 3.0) -> str:
-    """Empty when the address answers 2xx in time, else what happened instead."""
+def failure(url: str, timeout: float = 3.0) -> str:
+    """Why the URL did not answer 2xx within the timeout (seconds); empty when it did."""
     try:
-        with urllib.request.urlopen(url, timeout=timeout):  # noqa: S310 - our own address, from compose.yaml
+        with urllib.request.urlopen(url, timeout=timeout):  # noqa: S310 - a URL from compose.yaml
             return ""
     except urllib.error.HTTPError as error:
         return f"{url}: {error.code} {error.read(2000).decode(errors='replace')}"
@@ -21,4 +21,4 @@ def answers(url: str, timeout: float = 3.0) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(answers(sys.argv[1]) or 0)
+    sys.exit(failure(sys.argv[1]) or 0)

@@ -1,4 +1,4 @@
-"""HTTP clients whose calls are counted and traced."""
+"""HTTP clients with metrics and traces for their calls."""
 
 import ssl
 import time
@@ -14,14 +14,14 @@ from services.kit.telemetry.telemetry import Telemetry
 def client(
     telemetry: Telemetry, provider: str, base_url: str, *, timeout: float = 5.0, key: str | None = None
 ) -> httpx.AsyncClient:
-    """A client of another program: counted by provider, traced, with the trace handed on.
+    """A client of another program. Its calls are counted, traced, and carry the trace context.
 
     Args:
-        telemetry: of the calling service.
-        provider: bounded name of the other side, e.g. ``alertmanager``.
-        base_url: where it is.
+        telemetry: the calling service's.
+        provider: the other program, a metric label, such as ``alertmanager``.
+        base_url: what the paths of calls are relative to.
         timeout: seconds for each phase of a call.
-        key: bearer key, if it wants one.
+        key: bearer key; None: none is sent.
     """
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     made = httpx.AsyncClient(
@@ -35,7 +35,7 @@ def client(
 
 @cache
 def _trusted() -> ssl.SSLContext:
-    """The certificates that are trusted, read once: a service that watches others has a client for each."""
+    """The trusted certificates, read once for all clients."""
     return httpx.create_ssl_context()
 
 
@@ -48,7 +48,7 @@ class _CountedTransport(httpx.AsyncHTTPTransport):
         self._provider = provider
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        # Whoever calls a path with an id in it names the endpoint, so that labels stay few.
+        # A caller names the endpoint of a path that contains an id, so that the label has few values.
         endpoint = str(request.extensions.get("endpoint", request.url.path))
         start = time.perf_counter()
         status = "none"

@@ -1,6 +1,6 @@
-"""JSON log lines: an event once, with fields, the trace it belongs to, and no secret.
+"""Structured logging: JSON lines with trace ids, secrets redacted.
 
-Lines go to standard error, or to a file where a process has a person at its terminal.
+Lines go to standard error; the suite in one process writes them to a file, since a person uses its terminal.
 """
 
 import json
@@ -23,7 +23,7 @@ service_name: ContextVar[str] = ContextVar("service_name", default="suite")
 correlation_id: ContextVar[str] = ContextVar("correlation_id", default="")
 
 REDACTED = "[redacted]"
-# A bot token stands in every Bot API URL, right behind "/bot"; a bearer key in every request of ours.
+# A Bot API URL contains the bot's token, behind "/bot"; our requests contain a bearer key.
 _PATTERNS = (
     re.compile(r"\d{6,}(?::|%3[Aa])[A-Za-z0-9_-]{20,}"),
     re.compile(r"(?<=bearer )[A-Za-z0-9._~+/=-]+", re.IGNORECASE),
@@ -35,7 +35,7 @@ _SECRET_FIELDS = re.compile(r"token|secret|password|authorization|api_?key|cooki
 
 
 def redact(text: str) -> str:
-    """The text without bot tokens, bearer keys and passwords in URLs."""
+    """Replaces bot tokens, bearer keys, cookies and passwords of URLs in a text."""
     for pattern in _PATTERNS:
         text = pattern.sub(REDACTED, text)
     return text
@@ -48,7 +48,7 @@ def _redact_fields(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableM
 
 
 def _redacted(key: str, value: Any) -> Any:
-    """The value as JSON can hold it; whatever is no plain value becomes text, and is looked through."""
+    """The value as JSON can hold it, redacted; other types become text."""
     if value is None or isinstance(value, bool):
         return value
     if _SECRET_FIELDS.search(key):
@@ -76,12 +76,20 @@ def _context(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping
 def _json(_: Any, __: str, event: MutableMapping[str, Any]) -> str:
     try:
         return orjson.dumps(dict(event)).decode()
-    except TypeError:  # a number beyond 64 bits, half of a surrogate pair: rare, and still worth its line
+    except TypeError:  # orjson refuses integers beyond 64 bits and lone surrogates; json does not
         return json.dumps(dict(event))
 
 
 def configure(level: str, file: Path | None = None) -> None:
-    """Sends structlog and the standard library's loggers through one pipeline."""
+    """Sends structlog and the standard library's loggers through one pipeline.
+
+    Args:
+        level: lowest level that is logged, such as ``INFO``.
+        file: log file, rotated at 20 MB; None: standard error.
+
+    Raises:
+        StartError: the file cannot be written.
+    """
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -111,7 +119,7 @@ def configure(level: str, file: Path | None = None) -> None:
         old.close()
     root.handlers = [handler]
     root.setLevel(level)
-    # Each names every request in full, URL and all; ours are counted and traced instead.
+    # These log every request with its URL; metrics and traces have ours.
     for noisy in ("httpx", "httpcore", "uvicorn.access", "telegram", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 

@@ -1,6 +1,6 @@
-"""Runs services until told to stop: one of them in a container, all of them in the embedded suite.
+"""Runs services under uvicorn until SIGINT or SIGTERM: one in a container, all of them in the suite.
 
-Signals, ports and start errors are handled here once, for however many there are.
+Signals, ports and start errors of all services are handled here.
 """
 
 import asyncio
@@ -23,18 +23,19 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.kit import logs
 from services.kit.settings import ServiceSettings, StartError, load
+from services.kit.web.fast_route import FastRouteApp
 
 log = structlog.get_logger()
 S = TypeVar("S", bound=ServiceSettings)
 
-#: Objects made and not freed between two looks for cycles; Python's own 700 are one batch of messages.
-COLLECT_AFTER = 20_000
+#: Allocations between two runs of the garbage collector. Python's default of 700 is one batch of messages.
+GC_THRESHOLD = 20_000
 DATE_SECONDS = 1.0
 
 
 @dataclass
 class Running:
-    """One service: its app, its bound socket, and where it is in its life."""
+    """A service with its app, its bound socket, and events that say when it has started and is to stop."""
 
     app: FastAPI
     settings: ServiceSettings
@@ -53,10 +54,14 @@ class Running:
 
 
 def bind(settings: ServiceSettings, name: str) -> socket.socket:
-    """The listening socket, bound before anything else is opened.
+    """Binds the service's socket, before anything else is opened.
+
+    Args:
+        settings: host and port.
+        name: of the service, for the error.
 
     Raises:
-        StartError: the port is in use or not allowed.
+        StartError: the address is not available, or the port is in use or not allowed.
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -71,8 +76,8 @@ def bind(settings: ServiceSettings, name: str) -> socket.socket:
 
 
 def _cannot_listen(settings: ServiceSettings, name: str, error: OSError) -> StartError:
-    elsewhere = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
-    variable = "HOST" if elsewhere else type(settings).model_fields["port"].validation_alias or "PORT"
+    wrong_host = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
+    variable = "HOST" if wrong_host else type(settings).model_fields["port"].validation_alias or "PORT"
     address = f"{settings.host}:{settings.port}"
     return StartError(f"{variable}: {name} cannot listen on {address}: {error.strerror}")
 
@@ -81,9 +86,9 @@ def prepare(create_app: Callable[..., FastAPI], settings: ServiceSettings, **sha
     """Builds the app and binds its port; nothing runs yet.
 
     Args:
-        create_app: of the service; gets its settings, and what is shared.
-        settings: the service's own.
-        shared: what services of one process have in common.
+        create_app: builds the service's app from its settings and the shared objects.
+        settings: of the service.
+        shared: objects that the services of one process share.
     """
     listener = bind(settings, create_app.__module__.removeprefix("services.").partition(".")[0])
     try:
@@ -94,9 +99,9 @@ def prepare(create_app: Callable[..., FastAPI], settings: ServiceSettings, **sha
 
 
 class _WithState:
-    """Hands every request what the lifespan yielded, as a server does that runs the lifespan itself.
+    """Puts the lifespan's state into every request, which uvicorn does only if it runs the lifespan.
 
-    Ours runs it, so that a start error is one readable line and no server's traceback.
+    The lifespan runs here, so that a start error is one readable line and not uvicorn's traceback.
     """
 
     def __init__(self, app: ASGIApp, state: dict[str, object]) -> None:
@@ -109,7 +114,7 @@ class _WithState:
 
 
 class _Server(uvicorn.Server):
-    """Ends when it is told to; its own loop looks ten times a second, also where nobody calls."""
+    """Stops on an event. Uvicorn itself checks a flag ten times a second, also while idle."""
 
     def __init__(self, config: uvicorn.Config, stop: asyncio.Event) -> None:
         super().__init__(config)
@@ -117,27 +122,27 @@ class _Server(uvicorn.Server):
 
     async def main_loop(self) -> None:
         while not self._stop.is_set():
-            await self.on_tick(0)  # the date in the answers
+            await self.on_tick(0)  # updates the Date header
             with suppress(TimeoutError):
                 async with asyncio.timeout(DATE_SECONDS):
                     await self._stop.wait()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Left to :func:`serve`, for all servers of the process at once."""
+        """Does nothing: :func:`serve` handles the signals for all servers of the process."""
         yield
 
 
 async def run(service: Running) -> None:
-    """Runs one service from its start to the end of its work in flight."""
+    """Runs one service until its stop event, then finishes what is in flight."""
     logs.service_name.set(service.name)
     service.app.state.stopping = service.stop
     with closing(service.listener):
-        await _live(service)
+        await _run_lifespan(service)
     log.info("stopped")
 
 
-async def _live(service: Running) -> None:
+async def _run_lifespan(service: Running) -> None:
     async with service.app.router.lifespan_context(service.app) as state:
         config = uvicorn.Config(
             _WithState(service.app, dict(state or {})),
@@ -145,8 +150,8 @@ async def _live(service: Running) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
-            # On the hot path it is looked for only where a key is wrong (auth.address_of).
-            proxy_headers=not getattr(service.app, "hot", None),
+            # A service with fast routes reads these headers only when a key is wrong (auth.address_of).
+            proxy_headers=not (isinstance(service.app, FastRouteApp) and service.app.fast_routes),
             forwarded_allow_ips=list(service.settings.forwarded_allow_ips),
             timeout_graceful_shutdown=int(service.settings.shutdown_grace_seconds),
         )
@@ -159,59 +164,63 @@ async def _live(service: Running) -> None:
 
 
 def _listen(service: Running) -> None:
-    """From here on a connection waits for the server rather than being refused."""
+    """Starts to listen: from now on a connection waits for the server and is not refused."""
     try:
         service.listener.listen(2048)
-    except OSError as error:  # two sockets may share an address until one of them listens
+    except OSError as error:  # two sockets can be bound to one address until one of them listens
         raise _cannot_listen(service.settings, service.name, error) from error
 
 
 async def serve(services: Sequence[Running], on_started: Callable[[], None] = lambda: None) -> None:
-    """Runs services until SIGINT or SIGTERM; stops them in reverse order, each with its grace.
+    """Runs services until SIGINT or SIGTERM; then stops them in reverse order, each with its grace period.
+
+    Args:
+        services: started in this order.
+        on_started: called once all have started.
 
     Raises:
-        StartError: one of them could not start; the others were stopped.
+        StartError: a service could not start; the others were stopped.
     """
-    asked = asyncio.Event()
+    stop_requested = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(signal_number, asked.set)
+        loop.add_signal_handler(signal_number, stop_requested.set)
     tasks: list[asyncio.Task[None]] = []
     try:
         for service in services:
             task = asyncio.create_task(run(service))
             tasks.append(task)
-            await _first(asyncio.create_task(service.started.wait()), *tasks)
-        _spare_the_collector()
+            await _wait_for(asyncio.create_task(service.started.wait()), *tasks)
+        _freeze_start_objects()
         on_started()
-        await _first(asyncio.create_task(asked.wait()), *tasks)
+        await _wait_for(asyncio.create_task(stop_requested.wait()), *tasks)
     finally:
         for service in services[len(tasks) :]:
             service.listener.close()
-        # One that failed must not keep the others from their orderly end.
-        ended = [await _end(*pair) for pair in reversed(list(zip(services, tasks, strict=False)))]
+        # The failure of one service does not prevent the orderly stop of the others.
+        ended = [await _stop(*pair) for pair in reversed(list(zip(services, tasks, strict=False)))]
     for error in ended:
         if error is not None:
             raise error
 
 
-def _spare_the_collector() -> None:
-    """What a start made stays: looking through it over and over costs a busy service a tenth of its time."""
+def _freeze_start_objects() -> None:
+    """Exempts what the start created from garbage collection, a tenth of a busy service's time."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(COLLECT_AFTER, 20, 20)
+    gc.set_threshold(GC_THRESHOLD, 20, 20)
 
 
-async def _end(service: Running, task: "asyncio.Task[None]") -> BaseException | None:
+async def _stop(service: Running, task: "asyncio.Task[None]") -> BaseException | None:
     service.stop.set()
     await asyncio.wait({task})
     return None if task.cancelled() else task.exception()
 
 
-async def _first(wanted: "asyncio.Task[bool]", *services: "asyncio.Task[None]") -> None:
-    """Waits for what is wanted; a service that ends first raises its error here."""
-    await asyncio.wait({wanted, *services}, return_when=asyncio.FIRST_COMPLETED)
-    wanted.cancel()
+async def _wait_for(event: "asyncio.Task[bool]", *services: "asyncio.Task[None]") -> None:
+    """Waits for an event; the error of a service that ends before is raised here."""
+    await asyncio.wait({event, *services}, return_when=asyncio.FIRST_COMPLETED)
+    event.cancel()
     for task in services:
         if task.done():
             task.result()
@@ -219,11 +228,11 @@ async def _first(wanted: "asyncio.Task[bool]", *services: "asyncio.Task[None]") 
 
 @asynccontextmanager
 async def running(create_app: Callable[[S], FastAPI], settings: S) -> AsyncIterator[Running]:
-    """A service that runs for the length of a block: for tests and tools."""
+    """Runs a service for the length of a block, for tests and tools."""
     service = prepare(create_app, settings)
     task = asyncio.create_task(run(service))
     try:
-        await _first(asyncio.create_task(service.started.wait()), task)
+        await _wait_for(asyncio.create_task(service.started.wait()), task)
         yield service
     finally:
         service.stop.set()
@@ -231,12 +240,12 @@ async def running(create_app: Callable[[S], FastAPI], settings: S) -> AsyncItera
 
 
 def keep_files_private() -> None:
-    """What this process writes, people's messages among it, is for its own user alone."""
+    """Makes files of this process, which contain people's messages, readable by its user alone."""
     os.umask(0o077)
 
 
 def main(create_app: Callable[[S], FastAPI], settings_class: Callable[[], S]) -> None:
-    """The entry of ``python -m services.<package>``."""
+    """The entry point of ``python -m services.<package>``."""
     keep_files_private()
     try:
         settings = load(settings_class)
@@ -251,7 +260,7 @@ async def _serve_one(create_app: Callable[[S], FastAPI], settings: S) -> None:
 
 
 def fail(error: StartError) -> NoReturn:
-    """Ends the process with one readable line a cause."""
+    """Prints one line for each cause and exits with code 1."""
     for line in str(error).splitlines():
         print(f"cannot start: {line}", file=sys.stderr)  # noqa: T201 - for the person at the terminal
     raise SystemExit(1)

@@ -1,9 +1,9 @@
-"""Makes the secrets of a deployment once, as files that only those read who need them.
+"""Creates the secret files of a deployment, each readable by one group alone.
 
 ``python -m services.kit.secret_files FOLDER NAME:GROUP[=TEMPLATE]...``: each name becomes a file of
-mode 0640 that belongs to the numeric group. It holds a random key, or the template with the
-other secrets put in for ``{name}``. A file that is there already stays as it is, unless an
-environment variable of its name (``API_KEY`` for ``api_key``) brings a value.
+mode 0640 that belongs to the numeric group. It contains a random key, or the template with earlier
+secrets in place of ``{name}``. An existing file is not changed, unless an environment variable of its
+name (``API_KEY`` for ``api_key``) has another value.
 """
 
 import os
@@ -16,13 +16,15 @@ from services.kit.web.auth import new_key
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SecretFile:
+    """A secret to create: file name, numeric group, and template; without one the secret is random."""
+
     name: str
     group: int
     template: str = ""
 
     @classmethod
-    def parse(cls, text: str) -> "Wanted":
+    def parse(cls, text: str) -> "SecretFile":
         head, _, template = text.partition("=")
         name, colon, group = head.partition(":")
         if not (name.isidentifier() and colon and group.isdigit()):
@@ -30,15 +32,15 @@ class Wanted:
         return cls(name, int(group), template)
 
 
-def make(folder: Path, wanted: Sequence[Wanted], environment: Mapping[str, str]) -> list[str]:
-    """Writes the files.
+def create(folder: Path, secrets: Sequence[SecretFile], environment: Mapping[str, str]) -> list[str]:
+    """Writes the files that are missing or whose variable has another value.
 
     Returns:
-        The names of those that were written by this call.
+        The names of the files that this call wrote.
     """
     known: dict[str, str] = {}
     written = []
-    for secret in wanted:
+    for secret in secrets:
         path = folder / secret.name
         value = environment.get(secret.name.upper(), "") or secret.template.format(**known)
         if path.exists() and value in ("", path.read_text(encoding="utf-8")):
@@ -61,5 +63,5 @@ def _write(path: Path, value: str, group: int) -> None:
 
 
 if __name__ == "__main__":
-    made = make(Path(sys.argv[1]), [Wanted.parse(text) for text in sys.argv[2:]], os.environ)
-    print(f"secrets made: {', '.join(made) or 'none, all were there'}", file=sys.stderr)  # noqa: T201 - for `docker compose logs`
+    created = create(Path(sys.argv[1]), [SecretFile.parse(text) for text in sys.argv[2:]], os.environ)
+    print(f"secrets created: {', '.join(created) or 'none, all exist'}", file=sys.stderr)  # noqa: T201 - for `docker compose logs`

@@ -1,8 +1,9 @@
-"""What a service reads from its environment, once, at start.
+"""Settings: environment variables as typed values, read once at start.
 
-A secret may also come from a file: ``API_KEY_FILE=/run/secrets/api_key`` instead of ``API_KEY``.
+Every variable may also come from a file: ``API_KEY_FILE=/run/secrets/api_key`` instead of ``API_KEY``.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -13,6 +14,7 @@ from pydantic import (
     AnyHttpUrl,
     BeforeValidator,
     Field,
+    FilePath,
     SecretStr,
     TypeAdapter,
     ValidationError,
@@ -31,11 +33,11 @@ S = TypeVar("S", bound=BaseSettings)
 
 
 class StartError(Exception):
-    """The service cannot start; the text is one readable line a cause, without a traceback."""
+    """The service cannot start. The text has one line for each cause, and is shown without a traceback."""
 
 
 class EnvironmentSource(EnvSettingsSource):
-    """Knows each variable by one name: ``BRIDGE_PORT``, not also ``PORT``, which would move every service."""
+    """Reads each field from one variable: ``BRIDGE_PORT``, not also ``PORT``, which would set every port."""
 
     def _extract_field_info(
         self, field: FieldInfo, field_name: str, model_config: Mapping[str, Any] | None = None
@@ -44,7 +46,7 @@ class EnvironmentSource(EnvSettingsSource):
 
 
 class FileSource(EnvironmentSource):
-    """Reads ``NAME_FILE`` where ``NAME`` itself is not set; an unreadable file stops the start."""
+    """Reads ``NAME_FILE`` where ``NAME`` is not set; an unreadable file stops the start."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         for _, name, _complex in self._extract_field_info(field, field_name):
@@ -67,7 +69,7 @@ def _content(variable: str, path: Path) -> str:
 
 
 def _split(value: object) -> object:
-    """``"1, 2"`` → ``["1", "2"]``: lists are written with commas, not as JSON."""
+    """``"1, 2"`` → ``["1", "2"]``: lists have commas, not JSON."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
@@ -83,22 +85,35 @@ def _http(address: str) -> str:
     return address.rstrip("/")
 
 
-#: ``http://`` or ``https://``, without a slash at its end.
+#: An ``http://`` or ``https://`` URL; a slash at its end is dropped.
 Address = Annotated[str, AfterValidator(_http)]
 
 
+def _exact_http(address: str) -> str:
+    _URL.validate_python(address)
+    return address
+
+
+#: ``http://`` or ``https://``, exactly as written.
+ExactAddress = Annotated[str, AfterValidator(_exact_http)]
+
+#: The OTLP exporters read the same variables and log what they cannot parse: they can parse all of this.
+_HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*=[ \t]*([ !#-+\--:<-\[\]-~]+)")
+
+
 def otlp_headers(text: str) -> dict[str, str]:
-    """``"name=value,name=value"`` with the values percent-encoded, as the OTLP variables write headers.
+    """Parses headers of the OTLP variables: ``"name=value,name=value"``, values percent-encoded.
 
     Raises:
-        ValueError: a part has no name, or no value; the text is not repeated, for it may be a key.
+        ValueError: a part is no such pair; the text is not repeated, for it may hold a key.
     """
     headers = {}
     for pair in filter(str.strip, text.split(",")):
-        name, found, value = pair.partition("=")
-        if not found or not name.strip() or not value.strip():
-            raise ValueError("headers are written name=value,name=value")
-        headers[name.strip()] = unquote(value.strip())
+        found = _HEADER.fullmatch(pair.strip())
+        value = unquote(found[2].strip()) if found else ""
+        if found is None or not value or not (value.isascii() and value.isprintable()):
+            raise ValueError("headers are written name=value,name=value with percent-encoded values")
+        headers[found[1]] = value
     return headers
 
 
@@ -109,13 +124,13 @@ def _checked(headers: SecretStr) -> SecretStr:
 
 OtlpHeaders = Annotated[SecretStr, AfterValidator(_checked)]
 
-#: Nobody is shut out for wrong keys who has the right one, so it must be too long to be found by trying.
-SHORTEST_KEY = 16
+#: A right key is accepted after any number of wrong ones, so it must be too long to guess.
+MIN_KEY_LENGTH = 16
 
 
 def _not_guessable(key: SecretStr) -> SecretStr:
-    if len(key) < SHORTEST_KEY:
-        raise ValueError(f"a key has {SHORTEST_KEY} characters at least")
+    if len(key) < MIN_KEY_LENGTH:
+        raise ValueError(f"a key has {MIN_KEY_LENGTH} characters at least")
     return key
 
 
@@ -123,24 +138,37 @@ ApiKey = Annotated[SecretStr, AfterValidator(_not_guessable)]
 
 
 class ServiceSettings(BaseSettings):
-    """What every service understands; each adds its own fields and its port."""
+    """Settings of every service; each adds fields and sets its port."""
 
     model_config = SettingsConfigDict(
         env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True, populate_by_name=True
     )
 
-    host: str = Field("127.0.0.1", description="address that the service listens on")
-    port: int = Field(0, ge=0, le=65535, description="0 takes any free port")
-    data_dir: Path = Field(Path("data"), description="the one folder that survives")
+    host: str = Field("127.0.0.1", description="address that services listen on")
+    port: int = Field(0, ge=0, le=65535, description="TCP port; 0: any free one")
+    data_dir: Path = Field(Path("data"), description="folder of all data that must survive a restart")
     api_key: ApiKey | None = Field(
-        None, description="bearer key, random; unset: made once, in DATA_DIR/api_key"
+        None, description="bearer key of the API, random; unset: created once, in DATA_DIR/api_key"
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level logged")
-    otel_exporter_otlp_endpoint: str | None = Field(
-        None, description="OTLP/HTTP receiver, e.g. http://jaeger:4318; unset: no spans leave the process"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="lowest level that is logged"
     )
-    otel_exporter_otlp_traces_endpoint: str | None = Field(
-        None, description="the receiver's whole URL for traces, where it is not the endpoint's /v1/traces"
+    otel_traces_exporter: Literal["otlp", "console", "none"] | None = Field(
+        None,
+        description="where spans go: otlp, console, none; unset: otlp where an endpoint is set, else none",
+    )
+    otel_exporter_otlp_protocol: Literal["http/protobuf", "grpc"] = Field(
+        "http/protobuf", description="of requests to the OTLP receiver: http/protobuf or grpc"
+    )
+    otel_exporter_otlp_traces_protocol: Literal["http/protobuf", "grpc"] | None = Field(
+        None, description="the same for traces, instead: http/protobuf or grpc"
+    )
+    otel_exporter_otlp_endpoint: Address | None = Field(
+        None, description="OTLP receiver, e.g. http://jaeger:4318 (HTTP) or http://jaeger:4317 (gRPC)"
+    )
+    otel_exporter_otlp_traces_endpoint: ExactAddress | None = Field(
+        None,
+        description="the same for traces, instead; for HTTP the whole URL, e.g. http://jaeger:4318/v1/traces",
     )
     otel_exporter_otlp_headers: OtlpHeaders | None = Field(
         None, description="headers of every request to the receiver, such as a key: name=value,name=value"
@@ -148,7 +176,9 @@ class ServiceSettings(BaseSettings):
     otel_exporter_otlp_traces_headers: OtlpHeaders | None = Field(
         None, description="the same for traces, instead"
     )
-    otel_exporter_otlp_timeout: float = Field(10_000, gt=0, description="for a request to it, milliseconds")
+    otel_exporter_otlp_timeout: float = Field(
+        10_000, gt=0, description="for a request to the receiver with its repetitions, milliseconds"
+    )
     otel_exporter_otlp_traces_timeout: float | None = Field(
         None, gt=0, description="the same for traces, instead, milliseconds"
     )
@@ -158,12 +188,28 @@ class ServiceSettings(BaseSettings):
     otel_exporter_otlp_traces_compression: Literal["none", "gzip"] | None = Field(
         None, description="the same for traces, instead: none or gzip"
     )
+    otel_exporter_otlp_certificate: FilePath | None = Field(
+        None, description="file with the certificates to trust for the receiver; unset: the system's"
+    )
+    otel_exporter_otlp_traces_certificate: FilePath | None = Field(
+        None, description="the same for traces, instead"
+    )
     otel_traces_sampler_arg: float = Field(1.0, ge=0, le=1, description="share of traces kept, 0 to 1")
     forwarded_allow_ips: CommaStrings = Field(
-        ("127.0.0.1",), description="proxies that are believed whom they ask for; * for all who can connect"
+        ("127.0.0.1",), description="proxies whose X-Forwarded-For is trusted; * for every address"
     )
-    max_body_bytes: int = Field(1_048_576, ge=1024, description="largest request body taken, bytes")
-    shutdown_grace_seconds: float = Field(10.0, ge=0, description="time for work in flight at stop")
+    max_body_bytes: int = Field(1_048_576, ge=1024, description="largest request body accepted, bytes")
+    shutdown_grace_seconds: float = Field(
+        10.0, ge=0, description="seconds that requests in flight get at shutdown"
+    )
+
+    @property
+    def traces_exporter(self) -> Literal["otlp", "console", "none"]:
+        """Where spans go."""
+        if self.otel_traces_exporter is not None:
+            return self.otel_traces_exporter
+        endpoint = self.otel_exporter_otlp_traces_endpoint or self.otel_exporter_otlp_endpoint
+        return "otlp" if endpoint else "none"
 
     @classmethod
     def settings_customise_sources(
@@ -178,27 +224,27 @@ class ServiceSettings(BaseSettings):
 
 
 def load(settings_class: Callable[[], S]) -> S:
-    """The settings from the environment.
+    """Reads settings from the environment.
 
     Raises:
-        StartError: a variable is missing or wrong; one line for each, by its name.
+        StartError: variables are missing or wrong; one line for each, with its name.
     """
     try:
         return settings_class()
     except ValidationError as error:
         raise StartError("\n".join(_line(settings_class, fault) for fault in error.errors())) from error
     except SettingsError as error:
-        # pydantic-settings wraps whatever a source raises; our own sentence is the cause.
+        # pydantic-settings wraps exceptions of a source; ours is the cause.
         if isinstance(error.__cause__, StartError):
             raise error.__cause__ from None
         raise
 
 
-def check(*settings_classes: Callable[[], BaseSettings]) -> None:
-    """Loads settings of several services, so that all that is wrong is told at once.
+def check_all(*settings_classes: Callable[[], BaseSettings]) -> None:
+    """Loads the settings of several services, to report all wrong variables at once.
 
     Raises:
-        StartError: one line for each wrong variable, whoever reads it.
+        StartError: one line for each wrong variable.
     """
     lines: dict[str, None] = {}
     for settings_class in settings_classes:

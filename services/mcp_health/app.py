@@ -1,13 +1,14 @@
-"""Wires mcp-health: settings → telemetry → checks → authority and auditor → app."""
+"""Builds mcp-health: settings, telemetry, checks, audit and routes."""
 
 import platform
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, TypedDict
+from typing import Any
 
 from fastapi import FastAPI
 
-from services.kit.background import beside
+from services.contracts.health import Memory, SuiteDetails
+from services.kit.background import run_in_background
 from services.kit.clock import Clock, SystemClock
 from services.kit.health import Health
 from services.kit.telemetry.telemetry import Telemetry
@@ -15,23 +16,19 @@ from services.kit.web.service import create_service
 from services.mcp_health import api, host_metrics
 from services.mcp_health.audit import Auditor
 from services.mcp_health.authority import Authority
-from services.mcp_health.check_registry import Catalogue
+from services.mcp_health.check_registry import CheckRegistry
 from services.mcp_health.metrics import Metrics
 from services.mcp_health.settings import McpHealthSettings
-
-
-class State(TypedDict):
-    authority: Authority
-    auditor: Auditor
+from services.mcp_health.state import HealthState
 
 
 def create_app(settings: McpHealthSettings) -> FastAPI:
     telemetry = Telemetry("mcp-health", settings)
     clock = SystemClock()
     health = Health(clock)
-    catalogue = Catalogue(settings, telemetry, clock)
-    checks = catalogue.checks()
-    metrics = Metrics(telemetry.registry, [check.id for check in checks], catalogue.clients)
+    registry = CheckRegistry(settings, telemetry, clock)
+    checks = registry.checks()
+    metrics = Metrics(telemetry.registry, [check.id for check in checks], registry.clients)
     authority = Authority(
         checks,
         health=health,
@@ -44,33 +41,33 @@ def create_app(settings: McpHealthSettings) -> FastAPI:
         settings=settings,
         telemetry=telemetry,
         clock=clock,
-        catalogue=catalogue,
+        registry=registry,
         authority=authority,
         metrics=metrics,
     )
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[State]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, HealthState]]:
         try:
-            async with beside(auditor.watch()):
-                yield State(authority=authority, auditor=auditor)
+            async with run_in_background(auditor.run()):
+                yield HealthState(authority=authority, auditor=auditor).as_lifespan_state()
         finally:
-            await catalogue.close()
+            await registry.close()
 
     app = create_service(
         settings=settings,
         telemetry=telemetry,
         health=health,
         lifespan=lifespan,
-        summary="How every part of the suite is, by measurement.",
+        summary="Measures the health of every part of the suite.",
         public=[api.router],
     )
-    app.state.health_extra = Extra(settings, authority, clock)
+    app.state.health_extra = HealthDetails(settings, authority, clock)
     return app
 
 
-class Extra:
-    """What ``/health`` says here beyond the report of every service."""
+class HealthDetails:
+    """Adds mcp-health's own fields to the report of ``/health``."""
 
     def __init__(self, settings: McpHealthSettings, authority: Authority, clock: Clock) -> None:
         self._environment = settings.environment
@@ -79,15 +76,19 @@ class Extra:
         self._started = clock.monotonic()
 
     def __call__(self) -> dict[str, Any]:
+        """Returns the fields of :class:`SuiteDetails`, as the kit merges them into its report."""
         used, total = host_metrics.memory()
-        return {
-            "python_version": platform.python_version(),
-            "memory": {
-                "used_mb": round(used / 2**20, 1),
-                "total_mb": round(total / 2**20, 1),
-                "usage_percent": round(100 * used / total, 1),
-            },
-            "uptime_seconds": round(self._clock.monotonic() - self._started, 3),
-            "environment": self._environment,
-            **self._authority.report(),
-        }
+        dependencies, others = self._authority.components()
+        details = SuiteDetails(
+            python_version=platform.python_version(),
+            memory=Memory(
+                used_mb=round(used / 2**20, 1),
+                total_mb=round(total / 2**20, 1),
+                usage_percent=round(100 * used / total, 1),
+            ),
+            uptime_seconds=round(self._clock.monotonic() - self._started, 3),
+            environment=self._environment,
+            components=others,
+            services=dependencies,
+        )
+        return details.model_dump()

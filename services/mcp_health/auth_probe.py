@@ -1,103 +1,107 @@
-"""Knocks at the doors of our services without a key and with a wrong one, and reads what they count.
+"""Probes the authentication of a service: calls protected routes without a key and with a wrong one.
 
-Each knock is a failed login to the other side, where ten within five minutes are an alert: so one
-route a round, another one each time.
+Each call is a failed login for the other service, and ten failed logins within five minutes raise an
+alert. A round therefore probes one route, and each round another one.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 import orjson
 
+from services.contracts.health import ControlStatus
 from services.kit.logs import redact
 from services.kit.web.auth import new_key
 from services.mcp_health import probes
-from services.mcp_health.compliance import Measurement, Status
+from services.mcp_health.compliance import Finding
 
 _REFUSED = frozenset({401, 403})
 _REDIRECTS = range(300, 400)
-#: The route could not tell: it is overloaded, broken, or not there.
-_NO_VERDICT = frozenset({404, 405, 408, 429, *range(500, 600)})
-# Labels that single out a person or a chat, and the ids of channels and groups as Telegram writes them.
+#: Statuses that show nothing about authentication: the route is overloaded, broken, or does not exist.
+_INCONCLUSIVE = frozenset({404, 405, 408, 429, *range(500, 600)})
+# Labels that identify a person or a chat, and the ids of channels and groups as Telegram writes them.
 _IDENTIFIER = re.compile(r'[{,](chat_id|user_id|username|phone|message_id|token)="|="-100\d{10,}"')
 _FAILED_LOGINS = re.compile(r"^auth_failed_attempts_total(?:\{[^}]*\})? (\S+)", re.MULTILINE)
 _STARTED = re.compile(r"^process_start_time_seconds (\S+)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
-class Knock:
-    """How one route answered: refused, open, or neither could be told."""
+class ProbeResponse:
+    """The answer of a protected route to one unauthorized call."""
 
     status: int
-    to_login: bool = False
+    redirects_to_login: bool = False
 
     @property
-    def verdict(self) -> Status:
-        if self.status in _REFUSED or self.to_login:
-            return Status.PASSED
-        return Status.UNKNOWN if self.status in _NO_VERDICT else Status.FAILED
+    def result(self) -> ControlStatus:
+        """Passed if the call was refused, failed if it was let in, unknown otherwise."""
+        if self.status in _REFUSED or self.redirects_to_login:
+            return ControlStatus.PASSED
+        return ControlStatus.UNKNOWN if self.status in _INCONCLUSIVE else ControlStatus.FAILED
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
-    """What ``/metrics`` said, and which process said it."""
+class LoginFailures:
+    """The counter of failed logins in ``/metrics``, and the start time of the process that answered."""
 
-    failed_logins: float | None
-    started: str
+    count: float | None
+    process_start: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuthFindings:
+    access: Finding
+    refusals: Finding
+    identifiers: Finding
 
 
 @dataclass(slots=True)
-class Doors:
-    """What is known of the doors of one service."""
+class AuthProbe:
+    """Probes one service, and stores the last responses of each route: without a key, with a wrong key."""
 
-    knocks: dict[str, tuple[Knock, Knock]] = field(default_factory=dict)
+    responses: dict[str, tuple[ProbeResponse, ProbeResponse]] = field(default_factory=dict)
 
-    def next_route(self, routes: tuple[str, ...]) -> str | None:
-        """The one asked longest ago, those never asked first; forgets routes that are gone."""
-        for gone in self.knocks.keys() - set(routes):
-            del self.knocks[gone]
-        fresh = [route for route in routes if route not in self.knocks]
-        return fresh[0] if fresh else next(iter(self.knocks), None)
+    async def measure(self, client: httpx.AsyncClient, now: float) -> AuthFindings:
+        """Runs one round: one call for the routes, three for the metrics, two unauthorized calls.
 
-    def note(self, route: str, without: Knock, wrong: Knock) -> None:
-        self.knocks.pop(route, None)  # the newest goes last
-        self.knocks[route] = (without, wrong)
+        Args:
+            client: client of the service.
+            now: seconds since the epoch.
 
-
-@dataclass(frozen=True, slots=True)
-class Findings:
-    access: Measurement
-    refusals: Measurement
-    identifiers: Measurement
-
-
-async def measure(client: httpx.AsyncClient, doors: Doors, now: float) -> Findings:
-    """One round at one service: three calls for its metrics, one for its routes, two knocks.
-
-    Raises:
-        CallError: it could not be called.
-    """
-    routes = protected_routes((await probes.call(client, "/openapi.json")).body)
-    route = doors.next_route(routes)
-    text = await _metrics(client)
-    if route is None:
-        nothing = Measurement(
-            Status.UNKNOWN, {"reason": "its OpenAPI document names no protected route"}, now
+        Raises:
+            CallError: the service could not be called.
+        """
+        routes = protected_routes((await probes.call(client, "/openapi.json")).body)
+        route = self.next_route(routes)
+        text = await _metrics(client)
+        if route is None:
+            reason = "its OpenAPI document names no protected route"
+            nothing = Finding(ControlStatus.UNKNOWN, {"reason": reason}, now)
+            return AuthFindings(nothing, nothing, identifiers(text, now))
+        without_key = await _call(client, route, None)
+        wrong_key = await _call(client, route, new_key())
+        self.record(route, without_key, wrong_key)
+        after = [login_failures(await _metrics(client)), login_failures(await _metrics(client))]
+        refused = sum(response.status in _REFUSED for response in (without_key, wrong_key))
+        return AuthFindings(
+            access(self.responses, len(routes), now),
+            refusals(login_failures(text), after, refused, now),
+            identifiers(text, now),
         )
-        return Findings(nothing, nothing, identifiers(text, now))
-    without = await _knock(client, route, None)
-    wrong = await _knock(client, route, new_key())
-    doors.note(route, without, wrong)
-    after = [counted(await _metrics(client)), counted(await _metrics(client))]
-    refused = sum(knock.status in _REFUSED for knock in (without, wrong))
-    return Findings(
-        access(doors.knocks, len(routes), now),
-        refusals(counted(text), after, refused, now),
-        identifiers(text, now),
-    )
+
+    def next_route(self, routes: Sequence[str]) -> str | None:
+        """Returns a route that was not probed yet, else the one probed longest ago; forgets other routes."""
+        for gone in self.responses.keys() - set(routes):
+            del self.responses[gone]
+        fresh = [route for route in routes if route not in self.responses]
+        return fresh[0] if fresh else next(iter(self.responses), None)
+
+    def record(self, route: str, without_key: ProbeResponse, wrong_key: ProbeResponse) -> None:
+        self.responses.pop(route, None)  # the dictionary's order is the order of probing
+        self.responses[route] = (without_key, wrong_key)
 
 
 async def _metrics(client: httpx.AsyncClient) -> str:
@@ -107,15 +111,19 @@ async def _metrics(client: httpx.AsyncClient) -> str:
     return reply.body.decode(errors="replace")
 
 
-async def _knock(client: httpx.AsyncClient, route: str, key: str | None) -> Knock:
+async def _call(client: httpx.AsyncClient, route: str, key: str | None) -> ProbeResponse:
     headers = {"Authorization": f"Bearer {key}"} if key else None
     reply = await probes.call(client, route, headers=headers, read_body=False)
-    login = reply.status in _REDIRECTS and "login" in reply.headers.get("location", "")
-    return Knock(reply.status, login)
+    to_login = reply.status in _REDIRECTS and "login" in reply.headers.get("location", "")
+    return ProbeResponse(reply.status, to_login)
 
 
 def protected_routes(document: bytes) -> tuple[str, ...]:
-    """GET routes without an id in the path that say they want a key, or that lie below /api/."""
+    """Returns the GET routes without an id in the path that need a key or are below ``/api/``.
+
+    Args:
+        document: the service's OpenAPI document; an invalid one has no routes.
+    """
     try:
         paths: dict[str, dict[str, Any]] = orjson.loads(document)["paths"]
         return tuple(
@@ -131,58 +139,65 @@ def protected_routes(document: bytes) -> tuple[str, ...]:
         return ()
 
 
-def access(knocks: Mapping[str, tuple[Knock, Knock]], routes: int, now: float) -> Measurement:
-    """Failed if any route asked so far let somebody in."""
-    verdicts = {knock.verdict for pair in knocks.values() for knock in pair}
+def access(responses: Mapping[str, tuple[ProbeResponse, ProbeResponse]], routes: int, now: float) -> Finding:
+    """Measures whether every probed route refused: one that let a call in fails the finding.
+
+    Args:
+        responses: by route: without a key, with a wrong key.
+        routes: number of protected routes.
+        now: seconds since the epoch.
+    """
+    results = {response.result for pair in responses.values() for response in pair}
     evidence = {
         "routes": routes,
-        "asked": len(knocks),
+        "asked": len(responses),
         "answers": {
-            route: {"without_key": without.status, "wrong_key": wrong.status}
-            for route, (without, wrong) in knocks.items()
+            route: {"without_key": without_key.status, "wrong_key": wrong_key.status}
+            for route, (without_key, wrong_key) in responses.items()
         },
     }
-    return Measurement(_worst(verdicts), evidence, now)
+    return Finding(_worst(results), evidence, now)
 
 
-def _worst(verdicts: set[Status]) -> Status:
-    for status in (Status.FAILED, Status.UNKNOWN):
-        if status in verdicts:
+def _worst(results: set[ControlStatus]) -> ControlStatus:
+    for status in (ControlStatus.FAILED, ControlStatus.UNKNOWN):
+        if status in results:
             return status
-    return Status.PASSED if verdicts else Status.UNKNOWN
+    return ControlStatus.PASSED if results else ControlStatus.UNKNOWN
 
 
-def counted(text: str) -> Counted:
+def login_failures(text: str) -> LoginFailures:
+    """Reads the counter of failed logins from a metrics page."""
     failed = _FAILED_LOGINS.search(text)
     started = _STARTED.search(text)
-    return Counted(float(failed[1]) if failed else None, started[1] if started else "")
+    return LoginFailures(float(failed[1]) if failed else None, started[1] if started else "")
 
 
-def refusals(before: Counted, after: list[Counted], refused: int, now: float) -> Measurement:
-    """Whether the service counted what it refused of ours.
+def refusals(before: LoginFailures, after: list[LoginFailures], refused: int, now: float) -> Finding:
+    """Measures whether the service counted the refused calls of this round.
 
-    Behind a load balancer another replica may have counted it: then nothing can be told.
+    Behind a load balancer another replica may have counted them; then the finding is unknown.
     """
     if not refused:
-        return Measurement(Status.UNKNOWN, {"reason": "nothing was refused with 401 or 403"}, now)
-    if len({each.started for each in (before, *after)}) > 1:
-        return Measurement(Status.UNKNOWN, {"reason": "several replicas answer"}, now)
-    values = [each.failed_logins for each in (before, *after)]
-    if None in values:
+        return Finding(ControlStatus.UNKNOWN, {"reason": "nothing was refused with 401 or 403"}, now)
+    if len({each.process_start for each in (before, *after)}) > 1:
+        return Finding(ControlStatus.UNKNOWN, {"reason": "several replicas answer"}, now)
+    counts = [each.count for each in (before, *after)]
+    if None in counts:
         evidence: dict[str, Any] = {"reason": "auth_failed_attempts_total is not exported"}
-        return Measurement(Status.FAILED, evidence, now)
-    grown = max(each for each in values[1:] if each is not None) - (values[0] or 0.0)
+        return Finding(ControlStatus.FAILED, evidence, now)
+    grown = max(each for each in counts[1:] if each is not None) - (counts[0] or 0.0)
     evidence = {"refused": refused, "auth_failed_attempts_total_grew_by": grown}
-    return Measurement(Status.PASSED if grown >= refused else Status.FAILED, evidence, now)
+    return Finding(ControlStatus.PASSED if grown >= refused else ControlStatus.FAILED, evidence, now)
 
 
-def identifiers(text: str, now: float) -> Measurement:
-    """Whether the metrics hold a secret or single out a person or a chat."""
+def identifiers(text: str, now: float) -> Finding:
+    """Measures whether a metrics page contains a secret, or identifies a person or a chat."""
     samples = [line for line in text.splitlines() if line and not line.startswith("#")]
     if not samples:
-        return Measurement(Status.UNKNOWN, {"reason": "no metrics"}, now)
+        return Finding(ControlStatus.UNKNOWN, {"reason": "no metrics"}, now)
     faulty = sorted(
         {line.partition("{")[0] for line in samples if _IDENTIFIER.search(line) or redact(line) != line}
     )
     evidence = {"samples_read": len(samples), "metrics_with_identifiers": faulty[:20]}
-    return Measurement(Status.FAILED if faulty else Status.PASSED, evidence, now)
+    return Finding(ControlStatus.FAILED if faulty else ControlStatus.PASSED, evidence, now)

@@ -1,44 +1,38 @@
-"""Which checks there are, how each is made, and what is known of it.
+"""Runs the checks, and stores the last result and the circuit breaker of each.
 
-The kit's Health makes them, each again and again; here stands what a single one does.
+The kit's ``Health`` schedules the checks; this module defines what one run does.
 """
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 import structlog
 
+from services.contracts.health import CheckType, CircuitState, ComponentHealth
 from services.kit.clock import Clock, rfc3339
-from services.kit.health import Component, Health, Level, Reading, worst
+from services.kit.health import Component, Health, Level, Measurement, worst
 from services.mcp_health import breaker
-from services.mcp_health.breaker import Breaker
+from services.mcp_health.breaker import CircuitBreaker
 from services.mcp_health.metrics import Metrics
 from services.mcp_health.probes import CallError
 
 log = structlog.get_logger()
-Probe = Callable[[], Awaitable[Reading]]
-
-
-class CheckType(StrEnum):
-    SYSTEM = "system"  #: the machine or container that this runs on
-    DEPENDENCY = "dependency"  #: another program, called over the network
-    CUSTOM = "custom"  #: drawn from what dependencies answered
+Probe = Callable[[], Awaitable[Measurement]]
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One health question.
+    """One health check.
 
     Args:
-        id: bounded; a metric label, and the key in ``/health``.
-        name: for people.
-        type: what is asked.
-        probe: asks; none where it is not configured.
-        critical: whether the suite cannot do its main job while this fails.
+        id: metric label and key in ``/health``; from a fixed set.
+        name: name for people.
+        type: what the check measures.
+        probe: runs the check; None if its dependency is not configured.
+        critical: whether the suite cannot do its main job while the check fails.
         reason: why there is no probe.
     """
 
@@ -51,51 +45,53 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """A check and what is known of it now."""
+class CheckResult:
+    """A check and its last result."""
 
     check: Check
     level: Level
     evidence: Mapping[str, Any]
     duration: float | None = None  #: seconds
-    last_check: float | None = None  #: seconds since the epoch; when it was really made
+    last_check: float | None = None  #: when the probe last ran, seconds since the epoch
     consecutive_failures: int = 0
-    circuit: breaker.State | None = None
+    circuit: CircuitState | None = None
     opened_at: float | None = None  #: seconds since the epoch
 
-    def brief(self) -> dict[str, Any]:
-        """As it stands in ``/health``; the level and the times are ours, whatever the evidence holds."""
+    def component(self) -> ComponentHealth:
+        """Returns the result for ``/health``; evidence cannot replace the level or the times."""
         duration = None if self.duration is None else round(self.duration * 1000, 1)
-        checked = None if self.last_check is None else rfc3339(self.last_check)
-        known = {"status": self.level.value, "response_time_ms": duration, "last_check": checked}
-        return {**self.evidence, **known}
+        last_check = None if self.last_check is None else rfc3339(self.last_check)
+        fields = {"status": self.level, "response_time_ms": duration, "last_check": last_check}
+        return ComponentHealth.model_validate({**self.evidence, **fields})
 
 
 @dataclass(slots=True)
-class Watched:
-    """One check with its history. Its :meth:`measure` is a probe of the kit's Health."""
+class MonitoredCheck:
+    """A check with its state; :meth:`measure` is a probe of the kit's ``Health``."""
 
     check: Check
     probe: Probe
     clock: Clock
     metrics: Metrics
-    timeout: float
-    circuit: Breaker = field(default_factory=Breaker)
-    reading: Reading = field(default_factory=lambda: Reading(Level.UNKNOWN, {"reason": "not measured yet"}))
-    duration: float | None = None
-    last_check: float | None = None
+    timeout: float  #: seconds
+    circuit: CircuitBreaker = field(default_factory=CircuitBreaker)
+    reading: Measurement = field(
+        default_factory=lambda: Measurement(Level.UNKNOWN, {"reason": "not measured yet"})
+    )
+    duration: float | None = None  #: seconds
+    last_check: float | None = None  #: seconds since the epoch
     consecutive_failures: int = 0
 
-    async def measure(self) -> Reading:
-        """Makes the check, unless the circuit is open."""
-        self.circuit = breaker.tried(self.circuit, self.clock.monotonic())
-        if self.circuit.state is breaker.State.OPEN:
+    async def measure(self) -> Measurement:
+        """Runs the check, or returns the last reading while the circuit is open."""
+        self.circuit = breaker.before_call(self.circuit, self.clock.monotonic())
+        if self.circuit.state is CircuitState.OPEN:
             self.metrics.checked(self.check.id, self.reading.level, None)
             return self.reading
         start = time.perf_counter()
-        reading, answered = await self._asked()
+        reading, answered = await self._run_probe()
         self.duration = time.perf_counter() - start
-        self._settle(answered=answered)
+        self._update_circuit(answered=answered)
         self.last_check = self.clock.time()
         self.reading = reading
         failed = reading.level in (Level.UNHEALTHY, Level.CRITICAL)
@@ -103,20 +99,20 @@ class Watched:
         self.metrics.checked(self.check.id, reading.level, self.duration)
         return reading
 
-    async def _asked(self) -> tuple[Reading, bool]:
-        """What the probe found, and whether there was an answer at all."""
+    async def _run_probe(self) -> tuple[Measurement, bool]:
+        """Returns the reading, and whether the dependency answered."""
         try:
             async with asyncio.timeout(self.timeout):
                 return await self.probe(), True
         except TimeoutError:
-            return self._down(f"no answer within {self.timeout:g} s"), False
+            return self._failure(f"no answer within {self.timeout:g} s"), False
         except CallError as error:
-            return self._down(str(error)), error.answered
+            return self._failure(str(error)), error.answered
 
-    def _down(self, error: str) -> Reading:
-        return Reading(Level.CRITICAL if self.check.critical else Level.UNHEALTHY, {"error": error})
+    def _failure(self, error: str) -> Measurement:
+        return Measurement(Level.CRITICAL if self.check.critical else Level.UNHEALTHY, {"error": error})
 
-    def _settle(self, *, answered: bool) -> None:
+    def _update_circuit(self, *, answered: bool) -> None:
         if self.check.type is not CheckType.DEPENDENCY:
             return
         before = self.circuit.state
@@ -126,16 +122,16 @@ class Watched:
             log.info("circuit_changed", dependency=self.check.id, state=self.circuit.state.value)
         self.metrics.circuit(self.check.id, self.circuit.state.value)
 
-    def row(self, component: Component) -> Row:
-        """As it is now; the kit knows when a reading has gone stale, or when a probe broke."""
+    def result(self, component: Component) -> CheckResult:
+        """Returns the current result; ``component`` is stale or unhealthy if the probe hung or raised."""
         is_dependency = self.check.type is CheckType.DEPENDENCY
         opened = self.circuit.opened_at
-        evidence = dict(self.reading.measured if self.last_check is None else component.reading.measured)
+        evidence = dict(self.reading.measured if self.last_check is None else component.measurement.measured)
         if component.stale:
             evidence["stale_seconds"] = round(component.age or 0.0, 1)
-        if self.circuit.state is breaker.State.OPEN:
-            evidence["not_called"] = "the circuit is open: this is the last finding"
-        return Row(
+        if self.circuit.state is CircuitState.OPEN:
+            evidence["not_called"] = "the circuit is open: this is the last result"
+        return CheckResult(
             self.check,
             component.level,
             evidence,
@@ -148,15 +144,15 @@ class Watched:
 
 
 class Authority:
-    """All checks.
+    """All checks of the suite.
 
     Args:
-        checks: what there is to ask.
-        health: of the service; makes the checks while it runs.
-        clock: for the circuits and the times shown.
-        metrics: of the service.
-        every: seconds between two measurements of a check.
-        timeout: seconds for one.
+        checks: the checks.
+        health: the service's health; it schedules the checks.
+        clock: for circuit breakers and reported times.
+        metrics: the service's metrics.
+        every: seconds between two runs of a check.
+        timeout: seconds for one run.
     """
 
     def __init__(
@@ -172,30 +168,32 @@ class Authority:
         self._health = health
         self._checks = checks
         self.clock = clock
-        self.watched: dict[str, Watched] = {}
+        self.monitored: dict[str, MonitoredCheck] = {}
         for check in checks:
             if check.probe is not None:
-                watched = Watched(check, check.probe, clock, metrics, timeout)
-                self.watched[check.id] = watched
-                # Its own timeout comes first; the kit's only catches a probe that does not give up.
-                health.add(check.id, watched.measure, every=every, timeout=timeout + 1)
+                monitored = MonitoredCheck(check, check.probe, clock, metrics, timeout)
+                self.monitored[check.id] = monitored
+                # The kit's timeout is longer: it catches only a probe that ignores its own.
+                health.add(check.id, monitored.measure, every=every, timeout=timeout + 1)
 
     @property
     def level(self) -> Level:
-        return worst([row.level for row in self.rows()])
+        return worst([result.level for result in self.results()])
 
-    def rows(self) -> list[Row]:
-        return [self._row(check) for check in self._checks]
+    def results(self) -> list[CheckResult]:
+        return [self._result(check) for check in self._checks]
 
-    def _row(self, check: Check) -> Row:
-        watched = self.watched.get(check.id)
-        if watched is None:
-            return Row(check, Level.UNKNOWN, {"reason": check.reason})
-        return watched.row(self._health.components[check.id])
+    def _result(self, check: Check) -> CheckResult:
+        monitored = self.monitored.get(check.id)
+        if monitored is None:
+            return CheckResult(check, Level.UNKNOWN, {"reason": check.reason})
+        return monitored.result(self._health.components[check.id])
 
-    def report(self) -> dict[str, Any]:
-        """``components`` and ``services`` of ``/health``."""
-        rows = self.rows()
-        outside = {row.check.id: row.brief() for row in rows if row.check.type is CheckType.DEPENDENCY}
-        inside = {row.check.id: row.brief() for row in rows if row.check.type is not CheckType.DEPENDENCY}
-        return {"components": inside, "services": outside}
+    def components(self) -> tuple[dict[str, ComponentHealth], dict[str, ComponentHealth]]:
+        """Returns the results for ``/health`` by check id: those of dependencies, and the others."""
+        results = self.results()
+        dependency = CheckType.DEPENDENCY
+        return (
+            {each.check.id: each.component() for each in results if each.check.type is dependency},
+            {each.check.id: each.component() for each in results if each.check.type is not dependency},
+        )

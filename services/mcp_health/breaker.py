@@ -1,10 +1,11 @@
-"""When a dependency that fails is left alone for a while. Values in, values out.
+"""Circuit breaker: stops calls to a failing dependency for a while. Pure.
 
-Times are seconds on any clock that does not go back.
+Times are seconds on a monotonic clock.
 """
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
+
+from services.contracts.health import CircuitState
 
 FAILURES_TO_OPEN = 5
 FAILURE_WINDOW_SECONDS = 60.0
@@ -12,42 +13,37 @@ OPEN_SECONDS = 60.0
 SUCCESSES_TO_CLOSE = 3
 
 
-class State(StrEnum):
-    CLOSED = "closed"  #: calls go through
-    OPEN = "open"  #: no calls
-    HALF_OPEN = "half_open"  #: calls go through on trial: the first failure opens it again
-
-
 @dataclass(frozen=True, slots=True)
-class Breaker:
-    state: State = State.CLOSED
-    failures: tuple[float, ...] = ()  #: when they were, within the window; only while closed
-    opened_at: float | None = None  #: the latest opening; none while closed
+class CircuitBreaker:
+    state: CircuitState = CircuitState.CLOSED
+    failures: tuple[float, ...] = ()  #: times of failures within the window; only while closed
+    opened_at: float | None = None  #: time of the last opening; None while closed
     successes: int = 0  #: in a row, while half-open
 
 
-def tried(breaker: Breaker, now: float) -> Breaker:
-    """The breaker as it is before a call: an open one is half-open once it has waited."""
-    if breaker.opened_at is None or breaker.state is not State.OPEN:
+def before_call(breaker: CircuitBreaker, now: float) -> CircuitBreaker:
+    """Returns the breaker before a call: half-open if it was open for ``OPEN_SECONDS``."""
+    if breaker.opened_at is None or breaker.state is not CircuitState.OPEN:
         return breaker
-    return replace(breaker, state=State.HALF_OPEN) if now - breaker.opened_at >= OPEN_SECONDS else breaker
+    waited = now - breaker.opened_at >= OPEN_SECONDS
+    return replace(breaker, state=CircuitState.HALF_OPEN) if waited else breaker
 
 
-def succeeded(breaker: Breaker) -> Breaker:
-    """After a call that was answered; a refusal (4xx) is an answer."""
-    if breaker.state is not State.HALF_OPEN:
+def succeeded(breaker: CircuitBreaker) -> CircuitBreaker:
+    """Returns the breaker after an answer; a refusal (4xx) is an answer too."""
+    if breaker.state is not CircuitState.HALF_OPEN:
         return breaker
     successes = breaker.successes + 1
-    return Breaker() if successes >= SUCCESSES_TO_CLOSE else replace(breaker, successes=successes)
+    return CircuitBreaker() if successes >= SUCCESSES_TO_CLOSE else replace(breaker, successes=successes)
 
 
-def failed(breaker: Breaker, now: float) -> Breaker:
-    """After a call that was not answered, or not by what should be there."""
-    if breaker.state is State.HALF_OPEN:
-        return Breaker(State.OPEN, opened_at=now)
-    if breaker.state is State.OPEN:
+def failed(breaker: CircuitBreaker, now: float) -> CircuitBreaker:
+    """Returns the breaker after a call without an answer, or with an invalid one."""
+    if breaker.state is CircuitState.HALF_OPEN:
+        return CircuitBreaker(CircuitState.OPEN, opened_at=now)
+    if breaker.state is CircuitState.OPEN:
         return breaker
     recent = (*(when for when in breaker.failures if now - when < FAILURE_WINDOW_SECONDS), now)
     if len(recent) >= FAILURES_TO_OPEN:
-        return Breaker(State.OPEN, opened_at=now)
+        return CircuitBreaker(CircuitState.OPEN, opened_at=now)
     return replace(breaker, failures=recent)

@@ -1,28 +1,28 @@
-"""The checks of this suite, by name: what is asked of whom."""
+"""The list of checks: which program each of them calls, and how its answer is judged."""
 
 from functools import partial
 
 import httpx
 
+from services.contracts.health import CheckType, HealthReport
 from services.kit.clock import Clock
-from services.kit.health import Reading
+from services.kit.health import Measurement
 from services.kit.http_client import client
 from services.kit.telemetry.telemetry import Telemetry
 from services.mcp_health import checks, host_metrics, probes
-from services.mcp_health.authority import Check, CheckType, Probe
+from services.mcp_health.authority import Check, Probe
 from services.mcp_health.probes import PrometheusAnswers
-from services.mcp_health.responses import HealthAnswer
 from services.mcp_health.settings import McpHealthSettings
 
 
-class Catalogue:
-    """Calls the dependencies, keeps the newest answer of each, and makes checks of them."""
+class CheckRegistry:
+    """Builds the checks; it has the HTTP clients, and stores the last report of each service of the suite."""
 
     def __init__(self, settings: McpHealthSettings, telemetry: Telemetry, clock: Clock) -> None:
         self._settings = settings
         self._telemetry = telemetry
-        self._cpu = host_metrics.Cpu(clock)
-        #: Where each dependency is; none where that is not configured.
+        self._cpu = host_metrics.CpuUsage(clock)
+        #: URL of each dependency; None if it is not configured.
         self.addresses: dict[str, str | None] = {
             "bridge": settings.bridge_url,
             "alert_relay": settings.alert_relay_url,
@@ -39,8 +39,8 @@ class Catalogue:
             for name, address in self.addresses.items()
             if address is not None
         }
-        #: The newest answer of each of our services; gone once a call fails.
-        self.health: dict[str, HealthAnswer] = {}
+        #: Last report of each service of the suite; removed when a call fails.
+        self.reports: dict[str, HealthReport] = {}
         self._prometheus: PrometheusAnswers | None = None
 
     async def close(self) -> None:
@@ -52,16 +52,16 @@ class Catalogue:
             self._dependency("bridge", "Bridge", self._service("bridge"), critical=True),
             self._dependency("alert_relay", "Alert relay", self._service("alert_relay"), critical=True),
             self._dependency("dashboard", "Dashboard", self._service("dashboard")),
-            self._dependency("prometheus", "Prometheus", self._ask_prometheus),
-            self._dependency("alertmanager", "Alertmanager", self._ask_alertmanager),
-            self._dependency("grafana", "Grafana", self._ask_grafana),
-            self._dependency("jaeger", "Jaeger", self._ask_jaeger),
+            self._dependency("prometheus", "Prometheus", self._check_prometheus),
+            self._dependency("alertmanager", "Alertmanager", self._check_alertmanager),
+            self._dependency("grafana", "Grafana", self._check_grafana),
+            self._dependency("jaeger", "Jaeger", self._check_jaeger),
             Check("memory", "Memory", CheckType.SYSTEM, self._memory),
             Check("disk", "Disk of DATA_DIR", CheckType.SYSTEM, self._disk),
             Check("event_loop", "Event loop of this process", CheckType.SYSTEM, self._event_loop),
-            Check("cpu", "Processor", CheckType.SYSTEM, self._processor),
-            self._drawn("scrape_targets", "What Prometheus scrapes", self._scrape_targets),
-            self._drawn("firing_alerts", "What fires in Prometheus", self._firing_alerts),
+            Check("cpu", "CPU usage", CheckType.SYSTEM, self._cpu_usage),
+            self._derived("scrape_targets", "Scrape targets of Prometheus", self._scrape_targets),
+            self._derived("firing_alerts", "Firing alerts of Prometheus", self._firing_alerts),
         ]
         if "telegram_sandbox" in self.clients:
             sandbox = self._service("telegram_sandbox")
@@ -74,55 +74,55 @@ class Catalogue:
         reason = f"not configured ({check_id.upper()}_URL)"
         return Check(check_id, name, CheckType.DEPENDENCY, None, critical, reason)
 
-    def _drawn(self, check_id: str, name: str, probe: Probe) -> Check:
+    def _derived(self, check_id: str, name: str, probe: Probe) -> Check:
         if "prometheus" in self.clients:
             return Check(check_id, name, CheckType.CUSTOM, probe)
         return Check(check_id, name, CheckType.CUSTOM, None, reason="not configured (PROMETHEUS_URL)")
 
     def _service(self, name: str) -> Probe:
-        return partial(self._ask_service, name)
+        return partial(self._check_service, name)
 
-    async def _ask_service(self, name: str) -> Reading:
-        self.health.pop(name, None)
+    async def _check_service(self, name: str) -> Measurement:
+        self.reports.pop(name, None)
         answer = await probes.own_service(self.clients[name])
-        self.health[name] = answer
+        self.reports[name] = answer
         return checks.own_service(answer)
 
-    async def _ask_prometheus(self) -> Reading:
+    async def _check_prometheus(self) -> Measurement:
         self._prometheus = None
         answer = await probes.prometheus(self.clients["prometheus"])
         self._prometheus = answer
         return checks.prometheus(answer.targets, answer.alerts)
 
-    async def _ask_alertmanager(self) -> Reading:
+    async def _check_alertmanager(self) -> Measurement:
         answer = await probes.alertmanager(self.clients["alertmanager"])
         return checks.alertmanager(answer.status, answer.alerts, answer.silences)
 
-    async def _ask_grafana(self) -> Reading:
+    async def _check_grafana(self) -> Measurement:
         return checks.grafana(await probes.grafana(self.clients["grafana"]))
 
-    async def _ask_jaeger(self) -> Reading:
+    async def _check_jaeger(self) -> Measurement:
         return checks.jaeger(await probes.jaeger(self.clients["jaeger"]))
 
-    async def _scrape_targets(self) -> Reading:
+    async def _scrape_targets(self) -> Measurement:
         known = self._prometheus
         return checks.scrape_targets(known.targets) if known else checks.no_answer("prometheus")
 
-    async def _firing_alerts(self) -> Reading:
+    async def _firing_alerts(self) -> Measurement:
         known = self._prometheus
         return checks.firing_alerts(known.alerts) if known else checks.no_answer("prometheus")
 
-    async def _memory(self) -> Reading:
+    async def _memory(self) -> Measurement:
         used, total = host_metrics.memory()
         return checks.memory(used, total)
 
-    async def _disk(self) -> Reading:
+    async def _disk(self) -> Measurement:
         used, free = host_metrics.disk(self._settings.data_dir)
         return checks.disk(used, free)
 
-    async def _event_loop(self) -> Reading:
+    async def _event_loop(self) -> Measurement:
         return checks.event_loop(await host_metrics.loop_lag())
 
-    async def _processor(self) -> Reading:
+    async def _cpu_usage(self) -> Measurement:
         percent, seconds = self._cpu.average()
         return checks.cpu(percent, seconds, self._telemetry.cpu_percent())

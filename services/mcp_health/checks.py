@@ -1,26 +1,28 @@
-"""From an answer to a level, with the evidence that it was decided from. Pure: no calls, no clock."""
+"""Turns a dependency's answer into a health level with its evidence. Pure: no calls, no clock."""
 
 from collections import Counter
 from collections.abc import Sequence
 
-from services.kit.health import Level, Reading, worst
+from services.contracts.health import HealthReport
+from services.kit.clock import from_rfc3339
+from services.kit.health import Level, Measurement, worst
 from services.mcp_health.responses import (
     AlertmanagerAlert,
+    AlertmanagerSilence,
     AlertmanagerStatus,
-    Alerts,
     GrafanaHealth,
-    HealthAnswer,
     JaegerServices,
-    Silence,
-    Target,
-    Targets,
+    PrometheusAlerts,
+    PrometheusTarget,
+    PrometheusTargets,
 )
 
-#: A component that its service measured longer ago than this tells nothing about now, seconds.
+#: A component's measurement is stale after this many seconds.
 STALE_SECONDS = 60.0
+#: The most names that evidence lists.
 NAMED_AT_MOST = 20
-#: How the names begin that a service gives us among its own components.
-OURSELVES = ("mcp_health", "mcp-health")
+#: Prefixes of the components in which other services report on mcp-health.
+OWN_PREFIXES = ("mcp_health", "mcp-health")
 
 MEMORY_DEGRADED, MEMORY_UNHEALTHY = 90.0, 97.0
 DISK_DEGRADED, DISK_UNHEALTHY = 85.0, 95.0
@@ -29,39 +31,37 @@ CPU_DEGRADED = 80.0
 CPU_WINDOW_SECONDS = 300.0
 
 
-def level(name: str) -> Level:
-    """A level by its name; a name that we do not know tells nothing."""
-    return Level(name) if name in set(Level) else Level.UNKNOWN
+def own_service(report: HealthReport) -> Measurement:
+    """Returns the level that a service of the suite reports, at least degraded if measurements are stale.
 
-
-def own_service(answer: HealthAnswer) -> Reading:
-    """What one of our services says of itself passes on, made worse where its readings are old.
-
-    What it says of us is left out: two services that look at each other would hold each other down.
+    What it reports on mcp-health is left out: two services that check each other would never recover.
     """
-    others = {name: part for name, part in answer.components.items() if not name.startswith(OURSELVES)}
-    levels = {name: level(part.status) for name, part in others.items()}
+    others = {name: part for name, part in report.components.items() if not name.startswith(OWN_PREFIXES)}
+    levels = {name: part.status for name, part in others.items()}
+    now = from_rfc3339(report.timestamp)
     stale = sorted(
         name
         for name, part in others.items()
-        if part.last_check and (answer.timestamp - part.last_check).total_seconds() > STALE_SECONDS
+        if part.last_check and now - from_rfc3339(part.last_check) > STALE_SECONDS
     )
-    said = level(answer.status) if len(others) == len(answer.components) else worst(list(levels.values()))
-    found = worst([said, Level.DEGRADED]) if stale else said
+    without_us = len(others) < len(report.components)
+    reported = worst(list(levels.values())) if without_us else report.status
     evidence = {
-        "version": answer.version,
-        "components": {name: found.value for name, found in levels.items()},
+        "version": report.version,
+        "components": {name: level.value for name, level in levels.items()},
         "stale": stale,
     }
-    return Reading(found, evidence)
+    return Measurement(worst([reported, Level.DEGRADED]) if stale else reported, evidence)
 
 
-def prometheus(targets: Targets, alerts: Alerts) -> Reading:
-    return Reading(Level.HEALTHY, {"targets": len(targets.data.active), "alerts": len(alerts.data.alerts)})
+def prometheus(targets: PrometheusTargets, alerts: PrometheusAlerts) -> Measurement:
+    return Measurement(
+        Level.HEALTHY, {"targets": len(targets.data.active), "alerts": len(alerts.data.alerts)}
+    )
 
 
-def scrape_targets(targets: Targets) -> Reading:
-    """Degraded while a target is down, or while nothing is scraped at all."""
+def scrape_targets(targets: PrometheusTargets) -> Measurement:
+    """Degraded while a scrape target is down, or while there is none."""
     health = Counter(target.health for target in targets.data.active)
     down = [target for target in targets.data.active if target.health == "down"]
     evidence = {
@@ -71,16 +71,16 @@ def scrape_targets(targets: Targets) -> Reading:
         "down_targets": [_target(target) for target in down[:NAMED_AT_MOST]],
     }
     if down or not health:
-        return Reading(Level.DEGRADED, evidence)
-    return Reading(Level.HEALTHY if health["up"] else Level.UNKNOWN, evidence)
+        return Measurement(Level.DEGRADED, evidence)
+    return Measurement(Level.HEALTHY if health["up"] else Level.UNKNOWN, evidence)
 
 
-def _target(target: Target) -> dict[str, str]:
+def _target(target: PrometheusTarget) -> dict[str, str]:
     return {"job": target.scrape_pool, "url": target.scrape_url, "error": target.last_error}
 
 
-def firing_alerts(alerts: Alerts) -> Reading:
-    """Degraded while a critical alert fires."""
+def firing_alerts(alerts: PrometheusAlerts) -> Measurement:
+    """Degraded while an alert of severity ``critical`` fires."""
     firing = [alert for alert in alerts.data.alerts if alert.state == "firing"]
     severities = Counter(alert.labels.get("severity", "none") for alert in firing)
     names = sorted({alert.labels.get("alertname", "") for alert in firing})
@@ -90,13 +90,13 @@ def firing_alerts(alerts: Alerts) -> Reading:
         "by_severity": dict(severities),
         "names": names[:NAMED_AT_MOST],
     }
-    return Reading(Level.DEGRADED if severities["critical"] else Level.HEALTHY, evidence)
+    return Measurement(Level.DEGRADED if severities["critical"] else Level.HEALTHY, evidence)
 
 
 def alertmanager(
-    status: AlertmanagerStatus, alerts: Sequence[AlertmanagerAlert], silences: Sequence[Silence]
-) -> Reading:
-    """Degraded while its cluster settles; `disabled` is a single one, which is well."""
+    status: AlertmanagerStatus, alerts: Sequence[AlertmanagerAlert], silences: Sequence[AlertmanagerSilence]
+) -> Measurement:
+    """Degraded while its cluster settles; a single Alertmanager reports ``disabled``, which is healthy."""
     evidence = {
         "version": status.version_info.version,
         "cluster": status.cluster.status,
@@ -104,61 +104,63 @@ def alertmanager(
         "silences_active": sum(silence.status.state == "active" for silence in silences),
     }
     settled = status.cluster.status in ("ready", "disabled")
-    return Reading(Level.HEALTHY if settled else Level.DEGRADED, evidence)
+    return Measurement(Level.HEALTHY if settled else Level.DEGRADED, evidence)
 
 
-def grafana(answer: GrafanaHealth) -> Reading:
+def grafana(answer: GrafanaHealth) -> Measurement:
     evidence = {"version": answer.version, "database": answer.database}
-    return Reading(Level.HEALTHY if answer.database == "ok" else Level.DEGRADED, evidence)
+    return Measurement(Level.HEALTHY if answer.database == "ok" else Level.DEGRADED, evidence)
 
 
-def jaeger(answer: JaegerServices) -> Reading:
-    """That it knows no service yet is no fault of Jaeger's."""
+def jaeger(answer: JaegerServices) -> Measurement:
+    """Healthy when Jaeger answers, also while it has no traces."""
     known = sorted(answer.data or ())
-    return Reading(Level.HEALTHY, {"services": len(known), "names": known[:NAMED_AT_MOST]})
+    return Measurement(Level.HEALTHY, {"services": len(known), "names": known[:NAMED_AT_MOST]})
 
 
-def memory(used: int, total: int) -> Reading:
-    """Bytes, of the container where it has a limit, else of the machine."""
+def memory(used: int, total: int) -> Measurement:
+    """Level of the memory in use; bytes, of the container if it has a limit, else of the machine."""
     percent = 100 * used / total
     evidence = {"used_mb": round(used / 2**20, 1), "total_mb": round(total / 2**20, 1)}
-    return Reading(
+    return Measurement(
         _between(percent, MEMORY_DEGRADED, MEMORY_UNHEALTHY), evidence | {"usage_percent": round(percent, 1)}
     )
 
 
-def disk(used: int, free: int) -> Reading:
-    """Bytes; what only root may use counts as gone."""
+def disk(used: int, free: int) -> Measurement:
+    """Level of the disk space in use; bytes. Space that is reserved for root counts as used."""
     percent = 100 * used / (used + free) if used + free else 100.0
     evidence = {"usage_percent": round(percent, 1), "free_mb": round(free / 2**20, 1)}
-    return Reading(_between(percent, DISK_DEGRADED, DISK_UNHEALTHY), evidence)
+    return Measurement(_between(percent, DISK_DEGRADED, DISK_UNHEALTHY), evidence)
 
 
-def event_loop(lag: float) -> Reading:
-    """Seconds that the event loop woke late."""
-    return Reading(_between(lag, LAG_DEGRADED, LAG_UNHEALTHY), {"lag_seconds": round(lag, 4)})
+def event_loop(lag: float) -> Measurement:
+    """Level of the event loop's lag, seconds."""
+    return Measurement(_between(lag, LAG_DEGRADED, LAG_UNHEALTHY), {"lag_seconds": round(lag, 4)})
 
 
-def cpu(percent: float | None, seconds: float, process_percent: float) -> Reading:
-    """A busy moment is no fault: only the average of five minutes counts against the machine.
+def cpu(percent: float | None, seconds: float, process_percent: float) -> Measurement:
+    """Level of the CPU usage: degraded only if the average over five minutes is high.
 
     Args:
-        percent: of all cores, on average over these seconds; none when nothing was measured yet.
-        seconds: that were measured.
-        process_percent: of one core, by this process.
+        percent: average usage of all cores over the measured time; None before the first measurement.
+        seconds: length of the measured time.
+        process_percent: usage of one core by this process.
     """
     if percent is None:
-        return Reading(Level.UNKNOWN, {"reason": "nothing measured yet"})
+        return Measurement(Level.UNKNOWN, {"reason": "nothing measured yet"})
     evidence = {
         "usage_percent": round(percent, 1),
         "over_seconds": round(seconds, 1),
         "process_percent": round(process_percent, 1),
     }
     if percent < CPU_DEGRADED:
-        return Reading(Level.HEALTHY, evidence)
+        return Measurement(Level.HEALTHY, evidence)
     if seconds < CPU_WINDOW_SECONDS:
-        return Reading(Level.UNKNOWN, evidence | {"reason": "busy, but not measured for long enough"})
-    return Reading(Level.DEGRADED, evidence)
+        return Measurement(
+            Level.UNKNOWN, evidence | {"reason": "high usage, but not measured for five minutes yet"}
+        )
+    return Measurement(Level.DEGRADED, evidence)
 
 
 def _between(value: float, degraded: float, unhealthy: float) -> Level:
@@ -167,6 +169,6 @@ def _between(value: float, degraded: float, unhealthy: float) -> Level:
     return Level.DEGRADED if value >= degraded else Level.HEALTHY
 
 
-def no_answer(source: str) -> Reading:
-    """What a check says that is drawn from another one's answer, while there is none."""
-    return Reading(Level.UNKNOWN, {"reason": f"no answer from {source}"})
+def no_answer(source: str) -> Measurement:
+    """The reading of a check that uses another check's answer, while there is none."""
+    return Measurement(Level.UNKNOWN, {"reason": f"no answer from {source}"})

@@ -1,13 +1,15 @@
-"""From measurements to controls and a score. Pure: no calls, no clock.
+"""Compliance controls: turns findings into the status of each control and a score. Pure: no calls, no clock.
 
-A control supports a requirement of a standard with one thing that was measured here and now. It is
-no audit and no certificate, and what could not be measured is unknown: it neither passes nor fails.
+A control supports one requirement of a standard with one measurement. It is neither an audit nor a
+certificate. A control that could not be measured is unknown: it neither passes nor fails.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+from services.contracts.health import ControlStatus
 
 NOTICE = "Measured support for single controls; neither an audit nor a certificate."
 
@@ -19,14 +21,8 @@ class Standard(StrEnum):
     HIPAA = "HIPAA"
 
 
-class Status(StrEnum):
-    PASSED = "passed"
-    FAILED = "failed"
-    UNKNOWN = "unknown"  #: was not, or could not be, measured
-
-
 class Question(StrEnum):
-    """What is measured; those that are asked of each service have its id behind a dot."""
+    """What is measured. The findings of one service are stored as ``question.service``."""
 
     ACCESS = "access"
     REFUSALS = "refusals"
@@ -44,18 +40,22 @@ class Question(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Measurement:
-    status: Status
+class Finding:
+    """The measured status of one question, with its evidence."""
+
+    status: ControlStatus
     evidence: Mapping[str, Any] = field(default_factory=dict)
     measured_at: float | None = None  #: seconds since the epoch
 
 
 @dataclass(frozen=True, slots=True)
 class Control:
+    """One control of a standard."""
+
     standard: Standard
-    control: str  #: as the standard numbers it
+    control: str  #: its number in the standard
     question: Question
-    of: tuple[str, ...] = ()  #: the services that are asked; empty: one measurement
+    of: tuple[str, ...] = ()  #: the measured services; empty: one finding for all
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -73,7 +73,7 @@ class Control:
 OUR_SERVICES = ("bridge", "alert_relay", "dashboard")
 COUNTING_SERVICES = ("bridge", "alert_relay")
 
-#: For each question what holds when it passes, and what to do when it does not.
+#: For each question: the statement that holds if it passed, and the recommendation otherwise.
 _CLAIMS: Mapping[Question, tuple[str, str]] = {
     Question.ACCESS: (
         "requests without a key, or with a wrong one, are refused",
@@ -81,15 +81,15 @@ _CLAIMS: Mapping[Question, tuple[str, str]] = {
     ),
     Question.REFUSALS: (
         "a refused request is counted and can be alerted on",
-        "See why auth_failed_attempts_total did not grow with a refused request.",
+        "Find out why auth_failed_attempts_total did not grow with a refused request.",
     ),
     Question.IDENTIFIERS: (
         "metrics hold no bot token, key, chat or person",
-        "Take the label out of the metric that the evidence names.",
+        "Remove the label from the metric that the evidence names.",
     ),
     Question.KEY_FILE: (
         "the API key's file is closed to other users",
-        "chmod 600 the file of the API key, and make a new key if others could read it.",
+        "chmod 600 the API key's file, and create a new key if other users could read it.",
     ),
     Question.DATA_FILES: (
         "stored messages are closed to other users of the machine",
@@ -109,7 +109,7 @@ _CLAIMS: Mapping[Question, tuple[str, str]] = {
     ),
     Question.STORE: (
         "what was accepted is flushed to disk, over a local or an encrypted connection",
-        "SQLite with synchronous=FULL, or PostgreSQL on this host or over TLS.",
+        "Use SQLite with synchronous=FULL, or PostgreSQL on this host or over TLS.",
     ),
     Question.TRACES: (
         "what happened to a request can be reconstructed from its trace",
@@ -117,15 +117,15 @@ _CLAIMS: Mapping[Question, tuple[str, str]] = {
     ),
     Question.MONITORING: (
         "every part is being scraped and measured",
-        "Bring up the scrape targets that the evidence names.",
+        "Start the scrape targets that the evidence names.",
     ),
     Question.ALERT_PATH: (
         "the alert relay, and Alertmanager where it is set up, do their job",
-        "See /health of the alert relay and of Alertmanager.",
+        "Read /health of the alert relay and the status of Alertmanager.",
     ),
     Question.CAPACITY: (
         "memory and disk have headroom",
-        "Free disk space or memory, or give this host more of it.",
+        "Free disk space or memory, or add more to this host.",
     ),
 }
 
@@ -169,74 +169,79 @@ CONTROLS: Sequence[Control] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ControlResult:
+    """A control with its status; ``measured_at`` is that of its oldest finding, seconds since the epoch."""
+
     control: Control
-    status: Status
+    status: ControlStatus
     evidence: Mapping[str, Any]
     measured_at: float | None
 
     @property
     def recommendation(self) -> str | None:
-        if self.status is Status.PASSED:
+        if self.status is ControlStatus.PASSED:
             return None
-        # What cannot be seen from here is for a person to look at, rather than to change.
+        # For what this process cannot see, the finding names what a person can check.
         return str(self.evidence.get("check") or self.control.recommendation)
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    rows: Sequence[Row]
+class Assessment:
+    """The result of every control."""
 
-    def of(self, standard: Standard) -> Sequence[Row]:
-        return [row for row in self.rows if row.control.standard is standard]
+    results: Sequence[ControlResult]
 
-
-def count(rows: Sequence[Row]) -> dict[Status, int]:
-    return {status: sum(row.status is status for row in rows) for status in Status}
+    def of(self, standard: Standard) -> Sequence[ControlResult]:
+        return [result for result in self.results if result.control.standard is standard]
 
 
-def score(rows: Sequence[Row]) -> float | None:
-    """Percent passed of those measured; none while nothing is measured."""
-    counts = count(rows)
-    measured = counts[Status.PASSED] + counts[Status.FAILED]
-    return round(100 * counts[Status.PASSED] / measured, 1) if measured else None
+def count(results: Sequence[ControlResult]) -> dict[ControlStatus, int]:
+    """Returns the number of controls in each status."""
+    return {status: sum(each.status is status for each in results) for status in ControlStatus}
 
 
-def assess(measurements: Mapping[str, Measurement], now: float, valid_seconds: float) -> Report:
-    """Every control as the measurements have it.
+def score(results: Sequence[ControlResult]) -> float | None:
+    """Returns percent passed of the measured controls; None if none was measured."""
+    counts = count(results)
+    measured = counts[ControlStatus.PASSED] + counts[ControlStatus.FAILED]
+    return round(100 * counts[ControlStatus.PASSED] / measured, 1) if measured else None
+
+
+def assess(findings: Mapping[str, Finding], now: float, valid_seconds: float) -> Assessment:
+    """Returns the result of every control.
 
     Args:
-        measurements: by :attr:`Control.keys`.
+        findings: by :attr:`Control.keys`.
         now: seconds since the epoch.
-        valid_seconds: how long a measurement tells something.
+        valid_seconds: age at which a finding becomes unknown.
     """
-    current = {key: _aged(found, now, valid_seconds) for key, found in measurements.items()}
-    return Report([_row(control, current) for control in CONTROLS])
+    current = {key: _expire(finding, now, valid_seconds) for key, finding in findings.items()}
+    return Assessment([_result(control, current) for control in CONTROLS])
 
 
-def _aged(found: Measurement, now: float, valid_seconds: float) -> Measurement:
-    if found.measured_at is None or now - found.measured_at <= valid_seconds:
-        return found
-    evidence = {**found.evidence, "reason": f"measured {now - found.measured_at:.0f} s ago: too old"}
-    return Measurement(Status.UNKNOWN, evidence, found.measured_at)
+def _expire(finding: Finding, now: float, valid_seconds: float) -> Finding:
+    if finding.measured_at is None or now - finding.measured_at <= valid_seconds:
+        return finding
+    evidence = {**finding.evidence, "reason": f"measured {now - finding.measured_at:.0f} s ago: too old"}
+    return Finding(ControlStatus.UNKNOWN, evidence, finding.measured_at)
 
 
-def _row(control: Control, measurements: Mapping[str, Measurement]) -> Row:
-    found = {key: measurements.get(key, _NEVER) for key in control.keys}
+def _result(control: Control, findings: Mapping[str, Finding]) -> ControlResult:
+    found = {key: findings.get(key, _NOT_MEASURED) for key in control.keys}
     times = [each.measured_at for each in found.values()]
     oldest = min((when for when in times if when is not None), default=None)
     statuses = {each.status for each in found.values()}
-    if Status.FAILED in statuses:
-        status = Status.FAILED
+    if ControlStatus.FAILED in statuses:
+        status = ControlStatus.FAILED
     else:
-        status = Status.UNKNOWN if Status.UNKNOWN in statuses else Status.PASSED
+        status = ControlStatus.UNKNOWN if ControlStatus.UNKNOWN in statuses else ControlStatus.PASSED
     if not control.of:
-        return Row(control, status, next(iter(found.values())).evidence, oldest)
+        return ControlResult(control, status, next(iter(found.values())).evidence, oldest)
     evidence = {
         service: {"status": each.status.value, **each.evidence}
         for service, each in zip(control.of, found.values(), strict=True)
     }
-    return Row(control, status, evidence, oldest)
+    return ControlResult(control, status, evidence, oldest)
 
 
-_NEVER = Measurement(Status.UNKNOWN, {"reason": "not measured yet"})
+_NOT_MEASURED = Finding(ControlStatus.UNKNOWN, {"reason": "not measured yet"})

@@ -1,4 +1,4 @@
-"""How this installation is set up: files, listeners, logs and the store. Seen, not assumed."""
+"""Measures the security settings of this installation: files, log redaction, sockets and the database."""
 
 import logging
 import socket
@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 import psutil
 import structlog
 
+from services.contracts.health import ControlStatus, HealthReport
 from services.kit.web.auth import new_key
-from services.mcp_health.compliance import Measurement, Status
-from services.mcp_health.responses import HealthAnswer
+from services.mcp_health.compliance import Finding
 
-#: What a person can see who stands where this program does not.
+#: What a person can check on the host, which this process cannot see.
 CHECK_PUBLISHED = (
     "On the host: `docker compose ps` (or `ss -ltn`) should show each published port on 127.0.0.1."
 )
@@ -25,23 +25,25 @@ _GROUP_WRITES = 0o020
 _GROUP_AND_OTHERS = 0o077
 
 
-def key_file(path: Path | None, now: float) -> Measurement:
-    """Closed: others may do nothing with it, and a group (of a container's secret) may only read."""
+def key_file(path: Path | None, now: float) -> Finding:
+    """Passed: other users have no access, and the group (of a container's secret) may only read."""
     if path is None:
-        return Measurement(Status.UNKNOWN, {"reason": "the key comes from API_KEY, not from a file"}, now)
+        return Finding(ControlStatus.UNKNOWN, {"reason": "the key comes from API_KEY, not from a file"}, now)
     try:
         mode = path.stat().st_mode & 0o777
     except OSError as error:
-        return Measurement(Status.UNKNOWN, {"reason": f"cannot look at it: {error.strerror}"}, now)
+        return Finding(
+            ControlStatus.UNKNOWN, {"reason": f"cannot read the file's mode: {error.strerror}"}, now
+        )
     closed = not mode & (_OTHERS | _GROUP_WRITES)
-    return Measurement(Status.PASSED if closed else Status.FAILED, {"mode": f"{mode:04o}"}, now)
+    return Finding(ControlStatus.PASSED if closed else ControlStatus.FAILED, {"mode": f"{mode:04o}"}, now)
 
 
-def data_files(folder: Path, now: float) -> Measurement:
-    """Closed: the folder lets nobody else in, or each database in it is its owner's alone."""
+def data_files(folder: Path, now: float) -> Finding:
+    """Passed: the folder is private to its owner, or each database in it is."""
     stores = sorted(folder.glob("*.db"))
     if not stores:
-        return Measurement(Status.UNKNOWN, {"reason": "no database in DATA_DIR of this service"}, now)
+        return Finding(ControlStatus.UNKNOWN, {"reason": "no database in DATA_DIR of this service"}, now)
     folder_mode = folder.stat().st_mode & 0o777
     modes = {store.name: store.stat().st_mode & 0o777 for store in stores}
     closed = not folder_mode & _GROUP_AND_OTHERS or not any(
@@ -51,15 +53,15 @@ def data_files(folder: Path, now: float) -> Measurement:
         "folder_mode": f"{folder_mode:04o}",
         "modes": {name: f"{mode:04o}" for name, mode in modes.items()},
     }
-    return Measurement(Status.PASSED if closed else Status.FAILED, evidence, now)
+    return Finding(ControlStatus.PASSED if closed else ControlStatus.FAILED, evidence, now)
 
 
-def redaction(handlers: Sequence[logging.Handler], now: float) -> Measurement:
-    """Formats a line with made-up secrets as the live log would, without writing it."""
+def redaction(handlers: Sequence[logging.Handler], now: float) -> Finding:
+    """Formats a line with generated secrets by the log's formatters, without writing it."""
     formatters = [handler.formatter for handler in handlers]
     ours = [each for each in formatters if isinstance(each, structlog.stdlib.ProcessorFormatter)]
     if not ours or len(ours) < len(formatters):
-        return Measurement(Status.UNKNOWN, {"reason": "this process logs by other means than the kit"}, now)
+        return Finding(ControlStatus.UNKNOWN, {"reason": "this process does not log through the kit"}, now)
     secrets = {
         "bot_token": f"1{int(token_hex(4), 16) + 10**9}:{token_urlsafe(26)}",
         "api_key": new_key(),
@@ -73,7 +75,7 @@ def redaction(handlers: Sequence[logging.Handler], now: float) -> Measurement:
     lines = [formatter.format(_record(text, secrets["url_password"])) for formatter in ours]
     leaked = sorted(name for name, secret in secrets.items() if any(secret in line for line in lines))
     evidence = {"tried": sorted(secrets), "leaked": leaked}
-    return Measurement(Status.FAILED if leaked else Status.PASSED, evidence, now)
+    return Finding(ControlStatus.FAILED if leaked else ControlStatus.PASSED, evidence, now)
 
 
 def _record(text: str, password: str) -> logging.LogRecord:
@@ -88,7 +90,7 @@ class Listener(NamedTuple):
 
 
 def listening() -> list[Listener] | None:
-    """The TCP sockets that listen on this machine, or in this container; none where that is not shown."""
+    """Returns the listening TCP sockets of this machine or container; None if they are not visible."""
     try:
         connections = psutil.net_connections(kind="tcp")
     except (psutil.AccessDenied, OSError):
@@ -113,26 +115,26 @@ def _address(host: str) -> Any:
     return (isinstance(address, IPv6Address) and address.ipv4_mapped) or address
 
 
-def listeners(addresses: Mapping[str, str], found: Iterable[Listener] | None, now: float) -> Measurement:
-    """Whether the services that run here can be reached from elsewhere.
+def listeners(addresses: Mapping[str, str], found: Iterable[Listener] | None, now: float) -> Finding:
+    """Measures whether the services on this host can be reached from other hosts.
 
     Args:
         addresses: the URL of each service.
-        found: what :func:`listening` saw.
+        found: the result of :func:`listening`.
         now: seconds since the epoch.
     """
     here = {name: _port(url) for name, url in addresses.items() if is_loopback(urlsplit(url).hostname or "")}
     if found is None or not here:
-        reason = "the services run on other hosts" if found is not None else "sockets are not shown"
-        unseen = f"{reason}: what is published cannot be seen from here"
-        return Measurement(Status.UNKNOWN, {"reason": unseen, "check": CHECK_PUBLISHED}, now)
+        reason = "the services run on other hosts" if found is not None else "sockets are not visible"
+        unseen = f"{reason}: this process cannot see which ports are published"
+        return Finding(ControlStatus.UNKNOWN, {"reason": unseen, "check": CHECK_PUBLISHED}, now)
     seen = list(found)
     bound = {name: sorted(each.ip for each in seen if each.port == port) for name, port in here.items()}
     evidence = {"listen_on": bound, "elsewhere": sorted(addresses.keys() - here.keys())}
     if any(not is_loopback(ip) for ips in bound.values() for ip in ips):
-        return Measurement(Status.FAILED, evidence, now)
+        return Finding(ControlStatus.FAILED, evidence, now)
     whole = all(bound.values()) and not evidence["elsewhere"]
-    return Measurement(Status.PASSED if whole else Status.UNKNOWN, evidence, now)
+    return Finding(ControlStatus.PASSED if whole else ControlStatus.UNKNOWN, evidence, now)
 
 
 def _port(url: str) -> int:
@@ -140,30 +142,32 @@ def _port(url: str) -> int:
     return parts.port or socket.getservbyname(parts.scheme)
 
 
-def store(bridge: HealthAnswer | None, now: float) -> Measurement:
-    """What the bridge says of its database: ``dialect``, ``synchronous``, ``address`` and ``tls``."""
+def store(bridge: HealthReport | None, now: float) -> Finding:
+    """Measures the bridge's database by its report: ``dialect``, ``synchronous``, ``address`` and ``tls``."""
     database = bridge.components.get("database") if bridge else None
     if database is None:
-        return Measurement(Status.UNKNOWN, {"reason": "the bridge does not tell of its database"}, now)
+        return Finding(ControlStatus.UNKNOWN, {"reason": "the bridge does not report its database"}, now)
     known = {
         name: database.measured[name]
         for name in ("dialect", "synchronous", "address", "tls")
         if name in database.measured
     }
-    return Measurement(_store(known), known or {"reason": "the bridge does not say how it stores"}, now)
+    return Finding(
+        _store(known), known or {"reason": "the bridge does not report its database settings"}, now
+    )
 
 
-def _store(known: Mapping[str, Any]) -> Status:
+def _store(known: Mapping[str, Any]) -> ControlStatus:
     match known.get("dialect"), known.get("synchronous"), known.get("tls"):
         case "sqlite", str(synchronous), _:
-            return Status.PASSED if synchronous.lower() in ("full", "extra") else Status.FAILED
+            return ControlStatus.PASSED if synchronous.lower() in ("full", "extra") else ControlStatus.FAILED
         case "postgresql", str(synchronous), _ if synchronous.lower() == "off":
-            return Status.FAILED
+            return ControlStatus.FAILED
         case "postgresql", _, True:
-            return Status.PASSED
+            return ControlStatus.PASSED
         case "postgresql", _, _ if is_loopback(_host(str(known.get("address", "")))):
-            return Status.PASSED
-    return Status.UNKNOWN
+            return ControlStatus.PASSED
+    return ControlStatus.UNKNOWN
 
 
 def _host(address: str) -> str:

@@ -1,4 +1,4 @@
-"""Calls out. Whatever can go wrong with a call is one error, which says whether it was answered."""
+"""HTTP calls to other programs. Every failure is a ``CallError``, which shows whether there was an answer."""
 
 import asyncio
 import time
@@ -9,37 +9,37 @@ import httpx
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from pydantic import TypeAdapter, ValidationError
 
+from services.contracts.health import HealthReport
 from services.kit.logs import redact
 from services.mcp_health.responses import (
     AlertmanagerAlert,
+    AlertmanagerSilence,
     AlertmanagerStatus,
-    Alerts,
     GrafanaHealth,
-    HealthAnswer,
     JaegerServices,
-    Silence,
-    Targets,
+    PrometheusAlerts,
+    PrometheusTargets,
 )
 
 T = TypeVar("T")
 LARGEST_ANSWER_BYTES = 4_000_000
 _REFUSALS = range(400, 500)
-_HEALTH = TypeAdapter(HealthAnswer)
-_TARGETS = TypeAdapter(Targets)
-_ALERTS = TypeAdapter(Alerts)
+_HEALTH = TypeAdapter(HealthReport)
+_TARGETS = TypeAdapter(PrometheusTargets)
+_ALERTS = TypeAdapter(PrometheusAlerts)
 _ALERTMANAGER = TypeAdapter(AlertmanagerStatus)
 _ALERTMANAGER_ALERTS = TypeAdapter(tuple[AlertmanagerAlert, ...])
-_SILENCES = TypeAdapter(tuple[Silence, ...])
+_SILENCES = TypeAdapter(tuple[AlertmanagerSilence, ...])
 _GRAFANA = TypeAdapter(GrafanaHealth)
 _JAEGER = TypeAdapter(JaegerServices)
 
 
 class CallError(Exception):
-    """A call that did not bring what was asked for.
+    """A call without a usable answer.
 
     Args:
         reason: one line, without addresses or secrets.
-        answered: the other side is there and refused (4xx): no failure of the dependency.
+        answered: whether the other side refused (4xx), which is no failure of the dependency.
     """
 
     def __init__(self, reason: str, *, answered: bool = False) -> None:
@@ -49,6 +49,8 @@ class CallError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
+    """An HTTP answer of any status."""
+
     status: int
     headers: httpx.Headers
     body: bytes
@@ -57,15 +59,15 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class PrometheusAnswers:
-    targets: Targets
-    alerts: Alerts
+    targets: PrometheusTargets
+    alerts: PrometheusAlerts
 
 
 @dataclass(frozen=True, slots=True)
 class AlertmanagerAnswers:
     status: AlertmanagerStatus
     alerts: tuple[AlertmanagerAlert, ...]
-    silences: tuple[Silence, ...]
+    silences: tuple[AlertmanagerSilence, ...]
 
 
 async def call(
@@ -76,19 +78,19 @@ async def call(
     endpoint: str | None = None,
     read_body: bool = True,
 ) -> Reply:
-    """GETs; any status is a reply.
+    """Sends a GET request; an answer of any status is a reply.
 
-    Not traced: a trace of every check would push the messages' traces out of Jaeger.
+    The call is not traced: traces of all checks would displace the traces of messages in Jaeger.
 
     Args:
-        client: of the other side.
-        path: below its address.
-        headers: further ones.
-        endpoint: bounded metric label, where the path holds an id.
-        read_body: false when only the status matters; a stream would never end.
+        client: client of the other program.
+        path: path below its base URL.
+        headers: additional headers.
+        endpoint: metric label from a fixed set, needed if the path contains an id.
+        read_body: False if only the status matters; a stream would never end.
 
     Raises:
-        CallError: no connection, no answer, or one that is too large.
+        CallError: no connection, no answer, or an answer that is too large.
     """
     start = time.perf_counter()
     extensions = {} if endpoint is None else {"endpoint": endpoint}
@@ -118,29 +120,29 @@ async def _limited(response: httpx.Response) -> bytes:
     return bytes(body)
 
 
-async def _ask(client: httpx.AsyncClient, path: str, shape: TypeAdapter[T]) -> T:
+async def _get(client: httpx.AsyncClient, path: str, model: TypeAdapter[T]) -> T:
     reply = await call(client, path)
     if reply.status != httpx.codes.OK:
         raise CallError(f"{path} answered {reply.status}", answered=reply.status in _REFUSALS)
-    return _understood(path, reply, shape)
+    return _parsed(path, reply, model)
 
 
-def _understood(path: str, reply: Reply, shape: TypeAdapter[T]) -> T:
+def _parsed(path: str, reply: Reply, model: TypeAdapter[T]) -> T:
     try:
-        return shape.validate_json(reply.body)
+        return model.validate_json(reply.body)
     except ValidationError as error:
         fault: Any = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, fault["loc"]))
-        raise CallError(f"{path} is not understood: {where or 'body'}: {fault['msg']}") from error
+        raise CallError(f"{path}: invalid answer: {where or 'body'}: {fault['msg']}") from error
 
 
-async def own_service(client: httpx.AsyncClient) -> HealthAnswer:
-    """One of ours. 503 with a report is an answer: it says that it is critical."""
+async def own_service(client: httpx.AsyncClient) -> HealthReport:
+    """Reads ``/health`` of a service of the suite; 503 with a report is an answer of a critical service."""
     reply = await call(client, "/health")
     if reply.status not in (httpx.codes.OK, httpx.codes.SERVICE_UNAVAILABLE):
         raise CallError(f"/health answered {reply.status}", answered=reply.status in _REFUSALS)
     try:
-        return _understood("/health", reply, _HEALTH)
+        return _parsed("/health", reply, _HEALTH)
     except CallError as error:
         if reply.status == httpx.codes.SERVICE_UNAVAILABLE:
             raise CallError("/health answered 503 without a report") from error
@@ -149,23 +151,23 @@ async def own_service(client: httpx.AsyncClient) -> HealthAnswer:
 
 async def prometheus(client: httpx.AsyncClient) -> PrometheusAnswers:
     targets, alerts = await asyncio.gather(
-        _ask(client, "/api/v1/targets?state=active", _TARGETS), _ask(client, "/api/v1/alerts", _ALERTS)
+        _get(client, "/api/v1/targets?state=active", _TARGETS), _get(client, "/api/v1/alerts", _ALERTS)
     )
     return PrometheusAnswers(targets, alerts)
 
 
 async def alertmanager(client: httpx.AsyncClient) -> AlertmanagerAnswers:
     status, alerts, silences = await asyncio.gather(
-        _ask(client, "/api/v2/status", _ALERTMANAGER),
-        _ask(client, "/api/v2/alerts", _ALERTMANAGER_ALERTS),
-        _ask(client, "/api/v2/silences", _SILENCES),
+        _get(client, "/api/v2/status", _ALERTMANAGER),
+        _get(client, "/api/v2/alerts", _ALERTMANAGER_ALERTS),
+        _get(client, "/api/v2/silences", _SILENCES),
     )
     return AlertmanagerAnswers(status, alerts, silences)
 
 
 async def grafana(client: httpx.AsyncClient) -> GrafanaHealth:
-    return await _ask(client, "/api/health", _GRAFANA)
+    return await _get(client, "/api/health", _GRAFANA)
 
 
 async def jaeger(client: httpx.AsyncClient) -> JaegerServices:
-    return await _ask(client, "/api/services", _JAEGER)
+    return await _get(client, "/api/services", _JAEGER)

@@ -1,38 +1,17 @@
-"""What the others answer, as far as it is read here. An answer of another shape is not understood."""
+"""Answers of Prometheus, Alertmanager, Grafana and Jaeger: the fields that the checks read."""
 
 from collections.abc import Mapping
-from typing import Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Answer(BaseModel):
+    """Base of the answers; fields that are not listed are ignored."""
+
     model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
 
 
-class ComponentAnswer(Answer):
-    """One component of a service; what it measured is kept as extra fields."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    status: str
-    last_check: AwareDatetime | None = None
-
-    @property
-    def measured(self) -> Mapping[str, Any]:
-        return self.model_extra or {}
-
-
-class HealthAnswer(Answer):
-    """``GET /health`` of one of our services."""
-
-    status: str
-    timestamp: AwareDatetime
-    version: str = ""
-    components: Mapping[str, ComponentAnswer] = Field(default_factory=dict)
-
-
-class Target(Answer):
+class PrometheusTarget(Answer):
     scrape_pool: str = Field(alias="scrapePool")
     scrape_url: str = Field(alias="scrapeUrl")
     health: str
@@ -40,31 +19,31 @@ class Target(Answer):
 
 
 class ActiveTargets(Answer):
-    active: tuple[Target, ...] = Field(alias="activeTargets")
+    active: tuple[PrometheusTarget, ...] = Field(alias="activeTargets")
 
 
-class Targets(Answer):
+class PrometheusTargets(Answer):
     """``GET /api/v1/targets`` of Prometheus."""
 
     data: ActiveTargets
 
 
-class Alert(Answer):
+class PrometheusAlert(Answer):
     labels: Mapping[str, str]
     state: str
 
 
 class AlertList(Answer):
-    alerts: tuple[Alert, ...]
+    alerts: tuple[PrometheusAlert, ...]
 
 
-class Alerts(Answer):
+class PrometheusAlerts(Answer):
     """``GET /api/v1/alerts`` of Prometheus."""
 
     data: AlertList
 
 
-class Cluster(Answer):
+class AlertmanagerCluster(Answer):
     status: str
 
 
@@ -75,24 +54,24 @@ class AlertmanagerVersion(Answer):
 class AlertmanagerStatus(Answer):
     """``GET /api/v2/status`` of Alertmanager."""
 
-    cluster: Cluster
+    cluster: AlertmanagerCluster
     version_info: AlertmanagerVersion = Field(alias="versionInfo")
 
 
-class StatusOnly(Answer):
+class AlertmanagerState(Answer):
     state: str
 
 
-class Silence(Answer):
+class AlertmanagerSilence(Answer):
     """One of ``GET /api/v2/silences`` of Alertmanager."""
 
-    status: StatusOnly
+    status: AlertmanagerState
 
 
 class AlertmanagerAlert(Answer):
     """One of ``GET /api/v2/alerts`` of Alertmanager."""
 
-    status: StatusOnly
+    status: AlertmanagerState
 
 
 class GrafanaHealth(Answer):
@@ -103,6 +82,6 @@ class GrafanaHealth(Answer):
 
 
 class JaegerServices(Answer):
-    """``GET /api/services`` of Jaeger; ``data`` is null while it has seen no trace."""
+    """``GET /api/services`` of Jaeger; ``data`` is null while it has no traces."""
 
     data: tuple[str, ...] | None = None

@@ -1,4 +1,4 @@
-"""How calls between the services travel: encrypted, within this machine, or plain over some network."""
+"""Measures whether calls between the services are encrypted, or stay on the host."""
 
 import socket
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,25 +9,26 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from services.mcp_health.compliance import Measurement, Status
+from services.contracts.health import ControlStatus
+from services.mcp_health.compliance import Finding
 from services.mcp_health.posture import is_loopback
 
 PUBLIC = "plain, public"
-#: What a person can see who stands where this program does not.
+#: What a person can check on the host, which this process cannot see.
 CHECK_NETWORK = (
-    "On the host: `docker network inspect` should say the driver bridge, which does not leave it; an overlay"
-    " leaves it plain unless it was made with `--opt encrypted`."
+    "On the host: `docker network inspect` should show the driver bridge, which stays on the host; an overlay"
+    " leaves it in plain unless it was created with `--opt encrypted`."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """What this process sees of its network.
+    """The network of this process.
 
     Args:
-        own: addresses of this machine, or of this container.
-        links: networks that it is on itself.
-        resolved: the addresses of each host name; empty where it has none now.
+        own: addresses of the machine or container.
+        links: networks that it is connected to.
+        resolved: addresses of each host name; empty if it has none.
     """
 
     own: frozenset[str]
@@ -36,7 +37,7 @@ class Network:
 
 
 def network(hosts: Iterable[str]) -> Network:
-    """Looks; waits for the resolver, so call it in a thread."""
+    """Reads the network; it waits for the resolver, so call it in a thread."""
     addresses = [
         (each.address.partition("%")[0], each.netmask)
         for interface in psutil.net_if_addrs().values()
@@ -61,16 +62,16 @@ def _resolved(host: str) -> list[str]:
     return sorted({str(address[0]).partition("%")[0] for *_, address in found})
 
 
-def measure(addresses: Mapping[str, str], seen: Network, now: float) -> Measurement:
-    """Encrypted or on this machine passes; plain to a public address fails; a private network is unseen."""
+def measure(addresses: Mapping[str, str], seen: Network, now: float) -> Finding:
+    """Passed: encrypted or on this machine. Failed: plain to a public address. Unknown: a private network."""
     kinds = {name: _transport(url, seen) for name, url in addresses.items()}
     evidence: dict[str, Any] = {"addresses": kinds}
     if any(kind.startswith(PUBLIC) for kind in kinds.values()):
-        return Measurement(Status.FAILED, evidence, now)
+        return Finding(ControlStatus.FAILED, evidence, now)
     if any(kind.startswith("plain") for kind in kinds.values()):
-        reason = "whether a private network stays on this host cannot be seen from inside it"
-        return Measurement(Status.UNKNOWN, evidence | {"reason": reason, "check": CHECK_NETWORK}, now)
-    return Measurement(Status.PASSED if kinds else Status.UNKNOWN, evidence, now)
+        reason = "this process cannot see whether a private network stays on the host"
+        return Finding(ControlStatus.UNKNOWN, evidence | {"reason": reason, "check": CHECK_NETWORK}, now)
+    return Finding(ControlStatus.PASSED if kinds else ControlStatus.UNKNOWN, evidence, now)
 
 
 def _transport(url: str, seen: Network) -> str:

@@ -1,16 +1,15 @@
-"""Feed: every change of a message's state, in the order of the commits, for those who follow along.
+"""Change feed: every change of a message's state, in the order of the commits.
 
-A transaction that changes states writes one row that tells all of them, whatever their number: so
-the record costs next to nothing, and is there exactly when the changes are. Who follows keeps a
-position and reads on from it; nothing is missed, nothing comes twice, and no broker is needed.
+A transaction writes one row with all its changes, so the feed is cheap and agrees with the tables. A consumer
+stores a :class:`Position` and reads on from it: it gets each change once, and no broker is needed.
 
-On PostgreSQL a transaction with a lower number may commit after one with a higher. Rows are
-therefore read in the order of their transactions, and only those before the oldest one under way.
+On PostgreSQL a transaction with a lower number may commit after one with a higher. Rows are therefore read in
+the order of their transactions, up to the oldest transaction that is still open.
 """
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict, cast
 
 import orjson
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, text, tuple_
@@ -18,18 +17,18 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select, text
 from services.outbox.schema import event, feed, message
 
 CHANNEL = "feed"
-#: Who was away for longer has to look at the messages themselves.
-KEEP_SECONDS = 86_400.0
-PRUNED_AT_ONCE = 1_000
-ROWS_AT_ONCE = 50
+#: A consumer that stops for longer must read the messages themselves.
+RETENTION_SECONDS = 86_400.0
+PRUNE_BATCH = 1_000
+READ_BATCH = 50
 
-#: A change as it is written: number or id of the message, state, attempt, cause.
+#: A change as it is written: sequence number or id of the message, state, attempt, cause.
 Entry = tuple[int | str, str, int, str]
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
-    """A place in the feed: after the ``number``-th change of a row; as text ``tx.row.number``."""
+    """A place in the feed, after the ``number``-th change of a row. Its text is ``tx.row.number``."""
 
     tx: int = 0
     row: int = 0
@@ -40,11 +39,35 @@ class Position:
 
     @classmethod
     def parse(cls, written: str) -> "Position | None":
-        """None for what is no position."""
+        """Returns the position of a text, or None where it is none."""
         parts = written.split(".")
         if len(parts) != 3 or not all(p.isascii() and p.isdigit() and len(p) < 19 for p in parts):  # noqa: PLR2004 - tx.row.number, each within 63 bits
             return None
         return cls(*map(int, parts))
+
+
+class ChangedMessageRow(TypedDict):
+    """A message as it is now, joined with columns of its event. Times are seconds since the epoch."""
+
+    seq: int
+    id: str
+    event_id: str
+    type: str  #: of the event
+    bot: str
+    chat_id: int
+    accepted_at: float
+    finished_at: float | None
+    attempts: int
+    possible_duplicate: bool
+    telegram_message_ids: str  #: with commas; empty: none
+    title: str
+    category: str
+    source: str
+    severity: str
+    client: str  #: name of the API key that posted the event
+    correlation_id: str
+    traceparent: str
+    callback_url: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +75,12 @@ class Change:
     """One change of one message's state.
 
     Args:
-        position: right after it.
-        at: when, seconds since the epoch.
-        state: the new one.
-        attempt: number of the attempt that it belongs to; 0 is none.
-        cause: a reason, or what happened, or empty.
-        message: row of the message and its event.
+        position: right after the change.
+        at: time of the change, seconds since the epoch.
+        state: new state.
+        attempt: number of the attempt that caused it; 0: none did.
+        cause: a reason or a description; may be empty.
+        message: row of the message as it is now.
     """
 
     position: Position
@@ -65,19 +88,19 @@ class Change:
     state: str
     attempt: int
     cause: str
-    message: Any
+    message: ChangedMessageRow
 
 
 _INSERT = insert(feed)
 
 
 def write(connection: Connection, entries: Sequence[Entry], now: float) -> None:
-    """Notes changes in the transaction that makes them."""
+    """Writes changes in the transaction that makes them."""
     if entries:
         connection.execute(_INSERT, {"at": now, "changes": orjson.dumps(entries).decode()})
 
 
-# Transactions below this number are over.
+# All transactions below this number have ended.
 _HORIZON = text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
 _ROWS = (
     select(feed)
@@ -124,89 +147,93 @@ def _horizon(connection: Connection) -> int:
 
 
 def end(connection: Connection) -> Position:
-    """Where the feed ends now."""
+    """Returns the position after the last change."""
     last = connection.execute(_LAST, {"horizon": _horizon(connection)}).first()
     return Position(last.tx, last.id, len(orjson.loads(last.changes))) if last else Position()
 
 
-def has(connection: Connection, position: Position) -> bool:
-    """Whether everything after the position is still kept."""
+def covers(connection: Connection, position: Position) -> bool:
+    """Returns whether the feed still has every change after the position."""
     first = connection.execute(_FIRST).first()
     if first is None:
         return position == Position()
-    # Rows count from 1: nothing was ever before that one.
+    # Rows count from 1, so nothing was before the first.
     return first.id == 1 or (first.tx, first.id) <= (position.tx, position.row)
 
 
 def read(
     connection: Connection,
     after: Position,
-    rows: int = ROWS_AT_ONCE,
+    rows: int = READ_BATCH,
     *,
     states: Collection[str] | None = None,
 ) -> tuple[list[Change], Position]:
-    """The changes after a position, of so many transactions at most, and the position after them.
+    """Returns the changes after a position, and the position after them.
 
-    A message that was archived meanwhile is passed over.
+    Changes of a message that was archived meanwhile are left out.
 
     Args:
         connection: for reading.
-        after: a position.
-        rows: transactions at most.
-        states: only the changes to these.
+        after: position of the consumer.
+        rows: transactions to read, at most.
+        states: only changes to these states; None: all.
     """
     horizon = _horizon(connection)
-    if after.tx > horizon:  # of another cluster, before a restore: see mend()
+    if after.tx > horizon:  # of another cluster, before a restore: see repair_after_restore()
         after = Position(0, after.row, after.number)
-    wanted = {"tx": after.tx, "row": after.row, "horizon": horizon, "most": rows + 1}
-    found = connection.execute(_ROWS, wanted).all()
-    told = [
-        (Position(row.tx, row.id, number), row.at, entry)
-        for row in found
+    bounds = {"tx": after.tx, "row": after.row, "horizon": horizon, "most": rows + 1}
+    read = [
+        (position, row.at, entry)
+        for row in connection.execute(_ROWS, bounds)
         for number, entry in enumerate(orjson.loads(row.changes), start=1)
-        if Position(row.tx, row.id, number) > after
+        if (position := Position(row.tx, row.id, number)) > after
     ]
-    wished = [one for one in told if states is None or one[2][1] in states]
-    messages = _messages(connection, [entry[0] for _, _, entry in wished])
+    selected = [each for each in read if states is None or each[2][1] in states]
+    messages = _messages(connection, [entry[0] for _, _, entry in selected])
     changes = [
         Change(position, at, state, attempt, cause, messages[ref])
-        for position, at, (ref, state, attempt, cause) in wished
+        for position, at, (ref, state, attempt, cause) in selected
         if ref in messages
     ]
-    return changes, told[-1][0] if told else after
+    return changes, read[-1][0] if read else after
 
 
-def _messages(connection: Connection, refs: Iterable[int | str]) -> dict[int | str, Any]:
-    """The messages by what they are called, a bounded number in a statement."""
-    known: dict[int | str, Any] = {}
+def _messages(connection: Connection, refs: Iterable[int | str]) -> dict[int | str, ChangedMessageRow]:
+    """Returns the messages by sequence number or id, whichever the change has."""
+    found: dict[int | str, ChangedMessageRow] = {}
     for column in (message.c.seq, message.c.id):
         kind = int if column is message.c.seq else str
-        wanted = sorted({ref for ref in refs if isinstance(ref, kind)})
-        for start in range(0, len(wanted), _PER_STATEMENT):
-            some = column.in_(wanted[start : start + _PER_STATEMENT])
+        keys = sorted({ref for ref in refs if isinstance(ref, kind)})
+        for start in range(0, len(keys), _KEYS_PER_STATEMENT):
+            some = column.in_(keys[start : start + _KEYS_PER_STATEMENT])
             query = select(*_MESSAGE).join(event, message.c.event_id == event.c.id).where(some)
-            known |= {row[column.name]: row for row in connection.execute(query).mappings()}
-    return known
+            rows = connection.execute(query).mappings()
+            found |= {row[column.name]: cast("ChangedMessageRow", row) for row in rows}
+    return found
 
 
-_PER_STATEMENT = 1_000
+_KEYS_PER_STATEMENT = 1_000
 
 
 def prune(connection: Connection, before: float) -> int:
-    """Deletes a portion of what is older; answers how many rows. The newest row stays: it marks the end."""
+    """Deletes up to :data:`PRUNE_BATCH` rows older than ``before``; returns how many.
+
+    The newest row stays, since it marks the end of the feed.
+    """
     newest = select(func.max(feed.c.id)).scalar_subquery()
     old = select(feed.c.id).where(feed.c.at < before, feed.c.id < newest).order_by(feed.c.at)
-    old = old.limit(PRUNED_AT_ONCE)
+    old = old.limit(PRUNE_BATCH)
     return connection.execute(delete(feed).where(feed.c.id.in_(old))).rowcount
 
 
-def mend(connection: Connection) -> None:
-    """After a restore into another PostgreSQL cluster its transactions count from lower numbers again.
+def repair_after_restore(connection: Connection) -> None:
+    """Moves all rows before new ones, after a restore into another PostgreSQL cluster.
 
-    What was written before then comes before all that is to come, in the order of the rows.
+    Transactions of the new cluster count from lower numbers. The old rows get the number 0, which keeps their
+    order, since rows of one transaction are read by their ids.
     """
     if connection.dialect.name == "postgresql":
-        connection.execute(_MEND)
+        connection.execute(_REPAIR)
 
 
-_MEND = text("UPDATE feed SET tx = 0 WHERE tx > pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
+_REPAIR = text("UPDATE feed SET tx = 0 WHERE tx > pg_snapshot_xmax(pg_current_snapshot())::text::bigint")

@@ -1,4 +1,4 @@
-"""The values that the engine works on, and the states of a message's life."""
+"""The values that the engine works on: events, messages, attempts and their results. Pure."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,58 +8,69 @@ from typing import Any
 from services.kit.telemetry.telemetry import TraceContext
 
 
-class State(StrEnum):
-    QUEUED = "queued"  #: on disk, waits for its turn
+class MessageState(StrEnum):
+    """Where a message is between its acceptance and its end."""
+
+    QUEUED = "queued"  #: stored; waits to be claimed
     SENDING = "sending"  #: claimed; an attempt is open
-    RETRY_WAIT = "retry_wait"  #: not delivered yet, the next attempt has a time
-    UNKNOWN = "unknown"  #: sent, but no answer came, and the event forbids a second try
+    RETRY_WAIT = "retry_wait"  #: an attempt failed; the next one has a time
+    UNKNOWN = "unknown"  #: sent without an answer, and the event forbids another attempt
     DELIVERED = "delivered"  #: Telegram answered with a message id
     DEAD_LETTER = "dead_letter"  #: given up, with the reason; can be replayed
-    SUPPRESSED = "suppressed"  #: not sent on purpose: the destination is known to refuse
-    EXPIRED = "expired"  #: its ``expires_at`` passed first
-    CANCELLED = "cancelled"  #: taken back by a caller
+    SUPPRESSED = "suppressed"  #: not sent on purpose: blocked or muted chat, superseded or pointless edit
+    EXPIRED = "expired"  #: its ``expires_at`` passed before it was sent
+    CANCELLED = "cancelled"  #: cancelled by a person or a client
 
 
-WAITING = (State.QUEUED, State.RETRY_WAIT)
-#: What the queue's depth is told by: these states, and of what is queued apart what is ahead of its time.
-COUNTED = (State.QUEUED, State.SENDING, State.RETRY_WAIT, State.UNKNOWN, State.DEAD_LETTER)
+WAITING = (MessageState.QUEUED, MessageState.RETRY_WAIT)
+#: States counted as queue depth; scheduled messages are counted apart, as :data:`SCHEDULED`.
+COUNTED = (
+    MessageState.QUEUED,
+    MessageState.SENDING,
+    MessageState.RETRY_WAIT,
+    MessageState.UNKNOWN,
+    MessageState.DEAD_LETTER,
+)
 SCHEDULED = "scheduled"
 FINISHED = (
-    State.DELIVERED,
-    State.DEAD_LETTER,
-    State.SUPPRESSED,
-    State.EXPIRED,
-    State.CANCELLED,
-    State.UNKNOWN,
+    MessageState.DELIVERED,
+    MessageState.DEAD_LETTER,
+    MessageState.SUPPRESSED,
+    MessageState.EXPIRED,
+    MessageState.CANCELLED,
+    MessageState.UNKNOWN,
 )
+UNFINISHED = (MessageState.QUEUED, MessageState.SENDING, MessageState.RETRY_WAIT)
+#: Finished without delivery, though delivery was intended.
+FAILED = (MessageState.DEAD_LETTER, MessageState.UNKNOWN, MessageState.EXPIRED)
 
 
-#: ``due_at`` of a message that may go at once.
+#: ``due_at`` of a message that may go as soon as its lane allows.
 AT_ONCE = 0.0
-#: ``due_at`` of a message whose first parts are delivered: the rest goes before anything else in the chat.
+#: ``due_at`` of a message with delivered parts: the rest goes before every other message of the chat.
 CONTINUATION = -1.0
 
 
 def is_continuation(due_at: float) -> bool:
-    """Returns whether the message's rest must go before everything else in the chat."""
+    """Whether a message with this ``due_at`` goes before every other message of its chat."""
     return due_at < AT_ONCE
 
 
 def is_scheduled(due_at: float) -> bool:
-    """Returns whether the message has a time of its own, seconds since the epoch."""
+    """Whether this ``due_at`` is a time, seconds since the epoch; as SQL in services.outbox.schema."""
     return due_at > AT_ONCE
 
 
 class Outcome(StrEnum):
-    """What is known of one attempt."""
+    """The outcome of one attempt."""
 
     SENT = "sent"
-    NOT_SENT = "not_sent"  #: certain: Telegram refused, or was never reached
-    UNKNOWN = "unknown"  #: the request left, no answer came
+    NOT_SENT = "not_sent"  #: certainly not: Telegram refused it, or was never reached
+    UNKNOWN = "unknown"  #: the request left, and no answer came
 
 
 class Reason(StrEnum):
-    """Why an attempt ended as it did: a closed set, since it is a metric label too."""
+    """Why an attempt failed or a message ended: a closed set, because it is a metric label too."""
 
     NONE = "none"
     FLOOD_CONTROL = "flood_control"
@@ -84,14 +95,14 @@ class Reason(StrEnum):
     WORKER_LOST = "worker_lost"
     EXPIRED = "expired"
     RENDER_FAILED = "render_failed"
-    CANNOT_EDIT = "cannot_edit"  #: the message that it edits is gone, or not ours to edit any more
-    NEVER_SENT = "never_sent"  #: the message that it edits never reached its chat
+    CANNOT_EDIT = "cannot_edit"  #: the message that it edits was deleted, or cannot be edited any more
+    NEVER_SENT = "never_sent"  #: the message that it edits was never delivered
     MUTED = "muted"
-    SUPERSEDED = "superseded"  #: a later event with the same update key was there first
+    SUPERSEDED = "superseded"  #: a later event with the same update key replaced it
 
 
 class Lane(IntEnum):
-    """Who goes first when there is not room for all. Order holds within a chat's lane."""
+    """Priority: lower lanes are claimed first. Within one lane of a chat the order of acceptance holds."""
 
     URGENT = 0  #: taps, approvals, alerts
     NORMAL = 1
@@ -99,15 +110,24 @@ class Lane(IntEnum):
 
 
 class UnknownPolicy(StrEnum):
-    """What to do when nobody can know whether a message arrived."""
+    """What to do with a message whose attempt has the outcome unknown."""
 
     RESEND = "resend"  #: send again, marked as a possible duplicate
-    HOLD = "hold"  #: leave it in ``unknown`` for a person
+    HOLD = "hold"  #: leave it in the state ``unknown`` until a person decides
+
+
+class Origin(StrEnum):
+    """Which part of the system made an event; it decides how the body is read."""
+
+    CLIENT = "client"  #: a client's event, as it was posted
+    APPROVAL = "approval"  #: a question to a person
+    BOT = "bot"  #: the bot's own words: answers to commands, results of approvals
+    ALERT = "alert"  #: a notification of the alert relay
 
 
 @dataclass(frozen=True, slots=True)
-class NewEvent:
-    """What a client posted, once, however many recipients it has."""
+class EventRecord:
+    """An event as it is stored, once for all its recipients."""
 
     id: str
     type: str
@@ -118,68 +138,75 @@ class NewEvent:
     body: str  #: JSON that the owning service's ``render`` understands
     accepted_at: float
     trace: TraceContext
-    #: The caller's own span, when it sent a ``traceparent``.
+    #: The client's span, where it sent a ``traceparent``.
     parent: TraceContext | None = None
     correlation_id: str = ""
-    client: str = ""  #: bounded name of the key that posted it
-    #: Who is told how its messages end; None: nobody but whom the settings name.
+    client: str = ""  #: name of the API key that posted it
+    #: URL that is called when one of its messages ends; None: only the URLs of the settings.
     callback_url: str | None = None
+    origin: Origin = Origin.CLIENT
 
 
 @dataclass(frozen=True, slots=True)
-class NewMessage:
-    """One event for one recipient."""
+class MessageRecord:
+    """A message as it is stored: one event for one recipient."""
 
     id: str
     chat_id: int
     thread_id: int | None = None
     lane: Lane = Lane.NORMAL
     silent: bool = False
-    deliver_at: float = 0.0  #: seconds since the epoch; 0 is at once
+    deliver_at: float = AT_ONCE  #: seconds since the epoch, or :data:`AT_ONCE`
     expires_at: float | None = None
     on_unknown: UnknownPolicy = UnknownPolicy.RESEND
     bot: str = "default"
-    #: Id of an earlier message of the same chat and lane: it is edited, none is sent.
+    #: Id of an earlier message of the same chat and lane, which it edits.
     edits: str | None = None
-    #: A later message of the chat with the same key edits the earlier one (progress).
+    #: A later message of the chat with the same key edits the earlier one, for progress.
     update_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
+    """A client's ``Idempotency-Key`` with the answer that a repetition gets."""
+
     client: str
     key: str
-    body_hash: str
-    answer: str  #: JSON of the answer that a repetition gets
+    body_hash: str  #: SHA-256, hexadecimal
+    answer: str  #: JSON
 
 
 @dataclass(frozen=True, slots=True)
-class Once:
-    """What a submission uses up: a second one with the same name is refused."""
+class SingleUse:
+    """A name that can be used once, as replay protection: a second submission with it is refused."""
 
-    scope: str
+    scope: str  #: such as signatures or files
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What is stored together or not at all.
+    """What is stored in one transaction, or not at all.
 
     Args:
-        alongside: writes rows of the owner's in the same transaction; what it raises fails the others too.
+        events: the events.
+        messages: the messages of each event, by position.
+        idempotency: the key that it is stored under, or None.
+        single_use: the name that it uses up, or None.
+        alongside: writes further rows of the owning service in the same transaction; if it raises, nothing of
+            the transaction is stored.
     """
 
-    events: tuple[NewEvent, ...]
-    #: The messages of each event, by position.
-    messages: tuple[tuple[NewMessage, ...], ...]
+    events: tuple[EventRecord, ...]
+    messages: tuple[tuple[MessageRecord, ...], ...]
     idempotency: IdempotencyKey | None = None
-    once: Once | None = None
+    single_use: SingleUse | None = None
     alongside: Callable[[Any], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A message that this worker may send now, and must settle."""
+    """A message with an open attempt: this worker sends it now, and settles it."""
 
     seq: int
     id: str
@@ -201,22 +228,23 @@ class Claimed:
     due_at: float
     expires_at: float | None
     claimed_at: float
-    limiter_wait: float  #: seconds that it could have gone but for Telegram's rates
+    limiter_wait: float  #: seconds that Telegram's rates delayed it
     attempt: int  #: number of this attempt, from 1
-    retries: int  #: failed attempts of the part that is next; they decide the wait
-    part: int  #: how many parts have been delivered
+    retries: int  #: failed attempts of the next part; they decide the wait
+    part: int  #: number of parts that are delivered
     possible_duplicate: bool
-    plain: bool  #: send without entities: Telegram refused them before
+    plain: bool  #: send without entities, because Telegram refused them
     telegram_message_ids: tuple[int, ...] = ()
     severity: str = ""
-    #: Telegram's id of the message to edit; None for one that is sent.
+    origin: Origin = Origin.CLIENT
+    #: Telegram's id of the message to edit; None: it is sent as a new message.
     edits: int | None = None
-    resends: int = 0  #: attempts that may have arrived, of the part that is next
-    replayed_at: float | None = None  #: when a person put it back into the queue
+    resends: int = 0  #: attempts of the next part that may have arrived
+    replayed_at: float | None = None  #: when a person replayed it
 
     @property
     def entered_at(self) -> float:
-        """When it came into the queue, for the last time."""
+        """When it was accepted, or replayed last."""
         return max(self.accepted_at, self.replayed_at or 0.0)
 
 
@@ -242,55 +270,55 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """What Telegram gets: the parts in order; the keyboard belongs to the last."""
+    """A message as it is sent: its parts in order; the keyboard belongs to the last."""
 
     parts: tuple[Text | Document, ...]
     reply_markup: Mapping[str, Any] | None = None
-    #: Telegram's id of a message of the same chat; where that is gone, it is sent all the same.
+    #: Telegram's id of the message that it answers, of the same chat; ignored where that was deleted.
     reply_to: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one call to Telegram came to."""
+    """The result of one call to Telegram; times are seconds since the epoch."""
 
     outcome: Outcome
     reason: Reason
     started_at: float
     finished_at: float
     message_id: int | None = None
-    retry_after: float | None = None
+    retry_after: float | None = None  #: seconds
     migrate_to: int | None = None
     detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What becomes of the message."""
+    """What becomes of a message after an attempt."""
 
-    state: State
-    due_at: float = 0.0
+    state: MessageState
+    due_at: float = AT_ONCE
     retries: int = 0
     part: int = 0
     possible_duplicate: bool = False
     plain: bool = False
-    #: The chat may not be sent to before this time.
+    #: No message goes to the chat before this time, seconds since the epoch.
     pause_chat_until: float = 0.0
     block_chat: Reason | None = None
     stop_bot: Reason | None = None
     migrate_to: int | None = None
-    #: What was to be an edit is sent as a message of its own.
+    #: The edit is sent as a new message instead.
     as_new: bool = False
     resends: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """A claimed message with its result and decision, ready to be written."""
+    """A claimed message with its result and the decision, to be written."""
 
     message: Claimed
     result: Result
     decision: Decision
     parts: int = 1
-    #: False where it ended without being tried: expired, or not sent on purpose.
+    #: False where it ended without an attempt: expired or suppressed.
     attempted: bool = True

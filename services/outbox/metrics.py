@@ -1,26 +1,26 @@
-"""The engine's metrics: bounded labels, every series there from the start."""
+"""Metrics of the delivery engine: bounded labels, every series from the start."""
 
 from collections.abc import Iterator, Sequence
 
-from prometheus_client import CollectorRegistry, Gauge, Metric
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from services.kit.telemetry.meters import Counter, Histogram
-from services.outbox.messages import COUNTED, SCHEDULED, Outcome, Reason, Settled, State
+from services.outbox.messages import COUNTED, SCHEDULED, MessageState, Outcome, Reason, Settled
 
-METHODS = ("sendMessage", "sendDocument", "editMessageText", "getMe")
+METHODS = ("sendMessage", "sendDocument")
 
 
 class DeliveryRate(Collector):
-    """Delivered of finished, in percent, over the last hour; no sample while nothing finished."""
+    """Share of finished messages that were delivered, over the last hour; no sample while none finished."""
 
     def __init__(self) -> None:
         self.percent: float | None = None
 
     def collect(self) -> Iterator[Metric]:
         family = GaugeMetricFamily(
-            "cctelegram_delivery_rate_percent", "Delivered of finished messages, last hour"
+            "cctelegram_delivery_rate_percent",
+            "Percentage of the messages finished in the last hour that were delivered",
         )
         if self.percent is not None:
             family.add_metric([], self.percent)
@@ -28,77 +28,112 @@ class DeliveryRate(Collector):
 
 
 class OutboxMetrics:
-    """What the engine counts, by the names of the contracts.
+    """Counts, durations and queue gauges of messages.
 
     Args:
         registry: of the service.
-        categories: event type -> category, for the series of accepted messages.
+        categories: event type → category, for the series of accepted messages.
     """
 
     def __init__(self, registry: CollectorRegistry, categories: dict[str, str]) -> None:
         self.accepted = Counter(
-            "cctelegram_messages", "Messages accepted", ["type", "category"], registry=registry
+            "cctelegram_messages",
+            "Messages accepted, by event type and category",
+            ["type", "category"],
+            registry=registry,
         )
         self.delivered = Counter("cctelegram_messages_delivered", "Messages delivered", registry=registry)
         self.failed = Counter(
-            "cctelegram_messages_failed", "Messages that ended undelivered", ["reason"], registry=registry
+            "cctelegram_messages_failed",
+            "Messages that ended without being delivered, by reason",
+            ["reason"],
+            registry=registry,
         )
         self.duration = Histogram(
             "cctelegram_message_duration_seconds",
-            "From accepted to delivered",
+            "Time from accepting a message to delivering it",
             buckets=(0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 3600),
             registry=registry,
         )
         self.api_response = Histogram(
             "cctelegram_telegram_api_response_seconds",
-            "Calls to the Bot API",
+            "Response time of the Telegram Bot API, by method and outcome",
             ["method", "outcome"],
-            buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 35),
+            buckets=(0.05, 0.2, 1, 5),
             registry=registry,
         )
         self.retries = Counter(
-            "cctelegram_retries", "Attempts that will be repeated", ["reason"], registry=registry
+            "cctelegram_retries",
+            "Delivery attempts that will be retried, by reason",
+            ["reason"],
+            registry=registry,
         )
         self.dead_letters = Counter(
-            "cctelegram_dead_letters", "Messages given up", ["reason"], registry=registry
+            "cctelegram_dead_letters",
+            "Messages moved to the dead letters, by reason",
+            ["reason"],
+            registry=registry,
         )
         self.muted = Counter(
-            "cctelegram_messages_muted", "Messages that a muted chat did without", registry=registry
+            "cctelegram_messages_muted", "Messages suppressed because their chat is muted", registry=registry
         )
         self.unknown = Counter(
-            "cctelegram_unknown_outcomes", "Attempts that got no answer", ["reason"], registry=registry
+            "cctelegram_unknown_outcomes",
+            "Delivery attempts with an unknown outcome, by reason",
+            ["reason"],
+            registry=registry,
         )
         self.limiter_wait = Histogram(
             "cctelegram_rate_limit_wait_seconds",
-            "How long a message could have gone but for Telegram's rates",
+            "Time that a message waited for Telegram's rate limits",
             buckets=(0.01, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300),
             registry=registry,
         )
         self.queue_depth = Gauge(
             "cctelegram_queue_depth",
-            "Messages by state; scheduled: queued, and ahead of their time",
+            "Messages, by state; scheduled messages are counted apart from queued ones",
             ["state"],
             registry=registry,
         )
         self.oldest_age = Gauge(
             "cctelegram_oldest_message_age_seconds",
-            "How long that unfinished message could have gone which has waited longest",
+            "Age of the oldest unfinished message that was due",
             registry=registry,
         )
         self.active_correlations = Gauge(
-            "cctelegram_active_correlations", "Correlation ids with unfinished messages", registry=registry
+            "cctelegram_active_correlations",
+            "Correlation ids that have unfinished messages",
+            registry=registry,
         )
         self.delivery_rate = DeliveryRate()
         registry.register(self.delivery_rate)
+        self._accepted: dict[tuple[str, str], Counter] = {}
+        self._responses: dict[tuple[str, str], Histogram] = {}
         self._initialise(categories)
+
+    def count_accepted(self, kind: str, category: str, messages: int) -> None:
+        """Counts the accepted messages of one event."""
+        bound = self._accepted.get((kind, category))
+        if bound is None:
+            # Finding a series by its labels costs as much as counting.
+            bound = self._accepted[kind, category] = self.accepted.labels(kind, category)
+        bound.inc(messages)
+
+    def observe_response(self, method: str, outcome: Outcome, seconds: float) -> None:
+        """Records the response time of one Bot API call."""
+        bound = self._responses.get((method, outcome))
+        if bound is None:
+            bound = self._responses[method, outcome] = self.api_response.labels(method, outcome.value)
+        bound.observe(seconds)
 
     def count(self, batch: Sequence[Settled], now: float) -> None:
         """What became of messages, after it is durable."""
-        waited = [now - s.message.entered_at for s in batch if s.decision.state is State.DELIVERED]
+        waited = [now - s.message.entered_at for s in batch if s.decision.state is MessageState.DELIVERED]
         self.delivered.inc(len(waited))
-        self.duration.observe_all(waited)
+        for seconds in waited:
+            self.duration.observe(seconds)
         for settled in batch:
-            if settled.decision.state is not State.DELIVERED:
+            if settled.decision.state is not MessageState.DELIVERED:
                 self._count_other(settled)
 
     def _count_other(self, settled: Settled) -> None:
@@ -106,25 +141,30 @@ class OutboxMetrics:
         if settled.result.outcome is Outcome.UNKNOWN:
             self.unknown.labels(reason).inc()
         match settled.decision.state:
-            case State.SUPPRESSED if settled.result.reason is Reason.MUTED:
+            case MessageState.SUPPRESSED if settled.result.reason is Reason.MUTED:
                 # Its people asked for it: no failure, or a mute would raise an alert.
                 self.muted.inc()
-            case State.DEAD_LETTER | State.UNKNOWN | State.EXPIRED | State.SUPPRESSED:
+            case (
+                MessageState.DEAD_LETTER
+                | MessageState.UNKNOWN
+                | MessageState.EXPIRED
+                | MessageState.SUPPRESSED
+            ):
                 self.failed.labels(reason).inc()
-                if settled.decision.state is State.DEAD_LETTER:
+                if settled.decision.state is MessageState.DEAD_LETTER:
                     self.dead_letters.labels(reason).inc()
-            case State.RETRY_WAIT:
+            case MessageState.RETRY_WAIT:
                 self.retries.labels(reason).inc()
 
     def totals(self) -> dict[str, int]:
         """The counters since the process started, summed over their labels."""
         return {
-            "accepted_total": int(self.accepted.total()),
-            "delivered_total": int(self.delivered.total()),
-            "failed_total": int(self.failed.total()),
-            "retries_total": int(self.retries.total()),
-            "dead_letters_total": int(self.dead_letters.total()),
-            "unknown_total": int(self.unknown.total()),
+            "accepted_total": _total(self.accepted),
+            "delivered_total": _total(self.delivered),
+            "failed_total": _total(self.failed),
+            "retries_total": _total(self.retries),
+            "dead_letters_total": _total(self.dead_letters),
+            "unknown_total": _total(self.unknown),
         }
 
     def _initialise(self, categories: dict[str, str]) -> None:
@@ -140,3 +180,8 @@ class OutboxMetrics:
         for method in METHODS:
             for outcome in Outcome:
                 self.api_response.labels(method, outcome.value)
+
+
+def _total(counter: Counter) -> int:
+    """The sum of a counter over all its label sets."""
+    return int(sum(sample.value for family in counter.collect() for sample in family.samples))

@@ -1,9 +1,13 @@
-"""The tables. Times are seconds since the epoch, UTC; 0 means at once."""
+"""The tables, and the SQL conditions that their partial indexes serve.
+
+Times are seconds since the epoch, UTC.
+"""
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Double,
     ForeignKey,
     Index,
@@ -15,10 +19,13 @@ from sqlalchemy import (
     Text,
     false,
     literal_column,
+    text,
 )
 
+from services.outbox.messages import MessageState
+
 metadata = MetaData()
-# SQLite numbers rows by itself only where the key is spelled INTEGER.
+# SQLite numbers rows itself only where the key is spelled INTEGER.
 _Serial = BigInteger().with_variant(Integer, "sqlite")
 
 event = Table(
@@ -35,10 +42,12 @@ event = Table(
     Column("client", Text, nullable=False),
     Column("traceparent", String(55), nullable=False),
     Column("accepted_at", Double, nullable=False),
-    # When it was handed to the disk; the commit ended after that.
+    # The time just before the commit that stored it.
     Column("written_at", Double),
-    # Who is told how its messages end.
+    # URL that is called when one of its messages ends.
     Column("callback_url", Text),
+    # A value of services.outbox.messages.Origin.
+    Column("origin", String(8), nullable=False, server_default="client"),
     Index("event_correlation", "correlation_id"),
 )
 
@@ -56,7 +65,7 @@ message = Table(
     Column("seq", _Serial, primary_key=True, autoincrement=True),
     Column("id", String(36), nullable=False, unique=True),
     Column("event_id", String(36), ForeignKey("event.id"), nullable=False),
-    # The event's, here as well: a search by it walks one index.
+    # The event's type, copied: a search by it reads one index.
     Column("type", String(64), nullable=False, server_default=""),
     Column("bot", Text, nullable=False),
     Column("chat_id", BigInteger, nullable=False),
@@ -65,11 +74,11 @@ message = Table(
     Column("silent", Boolean, nullable=False),
     Column("on_unknown", String(8), nullable=False),
     Column("state", String(12), nullable=False),
-    # 0: at once. Below 0: some of its parts are delivered, the rest goes before anything else.
+    # A time, AT_ONCE (0) or CONTINUATION (-1) of services.outbox.messages; in SQL the conditions below.
     Column("due_at", Double, nullable=False),
     Column("expires_at", Double),
     Column("accepted_at", Double, nullable=False),
-    # When a person put it back into the queue.
+    # When a person replayed it.
     Column("replayed_at", Double),
     Column("finished_at", Double),
     Column("attempts", Integer, nullable=False, default=0),
@@ -80,10 +89,10 @@ message = Table(
     Column("plain", Boolean, nullable=False, default=False),
     Column("telegram_message_ids", Text, nullable=False, default=""),
     Column("reason", String(24), nullable=False, default="none"),
-    # Id of the message that this one edits; null for one that is sent.
+    # Id of the message that this one edits; null: it is sent as a new one.
     Column("edits", String(36)),
     Column("update_key", Text),
-    # Whether due_at is the end of its recipient's quiet hours.
+    # Whether it is deferred: due_at is the end of its chat's quiet hours.
     Column("held", Boolean, nullable=False, default=False, server_default=false()),
     Index("message_event", "event_id"),
     Index("message_state", "state", "seq"),
@@ -91,7 +100,14 @@ message = Table(
     Index("message_chat", "chat_id", "seq"),
     Index("message_accepted", "accepted_at"),
 )
-# One for each state that waits: SQLite uses a partial index only for the very condition that it has.
+
+
+def in_state(state: MessageState) -> ColumnElement[bool]:
+    """Messages in this state; as a literal, since no partial index serves a parameter."""
+    return message.c.state == literal_column(f"'{state.value}'")
+
+
+# One index for each waiting state: SQLite uses a partial index only for exactly its condition.
 for _state in ("queued", "retry_wait"):
     Index(
         f"message_{_state}",
@@ -104,11 +120,14 @@ for _state in ("queued", "retry_wait"):
         postgresql_where=message.c.state == _state,
     )
 
-# Few have a time; those without are written to one index less.
-_TIMED = message.c.due_at > literal_column("0")
-Index("message_timed", message.c.due_at, sqlite_where=_TIMED, postgresql_where=_TIMED)
+#: SQL of messages.is_scheduled() and is_continuation(), for the column ``due_at``.
+IS_SCHEDULED = "due_at > 0"
+IS_CONTINUATION = "due_at < 0"
+# Few messages are scheduled; the others are written to one index less.
+_SCHEDULED = text(IS_SCHEDULED)
+Index("message_timed", message.c.due_at, sqlite_where=_SCHEDULED, postgresql_where=_SCHEDULED)
 
-# Of what is finished alone: what waits is written to one index less.
+# Finished messages alone: waiting ones are written to one index less.
 Index(
     "message_finished",
     message.c.finished_at,
@@ -131,7 +150,7 @@ Index(
     postgresql_where=message.c.update_key.is_not(None),
 )
 
-#: Of whoever has one bot: its messages stand in no index by the bot.
+#: The name of the only bot, where there is one; its messages are in no index by bot.
 DEFAULT_BOT = "default"
 Index(
     "message_bot",
@@ -149,7 +168,7 @@ attempt = Table(
     Column("part", Integer, nullable=False),
     Column("claimed_at", Double, nullable=False),
     Column("limiter_wait", Double, nullable=False),
-    # Open until the answer is written: what a crash leaves open has outcome unknown.
+    # Null until the answer is written; an attempt that a crash leaves so has the outcome unknown.
     Column("started_at", Double),
     Column("finished_at", Double),
     Column("settled_at", Double),
@@ -160,7 +179,7 @@ attempt = Table(
     Column("telegram_message_id", BigInteger),
     Column("retry_after", Double),
 )
-# A reply names the message that it answers by Telegram's id.
+# A reply names the message that it answers by Telegram's id of it.
 Index(
     "attempt_telegram_message",
     attempt.c.telegram_message_id,
@@ -168,7 +187,7 @@ Index(
     postgresql_where=attempt.c.telegram_message_id.is_not(None),
 )
 
-# What happened to a message other than by an attempt; the rest of its life is in the attempts.
+# Changes of a message other than by an attempt.
 change = Table(
     "change",
     metadata,
@@ -179,18 +198,18 @@ change = Table(
     Column("cause", Text, nullable=False),
 )
 
-# One row a transaction: what it changed, in the order of the commits (see services.outbox.change_feed).
+# One row for each transaction that changed messages, in the order of the commits; see change_feed.
 feed = Table(
     "feed",
     metadata,
     Column("id", _Serial, primary_key=True, autoincrement=True),
-    # PostgreSQL's number of the transaction, by a default of the column; SQLite has one writer, and 0.
+    # PostgreSQL's number of the transaction, by the column's default there; 0 on SQLite.
     Column("tx", BigInteger, nullable=False, server_default="0"),
     Column("at", Double, nullable=False),
     Column("changes", Text, nullable=False),
     Index("feed_order", "tx", "id"),
     Index("feed_at", "at"),
-    # A number is never given again, also after the last row is gone.
+    # A number is not reused when the last row is deleted.
     sqlite_autoincrement=True,
 )
 
@@ -200,22 +219,22 @@ chat = Table(
     Column("bot", Text, primary_key=True),
     Column("chat_id", BigInteger, primary_key=True, autoincrement=False),
     Column("lane", SmallInteger, nullable=False, default=1),
-    # When something of this chat can be claimed; null while nothing waits or a worker has it.
+    # When the chat can be claimed; null while it is leased or nothing waits.
     Column("next_at", Double),
     Column("owner", Text),
     Column("lease_until", Double, nullable=False, default=0.0),
-    # Telegram's rate for this chat, as tokens: one a second, and for groups twenty a minute.
+    # Tokens of Telegram's rates for the chat: one message a second, and for groups twenty a minute.
     Column("tokens", Double, nullable=False, default=0.0),
     Column("group_tokens", Double, nullable=False, default=0.0),
     Column("sent_at", Double, nullable=False, default=0.0),
     Column("open_at", Double, nullable=False, default=0.0),
     Column("blocked", String(24)),
     Column("migrated_to", BigInteger),
-    # Until when its people want nothing but what cannot wait.
+    # The end of the mute.
     Column("muted_until", Double),
-    # Who posted what is next: clients take turns.
+    # The client that posted the next message: the queue is fair to clients.
     Column("client", Text, nullable=False, default="", server_default=""),
-    # How its people want it, in the owning service's words; the engine only hands it on.
+    # The chat's settings as the owning service writes them, JSON; the engine only passes them on.
     Column("settings", Text),
 )
 Index(
@@ -244,7 +263,7 @@ idempotency = Table(
     Column("created_at", Double, nullable=False, index=True),
 )
 
-# What may be taken once only: signatures of requests, files of a folder.
+# Names that can be used once: signatures of requests, files of a folder.
 once = Table(
     "once",
     metadata,
@@ -254,7 +273,7 @@ once = Table(
     Index("once_at", "at"),
 )
 
-# A bot that Telegram refuses is stopped; its queue is kept.
+# Why a bot is stopped: Telegram refuses its token. Its messages wait.
 bot = Table(
     "bot",
     metadata,

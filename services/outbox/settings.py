@@ -1,22 +1,33 @@
-"""How a service reaches Telegram: shared by those that stand on the engine."""
+"""Settings of the database, the bot and its rates, for services that use the engine."""
 
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from services.kit.settings import CommaInts, ServiceSettings
 from services.outbox.delivery.retry_policy import Policy
 from services.outbox.engine import EngineSettings
-from services.outbox.rate_limit.token_bucket import Limits
+from services.outbox.rate_limit.limits import Limits
+from services.outbox.telegram import proxy
+from services.outbox.telegram.proxy import Proxy
 
-#: The token that the sandbox knows when none is set; it opens nothing else.
-SANDBOX_TOKEN = "1000000001:sandbox-token-for-local-use-only"  # noqa: S105 - of the sandbox, no secret
+#: The token where none is set; it is valid for the sandbox only.
+SANDBOX_TOKEN = "1000000001:sandbox-token-for-local-use-only"  # noqa: S105 - of the sandbox; no secret
 SANDBOX_CHAT = 1001
 TELEGRAM_URL = "https://api.telegram.org"
 
 
+def _proxy_url(url: SecretStr) -> SecretStr:
+    if url.get_secret_value():
+        proxy.parse(url.get_secret_value())
+    return url
+
+
+ProxyUrl = Annotated[SecretStr, AfterValidator(_proxy_url)]
+
+
 class TelegramSettings(ServiceSettings):
-    """Without a token the sandbox stands in for Telegram, and its first person gets the messages."""
+    """The variables; without a token the sandbox replaces Telegram, and its first chat gets the messages."""
 
     database_url: SecretStr = Field(
         SecretStr(""),
@@ -27,6 +38,10 @@ class TelegramSettings(ServiceSettings):
     )
     telegram_api_url: str = Field(
         "", pattern=r"^(https?://\S+)?$", description="Bot API server; unset: Telegram's, or the sandbox's"
+    )
+    telegram_proxy_url: ProxyUrl = Field(
+        SecretStr(""),
+        description="proxy for calls to Telegram: http, https or socks5://user:password@host:port",
     )
     sandbox_url: str = Field("http://127.0.0.1:8083", description="where the sandbox is, when it is used")
     telegram_chat_ids: CommaInts = Field((), description="default recipients, with commas")
@@ -60,6 +75,12 @@ class TelegramSettings(ServiceSettings):
     @property
     def api_url(self) -> str:
         return self.telegram_api_url or (self.sandbox_url if self.uses_sandbox else TELEGRAM_URL)
+
+    def proxy_of(self, api_url: str) -> Proxy | None:
+        """The proxy for calls to a Bot API server; the built-in sandbox is called directly."""
+        url = self.telegram_proxy_url.get_secret_value()
+        built_in = self.uses_sandbox and api_url == self.sandbox_url
+        return proxy.parse(url) if url and not built_in else None
 
     @property
     def default_chats(self) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ import aiohttp
 from fastapi import FastAPI
 
 from services.kit.clock import SystemClock
-from services.kit.health import Health, Level, Reading
+from services.kit.health import Health, Level, Measurement
 from services.kit.settings import StartError
 from services.kit.telemetry.telemetry import Telemetry
 from services.kit.web import service
@@ -110,7 +110,7 @@ async def _release_on_stop(app: FastAPI, sandbox: Sandbox, sender: WebhookSender
     sandbox.event_log.release()
 
 
-async def _log_health(sandbox: Sandbox) -> Reading:
+async def _log_health(sandbox: Sandbox) -> Measurement:
     event_log = sandbox.event_log
     measured = {"entries": event_log.seq, "chats": len(sandbox.chats), "file": str(event_log.path)}
-    return Reading(Level.HEALTHY if event_log.is_open else Level.CRITICAL, measured)
+    return Measurement(Level.HEALTHY if event_log.is_open else Level.CRITICAL, measured)

@@ -1,4 +1,4 @@
-"""The sandbox's metrics; every series exists from the start."""
+"""Metrics of the sandbox; every series exists from the start."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
@@ -6,7 +6,12 @@ OUTCOMES = ("ok", "refused", "flood", "fault")
 
 
 class SandboxMetrics:
-    """Bot API calls, lost answers, pending updates and webhook posts."""
+    """Counts of Bot API calls, lost responses, pending updates and webhook calls.
+
+    Args:
+        registry: of the service.
+        methods: the Bot API methods that the sandbox knows.
+    """
 
     def __init__(self, registry: CollectorRegistry, methods: tuple[str, ...]) -> None:
         calls = Counter(
@@ -22,17 +27,15 @@ class SandboxMetrics:
         }
         self.lost_answers = Counter(
             "telegram_sandbox_lost_answers",
-            "Answers whose client disconnected first",
+            "Responses that were lost because the client had disconnected",
             registry=registry,
         )
         self.pending_updates = Gauge(
-            "telegram_sandbox_pending_updates",
-            "Updates that are not confirmed by their bot",
-            registry=registry,
+            "telegram_sandbox_pending_updates", "Updates that no bot has fetched yet", registry=registry
         )
         self.webhook_posts = Counter(
             "telegram_sandbox_webhook_posts",
-            "Posts of updates to webhooks, by outcome",
+            "Updates posted to webhooks of bots, by outcome",
             ["outcome"],
             registry=registry,
         )

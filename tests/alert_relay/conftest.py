@@ -1,4 +1,4 @@
-"""The relay's store on a real database, and the relay as a running service beside a sandbox."""
+"""Fixtures: the store on a real database, and the running relay with a sandbox for Telegram."""
 
 import asyncio
 import json
@@ -15,10 +15,10 @@ from pydantic import SecretStr
 from sqlalchemy import Table, select
 
 from services.alert_relay import app, notifications, parse, queries, store
-from services.alert_relay.notifications import Notice
-from services.alert_relay.queries import Row
+from services.alert_relay.notifications import Notification
+from services.alert_relay.queries import IncidentRow
 from services.alert_relay.settings import AlertRelaySettings
-from services.alert_relay.store import Addressed, Received
+from services.alert_relay.store import NotificationTarget, StoreResult
 from services.contracts.alertmanager import Webhook
 from services.kit.database.connect import Database, open_database
 from services.kit.runner import Running, running
@@ -32,34 +32,34 @@ from tests.alert_relay.payloads import START
 
 @dataclass
 class Store:
-    """The store's functions on a database that is really there."""
+    """The store's functions on a real database."""
 
     database: Database
     telemetry: Telemetry
     settings: AlertRelaySettings
 
-    async def receive(self, payload: Mapping[str, Any], now: float = START) -> Received:
+    async def receive(self, payload: Mapping[str, Any], now: float = START) -> StoreResult:
         webhook = Webhook.model_validate(payload)
-        heard = parse.heard(webhook, self.settings.cluster_of(webhook.externalURL), now)
-        to = Addressed((1001, -2002), self.telemetry.new_trace())
-        work = partial(store.receive, heard=heard, body=json.dumps(payload), to=to, now=now)
+        group = parse.alert_group(webhook, self.settings.cluster_of(webhook.externalURL), now)
+        target = NotificationTarget((1001, -2002), self.telemetry.new_trace())
+        work = partial(store.receive, group=group, body=json.dumps(payload), target=target, now=now)
         return await self.database.write("receive", work)
 
-    async def told(self) -> list[Notice]:
-        """What was handed to the outbox, in order."""
+    async def notifications(self) -> list[Notification]:
+        """Returns the notifications in the outbox, oldest first."""
         return [notifications.from_json(row["body"]) for row in await self.rows(event)]
 
-    async def rows(self, table: Table) -> list[Row]:
+    async def rows(self, table: Table) -> list[IncidentRow]:
         order = list(table.primary_key.columns)
         return await self.database.read(
             "read", lambda c: [dict(row) for row in c.execute(select(table).order_by(*order)).mappings()]
         )
 
-    async def incidents(self) -> list[Row]:
-        """Oldest first."""
+    async def incidents(self) -> list[IncidentRow]:
+        """Returns all incidents, oldest first."""
         return (await self.database.read("incidents", lambda c: queries.page(c, None, None, 100)))[::-1]
 
-    async def incident(self, incident_id: str) -> Row:
+    async def incident(self, incident_id: str) -> IncidentRow:
         found = await self.database.read("incident", lambda c: queries.one(c, incident_id))
         assert found is not None
         return found
@@ -84,13 +84,13 @@ async def relay_store(database_url: str, tmp_path: Path) -> AsyncIterator[Store]
 
 @dataclass
 class Phone:
-    """What a person sees in the sandbox's chat."""
+    """Reads a person's chat in the sandbox."""
 
     client: httpx.AsyncClient
     chat_id: int = 1001
 
     async def messages(self, count: int) -> list[dict[str, Any]]:
-        """The chat's messages, as soon as there are that many."""
+        """Waits until the chat has that many messages and returns them."""
         async with asyncio.timeout(20):
             while True:
                 before = await self.client.get("/control/log", params={"limit": 10_000})
@@ -129,7 +129,7 @@ def relay_settings(tmp_path: Path, sandbox: Running) -> AlertRelaySettings:
 
 @pytest.fixture
 async def relay(relay_settings: AlertRelaySettings) -> AsyncIterator[httpx.AsyncClient]:
-    """Speaks to the running relay, as Alertmanager does."""
+    """A client of the running relay, with its key."""
     async with (
         running(app.create_app, relay_settings) as service,
         servers.http(service.url, key=servers.KEY) as client,

@@ -1,4 +1,4 @@
-"""Webhooks as a real Alertmanager 0.25.0 sent them (``recorded/``), and made ones for what needs numbers."""
+"""Webhook payloads: recorded from a real Alertmanager 0.25.0 (``recorded/``), and generated ones."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from services.alert_relay import parse
-from services.alert_relay.episodes import Alert, Heard
+from services.alert_relay.episodes import Alert, AlertGroup
 from services.contracts.alertmanager import Webhook
 from services.kit.clock import rfc3339
 
@@ -21,9 +21,9 @@ def recorded(name: str) -> dict[str, Any]:
     return dict(json.loads((RECORDED / f"{name}.json").read_text()))
 
 
-def heard(payload: Mapping[str, Any], now: float = START) -> Heard:
+def alert_group(payload: Mapping[str, Any], now: float = START) -> AlertGroup:
     webhook = Webhook.model_validate(payload)
-    return parse.heard(webhook, webhook.externalURL, now)
+    return parse.alert_group(webhook, webhook.externalURL, now)
 
 
 def fingerprint(name: str, instance: str) -> str:
@@ -38,7 +38,7 @@ def alert(
     starts_at: float = START,
     ends_at: float | None = None,
 ) -> dict[str, Any]:
-    """An alert of a webhook; resolved when it has an end."""
+    """Returns an alert of a webhook; with an end it is resolved."""
     return {
         "status": "firing" if ends_at is None else "resolved",
         "labels": {"alertname": name, "instance": instance, "severity": severity, "service": "bridge"},
@@ -51,7 +51,7 @@ def alert(
 
 
 def webhook(*alerts: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """A webhook of these alerts, grouped by the first one's name and severity."""
+    """Returns a webhook of these alerts, grouped by name and severity of the first one."""
     labels = alerts[0]["labels"] if alerts else {}
     group = {name: labels[name] for name in ("alertname", "severity") if name in labels}
     return {
@@ -72,9 +72,9 @@ def watchdog() -> dict[str, Any]:
     return webhook(alert("prometheus", name="Watchdog", severity="none"))
 
 
-def value(
+def domain_alert(
     *, firing: bool = True, starts_at: float = START, ends_at: float | None = None, instance: str = "a"
 ) -> Alert:
-    """An alert as the domain sees it."""
+    """Returns an alert as a domain value."""
     labels = {"alertname": "HighErrorRate", "severity": "critical", "instance": instance}
     return Alert(fingerprint("HighErrorRate", instance), firing, labels, {}, starts_at, ends_at)

@@ -1,4 +1,4 @@
-"""A real Alertmanager (Debian's), and what is done to it."""
+"""Starts a real Alertmanager (Debian's) and posts alerts to it."""
 
 import asyncio
 import shutil
@@ -39,7 +39,7 @@ receivers:
 async def alertmanager(
     folder: Path, port: int, relay_url: str, *, max_alerts: int = 0
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """It runs for the length of the block, and posts to the relay."""
+    """Runs while the block runs, and posts to the relay."""
     program = next(filter(None, map(shutil.which, NAMES)), None)
     assert program is not None
     (folder / "key").write_text(KEY)
@@ -69,7 +69,7 @@ async def _ready(client: httpx.AsyncClient) -> bool:
 
 
 async def fire(client: httpx.AsyncClient, *instances: str, resolved: bool = False) -> None:
-    """Posts alerts of one name, as Prometheus does."""
+    """Posts alerts of one name to Alertmanager, as Prometheus does."""
     now = SystemClock().time()
     posted: list[dict[str, Any]] = [
         {

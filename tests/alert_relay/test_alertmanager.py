@@ -41,10 +41,10 @@ async def test_an_alert_that_fires_is_told_and_its_resolution_too(
     await phone.messages(1)
     await fire(alertmanager, "b1", resolved=True)
 
-    told = [each["message"]["text"].splitlines()[0] for each in await phone.messages(2)]
+    texts = [each["message"]["text"].splitlines()[0] for each in await phone.messages(2)]
     async with http(relay_url, key=KEY) as relay:
         (incident,) = (await relay.get("/api/v1/incidents")).json()["incidents"]
-    assert told == ["🔥 HighErrorRate (critical)", "✅ HighErrorRate (critical) resolved"]
+    assert texts == ["🔥 HighErrorRate (critical)", "✅ HighErrorRate (critical) resolved"]
     assert (incident["state"], incident["receiver"]) == ("resolved", "team-a.telegram+x")
 
 
@@ -59,8 +59,8 @@ async def test_an_alert_that_could_not_be_stored_comes_again_and_is_told_once(
             await until(lambda: _refused(relay))
             other.execute("ALTER TABLE gone RENAME TO webhook")
 
-        (told,) = await phone.messages(1)
-    assert told["message"]["text"].splitlines()[:2] == ["🔥 HighErrorRate (critical)", "Errors on b1"]
+        (message,) = await phone.messages(1)
+    assert message["message"]["text"].splitlines()[:2] == ["🔥 HighErrorRate (critical)", "Errors on b1"]
 
 
 async def _refused(relay: httpx.AsyncClient) -> bool:

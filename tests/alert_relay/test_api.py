@@ -9,7 +9,7 @@ import pytest
 from services.alert_relay import store
 from services.alert_relay.settings import AlertRelaySettings
 from services.contracts.events import CATEGORY_OF
-from services.kit.web.rate_limit import FAILURES_BEFORE_BLOCK
+from services.kit.web.login_blocker import FAILURES_BEFORE_BLOCK
 from services.outbox.schema import event
 from tests.alert_relay import payloads
 from tests.alert_relay.conftest import Phone, opened
@@ -50,8 +50,8 @@ async def test_what_a_real_alertmanager_sent_reaches_the_chat(relay: httpx.Async
     for name in ("first", "joined_and_moved_back", "resolved_while_another_is_silenced", "refired"):
         assert (await post(relay, payloads.recorded(name))).status_code == 200
 
-    told = [each["message"]["text"].splitlines()[:2] for each in await phone.messages(4)]
-    assert told == [
+    texts = [each["message"]["text"].splitlines()[:2] for each in await phone.messages(4)]
+    assert texts == [
         ["🔥 HighErrorRate (critical)", "HighErrorRate on b1"],
         ["🔥 HighErrorRate (critical)", "HighErrorRate on b2"],
         ["✅ HighErrorRate (critical) resolved", "HighErrorRate on b2"],
@@ -62,15 +62,15 @@ async def test_what_a_real_alertmanager_sent_reaches_the_chat(relay: httpx.Async
 async def test_an_info_alert_arrives_without_a_sound(relay: httpx.AsyncClient, phone: Phone) -> None:
     await post(relay, webhook(alert(severity="info")))
 
-    (told,) = await phone.messages(1)
-    assert told["silent"] is True
+    (message,) = await phone.messages(1)
+    assert message["silent"] is True
 
 
 async def test_an_incident_tells_what_came_what_was_told_and_whether_it_arrived(
     relay: httpx.AsyncClient, phone: Phone
 ) -> None:
     await post(relay, webhook(alert()))
-    (told,) = await phone.messages(1)
+    (message,) = await phone.messages(1)
 
     async def delivered() -> bool:
         state: str = (await detail(relay))["timeline"][-1]["messages"][0]["state"]
@@ -78,11 +78,11 @@ async def test_an_incident_tells_what_came_what_was_told_and_whether_it_arrived(
 
     await until(delivered)
     incident = await detail(relay)
-    said = incident["timeline"][1]
+    notification = incident["timeline"][1]
     assert [entry["kind"] for entry in incident["timeline"]] == ["firing", "told"]
-    assert said["detail"]["about"] == ["firing"]
-    assert said["messages"][0]["telegram_message_ids"] == [told["message"]["message_id"]]
-    assert said["messages"][0]["chat_id"] == 1001
+    assert notification["detail"]["about"] == ["firing"]
+    assert notification["messages"][0]["telegram_message_ids"] == [message["message"]["message_id"]]
+    assert notification["messages"][0]["chat_id"] == 1001
     assert incident["alerts"][0]["starts_at"] == "2026-01-01T00:00:00.000Z"
     assert incident["alerts"][0]["ends_at"] is None
 
@@ -164,8 +164,8 @@ async def test_what_happens_is_counted(relay: httpx.AsyncClient, phone: Phone) -
     await phone.messages(2)
 
     async def settled() -> bool:
-        wanted = 'cctelegram_notifications_total{channel="telegram",outcome="delivered"} 2.0'
-        return wanted in await metrics(relay)
+        expected = 'cctelegram_notifications_total{channel="telegram",outcome="delivered"} 2.0'
+        return expected in await metrics(relay)
 
     await until(settled)
     lines = await metrics(relay)
@@ -234,9 +234,9 @@ async def test_whoever_guesses_keys_is_told_to_wait_and_alertmanager_is_still_he
     assert int(tried[-1].headers["Retry-After"]) > 0
 
     assert (await post(relay, webhook(alert()))).status_code == 200
-    told = (await relay.get("/metrics")).text
-    assert f"auth_failed_attempts_total {FAILURES_BEFORE_BLOCK + 2}.0" in told
-    assert "suspicious_ip_blocks_total 1.0" in told
+    text = (await relay.get("/metrics")).text
+    assert f"auth_failed_attempts_total {FAILURES_BEFORE_BLOCK + 2}.0" in text
+    assert "suspicious_ip_blocks_total 1.0" in text
 
 
 async def test_malformed_json_is_named_as_such(relay: httpx.AsyncClient) -> None:
@@ -297,9 +297,9 @@ async def test_half_a_character_in_a_label_does_not_keep_an_alert_from_people(
     odd = json.dumps(webhook(alert() | {"labels": {"alertname": "Odd", "half \ud800": "\udc00"}}))
     answer = await relay.post("/webhook/alert", content=odd, headers={"Content-Type": "application/json"})
 
-    (told,) = await phone.messages(1)
+    (message,) = await phone.messages(1)
     assert answer.status_code == 200
-    assert told["message"]["text"].startswith("🔥 Odd")
+    assert message["message"]["text"].startswith("🔥 Odd")
 
 
 @pytest.mark.parametrize(

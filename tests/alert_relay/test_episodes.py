@@ -5,67 +5,67 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.alert_relay.episodes import Change, Episode, observe, unquoted
-from tests.alert_relay.payloads import START, value
+from services.alert_relay.episodes import Episode, EpisodeChange, observe, unquoted
+from tests.alert_relay.payloads import START, domain_alert
 
-OPEN = Episode("e1", "i1", "f", starts_at=START, heard_at=START + 30)
+OPEN = Episode("e1", "i1", "f", starts_at=START, last_received_at=START + 30)
 CLOSED = replace(OPEN, ended_at=START + 300)
 
 
 def test_a_firing_alert_that_is_not_known_opens_an_episode() -> None:
-    assert observe(value(), None).change is Change.FIRED
+    assert observe(domain_alert(), None).change is EpisodeChange.FIRED
 
 
 def test_a_firing_alert_whose_episode_is_open_continues_it() -> None:
-    assert observe(value(), OPEN).change is Change.CONTINUES
+    assert observe(domain_alert(), OPEN).change is EpisodeChange.CONTINUES
 
 
 def test_a_start_that_moves_back_within_an_episode_is_no_new_episode() -> None:
-    earlier = observe(value(starts_at=START - 51), OPEN)
+    earlier = observe(domain_alert(starts_at=START - 51), OPEN)
 
-    assert earlier.change is Change.CONTINUES
+    assert earlier.change is EpisodeChange.CONTINUES
     assert earlier.since == START - 51
 
 
 def test_a_start_that_moves_forward_does_not_forget_the_earlier_one() -> None:
-    later = observe(value(starts_at=START + 200), OPEN)
+    later = observe(domain_alert(starts_at=START + 200), OPEN)
 
-    assert later.change is Change.CONTINUES
+    assert later.change is EpisodeChange.CONTINUES
     assert later.since == START
 
 
 def test_a_resolved_alert_closes_its_open_episode() -> None:
-    assert observe(value(firing=False, ends_at=START + 300), OPEN).change is Change.RESOLVED
+    assert observe(domain_alert(firing=False, ends_at=START + 300), OPEN).change is EpisodeChange.RESOLVED
 
 
 def test_an_alert_that_fires_after_its_resolution_opens_a_new_episode_with_its_own_start() -> None:
-    again = observe(value(starts_at=START + 400), CLOSED)
+    again = observe(domain_alert(starts_at=START + 400), CLOSED)
 
-    assert again.change is Change.FIRED
+    assert again.change is EpisodeChange.FIRED
     assert again.since == START + 400
 
 
 def test_an_alert_that_comes_back_with_its_old_start_is_told_again_rather_than_swallowed() -> None:
-    assert observe(value(starts_at=START), CLOSED).change is Change.FIRED
+    assert observe(domain_alert(starts_at=START), CLOSED).change is EpisodeChange.FIRED
 
 
 def test_a_resolution_that_a_peer_sends_too_is_stale() -> None:
-    assert observe(value(firing=False, ends_at=START + 300), CLOSED).change is Change.STALE
+    assert observe(domain_alert(firing=False, ends_at=START + 300), CLOSED).change is EpisodeChange.STALE
 
 
 def test_a_resolution_whose_end_differs_between_peers_is_stale_too() -> None:
-    assert observe(value(firing=False, ends_at=START + 315), CLOSED).change is Change.STALE
+    assert observe(domain_alert(firing=False, ends_at=START + 315), CLOSED).change is EpisodeChange.STALE
 
 
 def test_an_alert_that_fired_and_resolved_between_two_webhooks_is_a_whole_episode() -> None:
-    assert observe(value(firing=False, ends_at=START + 9), None).change is Change.MISSED
+    assert observe(domain_alert(firing=False, ends_at=START + 9), None).change is EpisodeChange.MISSED
 
 
 def test_one_that_fired_and_resolved_again_after_the_known_end_is_a_whole_episode_too() -> None:
-    unheard = observe(value(firing=False, starts_at=START + 400, ends_at=START + 500), CLOSED)
+    missed = observe(domain_alert(firing=False, starts_at=START + 400, ends_at=START + 500), CLOSED)
 
-    assert unheard.change is Change.MISSED
-    assert unheard.since == START + 400
+    assert missed.change is EpisodeChange.MISSED
+    assert missed.since == START + 400
 
 
 @pytest.mark.parametrize(
@@ -93,16 +93,16 @@ def test_every_receivers_name_survives_quoting(name: str) -> None:
 
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 1_000)), max_size=20))
 def test_transitions_alternate_whatever_comes_in_whatever_order(deliveries: list[tuple[bool, float]]) -> None:
-    """Nobody is told twice in a row that the same episode began, or that it ended."""
+    """No notification repeats that the same episode began or ended."""
     known: Episode | None = None
-    told: list[Change] = []
+    notified: list[EpisodeChange] = []
     for number, (firing, at) in enumerate(deliveries):
-        seen = observe(value(firing=firing, starts_at=at, ends_at=None if firing else at + 1), known)
-        if seen.change in (Change.FIRED, Change.RESOLVED):
-            told.append(seen.change)
-        if seen.change in (Change.FIRED, Change.MISSED):
+        seen = observe(domain_alert(firing=firing, starts_at=at, ends_at=None if firing else at + 1), known)
+        if seen.change in (EpisodeChange.FIRED, EpisodeChange.RESOLVED):
+            notified.append(seen.change)
+        if seen.change in (EpisodeChange.FIRED, EpisodeChange.MISSED):
             known = Episode(str(number), "i", "f", at, at, None if firing else at + 1)
-        elif seen.change is Change.RESOLVED and known:
+        elif seen.change is EpisodeChange.RESOLVED and known:
             known = replace(known, ended_at=at + 1)
 
-    assert all(first is not second for first, second in itertools.pairwise(told))
+    assert all(first is not second for first, second in itertools.pairwise(notified))

@@ -1,96 +1,102 @@
 from services.alert_relay import notifications
-from services.alert_relay.episodes import Change, Episode, Observed
-from services.alert_relay.notifications import DELIVERED_AGAIN_SECONDS, Kind, Notice, Urgency
+from services.alert_relay.episodes import Episode, EpisodeChange, Observation
+from services.alert_relay.notifications import REDELIVERY_SECONDS, Notification, NotificationKind, Urgency
 from services.outbox.messages import Lane
 from tests.alert_relay import payloads
 from tests.alert_relay.payloads import START, alert, webhook
 
 
-def observed(
-    change: Change, instance: str = "a", *, heard_at: float = START, severity: str = "critical"
-) -> Observed:
-    ends = START + 60 if change in (Change.RESOLVED, Change.MISSED, Change.STALE) else None
+def observation(
+    change: EpisodeChange, instance: str = "a", *, last_received_at: float = START, severity: str = "critical"
+) -> Observation:
+    ends = (
+        START + 60 if change in (EpisodeChange.RESOLVED, EpisodeChange.MISSED, EpisodeChange.STALE) else None
+    )
     payload = webhook(alert(instance, severity=severity, ends_at=ends))
-    (listed,) = payloads.heard(payload).alerts
-    before = None if change is Change.FIRED else Episode("e", "i", listed.fingerprint, START, heard_at)
-    return Observed(listed, change, before)
+    (listed,) = payloads.alert_group(payload).alerts
+    before = (
+        None
+        if change is EpisodeChange.FIRED
+        else Episode("e", "i", listed.fingerprint, START, last_received_at)
+    )
+    return Observation(listed, change, before)
 
 
-def compose(*seen: Observed, now: float = START + 1, truncated: int = 0) -> list[Notice]:
-    group = payloads.heard(webhook(alert(), truncatedAlerts=truncated))
-    return notifications.compose(group, seen, notifications.news(seen, now))
+def compose(*observations: Observation, now: float = START + 1, truncated: int = 0) -> list[Notification]:
+    group = payloads.alert_group(webhook(alert(), truncatedAlerts=truncated))
+    return notifications.compose(group, observations, notifications.to_notify(observations, now))
 
 
 def test_a_webhook_that_only_says_what_is_known_moments_later_tells_nothing() -> None:
     """Alertmanager retries at most 90 s apart when our answer was lost."""
-    again = observed(Change.CONTINUES, heard_at=START)
+    again = observation(EpisodeChange.CONTINUES, last_received_at=START)
 
-    assert notifications.news([again], now=START + 90) == []
+    assert notifications.to_notify([again], now=START + 90) == []
 
 
 def test_an_answer_that_is_lost_for_ever_still_tells_nothing() -> None:
-    """The rule counts from when the alert was last heard of, not from when it was told."""
+    """The rule uses the time of the last receipt, not of the last notification."""
     for minute in range(60):
-        again = observed(Change.CONTINUES, heard_at=START + 60 * minute)
-        assert notifications.news([again], now=START + 60 * (minute + 1)) == []
+        again = observation(EpisodeChange.CONTINUES, last_received_at=START + 60 * minute)
+        assert notifications.to_notify([again], now=START + 60 * (minute + 1)) == []
 
 
 def test_a_webhook_long_after_the_last_is_alertmanagers_own_repeat() -> None:
-    repeat = observed(Change.CONTINUES, heard_at=START)
+    repeat = observation(EpisodeChange.CONTINUES, last_received_at=START)
 
-    (notice,) = compose(repeat, now=START + 900)
+    (notification,) = compose(repeat, now=START + 900)
 
-    assert [item.kind for item in notice.items] == [Kind.REPEATED]
-    assert notice.items[0].since == START
+    assert [item.kind for item in notification.items] == [NotificationKind.REPEATED]
+    assert notification.items[0].since == START
 
 
 def test_the_boundary_between_a_retry_and_a_repeat_lies_above_the_longest_backoff() -> None:
-    again = observed(Change.CONTINUES, heard_at=START)
+    again = observation(EpisodeChange.CONTINUES, last_received_at=START)
 
-    assert DELIVERED_AGAIN_SECONDS > 60 * 1.5
-    assert notifications.news([again], START + DELIVERED_AGAIN_SECONDS) == []
-    assert notifications.news([again], START + DELIVERED_AGAIN_SECONDS + 0.1) == [again]
+    assert REDELIVERY_SECONDS > 60 * 1.5
+    assert notifications.to_notify([again], START + REDELIVERY_SECONDS) == []
+    assert notifications.to_notify([again], START + REDELIVERY_SECONDS + 0.1) == [again]
 
 
 def test_a_new_alert_in_a_group_is_told_and_the_others_are_only_counted() -> None:
-    known = observed(Change.CONTINUES, "a", heard_at=START)
-    fresh = observed(Change.FIRED, "b")
+    known = observation(EpisodeChange.CONTINUES, "a", last_received_at=START)
+    fresh = observation(EpisodeChange.FIRED, "b")
 
-    (notice,) = compose(known, fresh, now=START + 9_999)
+    (notification,) = compose(known, fresh, now=START + 9_999)
 
-    assert [item.labels["instance"] for item in notice.items] == ["b"]
-    assert notice.still_firing == 1
+    assert [item.labels["instance"] for item in notification.items] == ["b"]
+    assert notification.still_firing == 1
 
 
 def test_a_known_resolution_is_never_told_again() -> None:
-    stale = observed(Change.STALE, heard_at=START)
+    stale = observation(EpisodeChange.STALE, last_received_at=START)
 
-    assert notifications.news([stale], START + 999_999) == []
+    assert notifications.to_notify([stale], START + 999_999) == []
 
 
 def test_an_alert_that_fired_and_resolved_unheard_is_told_as_resolved() -> None:
-    (notice,) = compose(observed(Change.MISSED))
+    (notification,) = compose(observation(EpisodeChange.MISSED))
 
-    assert [item.kind for item in notice.items] == [Kind.RESOLVED]
+    assert [item.kind for item in notification.items] == [NotificationKind.RESOLVED]
 
 
 def test_what_fires_stands_before_what_is_over() -> None:
-    (notice,) = compose(observed(Change.RESOLVED, "a"), observed(Change.FIRED, "b"))
+    (notification,) = compose(observation(EpisodeChange.RESOLVED, "a"), observation(EpisodeChange.FIRED, "b"))
 
-    assert [item.kind for item in notice.items] == [Kind.FIRING, Kind.RESOLVED]
-    assert notice.title == "HighErrorRate firing/resolved"
+    assert [item.kind for item in notification.items] == [NotificationKind.FIRING, NotificationKind.RESOLVED]
+    assert notification.title == "HighErrorRate firing/resolved"
 
 
 def test_a_critical_alert_goes_first_and_rings() -> None:
-    (notice,) = compose(observed(Change.FIRED, severity="critical"))
+    (notification,) = compose(observation(EpisodeChange.FIRED, severity="critical"))
 
-    assert (notice.urgency.lane, notice.urgency.silent) == (Lane.URGENT, False)
+    assert (notification.urgency.lane, notification.urgency.silent) == (Lane.URGENT, False)
 
 
 def test_an_info_alert_makes_no_sound() -> None:
-    (notice,) = compose(observed(Change.FIRED, severity="info"))
+    (notification,) = compose(observation(EpisodeChange.FIRED, severity="info"))
 
-    assert (notice.urgency.lane, notice.urgency.silent) == (Lane.NORMAL, True)
+    assert (notification.urgency.lane, notification.urgency.silent) == (Lane.NORMAL, True)
 
 
 def test_a_warning_and_a_severity_nobody_knows_ring_in_their_turn() -> None:
@@ -101,21 +107,22 @@ def test_a_warning_and_a_severity_nobody_knows_ring_in_their_turn() -> None:
 
 def test_a_group_that_mixes_urgencies_becomes_a_message_for_each_the_urgent_one_first() -> None:
     mixed = compose(
-        observed(Change.FIRED, "a", severity="info"), observed(Change.FIRED, "b", severity="page")
+        observation(EpisodeChange.FIRED, "a", severity="info"),
+        observation(EpisodeChange.FIRED, "b", severity="page"),
     )
 
-    assert [notice.urgency for notice in mixed] == [Urgency.LOUD, Urgency.QUIET]
+    assert [notification.urgency for notification in mixed] == [Urgency.LOUD, Urgency.QUIET]
 
 
 def test_a_resolution_waits_in_the_same_lane_as_its_alert() -> None:
     for severity in ("critical", "warning", "info"):
-        (fired,) = compose(observed(Change.FIRED, severity=severity))
-        (over,) = compose(observed(Change.RESOLVED, severity=severity))
+        (fired,) = compose(observation(EpisodeChange.FIRED, severity=severity))
+        (over,) = compose(observation(EpisodeChange.RESOLVED, severity=severity))
         assert fired.urgency is over.urgency
 
 
 def test_the_severity_label_is_read_whatever_its_case() -> None:
-    (listed,) = payloads.heard(webhook(alert(severity="Critical"))).alerts
+    (listed,) = payloads.alert_group(webhook(alert(severity="Critical"))).alerts
 
     assert notifications.urgency_of(listed.severity) is Urgency.LOUD
 
@@ -126,12 +133,14 @@ def test_the_worst_severity_is_the_most_urgent_one() -> None:
 
 
 def test_alerts_that_alertmanager_cut_off_are_counted() -> None:
-    (notice,) = compose(observed(Change.FIRED), truncated=3)
+    (notification,) = compose(observation(EpisodeChange.FIRED), truncated=3)
 
-    assert notice.truncated == 3
+    assert notification.truncated == 3
 
 
 def test_a_notice_survives_the_queue() -> None:
-    (notice,) = compose(observed(Change.FIRED, "ä 🔥 \u202e"), observed(Change.RESOLVED, "b"), truncated=1)
+    (notification,) = compose(
+        observation(EpisodeChange.FIRED, "ä 🔥 \u202e"), observation(EpisodeChange.RESOLVED, "b"), truncated=1
+    )
 
-    assert notifications.from_json(notifications.to_json(notice)) == notice
+    assert notifications.from_json(notifications.to_json(notification)) == notification

@@ -12,15 +12,15 @@ from tests.alert_relay.payloads import START, alert, webhook
 
 @pytest.mark.parametrize("path", sorted(payloads.RECORDED.glob("*.json")), ids=lambda path: path.stem)
 def test_what_a_real_alertmanager_sent_is_read(path: Any) -> None:
-    heard = payloads.heard(payloads.recorded(path.stem))
+    group = payloads.alert_group(payloads.recorded(path.stem))
 
-    assert heard.receiver == "team-a.telegram+x"
-    assert all(each.ends_at is None or each.ends_at > each.starts_at for each in heard.alerts)
-    assert all(each.firing == (each.ends_at is None) for each in heard.alerts)
+    assert group.receiver == "team-a.telegram+x"
+    assert all(each.ends_at is None or each.ends_at > each.starts_at for each in group.alerts)
+    assert all(each.firing == (each.ends_at is None) for each in group.alerts)
 
 
 def test_the_number_of_alerts_that_were_cut_off_is_read() -> None:
-    assert payloads.heard(payloads.recorded("truncated")).truncated == 3
+    assert payloads.alert_group(payloads.recorded("truncated")).truncated == 3
 
 
 def test_fields_of_later_versions_are_known_or_ignored() -> None:
@@ -28,7 +28,7 @@ def test_fields_of_later_versions_are_known_or_ignored() -> None:
         alert(), notification_reason="repeat interval elapsed", routeLabels={"team": "a"}, new=[1]
     )
 
-    assert payloads.heard(later).reason == "repeat interval elapsed"
+    assert payloads.alert_group(later).reason == "repeat interval elapsed"
 
 
 @pytest.mark.parametrize(
@@ -90,29 +90,29 @@ def test_another_version_of_the_payload_is_refused() -> None:
 def test_nanoseconds_are_read() -> None:
     listed = alert() | {"startsAt": "2026-01-01T00:00:00.123456789Z"}
 
-    assert payloads.heard(webhook(listed)).alerts[0].starts_at == pytest.approx(START + 0.123456)
+    assert payloads.alert_group(webhook(listed)).alerts[0].starts_at == pytest.approx(START + 0.123456)
 
 
 def test_a_resolution_without_an_end_ends_now() -> None:
     listed = alert(ends_at=START) | {"endsAt": "0001-01-01T00:00:00Z"}
 
-    assert payloads.heard(webhook(listed), now=START + 77).alerts[0].ends_at == START + 77
+    assert payloads.alert_group(webhook(listed), now=START + 77).alerts[0].ends_at == START + 77
 
 
 @pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59.999999-14:00"])
 def test_a_time_at_the_end_of_time_can_be_written_again(moment: str) -> None:
     listed = alert() | {"startsAt": moment}
 
-    assert rfc3339(payloads.heard(webhook(listed)).alerts[0].starts_at)
+    assert rfc3339(payloads.alert_group(webhook(listed)).alerts[0].starts_at)
 
 
 def test_a_nul_in_a_label_becomes_what_every_database_stores() -> None:
     listed = alert() | {"labels": {"alertname": "a\x00b"}}
 
-    assert payloads.heard(webhook(listed)).alerts[0].name == "a\N{REPLACEMENT CHARACTER}b"
+    assert payloads.alert_group(webhook(listed)).alerts[0].name == "a\N{REPLACEMENT CHARACTER}b"
 
 
 def test_the_domain_sees_the_cluster_that_it_was_given() -> None:
     read = Webhook.model_validate(webhook(alert()))
 
-    assert parse.heard(read, "the cluster", START).cluster == "the cluster"
+    assert parse.alert_group(read, "the cluster", START).cluster == "the cluster"

@@ -1,4 +1,4 @@
-"""What Alertmanager hears when a webhook cannot be stored: 503, and never 429 or 207."""
+"""The answer if a webhook cannot be stored is 503, never 429 or 207."""
 
 import asyncio
 import sqlite3
@@ -13,8 +13,8 @@ from pydantic import SecretStr
 
 from services.alert_relay import relay as relay_module
 from services.alert_relay.app import create_app
-from services.alert_relay.metrics import Ending, RelayMetrics
-from services.alert_relay.relay import Endings, Relay
+from services.alert_relay.metrics import NotificationOutcome, RelayMetrics
+from services.alert_relay.relay import OutcomeCounter, Relay
 from services.alert_relay.settings import AlertRelaySettings
 from services.contracts.alertmanager import Webhook
 from services.kit.clock import SystemClock
@@ -26,11 +26,11 @@ from services.outbox.messages import (
     Claimed,
     Decision,
     Lane,
+    MessageState,
     Outcome,
     Reason,
     Result,
     Settled,
-    State,
     UnknownPolicy,
 )
 from services.outbox.metrics import OutboxMetrics
@@ -43,7 +43,7 @@ from tests.alert_relay.payloads import START, alert, webhook
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Another program has the database's write lock."""
+    """Another connection holds the database's write lock."""
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
@@ -52,7 +52,7 @@ def locked(path: Path) -> Iterator[None]:
 
 @pytest.fixture
 async def sqlite_relay(relay_settings: AlertRelaySettings) -> AsyncIterator[httpx.AsyncClient]:
-    """A relay on SQLite, whose file can be reached from outside."""
+    """A relay on a SQLite file that tests can open."""
     settings = relay_settings.model_copy(update={"database_url": SecretStr("")})
     async with (
         running(create_app, settings) as service,
@@ -79,38 +79,38 @@ async def test_a_database_that_cannot_be_written_is_a_503_and_the_retry_is_told(
 async def test_more_webhooks_at_once_than_can_be_stored_are_a_503(
     sqlite_relay: httpx.AsyncClient, tmp_path: Path
 ) -> None:
-    crowd = relay_module.LARGEST_CROWD + 10
+    many = relay_module.MAX_CONCURRENT + 10
     async with httpx.AsyncClient(
         base_url=sqlite_relay.base_url,
         headers=sqlite_relay.headers,
         timeout=30,
-        limits=httpx.Limits(max_connections=crowd),
-    ) as many:
+        limits=httpx.Limits(max_connections=many),
+    ) as client:
         with locked(tmp_path / "alert_relay.db"):
             posts = [
-                asyncio.create_task(many.post("/webhook/alert", json=webhook(alert(str(number)))))
-                for number in range(crowd)
+                asyncio.create_task(client.post("/webhook/alert", json=webhook(alert(str(number)))))
+                for number in range(many)
             ]
             done, _ = await asyncio.wait(posts, return_when=asyncio.FIRST_COMPLETED)
         answers = [answer.status_code for answer in await asyncio.gather(*posts)]
 
     assert {post.result().json()["detail"] for post in done} == {"Too many webhooks are being stored."}
     assert set(answers) == {200, 503}
-    assert answers.count(200) >= relay_module.LARGEST_CROWD
+    assert answers.count(200) >= relay_module.MAX_CONCURRENT
 
 
 async def test_a_commit_that_takes_too_long_is_a_503_and_its_retry_is_told_once(tmp_path: Path) -> None:
-    """The slow transaction may end after the answer: nothing is told twice for it."""
+    """The slow transaction may end after the answer; the retry causes no second notification."""
     read = Webhook.model_validate(webhook(alert()))
     file = tmp_path / "slow.db"
     async with opened(f"sqlite:///{file}", tmp_path) as store:
-        impatient = _relay(store, store_within=0.05)
+        short_timeout = _relay(store, store_within=0.05)
         with locked(file), pytest.raises(Problem) as refused:
-            await impatient.receive(read, "{}", None)
+            await short_timeout.receive(read, "{}", None)
         await _relay(store).receive(read, "{}", None)
 
         assert refused.value.status == 503
-        assert len(await store.told()) == 1
+        assert len(await store.notifications()) == 1
 
 
 def _relay(store: Store, *, store_within: float = 10.0) -> Relay:
@@ -129,7 +129,7 @@ def _relay(store: Store, *, store_within: float = 10.0) -> Relay:
     )
 
 
-def _settled(state: State, seconds: float) -> Settled:
+def _settled(state: MessageState, seconds: float) -> Settled:
     claimed = Claimed(
         seq=1,
         id="m",
@@ -165,31 +165,35 @@ def _settled(state: State, seconds: float) -> Settled:
 @pytest.mark.parametrize(
     ("state", "outcome"),
     [
-        (State.DELIVERED, "delivered"),
-        (State.DEAD_LETTER, "failed"),
-        (State.SUPPRESSED, "failed"),
-        (State.EXPIRED, "failed"),
-        (State.UNKNOWN, "unknown"),
+        (MessageState.DELIVERED, "delivered"),
+        (MessageState.DEAD_LETTER, "failed"),
+        (MessageState.SUPPRESSED, "failed"),
+        (MessageState.EXPIRED, "failed"),
+        (MessageState.UNKNOWN, "unknown"),
     ],
 )
-async def test_every_end_of_a_notification_is_counted(state: State, outcome: str) -> None:
+async def test_every_end_of_a_notification_is_counted(state: MessageState, outcome: str) -> None:
     registry = CollectorRegistry()
-    await Endings(RelayMetrics(registry, SystemClock())).observe([_settled(state, 2.5)])
+    await OutcomeCounter(RelayMetrics(registry, SystemClock())).observe([_settled(state, 2.5)])
 
-    counted = {ending.value: _count(registry, ending.value) for ending in Ending}
-    assert counted == {ending.value: float(ending.value == outcome) for ending in Ending}
+    counted = {each.value: _count(registry, each.value) for each in NotificationOutcome}
+    assert counted == {each.value: float(each.value == outcome) for each in NotificationOutcome}
 
 
 async def test_a_delivery_that_will_be_tried_again_is_no_end() -> None:
     registry = CollectorRegistry()
-    await Endings(RelayMetrics(registry, SystemClock())).observe([_settled(State.RETRY_WAIT, 1.0)])
+    await OutcomeCounter(RelayMetrics(registry, SystemClock())).observe(
+        [_settled(MessageState.RETRY_WAIT, 1.0)]
+    )
 
-    assert [_count(registry, ending.value) for ending in Ending] == [0.0, 0.0, 0.0]
+    assert [_count(registry, each.value) for each in NotificationOutcome] == [0.0, 0.0, 0.0]
 
 
 async def test_the_delay_runs_from_the_webhook_to_telegrams_answer() -> None:
     registry = CollectorRegistry()
-    await Endings(RelayMetrics(registry, SystemClock())).observe([_settled(State.DELIVERED, 2.5)])
+    await OutcomeCounter(RelayMetrics(registry, SystemClock())).observe(
+        [_settled(MessageState.DELIVERED, 2.5)]
+    )
 
     assert registry.get_sample_value("cctelegram_notification_delay_seconds_sum") == 2.5
 

@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.alert_relay import render
-from services.alert_relay.notifications import Item, Kind, Notice, Urgency
+from services.alert_relay.notifications import Notification, NotificationKind, NotifiedAlert, Urgency
 from services.outbox.messages import Text
 from services.outbox.telegram.text import MESSAGE_LIMIT, parts_of, utf16_length
 from tests.alert_relay.payloads import CLUSTER, START
 
-ITEM = Item(
-    kind=Kind.FIRING,
+ITEM = NotifiedAlert(
+    kind=NotificationKind.FIRING,
     fingerprint="04d3c300bdb08404",
     name="HighErrorRate",
     severity="critical",
@@ -28,12 +28,12 @@ ITEM = Item(
 )
 
 
-def notice(*items: Item, still_firing: int = 0, truncated: int = 0) -> Notice:
-    return Notice(Urgency.LOUD, items, still_firing, truncated, CLUSTER)
+def notification(*items: NotifiedAlert, still_firing: int = 0, truncated: int = 0) -> Notification:
+    return Notification(Urgency.LOUD, items, still_firing, truncated, CLUSTER)
 
 
 def entities(text: Text, kind: str) -> list[str]:
-    """What stands under the entities of a kind, cut out as Telegram counts."""
+    """Returns the texts under the entities of a kind; offsets are UTF-16 code units."""
     units = text.text.encode("utf-16-le")
     return [
         units[2 * e["offset"] : 2 * (e["offset"] + e["length"])].decode("utf-16-le")
@@ -43,7 +43,7 @@ def entities(text: Text, kind: str) -> list[str]:
 
 
 def test_a_firing_alert_reads_as_a_person_would_tell_it() -> None:
-    text = render.text_of(notice(ITEM))
+    text = render.text_of(notification(ITEM))
 
     assert text.text == (
         "🔥 HighErrorRate (critical)\n"
@@ -64,7 +64,7 @@ def links(text: Text) -> list[str]:
 
 def test_the_silence_link_opens_the_form_for_this_very_alert() -> None:
     odd = {"alertname": "HighErrorRate", "path": 'C:\\x "y"\nz & {a}'}
-    url = urlsplit(links(render.text_of(notice(replace(ITEM, labels=odd))))[-1])
+    url = urlsplit(links(render.text_of(notification(replace(ITEM, labels=odd))))[-1])
     assert f"{url.scheme}://{url.netloc}{url.path}" == f"{CLUSTER}/"
     form, _, query = url.fragment.partition("?")
     assert form == "/silences/new"
@@ -73,48 +73,48 @@ def test_the_silence_link_opens_the_form_for_this_very_alert() -> None:
 
 
 def test_what_is_over_or_too_long_to_link_has_no_silence_link() -> None:
-    over = replace(ITEM, kind=Kind.RESOLVED, ended_at=START + 1)
+    over = replace(ITEM, kind=NotificationKind.RESOLVED, ended_at=START + 1)
     long = replace(ITEM, labels={"alertname": "x" * 3_000})
     for item in (over, long):
-        assert not any("silences" in url for url in links(render.text_of(notice(item))))
+        assert not any("silences" in url for url in links(render.text_of(notification(item))))
 
 
 def test_a_dashboard_of_the_annotations_is_linked() -> None:
     annotated = replace(
         ITEM, annotations={**ITEM.annotations, "dashboard_url": "https://grafana.example/d/1"}
     )
-    assert "https://grafana.example/d/1" in links(render.text_of(notice(annotated)))
+    assert "https://grafana.example/d/1" in links(render.text_of(notification(annotated)))
 
 
 def test_a_resolution_says_how_long_it_lasted() -> None:
-    text = render.text_of(notice(replace(ITEM, kind=Kind.RESOLVED, ended_at=START + 3_725)))
+    text = render.text_of(notification(replace(ITEM, kind=NotificationKind.RESOLVED, ended_at=START + 3_725)))
 
     assert text.text.startswith("✅ HighErrorRate (critical) resolved\n")
     assert "2026-01-01 00:00:00 UTC to 2026-01-01 01:02:05 UTC, 1 h 2 min" in text.text
 
 
 def test_a_repeat_says_since_when_it_still_fires() -> None:
-    text = render.text_of(notice(replace(ITEM, kind=Kind.REPEATED)))
+    text = render.text_of(notification(replace(ITEM, kind=NotificationKind.REPEATED)))
 
     assert text.text.startswith("🔥 HighErrorRate (critical) still firing since 2026-01-01 00:00:00 UTC\n")
 
 
 def test_several_alerts_stand_under_one_heading() -> None:
-    over = replace(ITEM, kind=Kind.RESOLVED, ended_at=START + 60)
+    over = replace(ITEM, kind=NotificationKind.RESOLVED, ended_at=START + 60)
 
-    text = render.text_of(notice(ITEM, ITEM, over))
+    text = render.text_of(notification(ITEM, ITEM, over))
 
     assert text.text.startswith("🔥 2 firing, ✅ 1 resolved\n\n🔥 HighErrorRate")
 
 
 def test_a_storm_gets_one_line_for_each_alert() -> None:
-    text = render.text_of(notice(*[ITEM] * 30))
+    text = render.text_of(notification(*[ITEM] * 30))
 
     assert text.text.splitlines() == ["🔥 30 firing", *["🔥 HighErrorRate (critical): Errors on b1"] * 30]
 
 
 def test_what_else_fires_and_what_was_cut_off_is_said() -> None:
-    text = render.text_of(notice(ITEM, still_firing=1, truncated=3))
+    text = render.text_of(notification(ITEM, still_firing=1, truncated=3))
 
     assert "1 more of this group is firing as before." in text.text
     assert text.text.endswith("3 more are not listed (max_alerts): see Alertmanager")
@@ -123,19 +123,21 @@ def test_what_else_fires_and_what_was_cut_off_is_said() -> None:
 def test_a_runbook_that_is_no_url_is_shown_as_it_stands() -> None:
     relative = replace(ITEM, annotations={"runbook_url": "docs/runbook.md#higherrorrate"}, generator_url="")
 
-    assert render.text_of(notice(relative)).text.endswith("Runbook (docs/runbook.md#higherrorrate) · Silence")
+    assert render.text_of(notification(relative)).text.endswith(
+        "Runbook (docs/runbook.md#higherrorrate) · Silence"
+    )
 
 
 def test_an_alert_with_nothing_but_its_existence_is_told() -> None:
-    bare = Item(Kind.FIRING, "f" * 16, "", "", {}, {}, "", START, None)
+    bare = NotifiedAlert(NotificationKind.FIRING, "f" * 16, "", "", {}, {}, "", START, None)
 
-    assert render.text_of(notice(bare)).text == "🔥 Alert\nsince 2026-01-01 00:00:00 UTC"
+    assert render.text_of(notification(bare)).text == "🔥 Alert\nsince 2026-01-01 00:00:00 UTC"
 
 
 def test_one_endless_annotation_does_not_crowd_out_the_rest() -> None:
     endless = replace(ITEM, annotations={"summary": "x" * 100_000})
 
-    text = render.text_of(notice(endless, ITEM))
+    text = render.text_of(notification(endless, ITEM))
 
     assert len(text.text) < MESSAGE_LIMIT
     assert "Errors on b1" in text.text
@@ -146,15 +148,15 @@ def test_one_endless_annotation_does_not_crowd_out_the_rest() -> None:
     [(0, "0 s"), (59.6, "1 min"), (200, "3 min 20 s"), (86_400 + 7_200 + 5, "1 d 2 h"), (-5, "0 s")],
 )
 def test_a_duration_is_told_by_its_two_largest_units(seconds: float, words: str) -> None:
-    item = replace(ITEM, kind=Kind.RESOLVED, ended_at=START + seconds)
+    item = replace(ITEM, kind=NotificationKind.RESOLVED, ended_at=START + seconds)
 
-    assert f", {words}" in render.text_of(notice(item)).text
+    assert f", {words}" in render.text_of(notification(item)).text
 
 
 anything = st.text(max_size=50)
 items = st.builds(
-    Item,
-    kind=st.sampled_from(Kind),
+    NotifiedAlert,
+    kind=st.sampled_from(NotificationKind),
     fingerprint=st.just("0" * 16),
     name=anything,
     severity=anything,
@@ -167,8 +169,8 @@ items = st.builds(
 
 
 @given(st.lists(items, min_size=1, max_size=12))
-def test_whatever_an_alert_says_it_can_be_sent(listed: list[Item]) -> None:
-    text = render.text_of(notice(*listed))
+def test_whatever_an_alert_says_it_can_be_sent(listed: list[NotifiedAlert]) -> None:
+    text = render.text_of(notification(*listed))
 
     assert text.text.strip()
     assert all(

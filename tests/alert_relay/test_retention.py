@@ -1,12 +1,11 @@
-"""What is old goes, all that belongs to it with it, and nothing that is still needed."""
+"""The retention deletes old rows with all that belongs to them, and nothing that is still needed."""
 
 import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Connection, update
 
-from services.alert_relay import pruning
 from services.alert_relay.metrics import TABLES, RelayMetrics
-from services.alert_relay.retention import DAY, Retention
+from services.alert_relay.retention import BATCH, DAY_SECONDS, Retention
 from services.alert_relay.schema import entry, episode, incident, notification, webhook
 from services.outbox.schema import attempt, change, event, message
 from tests.alert_relay.conftest import Store
@@ -14,18 +13,18 @@ from tests.alert_relay.payloads import START, alert, watchdog
 from tests.alert_relay.payloads import webhook as payload
 from tests.servers import ManualClock
 
-KEEP_DAYS = 30.0
+DAYS = 30.0
 TABLES_OF = (webhook, incident, episode, entry, notification, event, message, attempt, change)
-LATER = START + 31 * DAY
+LATER = START + 31 * DAY_SECONDS
 
 
 def retention(relay_store: Store, now: float) -> tuple[Retention, CollectorRegistry]:
     clock, registry = ManualClock(now), CollectorRegistry()
-    return Retention(relay_store.database, KEEP_DAYS, RelayMetrics(registry, clock), clock), registry
+    return Retention(relay_store.database, DAYS, RelayMetrics(registry, clock), clock), registry
 
 
-async def a_whole_incident(relay_store: Store, instance: str = "a", at: float = START) -> None:
-    """Fired, told, resolved, told; everything delivered."""
+async def resolved_incident(relay_store: Store, instance: str = "a", at: float = START) -> None:
+    """Stores an incident that fired and resolved, with both notifications delivered."""
     await relay_store.receive(payload(alert(instance, starts_at=at)), at)
     await relay_store.receive(payload(alert(instance, starts_at=at, ends_at=at + 60)), at + 60)
     await relay_store.database.write("settle", _deliver_all)
@@ -35,18 +34,18 @@ def _deliver_all(connection: Connection) -> None:
     connection.execute(update(message).values(state="delivered", finished_at=START))
 
 
-async def left(relay_store: Store) -> dict[str, int]:
+async def row_counts(relay_store: Store) -> dict[str, int]:
     counts = {table.name: len(await relay_store.rows(table)) for table in TABLES_OF}
     return {name: count for name, count in counts.items() if count}
 
 
 async def test_an_old_resolved_incident_goes_with_everything_that_belongs_to_it(relay_store: Store) -> None:
-    await a_whole_incident(relay_store)
-    before = await left(relay_store)
+    await resolved_incident(relay_store)
+    before = await row_counts(relay_store)
     job, registry = retention(relay_store, LATER)
     await job.once()
 
-    assert await left(relay_store) == {}
+    assert await row_counts(relay_store) == {}
     pruned = {
         table: registry.get_sample_value("cctelegram_pruned_rows_total", {"table": table}) for table in TABLES
     }
@@ -55,11 +54,11 @@ async def test_an_old_resolved_incident_goes_with_everything_that_belongs_to_it(
 
 
 async def test_what_is_not_old_enough_stays(relay_store: Store) -> None:
-    await a_whole_incident(relay_store)
-    before = await left(relay_store)
-    job, _ = retention(relay_store, START + 29 * DAY)
+    await resolved_incident(relay_store)
+    before = await row_counts(relay_store)
+    job, _ = retention(relay_store, START + 29 * DAY_SECONDS)
     await job.once()
-    assert await left(relay_store) == before
+    assert await row_counts(relay_store) == before
 
 
 async def test_an_incident_that_still_fires_stays_with_all_that_was_told_however_old(
@@ -69,7 +68,7 @@ async def test_an_incident_that_still_fires_stays_with_all_that_was_told_however
     await relay_store.database.write("settle", _deliver_all)
     job, _ = retention(relay_store, LATER)
     await job.once()
-    assert (await left(relay_store)).keys() == {
+    assert (await row_counts(relay_store)).keys() == {
         "incident",
         "episode",
         "entry",
@@ -90,8 +89,8 @@ async def test_what_was_told_of_two_incidents_goes_with_the_second(relay_store: 
     job, _ = retention(relay_store, LATER)
     await job.once()
     assert [each["alertname"] for each in await relay_store.incidents()] == ["Two"]
-    (told,) = await relay_store.rows(event)
-    assert "Two" in told["body"]
+    (notification_event,) = await relay_store.rows(event)
+    assert "Two" in notification_event["body"]
 
 
 async def test_what_is_still_on_its_way_is_never_deleted(relay_store: Store) -> None:
@@ -99,18 +98,18 @@ async def test_what_is_still_on_its_way_is_never_deleted(relay_store: Store) -> 
     await relay_store.receive(payload(alert("a", ends_at=START + 60)), START + 60)
     job, _ = retention(relay_store, LATER)
     await job.once()
-    assert (await left(relay_store)).keys() == {"event", "message"}
+    assert (await row_counts(relay_store)).keys() == {"event", "message"}
 
 
 async def test_more_than_one_portion_goes_at_once(relay_store: Store) -> None:
-    many = [alert(f"i{number}", name=f"N{number}") for number in range(pruning.PORTION + 5)]
+    many = [alert(f"i{number}", name=f"N{number}") for number in range(BATCH + 5)]
     await relay_store.receive(payload(*many))
     ended = [each | {"status": "resolved", "endsAt": "2026-01-01T00:05:00Z"} for each in many]
     await relay_store.receive(payload(*ended), START + 300)
     await relay_store.database.write("settle", _deliver_all)
     job, _ = retention(relay_store, LATER)
     await job.once()
-    assert await left(relay_store) == {}
+    assert await row_counts(relay_store) == {}
 
 
 async def test_the_watchdog_s_webhooks_go_as_well(relay_store: Store) -> None:
@@ -118,11 +117,11 @@ async def test_the_watchdog_s_webhooks_go_as_well(relay_store: Store) -> None:
     await relay_store.receive(watchdog())
     job, _ = retention(relay_store, LATER)
     await job.once()
-    assert await left(relay_store) == {}
+    assert await row_counts(relay_store) == {}
 
 
 async def test_an_alert_that_fires_again_after_its_past_is_gone_is_a_new_one(relay_store: Store) -> None:
-    await a_whole_incident(relay_store)
+    await resolved_incident(relay_store)
     job, _ = retention(relay_store, LATER)
     await job.once()
     await relay_store.receive(payload(alert("a", starts_at=LATER)), LATER)

@@ -1,4 +1,4 @@
-"""One webhook, one transaction: the facts of ``reference/alertmanager.md`` on a real database."""
+"""One webhook is one transaction, on a real database, with Alertmanager's documented behaviour."""
 
 import asyncio
 from typing import Any
@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from services.alert_relay import schema
-from services.alert_relay.notifications import Kind
+from services.alert_relay.notifications import NotificationKind
 from services.kit.database.connect import StoreUnavailableError
 from services.outbox.schema import message
 from tests.alert_relay import payloads
@@ -45,7 +45,7 @@ async def test_a_resolution_closes_the_episode_and_with_the_last_the_incident(re
     (over,) = await relay_store.incidents()
     assert (halfway["state"], halfway["episodes"], halfway["firing"]) == ("firing", 2, 1)
     assert (over["state"], over["firing"], over["resolved_at"]) == ("resolved", 0, START + 95)
-    assert received.lasted == (90.0,)
+    assert received.durations == (90.0,)
 
 
 async def test_a_delivery_that_is_retried_because_the_answer_was_lost_is_told_once(
@@ -55,9 +55,13 @@ async def test_a_delivery_that_is_retried_because_the_answer_was_lost_is_told_on
     for seconds in (0, 0.3, 1.1, 1.9, 3.9, 7.0, 70, 150):
         await relay_store.receive(payload, START + seconds)
 
-    (kept,) = await relay_store.rows(schema.webhook)
-    assert len(await relay_store.told()) == 1
-    assert (kept["deliveries"], kept["received_at"], kept["last_received_at"]) == (8, START, START + 150)
+    (stored,) = await relay_store.rows(schema.webhook)
+    assert len(await relay_store.notifications()) == 1
+    assert (stored["deliveries"], stored["received_at"], stored["last_received_at"]) == (
+        8,
+        START,
+        START + 150,
+    )
 
 
 async def test_a_resolution_that_is_retried_is_told_once(relay_store: Store) -> None:
@@ -65,15 +69,25 @@ async def test_a_resolution_that_is_retried_is_told_once(relay_store: Store) -> 
     for seconds in (60, 61, 400):
         await relay_store.receive(webhook(alert(ends_at=START + 60)), START + seconds)
 
-    assert [notice.items[0].kind for notice in await relay_store.told()] == [Kind.FIRING, Kind.RESOLVED]
+    assert [notification.items[0].kind for notification in await relay_store.notifications()] == [
+        NotificationKind.FIRING,
+        NotificationKind.RESOLVED,
+    ]
 
 
 async def test_alertmanagers_own_repeat_says_since_when_it_fires(relay_store: Store) -> None:
     for hours in (0, 12, 24):
         await relay_store.receive(webhook(alert()), START + hours * 60 * MINUTE)
 
-    kinds = [(notice.items[0].kind, notice.items[0].since) for notice in await relay_store.told()]
-    assert kinds == [(Kind.FIRING, START), (Kind.REPEATED, START), (Kind.REPEATED, START)]
+    kinds = [
+        (notification.items[0].kind, notification.items[0].since)
+        for notification in await relay_store.notifications()
+    ]
+    assert kinds == [
+        (NotificationKind.FIRING, START),
+        (NotificationKind.REPEATED, START),
+        (NotificationKind.REPEATED, START),
+    ]
 
 
 async def test_a_start_that_moves_back_is_the_same_episode(relay_store: Store) -> None:
@@ -81,7 +95,7 @@ async def test_a_start_that_moves_back_is_the_same_episode(relay_store: Store) -
     await relay_store.receive(payloads.recorded("first"))
     await relay_store.receive(payloads.recorded("joined_and_moved_back"), START + 5)
 
-    (first, joined) = await relay_store.told()
+    (first, joined) = await relay_store.notifications()
     (incident,) = await relay_store.incidents()
     moved = (await relay_store.incident(incident["id"]))["members"][0]
     assert [item.labels["instance"] for item in joined.items] == ["b2"]
@@ -97,7 +111,9 @@ async def test_a_group_that_says_resolved_closes_nothing_but_what_it_lists(relay
 
     (incident,) = await relay_store.incidents()
     assert (incident["state"], incident["firing"]) == ("firing", 1)
-    assert [notice.items[0].kind for notice in await relay_store.told()][-1] is Kind.RESOLVED
+    assert [notification.items[0].kind for notification in await relay_store.notifications()][
+        -1
+    ] is NotificationKind.RESOLVED
 
 
 async def test_an_alert_that_fires_again_after_its_resolution_is_told_again(relay_store: Store) -> None:
@@ -107,8 +123,8 @@ async def test_an_alert_that_fires_again_after_its_resolution_is_told_again(rela
     ):
         await relay_store.receive(payloads.recorded(name), START + seconds)
 
-    last = (await relay_store.told())[-1]
-    assert [(item.kind, item.labels["instance"]) for item in last.items] == [(Kind.FIRING, "b2")]
+    last = (await relay_store.notifications())[-1]
+    assert [(item.kind, item.labels["instance"]) for item in last.items] == [(NotificationKind.FIRING, "b2")]
 
 
 async def test_a_refire_after_everything_was_resolved_is_a_new_incident(relay_store: Store) -> None:
@@ -124,7 +140,9 @@ async def test_an_alert_that_comes_back_with_its_old_start_is_not_swallowed(rela
     await relay_store.receive(webhook(alert(ends_at=START + 60)), START + 60)
     await relay_store.receive(webhook(alert()), START + 61)
 
-    assert [notice.items[0].kind for notice in await relay_store.told()][-1] is Kind.FIRING
+    assert [notification.items[0].kind for notification in await relay_store.notifications()][
+        -1
+    ] is NotificationKind.FIRING
 
 
 async def test_alerts_that_alertmanager_cut_off_are_mentioned_and_kept_in_the_timeline(
@@ -132,10 +150,10 @@ async def test_alerts_that_alertmanager_cut_off_are_mentioned_and_kept_in_the_ti
 ) -> None:
     await relay_store.receive(payloads.recorded("truncated"))
 
-    (notice,) = await relay_store.told()
+    (notification,) = await relay_store.notifications()
     (incident,) = await relay_store.incidents()
     entries = (await relay_store.incident(incident["id"]))["entries"]
-    assert (len(notice.items), notice.truncated) == (2, 3)
+    assert (len(notification.items), notification.truncated) == (2, 3)
     assert [(e["kind"], e["detail"].get("alerts")) for e in entries][-1] == ("truncated", 3)
 
 
@@ -151,7 +169,10 @@ async def test_peers_of_a_cluster_are_one_also_where_their_urls_differ(relay_sto
             )
         )
 
-    assert [notice.items[0].kind for notice in await relay_store.told()] == [Kind.FIRING, Kind.RESOLVED]
+    assert [notification.items[0].kind for notification in await relay_store.notifications()] == [
+        NotificationKind.FIRING,
+        NotificationKind.RESOLVED,
+    ]
 
 
 async def test_alertmanagers_that_know_nothing_of_each_other_are_kept_apart(relay_store: Store) -> None:
@@ -164,7 +185,7 @@ async def test_alertmanagers_that_know_nothing_of_each_other_are_kept_apart(rela
 async def test_twenty_deliveries_at_once_are_told_once(relay_store: Store) -> None:
     await asyncio.gather(*(relay_store.receive(webhook(alert())) for _ in range(20)))
 
-    assert len(await relay_store.told()) == 1
+    assert len(await relay_store.notifications()) == 1
     assert len(await relay_store.incidents()) == 1
 
 
@@ -173,7 +194,7 @@ async def test_a_changed_group_key_does_not_open_an_episode_again(relay_store: S
     await relay_store.receive(webhook(alert()))
     await relay_store.receive(webhook(alert(), groupKey='{}/{team="a"}:{}'), START + 5)
 
-    assert len(await relay_store.told()) == 1
+    assert len(await relay_store.notifications()) == 1
 
 
 async def test_one_webhook_may_belong_to_several_incidents_and_is_one_message(relay_store: Store) -> None:
@@ -181,10 +202,10 @@ async def test_one_webhook_may_belong_to_several_incidents_and_is_one_message(re
     await relay_store.receive(everything)
 
     one, two = await relay_store.incidents()
-    told = [(await relay_store.incident(each["id"]))["told"] for each in (one, two)]
+    sent = [(await relay_store.incident(each["id"]))["notifications"] for each in (one, two)]
     assert {one["alertname"], two["alertname"]} == {"One", "Two"}
-    assert told[0][0]["id"] == told[1][0]["id"]
-    assert len(await relay_store.told()) == 1
+    assert sent[0][0]["id"] == sent[1][0]["id"]
+    assert len(await relay_store.notifications()) == 1
 
 
 async def test_an_alert_that_joins_makes_its_incident_as_severe_as_it_is(relay_store: Store) -> None:
@@ -203,7 +224,7 @@ async def test_an_alert_that_fired_and_resolved_unheard_is_a_whole_incident(rela
     (incident,) = await relay_store.incidents()
     entries = (await relay_store.incident(incident["id"]))["entries"]
     assert incident["state"] == "resolved"
-    assert received.lasted == (40.0,)
+    assert received.durations == (40.0,)
     assert [each["kind"] for each in entries] == ["firing", "resolved", "closed"]
 
 
@@ -213,16 +234,16 @@ async def test_the_watchdog_is_told_to_nobody(relay_store: Store) -> None:
     (cluster,) = await relay_store.rows(schema.alertmanager)
     assert received.watchdog
     assert cluster["watchdog_at"] == START
-    assert (await relay_store.told(), await relay_store.incidents()) == ([], [])
+    assert (await relay_store.notifications(), await relay_store.incidents()) == ([], [])
 
 
 async def test_a_year_of_watchdogs_is_one_row(relay_store: Store) -> None:
     for minute in range(5):
         await relay_store.receive(payloads.watchdog(), START + minute * MINUTE)
 
-    (kept,) = await relay_store.rows(schema.webhook)
+    (stored,) = await relay_store.rows(schema.webhook)
     (cluster,) = await relay_store.rows(schema.alertmanager)
-    assert (kept["deliveries"], cluster["watchdog_at"]) == (5, START + 4 * MINUTE)
+    assert (stored["deliveries"], cluster["watchdog_at"]) == (5, START + 4 * MINUTE)
 
 
 async def test_a_watchdog_that_resolves_is_no_sign_of_life(relay_store: Store) -> None:
@@ -235,13 +256,13 @@ async def test_a_webhook_without_alerts_is_kept_and_says_nothing(relay_store: St
     await relay_store.receive(webhook())
 
     assert len(await relay_store.rows(schema.webhook)) == 1
-    assert await relay_store.told() == []
+    assert await relay_store.notifications() == []
 
 
 async def test_a_fingerprint_that_is_listed_twice_counts_once(relay_store: Store) -> None:
     await relay_store.receive(webhook(alert(), alert()))
 
-    assert len((await relay_store.told())[0].items) == 1
+    assert len((await relay_store.notifications())[0].items) == 1
 
 
 async def test_a_storm_of_thousands_is_stored(relay_store: Store) -> None:
@@ -254,12 +275,12 @@ async def test_a_storm_of_thousands_is_stored(relay_store: Store) -> None:
 
 
 async def test_a_webhook_is_stored_as_a_whole_or_not_at_all(relay_store: Store) -> None:
-    """The outbox cannot take the message: no alert may be marked as told."""
+    """If the outbox cannot store the message, the webhook is not stored either."""
 
-    def break_it(connection: Connection) -> None:
+    def rename_table(connection: Connection) -> None:
         connection.execute(text("ALTER TABLE chat RENAME TO gone"))
 
-    await relay_store.database.write("break", break_it)
+    await relay_store.database.write("break", rename_table)
     with pytest.raises((StoreUnavailableError, DBAPIError)):
         await relay_store.receive(webhook(alert()))
 
@@ -272,8 +293,11 @@ async def test_odd_characters_are_stored_and_told(relay_store: Store) -> None:
     odd = alert("\u202e🔥'; DROP TABLE episode; --\x00")
     await relay_store.receive(webhook(odd))
 
-    (notice,) = await relay_store.told()
-    assert notice.items[0].labels["instance"] == "\u202e🔥'; DROP TABLE episode; --\N{REPLACEMENT CHARACTER}"
+    (notification,) = await relay_store.notifications()
+    assert (
+        notification.items[0].labels["instance"]
+        == "\u202e🔥'; DROP TABLE episode; --\N{REPLACEMENT CHARACTER}"
+    )
 
 
 async def test_migrations_and_tables_agree(relay_store: Store) -> None:

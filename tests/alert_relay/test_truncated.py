@@ -1,4 +1,4 @@
-"""What a webhook leaves out (``max_alerts``): fetched from a real Alertmanager, or said to be missing."""
+"""Truncated webhooks (``max_alerts``): the rest is fetched from a real Alertmanager, or counted as missed."""
 
 import re
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ from pydantic import SecretStr
 
 from services.alert_relay import alertmanager_client, app, truncated_store
 from services.alert_relay.alertmanager_client import AlertmanagerClient
-from services.alert_relay.episodes import Alert, Heard
+from services.alert_relay.episodes import Alert, AlertGroup
 from services.alert_relay.metrics import RelayMetrics
 from services.alert_relay.settings import AlertRelaySettings
-from services.alert_relay.store import Addressed
-from services.alert_relay.truncated_store import Completed, Cut, Rest
-from services.alert_relay.truncated_worker import GIVE_UP_SECONDS, SETTLED_SECONDS, Completing
+from services.alert_relay.store import NotificationTarget
+from services.alert_relay.truncated_store import Completion, FetchedAlerts, TruncatedGroup
+from services.alert_relay.truncated_worker import GIVE_UP_SECONDS, WARM_UP_SECONDS, TruncatedWorker
 from services.kit.clock import SystemClock
 from services.kit.runner import running
 from tests.alert_relay import payloads, servers
@@ -29,111 +29,123 @@ from tests.alert_relay.servers import fire, needs_alertmanager
 from tests.ports import free_port
 from tests.servers import KEY, ManualClock, until
 
-TO = (1001,)
+CHATS = (1001,)
 AUTHORIZED = {"Authorization": f"Bearer {KEY}"}
 GROUP = (CLUSTER, webhook(alert())["groupKey"])
 
 
-class Ahead(SystemClock):
-    """The true time and some: for it, Alertmanager has been up for long."""
+class AheadClock(SystemClock):
+    """A clock that runs ahead, so that Alertmanager seems to have run for long."""
 
     def time(self) -> float:
-        return super().time() + SETTLED_SECONDS + 60
+        return super().time() + WARM_UP_SECONDS + 60
 
 
-def cut(*alerts: dict[str, Any], by: int = 2) -> dict[str, Any]:
+def truncated(*alerts: dict[str, Any], by: int = 2) -> dict[str, Any]:
     return webhook(*alerts, truncatedAlerts=by)
 
 
-def value(instance: str, *, name: str = "HighErrorRate", severity: str = "critical") -> Alert:
-    made = payloads.heard(webhook(alert(instance, name=name, severity=severity)))
+def domain_alert(instance: str, *, name: str = "HighErrorRate", severity: str = "critical") -> Alert:
+    made = payloads.alert_group(webhook(alert(instance, name=name, severity=severity)))
     return made.alerts[0]
 
 
 async def complete(
-    to: Store, heard: Heard, rest: Rest, *, asked_at: float, now: float | None = None
-) -> Completed | None:
+    relay_store: Store,
+    group: AlertGroup,
+    fetched: FetchedAlerts,
+    *,
+    asked_at: float,
+    now: float | None = None,
+) -> Completion | None:
     work = partial(
         truncated_store.complete,
-        heard=heard,
-        rest=rest,
+        group=group,
+        fetched=fetched,
         asked_at=asked_at,
-        to=Addressed(TO, to.telemetry.new_trace()),
+        target=NotificationTarget(CHATS, relay_store.telemetry.new_trace()),
         now=asked_at if now is None else now,
     )
-    return await to.database.write("complete", work)
+    return await relay_store.database.write("complete", work)
 
 
-def rest(*alerts: Alert, present: Sequence[Alert] = (), absence_counts: bool = True) -> Rest:
+def fetched(*alerts: Alert, present: Sequence[Alert] = (), absence_counts: bool = True) -> FetchedAlerts:
     here = frozenset(each.fingerprint for each in (*alerts, *present))
-    return Rest(alerts, here, absence_counts=absence_counts)
+    return FetchedAlerts(alerts, here, absence_counts=absence_counts)
 
 
-async def waiting(relay_store: Store, now: float = START) -> list[Cut]:
-    return await relay_store.database.read("completing", partial(truncated_store.cut_groups, now=now))
+async def truncated_groups(relay_store: Store, now: float = START) -> list[TruncatedGroup]:
+    return await relay_store.database.read("truncated", partial(truncated_store.truncated_groups, now=now))
 
 
-# What becomes of the answer
+# Applying Alertmanager's answer
 
 
 async def test_what_was_left_out_becomes_episodes_of_the_same_incident_and_is_told(
     relay_store: Store,
 ) -> None:
-    payload = cut(alert("a"))
+    payload = truncated(alert("a"))
     await relay_store.receive(payload)
-    missing = [value("b"), value("c")]
-    completed = await complete(relay_store, payloads.heard(payload), rest(*missing), asked_at=START + 1)
+    missing = [domain_alert("b"), domain_alert("c")]
+    completed = await complete(
+        relay_store, payloads.alert_group(payload), fetched(*missing), asked_at=START + 1
+    )
 
     assert completed is not None
     assert completed.opened == 2
     (incident,) = await relay_store.incidents()
     assert incident["firing"] == 3
-    first, second = await relay_store.told()
+    first, second = await relay_store.notifications()
     assert (first.truncated, first.fetched) == (2, False)
     assert (second.truncated, second.fetched) == (0, True)
     assert {item.labels["instance"] for item in second.items} == {"b", "c"}
     kinds = [entry["kind"] for entry in (await relay_store.incident(incident["id"]))["entries"]]
     assert kinds == ["firing", "truncated", "firing", "firing", "fetched"]
-    assert await waiting(relay_store) == []
+    assert await truncated_groups(relay_store) == []
 
 
 async def test_asked_again_only_what_is_new_is_told(relay_store: Store) -> None:
     """A group that changes every five minutes and is always cut must not repeat what was fetched."""
-    payload = cut(alert("a"))
+    payload = truncated(alert("a"))
     await relay_store.receive(payload)
-    await complete(relay_store, payloads.heard(payload), rest(value("b")), asked_at=START + 1)
-    again = cut(alert("a"), alert("a2"))
+    await complete(relay_store, payloads.alert_group(payload), fetched(domain_alert("b")), asked_at=START + 1)
+    again = truncated(alert("a"), alert("a2"))
     await relay_store.receive(again, START + 300)
-    found = rest(value("b"), value("c"), present=[value("a"), value("a2")])
-    await complete(relay_store, payloads.heard(again), found, asked_at=START + 301)
+    found = fetched(domain_alert("b"), domain_alert("c"), present=[domain_alert("a"), domain_alert("a2")])
+    await complete(relay_store, payloads.alert_group(again), found, asked_at=START + 301)
 
-    told = [[item.labels["instance"] for item in notice.items] for notice in await relay_store.told()]
-    assert told == [["a"], ["b"], ["a2"], ["c"]]
+    instances = [
+        [item.labels["instance"] for item in notification.items]
+        for notification in await relay_store.notifications()
+    ]
+    assert instances == [["a"], ["b"], ["a2"], ["c"]]
 
 
 async def test_an_alert_whose_end_was_left_out_ends_when_alertmanager_has_it_no_more(
     relay_store: Store,
 ) -> None:
-    payload = cut(alert("a"))
+    payload = truncated(alert("a"))
     await relay_store.receive(payload)
-    await complete(relay_store, payloads.heard(payload), rest(value("b")), asked_at=START + 1)
-    over = cut(alert("a", ends_at=START + 200), by=1)
+    await complete(relay_store, payloads.alert_group(payload), fetched(domain_alert("b")), asked_at=START + 1)
+    over = truncated(alert("a", ends_at=START + 200), by=1)
     await relay_store.receive(over, START + 210)
     assert [each["state"] for each in await relay_store.incidents()] == ["firing"]
-    await complete(relay_store, payloads.heard(over), rest(), asked_at=START + 211)
+    await complete(relay_store, payloads.alert_group(over), fetched(), asked_at=START + 211)
 
     assert [each["state"] for each in await relay_store.incidents()] == ["resolved"]
-    assert [notice.title for notice in await relay_store.told()][-1] == "HighErrorRate resolved"
+    assert [notification.title for notification in await relay_store.notifications()][
+        -1
+    ] == "HighErrorRate resolved"
 
 
 async def test_what_is_silenced_is_not_told_and_not_over(relay_store: Store) -> None:
-    payload = cut(alert("a"))
+    payload = truncated(alert("a"))
     await relay_store.receive(payload)
-    await complete(relay_store, payloads.heard(payload), rest(value("b")), asked_at=START + 1)
-    later = cut(alert("a"), alert("c"))
+    await complete(relay_store, payloads.alert_group(payload), fetched(domain_alert("b")), asked_at=START + 1)
+    later = truncated(alert("a"), alert("c"))
     await relay_store.receive(later, START + 300)
-    silenced = rest(present=[value("a"), value("b"), value("c")])
-    await complete(relay_store, payloads.heard(later), silenced, asked_at=START + 301)
+    silenced = fetched(present=[domain_alert("a"), domain_alert("b"), domain_alert("c")])
+    await complete(relay_store, payloads.alert_group(later), silenced, asked_at=START + 301)
     (incident,) = await relay_store.incidents()
     assert incident["firing"] == 3
 
@@ -141,22 +153,26 @@ async def test_what_is_silenced_is_not_told_and_not_over(relay_store: Store) -> 
 async def test_an_alertmanager_that_has_just_started_ends_nothing_and_is_asked_again(
     relay_store: Store,
 ) -> None:
-    payload = cut(alert("a"))
+    payload = truncated(alert("a"))
     await relay_store.receive(payload)
-    await complete(relay_store, payloads.heard(payload), rest(value("b")), asked_at=START + 1)
-    again = cut(alert("a"), alert("c"))
+    await complete(relay_store, payloads.alert_group(payload), fetched(domain_alert("b")), asked_at=START + 1)
+    again = truncated(alert("a"), alert("c"))
     await relay_store.receive(again, START + 300)
-    await complete(relay_store, payloads.heard(again), rest(absence_counts=False), asked_at=START + 301)
+    await complete(
+        relay_store, payloads.alert_group(again), fetched(absence_counts=False), asked_at=START + 301
+    )
     (incident,) = await relay_store.incidents()
     assert incident["firing"] == 3
-    assert len(await waiting(relay_store)) == 1
+    assert len(await truncated_groups(relay_store)) == 1
 
 
 async def test_an_answer_that_is_older_than_the_newest_webhook_is_not_believed(relay_store: Store) -> None:
-    payload = cut(alert("a"))
+    payload = truncated(alert("a"))
     await relay_store.receive(payload)
-    await relay_store.receive(cut(alert("a"), alert("b")), START + 10)
-    stale = await complete(relay_store, payloads.heard(payload), rest(), asked_at=START + 5, now=START + 11)
+    await relay_store.receive(truncated(alert("a"), alert("b")), START + 10)
+    stale = await complete(
+        relay_store, payloads.alert_group(payload), fetched(), asked_at=START + 5, now=START + 11
+    )
     assert stale is None
     (incident,) = await relay_store.incidents()
     assert incident["firing"] == 2
@@ -164,9 +180,9 @@ async def test_an_answer_that_is_older_than_the_newest_webhook_is_not_believed(r
 
 async def test_other_groups_are_left_alone(relay_store: Store) -> None:
     await relay_store.receive(webhook(alert("x", name="Other")))
-    payload = cut(alert("a"))
+    payload = truncated(alert("a"))
     await relay_store.receive(payload)
-    await complete(relay_store, payloads.heard(payload), rest(), asked_at=START + 1)
+    await complete(relay_store, payloads.alert_group(payload), fetched(), asked_at=START + 1)
     states = {each["alertname"]: each["state"] for each in await relay_store.incidents()}
     assert states == {"Other": "firing", "HighErrorRate": "firing"}
 
@@ -174,26 +190,26 @@ async def test_other_groups_are_left_alone(relay_store: Store) -> None:
 async def test_the_newest_webhook_of_a_group_is_asked_for_and_a_repeated_one_again(
     relay_store: Store,
 ) -> None:
-    first, second = cut(alert("a")), cut(alert("a"), alert("b"), by=7)
+    first, second = truncated(alert("a")), truncated(alert("a"), alert("b"), by=7)
     await relay_store.receive(first)
     await relay_store.receive(second, START + 10)
-    (found,) = await waiting(relay_store)
-    assert (found.truncated, found.heard_at, found.clusters) == (7, START + 10, 1)
-    await relay_store.database.write("completing", lambda c: truncated_store.asked(c, GROUP, START + 11))
-    assert await waiting(relay_store) == []
+    (found,) = await truncated_groups(relay_store)
+    assert (found.truncated, found.last_received_at, found.clusters) == (7, START + 10, 1)
+    await relay_store.database.write("truncated", lambda c: truncated_store.mark_done(c, GROUP, START + 11))
+    assert await truncated_groups(relay_store) == []
     await relay_store.receive(first, START + 43_200)
-    (found,) = await waiting(relay_store)
+    (found,) = await truncated_groups(relay_store)
     assert found.truncated == 2
 
 
-# Who cannot be asked
+# An Alertmanager that gives no answer
 
 
 @dataclass
 class Unreachable:
-    """Completing with a client of an address where nobody listens."""
+    """A worker whose Alertmanager does not exist."""
 
-    work: Completing
+    worker: TruncatedWorker
     clock: ManualClock
     registry: CollectorRegistry
 
@@ -205,57 +221,57 @@ def unreachable(relay_store: Store, cluster: str = CLUSTER) -> Unreachable:
     clock, registry = ManualClock(START), CollectorRegistry()
     client = AlertmanagerClient(f"http://127.0.0.1:{free_port()}", relay_store.telemetry)
     metrics = RelayMetrics(registry, clock)
-    relay = Told(relay_store, metrics)
-    work = Completing(relay, relay_store.database, client, cluster=cluster, clock=clock)
-    return Unreachable(work, clock, registry)
+    relay = StoreCompletion(relay_store, metrics)
+    worker = TruncatedWorker(relay, relay_store.database, client, cluster=cluster, clock=clock)
+    return Unreachable(worker, clock, registry)
 
 
 @dataclass
-class Told:
-    """The relay as far as completing needs it."""
+class StoreCompletion:
+    """The part of the relay that the worker uses."""
 
     relay: Store
     metrics: RelayMetrics
 
-    async def complete(self, heard: Heard, rest: Rest, asked_at: float) -> bool:
-        return await complete(self.relay, heard, rest, asked_at=asked_at) is not None
+    async def complete(self, group: AlertGroup, fetched: FetchedAlerts, asked_at: float) -> bool:
+        return await complete(self.relay, group, fetched, asked_at=asked_at) is not None
 
 
 async def test_an_alertmanager_that_does_not_answer_is_asked_until_it_is_too_late(
     relay_store: Store,
 ) -> None:
-    await relay_store.receive(cut(alert("a"), by=3))
+    await relay_store.receive(truncated(alert("a"), by=3))
     there = unreachable(relay_store)
-    assert await there.work.once() is True
+    assert await there.worker.once() is True
     assert there.missed() == 0
     there.clock.now = START + GIVE_UP_SECONDS + 1
-    assert await there.work.once() is False
+    assert await there.worker.once() is False
     assert there.missed() == 3
-    assert await waiting(relay_store) == []
+    assert await truncated_groups(relay_store) == []
 
 
 async def test_how_many_are_missing_is_said_at_once_without_waiting_for_alertmanager(
     relay_store: Store,
 ) -> None:
-    await relay_store.receive(cut(alert("a"), by=3))
-    (notice,) = await relay_store.told()
-    assert notice.truncated == 3
+    await relay_store.receive(truncated(alert("a"), by=3))
+    (notification,) = await relay_store.notifications()
+    assert notification.truncated == 3
 
 
 async def test_an_alertmanager_is_not_asked_for_the_alerts_of_another_cluster(relay_store: Store) -> None:
-    """It would have none of them, and all of them would be over."""
+    """It has none of them, so all of them would look resolved."""
     await relay_store.receive(webhook(alert("x"), externalURL="http://elsewhere:9093"))
-    await relay_store.receive(cut(alert("a"), by=3))
+    await relay_store.receive(truncated(alert("a"), by=3))
     there = unreachable(relay_store, cluster="http://elsewhere:9093")
-    assert await there.work.once() is False
+    assert await there.worker.once() is False
     assert there.missed() == 3
 
 
 async def test_an_alertmanager_that_posts_no_more_is_no_other_cluster(relay_store: Store) -> None:
-    """One that got another address leaves its old one behind."""
+    """An Alertmanager with a new address counts once."""
     await relay_store.receive(webhook(alert("x"), externalURL="http://before:9093"), START - 100_000)
-    await relay_store.receive(cut(alert("a"), by=3))
-    (found,) = await waiting(relay_store)
+    await relay_store.receive(truncated(alert("a"), by=3))
+    (found,) = await truncated_groups(relay_store)
     assert found.clusters == 1
 
 
@@ -276,7 +292,7 @@ async def test_the_rest_of_a_cut_group_is_fetched_told_and_ended(
     )
     instances = [f"i{number}" for number in range(6)]
     async with (
-        running(partial(app.create_app, clock=Ahead()), settings) as service,
+        running(partial(app.create_app, clock=AheadClock()), settings) as service,
         httpx.AsyncClient(base_url=service.url, headers=AUTHORIZED, timeout=10) as relay,
         servers.alertmanager(tmp_path, port, service.url, max_alerts=2) as alertmanager,
     ):
@@ -324,12 +340,12 @@ async def test_alertmanager_understands_what_it_is_asked(
             return bool((await client.groups(labels)).groups)
 
         await until(grouped)
-        told = await client.groups(labels)
+        answer = await client.groups(labels)
         await client.close()
-    (group,) = told.groups
+    (group,) = answer.groups
     assert group.receiver.name == "team-a.telegram+x"
     assert [dict(each.labels) for each in group.alerts] == [posted["labels"]]
-    assert 0 <= SystemClock().time() - told.started_at < 60
+    assert 0 <= SystemClock().time() - answer.started_at < 60
 
 
 @pytest.mark.parametrize(

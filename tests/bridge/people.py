@@ -1,4 +1,4 @@
-"""A bridge, the sandbox, and people: Ada (1001) and Grace (1002) may decide, Mallory may not."""
+"""A bridge, the sandbox, and people: Ada (1001) and Grace (1002) may use the bot, Mallory (1003) may not."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ MALLORY = 1003
 
 @dataclass
 class Bridge:
-    """A running bridge, and what a test asks of it."""
+    """A running bridge, and the requests that tests make."""
 
     client: httpx.AsyncClient
     app: FastAPI
@@ -100,7 +100,7 @@ class Bridge:
         return dict(report["components"]["telegram_updates"])
 
     async def until_heard(self) -> None:
-        """Until an answer to the question for updates has come."""
+        """Waits until the bridge has received updates once, even an empty list."""
 
         async def look() -> bool:
             return (await self.health()).get("last_success_age_seconds") is not None
@@ -108,12 +108,12 @@ class Bridge:
         await until(look)
 
     async def metric(self, name: str) -> float | None:
-        """One sample, by its name and labels as they are exported; None where there is none."""
+        """One sample by its exported name and labels; None if there is no such sample."""
         lines = (await self.client.get("/metrics")).text.splitlines()
         return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name} ")), None)
 
     async def until_waiting(self) -> None:
-        """Until a request waits: then there are its connection and the one that asks for this."""
+        """Waits until a request waits: then its connection and the one of this request are open."""
 
         async def look() -> bool:
             return (await self.metric("cctelegram_active_connections") or 0) >= 2
@@ -129,7 +129,7 @@ class Bridge:
 
 @asynccontextmanager
 async def bridge_of(settings: BridgeSettings, clock: Clock | None = None) -> AsyncIterator[Bridge]:
-    """A bridge that runs for the length of the block, with the test's own time where it is given."""
+    """A bridge that runs for the length of the block, with the given clock if there is one."""
 
     def create(chosen: BridgeSettings) -> FastAPI:
         return create_app(chosen, clock)
@@ -142,22 +142,22 @@ async def bridge_of(settings: BridgeSettings, clock: Clock | None = None) -> Asy
 
 
 class People:
-    """What people do and see in the sandbox's chats."""
+    """The actions of people in the sandbox's chats, and what they see there."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
 
     async def messages(self, chat_id: int) -> list[dict[str, Any]]:
-        """What stands in a chat now, edits applied."""
+        """The messages of a chat now, with edits applied."""
         answer = await self.sandbox.client.get(f"/api/chats/{chat_id}/messages")
         answer.raise_for_status()
         return [shown["message"] for shown in answer.json()["messages"]]
 
     async def until_text(self, chat_id: int, part: str) -> dict[str, Any]:
-        """The newest message of a chat that contains a text, as soon as there is one."""
+        """Waits for a message that contains a text; returns the newest."""
 
         async def look() -> dict[str, Any] | None:
-            found = [m for m in await self.messages(chat_id) if part in said(m)]
+            found = [m for m in await self.messages(chat_id) if part in text_of(m)]
             return found[-1] if found else None
 
         found = await until(look)
@@ -165,10 +165,10 @@ class People:
         return found
 
     async def question(self, chat_id: int, part: str = "Deploy 1.4?") -> dict[str, Any]:
-        """The message of a chat that has buttons, as soon as it is there."""
+        """Waits for a message with buttons; returns the newest."""
 
         async def look() -> dict[str, Any] | None:
-            found = [m for m in await self.messages(chat_id) if buttons(m) and part in said(m)]
+            found = [m for m in await self.messages(chat_id) if buttons(m) and part in text_of(m)]
             return found[-1] if found else None
 
         found = await until(look)
@@ -214,7 +214,7 @@ class People:
         return list(orjson.loads(answer.content))
 
 
-def said(message: dict[str, Any]) -> str:
+def text_of(message: dict[str, Any]) -> str:
     return str(message.get("text") or message.get("caption") or "")
 
 

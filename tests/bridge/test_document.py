@@ -9,7 +9,7 @@ import pytest
 from services.bridge import app as bridge_app
 from services.contracts.messages import MessageState
 from services.kit.web import openapi
-from services.outbox.messages import State
+from services.outbox import messages as outbox_messages
 from tests.conftest import BridgeFactory
 
 PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}
@@ -146,7 +146,7 @@ def test_every_schema_is_described_and_used(document: dict[str, Any]) -> None:
 
 
 def test_the_states_are_those_of_the_engine() -> None:
-    assert set(get_args(MessageState)) == {state.value for state in State}
+    assert set(get_args(MessageState)) == {state.value for state in outbox_messages.MessageState}
 
 
 #: Bodies that an example of each field by itself does not make.

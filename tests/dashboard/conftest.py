@@ -46,14 +46,14 @@ async def dashboard(suite: Suite, make_settings: Settings) -> AsyncIterator[Runn
 
 @pytest.fixture
 async def visitor(dashboard: Running) -> AsyncIterator[httpx.AsyncClient]:
-    """Somebody who is not logged in."""
+    """A client without a login."""
     async with servers.http(dashboard.url) as client:
         yield client
 
 
 @pytest.fixture
 async def viewer(visitor: httpx.AsyncClient) -> httpx.AsyncClient:
-    """Somebody who is."""
+    """A client with a login."""
     answer = await visitor.post("/login", data={"username": "admin", "password": PASSWORD})
     assert answer.status_code == 303
     return visitor

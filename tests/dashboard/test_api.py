@@ -4,10 +4,11 @@ import httpx
 from starlette.responses import JSONResponse, Response
 
 from services.dashboard.app import create_app
+from services.kit.errors import Problem
 from services.kit.runner import running
 from tests import servers
 from tests.dashboard.conftest import Settings
-from tests.dashboard.suite import KEY, Suite
+from tests.dashboard.suite import KEY, Suite, incident
 from tests.dashboard.test_pollers import until_state
 
 MESSAGES = "/bridge/api/v1/messages"
@@ -47,7 +48,7 @@ async def test_without_a_login_everybody_may_look(suite: Suite, make_settings: S
 
 async def test_the_state_holds_what_each_service_told(viewer: httpx.AsyncClient, suite: Suite) -> None:
     suite.deliver(suite.accept("Build finished"))
-    suite.incidents.append({"id": "7", "state": "firing", "alertname": "HighQueueDepth"})
+    suite.incidents.append(incident(id="7", alertname="HighQueueDepth"))
     state = await until_state(
         viewer, lambda state: state["flow"]["delivered_total"] == 1 and state["incidents"]["items"]
     )
@@ -122,10 +123,10 @@ async def test_a_wrong_search_never_reaches_the_bridge(viewer: httpx.AsyncClient
 async def test_a_life_holds_states_and_attempts(viewer: httpx.AsyncClient, suite: Suite) -> None:
     message_id = suite.accept("Build finished")
     suite.deliver(message_id)
-    life = (await viewer.get(f"/api/messages/{message_id}")).json()
-    assert [event["state"] for event in life["events"]] == ["queued", "sending", "delivered"]
-    assert life["attempts"][0]["limiter_wait_ms"] == 41.0
-    assert life["attempts"][0]["telegram_message_id"] == 7
+    history = (await viewer.get(f"/api/messages/{message_id}")).json()
+    assert [event["state"] for event in history["events"]] == ["queued", "sending", "delivered"]
+    assert history["attempts"][0]["limiter_wait_ms"] == 41.0
+    assert history["attempts"][0]["telegram_message_id"] == 7
 
 
 async def test_a_message_that_does_not_exist_is_404_in_the_bridges_words(viewer: httpx.AsyncClient) -> None:
@@ -138,7 +139,7 @@ async def test_an_id_cannot_lead_elsewhere(viewer: httpx.AsyncClient, suite: Sui
     for message_id in ("..%2Fstats", "a%2Fb", "x%20y", "a" * 65, "%00", "a%3Fb%23"):
         answer = await viewer.get(f"/api/messages/{message_id}")
         assert answer.status_code in (404, 422), message_id
-    assert not [path for path in suite.asked if path.startswith(f"{MESSAGES}/")]
+    assert not [path for path in suite.requests if path.startswith(f"{MESSAGES}/")]
 
 
 async def test_a_bridge_that_does_not_answer_well_is_told_and_never_a_500(
@@ -149,11 +150,7 @@ async def test_a_bridge_that_does_not_answer_well_is_told_and_never_a_500(
         (JSONResponse({}, 500), 502, "answered 500"),
         (JSONResponse({}, 401), 502, "It does not know the dashboard's API key."),
         (JSONResponse({"items": 3}), 502, "unexpected answer: items: Input should be"),
-        (
-            JSONResponse({"title": "Invalid input", "detail": "since is no time"}, 422),
-            422,
-            "since is no time",
-        ),
+        (Problem(422, "Invalid input", "since is no time").response(), 422, "since is no time"),
         (JSONResponse({"title": "Invalid input", "errors": "x"}, 422), 422, ""),
         (Response("no", 404), 404, ""),
         (JSONResponse(["no"], 400), 400, ""),
@@ -162,8 +159,8 @@ async def test_a_bridge_that_does_not_answer_well_is_told_and_never_a_500(
         suite.instead[MESSAGES] = response
         answer = await viewer.get("/api/messages")
         assert answer.status_code == status
-        told: dict[str, Any] = answer.json()
-        assert told.get("detail", "").startswith(detail)
+        problem: dict[str, Any] = answer.json()
+        assert problem.get("detail", "").startswith(detail)
 
 
 async def test_the_calls_to_other_services_are_counted_without_ids(

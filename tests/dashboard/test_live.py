@@ -12,7 +12,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from services.dashboard.app import create_app
-from services.dashboard.live import NOT_LOGGED_IN
+from services.dashboard.hub import NOT_LOGGED_IN
 from services.dashboard.login import COOKIE
 from services.kit.runner import Running, running
 from tests.dashboard.conftest import Settings
@@ -30,15 +30,15 @@ async def watching(
 
 
 async def update(page: ClientConnection) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(await asyncio.wait_for(page.recv(), 10))
-    return told
+    received: dict[str, Any] = json.loads(await asyncio.wait_for(page.recv(), 10))
+    return received
 
 
 async def first(page: ClientConnection, holds: Any) -> dict[str, Any]:
-    """The first update for which something holds."""
-    while not holds(told := await update(page)):
+    """Waits for the first update that fulfils a condition."""
+    while not holds(received := await update(page)):
         pass
-    return told
+    return received
 
 
 async def metric(visitor: httpx.AsyncClient, name: str) -> float:
@@ -61,22 +61,22 @@ async def test_a_message_is_on_the_page_soon_after_it_came_in(
     async with watching(dashboard, viewer) as page:
         await update(page)
         message_id = suite.accept("Build finished")
-        told = await first(page, lambda told: told.get("recent") and told["recent"]["items"])
-        assert told["recent"]["items"][0]["status"] == "queued"
+        received = await first(page, lambda received: received.get("recent") and received["recent"]["items"])
+        assert received["recent"]["items"][0]["status"] == "queued"
         suite.deliver(message_id)
-        told = await first(page, lambda told: told["state"]["flow"]["delivered_total"] == 1)
-        assert told["state"]["flow"]["delivery_rate_percent"] == 100.0
-        assert told["history"]["t"]
+        received = await first(page, lambda received: received["state"]["flow"]["delivered_total"] == 1)
+        assert received["state"]["flow"]["delivery_rate_percent"] == 100.0
+        assert received["history"]["t"]
 
 
 async def test_messages_are_sent_only_when_they_changed(
     dashboard: Running, viewer: httpx.AsyncClient, suite: Suite
 ) -> None:
     async with watching(dashboard, viewer) as page:
-        await first(page, lambda told: told.get("recent") and told["recent"]["items"] == [])
+        await first(page, lambda received: received.get("recent") and received["recent"]["items"] == [])
         later = [await update(page) for _ in range(5)]
-    assert not any("recent" in told for told in later[1:])
-    assert all("state" in told for told in later)
+    assert not any("recent" in received for received in later[1:])
+    assert all("state" in received for received in later)
 
 
 async def test_later_updates_carry_only_the_newest_slices(
@@ -84,8 +84,8 @@ async def test_later_updates_carry_only_the_newest_slices(
 ) -> None:
     async with watching(dashboard, viewer) as page:
         await update(page)
-        told = await first(page, lambda told: told["history"]["t"])
-    assert len(told["history"]["t"]) <= 3
+        received = await first(page, lambda received: received["history"]["t"])
+    assert len(received["history"]["t"]) <= 3
 
 
 async def test_every_page_is_told_the_same(
@@ -94,8 +94,8 @@ async def test_every_page_is_told_the_same(
     async with watching(dashboard, viewer) as one, watching(dashboard, viewer) as other:
         suite.accept("Build finished")
         for page in (one, other):
-            told = await first(page, lambda told: told["state"]["flow"]["accepted_total"] == 1)
-            assert told["state"]["flow"]["queue_depth"] == 1
+            received = await first(page, lambda received: received["state"]["flow"]["accepted_total"] == 1)
+            assert received["state"]["flow"]["queue_depth"] == 1
 
 
 async def test_who_is_not_logged_in_is_told_so(dashboard: Running) -> None:
@@ -158,16 +158,16 @@ async def test_pages_are_counted(dashboard: Running, viewer: httpx.AsyncClient) 
 
 
 async def test_what_a_page_says_changes_nothing(dashboard: Running, viewer: httpx.AsyncClient) -> None:
-    for said in ("hello", b"\x00\xff", "x" * 100_000, "{}"):
+    for text in ("hello", b"\x00\xff", "x" * 100_000, "{}"):
         async with watching(dashboard, viewer) as page:
             await update(page)
-            await page.send(said)
+            await page.send(text)
             await update(page)
     assert await metric(viewer, "websocket_errors_total") == 0
 
 
-def deaf(up: Running, viewer: httpx.AsyncClient) -> socket.socket:
-    """A page that shakes hands and then reads nothing any more."""
+def stalled_page(up: Running, viewer: httpx.AsyncClient) -> socket.socket:
+    """Opens a page that completes the handshake and then reads nothing."""
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     host, port = up.url.removeprefix("http://").split(":")
@@ -188,12 +188,12 @@ def deaf(up: Running, viewer: httpx.AsyncClient) -> socket.socket:
 async def test_a_page_that_reads_nothing_is_dropped_and_the_others_go_on(
     dashboard: Running, viewer: httpx.AsyncClient, suite: Suite
 ) -> None:
-    # Large updates, so that the buffers between the two are soon full.
+    # Large updates soon fill the buffers of the connection.
     noise = {f"part_{number}": {"status": "healthy", "note": "x" * 20_000} for number in range(20)}
     suite.health["bridge"]["components"] = noise
     async with watching(dashboard, viewer) as page:
-        await first(page, lambda told: len(told["state"]["services"][0]["parts"]) == 20)
-        connection = deaf(dashboard, viewer)
+        await first(page, lambda received: len(received["state"]["services"][0]["parts"]) == 20)
+        connection = stalled_page(dashboard, viewer)
         async with asyncio.timeout(60):
             while await metric(viewer, "websocket_errors_total") == 0:
                 await update(page)

@@ -7,13 +7,14 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.dashboard.login import COOKIE, SESSION_SECONDS, Attempts, Door, open_door
+from services.dashboard.login import COOKIE, SESSION_SECONDS, Authenticator, Logins, open_authenticator
 from services.dashboard.settings import DashboardSettings
 from services.kit.clock import SystemClock
 from services.kit.errors import Problem
 from services.kit.runner import Running
 from services.kit.settings import StartError
-from services.kit.web.rate_limit import BLOCK_SECONDS, FAILURES_BEFORE_BLOCK, Guard
+from services.kit.web.login_blocker import BLOCK_SECONDS, FAILURES_BEFORE_BLOCK, LoginBlocker
+from services.kit.web.rate_limit import SecurityMetrics
 from tests.dashboard.suite import PASSWORD
 from tests.servers import ManualClock
 
@@ -25,89 +26,89 @@ def settings(folder: Path, **changes: Any) -> DashboardSettings:
     return DashboardSettings(**{"data_dir": folder, "password": None} | changes)
 
 
-def a_door(folder: Path, clock: ManualClock | None = None, **changes: Any) -> Door:
-    return open_door(settings(folder, **{"password": PASSWORD} | changes), clock or ManualClock())
+def authenticator(folder: Path, clock: ManualClock | None = None, **changes: Any) -> Authenticator:
+    return open_authenticator(settings(folder, **{"password": PASSWORD} | changes), clock or ManualClock())
 
 
 def test_the_right_name_and_password_match_and_nothing_else_does(tmp_path: Path) -> None:
-    door = a_door(tmp_path)
-    assert door.matches("admin", PASSWORD)
-    assert not door.matches("admin", PASSWORD + " ")
-    assert not door.matches("Admin", PASSWORD)
-    assert not door.matches("", "")
-    assert not door.matches("ädmin", "pässwörd \x00")
+    login = authenticator(tmp_path)
+    assert login.matches("admin", PASSWORD)
+    assert not login.matches("admin", PASSWORD + " ")
+    assert not login.matches("Admin", PASSWORD)
+    assert not login.matches("", "")
+    assert not login.matches("ädmin", "pässwörd \x00")
 
 
 def test_a_session_ends_after_twelve_hours(tmp_path: Path) -> None:
     clock = ManualClock()
-    door = a_door(tmp_path, clock)
-    cookie, _ = door.open_session()
+    login = authenticator(tmp_path, clock)
+    cookie, _ = login.open_session()
     clock.advance(SESSION_SECONDS - 1)
-    assert door.session(cookie) is not None
+    assert login.session(cookie) is not None
     clock.advance(1)
-    assert door.session(cookie) is None
+    assert login.session(cookie) is None
 
 
 def test_a_session_that_was_closed_is_worth_nothing_to_whoever_has_the_cookie(tmp_path: Path) -> None:
-    door = a_door(tmp_path)
-    cookie, session = door.open_session()
-    other, _ = door.open_session()
-    door.close_session(session)
-    assert door.session(cookie) is None
-    assert door.session(other) is not None
+    login = authenticator(tmp_path)
+    cookie, session = login.open_session()
+    other, _ = login.open_session()
+    login.close_session(session)
+    assert login.session(cookie) is None
+    assert login.session(other) is not None
 
 
 @pytest.mark.parametrize("cookie", ["", "x", "a.b", "W10.x", "é", None, "." * 5000])
 def test_a_forged_cookie_is_no_session(tmp_path: Path, cookie: str | None) -> None:
-    assert a_door(tmp_path).session(cookie) is None
+    assert authenticator(tmp_path).session(cookie) is None
 
 
 def test_a_changed_cookie_is_no_session(tmp_path: Path) -> None:
-    door = a_door(tmp_path)
-    cookie, _ = door.open_session()
-    assert door.session("A" + cookie[1:]) is None
-    assert door.session(cookie[:-2]) is None
+    login = authenticator(tmp_path)
+    cookie, _ = login.open_session()
+    assert login.session("A" + cookie[1:]) is None
+    assert login.session(cookie[:-2]) is None
 
 
 def test_a_restart_keeps_people_logged_in(tmp_path: Path) -> None:
-    cookie, _ = a_door(tmp_path).open_session()
-    assert a_door(tmp_path).session(cookie) is not None
+    cookie, _ = authenticator(tmp_path).open_session()
+    assert authenticator(tmp_path).session(cookie) is not None
 
 
 def test_another_password_or_name_logs_everybody_out(tmp_path: Path) -> None:
-    cookie, _ = a_door(tmp_path).open_session()
-    assert a_door(tmp_path, password="another password").session(cookie) is None
-    assert a_door(tmp_path, username="root").session(cookie) is None
+    cookie, _ = authenticator(tmp_path).open_session()
+    assert authenticator(tmp_path, password="another password").session(cookie) is None
+    assert authenticator(tmp_path, username="root").session(cookie) is None
 
 
 def test_a_session_of_another_installation_is_none_here(tmp_path: Path) -> None:
-    cookie, _ = a_door(tmp_path / "one").open_session()
-    assert a_door(tmp_path / "two").session(cookie) is None
+    cookie, _ = authenticator(tmp_path / "one").open_session()
+    assert authenticator(tmp_path / "two").session(cookie) is None
 
 
 def test_a_password_is_made_once_printed_once_and_kept_only_as_a_hash(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    door = open_door(settings(tmp_path), SystemClock())
+    login = open_authenticator(settings(tmp_path), SystemClock())
     found = re.search(r"dashboard login: admin / (\S+) ", capsys.readouterr().err)
     assert found
-    assert door.matches("admin", found[1])
-    kept = tmp_path / "dashboard_password"
-    assert kept.read_text().startswith("$argon2id$")
-    assert found[1] not in kept.read_text()
-    assert kept.stat().st_mode & 0o777 == 0o600
+    assert login.matches("admin", found[1])
+    stored = tmp_path / "dashboard_password"
+    assert stored.read_text().startswith("$argon2id$")
+    assert found[1] not in stored.read_text()
+    assert stored.stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "dashboard_secret").stat().st_mode & 0o777 == 0o600
 
-    again = open_door(settings(tmp_path), SystemClock())
+    again = open_authenticator(settings(tmp_path), SystemClock())
     assert capsys.readouterr().err == ""
     assert again.matches("admin", found[1])
 
 
 def test_a_deleted_password_is_made_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    first = open_door(settings(tmp_path), SystemClock())
+    first = open_authenticator(settings(tmp_path), SystemClock())
     cookie, _ = first.open_session()
     (tmp_path / "dashboard_password").unlink()
-    second = open_door(settings(tmp_path), SystemClock())
+    second = open_authenticator(settings(tmp_path), SystemClock())
     assert capsys.readouterr().err.count("dashboard login") == 2
     assert second.session(cookie) is None
 
@@ -115,14 +116,14 @@ def test_a_deleted_password_is_made_anew(tmp_path: Path, capsys: pytest.CaptureF
 def test_no_password_is_printed_where_nobody_has_to_log_in(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert not open_door(settings(tmp_path, auth_enabled=False), SystemClock()).enabled
+    assert not open_authenticator(settings(tmp_path, auth_enabled=False), SystemClock()).enabled
     assert capsys.readouterr().err == ""
 
 
 def test_a_data_folder_that_cannot_be_written_is_one_readable_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StartError, match=r"^DATA_DIR: cannot keep the dashboard's login in .*file/data: "):
-        open_door(settings(tmp_path / "file" / "data"), SystemClock())
+        open_authenticator(settings(tmp_path / "file" / "data"), SystemClock())
 
 
 async def test_a_visitor_is_sent_to_the_login_page(visitor: httpx.AsyncClient) -> None:
@@ -180,22 +181,22 @@ async def test_an_address_that_fails_too_often_is_blocked_even_with_the_right_pa
     assert answer.status_code == 429
     assert int(answer.headers["retry-after"]) > 0
     assert "Too many failed logins from this address. Try again in 5 min." in answer.text
-    told = (await visitor.get("/metrics")).text
-    assert "suspicious_ip_blocks_total 1.0" in told
-    assert f"auth_failed_attempts_total {FAILURES_BEFORE_BLOCK}.0" in told
+    text = (await visitor.get("/metrics")).text
+    assert "suspicious_ip_blocks_total 1.0" in text
+    assert f"auth_failed_attempts_total {FAILURES_BEFORE_BLOCK}.0" in text
 
 
-def attempts(folder: Path, clock: ManualClock) -> Attempts:
+def logins(folder: Path, clock: ManualClock) -> Logins:
     registry = CollectorRegistry()
-    return Attempts(a_door(folder, clock), Guard(registry, clock))
+    return Logins(authenticator(folder, clock), LoginBlocker(SecurityMetrics(registry), clock))
 
 
 async def test_guesses_side_by_side_are_counted_one_by_one(tmp_path: Path) -> None:
-    """Else a crowd of them would all be looked at before the first was counted."""
-    at = attempts(tmp_path, ManualClock())
-    crowd = FAILURES_BEFORE_BLOCK + 5
+    """Otherwise many guesses would be checked before the first one is counted."""
+    serialised = logins(tmp_path, ManualClock())
+    guesses = FAILURES_BEFORE_BLOCK + 5
     outcomes = await asyncio.gather(
-        *(at.log_in("192.0.2.7", "admin", "guess") for _ in range(crowd)), return_exceptions=True
+        *(serialised.log_in("192.0.2.7", "admin", "guess") for _ in range(guesses)), return_exceptions=True
     )
     refused = [outcome for outcome in outcomes if isinstance(outcome, Problem)]
     assert [problem.status for problem in refused] == [429] * 5
@@ -204,14 +205,14 @@ async def test_guesses_side_by_side_are_counted_one_by_one(tmp_path: Path) -> No
 
 async def test_a_block_is_for_one_address_and_ends_after_five_minutes(tmp_path: Path) -> None:
     clock = ManualClock()
-    at = attempts(tmp_path, clock)
+    serialised = logins(tmp_path, clock)
     for _ in range(FAILURES_BEFORE_BLOCK):
-        assert await at.log_in("192.0.2.7", "admin", "guess") is None
-    assert await at.log_in("192.0.2.8", "admin", PASSWORD) is not None
+        assert await serialised.log_in("192.0.2.7", "admin", "guess") is None
+    assert await serialised.log_in("192.0.2.8", "admin", PASSWORD) is not None
     with pytest.raises(Problem):
-        await at.log_in("192.0.2.7", "admin", PASSWORD)
+        await serialised.log_in("192.0.2.7", "admin", PASSWORD)
     clock.advance(BLOCK_SECONDS)
-    assert await at.log_in("192.0.2.7", "admin", PASSWORD) is not None
+    assert await serialised.log_in("192.0.2.7", "admin", PASSWORD) is not None
 
 
 async def test_another_sites_form_can_neither_log_in_nor_out(viewer: httpx.AsyncClient) -> None:

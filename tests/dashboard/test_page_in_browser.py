@@ -11,7 +11,7 @@ from services.dashboard.app import create_app
 from services.kit.clock import rfc3339
 from services.kit.runner import Running, running
 from tests.dashboard.conftest import Settings
-from tests.dashboard.suite import PASSWORD, START, Suite
+from tests.dashboard.suite import PASSWORD, START, Suite, incident
 
 NOTHING = "\N{EN DASH}"
 ARGUMENTS = (
@@ -37,15 +37,15 @@ async def up(suite: Suite, make_settings: Settings) -> AsyncIterator[Running]:
 
 @pytest.fixture
 async def page(browser: Browser, up: Running) -> AsyncIterator[Page]:
-    """Logged in, with the first numbers on it; whatever the browser complains about fails the test."""
+    """The page after the login, with its first numbers; an error in the browser's console fails the test."""
     complaints: list[str] = []
     made = await browser.new_page(viewport={"width": 1400, "height": 900})
-    made.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+    made.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
     made.on("pageerror", lambda error: complaints.append(str(error)))
     await log_in(made, up.url)
     yield made
     await made.close()
-    # What the server refuses is on the page; here it is scripts that break and policies that block.
+    # The page shows refusals of the server; this is about broken scripts and blocked content.
     assert [text for text in complaints if "Failed to load resource" not in text] == []
 
 
@@ -179,19 +179,19 @@ async def test_a_bridge_that_never_answered_is_not_said_to_be_idle(
 ) -> None:
     quiet = page.get_by_label("Delivery rate")
     await expect(quiet).to_contain_text("none finished")
-    await page.route_web_socket("**/api/live", _as_never_told)
+    await page.route_web_socket("**/api/live", _withhold_flow)
     await page.reload()
     await expect(page.locator(".notice")).to_contain_text("The bridge has not told its numbers yet")
     await expect(quiet).not_to_contain_text("none finished")
     await expect(page.get_by_label("Time to deliver").first).not_to_contain_text("nothing delivered")
 
 
-def _as_never_told(socket: WebSocketRoute) -> None:
-    """What the page hears of the flow is as it is before the bridge was first asked."""
+def _withhold_flow(socket: WebSocketRoute) -> None:
+    """The update has no flow, as before the first answer of the bridge."""
     server = socket.connect_to_server()
 
-    def without_flow(said: str | bytes) -> None:
-        update = json.loads(said)
+    def without_flow(text: str | bytes) -> None:
+        update = json.loads(text)
         update["state"]["flow"] = dict.fromkeys(update["state"]["flow"]) | {"fresh": False}
         socket.send(json.dumps(update))
 
@@ -244,19 +244,19 @@ async def test_no_window_is_too_narrow(page: Page, suite: Suite, width: int, hei
 
 async def test_what_people_identify_things_by_is_not_cut(page: Page, suite: Suite) -> None:
     suite.accept("To the team", chat_id=-1001234567890, finished_at=rfc3339(START + 5000))
-    suite.incidents.append({"id": "1", "state": "firing", "alertname": "HighErrorRate" * 6})
+    suite.incidents.append(incident(alertname="HighErrorRate" * 6))
     row = page.get_by_role("row", name="To the team")
     await expect(row).to_be_visible()
-    incident = page.get_by_label("Incidents").locator(".name")
-    await expect(incident).to_be_visible()
+    incident_name = page.get_by_label("Incidents").locator(".name")
+    await expect(incident_name).to_be_visible()
     await expect(page.locator(".verdict")).to_contain_text("1 open incident")
-    for each in (row.locator(".c-chat"), row.locator(".c-number").last, incident):
+    for each in (row.locator(".c-chat"), row.locator(".c-number").last, incident_name):
         assert await each.evaluate("each => each.scrollWidth - each.clientWidth") == 0
 
 
 async def test_a_message_that_waits_says_for_what(page: Page, suite: Suite) -> None:
     message_id = suite.accept("Build finished", status="retry_wait")
-    suite.lives[message_id]["next_attempt_at"] = "2030-01-02T00:00:00Z"
+    suite.histories[message_id]["next_attempt_at"] = "2030-01-02T00:00:00Z"
     await page.get_by_role("button", name="Build finished").click()
     await expect(page.get_by_role("dialog").locator(".about")).to_contain_text("next attempt")
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from services.dashboard import pages
+from services.dashboard import page_files
 from services.kit.settings import StartError
 
-UI = Path(pages.__file__).parent / "ui"
+UI = Path(page_files.__file__).parent / "ui"
 INPUTS = ("index.html", "login.html", "package.json", "package-lock.json", "tsconfig.json", "vite.config.ts")
 
 
@@ -17,7 +17,7 @@ def test_the_bundle_was_built_from_these_sources() -> None:
     digest = hashlib.sha256()
     for name in sorted([*INPUTS, *(f"src/{path.name}" for path in (UI / "src").iterdir())]):
         digest.update(f"{name}\0".encode() + (UI / name).read_bytes() + b"\0")
-    made_from = json.loads((pages.STATIC / "made_from.json").read_text())
+    made_from = json.loads((page_files.STATIC / "made_from.json").read_text())
     assert made_from["sources_sha256"] == digest.hexdigest(), (
         "the page is stale: python services/dashboard/ui/build.py"
     )
@@ -60,23 +60,23 @@ def test_the_lock_names_no_addresses() -> None:
 
 
 def test_the_bundle_is_small_and_whole() -> None:
-    sizes = {path: path.stat().st_size for path in pages.STATIC.rglob("*") if path.is_file()}
+    sizes = {path: path.stat().st_size for path in page_files.STATIC.rglob("*") if path.is_file()}
     assert sum(sizes.values()) < 300_000
     for page in ("index.html", "login.html"):
-        text = (pages.STATIC / page).read_text()
+        text = (page_files.STATIC / page).read_text()
         for asset in re.findall(r'(?:src|href)="/dashboard/(assets/[^"]+)"', text):
-            assert pages.STATIC / asset in sizes
+            assert page_files.STATIC / asset in sizes
         # Nothing of it is blocked by our own policy, and nothing comes from elsewhere.
         assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\bstyle=|\bon\w+=|https?://", text)
 
 
 def test_a_page_that_was_not_built_is_one_readable_line(tmp_path: Path) -> None:
     with pytest.raises(StartError, match=r"^the dashboard's page is not built: .*index.html: No such file"):
-        pages.Pages(tmp_path)
+        page_files.PageFiles(tmp_path)
 
 
 def test_a_notice_on_the_login_page_is_text() -> None:
-    shown = pages.Pages(pages.STATIC).login("<script>alert(1)</script>")
+    shown = page_files.PageFiles(page_files.STATIC).login("<script>alert(1)</script>")
     assert "<script>alert" not in shown
     assert "&lt;script&gt;" in shown
 

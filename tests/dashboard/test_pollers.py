@@ -7,9 +7,10 @@ import httpx
 import pytest
 from starlette.responses import JSONResponse, Response
 
+from services.contracts.health import HealthReport
+from services.contracts.messages import Stats
 from services.dashboard.app import create_app
-from services.dashboard.pollers import Feed
-from services.dashboard.readings import HealthReport, Stats
+from services.dashboard.pollers import Poller
 from services.kit.health import Level
 from services.kit.runner import running
 from tests import servers
@@ -24,30 +25,30 @@ async def clock() -> ManualClock:
 
 
 @pytest.fixture
-async def stats(suite: Suite, clock: ManualClock) -> AsyncIterator[Feed[Stats]]:
+async def stats(suite: Suite, clock: ManualClock) -> AsyncIterator[Poller[Stats]]:
     headers = {"Authorization": "Bearer cct_the-key-of-these-tests-only"}
     async with httpx.AsyncClient(base_url=f"{suite.url}/bridge", headers=headers) as client:
-        yield Feed(client, "/api/v1/stats", Stats, every=1.0, clock=clock)
+        yield Poller(client, "/api/v1/stats", Stats, every=1.0, clock=clock)
 
 
 def answer_instead(suite: Suite, response: Response) -> None:
     suite.instead["/bridge/api/v1/stats"] = response
 
 
-async def test_a_feed_that_was_never_asked_has_heard_nothing(stats: Feed[Stats]) -> None:
-    assert stats.heard.value is None
-    assert stats.heard.asked_at is None
-    assert (await stats.probe()()).level is Level.UNKNOWN
+async def test_a_feed_that_was_never_asked_has_heard_nothing(stats: Poller[Stats]) -> None:
+    assert stats.polled.value is None
+    assert stats.polled.polled_at is None
+    assert (await stats.check_health()).level is Level.UNKNOWN
 
 
-async def test_an_answer_is_kept_with_its_time(stats: Feed[Stats], suite: Suite) -> None:
+async def test_an_answer_is_kept_with_its_time(stats: Poller[Stats], suite: Suite) -> None:
     suite.accept("Build finished")
-    await stats.ask()
-    assert stats.heard.value is not None
-    assert stats.heard.value.accepted_total == 1
-    assert stats.heard.answered_at == START
-    assert stats.heard.failure is None
-    assert (await stats.probe()()).level is Level.HEALTHY
+    await stats.poll()
+    assert stats.polled.value is not None
+    assert stats.polled.value.accepted_total == 1
+    assert stats.polled.answered_at == START
+    assert stats.polled.failure is None
+    assert (await stats.check_health()).level is Level.HEALTHY
 
 
 @pytest.mark.parametrize(
@@ -62,36 +63,36 @@ async def test_an_answer_is_kept_with_its_time(stats: Feed[Stats], suite: Suite)
     ],
 )
 async def test_a_failure_is_kept_beside_the_last_answer(
-    stats: Feed[Stats], suite: Suite, clock: ManualClock, response: Response, failure: str
+    stats: Poller[Stats], suite: Suite, clock: ManualClock, response: Response, failure: str
 ) -> None:
-    await stats.ask()
+    await stats.poll()
     clock.advance(1)
     answer_instead(suite, response)
-    await stats.ask()
-    assert stats.heard.value is not None
-    assert stats.heard.answered_at == START
-    assert stats.heard.asked_at == START + 1
-    assert str(stats.heard.failure).startswith(failure)
-    reading = await stats.probe()()
+    await stats.poll()
+    assert stats.polled.value is not None
+    assert stats.polled.answered_at == START
+    assert stats.polled.polled_at == START + 1
+    assert str(stats.polled.failure).startswith(failure)
+    reading = await stats.check_health()
     assert reading.level is Level.DEGRADED
     assert reading.measured["age_seconds"] == 1.0
 
 
-async def test_an_answer_after_a_failure_clears_it(stats: Feed[Stats], suite: Suite) -> None:
+async def test_an_answer_after_a_failure_clears_it(stats: Poller[Stats], suite: Suite) -> None:
     answer_instead(suite, JSONResponse({}, 500))
-    await stats.ask()
+    await stats.poll()
     suite.instead.clear()
-    await stats.ask()
-    assert stats.heard.failure is None
-    assert stats.heard.value is not None
+    await stats.poll()
+    assert stats.polled.failure is None
+    assert stats.polled.value is not None
 
 
 async def test_nobody_at_home_is_told_in_words() -> None:
     async with servers.http("http://127.0.0.1:1") as client:
-        feed = Feed(client, "/health", HealthReport, every=1.0, clock=ManualClock())
-        await feed.ask()
-    assert feed.heard.failure == "cannot connect"
-    assert feed.heard.value is None
+        poller = Poller(client, "/health", HealthReport, every=1.0, clock=ManualClock())
+        await poller.poll()
+    assert poller.polled.failure == "cannot connect"
+    assert poller.polled.value is None
 
 
 async def test_a_service_that_hangs_up_is_a_failure() -> None:
@@ -101,9 +102,9 @@ async def test_a_service_that_hangs_up_is_a_failure() -> None:
     async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         async with servers.http(f"http://127.0.0.1:{port}") as client:
-            feed = Feed(client, "/health", HealthReport, every=1.0, clock=ManualClock())
-            await feed.ask()
-    assert feed.heard.failure == "Server disconnected without sending a response."
+            poller = Poller(client, "/health", HealthReport, every=1.0, clock=ManualClock())
+            await poller.poll()
+    assert poller.polled.failure == "Server disconnected without sending a response."
 
 
 async def test_a_service_that_never_answers_is_a_failure_in_time() -> None:
@@ -116,18 +117,18 @@ async def test_a_service_that_never_answers_is_a_failure_in_time() -> None:
     async with await asyncio.start_server(keep_silent, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         async with servers.http(f"http://127.0.0.1:{port}", timeout=0.05) as client:
-            feed = Feed(client, "/health", HealthReport, every=1.0, clock=ManualClock())
-            await feed.ask()
+            poller = Poller(client, "/health", HealthReport, every=1.0, clock=ManualClock())
+            await poller.poll()
         finished.set()
-    assert feed.heard.failure == "no answer within 3 s"
+    assert poller.polled.failure == "no answer within 3 s"
 
 
 async def until_state(viewer: httpx.AsyncClient, holds: Callable[[Any], Any]) -> Any:
-    """The first state for which something holds."""
+    """Waits for the first state that fulfils a condition."""
 
     async def state() -> Any:
-        told = (await viewer.get("/api/state")).json()
-        return told if holds(told) else None
+        answer = (await viewer.get("/api/state")).json()
+        return answer if holds(answer) else None
 
     return await until(state)
 

@@ -11,7 +11,7 @@ from tests.forking import Programs
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "error_text"),
     [
         ("MONITORING_SERVER_PORT", "eighty", "Input should be a valid integer"),
         ("MONITORING_SERVER_PORT", "70000", "Input should be less than or equal to 65535"),
@@ -24,12 +24,12 @@ from tests.forking import Programs
     ],
 )
 def test_a_wrong_variable_is_told_by_its_name(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, error_text: str
 ) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(StartError) as error:
         load(DashboardSettings)
-    assert str(error.value).startswith(f"{name}: {told}")
+    assert str(error.value).startswith(f"{name}: {error_text}")
     assert "short" not in str(error.value)
 
 

@@ -1,4 +1,4 @@
-"""The dashboard in front of the real services: their answers are what it was built to read."""
+"""The dashboard with the real services of the suite."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -28,7 +28,7 @@ from tests.dashboard.test_pollers import until_state
 
 @dataclass
 class House:
-    """Every service of the suite on its own port, and a client of each that has the key."""
+    """Every service of the suite on a port, and clients with the key."""
 
     bridge: httpx.AsyncClient
     relay: httpx.AsyncClient
@@ -79,12 +79,12 @@ async def test_an_event_is_followed_from_the_queue_to_the_phone(house: House) ->
 
     found = (await house.dashboard.get("/api/messages", params={"q": "Build", "status": "delivered"})).json()
     assert [item["id"] for item in found["items"]] == [message_id]
-    life = (await house.dashboard.get(f"/api/messages/{message_id}")).json()
-    assert life["trace_id"] == posted.json()["trace_id"]
-    assert [event["state"] for event in life["events"]] == ["queued", "sending", "delivered"]
-    assert life["attempts"][0]["outcome"] == "sent"
-    assert life["attempts"][0]["duration_ms"] > 0
-    assert life["attempts"][0]["telegram_message_id"] == life["telegram_message_ids"][0]
+    history = (await house.dashboard.get(f"/api/messages/{message_id}")).json()
+    assert history["trace_id"] == posted.json()["trace_id"]
+    assert [event["state"] for event in history["events"]] == ["queued", "sending", "delivered"]
+    assert history["attempts"][0]["outcome"] == "sent"
+    assert history["attempts"][0]["duration_ms"] > 0
+    assert history["attempts"][0]["telegram_message_id"] == history["telegram_message_ids"][0]
 
 
 async def test_every_service_tells_its_level_and_its_parts(house: House) -> None:

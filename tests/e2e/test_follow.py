@@ -15,7 +15,7 @@ from services.bridge.tracking import message_view
 from services.outbox.chats import chat_queue
 from services.outbox.delivery import claims, retry_policy, settlement
 from services.outbox.intake import enqueue
-from services.outbox.rate_limit import token_bucket
+from services.outbox.rate_limit import limits
 from services.outbox.telegram import errors, sender
 from tests.bridge.events.test_intake import HELLO, delivered, post
 from tests.servers import Sandbox
@@ -43,7 +43,7 @@ def test_every_station_is_a_module(package: ModuleType) -> None:
     [
         (accept, "submission"),
         (enqueue, "insert"),
-        (token_bucket, "after_send"),
+        (limits, "after_send"),
         (claims, "claim"),
         (render, "render"),
         (sender, "request_of"),

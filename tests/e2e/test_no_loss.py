@@ -69,14 +69,14 @@ def test_what_was_felt_is_told_by_those_whom_it_hit(tmp_path: Path) -> None:
         {"do": "answer", "request": 1, "at": 1_001.0, "status": 503},
         {"do": "answer", "request": 1, "at": 1_030.0, "status": 202, "ids": ["right", "slow", "wrong"]},
     )
-    (tmp_path / "bridge-0.log").write_text('{"event":"pace_not_shared"}\n{"event":"other"}\n')
+    (tmp_path / "bridge-0.log").write_text('{"event":"rate_limit_not_shared"}\n{"event":"other"}\n')
     times = {"right": 1_000.0, "slow": 1_029.0, "wrong": 970.0}
     told = {name: {"accepted_at": rfc3339(at)} for name, at in times.items()}
     left = Left(tmp_path, told, [5.0])
     assert evidence.killed(left) == 1
     assert evidence.telegram_failed(left) == 2
     assert evidence.store_was_away(left) == 1
-    assert evidence.pace_was_not_shared(left) == 1
+    assert evidence.rate_limit_was_not_shared(left) == 1
     assert evidence.clock_was_wrong(left) == 1
 
 

@@ -7,7 +7,7 @@ import random
 from services.bridge.app import create_app
 from services.bridge.settings import BridgeSettings
 from services.kit.runner import main
-from services.outbox.intake.enqueue import Intake, Receipt
+from services.outbox.intake.group_commit import Intake, Receipt
 from services.outbox.messages import Claimed, Outcome, Reason, Rendered, Result, Submission
 from services.outbox.telegram.sender import Sender
 

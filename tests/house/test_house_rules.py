@@ -208,8 +208,7 @@ def _metric_declarations(module: Module) -> Iterator[ast.Call]:
     imported = {
         alias.asname or alias.name
         for node in ast.walk(module.tree)
-        if isinstance(node, ast.ImportFrom)
-        and (node.module or "").startswith(("prometheus_client", "services.kit.telemetry.meters"))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("prometheus_client")
         for alias in node.names
     }
     for call in module.calls():
@@ -277,6 +276,24 @@ def test_metric_names_carry_their_unit_and_no_unit_is_abbreviated() -> None:
     assert [
         name for name in declared() if bad.search(name) or not re.fullmatch(r"[a-z][a-z0-9_]*", name)
     ] == []
+
+
+def _help_texts() -> Iterator[tuple[str, str]]:
+    """Name and HELP text of every metric that is declared by literals."""
+    for module in modules():
+        for call in module.calls():
+            if name_of(call.func) in METRIC_CLASSES | FAMILIES and len(call.args) > 1:
+                name, text = call.args[:2]
+                if isinstance(name, ast.Constant) and isinstance(text, ast.Constant):
+                    yield str(name.value), str(text.value)
+
+
+def test_every_help_text_is_one_plain_sentence() -> None:
+    """People read it in Prometheus and Grafana, without the code beside it."""
+    texts = dict(_help_texts())
+    assert texts.keys() == declared()
+    unclear = re.compile(r"\b(told|tells?|asked|heard|said|wanted|kept|nobody|whoever)\b|[.\n]|^[a-z]")
+    assert {name: text for name, text in texts.items() if unclear.search(text) or " " not in text} == {}
 
 
 SECRETS: dict[str, re.Pattern[str]] = {

@@ -17,12 +17,12 @@ from starlette.responses import Response
 
 from services.kit.clock import SystemClock
 from services.kit.errors import Problem
-from services.kit.health import Health, Level, Reading
+from services.kit.health import Health, Level, Measurement
 from services.kit.runner import Running, running
 from services.kit.settings import ServiceSettings
-from services.kit.telemetry.otlp_sender import SpanSink
+from services.kit.telemetry.span_queue import SpanSink
 from services.kit.telemetry.telemetry import Telemetry
-from services.kit.web.fast_route import HotRoute
+from services.kit.web.fast_route import FastRoute
 from services.kit.web.service import create_service
 from tests import servers
 
@@ -72,7 +72,7 @@ class Parts:
 
 
 public = APIRouter()
-hot = APIRouter(route_class=HotRoute)
+fast = APIRouter(route_class=FastRoute)
 guarded = APIRouter(prefix="/guarded")
 
 
@@ -115,12 +115,14 @@ async def slow(request: Request) -> dict[str, str]:
     return {"was": "waited for"}
 
 
-@hot.post("/hot")
-async def hot_one(request: Request) -> Response:
+@fast.post("/fast")
+async def fast_one(request: Request) -> Response:
     if request.query_params.get("fail"):
-        raise RuntimeError("the hot path failed")
+        raise RuntimeError("the fast route failed")
     if request.query_params.get("problem"):
         raise Problem(409, "Not now")
+    if request.query_params.get("forbidden"):
+        raise HTTPException(403, "Not yours")
     return Response(str(len(await request.body())), 202)
 
 
@@ -137,8 +139,8 @@ def kit_app(settings: KitSettings, parts: list[Parts] | None = None, sink: SpanS
     if parts is not None:
         parts.append(made)
 
-    async def probe() -> Reading:
-        return Reading(made.measured, {"rooms": 3})
+    async def probe() -> Measurement:
+        return Measurement(made.measured, {"rooms": 3})
 
     health.add("house", probe, required=True, every=0.01)
 
@@ -154,8 +156,9 @@ def kit_app(settings: KitSettings, parts: list[Parts] | None = None, sink: SpanS
         health=health,
         lifespan=lifespan,
         summary="The tests' own.",
-        public=[public, hot],
+        public=[public, fast],
         routers=[guarded],
+        watched=["/things", "/things/{thing_id}"],
     )
 
 

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from services.kit.background import beside, carry_on
+from services.kit.background import run_in_background, suppress_and_log
 from services.kit.errors import Problem
 from tests.kit.conftest import Lines
 
@@ -18,7 +18,7 @@ async def test_loops_run_while_the_block_does_and_have_ended_after_it() -> None:
             await asyncio.sleep(0)  # what a loop tidies up is waited for
             ended.append("loop")
 
-    async with beside(loop(), loop()):
+    async with run_in_background(loop(), loop()):
         await begun.wait()
         assert ended == []
     assert ended == ["loop", "loop"]
@@ -35,10 +35,10 @@ async def test_a_loop_that_fails_is_told_at_once_and_the_others_go_on(lines: Lin
         await told.wait()
         others.set()
 
-    async with beside(breaks(), goes_on()):
+    async with run_in_background(breaks(), goes_on()):
         await others.wait()
         (line,) = lines.all
-        assert (line["event"], line["level"]) == ("background_work_ended", "error")
+        assert (line["event"], line["level"]) == ("background_task_failed", "error")
         assert line["loop"].endswith("breaks")
         assert "by nothing" in line["exception"]
 
@@ -54,7 +54,7 @@ async def test_the_loops_end_when_the_block_fails() -> None:
             raise
 
     async def fails() -> None:
-        async with beside(loop()):
+        async with run_in_background(loop()):
             await asyncio.sleep(0)
             raise ZeroDivisionError
 
@@ -72,7 +72,7 @@ def test_what_fails_is_logged_and_counted_and_ends_nothing(
 ) -> None:
     counted: list[str] = []
     for _ in range(2):
-        with carry_on("step_failed", lambda: counted.append("failed")):
+        with suppress_and_log("step_failed", lambda: counted.append("failed")):
             raise error
     assert [(line["event"], line["level"]) for line in lines.all] == [("step_failed", level)] * 2
     assert ("exception" in lines.last) is whole
@@ -81,14 +81,14 @@ def test_what_fails_is_logged_and_counted_and_ends_nothing(
 
 def test_what_succeeds_is_neither_logged_nor_counted(lines: Lines) -> None:
     counted: list[str] = []
-    with carry_on("step_failed", lambda: counted.append("failed")):
+    with suppress_and_log("step_failed", lambda: counted.append("failed")):
         pass
     assert (lines.text, counted) == ("", [])
 
 
 async def test_being_cancelled_is_no_failure(lines: Lines) -> None:
     async def step() -> None:
-        with carry_on("step_failed"):
+        with suppress_and_log("step_failed"):
             await asyncio.Event().wait()
 
     running = asyncio.create_task(step())

@@ -105,9 +105,9 @@ async def test_what_nobody_foresaw_is_500_and_keeps_its_reason_to_the_log(servic
     assert "bot123456789" not in answer.text
 
 
-async def test_the_hot_path_answers_in_the_same_words(service: Live) -> None:
-    assert told(await service.http.post("/hot?problem=1"), 409)["title"] == "Not now"
-    assert told(await service.http.post("/hot?fail=1"), 500)["title"] == "Internal Server Error"
+async def test_a_fast_route_answers_in_the_same_words(service: Live) -> None:
+    assert told(await service.http.post("/fast?problem=1"), 409)["title"] == "Not now"
+    assert told(await service.http.post("/fast?fail=1"), 500)["title"] == "Internal Server Error"
 
 
 async def test_a_key_that_is_not_known_is_not_repeated(service: Live) -> None:

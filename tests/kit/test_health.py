@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.kit.health import STALE_AFTER_MISSED, Health, Level, Probe, Reading, worst
+from services.kit.health import STALE_AFTER_MISSED, Health, Level, Measurement, Probe, worst
 from tests.servers import ManualClock
 
 levels = st.sampled_from(Level)
@@ -22,8 +22,8 @@ def health(clock: ManualClock) -> Health:
 
 
 def always(level: Level, **measured: object) -> Probe:
-    async def probe() -> Reading:
-        return Reading(level, measured)
+    async def probe() -> Measurement:
+        return Measurement(level, measured)
 
     return probe
 
@@ -84,7 +84,7 @@ async def test_an_unknown_component_does_not_spoil_a_healthy_service(health: Hea
 
 
 async def test_a_probe_that_raises_is_unhealthy_and_says_why(health: Health) -> None:
-    async def broken() -> Reading:
+    async def broken() -> Measurement:
         raise ConnectionRefusedError("nobody listens")
 
     health.add("redis", broken)
@@ -94,7 +94,7 @@ async def test_a_probe_that_raises_is_unhealthy_and_says_why(health: Health) -> 
 
 
 async def test_a_probe_that_hangs_is_unhealthy_after_its_timeout(health: Health) -> None:
-    async def hanging() -> Reading:
+    async def hanging() -> Measurement:
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -180,11 +180,11 @@ async def test_watching_measures_every_component_again_and_again(health: Health)
     enough = asyncio.Event()
 
     def counting(name: str) -> Probe:
-        async def probe() -> Reading:
+        async def probe() -> Measurement:
             seen[name] += 1
             if min(seen.values()) >= 3:
                 enough.set()
-            return Reading(Level.HEALTHY)
+            return Measurement(Level.HEALTHY)
 
         return probe
 
@@ -197,11 +197,11 @@ async def test_watching_measures_every_component_again_and_again(health: Health)
 async def test_a_slow_component_does_not_hold_up_the_others(health: Health) -> None:
     quick = asyncio.Event()
 
-    async def answers() -> Reading:
+    async def answers() -> Measurement:
         quick.set()
-        return Reading(Level.HEALTHY)
+        return Measurement(Level.HEALTHY)
 
-    async def hangs() -> Reading:
+    async def hangs() -> Measurement:
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -215,13 +215,13 @@ async def test_watching_goes_on_after_a_probe_raised(health: Health) -> None:
     calls = 0
     recovered = asyncio.Event()
 
-    async def flaky() -> Reading:
+    async def flaky() -> Measurement:
         nonlocal calls
         calls += 1
         if calls == 1:
             raise OSError("first time")
         recovered.set()
-        return Reading(Level.HEALTHY)
+        return Measurement(Level.HEALTHY)
 
     health.add("redis", flaky, every=0)
     await watched_until(health, recovered)

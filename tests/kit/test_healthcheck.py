@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
-from services.kit.healthcheck import answers
+from services.kit.healthcheck import failure
 
 
 @contextmanager
@@ -35,18 +35,18 @@ def answering(status: int, body: bytes = b"why") -> Iterator[str]:
 
 def test_a_service_that_is_ready_is_well() -> None:
     with answering(200) as url:
-        assert answers(url) == ""
+        assert failure(url) == ""
 
 
 def test_a_service_that_is_not_ready_says_why() -> None:
     with answering(503, b'{"not_ready": {"database": "unhealthy"}}') as url:
-        assert answers(url) == f'{url}: 503 {{"not_ready": {{"database": "unhealthy"}}}}'
+        assert failure(url) == f'{url}: 503 {{"not_ready": {{"database": "unhealthy"}}}}'
 
 
 def test_nobody_there_is_not_well() -> None:
     with answering(200) as url:
         pass
-    assert answers(url).startswith(f"{url}: ")
+    assert failure(url).startswith(f"{url}: ")
 
 
 def test_the_exit_code_is_what_docker_asks_for() -> None:

@@ -13,7 +13,7 @@ from services.kit.settings import ServiceSettings, StartError
 from services.kit.telemetry.telemetry import Telemetry
 from tests.kit.apps import live
 from tests.kit.conftest import Lines
-from tests.told import Told
+from tests.span_recorder import SpanRecorder
 
 TOKEN = "123456789:AAbbCCddEEffGGhhIIjjKKllMMnnOOppQQ"
 KEY = "cct_abcdefghijklmnopqrstuvwxyz"
@@ -178,7 +178,7 @@ async def test_a_failed_request_is_logged_with_its_path_correlation_and_trace(
     lines: Lines, tmp_path: Path
 ) -> None:
     parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    async with live(tmp_path, sink=Told()) as service:
+    async with live(tmp_path, sink=SpanRecorder()) as service:
         await service.http.get("/fails", headers={"x-correlation-id": "run-7", "traceparent": parent})
         await service.http.get("/problem")
     line = lines.of("request_failed")

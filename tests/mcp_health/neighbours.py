@@ -1,4 +1,4 @@
-"""The programs that mcp-health asks, as real HTTP servers on loopback whose answers a test writes."""
+"""The programs that mcp-health calls: real HTTP servers on loopback with answers that a test sets."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -22,26 +22,26 @@ Answer = Callable[[Request], Awaitable[Response]]
 
 @dataclass
 class Neighbour:
-    """Answers a path as told, 404 elsewhere, and remembers what it was asked."""
+    """A server with an answer for each path and 404 elsewhere; it records the requests."""
 
     answers: dict[str, Answer] = field(default_factory=dict)
-    asked: list[Request] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
     url: str = ""
 
-    def says(self, path: str, body: Any, status: int = 200) -> None:
+    def answers_json(self, path: str, body: Any, status: int = 200) -> None:
         async def answer(_: Request) -> Response:
             return JSONResponse(body, status)
 
         self.answers[path] = answer
 
-    def sends(self, path: str, body: str | bytes, status: int = 200, **headers: str) -> None:
+    def answers_body(self, path: str, body: str | bytes, status: int = 200, **headers: str) -> None:
         async def answer(_: Request) -> Response:
             return Response(body, status, headers)
 
         self.answers[path] = answer
 
     def hangs(self, path: str) -> None:
-        """Until the caller has given up."""
+        """Gives no answer until the caller disconnects."""
 
         async def answer(request: Request) -> Response:
             while (await request.receive())["type"] != "http.disconnect":
@@ -50,7 +50,7 @@ class Neighbour:
 
         self.answers[path] = answer
 
-    def wants_key(self, path: str, body: Any = None) -> None:
+    def requires_key(self, path: str, body: Any = None) -> None:
         async def answer(request: Request) -> Response:
             if request.headers.get("authorization") == f"Bearer {KEY}":
                 return JSONResponse(body)
@@ -59,10 +59,10 @@ class Neighbour:
         self.answers[path] = answer
 
     def paths(self) -> list[str]:
-        return [request.url.path for request in self.asked]
+        return [request.url.path for request in self.requests]
 
     async def handle(self, request: Request) -> Response:
-        self.asked.append(request)
+        self.requests.append(request)
         answer = self.answers.get(request.url.path)
         return await answer(request) if answer else JSONResponse({"title": "Not Found"}, 404)
 
@@ -88,7 +88,7 @@ async def _served(neighbour: Neighbour) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def raw_server(reply: bytes, *, reset: bool = False) -> AsyncIterator[str]:
-    """Reads a request, writes these bytes and closes; or resets the connection instead."""
+    """A server that reads a request, writes these bytes and closes, or resets the connection."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -106,13 +106,13 @@ async def raw_server(reply: bytes, *, reset: bool = False) -> AsyncIterator[str]
 
 
 @asynccontextmanager
-async def calling(url: str, patience: float = 5.0) -> AsyncIterator[httpx.AsyncClient]:
-    async with servers.http(url, timeout=patience) as client:
+async def calling(url: str, seconds: float = 5.0) -> AsyncIterator[httpx.AsyncClient]:
+    async with servers.http(url, timeout=seconds) as client:
         yield client
 
 
 def health(status: str = "healthy", **components: Any) -> dict[str, Any]:
-    """``/health`` of one of our services; each component by its level or in full."""
+    """Returns a report of a service of the suite; a component is a level or a dictionary."""
     full = {
         name: part if isinstance(part, dict) else {"status": part, "last_check": rfc3339(NOW)}
         for name, part in components.items()
@@ -136,26 +136,30 @@ def alert(name: str, severity: str = "warning", state: str = "firing") -> dict[s
 
 def prometheus(targets: list[dict[str, Any]], alerts: list[dict[str, Any]]) -> Neighbour:
     neighbour = Neighbour()
-    neighbour.says("/api/v1/targets", {"status": "success", "data": {"activeTargets": targets}})
-    neighbour.says("/api/v1/alerts", {"status": "success", "data": {"alerts": alerts}})
+    neighbour.answers_json("/api/v1/targets", {"status": "success", "data": {"activeTargets": targets}})
+    neighbour.answers_json("/api/v1/alerts", {"status": "success", "data": {"alerts": alerts}})
     return neighbour
 
 
 def alertmanager(cluster: str = "ready") -> Neighbour:
     neighbour = Neighbour()
-    neighbour.says(
+    neighbour.answers_json(
         "/api/v2/status", {"cluster": {"status": cluster}, "versionInfo": {"version": "0.28.1"}, "config": {}}
     )
-    neighbour.says("/api/v2/alerts", [{"status": {"state": "active"}}, {"status": {"state": "suppressed"}}])
-    neighbour.says("/api/v2/silences", [{"status": {"state": "active"}}, {"status": {"state": "expired"}}])
+    neighbour.answers_json(
+        "/api/v2/alerts", [{"status": {"state": "active"}}, {"status": {"state": "suppressed"}}]
+    )
+    neighbour.answers_json(
+        "/api/v2/silences", [{"status": {"state": "active"}}, {"status": {"state": "expired"}}]
+    )
     return neighbour
 
 
 def service_of_ours(failed_logins: float = 0.0) -> Neighbour:
-    """Healthy, with one route that wants the key, and one that does not; it counts failed logins."""
+    """A healthy service with one protected and one public route; it counts failed logins."""
     neighbour = Neighbour()
-    neighbour.says("/health", health(database="healthy"))
-    neighbour.says(
+    neighbour.answers_json("/health", health(database="healthy"))
+    neighbour.answers_json(
         "/openapi.json",
         {
             "paths": {
@@ -187,7 +191,7 @@ def service_of_ours(failed_logins: float = 0.0) -> Neighbour:
 
 
 async def unused_port() -> str:
-    """An address on which nobody listens."""
+    """Returns an address without a listener."""
     server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()
     server.close()

@@ -5,9 +5,9 @@ import pytest
 from fastapi import Request
 from starlette.responses import Response
 
+from services.contracts.health import ControlStatus
 from services.mcp_health import auth_probe
-from services.mcp_health.auth_probe import Counted, Doors, Findings, Knock
-from services.mcp_health.compliance import Status
+from services.mcp_health.auth_probe import AuthFindings, AuthProbe, LoginFailures, ProbeResponse
 from services.mcp_health.probes import CallError
 from tests.mcp_health.neighbours import (
     KEY,
@@ -20,9 +20,9 @@ from tests.mcp_health.neighbours import (
 )
 
 
-async def measured(service: Neighbour, doors: Doors | None = None) -> Findings:
+async def measured(service: Neighbour) -> AuthFindings:
     async with serving(service), calling(service.url) as client:
-        return await auth_probe.measure(client, doors or Doors(), NOW)
+        return await AuthProbe().measure(client, NOW)
 
 
 def document(**paths: Any) -> bytes:
@@ -33,7 +33,7 @@ def document(**paths: Any) -> bytes:
 
 async def test_a_service_that_refuses_passes_and_names_what_was_asked() -> None:
     found = await measured(service_of_ours())
-    assert found.access.status is Status.PASSED
+    assert found.access.status is ControlStatus.PASSED
     assert found.access.measured_at == NOW
     assert found.access.evidence == {
         "routes": 1,
@@ -45,8 +45,8 @@ async def test_a_service_that_refuses_passes_and_names_what_was_asked() -> None:
 async def test_two_knocks_a_round_and_no_more_for_each_counts_as_a_failed_login() -> None:
     service = service_of_ours()
     await measured(service)
-    knocks = [request for request in service.asked if request.url.path == "/api/v1/messages"]
-    assert [request.headers.get("authorization", "") != "" for request in knocks] == [False, True]
+    calls = [request for request in service.requests if request.url.path == "/api/v1/messages"]
+    assert [request.headers.get("authorization", "") != "" for request in calls] == [False, True]
 
 
 async def test_the_wrong_key_looks_like_ours_and_is_another_one_each_time() -> None:
@@ -54,7 +54,7 @@ async def test_the_wrong_key_looks_like_ours_and_is_another_one_each_time() -> N
     await measured(service)
     await measured(service)
     keys = {
-        request.headers["authorization"] for request in service.asked if "authorization" in request.headers
+        request.headers["authorization"] for request in service.requests if "authorization" in request.headers
     }
     assert len(keys) == 2
     assert all(key.startswith("Bearer cct_") and KEY not in key for key in keys)
@@ -62,9 +62,9 @@ async def test_the_wrong_key_looks_like_ours_and_is_another_one_each_time() -> N
 
 async def test_a_route_that_lets_anybody_in_fails() -> None:
     service = service_of_ours()
-    service.says("/api/v1/messages", {"items": []})
+    service.answers_json("/api/v1/messages", {"items": []})
     found = await measured(service)
-    assert found.access.status is Status.FAILED
+    assert found.access.status is ControlStatus.FAILED
     assert found.access.evidence["answers"]["/api/v1/messages"]["without_key"] == 200
 
 
@@ -75,78 +75,80 @@ async def test_a_route_that_takes_any_key_fails() -> None:
         return Response(status_code=200 if "authorization" in request.headers else 401)
 
     service.answers["/api/v1/messages"] = takes_any
-    assert (await measured(service)).access.status is Status.FAILED
+    assert (await measured(service)).access.status is ControlStatus.FAILED
 
 
 async def test_a_route_that_looks_at_the_input_before_the_key_fails() -> None:
     service = service_of_ours()
-    service.says("/api/v1/messages", {"errors": []}, 422)
-    assert (await measured(service)).access.status is Status.FAILED
+    service.answers_json("/api/v1/messages", {"errors": []}, 422)
+    assert (await measured(service)).access.status is ControlStatus.FAILED
 
 
 async def test_a_redirect_to_the_login_is_a_refusal() -> None:
     dashboard = service_of_ours()
-    dashboard.sends("/api/v1/messages", "", 303, location="/login?next=/dashboard/")
-    assert (await measured(dashboard)).access.status is Status.PASSED
+    dashboard.answers_body("/api/v1/messages", "", 303, location="/login?next=/dashboard/")
+    assert (await measured(dashboard)).access.status is ControlStatus.PASSED
 
 
 async def test_a_redirect_to_elsewhere_is_none() -> None:
     dashboard = service_of_ours()
-    dashboard.sends("/api/v1/messages", "", 307, location="/api/v2/messages")
-    assert (await measured(dashboard)).access.status is Status.FAILED
+    dashboard.answers_body("/api/v1/messages", "", 307, location="/api/v2/messages")
+    assert (await measured(dashboard)).access.status is ControlStatus.FAILED
 
 
 @pytest.mark.parametrize("status", [404, 405, 429, 500, 503])
 async def test_an_answer_that_says_nothing_of_keys_is_unknown(status: int) -> None:
     service = service_of_ours()
-    service.says("/api/v1/messages", {}, status)
+    service.answers_json("/api/v1/messages", {}, status)
     found = await measured(service)
-    assert found.access.status is Status.UNKNOWN
-    assert found.refusals.status is Status.UNKNOWN
+    assert found.access.status is ControlStatus.UNKNOWN
+    assert found.refusals.status is ControlStatus.UNKNOWN
 
 
 async def test_a_service_without_a_protected_route_is_unknown_and_not_open() -> None:
     service = service_of_ours()
-    service.says("/openapi.json", {"paths": {"/health": {"get": {}}}})
+    service.answers_json("/openapi.json", {"paths": {"/health": {"get": {}}}})
     found = await measured(service)
-    assert found.access.status is Status.UNKNOWN
-    assert found.identifiers.status is Status.PASSED
+    assert found.access.status is ControlStatus.UNKNOWN
+    assert found.identifiers.status is ControlStatus.PASSED
 
 
 async def test_every_route_has_its_turn_and_one_that_was_open_is_not_forgotten() -> None:
     service = service_of_ours()
-    service.says("/openapi.json", {"paths": {f"/api/{name}": {"get": {}} for name in ("a", "b", "c")}})
+    service.answers_json(
+        "/openapi.json", {"paths": {f"/api/{name}": {"get": {}} for name in ("a", "b", "c")}}
+    )
     for path in ("/api/a", "/api/c"):
-        service.wants_key(path)
-    service.says("/api/b", {})
-    doors = Doors()
+        service.requires_key(path)
+    service.answers_json("/api/b", {})
+    probe = AuthProbe()
     async with serving(service), calling(service.url) as client:
-        rounds = [await auth_probe.measure(client, doors, NOW + number) for number in range(4)]
+        rounds = [await probe.measure(client, NOW + number) for number in range(4)]
     assert [found.access.status for found in rounds] == [
-        Status.PASSED,
-        Status.FAILED,
-        Status.FAILED,
-        Status.FAILED,
+        ControlStatus.PASSED,
+        ControlStatus.FAILED,
+        ControlStatus.FAILED,
+        ControlStatus.FAILED,
     ]
-    asked = [path for path in service.paths() if path.startswith("/api/")]
-    assert asked[::2] == ["/api/a", "/api/b", "/api/c", "/api/a"]
+    called = [path for path in service.paths() if path.startswith("/api/")]
+    assert called[::2] == ["/api/a", "/api/b", "/api/c", "/api/a"]
 
 
 def test_a_route_that_is_gone_is_forgotten() -> None:
-    doors = Doors()
-    doors.note("/api/old", Knock(200), Knock(200))
-    assert doors.next_route(("/api/new",)) == "/api/new"
-    assert doors.knocks == {}
+    probe = AuthProbe()
+    probe.record("/api/old", ProbeResponse(200), ProbeResponse(200))
+    assert probe.next_route(("/api/new",)) == "/api/new"
+    assert probe.responses == {}
 
 
 def test_without_routes_there_is_none_to_ask() -> None:
-    assert Doors().next_route(()) is None
+    assert AuthProbe().next_route(()) is None
 
 
 async def test_a_service_that_is_not_there_cannot_be_measured() -> None:
     async with calling(await unused_port()) as client:
         with pytest.raises(CallError, match="cannot connect"):
-            await auth_probe.measure(client, Doors(), NOW)
+            await AuthProbe().measure(client, NOW)
 
 
 async def test_a_service_without_metrics_cannot_be_measured() -> None:
@@ -181,36 +183,41 @@ def test_what_is_no_openapi_document_names_no_route(body: bytes) -> None:
 
 async def test_a_refusal_that_is_counted_passes() -> None:
     found = await measured(service_of_ours(failed_logins=7))
-    assert found.refusals.status is Status.PASSED
+    assert found.refusals.status is ControlStatus.PASSED
     assert found.refusals.evidence == {"refused": 2, "auth_failed_attempts_total_grew_by": 2.0}
 
 
 @pytest.mark.parametrize("grown", [0.0, 1.0])
 def test_a_refusal_that_is_not_counted_fails(grown: float) -> None:
-    after = [Counted(5.0 + grown, "1")] * 2
-    found = auth_probe.refusals(Counted(5.0, "1"), after, refused=2, now=NOW)
-    assert found.status is Status.FAILED
+    after = [LoginFailures(5.0 + grown, "1")] * 2
+    found = auth_probe.refusals(LoginFailures(5.0, "1"), after, refused=2, now=NOW)
+    assert found.status is ControlStatus.FAILED
     assert found.evidence["auth_failed_attempts_total_grew_by"] == grown
 
 
 def test_somebody_else_s_failed_login_meanwhile_does_not_confuse() -> None:
-    after = [Counted(9.0, "1"), Counted(10.0, "1")]
-    assert auth_probe.refusals(Counted(5.0, "1"), after, 2, NOW).status is Status.PASSED
+    after = [LoginFailures(9.0, "1"), LoginFailures(10.0, "1")]
+    assert auth_probe.refusals(LoginFailures(5.0, "1"), after, 2, NOW).status is ControlStatus.PASSED
 
 
 def test_a_service_that_does_not_export_the_counter_fails() -> None:
-    nothing = auth_probe.counted("up 1\n")
-    assert auth_probe.refusals(nothing, [nothing, nothing], 2, NOW).status is Status.FAILED
+    nothing = auth_probe.login_failures("up 1\n")
+    assert auth_probe.refusals(nothing, [nothing, nothing], 2, NOW).status is ControlStatus.FAILED
 
 
 def test_behind_a_load_balancer_another_replica_may_have_counted_it() -> None:
-    found = auth_probe.refusals(Counted(5.0, "1"), [Counted(0.0, "2"), Counted(5.0, "1")], 2, NOW)
-    assert found.status is Status.UNKNOWN
+    found = auth_probe.refusals(
+        LoginFailures(5.0, "1"), [LoginFailures(0.0, "2"), LoginFailures(5.0, "1")], 2, NOW
+    )
+    assert found.status is ControlStatus.UNKNOWN
     assert found.evidence == {"reason": "several replicas answer"}
 
 
 def test_nothing_refused_is_nothing_to_count() -> None:
-    assert auth_probe.refusals(Counted(5.0, "1"), [Counted(5.0, "1")], 0, NOW).status is Status.UNKNOWN
+    assert (
+        auth_probe.refusals(LoginFailures(5.0, "1"), [LoginFailures(5.0, "1")], 0, NOW).status
+        is ControlStatus.UNKNOWN
+    )
 
 
 def test_the_counter_is_found_among_other_metrics() -> None:
@@ -220,7 +227,7 @@ def test_the_counter_is_found_among_other_metrics() -> None:
         'auth_failed_attempts_total{service="bridge"} 3.0\n'
         "process_start_time_seconds 1.76e+09\n"
     )
-    assert auth_probe.counted(text) == Counted(3.0, "1.76e+09")
+    assert auth_probe.login_failures(text) == LoginFailures(3.0, "1.76e+09")
 
 
 @pytest.mark.parametrize(
@@ -236,7 +243,7 @@ def test_the_counter_is_found_among_other_metrics() -> None:
 )
 def test_a_metric_with_a_person_a_chat_or_a_secret_fails_and_is_named_without_it(line: str) -> None:
     found = auth_probe.identifiers(f"up 1\n{line}\n", NOW)
-    assert found.status is Status.FAILED
+    assert found.status is ControlStatus.FAILED
     assert found.evidence == {"samples_read": 2, "metrics_with_identifiers": [line.partition("{")[0]]}
 
 
@@ -252,20 +259,20 @@ def test_a_metric_with_a_person_a_chat_or_a_secret_fails_and_is_named_without_it
     ],
 )
 def test_ordinary_metrics_hold_no_identifiers(line: str) -> None:
-    assert auth_probe.identifiers(line, NOW).status is Status.PASSED
+    assert auth_probe.identifiers(line, NOW).status is ControlStatus.PASSED
 
 
 def test_no_metrics_at_all_tell_nothing() -> None:
-    assert auth_probe.identifiers("# nothing\n", NOW).status is Status.UNKNOWN
+    assert auth_probe.identifiers("# nothing\n", NOW).status is ControlStatus.UNKNOWN
 
 
 def test_a_knock_is_a_refusal_only_when_it_is_one() -> None:
-    assert {status: Knock(status).verdict for status in (200, 204, 302, 401, 403, 422, 500)} == {
-        200: Status.FAILED,
-        204: Status.FAILED,
-        302: Status.FAILED,
-        401: Status.PASSED,
-        403: Status.PASSED,
-        422: Status.FAILED,
-        500: Status.UNKNOWN,
+    assert {status: ProbeResponse(status).result for status in (200, 204, 302, 401, 403, 422, 500)} == {
+        200: ControlStatus.FAILED,
+        204: ControlStatus.FAILED,
+        302: ControlStatus.FAILED,
+        401: ControlStatus.PASSED,
+        403: ControlStatus.PASSED,
+        422: ControlStatus.FAILED,
+        500: ControlStatus.UNKNOWN,
     }

@@ -4,50 +4,50 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.contracts.health import HealthReport
 from services.kit.clock import rfc3339
 from services.kit.health import Level
 from services.mcp_health import checks
 from services.mcp_health.responses import (
     AlertmanagerAlert,
+    AlertmanagerSilence,
     AlertmanagerStatus,
-    Alerts,
     GrafanaHealth,
-    HealthAnswer,
     JaegerServices,
-    Silence,
-    Targets,
+    PrometheusAlerts,
+    PrometheusTargets,
 )
 from tests.mcp_health.neighbours import NOW, alert, health, target
 
 GIB = 2**30
 
 
-def said(status: str = "healthy", **components: Any) -> HealthAnswer:
-    return HealthAnswer.model_validate(health(status, **components))
+def report(status: str = "healthy", **components: Any) -> HealthReport:
+    return HealthReport.model_validate(health(status, **components))
 
 
 def measured_ago(seconds: float, status: str = "healthy") -> dict[str, Any]:
     return {"status": status, "last_check": rfc3339(NOW - seconds)}
 
 
-def targets(*found: dict[str, Any]) -> Targets:
-    return Targets.model_validate({"data": {"activeTargets": found}})
+def targets(*found: dict[str, Any]) -> PrometheusTargets:
+    return PrometheusTargets.model_validate({"data": {"activeTargets": found}})
 
 
-def alerts(*found: dict[str, Any]) -> Alerts:
-    return Alerts.model_validate({"data": {"alerts": found}})
+def alerts(*found: dict[str, Any]) -> PrometheusAlerts:
+    return PrometheusAlerts.model_validate({"data": {"alerts": found}})
 
 
 class TestOwnService:
     @pytest.mark.parametrize("level", ["healthy", "degraded", "unhealthy", "critical", "unknown"])
     def test_its_own_level_passes_on(self, level: str) -> None:
-        assert checks.own_service(said(level)).level is Level(level)
+        assert checks.own_service(report(level)).level is Level(level)
 
     def test_a_level_that_we_do_not_know_is_unknown_and_not_healthy(self) -> None:
-        assert checks.own_service(said("splendid")).level is Level.UNKNOWN
+        assert checks.own_service(report("splendid")).level is Level.UNKNOWN
 
     def test_its_components_are_the_evidence(self) -> None:
-        reading = checks.own_service(said("degraded", database="healthy", redis="degraded", queue="odd"))
+        reading = checks.own_service(report("degraded", database="healthy", redis="degraded", queue="odd"))
         assert reading.measured["components"] == {
             "database": "healthy",
             "redis": "degraded",
@@ -56,31 +56,31 @@ class TestOwnService:
         assert reading.measured["version"] == "0.1.0"
 
     def test_a_reading_older_than_a_minute_makes_it_degraded_and_is_named(self) -> None:
-        reading = checks.own_service(said(queue=measured_ago(61), database=measured_ago(60)))
+        reading = checks.own_service(report(queue=measured_ago(61), database=measured_ago(60)))
         assert reading.level is Level.DEGRADED
         assert reading.measured["stale"] == ["queue"]
 
     def test_an_old_reading_makes_nothing_better(self) -> None:
-        assert checks.own_service(said("critical", queue=measured_ago(3600))).level is Level.CRITICAL
+        assert checks.own_service(report("critical", queue=measured_ago(3600))).level is Level.CRITICAL
 
     def test_a_component_that_was_never_measured_is_not_stale(self) -> None:
-        reading = checks.own_service(said(redis={"status": "unknown", "last_check": None}))
+        reading = checks.own_service(report(redis={"status": "unknown", "last_check": None}))
         assert reading.level is Level.HEALTHY
         assert reading.measured["stale"] == []
 
     def test_ages_are_told_by_its_own_clock_so_that_ours_may_differ(self) -> None:
         later = {**health(), "timestamp": rfc3339(NOW + 86_400)}
         later["components"] = {"queue": {"status": "healthy", "last_check": rfc3339(NOW + 86_399)}}
-        assert checks.own_service(HealthAnswer.model_validate(later)).level is Level.HEALTHY
+        assert checks.own_service(HealthReport.model_validate(later)).level is Level.HEALTHY
 
     @pytest.mark.parametrize("name", ["mcp_health", "mcp-health", "mcp_health_health"])
     def test_what_it_says_of_us_does_not_come_back_to_us(self, name: str) -> None:
-        reading = checks.own_service(said("unhealthy", **{name: "unhealthy"}, bridge="healthy"))
+        reading = checks.own_service(report("unhealthy", **{name: "unhealthy"}, bridge="healthy"))
         assert reading.level is Level.HEALTHY
         assert reading.measured["components"] == {"bridge": "healthy"}
 
     def test_what_it_says_of_others_still_counts_when_it_speaks_of_us(self) -> None:
-        reading = checks.own_service(said("unhealthy", mcp_health="healthy", bridge="unhealthy"))
+        reading = checks.own_service(report("unhealthy", mcp_health="healthy", bridge="unhealthy"))
         assert reading.level is Level.UNHEALTHY
 
 
@@ -146,7 +146,7 @@ class TestOthers:
             {"cluster": {"status": "ready"}, "versionInfo": {"version": "0.28.1"}}
         )
         some = [AlertmanagerAlert.model_validate({"status": {"state": s}}) for s in ("active", "active")]
-        quiet = [Silence.model_validate({"status": {"state": s}}) for s in ("active", "expired")]
+        quiet = [AlertmanagerSilence.model_validate({"status": {"state": s}}) for s in ("active", "expired")]
         reading = checks.alertmanager(status, some, quiet)
         assert reading.measured["alerts"] == {"active": 2}
         assert reading.measured["silences_active"] == 1
@@ -217,8 +217,3 @@ class TestSystem:
         order = [Level.HEALTHY, Level.DEGRADED, Level.UNHEALTHY]
         less = checks.memory(min(used, total) // 2, total).level
         assert order.index(less) <= order.index(checks.memory(min(used, total), total).level)
-
-
-@given(st.text(max_size=20))
-def test_a_name_is_a_level_or_unknown(name: str) -> None:
-    assert checks.level(name) is (Level(name) if name in set(Level) else Level.UNKNOWN)

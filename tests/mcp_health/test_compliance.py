@@ -5,94 +5,101 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.contracts.health import ControlStatus
 from services.mcp_health import compliance
-from services.mcp_health.compliance import CONTROLS, Measurement, Question, Row, Standard, Status
+from services.mcp_health.compliance import CONTROLS, ControlResult, Finding, Question, Standard
 
 NOW = 1_767_225_600.0
 VALID = 900.0
 ALL_KEYS = sorted({key for control in CONTROLS for key in control.keys})
-statuses = st.sampled_from(Status)
+statuses = st.sampled_from(ControlStatus)
 
 
-def everything(status: Status, at: float = NOW) -> dict[str, Measurement]:
-    return {key: Measurement(status, {"seen": key}, at) for key in ALL_KEYS}
+def everything(status: ControlStatus, at: float = NOW) -> dict[str, Finding]:
+    return {key: Finding(status, {"seen": key}, at) for key in ALL_KEYS}
 
 
-def rows(measurements: Mapping[str, Measurement], now: float = NOW) -> list[Row]:
-    return list(compliance.assess(measurements, now, VALID).rows)
+def rows(findings: Mapping[str, Finding], now: float = NOW) -> list[ControlResult]:
+    return list(compliance.assess(findings, now, VALID).results)
 
 
-def of(found: list[Row], question: Question) -> list[Row]:
+def of(found: list[ControlResult], question: Question) -> list[ControlResult]:
     return [row for row in found if row.control.question is question]
 
 
 def test_before_anything_is_measured_every_control_is_unknown_and_there_is_no_score() -> None:
     found = rows({})
-    assert {row.status for row in found} == {Status.UNKNOWN}
+    assert {row.status for row in found} == {ControlStatus.UNKNOWN}
     assert compliance.score(found) is None
 
 
 def test_all_passed_is_a_score_of_a_hundred() -> None:
-    assert compliance.score(rows(everything(Status.PASSED))) == 100.0
+    assert compliance.score(rows(everything(ControlStatus.PASSED))) == 100.0
 
 
 def test_all_failed_is_a_score_of_zero_and_not_of_nothing() -> None:
-    assert compliance.score(rows(everything(Status.FAILED))) == 0.0
+    assert compliance.score(rows(everything(ControlStatus.FAILED))) == 0.0
 
 
 def test_what_is_unknown_counts_neither_way() -> None:
-    measurements = everything(Status.UNKNOWN)
-    measurements[Question.KEY_FILE] = Measurement(Status.PASSED, {}, NOW)
-    measurements[Question.TRANSPORT] = Measurement(Status.FAILED, {}, NOW)
-    found = [row for row in rows(measurements) if row.control.standard is Standard.SOC2]
-    assert compliance.count(found) == {Status.PASSED: 1, Status.FAILED: 1, Status.UNKNOWN: len(found) - 2}
+    findings = everything(ControlStatus.UNKNOWN)
+    findings[Question.KEY_FILE] = Finding(ControlStatus.PASSED, {}, NOW)
+    findings[Question.TRANSPORT] = Finding(ControlStatus.FAILED, {}, NOW)
+    found = [row for row in rows(findings) if row.control.standard is Standard.SOC2]
+    assert compliance.count(found) == {
+        ControlStatus.PASSED: 1,
+        ControlStatus.FAILED: 1,
+        ControlStatus.UNKNOWN: len(found) - 2,
+    }
     assert compliance.score(found) == 50.0
 
 
 def test_a_control_of_several_services_fails_with_one_of_them() -> None:
-    measurements = everything(Status.PASSED) | {
-        "access.dashboard": Measurement(Status.FAILED, {"answers": {"/api/state": 200}}, NOW)
+    findings = everything(ControlStatus.PASSED) | {
+        "access.dashboard": Finding(ControlStatus.FAILED, {"answers": {"/api/state": 200}}, NOW)
     }
-    (row, *_) = of(rows(measurements), Question.ACCESS)
-    assert row.status is Status.FAILED
+    (row, *_) = of(rows(findings), Question.ACCESS)
+    assert row.status is ControlStatus.FAILED
     assert row.evidence["dashboard"] == {"status": "failed", "answers": {"/api/state": 200}}
     assert row.evidence["bridge"]["status"] == "passed"
 
 
 def test_a_control_of_several_services_is_not_passed_while_one_of_them_is_unknown() -> None:
-    measurements = everything(Status.PASSED)
-    del measurements["access.alert_relay"]
-    (row, *_) = of(rows(measurements), Question.ACCESS)
-    assert row.status is Status.UNKNOWN
+    findings = everything(ControlStatus.PASSED)
+    del findings["access.alert_relay"]
+    (row, *_) = of(rows(findings), Question.ACCESS)
+    assert row.status is ControlStatus.UNKNOWN
     assert row.evidence["alert_relay"] == {"status": "unknown", "reason": "not measured yet"}
 
 
 def test_a_failure_outweighs_what_is_unknown() -> None:
-    measurements = {"access.bridge": Measurement(Status.FAILED, {}, NOW)}
-    assert {row.status for row in of(rows(measurements), Question.ACCESS)} == {Status.FAILED}
+    findings = {"access.bridge": Finding(ControlStatus.FAILED, {}, NOW)}
+    assert {row.status for row in of(rows(findings), Question.ACCESS)} == {ControlStatus.FAILED}
 
 
 def test_a_control_is_as_old_as_its_oldest_measurement() -> None:
-    measurements = everything(Status.PASSED) | {"access.bridge": Measurement(Status.PASSED, {}, NOW - 100)}
-    (row, *_) = of(rows(measurements), Question.ACCESS)
+    findings = everything(ControlStatus.PASSED) | {
+        "access.bridge": Finding(ControlStatus.PASSED, {}, NOW - 100)
+    }
+    (row, *_) = of(rows(findings), Question.ACCESS)
     assert row.measured_at == NOW - 100
 
 
 def test_a_measurement_that_is_too_old_tells_nothing_and_says_so() -> None:
-    found = rows(everything(Status.PASSED, NOW - VALID - 1))
-    assert {row.status for row in found} == {Status.UNKNOWN}
+    found = rows(everything(ControlStatus.PASSED, NOW - VALID - 1))
+    assert {row.status for row in found} == {ControlStatus.UNKNOWN}
     (row, *_) = of(found, Question.KEY_FILE)
     assert row.evidence == {"seen": "key_file", "reason": "measured 901 s ago: too old"}
     assert row.measured_at == NOW - VALID - 1
 
 
 def test_a_measurement_is_good_until_it_is_too_old() -> None:
-    assert compliance.score(rows(everything(Status.PASSED, NOW - VALID))) == 100.0
+    assert compliance.score(rows(everything(ControlStatus.PASSED, NOW - VALID))) == 100.0
 
 
 def test_a_control_that_passed_needs_no_recommendation_and_every_other_one_has_one() -> None:
-    assert {row.recommendation for row in rows(everything(Status.PASSED))} == {None}
-    for status in (Status.FAILED, Status.UNKNOWN):
+    assert {row.recommendation for row in rows(everything(ControlStatus.PASSED))} == {None}
+    for status in (ControlStatus.FAILED, ControlStatus.UNKNOWN):
         assert all(row.recommendation for row in rows(everything(status)))
 
 
@@ -106,8 +113,8 @@ def test_every_question_is_asked_by_a_control() -> None:
 
 
 def test_no_control_asks_the_same_twice() -> None:
-    asked = [(control.standard, control.control, control.question) for control in CONTROLS]
-    assert len(asked) == len(set(asked))
+    controls = [(control.standard, control.control, control.question) for control in CONTROLS]
+    assert len(controls) == len(set(controls))
 
 
 def test_a_control_says_what_it_supports_and_claims_no_certificate() -> None:
@@ -132,34 +139,32 @@ def test_controls_are_numbered_as_their_standard_numbers_them(standard: Standard
             assert re.fullmatch(form, control.control), control.control
 
 
-measurements_of_any_kind = st.dictionaries(
+any_findings = st.dictionaries(
     st.sampled_from(ALL_KEYS),
-    st.builds(Measurement, statuses, st.just({}), st.none() | st.floats(min_value=NOW - 2000, max_value=NOW)),
+    st.builds(Finding, statuses, st.just({}), st.none() | st.floats(min_value=NOW - 2000, max_value=NOW)),
 )
 
 
-@given(measurements_of_any_kind)
-def test_a_score_lies_between_0_and_100_or_there_is_none(measurements: dict[str, Measurement]) -> None:
-    found = rows(measurements)
-    known = [row for row in found if row.status is not Status.UNKNOWN]
+@given(any_findings)
+def test_a_score_lies_between_0_and_100_or_there_is_none(findings: dict[str, Finding]) -> None:
+    found = rows(findings)
+    known = [row for row in found if row.status is not ControlStatus.UNKNOWN]
     score = compliance.score(found)
     assert (score is None) == (not known)
     assert score is None or 0.0 <= score <= 100.0
 
 
-@given(measurements_of_any_kind)
+@given(any_findings)
 def test_no_control_passes_without_measurements_that_all_passed(
-    measurements: dict[str, Measurement],
+    findings: dict[str, Finding],
 ) -> None:
-    for row in rows(measurements):
-        if row.status is Status.PASSED:
-            assert all(measurements[key].status is Status.PASSED for key in row.control.keys)
+    for row in rows(findings):
+        if row.status is ControlStatus.PASSED:
+            assert all(findings[key].status is ControlStatus.PASSED for key in row.control.keys)
 
 
-@given(measurements_of_any_kind, st.sampled_from(ALL_KEYS))
-def test_one_more_failure_never_raises_the_number_passed(
-    measurements: dict[str, Measurement], key: str
-) -> None:
-    before = compliance.count(rows(measurements))[Status.PASSED]
-    failed = measurements | {key: Measurement(Status.FAILED, {}, NOW)}
-    assert compliance.count(rows(failed))[Status.PASSED] <= before
+@given(any_findings, st.sampled_from(ALL_KEYS))
+def test_one_more_failure_never_raises_the_number_passed(findings: dict[str, Finding], key: str) -> None:
+    before = compliance.count(rows(findings))[ControlStatus.PASSED]
+    failed = findings | {key: Finding(ControlStatus.FAILED, {}, NOW)}
+    assert compliance.count(rows(failed))[ControlStatus.PASSED] <= before

@@ -5,7 +5,7 @@ import pytest
 
 from services.mcp_health import host_metrics
 from services.mcp_health.checks import CPU_WINDOW_SECONDS
-from services.mcp_health.host_metrics import Cpu, Load
+from services.mcp_health.host_metrics import CpuTimes, CpuUsage
 from tests.servers import ManualClock
 
 MIB = 2**20
@@ -68,24 +68,24 @@ async def test_the_event_loop_s_lag_is_measured_and_never_negative() -> None:
 
 
 def test_the_processor_s_clock_runs_and_is_never_busier_than_its_total() -> None:
-    now = host_metrics.load(5.0)
+    now = host_metrics.cpu_times(5.0)
     assert now.at == 5.0
     assert 0 < now.busy <= now.total
 
 
 def test_right_after_the_start_nothing_is_known_of_the_processor() -> None:
-    percent, seconds = Cpu(ManualClock()).average()
+    percent, seconds = CpuUsage(ManualClock()).average()
     assert percent is None
     assert seconds == 0.0
 
 
-def readings(clock: ManualClock) -> tuple[Cpu, Load]:
-    cpu = Cpu(clock)
+def readings(clock: ManualClock) -> tuple[CpuUsage, CpuTimes]:
+    cpu = CpuUsage(clock)
     return cpu, cpu.first
 
 
-def after(start: Load, seconds: float, busy_share: float, cores: int = 2) -> Load:
-    return Load(
+def after(start: CpuTimes, seconds: float, busy_share: float, cores: int = 2) -> CpuTimes:
+    return CpuTimes(
         start.at + seconds,
         start.busy + seconds * cores * busy_share,
         start.total + seconds * cores,
@@ -117,4 +117,4 @@ def test_the_average_always_spans_the_whole_window_once_that_long_was_measured()
 
 def test_a_clock_of_the_processor_that_stands_still_tells_nothing() -> None:
     cpu, start = readings(ManualClock())
-    assert cpu.add(Load(start.at + 10, start.busy, start.total))[0] is None
+    assert cpu.add(CpuTimes(start.at + 10, start.busy, start.total))[0] is None

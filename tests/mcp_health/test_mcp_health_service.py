@@ -1,4 +1,4 @@
-"""mcp-health as it runs: over HTTP, with real neighbours, as people and Prometheus see it."""
+"""The running mcp-health, over HTTP, with real servers as neighbours."""
 
 import asyncio
 import platform
@@ -47,9 +47,9 @@ OURS = ("bridge", "alert_relay", "dashboard")
 
 @asynccontextmanager
 async def service(data: Path, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """mcp-health with the given settings; addresses that are not given are those of nobody."""
-    nobody = await unused_port()
-    values = {f"{name}_url": nobody for name in OURS} | {"check_interval_seconds": 1.0} | settings
+    """Runs mcp-health with the settings; services without an address are unreachable."""
+    unreachable = await unused_port()
+    values = {f"{name}_url": unreachable for name in OURS} | {"check_interval_seconds": 1.0} | settings
     made = McpHealthSettings(port=0, data_dir=data, **values)
     async with (
         running(create_app, made) as up,
@@ -68,7 +68,7 @@ async def whole_suite(data: Path, **settings: Any) -> AsyncIterator[httpx.AsyncC
 
 
 async def report(client: httpx.AsyncClient, path: str, ready: Any) -> Any:
-    """The answer of a path once the background has come so far; measuring takes its time."""
+    """Waits until the answer of a path fulfils a condition, and returns it."""
     async with asyncio.timeout(20):
         while True:
             body = (await client.get(path)).json()
@@ -138,9 +138,9 @@ async def test_it_is_alive_and_ready_when_everything_else_is_gone(tmp_path: Path
 async def test_the_whole_stack_is_checked_deeply(tmp_path: Path) -> None:
     watched = prometheus([target(), target("down", "redis", "refused")], [alert("DatabaseDown", "critical")])
     router, grafana, jaeger, sandbox = alertmanager(), Neighbour(), Neighbour(), Neighbour()
-    grafana.says("/api/health", {"database": "ok", "version": "11.6.0"})
-    jaeger.says("/api/services", {"data": ["bridge", "alert-relay"]})
-    sandbox.says("/health", health(chats="healthy"))
+    grafana.answers_json("/api/health", {"database": "ok", "version": "11.6.0"})
+    jaeger.answers_json("/api/services", {"data": ["bridge", "alert-relay"]})
+    sandbox.answers_json("/health", health(chats="healthy"))
     async with serving(watched, router, grafana, jaeger, sandbox):
         urls = {
             "prometheus_url": watched.url,
@@ -245,7 +245,7 @@ async def test_compliance_is_measured_and_says_what_is_unknown(tmp_path: Path) -
 
 
 async def published(client: httpx.AsyncClient) -> dict[str, float]:
-    """The scores as metrics, once they are those of the report: both move while checks come in."""
+    """Waits until the scores in the metrics equal those of the report, and returns them."""
     async with asyncio.timeout(20):
         while True:
             reported = (await client.get("/health/compliance")).json()["scores"]

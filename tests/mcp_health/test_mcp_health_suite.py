@@ -30,7 +30,7 @@ scrape_configs:
   - job_name: mcp-health
     static_configs: [{{targets: ["127.0.0.1:{mcp_health}"]}}]
   - job_name: gone
-    static_configs: [{{targets: ["127.0.0.1:{nobody}"]}}]
+    static_configs: [{{targets: ["127.0.0.1:{unreachable}"]}}]
 """
 RULES = """
 groups:
@@ -42,7 +42,7 @@ groups:
 ALERTMANAGER_CONFIG = "{route: {receiver: nobody}, receivers: [{name: nobody}]}"
 
 
-def said(log: Path) -> str:
+def log_text(log: Path) -> str:
     return log.read_text()
 
 
@@ -60,7 +60,7 @@ async def program(log: Path, *command: str, **environment: str) -> AsyncIterator
     try:
         yield
     finally:
-        assert process.returncode is None, said(log)
+        assert process.returncode is None, log_text(log)
         process.terminate()
         async with asyncio.timeout(30):
             await process.wait()
@@ -72,18 +72,18 @@ class Suite:
     data: Path
 
     async def until(self, path: str, ready: Callable[[Any], bool]) -> Any:
-        """The first answer that is as wanted; the programs take their time to start."""
+        """Waits until the answer of a path fulfils a condition, and returns it."""
         body: Any = None
         try:
             async with asyncio.timeout(60):
                 while body is None or not ready(body):
                     await asyncio.sleep(0.1)
-                    body = await self._asked(path)
+                    body = await self._get(path)
         except TimeoutError:
             raise AssertionError(body) from None
         return body
 
-    async def _asked(self, path: str) -> Any:
+    async def _get(self, path: str) -> Any:
         try:
             return (await self.health.get(path)).json()
         except httpx.TransportError:
@@ -132,7 +132,7 @@ async def test_the_real_suite_is_healthy_and_keeps_what_can_be_measured(tmp_path
         assert whole["services"]["telegram_sandbox"]["status"] == "healthy"
         assert "database" in whole["services"]["bridge"]["components"]
         body = await running.until("/health/compliance", lambda body: statuses(body, "refused") == {"passed"})
-        for kept in (
+        for statement in (
             "a refused request is counted",
             "metrics hold no bot token",
             "API key's file",
@@ -141,15 +141,15 @@ async def test_the_real_suite_is_healthy_and_keeps_what_can_be_measured(tmp_path
             "listen on loopback",
             "stay on this machine",
         ):
-            assert statuses(body, kept) == {"passed"}, kept
+            assert statuses(body, statement) == {"passed"}, statement
         # Without Prometheus and Jaeger there is nothing to measure these by.
         assert statuses(body, "being scraped") == statuses(body, "from its trace") == {"unknown"}
         assert not [path for path in running.data.rglob("*") if path.stat().st_mode & 0o077]
 
 
 async def test_a_real_prometheus_and_alertmanager_are_checked_deeply(tmp_path: Path) -> None:
-    mcp_health, prometheus, alertmanager, nobody = (free_port() for _ in range(4))
-    config = PROMETHEUS_CONFIG.format(mcp_health=mcp_health, nobody=nobody)
+    mcp_health, prometheus, alertmanager, unreachable = (free_port() for _ in range(4))
+    config = PROMETHEUS_CONFIG.format(mcp_health=mcp_health, unreachable=unreachable)
     (tmp_path / "prometheus.yml").write_text(config)
     (tmp_path / "rules.yml").write_text(RULES)
     (tmp_path / "alertmanager.yml").write_text(ALERTMANAGER_CONFIG)

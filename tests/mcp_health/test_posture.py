@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 import structlog
 
+from services.contracts.health import ControlStatus, HealthReport
 from services.kit import logs
 from services.mcp_health import posture
-from services.mcp_health.compliance import Status
 from services.mcp_health.posture import Listener
-from services.mcp_health.responses import HealthAnswer
 from tests.mcp_health.neighbours import NOW, health
 
 LOCAL = {"bridge": "http://127.0.0.1:8080", "dashboard": "http://localhost:8082"}
@@ -28,21 +27,21 @@ class TestKeyFile:
     @pytest.mark.parametrize("mode", [0o600, 0o400, 0o640, 0o440])
     def test_closed_to_others_passes(self, tmp_path: Path, mode: int) -> None:
         found = posture.key_file(file(tmp_path / "api_key", mode), NOW)
-        assert found.status is Status.PASSED
+        assert found.status is ControlStatus.PASSED
         assert found.evidence == {"mode": f"{mode:04o}"}
 
     @pytest.mark.parametrize("mode", [0o644, 0o604, 0o602, 0o660, 0o620, 0o777])
     def test_open_to_others_or_writable_by_a_group_fails(self, tmp_path: Path, mode: int) -> None:
-        assert posture.key_file(file(tmp_path / "api_key", mode), NOW).status is Status.FAILED
+        assert posture.key_file(file(tmp_path / "api_key", mode), NOW).status is ControlStatus.FAILED
 
     def test_a_file_that_is_not_there_is_unknown(self, tmp_path: Path) -> None:
         found = posture.key_file(tmp_path / "api_key", NOW)
-        assert found.status is Status.UNKNOWN
+        assert found.status is ControlStatus.UNKNOWN
         assert "No such file" in found.evidence["reason"]
 
     def test_a_key_from_the_environment_has_no_file_to_look_at(self) -> None:
         found = posture.key_file(None, NOW)
-        assert found.status is Status.UNKNOWN
+        assert found.status is ControlStatus.UNKNOWN
         assert "API_KEY" in found.evidence["reason"]
 
     def test_the_evidence_tells_neither_the_key_nor_where_it_is(self, tmp_path: Path) -> None:
@@ -55,29 +54,29 @@ class TestDataFiles:
     def test_a_closed_folder_passes_whatever_is_in_it(self, tmp_path: Path) -> None:
         file(tmp_path / "bridge.db", 0o644)
         tmp_path.chmod(0o700)
-        assert posture.data_files(tmp_path, NOW).status is Status.PASSED
+        assert posture.data_files(tmp_path, NOW).status is ControlStatus.PASSED
 
     def test_closed_files_in_an_open_folder_pass(self, tmp_path: Path) -> None:
         file(tmp_path / "bridge.db", 0o600)
         tmp_path.chmod(0o755)
-        assert posture.data_files(tmp_path, NOW).status is Status.PASSED
+        assert posture.data_files(tmp_path, NOW).status is ControlStatus.PASSED
 
     def test_one_open_file_in_an_open_folder_fails_and_is_named(self, tmp_path: Path) -> None:
         file(tmp_path / "alert_relay.db", 0o600)
         file(tmp_path / "bridge.db", 0o644)
         tmp_path.chmod(0o755)
         found = posture.data_files(tmp_path, NOW)
-        assert found.status is Status.FAILED
+        assert found.status is ControlStatus.FAILED
         assert found.evidence == {
             "folder_mode": "0755",
             "modes": {"alert_relay.db": "0600", "bridge.db": "0644"},
         }
 
     def test_no_database_here_is_unknown(self, tmp_path: Path) -> None:
-        assert posture.data_files(tmp_path, NOW).status is Status.UNKNOWN
+        assert posture.data_files(tmp_path, NOW).status is ControlStatus.UNKNOWN
 
     def test_a_folder_that_is_not_made_yet_is_unknown(self, tmp_path: Path) -> None:
-        assert posture.data_files(tmp_path / "data", NOW).status is Status.UNKNOWN
+        assert posture.data_files(tmp_path / "data", NOW).status is ControlStatus.UNKNOWN
 
 
 class TestRedaction:
@@ -95,7 +94,7 @@ class TestRedaction:
 
     def test_the_kit_s_log_lets_no_secret_through(self, handlers: list[logging.Handler]) -> None:
         found = posture.redaction(handlers, NOW)
-        assert found.status is Status.PASSED
+        assert found.status is ControlStatus.PASSED
         assert found.evidence == {
             "tried": ["api_key", "bearer", "bot_token", "url_password"],
             "leaked": [],
@@ -113,51 +112,51 @@ class TestRedaction:
             structlog.stdlib.ProcessorFormatter(processor=structlog.processors.JSONRenderer())
         )
         found = posture.redaction([careless], NOW)
-        assert found.status is Status.FAILED
+        assert found.status is ControlStatus.FAILED
         assert found.evidence["leaked"] == ["api_key", "bearer", "bot_token", "url_password"]
 
     def test_a_log_that_is_not_the_kit_s_is_unknown(self, handlers: list[logging.Handler]) -> None:
         other = logging.StreamHandler(io.StringIO())
-        assert posture.redaction([other], NOW).status is Status.UNKNOWN
-        assert posture.redaction([*handlers, other], NOW).status is Status.UNKNOWN
+        assert posture.redaction([other], NOW).status is ControlStatus.UNKNOWN
+        assert posture.redaction([*handlers, other], NOW).status is ControlStatus.UNKNOWN
 
     def test_no_log_at_all_is_unknown(self) -> None:
-        assert posture.redaction([], NOW).status is Status.UNKNOWN
+        assert posture.redaction([], NOW).status is ControlStatus.UNKNOWN
 
 
 class TestListeners:
     def test_loopback_passes(self) -> None:
         found = posture.listeners(LOCAL, [Listener("127.0.0.1", 8080), Listener("::1", 8082)], NOW)
-        assert found.status is Status.PASSED
+        assert found.status is ControlStatus.PASSED
         assert found.evidence["listen_on"] == {"bridge": ["127.0.0.1"], "dashboard": ["::1"]}
 
     @pytest.mark.parametrize("ip", ["0.0.0.0", "::", "192.0.2.7", "2001:db8::7"])
     def test_an_address_that_others_reach_fails(self, ip: str) -> None:
         both = [Listener("127.0.0.1", 8080), Listener("127.0.0.1", 8082), Listener(ip, 8082)]
-        assert posture.listeners(LOCAL, both, NOW).status is Status.FAILED
+        assert posture.listeners(LOCAL, both, NOW).status is ControlStatus.FAILED
 
     def test_other_programs_do_not_matter(self) -> None:
         ours = [Listener("127.0.0.1", 8080), Listener("127.0.0.1", 8082)]
-        assert posture.listeners(LOCAL, [*ours, Listener("0.0.0.0", 22)], NOW).status is Status.PASSED
+        assert posture.listeners(LOCAL, [*ours, Listener("0.0.0.0", 22)], NOW).status is ControlStatus.PASSED
 
     def test_a_service_that_does_not_listen_yet_is_unknown(self) -> None:
-        assert posture.listeners(LOCAL, [Listener("127.0.0.1", 8080)], NOW).status is Status.UNKNOWN
+        assert posture.listeners(LOCAL, [Listener("127.0.0.1", 8080)], NOW).status is ControlStatus.UNKNOWN
 
     def test_services_in_other_containers_are_unknown_although_this_one_listens_everywhere(self) -> None:
         elsewhere = {"bridge": "http://bridge:8080", "dashboard": "http://dashboard:8082"}
         found = posture.listeners(elsewhere, [Listener("0.0.0.0", 3000)], NOW)
-        assert found.status is Status.UNKNOWN
+        assert found.status is ControlStatus.UNKNOWN
 
     def test_a_service_elsewhere_keeps_the_rest_from_passing(self) -> None:
         mixed = {**LOCAL, "alert_relay": "http://relay:8081"}
         found = posture.listeners(mixed, [Listener("127.0.0.1", 8080), Listener("127.0.0.1", 8082)], NOW)
-        assert found.status is Status.UNKNOWN
+        assert found.status is ControlStatus.UNKNOWN
         assert found.evidence["elsewhere"] == ["alert_relay"]
 
     def test_a_machine_that_does_not_show_its_sockets_is_unknown(self) -> None:
         found = posture.listeners(LOCAL, None, NOW)
-        assert found.status is Status.UNKNOWN
-        assert "not shown" in found.evidence["reason"]
+        assert found.status is ControlStatus.UNKNOWN
+        assert "not visible" in found.evidence["reason"]
 
     async def test_a_real_listener_is_seen(self) -> None:
         server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
@@ -167,7 +166,7 @@ class TestListeners:
             assert seen is not None
             assert Listener("127.0.0.1", port) in seen
             found = posture.listeners({"bridge": f"http://127.0.0.1:{port}"}, seen, NOW)
-        assert found.status is Status.PASSED
+        assert found.status is ControlStatus.PASSED
 
     @pytest.mark.parametrize(
         ("host", "loopback"),
@@ -190,27 +189,30 @@ class TestListeners:
 
 
 class TestStore:
-    def bridge(self, **measured: Any) -> HealthAnswer:
-        return HealthAnswer.model_validate(health(database={"status": "healthy", **measured}))
+    def bridge(self, **measured: Any) -> HealthReport:
+        return HealthReport.model_validate(health(database={"status": "healthy", **measured}))
 
     @pytest.mark.parametrize(
         ("measured", "status"),
         [
-            ({"dialect": "sqlite", "synchronous": "FULL"}, Status.PASSED),
-            ({"dialect": "sqlite", "synchronous": "extra"}, Status.PASSED),
-            ({"dialect": "sqlite", "synchronous": "normal"}, Status.FAILED),
-            ({"dialect": "sqlite"}, Status.UNKNOWN),
-            ({"dialect": "postgresql", "address": "127.0.0.1:5432/x"}, Status.PASSED),
-            ({"dialect": "postgresql", "address": "db.example.org:5432/x", "tls": True}, Status.PASSED),
-            ({"dialect": "postgresql", "address": "postgres:5432/x"}, Status.UNKNOWN),
-            ({"dialect": "postgresql", "synchronous": "off", "tls": True}, Status.FAILED),
-            ({"dialect": "postgresql"}, Status.UNKNOWN),
-            ({"dialect": "oracle", "tls": True}, Status.UNKNOWN),
-            ({"response_time_ms": 1.0}, Status.UNKNOWN),
-            ({}, Status.UNKNOWN),
+            ({"dialect": "sqlite", "synchronous": "FULL"}, ControlStatus.PASSED),
+            ({"dialect": "sqlite", "synchronous": "extra"}, ControlStatus.PASSED),
+            ({"dialect": "sqlite", "synchronous": "normal"}, ControlStatus.FAILED),
+            ({"dialect": "sqlite"}, ControlStatus.UNKNOWN),
+            ({"dialect": "postgresql", "address": "127.0.0.1:5432/x"}, ControlStatus.PASSED),
+            (
+                {"dialect": "postgresql", "address": "db.example.org:5432/x", "tls": True},
+                ControlStatus.PASSED,
+            ),
+            ({"dialect": "postgresql", "address": "postgres:5432/x"}, ControlStatus.UNKNOWN),
+            ({"dialect": "postgresql", "synchronous": "off", "tls": True}, ControlStatus.FAILED),
+            ({"dialect": "postgresql"}, ControlStatus.UNKNOWN),
+            ({"dialect": "oracle", "tls": True}, ControlStatus.UNKNOWN),
+            ({"response_time_ms": 1.0}, ControlStatus.UNKNOWN),
+            ({}, ControlStatus.UNKNOWN),
         ],
     )
-    def test_it_is_as_the_bridge_says(self, measured: dict[str, Any], status: Status) -> None:
+    def test_it_is_as_the_bridge_says(self, measured: dict[str, Any], status: ControlStatus) -> None:
         assert posture.store(self.bridge(**measured), NOW).status is status
 
     def test_only_what_matters_is_evidence(self) -> None:
@@ -218,5 +220,5 @@ class TestStore:
         assert found.evidence == {"dialect": "sqlite", "synchronous": "full"}
 
     def test_a_bridge_that_does_not_answer_or_tell_is_unknown(self) -> None:
-        assert posture.store(None, NOW).status is Status.UNKNOWN
-        assert posture.store(HealthAnswer.model_validate(health()), NOW).status is Status.UNKNOWN
+        assert posture.store(None, NOW).status is ControlStatus.UNKNOWN
+        assert posture.store(HealthReport.model_validate(health()), NOW).status is ControlStatus.UNKNOWN

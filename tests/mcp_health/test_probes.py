@@ -33,7 +33,7 @@ async def failure(url: str, patience: float = 5.0) -> CallError:
 
 async def test_a_service_s_report_is_read() -> None:
     bridge = Neighbour()
-    bridge.says("/health", health("degraded", database="healthy", redis="degraded"))
+    bridge.answers_json("/health", health("degraded", database="healthy", redis="degraded"))
     async with serving(bridge), calling(bridge.url) as client:
         answer = await probes.own_service(client)
     assert answer.status == "degraded"
@@ -42,7 +42,9 @@ async def test_a_service_s_report_is_read() -> None:
 
 async def test_what_a_component_measured_is_kept() -> None:
     bridge = Neighbour()
-    bridge.says("/health", health(database={"status": "healthy", "dialect": "sqlite", "response_time_ms": 2}))
+    bridge.answers_json(
+        "/health", health(database={"status": "healthy", "dialect": "sqlite", "response_time_ms": 2})
+    )
     async with serving(bridge), calling(bridge.url) as client:
         answer = await probes.own_service(client)
     assert answer.components["database"].measured == {"dialect": "sqlite", "response_time_ms": 2}
@@ -50,14 +52,14 @@ async def test_what_a_component_measured_is_kept() -> None:
 
 async def test_503_with_a_report_is_an_answer() -> None:
     bridge = Neighbour()
-    bridge.says("/health", health("critical", database="critical"), 503)
+    bridge.answers_json("/health", health("critical", database="critical"), 503)
     async with serving(bridge), calling(bridge.url) as client:
         assert (await probes.own_service(client)).status == "critical"
 
 
 async def test_503_without_a_report_is_a_failure() -> None:
     bridge = Neighbour()
-    bridge.sends("/health", "no backend", 503)
+    bridge.answers_body("/health", "no backend", 503)
     async with serving(bridge):
         error = await failure(bridge.url)
     assert str(error) == "/health answered 503 without a report"
@@ -67,7 +69,7 @@ async def test_503_without_a_report_is_a_failure() -> None:
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 429])
 async def test_a_refusal_is_an_answer_but_no_report(status: int) -> None:
     bridge = Neighbour()
-    bridge.says("/health", {"title": "no"}, status)
+    bridge.answers_json("/health", {"title": "no"}, status)
     async with serving(bridge):
         error = await failure(bridge.url)
     assert error.answered
@@ -77,7 +79,7 @@ async def test_a_refusal_is_an_answer_but_no_report(status: int) -> None:
 @pytest.mark.parametrize("status", [301, 302, 500, 502, 504])
 async def test_other_statuses_are_failures(status: int) -> None:
     bridge = Neighbour()
-    bridge.sends("/health", "", status, location="/elsewhere")
+    bridge.answers_body("/health", "", status, location="/elsewhere")
     async with serving(bridge):
         error = await failure(bridge.url)
     assert not error.answered
@@ -135,10 +137,10 @@ async def test_what_is_no_http_answer_is_a_failure(reply: bytes) -> None:
 )
 async def test_an_answer_of_another_shape_is_a_failure_that_says_where(body: str, fault: str) -> None:
     bridge = Neighbour()
-    bridge.sends("/health", body)
+    bridge.answers_body("/health", body)
     async with serving(bridge):
         error = await failure(bridge.url)
-    assert str(error).startswith("/health is not understood")
+    assert str(error).startswith("/health: invalid answer")
     assert fault in str(error)
     assert not error.answered
 
@@ -188,7 +190,7 @@ async def test_prometheus_is_asked_for_its_active_targets_and_its_alerts() -> No
         answers = await probes.prometheus(client)
     assert [each.health for each in answers.targets.data.active] == ["up", "down"]
     assert answers.alerts.data.alerts[0].labels["alertname"] == "Watchdog"
-    queries = {request.url.path: request.url.query for request in there.asked}
+    queries = {request.url.path: request.url.query for request in there.requests}
     assert queries["/api/v1/targets"] == "state=active"
 
 
@@ -202,7 +204,7 @@ async def test_alertmanager_is_asked_for_its_status_alerts_and_silences() -> Non
 
 async def test_grafana_is_asked_for_its_health() -> None:
     there = Neighbour()
-    there.says("/api/health", {"database": "ok", "version": "11.6.0", "commit": "x"})
+    there.answers_json("/api/health", {"database": "ok", "version": "11.6.0", "commit": "x"})
     async with serving(there), calling(there.url) as client:
         assert (await probes.grafana(client)).version == "11.6.0"
 
@@ -210,7 +212,7 @@ async def test_grafana_is_asked_for_its_health() -> None:
 @pytest.mark.parametrize(("data", "known"), [(["bridge"], ("bridge",)), (None, None)])
 async def test_jaeger_is_asked_for_the_services_it_knows(data: Any, known: Any) -> None:
     there = Neighbour()
-    there.says("/api/services", {"data": data, "total": 1})
+    there.answers_json("/api/services", {"data": data, "total": 1})
     async with serving(there), calling(there.url) as client:
         assert (await probes.jaeger(client)).data == known
 
@@ -239,9 +241,9 @@ async def test_an_answer_that_is_not_theirs_is_a_failure_with_its_path(probe: Pr
         "/api/services",
     ]
     for each in everything:
-        impostor.says(each, "hello")
+        impostor.answers_json(each, "hello")
     async with serving(impostor), calling(impostor.url) as client:
-        with pytest.raises(CallError, match=f"{path}.* is not understood"):
+        with pytest.raises(CallError, match=f"{path}.*: invalid answer"):
             await probe(client)
 
 

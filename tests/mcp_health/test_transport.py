@@ -1,11 +1,12 @@
-"""How calls travel: what is seen, and what a person has to look at."""
+"""Transport of calls: what is measured, and what a person must check."""
 
 from ipaddress import ip_network
 
 import pytest
 
+from services.contracts.health import ControlStatus
 from services.mcp_health import compliance, posture, transport
-from services.mcp_health.compliance import Measurement, Question, Status
+from services.mcp_health.compliance import Finding, Question
 from services.mcp_health.transport import Network
 from tests.mcp_health.neighbours import NOW
 
@@ -27,43 +28,45 @@ INSIDE = Network(
 
 class TestTransport:
     def test_this_machine_passes(self) -> None:
-        assert transport.measure(LOCAL, INSIDE, NOW).status is Status.PASSED
-        assert transport.measure({"bridge": "http://here:8080"}, INSIDE, NOW).status is Status.PASSED
+        assert transport.measure(LOCAL, INSIDE, NOW).status is ControlStatus.PASSED
+        assert transport.measure({"bridge": "http://here:8080"}, INSIDE, NOW).status is ControlStatus.PASSED
 
     def test_encryption_passes(self) -> None:
         found = transport.measure({**LOCAL, "grafana": "https://grafana.example.org"}, INSIDE, NOW)
-        assert found.status is Status.PASSED
+        assert found.status is ControlStatus.PASSED
         assert found.evidence["addresses"]["grafana"] == "encrypted"
 
     @pytest.mark.parametrize("host", ["8.8.8.8", "outside", "split"])
     def test_a_public_address_without_encryption_fails_also_behind_a_name(self, host: str) -> None:
         found = transport.measure({**LOCAL, "bridge": f"http://{host}:8080"}, INSIDE, NOW)
-        assert found.status is Status.FAILED
+        assert found.status is ControlStatus.FAILED
         assert found.evidence["addresses"]["bridge"] == "plain, public: 8.8.8.8"
 
     @pytest.mark.parametrize(
-        ("host", "said"),
+        ("host", "transport_kind"),
         [
             ("bridge", "plain, next to this one: 172.18.0.0/16"),
             ("far", "plain: 10.9.0.3"),
             ("gone", "plain, no address now"),
         ],
     )
-    def test_whether_another_network_stays_on_the_host_cannot_be_seen(self, host: str, said: str) -> None:
+    def test_whether_another_network_stays_on_the_host_cannot_be_seen(
+        self, host: str, transport_kind: str
+    ) -> None:
         found = transport.measure({"bridge": f"http://{host}:8080"}, INSIDE, NOW)
-        assert found.status is Status.UNKNOWN
-        assert found.evidence["addresses"] == {"bridge": said}
+        assert found.status is ControlStatus.UNKNOWN
+        assert found.evidence["addresses"] == {"bridge": transport_kind}
         assert "docker network inspect" in found.evidence["check"]
 
     def test_what_is_unknown_says_what_to_look_at_instead_of_what_to_change(self) -> None:
         elsewhere = {"bridge": "http://bridge:8080"}
-        measured: dict[str, Measurement] = {
+        measured: dict[str, Finding] = {
             Question.TRANSPORT: transport.measure(elsewhere, INSIDE, NOW),
             Question.LISTENERS: posture.listeners(elsewhere, [], NOW),
         }
         advice = {
             row.control.question: row.recommendation
-            for row in compliance.assess(measured, NOW, 60).rows
+            for row in compliance.assess(measured, NOW, 60).results
             if row.control.question in measured
         }
         assert advice == {
@@ -83,4 +86,4 @@ class TestTransport:
         assert "hunter2" not in str(found.evidence)
 
     def test_nothing_called_is_nothing_known(self) -> None:
-        assert transport.measure({}, INSIDE, NOW).status is Status.UNKNOWN
+        assert transport.measure({}, INSIDE, NOW).status is ControlStatus.UNKNOWN

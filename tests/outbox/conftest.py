@@ -1,4 +1,4 @@
-"""The engine's database work, a function call each."""
+"""The engine's units of work, each as a function call."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -8,13 +8,14 @@ import pytest
 from services.kit.database.connect import Database
 from services.outbox.chats import chat_queue
 from services.outbox.delivery import claims, retry_policy, settlement
-from services.outbox.delivery.claims import Batch
+from services.outbox.delivery.claims import ClaimedBatch
 from services.outbox.delivery.retry_policy import Policy
 from services.outbox.intake import enqueue
 from services.outbox.messages import Claimed, Decision, Result, Settled, Submission
-from services.outbox.queries import message_queries
-from services.outbox.queries.message_queries import Life
-from services.outbox.rate_limit.token_bucket import NOT_PACED, Limits, PacedSince
+from services.outbox.queries import message_timeline
+from services.outbox.queries.message_timeline import MessageTimeline
+from services.outbox.rate_limit.bot_rate_limiter import NOT_LIMITED, LimitedSince
+from services.outbox.rate_limit.limits import Limits
 from tests.servers import ManualClock
 
 NO_LIMITS = Limits(0, 0, 1, 0)
@@ -34,8 +35,8 @@ class Desk:
         await self.database.write("enqueue", store)
 
     async def batch(
-        self, owner: str = "w1", limit: int = 100, paced_since: PacedSince = NOT_PACED, paid: int = 0
-    ) -> Batch:
+        self, owner: str = "w1", limit: int = 100, paced_since: LimitedSince = NOT_LIMITED, paid: int = 0
+    ) -> ClaimedBatch:
         work = partial(
             claims.claim,
             bot="default",
@@ -64,8 +65,8 @@ class Desk:
         await self.settle(settled, owner=owner)
         return settled.decision
 
-    async def life(self, message_id: str) -> Life:
-        life = await self.database.read("read", partial(message_queries.life, message_id=message_id))
+    async def life(self, message_id: str) -> MessageTimeline:
+        life = await self.database.read("read", partial(message_timeline.timeline, message_id=message_id))
         assert life is not None
         return life
 
@@ -78,7 +79,7 @@ class Desk:
     async def abandoned(
         self, owner: str = "w2", *, all_leases: bool = False
     ) -> list[tuple[str, str, list[int]]]:
-        work = partial(settlement.abandoned, now=self.clock.now, but=owner, all_leases=all_leases)
+        work = partial(settlement.abandoned, now=self.clock.now, except_owner=owner, all_leases=all_leases)
         return await self.database.write("take_over", work)
 
     async def renew(self, owner: str) -> None:

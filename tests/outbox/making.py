@@ -1,4 +1,4 @@
-"""Values of the engine with every field filled, each to be had differently by name."""
+"""Makes values of the engine with every field filled; keywords change fields."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -10,10 +10,10 @@ import uuid_utils
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.messages import (
     Claimed,
+    EventRecord,
     IdempotencyKey,
     Lane,
-    NewEvent,
-    NewMessage,
+    MessageRecord,
     Outcome,
     Reason,
     Rendered,
@@ -28,8 +28,8 @@ ADA, GRACE = 1001, 1002
 TRACE = TraceContext(0xABCDEF, 0x1234, sampled=True)
 
 
-def event(title: str = "hello", **changes: Any) -> NewEvent:
-    made = NewEvent(
+def event(title: str = "hello", **changes: Any) -> EventRecord:
+    made = EventRecord(
         id=str(uuid_utils.uuid7()),
         type="custom_event",
         category="custom",
@@ -48,12 +48,12 @@ def parts(*texts: str) -> str:
     return orjson.dumps({"parts": texts}).decode()
 
 
-def message(chat_id: int = ADA, **changes: Any) -> NewMessage:
-    return replace(NewMessage(id=str(uuid_utils.uuid7()), chat_id=chat_id), **changes)
+def message(chat_id: int = ADA, **changes: Any) -> MessageRecord:
+    return replace(MessageRecord(id=str(uuid_utils.uuid7()), chat_id=chat_id), **changes)
 
 
 def submission(
-    *messages: NewMessage, of: NewEvent | None = None, key: IdempotencyKey | None = None
+    *messages: MessageRecord, of: EventRecord | None = None, key: IdempotencyKey | None = None
 ) -> Submission:
     return Submission((of or event(),), (messages or (message(),),), key)
 

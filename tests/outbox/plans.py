@@ -1,4 +1,4 @@
-"""How a database would find what is asked of it."""
+"""The query plans of both databases."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -7,28 +7,28 @@ from sqlalchemy import Connection, text
 
 
 class Recording:
-    """A connection that keeps what it was asked."""
+    """A connection that records its queries."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self.asked: list[Any] = []
+        self.queries: list[Any] = []
 
     def execute(self, query: Any, *args: Any) -> Any:
-        self.asked.append(query)
+        self.queries.append(query)
         return self._connection.execute(query, *args)
 
 
-def plan_of(connection: Connection, asks: Callable[..., object]) -> str:
-    """The plans of all that a function asks of the connection; in a transaction, whose settings change."""
+def plan_of(connection: Connection, work: Callable[..., object]) -> str:
+    """The plans of all queries that a function runs; in a transaction, whose settings it changes."""
     postgresql = connection.dialect.name == "postgresql"
     recording = Recording(connection)
-    asks(recording)
+    work(recording)
     if postgresql:
-        # On few rows reading all of them is cheapest; on a million it is not.
+        # Reading all rows is cheapest for few rows, and not for a million.
         connection.execute(text("SET LOCAL enable_seqscan = off"))
         connection.execute(text("SET LOCAL enable_bitmapscan = off"))
     lines: list[str] = []
-    for query in recording.asked:
+    for query in recording.queries:
         sql = str(query.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True}))
         rows: Sequence[Any]
         rows = connection.exec_driver_sql(("EXPLAIN " if postgresql else "EXPLAIN QUERY PLAN ") + sql).all()

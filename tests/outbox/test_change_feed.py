@@ -121,13 +121,13 @@ async def test_old_rows_go_and_the_last_one_stays_as_the_end(desk: Desk) -> None
 async def test_a_reader_is_told_when_what_it_wants_is_gone(desk: Desk) -> None:
     await desk.submit(submission())
     first = (await read(desk.database))[0].position
-    assert await desk.database.read("feed", partial(change_feed.has, position=Position()))
+    assert await desk.database.read("feed", partial(change_feed.covers, position=Position()))
     await desk.submit(submission())
     await desk.submit(submission())
     await desk.database.write("feed", partial(change_feed.prune, before=NOW + 1))
-    assert not await desk.database.read("feed", partial(change_feed.has, position=first))
+    assert not await desk.database.read("feed", partial(change_feed.covers, position=first))
     end = await desk.database.read("feed", change_feed.end)
-    assert await desk.database.read("feed", partial(change_feed.has, position=end))
+    assert await desk.database.read("feed", partial(change_feed.covers, position=end))
 
 
 async def test_numbers_are_not_given_again_when_all_is_gone(desk: Desk) -> None:
@@ -198,7 +198,7 @@ async def test_after_a_restore_into_another_cluster_the_feed_goes_on(database_ur
 
     await desk.database.write("feed", restored)
     kept = Position(10**12, 1, 1)
-    await desk.database.write("feed", change_feed.mend)
+    await desk.database.write("feed", change_feed.repair_after_restore)
     await desk.submit(submission(message(GRACE)))
     assert [change.message["chat_id"] for change in await read(desk.database)] == [ADA, GRACE]
     assert [change.message["chat_id"] for change in await read(desk.database, kept)] == [GRACE]

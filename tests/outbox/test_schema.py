@@ -1,5 +1,6 @@
 """The revisions make the tables that the code speaks of, on both databases."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,10 @@ from services.kit.database.connect import Database, open_database
 from services.kit.settings import ServiceSettings
 from services.kit.telemetry.telemetry import Telemetry
 from services.outbox import schema
+from services.outbox.intake import enqueue
+from services.outbox.messages import Origin
+from tests.outbox.conftest import Desk
+from tests.outbox.making import NOW, event, submission
 
 VERSIONS = "outbox_version"
 
@@ -43,6 +48,42 @@ async def test_opening_again_changes_nothing(database: Database, database_url: s
 
 
 @pytest.mark.parametrize(
+    ("stored", "origin"),
+    [
+        ({"body": '{"title":"Build"}'}, Origin.CLIENT),
+        ({"body": '{"said":{"parts":[]}}', "type": "command_executed"}, Origin.BOT),
+        ({"body": '{"said":{"parts":[]},"event":{}}', "type": "approval_request"}, Origin.APPROVAL),
+        ({"type": "alert_notification", "client": "alertmanager"}, Origin.ALERT),
+        ({"type": "alert_notification", "client": "ci"}, Origin.CLIENT),
+    ],
+)
+async def test_events_from_before_the_column_get_their_origin(
+    database: Database, database_url: str, tmp_path: Path, stored: dict[str, str], origin: Origin
+) -> None:
+    submissions = [submission(of=event(**stored))]
+    await database.write("enqueue", partial(enqueue.insert, submissions=submissions, now=NOW))
+
+    def go_back(connection: Connection) -> None:
+        connection.execute(text("ALTER TABLE event DROP COLUMN origin"))
+        connection.execute(text(f"UPDATE {VERSIONS} SET version_num = '0010'"))  # noqa: S608 - a constant of this test
+
+    await database.write("migrate", go_back)
+    telemetry = Telemetry("again", ServiceSettings(data_dir=tmp_path))
+    again = await open_database(database_url, telemetry, packages=["services.outbox"])
+    query = text("SELECT origin FROM event")
+    found = await again.read("read", lambda c: c.execute(query).scalar_one())
+    await again.close()
+    assert found == origin
+
+
+@pytest.mark.parametrize("origin", Origin)
+async def test_an_event_keeps_its_origin(desk: Desk, origin: Origin) -> None:
+    await desk.submit(submission(of=event(origin=origin)))
+    (claimed,) = await desk.claim()
+    assert claimed.origin is origin
+
+
+@pytest.mark.parametrize(
     "index", ["message_queued", "message_retry_wait", "message_update_key", "chat_ready", "chat_leased"]
 )
 async def test_what_waits_is_found_by_a_partial_index(database: Database, index: str) -> None:
@@ -55,9 +96,9 @@ async def test_what_waits_is_found_by_a_partial_index(database: Database, index:
 
 
 async def test_the_database_tells_how_it_keeps_a_commit(database: Database) -> None:
-    promise = await database.promise()
-    assert promise["dialect"] == database.dialect
+    durability = await database.durability()
+    assert durability["dialect"] == database.dialect
     if database.dialect == "sqlite":
-        assert promise["synchronous"] == "FULL"
+        assert durability["synchronous"] == "FULL"
     else:
-        assert {"synchronous", "address", "tls"} < promise.keys()
+        assert {"synchronous", "address", "tls"} < durability.keys()

@@ -10,7 +10,7 @@ from services.alert_relay import app as alert_relay
 from services.alert_relay.settings import AlertRelaySettings
 from services.bridge import app as bridge
 from services.bridge.settings import BridgeSettings
-from services.outbox.rate_limit.buckets import InProcess
+from services.outbox.rate_limit.buckets import LocalBuckets
 from tests.alert_relay import payloads
 from tests.servers import KEY, Sandbox, client_of, until
 
@@ -48,7 +48,7 @@ async def test_the_suite_keeps_to_one_rate_and_alerts_do_not_wait_for_a_backlog(
     bridge_settings: BridgeFactory, sandbox: Sandbox
 ) -> None:
     settings = bridge_settings(telegram_bot_per_second=RATE)
-    beside = InProcess()
+    beside = LocalBuckets()
     async with (
         client_of(partial(bridge.create_app, beside=beside), settings) as events,
         client_of(partial(alert_relay.create_app, beside=beside), _relay_settings(settings)) as alerts,

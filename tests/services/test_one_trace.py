@@ -1,4 +1,4 @@
-"""One trace holds a message's whole way, over the wire: a real bridge, a real sandbox, a real receiver."""
+"""One trace has all spans of a message: a real bridge, a real sandbox, a real receiver."""
 
 import itertools
 from collections.abc import Callable
@@ -13,12 +13,12 @@ from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.settings import SANDBOX_TOKEN
 from services.outbox.tracing.message_spans import chat_hash
 from tests.servers import KEY, Sandbox, client_of, until
-from tests.services.otlp import Receiver, Span, receiver
+from tests.services.otlp import Receiver, Span, grpc_receiver, receiver
 
 CHAT = 1001
 PARENT = TraceContext(0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331, sampled=True)
 BridgeFactory = Callable[..., BridgeSettings]
-#: The verbs of a message's way, as DESIGN tells it; and which one stands in which.
+#: The spans of a message that is delivered by the first attempt.
 WAY = ["accept", "enqueue", "queue", "pace", "send", "settle"]
 SERVER, PRODUCER, CLIENT = 2, 4, 3
 
@@ -62,7 +62,16 @@ async def test_one_trace_holds_accept_enqueue_queue_pace_send_and_settle(
     assert (accept.kind, by_name["enqueue"].kind, by_name["send"].kind) == (SERVER, PRODUCER, CLIENT)
 
 
-async def test_the_way_is_told_in_its_order_without_holes(
+async def test_the_same_trace_goes_over_grpc(bridge_settings: BridgeFactory, sandbox: Sandbox) -> None:
+    with grpc_receiver() as (received, endpoint):
+        settings = bridge_settings(otel_exporter_otlp_endpoint=endpoint, otel_exporter_otlp_protocol="grpc")
+        _, spans = await spans_of_one_event(settings, received, {}, len(WAY))
+    assert sorted(span.name for span in spans) == sorted(WAY)
+    (accept,) = [span for span in spans if span.name == "accept"]
+    assert {span.parent_id for span in spans if span is not accept} == {accept.span_id}
+
+
+async def test_the_spans_follow_each_other_without_holes(
     bridge_settings: BridgeFactory, sandbox: Sandbox
 ) -> None:
     with receiver() as (received, endpoint):
@@ -92,7 +101,7 @@ async def test_the_message_is_found_by_its_tags(bridge_settings: BridgeFactory, 
         answer, spans = await spans_of_one_event(settings, received, {"x-correlation-id": "run-7"}, len(WAY))
     (message_id,) = answer["message_ids"]
     by_name = {span.name: span for span in spans}
-    for name in ("queue", "pace", "settle"):  # told apart where an event has several messages
+    for name in ("queue", "pace", "settle"):  # an event may have several messages
         assert by_name[name].attributes == {"cctelegram.message_id": message_id, "cctelegram.attempt": 1}
     for span in (by_name["accept"], by_name["send"]):
         assert span.attributes["cctelegram.message_id"] == message_id
@@ -106,7 +115,7 @@ async def test_the_message_is_found_by_its_tags(bridge_settings: BridgeFactory, 
     assert send.error == ""
 
 
-async def test_each_attempt_is_told_and_its_failure_with_it(
+async def test_each_attempt_has_spans_and_its_failure_is_in_them(
     bridge_settings: BridgeFactory, sandbox: Sandbox
 ) -> None:
     await sandbox.faults({"kind": "answer", "status": 502, "description": "Bad Gateway", "times": 1})
@@ -118,10 +127,10 @@ async def test_each_attempt_is_told_and_its_failure_with_it(
     assert [bool(span.error) for span in sends] == [True, False]
 
 
-async def test_no_span_holds_a_secret_a_chat_or_what_was_written(
+async def test_no_span_has_a_secret_a_chat_or_a_text_in_it(
     bridge_settings: BridgeFactory, sandbox: Sandbox
 ) -> None:
-    """Not of the events' way, not of the requests, and not where sending fails with the URL in the error."""
+    """Neither spans of messages nor of requests, also where sending fails with the URL in the error."""
     await sandbox.faults({"kind": "close", "times": 1})
     with receiver() as (received, endpoint):
         settings = bridge_settings(otel_exporter_otlp_endpoint=endpoint)

@@ -1,4 +1,4 @@
-"""What webhooks leave out is asked for once, and what is old goes."""
+"""Track which truncated webhooks were completed, and index what the retention deletes."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,7 +11,7 @@ asks = "truncated > 0 AND asked_at IS NULL"
 
 def upgrade() -> None:
     op.add_column("webhook", sa.Column("asked_at", sa.Double()))
-    # Those of before are past: nobody asks for them any more.
+    # Webhooks from before this version are not completed any more.
     op.execute(sa.text("UPDATE webhook SET asked_at = received_at"))
     op.create_index(
         "webhook_left_out",

@@ -1,14 +1,19 @@
-"""Approvals: questions to people, with buttons; the first answer of somebody who may decide wins.
+"""Approvals: a question with buttons for people in Telegram; the first valid answer decides.
 
-api        ask, read (and wait), decide, cancel over REST
-approval   what a question is, and what an answer comes to (pure)
-wording    the words: question, verdict, toast (pure)
-posted     an event of the type approval_request as a question
-reading    from a request's body to a question
-store      questions in the database: asked, found, read
-closing    answer, cancel, expire: by compare-and-set, with all that follows in the same transaction
-repeating  asks again what is open after a silence in which taps died
-view       a question as the API tells it (pure)
-news       what is told of it after the commit
-expiry     closes what nobody answered
+The record is an approval everywhere in code and API; its question is the message that people see.
+
+- `api`: REST routes to create, list, read (and wait for), decide and cancel approvals.
+- `approval`: an approval and the result of an answer to it (pure).
+- `question_text`: the texts that people read: question, verdict, toast (pure).
+- `from_request`: creates an approval from a request's body.
+- `from_event`: creates an approval from an event of the type `approval_request`.
+- `store`: stores, finds and deletes approvals.
+- `queries`: lists of approvals, and an approval with its messages and answers.
+- `decisions`: an answer or a cancellation closes an approval, with all that follows in one transaction.
+- `expiry`: closes approvals that got no answer in time.
+- `reask`: sends open questions again after an outage in which taps were lost.
+- `after_commit`: counts and publishes committed changes.
+- `view`: contract models of approvals (pure).
+- `schema`: the tables.
+- `metrics`: the metrics.
 """

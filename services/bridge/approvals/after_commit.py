@@ -1,11 +1,11 @@
-"""What is told of questions after a commit: the engine's counts and spans, those who wait, the metrics."""
+"""After the commit of a change to approvals: counts it, and notifies the engine and waiting requests."""
 
 from collections.abc import Sequence
 
 from services.bridge.approvals import store
-from services.bridge.approvals.approval import Outcome, State, Via
-from services.bridge.approvals.decisions import Changed
-from services.bridge.approvals.metrics import ApprovalMetrics
+from services.bridge.approvals.approval import AnswerOutcome, AnswerVia, ApprovalState
+from services.bridge.approvals.decisions import ApprovalChange
+from services.bridge.metrics import ApprovalMetrics
 from services.bridge.webhooks import store as webhooks
 from services.kit.clock import Clock
 from services.outbox.engine import Outbox
@@ -13,36 +13,38 @@ from services.outbox.intake.enqueue import CHANNEL as OUTBOX
 from services.outbox.messages import Submission
 
 
-class News:
-    """Tells what a committed transaction did."""
+class ApprovalPublisher:
+    """Publishes committed changes of approvals; call a method only after its transaction has committed."""
 
     def __init__(self, outbox: Outbox, metrics: ApprovalMetrics, clock: Clock) -> None:
         self._outbox = outbox
         self._metrics = metrics
         self._clock = clock
 
-    def posted(self, number: int) -> None:
-        """Of questions that came as events: the engine has told the rest itself."""
+    def created_by_events(self, number: int) -> None:
+        """Counts approvals that events created; the engine notifies about their messages itself."""
         self._metrics.asked.inc(number)
 
-    async def asked(self, submission: Submission, approval_id: str) -> None:
+    async def created(self, submission: Submission, approval_id: str) -> None:
+        """Publishes an approval that ``POST /api/v1/approvals`` created."""
         self._metrics.asked.inc()
-        self._outbox.stored([submission], self._clock.time())
-        self._outbox.database.wake(OUTBOX, store.channel(approval_id))
+        self._outbox.record_stored([submission], self._clock.time())
+        self._outbox.database.notify(OUTBOX, store.channel(approval_id))
 
-    def answered(self, via: Via, outcome: Outcome) -> None:
+    def answered(self, via: AnswerVia, outcome: AnswerOutcome) -> None:
+        """Counts an answer."""
         self._metrics.answers.labels(via.value, outcome.value).inc()
 
-    async def closed(self, changes: Sequence[Changed]) -> None:
-        """Of questions that were to be closed; those that were not are none."""
+    async def closed(self, changes: Sequence[ApprovalChange]) -> None:
+        """Publishes the changes that closed an approval; ignores the others."""
         for change in changes:
             if not change.closed_now:
                 continue
             approval = change.approval
             self._metrics.closed.labels(approval.state.value).inc()
-            if approval.state is State.DECIDED and approval.closed_at is not None:
+            if approval.state is ApprovalState.DECIDED and approval.closed_at is not None:
                 self._metrics.seconds.observe(approval.closed_at - approval.created_at)
-            self._outbox.stored(change.submissions, self._clock.time())
-            self._outbox.database.wake(OUTBOX, store.channel(approval.id))
+            self._outbox.record_stored(change.submissions, self._clock.time())
+            self._outbox.database.notify(OUTBOX, store.channel(approval.id))
             if approval.callback_url:
-                self._outbox.database.wake(webhooks.CHANNEL)
+                self._outbox.database.notify(webhooks.CHANNEL)

@@ -1,4 +1,4 @@
-"""A question to people, and what an answer to it comes to. Pure."""
+"""An approval and the result of an answer to it. Pure."""
 
 import secrets
 from collections.abc import Mapping, Sequence
@@ -8,23 +8,28 @@ from typing import Any
 
 from services.kit.telemetry.telemetry import TraceContext
 
-#: How long Telegram keeps a tap that nobody fetches (telegram.md 0.4).
+#: How long Telegram stores a tap that no bot fetches (telegram.md 0.4).
 TAP_LIFE_SECONDS = 150.0
-#: Without what a person could read in two ways.
+#: Without letters and digits that look alike.
 _CODE_LETTERS = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
 _CODE_LENGTH = 6
 _DATA_PREFIX = "a"
 
 
-class State(StrEnum):
+class ApprovalState(StrEnum):
+    """State of an approval; all but open are final."""
+
     OPEN = "open"
     DECIDED = "decided"
     EXPIRED = "expired"
     CANCELLED = "cancelled"
 
 
-class Via(StrEnum):
-    """How an answer came."""
+CLOSED = (ApprovalState.DECIDED, ApprovalState.EXPIRED, ApprovalState.CANCELLED)
+
+
+class AnswerVia(StrEnum):
+    """The way an answer arrived."""
 
     TAP = "tap"
     REPLY = "reply"
@@ -32,12 +37,12 @@ class Via(StrEnum):
     API = "api"
 
 
-class Outcome(StrEnum):
-    """What an answer came to: a closed set, since it is a metric label too."""
+class AnswerOutcome(StrEnum):
+    """Result of an answer; also a metric label, so the set is closed."""
 
     DECIDED = "decided"
-    LATE = "late"  #: somebody decided before
-    FOREIGN = "foreign"  #: this person may not decide
+    LATE = "late"  #: another answer was first
+    FOREIGN = "foreign"  #: the person is not an approver
     EXPIRED = "expired"
     CANCELLED = "cancelled"
     NO_SUCH_OPTION = "no_such_option"
@@ -45,13 +50,15 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Option:
+    """One possible answer: ``value`` for programs, ``label`` for people."""
+
     value: str
     label: str
 
 
 @dataclass(frozen=True, slots=True)
-class Who:
-    """Who answers; without a Telegram id it is a program with a key of ours."""
+class Actor:
+    """Who answers or cancels: a person with a Telegram id, or without one a program with an API key."""
 
     name: str
     user_id: int | None = None
@@ -59,17 +66,17 @@ class Who:
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """One question. Times are seconds since the epoch."""
+    """One approval. Times are seconds since the epoch."""
 
     id: str
-    code: str  #: short, for people who type
-    token: str  #: opaque, for buttons
+    code: str  #: short, for ``/approve CODE OPTION``
+    token: str  #: random, for the data of buttons
     title: str
     prompt: str
     options: tuple[Option, ...]
     approvers: tuple[int, ...]  #: Telegram ids
     bot: str
-    client: str  #: name of the key that asked
+    client: str  #: name of the key that created it
     source: str
     severity: str
     correlation_id: str
@@ -79,66 +86,85 @@ class Approval:
     expires_at: float
     callback_url: str | None = None
     metadata: Mapping[str, Any] | None = None
-    state: State = State.OPEN
+    state: ApprovalState = ApprovalState.OPEN
     closed_at: float | None = None
     chosen: int | None = None  #: index of the option
-    closed_by: Who | None = None
-    via: Via | None = None
+    closed_by: Actor | None = None
+    via: AnswerVia | None = None
     comment: str = ""
 
     @property
     def choice(self) -> Option | None:
+        """The chosen option; None if the approval was not decided."""
         return None if self.chosen is None else self.options[self.chosen]
 
 
-def outcome(approval: Approval, who: Who, chosen: int | None, now: float) -> Outcome:
-    """What an answer comes to, as far as this snapshot knows; the store has the last word."""
-    if who.user_id is not None and who.user_id not in approval.approvers:
-        return Outcome.FOREIGN
-    if approval.state is not State.OPEN:
-        return _CLOSED[approval.state]
+@dataclass(frozen=True, slots=True)
+class OpenApproval:
+    """An open approval as a list shows it."""
+
+    code: str
+    title: str
+    options: tuple[Option, ...]
+    expires_at: float
+
+
+def answer_outcome(approval: Approval, actor: Actor, chosen: int | None, now: float) -> AnswerOutcome:
+    """The result that an answer would have now.
+
+    Args:
+        approval: as it was read; the compare-and-set of ``decisions`` has the last word.
+        actor: who answers.
+        chosen: index of the option; None if the answer names no option.
+        now: seconds since the epoch.
+    """
+    if actor.user_id is not None and actor.user_id not in approval.approvers:
+        return AnswerOutcome.FOREIGN
+    if approval.state is not ApprovalState.OPEN:
+        return _OUTCOME_WHEN_CLOSED[approval.state]
     if approval.expires_at <= now:
-        return Outcome.EXPIRED
+        return AnswerOutcome.EXPIRED
     if chosen is None or not 0 <= chosen < len(approval.options):
-        return Outcome.NO_SUCH_OPTION
-    return Outcome.DECIDED
+        return AnswerOutcome.NO_SUCH_OPTION
+    return AnswerOutcome.DECIDED
 
 
-_CLOSED = {
-    State.DECIDED: Outcome.LATE,
-    State.EXPIRED: Outcome.EXPIRED,
-    State.CANCELLED: Outcome.CANCELLED,
+_OUTCOME_WHEN_CLOSED = {
+    ApprovalState.DECIDED: AnswerOutcome.LATE,
+    ApprovalState.EXPIRED: AnswerOutcome.EXPIRED,
+    ApprovalState.CANCELLED: AnswerOutcome.CANCELLED,
 }
 
 
-def option_named(options: Sequence[Option], said: str) -> int | None:
-    """The option that a text means: its label, its value, or its number from 1."""
-    wanted = " ".join(said.split()).casefold()
+def find_option(options: Sequence[Option], text: str) -> int | None:
+    """Index of the option that a text names by its label, its value, or its number from 1; else None."""
+    name = " ".join(text.split()).casefold()
     for index, option in enumerate(options):
-        if wanted in (option.label.casefold(), option.value.casefold()):
+        if name in (option.label.casefold(), option.value.casefold()):
             return index
-    number = wanted.rstrip(".)")
+    number = name.rstrip(".)")
     if number.isdecimal() and 1 <= int(number) <= len(options):
         return int(number) - 1
     return None
 
 
 def new_code() -> str:
+    """A random code; another approval may have the same, so check before use."""
     return "".join(secrets.choice(_CODE_LETTERS) for _ in range(_CODE_LENGTH))
 
 
 def new_token() -> str:
-    """96 random bits: nobody can guess the button of another's question."""
+    """96 random bits, so that the button data of another approval cannot be guessed."""
     return secrets.token_urlsafe(12)
 
 
 def button_data(token: str, index: int) -> str:
-    """A button's callback data: 20 of the 64 bytes that Telegram takes."""
+    """Callback data of a button: 20 bytes; Telegram accepts 64."""
     return f"{_DATA_PREFIX}:{token}:{index}"
 
 
-def button_of(data: str) -> tuple[str, int] | None:
-    """The token and the option's index of a button, or None where it is no button of a question."""
+def parse_button_data(data: str) -> tuple[str, int] | None:
+    """The token and the option's index in a button's data; None if it is not the button of an approval."""
     prefix, _, rest = data.partition(":")
     token, _, index = rest.rpartition(":")
     if prefix != _DATA_PREFIX or not token or not (index.isascii() and index.isdecimal()):

@@ -1,4 +1,4 @@
-"""An event of the type ``approval_request`` is a question: the same as one of ``POST /api/v1/approvals``."""
+"""Approvals from events: one of the type ``approval_request`` creates an approval, as the API route does."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from services.bridge import bot_messages
 from services.bridge.approvals import approval as domain
-from services.bridge.approvals import from_request, phrasing, store
+from services.bridge.approvals import from_request, question_text, store
 from services.bridge.approvals.approval import Approval, Option
 from services.bridge.bot_messages import Recipient
 from services.bridge.bots import DEFAULT, Bot
@@ -22,74 +22,73 @@ from services.contracts.fields import Severity
 from services.kit.database.connect import Database
 from services.kit.errors import invalid_input
 from services.outbox import messages
-from services.outbox.messages import UnknownPolicy
+from services.outbox.messages import Origin, UnknownPolicy
 
 _options = TypeAdapter(Options)
-#: What makes no sense of a question, with the reason.
+#: Fields of an event that an approval cannot have, with the message for the client.
 _REFUSED = {
-    "deliver_at": "a question is asked at once: post it when it is to be asked",
-    "update_key": "a question is a message of its own, and edits none",
+    "deliver_at": "an approval is sent at once: post the event when people should answer it",
+    "update_key": "an approval never edits an earlier message: leave update_key out",
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Posted:
-    """Makes questions of events.
+class EventApprovals:
+    """Creates the approvals of events.
 
     Args:
-        bots: all of them, by name.
-        life: seconds that a question is open where it does not say.
-        templates: a team's own wording.
+        bots: all bots, by name.
+        expires_in: seconds until an approval expires, if its event gives no time.
+        templates: of the team.
     """
 
     bots: Mapping[str, Bot]
-    life: float
+    expires_in: float
     templates: Templates | None = None
 
     def __call__(
-        self, posted: NewEvent, made: messages.NewEvent, targets: Sequence[Target], place: Place
+        self, posted: NewEvent, made: messages.EventRecord, targets: Sequence[Target], place: Place
     ) -> Question:
-        """The question that an event asks, and the messages that show it.
+        """The approval of an event, with the messages that show its question.
+
+        Args:
+            posted: the event as the client posted it.
+            made: the event as it would be stored.
+            targets: its recipients.
+            place: its position in the request, for errors.
 
         Raises:
-            Problem: 422, by the field of the event.
+            Problem: 422, names the wrong field of the event.
         """
         for field, why in _REFUSED.items():
             if getattr(posted, field) is not None:
                 raise invalid_input([{"loc": [*place, field], "msg": why}])
-        asked = self._approval(posted, made, self._bot(posted, targets, place), place)
-        words = phrasing.words(self.templates, asked, posted)
-        to = [
-            Recipient(
-                target.chat_id,
-                target.thread_id or posted.thread_id,
-                expires_at=asked.expires_at,
-                silent=posted.silent or target.silent,
-                on_unknown=UnknownPolicy(posted.on_unknown),
-            )
-            for target in targets
-        ]
-        shown = bot_messages.messages(to, asked.bot)
-        carrying = replace(
-            made,
-            severity=asked.severity,
-            body=bot_messages.body(words, posted.model_dump_json(exclude_defaults=True)),
-        )
+        approval = self._approval(posted, made, self._bot(posted, targets, place), place)
+        question = question_text.render_question(self.templates, approval, posted)
+        shown = bot_messages.new_messages(_recipients(posted, targets, approval), approval.bot)
+        body = bot_messages.event_body(question, posted.model_dump_json(exclude_defaults=True))
         return Question(
-            asked.id, asked.code, carrying, shown, partial(store.keep, asked=asked, messages=shown)
+            approval.id,
+            approval.code,
+            replace(made, severity=approval.severity, body=body, origin=Origin.APPROVAL),
+            shown,
+            partial(store.add, approval=approval, messages=shown),
         )
 
     def _bot(self, posted: NewEvent, targets: Sequence[Target], place: Place) -> Bot:
-        """The one bot that asks: its buttons come back to it, and it edits what it has shown."""
+        """The bot that shows the question: its buttons come back to it, and only it can edit the message."""
         names = {target.bot or posted.bot or DEFAULT for target in targets}
         if len(names) > 1:
-            text = f"the routes give this question to {', '.join(sorted(names))}: a question has one bot"
+            text = (
+                f"the routes send this approval by several bots ({', '.join(sorted(names))}):"
+                " an approval has one bot"
+            )
             raise invalid_input([{"loc": [*place, "bot"], "msg": text}])
         return self.bots[names.pop()]
 
-    def _approval(self, posted: NewEvent, made: messages.NewEvent, by: Bot, place: Place) -> Approval:
+    def _approval(self, posted: NewEvent, made: messages.EventRecord, by: Bot, place: Place) -> Approval:
         if not by.allowed:
-            raise invalid_input([{"loc": [*place, "type"], "msg": from_request.NOBODY}])
+            raise invalid_input([{"loc": [*place, "type"], "msg": from_request.NO_APPROVERS}])
         now = made.accepted_at
         return Approval(
             id=str(uuid_utils.uuid7()),
@@ -107,28 +106,35 @@ class Posted:
             event_id=made.id,
             trace=made.trace,
             created_at=now,
-            expires_at=self._until(posted, now, place),
+            expires_at=self._expires_at(posted, now, place),
             callback_url=posted.callback_url,
             metadata=posted.data.metadata,
         )
 
-    def _until(self, posted: NewEvent, now: float, place: Place) -> float:
+    def _expires_at(self, posted: NewEvent, now: float, place: Place) -> float:
         if posted.expires_at is None:
-            return now + self.life
-        try:
-            at = posted.expires_at.timestamp()
-        except (OverflowError, ValueError):
-            at = float("inf")
-        if not from_request.lives(at, now):
-            raise invalid_input([{"loc": [*place, "expires_at"], "msg": from_request.NOT_THEN}])
-        return at
+            return now + self.expires_in
+        return from_request.valid_expiry(posted.expires_at, now, [*place, "expires_at"])
 
 
-async def are_taken(database: Database, codes: Sequence[str]) -> bool:
-    """Whether two questions would have the same code: then these are made anew."""
+def _recipients(posted: NewEvent, targets: Sequence[Target], approval: Approval) -> list[Recipient]:
+    return [
+        Recipient(
+            target.chat_id,
+            target.thread_id or posted.thread_id,
+            expires_at=approval.expires_at,
+            silent=posted.silent or target.silent,
+            on_unknown=UnknownPolicy(posted.on_unknown),
+        )
+        for target in targets
+    ]
+
+
+async def codes_taken(database: Database, codes: Sequence[str]) -> bool:
+    """Whether a code is there twice, or another approval has it: then create these approvals again."""
     if len(set(codes)) < len(codes):
         return True
-    return bool(codes) and await database.read("read", partial(store.taken, codes=codes))
+    return bool(codes) and await database.read("read", partial(store.codes_exist, codes=codes))
 
 
 def _read_options(posted: NewEvent, place: Place) -> tuple[Option, ...]:
@@ -138,7 +144,7 @@ def _read_options(posted: NewEvent, place: Place) -> tuple[Option, ...]:
         try:
             options = _options.validate_python(posted.data.options)
         except ValidationError as error:
-            # A text is value and label at once, and would be told of twice.
+            # A plain text is both value and label; without the set each fault would be reported twice.
             faults = {(fault["loc"][:1], fault["msg"]) for fault in error.errors(include_url=False)}
             raise invalid_input(
                 [{"loc": [*place, "data", "options", *loc], "msg": msg} for loc, msg in sorted(faults)]

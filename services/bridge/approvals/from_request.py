@@ -1,14 +1,20 @@
-"""From a request's body to a question, or a refusal that names the field."""
+"""Approvals from requests: creates an approval from the body of ``POST /api/v1/approvals``, or refuses it."""
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import uuid_utils
 from fastapi import Request
 from opentelemetry import trace as otel
+from sqlalchemy import Connection
 
 from services.bridge.approvals import approval as domain
+from services.bridge.approvals import question_text, store
 from services.bridge.approvals.approval import Approval, Option
+from services.bridge.bot_messages import Recipient
 from services.bridge.bots import DEFAULT, Bot
+from services.bridge.events.templates import Templates
 from services.bridge.webhooks.destinations import Destinations
 from services.contracts.approvals import (
     LONGEST_LIFE_SECONDS,
@@ -18,37 +24,46 @@ from services.contracts.approvals import (
 from services.kit import logs
 from services.kit.errors import invalid_input
 from services.kit.telemetry.telemetry import Telemetry, TraceContext
+from services.outbox.messages import IdempotencyKey, Submission
 
-NOBODY = "nobody may decide: set TELEGRAM_ALLOWED_USERS"
-NOT_THEN = "this time is not between 5 seconds and 30 days from now"
+NO_APPROVERS = "no approver is configured: set TELEGRAM_ALLOWED_USERS"
 
 
 def check_callback(new: NewApproval, destinations: Destinations) -> None:
+    """Refuses a callback URL that the bridge may not call.
+
+    Raises:
+        Problem: 422, names ``callback_url``.
+    """
     refusal = destinations.refusal(new.callback_url) if new.callback_url else None
     if refusal:
         raise invalid_input([{"loc": ["body", "callback_url"], "msg": refusal}])
 
 
-def bot(new: NewApproval, bots: Mapping[str, Bot]) -> Bot:
-    """The bot that asks."""
+def find_bot(new: NewApproval, bots: Mapping[str, Bot]) -> Bot:
+    """The bot that shows the question.
+
+    Raises:
+        Problem: 422, names ``bot``: no bot has this name.
+    """
     found = bots.get(new.bot or DEFAULT)
     if found is None:
-        there = ", ".join(bots)
-        raise invalid_input([{"loc": ["body", "bot"], "msg": f"no bot has this name; there are {there}"}])
+        names = ", ".join(bots)
+        raise invalid_input([{"loc": ["body", "bot"], "msg": f"no bot has this name; there are {names}"}])
     return found
 
 
-def approval(
+def new_approval(
     new: NewApproval, by: Bot, client: str, *, trace: TraceContext, expires_in: float, now: float
 ) -> Approval:
-    """The question that is to be stored.
+    """The approval to store, still without a code.
 
     Args:
         new: the request's body.
-        by: the bot that asks.
+        by: the bot that shows the question.
         client: name of the caller's key.
-        trace: that the question belongs to.
-        expires_in: seconds until it expires, where the body gives no time.
+        trace: the approval's span.
+        expires_in: seconds until it expires, if the body gives no time.
         now: seconds since the epoch.
 
     Raises:
@@ -77,10 +92,52 @@ def approval(
     )
 
 
+def recipients(new: NewApproval, bot: Bot, approval: Approval) -> list[Recipient]:
+    """The chats that get the question: those of the request, else the bot's."""
+    if new.chat_id is None:
+        chats: Sequence[int] = bot.chats
+    else:
+        chats = new.chat_id if isinstance(new.chat_id, list) else [new.chat_id]
+    return [Recipient(chat_id, new.thread_id, expires_at=approval.expires_at) for chat_id in chats]
+
+
+def approval_key(client: str, given: str | None, body: bytes, approval_id: str) -> IdempotencyKey | None:
+    """The idempotency key of a request; its client name keeps it apart from the keys of events."""
+    if given is None:
+        return None
+    return IdempotencyKey(f"{client}/approvals", given, hashlib.sha256(body).hexdigest(), approval_id)
+
+
+def create(
+    connection: Connection,
+    approval: Approval,
+    to: Sequence[Recipient],
+    *,
+    key: IdempotencyKey | None,
+    templates: Templates | None,
+    now: float,
+) -> Submission | str:
+    """Stores an approval with its question, in a transaction.
+
+    Returns:
+        What was stored, or the id of the approval that an earlier request with this key created.
+
+    Raises:
+        Problem: 422, the key was used with another body.
+    """
+    if key is not None:
+        earlier = store.claim_key(connection, key, now)
+        if earlier is not None:
+            return earlier
+    approval = store.with_new_code(connection, approval)
+    question = question_text.render_question(templates, approval)
+    return store.create(connection, approval, question, to, now)
+
+
 def _approvers(new: NewApproval, allowed: frozenset[int]) -> tuple[int, ...]:
     if new.approvers is None:
         if not allowed:
-            raise invalid_input([{"loc": ["body", "approvers"], "msg": NOBODY}])
+            raise invalid_input([{"loc": ["body", "approvers"], "msg": NO_APPROVERS}])
         return tuple(sorted(allowed))
     wrong = [
         {"loc": ["body", "approvers", index], "msg": f"{user} is not in TELEGRAM_ALLOWED_USERS"}
@@ -95,22 +152,32 @@ def _approvers(new: NewApproval, allowed: frozenset[int]) -> tuple[int, ...]:
 def _expires_at(new: NewApproval, now: float, default: float) -> float:
     if new.expires_at is None:
         return now + (default if new.expires_in is None else new.expires_in)
+    return valid_expiry(new.expires_at, now, ["body", "expires_at"])
+
+
+def valid_expiry(expires_at: datetime, now: float, loc: Sequence[str | int]) -> float:
+    """The time as seconds since the epoch.
+
+    Args:
+        expires_at: as the client gave it.
+        now: seconds since the epoch.
+        loc: the field, for the error.
+
+    Raises:
+        Problem: 422, names the field: the time is too early or too late.
+    """
     try:
-        at = new.expires_at.timestamp()
+        at = expires_at.timestamp()
     except (OverflowError, ValueError):
         at = float("inf")
-    if not lives(at, now):
-        raise invalid_input([{"loc": ["body", "expires_at"], "msg": NOT_THEN}])
+    if not now + SHORTEST_LIFE_SECONDS <= at <= now + LONGEST_LIFE_SECONDS:
+        text = "this time is not between 5 seconds and 30 days from now"
+        raise invalid_input([{"loc": list(loc), "msg": text}])
     return at
 
 
-def lives(until: float, now: float) -> bool:
-    """Whether a question may be open until then."""
-    return now + SHORTEST_LIFE_SECONDS <= until <= now + LONGEST_LIFE_SECONDS
-
-
-def trace(request: Request, telemetry: Telemetry) -> TraceContext:
-    """Under the request's own span where there is one, else under the caller's."""
+def request_span(request: Request, telemetry: Telemetry) -> TraceContext:
+    """A new span: child of the request's span, else of the caller's, else in a new trace."""
     current = otel.get_current_span().get_span_context()
     if current.is_valid:
         return TraceContext(current.trace_id, current.span_id, current.trace_flags.sampled).child()

@@ -1,82 +1,132 @@
-"""What people read of a question. Pure.
+"""The texts of an approval that people read in Telegram: question, verdict, toast. Pure.
 
-The prompt is shown exactly and whole. Where it does not fit a message it becomes a file, and the
-message with the buttons says so: nobody decides on the beginning of a text.
+The prompt is shown exactly and whole. If it does not fit into a message it is attached as a file, and
+the message with the buttons says so: nobody decides after reading only the beginning of a text.
 """
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from services.bridge.approvals.approval import Approval, Option, Outcome, State, button_data
-from services.bridge.bot_messages import Said
-from services.outbox.messages import Document, Text
-from services.outbox.telegram.text import CAPTION_LIMIT, ENTITY_LIMIT, MESSAGE_LIMIT, Builder, without_end
+import structlog
 
-#: Kept free for the verdict, which is added to the question.
+from services.bridge.approvals.approval import AnswerOutcome, Approval, ApprovalState, Option, button_data
+from services.bridge.bot_messages import BotMessage
+from services.bridge.events.templates import Templates, worded
+from services.contracts.events import NewEvent
+from services.outbox.messages import Document, Text
+from services.outbox.telegram.text import CAPTION_LIMIT, ENTITY_LIMIT, MESSAGE_LIMIT, Builder, remove_suffix
+
+log = structlog.get_logger()
+
+#: Only the template of this type is used: ``default.txt`` may leave out what is decided on.
+EVENT_TYPE = "approval_request"
+#: Characters reserved for the verdict, which is appended to the question.
 _ROOM_FOR_VERDICT = 600
-#: Of the line that says how to answer.
+#: Entities of the line that says how to answer.
 _OUR_ENTITIES = 2
+#: Two buttons share a row if every label is at most this long.
 _NARROW = 16
 SIGN = "🙋"
 #: No tick for a decision: it may be a no.
-_SIGNS = {State.DECIDED: "☑️", State.EXPIRED: "⌛", State.CANCELLED: "🚫"}
+_SIGNS = {ApprovalState.DECIDED: "☑️", ApprovalState.EXPIRED: "⌛", ApprovalState.CANCELLED: "🚫"}
 LONGEST_TOAST = 200
 
 
-def question(approval: Approval, theirs: Text | None = None) -> Said:
+def render_question(
+    templates: Templates | None, approval: Approval, event: NewEvent | None = None
+) -> BotMessage:
+    """The question with its buttons: by the team's template if it shows the whole prompt, else by ours.
+
+    Args:
+        templates: of the team.
+        approval: to be decided.
+        event: that created the approval, if one did; the template can use its fields.
+    """
+    if templates is None or not templates.words_itself(EVENT_TYPE):
+        return question(approval)
+    team_text = worded(templates, EVENT_TYPE, _template_values(approval, event), approval.id)
+    if team_text is not None and not is_usable(team_text, approval):
+        log.warning(
+            "template_not_used",
+            approval_id=approval.id,
+            reason="it leaves out a part of the prompt, or is too long",
+        )
+    return question(approval, team_text)
+
+
+def _template_values(approval: Approval, event: NewEvent | None) -> Mapping[str, Any]:
+    fields = event.model_dump(mode="json") if event else {}
+    return {
+        **fields,
+        "title": approval.title,
+        "source": approval.source,
+        "severity": approval.severity,
+        "correlation_id": approval.correlation_id,
+        "emoji": SIGN,
+        "data": {
+            **fields.get("data", {}),
+            "approval_prompt": approval.prompt,
+            "options": [option.label for option in approval.options],
+            "metadata": approval.metadata,
+        },
+    }
+
+
+def question(approval: Approval, team_text: Text | None = None) -> BotMessage:
     """The question with its buttons.
 
     Args:
-        approval: what is asked.
-        theirs: a team's own words for it; used only where they show the whole prompt, and fit.
+        approval: to be decided.
+        team_text: the question by a team's template; ignored unless :func:`is_usable`.
     """
-    if theirs is not None and is_whole(theirs, approval):
-        return Said((_how_to_answer(Builder().add(theirs), approval).build(),), keyboard(approval))
-    text = _how_to_answer(_asked(approval), approval).build()
+    if team_text is not None and is_usable(team_text, approval):
+        text = _how_to_answer(Builder().add(team_text), approval).build()
+        return BotMessage((text,), keyboard(approval))
+    text = _how_to_answer(_title_and_prompt(approval), approval).build()
     if _fits(approval):
-        return Said((text,), keyboard(approval))
+        return BotMessage((text,), keyboard(approval))
     content = f"{approval.title}\n\n{approval.prompt}"
     caption = Builder().text(f"{SIGN} ").bold(approval.title).build()
     assert len(caption.text) <= CAPTION_LIMIT, "a title has 200 characters"  # noqa: S101 - the contract's limit
     file = Document(f"approval-{approval.code}.txt", content.encode(), caption)
-    return Said((file, text), keyboard(approval))
+    return BotMessage((file, text), keyboard(approval))
 
 
-def verdict(approval: Approval, shown: Text | None = None) -> Said:
-    """The question with what became of it, and without buttons.
+def verdict(approval: Approval, shown: Text | None = None) -> BotMessage:
+    """The question with its result instead of buttons.
 
     Args:
         approval: closed.
-        shown: the question as it stands in the chats; None where nobody knows it any more.
+        shown: the text of the question in the chats; None if it is no longer stored.
     """
     how = _how_to_answer(Builder(), approval).build().text
     if shown is None or not shown.text.endswith(how):
-        return Said((_verdict(_asked(approval), approval),))
-    return Said((_verdict(Builder().add(without_end(shown, how)), approval),))
+        return BotMessage((_with_result(_title_and_prompt(approval), approval),))
+    return BotMessage((_with_result(Builder().add(remove_suffix(shown, how)), approval),))
 
 
-def again(approval: Approval, since: float, until: float, reply_to: int | None) -> Said:
-    """The question once more, after taps may have been lost.
+def repeated_question(approval: Approval, since: float, until: float, reply_to: int | None) -> BotMessage:
+    """The question once more, after an outage in which taps may have been lost.
 
     Args:
         approval: still open.
-        since: when Telegram was last heard of.
-        until: when it was heard of again.
-        reply_to: Telegram's id of the question in this chat.
+        since: when the bot last received updates, seconds since the epoch.
+        until: when it received updates again.
+        reply_to: Telegram's id of the first question in this chat.
     """
     out = Builder().text(f"{SIGN} ").bold("Still open: ").bold(approval.title)
-    out.text(f"\n\nNothing was heard from Telegram between {moment(since)} and {moment(until)}.")
+    out.text(f"\n\nNothing was heard from Telegram between {timestamp(since)} and {timestamp(until)}.")
     out.text(" A button that was tapped then is lost: please tap again.")
-    return Said((_how_to_answer(out, approval).build(),), keyboard(approval), reply_to)
+    return BotMessage((_how_to_answer(out, approval).build(),), keyboard(approval), reply_to)
 
 
-def verdict_of_again(approval: Approval) -> Said:
-    """What becomes of :func:`again`."""
-    return Said((_verdict(Builder().text(f"{SIGN} ").bold(approval.title), approval),))
+def verdict_of_repeated(approval: Approval) -> BotMessage:
+    """The verdict in place of a :func:`repeated_question`: without the prompt."""
+    return BotMessage((_with_result(Builder().text(f"{SIGN} ").bold(approval.title), approval),))
 
 
-def _asked(approval: Approval) -> Builder:
+def _title_and_prompt(approval: Approval) -> Builder:
     out = Builder().text(f"{SIGN} ").bold(approval.title).text("\n\n")
     if _fits(approval):
         return out.text(approval.prompt)
@@ -86,12 +136,12 @@ def _asked(approval: Approval) -> Builder:
     )
 
 
-def is_whole(words: Text, approval: Approval) -> bool:
-    """Whether a team's own words show the whole prompt, and leave room for what becomes of it."""
+def is_usable(team_text: Text, approval: Approval) -> bool:
+    """Whether a team's text shows the whole prompt and leaves room for the verdict."""
     return (
-        approval.prompt.strip() in words.text
-        and len(words.text) + _ROOM_FOR_VERDICT <= MESSAGE_LIMIT
-        and len(words.entities) + _OUR_ENTITIES <= ENTITY_LIMIT
+        approval.prompt.strip() in team_text.text
+        and len(team_text.text) + _ROOM_FOR_VERDICT <= MESSAGE_LIMIT
+        and len(team_text.entities) + _OUR_ENTITIES <= ENTITY_LIMIT
     )
 
 
@@ -100,30 +150,30 @@ def _fits(approval: Approval) -> bool:
 
 
 def _how_to_answer(out: Builder, approval: Approval) -> Builder:
-    out.text(f"\n\nUntil {moment(approval.expires_at)}. ")
+    out.text(f"\n\nUntil {timestamp(approval.expires_at)}. ")
     return out.italic("Tap, reply with an option, or send ").code(f"/approve {approval.code} OPTION")
 
 
-def _verdict(out: Builder, approval: Approval) -> Text:
-    return out.text("\n\n").bold(closed(approval)).build()
+def _with_result(out: Builder, approval: Approval) -> Text:
+    return out.text("\n\n").bold(result_line(approval)).build()
 
 
-def closed(approval: Approval) -> str:
-    """What became of it, in a line: ``☑️ Decided: Deny, by Ada, 2026-01-01 10:00:00 UTC``."""
-    at = moment(approval.closed_at if approval.closed_at is not None else approval.expires_at)
+def result_line(approval: Approval) -> str:
+    """The result in one line: ``☑️ Decided: Deny, by Ada, 2026-01-01 10:00:00 UTC``."""
+    at = timestamp(approval.closed_at if approval.closed_at is not None else approval.expires_at)
     by = f", by {approval.closed_by.name}" if approval.closed_by and approval.closed_by.name else ""
-    words = {
-        State.OPEN: "Still open",
-        State.DECIDED: f"Decided: {approval.choice.label}" if approval.choice else "Decided",
-        State.EXPIRED: "Expired without an answer",
-        State.CANCELLED: "Cancelled",
+    result = {
+        ApprovalState.OPEN: "Still open",
+        ApprovalState.DECIDED: f"Decided: {approval.choice.label}" if approval.choice else "Decided",
+        ApprovalState.EXPIRED: "Expired without an answer",
+        ApprovalState.CANCELLED: "Cancelled",
     }[approval.state]
     comment = f": {approval.comment}" if approval.comment else ""
-    return f"{_SIGNS.get(approval.state, SIGN)} {words}{by}, {at}{comment}"
+    return f"{_SIGNS.get(approval.state, SIGN)} {result}{by}, {at}{comment}"
 
 
 def keyboard(approval: Approval) -> Mapping[str, Any]:
-    """The buttons: two a row while they are short."""
+    """The buttons as an inline keyboard of the Bot API: two in a row if all labels are short."""
     buttons = [
         {"text": option.label, "callback_data": button_data(approval.token, index)}
         for index, option in enumerate(approval.options)
@@ -132,28 +182,29 @@ def keyboard(approval: Approval) -> Mapping[str, Any]:
     return {"inline_keyboard": [buttons[i : i + width] for i in range(0, len(buttons), width)]}
 
 
-def toast(outcome: Outcome, approval: Approval) -> str:
-    """:func:`told`, as short as Telegram wants it over a button."""
-    said = told(outcome, approval)
-    return said if len(said) <= LONGEST_TOAST else f"{said[: LONGEST_TOAST - 1]}…"
+def toast(outcome: AnswerOutcome, approval: Approval) -> str:
+    """:func:`answer_text`, cut to what Telegram shows over a button."""
+    text = answer_text(outcome, approval)
+    return text if len(text) <= LONGEST_TOAST else f"{text[: LONGEST_TOAST - 1]}…"
 
 
-def told(outcome: Outcome, approval: Approval) -> str:
-    """What is told to who answered, honestly."""
+def answer_text(outcome: AnswerOutcome, approval: Approval) -> str:
+    """The text for the person who answered."""
     return {
-        Outcome.DECIDED: f"Noted. {closed(approval)}",
-        Outcome.LATE: f"Too late. {closed(approval)}",
-        Outcome.FOREIGN: "You may not decide this. Your answer was recorded and changes nothing.",
-        Outcome.EXPIRED: f"Too late: this expired at {moment(approval.expires_at)}.",
-        Outcome.CANCELLED: f"Too late. {closed(approval)}",
-        Outcome.NO_SUCH_OPTION: f"No such option. There are: {listed(approval.options)}",
+        AnswerOutcome.DECIDED: f"Noted. {result_line(approval)}",
+        AnswerOutcome.LATE: f"Too late. {result_line(approval)}",
+        AnswerOutcome.FOREIGN: "You may not decide this. Your answer was recorded and changes nothing.",
+        AnswerOutcome.EXPIRED: f"Too late: this expired at {timestamp(approval.expires_at)}.",
+        AnswerOutcome.CANCELLED: f"Too late. {result_line(approval)}",
+        AnswerOutcome.NO_SUCH_OPTION: f"No such option. There are: {option_list(approval.options)}",
     }[outcome]
 
 
-def listed(options: Sequence[Option]) -> str:
+def option_list(options: Sequence[Option]) -> str:
+    """The labels with their numbers: ``1 Approve, 2 Deny``."""
     return ", ".join(f"{number} {option.label}" for number, option in enumerate(options, 1))
 
 
-def moment(seconds: float) -> str:
+def timestamp(seconds: float) -> str:
     """1767225600 → ``2026-01-01 00:00:00 UTC``."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,63 +1,75 @@
-"""Asking again: what is open after a silence of Telegram in which taps died."""
+"""Reask: sends the question of an open approval again after an outage in which taps were lost."""
+
+from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import Connection, select
 
 from services.bridge import bot_messages
 from services.bridge.approvals import question_text, store
 from services.bridge.approvals.approval import TAP_LIFE_SECONDS, Approval
-from services.bridge.approvals.schema import approval, approval_message
-from services.bridge.bot_messages import About, Recipient
+from services.bridge.approvals.schema import approval as approval_table
+from services.bridge.approvals.schema import approval_message
+from services.bridge.bot_messages import EventInfo, Recipient
 from services.contracts.fields import Severity
 from services.outbox.intake import enqueue
-from services.outbox.messages import NewEvent, NewMessage, Submission
-from services.outbox.messages import State as MessageState
+from services.outbox.messages import MessageState, Submission
 from services.outbox.schema import message
 
 
-def ask_again(connection: Connection, bot: str, since: float, now: float) -> list[Submission]:
-    """Every open question once more whose taps may be lost; younger taps Telegram still has.
+def repeat_open(connection: Connection, bot: str, since: float, now: float) -> list[Submission]:
+    """Sends the questions of a bot's open approvals again; returns what was stored.
+
+    A question that was delivered less than 150 seconds ago is left out: Telegram still has its taps.
 
     Args:
         connection: in a transaction.
-        bot: which was deaf.
-        since: when Telegram was last heard of.
+        bot: that received no updates.
+        since: when it last received some.
         now: seconds since the epoch.
     """
     rows = connection.execute(
-        select(approval).where(store.OPEN, approval.c.bot == bot, approval.c.expires_at > now)
+        select(approval_table).where(
+            store.IS_OPEN, approval_table.c.bot == bot, approval_table.c.expires_at > now
+        )
     ).all()
-    submissions = [_repeat(connection, store.read_row(row), since, now) for row in rows]
-    made = [submission for submission in submissions if submission.events]
-    enqueue.insert(connection, made, now)
-    return made
+    submissions = [_repeat(connection, store.from_row(row), since, now) for row in rows]
+    stored = [submission for submission in submissions if submission.events]
+    enqueue.insert(connection, stored, now)
+    return stored
 
 
-def _repeat(connection: Connection, asked: Approval, since: float, now: float) -> Submission:
-    shown = connection.execute(
+def _repeat(connection: Connection, approval: Approval, since: float, now: float) -> Submission:
+    info = EventInfo(
+        "approval_request",
+        approval.title,
+        approval.correlation_id,
+        approval.trace,
+        approval.source,
+        Severity(approval.severity),
+    )
+    events, messages = [], []
+    for row in _delivered_questions(connection, approval, now):
+        reply_to = int(row.telegram_message_ids.rpartition(",")[2])
+        question = question_text.repeated_question(approval, since, now, reply_to)
+        to = [Recipient(row.chat_id, row.thread_id, expires_at=approval.expires_at)]
+        event, sent = bot_messages.new_event(
+            question, to, info, approval.trace.child(), bot=approval.bot, now=now
+        )
+        events.append(event)
+        messages.append(sent)
+        store.add_messages(connection, approval.id, sent, "again")
+    return Submission(tuple(events), tuple(messages))
+
+
+def _delivered_questions(connection: Connection, approval: Approval, now: float) -> Sequence[Any]:
+    return connection.execute(
         select(approval_message, message.c.telegram_message_ids)
         .join(message, message.c.id == approval_message.c.message_id)
         .where(
-            approval_message.c.approval_id == asked.id,
+            approval_message.c.approval_id == approval.id,
             approval_message.c.kind == "question",
             message.c.state == MessageState.DELIVERED.value,
             message.c.finished_at < now - TAP_LIFE_SECONDS,
         )
     ).all()
-    events: list[NewEvent] = []
-    messages: list[tuple[NewMessage, ...]] = []
-    about = About(
-        "approval_request",
-        asked.title,
-        asked.correlation_id,
-        asked.trace,
-        asked.source,
-        Severity(asked.severity),
-    )
-    for row in shown:
-        words = question_text.again(asked, since, now, int(row.telegram_message_ids.rpartition(",")[2]))
-        to = [Recipient(row.chat_id, row.thread_id, expires_at=asked.expires_at)]
-        event, sent = bot_messages.event(words, to, about, asked.trace.child(), bot=asked.bot, now=now)
-        events.append(event)
-        messages.append(sent)
-        store.add_messages(connection, asked.id, sent, "again")
-    return Submission(tuple(events), tuple(messages))

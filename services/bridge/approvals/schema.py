@@ -1,6 +1,6 @@
-"""Questions, the messages that show them, and everything that was answered. Times: seconds, UTC.
+"""Approvals, the messages that show them, and all answers. Times are seconds since the epoch, UTC.
 
-Ids of messages and events are no foreign keys: those may be archived before the question is.
+Ids of messages and events are not foreign keys: those may be archived before the approval is deleted.
 """
 
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, SmallInteger, String, Table, Text
@@ -22,7 +22,7 @@ approval = Table(
     Column("options", Text, nullable=False),
     Column("approvers", Text, nullable=False),
     Column("bot", Text, nullable=False),
-    # Name of the key that asked.
+    # Name of the key that created it.
     Column("client", Text, nullable=False, default="", server_default=""),
     Column("source", Text, nullable=False),
     Column("severity", String(16), nullable=False),
@@ -50,7 +50,7 @@ Index(
     postgresql_where=approval.c.state == "open",
 )
 
-# The messages of a question: by them it is edited, and a reply to one of them is an answer.
+# The messages that show an approval: a verdict edits them, and a reply to one of them is an answer.
 approval_message = Table(
     "approval_message",
     metadata,

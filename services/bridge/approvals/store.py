@@ -1,8 +1,8 @@
-"""Questions in the database: asked, found, read."""
+"""Approvals in the database: stores, finds and deletes them. ``decisions`` and ``expiry`` close them."""
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -11,101 +11,113 @@ from sqlalchemy import Row as SqlRow
 
 from services.bridge import bot_messages
 from services.bridge.approvals import approval as domain
-from services.bridge.approvals.approval import Approval, Option, State, Via, Who
-from services.bridge.approvals.schema import approval, approval_answer, approval_message
-from services.bridge.bot_messages import About, Recipient, Said
-from services.bridge.webhooks import store as webhooks
+from services.bridge.approvals.approval import Actor, AnswerVia, Approval, ApprovalState, Option
+from services.bridge.approvals.schema import approval as approval_table
+from services.bridge.approvals.schema import approval_answer, approval_message
+from services.bridge.bot_messages import BotMessage, EventInfo, Recipient
 from services.contracts.fields import Severity
 from services.kit.database.connect import upsert
 from services.kit.errors import Problem
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.intake import enqueue
-from services.outbox.messages import IdempotencyKey, NewMessage, Submission, Text
+from services.outbox.messages import IdempotencyKey, MessageRecord, Submission, Text
 from services.outbox.schema import event as event_table
-from services.outbox.schema import idempotency, message
+from services.outbox.schema import idempotency
 
 _CHANNELS = 64
+# A literal: neither database uses a partial index for a parameter, whose value it does not know.
+IS_OPEN = approval_table.c.state == literal_column("'open'")
 
 
 def channel(approval_id: str) -> str:
-    """Whose waiters have news of a question; shared by some, so that their number is bounded."""
+    """The channel that notifies requests which wait for an approval; one of 64, shared by several."""
     return f"approval-{int.from_bytes(hashlib.blake2s(approval_id.encode()).digest()[:2]) % _CHANNELS}"
 
 
-def with_code(connection: Connection, asked: Approval) -> Approval:
-    """The question with a code that no other has."""
+def with_new_code(connection: Connection, approval: Approval) -> Approval:
+    """The approval with a code that no other has."""
     while True:
         code = domain.new_code()
-        taken = select(approval.c.seq).where(approval.c.code == code)
-        if connection.execute(taken).scalar() is None:
-            return replace(asked, code=code)
+        if not codes_exist(connection, [code]):
+            return replace(approval, code=code)
 
 
-def claim_key(connection: Connection, wanted: IdempotencyKey, now: float) -> str | None:
-    """Takes an idempotency key; answers what was answered for it before, if it was.
+def codes_exist(connection: Connection, codes: Sequence[str]) -> bool:
+    """Whether an approval has one of the codes."""
+    query = select(approval_table.c.seq).where(approval_table.c.code.in_(codes)).limit(1)
+    return connection.execute(query).scalar() is not None
+
+
+def claim_key(connection: Connection, key: IdempotencyKey, now: float) -> str | None:
+    """Claims an idempotency key; returns the first answer if the key was used with the same body before.
 
     Raises:
-        Problem: 422, it was used with another body.
+        Problem: 422, the key was used with another body.
     """
     claim = upsert(connection, idempotency).values(
-        client=wanted.client,
-        key=wanted.key,
-        body_hash=wanted.body_hash,
-        answer=wanted.answer,
+        client=key.client,
+        key=key.key,
+        body_hash=key.body_hash,
+        answer=key.answer,
         created_at=now,
     )
-    won = connection.execute(claim.on_conflict_do_nothing().returning(idempotency.c.key)).scalar()
-    if won is not None:
+    claimed = connection.execute(claim.on_conflict_do_nothing().returning(idempotency.c.key)).scalar()
+    if claimed is not None:
         return None
-    known = select(idempotency).where(idempotency.c.client == wanted.client, idempotency.c.key == wanted.key)
+    known = select(idempotency).where(idempotency.c.client == key.client, idempotency.c.key == key.key)
     earlier = connection.execute(known).one()
-    if earlier.body_hash != wanted.body_hash:
+    if earlier.body_hash != key.body_hash:
         raise Problem(422, "Idempotency-Key reused", "This Idempotency-Key was used with another body.")
     return str(earlier.answer)
 
 
-def taken(connection: Connection, codes: Sequence[str]) -> bool:
-    """Whether another question has one of the codes."""
-    query = select(approval.c.seq).where(approval.c.code.in_(codes)).limit(1)
-    return connection.execute(query).scalar() is not None
-
-
-def keep(connection: Connection, asked: Approval, messages: Sequence[NewMessage]) -> None:
-    """Writes a question, with the messages that show it; they themselves are written beside it."""
-    connection.execute(insert(approval).values(**_row(asked)))
-    add_messages(connection, asked.id, messages, "question")
-
-
-def ask(
-    connection: Connection, asked: Approval, words: Said, to: Sequence[Recipient], now: float
+def create(
+    connection: Connection, approval: Approval, question: BotMessage, to: Sequence[Recipient], now: float
 ) -> Submission:
-    """Writes a question and its messages."""
-    about = About(
+    """Stores an approval with the event and the messages that show its question."""
+    info = EventInfo(
         "approval_request",
-        asked.title,
-        asked.correlation_id,
+        approval.title,
+        approval.correlation_id,
         None,
-        asked.source,
-        Severity(asked.severity),
-        asked.client,
+        approval.source,
+        Severity(approval.severity),
+        approval.client,
     )
-    event, messages = bot_messages.event(words, to, about, asked.trace, bot=asked.bot, now=now)
-    event = replace(event, id=asked.event_id)
-    keep(connection, asked, messages)
+    event, messages = bot_messages.new_event(question, to, info, approval.trace, bot=approval.bot, now=now)
+    event = replace(event, id=approval.event_id)
+    add(connection, approval, messages)
     submission = Submission((event,), (messages,))
     enqueue.insert(connection, [submission], now)
     return submission
 
 
-def shown(connection: Connection, asked: Approval) -> Text | None:
-    """The question as it stands in the chats, above its buttons; None where it is kept no more."""
-    query = select(event_table.c.body).where(event_table.c.id == asked.event_id)
-    body = connection.execute(query).scalar()
-    last = bot_messages.rendered(body).parts[-1] if body else None
-    return last if isinstance(last, Text) else None
+def add(connection: Connection, approval: Approval, messages: Sequence[MessageRecord]) -> None:
+    """Stores an approval and which messages show its question; the caller stores the messages."""
+    connection.execute(insert(approval_table).values(**_to_row(approval)))
+    add_messages(connection, approval.id, messages, "question")
 
 
-def _row(a: Approval) -> dict[str, Any]:
+def add_messages(
+    connection: Connection, approval_id: str, messages: Sequence[MessageRecord], kind: str
+) -> None:
+    """Stores which messages show an approval, and what they show: ``question``, ``again`` or ``verdict``."""
+    connection.execute(
+        insert(approval_message),
+        [
+            {
+                "message_id": one.id,
+                "approval_id": approval_id,
+                "chat_id": one.chat_id,
+                "thread_id": one.thread_id,
+                "kind": kind,
+            }
+            for one in messages
+        ],
+    )
+
+
+def _to_row(a: Approval) -> dict[str, Any]:
     return {
         "id": a.id,
         "code": a.code,
@@ -129,7 +141,8 @@ def _row(a: Approval) -> dict[str, Any]:
     }
 
 
-def read_row(row: SqlRow[Any]) -> Approval:
+def from_row(row: SqlRow[Any]) -> Approval:
+    """The approval of a row of its table."""
     trace = TraceContext.parse(row.traceparent)
     assert trace is not None, row.traceparent  # noqa: S101 - we wrote it ourselves
     closed = row.closed_by is not None
@@ -139,7 +152,7 @@ def read_row(row: SqlRow[Any]) -> Approval:
         token=row.token,
         title=row.title,
         prompt=row.prompt,
-        options=_options(row.options),
+        options=read_options(row.options),
         approvers=tuple(orjson.loads(row.approvers)),
         bot=row.bot,
         client=row.client,
@@ -152,150 +165,56 @@ def read_row(row: SqlRow[Any]) -> Approval:
         expires_at=row.expires_at,
         callback_url=row.callback_url,
         metadata=None if row.metadata is None else orjson.loads(row.metadata),
-        state=State(row.state),
+        state=ApprovalState(row.state),
         closed_at=row.closed_at,
         chosen=row.chosen,
-        closed_by=Who(row.closed_by, row.closed_by_id) if closed else None,
-        via=Via(row.via) if row.via else None,
+        closed_by=Actor(row.closed_by, row.closed_by_id) if closed else None,
+        via=AnswerVia(row.via) if row.via else None,
         comment=row.comment,
     )
 
 
-def add_messages(connection: Connection, approval_id: str, messages: Sequence[NewMessage], kind: str) -> None:
-    connection.execute(
-        insert(approval_message),
-        [
-            {
-                "message_id": one.id,
-                "approval_id": approval_id,
-                "chat_id": one.chat_id,
-                "thread_id": one.thread_id,
-                "kind": kind,
-            }
-            for one in messages
-        ],
-    )
-
-
-def _one(connection: Connection, condition: Any) -> Approval | None:
-    row = connection.execute(select(approval).where(condition)).one_or_none()
-    return None if row is None else read_row(row)
-
-
-def by_id(connection: Connection, approval_id: str) -> Approval | None:
-    return _one(connection, approval.c.id == approval_id)
-
-
-def by_token(connection: Connection, token: str) -> Approval | None:
-    return _one(connection, approval.c.token == token)
-
-
-def by_code(connection: Connection, code: str) -> Approval | None:
-    return _one(connection, approval.c.code == code.upper())
-
-
-def by_message(connection: Connection, message_id: str) -> Approval | None:
-    """The question that a message shows."""
-    of = select(approval_message.c.approval_id).where(approval_message.c.message_id == message_id)
-    return _one(connection, approval.c.id == of.scalar_subquery())
-
-
-# As a literal: neither database uses a partial index for a parameter it cannot see.
-OPEN = approval.c.state == literal_column("'open'")
-
-
-def is_over(connection: Connection, approval_id: str) -> bool:
-    """Whether a question waits for no answer: it is closed, or there is none. Cheap: many may wait."""
-    query = select(approval.c.seq).where(approval.c.id == approval_id, OPEN)
-    return connection.execute(query).scalar() is None
-
-
-@dataclass(frozen=True, slots=True)
-class Whole:
-    """A question with its messages, answers and calls, as rows."""
-
-    approval: Approval
-    messages: list[Any]
-    answers: list[Any]
-    calls: list[Any]
-
-
-def whole(connection: Connection, approval_id: str) -> Whole | None:
-    found = by_id(connection, approval_id)
-    if found is None:
-        return None
-    messages = (
-        select(approval_message, message.c.state)
-        .outerjoin(message, message.c.id == approval_message.c.message_id)
-        .where(approval_message.c.approval_id == approval_id)
-        .order_by(approval_message.c.message_id)
-    )
-    answers = select(approval_answer).where(approval_answer.c.approval_id == approval_id)
-    return Whole(
-        found,
-        list(connection.execute(messages).mappings()),
-        list(connection.execute(answers.order_by(approval_answer.c.id)).mappings()),
-        webhooks.of_subject(connection, approval_id),
-    )
-
-
-def search(
-    connection: Connection,
-    *,
-    state: str | None,
-    correlation_id: str | None,
-    bot: str | None = None,
-    client: str | None = None,
-    before: int | None,
-    limit: int,
-) -> list[tuple[int, Approval]]:
-    """Questions, newest first, each with its number for the next page."""
-    query = select(approval)
-    if state is not None:
-        query = query.where(approval.c.state == state)
-    if correlation_id is not None:
-        query = query.where(approval.c.correlation_id == correlation_id)
-    if bot is not None:
-        query = query.where(approval.c.bot == bot)
-    if client is not None:
-        query = query.where(approval.c.client == client)
-    if before is not None:
-        query = query.where(approval.c.seq < before)
-    rows = connection.execute(query.order_by(approval.c.seq.desc()).limit(limit))
-    return [(row.seq, read_row(row)) for row in rows]
-
-
-@dataclass(frozen=True, slots=True)
-class Open:
-    """Of an open question what a list of them needs."""
-
-    code: str
-    title: str
-    options: tuple[Option, ...]
-    expires_at: float
-
-
-def open_for(connection: Connection, bot: str, user_id: int, now: float) -> list[Open]:
-    """All questions of a bot that somebody may answer now; what ends first comes first."""
-    a = approval.c
-    query = select(a.code, a.title, a.options, a.expires_at, a.approvers)
-    rows = connection.execute(query.where(OPEN, a.bot == bot, a.expires_at > now).order_by(a.expires_at))
-    return [
-        Open(row.code, row.title, _options(row.options), row.expires_at)
-        for row in rows
-        if user_id in orjson.loads(row.approvers)
-    ]
-
-
-def _options(stored: str) -> tuple[Option, ...]:
+def read_options(stored: str) -> tuple[Option, ...]:
+    """The options of an approval from its column."""
     return tuple(Option(value, label) for value, label in orjson.loads(stored))
 
 
-def forget(connection: Connection, before: float, most: int) -> int:
-    """Deletes a portion of the questions that were closed before a time, with what was answered."""
-    closed = select(approval.c.id).where(approval.c.closed_at < before)
-    ids = connection.execute(closed.order_by(approval.c.closed_at).limit(most)).scalars().all()
+def _find(connection: Connection, condition: Any) -> Approval | None:
+    row = connection.execute(select(approval_table).where(condition)).one_or_none()
+    return None if row is None else from_row(row)
+
+
+def by_id(connection: Connection, approval_id: str) -> Approval | None:
+    return _find(connection, approval_table.c.id == approval_id)
+
+
+def by_token(connection: Connection, token: str) -> Approval | None:
+    return _find(connection, approval_table.c.token == token)
+
+
+def by_code(connection: Connection, code: str) -> Approval | None:
+    return _find(connection, approval_table.c.code == code.upper())
+
+
+def by_message(connection: Connection, message_id: str) -> Approval | None:
+    """The approval that a message shows."""
+    of = select(approval_message.c.approval_id).where(approval_message.c.message_id == message_id)
+    return _find(connection, approval_table.c.id == of.scalar_subquery())
+
+
+def question_shown(connection: Connection, approval: Approval) -> Text | None:
+    """The text above the buttons in the chats; None if its event is no longer stored."""
+    query = select(event_table.c.body).where(event_table.c.id == approval.event_id)
+    body = connection.execute(query).scalar()
+    last = bot_messages.read_body(body).parts[-1] if body else None
+    return last if isinstance(last, Text) else None
+
+
+def delete_closed(connection: Connection, before: float, most: int) -> int:
+    """Deletes up to ``most`` approvals closed before a time, and their answers; returns how many."""
+    closed = select(approval_table.c.id).where(approval_table.c.closed_at < before)
+    ids = connection.execute(closed.order_by(approval_table.c.closed_at).limit(most)).scalars().all()
     for table in (approval_answer, approval_message):
         connection.execute(delete(table).where(table.c.approval_id.in_(ids)))
-    connection.execute(delete(approval).where(approval.c.id.in_(ids)))
+    connection.execute(delete(approval_table).where(approval_table.c.id.in_(ids)))
     return len(ids)

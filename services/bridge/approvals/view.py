@@ -1,9 +1,9 @@
-"""Approvals as the API and the result webhook show them. Pure: from rows to contract models."""
+"""Contract models of approvals, for the API and the result webhook. Pure."""
 
 from typing import Any
 
-from services.bridge.approvals.approval import Approval, State
-from services.bridge.approvals.store import Whole
+from services.bridge.approvals.approval import Approval, ApprovalState
+from services.bridge.approvals.queries import ApprovalDetails
 from services.contracts.approvals import (
     Answer,
     ApprovalLinks,
@@ -17,10 +17,15 @@ from services.contracts.webhooks import ApprovalResult
 from services.kit.clock import rfc3339
 
 
-def whole(found: Whole, trace_url: str) -> ApprovalView:
-    """An approval with its messages, answers and callback."""
+def approval_view(found: ApprovalDetails, trace_url: str) -> ApprovalView:
+    """An approval with its messages, answers and callback.
+
+    Args:
+        found: the approval and its rows.
+        trace_url: of the trace viewer; empty: the view has no link to the trace.
+    """
     a = found.approval
-    cancelled = a.state is State.CANCELLED
+    cancelled = a.state is ApprovalState.CANCELLED
     trace_id = f"{a.trace.trace_id:032x}"
     return ApprovalView(
         id=a.id,
@@ -86,8 +91,8 @@ def _time(seconds: float | None) -> str | None:
     return None if seconds is None else rfc3339(seconds)
 
 
-def result(closed: Approval) -> ApprovalResult:
-    """The body of the webhook for a closed approval."""
+def approval_result(closed: Approval) -> ApprovalResult:
+    """Body of the webhook that reports a closed approval."""
     return ApprovalResult.model_validate(
         {
             "type": f"approval.{closed.state.value}",
@@ -99,7 +104,7 @@ def result(closed: Approval) -> ApprovalResult:
                 "correlation_id": closed.correlation_id,
                 "event_id": closed.event_id,
                 "decision": decision(closed),
-                "reason": closed.comment if closed.state is State.CANCELLED else None,
+                "reason": closed.comment if closed.state is ApprovalState.CANCELLED else None,
                 "metadata": closed.metadata,
             },
         }

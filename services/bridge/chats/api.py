@@ -21,9 +21,6 @@ from services.outbox.chats import chat_state
 from services.outbox.intake.enqueue import CHANNEL
 from services.outbox.schema import chat
 
-#: Names of the units of work, for the database's metrics.
-OPERATIONS = ("chat", "chat_write")
-
 router = APIRouter(prefix="/api/v1/chats", tags=["chats"])
 
 ClockTime = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
@@ -118,7 +115,7 @@ async def put(state: State, chat_id: ChatId, wanted: ChatSettings, bot: BotOf = 
         settings=wanted.model_dump_json(by_alias=True),
         now=state.clock.time(),
     )
-    await state.outbox.database.write("chat_write", work, wake=CHANNEL)
+    await state.outbox.database.write("chat_write", work, notify=CHANNEL)
     return await _view(state, chat_id, bot)
 
 
@@ -163,4 +160,4 @@ def store_settings(connection: Connection, bot: str, chat_id: int, settings: str
             index_elements=[chat.c.bot, chat.c.chat_id], set_={"settings": settings}
         )
     )
-    chat_state.let_go(connection, bot, chat_id, now)
+    chat_state.end_deferral(connection, bot, chat_id, now)

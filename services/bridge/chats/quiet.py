@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import orjson
 
 from services.contracts.fields import Severity
-from services.outbox.delivery.claims import Hold
+from services.outbox.delivery.plan import Deferral
 from services.outbox.messages import Claimed, Lane
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -72,7 +72,7 @@ def read(settings: str) -> QuietHours | None:
     )
 
 
-def hold(message: Claimed, settings: str, now: float) -> Hold | None:
+def deferral(message: Claimed, settings: str, now: float) -> Deferral | None:
     """Defers a message to the end of the quiet hours, or makes it silent; None: it goes as it is."""
     hours = read(settings)
     if hours is None or message.lane is Lane.URGENT or message.severity == Severity.CRITICAL.value:
@@ -82,4 +82,4 @@ def hold(message: Claimed, settings: str, now: float) -> Hold | None:
         return None
     there = datetime.fromtimestamp(until, UTC).astimezone(hours.zone).isoformat(timespec="minutes")
     cause = f"quiet hours until {there}"
-    return Hold(until, cause) if hours.delays else Hold(None, f"{cause}: without a sound")
+    return Deferral(until, cause) if hours.delays else Deferral(None, f"{cause}: without a sound")

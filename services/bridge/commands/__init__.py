@@ -1,6 +1,7 @@
-"""Commands: what people ask the bot, answered with what was measured, or "unknown".
+"""Commands that people send to the bot, such as /status or /mute; replies show measurements or "unknown".
 
-commands   a command and its answer (pure)
-snapshot   what was measured, read from the running parts
-modes      how a chat wants to be spoken to, in the database
+- `commands`: each command and its reply (pure).
+- `parse`: a text as a command (pure).
+- `snapshot`: the latest measurements, for replies.
+- `modes`: how the bot confirms texts in each chat.
 """

@@ -1,4 +1,4 @@
-"""Commands and their answers. Pure: what is said comes from a snapshot of what was measured."""
+"""Commands and their replies. Pure: every number comes from a snapshot of measurements."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -6,58 +6,53 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from services.bridge.commands.parse import Command, duration
+from services.bridge.approvals import question_text
+from services.bridge.approvals.approval import OpenApproval
+from services.bridge.commands.parse import Command, parse_duration
 from services.outbox.messages import Text
 from services.outbox.telegram.text import Builder
 
-#: As good as for ever, and still a time that every library can print.
+#: Without an end; still a time that every library can print.
 FOREVER = 253_402_300_000.0
 _UNKNOWN = "unknown"
 MOST_LISTED = 10
 
-
-#: For Telegram's menu, in its order.
+#: Telegram's menu of commands, in this order.
 MENU = {
-    "status": "whether all is well, and what waits",
-    "health": "every component as last measured",
-    "metrics": "what this process counted since its start",
+    "status": "health and waiting messages",
+    "health": "every component, as last measured",
+    "metrics": "counters since the start of this process",
     "analytics": "rates, delivery and latency of the last hour",
     "queue": "messages by state",
-    "approve": "answer a question: /approve CODE OPTION; alone: those that are open",
-    "mute": "only what is critical; /mute 30m for a while",
-    "unmute": "everything again",
-    "local": "a sign under what you write, no words",
-    "nomad": "words in answer to what you write",
+    "approve": "answer a question: /approve CODE OPTION; alone: list the open ones",
+    "mute": "only critical messages and questions; /mute 30m for a while",
+    "unmute": "all messages again",
+    "local": "confirm what you write by a reaction",
+    "nomad": "confirm what you write by a reply",
     "help": "this list",
-    "start": "who this is",
+    "start": "about this bot",
 }
 
 
-class Mode(StrEnum):
-    """How the bot answers what people write."""
+class ChatMode(StrEnum):
+    """How the bot confirms what people write in a chat."""
 
-    LOCAL = "local"  #: with a reaction: they sit at their desk
-    NOMAD = "nomad"  #: with words: the chat is all that they see
+    LOCAL = "local"  #: by a reaction
+    NOMAD = "nomad"  #: by a reply: for people who see only the chat
 
 
 @dataclass(frozen=True, slots=True)
 class Component:
+    """A component of the health report."""
+
     name: str
     level: str
     measured: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class OpenQuestion:
-    code: str
-    title: str
-    options: str
-    expires_at: float
-
-
-@dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What was measured. None: it was not, or cannot be yet."""
+    """Measurements; None: not measured yet."""
 
     level: str = _UNKNOWN
     components: tuple[Component, ...] = ()
@@ -70,62 +65,65 @@ class Snapshot:
     oldest_age: float | None = None  #: seconds
     accepted_per_second: float | None = None
     delivered_per_second: float | None = None
-    delivery_percent: float | None = None  #: of what finished in the last hour
+    delivery_percent: float | None = None  #: delivered of finished, last hour
     p50: float | None = None  #: seconds
     p95: float | None = None
     p99: float | None = None
-    open_questions: tuple[OpenQuestion, ...] = ()  #: that who asks may answer; what ends first comes first
+    open_approvals: tuple[OpenApproval, ...] = ()  #: that the person may decide; the next to expire first
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a command was given, by whom, and how things stand there."""
+class CommandContext:
+    """Chat and person of a command, with the settings of the chat."""
 
     chat_id: int
     user_id: int
-    name: str
-    mode: Mode
+    mode: ChatMode
     muted_until: float | None
     now: float
 
 
 @dataclass(frozen=True, slots=True)
 class SetMode:
-    mode: Mode
+    """Change: set the chat's mode."""
+
+    mode: ChatMode
 
 
 @dataclass(frozen=True, slots=True)
 class SetMute:
+    """Change: mute the chat until a time, seconds since the epoch; None: end the mute."""
+
     until: float | None
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """What is answered, and what changes."""
+class CommandReply:
+    """The reply to a command, and the change of the chat to store."""
 
     text: Text
     change: SetMode | SetMute | None = None
 
 
-def answer(command: Command, snapshot: Snapshot, place: Place) -> Reply:
-    """The answer to a command; one that is not known gets the list."""
-    handler = _ANSWERS.get(command.name)
+def run(command: Command, snapshot: Snapshot, context: CommandContext) -> CommandReply:
+    """The reply to a command; an unknown one gets the list of commands."""
+    handler = _COMMANDS.get(command.name)
     if handler is None:
         out = Builder().text(f"There is no command /{command.name}.\n\n")
-        return Reply(_list(out).build())
-    return handler(command, snapshot, place)
+        return CommandReply(_list(out).build())
+    return handler(command, snapshot, context)
 
 
-def _start(_: Command, snapshot: Snapshot, place: Place) -> Reply:
+def _start(_: Command, snapshot: Snapshot, context: CommandContext) -> CommandReply:
     out = Builder().bold("CCTelegram").text(f" {snapshot.version} brings events and questions to this chat.")
-    out.text("\nThis chat is ").code(str(place.chat_id)).text(", you are ").code(str(place.user_id)).text(
+    out.text("\nThis chat is ").code(str(context.chat_id)).text(", you are ").code(str(context.user_id)).text(
         ".\n\n"
     )
-    return Reply(_list(out).build())
+    return CommandReply(_list(out).build())
 
 
-def _help(_: Command, __: Snapshot, ___: Place) -> Reply:
-    return Reply(_list(Builder()).build())
+def _help(_: Command, __: Snapshot, ___: CommandContext) -> CommandReply:
+    return CommandReply(_list(Builder()).build())
 
 
 def _list(out: Builder) -> Builder:
@@ -134,21 +132,22 @@ def _list(out: Builder) -> Builder:
     return out
 
 
-def _status(_: Command, snapshot: Snapshot, place: Place) -> Reply:
+def _status(_: Command, snapshot: Snapshot, context: CommandContext) -> CommandReply:
     out = Builder().bold(f"{_sign(snapshot.level)} {snapshot.level}")
     _fact(out, "Waiting", _waiting(snapshot.queue))
     _fact(out, "Oldest", "none" if _is_empty(snapshot) else _seconds(snapshot.oldest_age))
     _fact(out, "Delivered of finished, last hour", _percent(snapshot.delivery_percent))
-    _fact(out, "Open questions for you", str(len(snapshot.open_questions)))
+    _fact(out, "Open questions for you", str(len(snapshot.open_approvals)))
     _fact(out, "Up", _long(snapshot.uptime))
-    _fact(out, "This chat", mode_line(place))
-    return Reply(out.build())
+    _fact(out, "This chat", mode_line(context))
+    return CommandReply(out.build())
 
 
-def mode_line(place: Place) -> str:
-    if place.muted_until is None:
-        return place.mode.value
-    return f"muted {_until(place.muted_until)} ({place.mode.value} mode)"
+def mode_line(context: CommandContext) -> str:
+    """The mode of the chat, and until when it is muted."""
+    if context.muted_until is None:
+        return context.mode.value
+    return f"muted {_until(context.muted_until)} ({context.mode.value} mode)"
 
 
 def _is_empty(snapshot: Snapshot) -> bool:
@@ -161,17 +160,19 @@ def _waiting(queue: Mapping[str, int] | None) -> str:
     return str(sum(queue.get(state, 0) for state in ("queued", "sending", "retry_wait")))
 
 
-def _health(_: Command, snapshot: Snapshot, __: Place) -> Reply:
+def _health(_: Command, snapshot: Snapshot, __: CommandContext) -> CommandReply:
     out = Builder().bold(f"{_sign(snapshot.level)} {snapshot.level}")
     for component in snapshot.components:
         out.text(f"\n{_sign(component.level)} {component.name}: {component.level}")
-        said = ", ".join(f"{name} {value}" for name, value in component.measured.items() if value is not None)
-        if said:
-            out.text(f" ({said})")
-    return Reply(out.build())
+        measured = ", ".join(
+            f"{name} {value}" for name, value in component.measured.items() if value is not None
+        )
+        if measured:
+            out.text(f" ({measured})")
+    return CommandReply(out.build())
 
 
-def _metrics(_: Command, snapshot: Snapshot, __: Place) -> Reply:
+def _metrics(_: Command, snapshot: Snapshot, __: CommandContext) -> CommandReply:
     out = Builder().bold("Since this process started")
     for name, number in snapshot.totals.items():
         _fact(out, name.removesuffix("_total").replace("_", " ").capitalize(), str(number))
@@ -179,65 +180,68 @@ def _metrics(_: Command, snapshot: Snapshot, __: Place) -> Reply:
     memory = snapshot.memory_bytes
     _fact(out, "Memory", _UNKNOWN if memory is None else f"{memory / 1_048_576:.0f} MB")
     _fact(out, "CPU", _percent(snapshot.cpu_percent))
-    return Reply(out.build())
+    return CommandReply(out.build())
 
 
-def _analytics(_: Command, snapshot: Snapshot, __: Place) -> Reply:
+def _analytics(_: Command, snapshot: Snapshot, __: CommandContext) -> CommandReply:
     out = Builder().bold("Now, and over the last hour")
     _fact(out, "Accepted", _rate(snapshot.accepted_per_second))
     _fact(out, "Delivered", _rate(snapshot.delivered_per_second))
     _fact(out, "Delivered of finished", _percent(snapshot.delivery_percent))
     for name, value in (("p50", snapshot.p50), ("p95", snapshot.p95), ("p99", snapshot.p99)):
         _fact(out, f"Accepted to delivered, recent {name}", _seconds(value))
-    return Reply(out.build())
+    return CommandReply(out.build())
 
 
-def _queue(_: Command, snapshot: Snapshot, __: Place) -> Reply:
+def _queue(_: Command, snapshot: Snapshot, __: CommandContext) -> CommandReply:
     out = Builder().bold("Messages by state")
     if snapshot.queue is None:
-        return Reply(out.text(f"\n{_UNKNOWN}").build())
+        return CommandReply(out.text(f"\n{_UNKNOWN}").build())
     for state, number in snapshot.queue.items():
         _fact(out, state.replace("_", " "), str(number))
     _fact(out, "oldest", "none" if _is_empty(snapshot) else _seconds(snapshot.oldest_age))
-    return Reply(out.build())
+    return CommandReply(out.build())
 
 
-def _mute(command: Command, _: Snapshot, place: Place) -> Reply:
-    seconds = duration(command.argument) if command.argument else None
+def _mute(command: Command, _: Snapshot, context: CommandContext) -> CommandReply:
+    seconds = parse_duration(command.argument) if command.argument else None
     if command.argument and seconds is None:
-        return Reply(Builder().text("For how long? /mute 30m, /mute 2h, /mute 1d, or /mute alone.").build())
-    until = FOREVER if seconds is None else place.now + seconds
+        return CommandReply(
+            Builder().text("For how long? /mute 30m, /mute 2h, /mute 1d, or /mute alone.").build()
+        )
+    until = FOREVER if seconds is None else context.now + seconds
     text = f"🔇 Muted {_until(until)}: only what is critical, and questions. /unmute ends it."
-    return Reply(Builder().text(text).build(), SetMute(until))
+    return CommandReply(Builder().text(text).build(), SetMute(until))
 
 
-def _unmute(_: Command, __: Snapshot, place: Place) -> Reply:
-    said = "🔔 Everything again." if place.muted_until is not None else "This chat is not muted."
-    return Reply(Builder().text(said).build(), SetMute(None))
+def _unmute(_: Command, __: Snapshot, context: CommandContext) -> CommandReply:
+    text = "🔔 Everything again." if context.muted_until is not None else "This chat is not muted."
+    return CommandReply(Builder().text(text).build(), SetMute(None))
 
 
-def _local(_: Command, __: Snapshot, ___: Place) -> Reply:
-    said = "Local: what you write gets a sign, no words."
-    return Reply(Builder().text(said).build(), SetMode(Mode.LOCAL))
+def _local(_: Command, __: Snapshot, ___: CommandContext) -> CommandReply:
+    text = "Local: what you write is confirmed by a reaction."
+    return CommandReply(Builder().text(text).build(), SetMode(ChatMode.LOCAL))
 
 
-def _nomad(_: Command, __: Snapshot, ___: Place) -> Reply:
-    said = "Nomad: what you write is answered with words."
-    return Reply(Builder().text(said).build(), SetMode(Mode.NOMAD))
+def _nomad(_: Command, __: Snapshot, ___: CommandContext) -> CommandReply:
+    text = "Nomad: what you write is confirmed by a reply."
+    return CommandReply(Builder().text(text).build(), SetMode(ChatMode.NOMAD))
 
 
-def open_questions(_: Command, snapshot: Snapshot, __: Place) -> Reply:
-    """``/approve`` without a code."""
-    if not snapshot.open_questions:
-        return Reply(Builder().text("No question is open for you.").build())
+def list_open(_: Command, snapshot: Snapshot, __: CommandContext) -> CommandReply:
+    """``/approve`` without a code: the open approvals that the person may decide."""
+    if not snapshot.open_approvals:
+        return CommandReply(Builder().text("No question is open for you.").build())
     out = Builder().bold("Open questions")
-    for one in snapshot.open_questions[:MOST_LISTED]:
-        out.text("\n\n").code(one.code).text(f" {one.title}\n{one.options}\nuntil {moment(one.expires_at)}")
-    left = len(snapshot.open_questions) - MOST_LISTED
-    return Reply(out.text(f"\n\nand {left} more, which end later" if left > 0 else "").build())
+    for one in snapshot.open_approvals[:MOST_LISTED]:
+        out.text("\n\n").code(one.code).text(f" {one.title}\n{question_text.option_list(one.options)}")
+        out.text(f"\nuntil {timestamp(one.expires_at)}")
+    left = len(snapshot.open_approvals) - MOST_LISTED
+    return CommandReply(out.text(f"\n\nand {left} more, which end later" if left > 0 else "").build())
 
 
-_ANSWERS: Mapping[str, Callable[[Command, Snapshot, Place], Reply]] = {
+_COMMANDS: Mapping[str, Callable[[Command, Snapshot, CommandContext], CommandReply]] = {
     "start": _start,
     "help": _help,
     "status": _status,
@@ -249,7 +253,7 @@ _ANSWERS: Mapping[str, Callable[[Command, Snapshot, Place], Reply]] = {
     "unmute": _unmute,
     "local": _local,
     "nomad": _nomad,
-    "approve": open_questions,
+    "approve": list_open,
 }
 
 
@@ -279,8 +283,9 @@ def _rate(value: float | None) -> str:
 
 
 def _until(seconds: float) -> str:
-    return "until you end it" if seconds >= FOREVER else f"until {moment(seconds)}"
+    return "until you end it" if seconds >= FOREVER else f"until {timestamp(seconds)}"
 
 
-def moment(seconds: float) -> str:
+def timestamp(seconds: float) -> str:
+    """1767225600 → ``2026-01-01 00:00 UTC``."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -1,4 +1,4 @@
-"""What was measured, read from the running parts when somebody asks. Nothing is measured for it."""
+"""Reads the latest measurements from the running parts, for commands; it measures nothing itself."""
 
 from dataclasses import dataclass
 
@@ -10,8 +10,8 @@ from services.outbox.engine import Outbox
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """The parts that measure."""
+class SnapshotReader:
+    """Reads snapshots from the parts that measure."""
 
     outbox: Outbox
     health: Health
@@ -19,14 +19,15 @@ class Measured:
     clock: Clock
 
     def snapshot(self) -> Snapshot:
-        outbox, tally = self.outbox, self.outbox.tally
+        """The latest measurements, without open approvals, which are a person's own."""
+        outbox, tally = self.outbox, self.outbox.queue.counts
         now = self.clock.time()
         accepted, delivered = tally.per_second(now)
         quantiles = tally.quantiles()
         return Snapshot(
             level=self.health.level.value,
             components=tuple(
-                Component(name, part.reading.level.value, part.reading.measured)
+                Component(name, part.measurement.level.value, part.measurement.measured)
                 for name, part in self.health.components.items()
             ),
             version=VERSION,
@@ -34,8 +35,8 @@ class Measured:
             memory_bytes=self.telemetry.memory_bytes(),
             cpu_percent=self.telemetry.cpu_percent(),
             totals=outbox.metrics.totals(),
-            queue=outbox.depth.by_state if outbox.depth else None,
-            oldest_age=outbox.oldest_age,
+            queue=outbox.queue.depth.by_state if outbox.queue.depth else None,
+            oldest_age=outbox.queue.oldest_age,
             accepted_per_second=accepted,
             delivered_per_second=delivered,
             delivery_percent=tally.delivery_rate_percent(now),

@@ -19,7 +19,15 @@ from services.contracts.fields import Priority, Severity
 from services.kit.errors import Problem, invalid_input
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox import messages
-from services.outbox.messages import IdempotencyKey, Lane, NewMessage, Once, Submission, UnknownPolicy
+from services.outbox.messages import (
+    AT_ONCE,
+    IdempotencyKey,
+    Lane,
+    MessageRecord,
+    SingleUse,
+    Submission,
+    UnknownPolicy,
+)
 
 #: The event type that creates an approval.
 QUESTION = "approval_request"
@@ -56,7 +64,7 @@ class Caller:
     correlation_id: str
     idempotency_key: str | None
     #: A single-use name of the request, such as its signature.
-    once: Once | None = None
+    once: SingleUse | None = None
 
 
 #: The position of an event in a request: empty for a single one, else its index in the list.
@@ -77,13 +85,13 @@ class Question:
 
     id: str
     code: str
-    event: messages.NewEvent
-    messages: tuple[NewMessage, ...]
+    event: messages.EventRecord
+    messages: tuple[MessageRecord, ...]
     keep: Callable[[Any], None]
 
 
 #: Creates the approval of a posted event, given the event to store, its recipients and its position.
-Asks = Callable[[NewEvent, messages.NewEvent, Sequence[Target], Place], Question]
+Asks = Callable[[NewEvent, messages.EventRecord, Sequence[Target], Place], Question]
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,10 +214,12 @@ def _keep(connection: Any, questions: Sequence[Question]) -> None:
         question.keep(connection)
 
 
-def _event(event: NewEvent, body: str, caller: Caller, trace: TraceContext, now: float) -> messages.NewEvent:
+def _event(
+    event: NewEvent, body: str, caller: Caller, trace: TraceContext, now: float
+) -> messages.EventRecord:
     identifier = str(uuid_utils.uuid7())
     severity = event.severity or event.data.severity or Severity.LOW
-    return messages.NewEvent(
+    return messages.EventRecord(
         id=identifier,
         type=event.kind,
         category=CATEGORY_OF[event.kind],
@@ -233,7 +243,9 @@ def _targets(event: NewEvent, place: Place, routes: Routes) -> list[Target]:
     return [recipient.target for recipient in routes.recipients(event)]
 
 
-def _messages(event: NewEvent, targets: Sequence[Target], place: Place, now: float) -> tuple[NewMessage, ...]:
+def _messages(
+    event: NewEvent, targets: Sequence[Target], place: Place, now: float
+) -> tuple[MessageRecord, ...]:
     deliver_at = _moment(event.deliver_at, (*place, "deliver_at"), now)
     expires_at = _moment(event.expires_at, (*place, "expires_at"), now)
     if expires_at is not None and expires_at <= now:
@@ -242,7 +254,7 @@ def _messages(event: NewEvent, targets: Sequence[Target], place: Place, now: flo
     # Critical events must not wait behind progress reports.
     lane = Lane.URGENT if event.severity is Severity.CRITICAL else _LANES[event.priority]
     return tuple(
-        NewMessage(
+        MessageRecord(
             id=str(uuid_utils.uuid7()),
             chat_id=target.chat_id,
             thread_id=target.thread_id or event.thread_id,
@@ -250,7 +262,7 @@ def _messages(event: NewEvent, targets: Sequence[Target], place: Place, now: flo
             lane=lane,
             silent=event.silent or target.silent,
             # A time in the past means now.
-            deliver_at=deliver_at if deliver_at is not None and deliver_at > now else 0.0,
+            deliver_at=deliver_at if deliver_at is not None and deliver_at > now else AT_ONCE,
             expires_at=expires_at,
             on_unknown=UnknownPolicy(event.on_unknown),
             update_key=_update_key(event, target, chats),
@@ -284,7 +296,10 @@ def _moment(value: datetime | None, place: tuple[int | str, ...], now: float) ->
 
 
 def _answer(
-    event: messages.NewEvent, recipients: Sequence[NewMessage], trace_url: str, question: Question | None
+    event: messages.EventRecord,
+    recipients: Sequence[MessageRecord],
+    trace_url: str,
+    question: Question | None,
 ) -> dict[str, object]:
     trace_id = f"{event.trace.trace_id:032x}"
     links: dict[str, str | None] = {

@@ -7,7 +7,7 @@ from services.bridge.events.templates import Templates, worded
 from services.contracts.details import EventData
 from services.contracts.events import NewEvent
 from services.outbox.messages import Claimed, Rendered, Text
-from services.outbox.telegram.text import Builder, headed, parts_of
+from services.outbox.telegram.text import Builder, parts_of, with_note
 
 _BY_TYPE = {
     "task_completion": "✅",
@@ -109,7 +109,7 @@ def render(message: Claimed, templates: Templates | None = None) -> Rendered:
     parts = list(parts_of(text, f"{message.event_type}-{message.event_id}.txt", spare=len(REPEATED) + 1))
     if message.possible_duplicate:
         # Above the part that is sent now: the other parts must be cut as they were when they were sent.
-        parts[message.part] = headed(parts[message.part], REPEATED)
+        parts[message.part] = with_note(parts[message.part], REPEATED)
     return Rendered(tuple(parts))
 
 

@@ -18,20 +18,19 @@ from services.bridge.approvals import from_event
 from services.bridge.events import accept
 from services.bridge.events.accept import Asks, Caller
 from services.bridge.folder.files import MOST_AT_ONCE, File, Folder
-from services.bridge.folder.metrics import FolderMetrics
+from services.bridge.metrics import FolderMetrics
 from services.bridge.routes.routes import Routes
 from services.kit.clock import Clock, rfc3339
 from services.kit.errors import Problem
-from services.kit.health import Level, Reading
+from services.kit.health import Level, Measurement
 from services.kit.telemetry.telemetry import Telemetry
 from services.outbox.engine import Outbox
 from services.outbox.intake import single_use
 from services.outbox.intake.single_use import RepeatedError
-from services.outbox.messages import Once
+from services.outbox.messages import SingleUse
 
 log = structlog.get_logger()
 
-OPERATIONS = ("folder",)
 #: Client of these events, and scope of the single-use file names.
 CLIENT = "folder"
 LOOK_SECONDS = 1.0
@@ -223,7 +222,7 @@ class FolderIntake:
     async def _read(self, file: File) -> accept.AcceptedRequest | None:
         """The accepted events of a file; None if it is invalid and was rejected."""
         body = await asyncio.to_thread(self._folder.read, file)
-        caller = Caller(CLIENT, None, "", None, Once(CLIENT, file.path.name))
+        caller = Caller(CLIENT, None, "", None, SingleUse(CLIENT, file.path.name))
         read = partial(
             accept.accept,
             body,
@@ -236,7 +235,7 @@ class FolderIntake:
             refusal=self._limits.refusal,
         )
         reading = await self._understood(file, read)
-        while reading and await from_event.are_taken(self._outbox.database, reading.codes):
+        while reading and await from_event.codes_taken(self._outbox.database, reading.codes):
             reading = await self._understood(file, read)
         return reading
 
@@ -270,10 +269,10 @@ class FolderIntake:
         self._metrics.files.labels("rejected").inc()
         log.warning("file_rejected", file=file.name, title=problem.title, errors=reason["errors"])
 
-    async def check(self) -> Reading:
+    async def check(self) -> Measurement:
         """Health: degraded while files wait for long or the folder cannot be used."""
         if not self._looked:
-            return Reading(Level.UNKNOWN)
+            return Measurement(Level.UNKNOWN)
         since = self._waiting_since
         age = 0.0 if since is None else self._clock.monotonic() - since
         measured = {
@@ -283,7 +282,7 @@ class FolderIntake:
             **({"error": self._error} if self._error else {}),
         }
         fit = self._error is None and (age <= LATE_SECONDS or self._elsewhere)
-        return Reading(Level.HEALTHY if fit else Level.DEGRADED, measured)
+        return Measurement(Level.HEALTHY if fit else Level.DEGRADED, measured)
 
 
 @asynccontextmanager

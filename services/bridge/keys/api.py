@@ -102,7 +102,7 @@ async def make(response: Response, state: State, maker: CallerKey, new: NewKey) 
             raise authenticate.missing(scope)
     now = state.clock.time()
     key, secret = made(new, maker.name, state.authenticator, now)
-    await state.outbox.database.write("key_write", partial(store.add, key=key), wake=store.CHANNEL)
+    await state.outbox.database.write("key_write", partial(store.add, key=key), notify=store.CHANNEL)
     await state.authenticator.ring.read(state.outbox.database)
     response.headers["Cache-Control"] = "no-store"
     response.headers["Location"] = f"/api/v1/keys/{key.id}"
@@ -156,7 +156,7 @@ async def one(state: State, key_id: KeyId) -> KeyView:
 async def revoke(state: State, key_id: KeyId) -> None:
     """This replica refuses the key at once, the others within a second."""
     work = partial(store.revoke, key_id=key_id, now=state.clock.time())
-    if not await state.outbox.database.write("key_write", work, wake=store.CHANNEL):
+    if not await state.outbox.database.write("key_write", work, notify=store.CHANNEL):
         raise _unknown()
     state.authenticator.ring.forget(key_id)
 

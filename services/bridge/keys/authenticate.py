@@ -9,13 +9,13 @@ from starlette.requests import Request
 from services.bridge.keys import signing
 from services.bridge.keys.keyring import SIGNATURES, ApiKeyring
 from services.bridge.keys.keys import Key, Scope
-from services.bridge.keys.metrics import SignedRequests
 from services.bridge.keys.signing import BadSignatureError
+from services.bridge.metrics import SignedRequests
 from services.kit.clock import Clock
 from services.kit.errors import Problem
-from services.kit.web.auth import Gate
-from services.kit.web.rate_limit import Guard
-from services.outbox.messages import Once
+from services.kit.web.auth import BearerAuth
+from services.kit.web.rate_limit import RateLimiter
+from services.outbox.messages import SingleUse
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class AdmittedRequest:
 
     key: Key
     body: bytes
-    once: Once | None = None
+    once: SingleUse | None = None
 
 
 class Authenticator:
@@ -32,14 +32,16 @@ class Authenticator:
 
     Args:
         ring: the keys.
-        guard: limits the rate of each key.
+        rate_limiter: limits the rate of each key.
         registry: of the service's metrics.
         clock: the time.
     """
 
-    def __init__(self, ring: ApiKeyring, guard: Guard, registry: CollectorRegistry, clock: Clock) -> None:
+    def __init__(
+        self, ring: ApiKeyring, rate_limiter: RateLimiter, registry: CollectorRegistry, clock: Clock
+    ) -> None:
         self.ring = ring
-        self._guard = guard
+        self._rate_limiter = rate_limiter
         self._clock = clock
         self._signed = SignedRequests(registry)
 
@@ -49,8 +51,8 @@ class Authenticator:
         Raises:
             Problem: 401 without a valid key, 403 without the scope, 429 over the key's rate.
         """
-        gate: Gate = caller.scope["app"].state.gate
-        return self._allowed(gate.find(authorization, caller, self.ring.holder), scope)
+        auth: BearerAuth = caller.scope["app"].state.bearer_auth
+        return self._allowed(auth.owner(authorization, caller, self.ring.holder), scope)
 
     async def enter(self, request: Request, headers: Mapping[bytes, bytes], scope: Scope) -> AdmittedRequest:
         """Admits a request by its signature or its key, and reads its body.
@@ -76,12 +78,12 @@ class Authenticator:
             raise self._refused(request, "The signature does not match this body and a valid signing key.")
         key = self._allowed(found[0], scope)
         self._signed.count("accepted")
-        return AdmittedRequest(key, body, Once(SIGNATURES, f"{claim.key_id}:{claim.signature}"))
+        return AdmittedRequest(key, body, SingleUse(SIGNATURES, f"{claim.key_id}:{claim.signature}"))
 
     def _refused(self, caller: Request, detail: str) -> Problem:
-        gate: Gate = caller.scope["app"].state.gate
+        auth: BearerAuth = caller.scope["app"].state.bearer_auth
         self._signed.count("refused")
-        return gate.refused(caller, detail)
+        return auth.rejection(caller, detail)
 
     def replayed(self) -> Problem:
         """The answer to a signature that was used before."""
@@ -96,7 +98,7 @@ class Authenticator:
     def _allowed(self, key: Key, scope: Scope | None) -> Key:
         if scope is not None and scope not in key.scopes:
             raise missing(scope)
-        self._guard.admit(key.name, key.per_second)
+        self._rate_limiter.admit(key.name, key.per_second)
         self.ring.used(key)
         return key
 

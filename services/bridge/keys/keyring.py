@@ -20,9 +20,9 @@ from services.bridge.settings import BridgeSettings
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
 from services.kit.errors import Problem
-from services.kit.health import Health, Level, Reading
+from services.kit.health import Health, Level, Measurement
 from services.kit.settings import StartError
-from services.kit.web.auth import kept
+from services.kit.web.auth import read_or_create_secret
 from services.kit.web.service import own_key
 from services.outbox.intake import single_use
 
@@ -142,10 +142,10 @@ class ApiKeyring:
 
         await database.write("key_used", work)
 
-    async def check(self) -> Reading:
+    async def check(self) -> Measurement:
         """Health: degraded while keys cannot be read, since revocations elsewhere are missed then."""
         if self._read_at is None:
-            return Reading(Level.UNKNOWN)
+            return Measurement(Level.UNKNOWN)
         age = self._clock.monotonic() - self._read_at
         measured = {
             "keys": len(self._bearers) + len(self._signers),
@@ -153,7 +153,7 @@ class ApiKeyring:
             **({"other_signing_master": len(self._foreign)} if self._foreign else {}),
         }
         fit = age <= STALE_SECONDS and not self._foreign
-        return Reading(Level.HEALTHY if fit else Level.DEGRADED, measured)
+        return Measurement(Level.HEALTHY if fit else Level.DEGRADED, measured)
 
 
 def signing_master(settings: BridgeSettings) -> bytes:
@@ -169,7 +169,7 @@ def signing_master(settings: BridgeSettings) -> bytes:
         return given.encode()
     path = settings.data_dir / "signing_master"
     try:
-        return kept(path, lambda: secrets.token_urlsafe(48))[0].encode()
+        return read_or_create_secret(path, lambda: secrets.token_urlsafe(48))[0].encode()
     except OSError as error:
         raise StartError(f"DATA_DIR: cannot write the signing master to {path}: {error.strerror}") from error
 

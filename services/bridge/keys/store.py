@@ -23,8 +23,6 @@ from services.bridge.keys.keys import MOST_KEYS, Key, KeyKind
 from services.kit.database.connect import upsert
 from services.kit.errors import Problem
 
-#: Names of the units of work, for the database's metrics.
-OPERATIONS = ("keys", "key_write", "key_used")
 #: Woken when a key was created or revoked.
 CHANNEL = "keys"
 

@@ -15,20 +15,19 @@ import structlog
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Column, Connection, Double, Integer, MetaData, Table, Text, insert, select, update
 
+from services.bridge.metrics import routes_reload_failures
 from services.bridge.routes import document
 from services.bridge.routes.document import BadRoutesError, RoutesDocument
-from services.bridge.routes.metrics import reload_failures
 from services.bridge.routes.routes import Routes
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
 from services.kit.errors import Problem, invalid_input
-from services.kit.health import Health, Level, Reading
+from services.kit.health import Health, Level, Measurement
 from services.kit.settings import StartError
 
 log = structlog.get_logger()
 
 PACKAGE = "services.bridge.routes"
-OPERATIONS = ("routes", "routes_write")
 CHANNEL = "routes"
 READ_SECONDS = 1.0
 _ONLY = 1
@@ -83,7 +82,7 @@ class ActiveRoutes:
         self.error: str | None = None
         self._clock = clock
         self._stamp: tuple[int, int, int] | None = None
-        self._failures = reload_failures(registry)
+        self._failures = routes_reload_failures(registry)
         if file is not None:
             try:
                 self._take_file(file)
@@ -157,7 +156,7 @@ class ActiveRoutes:
             raise Problem(409, "Routes are in a file", "ROUTES_FILE is set: change the routes there.")
         self.check_bots(new)
         work = partial(_replace, new=new, by=by, version=version, now=self._clock.time())
-        await database.write("routes_write", work, wake=CHANNEL)
+        await database.write("routes_write", work, notify=CHANNEL)
         await self.read(database)
 
     def check_bots(self, new: RoutesDocument) -> Routes:
@@ -189,15 +188,15 @@ class ActiveRoutes:
                 log.warning("routes_not_read", error=str(problem))
                 await asyncio.sleep(READ_SECONDS)
 
-    async def check(self) -> Reading:
+    async def check(self) -> Measurement:
         """Health: degraded if a changed file is invalid, or a rule names an unknown bot."""
         measured: dict[str, Any] = {"source": self.source, "rules": len(self.routes.rules)}
         if unknown := self.routes.unknown_bots():
             measured["unknown_bots"] = sorted({bot for _, bot in unknown})
-            return Reading(Level.DEGRADED, measured)
+            return Measurement(Level.DEGRADED, measured)
         if self.error:
-            return Reading(Level.DEGRADED, measured | {"error": self.error})
-        return Reading(Level.HEALTHY, measured)
+            return Measurement(Level.DEGRADED, measured | {"error": self.error})
+        return Measurement(Level.HEALTHY, measured)
 
 
 def _stamp(file: Path) -> tuple[int, int, int]:

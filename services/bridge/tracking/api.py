@@ -22,13 +22,13 @@ from services.contracts.tracking import CorrelationTimeline, Job, Jobs, StreamCh
 from services.kit.errors import Problem
 from services.kit.web.openapi import problems
 from services.outbox import change_feed
-from services.outbox import messages as outbox_messages
 from services.outbox.change_feed import Position
 from services.outbox.engine import Outbox
 from services.outbox.intake import cancel_replay, enqueue
-from services.outbox.intake.cancel_replay import By, Verdict
-from services.outbox.queries import message_queries
-from services.outbox.queries.message_queries import Search
+from services.outbox.intake.cancel_replay import ActionResult, By
+from services.outbox.messages import UNFINISHED, MessageState
+from services.outbox.queries import message_search, message_timeline
+from services.outbox.queries.message_search import Search
 
 router = APIRouter(prefix="/api/v1", tags=["tracking"])
 
@@ -76,16 +76,18 @@ async def replay(
     return _view(message_id, verdict)
 
 
-async def _decide(state: BridgeState, operation: str, decide: Callable[..., Verdict | None]) -> Verdict:
+async def _decide(
+    state: BridgeState, operation: str, decide: Callable[..., ActionResult | None]
+) -> ActionResult:
     work = partial(decide, now=state.clock.time())
-    verdict = await state.outbox.database.write(operation, work, wake=enqueue.CHANNEL)
+    verdict = await state.outbox.database.write(operation, work, notify=enqueue.CHANNEL)
     if verdict is None:
         raise Problem(404, "Not Found", "No message has this ID.")
-    state.outbox.database.wake_here(change_feed.CHANNEL)
+    state.outbox.database.notify_local(change_feed.CHANNEL)
     return verdict
 
 
-def _view(message_id: Words, verdict: Verdict) -> messages.CancelReplayResult:
+def _view(message_id: Words, verdict: ActionResult) -> messages.CancelReplayResult:
     # Not `status`, which is the HTTP status in a problem document.
     return messages.CancelReplayResult(
         message_id=message_id,
@@ -102,7 +104,7 @@ def _view(message_id: Words, verdict: Verdict) -> messages.CancelReplayResult:
 async def dead_letters(state: State, wanted: Annotated[Letters, Query()]) -> messages.DeadLetters:
     """Replay one by its `replay`, many by `POST /api/v1/dead-letters/replay`."""
     sought = search_params.search(
-        wanted, [outbox_messages.State.DEAD_LETTER], before=wanted.cursor, limit=wanted.limit
+        wanted, [MessageState.DEAD_LETTER], before=wanted.cursor, limit=wanted.limit
     )
     page, attempts = await state.outbox.database.read("search", partial(_letters, wanted=sought))
     return messages.DeadLetters(
@@ -111,9 +113,9 @@ async def dead_letters(state: State, wanted: Annotated[Letters, Query()]) -> mes
     )
 
 
-def _letters(connection: Connection, wanted: Search) -> tuple[message_queries.Page, dict[int, Any]]:
-    page = message_queries.search(connection, wanted)
-    return page, message_queries.last_attempts(connection, [row["seq"] for row in page.rows])
+def _letters(connection: Connection, wanted: Search) -> tuple[message_search.Page, dict[int, Any]]:
+    page = message_search.search(connection, wanted)
+    return page, message_timeline.last_attempts(connection, [row["seq"] for row in page.rows])
 
 
 _STARTED: dict[int | str, dict[str, Any]] = {
@@ -224,7 +226,7 @@ async def traces(
     limit: Annotated[int, Query(ge=1, le=200), about("largest number of messages", 50)] = 50,
 ) -> messages.TracedMessages:
     """Each message has every state that it was in."""
-    states = [one.value for one in message_queries.UNFINISHED] if active else []
+    states = [one.value for one in UNFINISHED] if active else []
     wanted = Search(states=states, before=cursor, limit=limit)
     page, found = await state.outbox.database.read("trace", partial(_lives, wanted=wanted))
     now, trace_url = state.clock.time(), state.settings.jaeger_ui_url
@@ -234,9 +236,11 @@ async def traces(
     )
 
 
-def _lives(connection: Connection, wanted: Search) -> tuple[message_queries.Page, list[message_queries.Life]]:
-    page = message_queries.search(connection, wanted)
-    return page, message_queries.lives(connection, [row["seq"] for row in page.rows], with_body=True)
+def _lives(
+    connection: Connection, wanted: Search
+) -> tuple[message_search.Page, list[message_timeline.MessageTimeline]]:
+    page = message_search.search(connection, wanted)
+    return page, message_timeline.timelines(connection, [row["seq"] for row in page.rows], with_body=True)
 
 
 @router.get(
@@ -250,7 +254,7 @@ async def story(
     correlation_id: Annotated[Words, Path(description="correlation ID of events", examples=["order-4711"])],
 ) -> CorrelationTimeline:
     """Events, changes and attempts of up to 500 messages; `truncated` is true if there are more."""
-    work = partial(message_queries.of_correlation, correlation_id=correlation_id, most=MOST_MESSAGES)
+    work = partial(message_timeline.of_correlation, correlation_id=correlation_id, most=MOST_MESSAGES)
     events, found, whole = await state.outbox.database.read("trace", work)
     if not events:
         raise Problem(404, "Not Found", "No event has this correlation ID.")
@@ -275,9 +279,7 @@ async def stream(
     request: Request,
     *,
     state: State,
-    status: Annotated[
-        list[outbox_messages.State], Query(), about("into one of these states", ["delivered"])
-    ] = [],  # noqa: B006 - FastAPI copies it
+    status: Annotated[list[MessageState], Query(), about("into one of these states", ["delivered"])] = [],  # noqa: B006 - FastAPI copies it
     type: Annotated[list[str], Query(), about("of one of these types", ["build_failed"])] = [],  # noqa: A002, B006 - the parameter's public name; the same
     chat_id: QueriedChat = None,
     correlation_id: Annotated[Words | None, Query(), about("of the event", "order-4711")] = None,

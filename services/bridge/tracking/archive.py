@@ -21,8 +21,8 @@ from sqlalchemy import Connection, delete, exists, insert, select
 
 from services.bridge.tracking.schema import archiving
 from services.outbox.messages import FINISHED
-from services.outbox.queries import message_queries
-from services.outbox.queries.message_queries import Life
+from services.outbox.queries import message_timeline
+from services.outbox.queries.message_timeline import MessageTimeline
 from services.outbox.schema import attempt, change, event, message
 
 _FINISHED = [state.value for state in FINISHED]
@@ -37,7 +37,7 @@ class Portion:
     """Messages that ended on the same day."""
 
     day: str
-    lives: Sequence[Life]
+    lives: Sequence[MessageTimeline]
 
     @property
     def seqs(self) -> list[int]:
@@ -80,7 +80,7 @@ def old(connection: Connection, before: float, most: int) -> Portion | None:
         return None
     day = day_of(rows[0].finished_at)
     seqs = [row.seq for row in rows if day_of(row.finished_at) == day]
-    return Portion(day, message_queries.lives(connection, seqs, with_body=True))
+    return Portion(day, message_timeline.timelines(connection, seqs, with_body=True))
 
 
 def note(connection: Connection, place: str, made: Note, now: float) -> None:
@@ -218,7 +218,7 @@ def _sync_folder(path: Path) -> None:
         os.close(handle)
 
 
-def record(life: Life) -> dict[str, Any]:
+def record(life: MessageTimeline) -> dict[str, Any]:
     """A message with all rows that are deleted with it."""
     return {
         "message": _plain(life.message),

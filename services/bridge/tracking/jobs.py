@@ -26,14 +26,13 @@ from services.kit.errors import Problem
 from services.outbox import change_feed
 from services.outbox.intake import cancel_replay, enqueue
 from services.outbox.intake.cancel_replay import By
-from services.outbox.messages import State as MessageState
-from services.outbox.queries import message_queries
-from services.outbox.queries.message_queries import Search
+from services.outbox.messages import MessageState
+from services.outbox.queries import message_search
+from services.outbox.queries.message_search import Search
 
 log = structlog.get_logger()
 
 CHANNEL = "jobs"
-OPERATIONS = ("job", "job_find", "job_step")
 PORTION = 100
 POLL_SECONDS = 1.0
 MOST_FAILURES = 5
@@ -81,7 +80,7 @@ async def add(database: Database, new: NewJob, now: float) -> tuple[Any, bool]:
         "upto": upto,
     }
     try:
-        await database.write("job", lambda connection: connection.execute(insert(job), row), wake=CHANNEL)
+        await database.write("job", lambda connection: connection.execute(insert(job), row), notify=CHANNEL)
     except IntegrityError:
         earlier = await database.read("job_find", partial(_by_key, who=new.by.who, key=new.key))
         if earlier is None or earlier["wanted"] != row["wanted"]:
@@ -93,7 +92,7 @@ async def add(database: Database, new: NewJob, now: float) -> tuple[Any, bool]:
 
 
 def _extent(connection: Connection, wanted: Search) -> tuple[int, int]:
-    return message_queries.count(connection, wanted), message_queries.last(connection)
+    return message_search.count(connection, wanted), message_search.newest_seq(connection)
 
 
 def _written(wanted: Search) -> str:
@@ -149,7 +148,7 @@ def _running(connection: Connection) -> Any | None:
 
 
 def _portion(connection: Connection, row: Any) -> list[int]:
-    return message_queries.matching(
+    return message_search.matching(
         connection, search_of(row), after=row["after"], upto=row["upto"], before=row["created_at"]
     )
 
@@ -217,7 +216,7 @@ class Jobs:
         try:
             seqs = await self._database.read("job_find", partial(_portion, row=row))
             work = partial(step, row=row, seqs=seqs, now=self._clock.time())
-            done = await self._database.write("job_step", work, wake=enqueue.CHANNEL)
+            done = await self._database.write("job_step", work, notify=enqueue.CHANNEL)
         except Problem:
             raise
         except Exception as error:
@@ -226,6 +225,6 @@ class Jobs:
             note = partial(_failed, row=row, error=said, now=self._clock.time())
             await self._database.write("job", note)
             return False
-        self._database.wake_here(change_feed.CHANNEL)
+        self._database.notify_local(change_feed.CHANNEL)
         self._metrics.replayed.inc(done or 0)
         return True

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 import structlog
 
 from services.bridge.settings import BridgeSettings
-from services.bridge.tracking import jobs, retention, stream
 from services.bridge.tracking.archive import Folder
-from services.bridge.tracking.callbacks import publisher
 from services.bridge.tracking.callbacks.publisher import Publisher
 from services.bridge.tracking.callbacks.store import Program
 from services.bridge.tracking.jobs import Jobs
@@ -24,15 +22,6 @@ from services.kit.instance import instance_name
 log = structlog.get_logger()
 
 PACKAGE = "services.bridge.tracking"
-OPERATIONS = (
-    *jobs.OPERATIONS,
-    *stream.OPERATIONS,
-    *retention.OPERATIONS,
-    *publisher.OPERATIONS,
-    "cancel",
-    "replay",
-    "trace",
-)
 
 
 @dataclass(frozen=True, slots=True)

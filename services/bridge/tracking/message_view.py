@@ -5,8 +5,8 @@ from typing import Any
 from services.contracts.messages import Attempt, Message, MessageDetail, MessageLinks, StateChange
 from services.kit.clock import rfc3339
 from services.kit.telemetry.telemetry import TraceContext
-from services.outbox.messages import WAITING, State
-from services.outbox.queries.message_queries import Life
+from services.outbox.messages import WAITING, MessageState, is_scheduled
+from services.outbox.queries.message_timeline import MessageTimeline
 
 
 def summary(row: Any) -> Message:
@@ -14,7 +14,7 @@ def summary(row: Any) -> Message:
     return Message(**fields(row), attempts=row["attempts"])
 
 
-def whole(life: Life, trace_url: str) -> MessageDetail:
+def whole(life: MessageTimeline, trace_url: str) -> MessageDetail:
     """One message with every state change and every attempt."""
     return MessageDetail(
         **fields(life.message),
@@ -42,7 +42,7 @@ def fields(row: Any) -> dict[str, Any]:
         "status": state,
         "accepted_at": rfc3339(row["accepted_at"]),
         "finished_at": rfc3339_or_none(row["finished_at"]),
-        "next_attempt_at": due_at if state == State.RETRY_WAIT.value else None,
+        "next_attempt_at": due_at if state == MessageState.RETRY_WAIT.value else None,
         "deliver_at": due_at if _is_scheduled(row) else None,
         "quiet_until": due_at if row["held"] and state in WAITING else None,
         "expires_at": rfc3339_or_none(row["expires_at"]),
@@ -54,7 +54,7 @@ def fields(row: Any) -> dict[str, Any]:
     }
 
 
-def timeline(life: Life, trace_url: str) -> dict[str, Any]:
+def timeline(life: MessageTimeline, trace_url: str) -> dict[str, Any]:
     """The fields of a message's timeline."""
     row = life.message
     trace = trace_id(row["traceparent"])
@@ -74,20 +74,20 @@ def trace_id(traceparent: str) -> str | None:
     return f"{trace.trace_id:032x}" if trace else None
 
 
-def _changes(life: Life) -> list[StateChange]:
+def _changes(life: MessageTimeline) -> list[StateChange]:
     """Every state of the message and its duration; changes by attempts come from the attempts."""
     changes: list[tuple[float, str, str]] = []
     for attempt in life.attempts:
         number = attempt["number"]
-        changes.append((attempt["claimed_at"], State.SENDING.value, f"attempt {number}"))
+        changes.append((attempt["claimed_at"], MessageState.SENDING.value, f"attempt {number}"))
         if attempt["settled_at"] is not None:
             reason = attempt["reason"]
             cause = f"attempt {number}: {attempt['outcome']}" + ("" if reason == "none" else f" ({reason})")
-            changes.append((attempt["settled_at"], attempt["state"], cause))
+            changes.append((attempt["settled_at"], str(attempt["state"]), cause))
     changes.extend((change["at"], change["state"], change["cause"]) for change in life.changes)
     # sorted() is stable: changes of one moment stay in the order above. A worker reads its clock before the
     # claim, so `claimed_at` may lie a moment before the commit of the message that it found.
-    accepted = (life.message["accepted_at"], State.QUEUED.value, "accepted")
+    accepted = (life.message["accepted_at"], MessageState.QUEUED.value, "accepted")
     steps = (accepted, *sorted(changes, key=lambda change: change[0]))
     until = (*(at for at, _, _ in steps[1:]), None)
     return [
@@ -122,7 +122,7 @@ def _attempt(row: Any) -> Attempt:
 
 def _is_scheduled(row: Any) -> bool:
     """Whether the message waits for the ``deliver_at`` of its event."""
-    return bool(row["state"] == State.QUEUED.value and row["due_at"] > 0 and not row["held"])
+    return bool(row["state"] == MessageState.QUEUED.value and is_scheduled(row["due_at"]) and not row["held"])
 
 
 def rfc3339_or_none(seconds: float | None) -> str | None:

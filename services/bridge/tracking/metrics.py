@@ -1,4 +1,4 @@
-"""What tracking counts."""
+"""Metrics of message tracking: cancels, replays, change streams, archive and retention."""
 
 from collections.abc import Callable, Iterator
 
@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+#: The tables that retention deletes from.
 PRUNED = (
     "message",
     "attempt",
@@ -22,25 +23,29 @@ PRUNED = (
 class TrackingMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.cancelled = Counter(
-            "cctelegram_cancelled_messages", "Messages taken back by a caller", registry=registry
+            "cctelegram_cancelled_messages", "Messages cancelled by a client", registry=registry
         )
         self.replayed = Counter(
-            "cctelegram_replayed_messages", "Messages put back into the queue by a caller", registry=registry
+            "cctelegram_replayed_messages", "Messages replayed by a client", registry=registry
         )
-        self.followers = Gauge("cctelegram_stream_clients", "Open streams of changes", registry=registry)
+        self.followers = Gauge(
+            "cctelegram_stream_clients",
+            "Change streams (server-sent events) that are open",
+            registry=registry,
+        )
         self.dropped = Counter(
             "cctelegram_stream_clients_dropped",
-            "Streams ended since their reader was slow",
+            "Change streams closed because their client read too slowly",
             registry=registry,
         )
         self.archived = Counter(
-            "cctelegram_archived_messages", "Messages moved into the archive", registry=registry
+            "cctelegram_archived_messages", "Messages moved to the archive", registry=registry
         )
         self.pruned = Counter(
-            "cctelegram_pruned_rows", "Rows deleted by the retention", ["table"], registry=registry
+            "cctelegram_pruned_rows", "Rows deleted by retention, by table", ["table"], registry=registry
         )
         self.retention_failures = Counter(
-            "cctelegram_retention_failures", "Runs of the retention that failed", registry=registry
+            "cctelegram_retention_failures", "Retention runs that failed", registry=registry
         )
         for table in PRUNED:
             self.pruned.labels(table)
@@ -49,14 +54,14 @@ class TrackingMetrics:
 
 
 class RetentionAge(Collector):
-    """Seconds since the retention last came through; no sample before it ever has."""
+    """Seconds since the last successful retention run; no sample before the first one."""
 
     def __init__(self) -> None:
         self.measure: Callable[[], float | None] = lambda: None
 
     def collect(self) -> Iterator[Metric]:
         family = GaugeMetricFamily(
-            "cctelegram_retention_last_success_age_seconds", "Since the retention last came through"
+            "cctelegram_retention_last_success_age_seconds", "Time since the last successful retention run"
         )
         age = self.measure()
         if age is not None:

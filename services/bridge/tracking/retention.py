@@ -8,7 +8,8 @@ from functools import partial
 import structlog
 from sqlalchemy import Connection, delete, select, tuple_
 
-from services.bridge.tracking import archive, leader_lease
+from services.bridge import leader_lease
+from services.bridge.tracking import archive
 from services.bridge.tracking.archive import ChangedMeanwhileError, Deleted, Folder, Note, Portion
 from services.bridge.tracking.metrics import TrackingMetrics
 from services.bridge.tracking.schema import job
@@ -20,8 +21,7 @@ from services.outbox.schema import idempotency
 
 log = structlog.get_logger()
 
-OPERATIONS = ("retention", "retention_find")
-CHORE = "retention"
+LEASE = "retention"
 DAY = 86_400.0
 KEEP_KEYS_SECONDS = DAY
 PORTION = 200
@@ -109,17 +109,17 @@ class Retention:
                     if await self._recover(place):
                         await self._archive_all(place)
             now = self._clock.time()
-            await self._database.write("retention", partial(leader_lease.succeeded, name=CHORE, now=now))
+            await self._database.write("retention", partial(leader_lease.record_success, name=LEASE, now=now))
         finally:
             self._last_success = await self._database.read(
-                "retention_find", partial(leader_lease.last_success, name=CHORE)
+                "retention_find", partial(leader_lease.last_success, name=LEASE)
             )
-        await self._database.write("retention", partial(leader_lease.release, name=CHORE, owner=self._owner))
+        await self._database.write("retention", partial(leader_lease.release, name=LEASE, owner=self._owner))
         return True
 
     async def _take(self) -> bool:
         take = partial(
-            leader_lease.take, name=CHORE, owner=self._owner, now=self._clock.time(), seconds=LEASE_SECONDS
+            leader_lease.take, name=LEASE, owner=self._owner, now=self._clock.time(), seconds=LEASE_SECONDS
         )
         return await self._database.write("retention", take)
 
@@ -179,7 +179,7 @@ class Retention:
         except ChangedMeanwhileError:
             deleted = None
         if deleted is None:
-            # Replayed meanwhile, or another replica has the chore: as if it had not been begun.
+            # Replayed meanwhile, or another replica has the lease: as if it had not been begun.
             await asyncio.to_thread(self._folder.undo, made.file, made.size_before)
             await self._database.write("retention", partial(archive.forget, note_id=made.id))
             return await self._take()
@@ -199,7 +199,7 @@ class Retention:
 
 def _begin(connection: Connection, place: str, made: Note, owner: str, now: float) -> bool:
     """Notes what is about to be done, and renews the lease with it."""
-    if not leader_lease.take(connection, CHORE, owner, now, LEASE_SECONDS):
+    if not leader_lease.take(connection, LEASE, owner, now=now, seconds=LEASE_SECONDS):
         return False
     archive.note(connection, place, made, now)
     return True
@@ -207,7 +207,7 @@ def _begin(connection: Connection, place: str, made: Note, owner: str, now: floa
 
 def _remove(connection: Connection, portion: Portion, made: Note, owner: str) -> Deleted | None:
     """Deletes what is archived; None where another replica has taken over."""
-    if not leader_lease.is_held(connection, CHORE, owner):
+    if not leader_lease.is_held(connection, LEASE, owner):
         return None
     return archive.remove(connection, portion, made.id)
 

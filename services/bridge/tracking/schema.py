@@ -1,4 +1,4 @@
-"""Bulk work, who does what alone, and archiving under way. Times are seconds since the epoch, UTC."""
+"""Bulk jobs, callbacks, and archiving under way. Times are seconds since the epoch, UTC."""
 
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, String, Table, Text
 
@@ -28,17 +28,6 @@ job = Table(
     Column("error", Text),
     Index("job_state", "state", "created_at"),
     Index("job_key", "created_by", "key", unique=True),
-)
-
-# What one replica at a time does, and what it remembers.
-chore = Table(
-    "chore",
-    metadata,
-    Column("name", String(32), primary_key=True),
-    Column("owner", Text),
-    Column("lease_until", Double, nullable=False, default=0.0),
-    Column("last_success", Double),
-    Column("position", Text),
 )
 
 # Who is told how the messages of a key end.

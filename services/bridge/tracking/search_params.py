@@ -10,8 +10,8 @@ from services.bridge.tracking import jobs
 from services.contracts.fields import A_TIME, BotName, ChatId, Moment, Strict, Words, about
 from services.kit.errors import Problem
 from services.outbox.intake.cancel_replay import REPLAYABLE
-from services.outbox.messages import Reason, State
-from services.outbox.queries.message_queries import Search
+from services.outbox.messages import MessageState, Reason
+from services.outbox.queries.message_search import Search
 
 Cursor = Annotated[int | None, Query(ge=1, le=2**53), about("`next_cursor` of the previous page", 4711)]
 #: The strict integer of a body would refuse a query's text.
@@ -42,9 +42,9 @@ class Letters(BaseModel, extra="forbid"):
 class Replay(Strict):
     """Selects messages to replay; all conditions must match. Without any: every dead letter."""
 
-    status: Annotated[Annotated[list[State], Field(min_length=1)], about("final states", ["dead_letter"])] = (
-        Field([State.DEAD_LETTER])
-    )
+    status: Annotated[
+        Annotated[list[MessageState], Field(min_length=1)], about("final states", ["dead_letter"])
+    ] = Field([MessageState.DEAD_LETTER])
     reason: Annotated[list[Reason], about("reasons; an empty list is any", ["chat_not_found"])] = Field([])
     type: Annotated[Words | None, about("type of the event", "build_failed")] = None
     chat_id: Annotated[ChatId | None, about("the recipient", 1001)] = None
@@ -57,7 +57,7 @@ class Replay(Strict):
 
     @field_validator("status")
     @classmethod
-    def _replayable(cls, states: list[State]) -> list[State]:
+    def _replayable(cls, states: list[MessageState]) -> list[MessageState]:
         wrong = [state.value for state in states if state not in REPLAYABLE]
         if wrong:
             raise ValueError(f"{', '.join(wrong)} cannot be replayed")
@@ -65,7 +65,11 @@ class Replay(Strict):
 
 
 def search(
-    wanted: Letters | Replay, states: list[State], *, before: int | None = None, limit: int = jobs.PORTION
+    wanted: Letters | Replay,
+    states: list[MessageState],
+    *,
+    before: int | None = None,
+    limit: int = jobs.PORTION,
 ) -> Search:
     """The engine's search for these parameters.
 

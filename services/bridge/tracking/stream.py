@@ -31,7 +31,6 @@ from services.outbox.change_feed import Change, Position
 
 log = structlog.get_logger()
 
-OPERATIONS = ("stream",)
 POLL_SECONDS = 0.25
 RETRY_SECONDS = 1.0
 MOST_KEPT = 10_000
@@ -259,7 +258,7 @@ class Start:
 
 def _extent(connection: Connection, after: Position | None) -> tuple[Position, bool]:
     end = change_feed.end(connection)
-    return end, after is None or (after <= end and change_feed.has(connection, after))
+    return end, after is None or (after <= end and change_feed.covers(connection, after))
 
 
 class EventStream(Response):

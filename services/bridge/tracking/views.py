@@ -20,8 +20,8 @@ from services.contracts.tracking import (
 )
 from services.kit.clock import rfc3339
 from services.outbox.change_feed import Change
-from services.outbox.messages import State
-from services.outbox.queries.message_queries import Life
+from services.outbox.messages import MessageState
+from services.outbox.queries.message_timeline import MessageTimeline
 
 
 def change(of: Change) -> StreamChange:
@@ -49,7 +49,7 @@ def change(of: Change) -> StreamChange:
     )
 
 
-def life(of: Life, now: float, trace_url: str) -> TracedMessage:
+def life(of: MessageTimeline, now: float, trace_url: str) -> TracedMessage:
     """A message with its state, since when, and every earlier state."""
     row = of.message
     timeline = message_view.timeline(of, trace_url)
@@ -63,7 +63,7 @@ def life(of: Life, now: float, trace_url: str) -> TracedMessage:
 
 
 def story(
-    events: Sequence[Any], of: Sequence[Life], trace_url: str, *, truncated: bool
+    events: Sequence[Any], of: Sequence[MessageTimeline], trace_url: str, *, truncated: bool
 ) -> CorrelationTimeline:
     """Everything under one correlation id, in the order of time.
 
@@ -110,19 +110,19 @@ def _accepted(row: Any) -> _Timed:
     )
 
 
-def _steps(of: Life) -> Iterable[_Timed]:
+def _steps(of: MessageTimeline) -> Iterable[_Timed]:
     ids = {"message_id": of.message["id"], "chat_id": of.message["chat_id"]}
-    yield _timed(of.message["accepted_at"], what="change", status=State.QUEUED.value, **ids)
+    yield _timed(of.message["accepted_at"], what="change", status=MessageState.QUEUED.value, **ids)
     for row in of.attempts:
         numbered = ids | {"attempt": row["number"]}
-        yield _timed(row["claimed_at"], what="change", status=State.SENDING.value, **numbered)
+        yield _timed(row["claimed_at"], what="change", status=MessageState.SENDING.value, **numbered)
         if row["started_at"] is not None:
             yield _timed(row["started_at"], what="attempt", **numbered, **_result(row))
         if row["settled_at"] is not None:
             cause = None if row["reason"] == "none" else row["reason"]
             yield _timed(row["settled_at"], what="change", status=row["state"], cause=cause, **numbered)
-    for row in of.changes:
-        yield _timed(row["at"], what="change", status=row["state"], cause=row["cause"], **ids)
+    for change in of.changes:
+        yield _timed(change["at"], what="change", status=change["state"], cause=change["cause"], **ids)
 
 
 def _result(row: Any) -> dict[str, Any]:

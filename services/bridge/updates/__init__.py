@@ -1,12 +1,18 @@
-"""Updates: what people do in Telegram, stored before it is acknowledged, then handled from the store.
+"""Updates: what people do in Telegram, stored before it is acknowledged, then processed from the database.
 
-source     long polling, or a webhook: where updates come from
-receiver   one replica at a time, by a lease: hears, stores, handles
-incoming   an update as a value (pure)
-acting     takes what is stored, one after the other
-handler    what an update brings about, in one transaction; talk, what is written to the bot
-chores     small calls to Telegram that follow: over a button, under a text
-responses  what people sent, for those who asked
-store      the rows of all of it
-api        POST /telegram/webhook, GET /api/v1/responses
+- `source`: long polling or a webhook.
+- `receiver`: one replica at a time, by a leader lease, receives and stores the updates of a bot.
+- `parse`: an update as a value (pure).
+- `processor`: processes stored updates in order; publishes each result after its commit.
+- `context`: the input and the result of handling one update.
+- `handler`: handles one update in one transaction.
+- `taps`: decides on the reaction to a tap.
+- `text_messages`: decides on the reaction to a reply, a command or another text.
+- `bot_calls`: makes the Bot API calls that follow, such as toasts and reactions.
+- `responses`: what people sent, for `GET /api/v1/responses`.
+- `active_users`: counts the people who use the bots.
+- `store`: the rows of updates.
+- `schema`: the tables.
+- `metrics`: the metrics.
+- `api`: `POST /telegram/webhook` and `GET /api/v1/responses`.
 """

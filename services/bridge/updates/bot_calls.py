@@ -1,7 +1,7 @@
-"""Small calls to Telegram that an update leaves: an answer over a button, a sign under a text.
+"""Bot API calls that follow from an update: the answer to a tap, a reaction to a text.
 
-They do not go through the engine: they count against no limit, must not wait behind a chat's
-messages, and after a few minutes nobody is helped by them. They are on disk until they are done.
+They do not pass through the engine: Telegram does not count them against its message limits, and they
+must not wait behind a chat's messages. They stay in the database until they are done, or too old.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import structlog
 from telegram.error import BadRequest, Forbidden, InvalidToken, RetryAfter, TelegramError
 
 from services.bridge.updates import store
-from services.bridge.updates.store import Chore
+from services.bridge.updates.store import BotCall
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
 from services.kit.logs import redact
@@ -20,69 +20,71 @@ from services.outbox.telegram.bot_api import Bot
 
 log = structlog.get_logger()
 
-#: Later than this after the update nobody looks at the button any more.
-WORTH_SECONDS = 140.0
-WAITS = (0.2, 1.0, 3.0, 10.0)
-#: Telegram has understood, and will not answer otherwise to a repetition.
+#: Telegram forgets a tap after 150 s; a call that is older than this is dropped.
+USEFUL_SECONDS = 140.0
+#: Seconds before each further try.
+RETRY_WAITS = (0.2, 1.0, 3.0, 10.0)
+#: Telegram would refuse a repetition in the same way.
 _FINAL = (BadRequest, Forbidden, InvalidToken)
 
 
-class Chores:
-    """Does them side by side, each update's in order."""
+class BotCallRunner:
+    """Makes the calls of one bot: those of different updates in parallel, those of one update in order."""
 
     def __init__(self, bot: Bot, database: Database, clock: Clock) -> None:
         self._bot = bot
         self._database = database
         self._clock = clock
-        self._under_way: dict[int, asyncio.Task[None]] = {}
+        self._running: dict[int, asyncio.Task[None]] = {}
 
-    def start(self, seq: int, received_at: float, chores: Sequence[Chore]) -> None:
-        if seq in self._under_way:
+    def start(self, seq: int, received_at: float, calls: Sequence[BotCall]) -> None:
+        """Starts the calls of an update, unless they are running."""
+        if seq in self._running:
             return
-        task = asyncio.create_task(self._do(seq, received_at, chores))
-        self._under_way[seq] = task
-        task.add_done_callback(lambda _: self._under_way.pop(seq, None))
+        task = asyncio.create_task(self._run(seq, received_at, calls))
+        self._running[seq] = task
+        task.add_done_callback(lambda _: self._running.pop(seq, None))
 
-    async def resume(self, name: str) -> None:
-        """Starts what an earlier run of the bridge, or another replica, has left."""
-        for seq, received_at, chores in await self._database.read(
-            "updates", partial(store.with_chores, bot=name)
+    async def resume(self, bot: str) -> None:
+        """Starts the calls that an earlier run of the bridge, or another replica, has not finished."""
+        for seq, received_at, calls in await self._database.read(
+            "updates", partial(store.pending_bot_calls, bot=bot)
         ):
-            self.start(seq, received_at, chores)
+            self.start(seq, received_at, calls)
 
     async def close(self) -> None:
-        """Waits a moment for what is under way; what is not done stays on disk."""
-        if self._under_way:
-            await asyncio.wait(self._under_way.values(), timeout=2.0)
-        for task in tuple(self._under_way.values()):
+        """Waits up to 2 s for running calls; the others stay in the database."""
+        if self._running:
+            await asyncio.wait(self._running.values(), timeout=2.0)
+        for task in tuple(self._running.values()):
             task.cancel()
 
-    async def _do(self, seq: int, received_at: float, chores: Sequence[Chore]) -> None:
-        errors = [await self._call(chore, received_at) for chore in chores]
+    async def _run(self, seq: int, received_at: float, calls: Sequence[BotCall]) -> None:
+        errors = [await self._call(call, received_at) for call in calls]
         error = "; ".join(error for error in errors if error)
-        await self._database.write("updates", partial(store.chores_done, seq=seq, error=error))
+        await self._database.write("updates", partial(store.finish_bot_calls, seq=seq, error=error))
 
-    async def _call(self, chore: Chore, received_at: float) -> str:
-        """Calls until Telegram has understood; answers what was wrong in the end, if anything."""
-        error = "too late for anybody to see"
-        for wait in (*WAITS, None):
-            if self._clock.time() - received_at > WORTH_SECONDS:
+    async def _call(self, call: BotCall, received_at: float) -> str:
+        """Makes one call, with retries; returns the last error, or an empty text."""
+        error = f"not made: the update is older than {USEFUL_SECONDS:g} s"
+        for wait in (*RETRY_WAITS, None):
+            if self._clock.time() - received_at > USEFUL_SECONDS:
                 return error
             try:
-                await self._bot.call(chore.method, dict(chore.data))
+                await self._bot.call(call.method, dict(call.data))
             except TelegramError as failure:
                 error = redact(str(failure.message))
-                log.info("chore_failed", method=chore.method, error=error)
+                log.info("bot_call_failed", method=call.method, error=error)
                 if isinstance(failure, _FINAL) or wait is None:
                     return error
-                await asyncio.sleep(max(wait, _seconds(failure)))
+                await asyncio.sleep(max(wait, _retry_after(failure)))
             else:
                 return ""
         return error
 
 
-def _seconds(failure: TelegramError) -> float:
+def _retry_after(failure: TelegramError) -> float:
     if not isinstance(failure, RetryAfter):
         return 0.0
-    told = failure.retry_after
-    return float(told.total_seconds() if hasattr(told, "total_seconds") else told)
+    seconds = failure.retry_after
+    return float(seconds.total_seconds() if hasattr(seconds, "total_seconds") else seconds)

@@ -1,4 +1,4 @@
-"""What is counted of updates: bounded labels, every series there from the start."""
+"""Metrics of Telegram updates: bounded labels, every series from the start."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -10,7 +10,7 @@ from services.bridge.updates.parse import KINDS, OTHER
 
 
 class Age(Collector):
-    """Seconds since each bot last heard from Telegram; no sample of one that never did."""
+    """Seconds since each bot last received updates from Telegram; no sample before the first time."""
 
     def __init__(self) -> None:
         self.measure: Callable[[], Mapping[str, float | None]] = dict
@@ -18,7 +18,7 @@ class Age(Collector):
     def collect(self) -> Iterator[Metric]:
         family = GaugeMetricFamily(
             "cctelegram_telegram_updates_last_success_age_seconds",
-            "Since updates were last heard of, by polling or as a webhook",
+            "Time since Telegram last answered a poll for updates or called the webhook",
             labels=["bot"],
         )
         for bot, age in self.measure().items():
@@ -28,15 +28,15 @@ class Age(Collector):
 
 
 class ActiveUsers(Collector):
-    """People who tapped, wrote or commanded; no sample before they were counted."""
+    """People who used the bot by a button, a text or a command; no sample before the first count."""
 
     def __init__(self) -> None:
         self.daily: int | None = None
         self.monthly: int | None = None
 
     def collect(self) -> Iterator[Metric]:
-        daily = GaugeMetricFamily("daily_active_users", "People who used the bot, last 24 hours")
-        monthly = GaugeMetricFamily("monthly_active_users", "People who used the bot, last 30 days")
+        daily = GaugeMetricFamily("daily_active_users", "People who used the bot in the last 24 hours")
+        monthly = GaugeMetricFamily("monthly_active_users", "People who used the bot in the last 30 days")
         for family, people in ((daily, self.daily), (monthly, self.monthly)):
             if people is not None:
                 family.add_metric([], people)
@@ -44,29 +44,33 @@ class ActiveUsers(Collector):
 
 
 class UpdateMetrics:
-    """What is counted of updates.
+    """Counts of stored, failed and unauthorised updates.
 
     Args:
         registry: of the service.
-        bots: the names of all of them.
+        bots: the names of all bots.
     """
 
     def __init__(self, registry: CollectorRegistry, bots: Iterable[str]) -> None:
-        self.updates = Counter("cctelegram_telegram_updates", "Updates stored", ["kind"], registry=registry)
+        self.updates = Counter(
+            "cctelegram_telegram_updates", "Telegram updates stored, by kind", ["kind"], registry=registry
+        )
         self.conflicts = Counter(
             "cctelegram_telegram_update_conflicts",
-            "Times that another program received this bot's updates",
+            "Polls refused because another program receives updates of the same bot",
             ["bot"],
             registry=registry,
         )
         for bot in bots:
             self.conflicts.labels(bot)
         self.failed = Counter(
-            "cctelegram_telegram_update_failures", "Updates put aside after acting failed", registry=registry
+            "cctelegram_telegram_update_failures",
+            "Updates set aside because handling them failed",
+            registry=registry,
         )
         self.strangers = Counter(
             "cctelegram_unauthorised_updates",
-            "Updates of people who may not talk to the bot",
+            "Updates from people who are not allowed to use the bot, by kind",
             ["kind"],
             registry=registry,
         )

@@ -1,13 +1,13 @@
-"""An update of the Bot API as a value. Pure."""
+"""Parses an update of the Bot API into a value. Pure."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-#: What is asked for, and the labels of the metric; anything else counts as other.
+#: Kinds of updates that the bridge requests from Telegram, also labels of a metric; the rest are other.
 KINDS = ("message", "callback_query", "my_chat_member")
 OTHER = "other"
-#: Longer names are cut where they are shown: a person chooses them.
+#: People choose their names, so longer ones are cut.
 LONGEST_NAME = 100
 _CAN_WRITE = frozenset({"member", "administrator", "creator"})
 _CANNOT_WRITE = frozenset({"kicked", "left"})
@@ -15,7 +15,7 @@ _CANNOT_WRITE = frozenset({"kicked", "left"})
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """A person, as Telegram names them."""
+    """A person: Telegram id, shown name, and username without the @."""
 
     id: int
     name: str
@@ -24,7 +24,7 @@ class Sender:
 
 @dataclass(frozen=True, slots=True)
 class Tap:
-    """A button was tapped."""
+    """A tap on a button; chat and message are None if Telegram no longer has the message."""
 
     query_id: str
     sender: Sender
@@ -34,8 +34,8 @@ class Tap:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """A text was written."""
+class TextMessage:
+    """A text that a person sent."""
 
     sender: Sender
     chat_id: int
@@ -43,13 +43,13 @@ class Said:
     thread_id: int | None
     message_id: int
     text: str
-    reply_to: int | None
-    reply_to_button: str = ""  #: data of the first button of the message that it answers
+    reply_to: int | None  #: Telegram's id of the message that it replies to
+    reply_to_button: str = ""  #: data of the first button of that message
 
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """The bot may write to a chat, or may not any more."""
+    """The bot was allowed to write to a chat, or was blocked or removed."""
 
     chat_id: int
     private: bool
@@ -58,25 +58,26 @@ class Membership:
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """Nothing that this bridge acts on."""
+    """An update that the bridge does not handle."""
 
 
-Incoming = Tap | Said | Membership | Ignored
+ParsedUpdate = Tap | TextMessage | Membership | Ignored
 
 
 def kind_of(update: Mapping[str, Any]) -> str:
+    """One of KINDS, or OTHER."""
     return next((kind for kind in KINDS if kind in update), OTHER)
 
 
-def read(update: Mapping[str, Any]) -> Incoming:
-    """The update as a value; what is missing fields that Telegram always sends is ignored."""
+def parse_update(update: Mapping[str, Any]) -> ParsedUpdate:
+    """The update as a value; :class:`Ignored` if a field is missing or has the wrong type."""
     try:
-        return _READERS[kind_of(update)](update)
+        return _PARSERS[kind_of(update)](update)
     except (AttributeError, KeyError, TypeError, ValueError):
         return Ignored()
 
 
-def _tap(update: Mapping[str, Any]) -> Incoming:
+def _tap(update: Mapping[str, Any]) -> ParsedUpdate:
     query = update["callback_query"]
     message = query.get("message") or {}
     chat = message.get("chat") or {}
@@ -89,13 +90,13 @@ def _tap(update: Mapping[str, Any]) -> Incoming:
     )
 
 
-def _said(update: Mapping[str, Any]) -> Incoming:
+def _text_message(update: Mapping[str, Any]) -> ParsedUpdate:
     message = update["message"]
     sender = message["from"]
     if "text" not in message or sender.get("is_bot"):
         return Ignored()
     reply = message.get("reply_to_message") or {}
-    return Said(
+    return TextMessage(
         sender=_sender(sender),
         chat_id=int(message["chat"]["id"]),
         private=message["chat"]["type"] == "private",
@@ -112,7 +113,7 @@ def _first_button(message: Mapping[str, Any]) -> str:
     return _text(rows[0][0].get("callback_data", "")) if rows and rows[0] else ""
 
 
-def _membership(update: Mapping[str, Any]) -> Incoming:
+def _membership(update: Mapping[str, Any]) -> ParsedUpdate:
     change = update["my_chat_member"]
     member = change["new_chat_member"]
     status = member["status"]
@@ -125,13 +126,13 @@ def _membership(update: Mapping[str, Any]) -> Incoming:
     return Membership(int(change["chat"]["id"]), change["chat"]["type"] == "private", may_write)
 
 
-def _ignored(_: Mapping[str, Any]) -> Incoming:
+def _ignored(_: Mapping[str, Any]) -> ParsedUpdate:
     return Ignored()
 
 
-_READERS: Mapping[str, Callable[[Mapping[str, Any]], Incoming]] = {
+_PARSERS: Mapping[str, Callable[[Mapping[str, Any]], ParsedUpdate]] = {
     "callback_query": _tap,
-    "message": _said,
+    "message": _text_message,
     "my_chat_member": _membership,
     OTHER: _ignored,
 }
@@ -145,5 +146,5 @@ def _sender(user: Mapping[str, Any]) -> Sender:
 
 
 def _text(given: object) -> str:
-    """Without NUL, which PostgreSQL keeps in no text: a client of somebody's own may tap with any data."""
+    """Replaces NUL, which PostgreSQL cannot store: a modified client can send any data with a tap."""
     return str(given).replace("\0", "\N{REPLACEMENT CHARACTER}")

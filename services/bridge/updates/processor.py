@@ -1,4 +1,8 @@
-"""Acts on what is stored, one update after the other: in a chat, order matters."""
+"""Processes the stored updates of a bot one after the other, because order matters in a chat.
+
+For each update: build its context, handle it in one transaction (``handler``), then publish what was
+committed: messages to the engine, changes of approvals, metrics, Bot API calls, and the update's span.
+"""
 
 import asyncio
 from collections import OrderedDict
@@ -9,15 +13,15 @@ import orjson
 import structlog
 from opentelemetry.trace import SpanKind
 
-from services.bridge.approvals.after_commit import News
-from services.bridge.commands.snapshot import Measured
+from services.bridge.approvals.after_commit import ApprovalPublisher
+from services.bridge.commands.snapshot import SnapshotReader
 from services.bridge.updates import handler, parse, responses, store
-from services.bridge.updates.bot_calls import Chores
-from services.bridge.updates.context import Done, Situation
+from services.bridge.updates.bot_calls import BotCallRunner
+from services.bridge.updates.context import Reaction, ReactionKind, UpdateContext
 from services.bridge.updates.metrics import UpdateMetrics
-from services.bridge.updates.parse import Said, Tap
+from services.bridge.updates.parse import Tap, TextMessage
 from services.bridge.updates.source import Source
-from services.bridge.updates.store import Stored
+from services.bridge.updates.store import StoredUpdate
 from services.kit.clock import Clock
 from services.kit.database.connect import Database, StoreUnavailableError
 from services.kit.telemetry.telemetry import FinishedSpan, Telemetry
@@ -28,155 +32,160 @@ from services.outbox.tracing.message_spans import chat_hash
 
 log = structlog.get_logger()
 
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 BATCH = 100
 MOST_TRIES = 5
-TELL_STRANGER_EVERY_SECONDS = 3_600.0
-KNOWN_STRANGERS = 10_000
+STRANGER_NOTICE_INTERVAL_SECONDS = 3_600.0
+#: The last so many strangers are remembered.
+REMEMBERED_STRANGERS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
-    """What receiving stands on."""
+class UpdateDependencies:
+    """The parts that a receiver and a processor of updates use."""
 
     database: Database
     outbox: Outbox
     bot: Bot
     source: Source
-    measured: Measured
-    news: News
+    snapshots: SnapshotReader
+    publisher: ApprovalPublisher
     telemetry: Telemetry
     metrics: UpdateMetrics
     clock: Clock
 
 
-class Acting:
-    """See the module.
+class UpdateProcessor:
+    """Processes the stored updates of one bot.
 
     Args:
-        name: of the bot, as in the engine.
-        allowed: Telegram ids of those who may talk to the bot.
-        parts: what it stands on.
+        bot: its name.
+        allowed: Telegram ids of the people who may use the bot.
+        deps: the parts that it uses.
     """
 
-    def __init__(self, name: str, allowed: frozenset[int], parts: Parts) -> None:
-        self._name = name
+    def __init__(self, bot: str, allowed: frozenset[int], deps: UpdateDependencies) -> None:
+        self._bot = bot
         self._allowed = allowed
-        self._parts = parts
-        self._database = parts.database
-        self._clock = parts.clock
-        self._chores = Chores(parts.bot, parts.database, parts.clock)
-        self._strangers: OrderedDict[int, float] = OrderedDict()
-        #: Of the bot, where Telegram has told it.
+        self._deps = deps
+        self._database = deps.database
+        self._clock = deps.clock
+        self._bot_calls = BotCallRunner(deps.bot, deps.database, deps.clock)
+        #: Telegram id of a stranger → when the last notice was sent, monotonic.
+        self._notices: OrderedDict[int, float] = OrderedDict()
+        #: Of the bot; None until Telegram has returned it.
         self.username: str | None = None
 
     async def resume(self) -> None:
-        """Goes on with the small calls that an earlier run, or another replica, has left."""
-        await self._chores.resume(self._name)
+        """Starts the Bot API calls that an earlier run, or another replica, has not finished."""
+        await self._bot_calls.resume(self._bot)
 
     async def close(self) -> None:
-        await self._chores.close()
+        await self._bot_calls.close()
 
     async def run(self) -> None:
+        """Processes updates until cancelled."""
         while True:
-            waiting = partial(store.waiting, bot=self._name, limit=BATCH)
-            updates = await self._database.read("updates", waiting)
+            read = partial(store.not_handled, bot=self._bot, limit=BATCH)
+            updates = await self._database.read("updates", read)
             for update in updates:
-                if not await self._act_on(update):
+                if not await self._process(update):
                     break
             if not updates:
-                await self._database.wait(store.CHANNEL, LOOK_SECONDS)
+                await self._database.wait(store.CHANNEL, POLL_SECONDS)
 
-    async def _act_on(self, update: Stored) -> bool:
-        """False where it failed: what came after it waits, since order matters in a chat."""
-        situation = self._situation(update)
+    async def _process(self, update: StoredUpdate) -> bool:
+        """Processes one update; false if that failed: the next ones have to wait for it."""
+        context = self._context(update)
         try:
-            done = await self._database.write("update_act", partial(handler.act, s=situation))
+            reaction = await self._database.write("update_act", partial(handler.handle, context=context))
         except StoreUnavailableError:
             raise
         except Exception as error:
             log.exception("update_failed", update_id=update.update_id, tries=update.tries + 1)
-            final = update.tries + 1 >= MOST_TRIES
-            if final:
-                self._parts.metrics.failed.inc()
-            said = f"{type(error).__name__}: {error}"
-            await self._database.write(
-                "updates", partial(store.failed, seq=update.seq, error=said, final=final)
-            )
-            await asyncio.sleep(LOOK_SECONDS)
+            await self._record_failure(update, error)
             return False
-        if done is not None:
-            await self._follow(situation, done)
+        if reaction is not None:
+            await self._after_commit(context, reaction)
         return True
 
-    def _situation(self, update: Stored) -> Situation:
-        read = parse.read(orjson.loads(update.body))
-        sender = read.sender.id if isinstance(read, Tap | Said) else None
-        return Situation(
+    def _context(self, update: StoredUpdate) -> UpdateContext:
+        parsed = parse.parse_update(orjson.loads(update.body))
+        sender = parsed.sender if isinstance(parsed, Tap | TextMessage) else None
+        return UpdateContext(
             update=update,
-            incoming=read,
+            parsed=parsed,
             allowed=self._allowed,
             username=self.username,
-            snapshot=self._parts.measured.snapshot(),
-            tell_stranger=sender is not None and self._may_tell(sender),
-            trace=self._parts.telemetry.new_trace(),
+            snapshot=self._deps.snapshots.snapshot(),
+            may_notify_stranger=sender is not None and self._may_notify(sender.id),
+            span=self._deps.telemetry.new_trace(),
             now=self._clock.time(),
         )
 
-    def _may_tell(self, user_id: int) -> bool:
-        """Once in a while; who asks again sooner gets no answer."""
-        told = self._strangers.get(user_id)
-        return told is None or self._clock.monotonic() - told >= TELL_STRANGER_EVERY_SECONDS
+    async def _record_failure(self, update: StoredUpdate, error: Exception) -> None:
+        final = update.tries + 1 >= MOST_TRIES
+        if final:
+            self._deps.metrics.failed.inc()
+        text = f"{type(error).__name__}: {error}"
+        record = partial(store.record_failure, seq=update.seq, error=text, final=final)
+        await self._database.write("updates", record)
+        await asyncio.sleep(POLL_SECONDS)
 
-    def _note_told(self, user_id: int) -> None:
-        self._strangers[user_id] = self._clock.monotonic()
-        self._strangers.move_to_end(user_id)
-        if len(self._strangers) > KNOWN_STRANGERS:
-            self._strangers.popitem(last=False)
+    async def _after_commit(self, context: UpdateContext, reaction: Reaction) -> None:
+        update, deps = context.update, self._deps
+        deps.outbox.record_stored(reaction.replies, self._clock.time())
+        if reaction.replies or reaction.kind is ReactionKind.MEMBERSHIP:
+            self._database.notify(OUTBOX)
+        if reaction.answer is not None:
+            deps.publisher.answered(reaction.answer.via, reaction.answer.change.outcome)
+            await deps.publisher.closed([reaction.answer.change])
+        if reaction.unauthorised:
+            deps.metrics.strangers.labels(update.kind).inc()
+        if reaction.notified_stranger is not None:
+            self._remember_notice(reaction.notified_stranger)
+        if reaction.response is not None:
+            self._database.notify(responses.CHANNEL)
+        if reaction.bot_calls:
+            self._bot_calls.start(update.seq, update.received_at, reaction.bot_calls)
+        if deps.telemetry.exports_spans and reaction.kind is not ReactionKind.IGNORED:
+            span = _span(context, reaction, self._clock.time())
+            deps.outbox.tail_sampler.sample_reply(span, event_id=reaction.link.event_id)
 
-    async def _follow(self, situation: Situation, done: Done) -> None:
-        """After the commit: counts, spans, those who wait, and what remains to be done."""
-        update, parts = situation.update, self._parts
-        parts.outbox.stored(done.submissions, self._clock.time())
-        if done.submissions or done.what == "membership":
-            self._database.wake(OUTBOX)
-        if done.answered is not None:
-            parts.news.answered(*done.answered)
-        await parts.news.closed(done.changes)
-        if done.stranger:
-            parts.metrics.strangers.labels(update.kind).inc()
-        if done.stranger_told is not None:
-            self._note_told(done.stranger_told)
-        if done.response is not None:
-            self._database.wake(responses.CHANNEL)
-        if done.chores:
-            self._chores.start(update.seq, update.received_at, done.chores)
-        self._tell(situation, done)
+    def _may_notify(self, user_id: int) -> bool:
+        noticed_at = self._notices.get(user_id)
+        return noticed_at is None or self._clock.monotonic() - noticed_at >= STRANGER_NOTICE_INTERVAL_SECONDS
 
-    def _tell(self, situation: Situation, done: Done) -> None:
-        """A span of its own, linked to the message that it answers: it may come hours later."""
-        read = situation.incoming
-        if not self._parts.telemetry.exports_spans or done.what == "ignored":
-            return
-        attributes = {
-            "messaging.system": "telegram",
-            "cctelegram.update_id": situation.update.update_id,
-            **done.attributes,
-        }
-        if isinstance(read, Tap | Said) and read.chat_id is not None:
-            attributes["cctelegram.chat_hash"] = chat_hash(read.chat_id)
-        for name in ("message_id", "event_id", "correlation_id"):
-            if (value := getattr(done.link, name)) is not None:
-                attributes[f"cctelegram.{name}"] = value
-        links = (done.link.trace,) if done.link.trace else ()
-        span = FinishedSpan(
-            done.what,
-            situation.trace,
-            None,
-            situation.update.received_at,
-            self._clock.time(),
-            attributes,
-            SpanKind.CONSUMER,
-            links=links,
-        )
-        self._parts.outbox.keeper.answered(span, event_id=done.link.event_id)
+    def _remember_notice(self, user_id: int) -> None:
+        self._notices[user_id] = self._clock.monotonic()
+        self._notices.move_to_end(user_id)
+        if len(self._notices) > REMEMBERED_STRANGERS:
+            self._notices.popitem(last=False)
+
+
+def _span(context: UpdateContext, reaction: Reaction, now: float) -> FinishedSpan:
+    """The span of an update: a trace of its own, linked to the span of the message that it answers."""
+    parsed, link, answer = context.parsed, reaction.link, reaction.answer
+    attributes = {
+        "messaging.system": "telegram",
+        "cctelegram.update_id": context.update.update_id,
+        **reaction.attributes,
+    }
+    if answer is not None:
+        attributes["cctelegram.approval_id"] = answer.change.approval.id
+        attributes["cctelegram.outcome"] = answer.change.outcome.value
+    if isinstance(parsed, Tap | TextMessage) and parsed.chat_id is not None:
+        attributes["cctelegram.chat_hash"] = chat_hash(parsed.chat_id)
+    for name in ("message_id", "event_id", "correlation_id"):
+        if (value := getattr(link, name)) is not None:
+            attributes[f"cctelegram.{name}"] = value
+    return FinishedSpan(
+        reaction.kind.value,
+        context.span,
+        None,
+        context.update.received_at,
+        now,
+        attributes,
+        SpanKind.CONSUMER,
+        links=(link.trace,) if link.trace else (),
+    )

@@ -1,7 +1,7 @@
-"""Receives for one bot: one replica at a time by a lease, and from the store, so that nothing is lost.
+"""Receives the updates of one bot: one replica at a time, by a leader lease.
 
-Whoever has the lease listens to Telegram, stores what it hears, and acts on what is stored. When
-it is gone, another goes on from the same rows. In webhook mode every replica stores, one acts.
+The leader receives updates from the source, stores them, and processes what is stored; the next leader
+goes on from the same rows. In webhook mode every replica stores updates, and the leader processes them.
 """
 
 import asyncio
@@ -14,57 +14,65 @@ import structlog
 from sqlalchemy import Connection
 from telegram.error import TelegramError
 
+from services.bridge import leader_lease
 from services.bridge.approvals import reask
 from services.bridge.approvals.approval import TAP_LIFE_SECONDS
 from services.bridge.commands.commands import MENU
 from services.bridge.updates import store
-from services.bridge.updates.processor import Acting, Parts
+from services.bridge.updates.processor import UpdateDependencies, UpdateProcessor
 from services.bridge.updates.source import Updates
 from services.kit.errors import Problem
-from services.kit.health import Level, Reading
+from services.kit.health import Level, Measurement
 from services.kit.logs import redact
 from services.outbox.intake.enqueue import CHANNEL as OUTBOX
 from services.outbox.messages import Submission
 
 log = structlog.get_logger()
 
-#: Units of work, for the database's metrics.
-OPERATIONS = ("updates", "update_act", "update_lead", "update_heard")
+#: After a crash another replica takes over after this; the leader renews the lease long before.
+LEASE_SECONDS = 15.0
 RENEW_SECONDS = 5.0
-LOOK_SECONDS = 1.0
-FORGET_EVERY_SECONDS = 3_600.0
-#: Longer than a poll and its patience together: nothing was heard for more than one poll.
+RETRY_SECONDS = 1.0
+DELETE_INTERVAL_SECONDS = 3_600.0
+#: Longer than a poll with its timeout: more than one poll has failed.
 STALE_SECONDS = 90.0
 RECENT_CONFLICT_SECONDS = 60.0
 
 
+def lease_name(bot: str) -> str:
+    """Name of the leader lease for the updates of a bot."""
+    return f"updates:{bot}"
+
+
 class Receiver:
-    """See the module.
+    """Receives the updates of one bot.
 
     Args:
-        name: of the bot, as in the engine.
+        bot: its name.
         owner: unique name of this replica.
-        allowed: Telegram ids of those who may talk to the bot.
-        parts: what it stands on.
+        allowed: Telegram ids of the people who may use the bot.
+        deps: the parts that it uses.
     """
 
-    def __init__(self, name: str, owner: str, allowed: frozenset[int], parts: Parts) -> None:
-        self._name = name
+    def __init__(self, bot: str, owner: str, allowed: frozenset[int], deps: UpdateDependencies) -> None:
+        self._bot = bot
         self._owner = owner
-        self._parts = parts
-        self._database = parts.database
-        self._clock = parts.clock
-        self._acting = Acting(name, allowed, parts)
+        self._lease = lease_name(bot)
+        self._deps = deps
+        self._database = deps.database
+        self._clock = deps.clock
+        self._processor = UpdateProcessor(bot, allowed, deps)
         self._last_success: float | None = None
-        self._written_at: float | None = None
+        self._recorded_at: float | None = None
         self._conflict_at: float | None = None
         self._conflicts = 0
-        self._first = parts.database.single_process
+        #: With a single process, the lease found at the start belongs to a previous run.
+        self._alone = deps.database.single_process
         self.leading = False
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Receives for the length of the block; a poll under way ends with it at once."""
+        """Receives for the length of the block; its end cancels a poll at once."""
         task = asyncio.create_task(self._run())
         try:
             yield
@@ -72,140 +80,141 @@ class Receiver:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
-            await self._acting.close()
+            await self._processor.close()
             with suppress(Problem):
-                step_down = partial(store.step_down, bot=self._name, owner=self._owner)
-                await self._database.write("update_lead", step_down)
+                release = partial(leader_lease.release, name=self._lease, owner=self._owner)
+                await self._database.write("update_lead", release)
 
     async def _run(self) -> None:
         while True:
             try:
-                if await self._lead():
-                    await self._work()
+                if await self._take_lease():
+                    await self._lead()
                 else:
-                    self._last_success = await self._database.read("updates", self._last_known)
+                    read = partial(leader_lease.last_success, name=self._lease)
+                    self._last_success = await self._database.read("updates", read)
             except Problem as problem:
-                log.warning("updates_wait", error=str(problem))
+                log.warning("updates_store_unavailable", error=str(problem))
             except Exception:
                 log.exception("updates_failed")
             finally:
                 self.leading = False
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(RETRY_SECONDS)
 
-    def _last_known(self, connection: Connection) -> float | None:
-        return store.last_success(connection, self._name)
-
-    async def _lead(self) -> bool:
-        lead = partial(
-            store.lead, bot=self._name, owner=self._owner, now=self._clock.time(), alone=self._first
+    async def _take_lease(self) -> bool:
+        take = partial(
+            leader_lease.take,
+            name=self._lease,
+            owner=self._owner,
+            now=self._clock.time(),
+            seconds=LEASE_SECONDS,
+            alone=self._alone,
         )
-        led = await self._database.write("update_lead", lead)
-        self._first = self._first and not led
-        return led
+        taken = await self._database.write("update_lead", take)
+        self._alone = self._alone and not taken
+        return taken
 
-    async def _work(self) -> None:
-        """Works while the lease holds; the first part that fails ends all of them."""
+    async def _lead(self) -> None:
+        """Receives and processes while the lease is valid; the first part that ends or fails ends all."""
         self.leading = True
-        log.info("receiving", mode=self._parts.source.mode)
-        await self._acting.resume()
-        tasks = [
-            asyncio.create_task(work)
-            for work in (
-                self._keep_lease(),
-                self._parts.source.listen(self._heard, self._conflicted),
-                self._acting.run(),
-                self._introduce(),
+        log.info("updates_leader", bot=self._bot, mode=self._deps.source.mode)
+        await self._processor.resume()
+        parts = [
+            asyncio.create_task(part)
+            for part in (
+                self._renew_lease(),
+                self._deps.source.run(self._on_updates, self._on_conflict),
+                self._processor.run(),
             )
         ]
+        introduction = asyncio.create_task(self._set_menu())
         try:
-            done, _ = await asyncio.wait(tasks[:3], return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
-            for task in tasks:
+            for task in (*parts, introduction):
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*parts, introduction, return_exceptions=True)
 
-    async def _keep_lease(self) -> None:
-        """Returns when another has the place."""
-        forgotten = float("-inf")
-        while await self._lead():
+    async def _renew_lease(self) -> None:
+        """Renews the lease and deletes old updates; returns when another replica has the lease."""
+        deleted_at = float("-inf")
+        while await self._take_lease():
             now = self._clock.time()
-            if now - forgotten > FORGET_EVERY_SECONDS:
-                forgotten = now
-                await self._database.write("updates", partial(store.forget, before=now - store.KEEP_SECONDS))
+            if now - deleted_at > DELETE_INTERVAL_SECONDS:
+                deleted_at = now
+                delete = partial(store.delete_handled, before=now - store.RETENTION_SECONDS)
+                await self._database.write("updates", delete)
             await asyncio.sleep(RENEW_SECONDS)
-        log.warning("receiving_taken_over")
+        log.warning("updates_lease_lost", bot=self._bot)
 
-    async def _introduce(self) -> None:
-        """Learns the bot's name and sets its menu; tried until Telegram takes it."""
+    async def _set_menu(self) -> None:
+        """Reads the bot's username and sets its menu of commands; retries until Telegram accepts it."""
         menu = [{"command": name, "description": text} for name, text in MENU.items()]
         while True:
             try:
-                me = await self._parts.bot.call("getMe", {})
-                self._acting.username = me.get("username")
-                await self._parts.bot.call("setMyCommands", {"commands": orjson.dumps(menu).decode()})
+                me = await self._deps.bot.call("getMe", {})
+                self._processor.username = me.get("username")
+                await self._deps.bot.call("setMyCommands", {"commands": orjson.dumps(menu).decode()})
             except TelegramError as error:
                 log.warning("menu_not_set", error=redact(str(error.message)))
                 await asyncio.sleep(30)
             else:
                 return
 
-    # Hearing
-
-    async def keep(self, updates: Updates) -> None:
-        """Stores updates; after it they may be acknowledged."""
+    async def store(self, updates: Updates) -> None:
+        """Stores updates; returns after the commit, when they may be acknowledged."""
         if updates:
-            keep = partial(store.keep, bot=self._name, updates=updates, now=self._clock.time())
-            for kind in await self._database.write("updates", keep, wake=store.CHANNEL):
-                self._parts.metrics.updates.labels(kind).inc()
+            add = partial(store.add, bot=self._bot, updates=updates, now=self._clock.time())
+            for kind in await self._database.write("updates", add, notify=store.CHANNEL):
+                self._deps.metrics.updates.labels(kind).inc()
 
-    async def _heard(self, updates: Updates) -> None:
-        await self.keep(updates)
+    async def _on_updates(self, updates: Updates) -> None:
+        await self.store(updates)
         now = self._clock.time()
         self._last_success = now
-        if self._written_at is None or abs(now - self._written_at) >= RENEW_SECONDS:
-            again = await self._database.write("update_heard", partial(self._note_heard, now=now))
-            self._written_at = now
-            if again:
-                self._parts.outbox.stored(again, self._clock.time())
-                self._database.wake(OUTBOX)
+        if self._recorded_at is None or abs(now - self._recorded_at) >= RENEW_SECONDS:
+            repeated = await self._database.write("update_heard", partial(self._record_success, now=now))
+            self._recorded_at = now
+            if repeated:
+                self._deps.outbox.record_stored(repeated, self._clock.time())
+                self._database.notify(OUTBOX)
 
-    def _note_heard(self, connection: Connection, now: float) -> list[Submission]:
-        """After a silence in which taps died, what is open is asked again: in the same transaction."""
-        before = store.heard(connection, self._name, now)
+    def _record_success(self, connection: Connection, now: float) -> list[Submission]:
+        """Stores that Telegram was reached; after an outage that lost taps, repeats open questions."""
+        before = leader_lease.last_success(connection, self._lease)
+        leader_lease.record_success(connection, self._lease, now)
         if before is None or now - before <= TAP_LIFE_SECONDS:
             return []
-        again = reask.ask_again(connection, self._name, before, now)
-        log.warning("asked_again", silence_seconds=now - before, questions=len(again))
-        return again
+        repeated = reask.repeat_open(connection, self._bot, before, now)
+        log.warning("questions_repeated", outage_seconds=now - before, questions=len(repeated))
+        return repeated
 
-    def _conflicted(self) -> None:
-        self._parts.metrics.conflicts.labels(self._name).inc()
+    def _on_conflict(self) -> None:
+        self._deps.metrics.conflicts.labels(self._bot).inc()
         self._conflicts += 1
         self._conflict_at = self._clock.monotonic()
 
-    # Showing
-
-    def age(self) -> float | None:
-        """Seconds since Telegram was last heard; None where it never was."""
+    def last_success_age(self) -> float | None:
+        """Seconds since Telegram was last reached, by any replica; None before the first time."""
         return None if self._last_success is None else max(0.0, self._clock.time() - self._last_success)
 
-    async def check(self) -> Reading:
-        """A health probe."""
-        age = self.age()
+    async def check(self) -> Measurement:
+        """Measures health: old updates are unhealthy, a recent conflict is degraded."""
+        age = self.last_success_age()
         conflicted = (
             self._conflict_at is not None
             and self._clock.monotonic() - self._conflict_at < RECENT_CONFLICT_SECONDS
         )
         measured = {
-            "mode": self._parts.source.mode,
+            "mode": self._deps.source.mode,
             "last_success_age_seconds": None if age is None else round(age, 1),
             "conflicts_total": self._conflicts,
             "receiving": self.leading,
         }
         if age is None:
-            return Reading(Level.DEGRADED if conflicted else Level.UNKNOWN, measured)
+            return Measurement(Level.DEGRADED if conflicted else Level.UNKNOWN, measured)
         if age > TAP_LIFE_SECONDS:
-            return Reading(Level.UNHEALTHY, measured)
-        return Reading(Level.DEGRADED if conflicted or age > STALE_SECONDS else Level.HEALTHY, measured)
+            return Measurement(Level.UNHEALTHY, measured)
+        return Measurement(Level.DEGRADED if conflicted or age > STALE_SECONDS else Level.HEALTHY, measured)

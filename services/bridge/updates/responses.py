@@ -1,4 +1,4 @@
-"""What people sent, for the programs that asked: texts, replies, taps and commands."""
+"""Responses: texts, replies, taps and commands of people, stored for ``GET /api/v1/responses``."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,7 +16,9 @@ from services.kit.telemetry.telemetry import TraceContext
 CHANNEL = "responses"
 
 
-class Kind(StrEnum):
+class ResponseKind(StrEnum):
+    """What a person sent."""
+
     TEXT = "text"
     REPLY = "reply"
     TAP = "tap"
@@ -24,8 +26,8 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
-    """What a response answers."""
+class ResponseLink:
+    """What a response answers: our message, its event and approval; None for what it does not answer."""
 
     message_id: str | None = None
     event_id: str | None = None
@@ -34,12 +36,14 @@ class Link:
     trace: TraceContext | None = None
 
 
-NO_LINK = Link()
+NO_LINK = ResponseLink()
 
 
 @dataclass(frozen=True, slots=True)
 class NewResponse:
-    kind: Kind
+    """A response to store; ``text`` is the option of a tap, ``trace`` the span of its update."""
+
+    kind: ResponseKind
     bot: str
     sender: Sender
     text: str
@@ -47,18 +51,18 @@ class NewResponse:
     chat_id: int | None = None
     thread_id: int | None = None
     telegram_message_id: int | None = None
-    link: Link = NO_LINK
+    link: ResponseLink = NO_LINK
     outcome: str | None = None
 
 
 def add(connection: Connection, new: NewResponse, now: float) -> None:
-    """Keeps a response, last in a transaction.
+    """Stores a response; call it last in a transaction.
 
-    Its number is the order in which it can be seen, also where several bots are heard at once: who reads
-    on from a number misses none.
+    Transactions that add responses take turns, so their numbers become visible in ascending order: a
+    client that reads on from a number misses none.
     """
     if connection.dialect.name == "postgresql":  # SQLite has one writer
-        connection.execute(_IN_TURN)
+        connection.execute(_LOCK)
     connection.execute(
         insert(response).values(
             id=str(uuid_utils.uuid7()),
@@ -82,7 +86,7 @@ def add(connection: Connection, new: NewResponse, now: float) -> None:
     )
 
 
-_IN_TURN = text("SELECT pg_advisory_xact_lock(hashtextextended('cctelegram.response', 0))")
+_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('cctelegram.response', 0))")
 
 
 def page(
@@ -94,15 +98,15 @@ def page(
     after: int,
     limit: int,
 ) -> list[Any]:
-    """Responses in the order in which they came.
+    """Responses that match every given value, in the order of arrival.
 
     Args:
-        connection: reading.
-        since: at or after, seconds since the epoch; None: from the first.
+        connection: for reading.
+        since: received at or after, seconds since the epoch; None: from the first.
         correlation_id: of what they answer; None: any.
-        bot: that heard them; None: any.
-        after: number of the last one already read.
-        limit: at most.
+        bot: that received them; None: any.
+        after: number of the last response of the previous page; 0: the first page.
+        limit: how many at most.
     """
     query = select(response).where(response.c.seq > after)
     if since is not None:
@@ -114,14 +118,14 @@ def page(
     return list(connection.execute(query.order_by(response.c.seq).limit(limit)).mappings())
 
 
-def forget(connection: Connection, before: float, most: int) -> int:
-    """Deletes a portion of what people sent before a time; answers how many."""
+def delete_old(connection: Connection, before: float, most: int) -> int:
+    """Deletes responses that were received before a time; returns how many, ``most`` at most."""
     old = select(response.c.seq).where(response.c.at < before).order_by(response.c.at).limit(most)
     return connection.execute(delete(response).where(response.c.seq.in_(old))).rowcount
 
 
 def view(row: Any) -> Response:
-    """A response as the API shows it."""
+    """Contract model of a response, from its row."""
     trace = TraceContext.parse(row["traceparent"])
     return Response(
         id=row["id"],

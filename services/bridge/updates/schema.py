@@ -1,4 +1,4 @@
-"""Updates as they came, who receives them, and what people sent. Times: seconds, UTC."""
+"""Updates as Telegram sent them, and the responses of people. Times: seconds since the epoch, UTC."""
 
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, String, Table, Text, UniqueConstraint
 
@@ -9,7 +9,7 @@ _Serial = BigInteger().with_variant(Integer, "sqlite")
 telegram_update = Table(
     "telegram_update",
     metadata,
-    # The order of arrival: Telegram's own ids begin anew after a week of silence.
+    # The order of arrival; Telegram may choose new ids after a week without updates.
     Column("seq", _Serial, primary_key=True, autoincrement=True),
     Column("bot", Text, nullable=False),
     Column("update_id", BigInteger, nullable=False),
@@ -17,7 +17,7 @@ telegram_update = Table(
     Column("body", Text, nullable=False),
     Column("received_at", Double, nullable=False),
     Column("state", String(8), nullable=False),
-    # Calls to Telegram that are still to be made for it, JSON; null: none.
+    # JSON of the Bot API calls that follow from the update and are not done; null: none.
     Column("chores", Text),
     Column("handled_at", Double),
     Column("tries", Integer, nullable=False, default=0),
@@ -32,16 +32,6 @@ Index(
     postgresql_where=telegram_update.c.state.in_(("stored", "chores")),
 )
 Index("telegram_update_age", telegram_update.c.received_at)
-
-# Who receives for a bot: one replica, while it renews.
-telegram_receiver = Table(
-    "telegram_receiver",
-    metadata,
-    Column("bot", Text, primary_key=True),
-    Column("owner", Text),
-    Column("lease_until", Double, nullable=False, default=0.0),
-    Column("last_success_at", Double),
-)
 
 response = Table(
     "response",
@@ -58,7 +48,7 @@ response = Table(
     Column("username", Text),
     Column("text", Text, nullable=False),
     Column("telegram_message_id", BigInteger),
-    # What it answers, where that is known.
+    # What the response answers, if that is known.
     Column("message_id", String(36)),
     Column("event_id", String(36)),
     Column("correlation_id", Text),

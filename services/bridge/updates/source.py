@@ -1,4 +1,4 @@
-"""Where updates come from: long polling, or a webhook that Telegram calls."""
+"""Sources of updates: long polling, or a webhook that Telegram calls."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,72 +16,75 @@ from services.outbox.telegram.bot_api import Bot
 
 log = structlog.get_logger()
 
-#: The longest that Telegram holds a poll.
+#: The longest poll that Telegram allows.
 POLL_SECONDS = 50
-#: An answer that takes longer than the poll itself and this is none.
-_PATIENCE_SECONDS = 15.0
+#: Read timeout beyond the duration of a poll.
+_READ_MARGIN_SECONDS = 15.0
 LARGEST_BATCH = 100
-_LOOK_SECONDS = 20.0
+_CHECK_INTERVAL_SECONDS = 20.0
 _WAIT_AFTER_CONFLICT = 5.0
 _WAITS = (0.5, 1.0, 2.0, 5.0, 10.0)
-_WAIT_WHILE_REFUSED = 30.0
+_WAIT_AFTER_INVALID_TOKEN = 30.0
 
 Updates = Sequence[dict[str, Any]]
-#: Stores what was heard; returns once it is durable.
-Heard = Callable[[Updates], Awaitable[None]]
-#: Told of each conflict with another receiver.
-Conflicted = Callable[[], None]
+#: Stores updates; returns after the commit. Without updates it records that Telegram was reached.
+OnUpdates = Callable[[Updates], Awaitable[None]]
+#: Counts a conflict: another program receives the updates of the same bot.
+OnConflict = Callable[[], None]
 
 
 class Source(Protocol):
+    """Where the updates of one bot come from; ``mode`` is shown in health."""
+
     mode: str
 
-    async def listen(self, heard: Heard, conflicted: Conflicted) -> None:
-        """Listens until cancelled; survives everything that Telegram answers."""
+    async def run(self, on_updates: OnUpdates, on_conflict: OnConflict) -> None:
+        """Receives until cancelled; retries after every error of Telegram."""
 
 
 class Polling:
-    """getUpdates. What one call answers is acknowledged by the next one's offset: after it is stored."""
+    """Receives by getUpdates; each call acknowledges the updates of the previous one, which are stored."""
 
     mode = "polling"
 
     def __init__(self, bot: Bot) -> None:
         self._bot = bot
 
-    async def listen(self, heard: Heard, conflicted: Conflicted) -> None:
+    async def run(self, on_updates: OnUpdates, on_conflict: OnConflict) -> None:
         offset = 0
         failures = 0
         ready = works = False
         while True:
             try:
                 if not ready:
-                    # A webhook of an earlier life would refuse every poll.
+                    # Telegram refuses polls while a webhook of an earlier configuration is set.
                     await self._bot.call("deleteWebhook", {"drop_pending_updates": False})
                     ready = True
-                # The first after a failure is answered at once: nobody shall wait a minute to know.
+                # The first poll after a failure returns at once, so that health shows the recovery.
                 updates = await self._poll(offset, POLL_SECONDS if works else 0)
                 works, failures = True, 0
             except TelegramError as error:
                 if isinstance(error, Conflict):
-                    conflicted()
+                    on_conflict()
                     ready = False
                 works = False
                 failures += 1
                 wait = _wait(error, failures)
-                log.warning("updates_failed", error=redact(str(error.message)), wait_seconds=wait)
+                log.warning("get_updates_failed", error=redact(str(error.message)), wait_seconds=wait)
                 await asyncio.sleep(wait)
                 continue
-            await heard(updates)
+            await on_updates(updates)
             offset = max((int(update["update_id"]) + 1 for update in updates), default=offset)
 
     async def _poll(self, offset: int, seconds: int) -> Updates:
-        asked = {
+        parameters = {
             "offset": offset,
             "limit": LARGEST_BATCH,
             "timeout": seconds,
             "allowed_updates": orjson.dumps(KINDS).decode(),
         }
-        answer = await self._bot.call("getUpdates", asked, read_timeout=seconds + _PATIENCE_SECONDS)
+        timeout = seconds + _READ_MARGIN_SECONDS
+        answer = await self._bot.call("getUpdates", parameters, read_timeout=timeout)
         if not isinstance(answer, list):
             raise TelegramError("Invalid server response")
         return answer
@@ -91,15 +94,15 @@ def _wait(error: TelegramError, failures: int) -> float:
     if isinstance(error, Conflict):
         return _WAIT_AFTER_CONFLICT
     if isinstance(error, InvalidToken):
-        return _WAIT_WHILE_REFUSED
+        return _WAIT_AFTER_INVALID_TOKEN
     return _WAITS[min(failures, len(_WAITS)) - 1]
 
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """setWebhook, and a look now and then whether Telegram still reaches it.
+    """Registers the webhook, and checks every 20 s that Telegram reaches it.
 
-    The updates themselves come to ``POST /telegram/webhook``, at whichever replica.
+    The updates themselves come to ``POST /telegram/webhook``, at any replica.
     """
 
     bot: Bot
@@ -109,7 +112,7 @@ class Webhook:
 
     mode = "webhook"
 
-    async def listen(self, heard: Heard, conflicted: Conflicted) -> None:
+    async def run(self, on_updates: OnUpdates, on_conflict: OnConflict) -> None:
         failures = 0
         registered = False
         while True:
@@ -122,19 +125,19 @@ class Webhook:
             except TelegramError as error:
                 failures += 1
                 wait = _wait(error, failures)
-                log.warning("webhook_failed", error=redact(str(error.message)), wait_seconds=wait)
+                log.warning("webhook_check_failed", error=redact(str(error.message)), wait_seconds=wait)
                 await asyncio.sleep(wait)
                 continue
             if info.get("url") != self.url:
-                conflicted()
+                on_conflict()
                 registered = False
                 await asyncio.sleep(_WAIT_AFTER_CONFLICT)
                 continue
-            if self._reaches_us(info):
-                await heard(())
+            if self._is_reached(info):
+                await on_updates(())
             else:
                 log.warning("webhook_unreachable", error=info.get("last_error_message"))
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_CHECK_INTERVAL_SECONDS)
 
     async def _register(self) -> None:
         await self.bot.call(
@@ -147,8 +150,8 @@ class Webhook:
             },
         )
 
-    def _reaches_us(self, info: dict[str, Any]) -> bool:
-        """Updates that wait after an error of the last minutes are updates that do not come."""
+    def _is_reached(self, info: dict[str, Any]) -> bool:
+        """False if updates are pending after an error of the last minute."""
         error_at = info.get("last_error_date")
-        recent = error_at is not None and self.clock.time() - float(error_at) < 3 * _LOOK_SECONDS
+        recent = error_at is not None and self.clock.time() - float(error_at) < 3 * _CHECK_INTERVAL_SECONDS
         return not (recent and info.get("pending_update_count"))

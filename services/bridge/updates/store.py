@@ -1,4 +1,4 @@
-"""Updates in the database: stored once, handled once, and who may do so."""
+"""Updates in the database: each is stored once and handled once. Also the Bot API calls that follow."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,29 +6,29 @@ from enum import StrEnum
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, delete, literal_column, or_, select, update
+from sqlalchemy import ColumnElement, Connection, delete, literal_column, select, update
 
 from services.bridge.updates import parse
-from services.bridge.updates.schema import telegram_receiver, telegram_update
+from services.bridge.updates.schema import telegram_update
 from services.kit.database.connect import upsert
 
 CHANNEL = "telegram_updates"
-#: A lost replica's place is taken after this; a living one renews long before.
-LEASE_SECONDS = 15.0
-#: Longer than Telegram's ids are continuous: a repeated update is known for as long as it can come.
-KEEP_SECONDS = 8 * 86_400.0
+#: Telegram's ids continue for a week; a repeated update is recognised for longer than that.
+RETENTION_SECONDS = 8 * 86_400.0
 
 
-class State(StrEnum):
-    STORED = "stored"  #: acknowledged or about to be; not acted on
-    CHORES = "chores"  #: acted on; small calls to Telegram remain
+class UpdateState(StrEnum):
+    """State of a stored update."""
+
+    STORED = "stored"  #: not handled yet
+    CALLS_PENDING = "chores"  #: handled; calls to the Bot API remain
     HANDLED = "handled"
-    FAILED = "failed"  #: acting on it failed again and again; kept with the reason
+    FAILED = "failed"  #: handling failed repeatedly; the row has the error
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """An update that waits to be acted on."""
+class StoredUpdate:
+    """An update that is not handled yet."""
 
     seq: int
     bot: str
@@ -40,15 +40,15 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
-class Chore:
-    """One call of the Bot API that an update leaves to be done."""
+class BotCall:
+    """A call to the Bot API that follows from an update."""
 
     method: str
     data: dict[str, Any]
 
 
-def keep(connection: Connection, bot: str, updates: Sequence[dict[str, Any]], now: float) -> list[str]:
-    """Stores updates; answers the kinds of those that were not known yet."""
+def add(connection: Connection, bot: str, updates: Sequence[dict[str, Any]], now: float) -> list[str]:
+    """Stores updates; returns the kinds of those that were not stored before."""
     if not updates:
         return []
     rows = [
@@ -58,7 +58,7 @@ def keep(connection: Connection, bot: str, updates: Sequence[dict[str, Any]], no
             "kind": parse.kind_of(one),
             "body": orjson.dumps(one).decode(),
             "received_at": now,
-            "state": State.STORED.value,
+            "state": UpdateState.STORED.value,
             "tries": 0,
         }
         for one in updates
@@ -67,123 +67,80 @@ def keep(connection: Connection, bot: str, updates: Sequence[dict[str, Any]], no
     return [row.kind for row in connection.execute(statement.returning(telegram_update.c.kind))]
 
 
-def _is(state: State) -> ColumnElement[bool]:
-    # As a literal: neither database uses a partial index for a parameter it cannot see.
+def _is(state: UpdateState) -> ColumnElement[bool]:
+    # A literal: neither database uses a partial index for a parameter, whose value it does not know.
     return telegram_update.c.state == literal_column(f"'{state.value}'")
 
 
-def waiting(connection: Connection, bot: str, limit: int) -> list[Stored]:
-    """Updates to act on, in the order of arrival."""
+def not_handled(connection: Connection, bot: str, limit: int) -> list[StoredUpdate]:
+    """The next updates of a bot to handle, in the order of arrival."""
     t = telegram_update.c
     columns = (t.seq, t.bot, t.update_id, t.kind, t.body, t.received_at, t.tries)
-    query = select(*columns).where(t.bot == bot, _is(State.STORED)).order_by(t.seq).limit(limit)
-    return [Stored(*row) for row in connection.execute(query)]
+    query = select(*columns).where(t.bot == bot, _is(UpdateState.STORED)).order_by(t.seq).limit(limit)
+    return [StoredUpdate(*row) for row in connection.execute(query)]
 
 
-def with_chores(connection: Connection, bot: str) -> list[tuple[int, float, list[Chore]]]:
-    """Updates whose calls to Telegram remain, as (seq, received_at, calls)."""
-    t = telegram_update.c
-    query = select(t.seq, t.received_at, t.chores).where(t.bot == bot, _is(State.CHORES)).order_by(t.seq)
-    return [(row.seq, row.received_at, _chores(row.chores)) for row in connection.execute(query)]
-
-
-def _chores(stored: str) -> list[Chore]:
-    return [Chore(one["method"], one["data"]) for one in orjson.loads(stored)]
-
-
-def take(connection: Connection, seq: int, now: float) -> bool:
-    """Takes an update as acted on, first in the transaction that acts; false when somebody has already."""
+def mark_handled(connection: Connection, seq: int, now: float) -> bool:
+    """Marks an update as handled; call it first in the transaction. False if it was handled before."""
     done = connection.execute(
         update(telegram_update)
-        .where(telegram_update.c.seq == seq, _is(State.STORED))
-        .values(state=State.HANDLED.value, handled_at=now)
+        .where(telegram_update.c.seq == seq, _is(UpdateState.STORED))
+        .values(state=UpdateState.HANDLED.value, handled_at=now)
     )
     return done.rowcount == 1
 
 
-def leave_chores(connection: Connection, seq: int, chores: Sequence[Chore]) -> None:
-    """Notes what remains to be done for an update, in the same transaction."""
-    if not chores:
-        return
-    written = orjson.dumps([{"method": c.method, "data": c.data} for c in chores]).decode()
+def record_failure(connection: Connection, seq: int, error: str, *, final: bool) -> None:
+    """Stores that handling an update failed; ``final``: it is not tried again."""
     connection.execute(
         update(telegram_update)
-        .where(telegram_update.c.seq == seq)
-        .values(state=State.CHORES.value, chores=written)
-    )
-
-
-def chores_done(connection: Connection, seq: int, error: str) -> None:
-    values = {"state": State.HANDLED.value, "chores": None, "error": error or None}
-    connection.execute(update(telegram_update).where(telegram_update.c.seq == seq).values(**values))
-
-
-def failed(connection: Connection, seq: int, error: str, *, final: bool) -> None:
-    """Notes that acting on an update failed; after several times it is put aside."""
-    connection.execute(
-        update(telegram_update)
-        .where(telegram_update.c.seq == seq, _is(State.STORED))
+        .where(telegram_update.c.seq == seq, _is(UpdateState.STORED))
         .values(
             tries=telegram_update.c.tries + 1,
             error=error,
-            state=(State.FAILED if final else State.STORED).value,
+            state=(UpdateState.FAILED if final else UpdateState.STORED).value,
         )
     )
 
 
-def forget(connection: Connection, before: float) -> int:
-    """Deletes updates that were acted on long ago."""
-    gone = connection.execute(
+def add_bot_calls(connection: Connection, seq: int, calls: Sequence[BotCall]) -> None:
+    """Stores the Bot API calls that follow from an update, in the transaction that handles it."""
+    if not calls:
+        return
+    written = orjson.dumps([{"method": call.method, "data": call.data} for call in calls]).decode()
+    connection.execute(
+        update(telegram_update)
+        .where(telegram_update.c.seq == seq)
+        .values(state=UpdateState.CALLS_PENDING.value, chores=written)
+    )
+
+
+def pending_bot_calls(connection: Connection, bot: str) -> list[tuple[int, float, list[BotCall]]]:
+    """Updates whose Bot API calls remain, as (seq, received_at, calls)."""
+    t = telegram_update.c
+    query = (
+        select(t.seq, t.received_at, t.chores)
+        .where(t.bot == bot, _is(UpdateState.CALLS_PENDING))
+        .order_by(t.seq)
+    )
+    return [(row.seq, row.received_at, _bot_calls(row.chores)) for row in connection.execute(query)]
+
+
+def _bot_calls(stored: str) -> list[BotCall]:
+    return [BotCall(one["method"], one["data"]) for one in orjson.loads(stored)]
+
+
+def finish_bot_calls(connection: Connection, seq: int, error: str) -> None:
+    """Stores that the calls of an update are done; ``error`` is empty if all succeeded."""
+    values = {"state": UpdateState.HANDLED.value, "chores": None, "error": error or None}
+    connection.execute(update(telegram_update).where(telegram_update.c.seq == seq).values(**values))
+
+
+def delete_handled(connection: Connection, before: float) -> int:
+    """Deletes handled updates that were received before a time; those that failed stay. Returns how many."""
+    deleted = connection.execute(
         delete(telegram_update).where(
-            telegram_update.c.received_at < before, telegram_update.c.state == State.HANDLED.value
+            telegram_update.c.received_at < before, telegram_update.c.state == UpdateState.HANDLED.value
         )
     )
-    return gone.rowcount
-
-
-def lead(connection: Connection, bot: str, owner: str, now: float, *, alone: bool) -> bool:
-    """Takes or renews the place of the one who receives for a bot.
-
-    Args:
-        connection: in a transaction.
-        bot: for which.
-        owner: who asks.
-        now: seconds since the epoch.
-        alone: at the start of the only process that there is, another's lease is a dead one's.
-    """
-    receiver = telegram_receiver.c
-    connection.execute(
-        upsert(connection, telegram_receiver).values(bot=bot, lease_until=0.0).on_conflict_do_nothing()
-    )
-    free = or_(receiver.owner.is_(None), receiver.owner == owner, receiver.lease_until < now)
-    done = connection.execute(
-        update(telegram_receiver)
-        .where(receiver.bot == bot, *(() if alone else (free,)))
-        .values(owner=owner, lease_until=now + LEASE_SECONDS)
-    )
-    return done.rowcount == 1
-
-
-def step_down(connection: Connection, bot: str, owner: str) -> None:
-    """Leaves the place, so that another need not wait for the lease to end."""
-    receiver = telegram_receiver.c
-    connection.execute(
-        update(telegram_receiver)
-        .where(receiver.bot == bot, receiver.owner == owner)
-        .values(owner=None, lease_until=0.0)
-    )
-
-
-def last_success(connection: Connection, bot: str) -> float | None:
-    """When Telegram was last heard, by whichever replica."""
-    query = select(telegram_receiver.c.last_success_at).where(telegram_receiver.c.bot == bot)
-    at: float | None = connection.execute(query).scalar()
-    return at
-
-
-def heard(connection: Connection, bot: str, now: float) -> float | None:
-    """Notes that Telegram was heard; answers when it was the last time before."""
-    before = last_success(connection, bot)
-    mine = telegram_receiver.c.bot == bot
-    connection.execute(update(telegram_receiver).where(mine).values(last_success_at=now))
-    return before
+    return deleted.rowcount

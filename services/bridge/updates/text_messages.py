@@ -1,201 +1,262 @@
-"""What is written to the bot: replies to questions, commands, texts, and the words of strangers."""
+"""Text messages: decides on the reaction to a text: a reply to a question, a command, or another text.
+
+Texts of people who may not use the bot are refused, except a reply to a question, which is recorded.
+"""
 
 from dataclasses import replace
-from typing import Any
 
 from sqlalchemy import Connection
 
 from services.bridge import bot_messages
-from services.bridge.approvals import approval, question_text
+from services.bridge.approvals import approval as domain
+from services.bridge.approvals import queries as approval_queries
+from services.bridge.approvals import question_text
 from services.bridge.approvals import store as approvals
-from services.bridge.approvals.approval import Approval, Outcome, Via
-from services.bridge.bot_messages import About, Recipient
-from services.bridge.commands import commands, modes, parse
-from services.bridge.commands.commands import Mode, OpenQuestion, Place, SetMode, SetMute
-from services.bridge.commands.parse import Command
-from services.bridge.updates import answering, responses
-from services.bridge.updates.context import Done, Situation
-from services.bridge.updates.parse import Said
-from services.bridge.updates.responses import Kind, Link, NewResponse
-from services.bridge.updates.store import Chore
+from services.bridge.approvals.approval import AnswerOutcome, AnswerVia, Approval
+from services.bridge.bot_messages import BotMessage, EventInfo, Recipient
+from services.bridge.commands import commands, modes
+from services.bridge.commands.commands import ChatMode, CommandContext, SetMode, SetMute
+from services.bridge.commands.parse import Command, parse_command
+from services.bridge.updates.context import (
+    PersonalAnswer,
+    Reaction,
+    ReactionKind,
+    UpdateContext,
+    answer_approval,
+    link_to,
+)
+from services.bridge.updates.parse import TextMessage
+from services.bridge.updates.responses import NO_LINK, NewResponse, ResponseKind, ResponseLink
+from services.bridge.updates.store import BotCall
 from services.kit.telemetry.telemetry import TraceContext
-from services.outbox.messages import Text
-from services.outbox.queries import message_queries
+from services.outbox.chats import chat_state
+from services.outbox.messages import Submission, Text
+from services.outbox.queries import message_timeline
 from services.outbox.telegram.text import Builder, parts_of
 
-_SIGN = "👌"
+_REACTION = '[{"type":"emoji","emoji":"👌"}]'
+_LONGEST_TITLE = 60
+_LONGEST_CODE = 16
 
 
-def written(connection: Connection, s: Situation, words: Said, done: Done) -> None:
-    command = parse.parse(words.text)
-    if command is not None and command.to and s.username and command.to.lower() != s.username.lower():
-        return
-    linked = _linked(connection, s, words)
-    done.link = linked[0]
-    if linked[1] is not None and command is None:
-        _reply_to_question(connection, s, words, linked[1], done)
-    elif words.sender.id not in s.allowed:
-        _stranger(s, words, command, done)
-    elif command is not None:
-        _command(connection, s, words, command, done)
-    else:
-        _text(connection, s, words, done)
+def react(connection: Connection, context: UpdateContext, message: TextMessage) -> Reaction:
+    """Answers an approval, refuses a stranger, runs a command, or stores a response: in this order."""
+    command = parse_command(message.text)
+    if command is not None and _is_for_another_bot(command, context):
+        return Reaction()
+    link, approval = _replied_to(connection, context, message)
+    if approval is not None and command is None:
+        return _answer_by_reply(connection, context, message, approval, link)
+    if not context.allows(message.sender):
+        return _refuse_stranger(context, message, command, link)
+    if command is not None:
+        return _run_command(connection, context, message, command, link)
+    return _store_text(connection, context, message, link)
 
 
-def _linked(connection: Connection, s: Situation, words: Said) -> tuple[Link, Approval | None]:
-    """What a reply answers: the message, its event, and the question where it shows one."""
-    if words.reply_to is None:
-        return responses.NO_LINK, None
-    row = message_queries.by_telegram_id(connection, s.bot, words.chat_id, words.reply_to)
-    # Its buttons tell a question before we have noted that it is there, and where we never do: a copy of
-    # which nobody knows whether it arrived.
-    button = approval.button_of(words.reply_to_button)
+def _is_for_another_bot(command: Command, context: UpdateContext) -> bool:
+    """Whether it is a ``/command@name`` with the name of another bot."""
+    return bool(command.to and context.username and command.to.lower() != context.username.lower())
+
+
+def _replied_to(
+    connection: Connection, context: UpdateContext, message: TextMessage
+) -> tuple[ResponseLink, Approval | None]:
+    """What a text replies to: our message and its event, and the approval if the message shows one."""
+    if message.reply_to is None:
+        return NO_LINK, None
+    row = message_timeline.by_telegram_id(connection, context.bot, message.chat_id, message.reply_to)
+    # The buttons identify a question also if we do not know its Telegram id: the delivery is not
+    # settled yet, or its outcome is unknown.
+    button = domain.parse_button_data(message.reply_to_button)
     shown = approvals.by_token(connection, button[0]) if button else None
-    if shown is not None and shown.bot == s.bot:
-        return answering.link_of(shown, row["id"] if row is not None else None), shown
+    if shown is not None and shown.bot == context.bot:
+        return link_to(shown, row["id"] if row is not None else None), shown
     if row is None:
-        return responses.NO_LINK, None
-    asked = approvals.by_message(connection, row["id"])
-    if asked is not None:
-        return answering.link_of(asked, row["id"]), asked
+        return NO_LINK, None
+    approval = approvals.by_message(connection, row["id"])
+    if approval is not None:
+        return link_to(approval, row["id"]), approval
     trace = TraceContext.parse(row["traceparent"])
-    return Link(row["id"], row["event_id"], row["correlation_id"], None, trace), None
+    return ResponseLink(row["id"], row["event_id"], row["correlation_id"], None, trace), None
 
 
-def _reply_to_question(
-    connection: Connection, s: Situation, words: Said, asked: Approval, done: Done
-) -> None:
-    done.what = "reply"
-    chosen = approval.option_named(asked.options, words.text)
-    changed = answering.answer(connection, s, asked, words.sender, Via.REPLY, chosen, done)
-    told = Builder().text(question_text.told(changed.outcome, changed.approval)).build()
-    if done.stranger:
-        _tell_stranger(s, words, told, done)
-    else:
-        _say(s, words, told, done)
-    if changed.outcome is not Outcome.FOREIGN:
-        done.response = _response(s, words, Kind.REPLY, done.link, changed.outcome)
-
-
-def _response(
-    s: Situation, words: Said, kind: Kind, link: Link, outcome: Outcome | None = None
-) -> NewResponse:
-    return NewResponse(
-        kind,
-        s.bot,
-        words.sender,
-        words.text,
-        s.trace,
-        words.chat_id,
-        words.thread_id,
-        words.message_id,
+def _answer_by_reply(
+    connection: Connection,
+    context: UpdateContext,
+    message: TextMessage,
+    approval: Approval,
+    link: ResponseLink,
+) -> Reaction:
+    chosen = domain.find_option(approval.options, message.text)
+    answer = answer_approval(connection, context, approval, message.sender, AnswerVia.REPLY, chosen)
+    outcome = answer.change.outcome
+    allowed = context.allows(message.sender)
+    notify = allowed or context.may_notify_stranger
+    response = _response(context, message, ResponseKind.REPLY, link, outcome)
+    return Reaction(
+        ReactionKind.REPLY,
         link,
-        outcome.value if outcome else None,
+        answer=answer,
+        replies=(_reply(context, message, _result_of(answer), link),) if notify else (),
+        response=None if outcome is AnswerOutcome.FOREIGN else response,
+        unauthorised=not allowed,
+        notified_stranger=message.sender.id if notify and not allowed else None,
     )
 
 
-def _stranger(s: Situation, words: Said, command: Command | None, done: Done) -> None:
-    """Who is not allowed is told so once in a while, and never in a group for mere talk."""
-    done.what, done.stranger = "stranger", True
-    if words.private or command is not None:
-        text = Builder().text("You are not authorised to talk to this bot. Your user id is ")
-        _tell_stranger(s, words, text.code(str(words.sender.id)).text(".").build(), done)
+def _result_of(answer: PersonalAnswer) -> Text:
+    change = answer.change
+    return Builder().text(question_text.answer_text(change.outcome, change.approval)).build()
 
 
-def _tell_stranger(s: Situation, words: Said, text: Text, done: Done) -> None:
-    if s.tell_stranger:
-        _say(s, words, text, done)
-        done.stranger_told = words.sender.id
+def _refuse_stranger(
+    context: UpdateContext, message: TextMessage, command: Command | None, link: ResponseLink
+) -> Reaction:
+    """Replies with the person's id, at most once an hour; in a group only to a command."""
+    notify = context.may_notify_stranger and (message.private or command is not None)
+    text = Builder().text("You are not authorised to talk to this bot. Your user id is ")
+    notice = text.code(str(message.sender.id)).text(".").build()
+    return Reaction(
+        ReactionKind.STRANGER,
+        link,
+        replies=(_reply(context, message, notice, link),) if notify else (),
+        unauthorised=True,
+        notified_stranger=message.sender.id if notify else None,
+    )
 
 
-def _command(connection: Connection, s: Situation, words: Said, command: Command, done: Done) -> None:
-    done.what = "command"
-    done.attributes["cctelegram.command"] = command.name if command.name in commands.MENU else "unknown"
-    outcome = None
+def _run_command(
+    connection: Connection,
+    context: UpdateContext,
+    message: TextMessage,
+    command: Command,
+    link: ResponseLink,
+) -> Reaction:
+    answer = None
     if command.name == "approve" and command.argument:
-        text, outcome = _approve(connection, s, words, command, done)
+        text, answer, link = _approve(connection, context, message, command, link)
     else:
-        text = _answered(connection, s, words, command)
-    _say(s, words, text, done)
-    done.response = _response(s, words, Kind.COMMAND, done.link, outcome)
+        text = _command_reply(connection, context, message, command)
+    outcome = answer.change.outcome if answer else None
+    return Reaction(
+        ReactionKind.COMMAND,
+        link,
+        answer=answer,
+        replies=(_reply(context, message, text, link),),
+        response=_response(context, message, ResponseKind.COMMAND, link, outcome),
+        attributes={"cctelegram.command": command.name if command.name in commands.MENU else "unknown"},
+    )
 
 
 def _approve(
-    connection: Connection, s: Situation, words: Said, command: Command, done: Done
-) -> tuple[Text, Outcome | None]:
-    """``/approve CODE OPTION``: the answer of somebody whose buttons do not work."""
+    connection: Connection,
+    context: UpdateContext,
+    message: TextMessage,
+    command: Command,
+    link: ResponseLink,
+) -> tuple[Text, PersonalAnswer | None, ResponseLink]:
+    """``/approve CODE OPTION``: an answer without buttons. Returns the reply, the answer and its link."""
     code, _, option = command.argument.partition(" ")
-    asked = approvals.by_code(connection, code)
-    # A question has one bot, and that bot's list of who may decide.
-    if asked is None or asked.bot != s.bot:
-        shown = _short(code, _LONGEST_CODE)
-        return Builder().text("No question has the code ").code(shown).text(".").build(), None
-    done.link = answering.link_of(asked)
-    chosen = approval.option_named(asked.options, option)
-    changed = answering.answer(connection, s, asked, words.sender, Via.COMMAND, chosen, done)
-    return Builder().text(question_text.told(changed.outcome, changed.approval)).build(), changed.outcome
+    approval = approvals.by_code(connection, code)
+    # An approval belongs to one bot, and to that bot's list of people who may use it.
+    if approval is None or approval.bot != context.bot:
+        shown = _cut(code, _LONGEST_CODE)
+        return Builder().text("No question has the code ").code(shown).text(".").build(), None, link
+    chosen = domain.find_option(approval.options, option)
+    answer = answer_approval(connection, context, approval, message.sender, AnswerVia.COMMAND, chosen)
+    return _result_of(answer), answer, link_to(approval)
 
 
-def _answered(connection: Connection, s: Situation, words: Said, command: Command) -> Text:
-    questions = tuple(
-        OpenQuestion(one.code, one.title, question_text.listed(one.options), one.expires_at)
-        for one in approvals.open_for(connection, s.bot, words.sender.id, s.now)
+def _command_reply(
+    connection: Connection, context: UpdateContext, message: TextMessage, command: Command
+) -> Text:
+    """Runs a command and stores the change of the chat that it makes."""
+    bot, chat_id = context.bot, message.chat_id
+    open_approvals = approval_queries.open_for_user(connection, bot, message.sender.id, context.now)
+    given = CommandContext(
+        chat_id,
+        message.sender.id,
+        modes.mode_of(connection, bot, chat_id),
+        chat_state.muted_until(connection, bot, chat_id, context.now),
+        context.now,
     )
-    place = Place(
-        words.chat_id,
-        words.sender.id,
-        words.sender.name,
-        modes.mode_of(connection, s.bot, words.chat_id),
-        modes.muted_until(connection, s.bot, words.chat_id, s.now),
-        s.now,
-    )
-    reply = commands.answer(command, replace(s.snapshot, open_questions=questions), place)
+    snapshot = replace(context.snapshot, open_approvals=tuple(open_approvals))
+    reply = commands.run(command, snapshot, given)
     match reply.change:
         case SetMode(mode):
-            modes.set_mode(connection, s.bot, words.chat_id, mode)
+            modes.set_mode(connection, bot, chat_id, mode)
         case SetMute(until):
-            modes.set_mute(connection, s.bot, words.chat_id, until)
+            chat_state.mute(connection, bot, chat_id, until)
         case None:
             pass
     return reply.text
 
 
-def _text(connection: Connection, s: Situation, words: Said, done: Done) -> None:
-    """A text is kept; that it was heard is shown by a sign or by words, as the chat wants it."""
-    kind = Kind.REPLY if words.reply_to is not None else Kind.TEXT
-    done.what = kind.value
-    done.response = _response(s, words, kind, done.link)
-    if not words.private and done.link is responses.NO_LINK:
-        return
-    if modes.mode_of(connection, s.bot, words.chat_id) is Mode.NOMAD:
-        to = done.link.correlation_id
-        noted = (
-            f"Noted about {to}: kept for the program that asked." if to else "Noted: programs can read it."
-        )
-        _say(s, words, Builder().text(noted).build(), done)
-    else:
-        sign = f'[{{"type":"emoji","emoji":"{_SIGN}"}}]'
-        data: dict[str, Any] = {"chat_id": words.chat_id, "message_id": words.message_id, "reaction": sign}
-        done.chores.append(Chore("setMessageReaction", data))
-
-
-def _say(s: Situation, words: Said, text: Text, done: Done) -> None:
-    """Words in answer, through the engine: they keep the chat's order and survive a crash."""
-    about = About(
-        "command_executed", _title(words.text), done.link.correlation_id or "", s.trace, bot_messages.CLIENT
+def _store_text(
+    connection: Connection, context: UpdateContext, message: TextMessage, link: ResponseLink
+) -> Reaction:
+    """Stores a response. The chat's mode says whether a reaction or a reply confirms it."""
+    is_reply = message.reply_to is not None
+    reaction = Reaction(
+        ReactionKind.REPLY if is_reply else ReactionKind.TEXT,
+        link,
+        response=_response(context, message, ResponseKind.REPLY if is_reply else ResponseKind.TEXT, link),
     )
-    to = [Recipient(words.chat_id, words.thread_id)]
-    spoken = bot_messages.Said(parts_of(text, "answer.txt"), reply_to=words.message_id)
-    done.submissions.append(bot_messages.submission(spoken, to, about, s.trace.child(), bot=s.bot, now=s.now))
+    if not message.private and link is NO_LINK:
+        return reaction
+    if modes.mode_of(connection, context.bot, message.chat_id) is ChatMode.NOMAD:
+        about = link.correlation_id
+        noted = (
+            f"Noted about {about}: kept for the program that asked."
+            if about
+            else "Noted: programs can read it."
+        )
+        return replace(reaction, replies=(_reply(context, message, Builder().text(noted).build(), link),))
+    data = {"chat_id": message.chat_id, "message_id": message.message_id, "reaction": _REACTION}
+    return replace(reaction, bot_calls=(BotCall("setMessageReaction", data),))
 
 
-_LONGEST_TITLE = 60
-_LONGEST_CODE = 16
+def _response(
+    context: UpdateContext,
+    message: TextMessage,
+    kind: ResponseKind,
+    link: ResponseLink,
+    outcome: AnswerOutcome | None = None,
+) -> NewResponse:
+    return NewResponse(
+        kind,
+        context.bot,
+        message.sender,
+        message.text,
+        context.span,
+        message.chat_id,
+        message.thread_id,
+        message.message_id,
+        link,
+        outcome.value if outcome else None,
+    )
+
+
+def _reply(context: UpdateContext, message: TextMessage, text: Text, link: ResponseLink) -> Submission:
+    """A reply through the engine, which keeps the order of the chat and survives a crash."""
+    info = EventInfo(
+        "command_executed",
+        _title(message.text),
+        link.correlation_id or "",
+        context.span,
+        bot_messages.CLIENT,
+    )
+    to = [Recipient(message.chat_id, message.thread_id)]
+    reply = BotMessage(parts_of(text, "answer.txt"), reply_to=message.message_id)
+    return bot_messages.new_submission(
+        reply, to, info, context.span.child(), bot=context.bot, now=context.now
+    )
 
 
 def _title(text: str) -> str:
-    return _short(text.strip().splitlines()[0] if text.strip() else "…", _LONGEST_TITLE)
+    return _cut(text.strip().splitlines()[0] if text.strip() else "…", _LONGEST_TITLE)
 
 
-def _short(line: str, most: int) -> str:
-    return line if len(line) <= most else f"{line[: most - 1]}…"
+def _cut(line: str, longest: int) -> str:
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"

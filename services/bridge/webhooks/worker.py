@@ -14,9 +14,9 @@ from functools import partial
 import aiohttp
 import structlog
 
+from services.bridge.metrics import WebhookMetrics
 from services.bridge.webhooks import signing, store
 from services.bridge.webhooks.destinations import Destinations, GuardedSockets
-from services.bridge.webhooks.metrics import WebhookMetrics
 from services.bridge.webhooks.store import CHANNEL, GONE, Call, State, Tried
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
@@ -25,8 +25,6 @@ from services.kit.telemetry.telemetry import VERSION, Telemetry
 
 log = structlog.get_logger()
 
-#: Units of work, for the database's metrics.
-OPERATIONS = ("webhook_take", "webhook_settle", "webhook_next")
 #: Seconds before each retry: 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 10 h, 14 h.
 WAITS = (5.0, 300.0, 1_800.0, 7_200.0, 18_000.0, 36_000.0, 36_000.0, 50_400.0)
 POLL_SECONDS = 1.0
@@ -108,7 +106,7 @@ class WebhookWorker:
                 await asyncio.sleep(POLL_SECONDS)
 
     async def _once(self, session: aiohttp.ClientSession) -> None:
-        with self._database.news(CHANNEL) as news:
+        with self._database.subscribe(CHANNEL) as news:
             waiting = await self._database.read("webhook_next", store.waiting)
             room = self._room(waiting, self._clock.time())
             if room and await self._begin(session, room):
@@ -150,7 +148,7 @@ class WebhookWorker:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         del self._under_way[task]
-        self._database.wake_here(CHANNEL)
+        self._database.notify_local(CHANNEL)
 
     async def _one(self, session: aiohttp.ClientSession, call: Call) -> None:
         try:

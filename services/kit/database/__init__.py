@@ -1,9 +1,9 @@
-"""The database: units of work on SQLite or PostgreSQL, which count and time themselves.
+"""The database: units of work on SQLite or PostgreSQL, counted and timed.
 
-- `interface`: what a service sees: read, write, wait for a change.
+- `interface`: what a service uses: read, write, notify, subscribe.
 - `connect`: opens the database that a URL names.
-- `sqlite`: one writer thread, durable commits.
-- `postgres`: asyncpg, LISTEN/NOTIFY.
-- `json_rows`: statements over many rows at once, which travel as one JSON text.
-- `migrate`: brings a package's tables to the newest revision; `alembic` is its entry point.
+- `sqlite`: one writer thread with group commit.
+- `postgres`: asyncpg, single statements, LISTEN/NOTIFY.
+- `json_rows`: statements over many rows, which are passed as one JSON parameter.
+- `migrate`: migrates a package's tables; `alembic` is its entry point.
 """

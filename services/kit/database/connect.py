@@ -1,8 +1,7 @@
-"""One interface over SQLite and PostgreSQL; the SQL above it is the same SQLAlchemy Core.
+"""Opens the database that a URL names: SQLite or PostgreSQL, behind one interface.
 
-A unit of work is a synchronous function of a connection. On SQLite the functions that wait are
-run by one writer thread in one transaction; on PostgreSQL each runs in its own. Either way the
-call returns after the commit.
+A unit of work is a synchronous function of a connection, in SQLAlchemy Core. SQLite runs all waiting ones in
+one transaction, PostgreSQL each in its own; the call returns after the commit.
 """
 
 import asyncio
@@ -33,7 +32,7 @@ __all__ = ["CommitUnknownError", "Database", "StoreUnavailableError", "open_data
 log = structlog.get_logger()
 
 CONNECT_PATIENCE_SECONDS = 15.0
-_URL_SHAPES = "write sqlite:///path or postgresql://user:password@host/name"
+_URL_FORMATS = "write sqlite:///path or postgresql://user:password@host/name"
 
 
 async def open_database(
@@ -49,11 +48,11 @@ async def open_database(
 
     Args:
         url: ``sqlite:///path`` or ``postgresql://user:password@host:port/name``.
-        telemetry: of the service, for the query metrics.
-        packages: whose tables it holds, e.g. ``services.outbox``; in order of dependency.
-        operations: names of the units of work, so that their series exist from the start.
-        pool_size: connections to PostgreSQL.
-        patience: seconds that a PostgreSQL which starts beside us is waited for.
+        telemetry: of the service; holds the query metrics.
+        packages: packages with ``migrations``, e.g. ``services.outbox``, in order of dependency.
+        operations: names of the units of work; their metric series exist from the start.
+        pool_size: most connections of each of the two pools to PostgreSQL.
+        patience: seconds to wait for a PostgreSQL that is still starting.
 
     Raises:
         StartError: the URL is wrong, or the database cannot be reached or written.
@@ -61,20 +60,20 @@ async def open_database(
     try:
         parsed = make_url(url)
     except Exception as error:
-        # The library's own words may repeat a part of the password.
-        raise StartError(f"DATABASE_URL: not a database URL: {_URL_SHAPES}") from error
+        # The library's message may contain a part of the password.
+        raise StartError(f"DATABASE_URL: not a database URL: {_URL_FORMATS}") from error
     if parsed.get_backend_name() == "sqlite" and parsed.database:
-        return await _opened(
+        return await _open_migrated(
             lambda: SqliteDatabase(Path(str(parsed.database)), telemetry, operations), packages, 0.0
         )
     if parsed.get_backend_name() == "postgresql" and parsed.host:
-        return await _opened(
+        return await _open_migrated(
             lambda: PostgresDatabase(parsed, telemetry, operations, pool_size), packages, patience
         )
-    raise StartError(f"DATABASE_URL: {_URL_SHAPES}")
+    raise StartError(f"DATABASE_URL: {_URL_FORMATS}")
 
 
-async def _opened(make: Callable[[], Database], packages: Sequence[str], patience: float) -> Database:
+async def _open_migrated(make: Callable[[], Database], packages: Sequence[str], patience: float) -> Database:
     try:
         database = make()
     except OSError as error:
@@ -84,7 +83,7 @@ async def _opened(make: Callable[[], Database], packages: Sequence[str], patienc
         try:
             await database.migrate(packages)
         except (DBAPIError, OSError, asyncpg.PostgresError) as error:
-            # A database that starts beside us may need a moment; a wrong password needs none.
+            # A database that is still starting needs a moment; a wrong password never gets right.
             if time.monotonic() < give_up and isinstance(error, OSError | asyncpg.CannotConnectNowError):
                 log.info("database_awaited", database=database.address, error=reason_of(error))
                 await asyncio.sleep(0.5)

@@ -1,65 +1,68 @@
-"""What SQLite and PostgreSQL have in common here: units of work, timed; one error; news for who waits."""
+"""Interface of a database: units of work that are timed, one error, and notifications between processes."""
 
 import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import asyncpg
-from prometheus_client import Gauge
+from prometheus_client import Gauge, Histogram
 from sqlalchemy import Connection, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from services.kit.errors import Problem
-from services.kit.telemetry.meters import Histogram
 from services.kit.telemetry.telemetry import Telemetry
 
 T = TypeVar("T")
-Work = Callable[[Connection], T]
+#: A synchronous function of a connection; it runs in one transaction and may not await.
+UnitOfWork = Callable[[Connection], T]
 #: Class of SQLSTATE: data exception.
 _BAD_VALUE = "22"
+#: The operation label of all units of work that have no series of their own.
+OTHER = "other"
 
 
 class StoreUnavailableError(Problem):
-    """The database did not take the work: nothing was stored, and it may be tried again."""
+    """The database refused or lost the work: nothing was stored; the caller may repeat it. Answers 503."""
 
     def __init__(
         self,
         cause: BaseException,
         *,
         title: str = "Store unavailable",
-        said: str = "Nothing was stored",
+        effect: str = "Nothing was stored",
         **more: Any,
     ) -> None:
-        super().__init__(503, title, f"{said}: {reason_of(cause)}", headers={"Retry-After": "2"}, **more)
+        super().__init__(503, title, f"{effect}: {reason_of(cause)}", headers={"Retry-After": "2"}, **more)
 
 
 class CommitUnknownError(StoreUnavailableError):
-    """The connection was lost while it committed: the work is stored as a whole, or not at all."""
+    """The connection was lost during the commit: the work is stored as a whole or not at all. Answers 503."""
 
     def __init__(self, cause: BaseException) -> None:
-        said = (
-            "Nobody knows whether this was stored; repeated with the same Idempotency-Key it is stored once"
+        effect = (
+            "It is unknown whether this was stored; repeated with the same Idempotency-Key, it is stored once"
         )
-        super().__init__(cause, title="Store did not answer", said=said, stored="unknown")
+        super().__init__(cause, title="Store did not answer", effect=effect, stored="unknown")
 
 
 def reason_of(cause: BaseException) -> str:
+    """Returns the first line of the driver's message, or the name of its error."""
     origin = cause.orig if isinstance(cause, DBAPIError) and cause.orig is not None else cause
     return str(origin).splitlines()[0] if str(origin) else type(origin).__name__
 
 
-def _translated(error: BaseException) -> BaseException:
+def _translate(error: BaseException) -> BaseException:
     if isinstance(error, IntegrityError):
         return error
     origin = error.orig if isinstance(error, DBAPIError) else error
     if str(getattr(origin, "sqlstate", "")).startswith(_BAD_VALUE):
-        # PostgreSQL keeps no NUL in a text: to try again would not help.
+        # For example a NUL, which PostgreSQL cannot store in a text: a repetition would fail again.
         return Problem(422, "Invalid input", "The database cannot hold one of these values.")
     if isinstance(
         error, DBAPIError | OSError | asyncpg.PostgresError | asyncpg.InterfaceError | PoolTimeoutError
@@ -69,45 +72,49 @@ def _translated(error: BaseException) -> BaseException:
 
 
 class Database(ABC):
-    """See the module. ``write`` and ``read`` raise :class:`StoreUnavailableError`."""
+    """A SQLite or PostgreSQL database. Opened by :func:`services.kit.database.connect.open_database`.
+
+    Every unit of work raises :class:`StoreUnavailableError` where the database fails.
+    """
 
     dialect: str
-    #: Whether no other process works on the same database.
+    #: Whether this process is the only one that uses the database.
     single_process: bool
-    #: Where it is, without a password.
+    #: Path, or host, port and name; without a password.
     address: str
 
     def __init__(self, telemetry: Telemetry, operations: Iterable[str]) -> None:
         self._durations = Histogram(
             "database_query_duration_seconds",
-            "Units of work, from the call to after the commit",
+            "Duration of a unit of database work, from the call to the commit",
             ["operation"],
             registry=telemetry.registry,
-            buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
+            buckets=(0.001, 0.01, 0.1, 1, 5),
         )
-        for operation in operations:
-            self._durations.labels(operation)
+        self._timers = {name: self._durations.labels(name) for name in (*operations, OTHER)}
         self.active = Gauge(
-            "database_connections_active", "Units of work under way", registry=telemetry.registry
+            "database_connections_active", "Units of database work in progress", registry=telemetry.registry
         )
-        self._waiters: dict[str, set[asyncio.Event]] = defaultdict(set)
+        self._subscribers: dict[str, set[asyncio.Event]] = defaultdict(set)
 
-    async def write(self, operation: str, work: Work[T], *, wake: str | None = None) -> T:
-        """Runs the work in a transaction and returns its result once that is durable.
+    async def write(self, operation: str, work: UnitOfWork[T], *, notify: str | None = None) -> T:
+        """Runs the work in a transaction and returns its result after the commit.
 
         Args:
             operation: bounded name of the work, a metric label.
-            work: a function of a connection; it may be run again after a lost connection only
-                by the caller.
-            wake: a channel whose waiters, here and in the other replicas, have news.
+            work: writes; PostgreSQL runs it again after a deadlock, which rolled it back.
+            notify: channel whose subscribers are notified after the commit.
+
+        Raises:
+            CommitUnknownError: the connection was lost during the commit.
         """
         result = await self._timed(operation, self._write(work))
-        if wake is not None:
-            self._wake(wake)
+        if notify is not None:
+            self.notify(notify)
         return result
 
-    async def read(self, operation: str, work: Work[T]) -> T:
-        """Runs the work, which must not write: on one snapshot, on PostgreSQL each statement on its own."""
+    async def read(self, operation: str, work: UnitOfWork[T]) -> T:
+        """Runs work that only reads. SQLite gives it one snapshot, PostgreSQL one for each statement."""
         return await self._timed(operation, self._read(work))
 
     async def _timed(self, operation: str, running: Awaitable[T]) -> T:
@@ -116,70 +123,71 @@ class Database(ABC):
         try:
             return await running
         except Exception as error:
-            told = _translated(error)
-            if told is error:
+            translated = _translate(error)
+            if translated is error:
                 raise
-            raise told from error
+            raise translated from error
         finally:
             self.active.dec()
-            self._durations.labels(operation).observe(time.perf_counter() - start)
+            timer = self._timers.get(operation) or self._timers[OTHER]
+            timer.observe(time.perf_counter() - start)
 
     async def ping(self) -> float:
-        """Seconds that a trivial query takes."""
+        """Returns how many seconds a trivial query takes."""
         start = time.perf_counter()
         await self.read("ping", lambda connection: connection.execute(text("SELECT 1")).scalar())
         return time.perf_counter() - start
 
     async def wait(self, channel: str, seconds: float) -> bool:
-        """Waits for news on the channel; false when the time ran out first."""
-        news = asyncio.Event()
-        self._waiters[channel].add(news)
-        try:
+        """Waits for a notification; returns false when the time is over first."""
+        with self.subscribe(channel) as notified, suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await news.wait()
-        except TimeoutError:
-            return False
-        finally:
-            self._waiters[channel].discard(news)
-        return True
-
-    def wake(self, *channels: str) -> None:
-        """Tells those who wait, here and in the other replicas, after a commit."""
-        for channel in channels:
-            self._wake(channel)
+                return await notified.wait()
+        return False
 
     @contextmanager
-    def news(self, channel: str) -> Iterator[asyncio.Event]:
-        """An event that news sets. Clear it, look, then wait for it: nothing is slept through."""
-        news = asyncio.Event()
-        self._waiters[channel].add(news)
+    def subscribe(self, channel: str) -> Iterator[asyncio.Event]:
+        """Yields an event that each notification sets.
+
+        Clear the event, read the database, then wait for the event: so no change is missed.
+        """
+        notified = asyncio.Event()
+        self._subscribers[channel].add(notified)
         try:
-            yield news
+            yield notified
         finally:
-            self._waiters[channel].discard(news)
+            self._subscribers[channel].discard(notified)
 
-    def wake_here(self, channel: str) -> None:
-        """Tells those who wait in this process, and no other replica."""
-        for news in tuple(self._waiters[channel]):
-            news.set()
+    def notify(self, *channels: str) -> None:
+        """Notifies the subscribers of this process and of all other replicas. Call it after the commit."""
+        for channel in channels:
+            self.notify_local(channel)
 
-    def _wake(self, channel: str) -> None:
-        self.wake_here(channel)
-
-    @abstractmethod
-    async def promise(self) -> dict[str, str | bool]:
-        """What the database itself says of how it keeps a commit: dialect, synchronous, address, tls."""
+    def notify_local(self, channel: str) -> None:
+        """Notifies the subscribers of this process only."""
+        for notified in tuple(self._subscribers[channel]):
+            notified.set()
 
     @abstractmethod
-    async def migrate(self, packages: Sequence[str]) -> None: ...
+    async def durability(self) -> dict[str, str | bool]:
+        """Reads from the database how durable a commit is.
+
+        Returns:
+            ``dialect`` and ``synchronous``; of PostgreSQL also ``address`` and ``tls``.
+        """
+
     @abstractmethod
-    async def _write(self, work: Work[T]) -> T: ...
+    async def migrate(self, packages: Sequence[str]) -> None:
+        """Brings the tables of these packages to the newest schema."""
+
     @abstractmethod
-    async def _read(self, work: Work[T]) -> T: ...
+    async def _write(self, work: UnitOfWork[T]) -> T: ...
+    @abstractmethod
+    async def _read(self, work: UnitOfWork[T]) -> T: ...
     @abstractmethod
     async def close(self) -> None: ...
 
 
 def upsert(connection: Connection, table: Any) -> Any:
-    """The dialect's INSERT that knows ON CONFLICT; both spell it alike."""
+    """Returns the dialect's INSERT with ON CONFLICT, which both dialects spell alike."""
     return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)

@@ -1,7 +1,7 @@
-"""One statement for many rows, on SQLite and PostgreSQL: they travel as one JSON parameter.
+"""Statements over many rows, which are passed as one JSON parameter; for SQLite and PostgreSQL.
 
-A statement for each row costs several times what the database does with it, and so does an
-`IN (…)` that has another number of parameters each time: this one is prepared once.
+Such a statement is prepared once. One statement a row, or an ``IN (…)`` whose number of parameters varies,
+costs several times as much as the database's own work.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,14 +17,14 @@ Row = Sequence[int | float | str | bool | None]
 
 
 class Statement:
-    """SQL in which ``{given}`` is a table named ``given``, of the rows that it is run with.
+    """SQL that reads the rows it is run with as a table named ``given``, written ``{given}``.
 
     Args:
-        sql: that both dialects understand. ``x {among}`` is true where x is one of the first column's values:
-            PostgreSQL looks each of them up in an index then, whatever it thinks of the tables' sizes.
-            ``{lock}`` at the end locks what is found, ``{skip_locked}`` passes over what is locked; SQLite
-            has one writer, and nothing to lock.
-        columns: names of the rows' values, in their order, and PostgreSQL's types of them.
+        sql: valid in both dialects. ``x {among}`` is true where x is a value of the first column; it makes
+            PostgreSQL use an index whatever its estimate of the tables' sizes. ``{lock}`` at the end locks
+            the rows that are found, ``{skip_locked}`` skips those that are locked; SQLite, with one writer,
+            needs no locks.
+        columns: names of the columns of ``given``, in order, with their types of PostgreSQL.
     """
 
     def __init__(self, sql: str, **columns: str) -> None:
@@ -36,14 +36,14 @@ class Statement:
 
         Args:
             connection: in a transaction.
-            rows: of the values; there may be none.
-            parameters: that it has beside the rows.
+            rows: one sequence of values a row; may be empty.
+            parameters: the statement's other parameters.
         """
         given = orjson.dumps(list(rows)).decode()
         return connection.execute(self.of(connection), {"given": given, **parameters})
 
     def of(self, connection: Connection) -> TextClause:
-        """As this connection's database understands it; the rows are its parameter ``given``, as JSON."""
+        """Returns the SQL for the connection's dialect; its parameter ``given`` takes the rows as JSON."""
         return self._postgresql if connection.dialect.name == "postgresql" else self._sqlite
 
 
@@ -69,14 +69,14 @@ def _first(columns: dict[str, str]) -> str:
 
 
 def insert_by_place(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """`INSERT` on SQLite, by the places of the values, as its driver takes them.
+    """Inserts rows into SQLite by position, as its driver takes them.
 
-    SQLAlchemy's reading of each row, by name and type, costs as much as SQLite does with it.
+    By name, SQLAlchemy's conversion of each row would cost as much as the insertion.
 
     Args:
         connection: in a transaction.
-        table: what a row does not name gets the default of its column.
-        rows: at least one; all of the same names in the same order, and of values that SQLite has.
+        table: a column that the rows do not name gets its default.
+        rows: at least one; all with the same names in the same order, and with values of SQLite's types.
     """
     connection.exec_driver_sql(_by_place(table, tuple(rows[0])), [tuple(row.values()) for row in rows])
 

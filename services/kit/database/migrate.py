@@ -1,7 +1,7 @@
-"""Brings a database to the newest schema at start.
+"""Migrates a database to the newest schema at start, by Alembic.
 
-Each package that owns tables keeps its revisions in ``services/<package>/migrations`` and its
-own version table, so that two packages can share a database without sharing a history.
+Each package that owns tables has its revisions in ``services/<package>/migrations`` and its own version
+table, so two packages can share a database without sharing a history.
 """
 
 import importlib.util
@@ -12,13 +12,13 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, text
 
-# Alembic's `context` and `op` are process-wide; two services of the suite may start at once.
+# Alembic's `context` and `op` are process-wide, and two services of the suite may start at once.
 _one_at_a_time = threading.Lock()
-_ADVISORY_LOCK = 0x6363_7467  # any number that is ours: replicas that start together take turns
+_ADVISORY_LOCK = 0x6363_7467  # an arbitrary number; replicas that start together migrate one after the other
 
 
 def revisions_of(package: str) -> Path:
-    """The folder of a package's revisions, e.g. of ``services.outbox``."""
+    """Returns the folder of a package's revisions, e.g. of ``services.outbox``."""
     spec = importlib.util.find_spec(package)
     assert spec is not None, package  # noqa: S101 - named in code, not by a user
     assert spec.origin is not None, package  # noqa: S101 - the same
@@ -26,7 +26,7 @@ def revisions_of(package: str) -> Path:
 
 
 def upgrade(connection: Connection, package: str) -> None:
-    """Runs a package's missing revisions on an open connection, inside its transaction."""
+    """Runs a package's missing revisions on a connection, in its transaction."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
     config = Config()

@@ -1,12 +1,12 @@
-"""PostgreSQL over asyncpg: a transaction for each unit of work, LISTEN/NOTIFY between replicas.
+"""PostgreSQL over asyncpg: units of work, single statements, and notifications between replicas.
 
-What is hot enough can be one statement, which is a transaction by itself: one round trip and next to
-nothing of our own CPU, where a unit of work takes three round trips and more, through SQLAlchemy.
+A unit of work runs through SQLAlchemy and takes three round trips. A single statement is a transaction by
+itself and takes one: :meth:`PostgresDatabase.execute` gives it to asyncpg directly.
 """
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 import asyncpg
@@ -17,20 +17,25 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from services.kit.database import migrate
-from services.kit.database.interface import CommitUnknownError, Database, Work, reason_of
+from services.kit.database.interface import CommitUnknownError, Database, UnitOfWork, reason_of
 from services.kit.telemetry.telemetry import Telemetry
 
 log = structlog.get_logger()
 T = TypeVar("T")
 
+#: Seconds that a unit of work or a statement waits for a free connection.
+POOL_TIMEOUT_SECONDS = 10.0
+#: A channel is notified at most once in this time, whatever the load.
 NOTIFY_DEBOUNCE_SECONDS = 0.02
-#: How often a unit of work is tried that deadlocks are broken by. Those who write take their locks in one
-#: order: it takes what nobody thought of for this to happen at all.
-DEADLOCKS = 3
-_DEADLOCK = "40P01"
 NOTIFY_CHANNEL = "cctelegram"
+RECONNECT_SECONDS = 1.0
+#: Tries of a unit of work that PostgreSQL rolls back to break a deadlock. All writers take their locks in one
+#: order, so a deadlock is rare.
+DEADLOCK_TRIES = 3
+_DEADLOCK = "40P01"
 _NOTIFY = "SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload"
-_LOST = (DBAPIError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+#: Errors of a commit that leave open whether PostgreSQL stored it.
+_COMMIT_ERRORS = (DBAPIError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 class PostgresDatabase(Database):
@@ -40,22 +45,24 @@ class PostgresDatabase(Database):
     def __init__(self, url: URL, telemetry: Telemetry, operations: Iterable[str], pool_size: int) -> None:
         super().__init__(telemetry, operations)
         self.address = f"{url.host}:{url.port or 5432}/{url.database}"
-        self._url = url.set(drivername="postgresql+asyncpg")
+        self._connect = partial(asyncpg.connect, _dsn(url))
         self._engine = create_async_engine(
-            self._url, pool_size=pool_size, max_overflow=0, pool_timeout=10, pool_pre_ping=False
+            "postgresql+asyncpg://",
+            async_creator=self._connect,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=POOL_TIMEOUT_SECONDS,
         )
-        # A transaction of PostgreSQL's default kind shows each statement what is committed by then, as
-        # none at all does: a read goes without the two round trips of one.
+        # At READ COMMITTED each statement has a snapshot of its own, with or without a transaction: a read
+        # saves the two round trips of one.
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
-        #: Connections of our own that are free; they are made as they are needed.
-        self._straight: list[asyncpg.Connection] = []
-        #: Server processes of all connections of our own.
-        self._pids: set[int] = set()
+        # Beside SQLAlchemy's pool, whose adapter costs a statement several times as much. It connects on use.
+        self._pool = asyncpg.create_pool(_dsn(url), min_size=0, max_size=pool_size, reset=_keep_session)
         self._to_notify: set[str] = set()
         self._notify_needed = asyncio.Event()
-        self._tasks = [asyncio.create_task(self._notify()), asyncio.create_task(self._listen())]
+        self._notifications = asyncio.create_task(self._exchange_notifications())
 
-    async def promise(self) -> dict[str, str | bool]:
+    async def durability(self) -> dict[str, str | bool]:
         query = text(
             "SELECT current_setting('synchronous_commit') AS synchronous,"
             " COALESCE((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false) AS tls"
@@ -69,136 +76,120 @@ class PostgresDatabase(Database):
         }
 
     async def migrate(self, packages: Sequence[str]) -> None:
-        # Alembic is synchronous and process-wide: in a thread, with a loop of its own.
+        # Alembic is synchronous and process-wide: it runs in a thread with an event loop of its own.
         await asyncio.to_thread(lambda: asyncio.run(self._migrate(packages)))
 
     async def _migrate(self, packages: Sequence[str]) -> None:
-        engine = create_async_engine(self._url, poolclass=NullPool)
+        engine = create_async_engine("postgresql+asyncpg://", async_creator=self._connect, poolclass=NullPool)
         for package in packages:
             async with engine.begin() as connection:
                 await connection.run_sync(migrate.upgrade, package)
         await engine.dispose()
 
-    async def _write(self, work: Work[T]) -> T:
-        for _ in range(DEADLOCKS - 1):
+    async def _write(self, work: UnitOfWork[T]) -> T:
+        for _ in range(DEADLOCK_TRIES - 1):
             try:
                 return await self._write_once(work)
             except DBAPIError as error:
-                # Given up by the server, as a whole, so that the other could go on: it has room now.
                 if getattr(error.orig, "sqlstate", None) != _DEADLOCK:
                     raise
                 log.warning("deadlock", error=reason_of(error))
         return await self._write_once(work)
 
-    async def _write_once(self, work: Work[T]) -> T:
+    async def _write_once(self, work: UnitOfWork[T]) -> T:
         async with self._engine.connect() as connection:
             result = await connection.run_sync(work)
             try:
                 await connection.commit()
-            except _LOST as error:
-                # The server may have written the commit before its answer was lost.
+            except _COMMIT_ERRORS as error:
+                # PostgreSQL may have committed before its answer was lost.
                 raise CommitUnknownError(error) from error
             return result
 
-    async def _read(self, work: Work[T]) -> T:
+    async def _read(self, work: UnitOfWork[T]) -> T:
         async with self._reader.connect() as connection:
             return await connection.run_sync(work)
 
     async def execute(self, operation: str, statement: str, *arguments: Any) -> list[asyncpg.Record]:
-        """Runs one statement as a transaction of its own; returns its rows once it is durable.
+        """Runs one statement as a transaction of its own; returns its rows after the commit.
 
         Args:
             operation: bounded name of the work, a metric label.
-            statement: PostgreSQL's SQL; its text is what it is prepared by, so it should not vary.
+            statement: SQL of PostgreSQL; its text should not vary, since each connection prepares it once.
             arguments: for ``$1`` and so on, as asyncpg takes them.
 
         Raises:
             StoreUnavailableError: as :meth:`write`.
+            CommitUnknownError: as :meth:`write`.
         """
         return await self._timed(operation, self._execute(statement, arguments))
 
     async def _execute(self, statement: str, arguments: Sequence[Any]) -> list[asyncpg.Record]:
-        connection = await self._free_connection()
-        try:
-            rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
-        except BaseException as error:
-            if _is_taken_back(error):
-                self._straight.append(connection)
-                raise
-            self._give_up(connection)
-            if isinstance(error, _LOST):
-                # It commits by itself: the server may have done so before its answer was lost.
+        pool = await self._pool
+        async with pool.acquire(timeout=POOL_TIMEOUT_SECONDS) as connection:
+            try:
+                rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
+            except _COMMIT_ERRORS as error:
+                if _is_rolled_back(error):
+                    raise
+                # The statement commits by itself: PostgreSQL may have done so before its answer was lost.
                 raise CommitUnknownError(error) from error
-            raise
-        self._straight.append(connection)
-        return rows
+            return rows
 
-    async def _free_connection(self) -> asyncpg.Connection:
-        while self._straight:
-            connection = self._straight.pop()
-            if not connection.is_closed():
-                return connection
-            self._give_up(connection)
-        connection = await self._connect()
-        self._pids.add(connection.get_server_pid())
-        return connection
-
-    def _give_up(self, connection: asyncpg.Connection) -> None:
-        self._pids.discard(connection.get_server_pid())
-        connection.terminate()
-
-    async def _connect(self) -> asyncpg.Connection:
-        """Beside SQLAlchemy's pool, and by the same URL with all that is asked for in it."""
-        _, wanted = self._engine.dialect.create_connect_args(self._url)
-        its_own = ("prepared_statement_", "async_")
-        return await asyncpg.connect(**{k: v for k, v in wanted.items() if not k.startswith(its_own)})
-
-    def _wake(self, channel: str) -> None:
-        super()._wake(channel)
-        self._to_notify.add(channel)
+    def notify(self, *channels: str) -> None:
+        super().notify(*channels)
+        self._to_notify.update(channels)
         self._notify_needed.set()
 
-    async def _notify(self) -> None:
-        """Tells the other replicas, at most once in the debounce time whatever the load."""
+    async def _exchange_notifications(self) -> None:
+        """Runs until cancelled. A notification that is lost only delays its subscribers, which also poll."""
         while True:
-            await self._notify_needed.wait()
-            await asyncio.sleep(NOTIFY_DEBOUNCE_SECONDS)
-            self._notify_needed.clear()
-            channels, self._to_notify = self._to_notify, set()
-            with suppress(CommitUnknownError, *_LOST):  # they poll as well
-                await self._execute(_NOTIFY, (NOTIFY_CHANNEL, sorted(channels)))
-
-    async def _listen(self) -> None:
-        while True:
-            lost = asyncio.Event()
             try:
-                connection = await self._connect()
-                try:
-                    connection.add_termination_listener(lambda *_, lost=lost: lost.set())
-                    await connection.add_listener(NOTIFY_CHANNEL, self._heard)
-                    await lost.wait()
-                finally:
-                    connection.terminate()
+                await self._listen_and_notify()
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 log.warning("listen_failed", error=reason_of(error))
-            await asyncio.sleep(1)
+            await asyncio.sleep(RECONNECT_SECONDS)
 
-    def _heard(self, _connection: Any, pid: int, _channel: str, payload: object) -> None:
-        # Those who wait here were woken at once: what we told the others ourselves is no news.
-        if pid not in self._pids:
-            self.wake_here(str(payload))
+    async def _listen_and_notify(self) -> None:
+        """Listens and notifies on one connection, until it is lost."""
+        connection = await self._connect()
+        try:
+            connection.add_termination_listener(lambda _: self._notify_needed.set())
+            await connection.add_listener(NOTIFY_CHANNEL, self._on_notification)
+            while not connection.is_closed():
+                channels, self._to_notify = sorted(self._to_notify), set()
+                if channels:
+                    await connection.execute(_NOTIFY, NOTIFY_CHANNEL, channels)
+                await self._notify_needed.wait()
+                await asyncio.sleep(NOTIFY_DEBOUNCE_SECONDS)
+                self._notify_needed.clear()
+        finally:
+            connection.terminate()
+
+    def _on_notification(self, connection: Any, pid: int, _channel: str, payload: object) -> None:
+        # PostgreSQL echoes our own notifications, whose subscribers here were notified at once.
+        if pid != connection.get_server_pid():
+            self.notify_local(str(payload))
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for connection in self._straight:
-            self._give_up(connection)
+        self._notifications.cancel()
+        await asyncio.gather(self._notifications, return_exceptions=True)
+        (await self._pool).terminate()
         await self._engine.dispose()
 
 
-def _is_taken_back(error: BaseException) -> bool:
-    """Whether the server itself says that the statement failed; or it was never sent, for its values."""
+def _dsn(url: URL) -> str:
+    """Returns the URL for asyncpg, which knows libpq's options; ``ssl`` is another name of ``sslmode``."""
+    options = {"sslmode" if name == "ssl" else name: value for name, value in url.query.items()}
+    return url.set(drivername="postgresql", query=options).render_as_string(hide_password=False)
+
+
+async def _keep_session(_: asyncpg.Connection) -> None:
+    """Replaces asyncpg's reset of a connection, a round trip: no statement here changes the session."""
+
+
+def _is_rolled_back(error: BaseException) -> bool:
+    """Returns whether PostgreSQL reported an error, or asyncpg refused to send the values."""
     if not isinstance(error, asyncpg.PostgresError):
         return False
     return getattr(error, "severity_en", None) == "ERROR" or isinstance(error, asyncpg.DataError)

@@ -1,6 +1,7 @@
-"""SQLite: one writer thread, one transaction for all that waits (group commit: the fsync is the timer).
+"""SQLite with group commit: one writer thread runs all waiting units of work in one transaction.
 
-WAL, synchronous=FULL, so what was committed survives a power loss.
+Work that arrives during an fsync forms the next group, so no timer is needed. WAL and synchronous=FULL: what
+is committed survives a power loss.
 """
 
 import asyncio
@@ -18,18 +19,19 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from services.kit.database import migrate
-from services.kit.database.interface import Database, StoreUnavailableError, Work
+from services.kit.database.interface import Database, StoreUnavailableError, UnitOfWork
 from services.kit.settings import StartError
 from services.kit.telemetry.telemetry import Telemetry
 
 T = TypeVar("T")
 
+#: Units of work in one transaction.
 LARGEST_GROUP = 500
 
 
 @dataclass(slots=True)
 class _Job:
-    work: Work[Any]
+    work: UnitOfWork[Any]
     done: "asyncio.Future[Any]"
 
 
@@ -55,8 +57,8 @@ class SqliteDatabase(Database):
         self._thread = threading.Thread(target=self._run, name="sqlite-write", daemon=True)
         self._thread.start()
 
-    async def promise(self) -> dict[str, str | bool]:
-        # Asked on the writer's connection: it is a setting of each connection.
+    async def durability(self) -> dict[str, str | bool]:
+        # On the writer's connection, since each connection has its own setting.
         level = await self.write(
             "ping", lambda connection: connection.exec_driver_sql("PRAGMA synchronous").scalar()
         )
@@ -67,21 +69,21 @@ class SqliteDatabase(Database):
         for package in packages:
             await self._write(partial(_upgrade, package))
 
-    async def _write(self, work: Work[T]) -> T:
+    async def _write(self, work: UnitOfWork[T]) -> T:
         self._refuse_when_closed()
         done: asyncio.Future[T] = self._loop.create_future()
         self._jobs.put(_Job(work, done))
         return await done
 
-    async def _read(self, work: Work[T]) -> T:
+    async def _read(self, work: UnitOfWork[T]) -> T:
         self._refuse_when_closed()
         return await self._loop.run_in_executor(self._readers, self._read_now, work)
 
     def _refuse_when_closed(self) -> None:
         if self._closed:
-            raise StoreUnavailableError(OSError("it is closed"))
+            raise StoreUnavailableError(OSError("the database is closed"))
 
-    def _read_now(self, work: Work[T]) -> T:
+    def _read_now(self, work: UnitOfWork[T]) -> T:
         with self._reader.connect() as connection:
             return work(connection)
 
@@ -90,13 +92,13 @@ class SqliteDatabase(Database):
             group = self._next_group()
             if group:
                 outcomes = self._commit(group)
-                with suppress(RuntimeError):  # the loop is gone: nobody waits for the answers
+                with suppress(RuntimeError):  # the event loop is closed: no caller waits
                     self._loop.call_soon_threadsafe(_resolve, group, outcomes)
             else:
                 return
 
     def _next_group(self) -> list[_Job]:
-        """All jobs that wait, after the first; empty when the writer shall stop."""
+        """Waits for a job; returns it and all others that wait, or nothing when the writer must stop."""
         first = self._jobs.get()
         group = [] if first is None else [first]
         while group and len(group) < LARGEST_GROUP:
@@ -117,11 +119,11 @@ class SqliteDatabase(Database):
                 if len(group) == 1:
                     return [(group[0].work(connection), None)]
                 return [_within_savepoint(connection, job.work) for job in group]
-        except Exception as error:  # noqa: BLE001 - handed to whoever asked for the work
+        except Exception as error:  # noqa: BLE001 - raised in the caller
             return [(None, error)] * len(group)
 
     def _open(self) -> Connection:
-        """The writer's connection, kept: to take it from the pool costs as much as a small transaction."""
+        """Returns the writer's connection. It stays open: a checkout costs as much as a small transaction."""
         if self._connection is None or self._connection.closed:
             self._connection = self._writer.connect()
         return self._connection
@@ -137,16 +139,16 @@ class SqliteDatabase(Database):
         self._reader.dispose()
 
 
-def _within_savepoint(connection: Connection, work: Work[Any]) -> tuple[Any, BaseException | None]:
-    """One job's failure takes back that job alone, and the group goes on.
+def _within_savepoint(connection: Connection, work: UnitOfWork[Any]) -> tuple[Any, BaseException | None]:
+    """Runs a job in a savepoint, so that its failure rolls back only this job.
 
-    Unless the whole transaction is gone: SQLite rolls it back by itself on a full disk or an I/O error,
-    and its driver then takes a commit of nothing for a success.
+    On a full disk or an I/O error SQLite rolls back the whole transaction, and its driver then reports the
+    commit of nothing as a success: the whole group must fail.
     """
     try:
         with connection.begin_nested():
             return work(connection), None
-    except Exception as error:  # noqa: BLE001 - handed to whoever asked for the work
+    except Exception as error:  # noqa: BLE001 - raised in the caller
         if not _in_transaction(connection):
             raise _first_cause(error) from None
         return None, error
@@ -158,7 +160,7 @@ def _in_transaction(connection: Connection) -> bool:
 
 
 def _first_cause(error: BaseException) -> BaseException:
-    """What went wrong before the failing savepoint was given up, which failed then too."""
+    """Returns the error before the one that the rollback of the lost savepoint raised."""
     cause = error
     while error.__context__ is not None:
         error = error.__context__
@@ -185,15 +187,15 @@ def _sqlite_engine(path: Path, begin: str) -> Engine:
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _: Any) -> None:
-        # The driver's own idea of transactions off: SQLAlchemy's BEGIN below is the only one.
+        # Switches off the driver's own BEGIN: SQLAlchemy's below is the only one.
         connection.isolation_level = None
-        # SQLite's own knows the letters of ASCII alone; PostgreSQL's knows all, and so must a search.
+        # SQLite's own lower() handles ASCII only; a search must match all letters, as on PostgreSQL.
         connection.create_function("lower", 1, _lower, deterministic=True)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         (level,) = connection.execute("PRAGMA synchronous").fetchone()
         if level != 2:  # noqa: PLR2004 - SQLite's number for FULL
-            raise StartError(f"{path}: this SQLite does not keep synchronous=FULL")
+            raise StartError(f"{path}: this SQLite refuses synchronous=FULL; use another build or PostgreSQL")
 
     @event.listens_for(engine, "begin")
     def start(connection: Connection) -> None:

@@ -2,8 +2,10 @@
 
 - `telemetry`: the registry, the tracer and the standard series of one service.
 - `spans`: trace context and finished spans as values.
-- `otlp_encoder`: spans as OTLP messages.
-- `otlp_sender`: sends spans to an OTLP receiver in batches.
-- `sdk_bridge`: hands spans of the OpenTelemetry SDK to the same sender.
-- `meters`: counters and histograms.
+- `span_writer`: builds OTLP requests from protobuf messages.
+- `span_queue`: a bounded queue of spans and the thread that exports them.
+- `sdk_processor`: takes spans of the OpenTelemetry SDK to the same queue.
+- `exporter`: what the exporters have in common: destination, result, retries.
+- `otlp_http`, `otlp_grpc`: the official OTLP exporters.
+- `console`: writes spans to standard output.
 """

@@ -1,4 +1,4 @@
-"""Spans as values: what they belong to, and those that are told from stored times."""
+"""Spans as values: the trace context of a span, and spans made from stored times."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -18,11 +18,6 @@ def new_trace_id() -> int:
 
 def new_span_id() -> int:
     return getrandbits(64) | 1
-
-
-def seven_bytes() -> bytes:
-    """What the ids of a few spans have in common; an eighth byte, not 0, tells them apart."""
-    return getrandbits(56).to_bytes(7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +45,20 @@ class TraceContext:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """Something that happened within a span, such as an exception."""
-
-    name: str
-    at: float  #: seconds since the epoch
-    attributes: Attributes = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class FinishedSpan:
-    """A span told after the fact, from stored times (seconds since the epoch)."""
+    """A span that has ended.
+
+    Args:
+        name: of the span.
+        context: its own ids.
+        parent: the span around it; None for the root of its trace.
+        start: seconds since the epoch.
+        end: seconds since the epoch.
+        attributes: of the span.
+        kind: which side of a call it is.
+        error: what failed; empty for a span that succeeded.
+        links: spans that it refers to.
+    """
 
     name: str
     context: TraceContext
@@ -71,4 +69,3 @@ class FinishedSpan:
     kind: SpanKind = SpanKind.INTERNAL
     error: str = ""
     links: Sequence[TraceContext] = ()
-    events: Sequence[Event] = ()

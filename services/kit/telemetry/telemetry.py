@@ -1,71 +1,81 @@
-"""One metric registry and one tracer provider a service.
+"""The metric registry and the tracer provider of one service.
 
-Never the global ones: the embedded suite runs every service in one process, and each must
-still answer for itself. Without an OTLP endpoint spans are made nowhere and cost nothing.
+They are never the global ones: the embedded suite runs every service in one process, and each has metrics and
+traces under its own name. Without an exporter no span is made.
 """
 
 import asyncio
+import logging
 import os
 import time
-from collections.abc import Callable
 
 import psutil
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from prometheus_client import (
+    CollectorRegistry,
+    Counter,
     Gauge,
+    Histogram,
     PlatformCollector,
     ProcessCollector,
     disable_created_metrics,
 )
 
 from services.kit.settings import ServiceSettings
-from services.kit.telemetry import otlp_encoder
-from services.kit.telemetry.meters import Count, Counter, Distribution, Histogram, Registry
-from services.kit.telemetry.otlp_sender import Destination, SpanCounts, SpanSender, SpanSink
-from services.kit.telemetry.sdk_bridge import Forwarding
+from services.kit.telemetry.console import ConsoleExporter
+from services.kit.telemetry.exporter import Destination, Exporter
+from services.kit.telemetry.sdk_processor import QueueSpanProcessor
+from services.kit.telemetry.span_queue import SpanCounts, SpanQueue, SpanSink, Write
+from services.kit.telemetry.span_writer import SpanWriter
 from services.kit.telemetry.spans import FinishedSpan, TraceContext, new_span_id, new_trace_id
 
 __all__ = ["FinishedSpan", "Telemetry", "TraceContext", "new_span_id", "new_trace_id"]
 
 VERSION = "0.1.0"
-CALL_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+CALL_BUCKETS = (0.05, 0.2, 1, 5)
 
 
 class Telemetry:
-    """What one service shows of itself.
+    """Metrics and traces of one service.
 
     Args:
         name: the DNS name of the service, e.g. ``alert-relay``.
-        settings: where spans go, and which share of the traces.
-        sink: where encoded spans go; unset: to the receiver of the settings.
+        settings: the exporter of spans, and the share of traces that are sampled.
+        sink: takes the spans instead of the exporter of the settings.
     """
 
     def __init__(self, name: str, settings: ServiceSettings, sink: SpanSink | None = None) -> None:
         self.name = name
         disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for each that no query reads
-        self.registry = Registry()
+        self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         self._cpu = Gauge(
-            "process_cpu_usage_percent", "CPU of one core, last interval", registry=self.registry
+            "process_cpu_usage_percent",
+            "CPU usage of the process over the last second, in percent of one core",
+            registry=self.registry,
         )
-        self._lag = Gauge("event_loop_lag_seconds", "How late the event loop wakes", registry=self.registry)
+        self._lag = Gauge(
+            "event_loop_lag_seconds",
+            "Delay of the event loop: how late a timer of one second fires",
+            registry=self.registry,
+        )
         self._calls = Counter(
             "external_api_calls",
-            "Calls to other programs; status_code is none where no answer came",
+            "Calls to other services, by status code; none means without a response",
             ["provider", "endpoint", "status_code"],
             registry=self.registry,
         )
         self._call_duration = Histogram(
             "external_api_duration_seconds",
-            "Calls to other programs, from the request to the answer's headers",
+            "Duration of calls to other services, from the request to the response headers",
             ["provider", "endpoint"],
             buckets=CALL_BUCKETS,
             registry=self.registry,
         )
-        self._bound: dict[tuple[str, str, str], tuple[Count, Distribution]] = {}
+        self._bound: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
         self.sample_ratio = settings.otel_traces_sampler_arg
         self.resource = Resource.create(
             {"service.name": name, "service.version": VERSION, "service.instance.id": _instance()}
@@ -75,15 +85,15 @@ class Telemetry:
             resource=self.resource,
             shutdown_on_exit=False,
         )
-        self._scope = f"cctelegram.{name}", VERSION
+        scope = f"cctelegram.{name}"
         self._sink = sink
-        destination, counts = Destination.of(settings), SpanCounts(self.registry)
-        if sink is None and destination is not None:
-            known = {key: str(value) for key, value in self.resource.attributes.items()}
-            self._sink = SpanSender(destination, otlp_encoder.resource(known), counts)
+        counts, exporter = SpanCounts(self.registry), None if sink else _exporter(settings)
+        if exporter is not None:
+            attributes = {key: str(value) for key, value in self.resource.attributes.items()}
+            self._sink = SpanQueue(exporter, SpanWriter(attributes, scope, VERSION), counts)
         if self._sink is not None:
-            self.tracer_provider.add_span_processor(Forwarding(self._sink))
-        self.tracer = self.tracer_provider.get_tracer(*self._scope)
+            self.tracer_provider.add_span_processor(QueueSpanProcessor(self._sink))
+        self.tracer = self.tracer_provider.get_tracer(scope, VERSION)
         self._process = psutil.Process()
         self._process.cpu_percent()
 
@@ -111,35 +121,24 @@ class Telemetry:
         sampled = (trace_id & 0xFFFF_FFFF_FFFF_FFFF) < self.sample_ratio * (1 << 64)
         return TraceContext(trace_id, new_span_id(), sampled)
 
-    def write(self, span: FinishedSpan) -> None:
-        """Exports a span made from stored times; none where the trace is not sampled."""
+    def export_if_sampled(self, span: FinishedSpan) -> None:
+        """Exports a span if its trace is sampled."""
         if span.context.sampled:
-            self.keep(span)
+            self.export_span(span)
 
-    def keep(self, span: FinishedSpan) -> None:
+    def export_span(self, span: FinishedSpan) -> None:
         """Exports a span whether or not its trace is sampled."""
-        if self._sink is not None:
-            self.export(otlp_encoder.encode(span), 1)
+        self.export_spans(lambda writer: writer.add_finished(span), 1)
 
-    def export(self, spans: bytes, count: int) -> None:
-        """Exports spans whether or not they are sampled.
-
-        Args:
-            spans: encoded by :mod:`services.kit.telemetry.otlp_encoder`, one behind the other.
-            count: how many they are.
-        """
-        if self._sink is not None and count:
-            self._sink.add(self._scope, spans, count)
-
-    def export_later(self, write: Callable[[], bytes], count: int) -> None:
-        """As :meth:`export`, of spans that are written with others, in any thread, and soon.
+    def export_spans(self, write: Write, count: int) -> None:
+        """Exports spans whether or not their traces are sampled.
 
         Args:
-            write: answers with them.
-            count: how many they will be.
+            write: adds them to a request, at once.
+            count: how many it adds.
         """
         if self._sink is not None and count:
-            self._sink.add_later(self._scope, write, count)
+            self._sink.add(write, count)
 
     async def watch_process(self, every: float = 1.0) -> None:
         """Measures CPU and event-loop lag until cancelled."""
@@ -161,7 +160,7 @@ class Telemetry:
         return float(next(iter(self._cpu.collect())).samples[0].value)
 
     def close(self) -> None:
-        """Sends the spans that wait."""
+        """Exports the spans that are queued."""
         self.tracer_provider.shutdown()
         if self._sink is not None:
             self._sink.close()
@@ -169,3 +168,24 @@ class Telemetry:
 
 def _instance() -> str:
     return f"{os.uname().nodename}-{os.getpid()}"
+
+
+def _exporter(settings: ServiceSettings) -> Exporter | None:
+    """The exporter that the settings choose; None where no span is exported."""
+    match settings.traces_exporter:
+        case "none":
+            return None
+        case "console":
+            return ConsoleExporter()
+    to = Destination.of(settings)
+    # The clients' own log lines repeat addresses, which may hold a key; the queue logs and counts all losses.
+    logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
+    logging.getLogger("urllib3").setLevel(logging.WARNING)
+    # A client takes 5 MB (HTTP) or 10 MB (gRPC), which a service without it should not pay.
+    if to.protocol == "grpc":
+        from services.kit.telemetry.otlp_grpc import GrpcExporter  # noqa: PLC0415 - see above
+
+        return GrpcExporter(to)
+    from services.kit.telemetry.otlp_http import HttpExporter  # noqa: PLC0415 - see above
+
+    return HttpExporter(to)

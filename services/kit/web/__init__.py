@@ -1,9 +1,10 @@
 """The web application of a service.
 
 - `service`: makes a FastAPI application with health, metrics and documentation routes.
-- `middleware`: what every request passes: request metrics, size limit, correlation id.
-- `fast_route`: routes whose requests pass neither router nor dependency injection.
-- `auth`: bearer keys, and files that hold them.
-- `rate_limit`: limits a caller's requests, and blocks an address after failed logins.
-- `openapi`: responses and examples for the OpenAPI document.
+- `middleware`: request metrics, log context, body limit, unhandled errors.
+- `fast_route`: routes that skip FastAPI's router and dependency injection.
+- `auth`: authentication by bearer key, and secrets in files.
+- `login_blocker`: blocks an address after repeated failed logins.
+- `rate_limit`: limits a caller's requests; security metrics.
+- `openapi`: error responses in the OpenAPI document.
 """

@@ -1,4 +1,7 @@
-"""Bearer keys. One is made at the first start, kept in a file that only the owner reads."""
+"""Authentication by bearer key, and secrets in files that are made at the first start.
+
+Only the owner can read such a file.
+"""
 
 import hashlib
 import hmac
@@ -15,27 +18,27 @@ from starlette.requests import HTTPConnection
 
 from services.kit.errors import Problem
 from services.kit.settings import StartError
-from services.kit.web.rate_limit import Guard
+from services.kit.web.login_blocker import LoginBlocker
 
 T = TypeVar("T")
 
-bearer = HTTPBearer(auto_error=False, description="The key of DATA_DIR/api_key")
+bearer = HTTPBearer(auto_error=False, description="The key in DATA_DIR/api_key")
 
 
 class Keyring(Protocol):
-    """Knows which bearer keys open a service."""
+    """Knows which bearer keys a service accepts."""
 
     def knows(self, key: str) -> bool: ...
 
 
 @dataclass(frozen=True)
-class OneKey:
-    """A keyring of one key; only its digest is kept in memory."""
+class SingleKey:
+    """A keyring of one key; only its SHA-256 digest stays in memory."""
 
     digest: bytes
 
     @classmethod
-    def of(cls, key: str) -> "OneKey":
+    def of(cls, key: str) -> "SingleKey":
         return cls(hashlib.sha256(key.encode()).digest())
 
     def knows(self, key: str) -> bool:
@@ -43,99 +46,112 @@ class OneKey:
 
 
 def new_key() -> str:
-    """A key of 256 random bits; the prefix lets scanners and our own log filter know it."""
+    """A key of 256 random bits; secret scanners and our log filter recognise its prefix."""
     return f"cct_{secrets.token_urlsafe(32)}"
 
 
-def kept(path: Path, make: Callable[[], str]) -> tuple[str, bool]:
-    """The secret kept at ``path``, made there first if there is none; only the owner reads it.
+def read_or_create_secret(path: Path, make: Callable[[], str]) -> tuple[str, bool]:
+    """The secret in the file at ``path``; without a file, one is made first.
 
-    Several processes may start at once: each writes its own temporary file, and the link
-    that succeeds first decides for all.
+    Several processes may start at the same time: each writes a temporary file, and the first link
+    that succeeds decides for all.
+
+    Args:
+        path: of the file; missing parent folders are made.
+        make: returns a new secret.
 
     Returns:
         The secret, and whether this call made it.
 
     Raises:
-        StartError: the file is there and holds none.
+        StartError: the file exists and holds no secret.
+        OSError: the file cannot be read or written.
     """
-    made = False
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-        draft.touch(mode=0o600)
-        with draft.open("w", encoding="ascii") as file:
-            file.write(make() + "\n")
-            file.flush()
-            os.fsync(file.fileno())  # a secret that was shown must survive a power loss
-        try:
-            os.link(draft, path)
-            made = True
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
+    made = not path.exists() and _create(path, make())
     secret = path.read_text(encoding="ascii", errors="replace").strip()
     if not secret or not secret.isascii() or not secret.isprintable() or " " in secret:
         raise StartError(f"DATA_DIR: {path} holds no secret of ours: remove it, and a new one is made")
     return secret, made
 
 
-def key_from_file(path: Path) -> tuple[str, bool]:
-    """The bearer key kept at ``path``, and whether this call made it."""
-    return kept(path, new_key)
+def _create(path: Path, secret: str) -> bool:
+    """Writes a new secret file; false when another process was first."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    draft.touch(mode=0o600)
+    with draft.open("w", encoding="ascii") as file:
+        file.write(secret + "\n")
+        file.flush()
+        os.fsync(file.fileno())  # a secret that was shown must survive a power loss
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        return False
+    finally:
+        draft.unlink()
+    return True
 
 
-class Gate:
-    """Lets a request in by its bearer key, and blocks addresses that guess.
+def read_or_create_key(path: Path) -> tuple[str, bool]:
+    """The bearer key in the file at ``path``, and whether this call made it."""
+    return read_or_create_secret(path, new_key)
 
-    A right key is let in whatever came from its address before: behind one address there may be many
-    callers, and one with an old key must not shut out the others. A key is too long to be guessed.
+
+class BearerAuth:
+    """Authenticates requests by bearer key, and blocks addresses that guess keys.
+
+    A right key is accepted from a blocked address too: many callers may share one address, and one of
+    them with an old key must not shut out the others. A key is too long to be guessed.
+
+    Args:
+        keyring: the keys that are accepted.
+        blocker: counts wrong keys by address.
+        proxies: addresses whose ``X-Forwarded-For`` is trusted; ``*`` is any.
     """
 
-    def __init__(self, keyring: Keyring, guard: Guard, proxies: Sequence[str] = ()) -> None:
+    def __init__(self, keyring: Keyring, blocker: LoginBlocker, proxies: Sequence[str] = ()) -> None:
         self._keyring = keyring
-        self._guard = guard
+        self._blocker = blocker
         self._proxies = proxies
 
-    def admit(self, authorization: str | None, caller: HTTPConnection) -> str:
+    def authenticate(self, authorization: str | None, caller: HTTPConnection) -> str:
         """The key of an ``Authorization`` header.
 
         Raises:
             Problem: 401 or 429, the key is missing or wrong.
         """
-        return self.find(authorization, caller, lambda key: key if self._keyring.knows(key) else None)
+        return self.owner(authorization, caller, lambda key: key if self._keyring.knows(key) else None)
 
-    def find(self, authorization: str | None, caller: HTTPConnection, holder: Callable[[str], T | None]) -> T:
-        """Whose the key of an ``Authorization`` header is.
+    def owner(self, authorization: str | None, caller: HTTPConnection, find: Callable[[str], T | None]) -> T:
+        """The owner of the key of an ``Authorization`` header.
 
         Args:
             authorization: the header.
-            caller: who sent it.
-            holder: who has a key; None: nobody.
+            caller: the request.
+            find: returns the owner of a key, or None when the key is unknown.
 
         Raises:
             Problem: 401 or 429, the key is missing or wrong.
         """
         scheme, _, key = (authorization or "").partition(" ")
-        if scheme.lower() == "bearer" and key and (found := holder(key)) is not None:
+        if scheme.lower() == "bearer" and key and (found := find(key)) is not None:
             return found
-        raise self.refused(caller, "This key is not known." if key else "Send `Authorization: Bearer KEY`.")
+        raise self.rejection(caller, "This key is not known." if key else "Send `Authorization: Bearer KEY`.")
 
-    def refused(self, caller: HTTPConnection, detail: str) -> Problem:
-        """Notes a wrong key or signature; the answer to it: 401, or 429 to an address that is blocked."""
+    def rejection(self, caller: HTTPConnection, detail: str) -> Problem:
+        """Counts a wrong key or signature; returns the problem to raise: 401, or 429 to a blocked address."""
         address = address_of(caller, self._proxies)
         try:
-            self._guard.check_blocked(address)
+            self._blocker.check(address)
         except Problem as blocked:
             return blocked
         finally:
-            self._guard.failed(address, caller.url.path)
+            self._blocker.record_failure(address, caller.url.path)
         return Problem(401, "Not authorized", detail, headers={"WWW-Authenticate": "Bearer"})
 
 
 def address_of(caller: HTTPConnection, proxies: Sequence[str] = ()) -> str:
-    """The address that a request came from; through one of the proxies, the one that it wrote down last."""
+    """The client's address; behind a trusted proxy, the last one in ``X-Forwarded-For``."""
     address = caller.client.host if caller.client else "unknown"
     if address in proxies or "*" in proxies:
         return caller.headers.get("x-forwarded-for", "").rpartition(",")[2].strip() or address
@@ -143,6 +159,6 @@ def address_of(caller: HTTPConnection, proxies: Sequence[str] = ()) -> str:
 
 
 async def require_key(request: Request) -> None:
-    """Dependency of every route that is not public."""
-    gate: Gate = request.app.state.gate
-    gate.admit(request.headers.get("authorization"), request)
+    """FastAPI dependency of every route that is not public: any key of the keyring."""
+    auth: BearerAuth = request.app.state.bearer_auth
+    auth.authenticate(request.headers.get("authorization"), request)

@@ -1,8 +1,8 @@
-"""What every request passes, as plain ASGI; and clients whose calls are counted and traced."""
+"""Middleware of every service, as plain ASGI: request metrics, log context, body limit, unhandled errors."""
 
 import re
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_fastapi_instrumentator.metrics import Info
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -10,87 +10,132 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.kit import errors, logs
 from services.kit.errors import Problem
-from services.kit.telemetry.meters import Counter, Histogram
 
-DURATION_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
-# How much of a body that is refused is read and thrown away, in sizes of the limit.
+#: Seconds. The alert HighLatency needs the bound 1 and one above it.
+DURATION_BUCKETS = (0.01, 0.1, 0.5, 1, 5)
+#: The handler label of the latency of all routes that are not watched.
+OTHER = "other"
+#: How much of a body over the limit is read and thrown away, in multiples of the limit.
 DRAIN_FACTOR = 8
 _CORRELATION = re.compile(rb"[A-Za-z0-9._:/-]{1,128}")
 
 
 class HttpMetrics:
-    """The request metrics, under the instrumentator's names and with its handler labels."""
+    """Request metrics, under the names and handler labels of prometheus-fastapi-instrumentator.
+
+    A watched route has all its series from the start, so that ``rate()`` counts its first request, and its
+    latency is measured by itself. Any other route gets its counters at the first request, and shares one
+    latency series a method under the handler ``other``: a histogram a route would fill half of the page.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         labels = ["method", "handler"]
-        self._known: set[tuple[str, str]] = set()
-        self.requests = Counter("http_requests", "Requests", [*labels, "status"], registry=registry)
-        self.errors = Counter("http_requests_errors", "Requests answered 5xx", labels, registry=registry)
+        self._routes: set[tuple[str, str]] = set()
+        self._watched: set[tuple[str, str]] = set()
+        self.requests = Counter(
+            "http_requests", "HTTP requests answered", [*labels, "status"], registry=registry
+        )
+        self.errors = Counter(
+            "http_requests_errors", "HTTP requests answered with a 5xx status", labels, registry=registry
+        )
         self.duration = Histogram(
             "http_request_duration_seconds",
-            "From the first byte in to the last byte out",
+            "Time from receiving an HTTP request to sending the last byte of its response",
             labels,
             buckets=DURATION_BUCKETS,
             registry=registry,
         )
+        self.watch("none", "none")
 
-    def initialise(self, method: str, handler: str) -> None:
-        """Makes the series of a route, so that ``rate()`` sees the first request too."""
-        self._known.add((method, handler))
+    def add(self, method: str, handler: str) -> None:
+        """Makes a route known; requests that match no known route are counted under the method ``none``."""
+        self._routes.add((method, handler))
+
+    def watch(self, method: str, handler: str) -> None:
+        """Makes all series of a route."""
+        self._routes.add((method, handler))
+        self._watched.add((method, handler))
         for status in ("2xx", "4xx", "5xx"):
             self.requests.labels(method, handler, status)
         self.errors.labels(method, handler)
         self.duration.labels(method, handler)
 
     def observe(self, info: Info) -> None:
-        """The instrumentator's hook."""
-        method = info.method if (info.method, info.modified_handler) in self._known else "none"
-        self.requests.labels(method, info.modified_handler, info.modified_status).inc()
-        # A stream of events is open for hours on purpose: it counts up to its first byte.
+        """The instrumentator's hook, called after each response."""
+        handler = info.modified_handler
+        method = info.method if (info.method, handler) in self._routes else "none"
+        self.requests.labels(method, handler, info.modified_status).inc()
+        if info.modified_status == "5xx":
+            self.errors.labels(method, handler).inc()
+        # An event stream stays open for hours: only the time to its first byte is measured.
         is_stream = info.response is not None and info.response.headers.get("content-type", "").startswith(
             "text/event-stream"
         )
         seconds = info.modified_duration_without_streaming if is_stream else info.modified_duration
-        self.duration.labels(method, info.modified_handler).observe(seconds)
-        if info.modified_status == "5xx":
-            self.errors.labels(method, info.modified_handler).inc()
+        timed_as = handler if (method, handler) in self._watched else OTHER
+        self.duration.labels(method, timed_as).observe(seconds)
 
 
-class Envelope:
-    """The service's name and the correlation id for the logs, and the size limit.
+class LogContext:
+    """Puts the service's name and the request's correlation id on every log line.
 
-    A body over the limit is refused where somebody reads it: by its ``Content-Length``, or as soon
-    as it has grown too long.
+    Args:
+        app: the next ASGI application.
+        name: of the service.
     """
 
-    def __init__(self, app: ASGIApp, name: str, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, name: str) -> None:
         self.app = app
         self._name = name
-        self._limit = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket"):
-            await self.app(scope, receive, send)
-            return
-        logs.service_name.set(self._name)
-        headers = dict(scope["headers"])
-        if correlation := headers.get(b"x-correlation-id"):
-            logs.correlation_id.set(correlation_of(correlation))
-        length = headers.get(b"content-length")
-        if length is None:
-            receive = _limited(receive, self._limit, 0)
-        elif not length.isdigit() or int(length) > self._limit:
-            receive = _limited(receive, self._limit, self._limit + 1)
+        if scope["type"] in ("http", "websocket"):
+            logs.service_name.set(self._name)
+            if correlation := _header(scope, b"x-correlation-id"):
+                logs.correlation_id.set(correlation_of(correlation))
         await self.app(scope, receive, send)
 
 
+class BodyLimit:
+    """Refuses a request body over the limit, by its ``Content-Length`` or as soon as it has grown too long.
+
+    The error is raised where the body is read, so a route that reads none answers as usual.
+
+    Args:
+        app: the next ASGI application.
+        max_bytes: the limit.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self.app = app
+        self._limit = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket"):
+            length = _header(scope, b"content-length")
+            if length is None:
+                receive = _limited(receive, self._limit, 0)
+            elif not length.isdigit() or int(length) > self._limit:
+                receive = _limited(receive, self._limit, self._limit + 1)
+        await self.app(scope, receive, send)
+
+
+def _header(scope: Scope, name: bytes) -> bytes | None:
+    """The value of a header; of a repeated one the last."""
+    value = None
+    for key, found in scope["headers"]:
+        if key == name:
+            value = found
+    return value
+
+
 def correlation_of(header: bytes) -> str:
-    """The caller's correlation id; empty where it is nothing that we would repeat."""
+    """The correlation id of a header; empty when it has characters that are not safe in a log."""
     return header.decode() if _CORRELATION.fullmatch(header) else ""
 
 
 class BodyTooLargeError(Problem, HTTPException):
-    """The body is over the limit. Also an HTTPException: FastAPI makes a 400 of anything else."""
+    """The body is over the limit. It is an HTTPException too, or FastAPI would answer 400."""
 
     headers: dict[str, str]
 
@@ -112,14 +157,14 @@ def _limited(receive: Receive, limit: int, seen: int) -> Receive:
 
 
 async def _drain(message: Message, receive: Receive, spare: int) -> None:
-    """Reads on for a while: a client that is still sending hears no answer."""
+    """Reads on for a while: a client that is still sending does not read the response."""
     while spare > 0 and message.get("more_body", False):
         message = await receive()
         spare -= len(message.get("body", b""))
 
 
-class LastCatch:
-    """Outermost: answers and logs what nobody foresaw, once; the server would log it again."""
+class UnhandledErrors:
+    """Answers an unhandled error with status 500 and logs it once. It must be the outermost middleware."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -127,15 +172,15 @@ class LastCatch:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = scope["type"] != "http"
 
-        async def noting(message: Message) -> None:
+        async def send_and_note(message: Message) -> None:
             nonlocal started
             started = True
             await send(message)
 
         try:
-            await self.app(scope, receive, noting)
+            await self.app(scope, receive, send_and_note)
         except Exception as error:
             if started:
                 raise
-            answer = await errors.unforeseen(Request(scope), error)
+            answer = await errors.unexpected_error(Request(scope), error)
             await answer(scope, receive, send)

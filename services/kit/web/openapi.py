@@ -1,4 +1,4 @@
-"""The OpenAPI document: what every operation of every service can answer, told in one place."""
+"""The OpenAPI document: the error responses that every operation of every service can return."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -15,45 +15,55 @@ Document = dict[str, Any]
 _HEADERS: dict[int, tuple[str, dict[str, Any]]] = {
     401: (
         "WWW-Authenticate",
-        {"description": "the way to be let in", "schema": {"type": "string", "examples": ["Bearer"]}},
+        {"description": "The authentication scheme", "schema": {"type": "string", "examples": ["Bearer"]}},
     ),
     429: (
         "Retry-After",
-        {"description": "seconds to wait", "schema": {"type": "string", "examples": ["1"]}},
+        {
+            "description": "Seconds to wait before the next try",
+            "schema": {"type": "string", "examples": ["1"]},
+        },
     ),
     503: (
         "Retry-After",
-        {"description": "seconds to wait", "schema": {"type": "string", "examples": ["1"]}},
+        {
+            "description": "Seconds to wait before the next try",
+            "schema": {"type": "string", "examples": ["1"]},
+        },
     ),
 }
 
 
 class Fault(BaseModel):
-    """What is wrong with one field."""
+    """The error of one field."""
 
     loc: list[str | int] = Field(
-        description="where: names, and numbers in lists; elsewhere than in events after `body`, `query`, "
-        "`path` or `header`",
+        description="Path of the field: names, and positions in lists. For other requests than events it "
+        "starts with `body`, `query`, `path` or `header`",
         examples=[["data", "coverage_percentage"]],
     )
-    msg: str = Field(description="what is wrong", examples=["Input should be less than or equal to 100"])
+    msg: str = Field(description="The error", examples=["Input should be less than or equal to 100"])
 
 
 class ProblemDocument(BaseModel):
-    """An answer that is not the one hoped for (RFC 9457)."""
+    """A problem document (RFC 9457)."""
 
     model_config = ConfigDict(extra="allow")
 
-    type: str = Field(description="always about:blank: the status says it", examples=["about:blank"])
-    title: str = Field(description="what went wrong, the same each time", examples=["Invalid input"])
-    status: int = Field(description="the HTTP status", examples=[422])
-    detail: str = Field("", description="what it was this time", examples=["See `errors`."])
-    errors: list[Fault] = Field([], description="where the input is wrong: one entry a field")
+    type: str = Field(description="Always about:blank: the status names the kind", examples=["about:blank"])
+    title: str = Field(
+        description="Kind of the problem, the same for every occurrence", examples=["Invalid input"]
+    )
+    status: int = Field(description="HTTP status", examples=[422])
+    detail: str = Field(
+        "", description="Cause of this occurrence, and the remedy", examples=["See `errors`."]
+    )
+    errors: list[Fault] = Field([], description="One entry for each wrong field")
 
 
-def problems(said: Mapping[int, str]) -> Responses:
-    """Answers of a route that are problem documents: status → when it is answered."""
-    return {status: _problem(status, text) for status, text in said.items()}
+def problems(descriptions: Mapping[int, str]) -> Responses:
+    """Responses of a route that are problem documents: status → description of the case."""
+    return {status: _problem(status, text) for status, text in descriptions.items()}
 
 
 def _problem(status: int | str, text: str) -> dict[str, Any]:
@@ -67,16 +77,16 @@ def _problem(status: int | str, text: str) -> dict[str, Any]:
     return answer
 
 
-#: Every answer that a route does not name itself is a problem.
-ANY_PROBLEM: Responses = {"default": _problem("default", "a problem")}
+#: Every response that a route does not declare is a problem document.
+ANY_PROBLEM: Responses = {"default": _problem("default", "A problem")}
 
 
 def install(app: FastAPI, schemas: Mapping[str, type[BaseModel]]) -> None:
-    """Adds what FastAPI does not see: the models of hot routes, and what any operation can answer.
+    """Adds what FastAPI does not know: the models of fast routes, and the common error responses.
 
     Args:
         app: of the service.
-        schemas: models that only hot routes refer to.
+        schemas: models that only fast routes refer to.
     """
 
     def complete(document: Document) -> None:
@@ -86,40 +96,40 @@ def install(app: FastAPI, schemas: Mapping[str, type[BaseModel]]) -> None:
         )
         document.setdefault("components", {}).setdefault("schemas", {}).update(found["$defs"])
         for _, _, operation in operations(document):
-            _name_common(operation)
+            _add_common_problems(operation)
 
     after(app, complete)
 
 
 def after(app: FastAPI, change: Callable[[Document], None]) -> None:
-    """Has the document changed once it is made."""
+    """Runs ``change`` on the document when it is first made."""
     plain = app.openapi
 
-    def documented() -> Document:
+    def changed_document() -> Document:
         made = app.openapi_schema is None
         document = plain()
         if made:
             change(document)
         return document
 
-    app.openapi = documented  # type: ignore[method-assign] # FastAPI's documented way
+    app.openapi = changed_document  # type: ignore[method-assign] # FastAPI's documented way
 
 
-def _name_common(operation: dict[str, Any]) -> None:
-    common = {500: "nobody foresaw this; the failure is in the log, under this trace"}
+def _add_common_problems(operation: dict[str, Any]) -> None:
+    common = {500: "Unexpected error; the log has it under this trace"}
     if "requestBody" in operation:
-        common[400] = "the body cannot be read"
-        common[413] = "the body is larger than MAX_BODY_BYTES"
+        common[400] = "The body cannot be read"
+        common[413] = "The body is larger than MAX_BODY_BYTES"
     if "requestBody" in operation or operation.get("parameters"):
-        common[422] = "the input is wrong: one entry a field"
+        common[422] = "The input is wrong; `errors` has one entry a field"
     if operation.get("security"):
-        common[401] = "the key is missing or not known"
+        common[401] = "The key is missing or unknown"
     for status, text in common.items():
         operation["responses"].setdefault(str(status), _problem(status, text))
 
 
 def operations(document: Document) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Method, path and operation of each."""
+    """Method, path and operation object of every operation."""
     for path, item in document.get("paths", {}).items():
         for method, operation in item.items():
             yield method.upper(), path, operation

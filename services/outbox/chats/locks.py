@@ -1,53 +1,53 @@
-"""The order in which transactions take their locks: chats first, lowest first, then their messages.
+"""Locks of chats, in one order: transactions lock chats before their messages, the lowest chat first.
 
-A claim has a chat's row while it takes one of the chat's waiting messages. Whoever ends or changes
-waiting messages takes the rows of their chats before: else the two wait for each other, until
-PostgreSQL gives one of them up.
+A claim locks a chat's row while it takes one of the chat's messages. A transaction that ends or changes
+waiting messages therefore locks the chats first; otherwise the two deadlock, and PostgreSQL aborts one.
 """
 
 from collections.abc import Iterable
 
 from sqlalchemy import Connection, bindparam, select, text
 
+from services.outbox.chats.chat_queue import ChatKey
 from services.outbox.schema import chat
 
 
-def hold(connection: Connection, chats: Iterable[tuple[str, int]]) -> None:
-    """Waits until nobody claims for these chats, as (bot, chat); until the commit nobody does."""
+def lock_chats(connection: Connection, chats: Iterable[ChatKey]) -> None:
+    """Locks the rows of chats until the commit, so that none of them is claimed."""
     for bot, chat_id in sorted(set(chats)):
-        connection.execute(_HOLD, {"bot": bot, "chat_id": chat_id})
+        connection.execute(_LOCK, {"bot": bot, "chat_id": chat_id})
 
 
-def hold_or_make(connection: Connection, chats: Iterable[tuple[str, int]]) -> None:
-    """:func:`hold`, also for chats without a row, which come to have one.
+def lock_or_create_chats(connection: Connection, chats: Iterable[ChatKey]) -> None:
+    """As :func:`lock_chats`; creates the rows of chats that have none.
 
-    Two transactions that make the rows of new chats wait for each other as well.
+    Two transactions that create rows of the same chats wait for each other as well.
     """
     if connection.dialect.name == "postgresql":  # SQLite has one writer
         rows = [{"bot": bot, "chat_id": chat_id} for bot, chat_id in sorted(set(chats))]
-        connection.execute(_HOLD_OR_MAKE, rows)
+        connection.execute(_LOCK_OR_CREATE, rows)
 
 
-def hold_timed(connection: Connection, now: float) -> None:
-    """:func:`hold`, for every chat that has a time ahead of it, or a worker."""
+def lock_timed_chats(connection: Connection, now: float) -> None:
+    """As :func:`lock_chats`, for every chat that is leased or has a time after now."""
     if connection.dialect.name == "postgresql":  # SQLite has one writer
-        connection.execute(_HOLD_TIMED, {"now": now})
+        connection.execute(_LOCK_TIMED, {"now": now})
 
 
-_HOLD = (
+_LOCK = (
     select(chat.c.bot)
     .where(chat.c.bot == bindparam("bot"), chat.c.chat_id == bindparam("chat_id"))
     .with_for_update()
 )
-_HOLD_OR_MAKE = text("""
+_LOCK_OR_CREATE = text("""
 INSERT INTO chat (bot, chat_id, lane, lease_until, tokens, group_tokens, sent_at, open_at)
 VALUES (:bot, :chat_id, 1, 0, 0, 0, 0, 0)
 ON CONFLICT (bot, chat_id) DO UPDATE SET bot = excluded.bot
 """)
-# Counted there: nobody looks at the rows, however many there are.
-_HOLD_TIMED = text("""
+# Counted by the database: no row is sent to us, however many there are.
+_LOCK_TIMED = text("""
 SELECT count(*) FROM (
   SELECT FROM chat WHERE next_at > :now OR open_at > :now OR owner IS NOT NULL
   ORDER BY bot, chat_id FOR UPDATE
-) AS held
+) AS locked
 """)

@@ -1,11 +1,16 @@
-"""Delivery: the worker that claims, sends and settles messages.
+"""Delivery: the worker that paces, claims, sends and settles messages.
 
 - `worker`: the loop of one bot.
-- `claims`: leases ready chats and opens an attempt for the next message of each.
-- `claimed_rows`: reads claimed messages with what a sender needs of them.
-- `attempts`: renders and sends one message, and decides what becomes of it.
-- `retry_policy`: maps the outcome of an attempt to the message's next state; pure.
-- `settlement`: writes decisions and releases chats.
+- `claims`: leases ready chats and opens an attempt for the next message of each: read, plan, write.
+- `ready_chats`: locks the chats that can be claimed, and leases them.
+- `claimed_rows`: reads messages with all columns that a sender needs.
+- `plan`: decides what a claim does with each chat and message; pure.
+- `fair_queue`: divides a claim between clients; pure.
+- `attempts`: renders and sends one message, and decides its next state.
+- `retry_policy`: maps the result of an attempt to the message's next state; pure.
+- `result_buffer`: holds results until several are settled together.
+- `settlement`: writes results and releases chats.
+- `reports`: metrics, spans and the observer, after a settle.
 - `leases`: renews a worker's leases and takes over those of lost workers.
-- `fair_queue`: shares the rate between clients; pure.
+- `bot_state`: stops a bot that Telegram refuses, and starts it again.
 """

@@ -1,4 +1,4 @@
-"""An attempt: a message is rendered, sent, and what becomes of it decided."""
+"""Attempts: renders and sends one message, and decides its next state."""
 
 import random
 from collections.abc import Callable
@@ -10,8 +10,8 @@ from services.outbox.delivery import retry_policy
 from services.outbox.delivery.retry_policy import Policy
 from services.outbox.messages import Claimed, Outcome, Reason, Rendered, Result, Settled
 from services.outbox.metrics import OutboxMetrics
-from services.outbox.rate_limit.token_bucket import Floods, Rates
-from services.outbox.telegram.sender import Sender, method_of, with_room
+from services.outbox.rate_limit.bot_rate_limiter import BotRateLimiter, FloodControl
+from services.outbox.telegram.sender import Sender, method_of, replace_oversized_edit
 
 log = structlog.get_logger()
 
@@ -23,9 +23,9 @@ class Attempts:
 
     Args:
         sender: the bot.
-        render: what a message says.
+        render: makes text and entities of a message; pure.
         policy: retries.
-        pace: the bot's own rate, paused where Telegram means the bot.
+        rates: the bot's rate, paused by flood control of the whole bot.
         metrics: of the engine.
         clock: the time.
     """
@@ -36,61 +36,64 @@ class Attempts:
         sender: Sender,
         render: Render,
         policy: Policy,
-        pace: Rates,
+        rates: BotRateLimiter,
         metrics: OutboxMetrics,
         clock: Clock,
     ) -> None:
         self._sender = sender
         self._render = render
         self._policy = policy
-        self._pace = pace
+        self._rates = rates
         self._metrics = metrics
         self._clock = clock
-        self._floods = Floods()
+        self._floods = FloodControl()
 
     async def make(self, message: Claimed) -> Settled:
-        """Tries to deliver a message; whatever goes wrong is in the answer."""
+        """Renders and sends a message; an error is in the result, and never raised."""
         try:
             rendered = self._render(message)
-            message = with_room(message, rendered)
+            message = replace_oversized_edit(message, rendered)
             method = method_of(message, rendered)
         except Exception as error:
             log.exception("render_failed", message_id=message.id)
             now = self._clock.time()
-            result = Result(Outcome.NOT_SENT, Reason.RENDER_FAILED, now, now, detail=_said(error))
-            return await self._decided(message, result, 1)
-        result = await self._sent(message, rendered)
-        self._metrics.api_response.labels(method, result.outcome.value).observe(
-            result.finished_at - result.started_at
-        )
-        return await self._decided(message, result, len(rendered.parts))
+            result = Result(Outcome.NOT_SENT, Reason.RENDER_FAILED, now, now, detail=_text_of(error))
+            return await self._decide(message, result, 1)
+        result = await self._send(message, rendered)
+        self._metrics.observe_response(method, result.outcome, result.finished_at - result.started_at)
+        return await self._decide(message, result, len(rendered.parts))
 
-    async def _sent(self, message: Claimed, rendered: Rendered) -> Result:
+    async def _send(self, message: Claimed, rendered: Rendered) -> Result:
         started = self._clock.time()
         try:
             return await self._sender.send(message, rendered)
         except Exception as error:
             log.exception("send_failed", message_id=message.id)
             now = self._clock.time()
-            return Result(Outcome.UNKNOWN, Reason.BAD_ANSWER, started, now, detail=_said(error))
+            return Result(Outcome.UNKNOWN, Reason.BAD_ANSWER, started, now, detail=_text_of(error))
 
-    async def _decided(self, message: Claimed, result: Result, parts: int) -> Settled:
-        jitter = random.random()  # noqa: S311 - spreads retries, keeps no secret
+    async def _decide(self, message: Claimed, result: Result, parts: int) -> Settled:
+        jitter = random.random()  # noqa: S311 - spreads retries; no secret
         decision = retry_policy.decide(self._policy, message, result, parts, jitter)
         if decision.stop_bot is not None:
             log.error("bot_stopped", reason=decision.stop_bot.value, detail=result.detail)
         if decision.pause_chat_until:
-            await self.widen(message.chat_id, decision.pause_chat_until)
+            await self.note_flood(message.chat_id, decision.pause_chat_until)
         return Settled(message, result, decision, parts)
 
-    async def widen(self, chat_id: int, until: float) -> None:
-        """Notes that Telegram refuses a chat until then; a second one in the same while: it means the bot."""
+    async def note_flood(self, chat_id: int, until: float) -> None:
+        """Notes flood control of a chat; a second chat in the same time means that it is the bot's.
+
+        Args:
+            chat_id: the chat.
+            until: its end, seconds since the epoch.
+        """
         now = self._clock.time()
-        bot_until = self._floods.told(chat_id, until=until, now=now)
+        bot_until = self._floods.refused(chat_id, until=until, now=now)
         if bot_until is not None:
             log.warning("bot_paused", seconds=round(bot_until - now, 1))
-            await self._pace.pause(bot_until - now)
+            await self._rates.pause(bot_until - now)
 
 
-def _said(error: Exception) -> str:
+def _text_of(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""Rows of the database as messages that a worker can send, with what they are an edit of."""
+"""Claimed rows: reads messages with all columns that a sender needs, and the messages that they edit."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -7,12 +7,13 @@ from sqlalchemy import Connection, select
 
 from services.kit.database.json_rows import Statement
 from services.kit.telemetry.telemetry import TraceContext
-from services.outbox.chats.chat_queue import ChatRow
-from services.outbox.messages import Claimed, Lane, State, UnknownPolicy
-from services.outbox.rate_limit.token_bucket import PacedSince
+from services.outbox.chats.chat_heads import ChatRow
+from services.outbox.delivery.plan import Target
+from services.outbox.messages import Claimed, Lane, MessageState, Origin, UnknownPolicy
+from services.outbox.rate_limit.bot_rate_limiter import LimitedSince
 from services.outbox.schema import event, message
 
-#: In the order in which :func:`claimed` takes them.
+#: In the order in which :func:`claimed` unpacks them.
 _COLUMNS = (
     message.c.seq,
     message.c.id,
@@ -40,6 +41,7 @@ _COLUMNS = (
     message.c.plain,
     message.c.telegram_message_ids,
     event.c.severity,
+    event.c.origin,
     message.c.edits,
     message.c.resends,
     message.c.replayed_at,
@@ -53,56 +55,86 @@ _BY_SEQ = Statement(
 
 
 def by_seq(connection: Connection, seqs: Iterable[int]) -> Sequence[Any]:
-    """Rows of messages, for :func:`claimed`."""
+    """Rows of messages by their numbers, for :func:`claimed`."""
     return _BY_SEQ.run(connection, [(seq,) for seq in sorted(seqs)]).all()
 
 
 def load(
     connection: Connection,
     seqs: Iterable[int],
-    rows: Mapping[int, Any],
+    chats: Mapping[int, ChatRow],
     now: float,
-    paced_since: PacedSince,
-) -> tuple[list[Claimed], list[Claimed]]:
-    """The messages that can be sent, and the edits of what does not stand in the chat."""
-    found = by_seq(connection, seqs)
-    targets = _targets(connection, found)
-    fine: list[Claimed] = []
-    baseless: list[Claimed] = []
-    for row in found:
-        wait = _limiter_wait(row, rows[row.chat_id], now, paced_since.of(Lane(row.lane)))
-        message = claimed(row, now, wait, row.attempts + 1, targets.get(row.edits))
-        (baseless if row.edits and message.edits is None else fine).append(message)
-    return fine, baseless
+    paced_since: LimitedSince,
+) -> tuple[list[Claimed], dict[int, Target]]:
+    """Loads the next messages of leased chats.
+
+    Args:
+        connection: in a transaction.
+        seqs: numbers of the messages.
+        chats: rows of their chats, by id.
+        now: seconds since the epoch.
+        paced_since: since when the bot's rate has delayed messages.
+
+    Returns:
+        The messages; and by the number of an edit its target, where Telegram's id of that is not known.
+    """
+    rows = by_seq(connection, seqs)
+    telegram_ids = _telegram_ids(connection, rows)
+    messages: list[Claimed] = []
+    without_id: list[int] = []
+    for row in rows:
+        wait = _limiter_wait(row, chats[row.chat_id], now, paced_since.of(Lane(row.lane)))
+        message = claimed(row, now, wait, row.attempts + 1, telegram_ids.get(row.edits))
+        messages.append(message)
+        if row.edits and message.edits is None:
+            without_id.append(message.seq)
+    return messages, _targets(connection, without_id)
+
+
+def behind(connection: Connection, first: Claimed, most: int, now: float) -> list[Claimed]:
+    """The queued messages of a message's chat and lane that are due, but for that message."""
+    query = (
+        MESSAGES.where(
+            message.c.bot == first.bot,
+            message.c.chat_id == first.chat_id,
+            message.c.lane == int(first.lane),
+            message.c.state == MessageState.QUEUED.value,
+            message.c.due_at <= now,
+            message.c.seq != first.seq,
+        )
+        .order_by(message.c.due_at, message.c.seq)
+        .limit(most)
+    )
+    return [claimed(row, now, 0.0, row.attempts) for row in connection.execute(query)]
 
 
 def in_flight(connection: Connection, bot: str, chat_ids: Iterable[int], now: float) -> list[Claimed]:
-    """The messages of leased chats whose attempt is open: after a crash, nobody knows if they arrived."""
-    open_ones = MESSAGES.where(
+    """The messages of chats with an open attempt; after a crash they may have been sent or not."""
+    query = MESSAGES.where(
         message.c.bot == bot,
         message.c.chat_id.in_(sorted(chat_ids)),
-        message.c.state == State.SENDING.value,
+        message.c.state == MessageState.SENDING.value,
     )
-    rows = connection.execute(open_ones).all()
-    targets = _targets(connection, rows)
-    return [claimed(row, now, 0.0, row.attempts, targets.get(row.edits)) for row in rows]
+    rows = connection.execute(query).all()
+    telegram_ids = _telegram_ids(connection, rows)
+    return [claimed(row, now, 0.0, row.attempts, telegram_ids.get(row.edits)) for row in rows]
 
 
-def _limiter_wait(row: Any, of: ChatRow, now: float, paced_since: float | None) -> float:
-    """How long the message could have gone but for Telegram's rates, of its chat and of the bot."""
-    could_go = max(row.accepted_at, row.due_at, row.replayed_at or 0.0)
-    by_chat = max(0.0, min(of["open_at"], now) - max(could_go, of["sent_at"]))
-    by_bot = 0.0 if paced_since is None else max(0.0, now - max(could_go, of["open_at"], paced_since))
+def _limiter_wait(row: Any, chat: ChatRow, now: float, paced_since: float | None) -> float:
+    """Seconds that Telegram's rates, of the chat and of the bot, delayed a due message."""
+    due_at = max(row.accepted_at, row.due_at, row.replayed_at or 0.0)
+    by_chat = max(0.0, min(chat["open_at"], now) - max(due_at, chat["sent_at"]))
+    by_bot = 0.0 if paced_since is None else max(0.0, now - max(due_at, chat["open_at"], paced_since))
     return float(by_chat + by_bot)
 
 
-def _targets(connection: Connection, rows: Sequence[Any]) -> dict[str, int | None]:
-    """Telegram's ids of the messages that some of the rows edit, by ours."""
-    wanted = sorted(row.edits for row in rows if row.edits is not None)
-    if not wanted:
+def _telegram_ids(connection: Connection, rows: Sequence[Any]) -> dict[str, int | None]:
+    """Telegram's ids of the messages that some of the rows edit, by our ids."""
+    edited = sorted(row.edits for row in rows if row.edits is not None)
+    if not edited:
         return {}
     found = connection.execute(
-        select(message.c.id, message.c.telegram_message_ids).where(message.c.id.in_(wanted))
+        select(message.c.id, message.c.telegram_message_ids).where(message.c.id.in_(edited))
     )
     return {row.id: _last(row.telegram_message_ids) for row in found}
 
@@ -111,17 +143,38 @@ def _last(ids: str) -> int | None:
     return int(ids.rpartition(",")[2]) if ids else None
 
 
+def _targets(connection: Connection, edits: Sequence[int]) -> dict[int, Target]:
+    """The targets of edits, by the numbers of the edits."""
+    if not edits:
+        return {}
+    return {
+        row.seq: Target(
+            row.target, None if row.state is None else MessageState(row.state), row.update_key is not None
+        )
+        for row in connection.execute(_TARGETS.where(message.c.seq.in_(sorted(edits))))
+    }
+
+
+_target = message.alias("target")
+_TARGETS = select(
+    message.c.seq,
+    message.c.update_key,
+    _target.c.seq.label("target"),
+    _target.c.state,
+).join_from(message, _target, _target.c.id == message.c.edits, isouter=True)
+
+
 def claimed(row: Any, now: float, limiter_wait: float, number: int, edits: int | None = None) -> Claimed:
-    """A row as a message.
+    """Makes a message of a row.
 
     Args:
         row: of :data:`MESSAGES` or :func:`by_seq`.
-        now: when it was claimed.
-        limiter_wait: seconds.
+        now: when it is claimed, seconds since the epoch.
+        limiter_wait: seconds that Telegram's rates delayed it.
         number: of the attempt.
         edits: Telegram's id of the message that it edits.
     """
-    # By their places: each look by name costs as much as ten of these.
+    # Unpacked by position: one value by its name costs as much as ten so.
     (
         seq,
         identifier,
@@ -149,12 +202,13 @@ def claimed(row: Any, now: float, limiter_wait: float, number: int, edits: int |
         plain,
         ids,
         severity,
+        origin,
         _edits,
         resends,
         replayed_at,
     ) = row
     trace = TraceContext.parse(traceparent)
-    assert trace is not None, traceparent  # noqa: S101 - we wrote it ourselves
+    assert trace is not None, traceparent  # noqa: S101 - this package wrote it
     return Claimed(
         seq=seq,
         id=identifier,
@@ -184,6 +238,7 @@ def claimed(row: Any, now: float, limiter_wait: float, number: int, edits: int |
         plain=bool(plain),
         telegram_message_ids=tuple(int(i) for i in ids.split(",")) if ids else (),
         severity=severity,
+        origin=Origin(origin),
         edits=edits,
         resends=resends,
         replayed_at=replayed_at,

@@ -1,76 +1,39 @@
-"""Claim: how a worker takes the next message of each chat that is ready.
+"""Claim: leases ready chats and opens an attempt for the next message of each.
 
-A claim leases chats, one message of each. While a chat is leased nobody else sends to it, so the
-order holds, and the chat's own rate can live in its row. The functions run inside one
-transaction; none stays open across a call to Telegram.
+A claim reads, makes a plan and writes it. While a chat is leased no other worker sends to it: the order
+within the chat holds, and its rate can be stored in its row. The functions run in one transaction, which
+ends before the call to Telegram.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from services.kit.database.json_rows import Statement
 from services.outbox import change_feed
-from services.outbox.chats import chat_queue, chat_state
-from services.outbox.chats.chat_queue import ChatRow
-from services.outbox.delivery import claimed_rows
-from services.outbox.delivery.fair_queue import Turns
+from services.outbox.chats import chat_heads, chat_queue, chat_state, message_changes
+from services.outbox.chats.chat_heads import ChatRow
+from services.outbox.delivery import claimed_rows, plan, ready_chats
+from services.outbox.delivery.fair_queue import FairQueue
+from services.outbox.delivery.plan import DEFAULT_RULES, ChatRules, Ending, Plan
 from services.outbox.intake import update_keys
-from services.outbox.messages import (
-    Claimed,
-    Decision,
-    Lane,
-    Outcome,
-    Reason,
-    Result,
-    Settled,
-    State,
-)
-from services.outbox.rate_limit.token_bucket import NOT_PACED, PacedSince
-from services.outbox.schema import message
+from services.outbox.messages import Claimed, Decision, MessageState, Outcome, Reason, Result, Settled
+from services.outbox.rate_limit.bot_rate_limiter import NOT_LIMITED, LimitedSince
 
-#: Whether a muted chat does without this message.
-Mutes = Callable[[Claimed], bool]
+#: Messages of a chat that one claim defers; a transaction stays short.
+DEFER_BATCH = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
-    """How a chat's people want a message now.
-
-    Args:
-        until: when they want it, seconds since the epoch; None: now, without a sound.
-        cause: for people.
-    """
-
-    until: float | None
-    cause: str
-
-
-#: Asked for a message, its chat's settings and the time; None: it goes as it is.
-Holds = Callable[[Claimed, str, float], Hold | None]
-#: Messages of a chat that are held at once: a transaction stays short.
-HELD_AT_ONCE = 200
-
-
-def never(_message: Claimed, _settings: str, _now: float) -> Hold | None:
-    """Every message goes as it is."""
-    return None
-
-
-def not_urgent(message: Claimed) -> bool:
-    return message.lane is not Lane.URGENT
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What was claimed; where that is nothing, when the next chat has its turn.
+class ClaimedBatch:
+    """The result of a claim.
 
     Args:
         messages: to be sent and settled.
-        next_at: the next turn.
-        ended: what ended instead of being tried, as it is written now.
+        next_at: when the next chat can be claimed, seconds since the epoch; None: no chat is queued.
+        ended: the messages that ended without an attempt.
     """
 
     messages: list[Claimed]
@@ -85,230 +48,126 @@ def claim(
     limit: int,
     *,
     now: float,
-    paced_since: PacedSince = NOT_PACED,
-    mutes: Mutes = not_urgent,
-    turns: Turns | None = None,
-    holds: Holds = never,
+    paced_since: LimitedSince = NOT_LIMITED,
+    fair_queue: FairQueue | None = None,
+    rules: ChatRules = DEFAULT_RULES,
     paid: int = 0,
-) -> Batch:
-    """Leases up to ``limit`` chats that are ready and opens an attempt for the next message of each.
+) -> ClaimedBatch:
+    """Claims the next message of each of up to ``limit`` ready chats.
 
     Args:
         connection: in a transaction.
         bot: whose chats.
-        owner: this worker.
-        limit: how many may be sent now.
+        owner: name of this worker.
+        limit: messages that may be sent now.
         now: seconds since the epoch.
-        paced_since: since when the bot's own rate has held messages up.
-        mutes: which messages a muted chat does not get.
-        turns: the clients' clocks of this worker; unset: all are even.
-        holds: how the chats' people want a message now.
-        paid: how many more may be sent now of the bulk lane.
+        paced_since: since when the bot's rate has delayed messages.
+        fair_queue: the clients' clocks of this worker; unset: all clients are equal.
+        rules: for muted chats and quiet hours.
+        paid: further messages of the bulk lane that may be sent now.
     """
-    waiting = [
-        (Lane(row.lane), row.client, row.next_at) for row in connection.execute(_WAITING, {"bot": bot})
-    ]
-    ready = _ready(connection, bot, limit, waiting, turns=turns or Turns(), now=now, paid=paid)
-    _lease(connection, bot, owner, ready, now)
-    if not ready:
-        return Batch([], min((next_at for _, _, next_at in waiting), default=None))
-    rows = {row["chat_id"]: row for row in chat_queue.heads(connection, bot, ready)}
-    refusing = {chat_id for chat_id, row in rows.items() if row["blocked"] or row["migrated_to"]}
-    ended = [s for chat_id in refusing for s in _set_right(connection, bot, rows[chat_id], now)]
-    picked = [
-        chat_queue.choose(chat_queue.heads_of(rows[chat_id]), now) for chat_id in rows.keys() - refusing
-    ]
-    messages, baseless = claimed_rows.load(
-        connection, [head.seq for head in picked if head], rows, now, paced_since
+    chat_ids, next_at = ready_chats.lease(
+        connection, bot, owner, limit, now=now, fair_queue=fair_queue or FairQueue(), paid=paid
     )
-    anew, never_sent = update_keys.begin_anew(connection, baseless, now)
-    messages += anew
-    expired = [m for m in messages if m.expires_at is not None and m.expires_at <= now]
-    muted = [m for m in messages if m not in expired and _is_muted(rows[m.chat_id], now) and mutes(m)]
-    for those, state, reason, cause in (
-        (never_sent, State.SUPPRESSED, Reason.NEVER_SENT, "the message that it edits was never sent"),
-        (expired, State.EXPIRED, Reason.EXPIRED, "expires_at has passed"),
-        (muted, State.SUPPRESSED, Reason.MUTED, "muted"),
-    ):
-        chat_queue.finish(connection, [m.seq for m in those], state, reason, cause=cause, now=now)
-        ended.extend(_ended(m, state, reason, now) for m in those)
-    live = [m for m in messages if m not in expired and m not in muted]
-    live = [wanted for m in live if (wanted := _as_wanted(connection, m, rows[m.chat_id], holds, now))]
-    _open_attempts(connection, live, now)
-    given_back = set(ready) - {m.chat_id for m in live}
-    chat_queue.release(connection, bot, owner, given_back, now=now, pace=chat_queue.pace_of)
-    return Batch(live, now, ended)
+    if not chat_ids:
+        return ClaimedBatch([], next_at)
+    chats = {row["chat_id"]: row for row in chat_heads.read(connection, bot, chat_ids)}
+    messages, targets = claimed_rows.load(connection, _next(chats, now), chats, now, paced_since)
+    planned = plan.of(chats, messages, targets, rules, now)
+    ended = _write(connection, bot, planned, chats, rules, now=now)
+    chat_queue.release(connection, bot, owner, planned.give_back, now=now, pace=chat_queue.pace_of)
+    return ClaimedBatch(planned.send, now, ended)
 
 
-def _ended(m: Claimed, state: State, reason: Reason, now: float) -> Settled:
-    """A message that ends without being tried, told as those that were."""
+def _next(chats: Mapping[int, ChatRow], now: float) -> list[int]:
+    """Numbers of the messages that go next in the chats that can be sent to."""
+    heads = [chat_heads.choose(chat_heads.heads_of(row), now) for row in chats.values() if plan.accepts(row)]
+    return [head.seq for head in heads if head is not None]
+
+
+def _write(
+    connection: Connection,
+    bot: str,
+    planned: Plan,
+    chats: Mapping[int, ChatRow],
+    rules: ChatRules,
+    *,
+    now: float,
+) -> list[Settled]:
+    """Writes a plan, but for the release of chats; returns the messages that ended."""
+    for old, new in planned.move:
+        chat_state.move(connection, bot, old, new, now)
+    if planned.begin_anew:
+        update_keys.begin_anew(connection, planned.begin_anew, planned.supersede, now)
+    ended = _suppress(connection, bot, planned, now)
+    ended += _end(connection, planned.end, now)
+    _defer(connection, planned, chats, rules, now)
+    for message, cause in planned.silenced:
+        message_changes.record(connection, [(message.seq, plan.waiting_state(message))], cause, now)
+    _open_attempts(connection, planned.send, now)
+    return ended
+
+
+def _suppress(connection: Connection, bot: str, planned: Plan, now: float) -> list[Settled]:
+    """Ends the messages of chats that refuse the bot."""
+    ended: list[Settled] = []
+    for chat_id, reason in planned.suppress:
+        seqs = chat_state.suppress(connection, bot, chat_id, reason, now)
+        for row in claimed_rows.by_seq(connection, seqs) if seqs else ():
+            message = claimed_rows.claimed(row, now, 0.0, row.attempts)
+            ended.append(_ended(message, MessageState.SUPPRESSED, reason, now))
+    return ended
+
+
+def _end(connection: Connection, endings: Sequence[Ending], now: float) -> list[Settled]:
+    """Ends messages, by one statement for each kind of ending."""
+    for (state, reason, cause), alike in groupby(sorted(endings, key=_kind), key=_kind):
+        seqs = [ending.message.seq for ending in alike]
+        message_changes.finish(connection, seqs, state, reason, cause=cause, now=now)
+    return [_ended(ending.message, ending.state, ending.reason, now) for ending in endings]
+
+
+def _kind(ending: Ending) -> tuple[MessageState, Reason, str]:
+    return ending.state, ending.reason, ending.cause
+
+
+def _ended(m: Claimed, state: MessageState, reason: Reason, now: float) -> Settled:
+    """A message that ends without an attempt, in the form of those that are settled."""
     result = Result(Outcome.NOT_SENT, reason, now, now)
-    decision = Decision(state, 0.0, m.retries, m.part, m.possible_duplicate, m.plain, resends=m.resends)
+    decision = Decision(
+        state,
+        retries=m.retries,
+        part=m.part,
+        possible_duplicate=m.possible_duplicate,
+        plain=m.plain,
+        resends=m.resends,
+    )
     return Settled(m, result, decision, attempted=False)
 
 
-def _as_wanted(connection: Connection, m: Claimed, row: ChatRow, holds: Holds, now: float) -> Claimed | None:
-    """The message as its chat wants it now; None: it is held, with what waits behind it."""
-    settings = row["settings"]
-    # The rest of a message in parts goes on: half of one is of no use.
-    held = holds(m, settings, now) if settings and m.part == 0 else None
-    if held is None:
-        return m
-    state = State.RETRY_WAIT if m.due_at > 0 and m.attempt > 1 else State.QUEUED
-    if held.until is None:
-        if m.attempt == 1:
-            chat_state.note(connection, [(m.seq, state)], held.cause, now)
-        return replace(m, silent=True)
-    if held.until <= now:
-        return m
-    also = [
-        (other.seq, State.QUEUED)
-        for other in _behind(connection, m, now)
-        if holds(other, settings, now) == held and other.part == 0
-    ]
-    chat_state.hold(connection, [(m.seq, state), *also], held.until, held.cause, now)
-    return None
-
-
-def _behind(connection: Connection, m: Claimed, now: float) -> list[Claimed]:
-    """What waits in the same lane of the chat and is due."""
-    query = (
-        claimed_rows.MESSAGES.where(
-            message.c.bot == m.bot,
-            message.c.chat_id == m.chat_id,
-            message.c.lane == int(m.lane),
-            message.c.state == State.QUEUED.value,
-            message.c.due_at <= now,
-            message.c.seq != m.seq,
-        )
-        .order_by(message.c.due_at, message.c.seq)
-        .limit(HELD_AT_ONCE)
-    )
-    return [claimed_rows.claimed(row, now, 0.0, row.attempts) for row in connection.execute(query)]
-
-
-def _is_muted(row: ChatRow, now: float) -> bool:
-    until = row["muted_until"]
-    return until is not None and until > now
-
-
-def _set_right(connection: Connection, bot: str, row: ChatRow, now: float) -> list[Settled]:
-    """A chat that nothing can be sent to: its messages move with it, or end."""
-    if row["migrated_to"]:
-        chat_state.move(connection, bot, row["chat_id"], row["migrated_to"], now)
-        return []
-    reason = Reason(row["blocked"])
-    seqs = chat_state.suppress(connection, bot, row["chat_id"], reason, now)
-    found = claimed_rows.by_seq(connection, seqs) if seqs else []
-    return [
-        _ended(claimed_rows.claimed(one, now, 0.0, one.attempts), State.SUPPRESSED, reason, now)
-        for one in found
-    ]
-
-
-_Waiting = Sequence[tuple[Lane, str, float]]
-
-
-def _ready(
-    connection: Connection, bot: str, limit: int, waiting: _Waiting, *, turns: Turns, now: float, paid: int
-) -> list[int]:
-    """Locks up to ``limit`` chats that have their turn: urgent lanes first, in each lane by clients.
-
-    ``paid`` more are of the bulk lane.
-    """
-    ready: list[int] = []
-    for lane in Lane:
-        clients = {client for its, client, next_at in waiting if its == lane and next_at <= now}
-        if not clients:
-            turns.rest(lane)
-        elif (room := limit + (paid if lane is Lane.BULK else 0) - len(ready)) > 0:
-            ready.extend(_take(connection, bot, lane, clients, room, turns=turns, now=now))
-    return ready
-
-
-def _lease(connection: Connection, bot: str, owner: str, ready: Sequence[int], now: float) -> None:
-    if ready:
-        until = now + chat_queue.LEASE_SECONDS
-        _LEASE.run(connection, [(chat_id,) for chat_id in ready], bot=bot, owner=owner, until=until)
-
-
-def _take(
-    connection: Connection, bot: str, lane: Lane, clients: set[str], room: int, *, turns: Turns, now: float
-) -> list[int]:
-    """Locks chats that are ready in a lane, by the turns of their clients."""
-    wanted: dict[str, Any] = {"bot": bot, "lane": int(lane), "now": now}
-    taken: list[int] = []
-    while clients and len(taken) < room:
-        numbers: dict[str, int] = {}
-        for client, share in turns.shares(lane, clients, room - len(taken)).items():
-            # Those taken in an earlier round are still there: nothing is leased yet.
-            but = [(chat_id,) for chat_id in taken]
-            found = _READY.run(connection, but, client=client, room=share, **wanted).scalars().all()
-            numbers[client] = len(found)
-            taken.extend(found)
-            if len(found) < share:
-                clients = clients - {client}
-        turns.served(lane, numbers)
-    return taken
-
-
-# By two looks into the index for each lane and client that has something waiting, however much it
-# is: on from a group's first row to the next client's in the lane, else to the next lane's. (Told as
-# two, for SQLite reads a comparison of pairs row by row.)
-_WAITING = text("""
-WITH RECURSIVE waiting (lane, client, next_at) AS (
-  SELECT * FROM (
-    SELECT lane, client, next_at FROM chat
-    WHERE bot = :bot AND next_at IS NOT NULL
-    ORDER BY lane, client, next_at LIMIT 1
-  ) AS first
-  UNION ALL
-  SELECT chat.lane, chat.client, chat.next_at
-  FROM waiting JOIN chat ON chat.bot = :bot AND chat.chat_id = coalesce(
-    (
-      SELECT other.chat_id FROM chat AS other
-      WHERE other.bot = :bot AND other.next_at IS NOT NULL
-        AND other.lane = waiting.lane AND other.client > waiting.client
-      ORDER BY other.client, other.next_at LIMIT 1
-    ),
-    (
-      SELECT other.chat_id FROM chat AS other
-      WHERE other.bot = :bot AND other.next_at IS NOT NULL AND other.lane > waiting.lane
-      ORDER BY other.lane, other.client, other.next_at LIMIT 1
-    )
-  )
-)
-SELECT lane, client, next_at FROM waiting
-""")
-_READY = Statement(
-    """
-    SELECT chat.chat_id FROM chat
-    WHERE chat.bot = :bot AND chat.lane = :lane AND chat.client = :client AND chat.next_at <= :now
-      AND NOT chat.chat_id {among}
-    ORDER BY chat.next_at LIMIT :room {skip_locked}
-    """,
-    chat_id="bigint",
-)
-_LEASE = Statement(
-    """
-    UPDATE chat SET owner = :owner, lease_until = :until, next_at = NULL
-    WHERE bot = :bot AND chat_id {among}
-    """,
-    chat_id="bigint",
-)
+def _defer(
+    connection: Connection, planned: Plan, chats: Mapping[int, ChatRow], rules: ChatRules, now: float
+) -> None:
+    """Defers messages, each with those behind it that its chat's quiet hours defer as well."""
+    for one in planned.defer:
+        behind = claimed_rows.behind(connection, one.message, DEFER_BATCH, now)
+        settings = chats[one.message.chat_id]["settings"]
+        others = plan.deferred_with(one, behind, settings, rules, now)
+        messages = [(one.message.seq, one.state), *((m.seq, MessageState.QUEUED) for m in others)]
+        chat_state.defer(connection, messages, one.until, one.deferral.cause, now)
 
 
 def _open_attempts(connection: Connection, messages: Sequence[Claimed], now: float) -> None:
-    """On disk before the call, so that a crash leaves a trace of what may have been sent."""
+    """Writes the attempts before the calls: after a crash they show which messages may have been sent."""
     if not messages:
         return
     _SENDING.run(connection, [(m.seq,) for m in messages])
     _OPEN.run(connection, [(m.seq, m.attempt, m.part, m.claimed_at, m.limiter_wait) for m in messages])
-    change_feed.write(connection, [(m.seq, State.SENDING, m.attempt, "") for m in messages], now)
+    change_feed.write(connection, [(m.seq, MessageState.SENDING, m.attempt, "") for m in messages], now)
 
 
 _SENDING = Statement(
-    f"UPDATE message SET state = '{State.SENDING.value}', attempts = attempts + 1"  # noqa: S608 - a constant
+    f"UPDATE message SET state = '{MessageState.SENDING.value}', attempts = attempts + 1"  # noqa: S608 - a constant
     " WHERE seq {among}",
     seq="bigint",
 )

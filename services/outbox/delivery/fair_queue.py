@@ -1,8 +1,8 @@
-"""Turns of clients: start-time fair queueing, so that one client's backlog does not starve another.
+"""Fair queue: start-time fair queueing between clients, so that no client's backlog starves another. Pure.
 
-Every client has a virtual clock that each of its messages moves on by one; who is furthest behind
-goes first. A client that was away starts from where the others are: silence earns no credit. The
-clocks are in this process alone and need no store: after a restart all are even again.
+Each client has a virtual clock that advances by one for each of its messages; the client with the lowest
+clock goes first. A client that was idle starts at the others' time: idleness earns no credit. The clocks
+are in memory only: after a restart all clients are equal.
 
 Goyal, Vin, Cheng: Start-time fair queueing, 1997.
 """
@@ -13,38 +13,38 @@ from collections.abc import Iterable, Mapping
 from services.outbox.messages import Lane
 
 
-class Turns:
+class FairQueue:
     """The virtual clocks of one worker's clients, for each lane."""
 
     def __init__(self) -> None:
         self._lanes = {lane: _Clocks() for lane in Lane}
 
     def shares(self, lane: Lane, clients: Iterable[str], room: int) -> dict[str, int]:
-        """How many of ``room`` messages each client may send now, whoever has enough of them.
+        """Divides ``room`` messages between the clients.
 
         Args:
-            lane: fairness is among the messages of one lane.
-            clients: who has something that is ready.
-            room: messages that may go.
+            lane: the clients compete within one lane.
+            clients: with a ready chat.
+            room: number of messages that may be sent.
 
         Returns:
-            The clients that may send any, those first that are furthest behind.
+            The number of messages of each client that may send any, the client with the lowest clock first.
         """
         return self._lanes[lane].shares(clients, room)
 
-    def rest(self, lane: Lane) -> None:
-        """Nothing is ready in the lane: all are even again."""
+    def reset(self, lane: Lane) -> None:
+        """Makes all clients equal: nothing is ready in the lane."""
         self._lanes[lane].clear()
 
     def served(self, lane: Lane, numbers: Mapping[str, int]) -> None:
-        """Moves the clocks on by what was really claimed."""
+        """Advances the clocks by the numbers of messages that were claimed."""
         self._lanes[lane].serve(numbers)
 
 
 class _Clocks:
     def __init__(self) -> None:
         self._of: dict[str, float] = {}
-        #: The start tag of what was claimed last; nobody is behind it.
+        #: The start tag of the message that was claimed last; no clock is behind it.
         self._now = 0.0
 
     def shares(self, clients: Iterable[str], room: int) -> dict[str, int]:
@@ -53,7 +53,7 @@ class _Clocks:
         shares: dict[str, int] = {}
         while heap and room > 0:
             clock, client = heap[0]
-            # A lone client needs no comparing.
+            # A lone client gets all of it at once.
             granted = room if len(heap) == 1 else 1
             shares[client] = shares.get(client, 0) + granted
             room -= granted
@@ -68,7 +68,7 @@ class _Clocks:
             self._of[client] = start + number
             last = max(last, start + number - 1)
         self._now = last
-        # Whoever is not ahead of the others starts from where they are: nothing to remember.
+        # A client that is not ahead starts at the others' time: its clock is not needed.
         self._of = {client: clock for client, clock in self._of.items() if clock > last}
 
     def clear(self) -> None:

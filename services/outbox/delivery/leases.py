@@ -1,7 +1,7 @@
-"""Leases: a living worker keeps its chats, and a dead one's are taken over.
+"""Leases: renews the leases of this worker, and takes over the chats of lost workers.
 
-What was under way when a worker died has an unknown outcome: its attempt is on disk, an answer is not.
-What a living worker claimed without hearing of it was certainly not sent.
+An open attempt of a lost worker has the outcome unknown: it was written before the call, and no answer
+was. A message of a claim whose commit this worker could not confirm was certainly not sent.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from functools import partial
 import structlog
 from sqlalchemy import Connection
 
-from services.kit.background import carry_on
+from services.kit.background import suppress_and_log
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
 from services.outbox.chats import chat_queue
@@ -21,19 +21,19 @@ from services.outbox.delivery import claimed_rows, retry_policy, settlement
 from services.outbox.delivery.retry_policy import Policy
 from services.outbox.intake.enqueue import CHANNEL
 from services.outbox.messages import Claimed, Outcome, Reason, Result, Settled
-from services.outbox.rate_limit.token_bucket import Limits
+from services.outbox.rate_limit.limits import Limits
 
 log = structlog.get_logger()
 
 RENEW_SECONDS = 5.0
-#: How often it is looked where the clock stands: what is set forward and back in between is not seen.
-LOOK_SECONDS = 0.25
-#: A clock that is set back by less is not worth a look: every wait ends this much later.
+#: Clock sampling interval; a clock that is set forward and back within it goes unnoticed.
+CLOCK_SAMPLE_SECONDS = 0.25
+#: A clock that is set back by less is ignored: waits end that much later.
 CLOCK_STEP_SECONDS = 1.0
 
 
 class Leases:
-    """Keeps the leases of one worker and takes over those of workers that are gone.
+    """Renews the leases of one worker and takes over those of lost workers.
 
     Args:
         database: of the queue.
@@ -41,7 +41,7 @@ class Leases:
         owner: the worker's name on its leases.
         limits: Telegram's rates for chats.
         policy: retries.
-        taken_over: told of what a lost worker had under way, after it is durable.
+        taken_over: called with the open attempts of a lost worker, after the commit.
     """
 
     def __init__(
@@ -60,36 +60,36 @@ class Leases:
         self._limits = limits
         self._policy = policy
         self._taken_over = taken_over
-        #: How far the wall clock was ahead of the one that never goes back, at most: since the last look, and
-        #: before that, as what is under way writes its times later. Endless at the start: nobody looked.
+        #: The largest lead of the wall clock over the monotonic clock since the last renewal, and before it,
+        #: because open transactions write their times later. Infinite at the start: not measured yet.
         self._ahead = self._before = math.inf
 
-    async def keep(self) -> None:
+    async def run(self) -> None:
         """Renews and takes over until cancelled."""
-        # At the start of the only process that there is, every lease is a dead one's.
-        everyone = self._database.single_process
+        # With a single process, every lease found at the start belongs to an earlier run.
+        all_leases = self._database.single_process
         while True:
-            with carry_on("lease_failed"):
-                await self._take_over(all_leases=everyone)
-                everyone = False
-                await self._set_right()
+            with suppress_and_log("lease_failed"):
+                await self._take_over(all_leases=all_leases)
+                all_leases = False
+                await self._correct_waits()
                 until = self._clock.time() + chat_queue.LEASE_SECONDS
                 await self._database.write("renew", partial(settlement.renew, owner=self._owner, until=until))
-            await self._watch_the_clock()
+            await self._sample_clock()
 
-    async def give_up_unsent(self, bot: str, held: Collection[int]) -> None:
-        """Gives back what a claim took whose answer was lost on the way from the database.
+    async def release_unsent(self, bot: str, known: Collection[int]) -> None:
+        """Releases the chats of a claim that failed, where the database committed it all the same.
 
         Args:
             bot: that this worker sends for.
-            held: the chats that it knows to have.
+            known: ids of the chats that this worker knows to have leased.
         """
-        await self._database.write("take_over", partial(self._unsent_in, bot=bot, held=held))
-        self._database.wake_here(CHANNEL)
+        await self._database.write("take_over", partial(self._release_unsent, bot=bot, known=known))
+        self._database.notify_local(CHANNEL)
 
-    def _unsent_in(self, connection: Connection, *, bot: str, held: Collection[int]) -> None:
+    def _release_unsent(self, connection: Connection, *, bot: str, known: Collection[int]) -> None:
         now = self._clock.time()
-        chat_ids = settlement.leased(connection, bot, self._owner, held)
+        chat_ids = settlement.leased(connection, bot, self._owner, known)
         unsent = [
             self._unsent(message, now) for message in claimed_rows.in_flight(connection, bot, chat_ids, now)
         ]
@@ -100,44 +100,44 @@ class Leases:
     def _unsent(self, message: Claimed, now: float) -> Settled:
         detail = "the database's answer to the claim was lost: nothing was sent"
         result = Result(Outcome.NOT_SENT, Reason.CONNECT_FAILED, message.claimed_at, now, detail=detail)
-        return Settled(message, result, retry_policy.as_it_was(message))
+        return Settled(message, result, retry_policy.unsent(message))
 
-    async def _watch_the_clock(self) -> None:
-        """For as long as it is to the next renewal."""
-        for _ in range(round(RENEW_SECONDS / LOOK_SECONDS)):
-            await asyncio.sleep(LOOK_SECONDS)
-            self._ahead = max(self._ahead, self._wall())
+    async def _sample_clock(self) -> None:
+        """Measures the wall clock's lead until the next renewal."""
+        for _ in range(round(RENEW_SECONDS / CLOCK_SAMPLE_SECONDS)):
+            await asyncio.sleep(CLOCK_SAMPLE_SECONDS)
+            self._ahead = max(self._ahead, self._wall_lead())
 
-    def _wall(self) -> float:
+    def _wall_lead(self) -> float:
         return self._clock.time() - self._clock.monotonic()
 
-    async def _set_right(self) -> None:
-        """A clock that was set back leaves times that nobody meant: turns an hour from now, say."""
-        wall = self._wall()
-        back = max(self._ahead, self._before) - wall
+    async def _correct_waits(self) -> None:
+        """Shortens the waits in the database if the clock was set back since the last renewal."""
+        lead = self._wall_lead()
+        back = max(self._ahead, self._before) - lead
         if back > CLOCK_STEP_SECONDS:
             longest = self._policy.backoff(30, 1.0)
             work = partial(settlement.clock_set_back, now=self._clock.time(), longest_wait=longest)
             await self._database.write("take_over", work)
-            self._database.wake_here(CHANNEL)
-        if CLOCK_STEP_SECONDS < self._ahead - wall < math.inf:
-            log.warning("clock_set_back", seconds=round(self._ahead - wall, 1))
-        self._ahead, self._before = wall, self._ahead
+            self._database.notify_local(CHANNEL)
+        if CLOCK_STEP_SECONDS < self._ahead - lead < math.inf:
+            log.warning("clock_set_back", seconds=round(self._ahead - lead, 1))
+        self._ahead, self._before = lead, self._ahead
 
     async def _take_over(self, *, all_leases: bool) -> None:
-        taken = await self._database.write("take_over", partial(self._in_transaction, all_leases=all_leases))
-        # Chats that were given back have their turn.
-        self._database.wake_here(CHANNEL)
+        taken = await self._database.write("take_over", partial(self._settle_lost, all_leases=all_leases))
+        # Chats that were released can be claimed.
+        self._database.notify_local(CHANNEL)
         for settled in taken:
             log.warning("outcome_unknown", message_id=settled.message.id, reason=settled.result.reason.value)
         if taken:
             await self._taken_over(taken)
 
-    def _in_transaction(self, connection: Connection, *, all_leases: bool) -> list[Settled]:
+    def _settle_lost(self, connection: Connection, *, all_leases: bool) -> list[Settled]:
         now = self._clock.time()
         taken: list[Settled] = []
         for bot, owner, chat_ids in settlement.abandoned(
-            connection, now, but=self._owner, all_leases=all_leases
+            connection, now, except_owner=self._owner, all_leases=all_leases
         ):
             orphans = claimed_rows.in_flight(connection, bot, chat_ids, now)
             settled = [self._lost(message, now) for message in orphans]
@@ -150,5 +150,5 @@ class Leases:
     def _lost(self, message: Claimed, now: float) -> Settled:
         detail = "the worker stopped before Telegram's answer was written"
         result = Result(Outcome.UNKNOWN, Reason.WORKER_LOST, message.claimed_at, now, detail=detail)
-        jitter = random.random()  # noqa: S311 - spreads retries, keeps no secret
+        jitter = random.random()  # noqa: S311 - spreads retries; no secret
         return Settled(message, result, retry_policy.decide(self._policy, message, result, 1, jitter))

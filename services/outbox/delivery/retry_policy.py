@@ -1,26 +1,28 @@
-"""Decide: from what one attempt came to, to what becomes of the message. Pure.
+"""Retry policy: maps the result of an attempt to the message's next state. Pure.
 
-Two limits end the trying: a message whose attempts certainly did not arrive is tried for
-``give_up_after`` seconds; one that may have arrived is sent again ``max_resends`` times at most,
-since every further try may be one more copy.
+Two limits end the retries. A message that certainly did not arrive is retried for ``give_up_after``
+seconds. One that may have arrived is sent again ``max_resends`` times at most, because each attempt
+may deliver one more copy.
 """
 
 from dataclasses import dataclass, replace
 
 from services.outbox.messages import (
+    AT_ONCE,
     CONTINUATION,
     Claimed,
     Decision,
+    MessageState,
     Outcome,
     Reason,
     Result,
-    State,
     UnknownPolicy,
+    is_scheduled,
 )
 
-#: The destination refuses the bot, whatever is sent; later messages are not tried.
+#: The chat refuses the bot: it is blocked, and its later messages are suppressed.
 DESTINATION_REFUSES = frozenset({Reason.BOT_BLOCKED, Reason.CHAT_GONE})
-#: Telegram will never take this message as it is.
+#: Telegram will never accept this message: it becomes a dead letter.
 NEVER = frozenset(
     {
         Reason.CHAT_NOT_FOUND,
@@ -34,21 +36,21 @@ NEVER = frozenset(
         Reason.RENDER_FAILED,
     }
 )
-#: An edit that is refused for what it edits, or for nothing that is known, is sent as a message of its own.
+#: An edit that is refused for one of these is sent as a new message.
 CANNOT_EDIT = frozenset({Reason.CANNOT_EDIT, Reason.BAD_REQUEST})
-#: The bot itself is refused: its queue is kept for a better token.
+#: Telegram refuses the bot: it is stopped, and its messages wait for a valid token.
 BOT_STOPS = frozenset({Reason.INVALID_TOKEN, Reason.BOT_FROZEN})
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How long and how often is tried.
+    """How long and how often a message is retried.
 
     Args:
         base: seconds before the first retry; doubled each time.
         cap: longest wait between retries, seconds.
-        give_up_after: seconds after acceptance.
-        max_resends: tries of a message that may have arrived already.
+        give_up_after: seconds after acceptance at which retries end.
+        max_resends: resends of a message that may have arrived.
     """
 
     base: float = 1.0
@@ -57,20 +59,20 @@ class Policy:
     max_resends: int = 5
 
     def backoff(self, retries: int, jitter: float) -> float:
-        """Seconds before the next try; ``jitter`` in [0, 1) spreads it over ±20 %."""
+        """Seconds before the next attempt; ``jitter`` in [0, 1) spreads it over ±20 %."""
         return min(self.cap, self.base * 2.0 ** min(retries, 30)) * (0.8 + 0.4 * jitter)
 
 
-def decide(  # noqa: PLR0911 - one way out for each row of Telegram's error table
+def decide(  # noqa: PLR0911 - a return for each row of Telegram's error table
     policy: Policy, message: Claimed, result: Result, parts: int, jitter: float
 ) -> Decision:
-    """What becomes of the message.
+    """Decides the next state of a message.
 
     Args:
-        policy: how long and how often.
+        policy: how long and how often it is retried.
         message: as it was claimed.
         result: of the attempt.
-        parts: of the whole message.
+        parts: number of parts of the whole message.
         jitter: a random number in [0, 1).
     """
     if result.outcome is Outcome.SENT:
@@ -80,27 +82,27 @@ def decide(  # noqa: PLR0911 - one way out for each row of Telegram's error tabl
     if result.reason is Reason.FLOOD_CONTROL:
         return _flood(policy, message, result, jitter)
     if result.reason is Reason.CHAT_MIGRATED:
-        return _again(message, at=0.0, migrate_to=result.migrate_to)
+        return _again(message, at=AT_ONCE, migrate_to=result.migrate_to)
     if result.reason is Reason.BAD_MARKUP and not message.plain:
-        return replace(_kept(message, State.QUEUED, CONTINUATION), plain=True)
+        return replace(_to(message, MessageState.QUEUED, CONTINUATION), plain=True)
     if result.reason in CANNOT_EDIT and message.edits is not None:
-        return replace(_again(message, at=0.0), as_new=True)
+        return replace(_again(message, at=AT_ONCE), as_new=True)
     if result.reason in BOT_STOPS:
-        return _again(message, at=0.0, stop_bot=result.reason)
+        return _again(message, at=AT_ONCE, stop_bot=result.reason)
     if result.reason in DESTINATION_REFUSES:
-        return replace(_kept(message, State.DEAD_LETTER), block_chat=result.reason)
+        return replace(_to(message, MessageState.DEAD_LETTER), block_chat=result.reason)
     if result.reason in NEVER or result.reason is Reason.BAD_MARKUP:
-        return _kept(message, State.DEAD_LETTER)
+        return _to(message, MessageState.DEAD_LETTER)
     return _retry(policy, message, result, jitter)
 
 
-def as_it_was(message: Claimed) -> Decision:
-    """For a message that was claimed and never tried: it has its turn again, without a mark against it."""
-    return _again(message, at=0.0)
+def unsent(message: Claimed) -> Decision:
+    """The decision for a message that was claimed and not sent: queued again, without counting a retry."""
+    return _again(message, at=AT_ONCE)
 
 
-def _kept(message: Claimed, state: State, due_at: float = 0.0, part: int | None = None) -> Decision:
-    """The state changes, and perhaps the part that is next; nothing else does."""
+def _to(message: Claimed, state: MessageState, due_at: float = AT_ONCE, part: int | None = None) -> Decision:
+    """Changes the state, and the next part where it is given; the rest stays."""
     return Decision(
         state,
         due_at,
@@ -115,21 +117,21 @@ def _kept(message: Claimed, state: State, due_at: float = 0.0, part: int | None 
 def _sent(message: Claimed, parts: int) -> Decision:
     part = message.part + 1
     if part < parts:
-        return replace(_kept(message, State.QUEUED, CONTINUATION, part), retries=0, resends=0)
-    return _kept(message, State.DELIVERED, part=part)
+        return replace(_to(message, MessageState.QUEUED, CONTINUATION, part), retries=0, resends=0)
+    return _to(message, MessageState.DELIVERED, part=part)
 
 
 def _unknown(policy: Policy, message: Claimed, result: Result, jitter: float) -> Decision:
     if message.edits is not None:
-        # Nobody sees whether an edit was made once or twice: it is tried for as long as any.
+        # An edit that is made twice shows no difference: it is retried as any failed message.
         return _retry(policy, message, result, jitter)
     if message.on_unknown is UnknownPolicy.HOLD:
-        return _kept(message, State.UNKNOWN)
+        return _to(message, MessageState.UNKNOWN)
     if message.resends >= policy.max_resends:
-        return replace(_kept(message, State.DEAD_LETTER), possible_duplicate=True)
+        return replace(_to(message, MessageState.DEAD_LETTER), possible_duplicate=True)
     at = result.finished_at + policy.backoff(message.retries, jitter)
     return replace(
-        _kept(message, State.RETRY_WAIT, at),
+        _to(message, MessageState.RETRY_WAIT, at),
         retries=message.retries + 1,
         resends=message.resends + 1,
         possible_duplicate=True,
@@ -137,10 +139,9 @@ def _unknown(policy: Policy, message: Claimed, result: Result, jitter: float) ->
 
 
 def _flood(policy: Policy, message: Claimed, result: Result, jitter: float) -> Decision:
-    """It is no failure of the message, and never ends it. Where Telegram does not say when, waits grow."""
-    told = result.retry_after
-    if told is not None:
-        until = result.finished_at + told + jitter
+    """Flood control never ends a message. Where Telegram gives no ``retry_after``, the backoff grows."""
+    if result.retry_after is not None:
+        until = result.finished_at + result.retry_after + jitter
         return _again(message, at=until, pause_chat_until=until)
     until = result.finished_at + policy.backoff(message.retries, jitter)
     return replace(_again(message, at=until, pause_chat_until=until), retries=message.retries + 1)
@@ -149,8 +150,8 @@ def _flood(policy: Policy, message: Claimed, result: Result, jitter: float) -> D
 def _retry(policy: Policy, message: Claimed, result: Result, jitter: float) -> Decision:
     at = result.finished_at + policy.backoff(message.retries, jitter)
     if at > message.entered_at + policy.give_up_after:
-        return _kept(message, State.DEAD_LETTER)
-    return replace(_kept(message, State.RETRY_WAIT, at), retries=message.retries + 1)
+        return _to(message, MessageState.DEAD_LETTER)
+    return replace(_to(message, MessageState.RETRY_WAIT, at), retries=message.retries + 1)
 
 
 def _again(
@@ -161,10 +162,13 @@ def _again(
     migrate_to: int | None = None,
     stop_bot: Reason | None = None,
 ) -> Decision:
-    """Back into the queue without a mark against the message; parts delivered stay delivered."""
-    state = State.RETRY_WAIT if at else State.QUEUED
+    """Queues the message again without counting a retry; delivered parts stay delivered."""
+    if is_scheduled(at):
+        decision = _to(message, MessageState.RETRY_WAIT, at)
+    else:
+        decision = _to(message, MessageState.QUEUED, CONTINUATION if message.part else AT_ONCE)
     return replace(
-        _kept(message, state, at or (CONTINUATION if message.part else 0.0)),
+        decision,
         pause_chat_until=pause_chat_until,
         migrate_to=migrate_to,
         stop_bot=stop_bot,

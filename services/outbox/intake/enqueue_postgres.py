@@ -1,7 +1,7 @@
-"""Enqueue on PostgreSQL, as one statement: keys, events, messages, their changes and the chats' turns.
+"""Enqueue on PostgreSQL as one statement: keys, events, messages, the change feed and the queue of chats.
 
-The rows go as JSON, one text a table, so that a group of any size is one round trip, and PostgreSQL's
-part is one plan instead of an execution a row.
+The rows are sent as JSON, one text for each table: a group of any size is one round trip and one
+prepared plan, instead of an execution for each row.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,11 +13,12 @@ from sqlalchemy import Connection
 from services.kit.database.postgres import PostgresDatabase
 from services.outbox.chats import chat_queue
 from services.outbox.intake import row_records
-from services.outbox.messages import NewEvent, NewMessage, Submission
+from services.outbox.messages import EventRecord, MessageRecord, Submission
+from services.outbox.schema import IS_SCHEDULED
 
-# A key that is there already keeps out its submission; whose it is, is answered. The keys come first
-# and the chats last, each in one order: two transactions must not wait crosswise.
-_TABLES = """
+# A submission whose key is stored is left out, and its number is returned. The keys come first and the
+# chats last, each in one order: two transactions must not deadlock.
+_TABLES = f"""
 WITH given_key AS MATERIALIZED (
   SELECT * FROM json_to_recordset($1::text::json) AS given (
     submission int, client text, key text, body_hash text, answer text, created_at float8)
@@ -34,14 +35,14 @@ known AS MATERIALIZED (
 new_event AS (
   INSERT INTO event (
     id, type, category, title, source, severity, body, correlation_id, client, traceparent,
-    accepted_at, written_at, callback_url)
+    accepted_at, written_at, callback_url, origin)
   SELECT
     id, type, category, title, source, severity, body, correlation_id, client, traceparent,
-    accepted_at, written_at, callback_url
+    accepted_at, written_at, callback_url, origin
   FROM json_to_recordset($2::text::json) AS given (
     submission int, id text, type text, category text, title text, source text, severity text, body text,
     correlation_id text, client text, traceparent text, accepted_at float8, written_at float8,
-    callback_url text)
+    callback_url text, origin text)
   WHERE submission NOT IN (SELECT submission FROM known)
 ),
 fresh AS MATERIALIZED (
@@ -62,19 +63,19 @@ new_message AS (
   FROM fresh ORDER BY place
   RETURNING seq
 ),
-told AS (
+new_change AS (
   INSERT INTO feed (at, changes)
   SELECT $4::float8, json_agg(json_build_array(id, state, 0, '') ORDER BY place)::text
   FROM fresh HAVING count(*) > 0
 ),
-turn AS (
+queued_chat AS (
   INSERT INTO chat (
     bot, chat_id, next_at, lane, client, lease_until, tokens, group_tokens, sent_at, open_at)
   SELECT
-    bot, chat_id, min(CASE WHEN due_at > 0 THEN due_at ELSE $4::float8 END), min(lane),
+    bot, chat_id, min(CASE WHEN {IS_SCHEDULED} THEN due_at ELSE $4::float8 END), min(lane),
     (array_agg(client ORDER BY place))[1], 0, 0, 0, 0, 0
   FROM fresh WHERE (SELECT count(*) FROM new_message) > 0
-  GROUP BY bot, chat_id ORDER BY bot, chat_id"""
+  GROUP BY bot, chat_id ORDER BY bot, chat_id"""  # noqa: S608 - constants
 _STATEMENT = (
     _TABLES
     + chat_queue.UNLESS_SOONER
@@ -85,10 +86,10 @@ SELECT submission FROM known
 
 
 async def store(database: PostgresDatabase, submissions: Sequence[Submission], now: float) -> set[int]:
-    """Stores submissions, in a transaction of its own.
+    """Stores submissions in a new transaction.
 
     Returns:
-        The places of those of which nothing is stored, for their idempotency key was there already.
+        The positions of the submissions that were not stored, because their idempotency key is stored.
     """
     keys = ((n, s.idempotency) for n, s in enumerate(submissions))
     given = [row_records.of_key(key, now) | {"submission": n} for n, key in keys if key is not None]
@@ -102,7 +103,7 @@ async def store(database: PostgresDatabase, submissions: Sequence[Submission], n
 
 
 def insert(
-    connection: Connection, events: Sequence[tuple[NewEvent, Sequence[NewMessage]]], now: float
+    connection: Connection, events: Sequence[tuple[EventRecord, Sequence[MessageRecord]]], now: float
 ) -> None:
     """Writes events with their messages, in a transaction of the caller's."""
     pairs = ((0, e, messages) for e, messages in events)
@@ -110,15 +111,15 @@ def insert(
 
 
 def _arguments(
-    pairs: Iterable[tuple[int, NewEvent, Sequence[NewMessage]]], now: float
+    pairs: Iterable[tuple[int, EventRecord, Sequence[MessageRecord]]], now: float
 ) -> tuple[str, str, float]:
     events: list[dict[str, Any]] = []
     messages: list[dict[str, Any]] = []
-    for n, e, those in pairs:
+    for n, e, of_event in pairs:
         events.append(row_records.of_event(e, now) | {"submission": n})
         messages.extend(
             row_records.of_message(e, m) | {"submission": n, "place": place, "client": e.client}
-            for place, m in enumerate(those, len(messages))
+            for place, m in enumerate(of_event, len(messages))
         )
     return _json(events), _json(messages), now
 

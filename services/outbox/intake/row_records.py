@@ -1,11 +1,12 @@
-"""Rows: what is submitted, as the tables hold it."""
+"""Rows of the tables for submitted events, messages and keys, as both dialects store them. Pure."""
 
 from typing import Any
 
-from services.outbox.messages import IdempotencyKey, NewEvent, NewMessage, State
+from services.outbox.messages import EventRecord, IdempotencyKey, MessageRecord, MessageState
 
 
-def of_event(e: NewEvent, now: float) -> dict[str, Any]:
+def of_event(e: EventRecord, now: float) -> dict[str, Any]:
+    """A row of ``event``; ``now`` is the time just before the commit."""
     return {
         "id": e.id,
         "type": e.type,
@@ -20,10 +21,12 @@ def of_event(e: NewEvent, now: float) -> dict[str, Any]:
         "accepted_at": e.accepted_at,
         "written_at": now,
         "callback_url": e.callback_url,
+        "origin": e.origin.value,
     }
 
 
-def of_message(e: NewEvent, m: NewMessage) -> dict[str, Any]:
+def of_message(e: EventRecord, m: MessageRecord) -> dict[str, Any]:
+    """A row of ``message``, queued."""
     return {
         "id": m.id,
         "event_id": e.id,
@@ -34,7 +37,7 @@ def of_message(e: NewEvent, m: NewMessage) -> dict[str, Any]:
         "lane": int(m.lane),
         "silent": m.silent,
         "on_unknown": m.on_unknown.value,
-        "state": State.QUEUED.value,
+        "state": MessageState.QUEUED.value,
         "due_at": m.deliver_at,
         "expires_at": m.expires_at,
         "accepted_at": e.accepted_at,
@@ -44,6 +47,7 @@ def of_message(e: NewEvent, m: NewMessage) -> dict[str, Any]:
 
 
 def of_key(key: IdempotencyKey, now: float) -> dict[str, Any]:
+    """A row of ``idempotency``."""
     return {
         "client": key.client,
         "key": key.key,

@@ -1,7 +1,7 @@
-"""Once: what may be taken a single time, kept in the transaction of what it brings.
+"""Replay protection: names that can be used once, stored in the transaction of the submission.
 
-A signature that was seen, a file that was read: the second submission with the same name is
-refused, in any replica and after any crash.
+The name is that of a signature or a file. A second submission with the same name is refused, by every
+replica and after a crash.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,33 +15,40 @@ from services.outbox.schema import once
 
 
 class RepeatedError(Problem):
-    """It was taken before: nothing was stored now."""
+    """The name was used before: nothing is stored."""
 
     def __init__(self) -> None:
         super().__init__(409, "Repeated", "This very request was taken before; nothing was stored again.")
 
 
-def claim(connection: Connection, submissions: Sequence[Submission], now: float) -> list[Problem | None]:
-    """Takes the names of submissions; answers for each whether it was taken before."""
-    wanted = {(s.once.scope, s.once.name) for s in submissions if s.once}
-    if not wanted:
+def use(connection: Connection, submissions: Sequence[Submission], now: float) -> list[Problem | None]:
+    """Uses the names of submissions up; returns for each None, or the problem that its name was used."""
+    names = {(s.single_use.scope, s.single_use.name) for s in submissions if s.single_use}
+    if not names:
         return [None] * len(submissions)
-    rows = [{"scope": scope, "name": name, "at": now} for scope, name in sorted(wanted)]
+    rows = [{"scope": scope, "name": name, "at": now} for scope, name in sorted(names)]
     insert = upsert(connection, once).on_conflict_do_nothing().values(rows)
     fresh = {(row.scope, row.name) for row in connection.execute(insert.returning(once.c.scope, once.c.name))}
-    verdicts: list[Problem | None] = []
+    problems: list[Problem | None] = []
     for s in submissions:
-        name = (s.once.scope, s.once.name) if s.once else None
-        verdicts.append(None if name is None or name in fresh else RepeatedError())
-        # Of two that come together the first is the first.
+        name = (s.single_use.scope, s.single_use.name) if s.single_use else None
+        problems.append(None if name is None or name in fresh else RepeatedError())
+        # Of two submissions with one name in this call the first is stored.
         fresh.discard(name or ("", ""))
-    return verdicts
+    return problems
 
 
 def forget(
     connection: Connection, scope: str, names: Iterable[str] | None = None, *, before: float | None = None
 ) -> None:
-    """Lets names be taken again: those, or all of a scope that are older than a time."""
+    """Deletes names, so that they can be used again.
+
+    Args:
+        connection: in a transaction.
+        scope: of the names.
+        names: which; unset: none.
+        before: all of the scope that were used before this time, seconds since the epoch; unset: none.
+    """
     if names is not None:
         listed = tuple_(once.c.scope, once.c.name).in_([(scope, name) for name in names])
         connection.execute(delete(once).where(listed))

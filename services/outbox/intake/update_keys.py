@@ -1,8 +1,8 @@
-"""Edit in place: which earlier message a new one with the same update key becomes an edit of.
+"""Update keys: a message with the update key of an earlier message edits it.
 
-The first message of a key is sent; later ones edit it. Edits that still wait are superseded: a
-chat takes one a second, and only the newest state is worth showing. Where the first one does not
-stand in the chat when an edit has its turn, the edit is sent, and is the first from then on.
+The first message of a key is sent, and later ones edit it. Edits that still wait are superseded: a
+chat takes one message a second, and only the newest state matters. Where the first message was not
+delivered when an edit is claimed, the edit is sent, and later ones edit that.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, bindparam, literal_column, select, text, update
 
-from services.outbox.chats import chat_queue, locks
-from services.outbox.messages import Claimed, Lane, NewMessage, Reason, State
+from services.outbox.chats import locks, message_changes
+from services.outbox.messages import Lane, MessageRecord, MessageState, Reason
 from services.outbox.schema import chat, message
 
 _Key = tuple[str, int, str]
@@ -32,24 +32,38 @@ _WAITING_EDITS = select(message.c.seq).where(
     message.c.chat_id == bindparam("chat_id"),
     message.c.update_key == bindparam("key"),
     message.c.edits.is_not(None),
-    # Tried ones go on: nobody knows yet whether they were shown.
-    message.c.state == literal_column(f"'{State.QUEUED.value}'"),
+    # An edit with an attempt goes on: it may have been shown.
+    message.c.state == literal_column(f"'{MessageState.QUEUED.value}'"),
 )
-#: What an edit cannot be of: nothing of it stands in the chat that is known, nor will.
-_NOTHING_SHOWN = frozenset(
-    {State.DEAD_LETTER, State.SUPPRESSED, State.EXPIRED, State.CANCELLED, State.UNKNOWN}
+#: States of a message that cannot be edited: it is not in the chat, as far as is known, and never will be.
+_NOT_SHOWN = frozenset(
+    {
+        MessageState.DEAD_LETTER,
+        MessageState.SUPPRESSED,
+        MessageState.EXPIRED,
+        MessageState.CANCELLED,
+        MessageState.UNKNOWN,
+    }
 )
 
 
-def resolve(connection: Connection, messages: Sequence[NewMessage], now: float) -> list[NewMessage]:
-    """The messages with ``edits`` filled in where their update key has a first message already."""
-    messages = _followed(connection, messages)
-    locks.hold_or_make(connection, [(new.bot, new.chat_id) for new in messages])
+def resolve(connection: Connection, messages: Sequence[MessageRecord], now: float) -> list[MessageRecord]:
+    """Fills in ``edits`` of the messages whose update key has a first message.
+
+    Locks the chats of all messages, and ends the edits that are superseded.
+
+    Args:
+        connection: in a transaction.
+        messages: that are stored next.
+        now: seconds since the epoch.
+    """
+    messages = _migrated(connection, messages)
+    locks.lock_or_create_chats(connection, [(new.bot, new.chat_id) for new in messages])
     firsts = {key: _first(connection, key) for key in _keys(messages)}
     for key, first in firsts.items():
         if first is not None:
             _supersede(connection, key, now)
-    resolved: list[NewMessage] = []
+    resolved: list[MessageRecord] = []
     for new in messages:
         named = _key(new)
         if named is None:
@@ -63,8 +77,8 @@ def resolve(connection: Connection, messages: Sequence[NewMessage], now: float) 
     return resolved
 
 
-def _followed(connection: Connection, messages: Sequence[NewMessage]) -> list[NewMessage]:
-    """The messages, those of groups that became supergroups at their new ids: there the first one stands."""
+def _migrated(connection: Connection, messages: Sequence[MessageRecord]) -> list[MessageRecord]:
+    """The messages with the chat ids of migrated groups replaced: the first message is in the supergroup."""
     moved = {
         (row.bot, row.chat_id): row.migrated_to
         for row in connection.execute(
@@ -77,22 +91,22 @@ def _followed(connection: Connection, messages: Sequence[NewMessage]) -> list[Ne
     return [replace(new, chat_id=moved.get((new.bot, new.chat_id), new.chat_id)) for new in messages]
 
 
-def _keys(messages: Iterable[NewMessage]) -> list[_Key]:
+def _keys(messages: Iterable[MessageRecord]) -> list[_Key]:
     return sorted({key for new in messages if (key := _key(new)) is not None})
 
 
-def _key(new: NewMessage) -> _Key | None:
+def _key(new: MessageRecord) -> _Key | None:
     return (new.bot, new.chat_id, new.update_key) if new.update_key and new.edits is None else None
 
 
 def _first(connection: Connection, key: _Key) -> tuple[str, Lane] | None:
     bot, chat_id, name = key
     if connection.dialect.name == "postgresql":
-        # Two requests that begin the same key at once: one is the first, the other its edit.
+        # Of two requests that use a new key at once one is the first message, and the other its edit.
         lock = text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))")
         connection.execute(lock, {"key": f"{bot}/{chat_id}/{name}"})
     row = connection.execute(_FIRST, {"bot": bot, "chat_id": chat_id, "key": name}).first()
-    return None if row is None or State(row.state) in _NOTHING_SHOWN else (row.id, Lane(row.lane))
+    return None if row is None or MessageState(row.state) in _NOT_SHOWN else (row.id, Lane(row.lane))
 
 
 def _supersede(connection: Connection, key: _Key, now: float) -> None:
@@ -103,39 +117,17 @@ def _supersede(connection: Connection, key: _Key, now: float) -> None:
 
 def _end(connection: Connection, seqs: Sequence[int], now: float) -> None:
     cause = "a later event with the same update key"
-    chat_queue.finish(connection, seqs, State.SUPPRESSED, Reason.SUPERSEDED, cause=cause, now=now)
+    message_changes.finish(connection, seqs, MessageState.SUPPRESSED, Reason.SUPERSEDED, cause=cause, now=now)
 
 
-_target = message.alias("target")
-_BASES = select(
-    message.c.seq,
-    message.c.update_key,
-    _target.c.seq.label("target"),
-    _target.c.state,
-).join_from(message, _target, _target.c.id == message.c.edits, isouter=True)
-
-
-def begin_anew(
-    connection: Connection, baseless: Sequence[Claimed], now: float
-) -> tuple[list[Claimed], list[Claimed]]:
-    """Edits of what does not stand in the chat: those that are sent instead, and those that nobody needs.
-
-    Nobody needs the verdict on a question that was never shown. An edit by an update key has the newest
-    state, which is what counts: what it was to edit, and still waits, is superseded.
+def begin_anew(connection: Connection, edits: Sequence[int], targets: Sequence[int], now: float) -> None:
+    """Turns edits into the first messages of their update keys.
 
     Args:
-        connection: in a transaction that has the chats of the messages.
-        baseless: as they were loaded.
+        connection: in a transaction that has locked the chats.
+        edits: numbers of messages that are sent instead of edited.
+        targets: numbers of queued messages that they replace: these are superseded.
         now: seconds since the epoch.
     """
-    if not baseless:
-        return [], []
-    of = {m.seq: m for m in baseless}
-    rows = connection.execute(_BASES.where(message.c.seq.in_(sorted(of)))).all()
-    keyed = [row for row in rows if row.update_key is not None]
-    sent = [of[row.seq] for row in rows if row.update_key is not None or row.state == State.UNKNOWN.value]
-    connection.execute(
-        update(message).where(message.c.seq.in_([row.seq for row in keyed])).values(edits=None)
-    )
-    _end(connection, [row.target for row in keyed if row.state == State.QUEUED.value], now)
-    return sent, [m for m in baseless if m not in sent]
+    connection.execute(update(message).where(message.c.seq.in_(edits)).values(edits=None))
+    _end(connection, targets, now)

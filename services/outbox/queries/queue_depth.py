@@ -1,28 +1,26 @@
-"""Depth: how much waits, since when, and for whom nobody sends."""
+"""Queue depth: how many messages wait, since when, and how many finished lately."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import pairwise
 
-from sqlalchemy import Connection, func, literal_column, select, true
+from sqlalchemy import Boolean, Connection, case, func, literal_column, select, true
 
-from services.outbox.chats.chat_queue import in_state
-from services.outbox.messages import COUNTED, SCHEDULED, State
-from services.outbox.queries.message_queries import UNFINISHED
-from services.outbox.schema import attempt, chat, event, message
+from services.outbox.messages import COUNTED, FAILED, SCHEDULED, UNFINISHED, MessageState
+from services.outbox.schema import IS_SCHEDULED, attempt, chat, event, in_state, message
 
-#: More correlation ids than this in flight are not counted on.
+#: The most correlation ids that are counted.
 MOST_CORRELATIONS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Depth:
+class QueueDepth:
     """The queue at one moment.
 
     Args:
-        by_state: messages in each state that waits for something. Queued ones whose time has not come, an
-            appointed one or the end of quiet hours, are no backlog, and told as scheduled.
-        oldest: since when the message has waited that has waited longest; one that has a time, since then.
+        by_state: number of messages by state. Queued messages whose time is in the future (``deliver_at``,
+            the end of quiet hours) are no backlog; they count as ``scheduled``.
+        oldest: when the oldest waiting message became due, seconds since the epoch; None when none waits.
         correlations: correlation ids with unfinished messages, up to :data:`MOST_CORRELATIONS`.
     """
 
@@ -32,12 +30,12 @@ class Depth:
 
     @property
     def waiting(self) -> int:
-        """Messages that could go, or are under way."""
+        """Messages that are due or being sent."""
         return sum(self.by_state[state.value] for state in UNFINISHED)
 
 
-def depth(connection: Connection, now: float) -> Depth:
-    """Counts what is not finished; by few indexes, whatever the number of finished messages.
+def measure(connection: Connection, now: float) -> QueueDepth:
+    """Counts unfinished messages by indexes that finished messages do not lengthen.
 
     Args:
         connection: for reading.
@@ -47,30 +45,33 @@ def depth(connection: Connection, now: float) -> Depth:
     counts = {row[0]: row[1] for row in connection.execute(counted.group_by(message.c.state))}
     by_state = {state.value: counts.get(state.value, 0) for state in COUNTED}
     ahead = select(func.count()).select_from(message).where(*_TIMED, message.c.due_at > now)
-    scheduled = min(connection.execute(ahead).scalar_one(), by_state[State.QUEUED])
-    by_state[State.QUEUED.value] -= scheduled
-    return Depth(by_state | {SCHEDULED: scheduled}, _oldest(connection, now), _correlations(connection))
+    scheduled = min(connection.execute(ahead).scalar_one(), by_state[MessageState.QUEUED])
+    by_state[MessageState.QUEUED.value] -= scheduled
+    return QueueDepth(by_state | {SCHEDULED: scheduled}, _oldest(connection, now), _correlations(connection))
 
 
-# A literal: neither database uses a partial index for a parameter that it cannot see. "IS TRUE", so that
-# SQLite does not look through all that is queued instead.
-_TIMED = (message.c.due_at > literal_column("0"), in_state(State.QUEUED).is_(true()))
+# "IS TRUE", so that SQLite does not look through all that is queued instead.
+_TIMED = (literal_column(IS_SCHEDULED, Boolean), in_state(MessageState.QUEUED).is_(true()))
 _FIRST_COME = (
     select(message.c.accepted_at)
-    .where(in_state(State.QUEUED), message.c.due_at <= literal_column("0"), message.c.replayed_at.is_(None))
+    .where(
+        in_state(MessageState.QUEUED),
+        message.c.due_at <= literal_column("0"),
+        message.c.replayed_at.is_(None),
+    )
     .order_by(message.c.seq)
     .limit(1)
 )
-# What was tried waits since its first try: until then it may have had a time.
+# A message with attempts has waited since its first: before that it may have been scheduled.
 _TRIED = [
     select(attempt.c.claimed_at)
     .join(message, attempt.c.message_seq == message.c.seq)
     .where(in_state(state), message.c.replayed_at.is_(None), attempt.c.number == 1)
     .order_by(message.c.seq)
     .limit(1)
-    for state in (State.SENDING, State.RETRY_WAIT)
+    for state in (MessageState.SENDING, MessageState.RETRY_WAIT)
 ]
-# A message that was put back waits since then.
+# A replayed message has waited since its replay.
 _REPLAYED = (
     select(message.c.replayed_at)
     .where(message.c.replayed_at.is_not(None), message.c.finished_at.is_(None))
@@ -97,9 +98,9 @@ def _correlations(connection: Connection) -> int:
 
 
 def unknown_bots(connection: Connection, known: Collection[str]) -> dict[str, int]:
-    """Chats by bot in which something waits for a bot that nobody sends for.
+    """Counts the chats with messages of bots that this process does not know, by bot.
 
-    Between the known names in the index, so that it walks nothing of a long queue of theirs.
+    It reads the index between the known names, so the queues of known bots cost nothing.
     """
     found: dict[str, int] = {}
     waits = (chat.c.next_at.is_not(None), chat.c.bot.not_in(known))
@@ -111,3 +112,14 @@ def unknown_bots(connection: Connection, known: Collection[str]) -> dict[str, in
             query = query.where(chat.c.bot < high)
         found |= {row[0]: row[1] for row in connection.execute(query)}
     return found
+
+
+def finished_since(connection: Connection, since: float) -> list[tuple[int, int, int]]:
+    """Returns (second, delivered, failed) of each second with finished messages, oldest first."""
+    second = func.floor(message.c.finished_at).label("second")
+    delivered = func.sum(case((message.c.state == MessageState.DELIVERED.value, 1), else_=0))
+    failing = [state.value for state in FAILED]
+    failed = func.sum(case((message.c.state.in_(failing), 1), else_=0))
+    query = select(second, delivered, failed).where(message.c.finished_at >= since)
+    rows = connection.execute(query.group_by(second).order_by(second))
+    return [(int(row[0]), int(row[1]), int(row[2])) for row in rows]

@@ -1,6 +1,6 @@
-"""What happened lately, second by second: rates, the delivery rate, and how long deliveries took.
+"""Rolling counts of the last hour: messages a second, the delivery rate, and quantiles of the latency. Pure.
 
-Over finished messages only; where none finished there is no rate, and no made-up one. Pure.
+They count finished messages only; while none finished there is no delivery rate.
 """
 
 from collections import deque
@@ -14,6 +14,8 @@ RECENT_DELIVERIES = 2_000
 
 @dataclass(slots=True)
 class Second:
+    """Counts of one second; ``at`` is whole seconds since the epoch."""
+
     at: int
     accepted: int = 0
     delivered: int = 0
@@ -22,7 +24,7 @@ class Second:
 
 @dataclass(frozen=True, slots=True)
 class Quantiles:
-    """Seconds from accepted to delivered, over the recent deliveries."""
+    """Seconds from acceptance to delivery, over the last :data:`RECENT_DELIVERIES`."""
 
     p50: float
     p95: float
@@ -30,8 +32,8 @@ class Quantiles:
 
 
 @dataclass(slots=True)
-class Tally:
-    """A rolling hour of counts."""
+class RollingCounts:
+    """Counts of the last hour, by second."""
 
     _seconds: deque[Second] = field(default_factory=deque)
     _durations: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT_DELIVERIES))
@@ -47,7 +49,7 @@ class Tally:
         self._second(now).failed += 1
 
     def restore(self, history: Iterable[tuple[int, int, int]]) -> None:
-        """Fills in (second, delivered, failed) from before what is known here, oldest first."""
+        """Adds (second, delivered, failed), oldest first, of the time before the first count here."""
         known_from = self._seconds[0].at if self._seconds else None
         self._seconds.extendleft(
             Second(at, 0, delivered, failed)
@@ -56,7 +58,7 @@ class Tally:
         )
 
     def per_second(self, now: float) -> tuple[float, float]:
-        """Accepted and delivered messages a second, over the last whole minute."""
+        """Returns accepted and delivered messages a second, over the last whole minute."""
         window = [s for s in self._seconds if int(now) - RATE_WINDOW <= s.at < int(now)]
         return (
             sum(s.accepted for s in window) / RATE_WINDOW,
@@ -64,13 +66,14 @@ class Tally:
         )
 
     def delivery_rate_percent(self, now: float) -> float | None:
-        """Delivered of finished, over the last hour; None while nothing finished."""
+        """Returns delivered of finished messages over the last hour; None while none finished."""
         self._forget(now)
         delivered = sum(s.delivered for s in self._seconds)
         finished = delivered + sum(s.failed for s in self._seconds)
         return 100.0 * delivered / finished if finished else None
 
     def quantiles(self) -> Quantiles | None:
+        """Returns the quantiles of the latency; None while nothing was delivered."""
         ordered = sorted(self._durations)
         if not ordered:
             return None

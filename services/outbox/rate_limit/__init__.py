@@ -1,6 +1,8 @@
-"""Telegram's rate limits for a bot and its chats.
+"""Telegram's rate limits for a bot and its chats, as token buckets.
 
-- `token_bucket`: fractional tokens on a monotonic clock, for a chat and for a bot in this process.
-- `redis_bucket`: a bot's tokens shared by all replicas through Redis.
-- `buckets`: opens the bucket of each bot, in process or in Redis.
+- `limits`: Telegram's limits, and a chat's tokens in its row.
+- `bot_bucket`: the interface of a bot's bucket, and the bucket of one process.
+- `redis_bucket`: a bot's bucket shared by all replicas through Redis.
+- `buckets`: opens the bucket of each bot, local or in Redis.
+- `bot_rate_limiter`: a bot's free and paid buckets, its delays, and flood control.
 """

@@ -1,8 +1,8 @@
-"""Who sends for the same bot keeps to one rate: services of one process, and all that share a Redis.
+"""Buckets of all bots of a service: local to the process, or in Redis.
 
-Telegram's limits are of the bot, whichever of our services sends. Without a common process and without
-Redis each process has the whole rate for itself, and Telegram's 429 is what holds them to it: set
-REDIS_URL there, or divide TELEGRAM_BOT_PER_SECOND.
+Telegram limits a bot, whichever service sends for it, so all its senders must share one bucket. Services of
+one process share :class:`LocalBuckets`; processes share Redis. Without Redis each process has the whole rate
+and relies on Telegram's 429: set REDIS_URL, or divide TELEGRAM_BOT_PER_SECOND among the processes.
 """
 
 from collections.abc import AsyncIterator
@@ -13,113 +13,119 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.kit.clock import Clock
-from services.kit.health import Health, Level, Reading
+from services.kit.health import Health, Level, Measurement
 from services.kit.instance import instance_name
 from services.outbox.rate_limit import redis_bucket
-from services.outbox.rate_limit.redis_bucket import SharedPace
-from services.outbox.rate_limit.token_bucket import BotPace, Pace
+from services.outbox.rate_limit.bot_bucket import Bucket, LocalBucket
+from services.outbox.rate_limit.redis_bucket import RedisBucket
 
-#: What everybody else leaves for alerts: with one token left there, an alert never waits for a backlog.
-BEHIND_ALERTS = 1.0
+#: Tokens that other senders leave for alerts: with one token left, an alert never waits for a backlog.
+LEFT_FOR_ALERTS = 1.0
 
 
 @dataclass
-class InProcess:
-    """The rates of the bots that services of this process send for; hand it to all of them."""
+class LocalBuckets:
+    """Buckets of the bots of this process, by bot id. Pass one object to all services of the process."""
 
-    paces: dict[str, BotPace] = field(default_factory=dict)
+    by_bot: dict[str, LocalBucket] = field(default_factory=dict)
 
-    def of(self, bot: str, per_second: float, clock: Clock) -> BotPace:
-        """The rate of a bot; that which was named first holds."""
-        if bot not in self.paces:
-            self.paces[bot] = BotPace(per_second, clock)
-        return self.paces[bot]
+    def of(self, bot: str, per_second: float, clock: Clock) -> LocalBucket:
+        """Returns the bucket of a bot; its first caller determines the rate."""
+        if bot not in self.by_bot:
+            self.by_bot[bot] = LocalBucket(per_second, clock)
+        return self.by_bot[bot]
 
 
-class Paces:
-    """The rates of the bots that one service sends for. Made by :func:`open_paces`.
+class Buckets:
+    """Makes the buckets of one service's bots. Opened by :func:`open_buckets`.
 
     Args:
-        redis: where they are shared; None: within the process.
-        beside: the other services of this process.
-        clock: monotonic times are used.
-        leave: tokens left to the others who send for the same bot.
+        redis: holds the buckets; None: they are local.
+        local: buckets of this process, shared with its other services.
+        clock: its monotonic time is used.
+        leave: tokens that this service leaves for other senders of the same bot.
     """
 
-    def __init__(self, redis: Redis | None, beside: InProcess, clock: Clock, leave: float) -> None:
+    def __init__(self, redis: Redis | None, local: LocalBuckets, clock: Clock, leave: float) -> None:
         self._redis = redis
-        self._beside = beside
+        self._local = local
         self._clock = clock
         self._leave = leave
-        self._shared: list[SharedPace] = []
+        self._shared: list[RedisBucket] = []
 
-    def of(self, token: str, per_second: float) -> Pace:
-        """The rate of a bot.
+    def of(self, token: str, per_second: float) -> Bucket:
+        """Returns the bucket of a bot.
 
         Args:
-            token: of the bot; a renewed one is still the same bot's.
-            per_second: messages a second, of all who send for it; 0: no limit.
+            token: of the bot. Its bot id names the bucket, so a new token of a bot uses the same bucket.
+            per_second: messages a second of all senders; 0 means no limit.
         """
-        bot = token.partition(":")[0]
+        bot = _bot_id(token)
         if self._redis is None:
-            return self._beside.of(bot, per_second, self._clock).leaving(self._leave)
-        pace = SharedPace(self._redis, bot, instance_name(), per_second, self._clock, leave=self._leave)
-        self._shared.append(pace)
-        return pace
+            return self._local.of(bot, per_second, self._clock).leaving(self._leave)
+        return self._in_redis(self._redis, bot, per_second, self._leave)
 
-    def paid(self, token: str, per_second: float) -> Pace:
-        """What the bulk lane of a bot may send beyond its rate, for Stars; nothing is left to others of it.
+    def paid(self, token: str, per_second: float) -> Bucket:
+        """Returns the bucket of a bot's paid messages, which only the bulk lane uses.
 
         Args:
             token: of the bot.
             per_second: messages a second beyond the free ones.
         """
-        bot = f"{token.partition(':')[0]}:paid"
+        bot = f"{_bot_id(token)}:paid"
         if self._redis is None:
-            return self._beside.of(bot, per_second, self._clock)
-        pace = SharedPace(self._redis, bot, instance_name(), per_second, self._clock)
-        self._shared.append(pace)
-        return pace
+            return self._local.of(bot, per_second, self._clock)
+        return self._in_redis(self._redis, bot, per_second, 0.0)
 
-    async def check_redis(self) -> Reading:
-        """A health probe. Without Redis messages still go, at this sender's share of the rate."""
+    def _in_redis(self, redis: Redis, bot: str, per_second: float, leave: float) -> RedisBucket:
+        bucket = RedisBucket(redis, bot, instance_name(), per_second, self._clock, leave=leave)
+        self._shared.append(bucket)
+        return bucket
+
+    async def check_redis(self) -> Measurement:
+        """Health probe. Without Redis messages still go, at this sender's share of the rate."""
         if self._redis is None:
             reason = "not configured (REDIS_URL): the rate is this process's own"
-            return Reading(Level.UNKNOWN, {"reason": reason})
-        replicas = max((pace.replicas for pace in self._shared), default=0)
+            return Measurement(Level.UNKNOWN, {"reason": reason})
+        replicas = max((bucket.replicas for bucket in self._shared), default=0)
         try:
             await self._redis.ping()
         except (RedisError, OSError, TimeoutError) as error:
-            return Reading(
+            return Measurement(
                 Level.DEGRADED, {"error": f"{type(error).__name__}: {error}", "replicas": replicas}
             )
         pool = self._redis.connection_pool
-        free = pool.max_connections - len(pool._in_use_connections)  # noqa: SLF001 - the pool tells it nowhere else
-        shared = all(pace.shared for pace in self._shared)
-        return Reading(
+        free = pool.max_connections - len(pool._in_use_connections)  # noqa: SLF001 - the pool has no public count
+        shared = all(bucket.shared for bucket in self._shared)
+        return Measurement(
             Level.HEALTHY if shared else Level.DEGRADED,
             {"connection_pool": f"{free}/{pool.max_connections}", "replicas": replicas},
         )
 
 
+def _bot_id(token: str) -> str:
+    """Returns the part of a token that stays the same when BotFather renews it."""
+    return token.partition(":")[0]
+
+
 @asynccontextmanager
-async def open_paces(
-    redis_url: str, *, beside: InProcess | None, clock: Clock, health: Health, leave: float = 0.0
-) -> AsyncIterator[Paces]:
-    """The rates, for as long as the block runs; health watches Redis as ``redis_connection``.
+async def open_buckets(
+    redis_url: str, *, local: LocalBuckets | None, clock: Clock, health: Health, leave: float = 0.0
+) -> AsyncIterator[Buckets]:
+    """Opens the buckets while the block runs; health watches Redis as ``redis_connection``.
 
     Args:
-        redis_url: empty: there is none.
-        beside: the other services of this process; None: there are none.
-        clock: monotonic times are used.
+        redis_url: empty: the buckets are local.
+        local: buckets of this process, if other services of it send as well.
+        clock: its monotonic time is used.
         health: of the service.
-        leave: tokens left to the others who send for the same bot.
+        leave: tokens that this service leaves for other senders of the same bot.
     """
     redis = redis_bucket.connect(redis_url) if redis_url else None
-    paces = Paces(redis, beside or InProcess(), clock, leave)
-    health.add("redis_connection", paces.check_redis)
+    buckets = Buckets(redis, local or LocalBuckets(), clock, leave)
+    health.add("redis_connection", buckets.check_redis)
     try:
-        yield paces
+        yield buckets
     finally:
         if redis is not None:
             await redis.aclose()

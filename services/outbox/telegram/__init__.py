@@ -1,7 +1,10 @@
-"""Telegram: texts, calls of the Bot API, and what their answers mean.
+"""Telegram: message texts, calls of the Bot API, and what its answers mean.
 
-- `text`: builds and splits text with entities.
-- `sender`: sends one rendered message; the answer becomes a result.
-- `bot_api`: calls of the Bot API over HTTP.
-- `errors`: maps the Bot API's errors to reasons and outcomes.
+- `text`: builds text with entities and splits what is too long.
+- `sender`: sends the next part of a message; the answer becomes a result.
+- `bot_api`: calls of the Bot API by python-telegram-bot's bot.
+- `http_request`: the bot's HTTP client, by aiohttp.
+- `connections`: the pool of connections, direct or through a proxy.
+- `proxy`: parses TELEGRAM_PROXY_URL.
+- `errors`: maps errors of the Bot API to reasons and outcomes.
 """

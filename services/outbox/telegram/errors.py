@@ -1,4 +1,6 @@
-"""What Telegram's refusals mean: its errors, translated once. Each row of telegram.md 1.3 is a test."""
+"""Errors of the Bot API as reasons and outcomes. Each row of telegram.md 1.3 is a test."""
+
+from datetime import timedelta
 
 from telegram.error import (
     BadRequest,
@@ -13,9 +15,20 @@ from telegram.error import (
 
 from services.kit.logs import redact
 from services.outbox.messages import Outcome, Reason, Result
-from services.outbox.telegram.bot_api import NoAnswerError, NotReachedError
 
-#: Telegram's descriptions, in lower case and without the prefix, to what they mean. First match wins.
+
+class NotReachedError(NetworkError):
+    """Nothing of the request left this machine for the API server; it is safe to send again."""
+
+
+class NoAnswerError(NetworkError):
+    """The request left, or part of it; no whole answer came. The server may have acted on it."""
+
+
+#: Longest detail of a result, characters. python-telegram-bot puts a gateway's whole page into its error.
+MAX_DETAIL = 1_000
+
+#: Parts of Telegram's descriptions, in lower case, and the reason that each means. The first match counts.
 _DESCRIPTIONS = (
     ("bot was blocked by the user", Reason.BOT_BLOCKED),
     ("user is deactivated", Reason.CHAT_GONE),
@@ -35,7 +48,7 @@ _DESCRIPTIONS = (
     ("need administrator rights", Reason.NO_RIGHTS),
     ("chat_write_forbidden", Reason.NO_RIGHTS),
     ("can't parse entities", Reason.BAD_MARKUP),
-    # Of entities that are given as such, not as markup (telegram-bot-api Client.cpp, TDLib).
+    # Of entities given as JSON instead of markup (telegram-bot-api Client.cpp, TDLib).
     ("can't parse caption entities", Reason.BAD_MARKUP),
     ("can't parse messageentity", Reason.BAD_MARKUP),
     ("entity begin", Reason.BAD_MARKUP),
@@ -55,34 +68,45 @@ _DESCRIPTIONS = (
 
 
 def translate(error: TelegramError, started: float, finished: float) -> Result:
-    """What an error of python-telegram-bot says of the attempt.
+    """Maps an error of python-telegram-bot to the result of the attempt.
 
-    The order matters: BadRequest is a NetworkError there, and a 413 is one too.
+    Args:
+        error: as the call raised it.
+        started: when the attempt began, seconds since the epoch.
+        finished: when it ended.
     """
-    detail = redact(str(error.message))
-    outcome, reason = _by_another(error) or _verdict(error, _meaning(detail))
+    detail = redact(str(error.message))[:MAX_DETAIL]
+    outcome, reason = _from_gateway(error) or _classify(error, _reason_in(detail))
     return Result(
         outcome,
         reason,
         started,
         finished,
-        # The public attribute is whole seconds or a timedelta, by an environment variable, and warns of it.
-        retry_after=error._retry_after.total_seconds() if isinstance(error, RetryAfter) else None,  # noqa: SLF001 - as said above
+        retry_after=retry_after_seconds(error),
         migrate_to=error.new_chat_id if isinstance(error, ChatMigrated) else None,
         detail=detail,
     )
 
 
-def _by_another(error: TelegramError) -> tuple[Outcome, Reason] | None:
-    """A page instead of Telegram's JSON: a gateway refused the call, and Telegram said nothing."""
+def retry_after_seconds(error: TelegramError) -> float | None:
+    """Seconds that Telegram asks to wait before the next attempt; None when it names no time."""
+    if not isinstance(error, RetryAfter):
+        return None
+    # Whole seconds, or a timedelta where the environment has PTB_TIMEDELTA.
+    wait = error.retry_after
+    return wait.total_seconds() if isinstance(wait, timedelta) else float(wait)
+
+
+def _from_gateway(error: TelegramError) -> tuple[Outcome, Reason] | None:
+    """A 400 or 403 without Telegram's JSON: a gateway refused the call, not Telegram."""
     is_page = isinstance(error.__cause__, TelegramError)
     return (
         (Outcome.NOT_SENT, Reason.BAD_ANSWER) if is_page and type(error) in {BadRequest, Forbidden} else None
     )
 
 
-#: Those whose class says it all. Subclasses before their bases.
-_CLASSES: tuple[tuple[type[TelegramError], Outcome, Reason], ...] = (
+#: Errors whose class decides. Subclasses stand before their bases: BadRequest is a NetworkError.
+_BY_CLASS: tuple[tuple[type[TelegramError], Outcome, Reason], ...] = (
     (RetryAfter, Outcome.NOT_SENT, Reason.FLOOD_CONTROL),
     (ChatMigrated, Outcome.NOT_SENT, Reason.CHAT_MIGRATED),
     (InvalidToken, Outcome.NOT_SENT, Reason.INVALID_TOKEN),
@@ -90,25 +114,25 @@ _CLASSES: tuple[tuple[type[TelegramError], Outcome, Reason], ...] = (
     (NotReachedError, Outcome.NOT_SENT, Reason.CONNECT_FAILED),
     (NoAnswerError, Outcome.UNKNOWN, Reason.NO_ANSWER),
 )
-#: Those whose description decides, with the reason where it says nothing known.
-_DESCRIBED: tuple[tuple[type[TelegramError], Outcome, Reason], ...] = (
-    # Whatever it is, this message is not taken; that the chat takes no other has to be said.
+#: Errors whose description decides; outcome and reason of an unknown description.
+_BY_DESCRIPTION: tuple[tuple[type[TelegramError], Outcome, Reason], ...] = (
+    # An unknown 403 refuses this message; only a known one says that the chat refuses all.
     (Forbidden, Outcome.NOT_SENT, Reason.NO_RIGHTS),
     (BadRequest, Outcome.NOT_SENT, Reason.BAD_REQUEST),
     (NetworkError, Outcome.UNKNOWN, Reason.SERVER_ERROR),
 )
 
 
-def _verdict(error: TelegramError, said: Reason | None) -> tuple[Outcome, Reason]:
-    for kind, outcome, reason in _CLASSES:
+def _classify(error: TelegramError, described: Reason | None) -> tuple[Outcome, Reason]:
+    for kind, outcome, reason in _BY_CLASS:
         if isinstance(error, kind):
             return outcome, reason
-    for kind, outcome, reason in _DESCRIBED:
+    for kind, outcome, reason in _BY_DESCRIPTION:
         if isinstance(error, kind):
-            return (outcome, reason) if said is None else (Outcome.NOT_SENT, said)
+            return (outcome, reason) if described is None else (Outcome.NOT_SENT, described)
     return Outcome.UNKNOWN, Reason.BAD_ANSWER
 
 
-def _meaning(description: str) -> Reason | None:
+def _reason_in(description: str) -> Reason | None:
     lowered = description.lower()
     return next((reason for part, reason in _DESCRIPTIONS if part in lowered), None)

@@ -1,4 +1,4 @@
-"""Send: a message's next part as a call of the Bot API, and what came of it."""
+"""Send: the next part of a message as a call of the Bot API; its answer becomes a result."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,11 +14,11 @@ from services.outbox.telegram.bot_api import Bot
 
 
 class Sender:
-    """Sends parts of messages, and says what each attempt came to. Never raises for an answer.
+    """Sends parts of messages. Whatever Telegram answers is a result, not an exception.
 
     Args:
-        bot: who sends.
-        clock: the time.
+        bot: the bot that sends; opened and closed with this sender.
+        clock: times the attempts.
         pays_for_bulk: whether the bulk lane may exceed Telegram's free rate, for Stars.
     """
 
@@ -28,16 +28,14 @@ class Sender:
         self._pays_for_bulk = pays_for_bulk
 
     async def __aenter__(self) -> Self:
-        for request in self.bot._request:  # noqa: SLF001 - Bot.initialize() would call getMe and fail where Telegram is down
-            await request.initialize()
+        await self.bot.initialize()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for request in self.bot._request:  # noqa: SLF001 - as above
-            await request.shutdown()
+        await self.bot.shutdown()
 
     async def check(self) -> Reason | None:
-        """Asks Telegram who the bot is; None when it answers as it should."""
+        """Calls getMe. None: Telegram accepts the bot; else why not."""
         now = self._clock.time()
         try:
             await self.bot.call("getMe", {}, read_timeout=10.0)
@@ -46,7 +44,7 @@ class Sender:
         return None
 
     async def send(self, message: Claimed, rendered: Rendered) -> Result:
-        """Sends the next part of a message."""
+        """Sends the next part of a message, or edits the message that it replaces."""
         method, data = request_of(message, rendered)
         if self._pays_for_bulk and message.lane is Lane.BULK and method in PAID_METHODS:
             data["allow_paid_broadcast"] = True
@@ -61,21 +59,21 @@ class Sender:
             return Result(Outcome.UNKNOWN, Reason.BAD_ANSWER, started, self._clock.time(), detail=detail)
         except TelegramError as error:
             if message.edits is not None and NOT_MODIFIED in str(error.message).lower():
-                # An earlier try arrived, whose answer was lost: the text is what it was to become.
+                # An earlier attempt arrived and its answer was lost: the message has this text already.
                 finished = self._clock.time()
                 return Result(Outcome.SENT, Reason.NONE, started, finished, message_id=message.edits)
             return errors.translate(error, started, self._clock.time())
 
 
-def with_room(message: Claimed, rendered: Rendered) -> Claimed:
-    """An edit has the room of one message: what needs more is sent as messages of its own."""
+def replace_oversized_edit(message: Claimed, rendered: Rendered) -> Claimed:
+    """Turns an edit that does not fit into one message into new messages."""
     if len(rendered.parts) > 1 or isinstance(rendered.parts[0], Document):
         return replace(message, edits=None)
     return message
 
 
 def method_of(message: Claimed, rendered: Rendered) -> str:
-    """The Bot API method of the next part."""
+    """The Bot API method for the next part of a message."""
     if isinstance(rendered.parts[message.part], Document):
         return "sendDocument"
     return "sendMessage" if message.edits is None else "editMessageText"
@@ -107,7 +105,7 @@ def request_of(message: Claimed, rendered: Rendered) -> tuple[str, dict[str, Any
 def _edit(
     message: Claimed, target: int, text: Text, reply_markup: Mapping[str, Any] | None
 ) -> tuple[str, dict[str, Any]]:
-    """The text of an earlier message; without a keyboard the one that it had goes."""
+    """An edit of an earlier message's text; without a keyboard it removes the one that is there."""
     keyboard = reply_markup or {"inline_keyboard": []}
     return "editMessageText", {
         "chat_id": message.chat_id,
@@ -123,6 +121,6 @@ def _text(text: Text, field: str, *, plain: bool) -> dict[str, Any]:
     return {field: text.text, entities: list(text.entities)}
 
 
-#: Those of ours that may exceed the free rate; an edit may not.
+#: Methods with allow_paid_broadcast among those used here; edits have none.
 PAID_METHODS = ("sendMessage", "sendDocument")
 NOT_MODIFIED = "message is not modified"

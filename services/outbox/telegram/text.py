@@ -1,6 +1,6 @@
-"""Text that cannot fail: built with entities, never as markup, and cut only between code points.
+"""Message texts: built with entities instead of markup, and split between code points.
 
-Telegram's limit is 4096 code points; entity offsets are UTF-16 code units (telegram.md 0.1).
+Telegram's limit is 4096 code points; offsets of entities are UTF-16 code units (telegram.md 0.1).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,19 +10,19 @@ from services.outbox.messages import Document, Text
 
 MESSAGE_LIMIT = 4096
 CAPTION_LIMIT = 1024
-#: Longer than this many parts becomes a document: nobody scrolls through more.
-MOST_PARTS = 4
+#: A text that needs more parts is sent as a document.
+MAX_PARTS = 4
 #: Telegram ignores entities beyond the hundredth of a message.
 ENTITY_LIMIT = 100
 
 
 def utf16_length(text: str) -> int:
-    """Length in UTF-16 code units: astral characters count twice."""
+    """Length in UTF-16 code units: characters beyond U+FFFF count twice."""
     return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 class Builder:
-    """Collects text and the entities over it. Each method adds to the end and returns itself."""
+    """Builds a text with entities. Each method appends and returns the builder."""
 
     def __init__(self) -> None:
         self._pieces: list[str] = []
@@ -48,13 +48,13 @@ class Builder:
         return self._entity(text, "pre", **({"language": language} if language else {}))
 
     def link(self, text: str, url: str) -> Self:
-        """A link; Telegram takes http, https and tg, anything else is shown as text."""
+        """Appends a link. Telegram accepts http, https and tg; another URL is shown as text."""
         if url.startswith(("http://", "https://", "tg://")):
             return self._entity(text, "text_link", url=url)
         return self.text(f"{text} ({url})")
 
     def add(self, text: Text) -> Self:
-        """Text with entities of its own."""
+        """Appends a text with its entities."""
         moved = ({**entity, "offset": entity["offset"] + self._length} for entity in text.entities)
         self._entities.extend(moved)
         return self.text(text.text)
@@ -71,45 +71,45 @@ class Builder:
 
 
 def _clean(text: str) -> str:
-    """Without what no Telegram client shows and JSON cannot carry: lone surrogates and NULs."""
+    """Replaces lone surrogates and removes NULs, which Telegram does not accept."""
     whole = text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
     return whole.replace("\0", "")
 
 
 def parts_of(text: Text, filename: str, *, spare: int = 0) -> tuple[Text | Document, ...]:
-    """One message, several, or, beyond a few, a document with the beginning as its caption.
+    """Splits a text into messages; beyond MAX_PARTS it becomes a document with the beginning as caption.
 
     Args:
-        text: the whole.
+        text: the whole text.
         filename: of the document.
-        spare: code points to leave free in each part, for what :func:`headed` adds to one of them.
+        spare: code points to leave free in each part, for a note that :func:`with_note` adds.
     """
     if len(text.text) <= MESSAGE_LIMIT - spare and len(text.entities) <= ENTITY_LIMIT:
         return (text,)
-    # Telegram refuses a message of nothing but spaces.
-    cut = [piece for piece in split(text, MESSAGE_LIMIT - spare) if not is_blank(piece.text)]
-    if len(cut) <= MOST_PARTS:
-        return tuple(cut) or (text,)
+    # Telegram refuses a message that contains only spaces.
+    pieces = [piece for piece in split(text, MESSAGE_LIMIT - spare) if not is_blank(piece.text)]
+    if len(pieces) <= MAX_PARTS:
+        return tuple(pieces) or (text,)
     caption = next(split(text, CAPTION_LIMIT - 2 - spare))
     shown = Text(f"{caption.text} …", caption.entities)
     return (Document(filename, text.text.encode(), shown),)
 
 
-def headed(part: Text | Document, note: str) -> Text | Document:
-    """A part with a note above it, in italics."""
+def with_note(part: Text | Document, note: str) -> Text | Document:
+    """Adds a note above a part, in italics."""
     if isinstance(part, Document):
-        return Document(part.filename, part.content, _headed(part.caption, note))
-    return _headed(part, note)
+        return Document(part.filename, part.content, _with_note(part.caption, note))
+    return _with_note(part, note)
 
 
-def _headed(text: Text, note: str) -> Text:
+def _with_note(text: Text, note: str) -> Text:
     whole = Builder().italic(note).text("\n").add(text).build()
     return Text(whole.text, whole.entities[:ENTITY_LIMIT])
 
 
-#: What Telegram takes out of a text, or sees nothing in, before it looks whether something is left (TDLib,
+#: Characters that Telegram removes or treats as empty before it checks that a text is not empty (TDLib,
 #: clean_input_string and strip_empty_characters).
-_NOTHING = frozenset(
+_INVISIBLE = frozenset(
     (
         *range(0x20),
         *range(0x2028, 0x202F),
@@ -122,26 +122,26 @@ _NOTHING = frozenset(
 
 
 def is_blank(text: str) -> bool:
-    """Whether Telegram finds nothing to show in it, and refuses it."""
-    return all(ord(character) in _NOTHING or character.isspace() for character in text)
+    """Whether Telegram would refuse the text as empty."""
+    return all(ord(character) in _INVISIBLE or character.isspace() for character in text)
 
 
-def without_end(text: Text, end: str) -> Text:
-    """A text without what it ends with; as it is where it ends otherwise."""
-    if not end or not text.text.endswith(end):
+def remove_suffix(text: Text, suffix: str) -> Text:
+    """The text without a suffix; unchanged where it does not end with it."""
+    if not suffix or not text.text.endswith(suffix):
         return text
-    kept = len(text.text) - len(end)
-    return _piece(text, (0, kept), (0, utf16_length(text.text[:kept])))
+    end = len(text.text) - len(suffix)
+    return _piece(text, (0, end), (0, utf16_length(text.text[:end])))
 
 
 def split(text: Text, limit: int) -> Iterator[Text]:
-    """Cuts at line ends, else at spaces, else anywhere; entities are cut with the text.
+    """Splits at line ends, else at spaces, else anywhere; entities are split with the text.
 
-    Joined again, the pieces are the text: nothing is dropped, and nothing is added.
+    The pieces joined are the text again: nothing is dropped or added.
 
     Args:
-        text: what to cut.
-        limit: code points a piece may have.
+        text: the text to split.
+        limit: most code points of a piece.
     """
     start = start16 = 0
     while len(text.text) - start > limit:

@@ -1,11 +1,10 @@
-"""Kept: of the traces that are not sampled, those of slow and of failed messages, told at their end.
+"""Tail sampling: exports the traces of slow and failed messages at their end, where they are not sampled.
 
-All that is needed is stored with the message, but for one thing: when the commit of its event was
-over. A transaction cannot hold that, so it is remembered here, for as long as there is room; where
-it is not known (another process took the event in) the span ends when the rows were handed to the
-disk, and says so.
+Everything in a trace is stored with its message, except the time when the commit of its event ended. That is
+remembered here for the latest events. Where it is unknown (another process stored the event), the span ends
+when the rows were handed to the disk, and ``cctelegram.commit_measured`` is false.
 
-A tap or a reply is kept with the trace of the message that it answers, however much later it comes.
+The span of a tap or a reply is exported if the trace of the message that it answers was exported.
 """
 
 import asyncio
@@ -20,125 +19,132 @@ from sqlalchemy import Connection, func, or_, select
 from services.kit.database.connect import Database
 from services.kit.errors import Problem
 from services.kit.telemetry.telemetry import FinishedSpan, Telemetry
-from services.outbox.messages import NewEvent, Reason, Settled, State
-from services.outbox.queries import message_queries
-from services.outbox.queries.message_queries import Life
+from services.outbox.messages import FAILED, EventRecord, MessageState, Reason, Settled
+from services.outbox.queries import message_timeline
+from services.outbox.queries.message_timeline import MessageTimeline
 from services.outbox.schema import message
 from services.outbox.tracing import message_spans
 
 log = structlog.get_logger()
 
 SLOW_SECONDS = 5.0
-_REMEMBERED = 20_000
-#: More than this waiting to be told are let go: telling must not become a queue of its own.
-_MOST_WAITING = 5_000
-_AT_ONCE = 50
-_FAILED = (*message_queries.FAILED, State.SUPPRESSED)
+REMEMBERED_EVENTS = 20_000
+#: More traces than this are dropped: they must not become a queue without end.
+LARGEST_QUEUE = 5_000
+LARGEST_BATCH = 50
+_FAILED = (*FAILED, MessageState.SUPPRESSED)
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
-    """A span that is told if one of the event's messages was."""
+class _Reply:
+    """The span of a tap or a reply, exported if a message of the event was slow or failed."""
 
     event_id: str
     span: FinishedSpan
 
 
-class Keeper:
-    """Decides at a message's end whether its trace is told after all."""
+class TailSampler:
+    """Decides at a message's end whether its trace is exported though it is not sampled."""
 
     def __init__(self, database: Database, telemetry: Telemetry) -> None:
         self._database = database
         self._telemetry = telemetry
         self._committed: OrderedDict[str, float] = OrderedDict()
-        self._told_events: OrderedDict[str, None] = OrderedDict()
-        self._waiting: asyncio.Queue[str | _Answer] = asyncio.Queue(_MOST_WAITING)
+        self._exported_events: OrderedDict[str, None] = OrderedDict()
+        #: Ids of messages, and replies.
+        self._queue: asyncio.Queue[str | _Reply] = asyncio.Queue(LARGEST_QUEUE)
 
-    def accepted(self, event: NewEvent, committed_at: float) -> None:
-        """Remembers when an event was durable, should its trace be told later."""
+    @property
+    def idle(self) -> bool:
+        """Whether no trace waits to be exported."""
+        return self._queue.empty()
+
+    def remember_commit(self, event: EventRecord, committed_at: float) -> None:
+        """Remembers when an event was durable, for a trace that may be exported later."""
         if event.trace.sampled or not self._telemetry.exports_spans:
             return
         self._committed[event.id] = committed_at
-        if len(self._committed) > _REMEMBERED:
+        if len(self._committed) > REMEMBERED_EVENTS:
             self._committed.popitem(last=False)
 
-    def settled(self, settled: Settled, now: float) -> None:
-        """Notes a message that ended, if its trace is to be told."""
+    def sample_message(self, settled: Settled, now: float) -> None:
+        """Queues the trace of a message that ended, if it was slow or failed."""
         if settled.message.trace.sampled or not self._telemetry.exports_spans:
             return
-        if not _is_worth_it(settled, now):
-            return
-        self._note(settled.message.id)
+        if _is_slow_or_failed(settled, now):
+            self._put(settled.message.id)
 
-    def answered(self, span: FinishedSpan, *, event_id: str | None) -> None:
-        """Tells the span of a tap or a reply: if it is sampled, or what it answers is, or was kept.
+    def sample_reply(self, span: FinishedSpan, *, event_id: str | None) -> None:
+        """Exports the span of a tap or a reply, if it or the trace that it answers is sampled or exported.
 
         Args:
-            span: linked to the trace that it answers, if to any.
-            event_id: what it answers.
+            span: with a link to the trace that it answers, if it answers one.
+            event_id: of the event that it answers.
         """
         if span.context.sampled or any(link.sampled for link in span.links):
-            self._telemetry.keep(span)
+            self._telemetry.export_span(span)
         elif event_id is not None and self._telemetry.exports_spans:
-            self._note(_Answer(event_id, span))
+            self._put(_Reply(event_id, span))
 
-    def _note(self, wanted: str | _Answer) -> None:
+    def _put(self, entry: str | _Reply) -> None:
         try:
-            self._waiting.put_nowait(wanted)
+            self._queue.put_nowait(entry)
         except asyncio.QueueFull:
-            log.warning("trace_not_kept", wanted=wanted if isinstance(wanted, str) else wanted.event_id)
+            log.warning("trace_dropped", id=entry if isinstance(entry, str) else entry.event_id)
 
     async def run(self) -> None:
-        """Tells what waits, until cancelled."""
+        """Exports what is queued, until cancelled."""
         while True:
-            wanted = [await self._waiting.get()]
-            while len(wanted) < _AT_ONCE and not self._waiting.empty():
-                wanted.append(self._waiting.get_nowait())
+            batch = [await self._queue.get()]
+            while len(batch) < LARGEST_BATCH and not self._queue.empty():
+                batch.append(self._queue.get_nowait())
             try:
-                lives, answers = await self._database.read("timeline", partial(_found, wanted=wanted))
+                lives, replies = await self._database.read("timeline", partial(_read, batch=batch))
             except Problem as problem:
-                log.warning("traces_not_kept", count=len(wanted), error=str(problem))
+                log.warning("traces_not_exported", count=len(batch), error=str(problem))
                 continue
             for life in lives:
-                self._tell(life)
-            for answer in answers:
-                self._telemetry.keep(answer.span)
+                self._export(life)
+            for reply in replies:
+                self._telemetry.export_span(reply.span)
 
-    def _tell(self, life: Life) -> None:
+    def _export(self, life: MessageTimeline) -> None:
         event_id = life.message["event_id"]
-        first = event_id not in self._told_events
-        self._told_events[event_id] = None
-        if len(self._told_events) > _REMEMBERED:
-            self._told_events.popitem(last=False)
-        message_spans.tell_whole(self._telemetry, life, self._committed.get(event_id), with_event=first)
+        first = event_id not in self._exported_events
+        self._exported_events[event_id] = None
+        if len(self._exported_events) > REMEMBERED_EVENTS:
+            self._exported_events.popitem(last=False)
+        message_spans.export_stored(self._telemetry, life, self._committed.get(event_id), with_event=first)
 
 
-def _is_worth_it(settled: Settled, now: float) -> bool:
+def _is_slow_or_failed(settled: Settled, now: float) -> bool:
     if settled.decision.state in _FAILED:
         return settled.result.reason is not Reason.MUTED
     of = settled.message
-    # Of a first attempt the time that it was due; later ones are due when the one before said so.
-    waited_from = max(of.entered_at, of.due_at) if of.attempt == 1 else of.entered_at
-    return settled.decision.state is State.DELIVERED and now - waited_from > SLOW_SECONDS
+    # A first attempt waits from its due time; the due time of a later one is only the end of its pause.
+    waiting_from = max(of.entered_at, of.due_at) if of.attempt == 1 else of.entered_at
+    return settled.decision.state is MessageState.DELIVERED and now - waiting_from > SLOW_SECONDS
 
 
-def _found(connection: Connection, wanted: Sequence[str | _Answer]) -> tuple[list[Life], list[_Answer]]:
-    """The messages to be told, and of the answers those to messages that were."""
-    ids = [one for one in wanted if isinstance(one, str)]
-    answers = [one for one in wanted if isinstance(one, _Answer)]
-    lives = [life for one in ids if (life := message_queries.life(connection, one)) is not None]
-    kept = _kept(connection, [answer.event_id for answer in answers]) if answers else frozenset[str]()
-    return lives, [answer for answer in answers if answer.event_id in kept]
+def _read(
+    connection: Connection, batch: Sequence[str | _Reply]
+) -> tuple[list[MessageTimeline], list[_Reply]]:
+    """The messages of a batch, and its replies to messages that were slow or failed."""
+    ids = [entry for entry in batch if isinstance(entry, str)]
+    replies = [entry for entry in batch if isinstance(entry, _Reply)]
+    lives = [life for one in ids if (life := message_timeline.timeline(connection, one)) is not None]
+    exported = _exported(connection, [reply.event_id for reply in replies]) if replies else frozenset[str]()
+    return lives, [reply for reply in replies if reply.event_id in exported]
 
 
-def _kept(connection: Connection, event_ids: Sequence[str]) -> frozenset[str]:
-    """Of these events those with a message whose trace was told.
+def _exported(connection: Connection, event_ids: Sequence[str]) -> frozenset[str]:
+    """The events among these that have a message whose trace was exported.
 
-    When a message was due is not stored for good: one that was appointed for later counts as slow.
+    The due time of a message is not stored for good: a message that was scheduled for later counts as slow.
     """
     columns = message.c
     entered = func.coalesce(columns.replayed_at, columns.accepted_at)
-    slow = (columns.state == State.DELIVERED.value) & (columns.finished_at - entered > SLOW_SECONDS)
+    slow = (columns.state == MessageState.DELIVERED.value) & (columns.finished_at - entered > SLOW_SECONDS)
     failed = columns.state.in_([state.value for state in _FAILED]) & (columns.reason != Reason.MUTED.value)
     found = select(columns.event_id).where(columns.event_id.in_(event_ids), or_(slow, failed))
     return frozenset(connection.execute(found).scalars())

@@ -8,7 +8,7 @@ from services.bridge import bots
 from services.bridge.bots import DEFAULT, Bot
 from services.bridge.settings import BridgeSettings
 from services.kit.settings import StartError, load
-from services.outbox.rate_limit.token_bucket import Limits
+from services.outbox.rate_limit.limits import Limits
 
 TOML = """
 [alerts]

@@ -18,21 +18,21 @@ from services.bridge.chats.quiet import DAYS, QuietHours
 from services.kit.database.connect import Database
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.delivery import claims, retry_policy, settlement
-from services.outbox.delivery.claims import Hold
+from services.outbox.delivery.plan import ChatRules, Deferral
 from services.outbox.intake import enqueue
 from services.outbox.messages import (
     Claimed,
+    EventRecord,
     Lane,
-    NewEvent,
-    NewMessage,
+    MessageRecord,
     Outcome,
     Reason,
     Result,
     Settled,
     Submission,
 )
-from services.outbox.queries import message_queries
-from services.outbox.rate_limit.token_bucket import Limits
+from services.outbox.queries import message_timeline
+from services.outbox.rate_limit.limits import Limits
 from tests import servers
 from tests.outbox.making import claimed
 from tests.servers import ManualClock, Sandbox
@@ -181,14 +181,14 @@ class Line:
         store_them = partial(enqueue.insert, submissions=submissions, now=self.clock.now)
         await self.database.write("enqueue", store_them)
 
-    async def batch(self) -> claims.Batch:
+    async def batch(self) -> claims.ClaimedBatch:
         claim = partial(
             claims.claim,
             bot="default",
             owner="w1",
             limit=50,
             now=self.clock.now,
-            holds=quiet.hold,
+            rules=ChatRules(defers=quiet.deferral),
         )
         return await self.database.write("claim", claim)
 
@@ -196,7 +196,7 @@ class Line:
         return (await self.batch()).messages
 
     async def told(self, message_id: str) -> list[tuple[str, str]]:
-        life = await self.database.read("read", partial(message_queries.life, message_id=message_id))
+        life = await self.database.read("read", partial(message_timeline.timeline, message_id=message_id))
         assert life is not None
         return [(change["state"], change["cause"]) for change in life.changes]
 
@@ -216,7 +216,7 @@ def titles(messages: Sequence[Claimed]) -> list[str]:
 
 def post(title: str, chat_id: int = 1001, *, event: Any = None, **changes: Any) -> Submission:
 
-    made = NewEvent(
+    made = EventRecord(
         id=f"e-{title}",
         type="custom_event",
         category="custom",
@@ -228,7 +228,7 @@ def post(title: str, chat_id: int = 1001, *, event: Any = None, **changes: Any) 
         trace=TraceContext(1, 2, sampled=True),
     )
     return Submission(
-        (replace(made, **(event or {})),), ((replace(NewMessage(f"m-{title}", chat_id), **changes),),)
+        (replace(made, **(event or {})),), ((replace(MessageRecord(f"m-{title}", chat_id), **changes),),)
     )
 
 
@@ -321,7 +321,7 @@ async def test_other_settings_let_go_what_the_former_ones_held(line: Line) -> No
 
 async def test_a_crowd_is_held_in_few_turns(line: Line) -> None:
     await line.put(1001, settings())
-    number = 3 * claims.HELD_AT_ONCE
+    number = 3 * claims.DEFER_BATCH
     await line.submit(*(post(f"n{n}") for n in range(number)))
     turns = 0
     while (await line.batch()).next_at != MORNING:
@@ -332,11 +332,11 @@ async def test_a_crowd_is_held_in_few_turns(line: Line) -> None:
 
 def test_what_a_chat_holds_is_asked_of_its_own_settings() -> None:
 
-    assert quiet.hold(claimed(), settings(), EVENING) == Hold(
+    assert quiet.deferral(claimed(), settings(), EVENING) == Deferral(
         MORNING, "quiet hours until 2026-06-11T07:00+02:00"
     )
-    assert quiet.hold(claimed(), settings(), MORNING) is None
-    assert quiet.hold(claimed(), '{"time_zone":"UTC","quiet_hours":null}', EVENING) is None
+    assert quiet.deferral(claimed(), settings(), MORNING) is None
+    assert quiet.deferral(claimed(), '{"time_zone":"UTC","quiet_hours":null}', EVENING) is None
 
 
 # Over REST

@@ -1,10 +1,10 @@
-"""Commands in a chat: answered with what is measured; a mute really mutes, and is seen in a life."""
+"""Commands in a chat: replies show measurements; a mute suppresses messages and is shown with them."""
 
 import time
 
 from services.bridge.commands.commands import MENU
 from services.bridge.settings import BridgeSettings
-from tests.bridge.people import ADA, GRACE, MALLORY, Bridge, People, bridge_of, said
+from tests.bridge.people import ADA, GRACE, MALLORY, Bridge, People, bridge_of, text_of
 from tests.conftest import BridgeFactory
 from tests.servers import ManualClock, until
 
@@ -18,31 +18,31 @@ async def test_the_menu_is_set_when_the_bridge_starts(quick: Bridge, people: Peo
     assert await until(menu) == list(MENU)
 
 
-async def test_status_health_queue_metrics_and_analytics_tell_what_happened(
+async def test_status_health_queue_metrics_and_analytics_show_what_happened(
     talk: Bridge, people: People
 ) -> None:
     posted = await talk.post(title="one event")
     await talk.until_message(posted["message_ids"][0], "delivered")
     await people.say(ADA, "/metrics")
-    counted = said(await people.until_text(ADA, "Since this process started"))
+    counted = text_of(await people.until_text(ADA, "Since this process started"))
     assert "Accepted: 1" in counted
     assert "Delivered: 1" in counted
     await people.say(ADA, "/queue")
-    assert "dead letter: 0" in said(await people.until_text(ADA, "Messages by state"))
+    assert "dead letter: 0" in text_of(await people.until_text(ADA, "Messages by state"))
 
     async def healthy() -> bool:
         return bool((await talk.client.get("/health")).json()["status"] == "healthy")
 
     await until(healthy)
     await people.say(ADA, "/health")
-    assert "database: healthy" in said(await people.until_text(ADA, "🟢 healthy"))
+    assert "database: healthy" in text_of(await people.until_text(ADA, "🟢 healthy"))
     await people.say(ADA, "/analytics")
-    analysis = said(await people.until_text(ADA, "Accepted to delivered"))
+    analysis = text_of(await people.until_text(ADA, "Accepted to delivered"))
     assert "Delivered of finished: 100.0 %" in analysis
     assert "recent p50: unknown" not in analysis
 
 
-async def test_however_many_questions_are_open_they_are_counted_and_listed(
+async def test_many_open_approvals_are_counted_and_the_first_ones_listed(
     bridge_settings: BridgeFactory, database_url: str, people: People
 ) -> None:
     settings = bridge_settings(
@@ -57,19 +57,19 @@ async def test_however_many_questions_are_open_they_are_counted_and_listed(
         for number in range(12):
             title = f"{number:02} {'y' * 190}"
             await bridge.ask(title=title, options=options, expires_in=600 + number, approvers=[ADA])
-        for _ in range(10):  # newer, and not Ada's
+        for _ in range(10):  # newer, and for Grace only
             await bridge.ask(approvers=[GRACE])
         await people.say(ADA, "/status")
         await people.until_text(ADA, "Open questions for you: 12")
         await people.say(ADA, "/approve")
-        assert "00 yyy" in said(await people.until_text(ADA, "Open questions\n"))
-        assert "09 yyy" in said(await people.until_text(ADA, "and 2 more, which end later"))
+        assert "00 yyy" in text_of(await people.until_text(ADA, "Open questions\n"))
+        assert "09 yyy" in text_of(await people.until_text(ADA, "and 2 more, which end later"))
         await people.say(ADA, f"/approve {'z' * 4_000}")
         await people.until_text(ADA, "No question has the code zzzzzzzzzzzzzzz….")
         assert (await bridge.client.get("/api/v1/dead-letters")).json()["items"] == []
 
 
-async def test_a_stranger_commands_nothing(talk: Bridge, people: People) -> None:
+async def test_a_command_of_a_stranger_has_no_effect(talk: Bridge, people: People) -> None:
     await people.sandbox.post("/chats", {"id": MALLORY, "title": "Mallory"})
     await people.say(MALLORY, "/mute")
     await people.until_text(MALLORY, "not authorised")
@@ -77,7 +77,7 @@ async def test_a_stranger_commands_nothing(talk: Bridge, people: People) -> None
     await talk.until_message(posted["message_ids"][0], "delivered")
 
 
-async def test_a_muted_chat_gets_only_what_is_critical_or_asks(talk: Bridge, people: People) -> None:
+async def test_a_muted_chat_gets_only_critical_events_and_questions(talk: Bridge, people: People) -> None:
     await people.say(ADA, "/mute")
     await people.until_text(ADA, "🔇 Muted until you end it")
     quiet = await talk.post(title="progress report")
@@ -96,10 +96,10 @@ async def test_a_muted_chat_gets_only_what_is_critical_or_asks(talk: Bridge, peo
     await people.until_text(ADA, "🔔 Everything again")
     again = await talk.post(title="progress again")
     assert (await talk.until_message_finished(again["message_ids"][0]))["status"] == "delivered"
-    assert not any("progress report" in said(message) for message in await people.messages(ADA))
+    assert not any("progress report" in text_of(message) for message in await people.messages(ADA))
 
 
-async def test_a_mute_for_half_an_hour_is_over_after_it_and_survives_a_restart(
+async def test_a_mute_survives_a_restart_and_ends_in_time(
     settings: BridgeSettings, people: People, clock: ManualClock
 ) -> None:
     clock.now = time.time()
@@ -117,7 +117,9 @@ async def test_a_mute_for_half_an_hour_is_over_after_it_and_survives_a_restart(
         await people.until_text(ADA, "This chat: local")
 
 
-async def test_local_answers_with_a_sign_and_nomad_with_words(talk: Bridge, people: People) -> None:
+async def test_local_mode_confirms_by_a_reaction_and_nomad_mode_by_a_reply(
+    talk: Bridge, people: People
+) -> None:
     written = await people.say(ADA, "on my way")
 
     async def signed() -> list[int]:
@@ -130,14 +132,14 @@ async def test_local_answers_with_a_sign_and_nomad_with_words(talk: Bridge, peop
     noted = await people.until_text(ADA, "Noted: programs can read it.")
     assert noted["reply_to_message"]["message_id"] == written["message_id"]
     await talk.post(title="how far?", correlation_id="run-9")
-    asked = await people.until_text(ADA, "how far?")
-    await people.say(ADA, "nearly there", reply_to=asked["message_id"])
+    shown = await people.until_text(ADA, "how far?")
+    await people.say(ADA, "nearly there", reply_to=shown["message_id"])
     await people.until_text(ADA, "Noted about run-9: kept for the program that asked.")
     assert len(await people.calls("setMessageReaction")) == 1
 
 
-async def test_the_mode_of_a_chat_is_its_own(talk: Bridge, people: People) -> None:
+async def test_each_chat_has_its_mode(talk: Bridge, people: People) -> None:
     await people.say(ADA, "/nomad")
     await people.until_text(ADA, "Nomad:")
     await people.say(GRACE, "/status")
-    assert "This chat: local" in said(await people.until_text(GRACE, "This chat"))
+    assert "This chat: local" in text_of(await people.until_text(GRACE, "This chat"))

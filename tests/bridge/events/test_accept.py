@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from services.bridge.approvals.from_event import Posted
+from services.bridge.approvals.from_event import EventApprovals
 from services.bridge.bots import Bot
 from services.bridge.events import accept
 from services.bridge.events.accept import FURTHEST, LARGEST_BATCH, AcceptedRequest, Caller
@@ -15,7 +15,7 @@ from services.bridge.routes.routes import Routes, Rule, Target
 from services.kit.errors import Problem
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.messages import Lane, UnknownPolicy
-from services.outbox.rate_limit.token_bucket import Limits
+from services.outbox.rate_limit.limits import Limits
 
 NOW = 1_800_000_000.0
 TRACE = TraceContext(0xABC, 0x123, sampled=True)
@@ -37,7 +37,7 @@ def read(body: Any, caller: Caller = NOBODY, *, trace_url: str = "") -> Accepted
         now=NOW,
         routes=Routes({name: bot.chats for name, bot in BOTS.items()}),
         trace_url=trace_url,
-        asks=Posted(BOTS, 3_600.0),
+        asks=EventApprovals(BOTS, 3_600.0),
     )
 
 
@@ -284,7 +284,7 @@ def test_a_question_has_one_bot() -> None:
             now=NOW,
             routes=routes,
             trace_url="",
-            asks=Posted(BOTS, 3_600.0),
+            asks=EventApprovals(BOTS, 3_600.0),
         )
     (fault,) = caught.value.errors or ()
     assert (fault["loc"], "alerts, default" in fault["msg"]) == (["bot"], True)

@@ -20,10 +20,10 @@ import watchfiles
 from prometheus_client import CollectorRegistry
 
 from services.bridge import app as bridge_app
-from services.bridge.approvals.from_event import Posted
+from services.bridge.approvals.from_event import EventApprovals
 from services.bridge.folder.files import REJECTED, TAKEN, File, Folder, folder_of
 from services.bridge.folder.intake import STABLE_SECONDS, FolderIntake, Limits
-from services.bridge.folder.metrics import FolderMetrics
+from services.bridge.metrics import FolderMetrics
 from services.bridge.routes.routes import Routes
 from services.kit.database.connect import Database
 from services.kit.errors import Problem
@@ -239,7 +239,7 @@ class Hand:
             Limits(2_000),
             outbox=outbox,
             routes=lambda: Routes({"default": (1001,)}),
-            asks=Posted({}, 60.0),
+            asks=EventApprovals({}, 60.0),
             asked=lambda _: None,
             telemetry=telemetry,
             metrics=FolderMetrics(self.registry),

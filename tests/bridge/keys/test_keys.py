@@ -19,8 +19,9 @@ from services.bridge.keys.keys import ALL_SCOPES, Key, KeyKind, Scope
 from services.bridge.keys.signing import BadSignatureError, SignatureClaim
 from services.kit.errors import Problem
 from services.kit.health import Level
-from services.kit.web.auth import Gate
-from services.kit.web.rate_limit import Guard
+from services.kit.web.auth import BearerAuth
+from services.kit.web.login_blocker import LoginBlocker
+from services.kit.web.rate_limit import RateLimiter, SecurityMetrics
 from tests.servers import ManualClock
 
 NOW = 1_000_000.0
@@ -196,11 +197,12 @@ def authenticator(
     """A authenticator, a caller who stands before it, and what is counted."""
     registry = CollectorRegistry()
     keyring = ring(clock, *others)
-    guard = Guard(registry, clock, per_second)
+    security = SecurityMetrics(registry)
     app = FastAPI()
-    app.state.gate = Gate(keyring, guard)
+    app.state.bearer_auth = BearerAuth(keyring, LoginBlocker(security, clock))
     scope = {"type": "http", "app": app, "client": ("192.0.2.1", 1), "path": "/events", "headers": []}
-    return Authenticator(keyring, guard, registry, clock), Request(scope), registry
+    limiter = RateLimiter(security, clock, per_second)
+    return Authenticator(keyring, limiter, registry, clock), Request(scope), registry
 
 
 def test_a_missing_scope_is_named(clock: ManualClock) -> None:

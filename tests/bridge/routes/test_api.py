@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from services.bridge import app as bridge_app
-from services.bridge.approvals.from_event import Posted
+from services.bridge.approvals.from_event import EventApprovals
 from services.bridge.events import accept
 from services.bridge.events.accept import Caller
 from services.bridge.routes.routes import Routes, Rule, Target
@@ -81,7 +81,7 @@ def test_each_topic_of_a_chat_has_its_own_message_to_edit() -> None:
         now=1e9,
         routes=Routes({"default": ()}, (rule,)),
         trace_url="",
-        asks=Posted({}, 60.0),
+        asks=EventApprovals({}, 60.0),
     )
     (messages,) = reading.submission.messages
     assert [(m.chat_id, m.thread_id, m.update_key) for m in messages] == [

@@ -21,8 +21,8 @@ from services.outbox.delivery.retry_policy import Policy
 from services.outbox.intake import enqueue
 from services.outbox.intake.cancel_replay import By
 from services.outbox.messages import Outcome, Reason, Settled
-from services.outbox.queries.message_queries import Search
-from services.outbox.rate_limit.token_bucket import Limits
+from services.outbox.queries.message_search import Search
+from services.outbox.rate_limit.limits import Limits
 from services.outbox.schema import change, message
 from tests.bridge.tracking.conftest import ADA, Post, State
 from tests.outbox import making

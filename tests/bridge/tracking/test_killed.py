@@ -19,7 +19,7 @@ from services.outbox.delivery import claims, retry_policy, settlement
 from services.outbox.delivery.retry_policy import Policy
 from services.outbox.intake import enqueue
 from services.outbox.messages import Outcome, Reason, Settled
-from services.outbox.rate_limit.token_bucket import Limits
+from services.outbox.rate_limit.limits import Limits
 from services.outbox.schema import change, message
 from tests.outbox import making
 from tests.ports import free_port

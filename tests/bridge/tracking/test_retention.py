@@ -20,7 +20,7 @@ from services.bridge import app as bridge_app
 from services.bridge import inbound
 from services.bridge.approvals import decisions, question_text
 from services.bridge.approvals import store as approvals
-from services.bridge.approvals.approval import Approval, Via, Who
+from services.bridge.approvals.approval import Actor, AnswerVia, Approval
 from services.bridge.approvals.schema import approval, approval_answer, approval_message
 from services.bridge.bot_messages import Recipient
 from services.bridge.settings import BridgeSettings
@@ -30,7 +30,7 @@ from services.bridge.tracking.metrics import TrackingMetrics
 from services.bridge.tracking.retention import DAY, LEASE_SECONDS, LOST_SECONDS, Retention
 from services.bridge.updates import responses
 from services.bridge.updates.parse import Sender
-from services.bridge.updates.responses import Kind, NewResponse
+from services.bridge.updates.responses import NewResponse, ResponseKind
 from services.bridge.updates.schema import response
 from services.bridge.webhooks import store as webhooks
 from services.bridge.webhooks.schema import webhook_call
@@ -44,10 +44,10 @@ from services.outbox.delivery.retry_policy import Policy
 from services.outbox.intake import cancel_replay, enqueue
 from services.outbox.intake.cancel_replay import By
 from services.outbox.messages import Settled
-from services.outbox.rate_limit.token_bucket import Limits
+from services.outbox.rate_limit.limits import Limits
 from services.outbox.schema import attempt, change, event, idempotency, message
 from tests import servers
-from tests.bridge.approvals.test_wording import QUESTION
+from tests.bridge.approvals.test_question_text import QUESTION
 from tests.conftest import BridgeFactory
 from tests.outbox import making
 from tests.outbox.making import NOW
@@ -84,7 +84,7 @@ def keeper(
         owner=owner,
         clock=clock,
         metrics=metrics,
-        also=inbound.FORGETS,
+        also=inbound.DELETE_OLD,
     )
     made.sample = telemetry.registry.get_sample_value  # type: ignore[attr-defined] # for the tests alone
     return made
@@ -248,10 +248,10 @@ async def asked(store: Database, number: int, now: float, *, answered: bool) -> 
 
     def work(connection: Connection) -> None:
         one = question(number, now)
-        approvals.ask(connection, one, question_text.question(one), [Recipient(1001)], now)
+        approvals.create(connection, one, question_text.question(one), [Recipient(1001)], now)
         if answered:
-            for who in (Who("Mallory", 5), Who("Ada", 1001)):
-                decisions.answer(connection, one, who, Via.TAP, 0, now=now)
+            for actor in (Actor("Mallory", 5), Actor("Ada", 1001)):
+                decisions.answer(connection, one, actor, AnswerVia.TAP, 0, now=now)
 
     await store.write("approval_ask", work)
 
@@ -294,7 +294,7 @@ async def test_what_people_sent_long_ago_goes(
 
     async def heard(text: str) -> None:
         ada = Sender(1001, "Ada", None)
-        new = NewResponse(Kind.TEXT, "default", ada, text, TraceContext(1, 2, sampled=True), 1001)
+        new = NewResponse(ResponseKind.TEXT, "default", ada, text, TraceContext(1, 2, sampled=True), 1001)
         await store.write("updates", partial(responses.add, new=new, now=clock.now))
 
     for number in range(5):

@@ -217,7 +217,7 @@ async def stream(database: Database, telemetry: Telemetry) -> AsyncIterator[Stre
 async def submit(database: Database, *titles: str) -> None:
     work = partial(enqueue.insert, submissions=[making.each(titles)], now=making.NOW)
     await database.write("enqueue", work)
-    database.wake_here(change_feed.CHANNEL)
+    database.notify_local(change_feed.CHANNEL)
 
 
 async def test_a_slow_client_is_told_and_dropped_and_others_are_not(

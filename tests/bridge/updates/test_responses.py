@@ -1,4 +1,4 @@
-"""What people send is kept for the program that asked, linked to what it answers; strangers are told."""
+"""Responses are stored and linked to what they answer; strangers get a notice."""
 
 import asyncio
 import time
@@ -11,12 +11,12 @@ from services.bridge import inbound
 from services.bridge.settings import BridgeSettings
 from services.bridge.updates import responses as store
 from services.bridge.updates.parse import Sender
-from services.bridge.updates.responses import Kind, NewResponse
+from services.bridge.updates.responses import NewResponse, ResponseKind
 from services.kit.clock import rfc3339
 from services.kit.database.connect import open_database
 from services.kit.settings import ServiceSettings
 from services.kit.telemetry.telemetry import Telemetry, TraceContext
-from tests.bridge.people import ADA, GRACE, MALLORY, TEAM, Bridge, People, bridge_of, said
+from tests.bridge.people import ADA, GRACE, MALLORY, TEAM, Bridge, People, bridge_of, text_of
 from tests.conftest import BridgeFactory
 from tests.servers import Postgres, until
 
@@ -62,10 +62,8 @@ async def test_a_reply_to_any_part_of_a_long_message_is_linked(talk: Bridge, peo
     assert {one["in_reply_to"]["message_id"] for one in both} == {posted["message_ids"][0]}
 
 
-async def test_texts_taps_replies_and_commands_are_responses_in_their_order(
-    talk: Bridge, people: People
-) -> None:
-    asked = await talk.ask(correlation_id="run-8")
+async def test_texts_taps_replies_and_commands_are_responses_in_order(talk: Bridge, people: People) -> None:
+    approval = await talk.ask(correlation_id="run-8")
     shown = await people.question(ADA)
     await people.say(ADA, "let me think")
     await people.say(ADA, "/help")
@@ -77,11 +75,11 @@ async def test_texts_taps_replies_and_commands_are_responses_in_their_order(
         ("tap", "deny"),
     ]
     tap = found[2]
-    assert tap["in_reply_to"]["approval_id"] == asked["id"]
+    assert tap["in_reply_to"]["approval_id"] == approval["id"]
     assert (tap["correlation_id"], tap["outcome"]) == ("run-8", "decided")
 
 
-async def test_pages_go_on_where_the_last_ended(talk: Bridge, people: People) -> None:
+async def test_a_page_begins_where_the_previous_one_ended(talk: Bridge, people: People) -> None:
     before = time.time() - 1
     for number in range(5):
         await people.say(ADA, f"text {number}")
@@ -101,7 +99,7 @@ async def test_pages_go_on_where_the_last_ended(talk: Bridge, people: People) ->
     assert await talk.responses(correlation_id="nobody's") == []
 
 
-async def test_waiting_for_a_response_ends_with_the_first(talk: Bridge, people: People) -> None:
+async def test_a_wait_for_responses_ends_with_the_first(talk: Bridge, people: People) -> None:
     started = time.monotonic()
     waiting = asyncio.create_task(talk.responses(wait=30))
     await talk.until_waiting()
@@ -110,10 +108,10 @@ async def test_waiting_for_a_response_ends_with_the_first(talk: Bridge, people: 
     assert time.monotonic() - started < 10
 
 
-async def test_who_reads_on_misses_no_response_of_a_bot_that_was_slower(
+async def test_a_reader_misses_no_response_of_a_slower_transaction(
     postgres: Postgres, postgres_template: str
 ) -> None:
-    """A number that is given first and committed last would be behind who reads on from the other."""
+    """A response with a lower number must not become visible after one with a higher number."""
     with postgres.database(postgres_template) as url:
         database = await open_database(
             url, Telemetry("tests", ServiceSettings()), packages=["services.outbox", *inbound.PACKAGES]
@@ -121,24 +119,26 @@ async def test_who_reads_on_misses_no_response_of_a_bot_that_was_slower(
         added = asyncio.Event()
 
         def slow(connection: Connection) -> None:
-            store.add(connection, said_by("slow"), 1.0)
+            store.add(connection, text_response("slow"), 1.0)
             added.set()
             connection.execute(select(func.pg_sleep(0.5)))
 
         slower = asyncio.create_task(database.write("updates", slow))
         await added.wait()
-        await database.write("updates", partial(store.add, new=said_by("fast"), now=1.0))
+        await database.write("updates", partial(store.add, new=text_response("fast"), now=1.0))
         page = partial(store.page, since=None, correlation_id=None, bot=None, after=0, limit=10)
         assert [row["text"] for row in await database.read("read", page)] == ["slow", "fast"]
         await slower
         await database.close()
 
 
-def said_by(bot: str) -> NewResponse:
-    return NewResponse(Kind.TEXT, bot, Sender(ADA, "Ada", None), bot, TraceContext(1, 2, sampled=True))
+def text_response(bot: str) -> NewResponse:
+    return NewResponse(
+        ResponseKind.TEXT, bot, Sender(ADA, "Ada", None), bot, TraceContext(1, 2, sampled=True)
+    )
 
 
-async def test_bad_wishes_for_responses_are_refused_by_name(quick: Bridge) -> None:
+async def test_invalid_parameters_are_refused_by_name(quick: Bridge) -> None:
     for params, name in (
         ({"wait": 56}, "wait"),
         ({"limit": 0}, "limit"),
@@ -152,23 +152,25 @@ async def test_bad_wishes_for_responses_are_refused_by_name(quick: Bridge) -> No
         assert refused.json()["errors"][0]["loc"][-1] == name
 
 
-async def test_a_stranger_is_told_once_in_a_while_counted_and_not_kept(talk: Bridge, people: People) -> None:
+async def test_a_stranger_gets_one_notice_is_counted_and_leaves_no_response(
+    talk: Bridge, people: People
+) -> None:
     await people.sandbox.post("/chats", {"id": MALLORY, "title": "Mallory"})
     for text in ("let me in", "/status", "please"):
         await people.say(MALLORY, text)
     await talk.until_metric('cctelegram_unauthorised_updates_total{kind="message"}', 3.0)
     answer = await people.until_text(MALLORY, "not authorised")
-    assert str(MALLORY) in said(answer)
+    assert str(MALLORY) in text_of(answer)
     await people.say(ADA, "hello")
     await responded(talk, 1)
     assert [one["text"] for one in await talk.responses()] == ["hello"]
-    assert len([m for m in await people.messages(MALLORY) if "not authorised" in said(m)]) == 1
+    assert len([m for m in await people.messages(MALLORY) if "not authorised" in text_of(m)]) == 1
 
 
-async def test_a_stranger_who_only_talked_in_a_group_is_told_when_it_asks(
+async def test_a_text_of_a_stranger_in_a_group_does_not_use_up_the_notice(
     talk: Bridge, people: People
 ) -> None:
-    """What is not answered does not use up the one time in a while at which a stranger is."""
+    """A stranger gets one notice an hour; a text without a reply does not count."""
     await people.sandbox.post("/chats", {"id": MALLORY, "title": "Mallory"})
     await talk.ask(chat_id=TEAM)
     shown = await people.question(TEAM)
@@ -178,10 +180,10 @@ async def test_a_stranger_who_only_talked_in_a_group_is_told_when_it_asks(
     await people.until_text(TEAM, "You may not decide this")
     await people.say(TEAM, "/status", person=MALLORY)
     await talk.until_metric('cctelegram_unauthorised_updates_total{kind="message"}', 3.0)
-    assert not any("not authorised" in said(message) for message in await people.messages(TEAM))
+    assert not any("not authorised" in text_of(message) for message in await people.messages(TEAM))
 
 
-async def test_talk_in_a_group_is_kept_without_answering_each_word(talk: Bridge, people: People) -> None:
+async def test_texts_in_a_group_are_stored_without_a_reply(talk: Bridge, people: People) -> None:
     await people.sandbox.post("/chats", {"id": MALLORY, "title": "Mallory"})
     await people.say(TEAM, "good morning", person=GRACE)
     await people.say(TEAM, "who is this bot?", person=MALLORY)
@@ -189,10 +191,13 @@ async def test_talk_in_a_group_is_kept_without_answering_each_word(talk: Bridge,
     assert (response["chat_id"], response["user"]["id"]) == (TEAM, GRACE)
     await talk.until_metric('cctelegram_unauthorised_updates_total{kind="message"}', 1.0)
     assert await people.calls("setMessageReaction") == []
-    assert [said(message) for message in await people.messages(TEAM)] == ["good morning", "who is this bot?"]
+    assert [text_of(message) for message in await people.messages(TEAM)] == [
+        "good morning",
+        "who is this bot?",
+    ]
 
 
-async def test_a_block_is_noted_and_lifted_and_events_flow_again(talk: Bridge, people: People) -> None:
+async def test_a_block_suppresses_messages_until_it_is_lifted(talk: Bridge, people: People) -> None:
     await people.sandbox.post(f"/chats/{ADA}/block")
     await talk.until_metric('cctelegram_telegram_updates_total{kind="my_chat_member"}', 1.0)
 
@@ -215,9 +220,7 @@ async def test_a_block_is_noted_and_lifted_and_events_flow_again(talk: Bridge, p
     await people.until_text(ADA, "back again")
 
 
-async def test_who_starts_the_bot_for_the_first_time_is_written_to_from_then_on(
-    talk: Bridge, people: People
-) -> None:
+async def test_a_person_who_starts_the_bot_gets_messages_from_then_on(talk: Bridge, people: People) -> None:
     refused = "Forbidden: bot can't initiate conversation with a user"
     await people.sandbox.faults({"kind": "answer", "status": 403, "description": refused, "chat_ids": [ADA]})
     posted = await talk.post(title="too early")
@@ -228,7 +231,9 @@ async def test_who_starts_the_bot_for_the_first_time_is_written_to_from_then_on(
     assert (await talk.until_message_finished(posted["message_ids"][0]))["status"] == "delivered"
 
 
-async def test_leaving_a_group_and_coming_back_is_followed(quick: Bridge, people: People) -> None:
+async def test_a_group_gets_messages_again_after_the_bot_was_removed_and_added(
+    quick: Bridge, people: People
+) -> None:
     await people.sandbox.post(f"/chats/{TEAM}/kick")
     await quick.until_metric('cctelegram_telegram_updates_total{kind="my_chat_member"}', 1.0)
     await people.sandbox.post(f"/chats/{TEAM}/join")
@@ -259,7 +264,7 @@ async def test_a_reaction_that_failed_is_made_after_a_restart(
         await until(reacted)
 
 
-async def test_another_bots_command_is_not_ours(bridge_settings: BridgeFactory, people: People) -> None:
+async def test_a_command_for_another_bot_is_ignored(bridge_settings: BridgeFactory, people: People) -> None:
     async with bridge_of(bridge_settings(telegram_allowed_users=[ADA])) as bridge:
 
         async def known() -> bool:

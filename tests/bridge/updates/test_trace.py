@@ -1,4 +1,4 @@
-"""A tap or a reply is a span of its own, linked to the message's trace; the verdict is in that trace."""
+"""A tap or a reply is a span in a trace of its own, linked to the trace of the message that it answers."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from tests.bridge.updates.test_responses import responded
 
 @dataclass
 class Collector:
-    """What an OTLP receiver got."""
+    """The spans that an OTLP receiver got."""
 
     url: str = ""
     spans: list[Span] = field(default_factory=list)
@@ -34,7 +34,7 @@ class Collector:
 
 
 async def _plain(request: web.Request) -> bytes:
-    return await request.read()  # aiohttp has taken a gzip off already
+    return await request.read()  # aiohttp has decompressed it already
 
 
 @pytest.fixture
@@ -55,25 +55,25 @@ def attributes(span: Span) -> dict[str, str]:
     return {one.key: one.value.string_value for one in span.attributes}
 
 
-async def test_a_tap_is_linked_to_the_trace_of_the_question_and_the_verdict_is_in_it(
+async def test_a_tap_is_linked_to_the_trace_of_the_approval_which_has_the_verdict(
     settings: BridgeSettings, people: People, collector: Collector
 ) -> None:
     traced = settings.model_copy(update={"otel_exporter_otlp_endpoint": collector.url})
     async with bridge_of(traced) as bridge:
-        asked = await bridge.ask(correlation_id="run-10")
+        approval = await bridge.ask(correlation_id="run-10")
         await people.tap(await people.question(ADA), "Approve")
-        decided = await bridge.until_status(asked["id"], "decided")
+        decided = await bridge.until_status(approval["id"], "decided")
         verdict = next(message for message in decided["messages"] if message["kind"] == "verdict")
         await bridge.until_message(verdict["message_id"], "delivered")
     (tap,) = collector.named("tap")
-    assert [link.trace_id.hex() for link in tap.links] == [asked["trace_id"]]
-    assert tap.trace_id.hex() != asked["trace_id"]
-    said = attributes(tap)
-    assert said["cctelegram.correlation_id"] == "run-10"
-    assert said["cctelegram.approval_id"] == asked["id"]
-    assert said["cctelegram.outcome"] == "decided"
-    assert str(ADA) not in said.values()
-    sends = [span for span in collector.named("send") if span.trace_id.hex() == asked["trace_id"]]
+    assert [link.trace_id.hex() for link in tap.links] == [approval["trace_id"]]
+    assert tap.trace_id.hex() != approval["trace_id"]
+    found = attributes(tap)
+    assert found["cctelegram.correlation_id"] == "run-10"
+    assert found["cctelegram.approval_id"] == approval["id"]
+    assert found["cctelegram.outcome"] == "decided"
+    assert str(ADA) not in found.values()
+    sends = [span for span in collector.named("send") if span.trace_id.hex() == approval["trace_id"]]
     assert {attributes(span)["cctelegram.event_type"] for span in sends} == {
         "approval_request",
         "user_response",
@@ -97,7 +97,7 @@ async def test_a_reply_is_linked_to_the_trace_of_the_message_it_answers(
 
 
 async def answered(traced: BridgeSettings, people: People, **headers: str) -> dict[str, Any]:
-    """A message, and the reply to it; what the post was answered."""
+    """Posts an event and replies to its message; returns the response to the post."""
     async with bridge_of(traced) as bridge:
         event = {"type": "custom_event", "title": "Deploy failed", "chat_id": ADA}
         posted: dict[str, Any] = (await bridge.client.post("/events", json=event, headers=headers)).json()
@@ -108,14 +108,14 @@ async def answered(traced: BridgeSettings, people: People, **headers: str) -> di
     return posted
 
 
-async def test_where_nothing_is_sampled_the_reply_to_a_quick_message_is_not_told(
+async def test_without_sampling_the_reply_to_a_fast_message_is_not_exported(
     settings: BridgeSettings, people: People, collector: Collector
 ) -> None:
     await answered(unsampled(settings, collector), people)
     assert collector.named("reply") == []
 
 
-async def test_a_reply_is_kept_with_the_trace_of_the_slow_message_that_it_answers(
+async def test_the_reply_to_a_slow_message_is_exported_with_its_trace(
     settings: BridgeSettings, people: People, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tail_sampling, "SLOW_SECONDS", 0.0)
@@ -126,7 +126,7 @@ async def test_a_reply_is_kept_with_the_trace_of_the_slow_message_that_it_answer
     assert attributes(sent)["cctelegram.message_id"] == attributes(reply)["cctelegram.message_id"]
 
 
-async def test_a_reply_is_kept_with_the_trace_that_its_caller_had_sampled(
+async def test_the_reply_to_a_message_whose_trace_the_caller_sampled_is_exported(
     settings: BridgeSettings, people: People, collector: Collector
 ) -> None:
     caller = f"00-{'a' * 32}-{'b' * 16}-01"

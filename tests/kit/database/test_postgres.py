@@ -69,7 +69,7 @@ async def test_a_write_wakes_who_waits_at_another_replica(
     await listening(here)
     waiting = asyncio.create_task(there.wait("outbox", 30))
     await asyncio.sleep(0)
-    await here.write("add", one, wake="outbox")
+    await here.write("add", one, notify="outbox")
     assert await waiting is True
 
 
@@ -94,7 +94,7 @@ async def test_news_are_heard_again_after_the_connection_was_lost(
     await listening(here)
     waiting = asyncio.create_task(there.wait("outbox", 30))
     await asyncio.sleep(0)
-    await here.write("add", one, wake="outbox")
+    await here.write("add", one, notify="outbox")
     assert await waiting is True
 
 
@@ -123,6 +123,15 @@ async def test_a_database_that_is_not_there_is_one_line_at_once(
     assert line.startswith(f"DATABASE_URL: cannot use 127.0.0.1:{postgres.port}/{name}: ")
     assert reason in line
     assert "\n" not in line
+
+
+async def test_an_option_that_postgresql_does_not_know_is_one_line(url: str) -> None:
+    with pytest.raises(StartError) as caught:
+        await open_database(
+            f"{url}?nonsense=1", Telemetry("tests", ServiceSettings()), packages=["services.outbox"]
+        )
+    assert str(caught.value).startswith("DATABASE_URL: cannot use ")
+    assert '"nonsense"' in str(caught.value)
 
 
 async def test_a_server_that_is_not_there_is_one_line_without_the_password() -> None:
@@ -169,13 +178,13 @@ async def test_a_write_is_no_news_a_second_time_to_the_replica_that_wrote(
     """It was woken at once; its own notice comes back from the server, when there is nothing new."""
     here, there = two
     await listening(here)
-    with here.news("outbox") as mine, there.news("outbox") as theirs:
-        await here.write("add", one, wake="outbox")
+    with here.subscribe("outbox") as mine, there.subscribe("outbox") as theirs:
+        await here.write("add", one, notify="outbox")
         assert mine.is_set()
         mine.clear()
         await theirs.wait()
         # A later notice of the other's has come: so has, before it, the own one.
-        await there.write("add", one, wake="later")
+        await there.write("add", one, notify="later")
         assert await here.wait("later", 30)
         assert not mine.is_set()
 
@@ -232,6 +241,33 @@ async def test_statements_at_once_do_not_wait_for_each_other(
     assert len({row["pid"] for rows in pids for row in rows}) == 3
 
 
+async def test_statements_share_so_many_connections_and_no_more(
+    two: tuple[PostgresDatabase, PostgresDatabase],
+) -> None:
+    here, _ = two
+    pids = await asyncio.gather(*(here.execute("look", PID) for _ in range(30)))
+    assert len({row["pid"] for rows in pids for row in rows}) == 3
+
+
+async def test_a_statement_that_is_cancelled_ends_at_the_server_too(
+    two: tuple[PostgresDatabase, PostgresDatabase],
+) -> None:
+    here, there = two
+    sleeping = asyncio.create_task(here.execute("add", "SELECT pg_sleep(600)"))
+
+    async def sleeps() -> bool:
+        query = (
+            "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)' AND state = 'active'"
+        )
+        return bool((await there.execute("look", query))[0]["count"])
+
+    await until(sleeps)
+    sleeping.cancel()
+    await asyncio.gather(sleeping, return_exceptions=True)
+    assert not await sleeps()
+    assert await here.execute("look", PID)
+
+
 async def test_a_statement_that_is_refused_stored_nothing_and_its_connection_goes_on(
     two: tuple[PostgresDatabase, PostgresDatabase],
 ) -> None:
@@ -263,7 +299,7 @@ async def test_a_statement_takes_another_connection_where_its_own_was_cut(
     cut(postgres, url, "SELECT pg_backend_pid%")
 
     async def noticed() -> bool:
-        return bool(here._straight[0].is_closed())
+        return not here._pool.get_idle_size()
 
     await until(noticed)
     (after,) = await here.execute("look", PID)
@@ -287,7 +323,7 @@ async def test_what_the_url_asks_for_holds_for_every_connection(url: str) -> Non
         await listening(here)
         waiting = asyncio.create_task(there.wait("outbox", 30))
         await asyncio.sleep(0)
-        await here.write("add", one, wake="outbox")
+        await here.write("add", one, notify="outbox")
         assert await waiting is True
         assert await here.execute("look", "SELECT 1 AS one")
     finally:

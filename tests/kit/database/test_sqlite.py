@@ -150,9 +150,9 @@ FULL_DISK = """
 import asyncio, resource, signal, sys
 from pathlib import Path
 from sqlalchemy import text
-from services.kit.db import StoreUnavailableError, open_database
+from services.kit.database.connect import StoreUnavailableError, open_database
 from services.kit.settings import ServiceSettings
-from services.kit.telemetry import Telemetry
+from services.kit.telemetry.telemetry import Telemetry
 
 async def main():
     database = await open_database(f"sqlite:///{sys.argv[1]}", Telemetry("t", ServiceSettings()), packages=[])
@@ -270,7 +270,7 @@ async def test_who_waits_for_news_is_woken_by_the_write_that_brings_them(databas
     waiting = asyncio.create_task(database.wait("outbox", 30))
     other = asyncio.create_task(database.wait("elsewhere", 30))
     await asyncio.sleep(0)
-    await database.write("add", insert(1), wake="outbox")
+    await database.write("add", insert(1), notify="outbox")
     assert await waiting is True
     assert not other.done()
     other.cancel()
@@ -282,7 +282,7 @@ async def test_a_write_that_fails_brings_no_news(database: Database) -> None:
     waiting = asyncio.create_task(database.wait("outbox", 30))
     await asyncio.sleep(0)
     with pytest.raises(IntegrityError):
-        await database.write("add", insert(1), wake="outbox")
+        await database.write("add", insert(1), notify="outbox")
     assert not waiting.done()
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)

@@ -9,7 +9,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from services.kit.settings import ServiceSettings
 from services.kit.telemetry.telemetry import FinishedSpan, Telemetry, TraceContext
-from tests.told import Told
+from tests.span_recorder import SpanRecorder
 
 contexts = st.builds(
     TraceContext,
@@ -91,12 +91,12 @@ def test_a_ratio_of_one_keeps_every_trace_and_of_none_keeps_no_trace() -> None:
     assert not any(none.new_trace().sampled for _ in range(100))
 
 
-def test_a_span_is_told_after_the_fact_with_its_own_times() -> None:
-    memory = Told()
+def test_a_span_is_exported_with_its_stored_times() -> None:
+    memory = SpanRecorder()
     telemetry = Telemetry("kit-test", ServiceSettings(), memory)
     root, other = telemetry.new_trace(), telemetry.new_trace()
     child = root.child()
-    telemetry.write(
+    telemetry.export_if_sampled(
         FinishedSpan(
             "send",
             child,
@@ -126,9 +126,9 @@ def test_a_span_is_told_after_the_fact_with_its_own_times() -> None:
 
 
 def test_a_span_never_ends_before_it_began() -> None:
-    memory = Told()
+    memory = SpanRecorder()
     telemetry = Telemetry("kit-test", ServiceSettings(), memory)
-    telemetry.write(FinishedSpan("pace", telemetry.new_trace(), None, 20.0, 10.0))
+    telemetry.export_if_sampled(FinishedSpan("pace", telemetry.new_trace(), None, 20.0, 10.0))
     telemetry.close()
     (span,) = memory.get_finished_spans()
     assert span.start_time == span.end_time
@@ -137,9 +137,9 @@ def test_a_span_never_ends_before_it_began() -> None:
 
 
 def test_a_trace_that_is_not_sampled_leaves_no_span() -> None:
-    memory = Told()
+    memory = SpanRecorder()
     telemetry = Telemetry("kit-test", ServiceSettings(otel_traces_sampler_arg=0), memory)
-    telemetry.write(FinishedSpan("accept", telemetry.new_trace(), None, 1.0, 2.0))
+    telemetry.export_if_sampled(FinishedSpan("accept", telemetry.new_trace(), None, 1.0, 2.0))
     with telemetry.tracer.start_as_current_span("work"):
         pass
     telemetry.close()
@@ -158,7 +158,7 @@ def test_two_services_of_a_process_share_neither_registry_nor_tracer() -> None:
 def test_without_a_receiver_spans_leave_nowhere() -> None:
     telemetry = Telemetry("kit-test", ServiceSettings())
     assert not telemetry.exports_spans
-    telemetry.write(FinishedSpan("accept", telemetry.new_trace(), None, 1.0, 2.0))
+    telemetry.export_if_sampled(FinishedSpan("accept", telemetry.new_trace(), None, 1.0, 2.0))
     telemetry.close()
 
 

@@ -10,8 +10,9 @@ from starlette.requests import HTTPConnection
 
 from services.kit.errors import Problem
 from services.kit.settings import StartError
-from services.kit.web.auth import Gate, OneKey, address_of, key_from_file, new_key
-from services.kit.web.rate_limit import FAILURES_BEFORE_BLOCK, Guard
+from services.kit.web.auth import BearerAuth, SingleKey, address_of, new_key, read_or_create_key
+from services.kit.web.login_blocker import FAILURES_BEFORE_BLOCK, LoginBlocker
+from services.kit.web.rate_limit import SecurityMetrics
 from services.kit.web.service import own_key
 from tests.kit.apps import KEY, Live, kit_settings
 from tests.kit.conftest import Lines
@@ -28,7 +29,7 @@ def ask(
     answers: "multiprocessing.Queue[tuple[str, bool]]",
 ) -> None:
     start.wait()
-    answers.put(key_from_file(path))
+    answers.put(read_or_create_key(path))
 
 
 def test_a_key_is_made_once_however_many_processes_start_together(tmp_path: Path) -> None:
@@ -46,14 +47,14 @@ def test_a_key_is_made_once_however_many_processes_start_together(tmp_path: Path
 
 
 def test_only_the_owner_reads_the_key(tmp_path: Path) -> None:
-    key_from_file(tmp_path / "key")
+    read_or_create_key(tmp_path / "key")
     assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
 
 
 def test_the_key_is_kept_over_starts(tmp_path: Path) -> None:
-    first, made = key_from_file(tmp_path / "key")
+    first, made = read_or_create_key(tmp_path / "key")
     assert made
-    assert key_from_file(tmp_path / "key") == (first, False)
+    assert read_or_create_key(tmp_path / "key") == (first, False)
 
 
 def test_keys_are_long_differ_and_are_known_by_their_prefix() -> None:
@@ -90,9 +91,9 @@ def test_a_data_folder_that_is_a_file_is_one_readable_line(tmp_path: Path) -> No
         own_key(kit_settings(tmp_path / "data", api_key=None))
 
 
-def a_gate() -> tuple[Gate, CollectorRegistry]:
+def bearer_auth() -> tuple[BearerAuth, CollectorRegistry]:
     registry = CollectorRegistry()
-    return Gate(OneKey.of(KEY), Guard(registry, ManualClock())), registry
+    return BearerAuth(SingleKey.of(KEY), LoginBlocker(SecurityMetrics(registry), ManualClock())), registry
 
 
 def caller(address: str = "192.0.2.1", forwarded: str = "") -> HTTPConnection:
@@ -100,43 +101,43 @@ def caller(address: str = "192.0.2.1", forwarded: str = "") -> HTTPConnection:
     return HTTPConnection({"type": "http", "client": (address, 1), "path": "/things", "headers": headers})
 
 
-def answer(gate: Gate, header: str | None, address: str = "192.0.2.1") -> Problem:
+def answer(auth: BearerAuth, header: str | None, address: str = "192.0.2.1") -> Problem:
     with pytest.raises(Problem) as caught:
-        gate.admit(header, caller(address))
+        auth.authenticate(header, caller(address))
     return caught.value
 
 
 @pytest.mark.parametrize("header", [f"Bearer {KEY}", f"bearer {KEY}", f"BEARER {KEY}"])
-def test_the_gate_opens_for_its_key(header: str) -> None:
-    gate, registry = a_gate()
-    assert gate.admit(header, caller()) == KEY
+def test_the_key_is_accepted(header: str) -> None:
+    auth, registry = bearer_auth()
+    assert auth.authenticate(header, caller()) == KEY
     assert refusals(registry) == 0
 
 
 @pytest.mark.parametrize(
     "header", [None, "", "Bearer", "Bearer ", KEY, f"Basic {KEY}", f"Bearer {KEY}x", f"Bearer {KEY[:-1]}"]
 )
-def test_the_gate_stays_shut_for_all_else_and_counts_it(header: str | None) -> None:
-    gate, registry = a_gate()
-    assert answer(gate, header).status == 401
+def test_anything_else_is_refused_and_counted(header: str | None) -> None:
+    auth, registry = bearer_auth()
+    assert answer(auth, header).status == 401
     assert refusals(registry) == 1
 
 
 def test_an_address_that_guesses_is_told_to_wait_and_every_guess_is_counted() -> None:
-    gate, registry = a_gate()
-    statuses = [answer(gate, "Bearer cct_guess").status for _ in range(FAILURES_BEFORE_BLOCK + 3)]
+    auth, registry = bearer_auth()
+    statuses = [answer(auth, "Bearer cct_guess").status for _ in range(FAILURES_BEFORE_BLOCK + 3)]
     assert statuses == [401] * FAILURES_BEFORE_BLOCK + [429] * 3
-    assert int(answer(gate, "Bearer cct_guess").headers["Retry-After"]) > 0
-    assert answer(gate, "Bearer cct_guess", "192.0.2.2").status == 401
+    assert int(answer(auth, "Bearer cct_guess").headers["Retry-After"]) > 0
+    assert answer(auth, "Bearer cct_guess", "192.0.2.2").status == 401
     assert refusals(registry) == FAILURES_BEFORE_BLOCK + 5
     assert registry.get_sample_value("rate_limit_hits_total") == 4
     assert registry.get_sample_value("suspicious_ip_blocks_total") == 1
 
 
 def test_the_log_names_the_address_and_the_path_and_is_not_flooded(lines: Lines) -> None:
-    gate, _ = a_gate()
+    auth, _ = bearer_auth()
     for _ in range(3 * FAILURES_BEFORE_BLOCK):
-        answer(gate, "Bearer cct_guess")
+        answer(auth, "Bearer cct_guess")
     said = lines.all
     assert [line["event"] for line in said] == ["login_failed"] * FAILURES_BEFORE_BLOCK + ["address_blocked"]
     assert {line["address"] for line in said} == {"192.0.2.1"}
@@ -161,19 +162,19 @@ def test_an_address_is_believed_from_a_proxy_of_ours_alone(
 
 
 def test_a_right_key_is_let_in_whatever_its_neighbours_tried() -> None:
-    gate, _ = a_gate()
+    auth, _ = bearer_auth()
     for _ in range(FAILURES_BEFORE_BLOCK + 1):
-        answer(gate, "Bearer cct_guess")
-    assert gate.admit(f"Bearer {KEY}", caller()) == KEY
+        answer(auth, "Bearer cct_guess")
+    assert auth.authenticate(f"Bearer {KEY}", caller()) == KEY
 
 
 @given(st.text())
-def test_no_other_text_opens_the_gate(text: str) -> None:
-    assert OneKey.of(KEY).knows(text) is (text == KEY)
+def test_no_other_text_is_accepted(text: str) -> None:
+    assert SingleKey.of(KEY).knows(text) is (text == KEY)
 
 
 def test_the_keyring_does_not_hold_the_key_itself() -> None:
-    assert KEY not in repr(OneKey.of(KEY))
+    assert KEY not in repr(SingleKey.of(KEY))
 
 
 async def test_guarded_routes_want_the_key_and_public_ones_do_not(service: Live) -> None:

@@ -11,7 +11,7 @@ from services.kit.settings import ServiceSettings
 from services.kit.telemetry.telemetry import Telemetry, TraceContext
 from tests.kit.apps import LIMIT, Live, live
 
-PATHS = ("/things", "/hot")
+PATHS = ("/things", "/fast")
 
 
 async def chunks(size: int, piece: int = 256) -> AsyncIterator[bytes]:
@@ -44,8 +44,8 @@ async def test_a_refused_body_is_the_client_s_error_in_the_metrics_too(path: str
 
 
 async def test_a_body_of_the_limit_is_taken(service: Live) -> None:
-    assert (await service.http.post("/hot", content=b"x" * LIMIT)).text == str(LIMIT)
-    assert (await service.http.post("/hot", content=chunks(LIMIT))).text == str(LIMIT)
+    assert (await service.http.post("/fast", content=b"x" * LIMIT)).text == str(LIMIT)
+    assert (await service.http.post("/fast", content=chunks(LIMIT))).text == str(LIMIT)
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -65,17 +65,17 @@ async def test_a_client_that_sends_all_before_it_reads_hears_the_refusal(path: s
 
 
 async def test_the_connection_lives_on_after_a_refusal(service: Live) -> None:
-    assert (await service.http.post("/hot", content=b"x" * (LIMIT + 1))).status_code == 413
-    assert (await service.http.post("/hot", content=b"x")).status_code == 202
+    assert (await service.http.post("/fast", content=b"x" * (LIMIT + 1))).status_code == 413
+    assert (await service.http.post("/fast", content=b"x")).status_code == 202
 
 
 async def test_a_client_that_leaves_within_its_body_is_no_error_of_the_server(service: Live) -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", int(service.running.url.rpartition(":")[2]))
-    writer.write(b"POST /hot HTTP/1.1\r\nHost: test\r\nContent-Length: 100\r\n\r\nhalf")
+    writer.write(b"POST /fast HTTP/1.1\r\nHost: test\r\nContent-Length: 100\r\n\r\nhalf")
     await writer.drain()
     writer.close()
     await writer.wait_closed()
-    labels = {"handler": "/hot", "method": "POST"}
+    labels = {"handler": "/fast", "method": "POST"}
     async with asyncio.timeout(10):
         while not await service.value("http_requests_total", status="4xx", **labels):
             pass  # each look is a request, so the server gets its turn
@@ -112,19 +112,19 @@ async def test_odd_methods_on_a_route_make_no_series_of_their_own(service: Live)
     assert set(after) - before <= {(name, labels) for name, labels in after if ("method", "none") in labels}
 
 
-async def test_the_hot_path_is_counted_like_other_routes(service: Live) -> None:
-    await service.http.post("/hot", content=b"x")
-    await service.http.post("/hot?problem=1")
-    await service.http.post("/hot?fail=1")
-    labels = {"method": "POST", "handler": "/hot"}
+async def test_a_fast_route_is_counted_like_other_routes(service: Live) -> None:
+    await service.http.post("/fast", content=b"x")
+    await service.http.post("/fast?problem=1")
+    await service.http.post("/fast?fail=1")
+    labels = {"method": "POST", "handler": "/fast"}
     for status in ("2xx", "4xx", "5xx"):
         assert await service.value("http_requests_total", status=status, **labels) == 1
     assert await service.value("http_requests_errors_total", **labels) == 1
     assert await service.value("http_request_duration_seconds_count", **labels) == 3
 
 
-async def test_other_methods_on_a_hot_path_go_the_common_way(service: Live) -> None:
-    assert (await service.http.get("/hot")).status_code == 405
+async def test_other_methods_on_a_fast_route_go_the_common_way(service: Live) -> None:
+    assert (await service.http.get("/fast")).status_code == 405
 
 
 async def test_failures_are_counted_as_errors(service: Live) -> None:
@@ -139,7 +139,7 @@ async def test_failures_are_counted_as_errors(service: Live) -> None:
     assert errors == {"/fails": 1}
 
 
-async def test_every_series_of_a_route_is_there_before_its_first_request(service: Live) -> None:
+async def test_every_series_of_a_watched_route_is_there_before_its_first_request(service: Live) -> None:
     samples = await service.samples()
     for status in ("2xx", "4xx", "5xx"):
         assert (
@@ -147,15 +147,35 @@ async def test_every_series_of_a_route_is_there_before_its_first_request(service
             == 0
         )
         assert (
-            samples[("http_requests_total", (("handler", "/hot"), ("method", "POST"), ("status", status)))]
+            samples[("http_requests_total", (("handler", "/fast"), ("method", "POST"), ("status", status)))]
             == 0
         )
+
+
+async def test_the_series_of_other_routes_are_made_by_their_first_request(service: Live) -> None:
+    labels = {"method": "GET", "handler": "/plain", "status": "4xx"}
+    assert await service.value("http_requests_total", **labels) is None
+    await service.http.get("/plain")
+    assert await service.value("http_requests_total", **labels) == 1
+
+
+async def test_routes_that_are_not_watched_share_one_latency_series(service: Live) -> None:
+    for path in ("/plain", "/problem"):
+        await service.http.get(path)
+    durations = {
+        dict(labels)["handler"]
+        for name, labels in await service.samples()
+        if name == "http_request_duration_seconds_count"
+    }
+    assert durations == {"/things", "/things/{thing_id}", "/fast", "none", "other"}
+    labels = {"method": "GET", "handler": "other"}
+    assert await service.value("http_request_duration_seconds_count", **labels) == 2
 
 
 async def test_the_metrics_page_does_not_count_itself(service: Live) -> None:
     for _ in range(3):
         await service.samples()
-    assert await service.value("http_requests_total", method="GET", handler="/metrics", status="2xx") == 0
+    assert not [labels for _, labels in await service.samples() if ("handler", "/metrics") in labels]
 
 
 async def test_metrics_speak_openmetrics_to_who_asks_for_it(service: Live) -> None:

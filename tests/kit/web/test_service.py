@@ -9,7 +9,7 @@ from services.kit.health import Level
 from services.kit.telemetry.telemetry import VERSION
 from tests.kit.apps import KEY, Live, live
 from tests.kit.conftest import Lines
-from tests.told import Told
+from tests.span_recorder import SpanRecorder
 
 
 async def until_measured(service: Live, level: Level) -> dict[str, Any]:
@@ -66,7 +66,7 @@ async def test_liveness_asks_no_dependency(service: Live) -> None:
 async def test_docs_and_the_openapi_document_need_no_key(service: Live) -> None:
     assert "swagger" in (await service.http.get("/docs")).text.lower()
     document = (await service.http.get("/openapi.json")).json()
-    assert {"/things", "/hot", "/guarded/thing", "/health", "/metrics"} <= document["paths"].keys()
+    assert {"/things", "/fast", "/guarded/thing", "/health", "/metrics"} <= document["paths"].keys()
     assert document["paths"]["/guarded/thing"]["get"]["security"]
     assert "security" not in document["paths"]["/things"]["post"]
 
@@ -79,7 +79,7 @@ async def test_what_the_lifespan_opened_is_closed_at_the_end(tmp_path: Path) -> 
 
 
 async def test_a_request_is_one_span_under_the_caller_s_named_by_its_route(tmp_path: Path) -> None:
-    memory = Told()
+    memory = SpanRecorder()
     parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     async with live(tmp_path, sink=memory) as service:
         await service.http.get("/things/5", headers={"traceparent": parent, "authorization": f"Bearer {KEY}"})
@@ -96,7 +96,7 @@ async def test_a_request_is_one_span_under_the_caller_s_named_by_its_route(tmp_p
 
 
 async def test_the_caller_s_choice_not_to_sample_is_kept(tmp_path: Path) -> None:
-    memory = Told()
+    memory = SpanRecorder()
     async with live(tmp_path, sink=memory) as service:
         parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
         await service.http.get("/things/5", headers={"traceparent": parent})
@@ -104,7 +104,7 @@ async def test_the_caller_s_choice_not_to_sample_is_kept(tmp_path: Path) -> None
 
 
 async def test_a_failure_s_span_holds_no_secret_of_the_error(tmp_path: Path, lines: Lines) -> None:
-    memory = Told()
+    memory = SpanRecorder()
     async with live(tmp_path, sink=memory) as service:
         await service.http.get("/fails")
     (span,) = memory.get_finished_spans()

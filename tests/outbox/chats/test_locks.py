@@ -13,7 +13,7 @@ from services.kit.telemetry.telemetry import Telemetry
 from services.outbox.delivery import settlement
 from services.outbox.intake import cancel_replay, enqueue
 from services.outbox.intake.cancel_replay import By
-from services.outbox.messages import NewMessage
+from services.outbox.messages import MessageRecord
 from tests.outbox.making import ADA, GRACE, NOW, message, submission
 from tests.servers import Postgres, until
 
@@ -21,15 +21,15 @@ CHATS = (GRACE, ADA)
 Ending = Callable[..., None]
 
 
-def cancel(connection: Connection, waiting: list[NewMessage]) -> None:
+def cancel(connection: Connection, waiting: list[MessageRecord]) -> None:
     cancel_replay.cancel(connection, waiting[0].id, By("ci"), NOW)
 
 
-def take_back(connection: Connection, waiting: list[NewMessage]) -> None:
-    cancel_replay.take_back(connection, [one.id for one in waiting], "not needed any more", NOW)
+def cancel_all(connection: Connection, waiting: list[MessageRecord]) -> None:
+    cancel_replay.cancel_all(connection, [one.id for one in waiting], "not needed any more", NOW)
 
 
-def supersede(connection: Connection, waiting: list[NewMessage]) -> None:
+def supersede(connection: Connection, waiting: list[MessageRecord]) -> None:
     newer = [message(one.chat_id, update_key=one.update_key) for one in waiting]
     enqueue.insert(connection, [submission(*newer)], NOW)
 
@@ -51,7 +51,7 @@ async def claiming(database: Database) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
-@pytest.mark.parametrize("end", [cancel, take_back, supersede])
+@pytest.mark.parametrize("end", [cancel, cancel_all, supersede])
 async def test_who_ends_a_message_takes_its_chat_first(
     database: Database, claiming: asyncpg.Connection, end: Ending
 ) -> None:
@@ -100,7 +100,7 @@ async def test_two_that_take_several_chats_take_them_in_one_order(
     await database.write("add", partial(enqueue.insert, submissions=[submission(*waiting)], now=NOW))
     async with claiming.transaction():
         await claiming.execute("SELECT 1 FROM chat WHERE chat_id = $1 FOR UPDATE", ADA)
-        ending = asyncio.create_task(database.write("end", partial(take_back, waiting=waiting)))
+        ending = asyncio.create_task(database.write("end", partial(cancel_all, waiting=waiting)))
         await until(partial(_somebody_waits, claiming))
         await claiming.execute("SELECT 1 FROM chat WHERE chat_id = $1 FOR UPDATE NOWAIT", GRACE)
     await ending

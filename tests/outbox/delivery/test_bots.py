@@ -16,12 +16,13 @@ from services.kit.health import Level
 from services.kit.settings import ServiceSettings
 from services.kit.telemetry.telemetry import Telemetry
 from services.outbox.delivery.retry_policy import Policy
-from services.outbox.engine import EngineSettings, Outbox, Sending, open_outbox
-from services.outbox.messages import Lane, State, Submission
+from services.outbox.engine import EngineSettings, Outbox, SendingBot, open_outbox
+from services.outbox.messages import Lane, MessageState, Submission
 from services.outbox.metrics import OutboxMetrics
-from services.outbox.queries import message_queries, queue_depth
-from services.outbox.queries.message_queries import Search
-from services.outbox.rate_limit.token_bucket import BotPace, Limits
+from services.outbox.queries import message_search, queue_depth
+from services.outbox.queries.message_search import Search
+from services.outbox.rate_limit.bot_bucket import LocalBucket
+from services.outbox.rate_limit.limits import Limits
 from services.outbox.schema import attempt
 from services.outbox.telegram.bot_api import make_bot
 from services.outbox.telegram.sender import Sender
@@ -74,8 +75,8 @@ class Engine:
                 clock=clock,
                 sender=sender(DEFAULT_TOKEN),
                 render=render,
-                paid=BotPace(paid, clock) if paid else None,
-                others={"second": Sending(sender(second), NO_LIMITS)} if others else None,
+                paid_bucket=LocalBucket(paid, clock) if paid else None,
+                other_bots={"second": SendingBot(sender(second), NO_LIMITS)} if others else None,
             ) as outbox:
                 yield outbox
         finally:
@@ -106,7 +107,7 @@ async def until_delivered(sandbox: Sandbox, number: int) -> list[tuple[int, str]
 
 
 async def states(outbox: Outbox, bot: str) -> list[str]:
-    page = await outbox.database.read("read", partial(message_queries.search, wanted=Search(bot=bot)))
+    page = await outbox.database.read("read", partial(message_search.search, criteria=Search(bot=bot)))
     return [row["state"] for row in page.rows]
 
 
@@ -141,7 +142,7 @@ async def test_a_refused_token_stops_that_bot_alone_and_its_queue_is_kept(
 
         async def tried() -> bool:
             page = await outbox.database.read(
-                "read", partial(message_queries.search, wanted=Search(bot="second"))
+                "read", partial(message_search.search, criteria=Search(bot="second"))
             )
             return bool(page.rows[0]["attempts"] == 1 and page.rows[0]["state"] == "queued")
 
@@ -162,7 +163,7 @@ async def test_with_a_better_token_what_was_kept_goes(engine: Engine, sandbox: S
 
         async def stopped() -> bool:
             page = await outbox.database.read(
-                "read", partial(message_queries.search, wanted=Search(bot="second"))
+                "read", partial(message_search.search, criteria=Search(bot="second"))
             )
             return bool(page.rows[0]["attempts"] == 1 and page.rows[0]["state"] == "queued")
 
@@ -201,7 +202,7 @@ async def test_two_bots_of_a_process_do_not_take_over_from_each_other_at_its_sta
                 for bot in ("default", "second"):
                     await outbox.enqueue(posted(f"{number}", bot, chat_id))
             await until_delivered(sandbox, 4 * (number + 1))
-            attempts = await outbox.database.read("read", partial(message_queries.search, wanted=Search()))
+            attempts = await outbox.database.read("read", partial(message_search.search, criteria=Search()))
             assert {row["attempts"] for row in attempts.rows} == {1}
             assert not any(row["possible_duplicate"] for row in attempts.rows)
 
@@ -219,7 +220,7 @@ async def test_a_bot_that_pays_sends_bulk_beyond_its_free_rate_and_nothing_else(
         delivered = await until_delivered(sandbox, 41)
         # The one free message that there is in the first five seconds.
         assert [text for _, text in delivered].count("bulk") == 40
-        assert (await states(outbox, "default")).count(State.QUEUED.value) == 4
+        assert (await states(outbox, "default")).count(MessageState.QUEUED.value) == 4
 
 
 async def test_the_limiters_wait_is_told_of_what_nobody_pays_for(engine: Engine, sandbox: Sandbox) -> None:

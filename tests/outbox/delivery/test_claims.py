@@ -10,9 +10,10 @@ import pytest
 from sqlalchemy import Connection
 
 from services.kit.database.json_rows import Statement
-from services.outbox.chats import chat_queue
-from services.outbox.messages import Claimed, Lane, Outcome, Reason, State, Submission
-from services.outbox.rate_limit.token_bucket import Limits, PacedSince
+from services.outbox.chats import chat_heads
+from services.outbox.messages import Claimed, Lane, MessageState, Outcome, Reason, Submission
+from services.outbox.rate_limit.bot_rate_limiter import LimitedSince
+from services.outbox.rate_limit.limits import Limits
 from tests.outbox.conftest import Desk
 from tests.outbox.making import ADA, GRACE, NOW, each, event, message, result, sent, submission
 
@@ -42,7 +43,7 @@ async def test_the_attempt_is_on_disk_before_the_call(desk: Desk) -> None:
     await desk.submit(submission())
     (claimed,) = await desk.claim()
     life = await desk.life(claimed.id)
-    assert life.message["state"] == State.SENDING
+    assert life.message["state"] == MessageState.SENDING
     (attempt,) = life.attempts
     assert (attempt["number"], attempt["claimed_at"], attempt["outcome"]) == (1, NOW, None)
 
@@ -173,7 +174,7 @@ async def test_an_expired_message_is_not_sent_and_the_next_one_is(desk: Desk) ->
     assert await desk.claim() == []
     assert titles(await desk.claim()) == ["next"]
     life = await desk.life(expiring.messages[0][0].id)
-    assert (life.message["state"], life.message["finished_at"]) == (State.EXPIRED, NOW + 5)
+    assert (life.message["state"], life.message["finished_at"]) == (MessageState.EXPIRED, NOW + 5)
     assert life.attempts == []
     assert [(change["state"], change["cause"]) for change in life.changes] == [
         ("expired", "expires_at has passed")
@@ -214,14 +215,14 @@ async def test_a_call_that_never_left_uses_no_rate(desk: Desk) -> None:
 async def test_limiter_wait_counts_the_bots_rate_too(desk: Desk) -> None:
     await desk.submit(each(["1"]))
     desk.clock.advance(4)
-    batch = await desk.batch(paced_since=PacedSince(others=NOW + 1))
+    batch = await desk.batch(paced_since=LimitedSince(others=NOW + 1))
     assert batch.messages[0].limiter_wait == pytest.approx(3.0)
 
 
 async def test_what_is_paid_for_waits_for_less(desk: Desk) -> None:
     await desk.submit(each(["bulk"], lane=Lane.BULK), each(["normal"], GRACE))
     desk.clock.advance(4)
-    batch = await desk.batch(paced_since=PacedSince(bulk=None, others=NOW + 1))
+    batch = await desk.batch(paced_since=LimitedSince(bulk=None, others=NOW + 1))
     assert {m.lane: m.limiter_wait for m in batch.messages} == {Lane.BULK: 0.0, Lane.NORMAL: 3.0}
 
 
@@ -281,7 +282,8 @@ async def test_the_short_look_at_a_chat_finds_what_the_whole_one_does(desk: Desk
     for chat_id in range(1, 301):
         made = [message(chat_id, lane=dice.choice(list(Lane))) for _ in range(dice.randint(0, 4))]
         kept += [
-            (one.id, dice.choice([State.QUEUED] * 3 + [State.RETRY_WAIT]), dice.choice(DUE)) for one in made
+            (one.id, dice.choice([MessageState.QUEUED] * 3 + [MessageState.RETRY_WAIT]), dice.choice(DUE))
+            for one in made
         ]
         if made:
             await desk.submit(Submission(tuple(event() for _ in made), tuple((one,) for one in made)))
@@ -290,14 +292,14 @@ async def test_the_short_look_at_a_chat_finds_what_the_whole_one_does(desk: Desk
         CHANGE.run(connection, kept)
         ids = range(1, 301)
         whole = {
-            row["chat_id"]: row for row in chat_queue._rows(connection, chat_queue._ROWS, "default", ids)
+            row["chat_id"]: row for row in chat_heads._rows(connection, chat_heads._ROWS, "default", ids)
         }
         looked = [
-            [chat_queue.heads_of(one) for one in (row, whole[row["chat_id"]])]
-            for row in chat_queue.heads(connection, "default", ids)
+            [chat_heads.heads_of(one) for one in (row, whole[row["chat_id"]])]
+            for row in chat_heads.read(connection, "default", ids)
         ]
         return [
-            tuple((chat_queue.choose(heads, NOW), chat_queue.next_turn(heads, NOW, 0.0)) for heads in pair)
+            tuple((chat_heads.choose(heads, NOW), chat_heads.first_of(heads, NOW)) for heads in pair)
             for pair in looked
         ]
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection
 from sqlalchemy.event import listen, remove
 
-from services.outbox.delivery import claims
-from services.outbox.delivery.fair_queue import Turns
+from services.outbox.delivery import claims, ready_chats
+from services.outbox.delivery.fair_queue import FairQueue
 from services.outbox.messages import Claimed, Lane, Outcome, Submission
-from services.outbox.rate_limit.token_bucket import Limits
+from services.outbox.rate_limit.limits import Limits
 from tests.outbox.conftest import Desk
 from tests.outbox.making import NOW, event, message, result, sent
 
@@ -32,7 +32,7 @@ class Fair:
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
-        self.turns = Turns()
+        self.fair_queue = FairQueue()
 
     async def claim(self, limit: int) -> list[Claimed]:
         def work(connection: Connection) -> list[Claimed]:
@@ -42,7 +42,7 @@ class Fair:
                 "w1",
                 limit,
                 now=self.desk.clock.now,
-                turns=self.turns,
+                fair_queue=self.fair_queue,
             ).messages
 
         return await self.desk.database.write("claim", work)
@@ -167,9 +167,9 @@ async def test_a_claim_costs_the_same_whatever_waits(desk: Desk, fair: Fair) -> 
 def _cost_of(connection: Connection, now: float) -> int:
     """SQLite's instructions in tens, or PostgreSQL's pages."""
     queries: list[tuple[Any, dict[str, Any]]] = [
-        (claims._WAITING, {"bot": "default"}),
+        (ready_chats._WAITING, {"bot": "default"}),
         (
-            claims._READY.of(connection),
+            ready_chats._READY.of(connection),
             {
                 "bot": "default",
                 "lane": int(Lane.NORMAL),
@@ -218,28 +218,28 @@ def _instructions(connection: Connection, queries: list[tuple[Any, dict[str, Any
 )
 def test_nobody_gets_more_than_one_who_always_waits(rounds: list[tuple[set[str], int]]) -> None:
     """Whoever else comes and goes: "z" always has something, and nobody is ever two turns ahead of it."""
-    turns = Turns()
+    fair_queue = FairQueue()
     served: Counter[str] = Counter()
     for others, room in rounds:
-        shares = turns.shares(Lane.NORMAL, {*others, "z"}, room)
+        shares = fair_queue.shares(Lane.NORMAL, {*others, "z"}, room)
         assert sum(shares.values()) == room
-        turns.served(Lane.NORMAL, shares)
+        fair_queue.served(Lane.NORMAL, shares)
         served.update(shares)
         assert max(served.values()) <= served["z"] + 2
 
 
 def test_silence_earns_no_credit() -> None:
-    turns = Turns()
+    fair_queue = FairQueue()
     for _ in range(100):
-        turns.served(Lane.NORMAL, turns.shares(Lane.NORMAL, {"a"}, 10))
-    shares = turns.shares(Lane.NORMAL, {"a", "b"}, 10)
+        fair_queue.served(Lane.NORMAL, fair_queue.shares(Lane.NORMAL, {"a"}, 10))
+    shares = fair_queue.shares(Lane.NORMAL, {"a", "b"}, 10)
     assert shares["b"] <= 6
 
 
 def test_when_nothing_waits_all_are_even_and_nobody_is_remembered() -> None:
-    turns = Turns()
+    fair_queue = FairQueue()
     for number in range(1_000):
-        turns.served(Lane.NORMAL, turns.shares(Lane.NORMAL, {f"client-{number}"}, 2))
-    turns.rest(Lane.NORMAL)
-    assert turns._lanes[Lane.NORMAL]._of == {}
-    assert turns.shares(Lane.NORMAL, {"client-1", "new"}, 2) == {"client-1": 1, "new": 1}
+        fair_queue.served(Lane.NORMAL, fair_queue.shares(Lane.NORMAL, {f"client-{number}"}, 2))
+    fair_queue.reset(Lane.NORMAL)
+    assert fair_queue._lanes[Lane.NORMAL]._of == {}
+    assert fair_queue.shares(Lane.NORMAL, {"client-1", "new"}, 2) == {"client-1": 1, "new": 1}

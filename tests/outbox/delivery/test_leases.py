@@ -52,7 +52,7 @@ async def kept(database: Database, clock: WrongClock) -> AsyncIterator[None]:
         policy=Policy(base=1.0),
         taken_over=ignore,
     )
-    keeping = asyncio.create_task(ours.keep())
+    keeping = asyncio.create_task(ours.run())
     try:
         yield
     finally:
@@ -65,7 +65,7 @@ async def test_a_clock_that_was_ahead_for_a_moment_between_two_looks_is_seen(
 ) -> None:
     """Also for what was under way meanwhile, and is written when all is right again."""
     monkeypatch.setattr(leases, "RENEW_SECONDS", 2.0)
-    monkeypatch.setattr(leases, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(leases, "CLOCK_SAMPLE_SECONDS", 0.02)
     clock = WrongClock(desk.clock.now)
     await desk.submit(each(["early"], chat_id=ADA), each(["late"], chat_id=GRACE))
     early, late = await desk.claim()

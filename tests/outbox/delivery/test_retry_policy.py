@@ -12,10 +12,10 @@ from services.outbox.messages import (
     CONTINUATION,
     Claimed,
     Decision,
+    MessageState,
     Outcome,
     Reason,
     Result,
-    State,
     UnknownPolicy,
 )
 from tests.outbox.making import NOW, claimed, result, sent
@@ -39,13 +39,13 @@ def unknown(reason: Reason = Reason.NO_ANSWER) -> Result:
 
 
 def test_an_answer_with_a_message_id_is_the_end() -> None:
-    assert decide(of=sent()) == Decision(State.DELIVERED, part=1)
+    assert decide(of=sent()) == Decision(MessageState.DELIVERED, part=1)
 
 
 def test_the_next_part_goes_before_anything_else() -> None:
     decision = decide(claimed(part=1, retries=4), of=sent(), parts=3)
     assert (decision.state, decision.due_at, decision.part, decision.retries) == (
-        State.QUEUED,
+        MessageState.QUEUED,
         CONTINUATION,
         2,
         0,
@@ -53,12 +53,12 @@ def test_the_next_part_goes_before_anything_else() -> None:
 
 
 def test_the_last_part_is_the_end() -> None:
-    assert decide(claimed(part=2), of=sent(), parts=3) == Decision(State.DELIVERED, part=3)
+    assert decide(claimed(part=2), of=sent(), parts=3) == Decision(MessageState.DELIVERED, part=3)
 
 
 def test_flood_control_delays_the_message_by_what_telegram_asked() -> None:
     decision = decide(claimed(retries=2), of=refused(Reason.FLOOD_CONTROL, retry_after=17.0), jitter=0.25)
-    assert decision.state is State.RETRY_WAIT
+    assert decision.state is MessageState.RETRY_WAIT
     assert decision.due_at == decision.pause_chat_until == NOW + 17.25
     assert decision.retries == 2
 
@@ -71,12 +71,14 @@ def test_flood_control_without_a_time_backs_off_by_itself() -> None:
 
 def test_flood_control_never_ends_a_message() -> None:
     old = claimed(accepted_at=NOW - 1_000_000, retries=40)
-    assert decide(old, of=refused(Reason.FLOOD_CONTROL, retry_after=10_072.0)).state is State.RETRY_WAIT
+    assert (
+        decide(old, of=refused(Reason.FLOOD_CONTROL, retry_after=10_072.0)).state is MessageState.RETRY_WAIT
+    )
 
 
 def test_a_migrated_group_is_tried_at_its_new_id_at_once() -> None:
     decision = decide(of=refused(Reason.CHAT_MIGRATED, migrate_to=-1009))
-    assert (decision.state, decision.due_at, decision.retries) == (State.QUEUED, 0.0, 0)
+    assert (decision.state, decision.due_at, decision.retries) == (MessageState.QUEUED, 0.0, 0)
     assert decision.migrate_to == -1009
 
 
@@ -87,7 +89,7 @@ def test_a_migrated_group_gets_the_rest_of_a_message_before_anything_else() -> N
 
 @pytest.mark.parametrize("reason", [Reason.BOT_BLOCKED, Reason.CHAT_GONE])
 def test_a_destination_that_refuses_the_bot_is_blocked(reason: Reason) -> None:
-    assert decide(of=refused(reason)) == Decision(State.DEAD_LETTER, block_chat=reason)
+    assert decide(of=refused(reason)) == Decision(MessageState.DEAD_LETTER, block_chat=reason)
 
 
 @pytest.mark.parametrize(
@@ -105,44 +107,44 @@ def test_a_destination_that_refuses_the_bot_is_blocked(reason: Reason) -> None:
 )
 def test_what_telegram_will_never_take_is_given_up_at_once(reason: Reason) -> None:
     decision = decide(claimed(part=1), of=refused(reason), parts=2)
-    assert decision == Decision(State.DEAD_LETTER, part=1)
+    assert decision == Decision(MessageState.DEAD_LETTER, part=1)
 
 
 def test_bad_markup_is_tried_once_more_as_plain_text_and_at_once() -> None:
     decision = decide(claimed(part=1, retries=1), of=refused(Reason.BAD_MARKUP), parts=2)
-    assert (decision.state, decision.due_at, decision.plain) == (State.QUEUED, CONTINUATION, True)
+    assert (decision.state, decision.due_at, decision.plain) == (MessageState.QUEUED, CONTINUATION, True)
     assert (decision.part, decision.retries) == (1, 1)
 
 
 def test_plain_text_that_is_bad_markup_is_given_up() -> None:
-    assert decide(claimed(plain=True), of=refused(Reason.BAD_MARKUP)).state is State.DEAD_LETTER
+    assert decide(claimed(plain=True), of=refused(Reason.BAD_MARKUP)).state is MessageState.DEAD_LETTER
 
 
 @pytest.mark.parametrize("reason", [Reason.CANNOT_EDIT, Reason.BAD_REQUEST])
 def test_an_edit_that_cannot_be_made_is_sent_instead_and_then_ends_as_any(reason: Reason) -> None:
     decision = decide(claimed(edits=501, retries=2), of=refused(reason))
-    assert (decision.state, decision.as_new, decision.retries) == (State.QUEUED, True, 2)
-    assert decide(claimed(), of=refused(reason)) == Decision(State.DEAD_LETTER)
+    assert (decision.state, decision.as_new, decision.retries) == (MessageState.QUEUED, True, 2)
+    assert decide(claimed(), of=refused(reason)) == Decision(MessageState.DEAD_LETTER)
 
 
 @pytest.mark.parametrize("reason", [Reason.INVALID_TOKEN, Reason.BOT_FROZEN])
 def test_a_refused_bot_stops_and_the_message_waits_without_a_mark(reason: Reason) -> None:
     decision = decide(claimed(retries=2), of=refused(reason))
-    assert (decision.state, decision.due_at, decision.retries) == (State.QUEUED, 0.0, 2)
+    assert (decision.state, decision.due_at, decision.retries) == (MessageState.QUEUED, 0.0, 2)
     assert decision.stop_bot is reason
 
 
 @pytest.mark.parametrize("reason", [Reason.CONNECT_FAILED, Reason.CONFLICT, Reason.BAD_ANSWER])
 def test_what_certainly_did_not_arrive_is_tried_again(reason: Reason) -> None:
     decision = decide(claimed(retries=2), of=refused(reason))
-    assert decision == Decision(State.RETRY_WAIT, NOW + 4.0, retries=3)
+    assert decision == Decision(MessageState.RETRY_WAIT, NOW + 4.0, retries=3)
 
 
 def test_what_certainly_did_not_arrive_is_given_up_after_its_time() -> None:
     old = claimed(accepted_at=NOW - 3599.5)
-    assert decide(old, of=refused(Reason.CONNECT_FAILED)).state is State.DEAD_LETTER
+    assert decide(old, of=refused(Reason.CONNECT_FAILED)).state is MessageState.DEAD_LETTER
     young = claimed(accepted_at=NOW - 3598.5)
-    assert decide(young, of=refused(Reason.CONNECT_FAILED)).state is State.RETRY_WAIT
+    assert decide(young, of=refused(Reason.CONNECT_FAILED)).state is MessageState.RETRY_WAIT
 
 
 @pytest.mark.parametrize(
@@ -150,23 +152,23 @@ def test_what_certainly_did_not_arrive_is_given_up_after_its_time() -> None:
 )
 def test_what_may_have_arrived_is_sent_again_and_marked(reason: Reason) -> None:
     decision = decide(claimed(retries=1), of=unknown(reason))
-    assert decision == Decision(State.RETRY_WAIT, NOW + 2.0, 2, possible_duplicate=True, resends=1)
+    assert decision == Decision(MessageState.RETRY_WAIT, NOW + 2.0, 2, possible_duplicate=True, resends=1)
 
 
 def test_what_may_have_arrived_is_held_where_the_event_asks_for_it() -> None:
     held = claimed(on_unknown=UnknownPolicy.HOLD, part=1)
-    assert decide(held, of=unknown(), parts=2) == Decision(State.UNKNOWN, part=1)
+    assert decide(held, of=unknown(), parts=2) == Decision(MessageState.UNKNOWN, part=1)
 
 
 def test_what_may_have_arrived_is_sent_again_a_few_times_at_most() -> None:
-    assert decide(claimed(resends=2), of=unknown()).state is State.RETRY_WAIT
+    assert decide(claimed(resends=2), of=unknown()).state is MessageState.RETRY_WAIT
     last = decide(claimed(resends=3, part=1), of=unknown(), parts=2)
-    assert last == Decision(State.DEAD_LETTER, part=1, possible_duplicate=True, resends=3)
+    assert last == Decision(MessageState.DEAD_LETTER, part=1, possible_duplicate=True, resends=3)
 
 
 def test_an_outage_of_telegram_uses_up_no_resends() -> None:
     """Only tries that may have arrived count, not those before that certainly did not."""
-    assert decide(claimed(retries=30), of=unknown()).state is State.RETRY_WAIT
+    assert decide(claimed(retries=30), of=unknown()).state is MessageState.RETRY_WAIT
 
 
 def test_a_delivered_part_starts_the_next_one_afresh() -> None:
@@ -219,9 +221,9 @@ def test_a_failure_takes_back_no_part_no_mark_and_never_says_delivered(
     message: Claimed, failure: Result, jitter: float
 ) -> None:
     decision = decide(message, of=failure, parts=4, jitter=jitter)
-    assert decision.state is not State.DELIVERED
+    assert decision.state is not MessageState.DELIVERED
     assert decision.part == message.part
-    if decision.state in (State.QUEUED, State.RETRY_WAIT):
+    if decision.state in (MessageState.QUEUED, MessageState.RETRY_WAIT):
         assert decision.possible_duplicate >= message.possible_duplicate
         assert decision.plain >= message.plain
-    assert decision.state is not State.RETRY_WAIT or decision.due_at >= NOW
+    assert decision.state is not MessageState.RETRY_WAIT or decision.due_at >= NOW

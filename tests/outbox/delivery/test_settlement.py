@@ -6,15 +6,15 @@ import pytest
 from sqlalchemy import Connection, func, select, update
 
 from services.outbox.chats import chat_queue, chat_state
-from services.outbox.delivery import claimed_rows, settlement
+from services.outbox.delivery import bot_state, claimed_rows, settlement
 from services.outbox.delivery.retry_policy import Policy
 from services.outbox.messages import (
     Claimed,
     Lane,
+    MessageState,
     Outcome,
     Reason,
     Settled,
-    State,
     UnknownPolicy,
 )
 from services.outbox.schema import bot, chat, message
@@ -38,7 +38,7 @@ async def test_a_delivered_message_keeps_telegrams_answer(desk: Desk) -> None:
     claimed = await claim_one(desk)
     await desk.finish(claimed, sent(77))
     life = await desk.life(claimed.id)
-    assert (life.message["state"], life.message["finished_at"]) == (State.DELIVERED, NOW)
+    assert (life.message["state"], life.message["finished_at"]) == (MessageState.DELIVERED, NOW)
     assert (life.message["telegram_message_ids"], life.message["reason"]) == ("77", "none")
     (attempt,) = life.attempts
     assert (attempt["outcome"], attempt["telegram_message_id"]) == ("sent", 77)
@@ -65,7 +65,7 @@ async def test_every_attempt_stays_in_the_log_with_its_cause(desk: Desk) -> None
     ]
     assert life.attempts[0]["detail"] == "refused"
     assert life.attempts[1]["retry_after"] == 5.0
-    assert (life.message["state"], life.message["reason"]) == (State.DEAD_LETTER, "no_answer")
+    assert (life.message["state"], life.message["reason"]) == (MessageState.DEAD_LETTER, "no_answer")
     assert life.message["possible_duplicate"]
 
 
@@ -86,26 +86,26 @@ async def test_a_destination_that_refuses_ends_what_waits_for_it(desk: Desk) -> 
     await desk.submit(late)
     assert await desk.claim() == []
     assert (await desk.batch()).next_at is None
-    assert await desk.state(first.id) == State.DEAD_LETTER
+    assert await desk.state(first.id) == MessageState.DEAD_LETTER
     life = await desk.life(late.messages[0][0].id)
-    assert (life.message["state"], life.message["reason"]) == (State.SUPPRESSED, "bot_blocked")
+    assert (life.message["state"], life.message["reason"]) == (MessageState.SUPPRESSED, "bot_blocked")
     assert life.changes[0]["cause"] == "the destination refuses the bot: bot_blocked"
     assert life.attempts == []
 
 
 async def test_what_waits_for_a_destination_that_refuses_is_ended_in_portions(desk: Desk) -> None:
     """A claim's transaction stays short, and below the databases' largest number of parameters."""
-    beyond = chat_state.SUPPRESSED_AT_ONCE + 10
+    beyond = chat_state.SUPPRESS_BATCH + 10
     await desk.submit(each([str(n) for n in range(beyond + 1)]))
     await desk.finish(await claim_one(desk), BLOCKED)
     assert await desk.claim() == []
-    assert await count_in(desk, State.QUEUED) == 10
+    assert await count_in(desk, MessageState.QUEUED) == 10
     assert await desk.claim() == []
-    assert await count_in(desk, State.SUPPRESSED) == beyond
+    assert await count_in(desk, MessageState.SUPPRESSED) == beyond
     assert (await desk.batch()).next_at is None
 
 
-async def count_in(desk: Desk, state: State) -> int:
+async def count_in(desk: Desk, state: MessageState) -> int:
     query = select(func.count()).select_from(message).where(message.c.state == state.value)
     found: int = await desk.database.read("read", lambda c: c.execute(query).scalar_one())
     return found
@@ -169,7 +169,7 @@ async def test_a_refused_bot_is_noted_until_it_is_started(desk: Desk, reason: Re
         await desk.finish(claimed, result(Outcome.NOT_SENT, reason))
     assert await stopped() == reason
     assert len(await desk.claim()) == 2
-    await desk.database.write("bot", partial(settlement.start_bot, name="default"))
+    await desk.database.write("bot", partial(bot_state.start, name="default"))
     assert await stopped() is None
 
 
@@ -182,7 +182,9 @@ async def take_over(desk: Desk, owner: str = "w2", *, all_leases: bool = False) 
     def work(connection: Connection) -> list[Settled]:
         taken = []
         now = desk.clock.now
-        for name, gone, chat_ids in settlement.abandoned(connection, now, but=owner, all_leases=all_leases):
+        for name, gone, chat_ids in settlement.abandoned(
+            connection, now, except_owner=owner, all_leases=all_leases
+        ):
             lost = result(Outcome.UNKNOWN, Reason.WORKER_LOST, started_at=now, finished_at=now)
             settled = [desk.decided(m, lost) for m in claimed_rows.in_flight(connection, name, chat_ids, now)]
             if settled:
@@ -221,7 +223,7 @@ async def test_a_lost_workers_message_is_held_where_the_event_asks_for_it(desk: 
     held = await claim_one(desk, "w1")
     desk.clock.advance(chat_queue.LEASE_SECONDS + 1)
     await take_over(desk)
-    assert await desk.state(held.id) == State.UNKNOWN
+    assert await desk.state(held.id) == MessageState.UNKNOWN
     assert (await claim_one(desk, "w2")).title == "next"
 
 
@@ -255,11 +257,11 @@ async def test_a_late_answer_does_not_undo_what_another_worker_did(desk: Desk) -
     second = await claim_one(desk, "w2")
     lost = await desk.settle(desk.decided(first, sent(1)), owner="w1")
     assert lost == {first.seq}
-    assert await desk.state(first.id) == State.SENDING
+    assert await desk.state(first.id) == MessageState.SENDING
     assert await desk.claim("w3") == []
     await desk.finish(second, sent(2), owner="w2")
     life = await desk.life(first.id)
-    assert (life.message["state"], life.message["telegram_message_ids"]) == (State.DELIVERED, "2")
+    assert (life.message["state"], life.message["telegram_message_ids"]) == (MessageState.DELIVERED, "2")
     assert [a["telegram_message_id"] for a in life.attempts] == [1, 2]
 
 
@@ -269,7 +271,7 @@ async def test_a_late_answer_ends_a_message_that_nobody_has_tried_again(desk: De
     desk.clock.advance(chat_queue.LEASE_SECONDS + 1)
     await take_over(desk)
     assert await desk.settle(desk.decided(first, sent(1)), owner="w1") == set()
-    assert await desk.state(first.id) == State.DELIVERED
+    assert await desk.state(first.id) == MessageState.DELIVERED
     desk.clock.advance(100)
     assert await desk.claim("w2") == []
     assert (await desk.batch()).next_at is None
@@ -283,7 +285,7 @@ async def test_a_late_failure_of_a_held_message_leaves_it_held(desk: Desk) -> No
     await take_over(desk)
     failed = desk.decided(first, result(Outcome.NOT_SENT, Reason.CONNECT_FAILED))
     assert await desk.settle(failed, owner="w1") == {first.seq}
-    assert await desk.state(first.id) == State.UNKNOWN
+    assert await desk.state(first.id) == MessageState.UNKNOWN
 
 
 async def test_a_late_answer_does_not_give_back_a_chat_that_was_claimed_again(desk: Desk) -> None:

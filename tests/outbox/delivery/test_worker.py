@@ -16,24 +16,25 @@ from services.kit.database.connect import CommitUnknownError, Database, open_dat
 from services.kit.health import Level
 from services.kit.settings import ServiceSettings
 from services.kit.telemetry.telemetry import Telemetry
-from services.outbox.delivery import claims, settlement, worker
+from services.outbox.delivery import bot_state, claims, settlement, worker
 from services.outbox.delivery.retry_policy import Policy
 from services.outbox.engine import EngineSettings, Outbox, open_outbox
 from services.outbox.intake import enqueue
 from services.outbox.messages import (
     Document,
     Lane,
+    MessageState,
     Rendered,
     Settled,
-    State,
     Submission,
     Text,
     UnknownPolicy,
 )
 from services.outbox.metrics import OutboxMetrics
-from services.outbox.queries import message_queries
-from services.outbox.queries.message_queries import Life
-from services.outbox.rate_limit.token_bucket import Limits
+from services.outbox.queries import message_timeline
+from services.outbox.queries.message_rows import AttemptRow
+from services.outbox.queries.message_timeline import MessageTimeline
+from services.outbox.rate_limit.limits import Limits
 from services.outbox.schema import attempt as attempts
 from services.outbox.telegram.bot_api import make_bot
 from services.outbox.telegram.sender import Sender
@@ -42,7 +43,7 @@ from tests.outbox.conftest import NO_LIMITS
 from tests.outbox.making import ADA, GRACE, each, event, message, parts, render, submission
 from tests.ports import free_port
 from tests.servers import BOT_ID, Sandbox, sandbox_of, until
-from tests.told import Told
+from tests.span_recorder import SpanRecorder
 
 FIRST_CHAT = 50_000
 QUICK = Policy(base=0.02, cap=0.1, give_up_after=3600, max_resends=3)
@@ -70,7 +71,7 @@ def start(database_url: str, sandbox: Sandbox, tmp_path: Path) -> Start:
         settings: EngineSettings | None = None,
         limits: Limits = NO_LIMITS,
         policy: Policy = QUICK,
-        sink: Told | None = None,
+        sink: SpanRecorder | None = None,
         **more: Any,
     ) -> AsyncIterator[Outbox]:
         telemetry = Telemetry("tests", ServiceSettings(data_dir=tmp_path), sink=sink)
@@ -106,17 +107,17 @@ def in_parts(*texts: str, **changes: Any) -> Submission:
     return submission(message(**changes), of=event(body=parts(*texts), accepted_at=now()))
 
 
-async def life_of(outbox: Outbox, of: Submission, number: int = 0) -> Life:
+async def life_of(outbox: Outbox, of: Submission, number: int = 0) -> MessageTimeline:
     wanted = of.messages[number][0].id
-    life = await outbox.database.read("read", partial(message_queries.life, message_id=wanted))
+    life = await outbox.database.read("read", partial(message_timeline.timeline, message_id=wanted))
     assert life is not None
     return life
 
 
-async def finished(outbox: Outbox, of: Submission, number: int = 0) -> Life:
+async def finished(outbox: Outbox, of: Submission, number: int = 0) -> MessageTimeline:
     """The message's life once it has ended."""
 
-    async def ended() -> Life | None:
+    async def ended() -> MessageTimeline | None:
         life = await life_of(outbox, of, number)
         return life if life.message["finished_at"] is not None else None
 
@@ -125,8 +126,8 @@ async def finished(outbox: Outbox, of: Submission, number: int = 0) -> Life:
     return life
 
 
-async def when(outbox: Outbox, of: Submission, *states: State) -> Life:
-    async def there() -> Life | None:
+async def when(outbox: Outbox, of: Submission, *states: MessageState) -> MessageTimeline:
+    async def there() -> MessageTimeline | None:
         life = await life_of(outbox, of)
         return life if life.message["state"] in states else None
 
@@ -135,8 +136,13 @@ async def when(outbox: Outbox, of: Submission, *states: State) -> Life:
     return life
 
 
-def reasons(life: Life) -> list[tuple[str, str]]:
+def reasons(life: MessageTimeline) -> list[tuple[str | None, str | None]]:
     return [(attempt["outcome"], attempt["reason"]) for attempt in life.attempts]
+
+
+def end_of(attempt: AttemptRow) -> float:
+    assert attempt["finished_at"] is not None
+    return attempt["finished_at"]
 
 
 def registry_of(outbox: Outbox) -> CollectorRegistry:
@@ -198,7 +204,7 @@ async def test_flood_control_delays_the_message_by_what_telegram_asked(
         assert reasons(first) == [("not_sent", "flood_control"), ("sent", "none")]
         refused, again = first.attempts
         assert refused["retry_after"] == 1.0
-        assert again["claimed_at"] >= refused["finished_at"] + 1.0
+        assert again["claimed_at"] >= end_of(refused) + 1.0
         assert life.attempts[0]["claimed_at"] >= again["claimed_at"]
 
 
@@ -215,11 +221,11 @@ async def test_the_bot_pauses_when_a_second_chat_is_refused(start: Start, sandbo
         refused = [posted("1", chat_id=ADA), posted("1", chat_id=GRACE)]
         for one in refused:
             await outbox.enqueue(one)
-            await when(outbox, one, State.RETRY_WAIT)
+            await when(outbox, one, MessageState.RETRY_WAIT)
         third = posted("third", chat_id=1003)
         await outbox.enqueue(third)
         life = await finished(outbox, third)
-        times = [(await life_of(outbox, one)).attempts[0]["finished_at"] for one in refused]
+        times = [end_of((await life_of(outbox, one)).attempts[0]) for one in refused]
         assert life.attempts[0]["claimed_at"] >= min(times) + 2.0
 
 
@@ -236,12 +242,12 @@ async def test_a_restart_forgets_no_pause_of_the_bot(start: Start, sandbox: Sand
     async with start() as outbox:
         for one in refused:
             await outbox.enqueue(one)
-            await when(outbox, one, State.RETRY_WAIT)
+            await when(outbox, one, MessageState.RETRY_WAIT)
     async with start() as outbox:
         third = posted("third", chat_id=1003)
         await outbox.enqueue(third)
         life = await finished(outbox, third)
-        times = [(await life_of(outbox, one)).attempts[0]["finished_at"] for one in refused]
+        times = [end_of((await life_of(outbox, one)).attempts[0]) for one in refused]
     assert life.attempts[0]["claimed_at"] >= min(times) + 4.0
 
 
@@ -274,7 +280,7 @@ async def test_accepted_then_dropped_is_a_duplicate_that_is_marked(start: Start,
         one = posted("hello")
         await outbox.enqueue(one)
         life = await finished(outbox, one)
-        assert life.message["state"] == State.DELIVERED
+        assert life.message["state"] == MessageState.DELIVERED
         assert await sandbox.texts(ADA) == ["hello", "again: hello"]
 
 
@@ -286,7 +292,7 @@ async def test_accepted_then_dropped_is_held_where_the_event_asks_for_it(
         held = posted("held", on_unknown=UnknownPolicy.HOLD)
         await outbox.enqueue(held)
         await outbox.enqueue(posted("next"))
-        assert (await finished(outbox, held)).message["state"] == State.UNKNOWN
+        assert (await finished(outbox, held)).message["state"] == MessageState.UNKNOWN
         await until(lambda: _has(sandbox, 2))
         assert await sandbox.texts(ADA) == ["held", "next"]
 
@@ -297,7 +303,7 @@ async def test_a_message_that_never_gets_an_answer_is_given_up(start: Start, san
         one = posted("hello")
         await outbox.enqueue(one)
         life = await finished(outbox, one)
-        assert (life.message["state"], life.message["reason"]) == (State.DEAD_LETTER, "no_answer")
+        assert (life.message["state"], life.message["reason"]) == (MessageState.DEAD_LETTER, "no_answer")
         assert len(life.attempts) == 1 + QUICK.max_resends
         registry = registry_of(outbox)
         assert sample(registry, "cctelegram_dead_letters_total", reason="no_answer") == 1
@@ -310,10 +316,10 @@ async def test_telegram_is_not_there_and_then_it_is(start: Start, tmp_path: Path
     async with start(url=f"http://127.0.0.1:{port}") as outbox:
         one = posted("hello")
         await outbox.enqueue(one)
-        await when(outbox, one, State.RETRY_WAIT)
+        await when(outbox, one, MessageState.RETRY_WAIT)
         async with sandbox_of(tmp_path / "late", port=port) as late:
             life = await finished(outbox, one)
-            assert life.message["state"] == State.DELIVERED
+            assert life.message["state"] == MessageState.DELIVERED
             assert not life.message["possible_duplicate"]
             assert set(reasons(life)[:-1]) == {("not_sent", "connect_failed")}
             assert await late.texts(ADA) == ["hello"]
@@ -334,7 +340,7 @@ async def test_entities_that_telegram_refuses_are_left_out(start: Start, sandbox
         one = posted("hello")
         await outbox.enqueue(one)
         life = await finished(outbox, one)
-        assert (life.message["state"], life.message["plain"]) == (State.DELIVERED, True)
+        assert (life.message["state"], life.message["plain"]) == (MessageState.DELIVERED, True)
         assert reasons(life) == [("not_sent", "bad_markup"), ("sent", "none")]
         assert (await sandbox.delivered(ADA))[0]["entities"] is None
 
@@ -342,7 +348,7 @@ async def test_entities_that_telegram_refuses_are_left_out(start: Start, sandbox
 async def test_a_refused_bot_stops_keeps_its_queue_and_goes_on_when_it_is_restored(
     start: Start, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "PROBE_STOPPED_SECONDS", 0.05)
+    monkeypatch.setattr(bot_state, "PROBE_SECONDS", 0.05)
     await sandbox.post(f"/bots/{BOT_ID}/revoke")
     async with start() as outbox:
         all_of_it = posted(*(f"message {n}" for n in range(5)))
@@ -355,7 +361,7 @@ async def test_a_refused_bot_stops_keeps_its_queue_and_goes_on_when_it_is_restor
         await until(lambda: _attempted(outbox, all_of_it))
         assert await sandbox.texts() == []
         await sandbox.post(f"/bots/{BOT_ID}/restore")
-        assert (await finished(outbox, all_of_it, 4)).message["state"] == State.DELIVERED
+        assert (await finished(outbox, all_of_it, 4)).message["state"] == MessageState.DELIVERED
         assert await sandbox.texts(ADA) == [f"message {n}" for n in range(5)]
         assert (await outbox.check_telegram()).level is Level.HEALTHY
         first = await life_of(outbox, all_of_it)
@@ -369,7 +375,7 @@ async def _attempted(outbox: Outbox, of: Submission) -> bool:
 async def test_a_bot_that_was_stopped_before_the_start_asks_first(
     start: Start, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "PROBE_STOPPED_SECONDS", 0.05)
+    monkeypatch.setattr(bot_state, "PROBE_SECONDS", 0.05)
     await sandbox.post(f"/bots/{BOT_ID}/freeze")
     one = posted("hello")
     async with start() as outbox:
@@ -377,7 +383,7 @@ async def test_a_bot_that_was_stopped_before_the_start_asks_first(
         await until(lambda: _settled_once(outbox, one))
     await sandbox.post(f"/bots/{BOT_ID}/unfreeze")
     async with start() as outbox:
-        assert (await finished(outbox, one)).message["state"] == State.DELIVERED
+        assert (await finished(outbox, one)).message["state"] == MessageState.DELIVERED
 
 
 async def _settled_once(outbox: Outbox, of: Submission) -> bool:
@@ -455,7 +461,7 @@ async def test_whatever_fails_in_the_middle_of_a_message_only_that_part_is_repea
         one = posted("in parts")
         await outbox.enqueue(one)
         life = await finished(outbox, one)
-        assert life.message["state"] == State.DELIVERED
+        assert life.message["state"] == MessageState.DELIVERED
     assert await sandbox.texts(ADA) == ["one", *came, "three"]
     assert [attempt["part"] for attempt in life.attempts] == [0, 1, 1, 2]
 
@@ -491,17 +497,17 @@ async def test_progress_goes_on_through_the_end_of_its_first_message(start: Star
     async with start() as outbox:
         first = [posted(title, update_key="deploy") for title in ("10 %", "50 %")]
         await asyncio.gather(*(outbox.enqueue(one) for one in first))
-        assert (await finished(outbox, first[0])).message["state"] == State.DEAD_LETTER
-        assert (await finished(outbox, first[1])).message["state"] == State.DELIVERED
+        assert (await finished(outbox, first[0])).message["state"] == MessageState.DEAD_LETTER
+        assert (await finished(outbox, first[1])).message["state"] == MessageState.DELIVERED
         await _progress(outbox, "100 %")
     assert await _shown(sandbox) == ["100 %"]
 
 
-async def _progress(outbox: Outbox, title: str) -> Life:
+async def _progress(outbox: Outbox, title: str) -> MessageTimeline:
     one = posted(title, update_key="deploy")
     await outbox.enqueue(one)
     life = await finished(outbox, one)
-    assert life.message["state"] == State.DELIVERED
+    assert life.message["state"] == MessageState.DELIVERED
     return life
 
 
@@ -519,9 +525,9 @@ async def test_a_renderer_that_fails_ends_its_message_and_no_other(start: Start,
     async with start(render=picky) as outbox:
         all_three = posted("bad", "nothing", "good")
         await outbox.enqueue(all_three)
-        assert (await finished(outbox, all_three, 2)).message["state"] == State.DELIVERED
+        assert (await finished(outbox, all_three, 2)).message["state"] == MessageState.DELIVERED
         bad, nothing = await life_of(outbox, all_three, 0), await life_of(outbox, all_three, 1)
-        assert [bad.message["state"], nothing.message["state"]] == [State.DEAD_LETTER] * 2
+        assert [bad.message["state"], nothing.message["state"]] == [MessageState.DEAD_LETTER] * 2
         assert bad.attempts[0]["detail"] == "ValueError: cannot be rendered"
         assert nothing.attempts[0]["reason"] == "render_failed"
 
@@ -549,8 +555,8 @@ async def test_a_blocked_destination_suppresses_what_comes_later(start: Start, s
     async with start() as outbox:
         both = posted("first", "second")
         await outbox.enqueue(both)
-        assert (await finished(outbox, both, 0)).message["state"] == State.DEAD_LETTER
-        assert (await finished(outbox, both, 1)).message["state"] == State.SUPPRESSED
+        assert (await finished(outbox, both, 0)).message["state"] == MessageState.DEAD_LETTER
+        assert (await finished(outbox, both, 1)).message["state"] == MessageState.SUPPRESSED
         assert len(await sandbox.sends(ADA)) == 1
 
 
@@ -634,7 +640,7 @@ async def test_the_gauges_tell_of_the_queue(start: Start, sandbox: Sandbox) -> N
         await finished(outbox, dead)
 
         async def measured() -> bool:
-            depth = outbox.depth
+            depth = outbox.queue.depth
             return depth is not None and depth.by_state["dead_letter"] == 1
 
         await until(measured)
@@ -643,7 +649,7 @@ async def test_the_gauges_tell_of_the_queue(start: Start, sandbox: Sandbox) -> N
         assert sample(registry, "cctelegram_queue_depth", state="scheduled") == 1
         assert sample(registry, "cctelegram_queue_depth", state="dead_letter") == 1
         assert sample(registry, "cctelegram_delivery_rate_percent") == 0.0
-        reading = await outbox.check_queue()
+        reading = await outbox.queue.check()
         assert (reading.level, reading.measured["queue_depth"]) == (Level.HEALTHY, 0)
         assert (await outbox.check_database()).level is Level.HEALTHY
 
@@ -655,7 +661,7 @@ async def test_the_delivery_rate_of_the_last_hour_survives_a_restart(start: Star
         await finished(outbox, one)
 
     async def rate() -> bool:
-        return outbox.tally.delivery_rate_percent(now()) == 100.0
+        return outbox.queue.counts.delivery_rate_percent(now()) == 100.0
 
     async with start() as outbox:
         await until(rate)
@@ -665,7 +671,7 @@ async def test_the_delivery_rate_of_the_last_hour_survives_a_restart(start: Star
 
 
 async def test_a_messages_spans_are_told_from_its_stored_times(start: Start, sandbox: Sandbox) -> None:
-    sink = Told()
+    sink = SpanRecorder()
     await sandbox.faults({"kind": "close"})
     async with start(sink=sink) as outbox:
         one = posted("hello")
@@ -679,9 +685,10 @@ async def test_a_messages_spans_are_told_from_its_stored_times(start: Start, san
     assert all(s.parent is not None and s.parent.span_id == root.context.span_id for s in spans[1:])
     failed, delivered = (s for s in spans if s.name == "send")
     for span, attempt in zip((failed, delivered), life.attempts, strict=True):
+        assert attempt["started_at"] is not None
         assert (span.start_time, span.end_time) == (
             int(attempt["started_at"] * 1e9),
-            int(attempt["finished_at"] * 1e9),
+            int(end_of(attempt) * 1e9),
         )
     assert failed.status.description is not None
     assert failed.status.description.startswith("no_answer: ")
@@ -696,7 +703,7 @@ async def test_a_messages_spans_are_told_from_its_stored_times(start: Start, san
 
 
 async def test_a_trace_that_is_not_sampled_is_told_nowhere(start: Start, sandbox: Sandbox) -> None:
-    sink = Told()
+    sink = SpanRecorder()
     async with start(sink=sink) as outbox:
         made = posted("hello")
         quiet = event(trace=type(made.events[0].trace)(1, 2, sampled=False), accepted_at=now())
@@ -725,7 +732,7 @@ async def test_a_claim_whose_answer_was_lost_is_given_back_and_sent_once(
         monkeypatch.setattr(outbox.database, "write", lose_one_claim)
         await outbox.enqueue(each(["first", "second"]))
         await until(lambda: arrived(sandbox, 2))
-        life = await outbox.database.read("read", partial(message_queries.life, message_id=lost[0].id))
+        life = await outbox.database.read("read", partial(message_timeline.timeline, message_id=lost[0].id))
     assert [text.split("\n")[0] for text in await sandbox.texts(ADA)] == ["first", "second"]
     assert life is not None
     assert [(a["outcome"], a["reason"]) for a in life.attempts] == [

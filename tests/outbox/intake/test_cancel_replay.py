@@ -7,8 +7,8 @@ import pytest
 
 from services.outbox.chats import chat_state
 from services.outbox.intake import cancel_replay
-from services.outbox.intake.cancel_replay import By, Verdict
-from services.outbox.messages import CONTINUATION, Outcome, Reason, State, UnknownPolicy
+from services.outbox.intake.cancel_replay import ActionResult, By
+from services.outbox.messages import CONTINUATION, MessageState, Outcome, Reason, UnknownPolicy
 from tests.outbox.conftest import Desk
 from tests.outbox.making import ADA, NOW, each, message, result, sent, submission
 
@@ -17,12 +17,12 @@ BLOCKED = result(Outcome.NOT_SENT, Reason.BOT_BLOCKED)
 BAD = result(Outcome.NOT_SENT, Reason.BAD_REQUEST)
 
 
-async def cancel(desk: Desk, message_id: str) -> Verdict | None:
+async def cancel(desk: Desk, message_id: str) -> ActionResult | None:
     work = partial(cancel_replay.cancel, message_id=message_id, by=BY, now=desk.clock.now)
     return await desk.database.write("cancel", work)
 
 
-async def replay(desk: Desk, message_id: str) -> Verdict | None:
+async def replay(desk: Desk, message_id: str) -> ActionResult | None:
     work = partial(cancel_replay.replay, message_id=message_id, by=BY, now=desk.clock.now)
     return await desk.database.write("replay", work)
 
@@ -32,7 +32,7 @@ async def test_a_waiting_message_is_cancelled_and_the_next_one_goes(desk: Desk) 
     first = (await desk.claim())[0]
     await desk.finish(first, result(Outcome.NOT_SENT, Reason.CONNECT_FAILED))
     verdict = await cancel(desk, first.id)
-    assert verdict == Verdict(True, State.CANCELLED, 0, False)
+    assert verdict == ActionResult(True, MessageState.CANCELLED, 0, False)
     desk.clock.advance(10)
     (second,) = await desk.claim()
     assert second.title == "second"
@@ -43,7 +43,7 @@ async def test_a_message_that_a_worker_has_is_not_cancelled(desk: Desk) -> None:
     (claimed,) = await desk.claim()
     verdict = await cancel(desk, claimed.id)
     assert verdict is not None
-    assert (verdict.done, verdict.state) == (False, State.SENDING)
+    assert (verdict.done, verdict.state) == (False, MessageState.SENDING)
 
 
 async def test_a_message_of_which_a_part_is_sent_is_not_cancelled(desk: Desk) -> None:
@@ -51,7 +51,7 @@ async def test_a_message_of_which_a_part_is_sent_is_not_cancelled(desk: Desk) ->
     (claimed,) = await desk.claim()
     await desk.finish(claimed, sent(), parts=2)
     verdict = await cancel(desk, claimed.id)
-    assert verdict == Verdict(False, State.QUEUED, 1, False)
+    assert verdict == ActionResult(False, MessageState.QUEUED, 1, False)
 
 
 async def test_a_claim_and_a_cancel_at_once_end_in_one_of_the_two(desk: Desk) -> None:
@@ -88,7 +88,7 @@ async def test_a_replayed_message_has_its_whole_patience_again(desk: Desk) -> No
     assert (again.entered_at, again.accepted_at, again.retries) == (desk.clock.now, NOW, 0)
     late = result(Outcome.NOT_SENT, Reason.CONNECT_FAILED, finished_at=desk.clock.now)
     decision = await desk.finish(again, late)
-    assert decision.state is State.RETRY_WAIT
+    assert decision.state is MessageState.RETRY_WAIT
 
 
 async def test_the_expiry_that_has_passed_is_lifted(desk: Desk) -> None:
@@ -106,7 +106,7 @@ async def test_a_replay_of_an_unknown_outcome_is_marked(desk: Desk) -> None:
     (claimed,) = await desk.claim()
     await desk.finish(claimed, result(Outcome.UNKNOWN, Reason.NO_ANSWER))
     verdict = await replay(desk, claimed.id)
-    assert verdict == Verdict(True, State.QUEUED, 0, True)
+    assert verdict == ActionResult(True, MessageState.QUEUED, 0, True)
     (again,) = await desk.claim()
     assert again.possible_duplicate
 
@@ -121,16 +121,16 @@ async def test_a_replay_lifts_the_block_and_the_next_refusal_sets_it_again(desk:
     await desk.finish(again, BLOCKED)
     await desk.submit(each(["third"]))
     batch = await desk.batch()
-    assert [(s.message.title, s.decision.state) for s in batch.ended] == [("third", State.SUPPRESSED)]
+    assert [(s.message.title, s.decision.state) for s in batch.ended] == [("third", MessageState.SUPPRESSED)]
 
 
-@pytest.mark.parametrize("state", [State.QUEUED, State.SENDING, State.DELIVERED])
-async def test_what_did_not_end_undelivered_is_not_replayed(desk: Desk, state: State) -> None:
+@pytest.mark.parametrize("state", [MessageState.QUEUED, MessageState.SENDING, MessageState.DELIVERED])
+async def test_what_did_not_end_undelivered_is_not_replayed(desk: Desk, state: MessageState) -> None:
     posted = submission()
     await desk.submit(posted)
-    if state is not State.QUEUED:
+    if state is not MessageState.QUEUED:
         (claimed,) = await desk.claim()
-        if state is State.DELIVERED:
+        if state is MessageState.DELIVERED:
             await desk.finish(claimed, sent())
     verdict = await replay(desk, posted.messages[0][0].id)
     assert verdict is not None
@@ -162,7 +162,7 @@ async def test_what_ended_untried_is_reported_with_the_claim(desk: Desk) -> None
     batch = await desk.batch()
     ends = {(s.message.chat_id, s.decision.state, s.result.reason, s.attempted) for s in batch.ended}
     assert ends == {
-        (ADA, State.EXPIRED, Reason.EXPIRED, False),
-        (2002, State.SUPPRESSED, Reason.MUTED, False),
+        (ADA, MessageState.EXPIRED, Reason.EXPIRED, False),
+        (2002, MessageState.SUPPRESSED, Reason.MUTED, False),
     }
     assert batch.messages == []

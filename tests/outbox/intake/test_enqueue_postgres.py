@@ -11,7 +11,7 @@ from services.kit.clock import SystemClock
 from services.kit.database.connect import StoreUnavailableError, open_database
 from services.kit.database.postgres import PostgresDatabase
 from services.kit.telemetry.telemetry import Telemetry
-from services.outbox.intake.enqueue import Intake, Receipt
+from services.outbox.intake.group_commit import Intake, Receipt
 from tests.outbox.making import ADA, GRACE, key, message, submission
 from tests.servers import Postgres
 

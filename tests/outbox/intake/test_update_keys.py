@@ -9,22 +9,22 @@ import pytest
 from services.outbox.messages import (
     Claimed,
     Lane,
-    NewMessage,
+    MessageRecord,
+    MessageState,
     Outcome,
     Reason,
     Result,
-    State,
     UnknownPolicy,
 )
 from tests.outbox.conftest import Desk
 from tests.outbox.making import ADA, GRACE, event, message, result, sent, submission
 
 
-def progress(title: str, chat_id: int = ADA, key: str = "deploy", lane: Lane = Lane.NORMAL) -> NewMessage:
+def progress(title: str, chat_id: int = ADA, key: str = "deploy", lane: Lane = Lane.NORMAL) -> MessageRecord:
     return message(chat_id, update_key=key, lane=lane)
 
 
-async def post(desk: Desk, title: str, new: NewMessage) -> NewMessage:
+async def post(desk: Desk, title: str, new: MessageRecord) -> MessageRecord:
     await desk.submit(submission(new, of=event(title)))
     return new
 
@@ -56,7 +56,7 @@ async def test_only_the_newest_of_the_waiting_edits_is_shown(desk: Desk) -> None
     superseded = await post(desk, "40 %", progress("40 %"))
     await post(desk, "50 %", progress("50 %"))
     life = await desk.life(superseded.id)
-    assert life.message["state"] == State.SUPPRESSED
+    assert life.message["state"] == MessageState.SUPPRESSED
     assert life.message["reason"] == Reason.SUPERSEDED
     assert [change["cause"] for change in life.changes] == ["a later event with the same update key"]
     assert [await deliver(desk, 501), await deliver(desk, 501)] == [("10 %", None), ("50 %", 501)]

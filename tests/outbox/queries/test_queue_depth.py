@@ -6,7 +6,7 @@ from services.outbox.intake import cancel_replay
 from services.outbox.intake.cancel_replay import By
 from services.outbox.messages import Outcome, Reason
 from services.outbox.queries import queue_depth
-from services.outbox.queries.queue_depth import Depth
+from services.outbox.queries.queue_depth import QueueDepth
 from tests.outbox.conftest import Desk
 from tests.outbox.making import ADA, GRACE, NOW, event, message, result, sent, submission
 from tests.outbox.plans import plan_of
@@ -14,8 +14,8 @@ from tests.outbox.plans import plan_of
 HOUR = 3_600.0
 
 
-async def measured(desk: Desk) -> Depth:
-    return await desk.database.read("depth", partial(queue_depth.depth, now=desk.clock.now))
+async def measured(desk: Desk) -> QueueDepth:
+    return await desk.database.read("depth", partial(queue_depth.measure, now=desk.clock.now))
 
 
 async def test_an_empty_queue_is_as_old_as_nothing(desk: Desk) -> None:
@@ -76,9 +76,9 @@ async def test_what_has_ended_counts_no_more(desk: Desk) -> None:
 
 async def test_what_has_a_time_is_counted_by_its_index(desk: Desk) -> None:
     await desk.submit(submission(message(deliver_at=NOW + HOUR)), submission(message(GRACE)))
-    asks = partial(queue_depth.depth, now=NOW)
+    asks = partial(queue_depth.measure, now=NOW)
     # In a transaction: its settings end with it.
-    plan = await desk.database.write("depth", partial(plan_of, asks=asks))
+    plan = await desk.database.write("depth", partial(plan_of, work=asks))
     assert plan.count("message_timed") == 2, plan
     assert "Seq Scan" not in plan
     assert "SCAN message" not in plan

@@ -15,8 +15,8 @@ from redis.exceptions import RedisError
 from services.kit.clock import SystemClock
 from services.kit.health import Health, Level
 from services.outbox.rate_limit import buckets, redis_bucket
-from services.outbox.rate_limit.buckets import InProcess, Paces, open_paces
-from services.outbox.rate_limit.token_bucket import Pace
+from services.outbox.rate_limit.bot_bucket import Bucket
+from services.outbox.rate_limit.buckets import Buckets, LocalBuckets, open_buckets
 from tests.ports import free_port
 from tests.servers import ManualClock, until
 
@@ -81,10 +81,10 @@ class Senders:
         self._url = url
         self.healths: list[Health] = []
 
-    async def one(self, *, leave: float = 0.0, beside: InProcess | None = None) -> Paces:
+    async def one(self, *, leave: float = 0.0, local: LocalBuckets | None = None) -> Buckets:
         clock = SystemClock()
         self.healths.append(Health(clock))
-        opened = open_paces(self._url, beside=beside, clock=clock, health=self.healths[-1], leave=leave)
+        opened = open_buckets(self._url, local=local, clock=clock, health=self.healths[-1], leave=leave)
         return await self._stack.enter_async_context(opened)
 
     async def redis_level(self, number: int) -> Level:
@@ -99,9 +99,9 @@ async def shared(redis: RedisServer) -> AsyncIterator[Senders]:
         yield Senders(stack, redis.url)
 
 
-async def _all_of(pace: Pace) -> int:
+async def _all_of(bucket: Bucket) -> int:
     """Takes whatever there is now."""
-    return await pace.reserve(1_000)
+    return await bucket.reserve(1_000)
 
 
 # Within a process
@@ -109,10 +109,10 @@ async def _all_of(pace: Pace) -> int:
 
 async def test_services_of_a_process_share_the_rate_of_their_bot() -> None:
     async with AsyncExitStack() as stack:
-        senders, beside = Senders(stack, ""), InProcess()
-        bridge = (await senders.one(beside=beside)).of(TOKEN, 10.0)
-        relay = (await senders.one(beside=beside)).of(RENEWED, 10.0)
-        other = (await senders.one(beside=beside)).of(ANOTHER, 10.0)
+        senders, local = Senders(stack, ""), LocalBuckets()
+        bridge = (await senders.one(local=local)).of(TOKEN, 10.0)
+        relay = (await senders.one(local=local)).of(RENEWED, 10.0)
+        other = (await senders.one(local=local)).of(ANOTHER, 10.0)
         assert await bridge.reserve(8) == 8
         assert await relay.reserve(8) == 2
         assert await other.reserve(8) == 8
@@ -124,7 +124,7 @@ async def test_services_that_know_nothing_of_each_other_each_have_the_whole_rate
         taken = [await (await senders.one()).of(TOKEN, 10.0).reserve(8) for _ in range(2)]
         assert taken == [8, 8]
         assert await senders.redis_level(0) is Level.UNKNOWN
-        reading = senders.healths[0].components["redis_connection"].reading
+        reading = senders.healths[0].components["redis_connection"].measurement
         assert reading.measured == {
             "reason": "not configured (REDIS_URL): the rate is this process's own",
         }
@@ -162,7 +162,7 @@ async def test_services_and_replicas_share_the_rate_through_redis_by_the_bot_not
 
 
 async def test_an_alert_never_waits_for_a_backlog_that_takes_all_there_is(shared: Senders) -> None:
-    bulk = (await shared.one(leave=buckets.BEHIND_ALERTS)).of(TOKEN, 20.0)
+    bulk = (await shared.one(leave=buckets.LEFT_FOR_ALERTS)).of(TOKEN, 20.0)
     alerts = (await shared.one()).of(TOKEN, 20.0)
     for _ in range(20):
         await _all_of(bulk)
@@ -182,15 +182,15 @@ async def test_without_redis_each_goes_on_with_its_share_and_together_they_keep_
 ) -> None:
     senders = [(await shared.one()).of(TOKEN, 30.0) for _ in range(3)]
     for _ in range(2):
-        for pace in senders:
-            await pace.reserve(1)
+        for bucket in senders:
+            await bucket.reserve(1)
     redis.kill()
     clock = SystemClock()
     started = clock.monotonic()
     granted = 0
     while clock.monotonic() - started < 1.0:
-        granted += sum([await _all_of(pace) for pace in senders])
-        await asyncio.sleep(min(pace.wait_seconds() for pace in senders))
+        granted += sum([await _all_of(bucket) for bucket in senders])
+        await asyncio.sleep(min(bucket.wait_seconds() for bucket in senders))
     passed = clock.monotonic() - started
     # Nobody starts with a full second's worth: that was spent through Redis.
     assert granted <= 30.0 * passed + len(senders)
@@ -219,10 +219,10 @@ async def test_redis_that_comes_back_is_shared_again(shared: Senders, redis: Red
 async def test_a_sender_that_starts_while_redis_is_away_sends_all_the_same() -> None:
     async with AsyncExitStack() as stack:
         senders = Senders(stack, f"redis://127.0.0.1:{free_port()}/0")
-        pace = (await senders.one()).of(TOKEN, 30.0)
+        bucket = (await senders.one()).of(TOKEN, 30.0)
 
         async def granted() -> int:
-            return await _all_of(pace)
+            return await _all_of(bucket)
 
         assert await until(granted, patience=5.0) > 0
         assert await senders.redis_level(0) is Level.DEGRADED
@@ -234,11 +234,11 @@ async def test_a_redis_that_never_answers_is_asked_once_a_second_and_not_waited_
     port = server.sockets[0].getsockname()[1]
     clock, real = ManualClock(), SystemClock()
     client = redis_bucket.connect(f"redis://127.0.0.1:{port}/0")
-    pace = redis_bucket.SharedPace(client, "1", "here", 30.0, clock)
+    bucket = redis_bucket.RedisBucket(client, "1", "here", 30.0, clock)
     for seconds in (0.0, redis_bucket.RETRY_SECONDS / 2, redis_bucket.RETRY_SECONDS):
         clock.advance(seconds)
         began = real.monotonic()
-        await pace.reserve(1)
+        await bucket.reserve(1)
         assert real.monotonic() - began < 2 * redis_bucket.TIMEOUT_SECONDS
     assert len(asked) == 2
     await client.aclose()

@@ -8,7 +8,7 @@ import pytest
 
 from services.kit.clock import SystemClock
 from services.outbox.messages import Document, Lane, Outcome, Reason, Rendered, Result, Text
-from services.outbox.telegram import bot_api
+from services.outbox.telegram import errors, http_request
 from services.outbox.telegram import sender as telegram_sender
 from services.outbox.telegram.bot_api import Bot, make_bot
 from services.outbox.telegram.sender import Sender
@@ -195,6 +195,12 @@ async def test_what_an_answer_means(
     assert result.message_id is None
 
 
+async def test_the_page_of_a_gateway_is_stored_in_part(sandbox: Sandbox, sender: Sender) -> None:
+    await sandbox.faults(raw(502, "<html>" + "x" * 5_000))
+    result = await sent(sender)
+    assert (result.reason, len(result.detail)) == (Reason.SERVER_ERROR, errors.MAX_DETAIL)
+
+
 async def test_an_edit_that_changes_nothing_has_arrived_before(sandbox: Sandbox, sender: Sender) -> None:
     first = await sent(sender)
     again = await sent(sender, edits=first.message_id)
@@ -294,7 +300,7 @@ async def test_no_error_repeats_the_token(sandbox: Sandbox) -> None:
 async def test_an_answer_that_never_comes_is_unknown(
     sandbox: Sandbox, sender: Sender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bot_api, "READ_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(http_request, "READ_TIMEOUT_SECONDS", 0.2)
     await sandbox.faults({"kind": "hang", "seconds": 3, "deliver": True})
     result = await sent(sender)
     assert (result.outcome, result.reason) == (UNKNOWN, Reason.NO_ANSWER)
@@ -303,8 +309,8 @@ async def test_an_answer_that_never_comes_is_unknown(
 
 async def test_the_servers_own_wait_of_eight_seconds_is_waited_for(sandbox: Sandbox) -> None:
     """Telegram holds a request up to 8 s before it answers; giving up sooner would send twice."""
-    assert bot_api.READ_TIMEOUT_SECONDS >= 30
-    assert make_bot(DEFAULT_TOKEN, sandbox.url, 1).request.read_timeout == bot_api.READ_TIMEOUT_SECONDS
+    assert http_request.READ_TIMEOUT_SECONDS >= 30
+    assert make_bot(DEFAULT_TOKEN, sandbox.url, 1).request.read_timeout == http_request.READ_TIMEOUT_SECONDS
 
 
 async def test_a_check_says_whether_telegram_takes_the_bot(sandbox: Sandbox, sender: Sender) -> None:

@@ -12,15 +12,15 @@ from services.outbox.messages import Document, Text
 from services.outbox.telegram.text import (
     CAPTION_LIMIT,
     ENTITY_LIMIT,
+    MAX_PARTS,
     MESSAGE_LIMIT,
-    MOST_PARTS,
     Builder,
-    headed,
     is_blank,
     parts_of,
+    remove_suffix,
     split,
     utf16_length,
-    without_end,
+    with_note,
 )
 
 GRIN = "\U0001f600"
@@ -181,8 +181,8 @@ def test_no_piece_has_more_entities_than_telegram_looks_at() -> None:
 
 
 def test_a_few_parts_are_messages() -> None:
-    parts = parts_of(Text("x" * (MESSAGE_LIMIT * MOST_PARTS)), "a.txt")
-    assert [type(part) for part in parts] == [Text] * MOST_PARTS
+    parts = parts_of(Text("x" * (MESSAGE_LIMIT * MAX_PARTS)), "a.txt")
+    assert [type(part) for part in parts] == [Text] * MAX_PARTS
 
 
 def test_more_become_a_document_with_the_beginning_as_caption() -> None:
@@ -212,17 +212,17 @@ def test_telegram_finds_something_to_send_in_every_part(head: str, count: int, f
 
 def test_a_note_above_a_part_moves_its_entities() -> None:
     part = Builder().text(GRIN).bold("bold").build()
-    with_note = headed(part, f"again {GRIN}")
-    assert isinstance(with_note, Text)
-    assert with_note.text == f"again {GRIN}\n{GRIN}bold"
-    assert slices(with_note) == [("italic", f"again {GRIN}"), ("bold", "bold")]
+    noted = with_note(part, f"again {GRIN}")
+    assert isinstance(noted, Text)
+    assert noted.text == f"again {GRIN}\n{GRIN}bold"
+    assert slices(noted) == [("italic", f"again {GRIN}"), ("bold", "bold")]
 
 
 def test_a_note_stands_in_the_caption_of_a_document() -> None:
     document = Document("a.txt", b"whole", Text("beginning"))
-    with_note = headed(document, "again")
-    assert isinstance(with_note, Document)
-    assert (with_note.caption.text, with_note.content) == ("again\nbeginning", b"whole")
+    noted = with_note(document, "again")
+    assert isinstance(noted, Document)
+    assert (noted.caption.text, noted.content) == ("again\nbeginning", b"whole")
 
 
 @given(PIECES, st.integers(0, 30))
@@ -230,7 +230,7 @@ def test_a_note_never_makes_a_part_too_long(pieces: list[tuple[str, str]], repea
     text = built(pieces * repeat)
     note = "n" * 40
     for part in parts_of(text, "a.txt", spare=len(note) + 1):
-        noted = headed(part, note)
+        noted = with_note(part, note)
         if isinstance(noted, Document):
             assert len(noted.caption.text) <= CAPTION_LIMIT
             telegram_takes(noted.caption)
@@ -255,7 +255,7 @@ def test_of_any_text_nothing_is_missing_and_telegram_takes_every_part(
 ) -> None:
     text = built([("text", "t"), *pieces])
     parts = parts_of(text, "a.txt", spare=spare)
-    assert 1 <= len(parts) <= MOST_PARTS
+    assert 1 <= len(parts) <= MAX_PARTS
     if isinstance(parts[0], Document):
         assert len(parts) == 1
         assert parts[0].content.decode() == text.text
@@ -306,10 +306,10 @@ def test_a_text_added_to_another_keeps_its_entities(
     start, rest = built(first), built(second)
     both = Builder().add(start).add(rest).build()
     assert both == built([*first, *second])
-    assert without_end(both, rest.text).text == start.text
-    assert without_end(start, "\ue000 no such end") == start
+    assert remove_suffix(both, rest.text).text == start.text
+    assert remove_suffix(start, "\ue000 no such end") == start
 
 
 def test_what_is_cut_off_takes_its_entities_along() -> None:
     both = Builder().bold("ab").text(GRIN).italic(f"c{GRIN}").build()
-    assert without_end(both, GRIN) == Builder().bold("ab").text(GRIN).italic("c").build()
+    assert remove_suffix(both, GRIN) == Builder().bold("ab").text(GRIN).italic("c").build()

@@ -1,4 +1,4 @@
-"""A message's spans as a receiver reads them, whatever its texts and its times are."""
+"""The spans of a message as a receiver reads them, whatever its texts and its times are."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,24 +9,27 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from services.kit.settings import ServiceSettings
 from services.kit.telemetry.telemetry import Telemetry
-from services.outbox.messages import Decision, Outcome, Reason, Settled, State
+from services.outbox.messages import Decision, MessageState, Outcome, Reason, Settled
 from services.outbox.tracing import message_spans
 from tests.outbox.making import ADA, GRACE, NOW, TRACE, claimed, event, message, result
-from tests.told import Told
+from tests.span_recorder import SpanRecorder
 
 _TIME = st.floats(NOW - 100, NOW + 100)
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
 _RESULTS = st.sampled_from(
     [
-        (result(Outcome.SENT, message_id=2**40), State.DELIVERED),
-        (result(Outcome.SENT), State.QUEUED),
-        (result(Outcome.NOT_SENT, Reason.FLOOD_CONTROL, retry_after=3.5, detail="x" * 300), State.RETRY_WAIT),
+        (result(Outcome.SENT, message_id=2**40), MessageState.DELIVERED),
+        (result(Outcome.SENT), MessageState.QUEUED),
+        (
+            result(Outcome.NOT_SENT, Reason.FLOOD_CONTROL, retry_after=3.5, detail="x" * 300),
+            MessageState.RETRY_WAIT,
+        ),
     ]
 )
 
 
-def told() -> tuple[Telemetry, Told]:
-    sink = Told()
+def recording() -> tuple[Telemetry, SpanRecorder]:
+    sink = SpanRecorder()
     return Telemetry("tests", ServiceSettings(), sink), sink
 
 
@@ -37,9 +40,9 @@ def attributes(span: ReadableSpan) -> Mapping[str, Any]:
 
 @given(times=st.tuples(*[_TIME] * 5), correlation=_TEXT, answer=_RESULTS, number=st.integers(1, 300))
 def test_an_attempt_has_four_spans_and_none_ends_before_it_begins(
-    times: tuple[float, ...], correlation: str, answer: tuple[Any, State], number: int
+    times: tuple[float, ...], correlation: str, answer: tuple[Any, MessageState], number: int
 ) -> None:
-    telemetry, sink = told()
+    telemetry, sink = recording()
     accepted_at, claimed_at, limited, sent_at, settled_at = times
     found = claimed(
         accepted_at=accepted_at,
@@ -50,7 +53,7 @@ def test_an_attempt_has_four_spans_and_none_ends_before_it_begins(
     )
     came_to, state = answer
     settled = Settled(found, came_to, Decision(state))
-    message_spans.tell_attempts(telemetry, [settled, settled], max(settled_at, sent_at))
+    message_spans.export_attempts(telemetry, [settled, settled], max(settled_at, sent_at))
     spans = sink.get_finished_spans()
     assert [span.name for span in spans] == ["queue", "pace", "send", "settle"] * 2
     assert len({span.context.span_id for span in spans if span.context}) == 8
@@ -72,14 +75,14 @@ def test_an_attempt_has_four_spans_and_none_ends_before_it_begins(
     assert bool(send.status.description) is (came_to.outcome is not Outcome.SENT)
 
 
-def test_the_events_of_a_commit_are_told_together_and_each_under_its_own_trace() -> None:
-    telemetry, sink = told()
+def test_the_events_of_a_commit_are_exported_each_under_its_own_trace() -> None:
+    telemetry, sink = recording()
     client = TRACE.child()
     one = event(parent=client, correlation_id="run-1")
     two = event(trace=telemetry.new_trace())
     alone, both = [message(ADA)], [message(ADA), message(GRACE)]
     unsampled = event(trace=type(TRACE)(5, 6, sampled=False))
-    message_spans.tell_accepted(telemetry, [(one, alone), (unsampled, alone), (two, both)], NOW + 0.25)
+    message_spans.export_accepted(telemetry, [(one, alone), (unsampled, alone), (two, both)], NOW + 0.25)
     spans = sink.get_finished_spans()
     assert [span.name for span in spans] == ["accept", "enqueue"] * 2
     first, enqueue, second, _ = spans

@@ -1,4 +1,4 @@
-"""Traces that are not sampled: those of slow and failed messages are told whole, the others not at all."""
+"""Traces that are not sampled: those of slow and failed messages are exported whole, no others are."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -13,47 +13,47 @@ from services.kit.database.connect import Database
 from services.kit.settings import ServiceSettings
 from services.kit.telemetry.telemetry import Telemetry, TraceContext
 from services.outbox.intake import enqueue
-from services.outbox.messages import NewEvent, Outcome, Reason, Result, Settled
+from services.outbox.messages import EventRecord, Outcome, Reason, Result, Settled
 from services.outbox.tracing.message_spans import chat_hash
-from services.outbox.tracing.tail_sampling import SLOW_SECONDS, Keeper
+from services.outbox.tracing.tail_sampling import SLOW_SECONDS, TailSampler
 from tests.outbox.conftest import Desk
 from tests.outbox.making import ADA, NOW, event, message, result, sent, submission
 from tests.servers import until
-from tests.told import Told
+from tests.span_recorder import SpanRecorder
 
 UNSAMPLED = TraceContext(0xABCDEF, 0x1234, sampled=False)
 BAD = result(Outcome.NOT_SENT, Reason.BAD_REQUEST, detail="nonsense")
 
 
-class Kept:
-    """A keeper, and the spans that it told."""
+class Sampling:
+    """A tail sampler, and the spans that it exported."""
 
-    def __init__(self, desk: Desk, keeper: Keeper, telemetry: Telemetry, memory: Told) -> None:
-        self.desk, self.keeper = desk, keeper
+    def __init__(self, desk: Desk, sampler: TailSampler, telemetry: Telemetry, memory: SpanRecorder) -> None:
+        self.desk, self.sampler = desk, sampler
         self._telemetry, self._memory = telemetry, memory
 
-    async def deliver(self, answer: Callable[[], Result], **of: Any) -> tuple[NewEvent, str]:
+    async def deliver(self, answer: Callable[[], Result], **of: Any) -> tuple[EventRecord, str]:
         """One message from its event to one attempt."""
         posted = submission(message(), of=event(trace=UNSAMPLED, **of))
         await self.desk.submit(posted)
-        self.keeper.accepted(posted.events[0], NOW + 0.25)
+        self.sampler.remember_commit(posted.events[0], NOW + 0.25)
         (claimed,) = await self.desk.claim()
         settled = self.desk.decided(claimed, answer())
         await self.desk.settle(settled)
-        self.keeper.settled(settled, self.desk.clock.now)
+        self.sampler.sample_message(settled, self.desk.clock.now)
         return posted.events[0], claimed.id
 
     async def spans(self) -> list[ReadableSpan]:
-        """All that was told, once nothing waits."""
+        """All exported spans, once nothing waits."""
 
         async def idle() -> bool:
-            return self.keeper._waiting.empty()
+            return self.sampler.idle
 
         await until(idle)
         await self.desk.database.ping()
         return list(self._memory.get_finished_spans())
 
-    async def told(self, count: int) -> list[ReadableSpan]:
+    async def exported(self, count: int) -> list[ReadableSpan]:
         async def there() -> bool:
             return len(self._memory.get_finished_spans()) >= count
 
@@ -62,13 +62,13 @@ class Kept:
 
 
 @asynccontextmanager
-async def keeping(desk: Desk) -> AsyncIterator[Kept]:
-    memory = Told()
+async def running(desk: Desk) -> AsyncIterator[Sampling]:
+    memory = SpanRecorder()
     telemetry = Telemetry("tests", ServiceSettings(otel_traces_sampler_arg=0), memory)
-    keeper = Keeper(desk.database, telemetry)
-    task = asyncio.create_task(keeper.run())
+    sampler = TailSampler(desk.database, telemetry)
+    task = asyncio.create_task(sampler.run())
     try:
-        yield Kept(desk, keeper, telemetry, memory)
+        yield Sampling(desk, sampler, telemetry, memory)
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -76,8 +76,8 @@ async def keeping(desk: Desk) -> AsyncIterator[Kept]:
 
 
 @pytest.fixture
-async def kept(desk: Desk) -> AsyncIterator[Kept]:
-    async with keeping(desk) as made:
+async def sampling(desk: Desk) -> AsyncIterator[Sampling]:
+    async with running(desk) as made:
         yield made
 
 
@@ -85,14 +85,14 @@ def named(spans: list[ReadableSpan]) -> list[str]:
     return sorted(span.name for span in spans)
 
 
-async def test_a_quick_delivery_is_not_told(kept: Kept) -> None:
-    await kept.deliver(sent)
-    assert await kept.spans() == []
+async def test_a_quick_delivery_is_not_exported(sampling: Sampling) -> None:
+    await sampling.deliver(sent)
+    assert await sampling.spans() == []
 
 
-async def test_a_failed_message_is_told_whole(kept: Kept) -> None:
-    posted, message_id = await kept.deliver(lambda: BAD, correlation_id="run-1")
-    spans = await kept.told(6)
+async def test_a_failed_message_is_exported_whole(sampling: Sampling) -> None:
+    posted, message_id = await sampling.deliver(lambda: BAD, correlation_id="run-1")
+    spans = await sampling.exported(6)
     assert named(spans) == ["accept", "enqueue", "pace", "queue", "send", "settle"]
     assert {span.context.trace_id for span in spans if span.context} == {UNSAMPLED.trace_id}
     by_name = {span.name: span for span in spans}
@@ -118,19 +118,19 @@ async def test_a_failed_message_is_told_whole(kept: Kept) -> None:
             assert span.attributes["cctelegram.chat_hash"] == chat_hash(ADA)
 
 
-async def test_a_slow_delivery_is_told_with_each_of_its_attempts(kept: Kept) -> None:
+async def test_a_slow_delivery_is_exported_with_each_of_its_attempts(sampling: Sampling) -> None:
     posted = submission(message(), of=event(trace=UNSAMPLED))
-    await kept.desk.submit(posted)
-    (first,) = await kept.desk.claim()
-    refused = kept.desk.decided(first, result(Outcome.NOT_SENT, Reason.CONNECT_FAILED))
-    await kept.desk.settle(refused)
-    kept.keeper.settled(refused, kept.desk.clock.now)
-    kept.desk.clock.advance(SLOW_SECONDS + 5)
-    (second,) = await kept.desk.claim()
-    delivered = kept.desk.decided(second, sent())
-    await kept.desk.settle(delivered)
-    kept.keeper.settled(delivered, kept.desk.clock.now)
-    spans = await kept.told(10)
+    await sampling.desk.submit(posted)
+    (first,) = await sampling.desk.claim()
+    refused = sampling.desk.decided(first, result(Outcome.NOT_SENT, Reason.CONNECT_FAILED))
+    await sampling.desk.settle(refused)
+    sampling.sampler.sample_message(refused, sampling.desk.clock.now)
+    sampling.desk.clock.advance(SLOW_SECONDS + 5)
+    (second,) = await sampling.desk.claim()
+    delivered = sampling.desk.decided(second, sent())
+    await sampling.desk.settle(delivered)
+    sampling.sampler.sample_message(delivered, sampling.desk.clock.now)
+    spans = await sampling.exported(10)
     assert named(spans) == sorted(["accept", "enqueue", *["queue", "pace", "send", "settle"] * 2])
     numbers = {
         span.attributes["cctelegram.attempt"] for span in spans if span.attributes and span.name == "send"
@@ -138,22 +138,22 @@ async def test_a_slow_delivery_is_told_with_each_of_its_attempts(kept: Kept) -> 
     assert numbers == {1, 2}
     root = next(span for span in spans if span.name == "accept")
     assert root.attributes is not None
-    # Nobody remembered its commit: the span ends where the rows were handed to the disk, and says so.
+    # Its commit was not remembered: the span ends when the rows were handed to the disk.
     assert root.attributes["cctelegram.commit_measured"] is False
     assert root.end_time == int(NOW * 1e9)
 
 
-async def test_the_limiters_wait_is_in_it(kept: Kept) -> None:
-    kept.desk.limits = kept.desk.limits.__class__(0, 1, 1, 0)
-    await kept.deliver(sent)
+async def test_the_limiters_wait_is_in_it(sampling: Sampling) -> None:
+    sampling.desk.limits = sampling.desk.limits.__class__(0, 1, 1, 0)
+    await sampling.deliver(sent)
     posted = submission(message(), of=event(trace=UNSAMPLED))
-    await kept.desk.submit(posted)
-    kept.desk.clock.advance(30)
-    (claimed,) = await kept.desk.claim()
-    settled = kept.desk.decided(claimed, BAD)
-    await kept.desk.settle(settled)
-    kept.keeper.settled(settled, kept.desk.clock.now)
-    spans = await kept.told(6)
+    await sampling.desk.submit(posted)
+    sampling.desk.clock.advance(30)
+    (claimed,) = await sampling.desk.claim()
+    settled = sampling.desk.decided(claimed, BAD)
+    await sampling.desk.settle(settled)
+    sampling.sampler.sample_message(settled, sampling.desk.clock.now)
+    spans = await sampling.exported(6)
     pace = next(span for span in spans if span.name == "pace")
     assert pace.end_time is not None
     assert pace.start_time is not None
@@ -161,34 +161,36 @@ async def test_the_limiters_wait_is_in_it(kept: Kept) -> None:
     assert claimed.limiter_wait > 0
 
 
-async def test_a_message_that_expired_is_told_with_its_waiting(kept: Kept) -> None:
+async def test_a_message_that_expired_is_exported_with_its_wait(sampling: Sampling) -> None:
     posted = submission(message(expires_at=NOW + 1), of=event(trace=UNSAMPLED))
-    await kept.desk.submit(posted)
-    kept.desk.clock.advance(2)
-    batch = await kept.desk.batch()
+    await sampling.desk.submit(posted)
+    sampling.desk.clock.advance(2)
+    batch = await sampling.desk.batch()
     for settled in batch.ended:
-        kept.keeper.settled(settled, kept.desk.clock.now)
-    spans = await kept.told(3)
+        sampling.sampler.sample_message(settled, sampling.desk.clock.now)
+    spans = await sampling.exported(3)
     assert named(spans) == ["accept", "enqueue", "queue"]
     queue = next(span for span in spans if span.name == "queue")
     assert queue.status.description == "expired"
 
 
-async def test_an_event_of_several_messages_is_told_once(kept: Kept) -> None:
+async def test_an_event_of_several_messages_is_exported_once(sampling: Sampling) -> None:
     posted = submission(message(ADA), message(1002), of=event(trace=UNSAMPLED))
-    await kept.desk.submit(posted)
-    for claimed in await kept.desk.claim():
-        settled: Settled = kept.desk.decided(claimed, BAD)
-        await kept.desk.settle(settled)
-        kept.keeper.settled(settled, kept.desk.clock.now)
-    assert named(await kept.told(10)).count("accept") == 1
+    await sampling.desk.submit(posted)
+    for claimed in await sampling.desk.claim():
+        settled: Settled = sampling.desk.decided(claimed, BAD)
+        await sampling.desk.settle(settled)
+        sampling.sampler.sample_message(settled, sampling.desk.clock.now)
+    assert named(await sampling.exported(10)).count("accept") == 1
 
 
-async def test_what_is_sampled_is_told_as_it_happens_and_not_again(kept: Kept, database: Database) -> None:
+async def test_what_is_sampled_is_exported_as_it_happens_and_not_again(
+    sampling: Sampling, database: Database
+) -> None:
     posted = submission(message(), of=event())
     await database.write("enqueue", partial(enqueue.insert, submissions=[posted], now=NOW))
-    (claimed,) = await kept.desk.claim()
-    settled = kept.desk.decided(claimed, BAD)
-    await kept.desk.settle(settled)
-    kept.keeper.settled(settled, NOW)
-    assert await kept.spans() == []
+    (claimed,) = await sampling.desk.claim()
+    settled = sampling.desk.decided(claimed, BAD)
+    await sampling.desk.settle(settled)
+    sampling.sampler.sample_message(settled, NOW)
+    assert await sampling.spans() == []

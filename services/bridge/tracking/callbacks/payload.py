@@ -4,16 +4,16 @@ from services.bridge.tracking import message_view
 from services.contracts.webhooks import MessageResult
 from services.kit.clock import rfc3339
 from services.outbox.change_feed import Change
-from services.outbox.messages import State
+from services.outbox.messages import MessageState
 
 KIND = "message"
 _TYPES = {
-    State.DELIVERED.value: "message.delivered",
-    State.DEAD_LETTER.value: "message.failed",
-    State.UNKNOWN.value: "message.unknown",
-    State.SUPPRESSED.value: "message.suppressed",
-    State.EXPIRED.value: "message.expired",
-    State.CANCELLED.value: "message.cancelled",
+    MessageState.DELIVERED.value: "message.delivered",
+    MessageState.DEAD_LETTER.value: "message.failed",
+    MessageState.UNKNOWN.value: "message.unknown",
+    MessageState.SUPPRESSED.value: "message.suppressed",
+    MessageState.EXPIRED.value: "message.expired",
+    MessageState.CANCELLED.value: "message.cancelled",
 }
 ENDINGS = frozenset(_TYPES)
 

@@ -15,7 +15,6 @@ from services.outbox import change_feed
 
 log = structlog.get_logger()
 
-OPERATIONS = ("callbacks", "callbacks_find")
 POLL_SECONDS = 1.0
 #: After news, so that a busy second is a few readings and not hundreds.
 GATHER_SECONDS = 0.1
@@ -74,5 +73,5 @@ class Publisher:
         written = await self._database.write("callbacks", publish)
         self._moved_at = now
         if written:
-            self._database.wake(CHANNEL)
+            self._database.notify(CHANNEL)
         return reading.wanted

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, select
 
-from services.bridge.tracking import leader_lease
+from services.bridge import leader_lease
 from services.bridge.tracking.callbacks import payload
-from services.bridge.tracking.schema import callback, chore
+from services.bridge.tracking.schema import callback
 from services.bridge.webhooks import endpoints
 from services.bridge.webhooks import store as webhooks
 from services.bridge.webhooks.store import NewCall
@@ -18,7 +18,8 @@ from services.outbox import change_feed
 from services.outbox.change_feed import Change, Position
 from services.outbox.schema import event
 
-CHORE = "callbacks"
+#: Its row stores how far the feed was read; the lease itself is not taken.
+LEASE = "callbacks"
 #: A receiver has so long to learn of a new secret.
 BOTH_SIGN_SECONDS = 86_400.0
 
@@ -105,7 +106,7 @@ def read(connection: Connection, *, everybody: bool, now: float) -> Reading:
         everybody: whether somebody is told of every message.
         now: seconds since the epoch.
     """
-    written = leader_lease.position(connection, CHORE)
+    written = leader_lease.position(connection, LEASE)
     mark = (Position.parse(written) if written else None) or Position()
     end = change_feed.end(connection)
     known = programs(connection, now)
@@ -117,12 +118,7 @@ def read(connection: Connection, *, everybody: bool, now: float) -> Reading:
 
 def publish(connection: Connection, reading: Reading, everybody: Program | None, now: float) -> int | None:
     """Writes the calls and moves the mark; None where another replica has done it already."""
-    moved = (
-        update(chore)
-        .where(chore.c.name == CHORE, chore.c.position == str(reading.before))
-        .values(position=str(reading.after))
-    )
-    if not connection.execute(moved).rowcount:
+    if not leader_lease.advance(connection, LEASE, str(reading.before), str(reading.after)):
         return None
     calls = [call for change in reading.changes for call in _calls(change, reading.programs, everybody)]
     webhooks.add(connection, calls, now)
@@ -146,5 +142,4 @@ def _calls(change: Change, known: Mapping[str, Program], everybody: Program | No
 
 def begin(connection: Connection) -> None:
     """Makes the mark, at the feed's beginning, where there is none yet."""
-    statement = upsert(connection, chore).values(name=CHORE, lease_until=0.0, position=str(Position()))
-    connection.execute(statement.on_conflict_do_nothing())
+    leader_lease.create(connection, LEASE, str(Position()))

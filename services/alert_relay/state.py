@@ -1,0 +1,29 @@
+"""The objects that the routes of a running alert-relay use, injected by FastAPI."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends
+from starlette.requests import HTTPConnection
+
+from services.alert_relay.relay import Relay
+from services.kit.database.connect import Database
+
+
+@dataclass(frozen=True, slots=True)
+class RelayState:
+    relay: Relay
+    database: Database
+
+    def as_lifespan_state(self) -> Mapping[str, "RelayState"]:
+        """Returns what the lifespan yields; :data:`InjectedState` reads it."""
+        return {"relay_state": self}
+
+
+async def _state(connection: HTTPConnection) -> RelayState:
+    state: RelayState = connection.state.relay_state
+    return state
+
+
+InjectedState = Annotated[RelayState, Depends(_state)]

@@ -1,0 +1,76 @@
+"""Taps: decides on the reaction to a tap on a button. It answers an approval; the person gets a toast."""
+
+from sqlalchemy import Connection
+
+from services.bridge.approvals import approval as domain
+from services.bridge.approvals import question_text
+from services.bridge.approvals import store as approvals
+from services.bridge.approvals.approval import AnswerOutcome, AnswerVia
+from services.bridge.updates.context import Reaction, ReactionKind, UpdateContext, answer_approval, link_to
+from services.bridge.updates.parse import Tap
+from services.bridge.updates.responses import NewResponse, ResponseKind
+from services.bridge.updates.store import BotCall
+
+_CLOSED_BEFORE = (AnswerOutcome.LATE, AnswerOutcome.EXPIRED, AnswerOutcome.CANCELLED)
+_UNKNOWN_BUTTON = "This button is not known here any more."
+
+
+def react(connection: Connection, context: UpdateContext, tap: Tap) -> Reaction:
+    """Answers the approval whose button was tapped."""
+    button = domain.parse_button_data(tap.data)
+    approval = approvals.by_token(connection, button[0]) if button else None
+    # Telegram sends a tap to the bot that showed the button; data for another bot is forged.
+    if button is None or approval is None or approval.bot != context.bot:
+        return _unknown_button(context, tap)
+    _, index = button
+    link = link_to(approval)
+    answer = answer_approval(connection, context, approval, tap.sender, AnswerVia.TAP, index)
+    outcome = answer.change.outcome
+    calls = [_toast(tap, question_text.toast(outcome, answer.change.approval))]
+    if outcome in _CLOSED_BEFORE and tap.message_id is not None:
+        # A copy of the question that no verdict edits: its delivery is unknown to us.
+        calls.append(_remove_buttons(tap))
+    response = NewResponse(
+        ResponseKind.TAP,
+        context.bot,
+        tap.sender,
+        approval.options[index].value if index < len(approval.options) else tap.data,
+        context.span,
+        tap.chat_id,
+        telegram_message_id=tap.message_id,
+        link=link,
+        outcome=outcome.value,
+    )
+    return Reaction(
+        ReactionKind.TAP,
+        link,
+        answer=answer,
+        bot_calls=tuple(calls),
+        response=None if outcome is AnswerOutcome.FOREIGN else response,
+        unauthorised=not context.allows(tap.sender),
+    )
+
+
+def _unknown_button(context: UpdateContext, tap: Tap) -> Reaction:
+    """A toast says so. The data becomes a response only if the person may use the bot."""
+    response = NewResponse(ResponseKind.TAP, context.bot, tap.sender, tap.data, context.span, tap.chat_id)
+    allowed = context.allows(tap.sender)
+    return Reaction(
+        ReactionKind.TAP,
+        bot_calls=(_toast(tap, _UNKNOWN_BUTTON),),
+        response=response if allowed else None,
+        unauthorised=not allowed,
+    )
+
+
+def _toast(tap: Tap, text: str) -> BotCall:
+    return BotCall(
+        "answerCallbackQuery", {"callback_query_id": tap.query_id, "text": text, "show_alert": True}
+    )
+
+
+def _remove_buttons(tap: Tap) -> BotCall:
+    return BotCall(
+        "editMessageReplyMarkup",
+        {"chat_id": tap.chat_id, "message_id": tap.message_id, "reply_markup": '{"inline_keyboard":[]}'},
+    )

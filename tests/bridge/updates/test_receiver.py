@@ -1,0 +1,415 @@
+"""Updates are stored before they are acknowledged, handled once, and received by one replica at a time."""
+
+import asyncio
+import time
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from services.bridge import inbound, leader_lease
+from services.bridge.settings import BridgeSettings
+from services.bridge.tracking import lifespan
+from services.bridge.updates import store
+from services.bridge.updates.processor import MOST_TRIES
+from services.bridge.updates.receiver import LEASE_SECONDS, lease_name
+from services.bridge.updates.schema import telegram_update
+from services.kit.database.connect import Database, open_database
+from services.kit.settings import ServiceSettings
+from services.kit.telemetry.telemetry import Telemetry
+from tests import servers
+from tests.bridge.people import ADA, Bridge, People, bridge_of
+from tests.conftest import BridgeFactory
+from tests.ports import free_port
+from tests.servers import KEY, ManualClock, until
+
+TOKEN = "1000000001:sandbox-token-for-local-use-only"
+
+
+async def opened(settings: BridgeSettings) -> Database:
+    telemetry = Telemetry("tests", ServiceSettings(data_dir=settings.data_dir))
+    url = settings.database("bridge")
+    return await open_database(url, telemetry, packages=["services.outbox", *inbound.PACKAGES])
+
+
+def text(update_id: int, words: str, chat_id: int = ADA, sender: int = ADA) -> dict[str, Any]:
+    return {
+        "update_id": update_id,
+        "message": {
+            "message_id": update_id,
+            "from": {"id": sender, "is_bot": False, "first_name": "Ada", "username": "ada"},
+            "chat": {"id": chat_id, "type": "private"},
+            "date": 1,
+            "text": words,
+        },
+    }
+
+
+async def states(database: Database) -> list[str]:
+    def work(connection: Connection) -> list[str]:
+        query = select(telegram_update.c.state).order_by(telegram_update.c.seq)
+        return list(connection.execute(query).scalars())
+
+    return await database.read("read", work)
+
+
+async def test_updates_that_an_earlier_process_stored_are_handled_by_the_next(
+    settings: BridgeSettings, people: People
+) -> None:
+    database = await opened(settings)
+    stored = [text(71, "first"), text(72, "second")]
+    add = partial(store.add, bot="default", updates=stored, now=time.time())
+    assert await database.write("updates", add) == ["message", "message"]
+    await database.close()
+    async with bridge_of(settings) as bridge:
+
+        async def two() -> bool:
+            return len(await bridge.responses()) == 2
+
+        await until(two)
+        assert [response["text"] for response in await bridge.responses()] == ["first", "second"]
+
+
+async def test_an_update_that_the_database_cannot_store_does_not_stop_the_next_ones(
+    settings: BridgeSettings, people: People
+) -> None:
+    """A modified client can send any data with a tap; PostgreSQL stores neither NUL nor larger numbers."""
+    person = {"id": ADA, "first_name": "A\0da"}
+    tap = {"update_id": 71, "callback_query": {"id": "7", "from": person, "data": "a:\0:0"}}
+    database = await opened(settings)
+    bad = [tap, text(72, "from nowhere", chat_id=2**63), text(73, "af\0ter")]
+    await database.write("updates", partial(store.add, bot="default", updates=bad, now=time.time()))
+    _, nowhere, _ = await database.read("read", partial(store.not_handled, bot="default", limit=10))
+    for _ in range(MOST_TRIES - 1):
+        await database.write("f", partial(store.record_failure, seq=nowhere.seq, error="x", final=False))
+    await database.close()
+    async with bridge_of(settings) as bridge:
+
+        async def both_stored() -> bool:
+            return len(await bridge.responses()) == 2
+
+        await until(both_stored)
+        assert [response["text"] for response in await bridge.responses()] == ["a:\ufffd:0", "af\ufffdter"]
+        await bridge.until_metric("cctelegram_telegram_update_failures_total", 1.0)
+
+
+async def test_an_update_is_stored_before_it_is_acknowledged(
+    settings: BridgeSettings, people: People
+) -> None:
+    async with bridge_of(settings) as bridge:
+        await people.say(ADA, "remember me")
+
+        async def acknowledged() -> bool:
+            return await people.pending() == []
+
+        await until(acknowledged)
+        # Every acknowledged update is stored.
+        database = await opened(settings)
+        assert len(await states(database)) == 1
+        await database.close()
+        await bridge.until_metric('cctelegram_telegram_updates_total{kind="message"}', 1.0)
+
+
+async def test_while_the_database_is_locked_no_update_is_acknowledged(
+    bridge_settings: BridgeFactory, people: People
+) -> None:
+    settings = bridge_settings()
+    async with bridge_of(settings) as bridge:
+        await _receiving(bridge)
+        # Another process holds SQLite's write lock.
+        database = await opened(settings)
+        locked, free = asyncio.Event(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def hold(_: Connection) -> None:
+            loop.call_soon_threadsafe(locked.set)
+            asyncio.run_coroutine_threadsafe(free.wait(), loop).result(timeout=20)
+
+        holding = asyncio.create_task(database.write("hold", hold))
+        await locked.wait()
+        await people.say(ADA, "while it is locked")
+
+        async def all_wait() -> bool:
+            # Claim, expiry, results, lease and the update: all work that writes.
+            return (await bridge.metric("database_connections_active") or 0) >= 5
+
+        await until(all_wait)
+        assert len(await people.pending()) == 1
+        free.set()
+        await holding
+        await database.close()
+        await _texts(bridge, ["while it is locked"])
+
+
+async def test_a_repeated_update_is_handled_once(talk: Bridge, settings: BridgeSettings) -> None:
+    headers = {"X-Telegram-Bot-Api-Secret-Token": settings.bots()["default"].webhook_secret}
+    for words in ("once", "once", "never: the id is known"):
+        answer = await talk.client.post("/telegram/webhook", json=text(500, words), headers=headers)
+        assert answer.status_code == 200
+
+    async def one() -> bool:
+        return [response["text"] for response in await talk.responses()] == ["once"]
+
+    await until(one)
+    await talk.client.post("/telegram/webhook", json=text(501, "next"), headers=headers)
+
+    async def two() -> bool:
+        return [response["text"] for response in await talk.responses()] == ["once", "next"]
+
+    await until(two)
+
+
+async def test_of_concurrent_transactions_one_handles_an_update(
+    database_url: str, clock: ManualClock
+) -> None:
+    """The mark that it is handled and its effects are one transaction."""
+    telemetry = Telemetry("tests", ServiceSettings())
+    database = await open_database(database_url, telemetry, packages=["services.outbox", *inbound.PACKAGES])
+    await database.write(
+        "updates", partial(store.add, bot="default", updates=[text(1, "hello")], now=clock.time())
+    )
+    (stored,) = await database.read("read", partial(store.not_handled, bot="default", limit=10))
+    taken = await asyncio.gather(
+        *(
+            database.write("act", partial(store.mark_handled, seq=stored.seq, now=clock.time()))
+            for _ in range(5)
+        )
+    )
+    assert sorted(taken) == [False, False, False, False, True]
+    await database.close()
+
+
+async def test_one_replica_receives_and_another_takes_over_when_it_stops(
+    replicas: BridgeSettings, people: People
+) -> None:
+    async with bridge_of(replicas) as one:
+        await _receiving(one)
+        async with bridge_of(replicas) as two:
+
+            async def both_know() -> bool:
+                return (await two.health()).get("last_success_age_seconds") is not None
+
+            await until(both_know)
+            assert (await two.health())["receiving"] is False
+            assert (await one.health())["conflicts_total"] == 0
+            await people.say(ADA, "to the first")
+            await _texts(two, ["to the first"])
+            one.stop.set()
+            await _receiving(two)
+            await people.say(ADA, "to the second")
+            await _texts(two, ["to the first", "to the second"])
+
+
+async def _receiving(bridge: Bridge) -> None:
+    async def look() -> bool:
+        return (await bridge.health()).get("receiving") is True
+
+    await until(look)
+
+
+async def _texts(bridge: Bridge, wanted: list[str]) -> None:
+    async def look() -> bool:
+        return [one["text"] for one in await bridge.responses()] == wanted
+
+    await until(look)
+
+
+async def test_the_lease_of_a_replica_that_died_is_taken_after_its_end(
+    database: Database, clock: ManualClock
+) -> None:
+    await _migrated(database)
+
+    async def lead(owner: str) -> bool:
+        work = partial(
+            leader_lease.take,
+            name=lease_name("default"),
+            owner=owner,
+            now=clock.time(),
+            seconds=LEASE_SECONDS,
+        )
+        return await database.write("lead", work)
+
+    assert await lead("one")
+    assert not await lead("two")
+    clock.advance(LEASE_SECONDS - 1)
+    assert await lead("one")
+    assert not await lead("two")
+    clock.advance(LEASE_SECONDS + 1)
+    assert await lead("two")
+    assert not await lead("one")
+
+
+async def _migrated(database: Database) -> None:
+    await database.migrate((*inbound.PACKAGES, lifespan.PACKAGE))
+
+
+async def test_an_update_that_cannot_be_handled_is_stored_with_its_error(
+    database: Database, clock: ManualClock
+) -> None:
+    await _migrated(database)
+    await database.write(
+        "updates", partial(store.add, bot="default", updates=[text(1, "bad"), text(2, "good")], now=1.0)
+    )
+    (bad, _) = await database.read("read", partial(store.not_handled, bot="default", limit=10))
+    await database.write("f", partial(store.record_failure, seq=bad.seq, error="KeyError: 'x'", final=False))
+    (again, _) = await database.read("read", partial(store.not_handled, bot="default", limit=10))
+    assert again.tries == 1
+    await database.write("f", partial(store.record_failure, seq=bad.seq, error="KeyError: 'x'", final=True))
+    (good,) = await database.read("read", partial(store.not_handled, bot="default", limit=10))
+    assert good.update_id == 2
+    assert await states(database) == ["failed", "stored"]
+
+
+async def test_old_updates_are_deleted_except_those_that_failed(
+    database: Database, clock: ManualClock
+) -> None:
+    await _migrated(database)
+    updates = [text(number, str(number)) for number in range(3)]
+    await database.write("u", partial(store.add, bot="default", updates=updates, now=1.0))
+    rows = await database.read("r", partial(store.not_handled, bot="default", limit=10))
+    await database.write("u", partial(store.mark_handled, seq=rows[0].seq, now=2.0))
+    await database.write("u", partial(store.record_failure, seq=rows[1].seq, error="x", final=True))
+    assert await database.write("u", partial(store.delete_handled, before=100.0)) == 1
+    assert await states(database) == ["failed", "stored"]
+
+
+async def test_a_second_poller_is_seen_in_health_and_metrics(quick: Bridge, people: People) -> None:
+    await _receiving(quick)
+    await quick.until_metric('cctelegram_telegram_update_conflicts_total{bot="default"}', 0.0)
+    client = people.sandbox.client
+
+    async def conflicted() -> bool:
+        await client.post(f"/bot{TOKEN}/getUpdates", json={"timeout": 0})
+        return (await quick.metric('cctelegram_telegram_update_conflicts_total{bot="default"}') or 0) >= 1
+
+    await until(conflicted)
+
+    async def seen() -> bool:
+        health = await quick.health()
+        return bool(health["status"] == "degraded" and health["conflicts_total"] >= 1)
+
+    await until(seen)
+
+
+async def test_counters_exist_from_the_start_and_the_age_only_after_a_first_success(
+    bridge_settings: BridgeFactory,
+) -> None:
+    nowhere = bridge_settings(telegram_api_url=f"http://127.0.0.1:{free_port()}")
+    async with bridge_of(nowhere) as bridge:
+        for kind in ("message", "callback_query", "my_chat_member", "other"):
+            assert await bridge.metric(f'cctelegram_telegram_updates_total{{kind="{kind}"}}') == 0.0
+        assert await bridge.metric('cctelegram_telegram_update_conflicts_total{bot="default"}') == 0.0
+        assert (
+            await bridge.metric('cctelegram_telegram_updates_last_success_age_seconds{bot="default"}') is None
+        )
+        assert await bridge.metric('cctelegram_approvals_closed_total{state="expired"}') == 0.0
+        assert await bridge.metric('cctelegram_approval_answers_total{outcome="foreign",via="tap"}') == 0.0
+
+        async def measured() -> bool:
+            return (await bridge.health()).get("mode") is not None
+
+        await until(measured)
+        health = await bridge.health()
+        assert (health["status"], health["last_success_age_seconds"]) == ("unknown", None)
+
+
+async def test_when_telegram_is_reached_the_age_is_measured(quick: Bridge) -> None:
+    async def measured() -> bool:
+        return (
+            await quick.metric('cctelegram_telegram_updates_last_success_age_seconds{bot="default"}')
+            is not None
+        )
+
+    await until(measured)
+
+    async def healthy() -> bool:
+        return bool((await quick.health())["status"] == "healthy")
+
+    await until(healthy)
+    health = await quick.health()
+    assert health["mode"] == "polling"
+    assert health["last_success_age_seconds"] >= 0
+
+
+async def test_in_webhook_mode_a_tap_decides(
+    bridge_settings: BridgeFactory, people: People, database_url: str
+) -> None:
+    port = free_port()
+    settings = bridge_settings(
+        database_url=database_url,
+        port=port,
+        telegram_webhook_url=f"http://127.0.0.1:{port}/telegram/webhook",
+    )
+    async with bridge_of(settings) as bridge:
+
+        async def registered() -> bool:
+            (bot,) = (await people.sandbox.client.get("/control/bots")).json()
+            return bool(bot["webhook"] == settings.telegram_webhook_url)
+
+        await until(registered)
+        approval = await bridge.ask()
+        await people.tap(await people.question(ADA), "Approve")
+        assert (await bridge.until_status(approval["id"], "decided"))["decision"]["option"] == "approve"
+
+        async def healthy() -> bool:
+            return bool((await bridge.health())["status"] == "healthy")
+
+        await until(healthy)
+        assert (await bridge.health())["mode"] == "webhook"
+    # Back to polling: the webhook is removed, pending updates are not dropped.
+    await people.say(ADA, "meanwhile")
+    polling = bridge_settings(database_url=database_url)
+    async with bridge_of(polling) as bridge:
+        await _texts(bridge, ["approve", "meanwhile"])
+
+
+async def test_a_webhook_without_the_secret_is_refused_and_nothing_is_stored(
+    quick: Bridge, settings: BridgeSettings
+) -> None:
+    for headers in (
+        {},
+        {"X-Telegram-Bot-Api-Secret-Token": "wrong"},
+        {"X-Telegram-Bot-Api-Secret-Token": ""},
+    ):
+        async with servers.http(str(quick.client.base_url)) as stranger:
+            answer = await stranger.post("/telegram/webhook", json=text(1, "hi"), headers=headers)
+        assert answer.status_code == 401
+    keyed = {"Authorization": f"Bearer {KEY}"}
+    assert (
+        await quick.client.post("/telegram/webhook", json=text(1, "hi"), headers=keyed)
+    ).status_code == 401
+    assert await quick.metric('cctelegram_telegram_updates_total{kind="message"}') == 0.0
+    assert await quick.metric("auth_failed_attempts_total") == 4.0
+
+
+async def test_a_body_that_is_not_an_update_is_400(quick: Bridge, settings: BridgeSettings) -> None:
+    headers = {"X-Telegram-Bot-Api-Secret-Token": settings.bots()["default"].webhook_secret}
+    for body in (
+        b"",
+        b"[]",
+        b"{}",
+        b'{"update_id": "1"}',
+        b'{"update_id": true}',
+        b'{"update_id": -1}',
+        b"\xff",
+    ):
+        answer = await quick.client.post("/telegram/webhook", content=body, headers=headers)
+        assert answer.status_code == 400, body
+
+
+async def test_an_update_of_an_unknown_kind_is_stored_and_has_no_effect(
+    quick: Bridge, settings: BridgeSettings
+) -> None:
+    headers = {"X-Telegram-Bot-Api-Secret-Token": settings.bots()["default"].webhook_secret}
+    strange: list[dict[str, Any]] = [
+        {"update_id": 1, "poll_answer": {"x": 1}},
+        {"update_id": 2, "message": {"nothing": "known"}},
+        {"update_id": 3, "callback_query": []},
+        {"update_id": 4, "my_chat_member": {"chat": {}}},
+        {"update_id": 5, "message": None},
+    ]
+    for body in strange:
+        await quick.client.post("/telegram/webhook", json=body, headers=headers)
+    await quick.client.post("/telegram/webhook", json=text(6, "after"), headers=headers)
+    await _texts(quick, ["after"])
+    assert await quick.metric("cctelegram_telegram_update_failures_total") == 0.0
