@@ -1,4 +1,4 @@
-"""What every folder of tests may ask for: a database of each kind, a sandbox, a bridge."""
+"""Fixtures for all tests: databases, a sandbox, a bridge."""
 
 import asyncio
 import shutil
@@ -25,7 +25,7 @@ pytest_plugins = ["tests.partial"]
 
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The settings of the person who runs the tests stay out of them."""
+    """Removes environment variables that would change the settings of the tests."""
     for settings in (BridgeSettings, SandboxSettings):
         for name, field in settings.model_fields.items():
             variable = str(field.validation_alias or name).upper()
@@ -40,16 +40,16 @@ def clock() -> ManualClock:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """One server a session (with xdist: a worker)."""
+    """One PostgreSQL server for each session (with xdist: for each worker)."""
     programs = servers.postgres_programs()
-    assert programs is not None  # tests.partial has left out what would come here
+    assert programs is not None  # tests.partial deselects tests without it
     with servers.postgres(programs) as server:
         yield server
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database of each kind, of this test alone."""
+    """An empty database for this test: SQLite, then PostgreSQL."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'test.db'}"
         return
@@ -60,7 +60,7 @@ def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterat
 
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database that has the bridge's tables and no row in them: to copy one takes less than to make one."""
+    """A SQLite file with the bridge's empty tables; copying it is faster than migrating a new one."""
     made = tmp_path_factory.mktemp("template") / "template.db"
     asyncio.run(_migrate(f"sqlite:///{made}"))
     return made
@@ -68,7 +68,7 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def postgres_template(postgres: Postgres) -> Iterator[str]:
-    """The same on PostgreSQL, by its name."""
+    """The name of a PostgreSQL database with the bridge's empty tables."""
     with postgres.database() as url:
         asyncio.run(_migrate(url))
         yield url.rpartition("/")[2]
@@ -81,7 +81,7 @@ async def _migrate(url: str) -> None:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A database of each kind with the bridge's tables and nothing in them, of this test alone."""
+    """A database with the bridge's empty tables for this test: SQLite, then PostgreSQL."""
     if request.param == "sqlite":
         made = tmp_path / "test.db"
         shutil.copy(request.getfixturevalue("sqlite_template"), made)
@@ -94,7 +94,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 
 @pytest.fixture(scope="session")
 def programs() -> Iterator[Programs]:
-    """Starts programs that end by themselves. Tests that use it belong into ``xdist_group("programs")``."""
+    """Runs programs that end by themselves. Tests that use it need ``xdist_group("programs")``."""
     with forking.programs() as running:
         yield running
 
@@ -106,7 +106,7 @@ def telemetry(tmp_path: Path) -> Telemetry:
 
 @pytest.fixture
 async def database(database_url: str, telemetry: Telemetry) -> AsyncIterator[Database]:
-    """Opened, with the engine's tables."""
+    """An open database with the engine's tables."""
     opened = await open_database(database_url, telemetry, packages=["services.outbox"], operations=OPERATIONS)
     yield opened
     await opened.close()
@@ -114,7 +114,7 @@ async def database(database_url: str, telemetry: Telemetry) -> AsyncIterator[Dat
 
 @pytest.fixture
 async def sandbox(tmp_path: Path) -> AsyncIterator[Sandbox]:
-    """Telegram's stand-in, over HTTP; its limits are off until a test sets them."""
+    """A running sandbox; its limits are off until a test sets them."""
     async with servers.sandbox_of(tmp_path / "sandbox") as running:
         yield running
 
@@ -124,7 +124,7 @@ BridgeFactory = Callable[..., BridgeSettings]
 
 @pytest.fixture
 def bridge_settings(tmp_path: Path, sandbox: Sandbox) -> BridgeFactory:
-    """Settings of a bridge at the sandbox, without limits of its own; whatever is given wins."""
+    """Makes settings of a bridge at the sandbox, without rate limits; arguments override them."""
 
     def make(**settings: Any) -> BridgeSettings:
         ours: dict[str, Any] = {
@@ -144,7 +144,7 @@ def bridge_settings(tmp_path: Path, sandbox: Sandbox) -> BridgeFactory:
 
 @pytest.fixture
 async def bridge(bridge_settings: BridgeFactory, database_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    """A running bridge, as a client that has its key."""
+    """A client with the key of a running bridge."""
     settings = bridge_settings(database_url=database_url)
     async with servers.client_of(bridge_app.create_app, settings) as client:
         yield client

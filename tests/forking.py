@@ -1,7 +1,6 @@
-"""Starts programs of ours that end by themselves, without importing them anew for each.
+"""Runs our programs in forks of a helper process, which has imported the services once.
 
-A helper process imports the services once and forks for each start; the fork runs the module as
-``python -m`` does. Where a test is about the start of Python itself, it starts one for real.
+A fork runs the module as ``python -m`` does. Tests about the start of Python itself start a real process.
 """
 
 import importlib
@@ -18,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-#: What is imported before the first fork.
+#: Modules that the helper imports before the first fork.
 PRELOADED = ("bridge.app", "alert_relay.app", "mcp_health.app", "dashboard.app", "telegram_sandbox.app")
 PATIENCE_SECONDS = 60
 
 
 class Programs:
-    """The helper, as the tests see it."""
+    """Runs programs through the helper process."""
 
     def __init__(self, helper: "subprocess.Popen[str]", folder: Path) -> None:
         self._helper = helper
@@ -33,15 +32,15 @@ class Programs:
     def run(
         self, module: str, *words: str, environment: dict[str, str]
     ) -> "subprocess.CompletedProcess[str]":
-        """``python -m module words`` in the repository's folder, with nothing but this environment."""
+        """Runs ``python -m module words`` in the repository's folder, with only this environment."""
         assert self._helper.stdin is not None
         assert self._helper.stdout is not None
         files = {name: str(self._folder / name) for name in ("stdout", "stderr")}
-        wanted = {"module": module, "words": words, "environment": environment, "files": files}
-        print(json.dumps(wanted), file=self._helper.stdin, flush=True)
+        order = {"module": module, "words": words, "environment": environment, "files": files}
+        print(json.dumps(order), file=self._helper.stdin, flush=True)
         code = int(self._helper.stdout.readline())
-        said = {name: Path(path).read_text(encoding="utf-8") for name, path in files.items()}
-        return subprocess.CompletedProcess([module, *words], code, said["stdout"], said["stderr"])
+        output = {name: Path(path).read_text(encoding="utf-8") for name, path in files.items()}
+        return subprocess.CompletedProcess([module, *words], code, output["stdout"], output["stderr"])
 
 
 @contextmanager
@@ -58,11 +57,11 @@ def programs() -> Iterator[Programs]:
     ):
         yield Programs(helper, Path(folder))
         assert helper.stdin is not None
-        helper.stdin.close()  # its end
+        helper.stdin.close()  # ends the helper
 
 
-def _wanted() -> dict[str, Any] | None:
-    """What this process, a fork, shall run; None at the end of the helper."""
+def _next_order() -> dict[str, Any] | None:
+    """Returns, in a fork, what it has to run; None in the helper when its input ends."""
     for line in sys.stdin:
         child = os.fork()
         if not child:
@@ -73,23 +72,23 @@ def _wanted() -> dict[str, Any] | None:
     return None
 
 
-def _become(wanted: dict[str, Any]) -> None:
+def _run(order: dict[str, Any]) -> None:
     for number, name in ((1, "stdout"), (2, "stderr")):
-        file = os.open(wanted["files"][name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        file = os.open(order["files"][name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         os.dup2(file, number)
         os.close(file)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
     os.environ.clear()
-    os.environ.update(wanted["environment"])
-    sys.argv[1:] = wanted["words"]
+    os.environ.update(order["environment"])
+    sys.argv[1:] = order["words"]
     signal.alarm(PATIENCE_SECONDS)
-    runpy.run_module(wanted["module"], run_name="__main__", alter_sys=True)
+    runpy.run_module(order["module"], run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":
     for name in PRELOADED:
         importlib.import_module(f"services.{name}")
-    if (asked := _wanted()) is not None:
-        _become(asked)
+    if (order := _next_order()) is not None:
+        _run(order)

@@ -1,7 +1,7 @@
-"""Sends a running service whatever its OpenAPI document allows, and much that it does not.
+"""Fuzzes a running service: valid and invalid requests of its OpenAPI document.
 
-Tests that use it carry :data:`mark`: services in this process draw random ids while a case is made,
-and hypothesis sees that some were drawn.
+Tests that use it need :data:`mark`: services in this process use random ids while a case is generated, and
+hypothesis warns of that.
 """
 
 import asyncio
@@ -29,24 +29,24 @@ async def try_everything(
     examples: int = 15,
     wanted: Callable[[str], bool] = lambda _path: True,
 ) -> None:
-    """Asks every operation rightly and wrongly.
+    """Sends valid and invalid requests to every operation.
 
     Args:
         client: of the service; its headers are sent with each request.
-        checks: schemathesis's, of each answer.
-        examples: for each operation and way of asking.
-        wanted: whether the operations of a path are to be tried.
+        checks: schemathesis's checks of each answer.
+        examples: requests for each operation and mode.
+        wanted: whether to try the operations of a path.
     """
     document = (await client.get("/openapi.json")).json()
-    named = client.headers.get("authorization")
+    authorization = client.headers.get("authorization")
     with requests.Session() as session:
-        headers = {"Authorization": named} if named else {}
-        asking = _Asking(str(client.base_url), session, headers, checks, examples)
-        # The calls block, so they run beside the loop of the service.
-        await asyncio.to_thread(asking.all_of, document, wanted)
+        headers = {"Authorization": authorization} if authorization else {}
+        fuzzer = _Fuzzer(str(client.base_url), session, headers, checks, examples)
+        # The calls block, so they run in a thread beside the service's event loop.
+        await asyncio.to_thread(fuzzer.all_of, document, wanted)
 
 
-class _Asking:
+class _Fuzzer:
     def __init__(
         self,
         url: str,
@@ -63,7 +63,7 @@ class _Asking:
             max_examples=examples,
             deadline=None,
             database=None,
-            # What is tried depends on the document alone: a change fails by what it changes.
+            # The requests depend only on the document, so a failure is caused by the change.
             derandomize=True,
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
@@ -71,21 +71,21 @@ class _Asking:
 
     def all_of(self, document: dict[str, Any], wanted: Callable[[str], bool]) -> None:
         tried = 0
-        # A stream begins with an event of its own, and has no end: no more of it is waited for.
+        # A stream has no end: only its first event is awaited.
         config = SchemathesisConfig.from_dict({"max-stream-events": 1})
         for found in schemathesis.openapi.from_dict(document, config=config).get_all_operations():
             assert isinstance(found, Ok)
             operation = found.ok()
             if wanted(operation.path):
                 for mode in schemathesis.GenerationMode:
-                    # An operation without parameters cannot be asked wrongly.
+                    # An operation without parameters has no invalid requests.
                     with suppress(Unsatisfiable):
-                        self._settings(given(operation.as_strategy(generation_mode=mode))(self._ask))()
+                        self._settings(given(operation.as_strategy(generation_mode=mode))(self._send))()
                         tried += 1
         assert tried > 0
 
-    def _ask(self, case: Any) -> None:
-        # A poll that waits answers as it should, and late.
+    def _send(self, case: Any) -> None:
+        # Long polls would delay the test.
         (case.query or {}).pop("wait", None)
         answer = case.call(
             base_url=self._url,

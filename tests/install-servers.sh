@@ -1,14 +1,14 @@
 #!/bin/sh
-# The real servers that the tests talk to, from Debian's packages. Where they may not be installed,
-# the run says which is missing and that it is partial.
+# Installs the real servers of the tests from Debian's packages. Without the rights to do so it lists those that
+# are missing; the test run is then partial.
 set -eu
 
-wanted="/usr/lib/postgresql:postgresql redis-server:redis-server prometheus:prometheus
+programs="/usr/lib/postgresql:postgresql redis-server:redis-server prometheus:prometheus
   prometheus-alertmanager:prometheus-alertmanager chromium:chromium
   prometheus-node-exporter:prometheus-node-exporter prometheus-redis-exporter:prometheus-redis-exporter
   prometheus-postgres-exporter:prometheus-postgres-exporter"
 missing=""
-for pair in $wanted; do
+for pair in $programs; do
   program=${pair%%:*}
   package=${pair#*:}
   case $program in
@@ -31,4 +31,4 @@ if command -v apt-get >/dev/null 2>&1; then
     exit 0
   fi
 fi
-echo "Not installed, and may not be installed here:$missing. The tests that need them are left out; the run is partial."
+echo "Not installed, and no rights to install them:$missing. Tests that need them are left out; the run is partial."

@@ -1,6 +1,6 @@
-"""A run without a server that its tests need is partial and says so; in CI, which has all, it fails.
+"""Deselects tests whose server is not installed, and reports a partial run; with CI set the run fails.
 
-PostgreSQL is asked for by fixture; other programs by ``pytest.mark.needs(...)`` with any of their names.
+Tests need PostgreSQL by its fixture, other programs by ``pytest.mark.needs(...)`` with any of their names.
 """
 
 import os
@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _missing_of(item: pytest.Item) -> str:
-    """The program that the test needs and the machine has not; empty when it has all."""
+    """Returns a program that the test needs and that is not installed; empty if none is missing."""
     for mark in item.iter_markers("needs"):
         if not any(shutil.which(name) for name in mark.args):
             return str(mark.args[0])
@@ -42,4 +42,4 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     missing = config.stash[MISSING]
     for program in sorted(missing):
         terminalreporter.section("PARTIAL RUN", red=True)
-        terminalreporter.write_line(f"{program} is not installed: what needs it was not run")
+        terminalreporter.write_line(f"{program} is not installed: tests that need it were not run")

@@ -1,4 +1,4 @@
-"""Ports for the programs that the tests start."""
+"""Free ports for the programs that tests start."""
 
 import itertools
 import os
@@ -7,9 +7,9 @@ from contextlib import suppress
 
 
 def free_port() -> int:
-    """A port that nobody listens on, and that no other test run in parallel is given.
+    """Returns a free port that no parallel worker gets.
 
-    Not one that the system picks: those are also given to outgoing connections, any moment later.
+    Ports chosen by the system are avoided: an outgoing connection may get the same one a moment later.
     """
     worker = os.environ.get("PYTEST_XDIST_WORKER", "gw9").removeprefix("gw")
     first = 20_000 + 1_000 * (int(worker) % 10)
@@ -17,8 +17,8 @@ def free_port() -> int:
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", first + port))
             return first + port
-    raise RuntimeError(f"no port is free from {first} on")
+    raise RuntimeError(f"no port from {first} on is free")
 
 
-# Starts anywhere: two runs on one machine should not ask for the same ports at the same time.
+# Starts at a different place in each process, so that two runs on one machine do not try the same ports.
 _PORTS = itertools.cycle((number + os.getpid()) % 1_000 for number in range(1_000))

@@ -1,7 +1,4 @@
-"""Real servers for the tests, and the few tools that every folder of tests uses.
-
-Nothing here is a double: PostgreSQL is Debian's, the sandbox and the services are ours, over HTTP.
-"""
+"""Real servers for tests: PostgreSQL, the sandbox and our services over HTTP; and common helpers."""
 
 import asyncio
 import os
@@ -30,12 +27,12 @@ from tests.ports import free_port
 T = TypeVar("T")
 KEY = "cct_key-of-the-tests"
 BOT_ID = int(DEFAULT_TOKEN.partition(":")[0])
-#: A condition that is not true after this long never will be.
+#: Time after which a wait for a condition fails.
 PATIENCE_SECONDS = 30.0
 
 
 class ManualClock:
-    """Time that only the test moves.
+    """A clock that only the test advances.
 
     Args:
         now: seconds since the epoch; the monotonic time as well.
@@ -43,7 +40,7 @@ class ManualClock:
 
     def __init__(self, now: float = 1_000_000.0) -> None:
         self.now = now
-        #: By how much the wall clock was set ahead since.
+        #: Seconds by which the wall clock was set ahead.
         self.set_ahead = 0.0
 
     def time(self) -> float:
@@ -57,7 +54,7 @@ class ManualClock:
 
 
 async def until(check: Callable[[], Awaitable[T | None]], *, patience: float = PATIENCE_SECONDS) -> T:
-    """Waits for a condition; its last answer is in the error when it never comes true."""
+    """Waits until `check` returns a true value, and returns it; the error contains the last value."""
     deadline = time.monotonic() + patience
     while True:
         answer = await check()
@@ -68,17 +65,16 @@ async def until(check: Callable[[], Awaitable[T | None]], *, patience: float = P
         await asyncio.sleep(0.01)
 
 
-#: Everything here is plain HTTP on loopback. Each client would read the machine's certificates, which
-#: takes longer than many a test.
+#: Tests use plain HTTP on loopback; loading the machine's certificates for each client takes too long.
 _NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def http(url: str = "", *, key: str = "", timeout: float = 30.0) -> httpx.AsyncClient:
-    """A client of a server that a test has started.
+    """Returns a client of a server that a test has started.
 
     Args:
-        url: what paths are relative to.
-        key: bearer key to send with each request, if any.
+        url: base of relative paths.
+        key: bearer key of each request, if any.
         timeout: seconds for each phase of a call.
     """
     headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -89,7 +85,7 @@ def http(url: str = "", *, key: str = "", timeout: float = 30.0) -> httpx.AsyncC
 
 
 def postgres_programs() -> Path | None:
-    """The folder of PostgreSQL's programs, of the newest version that is installed."""
+    """Returns the folder of the newest installed PostgreSQL's programs; None if there is none."""
     debian = sorted(
         Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[4].split(".")[0])
     )
@@ -99,7 +95,7 @@ def postgres_programs() -> Path | None:
 
 @dataclass
 class Postgres:
-    """A server of this test session alone; it trusts loopback, and does not wait for the disk."""
+    """A PostgreSQL server of this test session; it trusts loopback and does not wait for the disk."""
 
     programs: Path
     folder: Path
@@ -109,7 +105,7 @@ class Postgres:
     options: tuple[str, ...]
 
     def start(self) -> None:
-        """Starts it again after it has ended, with the same data on the same port."""
+        """Starts the server again, with the same data on the same port."""
         self.process = _start(self.programs, self.folder, self.port, self.options, self.user)
         _wait_for(self)
 
@@ -118,7 +114,7 @@ class Postgres:
 
     @contextmanager
     def database(self, template: str = "template1") -> Iterator[str]:
-        """A new database, as its URL; it is gone after the block, and who still uses it is cut off."""
+        """Creates a database and yields its URL; drops it afterwards and closes its connections."""
         name = "t_" + os.urandom(6).hex()
         self.sql(f"CREATE DATABASE {name} TEMPLATE {template}")
         try:
@@ -140,11 +136,11 @@ class Postgres:
 
 @contextmanager
 def postgres(programs: Path, options: tuple[str, ...] | None = None) -> Iterator[Postgres]:
-    """Makes a cluster in a temporary folder and runs it; root may not, so root lends it to another user.
+    """Creates and runs a cluster in a temporary folder; root runs it as another user.
 
     Args:
-        programs: the folder of its programs.
-        options: of the server; unset: those that make it quick, and forgetful when it is killed.
+        programs: folder of its programs.
+        options: of the server; default: fast, without fsync.
     """
     options = _QUICK if options is None else options
     user = _unprivileged()
@@ -213,7 +209,7 @@ def _wait_for(server: Postgres) -> None:
 
 
 class Sandbox:
-    """A running sandbox, and what a test asks of it."""
+    """A running sandbox, with its control API for tests."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -231,7 +227,7 @@ class Sandbox:
         return response.json() if response.content else None
 
     async def faults(self, *faults: dict[str, Any]) -> list[int]:
-        """Adds faults to sendMessage and sendDocument, unless they name methods themselves."""
+        """Adds faults; default methods are sendMessage and sendDocument."""
         named = [{"methods": ["sendMessage", "sendDocument"]} | fault for fault in faults]
         answer: dict[str, list[int]] = await self.post("/faults", named)
         return answer["ids"]
@@ -243,7 +239,7 @@ class Sandbox:
         await self.post("/limits", limits, method="PATCH")
 
     async def log(self) -> list[dict[str, Any]]:
-        """Everything that happened, oldest first."""
+        """Returns the whole event log, oldest first."""
         entries: list[dict[str, Any]] = []
         cursor = "0"
         while True:
@@ -256,7 +252,7 @@ class Sandbox:
             cursor = page.headers["X-Next-Cursor"]
 
     async def sends(self, chat_id: int | None = None) -> list[dict[str, Any]]:
-        """The calls that were to send something, delivered or not."""
+        """Returns the calls of send methods, delivered or not."""
         return [
             entry
             for entry in await self.log()
@@ -266,7 +262,7 @@ class Sandbox:
         ]
 
     async def delivered(self, chat_id: int | None = None) -> list[dict[str, Any]]:
-        """What stands in the chats."""
+        """Returns the calls whose message is in the chat."""
         return [call for call in await self.sends(chat_id) if call["delivered"]]
 
     async def texts(self, chat_id: int | None = None) -> list[str]:
@@ -275,7 +271,7 @@ class Sandbox:
 
 @asynccontextmanager
 async def sandbox_of(folder: Path, **settings: Any) -> AsyncIterator[Sandbox]:
-    """A sandbox; without Telegram's limits unless they are asked for."""
+    """Runs a sandbox; Telegram's limits are off by default."""
     defaults: dict[str, Any] = {"sandbox_limits": False, "port": 0, "data_dir": folder}
     chosen = SandboxSettings(**(defaults | settings))
     async with (
@@ -289,6 +285,6 @@ async def sandbox_of(folder: Path, **settings: Any) -> AsyncIterator[Sandbox]:
 async def client_of(
     create_app: Callable[[Any], Any], settings: ServiceSettings
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """A running service, and a client that has its key."""
+    """Runs a service and yields a client with its key."""
     async with runner.running(create_app, settings) as running, http(running.url, key=KEY) as client:
         yield client

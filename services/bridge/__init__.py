@@ -17,7 +17,7 @@ Beside them:
 - `tracking`: searches, timelines, replays, the change stream, retention.
 - `webhooks`: signed calls to other programs.
 - `chats`: settings of chats, such as quiet hours.
-- `bots`: the configured bots. `paid_broadcast`: what they spend.
+- `bots`: the configured bots. `paid_broadcast`: what they spend. `leader_lease`: one replica leads a task.
 - `bot_messages`: messages of the bot itself. `long_poll`: requests that wait.
 - `leader_lease`: work that one replica does at a time.
 - `inbound`: opens updates, approvals and webhooks. `app`: opens everything. `state`: what routes read.

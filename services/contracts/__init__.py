@@ -8,6 +8,7 @@
 - `approvals`: questions to people and their answers.
 - `responses`: what people sent to a bot.
 - `webhooks`: bodies of the webhooks that the bridge calls.
+- `health`: health reports, checks and compliance reports.
 - `alertmanager`: Alertmanager's webhook, and its API as far as it is read.
 - `incidents`: incidents as alert-relay returns them.
 - `health`: health reports, checks and compliance of the services.

@@ -34,9 +34,9 @@ class Alert(BaseModel):
     labels: Labels
     annotations: Labels
     startsAt: Moment  # noqa: N815 - Alertmanager's spelling
-    endsAt: Moment = Field(description="End of the alert; 0001-01-01T00:00:00Z while it fires.")  # noqa: N815 - the same
+    endsAt: Moment = Field(description="end of the alert; 0001-01-01T00:00:00Z while it fires")  # noqa: N815 - the same
     generatorURL: Str  # noqa: N815 - the same
-    fingerprint: str = Field(pattern="^[0-9a-f]{16}$", description="Hash of the labels.")
+    fingerprint: str = Field(pattern="^[0-9a-f]{16}$", description="hash of the labels")
 
 
 class Webhook(BaseModel):
@@ -44,19 +44,19 @@ class Webhook(BaseModel):
 
     version: Literal["4"]
     groupKey: Str  # noqa: N815 - Alertmanager's spelling
-    truncatedAlerts: int = Field(0, ge=0, le=2**63 - 1, description="Alerts left out because of max_alerts.")  # noqa: N815 - the same
-    status: Status = Field(description="Resolved if every listed alert is; others of the group may fire.")
-    receiver: Str = Field(description="Name of the receiver, quoted as a regular expression.")
+    truncatedAlerts: int = Field(0, ge=0, le=2**63 - 1, description="alerts left out because of max_alerts")  # noqa: N815 - the same
+    status: Status = Field(description="resolved if every listed alert is; others of the group may fire")
+    receiver: Str = Field(description="name of the receiver, quoted as a regular expression")
     externalURL: Str = Field(max_length=500)  # noqa: N815 - the same
     groupLabels: Labels  # noqa: N815 - the same
     commonLabels: Labels  # noqa: N815 - the same
     commonAnnotations: Labels  # noqa: N815 - the same
-    notification_reason: Str = Field("", description="Sent by Alertmanager 0.32 and later.")
+    notification_reason: Str = Field("", description="sent by Alertmanager 0.32 and later")
     alerts: list[Alert]
 
 
 class ApiAlertStatus(BaseModel):
-    state: str = Field(description="active, suppressed or unprocessed.")
+    state: str = Field(description="active, suppressed or unprocessed")
 
 
 class ApiAlert(BaseModel):
@@ -89,4 +89,4 @@ class ApiGroup(BaseModel):
 class ApiStatus(BaseModel):
     """The answer of ``GET /api/v2/status``."""
 
-    uptime: Moment = Field(description="When Alertmanager started.")
+    uptime: Moment = Field(description="when Alertmanager started")

@@ -37,8 +37,8 @@ UserId = Annotated[int, Field(ge=1, le=2**53)]
 class NewOption(Strict):
     """One answer that a person can give."""
 
-    value: Annotated[Label, about("Value that the client gets as the answer.", "deploy")]
-    label: Annotated[Label, about("Text on the button.", "Deploy")]
+    value: Annotated[Label, about("value that the client gets as the answer", "deploy")]
+    label: Annotated[Label, about("text on the button", "Deploy")]
 
 
 def _option(given: object) -> object:
@@ -64,17 +64,15 @@ Options = Annotated[
 class NewApproval(Strict):
     """A question, as posted to ``POST /api/v1/approvals``."""
 
-    title: Annotated[Line, about("First line of the question, in bold.", "Deploy 2.1?")]
+    title: Annotated[Line, about("first line of the question, in bold", "Deploy 2.1?")]
     prompt: Annotated[
         Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_PROMPT)],
-        about(
-            "Text of the question, shown unchanged; sent as a file if it is too long.", "make deploy V=2.1"
-        ),
+        about("text of the question, shown unchanged; sent as a file if it is too long", "make deploy V=2.1"),
     ]
     options: Annotated[
         Options,
         about(
-            "1 to 10 options: texts, or value and label.", ["Deploy", {"value": "no", "label": "Not today"}]
+            "1 to 10 options: texts, or value and label", ["Deploy", {"value": "no", "label": "Not today"}]
         ),
     ] = Field(
         default_factory=lambda: [
@@ -84,31 +82,31 @@ class NewApproval(Strict):
     )
     expires_in: Annotated[
         Annotated[float, Field(ge=SHORTEST_LIFE_SECONDS, le=LONGEST_LIFE_SECONDS)] | None,
-        about("Seconds from now; default: APPROVAL_EXPIRES_SECONDS.", 3_600.0),
+        about("seconds from now; default: APPROVAL_EXPIRES_SECONDS", 3_600.0),
     ] = None
     expires_at: Annotated[
-        Moment | None, about("Instead of expires_in: a time, 5 seconds to 30 days ahead.", A_TIME)
+        Moment | None, about("instead of expires_in: a time, 5 seconds to 30 days ahead", A_TIME)
     ] = None
     chat_id: Annotated[
         ChatId | Annotated[list[ChatId], Field(min_length=1, max_length=100)] | None,
-        about("One chat or several; default: the default recipients.", 1001),
+        about("one chat or several; default: the default recipients", 1001),
     ] = None
-    thread_id: Annotated[ThreadId | None, about("Topic of the chat.", 7)] = None
-    bot: Annotated[BotName | None, about("Bot that asks; default: the default bot.", "default")] = None
+    thread_id: Annotated[ThreadId | None, about("topic of the chat", 7)] = None
+    bot: Annotated[BotName | None, about("bot that asks; default: the default bot", "default")] = None
     approvers: Annotated[
         Annotated[list[UserId], Field(min_length=1, max_length=MOST_APPROVERS)] | None,
-        about("People who may decide, among the bot's allowed users; default: all of them.", [1001]),
+        about("people who may decide, among the bot's allowed users; default: all of them", [1001]),
     ] = None
-    source: Annotated[Name, about("Name of the program that asks, shown to people.", "ci")] = ""
-    severity: Annotated[Severity, about("Importance of the decision.", "high")] = Severity.HIGH
+    source: Annotated[Name, about("name of the program that asks, shown to people", "ci")] = ""
+    severity: Annotated[Severity, about("importance of the decision", "high")] = Severity.HIGH
     correlation_id: Annotated[
-        CorrelationId | None, about("Id to search by; default: the header X-Correlation-ID.", "order-4711")
+        CorrelationId | None, about("ID to search by; default: the header X-Correlation-ID", "order-4711")
     ] = None
     callback_url: Annotated[
         Annotated[str, StringConstraints(max_length=2_048)] | None,
-        about("Gets the result as a signed webhook (Standard Webhooks).", "https://ci.example/hooks/answer"),
+        about("gets the result as a signed webhook (Standard Webhooks)", "https://ci.example/hooks/answer"),
     ] = None
-    metadata: Annotated[Details | None, about("Returned unchanged with the answer.", {"run": 7})] = None
+    metadata: Annotated[Details | None, about("returned unchanged with the answer", {"run": 7})] = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -123,75 +121,75 @@ class NewApproval(Strict):
 class Decide(Strict):
     """A decision over the API, by a program or by a person who uses one."""
 
-    option: Annotated[Label, about("Value, label or number of an option.", "deploy")]
-    by: Annotated[Name, about("Who decided; shown together with the name of the API key.", "Ada")] = ""
-    comment: Annotated[Comment, about("Reason, shown with the decision.", "the canary is fine")] = ""
+    option: Annotated[Label, about("value, label or number of an option", "deploy")]
+    by: Annotated[Name, about("who decided; shown together with the name of the API key", "Ada")] = ""
+    comment: Annotated[Comment, about("reason, shown with the decision", "the canary is fine")] = ""
 
 
 class Cancel(Strict):
     """Cancels a question."""
 
-    by: Annotated[Name, about("Who cancels; shown together with the name of the API key.", "ci")] = ""
+    by: Annotated[Name, about("who cancels; shown together with the name of the API key", "ci")] = ""
     reason: Annotated[
-        Comment, about("Reason, shown to the people who were asked.", "the build failed meanwhile")
+        Comment, about("reason, shown to the people who were asked", "the build failed meanwhile")
     ] = ""
 
 
 class Decision(BaseModel):
     """The decision, and who made it."""
 
-    option: Annotated[str, about("Value of the chosen option.", "deploy")]
-    label: Annotated[str, about("Text on its button.", "Deploy")]
-    by: Annotated[str, about("Name of the person, or of the program and its API key.", "Ada")]
-    user_id: Annotated[int | None, about("Telegram's id of the person; null over the API.", 1001)]
-    via: Annotated[str, about("tap, reply, command or api.", "tap")]
-    comment: Annotated[str, about("Reason that was given.", "the canary is fine")]
+    option: Annotated[str, about("value of the chosen option", "deploy")]
+    label: Annotated[str, about("text on its button", "Deploy")]
+    by: Annotated[str, about("name of the person, or of the program and its API key", "Ada")]
+    user_id: Annotated[int | None, about("Telegram's ID of the person; null over the API", 1001)]
+    via: Annotated[str, about("tap, reply, command or api", "tap")]
+    comment: Annotated[str, about("reason that was given", "the canary is fine")]
 
 
 class QuestionMessage(BaseModel):
     """A message that shows the question or its result."""
 
-    message_id: Annotated[str, about("Id of the message.", AN_ID)]
-    chat_id: Annotated[int, about("Chat that shows it.", 1001)]
+    message_id: Annotated[str, about("ID of the message", AN_ID)]
+    chat_id: Annotated[int, about("chat that shows it", 1001)]
     kind: Annotated[
         Literal["question", "again", "verdict"],
-        about("The question, the question asked again, or the result.", "question"),
+        about("the question, the question asked again, or the result", "question"),
     ]
-    status: Annotated[str | None, about("State of the message; null if it was archived.", "delivered")]
+    status: Annotated[str | None, about("state of the message; null if it was archived", "delivered")]
 
 
 class Answer(BaseModel):
     """One answer and its outcome; also answers that decided nothing."""
 
-    at: Annotated[str, about("Time of the answer.", A_TIME)]
-    via: Annotated[str, about("tap, reply, command or api.", "tap")]
-    user_id: Annotated[int | None, about("Telegram's id of the person; null over the API.", 1001)]
-    name: Annotated[str, about("Name of the person or the program.", "Ada")]
+    at: Annotated[str, about("time of the answer", A_TIME)]
+    via: Annotated[str, about("tap, reply, command or api", "tap")]
+    user_id: Annotated[int | None, about("Telegram's ID of the person; null over the API", 1001)]
+    name: Annotated[str, about("name of the person or the program", "Ada")]
     option: Annotated[
-        str | None, about("Value of the chosen option; null if the answer is no option.", "deploy")
+        str | None, about("value of the chosen option; null if the answer is no option", "deploy")
     ]
-    outcome: Annotated[str, about("decided, late, foreign, expired, cancelled or no_such_option.", "decided")]
+    outcome: Annotated[str, about("decided, late, foreign, expired, cancelled or no_such_option", "decided")]
 
 
 class Callback(BaseModel):
     """The webhook call that carries the result."""
 
-    id: Annotated[str, about("webhook-id of every attempt.", AN_ID)]
-    status: Annotated[str, about("waiting, delivered or failed.", "delivered")]
-    attempts: Annotated[int, about("Number of attempts made.", 1)]
-    last_error: Annotated[str | None, about("Why the last attempt failed.", "502 Bad Gateway")]
-    next_attempt_at: Annotated[str | None, about("Time of the next attempt, while it waits.", A_TIME)]
+    id: Annotated[str, about("webhook-id of every attempt", AN_ID)]
+    status: Annotated[str, about("waiting, delivered or failed", "delivered")]
+    attempts: Annotated[int, about("number of attempts made", 1)]
+    last_error: Annotated[str | None, about("why the last attempt failed", "502 Bad Gateway")]
+    next_attempt_at: Annotated[str | None, about("time of the next attempt, while it waits", A_TIME)]
 
 
 class ApprovalLinks(BaseModel):
     """URLs of a question, its event and its trace."""
 
-    self: Annotated[str, about("The question.", f"/api/v1/approvals/{AN_ID}")]
-    event: Annotated[str, about("Its event.", f"/api/v1/events/{AN_ID}")]
+    self: Annotated[str, about("the question", f"/api/v1/approvals/{AN_ID}")]
+    event: Annotated[str, about("its event", f"/api/v1/events/{AN_ID}")]
     trace: Annotated[
         str | None,
         about(
-            "Its trace in Jaeger; null if JAEGER_UI_URL is not set.",
+            "its trace in Jaeger; null if JAEGER_UI_URL is not set",
             f"http://localhost:16686/trace/{A_TRACE}",
         ),
     ]
@@ -200,39 +198,39 @@ class ApprovalLinks(BaseModel):
 class ApprovalView(BaseModel):
     """A question with its messages, answers and result."""
 
-    id: Annotated[str, about("Id of the question.", AN_ID)]
-    code: Annotated[str, about("Code for the command /approve CODE OPTION.", "K7Q2")]
+    id: Annotated[str, about("ID of the question", AN_ID)]
+    code: Annotated[str, about("code for the command /approve CODE OPTION", "K7Q2")]
     status: Annotated[
-        Literal["open", "decided", "expired", "cancelled"], about("State of the question.", "decided")
+        Literal["open", "decided", "expired", "cancelled"], about("state of the question", "decided")
     ]
-    bot: Annotated[str, about("Bot that asks.", "default")]
-    client: Annotated[str, about("Name of the API key that asked.", "ci")]
-    title: Annotated[str, about("First line of the question.", "Deploy 2.1?")]
-    prompt: Annotated[str, about("Text of the question.", "make deploy V=2.1")]
-    options: Annotated[list[NewOption], about("Possible answers.")]
-    approvers: Annotated[list[int], about("Telegram's ids of the people who may decide.", [1001])]
-    source: Annotated[str, about("Name of the program that asks.", "ci")]
-    correlation_id: Annotated[str, about("Id to search by.", "order-4711")]
-    event_id: Annotated[str, about("Id of its event.", AN_ID)]
-    trace_id: Annotated[str | None, about("Trace of that event.", A_TRACE)]
-    created_at: Annotated[str, about("When it was asked.", A_TIME)]
-    expires_at: Annotated[str, about("When it expires.", A_TIME)]
-    closed_at: Annotated[str | None, about("When it ended; null while it is open.", A_TIME)]
-    decision: Annotated[Decision | None, about("The decision; null if there is none.")]
-    cancelled_by: Annotated[str | None, about("Who cancelled it.", "ci")] = None
-    reason: Annotated[str | None, about("Why it was cancelled.", "the build failed meanwhile")] = None
-    callback_url: Annotated[str | None, about("URL that gets the result.", "https://ci.example/hooks/answer")]
-    metadata: Annotated[dict[str, Any] | None, about("As the client gave it.", {"run": 7})]
+    bot: Annotated[str, about("bot that asks", "default")]
+    client: Annotated[str, about("name of the API key that asked", "ci")]
+    title: Annotated[str, about("first line of the question", "Deploy 2.1?")]
+    prompt: Annotated[str, about("text of the question", "make deploy V=2.1")]
+    options: Annotated[list[NewOption], about("possible answers")]
+    approvers: Annotated[list[int], about("Telegram's IDs of the people who may decide", [1001])]
+    source: Annotated[str, about("name of the program that asks", "ci")]
+    correlation_id: Annotated[str, about("ID to search by", "order-4711")]
+    event_id: Annotated[str, about("ID of its event", AN_ID)]
+    trace_id: Annotated[str | None, about("trace of that event", A_TRACE)]
+    created_at: Annotated[str, about("when it was asked", A_TIME)]
+    expires_at: Annotated[str, about("when it expires", A_TIME)]
+    closed_at: Annotated[str | None, about("when it ended; null while it is open", A_TIME)]
+    decision: Annotated[Decision | None, about("the decision; null if there is none")]
+    cancelled_by: Annotated[str | None, about("who cancelled it", "ci")] = None
+    reason: Annotated[str | None, about("why it was cancelled", "the build failed meanwhile")] = None
+    callback_url: Annotated[str | None, about("URL that gets the result", "https://ci.example/hooks/answer")]
+    metadata: Annotated[dict[str, Any] | None, about("as the client gave it", {"run": 7})]
     messages: Annotated[
-        list[QuestionMessage], about("Messages that show it; empty in a list of questions.")
+        list[QuestionMessage], about("messages that show it; empty in a list of questions")
     ] = []
-    answers: Annotated[list[Answer], about("All answers; empty in a list of questions.")] = []
-    callback: Annotated[Callback | None, about("The webhook call with the result, if there is one.")] = None
-    links: Annotated[ApprovalLinks, about("Links to related resources.")]
+    answers: Annotated[list[Answer], about("all answers; empty in a list of questions")] = []
+    callback: Annotated[Callback | None, about("the webhook call with the result, if there is one")] = None
+    links: Annotated[ApprovalLinks, about("links to related resources")]
 
 
 class Approvals(BaseModel):
     """A page of questions, newest first."""
 
-    items: Annotated[list[ApprovalView], about("At most `limit` questions.")]
+    items: Annotated[list[ApprovalView], about("at most `limit` questions")]
     next_cursor: Cursor

@@ -19,112 +19,112 @@ Tag = Annotated[str, StringConstraints(max_length=64)]
 class Action(Strict):
     """A suggested action. It is stored with the event, and templates can show it."""
 
-    text: Annotated[Label, about("Name of the action.", "Open the log")]
-    action: Annotated[Label, about("Identifier for programs.", "open_log")]
-    data: Annotated[Details | None, about("Parameters of the action.", {"run": 7})] = None
-    style: Annotated[Style, about("How it is emphasised.", "primary")] = "primary"
+    text: Annotated[Label, about("name of the action", "Open the log")]
+    action: Annotated[Label, about("identifier for programs", "open_log")]
+    data: Annotated[Details | None, about("parameters of the action", {"run": 7})] = None
+    style: Annotated[Style, about("how it is emphasised", "primary")] = "primary"
 
 
 class EventData(Strict):
     """Details of an event, all optional; some types require one."""
 
-    status: Annotated[ShortText | None, about("Status in one word.", "passed")] = None
-    results: Annotated[Text | None, about("Results in a few lines.", "214 passed, 0 failed")] = None
+    status: Annotated[ShortText | None, about("status in one word", "passed")] = None
+    results: Annotated[Text | None, about("results in a few lines", "214 passed, 0 failed")] = None
     exit_code: Annotated[
-        Annotated[int, Field(ge=-(2**31), le=2**31)] | None, about("Exit code of the process.", 0)
+        Annotated[int, Field(ge=-(2**31), le=2**31)] | None, about("exit code of the process", 0)
     ] = None
-    success: Annotated[bool | None, about("Whether it succeeded.", True)] = None
-    file_path: Annotated[Path | None, about("File that the event is about.", "src/shop/cart.py")] = None
+    success: Annotated[bool | None, about("whether it succeeded", True)] = None
+    file_path: Annotated[Path | None, about("file that the event is about", "src/shop/cart.py")] = None
     files_affected: Annotated[
         Annotated[list[Path], Field(max_length=50)] | None,
-        about("Changed files; the first ten are shown.", ["src/shop/cart.py"]),
+        about("changed files; the first ten are shown", ["src/shop/cart.py"]),
     ] = None
-    directory: Annotated[Path | None, about("Folder that the event is about.", "src/shop")] = None
-    line_number: Annotated[Count | None, about("Line in `file_path`.", 42)] = None
-    language: Annotated[ShortText | None, about("Language of the code.", "python")] = None
-    function_name: Annotated[ShortText | None, about("Function that the event is about.", "total")] = None
-    class_name: Annotated[ShortText | None, about("Class that the event is about.", "Cart")] = None
-    module_name: Annotated[ShortText | None, about("Module that the event is about.", "shop.cart")] = None
-    code_snippet: Annotated[LongText | None, about("Code, shown in a code block.", "return sum(prices)")] = (
+    directory: Annotated[Path | None, about("folder that the event is about", "src/shop")] = None
+    line_number: Annotated[Count | None, about("line in `file_path`", 42)] = None
+    language: Annotated[ShortText | None, about("language of the code", "python")] = None
+    function_name: Annotated[ShortText | None, about("function that the event is about", "total")] = None
+    class_name: Annotated[ShortText | None, about("class that the event is about", "Cart")] = None
+    module_name: Annotated[ShortText | None, about("module that the event is about", "shop.cart")] = None
+    code_snippet: Annotated[LongText | None, about("code, shown in a code block", "return sum(prices)")] = (
         None
     )
     commit_hash: Annotated[
         Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{4,64}$")] | None,
-        about("Hexadecimal hash; twelve digits are shown. Required for git_commit.", "9fceb02d0ae5"),
+        about("hexadecimal hash; twelve digits are shown; required for git_commit", "9fceb02d0ae5"),
     ] = None
-    branch_name: Annotated[ShortText | None, about("Branch of the repository.", "main")] = None
-    author: Annotated[ShortText | None, about("Author of the change.", "Ada")] = None
+    branch_name: Annotated[ShortText | None, about("branch of the repository", "main")] = None
+    author: Annotated[ShortText | None, about("author of the change", "Ada")] = None
     commit_message: Annotated[
-        Text | None, about("Commit message. Required for git_commit.", "Round prices once, at the end")
+        Text | None, about("commit message; required for git_commit", "Round prices once, at the end")
     ] = None
-    files_changed: Annotated[Count | None, about("Number of changed files.", 3)] = None
-    build_target: Annotated[ShortText | None, about("Target of the build.", "linux/amd64")] = None
-    test_count: Annotated[Count | None, about("Number of tests. Required for test_suite_run.", 214)] = None
-    tests_passed: Annotated[Count | None, about("Number of passed tests.", 214)] = None
-    tests_failed: Annotated[Count | None, about("Number of failed tests.", 0)] = None
-    coverage_percentage: Annotated[Percent | None, about("Test coverage in percent.", 91.5)] = None
+    files_changed: Annotated[Count | None, about("number of changed files", 3)] = None
+    build_target: Annotated[ShortText | None, about("target of the build", "linux/amd64")] = None
+    test_count: Annotated[Count | None, about("number of tests; required for test_suite_run", 214)] = None
+    tests_passed: Annotated[Count | None, about("number of passed tests", 214)] = None
+    tests_failed: Annotated[Count | None, about("number of failed tests", 0)] = None
+    coverage_percentage: Annotated[Percent | None, about("test coverage in percent", 91.5)] = None
     duration_ms: Annotated[
         Annotated[int, Field(ge=0, le=86_400_000)] | None,
-        about("Duration in milliseconds, up to a day.", 1_200),
+        about("duration in milliseconds, up to a day", 1_200),
     ] = None
-    memory_usage_mb: Annotated[Amount | None, about("Memory in use, megabytes.", 128.0)] = None
+    memory_usage_mb: Annotated[Amount | None, about("memory in use, megabytes", 128.0)] = None
     cpu_usage_percent: Annotated[
-        Amount | None, about("CPU in percent of one core; four busy cores are 400.", 12.5)
+        Amount | None, about("CPU in percent of one core; four busy cores are 400", 12.5)
     ] = None
-    disk_usage_mb: Annotated[Amount | None, about("Disk space in use, megabytes.", 2_048.0)] = None
-    network_bytes: Annotated[Count | None, about("Bytes sent and received.", 65_536)] = None
+    disk_usage_mb: Annotated[Amount | None, about("disk space in use, megabytes", 2_048.0)] = None
+    network_bytes: Annotated[Count | None, about("bytes sent and received", 65_536)] = None
     error_message: Annotated[
-        Text | None, about("Error message. Required for error_occurred.", "connection refused")
+        Text | None, about("error message; required for error_occurred", "connection refused")
     ] = None
-    error_code: Annotated[ShortText | None, about("Error code of the program.", "ECONNREFUSED")] = None
+    error_code: Annotated[ShortText | None, about("error code of the program", "ECONNREFUSED")] = None
     stack_trace: Annotated[
-        LongText | None, about("Stack trace, shown in a code block.", "cart.py:42 in total")
+        LongText | None, about("stack trace, shown in a code block", "cart.py:42 in total")
     ] = None
-    severity: Annotated[Severity | None, about("Severity, used if the event itself has none.", "medium")] = (
+    severity: Annotated[Severity | None, about("severity, used if the event itself has none", "medium")] = (
         None
     )
     approval_prompt: Annotated[
-        LongText | None, about("Question, shown unchanged. Required for approval_request.", "Deploy 2.1?")
+        LongText | None, about("question, shown unchanged; required for approval_request", "Deploy 2.1?")
     ] = None
     options: Annotated[
         Annotated[list[Label], Field(min_length=1, max_length=10)] | None,
-        about("Buttons of an approval_request; default: Approve and Deny.", ["Deploy", "Wait", "Stop"]),
+        about("buttons of an approval_request; default: Approve and Deny", ["Deploy", "Wait", "Stop"]),
     ] = None
-    user_id: Annotated[int | str | None, about("Person that the event is about.", "ada")] = None
-    command: Annotated[Text | None, about("Command that ran, shown in a code block.", "make test")] = None
+    user_id: Annotated[int | str | None, about("person that the event is about", "ada")] = None
+    command: Annotated[Text | None, about("command that ran, shown in a code block", "make test")] = None
     arguments: Annotated[
         Annotated[list[ShortText], Field(max_length=100)] | None,
-        about("Arguments of the command.", ["-n", "4"]),
+        about("arguments of the command", ["-n", "4"]),
     ] = None
     priority: Annotated[
         Priority | None,
-        about("Stored with the event; the lane follows the event's own `priority`.", "normal"),
+        about("stored with the event; the lane follows the event's own `priority`", "normal"),
     ] = None
     category: Annotated[
-        ShortText | None, about("Free text; routes match the category of the type instead.", "ci")
+        ShortText | None, about("free text; routes match the category of the type instead", "ci")
     ] = None
     tags: Annotated[
-        Annotated[list[Tag], Field(max_length=20)] | None, about("Tags, shown with a #.", ["nightly"])
+        Annotated[list[Tag], Field(max_length=20)] | None, about("tags, shown with a #", ["nightly"])
     ] = None
     url: Annotated[
         Annotated[str, StringConstraints(max_length=2_048, pattern=r"^(https?|tg)://\S+$")] | None,
-        about("URL with details, shown as a link.", "https://ci.example/runs/7"),
+        about("URL with details, shown as a link", "https://ci.example/runs/7"),
     ] = None
-    actions: Annotated[Annotated[list[Action], Field(max_length=10)] | None, about("Suggested actions.")] = (
+    actions: Annotated[Annotated[list[Action], Field(max_length=10)] | None, about("suggested actions")] = (
         None
     )
-    service_name: Annotated[ShortText | None, about("Service that the event is about.", "checkout")] = None
-    endpoint: Annotated[ShortText | None, about("Endpoint that was called.", "/api/v1/orders")] = None
-    request_id: Annotated[ShortText | None, about("Id of that request.", "req-7f3a")] = None
+    service_name: Annotated[ShortText | None, about("service that the event is about", "checkout")] = None
+    endpoint: Annotated[ShortText | None, about("endpoint that was called", "/api/v1/orders")] = None
+    request_id: Annotated[ShortText | None, about("ID of that request", "req-7f3a")] = None
     response_code: Annotated[
-        Annotated[int, Field(ge=0, le=999)] | None, about("HTTP status of the response.", 502)
+        Annotated[int, Field(ge=0, le=999)] | None, about("HTTP status of the response", 502)
     ] = None
-    current: Annotated[Count | None, about("Progress so far, at most `total`.", 3)] = None
-    total: Annotated[Count | None, about("Progress when done.", 10)] = None
-    current_value: Annotated[float | None, about("Measured value.", 2.4)] = None
-    threshold: Annotated[float | None, about("Limit that the value should not exceed.", 2.0)] = None
+    current: Annotated[Count | None, about("progress so far, at most `total`", 3)] = None
+    total: Annotated[Count | None, about("progress when done", 10)] = None
+    current_value: Annotated[float | None, about("measured value", 2.4)] = None
+    threshold: Annotated[float | None, about("limit that the value should not exceed", 2.0)] = None
     metadata: Annotated[
-        Details | None, about("Any JSON object; routes match its `project`.", {"project": "shop"})
+        Details | None, about("any JSON object; routes match its `project`", {"project": "shop"})
     ] = None
 
     @model_validator(mode="after")

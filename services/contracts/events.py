@@ -80,71 +80,71 @@ class NewEvent(Strict):
 
     type: Annotated[
         Annotated[str, StringConstraints(min_length=1, max_length=64)],
-        about("One of GET /api/v1/event-types; an unknown type becomes custom_event.", "task_completion"),
+        about("one of GET /api/v1/event-types; an unknown type becomes custom_event", "task_completion"),
     ]
-    title: Annotated[Line, about("First line of the message, in bold.", "Build finished")]
+    title: Annotated[Line, about("first line of the message, in bold", "Build finished")]
     description: Annotated[
-        Annotated[str, StringConstraints(max_length=2_000)], about("Text below the title.", "All tests pass")
+        Annotated[str, StringConstraints(max_length=2_000)], about("text below the title", "All tests pass")
     ] = ""
     source: Annotated[
         Annotated[str, StringConstraints(max_length=100, pattern=NO_NUL)],
-        about("Name of the program that sends it; routes match it.", "ci"),
+        about("name of the program that sends it; routes match it", "ci"),
     ] = ""
-    task_id: Annotated[ShortName | None, about("Id of a task, shown at the end.", "build-7")] = None
+    task_id: Annotated[ShortName | None, about("ID of a task, shown at the end", "build-7")] = None
     timestamp: Annotated[
         Moment | None,
-        about("When it happened: within the last year, not in the future.", A_TIME),
+        about("when it happened: within the last year, not in the future", A_TIME),
     ] = None
     parent_event_id: Annotated[
         Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")]
         | None,
-        about("UUID of the event that it follows; stored with it.", AN_ID),
+        about("UUID of the event that it follows; stored with it", AN_ID),
     ] = None
     severity: Annotated[
-        Severity | None, about("Severity; default: that of `data`, else low. Routes match it.", "low")
+        Severity | None, about("severity; default: that of `data`, else low; routes match it", "low")
     ] = None
     priority: Annotated[
-        Priority, about("Lane of its messages; events of severity critical use the urgent lane.", "normal")
+        Priority, about("lane of its messages; events of severity critical use the urgent lane", "normal")
     ] = Priority.NORMAL
     chat_id: Annotated[
         ChatId | list[ChatId] | None,
         about(
-            "One chat or several; default: those of the routes, else the default recipients.", -1001234567890
+            "one chat or several; default: those of the routes, else the default recipients", -1001234567890
         ),
     ] = None
-    thread_id: Annotated[ThreadId | None, about("Topic of the chat.", 7)] = None
+    thread_id: Annotated[ThreadId | None, about("topic of the chat", 7)] = None
     bot: Annotated[
-        BotName | None, about("Name of the bot that sends it; default: the default bot.", "default")
+        BotName | None, about("name of the bot that sends it; default: the default bot", "default")
     ] = None
-    silent: Annotated[bool, about("Send without a notification sound.", False)] = False
-    deliver_at: Annotated[Moment | None, about("Deliver not before this time, within a year.", A_TIME)] = None
+    silent: Annotated[bool, about("send without a notification sound", False)] = False
+    deliver_at: Annotated[Moment | None, about("deliver not before this time, within a year", A_TIME)] = None
     expires_at: Annotated[
-        Moment | None, about("Do not deliver after this time; the message expires.", A_TIME)
+        Moment | None, about("do not deliver after this time; the message expires", A_TIME)
     ] = None
     on_unknown: Annotated[
         Literal["resend", "hold"],
-        about("What to do if Telegram's answer was lost: send again, or hold.", "resend"),
+        about("what to do if Telegram's answer was lost: send again, or hold", "resend"),
     ] = "resend"
     correlation_id: Annotated[
         CorrelationId | None,
-        about("Id to search by; default: the header X-Correlation-ID, else the event's id.", "order-4711"),
+        about("ID to search by; default: the header X-Correlation-ID, else the event's ID", "order-4711"),
     ] = None
     update_key: Annotated[
         Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=NO_NUL)] | None,
-        about("A later event with the same key edits the earlier message, e.g. for progress.", "build-7"),
+        about("a later event with the same key edits the earlier message, e.g. for progress", "build-7"),
     ] = None
     callback_url: Annotated[
         Annotated[str, StringConstraints(min_length=1, max_length=2_048, pattern=NO_NUL)] | None,
         about(
-            "Gets a signed webhook when each message ends: message.delivered, message.failed, …",
+            "gets a signed webhook when each message ends: message.delivered, message.failed, …",
             "https://ci.example/hooks/telegram",
         ),
     ] = None
     campaign_id: Annotated[
-        ShortName | None, about("Stored with the event; messages can be searched by it.", "spring-2026")
+        ShortName | None, about("stored with the event; messages can be searched by it", "spring-2026")
     ] = None
-    use_case: Annotated[ShortName | None, about("Stored with the event.", "deployments")] = None
-    data: Annotated[EventData, about("Details.")] = Field(default_factory=EventData)
+    use_case: Annotated[ShortName | None, about("stored with the event", "deployments")] = None
+    data: Annotated[EventData, about("details")] = Field(default_factory=EventData)
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -183,33 +183,33 @@ def _recipients(chat_ids: list[int]) -> dict[tuple[str, ...], str]:
 class Links(BaseModel):
     """URLs of an accepted event."""
 
-    event: Annotated[str, about("The event and its messages.", f"/api/v1/events/{AN_ID}")]
+    event: Annotated[str, about("the event and its messages", f"/api/v1/events/{AN_ID}")]
     trace: Annotated[
         str | None,
         about(
-            "Its trace in Jaeger; null if JAEGER_UI_URL is not set.",
+            "its trace in Jaeger; null if JAEGER_UI_URL is not set",
             f"http://localhost:16686/trace/{A_TRACE}",
         ),
     ]
     approval: Annotated[
-        str | None, about("The question of an approval_request.", f"/api/v1/approvals/{AN_ID}")
+        str | None, about("the question of an approval_request", f"/api/v1/approvals/{AN_ID}")
     ] = None
 
 
 class Accepted(BaseModel):
     """The answer after an event is on disk."""
 
-    event_id: Annotated[str, about("Id of the event, assigned by the bridge.", AN_ID)]
-    message_ids: Annotated[list[str], about("Id of one message for each recipient, in their order.", [AN_ID])]
-    correlation_id: Annotated[str, about("The given correlation id, or the event's id.", "order-4711")]
-    trace_id: Annotated[str, about("Trace of the event.", A_TRACE)]
-    status: Annotated[Literal["queued"], about("The event is on disk.", "queued")] = "queued"
-    type: Annotated[str, about("Type that the event is handled as.", "task_completion")]
-    approval_id: Annotated[str | None, about("Id of the question of an approval_request.", AN_ID)] = None
-    links: Annotated[Links, about("Links to related resources.")]
+    event_id: Annotated[str, about("ID of the event, assigned by the bridge", AN_ID)]
+    message_ids: Annotated[list[str], about("ID of one message for each recipient, in their order", [AN_ID])]
+    correlation_id: Annotated[str, about("the given correlation ID, or the event's ID", "order-4711")]
+    trace_id: Annotated[str, about("trace of the event", A_TRACE)]
+    status: Annotated[Literal["queued"], about("the event is on disk", "queued")] = "queued"
+    type: Annotated[str, about("type that the event is handled as", "task_completion")]
+    approval_id: Annotated[str | None, about("ID of the question of an approval_request", AN_ID)] = None
+    links: Annotated[Links, about("links to related resources")]
 
 
 class AcceptedBatch(BaseModel):
     """The answer to a list of events: all of them are on disk."""
 
-    accepted: Annotated[list[Accepted], about("One entry for each event, in the order of the list.")]
+    accepted: Annotated[list[Accepted], about("one entry for each event, in the order of the list")]

@@ -9,24 +9,22 @@ class Incident(BaseModel):
     """Alerts of one name and group, handled as one thing."""
 
     id: str
-    state: str = Field(description="firing or resolved.")
+    state: str = Field(description="firing or resolved")
     alertname: str
-    severity: str = Field(description="The highest severity among its alerts.")
+    severity: str = Field(description="the highest severity among its alerts")
     group_labels: dict[str, str]
-    alertmanager: str = Field(description="The Alertmanager cluster that sent it.")
+    alertmanager: str = Field(description="the Alertmanager cluster that sent it")
     receiver: str
-    opened_at: str = Field(description="When alert-relay first received it, RFC 3339.")
+    opened_at: str = Field(description="when alert-relay first received it, RFC 3339")
     updated_at: str
     resolved_at: str | None
-    episodes: int = Field(description="Number of episodes: alerts, each from firing to resolved.")
-    firing: int = Field(description="Number of episodes that are firing.")
+    episodes: int = Field(description="number of episodes: alerts, each from firing to resolved")
+    firing: int = Field(description="number of episodes that are firing")
 
 
 class IncidentPage(BaseModel):
     incidents: list[Incident]
-    next_cursor: str | None = Field(
-        description="Pass it as `cursor` for the next page; null on the last one."
-    )
+    next_cursor: str | None = Field(description="pass it as `cursor` for the next page; null on the last one")
 
 
 class Episode(BaseModel):
@@ -36,8 +34,8 @@ class Episode(BaseModel):
     labels: dict[str, str]
     annotations: dict[str, str]
     generator_url: str
-    starts_at: str = Field(description="The earliest start that was reported.")
-    ends_at: str | None = Field(description="Null while it fires.")
+    starts_at: str = Field(description="the earliest start that was reported")
+    ends_at: str | None = Field(description="null while it fires")
     received_at: str
     last_received_at: str
 
@@ -47,7 +45,7 @@ class NotificationMessage(BaseModel):
 
     message_id: str
     chat_id: int
-    state: str = Field(description="State of the delivery: queued, sending, delivered, …")
+    state: str = Field(description="state of the delivery: queued, sending, delivered, …")
     reason: str
     telegram_message_ids: list[int]
     finished_at: str | None
@@ -56,11 +54,11 @@ class NotificationMessage(BaseModel):
 class TimelineEntry(BaseModel):
     at: str
     kind: str = Field(
-        description="firing, repeated, resolved, truncated, fetched, closed; told: a notification was sent."
+        description="firing, repeated, resolved, truncated, fetched, closed; told: a notification was sent"
     )
     fingerprint: str | None = None
     detail: dict[str, Any] = {}
-    messages: list[NotificationMessage] = Field([], description="The messages of a notification.")
+    messages: list[NotificationMessage] = Field([], description="the messages of a notification")
 
 
 class IncidentDetail(Incident):

@@ -10,41 +10,41 @@ from services.contracts.fields import A_TIME, A_TRACE, AN_ID, about
 class User(BaseModel):
     """A person as Telegram describes them."""
 
-    id: Annotated[int, about("Telegram's id of the person.", 1001)]
-    name: Annotated[str, about("First and last name.", "Ada Lovelace")]
-    username: Annotated[str | None, about("Username without the @.", "ada")]
+    id: Annotated[int, about("Telegram's ID of the person", 1001)]
+    name: Annotated[str, about("first and last name", "Ada Lovelace")]
+    username: Annotated[str | None, about("username without the @", "ada")]
 
 
 class InReplyTo(BaseModel):
     """What a response answers; null if it answers no message of the bridge."""
 
-    message_id: Annotated[str | None, about("Id of the message.", AN_ID)]
-    event_id: Annotated[str | None, about("Id of the message's event.", AN_ID)]
-    approval_id: Annotated[str | None, about("Id of the approval.", AN_ID)]
+    message_id: Annotated[str | None, about("ID of the message", AN_ID)]
+    event_id: Annotated[str | None, about("ID of the message's event", AN_ID)]
+    approval_id: Annotated[str | None, about("ID of the approval", AN_ID)]
 
 
 class Response(BaseModel):
     """One text, reply, tap or command of a person."""
 
-    id: Annotated[str, about("Id of the response.", AN_ID)]
-    at: Annotated[str, about("When it was received.", A_TIME)]
-    kind: Annotated[Literal["text", "reply", "tap", "command"], about("Kind of response.", "reply")]
-    bot: Annotated[str, about("Bot that received it.", "default")]
-    chat_id: Annotated[int | None, about("Chat in which it was sent.", 1001)]
-    thread_id: Annotated[int | None, about("Topic of the chat.", 7)]
-    user: Annotated[User, about("Person who sent it.")]
-    text: Annotated[str, about("The text; for a tap the chosen option.", "Looks good")]
-    telegram_message_id: Annotated[int | None, about("Telegram's id of the message.", 43)]
-    in_reply_to: Annotated[InReplyTo, about("What it answers.")]
-    correlation_id: Annotated[str | None, about("Correlation id of what it answers.", "order-4711")]
+    id: Annotated[str, about("ID of the response", AN_ID)]
+    at: Annotated[str, about("when it was received", A_TIME)]
+    kind: Annotated[Literal["text", "reply", "tap", "command"], about("kind of response", "reply")]
+    bot: Annotated[str, about("bot that received it", "default")]
+    chat_id: Annotated[int | None, about("chat in which it was sent", 1001)]
+    thread_id: Annotated[int | None, about("topic of the chat", 7)]
+    user: Annotated[User, about("person who sent it")]
+    text: Annotated[str, about("the text; for a tap the chosen option", "Looks good")]
+    telegram_message_id: Annotated[int | None, about("Telegram's ID of the message", 43)]
+    in_reply_to: Annotated[InReplyTo, about("what it answers")]
+    correlation_id: Annotated[str | None, about("correlation ID of what it answers", "order-4711")]
     outcome: Annotated[
-        str | None, about("Result of an answer to an approval: decided, late, foreign, …", "decided")
+        str | None, about("result of an answer to an approval: decided, late, foreign, …", "decided")
     ]
-    trace_id: Annotated[str | None, about("Its trace, linked to the trace of what it answers.", A_TRACE)]
+    trace_id: Annotated[str | None, about("its trace, linked to the trace of what it answers", A_TRACE)]
 
 
 class Responses(BaseModel):
     """A page of responses, oldest first."""
 
-    items: Annotated[list[Response], about("At most `limit` responses.")]
-    next_cursor: Annotated[str, about("Pass it as `cursor`: the next page starts after it.", "17")]
+    items: Annotated[list[Response], about("at most `limit` responses")]
+    next_cursor: Annotated[str, about("pass it as `cursor`: the next page starts after it", "17")]

@@ -11,78 +11,74 @@ from services.contracts.messages import Message, MessageState
 class Progress(BaseModel):
     """Progress of a job."""
 
-    total: Annotated[int, about("Messages that matched when it started.", 120)]
-    passed: Annotated[int, about("Messages processed so far.", 80)]
-    replayed: Annotated[int, about("Messages put back into the queue.", 79)]
+    total: Annotated[int, about("messages that matched when it started", 120)]
+    passed: Annotated[int, about("messages processed so far", 80)]
+    replayed: Annotated[int, about("messages put back into the queue", 79)]
 
 
 class JobFilter(BaseModel):
     """The filter of a job, as it was requested."""
 
-    status: Annotated[list[MessageState], about("States to replay.", ["dead_letter"])]
-    reason: Annotated[list[str], about("Reasons to replay; empty: any.", ["chat_not_found"])]
-    type: Annotated[str | None, about("Type of the event.", "build_failed")]
-    chat_id: Annotated[int | None, about("Chat that gets it.", 1001)]
-    bot: Annotated[str | None, about("Bot that sends it.", "default")]
-    correlation_id: Annotated[str | None, about("Correlation id of the event.", "order-4711")]
-    since: Annotated[str | None, about("Accepted at or after this time.", A_TIME)]
-    until: Annotated[str | None, about("Accepted before this time.", A_TIME)]
-    q: Annotated[str | None, about("Part of the title.", "Build")]
+    status: Annotated[list[MessageState], about("states to replay", ["dead_letter"])]
+    reason: Annotated[list[str], about("reasons to replay; empty: any", ["chat_not_found"])]
+    type: Annotated[str | None, about("type of the event", "build_failed")]
+    chat_id: Annotated[int | None, about("chat that gets it", 1001)]
+    bot: Annotated[str | None, about("bot that sends it", "default")]
+    correlation_id: Annotated[str | None, about("correlation ID of the event", "order-4711")]
+    since: Annotated[str | None, about("accepted at or after this time", A_TIME)]
+    until: Annotated[str | None, about("accepted before this time", A_TIME)]
+    q: Annotated[str | None, about("part of the title", "Build")]
 
 
 class Job(BaseModel):
     """A bulk replay."""
 
-    id: Annotated[str, about("Id of the job.", AN_ID)]
-    kind: Annotated[Literal["replay"], about("Kind of job.", "replay")]
-    status: Annotated[
-        Literal["running", "done", "cancelled", "failed"], about("State of the job.", "running")
-    ]
-    created_at: Annotated[str, about("When it was requested.", A_TIME)]
-    created_by: Annotated[str, about("Name of the API key that requested it.", "ops")]
-    why: Annotated[str | None, about("Reason given in the request.", "the chat is back")]
-    finished_at: Annotated[str | None, about("When it ended; null while it runs.", A_TIME)]
-    filter: Annotated[JobFilter, about("What it replays.")]
-    progress: Annotated[Progress, about("Its progress.")]
-    error: Annotated[str | None, about("Why it failed.", "the store is down")]
+    id: Annotated[str, about("ID of the job", AN_ID)]
+    kind: Annotated[Literal["replay"], about("kind of job", "replay")]
+    status: Annotated[Literal["running", "done", "cancelled", "failed"], about("state of the job", "running")]
+    created_at: Annotated[str, about("when it was requested", A_TIME)]
+    created_by: Annotated[str, about("name of the API key that requested it", "ops")]
+    why: Annotated[str | None, about("reason given in the request", "the chat is back")]
+    finished_at: Annotated[str | None, about("when it ended; null while it runs", A_TIME)]
+    filter: Annotated[JobFilter, about("what it replays")]
+    progress: Annotated[Progress, about("its progress")]
+    error: Annotated[str | None, about("why it failed", "the store is down")]
 
 
 class Jobs(BaseModel):
     """A page of jobs, newest first."""
 
-    items: Annotated[list[Job], about("At most `limit` jobs.")]
+    items: Annotated[list[Job], about("at most `limit` jobs")]
     next_cursor: Annotated[
-        str | None, about("Pass it as `cursor` for the next page; null on the last one.", AN_ID)
+        str | None, about("pass it as `cursor` for the next page; null on the last one", AN_ID)
     ]
 
 
 class TimelineStep(BaseModel):
     """An event, a state change or an attempt; `what` decides which of the other fields are set."""
 
-    at: Annotated[str, about("When it happened.", A_TIME)]
-    what: Annotated[Literal["event", "change", "attempt"], about("Kind of step.", "change")]
-    event_id: Annotated[str, about("event: id of the event.", AN_ID)] = ""
-    type: Annotated[str, about("event: its type.", "task_completion")] = ""
-    title: Annotated[str, about("event: its title.", "Build finished")] = ""
-    client: Annotated[str, about("event: name of the API key that posted it.", "ci")] = ""
-    trace_id: Annotated[str | None, about("event: its trace.", A_TRACE)] = None
-    message_id: Annotated[str, about("change, attempt: id of the message.", AN_ID)] = ""
-    chat_id: Annotated[int, about("change, attempt: chat of the message.", 1001)] = 0
-    status: Annotated[MessageState, about("change: the new state.", "sending")] = "queued"
-    cause: Annotated[str | None, about("change: why it changed.", "attempt 1")] = None
-    attempt: Annotated[int, about("change, attempt: number of the attempt, from 1.", 1)] = 1
-    part: Annotated[int, about("attempt: part of the message, from 1.", 1)] = 1
-    outcome: Annotated[str | None, about("attempt: sent, not_sent or unknown.", "sent")] = None
-    reason: Annotated[str | None, about("attempt: reason of the failure.", "flood_control")] = None
-    detail: Annotated[str | None, about("attempt: Telegram's error text.", "Too Many Requests")] = None
-    duration_ms: Annotated[float | None, about("attempt: duration of the call.", 45.2)] = None
-    limiter_wait_ms: Annotated[float, about("attempt: how long Telegram's rate limits delayed it.", 0.0)] = 0
+    at: Annotated[str, about("when it happened", A_TIME)]
+    what: Annotated[Literal["event", "change", "attempt"], about("kind of step", "change")]
+    event_id: Annotated[str, about("event: ID of the event", AN_ID)] = ""
+    type: Annotated[str, about("event: its type", "task_completion")] = ""
+    title: Annotated[str, about("event: its title", "Build finished")] = ""
+    client: Annotated[str, about("event: name of the API key that posted it", "ci")] = ""
+    trace_id: Annotated[str | None, about("event: its trace", A_TRACE)] = None
+    message_id: Annotated[str, about("change, attempt: ID of the message", AN_ID)] = ""
+    chat_id: Annotated[int, about("change, attempt: chat of the message", 1001)] = 0
+    status: Annotated[MessageState, about("change: the new state", "sending")] = "queued"
+    cause: Annotated[str | None, about("change: why it changed", "attempt 1")] = None
+    attempt: Annotated[int, about("change, attempt: number of the attempt, from 1", 1)] = 1
+    part: Annotated[int, about("attempt: part of the message, from 1", 1)] = 1
+    outcome: Annotated[str | None, about("attempt: sent, not_sent or unknown", "sent")] = None
+    reason: Annotated[str | None, about("attempt: reason of the failure", "flood_control")] = None
+    detail: Annotated[str | None, about("attempt: Telegram's error text", "Too Many Requests")] = None
+    duration_ms: Annotated[float | None, about("attempt: duration of the call", 45.2)] = None
+    limiter_wait_ms: Annotated[float, about("attempt: how long Telegram's rate limits delayed it", 0.0)] = 0
     retry_after_seconds: Annotated[
-        float | None, about("attempt: seconds that Telegram asked to wait.", 5.0)
+        float | None, about("attempt: seconds that Telegram asked to wait", 5.0)
     ] = None
-    telegram_message_id: Annotated[int | None, about("attempt: Telegram's id of the sent message.", 42)] = (
-        None
-    )
+    telegram_message_id: Annotated[int | None, about("attempt: Telegram's ID of the sent message", 42)] = None
 
 
 class CorrelationLinks(BaseModel):
@@ -91,52 +87,52 @@ class CorrelationLinks(BaseModel):
     traces: Annotated[
         list[str],
         about(
-            "Traces in Jaeger; empty if JAEGER_UI_URL is not set.",
+            "traces in Jaeger; empty if JAEGER_UI_URL is not set",
             [f"http://localhost:16686/trace/{A_TRACE}"],
         ),
     ]
-    events: Annotated[list[str], about("The events.", [f"/api/v1/events/{AN_ID}"])]
-    messages: Annotated[list[str], about("The messages.", [f"/api/v1/messages/{AN_ID}"])]
+    events: Annotated[list[str], about("the events", [f"/api/v1/events/{AN_ID}"])]
+    messages: Annotated[list[str], about("the messages", [f"/api/v1/messages/{AN_ID}"])]
 
 
 class CorrelationTimeline(BaseModel):
     """Everything that happened under a correlation id."""
 
-    correlation_id: Annotated[str, about("The requested correlation id.", "order-4711")]
-    trace_ids: Annotated[list[str], about("Traces of its events.", [A_TRACE])]
-    states: Annotated[dict[str, int], about("Number of messages in each state.", {"delivered": 2})]
-    timeline: Annotated[list[TimelineStep], about("Steps in the order of time.")]
-    messages: Annotated[list[Message], about("Messages with their current state.")]
-    links: Annotated[CorrelationLinks, about("Links to related resources.")]
-    truncated: Annotated[bool, about("Whether messages were left out because there are too many.", False)]
+    correlation_id: Annotated[str, about("the requested correlation ID", "order-4711")]
+    trace_ids: Annotated[list[str], about("traces of its events", [A_TRACE])]
+    states: Annotated[dict[str, int], about("number of messages in each state", {"delivered": 2})]
+    timeline: Annotated[list[TimelineStep], about("steps in the order of time")]
+    messages: Annotated[list[Message], about("messages with their current state")]
+    links: Annotated[CorrelationLinks, about("links to related resources")]
+    truncated: Annotated[bool, about("whether messages were left out because there are too many", False)]
 
 
 class StreamChange(BaseModel):
     """The data of the stream's event `change`: a message and its new state."""
 
-    message_id: Annotated[str, about("Id of the message.", AN_ID)]
-    event_id: Annotated[str, about("Id of its event.", AN_ID)]
-    type: Annotated[str, about("Type that the event is handled as.", "task_completion")]
-    category: Annotated[str, about("Category of that type.", "task")]
-    title: Annotated[str, about("Title of the event.", "Build finished")]
-    source: Annotated[str, about("Program that sent the event.", "ci")]
-    severity: Annotated[str, about("Severity of the event.", "low")]
-    chat_id: Annotated[int, about("Chat that gets it.", 1001)]
-    bot: Annotated[str, about("Bot that sends it.", "default")]
-    status: Annotated[MessageState, about("The new state.", "delivered")]
-    attempt: Annotated[int | None, about("Number of the attempt that changed it.", 1)]
-    cause: Annotated[str | None, about("Why it changed.", "flood_control")]
-    at: Annotated[str, about("When it changed.", A_TIME)]
-    accepted_at: Annotated[str, about("When its event was accepted.", A_TIME)]
-    correlation_id: Annotated[str, about("Correlation id of the event.", "order-4711")]
-    trace_id: Annotated[str | None, about("Trace of the event.", A_TRACE)]
+    message_id: Annotated[str, about("ID of the message", AN_ID)]
+    event_id: Annotated[str, about("ID of its event", AN_ID)]
+    type: Annotated[str, about("type that the event is handled as", "task_completion")]
+    category: Annotated[str, about("category of that type", "task")]
+    title: Annotated[str, about("title of the event", "Build finished")]
+    source: Annotated[str, about("program that sent the event", "ci")]
+    severity: Annotated[str, about("severity of the event", "low")]
+    chat_id: Annotated[int, about("chat that gets it", 1001)]
+    bot: Annotated[str, about("bot that sends it", "default")]
+    status: Annotated[MessageState, about("the new state", "delivered")]
+    attempt: Annotated[int | None, about("number of the attempt that changed it", 1)]
+    cause: Annotated[str | None, about("why it changed", "flood_control")]
+    at: Annotated[str, about("when it changed", A_TIME)]
+    accepted_at: Annotated[str, about("when its event was accepted", A_TIME)]
+    correlation_id: Annotated[str, about("correlation ID of the event", "order-4711")]
+    trace_id: Annotated[str | None, about("trace of the event", A_TRACE)]
 
 
 class StreamNote(BaseModel):
     """The data of the stream's other events."""
 
-    position: Annotated[str, about("ready: id at which the stream starts.", "812.4711.1")] = ""
-    detail: Annotated[str, about("gap, slow, bye: what happened, and what to do.", "The service stops")] = ""
+    position: Annotated[str, about("ready: ID at which the stream starts", "812.4711.1")] = ""
+    detail: Annotated[str, about("gap, slow, bye: what happened, and what to do", "The service stops")] = ""
 
 
 class StreamEvent(BaseModel):
@@ -144,12 +140,12 @@ class StreamEvent(BaseModel):
 
     event: Annotated[
         Literal["ready", "change", "gap", "slow", "bye"],
-        about("change: a new state; gap: changes are missing; slow, bye: the stream ends.", "change"),
+        about("change: a new state; gap: changes are missing; slow, bye: the stream ends", "change"),
     ]
     data: Annotated[
         str,
         Field(
-            description="JSON.",
+            description="JSON",
             examples=['{"position":"812.4711.1"}'],
             json_schema_extra={
                 "contentMediaType": "application/json",
@@ -162,5 +158,5 @@ class StreamEvent(BaseModel):
             },
         ),
     ]
-    id: Annotated[str, about("Id for the header Last-Event-ID.", "812.4711.1")] = ""
-    retry: Annotated[int, about("Milliseconds to wait before reconnecting.", 2_000)] = 2_000
+    id: Annotated[str, about("ID for the header Last-Event-ID", "812.4711.1")] = ""
+    retry: Annotated[int, about("milliseconds to wait before reconnecting", 2_000)] = 2_000

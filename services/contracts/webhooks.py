@@ -12,14 +12,14 @@ from services.contracts.messages import MessageState
 class ApprovalData(BaseModel):
     """An approval that was closed."""
 
-    id: Annotated[str, about("Id of the approval.", AN_ID)]
-    status: Annotated[Literal["decided", "expired", "cancelled"], about("How it was closed.", "decided")]
-    title: Annotated[str, about("Title of the question.", "Deploy 2.1?")]
-    correlation_id: Annotated[str, about("Correlation id of the approval.", "order-4711")]
-    event_id: Annotated[str, about("Id of the event that carries the question.", AN_ID)]
-    decision: Annotated[Decision | None, about("The decision; null if the approval was not decided.")]
-    reason: Annotated[str | None, about("Why it was cancelled.", "the build failed meanwhile")]
-    metadata: Annotated[dict[str, Any] | None, about("The metadata of the request.", {"run": 7})]
+    id: Annotated[str, about("ID of the approval", AN_ID)]
+    status: Annotated[Literal["decided", "expired", "cancelled"], about("how it was closed", "decided")]
+    title: Annotated[str, about("title of the question", "Deploy 2.1?")]
+    correlation_id: Annotated[str, about("correlation ID of the approval", "order-4711")]
+    event_id: Annotated[str, about("ID of the event that carries the question", AN_ID)]
+    decision: Annotated[Decision | None, about("the decision; null if the approval was not decided")]
+    reason: Annotated[str | None, about("why it was cancelled", "the build failed meanwhile")]
+    metadata: Annotated[dict[str, Any] | None, about("the metadata of the request", {"run": 7})]
 
 
 class ApprovalResult(BaseModel):
@@ -27,29 +27,29 @@ class ApprovalResult(BaseModel):
 
     type: Annotated[
         Literal["approval.decided", "approval.expired", "approval.cancelled"],
-        about("What happened.", "approval.decided"),
+        about("what happened", "approval.decided"),
     ]
-    timestamp: Annotated[str, about("When it happened.", A_TIME)]
-    data: Annotated[ApprovalData, about("The approval.")]
+    timestamp: Annotated[str, about("when it happened", A_TIME)]
+    data: Annotated[ApprovalData, about("the approval")]
 
 
 class MessageData(BaseModel):
     """A message that reached its final state."""
 
-    message_id: Annotated[str, about("Id of the message.", AN_ID)]
-    event_id: Annotated[str, about("Id of its event.", AN_ID)]
-    event_type: Annotated[str, about("Type of its event.", "task_completion")]
-    title: Annotated[str, about("Title of its event.", "Build finished")]
-    chat_id: Annotated[int, about("The recipient.", 1001)]
-    bot: Annotated[str, about("The bot that sends it.", "default")]
-    status: Annotated[MessageState, about("Final state of the message.", "delivered")]
-    reason: Annotated[str | None, about("Why it was not delivered.", "chat_not_found")]
-    attempts: Annotated[int, about("Number of attempts.", 1)]
-    possible_duplicate: Annotated[bool, about("Whether it may have arrived more than once.", False)]
-    telegram_message_ids: Annotated[list[int], about("Telegram's Id of each part, in order.", [42])]
-    accepted_at: Annotated[str, about("When its event was accepted.", A_TIME)]
-    correlation_id: Annotated[str, about("Correlation id of its event.", "order-4711")]
-    trace_id: Annotated[str | None, about("Trace of its event.", A_TRACE)]
+    message_id: Annotated[str, about("ID of the message", AN_ID)]
+    event_id: Annotated[str, about("ID of its event", AN_ID)]
+    event_type: Annotated[str, about("type of its event", "task_completion")]
+    title: Annotated[str, about("title of its event", "Build finished")]
+    chat_id: Annotated[int, about("the recipient", 1001)]
+    bot: Annotated[str, about("the bot that sends it", "default")]
+    status: Annotated[MessageState, about("final state of the message", "delivered")]
+    reason: Annotated[str | None, about("why it was not delivered", "chat_not_found")]
+    attempts: Annotated[int, about("number of attempts", 1)]
+    possible_duplicate: Annotated[bool, about("whether it may have arrived more than once", False)]
+    telegram_message_ids: Annotated[list[int], about("Telegram's ID of each part, in order", [42])]
+    accepted_at: Annotated[str, about("when its event was accepted", A_TIME)]
+    correlation_id: Annotated[str, about("correlation ID of its event", "order-4711")]
+    trace_id: Annotated[str | None, about("trace of its event", A_TRACE)]
 
 
 class MessageResult(BaseModel):
@@ -64,7 +64,7 @@ class MessageResult(BaseModel):
             "message.expired",
             "message.cancelled",
         ],
-        about("What happened.", "message.delivered"),
+        about("what happened", "message.delivered"),
     ]
-    timestamp: Annotated[str, about("When it happened.", A_TIME)]
-    data: Annotated[MessageData, about("The message.")]
+    timestamp: Annotated[str, about("when it happened", A_TIME)]
+    data: Annotated[MessageData, about("the message")]

@@ -37,7 +37,7 @@ def test_every_model_is_listed() -> None:
 
 
 @pytest.mark.parametrize("model", [NewEvent, NewApproval, Decide, Cancel])
-def test_every_field_that_is_posted_is_listed(model: type[BaseModel]) -> None:
+def test_every_posted_field_is_listed(model: type[BaseModel]) -> None:
     row = next(line for line in PAGE.splitlines() if f"`{model.__name__}`" in line)
     assert [field for field in model.model_fields if f"`{field}`" not in row] == []
 
@@ -47,7 +47,7 @@ def test_the_types_are_listed_by_category() -> None:
     assert {name: tuple(re.findall(r"`(\w+)`", listed[name])) for name in CATEGORIES} == CATEGORIES
 
 
-def test_a_refusal_is_as_it_is_shown() -> None:
+def test_the_example_of_an_error_is_real() -> None:
     shown = json.loads(SENDING.split("```json\n")[1].split("```")[0])
     with pytest.raises(Problem) as refused:
         accept.parse(b'{"type": "git_commit", "title": "x"}')

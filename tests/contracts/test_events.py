@@ -1,4 +1,4 @@
-"""Every limit of every field of an event: at the limit it is taken, beyond it the field is named."""
+"""Limits of an event's fields: a value at the limit is valid, one beyond it is an error of the field."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from services.contracts.events import CATEGORIES, CATEGORY_OF, CUSTOM, MOST_RECIPIENTS, NewEvent
 
-# The types of the seed systems, by category: the contract that clients rely on.
+# The types by category: clients rely on these names.
 TYPES = {
     "task": "task_completion task_started task_failed task_progress task_cancelled",
     "code": "code_generation code_analysis code_refactoring code_review code_testing code_deployment",
@@ -22,8 +22,8 @@ TYPES = {
     "integration": "api_call webhook_received service_integration",
     "custom": "custom_event",
 }
-#: What some types cannot do without.
-NEEDED: dict[str, dict[str, Any]] = {
+#: Required fields of some types.
+REQUIRED: dict[str, dict[str, Any]] = {
     "test_suite_run": {"test_count": 3},
     "git_commit": {"commit_hash": "abc123", "commit_message": "why"},
     "error_occurred": {"error_message": "it broke"},
@@ -50,25 +50,25 @@ def test_there_are_47_types_in_ten_categories() -> None:
 
 
 @pytest.mark.parametrize("kind", CATEGORY_OF)
-def test_every_type_is_taken_as_itself(kind: str) -> None:
-    assert posted(NEEDED.get(kind, {}), type=kind).kind == kind
+def test_every_type_is_handled_as_itself(kind: str) -> None:
+    assert posted(REQUIRED.get(kind, {}), type=kind).kind == kind
 
 
 @pytest.mark.parametrize("kind", ["deployment", "Task_completion", "unknown", "🎉"])
-def test_an_unknown_type_is_taken_as_custom_event(kind: str) -> None:
+def test_an_unknown_type_is_handled_as_custom_event(kind: str) -> None:
     assert posted(type=kind).kind == CUSTOM
 
 
 @pytest.mark.parametrize(
-    ("kind", "field"), [(kind, field) for kind, data in NEEDED.items() for field in data]
+    ("kind", "field"), [(kind, field) for kind, data in REQUIRED.items() for field in data]
 )
-def test_what_a_type_cannot_do_without_is_named(kind: str, field: str) -> None:
-    for empty in ({}, {field: None}, {field: ""} if isinstance(NEEDED[kind][field], str) else {}):
-        data = {name: value for name, value in NEEDED[kind].items() if name != field} | empty
+def test_a_missing_required_field_is_named(kind: str, field: str) -> None:
+    for empty in ({}, {field: None}, {field: ""} if isinstance(REQUIRED[kind][field], str) else {}):
+        data = {name: value for name, value in REQUIRED[kind].items() if name != field} | empty
         assert faults(data, type=kind) == [("data", field)]
 
 
-def test_all_that_is_missing_is_named() -> None:
+def test_every_missing_field_is_named() -> None:
     assert faults({}, type="git_commit", chat_id=[]) == [
         ("data", "commit_hash"),
         ("data", "commit_message"),
@@ -77,12 +77,12 @@ def test_all_that_is_missing_is_named() -> None:
 
 
 NEW_YEAR = "2030-01-01T00:00:00Z"
-#: What would be taken for seconds, or for milliseconds, since 1970.
+#: Values that pydantic would read as seconds or milliseconds since 1970.
 NO_MOMENTS = [1_893_456_000, 1_893_456_000_000, 1.5, "1893456000", True]
 UUID = "01a1fd93-7b93-7466-ba5b-6bba60135904"
 SEVERITIES, PRIORITIES = ("low", "medium", "high", "critical"), ("low", "normal", "high", "urgent")
 
-#: field, the largest and smallest values that are taken, those beyond.
+#: Field, its largest and smallest valid values, invalid values.
 TOP: list[tuple[str, list[Any], list[Any]]] = [
     ("type", ["t", "t" * 64], ["", "t" * 65, None, 5]),
     ("title", ["t", "t" * 200, "\U0001f600" * 200], ["", "t" * 201, None, 5, "a\0b"]),
@@ -200,7 +200,7 @@ def _cases(rows: list[tuple[str, list[Any], list[Any]]], column: int) -> list[An
 
 
 @pytest.mark.parametrize(("field", "value"), _cases(TOP, 1))
-def test_a_field_takes_what_is_within_its_limit(field: str, value: Any) -> None:
+def test_a_field_accepts_values_within_its_limit(field: str, value: Any) -> None:
     assert field in posted(**{field: value}).model_dump()
 
 
@@ -210,7 +210,7 @@ def test_a_field_beyond_its_limit_is_named(field: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(("field", "value"), _cases(DATA, 1))
-def test_a_field_of_data_takes_what_is_within_its_limit(field: str, value: Any) -> None:
+def test_a_field_of_data_accepts_values_within_its_limit(field: str, value: Any) -> None:
     assert field in posted({field: value}).data.model_dump()
 
 
@@ -234,7 +234,7 @@ def test_one_recipient_or_several(chat_id: Any) -> None:
 @pytest.mark.parametrize(
     "chat_id", [2**53 + 1, "1001", True, 1.5, [], [1, 1], list(range(MOST_RECIPIENTS + 1)), [None], {"id": 1}]
 )
-def test_recipients_that_cannot_be_meant_are_refused(chat_id: Any) -> None:
+def test_invalid_recipients_are_refused(chat_id: Any) -> None:
     assert {place[0] for place in faults(chat_id=chat_id)} == {"chat_id"}
 
 
@@ -243,7 +243,7 @@ def test_progress_is_within_its_total() -> None:
     assert faults({"current": 4, "total": 3}) == [("data", "current")]
 
 
-def test_an_event_expires_after_it_is_due() -> None:
+def test_an_event_must_expire_after_deliver_at() -> None:
     due = "2030-01-01T00:00:00Z"
     assert posted(deliver_at=due, expires_at="2030-01-01T00:00:01Z").expires_at is not None
     assert faults(deliver_at=due, expires_at=due) == [("expires_at",)]
@@ -254,7 +254,7 @@ def test_a_misspelt_field_is_named() -> None:
 
 
 @pytest.mark.parametrize("number", [2**64, -(2**63) - 1])
-def test_an_integer_that_no_program_reads_is_refused(number: int) -> None:
+def test_an_integer_over_64_bits_is_refused(number: int) -> None:
     with pytest.raises(ValidationError):
         NewEvent.model_validate_json(
             f'{{"type":"custom_event","title":"x","data":{{"metadata":{{"a":{number}}}}}}}'
@@ -263,7 +263,7 @@ def test_an_integer_that_no_program_reads_is_refused(number: int) -> None:
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
 @pytest.mark.parametrize("where", ['{"metadata":{"a":[%s]}}', '{"threshold":%s}', '{"memory_usage_mb":%s}'])
-def test_a_number_that_json_does_not_know_is_refused(number: str, where: str) -> None:
+def test_nan_and_infinity_are_refused(number: str, where: str) -> None:
     body = f'{{"type":"custom_event","title":"x","data":{where % number}}}'
     with pytest.raises(ValidationError) as refused:
         NewEvent.model_validate_json(body)

@@ -93,9 +93,8 @@ def test_every_link_has_a_target() -> None:
     assert [f"{page.name}: {link}" for page, link in links if is_broken(page, link)] == []
 
 
-#: Named as an example of what is not a variable.
-#: Named as variables that the suite does not read.
-_NO_VARIABLES = {"TELEGRAM_BOT_TOKEN_ALERTS", "HTTP_PROXY", "HTTPS_PROXY"}
+#: Named in a page to say that they are not read.
+_NO_VARIABLES = {"TELEGRAM_BOT_TOKEN_ALERTS", "HTTPS_PROXY", "HTTP_PROXY"}
 
 
 def test_every_variable_that_a_page_names_is_a_setting_or_a_name_of_the_code() -> None:

@@ -1,4 +1,4 @@
-"""`.env.example` and the settings classes say the same, in both directions."""
+"""`.env.example` and the settings classes agree, in both directions."""
 
 import importlib
 import pkgutil
@@ -20,7 +20,7 @@ LINE = re.compile(r"^#?([A-Z][A-Z0-9_]*)=(.*)$")
 
 @dataclass(frozen=True)
 class Entry:
-    """A variable as `.env.example` shows it."""
+    """A variable in `.env.example`."""
 
     comment: str
     value: str
@@ -53,19 +53,19 @@ def _below(parent: type[ServiceSettings]) -> Iterator[type[ServiceSettings]]:
 
 
 def read() -> dict[str, list[tuple[str, FieldInfo]]]:
-    """Variable → the fields that read it, each with its class."""
+    """Returns the fields that read each variable, with their class."""
     variables: dict[str, list[tuple[str, FieldInfo]]] = {}
     for each in settings_classes():
         for name, field in each.model_fields.items():
             if name == "port" and field.validation_alias is None:
-                continue  # what is no service of its own has no port
+                continue  # a base class has no port
             variable = str(field.validation_alias or name).upper()
             variables.setdefault(variable, []).append((f"{each.__name__}.{name}", field))
     return variables
 
 
 def composed() -> set[str]:
-    """What compose.yaml takes from .env beyond the services' settings."""
+    """Returns the variables that compose.yaml reads."""
     return set(
         re.findall(r"(?<!\$)\$\{([A-Z][A-Z0-9_]*)", (ROOT / "compose.yaml").read_text(encoding="utf-8"))
     )
@@ -95,7 +95,7 @@ def test_every_variable_that_compose_takes_is_shown() -> None:
 
 def test_every_variable_that_is_shown_is_read() -> None:
     stale = shown().keys() - read().keys() - composed()
-    assert stale == set(), "nobody reads these of .env.example"
+    assert stale == set(), "no service reads these variables of .env.example"
 
 
 def test_every_comment_is_the_field_s_own_description() -> None:

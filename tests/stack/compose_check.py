@@ -1,10 +1,10 @@
-"""Proves compose.yaml: builds and starts it, sends an event and an alert through, scales it, takes it down.
+"""Tests compose.yaml: builds and starts the stack, sends an event and an alert, scales it, stops it.
 
 ``python -m tests.stack.compose_check [--override FILE] [--bind ADDRESS] [--keep]``
 
-It runs as a project of its own, so that it leaves a stack that is in use alone, and removes its
-volumes at the end. The ports are those of the stack: where 127.0.0.1 has them taken, another
-loopback address (``--bind 127.0.0.2``) serves as well.
+It uses another compose project, so that a stack in use is not touched, and removes its volumes at the end.
+The ports are those of the stack; if they are in use on 127.0.0.1, pass another loopback address
+(``--bind 127.0.0.2``).
 """
 
 import argparse
@@ -27,29 +27,29 @@ from tests.stack.servers import REPOSITORY, until
 
 PROJECT = "cctelegram-check"
 CHAT = 1001
-#: A machine that builds and starts fifteen containers at once answers late.
+#: A machine that starts fifteen containers at once answers slowly.
 ANSWER_SECONDS = 30
 START_SECONDS = 300.0
 
 
 class CheckError(Exception):
-    """The stack does not do what it should; the text says what, in one sentence."""
+    """A check failed; the text says which, in one sentence."""
 
 
 @dataclass(frozen=True)
 class Stack:
-    """The compose project, and how to talk to it."""
+    """The compose project."""
 
     files: Sequence[str]
     bind: str
 
     def compose(self, *arguments: str, seconds: float = START_SECONDS) -> str:
-        """Runs docker compose and answers what it printed.
+        """Runs docker compose and returns its output.
 
         Raises:
             CheckError: it failed, or took too long.
         """
-        # What is proved is the stack without any setting: neither .env nor this shell's variables.
+        # The stack is tested without settings: neither .env nor variables of this shell.
         command = ["docker", "compose", "--project-name", PROJECT, "--env-file", os.devnull]
         for file in self.files:
             command += ["--file", file]
@@ -77,7 +77,7 @@ class Stack:
         return done.stdout
 
     def services(self) -> set[str]:
-        """The services that this project runs: those left out by an override are not among them."""
+        """Returns the services that the project runs, without those that an override leaves out."""
         described = json.loads(self.compose("config", "--format", "json"))["services"]
         return {
             name
@@ -94,7 +94,7 @@ class Stack:
         return answer.json()
 
     def texts(self) -> list[str]:
-        """What the person of the sandbox has on the screen."""
+        """Returns the texts in the sandbox's chat."""
         shown = self.get(8083, f"/api/chats/{CHAT}/messages", limit="1000")["messages"]
         return [each["message"].get("text", "") for each in shown]
 
@@ -122,7 +122,7 @@ def step(what: str, do: Callable[[], object]) -> None:
 
 
 def post_event(stack: Stack, key: str, title: str) -> str:
-    """Posts an event and answers the id of its message."""
+    """Posts an event and returns the id of its message."""
     answer = httpx.post(
         f"{stack.url(8080)}/events",
         json={"type": "task_completion", "title": title},
@@ -174,13 +174,13 @@ def alert_arrives(stack: Stack) -> None:
     alert = {"labels": labels, "annotations": {"summary": "The alert path is checked"}}
     answer = httpx.post(f"{stack.url(9093)}/api/v2/alerts", json=[alert], timeout=ANSWER_SECONDS)
     answer.raise_for_status()
-    # Its end is told with the group's next interval, in five minutes: tests/stack/test_end_to_end.py
-    # shows that, with less patience.
+    # The resolved notification comes after the group interval of five minutes; tests/stack/test_end_to_end.py
+    # covers it with a shorter interval.
     until("the alert in the chat", lambda: any(name in text for text in stack.texts()), 60)
 
 
 def all_serve(stack: Stack, key: str) -> None:
-    """Posts until each of the three replicas has taken one."""
+    """Posts events until each of the three replicas has received one."""
 
     def takers() -> bool:
         post_event(stack, key, "compose-check replicas")
@@ -196,7 +196,7 @@ def take_down(stack: Stack) -> None:
 
 
 def logs(stack: Stack) -> str:
-    """State and last words of every container."""
+    """Returns the state and the last log lines of every container."""
     try:
         return stack.compose("ps", "--all") + stack.compose("logs", "--no-color", "--tail", "40")
     except CheckError as error:

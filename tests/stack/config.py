@@ -1,4 +1,4 @@
-"""The stack's own files as the tests read them; and the same files with other addresses put in."""
+"""The stack's configuration files, and copies of them with other addresses for tests."""
 
 import copy
 import json
@@ -21,7 +21,7 @@ DASHBOARDS = sorted((GRAFANA / "dashboards").glob("*.json"))
 
 
 def load(path: Path) -> Any:
-    """A YAML file of ours, with anchors and merges resolved."""
+    """Loads a YAML file, with anchors and merges resolved."""
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
@@ -39,7 +39,7 @@ def recorded() -> set[str]:
 
 @dataclass(frozen=True)
 class Panel:
-    """A query of a panel, with Grafana's variables in it."""
+    """A query of a panel, with Grafana's variables."""
 
     dashboard: str
     title: str
@@ -58,7 +58,7 @@ def panels() -> Iterator[Panel]:
 
 @dataclass(frozen=True)
 class Variable:
-    """A drop-down: the values of a label of some series."""
+    """A drop-down variable: the values of a label."""
 
     dashboard: str
     name: str
@@ -78,7 +78,7 @@ def variables() -> Iterator[Variable]:
 
 
 def with_values(expression: str, **values: str) -> str:
-    """A panel's expression as Grafana sends it."""
+    """Returns a panel's expression as Grafana sends it."""
     known = {"__rate_interval": "1m", "__range": "1h"} | values
     return re.sub(r"\$(\w+)", lambda match: known.get(match[1], ".*"), expression)
 
@@ -87,10 +87,10 @@ _WORDS = frozenset({"and", "or", "unless", "bool", "offset", "start", "end", "na
 
 
 def series(expression: str) -> set[str]:
-    """The names of the series that an expression reads.
+    """Returns the names of the series that an expression reads.
 
-    Not a parser: promtool is. What it leaves after strings, comments, matchers, groupings and ranges
-    are names; those followed by a parenthesis are functions.
+    It removes strings, comments, matchers, groupings and ranges; the remaining words are names, and those
+    followed by a parenthesis are functions. promtool checks the syntax.
     """
     text = re.sub(r"#[^\n]*", " ", expression)
     text = re.sub(r'"(?:\\.|[^"\\])*"', '""', text)
@@ -102,7 +102,7 @@ def series(expression: str) -> set[str]:
 
 
 def labels(expression: str) -> set[tuple[str, str]]:
-    """Pairs of series and label that an expression matches on."""
+    """Returns the pairs of series and label in the matchers of an expression."""
     found = set()
     for match in re.finditer(r"([a-zA-Z_:][\w:]*)\{([^}]*)\}", expression):
         bare = re.sub(r'"(?:\\.|[^"\\])*"', '""', match[2])
@@ -111,14 +111,14 @@ def labels(expression: str) -> set[tuple[str, str]]:
 
 
 def scraped_at(config: Mapping[str, Any], addresses: Mapping[str, str | Sequence[str]]) -> dict[str, Any]:
-    """Prometheus's configuration with other addresses, in a hurry.
+    """Returns Prometheus's configuration with other addresses and short intervals.
 
-    Our services are scraped every second. The others get five: postgres_exporter takes three to say
-    that there is no database.
+    Our services are scraped every second, others every five: postgres_exporter takes three seconds to report
+    a missing database.
 
     Args:
         config: as in prometheus.yml.
-        addresses: of each job, and of ``alertmanager``; a job that has none is left out.
+        addresses: of each job, and of ``alertmanager``; a job without one is removed.
     """
     made = copy.deepcopy(dict(config))
     made["global"] = {"scrape_interval": "5s", "scrape_timeout": "5s", "evaluation_interval": "1s"}
@@ -142,7 +142,7 @@ def _job_at(job: Mapping[str, Any], where: str | Sequence[str]) -> dict[str, Any
 
 
 def impatient(groups: Mapping[str, Any]) -> dict[str, Any]:
-    """Rules whose alerts fire as soon as they are true."""
+    """Returns the rules without ``for``, so that alerts fire at once."""
     made = copy.deepcopy(dict(groups))
     for group in made["groups"]:
         group["interval"] = "1s"
@@ -152,7 +152,7 @@ def impatient(groups: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def notifying(config: Mapping[str, Any], url: str, key_file: Path, *, hasten: bool) -> dict[str, Any]:
-    """Alertmanager's configuration with another webhook; hastened, nothing waits for its group."""
+    """Returns Alertmanager's configuration with another webhook; with `hasten` groups do not wait."""
     made = copy.deepcopy(dict(config))
     for receiver in made["receivers"]:
         for webhook in receiver.get("webhook_configs", []):
@@ -171,7 +171,7 @@ def _hasten(route: dict[str, Any]) -> None:
 
 
 def exported(text: str) -> dict[str, set[str]]:
-    """Series names of a ``/metrics`` page, with the labels that each has."""
+    """Returns the series names of a ``/metrics`` page with their labels."""
     found: dict[str, set[str]] = {}
     for line in text.splitlines():
         match = re.match(r"([a-zA-Z_:][\w:]*)(?:\{(.*)\})? ", line)

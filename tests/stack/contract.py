@@ -1,14 +1,13 @@
-"""What is promised to those who scrape us and are paged by us, and what of it is not there, with the reason.
+"""The metrics and alerts of the contract, and those that are missing, with the reason.
 
-A name moves out of the second list in the commit that brings it; a test fails while both lists name it,
-or neither does.
+The commit that adds a missing name moves it to the first list.
 """
 
 OURS = frozenset({"bridge", "mcp-health", "alert-relay", "dashboard", "telegram-sandbox"})
 BRIDGE = frozenset({"bridge"})
 RELAY = frozenset({"alert-relay"})
 
-#: Of each series, as a page shows it: who exports it, and which labels it has.
+#: Series as on a metrics page: the services that export it, and its labels.
 METRICS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "cctelegram_messages_total": (BRIDGE | RELAY, frozenset({"type", "category"})),
     "cctelegram_messages_delivered_total": (BRIDGE | RELAY, frozenset()),
@@ -65,12 +64,12 @@ METRICS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "monthly_active_users": (BRIDGE, frozenset()),
 }
 
-#: Promised series that nobody exports yet: there is nothing to measure.
+#: Series of the contract that no service exports yet, with the reason.
 METRICS_NOT_THERE: dict[str, str] = {
-    "cctelegram_incident_ack_seconds_bucket": "an incident cannot be acknowledged yet",
-    "messages_processed_total": "use_case is the client's free text: a label needs a list of them first",
+    "cctelegram_incident_ack_seconds_bucket": "incidents cannot be acknowledged yet",
+    "messages_processed_total": "use_case is free text of the client; a label needs a fixed list",
     "campaign_performance_score": "there are no campaigns yet",
-    "cctelegram_opt_outs_total": "who leaves is noted chat by chat, but not counted",
+    "cctelegram_opt_outs_total": "leaving is stored for each chat, but not counted",
     "revenue_generated_total": "no part of the suite sells anything",
 }
 
@@ -104,7 +103,7 @@ ALERTS: dict[str, str] = {
     "DeliveryBudgetBurnSlow": "warning",
 }
 
-#: Promised alerts that cannot be raised yet, each with a series that it needs and nobody exports.
+#: Alerts of the contract that cannot fire yet, each with the missing series.
 ALERTS_NOT_THERE: dict[str, str] = {
     "LowCampaignPerformance": "campaign_performance_score",
     "HighOptOutRate": "cctelegram_opt_outs_total",

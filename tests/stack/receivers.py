@@ -1,4 +1,4 @@
-"""A receiver on loopback that keeps what it is sent: stands in for whatever Alertmanager notifies."""
+"""An HTTP server on loopback that stores the webhooks that Alertmanager sends."""
 
 import json
 import threading
@@ -29,7 +29,7 @@ class Receiver:
         return [each for each in self.received if each.path == path]
 
     def statuses(self, path: str, alertname: str) -> list[str]:
-        """firing and resolved, as they came, of one alert."""
+        """Returns the statuses of one alert, in the order of arrival."""
         return [
             alert["status"]
             for each in self.at(path)
@@ -51,7 +51,7 @@ def listening() -> Iterator[Receiver]:
             self.wfile.write(b"ok")
 
         def log_message(self, *_: object) -> None:
-            """Nothing on the terminal."""
+            """Logs nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     receiver = Receiver(f"http://127.0.0.1:{server.server_address[1]}")

@@ -1,4 +1,4 @@
-"""The real programs that the tests of the stack run: found, started on free ports, and stopped."""
+"""Starts and stops the real programs of the stack's tests, on free ports."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ import httpx
 from tests.ports import free_port
 
 REPOSITORY = Path(__file__).parents[2]
-# Which Debian package brings a program that the tests call.
+# The Debian package of each program.
 PACKAGES = {
     "promtool": "prometheus",
     "prometheus": "prometheus",
@@ -30,7 +30,7 @@ PACKAGES = {
     "postgres": "postgresql",
     "initdb": "postgresql",
 }
-# Where Debian keeps programs that are not on everybody's path.
+# Folders of programs that may not be on PATH.
 FOLDERS = (
     "/usr/bin",
     "/usr/sbin",
@@ -39,11 +39,11 @@ FOLDERS = (
 
 
 class MissingProgramError(Exception):
-    """A program that a test runs is not on this machine."""
+    """A program that a test needs is not installed."""
 
 
 def find(program: str) -> str:
-    """The path of a program.
+    """Returns the path of a program.
 
     Raises:
         MissingProgramError: it is not installed; the text names the Debian package.
@@ -51,12 +51,12 @@ def find(program: str) -> str:
     path = shutil.which(program) or shutil.which(program, path=":".join(FOLDERS))
     if path is None:
         package = PACKAGES[program]
-        raise MissingProgramError(f"{program} is not installed: `apt-get install {package}` brings it")
+        raise MissingProgramError(f"{program} is not installed: run `apt-get install {package}`")
     return path
 
 
 def run(program: str, *arguments: str | Path, cwd: Path = REPOSITORY) -> subprocess.CompletedProcess[str]:
-    """Runs a program to its end; its output is text, its exit code for the caller to judge."""
+    """Runs a program to its end; the caller checks its exit code."""
     return subprocess.run(
         [find(program), *map(str, arguments)],
         cwd=cwd,
@@ -68,10 +68,10 @@ def run(program: str, *arguments: str | Path, cwd: Path = REPOSITORY) -> subproc
 
 
 def until(what: str, check: Callable[[], Any], seconds: float = 30.0) -> Any:
-    """The first true value of a check that is asked again and again.
+    """Repeats a check until it returns a true value, and returns it.
 
     Raises:
-        AssertionError: it was not true in time; names what was waited for and what was seen last.
+        AssertionError: it was not true in time; with `what` and the last value.
     """
     give_up = time.monotonic() + seconds
     while True:
@@ -89,7 +89,7 @@ def until(what: str, check: Callable[[], Any], seconds: float = 30.0) -> Any:
 
 @dataclass(frozen=True)
 class Server:
-    """A program that runs, where it answers, and where it logs."""
+    """A running program, its URL and its log file."""
 
     url: str
     process: subprocess.Popen[bytes]
@@ -115,15 +115,15 @@ def started(
     environment: Mapping[str, str] | None = None,
     seconds: float = 30.0,
 ) -> Iterator[Server]:
-    """A program that runs for the length of a block.
+    """Runs a program while the block runs.
 
     Args:
         program: the command.
-        url: where it will answer.
-        log: its output goes there, and into the error when it does not come up.
-        ready: path that answers 2xx once it is up.
-        environment: beside this process's own.
-        seconds: how long it may take.
+        url: of the program.
+        log: file of its output, which is part of the error if it does not start.
+        ready: path that answers 2xx when it is ready.
+        environment: variables in addition to those of this process.
+        seconds: within which it must be ready.
     """
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -167,7 +167,7 @@ def prometheus(config: Path, folder: Path, port: int) -> Iterator[Server]:
         f"--config.file={config}",
         f"--storage.tsdb.path={folder / 'tsdb'}",
         f"--web.listen-address={address}",
-        # What fires before Alertmanager is discovered would else be sent again after a minute.
+        # An alert that fires before Alertmanager is discovered would be sent again only after a minute.
         "--rules.alert.resend-delay=2s",
         "--log.level=warn",
     ]
@@ -206,7 +206,7 @@ def node_exporter(folder: Path) -> Iterator[Server]:
 
 @contextmanager
 def redis_exporter(folder: Path) -> Iterator[Server]:
-    """Redis, and the exporter that reads it; the exporter is what is yielded."""
+    """Runs Redis and its exporter; yields the exporter."""
     port, address = free_port(), f"127.0.0.1:{free_port()}"
     redis = [
         find("redis-server"),
@@ -233,7 +233,7 @@ def redis_exporter(folder: Path) -> Iterator[Server]:
 
 @contextmanager
 def postgres_exporter(folder: Path, port: int) -> Iterator[Server]:
-    """The exporter of a PostgreSQL at the port."""
+    """Runs the exporter of the PostgreSQL at a port."""
     address = f"127.0.0.1:{free_port()}"
     exporter = [find("prometheus-postgres-exporter"), f"--web.listen-address={address}"]
     environment = {
@@ -247,7 +247,7 @@ def postgres_exporter(folder: Path, port: int) -> Iterator[Server]:
 
 
 class Postgres:
-    """A PostgreSQL that can go away for a while."""
+    """A PostgreSQL that can be stopped and started."""
 
     def __init__(self, command: Sequence[str], port: int, log: Path) -> None:
         self.port = port
@@ -272,7 +272,7 @@ class Postgres:
 
 @contextmanager
 def postgres(folder: Path) -> Iterator[Postgres]:
-    # PostgreSQL refuses to run as root, and its user may not enter pytest's folders.
+    # PostgreSQL does not run as root, and its user may not read pytest's folders.
     data = Path(tempfile.mkdtemp(prefix="cctelegram-postgres-"))
     become: list[str] = []
     if os.geteuid() == 0:
@@ -299,7 +299,7 @@ def postgres(folder: Path) -> Iterator[Postgres]:
 def running(
     program: Sequence[str | Path], log: Path, *, stop_with: signal.Signals = signal.SIGTERM
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A program that runs for the length of a block, and is not asked whether it is up."""
+    """Runs a program while the block runs, without waiting until it is ready."""
     with log.open("wb") as output:
         process = subprocess.Popen(list(map(str, program)), stdout=output, stderr=subprocess.STDOUT, cwd="/")
     try:

@@ -1,4 +1,4 @@
-"""The embedded suite as its own process, with Prometheus and Alertmanager around it."""
+"""Runs the embedded suite in its own process, with Prometheus and Alertmanager."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from tests.ports import free_port
 from tests.stack import config, servers
 from tests.stack.servers import Server
 
-# Our services, each with the variable that sets its port.
+# The variable that sets the port of each service.
 PORTS = {
     "bridge": "BRIDGE_PORT",
     "mcp-health": "MCP_HEALTH_PORT",
@@ -26,21 +26,21 @@ PORTS = {
     "dashboard": "MONITORING_SERVER_PORT",
     "telegram-sandbox": "SANDBOX_PORT",
 }
-# Scraped in the compose stack only: there is no such program, or no need for it, outside of it.
+# Targets that exist in Docker Compose only.
 ONLY_IN_COMPOSE = {"gateway", "grafana", "jaeger"}
 CHAT = 1001
 
 
 @dataclass(frozen=True)
 class Suite:
-    """Where each service answers, and what it was told."""
+    """A running suite: URLs of its services, its environment and its folder."""
 
     urls: dict[str, str]
     environment: dict[str, str]
     folder: Path
 
     def demo(self) -> None:
-        """``make demo``."""
+        """Runs ``make demo``."""
         subprocess.run(
             [sys.executable, "-m", "services.demo"],
             cwd=servers.REPOSITORY,
@@ -51,7 +51,7 @@ class Suite:
         )
 
     def texts(self) -> list[str]:
-        """What the person of the sandbox has on the screen."""
+        """Returns the texts in the sandbox's chat."""
         url = f"{self.urls['telegram-sandbox']}/api/chats/{CHAT}/messages"
         answer = httpx.get(url, params={"limit": 1000}, timeout=10)
         answer.raise_for_status()
@@ -60,13 +60,13 @@ class Suite:
 
 @contextmanager
 def running(folder: Path) -> Iterator[Suite]:
-    """``python -m services`` on free ports, with its data in the folder."""
+    """Runs ``python -m services`` on free ports, with its data in the folder."""
     ports = {name: free_port() for name in PORTS}
     urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
     environment = {PORTS[name]: str(port) for name, port in ports.items()} | {
         "HOST": "127.0.0.1",
         "DATA_DIR": str(folder / "data"),
-        # Many messages in a short test: the sandbox's pace is not what is tested here.
+        # The test sends many messages; rate limits would delay them.
         "TELEGRAM_CHAT_PER_SECOND": "0",
         "SANDBOX_LIMITS": "false",
     }
@@ -85,7 +85,7 @@ def _ready(url: str) -> bool:
 
 @dataclass(frozen=True)
 class Watched:
-    """The suite with everything that watches it."""
+    """The suite with the programs that monitor it."""
 
     suite: Suite
     prometheus: Server
@@ -98,7 +98,7 @@ class Watched:
         return list(found) if isinstance(found, list) else []
 
     def pages(self) -> dict[str, str]:
-        """The metrics page of every target, by job."""
+        """Returns the metrics page of every target, by job."""
         return {
             job: httpx.get(f"http://{address}/metrics", timeout=10).text
             for job, address in self.addresses.items()
@@ -107,7 +107,7 @@ class Watched:
 
 @contextmanager
 def watched(folder: Path) -> Iterator[Watched]:
-    """The suite, exporters, and a Prometheus and an Alertmanager with our own configuration."""
+    """Runs the suite, exporters, and Prometheus and Alertmanager with our configuration."""
     with ExitStack() as stack:
         suite = stack.enter_context(running(folder))
         postgres = stack.enter_context(servers.postgres(folder))
@@ -130,7 +130,7 @@ def watched(folder: Path) -> Iterator[Watched]:
 
 
 def _scraping(folder: Path, addresses: dict[str, str]) -> Path:
-    """prometheus.yml with these addresses, and rules that do not wait."""
+    """Writes prometheus.yml with these addresses, and rules without ``for``."""
     made = config.scraped_at(config.load(config.PROMETHEUS / "prometheus.yml"), addresses)
     made["rule_files"] = []
     for path in config.RULES:
@@ -143,7 +143,7 @@ def _scraping(folder: Path, addresses: dict[str, str]) -> Path:
 
 
 def _notifying(suite: Suite) -> Path:
-    """alertmanager.yml with the relay's address, the suite's key file, and no waiting for groups."""
+    """Writes alertmanager.yml with alert-relay's address, the key file, and no group wait."""
     url = f"{suite.urls['alert-relay']}/webhook/alert"
     key_file = suite.folder / "data" / "api_key"
     original = config.load(config.ALERTMANAGER / "alertmanager.yml")

@@ -1,4 +1,4 @@
-"""compose.yaml and the files around it agree with each other, with the contracts and with the services."""
+"""compose.yaml and related files agree with each other, the contracts and the services."""
 
 import re
 from importlib import import_module
@@ -13,7 +13,7 @@ COMPOSE = config.load(servers.REPOSITORY / "compose.yaml")
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 TEXT = (servers.REPOSITORY / "compose.yaml").read_text(encoding="utf-8")
 ONE_SHOT = {"secrets", "alertmanager-config"}
-# CONTRACTS.md, section 1: what is published where.
+# The published ports of the contract.
 PUBLISHED = {
     "gateway": {8080},
     "mcp-health": {3000},
@@ -25,14 +25,14 @@ PUBLISHED = {
     "grafana": {3001},
     "jaeger": {16686, 4317, 4318},
 }
-# Which group opens which secret; the secrets step makes them so.
+# The group that may read each secret.
 SECRETS = {
     "api_key": "20001",
     "postgres_password": "20002",
     "database_url": "20002",
     "grafana_admin_password": "20003",
 }
-# Our services: what reads their environment.
+# The settings class of each service.
 SETTINGS = {
     "bridge": "services.bridge.settings.BridgeSettings",
     "mcp-health": "services.mcp_health.settings.McpHealthSettings",
@@ -44,7 +44,7 @@ SETTINGS = {
 
 
 def _ports(service: dict[str, Any]) -> list[tuple[str, int, int]]:
-    """(host address, published port, port inside) of a service."""
+    """Returns (host address, published port, container port) of a service."""
     split = [str(port).rsplit(":", 2) for port in service.get("ports", [])]
     return [(host, int(outside), int(inside)) for host, outside, inside in split]
 
@@ -154,7 +154,7 @@ def _settings(name: str) -> type[BaseSettings]:
 
 
 def _variables(settings: type[BaseSettings]) -> set[str]:
-    """What a settings class reads, each also from a file."""
+    """Returns the variables that a settings class reads, and their ``_FILE`` variants."""
     fields = settings.model_fields.items()
     names = {str(field.validation_alias or name).upper() for name, field in fields}
     return names | {f"{name}_FILE" for name in names}

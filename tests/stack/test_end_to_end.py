@@ -1,4 +1,4 @@
-"""A real Prometheus and a real Alertmanager with our configuration, around the real services."""
+"""Real services with a real Prometheus and Alertmanager and our configuration."""
 
 import math
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from tests.stack.suite import Watched
 
 pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(240)]
 
-# Series that no page shows: Prometheus makes them itself.
+# Series that Prometheus itself creates.
 MADE_BY_PROMETHEUS = {"up": {"job", "instance"}, "ALERTS": {"alertname", "alertstate", "severity", "service"}}
 TARGET_LABELS = {"job", "instance"}
 
@@ -20,7 +20,7 @@ TARGET_LABELS = {"job", "instance"}
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     with suite.watched(tmp_path_factory.mktemp("stack")) as watched:
-        # What is counted before the first scrape is no rate.
+        # Counts before the first scrape give no rate.
         servers.until("a first scrape of everything", lambda: _all_scraped(watched))
         watched.suite.demo()
         servers.until("the demo in the chat", lambda: len(watched.suite.texts()) > len(demo.EVENTS))
@@ -54,7 +54,7 @@ def test_prometheus_evaluates_every_rule_without_an_error(stack: Watched) -> Non
 
 
 def _exported(stack: Watched) -> dict[str, set[str]]:
-    """Series with their labels, of every target, and those that Prometheus makes of them."""
+    """Returns all series with their labels: those of the targets and the recorded ones."""
     found: dict[str, set[str]] = {name: set(labels) for name, labels in MADE_BY_PROMETHEUS.items()}
     for page in stack.pages().values():
         for name, labels in config.exported(page).items():
@@ -94,7 +94,7 @@ def test_what_is_not_there_yet_is_exported_by_nobody(stack: Watched) -> None:
 
 
 def test_quantiles_are_asked_of_histograms_that_reach_far_enough(stack: Watched) -> None:
-    """A quantile in the last bucket is that bucket's lower bound: an alert above it could never fire."""
+    """A quantile is at most the highest finite bucket: an alert above it could never fire."""
     limits = {"http_request_duration_seconds": 1.0, "cctelegram_message_duration_seconds": 2.0}
     page = stack.pages()["bridge"]
     for name, limit in limits.items():
@@ -130,7 +130,7 @@ def test_every_drop_down_of_every_dashboard_has_something_to_choose(
 
 
 def test_an_alert_that_fires_reaches_the_chat_and_so_does_its_end(stack: Watched) -> None:
-    """Prometheus → Alertmanager → alert-relay → Telegram: the database goes away, and comes back."""
+    """Prometheus → Alertmanager → alert-relay → Telegram: the database goes down and comes back."""
     servers.until("the database", lambda: stack.query("pg_up == 1"))
     with stack.postgres.away():
         servers.until(

@@ -1,4 +1,4 @@
-"""grafana/: generated files are fresh, point at data sources that exist, and ask valid questions."""
+"""grafana/: generated files are up to date, use existing data sources, and have valid queries."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def _boards() -> list[dict[str, Any]]:
 
 
 def _uids(node: Any) -> set[str]:
-    """Every data source that some part of a dashboard names."""
+    """Returns the uids of all data sources in a dashboard."""
     if isinstance(node, list):
         return set().union(*map(_uids, node)) if node else set()
     if not isinstance(node, dict):
@@ -45,7 +45,7 @@ def test_the_dashboard_is_what_its_source_makes(name: str) -> None:
 
 @pytest.mark.parametrize("board", _boards(), ids=lambda board: str(board["uid"]))
 def test_a_dashboard_holds_nothing_that_grafana_s_own_schema_does_not_know(board: dict[str, Any]) -> None:
-    """Read into the schema's types and written again: a key or a panel option of no type would be gone."""
+    """Parsing into the schema's types and writing again would drop an unknown key or option."""
     plugins.register_default_plugins()
     again = json.loads(JSONEncoder().encode(Dashboard.from_json(board)))
     assert _lost(board, again) == []
@@ -59,7 +59,7 @@ def test_a_dashboard_holds_nothing_that_grafana_s_own_schema_does_not_know(board
 
 
 def _lost(before: Any, after: Any, path: str = "") -> list[str]:
-    """What is not there any more, or not the same; what the types add of themselves does not count."""
+    """Returns what is missing or different; additional values do not count."""
     if isinstance(before, dict) and isinstance(after, dict):
         return [
             lost
@@ -140,7 +140,7 @@ def test_data_sources_are_services_of_the_stack_at_their_ports() -> None:
     }
 
 
-#: As Grafana's documentation of provisioning spells them; it ignores what it does not know, without a word.
+#: Keys of Grafana's provisioning documentation; Grafana silently ignores unknown keys.
 SOURCE_KEYS = {"name", "uid", "type", "access", "url", "isDefault", "editable", "jsonData"}
 JSON_DATA_KEYS = {
     "prometheus": {"httpMethod", "timeInterval", "manageAlerts"},
@@ -176,7 +176,7 @@ def test_the_first_page_that_grafana_opens_is_there() -> None:
 def test_grafana_finds_the_dashboards_where_its_start_puts_them_with_links_to_this_host(
     tmp_path: Path,
 ) -> None:
-    """The very command of compose.yaml, with folders of the test's."""
+    """Runs the command of compose.yaml with the test's folders."""
     grafana = config.load(servers.REPOSITORY / "compose.yaml")["services"]["grafana"]
     (provider,) = config.load(PROVISIONING / "dashboards" / "dashboards.yaml")["providers"]
     assert "./grafana/dashboards:/etc/grafana/dashboards:ro" in grafana["volumes"]

@@ -1,6 +1,6 @@
-"""jaeger/: what Jaeger's documentation has, each part defined and used, at the ports where others look.
+"""jaeger/: only documented keys, every part defined and used, and the expected ports.
 
-Jaeger stops at its start on a key that it does not know; there is no image here to try it with.
+Jaeger does not start with an unknown key, and these tests have no Jaeger.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from tests.stack import config, servers
 
 CONFIG = config.load(servers.REPOSITORY / "jaeger" / "jaeger.yaml")
 SERVICES = config.load(servers.REPOSITORY / "compose.yaml")["services"]
-#: Keys by the documentation of Jaeger and the OpenTelemetry Collector; a name in angles is ours to choose.
+#: Keys in the documentation of Jaeger and the OpenTelemetry Collector; names in angle brackets are free.
 DOCUMENTED: dict[str, Any] = {
     "service": {
         "extensions": None,
@@ -37,7 +37,7 @@ DOCUMENTED: dict[str, Any] = {
 
 
 def _unknown(node: Any, known: Any, path: str = "") -> list[str]:
-    """The keys that are not documented, as paths."""
+    """Returns the paths of undocumented keys."""
     if isinstance(node, list) and isinstance(known, dict):
         return [each for item in node for each in _unknown(item, known, path)]
     if not isinstance(node, dict):
@@ -100,7 +100,7 @@ def test_it_listens_where_the_others_look_for_it() -> None:
     assert job["static_configs"] == [{"targets": [f"jaeger:{prometheus['port']}"]}]
 
     port = CONFIG["extensions"]["healthcheckv2"]["http"]["endpoint"].rsplit(":", 1)[1]
-    # Where healthcheckv2 answers when no path is set.
+    # The default path of healthcheckv2.
     assert SERVICES["jaeger"]["healthcheck"]["test"][-1] == f"http://127.0.0.1:{port}/status"
 
 

@@ -1,4 +1,4 @@
-"""A real sandbox on a free port, with a clock that stands still until a test advances it."""
+"""A real sandbox on a free port, with a clock that only the test advances."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -26,7 +26,7 @@ NOON = 1_800_000_000.0
 
 @dataclass
 class SandboxServer:
-    """One running sandbox: its address, its inside, and a client for its plain HTTP."""
+    """A running sandbox: its URL, its state, and an HTTP client."""
 
     url: str
     sandbox: Sandbox
@@ -36,7 +36,7 @@ class SandboxServer:
         return Bot(token, base_url=f"{self.url}/bot", base_file_url=f"{self.url}/file/bot")
 
     async def call(self, method: str, token: str = DEFAULT_TOKEN, **fields: Any) -> dict[str, Any]:
-        """A Bot API call with a JSON body; the whole answer."""
+        """Makes a Bot API call with a JSON body; returns the whole answer."""
         async with self.http.post(f"{self.url}/bot{token}/{method}", json=fields) as answer:
             body: dict[str, Any] = await answer.json()
             assert body["ok"] == (answer.status == 200)
@@ -69,7 +69,7 @@ class SandboxServer:
         await self.control("/clock/advance", {"seconds": seconds})
 
     async def log(self, cursor: int = 0, **kinds: str) -> list[dict[str, Any]]:
-        """The log's entries that have all the given values."""
+        """Returns the log entries that have all the given values."""
         async with self.http.get(f"{self.url}/control/log?limit=10000&cursor={cursor}") as answer:
             entries = [orjson.loads(line) async for line in answer.content]
         return [e for e in entries if all(e.get(name) == value for name, value in kinds.items())]
@@ -77,7 +77,7 @@ class SandboxServer:
 
 @pytest.fixture(autouse=True)
 def _durations(monkeypatch: pytest.MonkeyPatch) -> None:
-    """PTB's RetryAfter carries a timedelta, as it will in its next version."""
+    """Makes python-telegram-bot's RetryAfter a timedelta, as in its next version."""
     monkeypatch.setenv("PTB_TIMEDELTA", "true")
 
 
@@ -88,7 +88,7 @@ def settings(tmp_path: Path) -> SandboxSettings:
 
 @asynccontextmanager
 async def started(settings: SandboxSettings, now: float | None = NOON) -> AsyncIterator[SandboxServer]:
-    """A sandbox for a block; `now` None lets its clock run."""
+    """Runs a sandbox; with `now` None its clock runs."""
     clock = SandboxClock(lambda: now) if now is not None else SandboxClock()
 
     def make(own: SandboxSettings) -> FastAPI:
@@ -112,7 +112,7 @@ async def bot(server: SandboxServer) -> AsyncIterator[Bot]:
 
 
 async def until(holds: Callable[[], object]) -> None:
-    """Wait for a condition, five seconds at most."""
+    """Waits for a condition, at most five seconds."""
     async with asyncio.timeout(5):
         while not holds():  # noqa: ASYNC110 # the condition is state, there is no event to wait for
             await asyncio.sleep(0.002)

@@ -1,4 +1,4 @@
-"""The clock that tests and the control API move."""
+"""The sandbox's clock, which tests and the control API advance."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""The log as a proof: whatever happens to the answers, it tells what each chat has got, in which order."""
+"""The event log as evidence: whatever happens to the answers, it has each chat's messages in order."""
 
 import asyncio
 from random import Random
@@ -20,7 +20,7 @@ WEATHER = [
 
 
 async def storm(server: SandboxServer, chats: tuple[int, ...], each: int) -> dict[str, str]:
-    """Send to all chats at once, in order inside each; what the client believes of each text."""
+    """Sends to all chats at once, in order in each; returns the client's view of each text."""
     believed: dict[str, str] = {}
 
     async def to(chat_id: int) -> None:
@@ -63,7 +63,7 @@ async def test_the_log_and_the_chats_agree_under_random_faults(server: SandboxSe
 
 
 def _agrees(believed: dict[str, str], entries: list[dict[str, Any]]) -> None:
-    """What the client was told is what the log says it was told."""
+    """Checks that the client's view agrees with the answers in the log."""
     by_text = {entry["text"]: entry for entry in entries}
     for text, belief in believed.items():
         entry = by_text[text]

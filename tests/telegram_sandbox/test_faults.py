@@ -1,4 +1,4 @@
-"""Which fault a request meets."""
+"""Which faults apply to a request."""
 
 from services.telegram_sandbox.faults import Fault, Faults, Kind, Plan
 

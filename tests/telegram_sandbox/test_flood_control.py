@@ -1,4 +1,4 @@
-"""The flood control, as a pure function of time."""
+"""Flood control, with the time as an argument."""
 
 import pytest
 

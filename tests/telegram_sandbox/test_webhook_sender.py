@@ -1,4 +1,4 @@
-"""Updates posted to a webhook, by Telegram's law of retries."""
+"""Posts of updates to a webhook, with Telegram's retry rules."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ RANDOM = Random(1)  # noqa: S311 # pauses, not secrets
 
 
 class Receiver:
-    """A bot's own web server; answers as told, 200 otherwise."""
+    """A bot's web server; it gives the configured answers, then 200."""
 
     def __init__(self) -> None:
         self.got: list[dict[str, Any]] = []

@@ -11,7 +11,7 @@ from services.bridge.events.render import REPEATED, render
 from services.contracts.events import CATEGORY_OF, CUSTOM
 from services.outbox.messages import Claimed, Document, Rendered, Text
 from services.outbox.telegram.text import CAPTION_LIMIT, MESSAGE_LIMIT, utf16_length
-from tests.contracts.test_events import DATA, NEEDED, posted
+from tests.contracts.test_events import DATA, REQUIRED, posted
 from tests.outbox.making import claimed
 
 GOOD = {field: taken for field, taken, _ in DATA}
@@ -44,7 +44,7 @@ def styled(text: Text, kind: str) -> list[str]:
 
 @pytest.mark.parametrize("kind", CATEGORY_OF)
 def test_every_type_has_its_picture_and_a_bold_title(kind: str) -> None:
-    text = one(message(NEEDED.get(kind), type=kind, title="What happened"))
+    text = one(message(REQUIRED.get(kind), type=kind, title="What happened"))
     picture, title = text.text.splitlines()[0].split(" ", 1)
     assert picture
     assert not picture.isascii()
@@ -193,8 +193,8 @@ _TEXTS = st.fixed_dictionaries(
 @settings(max_examples=300)
 @given(st.sampled_from(sorted(CATEGORY_OF)), _TEXTS, _DATA, st.booleans())
 def test_no_valid_event_fails(kind: str, texts: dict[str, Any], data: dict[str, Any], again: bool) -> None:
-    data = NEEDED.get(kind, {}) | data
-    for field, value in NEEDED.get(kind, {}).items():
+    data = REQUIRED.get(kind, {}) | data
+    for field, value in REQUIRED.get(kind, {}).items():
         data[field] = data[field] or value
     if data.get("current") is not None and data.get("total") is not None:
         data["current"] = min(data["current"], data["total"])

@@ -1,4 +1,4 @@
-"""What the smaller methods refuse, in Telegram's words; and what a refused call leaves as it was."""
+"""Errors of the smaller methods, with Telegram's texts; a refused call changes nothing."""
 
 from typing import Any
 
@@ -95,7 +95,7 @@ async def test_a_foreign_message_can_be_deleted_in_private_chats_only(server: Sa
 
 
 async def test_a_file_too_large_for_download_can_still_be_sent(server: SandboxServer) -> None:
-    """Bots send up to 50 MB and fetch up to 20 MB."""
+    """Bots may send 50 MB and download 20 MB."""
     kept = server.sandbox.files.add(
         next(iter(server.sandbox.bots)).id,
         "log.txt",

@@ -1,4 +1,4 @@
-"""Faults on real sockets: what a client sees, and what the chat has got."""
+"""Faults on real sockets: what a client sees, and what is in the chat."""
 
 import asyncio
 import time
@@ -22,7 +22,7 @@ REQUEST = (
 
 
 async def raw(server: SandboxServer) -> bytes:
-    """Everything that the server sends on a bare connection before it ends it."""
+    """Returns everything that the server sends on a connection before it closes it."""
     port = int(server.url.rpartition(":")[2])
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:

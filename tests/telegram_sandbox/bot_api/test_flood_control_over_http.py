@@ -1,4 +1,4 @@
-"""The 8-second hold and the 429 behind it, over HTTP, with a clock that the test moves."""
+"""The 8-second hold and the 429 after it, over HTTP, with a clock that the test advances."""
 
 import asyncio
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""getUpdates: long polls, offsets, two pollers, updates that expire."""
+"""getUpdates: long polls, offsets, two pollers, expiry; and the updates of people's actions."""
 
 import asyncio
 from typing import Any

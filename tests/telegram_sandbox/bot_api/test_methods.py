@@ -1,4 +1,4 @@
-"""python-telegram-bot, unmodified, against the sandbox; and Telegram's own words when it says no."""
+"""Methods, called by an unmodified python-telegram-bot; errors have Telegram's texts."""
 
 from typing import Any
 

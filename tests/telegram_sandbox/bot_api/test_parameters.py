@@ -1,4 +1,4 @@
-"""How a request's parameters are read: as the Bot API server reads them."""
+"""Parsing of a request's parameters, as by the Bot API server."""
 
 from typing import Any
 

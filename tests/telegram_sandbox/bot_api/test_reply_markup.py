@@ -1,4 +1,4 @@
-"""What Telegram takes as reply markup."""
+"""Valid and invalid reply markup."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The control API, and what it refuses."""
+"""The control API and its errors."""
 
 from typing import Any
 
@@ -165,7 +165,7 @@ async def test_the_service_is_healthy_once_its_log_is_open(server: SandboxServer
 
 @fuzzing.mark
 async def test_no_input_causes_a_500_of_the_control_api(server: SandboxServer) -> None:
-    """Schemathesis sends what the OpenAPI document allows and what it does not."""
+    """Schemathesis sends valid and invalid requests of the OpenAPI document."""
     async with servers.http(server.url) as client:
         await fuzzing.try_everything(
             client,

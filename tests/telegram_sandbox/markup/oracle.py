@@ -1,4 +1,4 @@
-"""TDLib itself as the judge: the library inside the real Bot API server, called without a network."""
+"""TDLib, the library inside the real Bot API server, as the oracle; called without a network."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ execute({"@type": "setLogVerbosityLevel", "new_verbosity_level": 0})
 
 
 def parse(text: str, mode: dict[str, Any]) -> tuple[str, list[Found]] | str:
-    """What TDLib makes of markup: text and entities, or its error."""
+    """Returns TDLib's text and entities for a markup text, or its error."""
     answer = execute({"@type": "parseTextEntities", "text": text, "parse_mode": mode})
     if answer["@type"] == "error":
         return str(answer["message"])
@@ -45,7 +45,7 @@ def markdown(text: str) -> tuple[str, list[Found]] | str:
 
 
 def normalized(text: str, entities: list[Found]) -> list[Found]:
-    """Entities as TDLib puts them right, in a text without markup and without whitespace at its ends."""
+    """Returns entities as TDLib normalizes them, in a text without markup and surrounding whitespace."""
     given = [
         {"@type": "textEntity", "offset": offset, "length": length, "type": _type(kind, extra)}
         for kind, offset, length, extra in entities

@@ -1,4 +1,4 @@
-"""The sandbox's parsers against TDLib's own."""
+"""The sandbox's parsers, compared with TDLib."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""The page: its JSON, its stream, and what a browser shows of it."""
+"""The page: its JSON, its stream, and what a browser shows."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -123,7 +123,7 @@ async def test_a_stream_that_fell_behind_gets_all_changed(server: SandboxServer)
 
 @pytest.fixture
 async def page() -> AsyncIterator[Page]:
-    """A browser's page; anything that its console complains about fails the test."""
+    """A browser's page; an error in its console fails the test."""
     complaints: list[str] = []
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM)
@@ -271,5 +271,5 @@ async def test_a_phone_shows_the_list_or_one_chat(server: SandboxServer, page: P
     await page.locator("#chats button", has_text="Grace").click()
     await expect(page.locator("#title")).to_have_text("Grace")
     await expect(page.locator("aside")).to_be_hidden()
-    await page.get_by_role("button", name="Back to the chats").click()
+    await page.get_by_role("button", name="Back to chats").click()
     await expect(page.locator("aside")).to_be_visible()

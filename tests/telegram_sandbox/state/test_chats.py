@@ -1,4 +1,4 @@
-"""Chats as Telegram keeps them, without HTTP around them."""
+"""Chats and their messages, without HTTP."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The log, and the state that comes back from it after a restart."""
+"""The event log, and the state that is restored from it."""
 
 import asyncio
 import os
@@ -208,7 +208,7 @@ async def test_the_log_has_every_detail_of_a_send(settings: SandboxSettings) -> 
 
 @pytest.fixture
 def separate(tmp_path: Path) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
-    """A sandbox in a process of its own, and its address."""
+    """A sandbox in another process, and its URL."""
     variables = {"SANDBOX_PORT": "0", "DATA_DIR": str(tmp_path), "SANDBOX_LIMITS": "false"}
     command = [sys.executable, "-m", "services.telegram_sandbox"]
     with subprocess.Popen(command, env=os.environ | variables, stderr=subprocess.PIPE) as process:
@@ -220,7 +220,7 @@ def separate(tmp_path: Path) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
 async def test_nothing_accepted_is_lost_when_the_process_is_killed(
     separate: tuple["subprocess.Popen[bytes]", str], tmp_path: Path
 ) -> None:
-    """kill -9 in the middle of sends: every message that was answered is in the file."""
+    """After kill -9 during sends, every answered message is in the file."""
     process, url = separate
     send = f"{url}/bot1000000001:sandbox-token-for-local-use-only/sendMessage"
     answered: list[int] = []

@@ -1,4 +1,4 @@
-"""A bot's queue of updates, as a pure function of time."""
+"""A bot's queue of updates, with the time as an argument."""
 
 from services.telegram_sandbox.state.update_queue import QUEUE_CAP, Update, UpdateQueue
 
