@@ -182,14 +182,14 @@ def _target(call: Call, kind: str) -> tuple[Chat, dict[str, Any]]:
 
 def _reply(call: Call, chat: Chat) -> dict[str, Any]:
     parameters = call.args.data("reply_parameters")
-    wanted = parameters if isinstance(parameters, dict) else {}
-    number = wanted.get("message_id") or call.args.number("reply_to_message_id")
+    reply = parameters if isinstance(parameters, dict) else {}
+    number = reply.get("message_id") or call.args.number("reply_to_message_id")
     if not number:
         return {}
     original = chat.messages.get(int(number))
     if original is not None:
         return {"reply_to_message": {k: v for k, v in original.wire.items() if k != "reply_to_message"}}
-    if wanted.get("allow_sending_without_reply") or call.args.flag("allow_sending_without_reply"):
+    if reply.get("allow_sending_without_reply") or call.args.flag("allow_sending_without_reply"):
         return {}
     raise errors.bad_request("message to be replied not found")
 

@@ -124,8 +124,8 @@ async def test_an_impossible_action_of_a_person_is_refused_with_a_reason(
     server: SandboxServer, path: str, body: Any, detail: str
 ) -> None:
     async with server.http.post(f"{server.url}/control{path}", json=body) as answer:
-        told = await answer.json()
+        problem = await answer.json()
     assert 400 <= answer.status < 500
-    assert detail in told["detail"] or detail in str(told.get("errors")), told
+    assert detail in problem["detail"] or detail in str(problem.get("errors")), problem
     assert await server.log(kind="said") == []
     assert (await server.get("/control/clock"))["now"] == NOON

@@ -163,8 +163,8 @@ async def test_charged_messages_are_transactions_oldest_first(server: SandboxSer
     await server.control("/limits", {"bot_per_second": 1, "hold_seconds": 0, "chat_burst": 9}, verb="PATCH")
     for number in range(4):
         await server.call("sendMessage", chat_id=ADA, text=str(number), allow_paid_broadcast=True)
-    told = (await bot.get_star_transactions()).transactions
-    assert [(t.amount, t.nanostar_amount) for t in told] == [(0, 100_000_000)] * 3
-    assert all(isinstance(t.receiver, TransactionPartnerTelegramApi) for t in told)
-    assert [t.id for t in (await bot.get_star_transactions(offset=2)).transactions] == [told[2].id]
-    assert [t.id for t in (await bot.get_star_transactions(limit=1)).transactions] == [told[0].id]
+    transactions = (await bot.get_star_transactions()).transactions
+    assert [(t.amount, t.nanostar_amount) for t in transactions] == [(0, 100_000_000)] * 3
+    assert all(isinstance(t.receiver, TransactionPartnerTelegramApi) for t in transactions)
+    assert [t.id for t in (await bot.get_star_transactions(offset=2)).transactions] == [transactions[2].id]
+    assert [t.id for t in (await bot.get_star_transactions(limit=1)).transactions] == [transactions[0].id]

@@ -22,16 +22,16 @@ def message(number: int) -> Message:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "found"), [("1001", 1001), ("@ada", 1001), ("@ADA", 1001), ("-2001", -2001)]
+    ("chat_id", "expected"), [("1001", 1001), ("@ada", 1001), ("@ADA", 1001), ("-2001", -2001)]
 )
-def test_a_chat_is_found_by_id_or_name(wanted: str, found: int) -> None:
-    assert chats().find(wanted).id == found
+def test_a_chat_is_found_by_id_or_name(chat_id: str, expected: int) -> None:
+    assert chats().find(chat_id).id == expected
 
 
-@pytest.mark.parametrize("wanted", ["5", "@nobody", "ada", "1001.5", "-"])
-def test_a_missing_chat_is_not_found(wanted: str) -> None:
+@pytest.mark.parametrize("chat_id", ["5", "@nobody", "ada", "1001.5", "-"])
+def test_a_missing_chat_is_not_found(chat_id: str) -> None:
     with pytest.raises(BotApiError, match="chat not found"):
-        chats().find(wanted)
+        chats().find(chat_id)
 
 
 def test_private_chats_and_groups_share_a_counter_and_supergroups_have_their_own() -> None:

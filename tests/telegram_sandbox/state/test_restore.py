@@ -121,11 +121,11 @@ async def test_charged_messages_survive_restarts(settings: SandboxSettings, larg
         await server.control("/limits", {"bot_per_second": 1, "hold_seconds": 0}, verb="PATCH")
         for number in range(3):
             await server.call("sendMessage", chat_id=ADA, text=str(number), allow_paid_broadcast=True)
-        told = await server.call("getStarTransactions")
-        assert len(told["result"]["transactions"]) == 2
+        answer = await server.call("getStarTransactions")
+        assert len(answer["result"]["transactions"]) == 2
     for _ in range(2):
         async with started(paid) as server:
-            assert await server.call("getStarTransactions") == told
+            assert await server.call("getStarTransactions") == answer
 
 
 async def test_a_log_that_is_too_large_is_rotated_and_restarted_with_the_state(
