@@ -283,12 +283,12 @@ async def test_a_file_that_is_written_in_place_is_taken_once_it_is_whole(hand: H
     assert hand.counted("rejected") == 0
 
 
-async def test_what_is_left_alone_and_no_json_is_put_aside(hand: Hand) -> None:
+async def test_a_file_that_is_not_json_is_rejected_once_it_is_stable(hand: Hand) -> None:
     drop(hand.root, "half.json", b'{"type": "custom_event", "tit')
     assert await hand.look() == []
     assert not (hand.root / REJECTED / "half.json").exists()
     await hand.look(after=STABLE_SECONDS)
-    assert "no JSON" in reason(hand.root, "half")["errors"][0]["msg"]
+    assert "not valid JSON" in reason(hand.root, "half")["errors"][0]["msg"]
 
 
 async def test_drafts_and_other_files_are_left_alone(hand: Hand) -> None:
