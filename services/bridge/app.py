@@ -4,7 +4,6 @@ import shutil
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Any
 
 from fastapi import FastAPI
 
@@ -36,6 +35,7 @@ from services.bridge.tracking.callbacks import api as callbacks_api
 from services.bridge.tracking.metrics import TrackingMetrics
 from services.bridge.updates import api as updates_api
 from services.contracts.events import CATEGORY_OF
+from services.contracts.health import BridgeDetails, ProcessNumbers
 from services.kit.background import run_in_background
 from services.kit.clock import Clock, SystemClock
 from services.kit.database.connect import open_database
@@ -173,7 +173,7 @@ def create_app(
                 )
                 health.add("folder_intake", taking.check, every=1.0)
                 await stack.enter_async_context(folder_intake.open_folder(taking))
-            app.state.health_extra = lambda: {"metrics": _numbers(app, telemetry, outbox)}
+            app.state.health_details = lambda: _health_details(app, telemetry, outbox)
             yield {
                 state.NAME: BridgeState(
                     settings=settings,
@@ -270,12 +270,14 @@ def _watch_bots(health: Health, outbox: Outbox, others: Mapping[str, SendingBot]
     health.add("telegram_bots", check_bots)
 
 
-def _numbers(app: FastAPI, telemetry: Telemetry, outbox: Outbox) -> dict[str, Any]:
+def _health_details(app: FastAPI, telemetry: Telemetry, outbox: Outbox) -> BridgeDetails:
     totals = outbox.metrics.totals()
-    return {
-        "uptime_seconds": round(telemetry.uptime(), 1),
-        "memory_usage_mb": round(telemetry.memory_bytes() / 1_048_576, 1),
-        "cpu_usage_percent": telemetry.cpu_percent(),
-        "active_connections": app.state.connections(),
-        "messages_processed_total": totals["delivered_total"] + totals["failed_total"],
-    }
+    return BridgeDetails(
+        metrics=ProcessNumbers(
+            uptime_seconds=round(telemetry.uptime(), 1),
+            memory_usage_mb=round(telemetry.memory_bytes() / 1_048_576, 1),
+            cpu_usage_percent=telemetry.cpu_percent(),
+            active_connections=app.state.connections(),
+            messages_processed_total=totals["delivered_total"] + totals["failed_total"],
+        )
+    )

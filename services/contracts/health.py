@@ -65,10 +65,16 @@ class ProcessNumbers(BaseModel):
     messages_processed_total: Annotated[int, about("finished messages since the start", 1_542)]
 
 
-class BridgeHealth(HealthReport):
-    """Answer of ``GET /health`` of the bridge."""
+class BridgeDetails(BaseModel):
+    """The part of the bridge's report that only the bridge has."""
+
+    model_config = ConfigDict(frozen=True)
 
     metrics: Annotated[ProcessNumbers, about("numbers of the process")]
+
+
+class BridgeHealth(BridgeDetails, HealthReport):
+    """Answer of ``GET /health`` of the bridge."""
 
 
 class Memory(BaseModel):

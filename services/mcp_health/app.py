@@ -3,7 +3,6 @@
 import platform
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
 
 from fastapi import FastAPI
 
@@ -62,7 +61,7 @@ def create_app(settings: McpHealthSettings) -> FastAPI:
         summary="Measures the health of every part of the suite.",
         public=[api.router],
     )
-    app.state.health_extra = HealthDetails(settings, authority, clock)
+    app.state.health_details = HealthDetails(settings, authority, clock)
     return app
 
 
@@ -75,11 +74,11 @@ class HealthDetails:
         self._clock = clock
         self._started = clock.monotonic()
 
-    def __call__(self) -> dict[str, Any]:
-        """Returns the fields of :class:`SuiteDetails`, as the kit merges them into its report."""
+    def __call__(self) -> SuiteDetails:
+        """The fields that the kit adds to its report."""
         used, total = host_metrics.memory()
         dependencies, others = self._authority.components()
-        details = SuiteDetails(
+        return SuiteDetails(
             python_version=platform.python_version(),
             memory=Memory(
                 used_mb=round(used / 2**20, 1),
@@ -91,4 +90,3 @@ class HealthDetails:
             components=others,
             services=dependencies,
         )
-        return details.model_dump()

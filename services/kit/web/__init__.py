@@ -1,6 +1,7 @@
 """The web application of a service.
 
-- `service`: makes a FastAPI application with health, metrics and documentation routes.
+- `service`: makes a FastAPI application a service.
+- `common_routes`: health, liveness, readiness and metrics of every service.
 - `middleware`: request metrics, log context, body limit, unhandled errors.
 - `fast_route`: routes that skip FastAPI's router and dependency injection.
 - `auth`: authentication by bearer key, and secrets in files.

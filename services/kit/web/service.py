@@ -1,31 +1,28 @@
-"""Makes a FastAPI application a service: health, metrics, documentation, authentication, traces and logs."""
+"""Makes a FastAPI application a service: common routes, authentication, traces, metrics and logs."""
 
 import asyncio
-import gzip
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import MappingProxyType
 from typing import Any
 
-from fastapi import APIRouter, Depends, FastAPI, Response
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.trace import Span
-from prometheus_client.exposition import choose_encoder, gzip_accepted
 from prometheus_fastapi_instrumentator.middleware import PrometheusInstrumentatorMiddleware
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 from starlette.datastructures import URL
-from starlette.requests import Request
 
 from services.kit import errors
 from services.kit.background import run_in_background
-from services.kit.clock import SystemClock, rfc3339
-from services.kit.health import Health, Level
+from services.kit.clock import SystemClock
+from services.kit.health import Health
 from services.kit.settings import ServiceSettings, StartError
 from services.kit.telemetry.telemetry import VERSION, Telemetry
-from services.kit.web import openapi
+from services.kit.web import common_routes, openapi
 from services.kit.web.auth import BearerAuth, Keyring, SingleKey, bearer, read_or_create_key, require_key
 from services.kit.web.fast_route import FastRoute, FastRouteApp
 from services.kit.web.login_blocker import LoginBlocker
@@ -33,69 +30,6 @@ from services.kit.web.middleware import BodyLimit, HttpMetrics, LogContext, Unha
 from services.kit.web.rate_limit import SecurityMetrics
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Any]]]
-
-
-class About(BaseModel):
-    """Name, version and links of a service."""
-
-    name: str = Field(description="Name of the service", examples=["bridge"])
-    version: str = Field(description="Version of the suite", examples=["1.0.0"])
-    summary: str = Field(description="Purpose of the service", examples=["Takes events over REST."])
-    links: dict[str, str] = Field(description="Paths of further pages", examples=[{"docs": "/docs"}])
-
-
-class Component(BaseModel):
-    """Health of one component, with the measured values."""
-
-    model_config = ConfigDict(extra="allow")
-
-    status: str = Field(
-        description="healthy, degraded, unhealthy or critical; unknown before the first measurement",
-        examples=["healthy"],
-    )
-    last_check: str | None = Field(
-        None, description="Time of the last measurement", examples=["2026-01-31T08:00:00.000Z"]
-    )
-
-
-class Report(BaseModel):
-    """Health of a service, from measurements only."""
-
-    model_config = ConfigDict(extra="allow")
-
-    status: str = Field(description="Worst status of the components", examples=["healthy"])
-    timestamp: str = Field(description="Time of this response", examples=["2026-01-31T08:00:00.000Z"])
-    version: str = Field(description="Version of the suite", examples=["1.0.0"])
-    components: dict[str, Component] = Field(
-        description="Components by name",
-        examples=[{"database": {"status": "healthy", "response_time_ms": 1.0}}],
-    )
-
-
-class Alive(BaseModel):
-    """The process runs."""
-
-    status: str = Field(description="Always alive", examples=["alive"])
-    uptime_seconds: float = Field(description="Seconds since the service started", examples=[86_400.0])
-
-
-class Ready(BaseModel):
-    """Whether the service can do its job."""
-
-    status: str = Field(description="ready or not ready", examples=["ready"])
-    not_ready: dict[str, str] = Field(
-        description="Required components that are not usable, with their status",
-        examples=[{"database": "unhealthy"}],
-    )
-
-
-#: The fastest level: it shrinks the page to a tenth, and higher levels save little more.
-GZIP_LEVEL = 1
-
-_METRICS: dict[str, Any] = {
-    kind: {"schema": {"type": "string", "examples": ["cctelegram_queue_depth 0.0"]}}
-    for kind in ("text/plain", "application/openmetrics-text")
-}
 
 
 def create_service(
@@ -120,7 +54,7 @@ def create_service(
         settings: of the service, from the environment.
         telemetry: registry and tracer, named as the service.
         health: the components; they are measured while the service runs.
-        lifespan: opens what the routes need and yields it; routes read it from ``request.state``.
+        lifespan: opens what the routes need and yields it; routes read it by a typed dependency.
         summary: one sentence for ``/`` and the OpenAPI document.
         routers: routes that require a bearer key.
         public: routes that do not.
@@ -154,7 +88,7 @@ def create_service(
         login_blocker or LoginBlocker(SecurityMetrics(telemetry.registry), SystemClock()),
         settings.forwarded_allow_ips,
     )
-    app.include_router(_common(telemetry, health, summary, links))
+    app.include_router(common_routes.make_router(telemetry, health, summary, links))
     for router in public:
         app.include_router(router)
     for router in routers:
@@ -182,71 +116,6 @@ def own_key(settings: ServiceSettings) -> str:
     if made:
         print(f"API key (stored in {settings.data_dir / 'api_key'}): {key}", file=sys.stderr, flush=True)  # noqa: T201 - printed once, on purpose, past the log and its redaction
     return key
-
-
-def _common(telemetry: Telemetry, health: Health, summary: str, links: Mapping[str, str]) -> APIRouter:
-    router = APIRouter(tags=["service"])
-    started = SystemClock().time()
-
-    @router.get("/", summary="Name, version and links of the service", response_model=About)
-    async def about() -> dict[str, Any]:
-        """Needs no key."""
-        common = {name: f"/{name}" for name in ("docs", "health", "metrics", "openapi.json")}
-        return {"name": telemetry.name, "version": VERSION, "summary": summary, "links": {**links, **common}}
-
-    @router.get(
-        "/health",
-        summary="Health of every component; 503 only when critical",
-        response_model=Report,
-        responses={503: {"description": "A component is critical", "model": Report}},
-    )
-    async def whole(request: Request, response: Response) -> dict[str, Any]:
-        """The worst component decides. A component is `unknown` before its first measurement."""
-        level = health.level
-        response.status_code = 503 if level is Level.CRITICAL else 200
-        report = {
-            "status": level.value,
-            "timestamp": rfc3339(SystemClock().time()),
-            "version": VERSION,
-            "components": {name: part.report() for name, part in health.components.items()},
-        }
-        extra: Callable[[], dict[str, Any]] | None = getattr(request.app.state, "health_extra", None)
-        return report | (extra() if extra else {})
-
-    @router.get(
-        "/health/live", summary="Liveness: the process runs; no dependency is checked", response_model=Alive
-    )
-    async def live() -> dict[str, Any]:
-        """For a supervisor that restarts a process that hangs."""
-        return {"status": "alive", "uptime_seconds": round(SystemClock().time() - started, 3)}
-
-    @router.get(
-        "/health/ready",
-        summary="Readiness: the service can do its job; 503 when it cannot",
-        response_model=Ready,
-        responses={503: {"description": "A required component is not usable", "model": Ready}},
-    )
-    async def ready(response: Response) -> dict[str, Any]:
-        """For a load balancer that chooses where to send requests."""
-        missing = health.not_ready()
-        response.status_code = 503 if missing else 200
-        return {"status": "not ready" if missing else "ready", "not_ready": missing}
-
-    @router.get(
-        "/metrics",
-        summary="Metrics in the Prometheus text format or OpenMetrics",
-        response_class=Response,
-        responses={200: {"description": "The current samples", "content": _METRICS}},
-    )
-    async def metrics(request: Request) -> Response:
-        """OpenMetrics when `Accept` names it first; compressed when `Accept-Encoding` allows gzip."""
-        encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        page, headers = encode(telemetry.registry), {"Vary": "Accept, Accept-Encoding"}
-        if gzip_accepted(request.headers.get("accept-encoding", "")):
-            page, headers["Content-Encoding"] = gzip.compress(page, compresslevel=GZIP_LEVEL), "gzip"
-        return Response(page, headers=headers, media_type=content_type)
-
-    return router
 
 
 def _instrument(
