@@ -127,7 +127,7 @@ async def _first_attempt(
         return [one for one in (await client.get(pages[0])).json()["attempts"] if one["outcome"]]
 
     async def polled() -> bool:
-        return any(each["event"] == "updates_failed" for each in events)
+        return any(each["event"] == "get_updates_failed" for each in events)
 
     (first, *_) = await until(attempts)
     await until(polled)
