@@ -1,7 +1,7 @@
 """``python -m services`` (``make run``): the whole suite in one process, on SQLite.
 
-The sandbox replaces Telegram until TELEGRAM_BOT_TOKEN is set. It starts first and stops last, so that calls
-in flight get their answers.
+If TELEGRAM_BOT_TOKEN is not set, the services call the Telegram sandbox instead of Telegram. The sandbox
+starts before the other services and stops after them, so it can answer the requests that are still open.
 """
 
 from collections.abc import Mapping
@@ -61,7 +61,10 @@ def _prepare() -> tuple[list[Running], Path]:
 
 
 def addresses() -> dict[str, str]:
-    """Returns the URL of each service of the suite, by the name of its setting."""
+    """Returns the base URL of each service, by the setting in which other services have it.
+
+    A service that listens on all addresses gets ``127.0.0.1``.
+    """
     return {name: _url(load(settings)) for name, settings in SETTINGS.items()}
 
 
@@ -71,7 +74,7 @@ def _url(settings: ServiceSettings) -> str:
 
 
 def with_addresses(settings: S, urls: dict[str, str]) -> S:
-    """Returns the settings with the URLs of the suite's services, except those that are set."""
+    """Returns a copy of the settings; ``urls`` fill the URL settings that the operator did not set."""
     fields = type(settings).model_fields.keys() - settings.model_fields_set
     return settings.model_copy(update={name: url for name, url in urls.items() if name in fields})
 

@@ -1,8 +1,9 @@
-"""Alertmanager's webhook payload, version 4, and the answers of its API, version 2, as far as they are read.
+"""Models of Alertmanager's webhook payload, version 4, and of answers of its API, version 2.
 
-Source: ``notify/webhook/webhook.go`` and ``template/template.go`` of Alertmanager. The fields of 0.25 are
-required; later ones are optional or ignored. Two traps: ``status`` of the group is no reason to close an
-alert, and ``receiver`` is quoted as a regular expression.
+They have only the fields that alert-relay reads. Source: ``notify/webhook/webhook.go`` and
+``template/template.go`` of Alertmanager. Fields that 0.25 sends are required, except ``truncatedAlerts``;
+later fields are optional or ignored. Only the ``status`` of an alert says that it is resolved: the group's
+covers no alert that is missing in the payload.
 """
 
 from enum import StrEnum
@@ -14,6 +15,8 @@ from services.contracts.fields import Moment
 
 
 class Status(StrEnum):
+    """State of an alert or a group."""
+
     FIRING = "firing"
     RESOLVED = "resolved"
 
@@ -28,6 +31,8 @@ Labels = dict[Str, Str]
 
 
 class Alert(BaseModel):
+    """One alert of a webhook."""
+
     model_config = ConfigDict(frozen=True)
 
     status: Status
@@ -40,13 +45,19 @@ class Alert(BaseModel):
 
 
 class Webhook(BaseModel):
+    """The payload of one notification: alerts of one group, for one receiver."""
+
     model_config = ConfigDict(frozen=True)
 
     version: Literal["4"]
     groupKey: Str  # noqa: N815 - Alertmanager's spelling
     truncatedAlerts: int = Field(0, ge=0, le=2**63 - 1, description="alerts left out because of max_alerts")  # noqa: N815 - the same
-    status: Status = Field(description="resolved if every listed alert is; others of the group may fire")
-    receiver: Str = Field(description="name of the receiver, quoted as a regular expression")
+    status: Status = Field(
+        description="resolved if all alerts of the payload are; others of the group may still fire"
+    )
+    receiver: Str = Field(
+        description="name of the receiver, escaped by regexp.QuoteMeta of Go: a.b becomes a\\.b"
+    )
     externalURL: Str = Field(max_length=500)  # noqa: N815 - the same
     groupLabels: Labels  # noqa: N815 - the same
     commonLabels: Labels  # noqa: N815 - the same
@@ -56,11 +67,13 @@ class Webhook(BaseModel):
 
 
 class ApiAlertStatus(BaseModel):
+    """Whether an alert is silenced or inhibited (``suppressed``)."""
+
     state: str = Field(description="active, suppressed or unprocessed")
 
 
 class ApiAlert(BaseModel):
-    """A firing alert in an answer of the API."""
+    """An unresolved alert in an answer of the API; it may be silenced or inhibited."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -73,11 +86,13 @@ class ApiAlert(BaseModel):
 
 
 class ApiReceiver(BaseModel):
+    """A receiver of Alertmanager's configuration."""
+
     name: Str
 
 
 class ApiGroup(BaseModel):
-    """One group of ``GET /api/v2/alerts/groups``: alerts that one receiver is notified of together."""
+    """One group of ``GET /api/v2/alerts/groups``: alerts that one receiver gets in one notification."""
 
     model_config = ConfigDict(frozen=True)
 

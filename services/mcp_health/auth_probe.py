@@ -1,7 +1,7 @@
-"""Probes the authentication of a service: calls protected routes without a key and with a wrong one.
+"""Tests the authentication of a service: calls a protected route without a key and with a wrong key.
 
-Each call is a failed login for the other service, and ten failed logins within five minutes raise an
-alert. A round therefore probes one route, and each round another one.
+The service counts both calls as failed logins, and ten failed logins within five minutes raise an alert.
+Each round therefore tests one route only, the routes in turn.
 """
 
 import re
@@ -30,14 +30,18 @@ _STARTED = re.compile(r"^process_start_time_seconds (\S+)", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class ProbeResponse:
-    """The answer of a protected route to one unauthorized call."""
+    """Response of a protected route to a call without a key or with a wrong key."""
 
     status: int
     redirects_to_login: bool = False
 
     @property
     def result(self) -> ControlStatus:
-        """Passed if the call was refused, failed if it was let in, unknown otherwise."""
+        """The result: passed, failed or unknown.
+
+        Passed: 401, 403 or a redirect to a login page. Unknown: 404, 405, 408, 429 and 5xx, which show
+        nothing about authentication. Failed: every other status.
+        """
         if self.status in _REFUSED or self.redirects_to_login:
             return ControlStatus.PASSED
         return ControlStatus.UNKNOWN if self.status in _INCONCLUSIVE else ControlStatus.FAILED
@@ -53,6 +57,8 @@ class LoginFailures:
 
 @dataclass(frozen=True, slots=True)
 class AuthFindings:
+    """Findings of one round: routes refuse, refusals are counted, metrics have no identifiers."""
+
     access: Finding
     refusals: Finding
     identifiers: Finding
@@ -60,19 +66,19 @@ class AuthFindings:
 
 @dataclass(slots=True)
 class AuthProbe:
-    """Probes one service, and stores the last responses of each route: without a key, with a wrong key."""
+    """Tests one service; has the latest two responses of each route: without a key, with a wrong key."""
 
     responses: dict[str, tuple[ProbeResponse, ProbeResponse]] = field(default_factory=dict)
 
     async def measure(self, client: httpx.AsyncClient, now: float) -> AuthFindings:
-        """Runs one round: one call for the routes, three for the metrics, two unauthorized calls.
+        """Runs one round of six requests: the routes, three times the metrics, twice a protected route.
 
         Args:
             client: client of the service.
             now: seconds since the epoch.
 
         Raises:
-            CallError: the service could not be called.
+            CallError: a request failed, or ``/metrics`` did not answer 200.
         """
         routes = protected_routes((await probes.call(client, "/openapi.json")).body)
         route = self.next_route(routes)
@@ -93,7 +99,10 @@ class AuthProbe:
         )
 
     def next_route(self, routes: Sequence[str]) -> str | None:
-        """Returns a route that was not probed yet, else the one probed longest ago; forgets other routes."""
+        """Returns a route without responses, else the least recently tested one; None without routes.
+
+        Deletes the responses of routes that are not in ``routes``.
+        """
         for gone in self.responses.keys() - set(routes):
             del self.responses[gone]
         fresh = [route for route in routes if route not in self.responses]
@@ -119,10 +128,10 @@ async def _call(client: httpx.AsyncClient, route: str, key: str | None) -> Probe
 
 
 def protected_routes(document: bytes) -> tuple[str, ...]:
-    """Returns the GET routes without an id in the path that need a key or are below ``/api/``.
+    """Returns the GET routes without path parameters that need a key or are below ``/api/``.
 
     Args:
-        document: the service's OpenAPI document; an invalid one has no routes.
+        document: the service's OpenAPI document; an invalid document gives an empty tuple.
     """
     try:
         paths: dict[str, dict[str, Any]] = orjson.loads(document)["paths"]
@@ -140,7 +149,7 @@ def protected_routes(document: bytes) -> tuple[str, ...]:
 
 
 def access(responses: Mapping[str, tuple[ProbeResponse, ProbeResponse]], routes: int, now: float) -> Finding:
-    """Measures whether every probed route refused: one that let a call in fails the finding.
+    """Failed if any response is failed, else unknown if any is unknown or there is none, else passed.
 
     Args:
         responses: by route: without a key, with a wrong key.
@@ -174,9 +183,10 @@ def login_failures(text: str) -> LoginFailures:
 
 
 def refusals(before: LoginFailures, after: list[LoginFailures], refused: int, now: float) -> Finding:
-    """Measures whether the service counted the refused calls of this round.
+    """Passed if the counter of failed logins rose by at least ``refused``.
 
-    Behind a load balancer another replica may have counted them; then the finding is unknown.
+    Failed if it did not, or is missing. Unknown if no call was refused with 401 or 403, or if different
+    replicas answered, since another one may have counted the calls.
     """
     if not refused:
         return Finding(ControlStatus.UNKNOWN, {"reason": "nothing was refused with 401 or 403"}, now)
@@ -192,7 +202,10 @@ def refusals(before: LoginFailures, after: list[LoginFailures], refused: int, no
 
 
 def identifiers(text: str, now: float) -> Finding:
-    """Measures whether a metrics page contains a secret, or identifies a person or a chat."""
+    """Failed if a sample has a secret, a label such as ``chat_id`` or ``username``, or the ID of a group.
+
+    Unknown if the page has no samples.
+    """
     samples = [line for line in text.splitlines() if line and not line.startswith("#")]
     if not samples:
         return Finding(ControlStatus.UNKNOWN, {"reason": "no metrics"}, now)

@@ -1,4 +1,7 @@
-"""Measures the security settings of this installation: files, log redaction, sockets and the database."""
+"""Checks the settings of this installation: file modes, log redaction, sockets, durability of the database.
+
+Each check returns a finding: passed, failed or unknown.
+"""
 
 import logging
 import socket
@@ -26,7 +29,11 @@ _GROUP_AND_OTHERS = 0o077
 
 
 def key_file(path: Path | None, now: float) -> Finding:
-    """Passed: other users have no access, and the group (of a container's secret) may only read."""
+    """Passed if other users have no access to the key file and the group cannot write to it.
+
+    The group may read, because secrets of containers need that. Unknown if there is no file, or its mode
+    cannot be read.
+    """
     if path is None:
         return Finding(ControlStatus.UNKNOWN, {"reason": "the key comes from API_KEY, not from a file"}, now)
     try:
@@ -40,7 +47,10 @@ def key_file(path: Path | None, now: float) -> Finding:
 
 
 def data_files(folder: Path, now: float) -> Finding:
-    """Passed: the folder is private to its owner, or each database in it is."""
+    """Passed if group and others have no access to the folder, or to none of its ``*.db`` files.
+
+    Unknown without such a file.
+    """
     stores = sorted(folder.glob("*.db"))
     if not stores:
         return Finding(ControlStatus.UNKNOWN, {"reason": "no database in DATA_DIR of this service"}, now)
@@ -57,7 +67,10 @@ def data_files(folder: Path, now: float) -> Finding:
 
 
 def redaction(handlers: Sequence[logging.Handler], now: float) -> Finding:
-    """Formats a line with generated secrets by the log's formatters, without writing it."""
+    """Failed if a secret remains in a line that the log's formatters format; nothing is written to the log.
+
+    Unknown if the process does not use the kit's formatters.
+    """
     formatters = [handler.formatter for handler in handlers]
     ours = [each for each in formatters if isinstance(each, structlog.stdlib.ProcessorFormatter)]
     if not ours or len(ours) < len(formatters):
@@ -90,7 +103,7 @@ class Listener(NamedTuple):
 
 
 def listening() -> list[Listener] | None:
-    """Returns the listening TCP sockets of this machine or container; None if they are not visible."""
+    """Returns the listening TCP sockets of this machine or container; None if they may not be read."""
     try:
         connections = psutil.net_connections(kind="tcp")
     except (psutil.AccessDenied, OSError):
@@ -103,6 +116,7 @@ def listening() -> list[Listener] | None:
 
 
 def is_loopback(host: str) -> bool:
+    """Returns whether the host is ``localhost`` or a loopback address."""
     address = _address(host)
     return host == "localhost" if address is None else address.is_loopback
 
@@ -116,7 +130,9 @@ def _address(host: str) -> Any:
 
 
 def listeners(addresses: Mapping[str, str], found: Iterable[Listener] | None, now: float) -> Finding:
-    """Measures whether the services on this host can be reached from other hosts.
+    """Failed if a service with a loopback URL listens on another address as well.
+
+    Passed if all services are on this host and listen on loopback only. Unknown otherwise.
 
     Args:
         addresses: the URL of each service.
@@ -143,7 +159,11 @@ def _port(url: str) -> int:
 
 
 def store(bridge: HealthReport | None, now: float) -> Finding:
-    """Measures the bridge's database by its report: ``dialect``, ``synchronous``, ``address`` and ``tls``."""
+    """Checks durability and encryption of the bridge's database, as the bridge reports them.
+
+    SQLite: passed if ``synchronous`` is FULL or EXTRA, else failed. PostgreSQL: failed if ``synchronous`` is
+    off; passed with TLS or a loopback address; else unknown.
+    """
     database = bridge.components.get("database") if bridge else None
     if database is None:
         return Finding(ControlStatus.UNKNOWN, {"reason": "the bridge does not report its database"}, now)

@@ -1,4 +1,7 @@
-"""Approvals from events: one of the type ``approval_request`` creates an approval, as the API route does."""
+"""Builds the approval of an event of type ``approval_request``, as ``POST /api/v1/approvals`` does.
+
+Writes nothing: the caller stores the returned ``Question``.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,12 +37,12 @@ _REFUSED = {
 
 @dataclass(frozen=True, slots=True)
 class EventApprovals:
-    """Creates the approvals of events.
+    """Builds approvals of events: called with an event, it returns the approval and its messages.
 
     Args:
         bots: all bots, by name.
-        expires_in: seconds until an approval expires, if its event gives no time.
-        templates: of the team.
+        expires_in: lifetime of an approval in seconds, if the event has no ``expires_at``.
+        templates: the operator's templates; None: built-in texts.
     """
 
     bots: Mapping[str, Bot]
@@ -49,7 +52,7 @@ class EventApprovals:
     def __call__(
         self, posted: NewEvent, made: messages.EventRecord, targets: Sequence[Target], place: Place
     ) -> Question:
-        """The approval of an event, with the messages that show its question.
+        """Returns the approval of an event, with the messages that show its question.
 
         Args:
             posted: the event as the client posted it.
@@ -58,7 +61,8 @@ class EventApprovals:
             place: its position in the request, for errors.
 
         Raises:
-            Problem: 422, names the wrong field of the event.
+            Problem: 422, names the wrong field: ``deliver_at`` and ``update_key`` are not allowed, all
+                recipients must belong to one bot, and the bot needs approvers.
         """
         for field, why in _REFUSED.items():
             if getattr(posted, field) is not None:
@@ -131,7 +135,10 @@ def _recipients(posted: NewEvent, targets: Sequence[Target], approval: Approval)
 
 
 async def codes_taken(database: Database, codes: Sequence[str]) -> bool:
-    """Whether a code is there twice, or another approval has it: then create these approvals again."""
+    """Returns whether two codes are equal, or one belongs to a stored approval.
+
+    A code is what people type to answer. If it is taken, build these approvals again, with new codes.
+    """
     if len(set(codes)) < len(codes):
         return True
     return bool(codes) and await database.read("read", partial(store.codes_exist, codes=codes))

@@ -1,4 +1,8 @@
-"""Render: from an event to text and entities. Pure. It writes no markup, so no value can break the text."""
+"""Renders an event as plain text and Telegram message entities (ranges of bold text, code, links).
+
+It does not use HTML or Markdown, so Telegram never reads characters of a value as formatting. It does not
+read the database or the network.
+"""
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -98,11 +102,15 @@ REPEATED = "Perhaps a repetition: Telegram's first answer was lost."
 
 
 def render(message: Claimed, templates: Templates | None = None) -> Rendered:
-    """The text of a claimed message; a long one has several parts or becomes a document.
+    """Returns the rendered message.
+
+    A text above Telegram's limit of 4,096 characters has several parts; a much longer one becomes a ``.txt``
+    document. If Telegram may have received the message before, the part that is sent now says so.
 
     Args:
-        message: its body is the event as it was posted.
-        templates: the operator's own texts; if one fails, the built-in text is used.
+        message: a message that a worker has claimed; its body is the posted event as JSON.
+        templates: the operator's templates; if none is for the event's type, or it fails, the built-in
+            text is used.
     """
     event = NewEvent.model_validate_json(message.body)
     text = _theirs(message, event, templates) or _ours(message, event)

@@ -1,7 +1,8 @@
-"""Bot API calls that follow from an update: the answer to a tap, a reaction to a text.
+"""Bot API calls that answer an update, such as ``answerCallbackQuery`` after a tap on a button.
 
-They do not pass through the engine: Telegram does not count them against its message limits, and they
-must not wait behind a chat's messages. They stay in the database until they are done, or too old.
+They bypass the message queue: Telegram does not count them against its message limits, and they must not
+wait for messages of the same chat. The calls of an update stay in the database until each has succeeded,
+was refused for good, has failed five times, or is too old to be useful (140 s).
 """
 
 import asyncio
@@ -29,7 +30,10 @@ _FINAL = (BadRequest, Forbidden, InvalidToken)
 
 
 class BotCallRunner:
-    """Makes the calls of one bot: those of different updates in parallel, those of one update in order."""
+    """Makes the calls of one bot: those of different updates in parallel, those of one update in order.
+
+    A call that fails does not stop the next call of its update.
+    """
 
     def __init__(self, bot: Bot, database: Database, clock: Clock) -> None:
         self._bot = bot
@@ -38,7 +42,13 @@ class BotCallRunner:
         self._running: dict[int, asyncio.Task[None]] = {}
 
     def start(self, seq: int, received_at: float, calls: Sequence[BotCall]) -> None:
-        """Starts the calls of an update, unless they are running."""
+        """Starts the calls of an update in the background, unless this process runs them already.
+
+        Args:
+            seq: number of the stored update.
+            received_at: when the update was received, in seconds since the epoch.
+            calls: in the order of making them.
+        """
         if seq in self._running:
             return
         task = asyncio.create_task(self._run(seq, received_at, calls))
@@ -46,14 +56,17 @@ class BotCallRunner:
         task.add_done_callback(lambda _: self._running.pop(seq, None))
 
     async def resume(self, bot: str) -> None:
-        """Starts the calls that an earlier run of the bridge, or another replica, has not finished."""
+        """Starts all calls of the bot that are unfinished in the database.
+
+        After a crash, calls of an update that were made before the crash are made again.
+        """
         for seq, received_at, calls in await self._database.read(
             "updates", partial(store.pending_bot_calls, bot=bot)
         ):
             self.start(seq, received_at, calls)
 
     async def close(self) -> None:
-        """Waits up to 2 s for running calls; the others stay in the database."""
+        """Waits up to 2 s for running calls, then cancels them; these stay in the database."""
         if self._running:
             await asyncio.wait(self._running.values(), timeout=2.0)
         for task in tuple(self._running.values()):

@@ -1,6 +1,6 @@
 """A bounded queue of spans, and the thread that exports them in batches.
 
-What the exporter cannot deliver is dropped and counted: spans must not become a queue without end.
+Spans that the exporter cannot deliver are dropped and counted, so memory stays bounded.
 """
 
 import threading
@@ -30,7 +30,7 @@ Write = Callable[[SpanWriter], None]
 
 
 class SpanCounts:
-    """What became of the spans of a service."""
+    """Counters of exported and lost spans."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.sent = Counter("trace_spans_sent", "Spans accepted by the OTLP receiver", registry=registry)
@@ -40,7 +40,7 @@ class SpanCounts:
 
 
 class SpanSink(Protocol):
-    """Where spans go."""
+    """A destination of spans."""
 
     def add(self, write: Write, count: int) -> None: ...
     def flush(self, seconds: float) -> bool: ...
@@ -48,12 +48,12 @@ class SpanSink(Protocol):
 
 
 class SpanQueue:
-    """Collects spans in requests and exports them soon.
+    """Batches spans into OTLP requests; a thread exports them every 2 s, or as soon as 4,000 are queued.
 
     Args:
-        exporter: where they go.
+        exporter: sends the requests to the receiver.
         writer: builds the requests.
-        counts: what became of them.
+        counts: counters of exported and lost spans.
     """
 
     def __init__(self, exporter: Exporter, writer: SpanWriter, counts: SpanCounts) -> None:
@@ -71,11 +71,12 @@ class SpanQueue:
         self._thread.start()
 
     def add(self, write: Write, count: int) -> None:
-        """Queues spans, or counts them as lost where the queue is full; never waits for the receiver.
+        """Queues spans. If the queue is full, drops them and counts them. Never waits for the receiver.
 
         Args:
-            write: adds them; it is called once, before this returns, or never.
-            count: how many it adds.
+            write: adds the spans to the writer; called before this returns, and not if the queue is full.
+                Its exceptions are logged.
+            count: number of spans that ``write`` adds.
         """
         with self._lock:
             if self._queued + count > LARGEST_QUEUE:
@@ -95,7 +96,7 @@ class SpanQueue:
             self._wake.set()
 
     def flush(self, seconds: float) -> bool:
-        """Exports what is queued; returns whether that ended within so many seconds."""
+        """Tries to export all queued spans; returns whether the attempt ended in time. Spans may be lost."""
         flushed = threading.Event()
         with self._lock:
             self._flushes.append(flushed)
@@ -103,7 +104,7 @@ class SpanQueue:
         return flushed.wait(seconds)
 
     def close(self) -> None:
-        """Exports what is queued, if the receiver takes it within :data:`CLOSE_SECONDS`, and ends."""
+        """Tries to export the queued spans for up to :data:`CLOSE_SECONDS`, and counts the rest as lost."""
         self._closing.set()
         self._exporter.stop_retries()
         self._wake.set()

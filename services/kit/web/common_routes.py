@@ -1,4 +1,4 @@
-"""The routes of every service: name and links, health, liveness, readiness, metrics."""
+"""Routes of every service: ``/``, ``/health``, ``/health/live``, ``/health/ready`` and ``/metrics``."""
 
 import gzip
 from collections.abc import Callable, Mapping
@@ -20,7 +20,9 @@ class About(BaseModel):
     name: str = Field(description="Name of the service", examples=["bridge"])
     version: str = Field(description="Version of the suite", examples=["1.0.0"])
     summary: str = Field(description="Purpose of the service", examples=["Takes events over REST."])
-    links: dict[str, str] = Field(description="Paths of further pages", examples=[{"docs": "/docs"}])
+    links: dict[str, str] = Field(
+        description="Paths of other pages of the service, by name", examples=[{"docs": "/docs"}]
+    )
 
 
 class Component(BaseModel):
@@ -38,11 +40,14 @@ class Component(BaseModel):
 
 
 class Report(BaseModel):
-    """Health of a service, from measurements only."""
+    """Health of a service: its components, and the fields of ``app.state.health_details()``, if set."""
 
     model_config = ConfigDict(extra="allow")
 
-    status: str = Field(description="Worst status of the components", examples=["healthy"])
+    status: str = Field(
+        description="Worst status of the components: healthy, degraded, unhealthy, critical; or unknown",
+        examples=["healthy"],
+    )
     timestamp: str = Field(description="Time of this response", examples=["2026-01-31T08:00:00.000Z"])
     version: str = Field(description="Version of the suite", examples=["1.0.0"])
     components: dict[str, Component] = Field(
@@ -52,18 +57,18 @@ class Report(BaseModel):
 
 
 class Alive(BaseModel):
-    """The process runs."""
+    """Answer of the liveness route."""
 
     status: str = Field(description="Always alive", examples=["alive"])
     uptime_seconds: float = Field(description="Seconds since the service started", examples=[86_400.0])
 
 
 class Ready(BaseModel):
-    """Whether the service can do its job."""
+    """Answer of the readiness route: whether all required components are usable."""
 
     status: str = Field(description="ready or not ready", examples=["ready"])
     not_ready: dict[str, str] = Field(
-        description="Required components that are not usable, with their status",
+        description="Status of each required component that is not usable, by name",
         examples=[{"database": "unhealthy"}],
     )
 
@@ -78,10 +83,10 @@ _METRICS: dict[str, Any] = {
 
 
 def make_router(telemetry: Telemetry, health: Health, summary: str, links: Mapping[str, str]) -> APIRouter:
-    """The routes, all public.
+    """Returns the routes. None of them needs a key.
 
     Args:
-        telemetry: names the service and has its metrics.
+        telemetry: has the name of the service and the registry of its metrics.
         health: the monitored components.
         summary: one sentence about the service.
         links: further links of ``/``.

@@ -1,4 +1,7 @@
-"""The routes of callbacks: the webhook of a key, and the calls of a message."""
+"""Routes of callbacks, the webhooks that report the final state of messages.
+
+They list, set and delete the callback of an API key, and list the calls of a message.
+"""
 
 from collections.abc import Mapping
 from functools import partial
@@ -31,23 +34,28 @@ class NewCallback(Strict):
 
     url: Annotated[
         Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_URL)],
-        about("URL that is called once for each finished message", "https://ci.example/hooks/telegram"),
+        about(
+            "URL that gets one call for each message of the key that reaches a final state",
+            "https://ci.example/hooks/telegram",
+        ),
     ]
 
 
 class CallbackView(BaseModel):
-    """The callback of a key and its state."""
+    """The callback of a key. Keys with the same URL share the state of its endpoint."""
 
     client: Annotated[str, about("name of the key", "ci")]
     url: Annotated[str, about("URL that is called", "https://ci.example/hooks/telegram")]
-    created_at: Annotated[str, about("when it was set", A_TIME)]
+    created_at: Annotated[str, about("when the callback was set", A_TIME)]
     previous_secret_until: Annotated[
-        str | None, about("until then calls carry a second signature, by the previous secret", A_TIME)
+        str | None, about("until this time, calls are signed with the previous secret as well", A_TIME)
     ]
-    failing_since: Annotated[str | None, about("time of the first of the present failures", A_TIME)]
+    failing_since: Annotated[str | None, about("time of the first failure since the last success", A_TIME)]
     disabled_at: Annotated[
         str | None,
-        about("when it was disabled, after five days of failures or a 410; one call a day probes it", A_TIME),
+        about(
+            "when calls stopped: after five days of failures, or a 410; one test call a day follows", A_TIME
+        ),
     ]
     last_error: Annotated[str | None, about("why the last call failed", "502 Bad Gateway")]
 
@@ -64,31 +72,33 @@ class MadeCallback(CallbackView):
 class Callbacks(BaseModel):
     """The callbacks of all keys."""
 
-    items: Annotated[list[CallbackView], about("callbacks, by the name of the key")]
+    items: Annotated[list[CallbackView], about("callbacks, sorted by the name of the key")]
 
 
 class CallView(BaseModel):
     """A webhook call that reports the final state of a message."""
 
-    id: Annotated[str, about("the webhook-id of every attempt", AN_ID)]
+    id: Annotated[str, about("header `webhook-id` of every attempt", AN_ID)]
     url: Annotated[str, about("URL that is called", "https://ci.example/hooks/telegram")]
     status: Annotated[webhooks.State, about("state of the call", "delivered")]
     attempts: Annotated[int, about("number of attempts", 1)]
     last_error: Annotated[str | None, about("why the last attempt failed", "502 Bad Gateway")]
     created_at: Annotated[str, about("when the message reached its final state", A_TIME)]
-    finished_at: Annotated[str | None, about("when the call was accepted or given up", A_TIME)]
+    finished_at: Annotated[
+        str | None, about("when the receiver accepted the call, or the last attempt failed", A_TIME)
+    ]
     next_attempt_at: Annotated[str | None, about("when the next attempt is due, while it waits", A_TIME)]
 
 
 class Calls(BaseModel):
     """The calls of a message."""
 
-    items: Annotated[list[CallView], about("the calls; none while the message is not finished")]
+    items: Annotated[list[CallView], about("the calls; empty until the message has a final state")]
 
 
 @router.get("/callbacks", summary="List the callbacks of all keys")
 async def listed(state: State) -> Callbacks:
-    """Secrets are not shown again."""
+    """Returns all callbacks, without their secrets."""
     rows, failing = await state.outbox.database.read("callbacks_find", _listed)
     now = state.clock.time()
     return Callbacks(items=[_view(row, failing.get(row["url"]), now) for row in rows])
@@ -118,7 +128,7 @@ def _time(seconds: float | None) -> str | None:
 
 @router.put("/callbacks/{client}", summary="Set the callback of a key")
 async def put(state: State, client: Name, new: NewCallback) -> MadeCallback:
-    """Creates a new secret; the previous one signs too for a day. A disabled callback is enabled again."""
+    """Sets the URL, with a new secret, and enables a disabled callback. For a day, both secrets sign."""
     refusal = state.inbound.destinations.refusal(new.url)
     if refusal:
         raise invalid_input([{"loc": ["body", "url"], "msg": refusal}])
@@ -142,7 +152,7 @@ async def put(state: State, client: Name, new: NewCallback) -> MadeCallback:
     "/callbacks/{client}", status_code=204, summary="Delete the callback of a key", responses=_NOT_THERE
 )
 async def drop(state: State, client: Name) -> None:
-    """Calls that are written already are still made."""
+    """Calls that are queued already are still made."""
     if not await state.outbox.database.write("callbacks", partial(store.drop, client=client)):
         raise Problem(404, "Not Found", "The key has no callback.")
 
@@ -152,7 +162,7 @@ async def calls(
     state: State,
     message_id: Annotated[Words, Path(description="ID of the message", examples=[AN_ID])],
 ) -> Calls:
-    """The event's `callback_url`, its key's callback and STATUS_WEBHOOK_URL are each called once."""
+    """At most one call to each of: the event's `callback_url`, its key's callback, STATUS_WEBHOOK_URL."""
     rows = await state.outbox.database.read(
         "callbacks_find", partial(webhooks.of_subject, subject=message_id)
     )
