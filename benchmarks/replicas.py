@@ -16,6 +16,7 @@ import orjson
 from benchmarks import filling, machine
 from benchmarks.machine import Ratios
 from benchmarks.programs import ANY, FIRST_CHAT, Bench, Program, cpu_of_family, make_chats
+from services.bridge.events.render import REPEATED
 from services.kit.database.postgres import NOTIFY_CHANNEL
 from services.outbox.intake.enqueue import CHANNEL
 from tests.servers import Postgres
@@ -97,6 +98,13 @@ def _run(
     unfinished = "SELECT count(*) FROM message WHERE state <> 'delivered'"
     while filling.rows(url, unfinished)[0][0]:
         time.sleep(0.5)
+    unknown = filling.rows(
+        url, "SELECT reason, count(*) FROM attempt WHERE outcome = 'unknown' GROUP BY reason ORDER BY 1"
+    )
+    if unknown:
+        print(
+            "attempts with an unknown outcome:", ", ".join(f"{count} {reason}" for reason, count in unknown)
+        )
     ours, everything = (after - earlier for after, earlier in zip(spent(), before, strict=True))
     for bridge in bridges:
         bridge.stop()
@@ -130,7 +138,9 @@ def _check(sandbox: Program, cursor: str, messages: int) -> None:
         cursor = page.headers["X-Next-Cursor"]
         for entry in map(orjson.loads, page.content.splitlines()):
             if entry["kind"] == "call" and entry.get("delivered") and entry["method"] == "sendMessage":
-                order.setdefault(entry["chat_id"], []).append(int(entry["text"].split()[2]))
+                # The note of a possible repetition stands above the text.
+                text = entry["text"].removeprefix(f"{REPEATED}\n")
+                order.setdefault(entry["chat_id"], []).append(int(text.split()[2]))
     numbers = Counter(number for sent in order.values() for number in sent)
     twice = [number for number, times in numbers.items() if times > 1]
     late = [chat for chat, sent in order.items() if sent != sorted(sent)]

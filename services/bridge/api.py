@@ -175,7 +175,7 @@ async def one(state: State, message_id: Annotated[Words, _id("message")]) -> Mes
     )
     if life is None:
         raise Problem(404, "Not Found", "No message has this ID.")
-    return message_view.whole(life, state.settings.jaeger_ui_url)
+    return message_view.detail(life, state.settings.jaeger_ui_url)
 
 
 @router.get(

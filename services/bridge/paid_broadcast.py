@@ -39,10 +39,10 @@ class Costs:
         while True:
             for name in self._paying:
                 with suppress_and_log("costs_unknown"):
-                    await self._look(name)
+                    await self._poll(name)
             await asyncio.sleep(EVERY_SECONDS)
 
-    async def _look(self, name: str) -> None:
+    async def _poll(self, name: str) -> None:
         try:
             await self.once(name)
         except TelegramError as error:

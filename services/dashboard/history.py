@@ -87,9 +87,9 @@ class History:
             fresh = merge(self._buckets.pop(), fresh)
         self._buckets.append(fresh)
         self._last = sample
-        self.forget(sample.at)
+        self.drop_old(sample.at)
 
-    def forget(self, now: float) -> None:
+    def drop_old(self, now: float) -> None:
         """Removes buckets older than the window; ``now`` is seconds since the epoch."""
         while self._buckets and self._buckets[0].start < now - self.window:
             self._buckets.popleft()

@@ -30,6 +30,9 @@ S = TypeVar("S", bound=ServiceSettings)
 
 #: Allocations between two runs of the garbage collector. Python's default of 700 is one batch of messages.
 GC_THRESHOLD = 20_000
+#: The server closes connections that were idle for this long. Longer than clients keep them: a request that
+#: arrives just when the server closes its connection gets no answer. Uvicorn's default is 5 s, as httpx's.
+KEEP_ALIVE_SECONDS = 75
 DATE_SECONDS = 1.0
 
 
@@ -153,6 +156,7 @@ async def _run_lifespan(service: Running) -> None:
             # A service with fast routes reads these headers only when a key is wrong (auth.address_of).
             proxy_headers=not (isinstance(service.app, FastRouteApp) and service.app.fast_routes),
             forwarded_allow_ips=list(service.settings.forwarded_allow_ips),
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=int(service.settings.shutdown_grace_seconds),
         )
         server = _Server(config, service.stop)

@@ -31,7 +31,7 @@ class Timer:
         self._handle = asyncio.get_running_loop().call_later(left, self._due)
 
     def cancel(self) -> None:
-        self._clock.forget(self)
+        self._clock.remove(self)
         if self._handle is not None:
             self._handle.cancel()
 
@@ -75,7 +75,7 @@ class SandboxClock:
         timer.arm()
         return timer
 
-    def forget(self, timer: Timer) -> None:
+    def remove(self, timer: Timer) -> None:
         self._timers.discard(timer)
 
     async def sleep(self, seconds: float) -> None:

@@ -139,7 +139,7 @@ def test_nothing_measured_is_empty_columns() -> None:
 
 def test_the_past_is_forgotten_even_when_no_sample_comes() -> None:
     history = remembering(sample(0), sample(5))
-    history.forget(T0 + 2 * HOUR)
+    history.drop_old(T0 + 2 * HOUR)
     assert history.series().t == []
 
 

@@ -18,6 +18,7 @@ from services.kit.runner import Running
 from services.kit.settings import StartError
 from services.kit.telemetry.telemetry import Telemetry
 from services.kit.web.service import create_service
+from services.outbox.telegram import connections
 from tests import servers
 from tests.kit.apps import KitSettings, Parts, kit_app, kit_settings, live
 
@@ -213,3 +214,8 @@ def test_a_start_error_is_one_line_a_cause_and_exit_code_1(capsys: pytest.Captur
         runner.fail(StartError("ONE: wrong\nTWO: wrong too"))
     assert caught.value.code == 1
     assert capsys.readouterr().err == "cannot start: ONE: wrong\ncannot start: TWO: wrong too\n"
+
+
+def test_clients_close_an_idle_connection_before_the_server_does() -> None:
+    assert runner.KEEP_ALIVE_SECONDS > connections.IDLE_SECONDS
+    assert (httpx.Limits().keepalive_expiry or 0) < runner.KEEP_ALIVE_SECONDS

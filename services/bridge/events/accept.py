@@ -179,7 +179,7 @@ def accept(
         tuple(recipients),
         replace(key, answer=answer.decode()) if key else None,
         caller.once,
-        partial(_keep, questions=questions) if questions else None,
+        partial(_store_approvals, questions=questions) if questions else None,
     )
     return AcceptedRequest(stored, answer, tuple(question.code for question in questions))
 
@@ -209,7 +209,7 @@ def _check_timestamp(event: NewEvent, place: Place, now: float) -> None:
         raise invalid_input([{"loc": where, "msg": "this time is more than a year ago"}])
 
 
-def _keep(connection: Any, questions: Sequence[Question]) -> None:
+def _store_approvals(connection: Any, questions: Sequence[Question]) -> None:
     for question in questions:
         question.keep(connection)
 

@@ -113,7 +113,7 @@ def render(message: Claimed, templates: Templates | None = None) -> Rendered:
             text is used.
     """
     event = NewEvent.model_validate_json(message.body)
-    text = _theirs(message, event, templates) or _ours(message, event)
+    text = _from_template(message, event, templates) or _built_in(message, event)
     parts = list(parts_of(text, f"{message.event_type}-{message.event_id}.txt", spare=len(REPEATED) + 1))
     if message.possible_duplicate:
         # Above the part that is sent now: the other parts must be cut as they were when they were sent.
@@ -121,14 +121,14 @@ def render(message: Claimed, templates: Templates | None = None) -> Rendered:
     return Rendered(tuple(parts))
 
 
-def _theirs(message: Claimed, event: NewEvent, templates: Templates | None) -> Text | None:
+def _from_template(message: Claimed, event: NewEvent, templates: Templates | None) -> Text | None:
     if templates is None:
         return None
     kind = message.event_type
     return worded(templates, kind, {**event.model_dump(mode="json"), "emoji": _BY_TYPE[kind]}, message.id)
 
 
-def _ours(message: Claimed, event: NewEvent) -> Text:
+def _built_in(message: Claimed, event: NewEvent) -> Text:
     out = Builder().text(f"{_BY_TYPE[message.event_type]} ").bold(event.title)
     if event.description:
         out.text(f"\n\n{event.description}")

@@ -93,7 +93,7 @@ class Folder:
             os.close(self._lock)
             self._lock = None
 
-    def look(self) -> list[File]:
+    def waiting(self) -> list[File]:
         """The waiting files: first those taken before a crash, then the new ones, oldest first."""
         found = [*self._files(self._taken, taken=True), *self._files(self.root, taken=False)]
         found.sort(key=lambda file: (not file.taken, file.changed_at, file.name))

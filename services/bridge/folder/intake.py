@@ -127,7 +127,7 @@ class FolderIntake:
         try:
             if await asyncio.to_thread(self._folder.lock):
                 self._elsewhere = False
-                await self._look()
+                await self._read_folder()
             elif not self._elsewhere:
                 self._elsewhere = True
                 log.info("folder_elsewhere", folder=str(self._folder.root))
@@ -147,8 +147,8 @@ class FolderIntake:
             log.error("folder_not_taken", error=error)
         self._error = error
 
-    async def _look(self) -> None:
-        found = await asyncio.to_thread(self._folder.look)
+    async def _read_folder(self) -> None:
+        found = await asyncio.to_thread(self._folder.waiting)
         self._note_waiting(len(found))
         self._unfinished = {
             file.path.name: self._unfinished[file.path.name]
@@ -159,7 +159,7 @@ class FolderIntake:
         while left:
             portion, left = left[:MOST_AT_ONCE], left[MOST_AT_ONCE:]
             await self._take(portion)
-        self._note_waiting(len(await asyncio.to_thread(self._folder.look)))
+        self._note_waiting(len(await asyncio.to_thread(self._folder.waiting)))
 
     def _note_waiting(self, number: int) -> None:
         self._waiting = number
@@ -181,8 +181,8 @@ class FolderIntake:
         done = [file for (file, _), result in zip(read, results, strict=True) if result is None]
         if done:
             await asyncio.to_thread(self._folder.remove, done)
-            forget = partial(single_use.forget, scope=CLIENT, names=[file.path.name for file in done])
-            await self._outbox.database.write("folder", forget)
+            release = partial(single_use.delete_names, scope=CLIENT, names=[file.path.name for file in done])
+            await self._outbox.database.write("folder", release)
         for result in results:
             if isinstance(result, BaseException):
                 raise result

@@ -158,7 +158,7 @@ async def revoke(state: State, key_id: KeyId) -> None:
     work = partial(store.revoke, key_id=key_id, now=state.clock.time())
     if not await state.outbox.database.write("key_write", work, notify=store.CHANNEL):
         raise _unknown()
-    state.authenticator.ring.forget(key_id)
+    state.authenticator.ring.remove(key_id)
 
 
 def _unknown() -> Problem:

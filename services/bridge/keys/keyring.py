@@ -103,7 +103,7 @@ class ApiKeyring:
         self._bearers, self._signers, self._foreign = bearers, signers, foreign
         self._read_at = self._clock.monotonic()
 
-    def forget(self, key_id: str) -> None:
+    def remove(self, key_id: str) -> None:
         """Removes a key that was revoked here; a read that began before does not restore it."""
         self._revoked.add(key_id)
         self._bearers = {digest: key for digest, key in self._bearers.items() if key.id != key_id}
@@ -117,7 +117,7 @@ class ApiKeyring:
         """Reads all keys from the database."""
         self.take(await database.read("keys", partial(store.living, now=self._clock.time())))
 
-    async def keep(self, database: Database) -> None:
+    async def run(self, database: Database) -> None:
         """Reads the keys and writes their use repeatedly, until cancelled."""
         noted_at = self._clock.monotonic()
         while True:
@@ -138,7 +138,7 @@ class ApiKeyring:
 
         def work(connection: Connection) -> None:
             store.note_used(connection, used)
-            single_use.forget(connection, SIGNATURES, before=oldest)
+            single_use.delete_names(connection, SIGNATURES, before=oldest)
 
         await database.write("key_used", work)
 
@@ -184,7 +184,7 @@ async def open_keyring(ring: ApiKeyring, database: Database, health: Health) -> 
     """Reads the keys, and refreshes them while the block runs."""
     await ring.read(database)
     health.add("keys", ring.check)
-    keeper = asyncio.create_task(ring.keep(database))
+    keeper = asyncio.create_task(ring.run(database))
     try:
         yield
     finally:

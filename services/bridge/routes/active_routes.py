@@ -106,12 +106,12 @@ class ActiveRoutes:
         read = document.from_toml(text)
         if unknown := self._with(read).unknown_bots():
             raise BadRoutesError("\n".join(f"route {rule}: to.bot: no bot {bot}" for rule, bot in unknown))
-        self._put(StoredRoutes(read, updated_at=stamp[0] / 1e9))
+        self._activate(StoredRoutes(read, updated_at=stamp[0] / 1e9))
 
     def _with(self, rules: RoutesDocument) -> Routes:
         return Routes(self.routes.bots, rules.rules())
 
-    def _put(self, stored: StoredRoutes) -> None:
+    def _activate(self, stored: StoredRoutes) -> None:
         self.stored = stored
         self.routes = self._with(stored.document)
         self.error = None
@@ -138,7 +138,7 @@ class ActiveRoutes:
         """Reads the database's rules, if they are newer."""
         stored = await database.read("routes", partial(_newer, than=self.stored.version))
         if stored is not None:
-            self._put(stored)
+            self._activate(stored)
 
     async def replace(self, database: Database, new: RoutesDocument, by: str, version: int | None) -> None:
         """Stores other rules and puts them in force.

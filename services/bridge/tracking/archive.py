@@ -96,7 +96,7 @@ def notes(connection: Connection) -> list[Any]:
     return list(connection.execute(select(archiving).order_by(archiving.c.id)).mappings())
 
 
-def forget(connection: Connection, note_id: str) -> None:
+def delete_note(connection: Connection, note_id: str) -> None:
     connection.execute(delete(archiving).where(archiving.c.id == note_id))
 
 
@@ -115,7 +115,7 @@ def remove(connection: Connection, portion: Portion, note_id: str) -> Deleted:
     changes = connection.execute(delete(change).where(change.c.message_seq.in_(seqs))).rowcount
     messages = connection.execute(delete(message).where(message.c.seq.in_(seqs))).rowcount
     events = _remove_events(connection, {life.message["event_id"] for life in portion.lives})
-    forget(connection, note_id)
+    delete_note(connection, note_id)
     return Deleted(messages, attempts, changes, events)
 
 

@@ -14,7 +14,7 @@ def summary(row: Any) -> Message:
     return Message(**fields(row), attempts=row["attempts"])
 
 
-def whole(life: MessageTimeline, trace_url: str) -> MessageDetail:
+def detail(life: MessageTimeline, trace_url: str) -> MessageDetail:
     """One message with every state change and every attempt."""
     return MessageDetail(
         **fields(life.message),

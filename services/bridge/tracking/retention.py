@@ -66,7 +66,7 @@ class Retention:
         self._owner = owner
         self._clock = clock
         self._metrics = metrics
-        self._also = {"webhook_call": webhooks.forget, **(also or {})}
+        self._also = {"webhook_call": webhooks.delete_old, **(also or {})}
         self._last_success: float | None = None
         self._stopping = asyncio.Event()
         metrics.retention_age.measure = self.age
@@ -86,13 +86,13 @@ class Retention:
             except Exception:
                 self._metrics.retention_failures.inc()
                 log.exception("retention_failed")
-            await self._rest(EVERY_SECONDS)
+            await self._sleep(EVERY_SECONDS)
 
     def stop(self) -> None:
         """Ends :meth:`run` after the present portion."""
         self._stopping.set()
 
-    async def _rest(self, seconds: float) -> None:
+    async def _sleep(self, seconds: float) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
@@ -152,7 +152,7 @@ class Retention:
                 log.warning("archive_open_elsewhere", file=row["file"])
                 clear = False
                 continue
-            await self._database.write("retention", partial(archive.forget, note_id=row["id"]))
+            await self._database.write("retention", partial(archive.delete_note, note_id=row["id"]))
         return clear
 
     async def _archive_all(self, place: str) -> None:
@@ -164,7 +164,7 @@ class Retention:
             if portion is None or not await self._archive(place, portion):
                 return
             # Live traffic has the rest of the time.
-            await self._rest((self._clock.monotonic() - started) * (1 / SHARE - 1))
+            await self._sleep((self._clock.monotonic() - started) * (1 / SHARE - 1))
 
     async def _archive(self, place: str, portion: Portion) -> bool:
         """Archives one portion; False if another replica has taken over."""
@@ -181,7 +181,7 @@ class Retention:
         if deleted is None:
             # Replayed meanwhile, or another replica has the lease: the file is restored.
             await asyncio.to_thread(self._folder.undo, made.file, made.size_before)
-            await self._database.write("retention", partial(archive.forget, note_id=made.id))
+            await self._database.write("retention", partial(archive.delete_note, note_id=made.id))
             return await self._take()
         self._count(deleted)
         return True

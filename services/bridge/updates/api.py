@@ -144,7 +144,7 @@ async def list_responses(
     except (OverflowError, ValueError) as error:
         raise Problem(422, "Invalid input", "since is outside the calendar") from error
 
-    async def look() -> list[Any]:
+    async def read_page() -> list[Any]:
         return await database.read(
             "read",
             lambda connection: responses.page(
@@ -157,7 +157,7 @@ async def list_responses(
             ),
         )
 
-    rows = await long_poll.wait_until(request, database, responses.CHANNEL, look, filters.wait)
+    rows = await long_poll.wait_until(request, database, responses.CHANNEL, read_page, filters.wait)
     return Responses(
         items=[responses.view(row) for row in rows],
         next_cursor=str(rows[-1]["seq"] if rows else filters.cursor),

@@ -66,6 +66,6 @@ def failing(connection: Connection, urls: Collection[str]) -> Mapping[str, Any]:
     return {row["url"]: row for row in connection.execute(query).mappings()}
 
 
-def forget(connection: Connection, before: float) -> None:
+def delete_old(connection: Connection, before: float) -> None:
     """Deletes endpoints that were last called before a time."""
     connection.execute(delete(webhook_endpoint).where(webhook_endpoint.c.tried_at < before))

@@ -230,12 +230,12 @@ def sign_too(connection: Connection, old: str, new: str) -> None:
     connection.execute(update(webhook_call).where(*signed).values(secret=f"{new} {old}"))
 
 
-def forget(connection: Connection, before: float, most: int) -> int:
+def delete_old(connection: Connection, before: float, most: int) -> int:
     """Deletes a portion of the finished calls that were created before a time; returns how many.
 
     Endpoints that were last called before that time are deleted too.
     """
-    endpoints.forget(connection, before)
+    endpoints.delete_old(connection, before)
     # IDs begin with their creation time (UUIDv7), so this walks the primary key.
     made_before = f"{int(before * 1000):012x}"
     bound = f"{made_before[:8]}-{made_before[8:]}"

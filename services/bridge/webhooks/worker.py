@@ -112,7 +112,7 @@ class WebhookWorker:
             if room and await self._begin(session, room):
                 return
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._rest(waiting)):
+                async with asyncio.timeout(self._pause(waiting)):
                     await news.wait()
 
     def _room(self, waiting: Mapping[str, float], now: float) -> dict[str, int]:
@@ -126,7 +126,7 @@ class WebhookWorker:
                 free -= most
         return room
 
-    def _rest(self, waiting: Mapping[str, float]) -> float:
+    def _pause(self, waiting: Mapping[str, float]) -> float:
         """Seconds until the next call is due; a new call and the end of one wake the worker too."""
         if len(self._under_way) == AT_ONCE:
             return POLL_SECONDS

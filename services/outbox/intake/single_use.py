@@ -38,7 +38,7 @@ def use(connection: Connection, submissions: Sequence[Submission], now: float) -
     return problems
 
 
-def forget(
+def delete_names(
     connection: Connection, scope: str, names: Iterable[str] | None = None, *, before: float | None = None
 ) -> None:
     """Deletes names, so that they can be used again.

@@ -67,7 +67,7 @@ class RollingCounts:
 
     def delivery_rate_percent(self, now: float) -> float | None:
         """Returns delivered of finished messages over the last hour; None while none finished."""
-        self._forget(now)
+        self._drop_old(now)
         delivered = sum(s.delivered for s in self._seconds)
         finished = delivered + sum(s.failed for s in self._seconds)
         return 100.0 * delivered / finished if finished else None
@@ -82,10 +82,10 @@ class RollingCounts:
     def _second(self, now: float) -> Second:
         at = int(now)
         if not self._seconds or self._seconds[-1].at < at:
-            self._forget(now)
+            self._drop_old(now)
             self._seconds.append(Second(at))
         return self._seconds[-1]
 
-    def _forget(self, now: float) -> None:
+    def _drop_old(self, now: float) -> None:
         while self._seconds and self._seconds[0].at <= now - HOUR:
             self._seconds.popleft()

@@ -157,7 +157,7 @@ def test_the_database_cannot_replace_the_suites_own_key(clock: ManualClock) -> N
 
 def test_a_key_revoked_here_does_not_come_back_with_an_older_reading(clock: ManualClock) -> None:
     made = ring(clock, key("cct_a"))
-    made.forget("key_1")
+    made.remove("key_1")
     assert not made.knows("cct_a")
     made.take([key("cct_a")])
     assert not made.knows("cct_a")

@@ -212,9 +212,9 @@ async def test_endpoints_that_nobody_called_since_are_forgotten(calls: Database)
     await add(calls, URL)
     (call,) = await take(calls, 0.0)
     await settle(calls, call, State.FAILED, 0.0)
-    await calls.write("forget", partial(store.forget, before=0.0, most=10))
+    await calls.write("forget", partial(store.delete_old, before=0.0, most=10))
     assert await calls.read("failing", partial(endpoints.failing, urls=[URL])) != {}
-    await calls.write("forget", partial(store.forget, before=1.0, most=10))
+    await calls.write("forget", partial(store.delete_old, before=1.0, most=10))
     assert await calls.read("failing", partial(endpoints.failing, urls=[URL])) == {}
 
 

@@ -151,9 +151,9 @@ async def put(state: State, client: Name, new: NewCallback) -> MadeCallback:
 @router.delete(
     "/callbacks/{client}", status_code=204, summary="Delete the callback of a key", responses=_NOT_THERE
 )
-async def drop(state: State, client: Name) -> None:
+async def delete_callback(state: State, client: Name) -> None:
     """Calls that are queued already are still made."""
-    if not await state.outbox.database.write("callbacks", partial(store.drop, client=client)):
+    if not await state.outbox.database.write("callbacks", partial(store.delete_callback, client=client)):
         raise Problem(404, "Not Found", "The key has no callback.")
 
 

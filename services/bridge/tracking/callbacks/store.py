@@ -91,7 +91,7 @@ def put(connection: Connection, client: str, program: Program, now: float) -> fl
     return until
 
 
-def drop(connection: Connection, client: str) -> bool:
+def delete_callback(connection: Connection, client: str) -> bool:
     return connection.execute(delete(callback).where(callback.c.client == client)).rowcount == 1
 
 
