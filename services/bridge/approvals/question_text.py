@@ -1,7 +1,7 @@
 """The texts of an approval that people read in Telegram: question, verdict, toast. Pure.
 
 The prompt is shown exactly and whole. If it does not fit into a message it is attached as a file, and
-the message with the buttons says so: nobody decides after reading only the beginning of a text.
+the message with the buttons says so, because people must not decide on the beginning of a text alone.
 """
 
 from collections.abc import Mapping, Sequence

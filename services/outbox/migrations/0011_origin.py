@@ -1,4 +1,4 @@
-"""Which part of the system made an event, in a column: until now the start of the body told it."""
+"""Adds ``event.origin``: the part of the system that created an event. Before, only its body showed that."""
 
 import sqlalchemy as sa
 from alembic import op
