@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.prove import scenarios
+from benchmarks.prove.reader import Verdict
 from benchmarks.prove.scenarios import SCENARIOS, Plan, Ran
 
 MESSAGES = 10_000
@@ -110,7 +111,7 @@ async def _run(jobs: Sequence[Job], folder: Path) -> list[Ran]:
     for job in jobs:
         print(f"{job.name} on {job.store}: {job.plan.messages} messages …", file=sys.stderr, flush=True)
         ran = await scenarios.run(job.name, job.store, job.plan, folder / f"{job.name}-{job.store}")
-        for note in ran.verdict.notes:
+        for note in ran.verdict.notes + (ran.alerts.notes if ran.alerts else []):
             print(f"  {note}", file=sys.stderr)
         print("\n".join(table([ran])), file=sys.stderr, flush=True)
         runs.append(ran)
@@ -134,27 +135,32 @@ def table(runs: Sequence[Ran]) -> Iterator[str]:
     yield f"| {' | '.join(COLUMNS)} | what went wrong |"
     yield f"|---|---|{'---:|' * (len(COLUMNS) - 2)}---|"
     for ran in runs:
-        v = ran.verdict
-        numbers = (
-            v.posted,
-            v.accepted,
-            v.delivered,
-            v.dead_letter,
-            v.expired,
-            v.held,
-            v.lost,
-            v.order,
-            v.duplicates,
-            v.unexplained,
-            v.phantoms,
-            v.without_202,
-            v.unanswered,
-            ran.kills,
-            ran.felt,
-            round(ran.seconds),
-        )
-        troubles = ", ".join(f"{number}× {trouble}" for trouble, number in ran.troubles.items())
-        yield f"| {ran.name} | {ran.store} | {' | '.join(map(str, numbers))} | {troubles} |"
+        yield _row(ran, ran.name, ran.verdict)
+        if ran.alerts is not None:
+            yield _row(ran, f"{ran.name}: alerts", ran.alerts)
+
+
+def _row(ran: Ran, name: str, v: Verdict) -> str:
+    numbers = (
+        v.posted,
+        v.accepted,
+        v.delivered,
+        v.dead_letter,
+        v.expired,
+        v.held,
+        v.lost,
+        v.order,
+        v.duplicates,
+        v.unexplained,
+        v.phantoms,
+        v.without_202,
+        v.unanswered,
+        ran.kills,
+        ran.felt,
+        round(ran.seconds),
+    )
+    troubles = ", ".join(f"{number}× {trouble}" for trouble, number in ran.troubles.items())
+    return f"| {name} | {ran.store} | {' | '.join(map(str, numbers))} | {troubles} |"
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ from tests.servers import Postgres, postgres, postgres_programs
 
 ROOT = Path(__file__).parents[2]
 KEY = "cct_key-of-the-proof"
+#: The bot of the whole suite; the sandbox accepts it beside its own.
+SUITE_TOKEN = "1000000002:token-of-the-proof-for-the-sandbox-only"
 START_SECONDS = 60.0
 #: Timeout of one request while a service starts or stops.
 PATIENCE = 5.0
@@ -105,6 +107,7 @@ def sandbox(folder: Path) -> Program:
         "DATA_DIR": str(folder / "sandbox"),
         "SANDBOX_LOG_FILE": str(folder / "telegram.jsonl"),
         "SANDBOX_LIMITS": "false",
+        "SANDBOX_TOKENS": SUITE_TOKEN,
         "LOG_LEVEL": "WARNING",
     }
     url = f"http://127.0.0.1:{port}"
@@ -113,11 +116,49 @@ def sandbox(folder: Path) -> Program:
 
 
 def bridge(folder: Path, name: str, telegram: str, module: str, environment: Mapping[str, str]) -> Program:
-    """A bridge without rate limits; it retries quickly, so that the proof ends soon."""
-    port = free_port()
-    settings = {
+    """A bridge alone."""
+    settings = _settings(folder, telegram)
+    url = f"http://127.0.0.1:{settings['BRIDGE_PORT']}"
+    arguments = [sys.executable, "-m", module]
+    return Program(arguments, settings | dict(environment), folder / f"{name}.log", url)
+
+
+def suite(
+    folder: Path, telegram: str, alert_chat: int, environment: Mapping[str, str]
+) -> tuple[Program, str]:
+    """All services in one process, as ``make run`` starts them, but with a sandbox that survives a kill.
+
+    Args:
+        folder: for all files.
+        telegram: URL of the sandbox.
+        alert_chat: recipient of the alerts.
+        environment: further variables.
+
+    Returns:
+        The program, which is ready when its bridge answers, and the URL of alert-relay.
+    """
+    relay_port = str(free_port())
+    settings = _settings(folder, telegram) | {
+        "ALERT_RELAY_PORT": relay_port,
+        "MCP_HEALTH_PORT": str(free_port()),
+        "MONITORING_SERVER_PORT": str(free_port()),
+        "SANDBOX_PORT": telegram.rpartition(":")[2],
+        # A token of its own: without one the suite starts a sandbox of its own.
+        "TELEGRAM_BOT_TOKEN": SUITE_TOKEN,
+        "TELEGRAM_CHAT_IDS": str(alert_chat),
+    }
+    url = f"http://127.0.0.1:{settings['BRIDGE_PORT']}"
+    program = Program(
+        [sys.executable, "-m", "services"], settings | dict(environment), folder / "suite.log", url
+    )
+    return program, f"http://127.0.0.1:{relay_port}"
+
+
+def _settings(folder: Path, telegram: str) -> dict[str, str]:
+    """No rate limits, and quick retries, so that the proof ends soon."""
+    return {
         "HOST": "127.0.0.1",
-        "BRIDGE_PORT": str(port),
+        "BRIDGE_PORT": str(free_port()),
         "DATA_DIR": str(folder / "data"),
         "API_KEY": KEY,
         "TELEGRAM_API_URL": telegram,
@@ -130,9 +171,6 @@ def bridge(folder: Path, name: str, telegram: str, module: str, environment: Map
         "SHUTDOWN_GRACE_SECONDS": "5",
         "LOG_LEVEL": "WARNING",
     }
-    url = f"http://127.0.0.1:{port}"
-    arguments = [sys.executable, "-m", module]
-    return Program(arguments, settings | dict(environment), folder / f"{name}.log", url)
 
 
 def redis(folder: Path) -> Program:

@@ -276,15 +276,15 @@ def _duplicates(
     for number, first in enumerate(sorted(parts), 1):
         again = len(parts[first]) - 1
         verdict.duplicates += again
-        unseen = sum(not _explained(*pair, kills) for pair in pairwise(parts[first]))
+        unseen = sum(not explained(*pair, kills) for pair in pairwise(parts[first]))
         wrong = max(unseen, again - unknown[number])
         if wrong > 0:
             verdict.unexplained += wrong
             verdict.note(f"duplicate: {name} part {number}, {again + 1} copies, {unknown[number]} unknown")
 
 
-def _explained(copy: Copy, again: Copy, kills: Sequence[float]) -> bool:
-    """Whether the bridge could not know that the earlier copy had arrived: no answer, or a kill."""
+def explained(copy: Copy, again: Copy, kills: Sequence[float]) -> bool:
+    """Whether the sender could not know that the earlier copy had arrived: no answer, or a kill."""
     killed = any(copy.at - KILL_SHADOW_SECONDS < at <= again.at for at in kills)
     return copy.answer != "given" or killed
 

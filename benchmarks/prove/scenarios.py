@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 
 from benchmarks.prove import evidence, programs, reader
+from benchmarks.prove.alerts import AlertClient
 from benchmarks.prove.client import Client
 from benchmarks.prove.evidence import Felt, Left
 from benchmarks.prove.programs import KEY, Program
@@ -23,6 +24,11 @@ from benchmarks.prove.skewed_bridge import set_clock
 from tests.servers import Postgres
 
 FIRST_CHAT = 100_000
+ALERT_CHAT = FIRST_CHAT - 1
+#: Alerts that are posted beside the messages, as a share of them.
+ALERT_SHARE = 0.05
+#: Pause of each of the posters of alerts, so that the alerts spread over the kills.
+ALERT_PAUSE_SECONDS = 0.7
 DRAIN_SECONDS = 120.0
 DISK_MEGABYTES = 24
 SENDS = ["sendMessage", "sendDocument"]
@@ -58,6 +64,7 @@ class World:
     bridges: list[Program]
     client: Client
     control: httpx.AsyncClient
+    alerts: AlertClient | None = None
     postgres: Postgres | None = None
     redis: Program | None = None
     clock: Path | None = None
@@ -247,7 +254,7 @@ class Scenario:
         rounds: of faults.
         felt: counts the effects of the faults.
         bridges: number of bridges on the database.
-        needs: ``redis``, ``disk``, ``clock`` or nothing.
+        needs: ``redis``, ``disk``, ``clock``, ``suite`` (all services, and alerts) or nothing.
     """
 
     trouble: Callable[[World], Awaitable[None]]
@@ -268,6 +275,7 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "disk": Scenario(disk, ("sqlite",), 0.2, 5, evidence.store_was_away, needs="disk"),
     "clock": Scenario(clock, ("sqlite", "postgresql"), 0.1, 8, evidence.clock_was_wrong, needs="clock"),
+    "suite": Scenario(kills, ("sqlite", "postgresql"), 0.3, 15, evidence.killed, needs="suite"),
     "replicas": Scenario(replicas, ("postgresql",), 0.2, 6, evidence.killed, bridges=3),
 }
 
@@ -293,13 +301,23 @@ class Ran:
     felt: int
     kills: int
     seconds: float
+    #: Counts of the alerts, where the scenario posts any.
+    alerts: Verdict | None = None
 
     @property
     def broken(self) -> dict[str, int]:
         """The broken invariants, and what makes the run worthless as a proof."""
         v = self.verdict
         hollow = {} if v.posted and 2 * v.delivered > v.posted else {"not delivered": v.posted - v.delivered}
-        return v.broken | hollow | ({} if self.felt else {"troubles not felt": sum(self.troubles.values())})
+        alerts = (
+            {f"alerts {name}": number for name, number in self.alerts.broken.items()} if self.alerts else {}
+        )
+        return (
+            v.broken
+            | alerts
+            | hollow
+            | ({} if self.felt else {"troubles not felt": sum(self.troubles.values())})
+        )
 
 
 async def run(name: str, store: str, plan: Plan, folder: Path) -> Ran:
@@ -313,7 +331,7 @@ async def run(name: str, store: str, plan: Plan, folder: Path) -> Ran:
     """
     start = time.monotonic()
     async with _world(SCENARIOS[name], store, plan, folder) as world:
-        posting = asyncio.create_task(world.client.run())
+        posting = asyncio.create_task(_post(world))
         try:
             await SCENARIOS[name].trouble(world)
             await world.faults()
@@ -330,8 +348,16 @@ async def run(name: str, store: str, plan: Plan, folder: Path) -> Ran:
             log = folder / "telegram.jsonl"
             verdict = await asyncio.to_thread(reader.judge, world.client.record, log, api, killed)
             left = Left(folder, api.all(), killed)
+            alerts = world.alerts.judge(log, world.alerts.incidents(), killed) if world.alerts else None
         felt = SCENARIOS[name].felt(left)
-        return Ran(name, store, verdict, world.troubles, felt, len(killed), seconds)
+        return Ran(name, store, verdict, world.troubles, felt, len(killed), seconds, alerts)
+
+
+async def _post(world: World) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(world.client.run())
+        if world.alerts:
+            group.create_task(world.alerts.run(seconds_between=ALERT_PAUSE_SECONDS))
 
 
 @asynccontextmanager
@@ -363,7 +389,14 @@ async def _world(scenario: Scenario, store: str, plan: Plan, folder: Path) -> As
             set_clock(clock_file, 0)
             environment["PROOF_CLOCK"] = str(clock_file)
             module = "benchmarks.prove.skewed_bridge"
-        bridges = [programs.bridge(folder, name, sandbox.ready_url, module, environment) for name in names]
+        if scenario.needs == "suite":
+            suite, relay_url = programs.suite(folder, sandbox.ready_url, ALERT_CHAT, environment)
+            bridges, alerts = [suite], AlertClient(relay_url, KEY, math.ceil(plan.messages * ALERT_SHARE))
+        else:
+            bridges = [
+                programs.bridge(folder, name, sandbox.ready_url, module, environment) for name in names
+            ]
+            alerts = None
         for one in bridges:
             one.start()
             stack.callback(one.stop)
@@ -372,7 +405,7 @@ async def _world(scenario: Scenario, store: str, plan: Plan, folder: Path) -> As
         control = await stack.enter_async_context(
             httpx.AsyncClient(base_url=f"{sandbox.ready_url}/control", timeout=30)
         )
-        chats = {"first_id": FIRST_CHAT, "count": plan.chats}
+        chats = {"first_id": ALERT_CHAT, "count": 1 + plan.chats}
         (await control.post("/chats/range", json=chats)).raise_for_status()
         (await control.put("/faults/seed", json={"seed": plan.seed})).raise_for_status()
         client = Client(
@@ -391,6 +424,7 @@ async def _world(scenario: Scenario, store: str, plan: Plan, folder: Path) -> As
             bridges,
             client,
             control,
+            alerts=alerts,
             postgres=server,
             redis=redis_server,
             clock=clock_file,
@@ -406,6 +440,7 @@ async def _drained(world: World) -> None:
     async with httpx.AsyncClient(base_url=world.bridge.ready_url, headers=headers, timeout=30) as client:
         while time.monotonic() < deadline:
             page = await client.get("/api/v1/messages", params=[*waiting, ("limit", "1")])
-            if page.status_code == 200 and not page.json()["items"]:
+            empty = page.status_code == 200 and not page.json()["items"]
+            if empty and not (world.alerts and world.alerts.missing(world.folder / "telegram.jsonl")):
                 return
             await asyncio.sleep(0.2)

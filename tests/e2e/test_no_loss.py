@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from benchmarks.prove import evidence, reader, scenarios
+from benchmarks.prove.alerts import AlertClient
 from benchmarks.prove.evidence import Left
 from benchmarks.prove.reader import Verdict
 from benchmarks.prove.scenarios import Plan, Ran
@@ -165,3 +166,41 @@ def test_the_reader_sees_what_was_refused_and_came_all_the_same(tmp_path: Path) 
 
 def test_the_reader_sees_what_nobody_posted(tmp_path: Path) -> None:
     assert judged(tmp_path, Told("delivered", "sent"), [0, 1, 9]).broken == {"phantoms": 1}
+
+
+# The same for alerts.
+
+
+def judged_alert(folder: Path, notices: str, incidents: int = 1) -> Verdict:
+    """One alert was accepted as firing and as resolved; a chat shows these signs, in this order."""
+    log = folder / "telegram.jsonl"
+    common = {"kind": "call", "method": "sendMessage", "delivered": True, "answer": "given"}
+    with log.open("wb") as entries:
+        for number, sign in enumerate(notices):
+            entry = {
+                "seq": number,
+                "time": number,
+                "message_id": number,
+                "text": f"{sign} ProofAlert0 (critical)",
+            }
+            entries.write(orjson.dumps(common | entry) + b"\n")
+    webhooks = {(0, False), (0, True)}
+    client = AlertClient("http://alert-relay.example", "key", 1, posted=webhooks, accepted=webhooks)
+    assert client.missing(log) == {(0, sign == "✅") for sign in "🔥✅" if sign not in notices}
+    return client.judge(log, {"ProofAlert0": incidents}, [])
+
+
+@pytest.mark.parametrize(
+    ("notices", "incidents", "broken"),
+    [
+        ("🔥✅", 1, {}),
+        ("🔥", 1, {"lost": 1}),
+        ("✅🔥", 1, {"order": 1}),
+        ("🔥🔥✅", 1, {"unexplained": 1}),
+        ("🔥✅", 2, {"phantoms": 1}),
+    ],
+)
+def test_the_judge_of_alerts_finds_each_fault(
+    tmp_path: Path, notices: str, incidents: int, broken: dict[str, int]
+) -> None:
+    assert judged_alert(tmp_path, notices, incidents).broken == broken
