@@ -239,7 +239,7 @@ class Claimed:
     origin: Origin = Origin.CLIENT
     #: Telegram's id of the message to edit; None: it is sent as a new message.
     edits: int | None = None
-    resends: int = 0  #: attempts of the next part that may have arrived
+    resends: int = 0  #: attempts of the next part that may have arrived; above 0 its text says so
     replayed_at: float | None = None  #: when a person replayed it
 
     @property

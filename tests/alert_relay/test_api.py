@@ -11,6 +11,7 @@ from services.alert_relay.settings import AlertRelaySettings
 from services.contracts.events import CATEGORY_OF
 from services.kit.web.login_blocker import FAILURES_BEFORE_BLOCK
 from services.outbox.schema import event
+from services.outbox.telegram.text import REPEATED
 from tests.alert_relay import payloads
 from tests.alert_relay.conftest import Phone, opened
 from tests.alert_relay.payloads import START, alert, webhook
@@ -44,6 +45,16 @@ async def test_an_alert_reaches_the_chat_and_its_resolution_too(
     assert fired["message"]["text"].startswith("🔥 HighErrorRate (critical)\nHighErrorRate on a\n")
     assert over["message"]["text"].startswith("✅ HighErrorRate (critical) resolved\n")
     assert {entity["type"] for entity in fired["message"]["entities"]} >= {"bold", "code", "text_link"}
+
+
+async def test_an_alert_that_may_be_in_the_chat_already_is_marked(
+    relay: httpx.AsyncClient, phone: Phone
+) -> None:
+    lost = {"kind": "close", "deliver": True, "methods": ["sendMessage"], "times": 1}
+    (await phone.client.post("/control/faults", json=lost)).raise_for_status()
+    (await relay.post("/webhook/alert", json=webhook(alert()))).raise_for_status()
+    first, again = [each["message"]["text"] for each in await phone.messages(2)]
+    assert again == f"{REPEATED}\n{first}"
 
 
 async def test_what_a_real_alertmanager_sent_reaches_the_chat(relay: httpx.AsyncClient, phone: Phone) -> None:

@@ -109,6 +109,5 @@ def sent(message_id: int = 1) -> Result:
 
 
 def render(message: Claimed) -> Rendered:
-    """The parts of the body, as they are; a repetition says so."""
-    mark = "again: " if message.possible_duplicate else ""
-    return Rendered(tuple(Text(mark + text) for text in orjson.loads(message.body)["parts"]))
+    """The parts of the body, as they are."""
+    return Rendered(tuple(Text(text) for text in orjson.loads(message.body)["parts"]))

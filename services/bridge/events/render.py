@@ -11,7 +11,7 @@ from services.bridge.events.templates import Templates, worded
 from services.contracts.details import EventData
 from services.contracts.events import NewEvent
 from services.outbox.messages import Claimed, Rendered, Text
-from services.outbox.telegram.text import Builder, parts_of, with_note
+from services.outbox.telegram.text import Builder, parts_of
 
 _BY_TYPE = {
     "task_completion": "✅",
@@ -98,14 +98,13 @@ _BLOCKS: tuple[tuple[str, str, str | None], ...] = (
     ("stack_trace", "Stack trace", ""),
 )
 _MOST_FILES = 10
-REPEATED = "Perhaps a repetition: Telegram's first answer was lost."
 
 
 def render(message: Claimed, templates: Templates | None = None) -> Rendered:
     """Returns the rendered message.
 
     A text above Telegram's limit of 4,096 characters has several parts; a much longer one becomes a ``.txt``
-    document. If Telegram may have received the message before, the part that is sent now says so.
+    document.
 
     Args:
         message: a message that a worker has claimed; its body is the posted event as JSON.
@@ -114,11 +113,7 @@ def render(message: Claimed, templates: Templates | None = None) -> Rendered:
     """
     event = NewEvent.model_validate_json(message.body)
     text = _from_template(message, event, templates) or _built_in(message, event)
-    parts = list(parts_of(text, f"{message.event_type}-{message.event_id}.txt", spare=len(REPEATED) + 1))
-    if message.possible_duplicate:
-        # Above the part that is sent now: the other parts must be cut as they were when they were sent.
-        parts[message.part] = with_note(parts[message.part], REPEATED)
-    return Rendered(tuple(parts))
+    return Rendered(parts_of(text, f"{message.event_type}-{message.event_id}.txt"))
 
 
 def _from_template(message: Claimed, event: NewEvent, templates: Templates | None) -> Text | None:

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 import structlog
 
@@ -12,6 +13,7 @@ from services.outbox.messages import Claimed, Outcome, Reason, Rendered, Result,
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.rate_limit.bot_rate_limiter import BotRateLimiter, FloodControl
 from services.outbox.telegram.sender import Sender, method_of, replace_oversized_edit
+from services.outbox.telegram.text import mark_repeated
 
 log = structlog.get_logger()
 
@@ -53,6 +55,7 @@ class Attempts:
         try:
             rendered = self._render(message)
             message = replace_oversized_edit(message, rendered)
+            rendered = _marked(message, rendered)
             method = method_of(message, rendered)
         except Exception as error:
             log.exception("render_failed", message_id=message.id)
@@ -93,6 +96,18 @@ class Attempts:
         if bot_until is not None:
             log.warning("bot_paused", seconds=round(bot_until - now, 1))
             await self._rates.pause(bot_until - now)
+
+
+def _marked(message: Claimed, rendered: Rendered) -> Rendered:
+    """Marks the part that is sent now, if it may be in the chat already.
+
+    The other parts stay as they were when they were sent. An edit that is made twice shows no difference.
+    """
+    if not message.resends or message.edits is not None:
+        return rendered
+    parts = list(rendered.parts)
+    parts[message.part] = mark_repeated(parts[message.part])
+    return replace(rendered, parts=tuple(parts))
 
 
 def _text_of(error: Exception) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, select, update
+from sqlalchemy import Connection, bindparam, case, or_, select, update
 
 from services.outbox.chats import locks, message_changes
 from services.outbox.intake import enqueue
@@ -153,7 +153,8 @@ _REPLAY = (
         finished_at=None,
         replayed_at=bindparam("now"),
         retries=0,
-        resends=0,
+        # The next part may be in the chat already, so that its text says so.
+        resends=case((or_(message.c.state == MessageState.UNKNOWN.value, message.c.resends > 0), 1), else_=0),
         reason="none",
         possible_duplicate=case(
             (message.c.state == MessageState.UNKNOWN.value, True), else_=message.c.possible_duplicate

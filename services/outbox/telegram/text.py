@@ -14,6 +14,9 @@ CAPTION_LIMIT = 1024
 MAX_PARTS = 4
 #: Telegram ignores entities beyond the hundredth of a message.
 ENTITY_LIMIT = 100
+#: The note above a message that is sent again because Telegram's first answer was lost.
+REPEATED = "Perhaps a repetition: Telegram's first answer was lost."
+_REPEATED_LINE = f"{REPEATED}\n"
 
 
 def utf16_length(text: str) -> int:
@@ -76,34 +79,38 @@ def _clean(text: str) -> str:
     return whole.replace("\0", "")
 
 
-def parts_of(text: Text, filename: str, *, spare: int = 0) -> tuple[Text | Document, ...]:
+def parts_of(text: Text, filename: str) -> tuple[Text | Document, ...]:
     """Splits a text into messages; beyond MAX_PARTS it becomes a document with the beginning as caption.
+
+    Each part leaves room for the note that :func:`mark_repeated` adds.
 
     Args:
         text: the whole text.
         filename: of the document.
-        spare: code points to leave free in each part, for a note that :func:`with_note` adds.
     """
-    if len(text.text) <= MESSAGE_LIMIT - spare and len(text.entities) <= ENTITY_LIMIT:
+    limit = MESSAGE_LIMIT - len(_REPEATED_LINE)
+    if len(text.text) <= limit and len(text.entities) <= ENTITY_LIMIT:
         return (text,)
     # Telegram refuses a message that contains only spaces.
-    pieces = [piece for piece in split(text, MESSAGE_LIMIT - spare) if not is_blank(piece.text)]
+    pieces = [piece for piece in split(text, limit) if not is_blank(piece.text)]
     if len(pieces) <= MAX_PARTS:
         return tuple(pieces) or (text,)
-    caption = next(split(text, CAPTION_LIMIT - 2 - spare))
+    caption = next(split(text, CAPTION_LIMIT - 2 - len(_REPEATED_LINE)))
     shown = Text(f"{caption.text} …", caption.entities)
     return (Document(filename, text.text.encode(), shown),)
 
 
-def with_note(part: Text | Document, note: str) -> Text | Document:
-    """Adds a note above a part, in italics."""
+def mark_repeated(part: Text | Document) -> Text | Document:
+    """Adds a note above a part that Telegram may have received before; unchanged if there is no room."""
     if isinstance(part, Document):
-        return Document(part.filename, part.content, _with_note(part.caption, note))
-    return _with_note(part, note)
+        return Document(part.filename, part.content, _mark_repeated(part.caption, CAPTION_LIMIT))
+    return _mark_repeated(part, MESSAGE_LIMIT)
 
 
-def _with_note(text: Text, note: str) -> Text:
-    whole = Builder().italic(note).text("\n").add(text).build()
+def _mark_repeated(text: Text, limit: int) -> Text:
+    if len(_REPEATED_LINE) + len(text.text) > limit:
+        return text
+    whole = Builder().italic(REPEATED).text("\n").add(text).build()
     return Text(whole.text, whole.entities[:ENTITY_LIMIT])
 
 

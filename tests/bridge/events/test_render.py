@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.bridge.events.render import REPEATED, render
+from services.bridge.events.render import render
 from services.contracts.events import CATEGORY_OF, CUSTOM
 from services.outbox.messages import Claimed, Document, Rendered, Text
 from services.outbox.telegram.text import CAPTION_LIMIT, MESSAGE_LIMIT, utf16_length
@@ -133,26 +133,6 @@ def test_markup_characters_are_only_characters() -> None:
     nasty = "<b>*_`[](http://x)~|{}.!</b>&amp;"
     text = one(message({"status": nasty, "results": nasty}, title=nasty, description=nasty, source=nasty))
     assert text.text.count(nasty) == 5
-
-
-def test_a_repetition_says_so_above_the_part_that_goes() -> None:
-    text = one(message(_possible_duplicate=True))
-    assert text.text.startswith(f"{REPEATED}\n")
-    assert styled(text, "bold") == ["hello"]
-
-
-def long(**more: Any) -> Claimed:
-    return message({"results": "word " * 999, "command": "w " * 2_400}, **more)
-
-
-def test_a_repetition_moves_no_cut_between_parts() -> None:
-    """The parts before are delivered already: the rest must be the rest of the same cut."""
-    first = render(long()).parts
-    assert len(first) == 3
-    for part in range(3):
-        again = render(long(_possible_duplicate=True, _part=part)).parts
-        assert [p for n, p in enumerate(again) if n != part] == [p for n, p in enumerate(first) if n != part]
-        assert again[part].text == f"{REPEATED}\n{first[part].text}"  # type: ignore[union-attr] # texts
 
 
 def test_what_is_too_long_for_a_few_messages_is_a_document() -> None:

@@ -38,6 +38,7 @@ from services.outbox.rate_limit.limits import Limits
 from services.outbox.schema import attempt as attempts
 from services.outbox.telegram.bot_api import make_bot
 from services.outbox.telegram.sender import Sender
+from services.outbox.telegram.text import REPEATED
 from services.telegram_sandbox.settings import DEFAULT_TOKEN
 from tests.outbox.conftest import NO_LIMITS
 from tests.outbox.making import ADA, GRACE, each, event, message, parts, render, submission
@@ -46,6 +47,8 @@ from tests.servers import BOT_ID, Sandbox, sandbox_of, until
 from tests.span_recorder import SpanRecorder
 
 FIRST_CHAT = 50_000
+#: Above a text that may have arrived before.
+AGAIN = f"{REPEATED}\n"
 QUICK = Policy(base=0.02, cap=0.1, give_up_after=3600, max_resends=3)
 Start = Callable[..., AbstractAsyncContextManager[Outbox]]
 
@@ -270,7 +273,7 @@ async def test_what_may_have_arrived_is_sent_again_and_marked(
         life = await finished(outbox, one)
         assert reasons(life) == [("unknown", reason), ("sent", "none")]
         assert life.message["possible_duplicate"]
-        assert await sandbox.texts(ADA) == ["again: hello"]
+        assert await sandbox.texts(ADA) == [AGAIN + "hello"]
         assert sample(registry_of(outbox), "cctelegram_unknown_outcomes_total", reason=reason) == 1
 
 
@@ -281,7 +284,7 @@ async def test_accepted_then_dropped_is_a_duplicate_that_is_marked(start: Start,
         await outbox.enqueue(one)
         life = await finished(outbox, one)
         assert life.message["state"] == MessageState.DELIVERED
-        assert await sandbox.texts(ADA) == ["hello", "again: hello"]
+        assert await sandbox.texts(ADA) == ["hello", AGAIN + "hello"]
 
 
 async def test_accepted_then_dropped_is_held_where_the_event_asks_for_it(
@@ -430,7 +433,7 @@ async def test_a_part_that_may_have_arrived_is_the_only_one_sent_again(
         again = in_parts("four", "five")
         await outbox.enqueue(again)
         life = await finished(outbox, again)
-    assert await sandbox.texts(ADA) == ["one", "two", "three", "four", "again: four", "again: five"]
+    assert await sandbox.texts(ADA) == ["one", "two", "three", "four", AGAIN + "four", "five"]
     assert [attempt["part"] for attempt in life.attempts] == [0, 0, 1]
 
 
@@ -443,18 +446,17 @@ async def test_a_part_that_may_have_arrived_is_the_only_one_sent_again(
         ),
         ({"kind": "answer", "status": 400, "description": "Bad Request: ENTITY_BOUNDS_INVALID"}, ["two"]),
         ({"kind": "raw", "status": 403, "body": "<html>firewall</html>"}, ["two"]),
-        ({"kind": "raw", "status": 502, "body": "<html>Bad Gateway</html>"}, ["again: two"]),
-        ({"kind": "reset"}, ["again: two"]),
-        ({"kind": "close", "deliver": True}, ["two", "again: two"]),
+        ({"kind": "raw", "status": 502, "body": "<html>Bad Gateway</html>"}, [AGAIN + "two"]),
+        ({"kind": "reset"}, [AGAIN + "two"]),
+        ({"kind": "close", "deliver": True}, ["two", AGAIN + "two"]),
     ],
     ids=lambda value: str(value)[:60],
 )
 async def test_whatever_fails_in_the_middle_of_a_message_only_that_part_is_repeated(
     start: Start, sandbox: Sandbox, fault: dict[str, Any], came: list[str]
 ) -> None:
-    def mixed(of: Any) -> Rendered:
-        mark = "again: " if of.possible_duplicate and of.part == 1 else ""
-        return Rendered((Text("one"), Document("two.txt", b"whole", Text(f"{mark}two")), Text("three")))
+    def mixed(_: Any) -> Rendered:
+        return Rendered((Text("one"), Document("two.txt", b"whole", Text("two")), Text("three")))
 
     await sandbox.faults(fault | {"methods": ["sendDocument"], "times": 1})
     async with start(render=mixed) as outbox:
@@ -609,7 +611,7 @@ async def test_a_lost_workers_messages_are_taken_over(
     async with start() as outbox:
         life = await finished(outbox, one)
         assert reasons(life) == [("unknown", "worker_lost"), ("sent", "none")]
-        assert await sandbox.texts(ADA) == ["again: hello"]
+        assert await sandbox.texts(ADA) == [AGAIN + "hello"]
         assert sample(registry_of(outbox), "cctelegram_unknown_outcomes_total", reason="worker_lost") == 1
 
 

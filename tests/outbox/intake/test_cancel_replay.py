@@ -108,7 +108,7 @@ async def test_a_replay_of_an_unknown_outcome_is_marked(desk: Desk) -> None:
     verdict = await replay(desk, claimed.id)
     assert verdict == ActionResult(True, MessageState.QUEUED, 0, True)
     (again,) = await desk.claim()
-    assert again.possible_duplicate
+    assert (again.possible_duplicate, again.resends) == (True, 1)
 
 
 async def test_a_replay_lifts_the_block_and_the_next_refusal_sets_it_again(desk: Desk) -> None:

@@ -14,13 +14,14 @@ from services.outbox.telegram.text import (
     ENTITY_LIMIT,
     MAX_PARTS,
     MESSAGE_LIMIT,
+    REPEATED,
     Builder,
     is_blank,
+    mark_repeated,
     parts_of,
     remove_suffix,
     split,
     utf16_length,
-    with_note,
 )
 
 GRIN = "\U0001f600"
@@ -181,7 +182,7 @@ def test_no_piece_has_more_entities_than_telegram_looks_at() -> None:
 
 
 def test_a_few_parts_are_messages() -> None:
-    parts = parts_of(Text("x" * (MESSAGE_LIMIT * MAX_PARTS)), "a.txt")
+    parts = parts_of(Text("x" * ((MESSAGE_LIMIT - len(REPEATED) - 1) * MAX_PARTS)), "a.txt")
     assert [type(part) for part in parts] == [Text] * MAX_PARTS
 
 
@@ -204,33 +205,38 @@ def test_blank_pieces_are_left_out_since_telegram_refuses_them() -> None:
 @given(ANY_TEXT, st.integers(3_000, 9_000), st.sampled_from([" ", "\n", "x", "\u202e", "\x02", GRIN]))
 def test_telegram_finds_something_to_send_in_every_part(head: str, count: int, filler: str) -> None:
     text = Builder().text("t").text(head).text(filler * count).build()
-    for part in parts_of(text, "a.txt", spare=60):
+    for part in parts_of(text, "a.txt"):
         assert isinstance(part, Text)
         assert telegram_takes(part)
-        assert len(part.text) <= MESSAGE_LIMIT - 60
+        assert len(part.text) <= MESSAGE_LIMIT - len(REPEATED) - 1
 
 
 def test_a_note_above_a_part_moves_its_entities() -> None:
     part = Builder().text(GRIN).bold("bold").build()
-    noted = with_note(part, f"again {GRIN}")
+    noted = mark_repeated(part)
     assert isinstance(noted, Text)
-    assert noted.text == f"again {GRIN}\n{GRIN}bold"
-    assert slices(noted) == [("italic", f"again {GRIN}"), ("bold", "bold")]
+    assert noted.text == f"{REPEATED}\n{GRIN}bold"
+    assert slices(noted) == [("italic", REPEATED), ("bold", "bold")]
 
 
 def test_a_note_stands_in_the_caption_of_a_document() -> None:
     document = Document("a.txt", b"whole", Text("beginning"))
-    noted = with_note(document, "again")
+    noted = mark_repeated(document)
     assert isinstance(noted, Document)
-    assert (noted.caption.text, noted.content) == ("again\nbeginning", b"whole")
+    assert (noted.caption.text, noted.content) == (f"{REPEATED}\nbeginning", b"whole")
+
+
+def test_a_text_without_room_for_the_note_stays_as_it_is() -> None:
+    full = Text("x" * MESSAGE_LIMIT)
+    assert mark_repeated(full) == full
 
 
 @given(PIECES, st.integers(0, 30))
 def test_a_note_never_makes_a_part_too_long(pieces: list[tuple[str, str]], repeat: int) -> None:
     text = built(pieces * repeat)
-    note = "n" * 40
-    for part in parts_of(text, "a.txt", spare=len(note) + 1):
-        noted = with_note(part, note)
+    for part in parts_of(text, "a.txt"):
+        noted = mark_repeated(part)
+        assert noted != part
         if isinstance(noted, Document):
             assert len(noted.caption.text) <= CAPTION_LIMIT
             telegram_takes(noted.caption)
@@ -249,12 +255,10 @@ LONG = st.lists(
 )
 
 
-@given(LONG, st.integers(0, 60))
-def test_of_any_text_nothing_is_missing_and_telegram_takes_every_part(
-    pieces: list[tuple[str, str]], spare: int
-) -> None:
+@given(LONG)
+def test_of_any_text_nothing_is_missing_and_telegram_takes_every_part(pieces: list[tuple[str, str]]) -> None:
     text = built([("text", "t"), *pieces])
-    parts = parts_of(text, "a.txt", spare=spare)
+    parts = parts_of(text, "a.txt")
     assert 1 <= len(parts) <= MAX_PARTS
     if isinstance(parts[0], Document):
         assert len(parts) == 1
@@ -264,7 +268,7 @@ def test_of_any_text_nothing_is_missing_and_telegram_takes_every_part(
         assert visible(whole) == visible(text.text)
     for part in parts:
         shown, limit = (part.caption, CAPTION_LIMIT) if isinstance(part, Document) else (part, MESSAGE_LIMIT)
-        assert len(shown.text) <= limit - spare
+        assert len(shown.text) <= limit - len(REPEATED) - 1
         assert not is_blank(shown.text)
         assert telegram_takes(shown)
 
