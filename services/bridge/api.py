@@ -14,11 +14,11 @@ from services.bridge.approvals import from_event
 from services.bridge.events import accept
 from services.bridge.events.accept import AcceptedRequest, Caller
 from services.bridge.keys.authenticate import AdmittedRequest
-from services.bridge.keys.keys import Scope
 from services.bridge.state import State, state_of
 from services.bridge.tracking import message_view, search_params
 from services.contracts.events import CATEGORIES, NewEvent
 from services.contracts.fields import A_TIME, AN_ID, BotName, Moment, Words, about
+from services.contracts.keys import Scope
 from services.contracts.messages import (
     EventType,
     EventTypes,

@@ -7,6 +7,7 @@
 - `tracking`: replay jobs, the timeline of a correlation id, the stream's events.
 - `approvals`: questions to people and their answers.
 - `responses`: what people sent to a bot.
+- `chats`, `routes`, `keys`, `callbacks`: settings of the bridge as clients set and read them.
 - `webhooks`: bodies of the webhooks that the bridge calls.
 - `health`: health reports, checks and compliance reports.
 - `alertmanager`: Alertmanager's webhook, and its API as far as it is read.

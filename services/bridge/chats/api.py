@@ -1,18 +1,16 @@
 """Chats over REST: a name, a time zone, quiet hours."""
 
 from functools import partial
-from typing import Annotated, Any, Literal, Self
-from zoneinfo import ZoneInfo
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from sqlalchemy import Connection, select
 
 from services.bridge.bots import DEFAULT
 from services.bridge.chats import quiet
-from services.bridge.chats.quiet import Day
 from services.bridge.state import BridgeState, State
-from services.contracts.fields import A_TIME, BotName, Strict, about
+from services.contracts.chats import ChatSettings, ChatView
+from services.contracts.fields import BotName
 from services.kit.clock import rfc3339
 from services.kit.database.connect import upsert
 from services.kit.errors import Problem, invalid_input
@@ -23,73 +21,8 @@ from services.outbox.schema import chat
 
 router = APIRouter(prefix="/api/v1/chats", tags=["chats"])
 
-ClockTime = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 ChatId = Annotated[int, Path(ge=-(2**53), le=2**53, description="Telegram's id of the chat", examples=[1001])]
 BotOf = Annotated[BotName, Query(description="each bot has its own view of a chat", examples=[DEFAULT])]
-
-
-def _zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (ValueError, OSError, LookupError):  # unknown, no name at all, or the name of a folder
-        raise ValueError("this is no IANA time zone, such as Europe/Berlin") from None
-    return name
-
-
-class QuietHours(Strict):
-    """The quiet hours of a chat."""
-
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
-
-    start: Annotated[
-        ClockTime, Field(alias="from", description="local time at which they begin", examples=["22:00"])
-    ]
-    end: Annotated[
-        ClockTime, Field(alias="to", description="not after `from`: on the next day", examples=["07:00"])
-    ]
-    days: Annotated[
-        Annotated[list[Day], Field(min_length=1, max_length=7)],
-        about("days on which they begin", ["mon", "tue", "wed", "thu", "fri"]),
-    ] = Field(list(quiet.DAYS))
-    action: Annotated[
-        Literal["delay", "silent"],
-        about("messages wait for the end, or go silently; urgent and critical ones always go", "delay"),
-    ] = "delay"
-
-    @model_validator(mode="after")
-    def _some_time(self) -> Self:
-        if self.start == self.end:
-            raise ValueError("from and to are the same time")
-        return self
-
-
-class ChatSettings(Strict):
-    """The settings of a chat."""
-
-    name: Annotated[
-        Annotated[str, StringConstraints(max_length=128)], about("name of the chat, for operators", "Ada")
-    ] = ""
-    time_zone: Annotated[
-        Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_zone)],
-        about("IANA time zone", "Europe/Berlin"),
-    ] = "UTC"
-    quiet_hours: Annotated[QuietHours | None, about("quiet hours; unset: none")] = None
-
-
-class ChatView(BaseModel):
-    """The settings and the state of a chat."""
-
-    chat_id: Annotated[int, about("Telegram's ID of the chat", 1001)]
-    bot: Annotated[str, about("the bot that this is about", "default")]
-    name: Annotated[str, about("name of the chat", "Ada")]
-    time_zone: Annotated[str, about("IANA time zone", "Europe/Berlin")]
-    quiet_hours: Annotated[QuietHours | None, about("quiet hours; null: none")]
-    quiet_until: Annotated[
-        str | None, about("end of the current quiet hours; null: it is not quiet now", A_TIME)
-    ]
-    muted_until: Annotated[str | None, about("end of the mute by /mute; null: not muted", A_TIME)]
-    blocked: Annotated[str | None, about("why the chat refuses the bot; null: it does not", "bot_blocked")]
-    migrated_to: Annotated[int | None, about("ID of the supergroup that the group became", -1001234567890)]
 
 
 @router.get(

@@ -9,17 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
-from typing import Literal, get_args
 from zoneinfo import ZoneInfo
 
 import orjson
 
+from services.contracts.chats import DAYS
 from services.contracts.fields import Severity
 from services.outbox.delivery.plan import Deferral
 from services.outbox.messages import Claimed, Lane
-
-Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-DAYS: tuple[Day, ...] = get_args(Day)
 
 
 @dataclass(frozen=True, slots=True)

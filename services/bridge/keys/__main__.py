@@ -12,8 +12,9 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from services.bridge.keys import keyring, keys, store
-from services.bridge.keys.keys import Key, KeyKind, Scope
+from services.bridge.keys.keys import Key
 from services.bridge.settings import BridgeSettings
+from services.contracts.keys import KeyKind, Scope
 from services.kit import runner
 from services.kit.clock import SystemClock, rfc3339
 from services.kit.database.connect import Database, open_database

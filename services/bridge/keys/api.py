@@ -1,17 +1,16 @@
 """Keys over REST: create, list and revoke them with the scope ``keys:admin``."""
 
 from functools import partial
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path
-from pydantic import BaseModel, Field, StringConstraints, model_validator
 from starlette.responses import Response
 
 from services.bridge.keys import authenticate, keys, store
 from services.bridge.keys.authenticate import Authenticator
-from services.bridge.keys.keys import Key, KeyKind, Scope
+from services.bridge.keys.keys import Key
 from services.bridge.state import CallerKey, State
-from services.contracts.fields import A_TIME, Moment, Strict, about
+from services.contracts.keys import KeyKind, Keys, KeyView, MadeKey, NewKey, Scope
 from services.kit.clock import rfc3339
 from services.kit.errors import Problem, invalid_input
 from services.kit.web.openapi import problems
@@ -31,61 +30,6 @@ _MADE: dict[int | str, dict[str, Any]] = {
     },
     **problems({409: "the name is taken, or there are too many keys"}),
 }
-
-
-class NewKey(Strict):
-    """A key to create."""
-
-    name: Annotated[
-        Annotated[str, StringConstraints(pattern=rf"^{keys.NAME.pattern}$")],
-        about("name of the client; rates and idempotency keys are per name", "ci"),
-    ]
-    scopes: Annotated[
-        Annotated[list[Scope], Field(min_length=1, max_length=len(Scope))],
-        about("scopes; a key cannot grant scopes it lacks", ["events:write", "messages:read"]),
-    ]
-    kind: Annotated[KeyKind, about("bearer: send the secret; signing: sign with it", "bearer")] = (
-        KeyKind.BEARER
-    )
-    expires_at: Annotated[Moment | None, about("when the key expires; unset: never", A_TIME)] = None
-    requests_per_second: Annotated[
-        Annotated[float, Field(ge=0, le=1e6)] | None,
-        about("rate limit per replica; unset: RATE_LIMIT_PER_SECOND; 0: no limit", 10.0),
-    ] = None
-
-    @model_validator(mode="after")
-    def _signable(self) -> Self:
-        if self.kind is KeyKind.SIGNING and set(self.scopes) != {Scope.EVENTS_WRITE}:
-            raise ValueError("a signing key has exactly the scope events:write")
-        return self
-
-
-class KeyView(BaseModel):
-    """A key, without its secret."""
-
-    id: Annotated[str, about("ID of the key; signed requests name it", "key_b0bcb4cdcac1dfba")]
-    name: Annotated[str, about("name of the client", "ci")]
-    kind: Annotated[KeyKind, about("how its secret is used", "bearer")]
-    scopes: Annotated[list[Scope], about("scopes of the key", ["events:write"])]
-    status: Annotated[Literal["active", "expired", "revoked"], about("whether it is valid", "active")]
-    requests_per_second: Annotated[float | None, about("rate limit; null: RATE_LIMIT_PER_SECOND", 10.0)]
-    created_at: Annotated[str, about("when it was created", A_TIME)]
-    created_by: Annotated[str, about("key that created it; `terminal` for the command", "default")]
-    expires_at: Annotated[str | None, about("when it expires; null: never", A_TIME)]
-    last_used_at: Annotated[str | None, about("last use, to about 10 seconds; null: never used", A_TIME)]
-    revoked_at: Annotated[str | None, about("when it was revoked; null: it was not", A_TIME)]
-
-
-class MadeKey(KeyView):
-    """A key with its secret."""
-
-    secret: Annotated[str, about("the secret; it is shown only once", "cct_0eIRcXzkuHjo6wRL")]
-
-
-class Keys(BaseModel):
-    """All keys, also expired and revoked ones, newest first."""
-
-    items: Annotated[list[KeyView], about("the keys, without secrets")]
 
 
 KeyId = Annotated[

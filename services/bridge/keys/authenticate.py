@@ -8,9 +8,10 @@ from starlette.requests import Request
 
 from services.bridge.keys import signing
 from services.bridge.keys.keyring import SIGNATURES, ApiKeyring
-from services.bridge.keys.keys import Key, Scope
+from services.bridge.keys.keys import Key
 from services.bridge.keys.signing import BadSignatureError
 from services.bridge.metrics import SignedRequests
+from services.contracts.keys import Scope
 from services.kit.clock import Clock
 from services.kit.errors import Problem
 from services.kit.web.auth import BearerAuth

@@ -15,8 +15,9 @@ import structlog
 from sqlalchemy import Connection
 
 from services.bridge.keys import keys, signing, store
-from services.bridge.keys.keys import Key, KeyKind
+from services.bridge.keys.keys import Key
 from services.bridge.settings import BridgeSettings
+from services.contracts.keys import KeyKind
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
 from services.kit.errors import Problem

@@ -7,32 +7,15 @@ import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
+
+from services.contracts.keys import KEY_NAME, KeyKind, Scope
 
 #: The suite's own key, created at the first start. It has every scope and cannot be revoked.
 OWN_NAME = "default"
 #: Client names that no new key may have: the suite's own key, the bridge and its folder intake.
 RESERVED = frozenset({OWN_NAME, "bridge", "folder"})
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAME = re.compile(KEY_NAME)
 MOST_KEYS = 1_000
-
-
-class Scope(StrEnum):
-    EVENTS_WRITE = "events:write"  #: post events
-    MESSAGES_READ = "messages:read"  #: read messages, traces and statistics
-    MESSAGES_WRITE = "messages:write"  #: cancel, replay
-    APPROVALS_READ = "approvals:read"  #: read approvals and responses
-    APPROVALS_WRITE = "approvals:write"  #: create, decide and cancel approvals
-    ROUTES_READ = "routes:read"
-    ROUTES_WRITE = "routes:write"
-    CHATS_READ = "chats:read"
-    CHATS_WRITE = "chats:write"
-    KEYS_ADMIN = "keys:admin"  #: create and revoke keys
-
-
-class KeyKind(StrEnum):
-    BEARER = "bearer"  #: the secret itself is sent
-    SIGNING = "signing"  #: the secret signs what is sent
 
 
 ALL_SCOPES = frozenset(Scope)

@@ -19,7 +19,8 @@ from sqlalchemy import (
 )
 
 from services.bridge.keys import keys
-from services.bridge.keys.keys import MOST_KEYS, Key, KeyKind
+from services.bridge.keys.keys import MOST_KEYS, Key
+from services.contracts.keys import KeyKind
 from services.kit.database.connect import upsert
 from services.kit.errors import Problem
 

@@ -17,8 +17,9 @@ from sqlalchemy import Column, Connection, Double, Integer, MetaData, Table, Tex
 
 from services.bridge.metrics import routes_reload_failures
 from services.bridge.routes import document
-from services.bridge.routes.document import BadRoutesError, RoutesDocument
+from services.bridge.routes.document import BadRoutesError
 from services.bridge.routes.routes import Routes
+from services.contracts.routes import RoutesDocument
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
 from services.kit.errors import Problem, invalid_input
@@ -109,7 +110,7 @@ class ActiveRoutes:
         self._activate(StoredRoutes(read, updated_at=stamp[0] / 1e9))
 
     def _with(self, rules: RoutesDocument) -> Routes:
-        return Routes(self.routes.bots, rules.rules())
+        return Routes(self.routes.bots, document.rules_of(rules))
 
     def _activate(self, stored: StoredRoutes) -> None:
         self.stored = stored

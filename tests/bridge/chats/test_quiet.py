@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.bridge.chats import api, quiet
-from services.bridge.chats.quiet import DAYS, QuietHours
+from services.bridge.chats.quiet import QuietHours
+from services.contracts.chats import DAYS
 from services.kit.database.connect import Database
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.delivery import claims, retry_policy, settlement

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from services.bridge import app as bridge_app
 from services.bridge.keys import keys, signing
-from services.bridge.keys.keys import Scope
+from services.contracts.keys import Scope
 from tests import servers
 from tests.conftest import BridgeFactory
 from tests.servers import Sandbox

@@ -15,8 +15,9 @@ from starlette.requests import Request
 from services.bridge.keys import keys, signing
 from services.bridge.keys.authenticate import Authenticator
 from services.bridge.keys.keyring import ApiKeyring
-from services.bridge.keys.keys import ALL_SCOPES, Key, KeyKind, Scope
+from services.bridge.keys.keys import ALL_SCOPES, Key
 from services.bridge.keys.signing import BadSignatureError, SignatureClaim
+from services.contracts.keys import KeyKind, Scope
 from services.kit.errors import Problem
 from services.kit.health import Level
 from services.kit.web.auth import BearerAuth

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path
-from pydantic import BaseModel, StringConstraints
 from sqlalchemy import Connection
 
 from services.bridge.keys import keys
@@ -17,8 +16,8 @@ from services.bridge.tracking.callbacks import store
 from services.bridge.tracking.callbacks.store import Program
 from services.bridge.webhooks import endpoints, signing
 from services.bridge.webhooks import store as webhooks
-from services.bridge.webhooks.destinations import LONGEST_URL
-from services.contracts.fields import A_TIME, AN_ID, Strict, Words, about
+from services.contracts.callbacks import Callbacks, CallbackView, Calls, CallView, MadeCallback, NewCallback
+from services.contracts.fields import AN_ID, Words
 from services.kit.clock import rfc3339
 from services.kit.errors import Problem, invalid_input
 from services.kit.web.openapi import problems
@@ -27,73 +26,6 @@ router = APIRouter(prefix="/api/v1", tags=["callbacks"])
 
 _NOT_THERE = problems({404: "the key has no callback"})
 Name = Annotated[str, Path(pattern=rf"^{keys.NAME.pattern}$", description="name of a key", examples=["ci"])]
-
-
-class NewCallback(Strict):
-    """The callback of a key."""
-
-    url: Annotated[
-        Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_URL)],
-        about(
-            "URL that gets one call for each message of the key that reaches a final state",
-            "https://ci.example/hooks/telegram",
-        ),
-    ]
-
-
-class CallbackView(BaseModel):
-    """The callback of a key. Keys with the same URL share the state of its endpoint."""
-
-    client: Annotated[str, about("name of the key", "ci")]
-    url: Annotated[str, about("URL that is called", "https://ci.example/hooks/telegram")]
-    created_at: Annotated[str, about("when the callback was set", A_TIME)]
-    previous_secret_until: Annotated[
-        str | None, about("until this time, calls are signed with the previous secret as well", A_TIME)
-    ]
-    failing_since: Annotated[str | None, about("time of the first failure since the last success", A_TIME)]
-    disabled_at: Annotated[
-        str | None,
-        about(
-            "when calls stopped: after five days of failures, or a 410; one test call a day follows", A_TIME
-        ),
-    ]
-    last_error: Annotated[str | None, about("why the last call failed", "502 Bad Gateway")]
-
-
-class MadeCallback(CallbackView):
-    """The callback of a key with its secret."""
-
-    secret: Annotated[
-        str,
-        about("signs the calls by Standard Webhooks; shown only once", "whsec_C2FVsBQIhrscChlQIMV"),
-    ]
-
-
-class Callbacks(BaseModel):
-    """The callbacks of all keys."""
-
-    items: Annotated[list[CallbackView], about("callbacks, sorted by the name of the key")]
-
-
-class CallView(BaseModel):
-    """A webhook call that reports the final state of a message."""
-
-    id: Annotated[str, about("header `webhook-id` of every attempt", AN_ID)]
-    url: Annotated[str, about("URL that is called", "https://ci.example/hooks/telegram")]
-    status: Annotated[webhooks.State, about("state of the call", "delivered")]
-    attempts: Annotated[int, about("number of attempts", 1)]
-    last_error: Annotated[str | None, about("why the last attempt failed", "502 Bad Gateway")]
-    created_at: Annotated[str, about("when the message reached its final state", A_TIME)]
-    finished_at: Annotated[
-        str | None, about("when the receiver accepted the call, or the last attempt failed", A_TIME)
-    ]
-    next_attempt_at: Annotated[str | None, about("when the next attempt is due, while it waits", A_TIME)]
-
-
-class Calls(BaseModel):
-    """The calls of a message."""
-
-    items: Annotated[list[CallView], about("the calls; empty until the message has a final state")]
 
 
 @router.get("/callbacks", summary="List the callbacks of all keys")
@@ -174,7 +106,7 @@ def _call(row: Any) -> CallView:
     return CallView(
         id=row["id"],
         url=row["url"],
-        status=webhooks.State(row["state"]),
+        status=row["state"],
         attempts=row["attempts"],
         last_error=row["last_error"],
         created_at=rfc3339(row["created_at"]),
