@@ -1,13 +1,15 @@
-"""Long polling: a request waits until there is a result, its time is over, or the service stops."""
+"""Long polling: a request waits for a result, until its time is over or its key is no longer valid."""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AbstractContextManager, asynccontextmanager
+from typing import Any, TypeVar
 
 from fastapi import Request
 
 from services.kit.database.connect import Database
+from services.kit.web.auth import unauthorized
 
 T = TypeVar("T")
 
@@ -16,7 +18,13 @@ _LOOK_SECONDS = 5.0
 
 
 async def wait_until(
-    request: Request, database: Database, channel: str, look: Callable[[], Awaitable[T]], seconds: float
+    request: Request,
+    database: Database,
+    channel: str,
+    look: Callable[[], Awaitable[T]],
+    *,
+    seconds: float,
+    key: AbstractContextManager[asyncio.Event],
 ) -> T:
     """Calls ``look`` on every notification until its result is true; returns the last result.
 
@@ -26,27 +34,43 @@ async def wait_until(
         channel: notified when the result may have changed.
         look: reads the result.
         seconds: to wait at most.
+        key: a watch of the request's key, entered while the request waits.
+
+    Raises:
+        Problem: 401, the key was revoked or expired meanwhile.
     """
-    stopping: asyncio.Event = getattr(request.app.state, "stopping", None) or asyncio.Event()
     deadline = time.monotonic() + seconds
-    ends = [asyncio.create_task(stopping.wait()), asyncio.create_task(_disconnected(request))]
-    try:
-        # Listening begins before looking, so that no commit in between is missed.
-        with database.subscribe(channel) as notified:
+    # Listening begins before looking, so that no commit in between is missed.
+    with key as key_ended, database.subscribe(channel) as notified:
+        async with _tasks(_stop_of(request).wait(), _disconnected(request), key_ended.wait()) as ends:
             while True:
                 notified.clear()
                 result = await look()
                 left = deadline - time.monotonic()
+                if key_ended.is_set():
+                    raise unauthorized("This key is no longer valid.")
                 if result or left <= 0 or any(end.done() for end in ends):
                     return result
                 waiting = asyncio.create_task(notified.wait())
                 first = asyncio.FIRST_COMPLETED
                 await asyncio.wait([waiting, *ends], timeout=min(left, _LOOK_SECONDS), return_when=first)
                 waiting.cancel()
+
+
+@asynccontextmanager
+async def _tasks(*coroutines: Coroutine[Any, Any, object]) -> AsyncIterator[list["asyncio.Task[object]"]]:
+    """Runs coroutines as tasks for the length of the block."""
+    tasks = [asyncio.create_task(one) for one in coroutines]
+    try:
+        yield tasks
     finally:
-        for end in ends:
-            end.cancel()
-        await asyncio.gather(*ends, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _stop_of(request: Request) -> asyncio.Event:
+    return getattr(request.app.state, "stopping", None) or asyncio.Event()
 
 
 async def _disconnected(request: Request) -> None:

@@ -48,7 +48,7 @@ def create_app(settings: DashboardSettings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, DashboardState]]:
-        async with run_in_background(pollers.run(), hub.run()):
+        async with run_in_background(pollers.run(), hub.run(), hub.watch_sessions()):
             yield state.as_lifespan_state()
 
     app = create_service(

@@ -1,6 +1,7 @@
 """Pushes updates to every connected page: one update for each interval, built once for all pages.
 
-A page that is too slow is disconnected; it connects again and starts from the full state.
+A page that is too slow is disconnected; it connects again and starts from the full state. A page is also
+disconnected when its session ends.
 """
 
 import asyncio
@@ -19,6 +20,8 @@ from services.kit.clock import Clock
 
 #: The most updates that wait for one page.
 QUEUE_SIZE = 5
+#: Expired sessions are noticed within this time.
+SESSION_SECONDS = 0.5
 #: Close codes of the WebSocket.
 NOT_LOGGED_IN = 4401
 TOO_SLOW = 4408
@@ -76,11 +79,23 @@ class Hub:
             if self._pages:
                 self.publish(self._update())
 
-    def publish(self, update: str) -> None:
-        """Queues an update for every page; disconnects slow pages and those with an ended session."""
+    async def watch_sessions(self) -> None:
+        """Disconnects pages whose session has expired, until cancelled."""
+        while True:
+            await asyncio.sleep(SESSION_SECONDS)
+            self.drop_ended()
+
+    def drop_ended(self) -> None:
+        """Disconnects the pages whose session has ended."""
         for page in self._pages:
             if page.session is not None and not self._authenticator.valid(page.session):
                 page.drop(NOT_LOGGED_IN)
+
+    def publish(self, update: str) -> None:
+        """Queues an update for every page; disconnects slow pages and those with an ended session."""
+        self.drop_ended()
+        for page in self._pages:
+            if page.dropped.done():
                 continue
             try:
                 page.updates.put_nowait(update)

@@ -72,6 +72,7 @@ async def log_out(request: Request, service: InjectedState) -> Response:
     session = service.authenticator.session(request.cookies.get(COOKIE))
     if session is not None:
         service.authenticator.close_session(session)
+        service.hub.drop_ended()
     response = RedirectResponse("/login", 303)
     response.delete_cookie(COOKIE, httponly=True, samesite="strict")
     return response

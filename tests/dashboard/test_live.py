@@ -13,10 +13,12 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from services.dashboard.app import create_app
 from services.dashboard.hub import NOT_LOGGED_IN
-from services.dashboard.login import COOKIE
+from services.dashboard.login import COOKIE, SESSION_SECONDS, open_authenticator
 from services.kit.runner import Running, running
+from tests import servers
 from tests.dashboard.conftest import Settings
-from tests.dashboard.suite import Suite, until
+from tests.dashboard.suite import PASSWORD, Suite, until
+from tests.servers import ManualClock
 
 
 @asynccontextmanager
@@ -140,6 +142,38 @@ async def test_logging_out_closes_the_pages_of_that_session(
             await first(page, lambda _: False)
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == NOT_LOGGED_IN
+
+
+async def closing(page: ClientConnection) -> int:
+    """Waits until the page is disconnected; returns the close code."""
+    with pytest.raises(ConnectionClosed) as closed:
+        await first(page, lambda _: False)
+    assert closed.value.rcvd is not None
+    return closed.value.rcvd.code
+
+
+async def test_logging_out_closes_the_page_before_its_next_update(
+    suite: Suite, make_settings: Settings
+) -> None:
+    async with (
+        running(create_app, make_settings(suite.url, update_interval=60_000)) as up,
+        servers.http(up.url) as viewer,
+    ):
+        await viewer.post("/login", data={"username": "admin", "password": PASSWORD})
+        async with watching(up, viewer) as page:
+            await update(page)
+            await viewer.post("/logout")
+            assert await closing(page) == NOT_LOGGED_IN
+
+
+async def test_a_page_is_closed_when_its_session_expires(suite: Suite, make_settings: Settings) -> None:
+    settings = make_settings(suite.url, update_interval=60_000)
+    earlier = ManualClock(time.time() - SESSION_SECONDS + 3)
+    cookie, session = open_authenticator(settings, earlier).open_session()
+    async with running(create_app, settings) as up, watching(up, None, Cookie=f"{COOKIE}={cookie}") as page:
+        await update(page)
+        assert await closing(page) == NOT_LOGGED_IN
+    assert time.time() >= session.expires
 
 
 async def test_pages_are_counted(dashboard: Running, viewer: httpx.AsyncClient) -> None:

@@ -159,6 +159,7 @@ async def search(state: State, filters: Annotated[ApprovalFilter, Query()]) -> A
 async def read(
     request: Request,
     state: State,
+    caller: CallerKey,
     approval_id: Id,
     wait: Annotated[
         float,
@@ -172,7 +173,9 @@ async def read(
         return await database.read("read", partial(queries.is_closed, approval_id=approval_id))
 
     if wait:
-        await long_poll.wait_until(request, database, store.channel(approval_id), is_closed, wait)
+        key = state.authenticator.ring.watch(caller)
+        channel = store.channel(approval_id)
+        await long_poll.wait_until(request, database, channel, is_closed, seconds=wait, key=key)
     return await _view(state, approval_id)
 
 

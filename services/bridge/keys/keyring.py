@@ -1,14 +1,16 @@
 """The valid keys in memory, so that a request needs no database.
 
-Every replica reads them each second, and at once when a replica has changed a key. While the database
+Every replica reads them twice a second, and at once when a replica has changed a key. While the database
 cannot be read the last known keys stay valid, and the health component ``keys`` is degraded.
+
+A request that stays open, such as a stream, watches its key and ends with it.
 """
 
 import asyncio
 import hashlib
 import secrets
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 
 import structlog
@@ -18,6 +20,7 @@ from services.bridge.keys import keys, signing, store
 from services.bridge.keys.keys import Key
 from services.bridge.settings import BridgeSettings
 from services.contracts.keys import KeyKind
+from services.kit.background import run_in_background
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
 from services.kit.errors import Problem
@@ -31,7 +34,9 @@ log = structlog.get_logger()
 
 PACKAGE = "services.bridge.keys"
 SHORTEST_MASTER = 32
-READ_SECONDS = 1.0
+READ_SECONDS = 0.5
+#: A watched key that has expired is noticed within this time.
+EXPIRY_SECONDS = 0.5
 NOTE_SECONDS = 10.0
 STALE_SECONDS = 5.0
 #: Scope of used signatures among single-use names.
@@ -57,6 +62,8 @@ class ApiKeyring:
         self._revoked: set[str] = set()
         self._read_at: float | None = None
         self._used: dict[str, float] = {}
+        self._ids = frozenset({own.id})
+        self._watched: dict[asyncio.Event, Key] = {}
 
     def holder(self, secret: str) -> Key | None:
         """The valid key with this secret, or None.
@@ -80,6 +87,27 @@ class ApiKeyring:
         """The secret of a new signing key."""
         return keys.signing_secret(self._master, key_id)
 
+    @contextmanager
+    def watch(self, key: Key) -> Iterator[asyncio.Event]:
+        """Yields an event that is set when the key is revoked or expires, for a request that stays open.
+
+        It is set at once when this replica revokes the key, and within a second otherwise.
+        """
+        ended = asyncio.Event()
+        self._watched[ended] = key
+        self.notify_watchers()
+        try:
+            yield ended
+        finally:
+            del self._watched[ended]
+
+    def notify_watchers(self) -> None:
+        """Sets the events of the watched keys that are no longer valid."""
+        now = self._clock.time()
+        for ended, key in self._watched.items():
+            if key.id not in self._ids or not key.lives(now):
+                ended.set()
+
     def used(self, key: Key) -> None:
         """Notes that a key was used; :meth:`note` writes it."""
         if key is not self._own:
@@ -101,14 +129,22 @@ class ApiKeyring:
                 foreign.add(key.id)
         if foreign - self._foreign:
             log.error("signing_master_differs", keys=sorted(foreign), fix="SIGNING_MASTER")
-        self._bearers, self._signers, self._foreign = bearers, signers, foreign
+        self._foreign = foreign
         self._read_at = self._clock.monotonic()
+        self._replace(bearers, signers)
 
     def remove(self, key_id: str) -> None:
         """Removes a key that was revoked here; a read that began before does not restore it."""
         self._revoked.add(key_id)
-        self._bearers = {digest: key for digest, key in self._bearers.items() if key.id != key_id}
-        self._signers = {known: found for known, found in self._signers.items() if known != key_id}
+        self._replace(
+            {digest: key for digest, key in self._bearers.items() if key.id != key_id},
+            {known: found for known, found in self._signers.items() if known != key_id},
+        )
+
+    def _replace(self, bearers: dict[bytes, Key], signers: dict[str, tuple[Key, str]]) -> None:
+        self._bearers, self._signers = bearers, signers
+        self._ids = frozenset({*signers, *(key.id for key in bearers.values())})
+        self.notify_watchers()
 
     def _secret(self, key_id: str) -> str:
         known = self._signers.get(key_id)
@@ -121,16 +157,25 @@ class ApiKeyring:
     async def run(self, database: Database) -> None:
         """Reads the keys and writes their use repeatedly, until cancelled."""
         noted_at = self._clock.monotonic()
+        with database.subscribe(store.CHANNEL) as changed:
+            while True:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(changed.wait(), READ_SECONDS)
+                changed.clear()
+                try:
+                    await self.read(database)
+                    if self._clock.monotonic() - noted_at >= NOTE_SECONDS:
+                        noted_at = self._clock.monotonic()
+                        await self.note(database)
+                except Problem as problem:
+                    log.warning("keys_not_read", error=str(problem))
+                    await asyncio.sleep(READ_SECONDS)
+
+    async def watch_expiry(self) -> None:
+        """Notifies the watchers of expired keys, also while the database cannot be read; until cancelled."""
         while True:
-            await database.wait(store.CHANNEL, READ_SECONDS)
-            try:
-                await self.read(database)
-                if self._clock.monotonic() - noted_at >= NOTE_SECONDS:
-                    noted_at = self._clock.monotonic()
-                    await self.note(database)
-            except Problem as problem:
-                log.warning("keys_not_read", error=str(problem))
-                await asyncio.sleep(READ_SECONDS)
+            await asyncio.sleep(EXPIRY_SECONDS)
+            self.notify_watchers()
 
     async def note(self, database: Database) -> None:
         """Writes when keys were used, and deletes used signatures that have expired."""
@@ -185,12 +230,8 @@ async def open_keyring(ring: ApiKeyring, database: Database, health: Health) -> 
     """Reads the keys, and refreshes them while the block runs."""
     await ring.read(database)
     health.add("keys", ring.check)
-    keeper = asyncio.create_task(ring.run(database))
     try:
-        yield
+        async with run_in_background(ring.run(database), ring.watch_expiry()):
+            yield
     finally:
-        keeper.cancel()
-        for ended in await asyncio.gather(keeper, return_exceptions=True):
-            if isinstance(ended, Exception):
-                log.error("keys_failed", exc_info=ended)
         await ring.note(database)

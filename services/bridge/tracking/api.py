@@ -279,6 +279,7 @@ async def stream(
     request: Request,
     *,
     state: State,
+    caller: CallerKey,
     status: Annotated[list[MessageState], Query(), about("into one of these states", ["delivered"])] = [],  # noqa: B006 - FastAPI copies it
     type: Annotated[list[str], Query(), about("of one of these types", ["build_failed"])] = [],  # noqa: A002, B006 - the parameter's public name; the same
     chat_id: QueriedChat = None,
@@ -293,7 +294,10 @@ async def stream(
         ),
     ] = None,
 ) -> Response:
-    """Starts now, or after `Last-Event-ID`, at any replica, for changes of the last 24 hours."""
+    """Starts now, or after `Last-Event-ID`, at any replica, for changes of the last 24 hours.
+
+    It ends within a second after its key was revoked or has expired.
+    """
     after = None
     if last_event_id:
         after = Position.parse(last_event_id)
@@ -303,7 +307,8 @@ async def stream(
         frozenset(one.value for one in status), frozenset(type), chat_id, correlation_id, bot
     )
     stopping: asyncio.Event = request.app.state.stopping
-    frames = await state.tracking.stream.open(wanted, after, stopping)
+    watch = state.authenticator.ring.watch(caller)
+    frames = await state.tracking.stream.open(wanted, after, stopping, watch)
     return EventStream(frames, state.tracking.metrics.dropped.inc)
 
 

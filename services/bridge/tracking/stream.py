@@ -4,6 +4,8 @@ It reads the change feed of the database: complete, in the order of commits, for
 this process wakes the reader; changes of other replicas are found by polling four times a second while a
 client is connected. So no broker is needed, and ``Last-Event-ID`` resumes exactly, at any replica.
 
+A stream ends with the service, and with the key that opened it.
+
 The newest changes are cached once for all clients. A client has no buffer, only a position. A client that
 falls behind the cache gets the event `slow` and is disconnected; it may resume from its last event.
 """
@@ -12,6 +14,7 @@ import asyncio
 from bisect import bisect_right
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -141,31 +144,40 @@ class Stream:
         self._news = asyncio.Event()
 
     async def open(
-        self, wanted: StreamFilter, after: Position | None, stopping: asyncio.Event
+        self,
+        wanted: StreamFilter,
+        after: Position | None,
+        stopping: asyncio.Event,
+        key: AbstractContextManager[asyncio.Event],
     ) -> AsyncGenerator[bytes, None]:
-        """The frames for one client, until it is too slow or the service stops.
+        """The frames for one client, until it is too slow, its key is invalid or the service stops.
 
         Args:
             wanted: the filter.
             after: position of the client's last event; None: from now on.
             stopping: set when the service stops.
+            key: a watch of the client's key, entered while the client is connected.
 
         Raises:
             Problem: 503, too many streams are open, or the database is down.
         """
         self._check_room()
         end, whole = await self._database.read("stream", partial(_extent, after=after))
-        return self._follow(
-            wanted, Start(end if after is None or after > end else after, end, whole), stopping
-        )
+        start = Start(end if after is None or after > end else after, end, whole)
+        return self._follow(wanted, start, stopping, key)
 
     async def _follow(
-        self, wanted: StreamFilter, start: "Start", stopping: asyncio.Event
+        self,
+        wanted: StreamFilter,
+        start: "Start",
+        stopping: asyncio.Event,
+        key: AbstractContextManager[asyncio.Event],
     ) -> AsyncGenerator[bytes, None]:
         self._enter(start.end)
         try:
-            async for part in self._frames(wanted, start, stopping):
-                yield part
+            with key as key_ended:
+                async for part in self._frames(wanted, start, Ends(stopping, key_ended)):
+                    yield part
         finally:
             self._leave()
 
@@ -193,14 +205,14 @@ class Stream:
             self._cache.clear()
 
     async def _frames(
-        self, wanted: StreamFilter, start: "Start", stopping: asyncio.Event
+        self, wanted: StreamFilter, start: "Start", ends: "Ends"
     ) -> AsyncGenerator[bytes, None]:
         here, live = start.position, False
         # The position is sent at once: a client that is cut off before the first change misses nothing.
         yield b"retry: 2000\n" + frame("ready", {"position": str(here)}, here)
         if not start.whole:
             yield frame("gap", {"detail": _GAP})
-        while not stopping.is_set():
+        while not ends.reason:
             if here >= self._from:
                 live = True
                 portion, here = self._portion(here)
@@ -213,10 +225,10 @@ class Stream:
             fitting = b"".join(one.frame for one in portion if wanted.matches(one))
             if fitting:
                 yield fitting
-            elif here >= self._to and not await self._news_or(stopping):
+            elif here >= self._to and not await self._news_or(ends):
                 # With the position, so that changes outside the filter are not read again.
                 yield f": still here\nid: {here}\n\n".encode()
-        yield frame("bye", {"detail": "The service stops; resume with Last-Event-ID."})
+        yield frame("bye", {"detail": ends.reason})
 
     async def _stored(self, here: Position) -> tuple[list[StreamedChange], Position]:
         """Changes from before the cache, read from the database."""
@@ -229,9 +241,10 @@ class Stream:
         at_end = start + len(portion) == len(self._cache)
         return portion, max(here, self._to) if at_end else portion[-1].position
 
-    async def _news_or(self, stopping: asyncio.Event) -> bool:
+    async def _news_or(self, ends: "Ends") -> bool:
         """Waits for a change or the end; False if a heartbeat's time passed first."""
-        waits = [asyncio.create_task(event.wait()) for event in (self._news, stopping)]
+        events = (self._news, ends.stopping, ends.key_ended)
+        waits = [asyncio.create_task(event.wait()) for event in events]
         try:
             done, _ = await asyncio.wait(waits, timeout=self._heartbeat, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -245,6 +258,21 @@ def _position_of(one: StreamedChange) -> Position:
 
 
 _GAP = "Changes after your last event are no longer stored; read GET /api/v1/messages for them."
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """The events that end a stream: the service stops, or the client's key is revoked or expires."""
+
+    stopping: asyncio.Event
+    key_ended: asyncio.Event
+
+    @property
+    def reason(self) -> str:
+        """The event that is set, as a sentence for the client; empty while there is none."""
+        if self.key_ended.is_set():
+            return "Your key is no longer valid."
+        return "The service stops; resume with Last-Event-ID." if self.stopping.is_set() else ""
 
 
 @dataclass(frozen=True, slots=True)

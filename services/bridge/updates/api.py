@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from services.bridge import long_poll
 from services.bridge.bots import DEFAULT
-from services.bridge.state import BridgeState, State
+from services.bridge.state import BridgeState, CallerKey, State
 from services.bridge.updates import responses
 from services.contracts.fields import A_TIME, BotName, Moment, about
 from services.contracts.responses import Responses
@@ -135,7 +135,7 @@ class ResponseFilter(BaseModel, extra="forbid"):
     summary="List the texts, replies, taps and commands of people, oldest first",
 )
 async def list_responses(
-    request: Request, state: State, filters: Annotated[ResponseFilter, Query()]
+    request: Request, state: State, caller: CallerKey, filters: Annotated[ResponseFilter, Query()]
 ) -> Responses:
     """Pass `next_cursor` as `cursor` to read on. With `wait`, an empty page takes that long."""
     database = state.outbox.database
@@ -157,7 +157,10 @@ async def list_responses(
             ),
         )
 
-    rows = await long_poll.wait_until(request, database, responses.CHANNEL, read_page, filters.wait)
+    key = state.authenticator.ring.watch(caller)
+    rows = await long_poll.wait_until(
+        request, database, responses.CHANNEL, read_page, seconds=filters.wait, key=key
+    )
     return Responses(
         items=[responses.view(row) for row in rows],
         next_cursor=str(rows[-1]["seq"] if rows else filters.cursor),

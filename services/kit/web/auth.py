@@ -147,7 +147,12 @@ class BearerAuth:
             return blocked
         finally:
             self._blocker.record_failure(address, caller.url.path)
-        return Problem(401, "Not authorized", detail, headers={"WWW-Authenticate": "Bearer"})
+        return unauthorized(detail)
+
+
+def unauthorized(detail: str) -> Problem:
+    """The problem of a request without a valid key: 401."""
+    return Problem(401, "Not authorized", detail, headers={"WWW-Authenticate": "Bearer"})
 
 
 def address_of(caller: HTTPConnection, proxies: Sequence[str] = ()) -> str:

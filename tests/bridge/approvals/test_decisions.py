@@ -269,6 +269,20 @@ async def test_a_wait_ends_with_the_decision(talk: Bridge, people: People) -> No
     assert time.monotonic() - started < 5
 
 
+async def test_a_wait_ends_when_its_key_is_revoked(talk: Bridge) -> None:
+    approval = await talk.ask()
+    made = await talk.client.post("/api/v1/keys", json={"name": "waiter", "scopes": ["approvals:read"]})
+    headers = {"Authorization": f"Bearer {made.json()['secret']}"}
+    for path in (f"/api/v1/approvals/{approval['id']}", "/api/v1/responses"):
+        waiting = asyncio.create_task(talk.client.get(path, params={"wait": 55}, headers=headers))
+        await talk.until_waiting()
+        await talk.client.delete(f"/api/v1/keys/{made.json()['id']}")
+        refused = await waiting
+        assert (refused.status_code, refused.json()["detail"]) == (401, "This key is no longer valid.")
+        made = await talk.client.post("/api/v1/keys", json={"name": "waiter", "scopes": ["approvals:read"]})
+        headers = {"Authorization": f"Bearer {made.json()['secret']}"}
+
+
 async def test_a_wait_without_a_decision_ends_after_the_given_time(quick: Bridge) -> None:
     approval = await quick.ask()
     started = time.monotonic()

@@ -189,6 +189,32 @@ async def test_health_says_when_keys_were_not_read_for_long(clock: ManualClock) 
     assert (await made.check()).level is Level.DEGRADED
 
 
+def test_a_watched_key_ends_when_it_is_revoked_or_expires(clock: ManualClock) -> None:
+    revoked, expiring, lasting = (
+        key(f"cct_{name}", id=f"key_{name}", expires_at=expires)
+        for name, expires in (("a", None), ("b", NOW + 10), ("c", None))
+    )
+    made = ring(clock, revoked, expiring, lasting)
+    watched = [made.watch(one) for one in (revoked, expiring, lasting, keys.own(OWN))]
+    with watched[0] as one, watched[1] as two, watched[2] as three, watched[3] as own:
+        ends = (one, two, three, own)
+        assert [end.is_set() for end in ends] == [False, False, False, False]
+        made.remove("key_a")
+        assert [end.is_set() for end in ends] == [True, False, False, False]
+        clock.advance(10)
+        made.notify_watchers()
+        assert [end.is_set() for end in ends] == [True, True, False, False]
+        made.take([])
+        assert [end.is_set() for end in ends] == [True, True, True, False]
+
+
+def test_a_key_that_ended_before_it_was_watched_is_noticed(clock: ManualClock) -> None:
+    made = ring(clock, key("cct_a"))
+    made.remove("key_1")
+    with made.watch(key("cct_a")) as ended:
+        assert ended.is_set()
+
+
 # The authenticator
 
 

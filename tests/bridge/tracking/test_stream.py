@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -11,10 +12,11 @@ import orjson
 import pytest
 
 from services.bridge import app as bridge_app
+from services.bridge.keys import keyring, store
 from services.bridge.tracking.metrics import TrackingMetrics
 from services.bridge.tracking.stream import EventStream, Stream, StreamFilter
 from services.kit import runner
-from services.kit.database.connect import Database
+from services.kit.database.connect import Database, open_database
 from services.kit.errors import Problem
 from services.kit.telemetry.telemetry import Telemetry
 from services.outbox import change_feed
@@ -68,9 +70,9 @@ class Follower:
 
 @asynccontextmanager
 async def following(
-    bridge: httpx.AsyncClient, after: str | None = None, **wanted: Any
+    bridge: httpx.AsyncClient, after: str | None = None, key: str = KEY, **wanted: Any
 ) -> AsyncIterator[Follower]:
-    headers = {"Last-Event-ID": after} if after else {}
+    headers = {"Authorization": f"Bearer {key}"} | ({"Last-Event-ID": after} if after else {})
     async with bridge.stream("GET", "/api/v1/stream", params=wanted, headers=headers) as response:
         assert response.status_code == 200
         assert response.headers["content-type"].startswith("text/event-stream")
@@ -202,6 +204,55 @@ async def test_streams_end_with_the_service(bridge_settings: BridgeFactory, data
             await follower.next()
 
 
+async def ends(follower: Follower) -> str:
+    """Reads until the stream ends; returns the detail of its last event."""
+    while (frame := await follower.next())["event"] != "bye":
+        pass
+    with pytest.raises(EOFError):
+        await follower.next()
+    return str(frame["data"]["detail"])
+
+
+async def reading_key(bridge: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
+    made = await bridge.post("/api/v1/keys", json={"name": "reader", "scopes": ["messages:read"], **fields})
+    assert made.status_code == 201, made.text
+    return dict(made.json())
+
+
+async def test_a_stream_ends_when_its_key_is_revoked_and_other_streams_go_on(
+    bridge: httpx.AsyncClient, post: Post
+) -> None:
+    key = await reading_key(bridge)
+    async with following(bridge) as ours, following(bridge, key=key["secret"]) as theirs:
+        await post("seen by both")
+        for follower in (ours, theirs):
+            await follower.changes(3)
+        assert (await bridge.delete(f"/api/v1/keys/{key['id']}")).status_code == 204
+        await post("seen by the valid key")
+        assert await ends(theirs) == "Your key is no longer valid."
+        assert states(await ours.changes(3))[-1] == "delivered"
+
+
+async def test_a_stream_ends_when_another_process_revokes_its_key(
+    bridge: httpx.AsyncClient, database_url: str, telemetry: Telemetry
+) -> None:
+    """As the command does: it writes to the database, and notifies nobody."""
+    key = await reading_key(bridge)
+    other = await open_database(database_url, telemetry, packages=[keyring.PACKAGE])
+    async with following(bridge, key=key["secret"]) as follower:
+        await other.write("key_write", partial(store.revoke, key_id=key["id"], now=making.NOW))
+        assert await ends(follower) == "Your key is no longer valid."
+    await other.close()
+
+
+async def test_a_stream_ends_when_its_key_expires(bridge: httpx.AsyncClient) -> None:
+    moment = datetime.now(UTC) + timedelta(seconds=3)
+    key = await reading_key(bridge, expires_at=moment.isoformat())
+    async with following(bridge, key=key["secret"]) as follower:
+        assert await ends(follower) == "Your key is no longer valid."
+    assert datetime.now(UTC) >= moment
+
+
 # Without a server: a client that does not read is a frame generator that nobody asks.
 
 
@@ -224,8 +275,8 @@ async def test_a_slow_client_is_told_and_dropped_and_others_are_not(
     stream: Stream, database: Database, telemetry: Telemetry
 ) -> None:
     stopping = asyncio.Event()
-    slow = await stream.open(StreamFilter(), None, stopping)
-    quick = await stream.open(StreamFilter(), None, stopping)
+    slow = await stream.open(StreamFilter(), None, stopping, nullcontext(asyncio.Event()))
+    quick = await stream.open(StreamFilter(), None, stopping, nullcontext(asyncio.Event()))
     for client in (slow, quick):
         assert b"event: ready" in await anext(client)
     await submit(database, "first")
@@ -248,7 +299,7 @@ async def test_a_client_far_behind_reads_the_database_and_is_not_called_slow(
     stream: Stream, database: Database
 ) -> None:
     await submit(database, *(f"old {n}" for n in range(40)))
-    client = await stream.open(StreamFilter(), Position(), asyncio.Event())
+    client = await stream.open(StreamFilter(), Position(), asyncio.Event(), nullcontext(asyncio.Event()))
     got = b""
     while b"old 39" not in got:
         got += await anext(client)
@@ -263,7 +314,7 @@ async def test_a_client_that_comes_after_all_have_left_starts_at_the_end(
     stream: Stream, database: Database
 ) -> None:
     for title in ("first", "second"):
-        client = await stream.open(StreamFilter(), None, asyncio.Event())
+        client = await stream.open(StreamFilter(), None, asyncio.Event(), nullcontext(asyncio.Event()))
         await anext(client)
         await submit(database, title)
         got = await anext(client)
@@ -275,11 +326,11 @@ async def test_a_client_that_comes_after_all_have_left_starts_at_the_end(
 async def test_there_is_room_for_so_many_streams(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
     clients = []
     for _ in range(100):
-        client = await stream.open(StreamFilter(), None, asyncio.Event())
+        client = await stream.open(StreamFilter(), None, asyncio.Event(), nullcontext(asyncio.Event()))
         await anext(client)
         clients.append(client)
     with pytest.raises(Problem) as refused:
-        await stream.open(StreamFilter(), None, asyncio.Event())
+        await stream.open(StreamFilter(), None, asyncio.Event(), nullcontext(asyncio.Event()))
     assert refused.value.status == 503
     for client in clients:
         await client.aclose()
