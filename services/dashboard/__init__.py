@@ -1,13 +1,14 @@
 """The dashboard: a live page with the flow, health, queue and recent messages of the suite, behind a login.
 
-The dashboard stores no data. A service measured each number on the page, and the page shows the time of
-that measurement; a value that was not measured is unknown.
+The dashboard stores no data of the suite. A service measured each number on the page, and the page shows the
+time of that measurement; a value that was not measured is unknown.
 
 settings    the environment variables
 pollers     reads the other services again and again; stores each last answer and each failure
 history     the numbers of the last hour in bounded memory; pure
 overview    builds the document that the page shows; pure
 login       passwords, session cookies and the check of a request's origin
+revocations the sessions that were ended before they expired, in a file
 hub         pushes updates to every connected page
 state       the objects that routes get by dependency injection
 api         the same data over REST and WebSocket, and the search for messages

@@ -1,7 +1,7 @@
 """Login: one name, a password stored as an argon2 hash, and signed session cookies.
 
 The signing key of the cookies derives from a secret in the data folder, the name and the password. Sessions
-therefore survive a restart, and a new password ends all of them.
+therefore survive a restart, and a new password ends all of them. A logout survives a restart too.
 """
 
 import asyncio
@@ -9,7 +9,6 @@ import hashlib
 import hmac
 import secrets
 import sys
-from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,6 +18,7 @@ from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 from starlette.requests import HTTPConnection
 
+from services.dashboard.revocations import Revocations, read_revocations
 from services.dashboard.settings import DashboardSettings
 from services.kit.clock import Clock
 from services.kit.settings import StartError
@@ -27,8 +27,6 @@ from services.kit.web.login_blocker import LoginBlocker
 
 COOKIE = "cctelegram_dashboard"
 SESSION_SECONDS = 12 * 3600
-#: The most revoked sessions in memory.
-MAX_REVOKED = 10_000
 _hasher = PasswordHash((Argon2Hasher(),))
 
 
@@ -45,19 +43,27 @@ class Authenticator:
         username: name for the login.
         password_hash: argon2 hash.
         secret: signs the cookies.
+        revocations: the sessions that were ended before they expired.
         clock: sessions expire by its time.
         enabled: False: no login is needed.
     """
 
     def __init__(
-        self, *, username: str, password_hash: str, secret: str, clock: Clock, enabled: bool = True
+        self,
+        *,
+        username: str,
+        password_hash: str,
+        secret: str,
+        revocations: Revocations,
+        clock: Clock,
+        enabled: bool = True,
     ) -> None:
         self.enabled = enabled
         self._username = username
         self._hash = password_hash
         self._signer = URLSafeSerializer(secret, salt="dashboard session")
         self._clock = clock
-        self._revoked: OrderedDict[str, float] = OrderedDict()
+        self._revocations = revocations
 
     def matches(self, username: str, password: str) -> bool:
         """Whether name and password are right; a wrong name takes as long to check."""
@@ -79,13 +85,13 @@ class Authenticator:
         return session if self.valid(session) else None
 
     def valid(self, session: Session) -> bool:
-        return session.expires > self._clock.time() and session.id not in self._revoked
+        return session.expires > self._clock.time() and not self._revocations.include(
+            session.id, session.expires
+        )
 
-    def close_session(self, session: Session) -> None:
-        """Revokes a session: every copy of its cookie is invalid from now on."""
-        self._revoked[session.id] = session.expires
-        if len(self._revoked) > MAX_REVOKED:
-            self._revoked.popitem(last=False)
+    async def close_session(self, session: Session) -> None:
+        """Revokes a session: every copy of its cookie is invalid from now on, also after a restart."""
+        await self._revocations.add(session.id, session.expires)
 
     def admits(self, connection: HTTPConnection) -> bool:
         """Whether the request has a valid session, or no login is needed."""
@@ -127,6 +133,8 @@ def open_authenticator(settings: DashboardSettings, clock: Clock) -> Authenticat
         )
         password = settings.password.get_secret_value() if settings.password else None
         password_hash = _hasher.hash(password) if password else _generated_password(settings)
+        path = settings.data_dir / "dashboard_revoked_sessions"
+        revocations = read_revocations(path, clock, SESSION_SECONDS)
     except OSError as error:
         raise StartError(
             f"DATA_DIR: cannot keep the dashboard's login in {settings.data_dir}: {error.strerror}"
@@ -137,6 +145,7 @@ def open_authenticator(settings: DashboardSettings, clock: Clock) -> Authenticat
         username=settings.username,
         password_hash=password_hash,
         secret=f"{secret}\n{settings.username}\n{stable}",
+        revocations=revocations,
         clock=clock,
         enabled=settings.auth_enabled,
     )

@@ -71,7 +71,7 @@ async def log_out(request: Request, service: InjectedState) -> Response:
     _require_same_origin(request)
     session = service.authenticator.session(request.cookies.get(COOKIE))
     if session is not None:
-        service.authenticator.close_session(session)
+        await service.authenticator.close_session(session)
         service.hub.drop_ended()
     response = RedirectResponse("/login", 303)
     response.delete_cookie(COOKIE, httponly=True, samesite="strict")

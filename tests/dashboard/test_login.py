@@ -6,16 +6,21 @@ from typing import Any
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
+from services.dashboard import revocations
+from services.dashboard.app import create_app
 from services.dashboard.login import COOKIE, SESSION_SECONDS, Authenticator, Logins, open_authenticator
 from services.dashboard.settings import DashboardSettings
 from services.kit.clock import SystemClock
 from services.kit.errors import Problem
-from services.kit.runner import Running
+from services.kit.runner import Running, running
 from services.kit.settings import StartError
 from services.kit.web.login_blocker import BLOCK_SECONDS, FAILURES_BEFORE_BLOCK, LoginBlocker
 from services.kit.web.rate_limit import SecurityMetrics
-from tests.dashboard.suite import PASSWORD
+from tests import servers
+from tests.dashboard.conftest import Settings
+from tests.dashboard.suite import PASSWORD, Suite
 from tests.servers import ManualClock
 
 RIGHT = {"username": "admin", "password": PASSWORD}
@@ -49,13 +54,83 @@ def test_a_session_ends_after_twelve_hours(tmp_path: Path) -> None:
     assert login.session(cookie) is None
 
 
-def test_a_session_that_was_closed_is_worth_nothing_to_whoever_has_the_cookie(tmp_path: Path) -> None:
+async def test_a_session_that_was_closed_is_worth_nothing_to_whoever_has_the_cookie(tmp_path: Path) -> None:
     login = authenticator(tmp_path)
     cookie, session = login.open_session()
     other, _ = login.open_session()
-    login.close_session(session)
+    await login.close_session(session)
     assert login.session(cookie) is None
     assert login.session(other) is not None
+
+
+async def test_a_logout_survives_a_restart_and_ends_no_other_session(tmp_path: Path) -> None:
+    login = authenticator(tmp_path)
+    ended, other = login.open_session(), login.open_session()
+    await login.close_session(ended[1])
+    restarted = authenticator(tmp_path)
+    assert restarted.session(ended[0]) is None
+    assert restarted.session(other[0]) is not None
+    assert (tmp_path / "dashboard_revoked_sessions").stat().st_mode & 0o777 == 0o600
+
+
+async def test_logouts_side_by_side_are_all_stored(tmp_path: Path) -> None:
+    login = authenticator(tmp_path)
+    opened = [login.open_session() for _ in range(20)]
+    await asyncio.gather(*(login.close_session(session) for _, session in opened))
+    restarted = authenticator(tmp_path)
+    assert [restarted.session(cookie) for cookie, _ in opened] == [None] * 20
+
+
+async def test_a_logout_is_stored_until_the_session_would_have_expired(tmp_path: Path) -> None:
+    clock = ManualClock()
+    login = authenticator(tmp_path, clock)
+    _, first = login.open_session()
+    await login.close_session(first)
+    clock.advance(SESSION_SECONDS)
+    _, second = login.open_session()
+    await login.close_session(second)
+    stored = (tmp_path / "dashboard_revoked_sessions").read_text()
+    assert first.id not in stored
+    assert second.id in stored
+
+
+async def test_too_many_logouts_end_older_sessions_and_revive_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(revocations, "MAX_REVOKED", 3)
+    clock = ManualClock()
+    login = authenticator(tmp_path, clock)
+    opened = []
+    for _ in range(5):
+        opened.append(login.open_session())
+        clock.advance(1)
+    for _, session in opened[1:]:
+        await login.close_session(session)
+    newest, _ = login.open_session()
+    for current in (login, authenticator(tmp_path, clock)):
+        assert [current.session(cookie) for cookie, _ in opened] == [None] * 5
+        assert current.session(newest) is not None
+
+
+def test_a_damaged_file_of_logouts_ends_all_sessions_once(tmp_path: Path) -> None:
+    clock = ManualClock()
+    cookie, _ = authenticator(tmp_path, clock).open_session()
+    (tmp_path / "dashboard_revoked_sessions").write_text("{")
+    restarted = authenticator(tmp_path, clock)
+    assert restarted.session(cookie) is None
+    clock.advance(1)
+    later, _ = restarted.open_session()
+    assert authenticator(tmp_path, clock).session(later) is not None
+
+
+async def test_a_logout_holds_though_it_cannot_be_stored(tmp_path: Path) -> None:
+    login = authenticator(tmp_path)
+    cookie, session = login.open_session()
+    (tmp_path / ".dashboard_revoked_sessions.draft").mkdir()
+    with capture_logs() as logged:
+        await login.close_session(session)
+    assert login.session(cookie) is None
+    assert [line["event"] for line in logged] == ["revocation_not_stored"]
 
 
 @pytest.mark.parametrize("cookie", ["", "x", "a.b", "W10.x", "é", None, "." * 5000])
@@ -240,6 +315,17 @@ async def test_logging_out_ends_the_session_for_every_copy_of_the_cookie(viewer:
     assert COOKIE not in viewer.cookies
     stolen = await viewer.get("/api/state", headers={"Cookie": f"{COOKIE}={cookie}"})
     assert stolen.status_code == 401
+
+
+async def test_a_stolen_cookie_is_refused_after_a_logout_and_a_restart(
+    suite: Suite, make_settings: Settings
+) -> None:
+    async with running(create_app, make_settings(suite.url)) as up, servers.http(up.url) as viewer:
+        await viewer.post("/login", data=RIGHT)
+        cookie = {"Cookie": f"{COOKIE}={viewer.cookies[COOKIE]}"}
+        await viewer.post("/logout")
+    async with running(create_app, make_settings(suite.url)) as up, servers.http(up.url) as thief:
+        assert (await thief.get("/api/state", headers=cookie)).status_code == 401
 
 
 async def test_logging_out_without_a_session_is_no_error(visitor: httpx.AsyncClient) -> None:
