@@ -15,7 +15,7 @@ from services.bridge.events import accept
 from services.bridge.events.accept import AcceptedRequest, Caller
 from services.bridge.keys.authenticate import AdmittedRequest
 from services.bridge.state import State, state_of
-from services.bridge.tracking import message_view, search_params
+from services.bridge.tracking import message_view, search_params, stats_view
 from services.contracts.events import CATEGORIES, NewEvent
 from services.contracts.fields import A_TIME, AN_ID, BotName, Moment, Words, about
 from services.contracts.keys import Scope
@@ -23,10 +23,8 @@ from services.contracts.messages import (
     EventType,
     EventTypes,
     EventWithMessages,
-    Latency,
     MessageDetail,
     Page,
-    Rates,
     Stats,
 )
 from services.kit import logs
@@ -217,28 +215,10 @@ async def event_types(
     return EventTypes(count=len(types), event_types=types)
 
 
-@router.get(
-    "/stats",
-    summary="Read counters of this process and the state of the queue",
-)
+@router.get("/stats", summary="Read counts, rates and the state of the queue")
 async def stats(state: State) -> Stats:
-    """Counters are of this process since its start; the queue is shared by all replicas."""
-    outbox, now = state.outbox, state.clock.time()
-    accepted, delivered = outbox.queue.counts.per_second(now)
-    rate = outbox.queue.counts.delivery_rate_percent(now)
-    quantiles = outbox.queue.counts.quantiles()
-    age = outbox.queue.oldest_age
-    return Stats(
-        **outbox.metrics.totals(),
-        queue=outbox.queue.depth.by_state if outbox.queue.depth else None,
-        oldest_message_age_seconds=None if age is None else round(age, 3),
-        rates=Rates(accepted_per_second=round(accepted, 3), delivered_per_second=round(delivered, 3)),
-        delivery_rate_percent=None if rate is None else round(rate, 3),
-        latency_seconds=None
-        if quantiles is None
-        else Latency(p50=quantiles.p50, p95=quantiles.p95, p99=quantiles.p99),
-        active_correlations=outbox.queue.depth.correlations if outbox.queue.depth else None,
-    )
+    """The numbers are those of all replicas, measured about once a second; each replica gives the same."""
+    return stats_view.stats(state.totals.latest, state.outbox.queue)
 
 
 @public.get("/dashboard/", **openapi.ELSEWHERE)

@@ -33,6 +33,7 @@ from services.bridge.tracking import api as tracking_api
 from services.bridge.tracking import lifespan as tracking
 from services.bridge.tracking.callbacks import api as callbacks_api
 from services.bridge.tracking.metrics import TrackingMetrics
+from services.bridge.tracking.totals import TotalsCounter
 from services.bridge.updates import api as updates_api
 from services.contracts.events import CATEGORY_OF
 from services.contracts.health import BridgeDetails, ProcessNumbers
@@ -132,12 +133,15 @@ def create_app(
                     ),
                 )
             )
+            totals = TotalsCounter(database, clock)
+            await stack.enter_async_context(run_in_background(totals.run()))
             _watch(health, outbox, settings)
             _watch_bots(health, outbox, sending)
             listening = await stack.enter_async_context(
                 open_inbound(
                     settings,
                     outbox=outbox,
+                    totals=totals,
                     bots=bots,
                     bot_clients={name: one.sender.bot for name, one in {DEFAULT: default, **sending}.items()},
                     telemetry=telemetry,
@@ -173,7 +177,7 @@ def create_app(
                 )
                 health.add("folder_intake", taking.check, every=1.0)
                 await stack.enter_async_context(folder_intake.open_folder(taking))
-            app.state.health_details = lambda: _health_details(app, telemetry, outbox)
+            app.state.health_details = lambda: _health_details(app, telemetry, totals)
             yield {
                 state.NAME: BridgeState(
                     settings=settings,
@@ -187,6 +191,7 @@ def create_app(
                     active_routes=routes,
                     inbound=listening,
                     tracking=tracked,
+                    totals=totals,
                 )
             }
 
@@ -270,14 +275,14 @@ def _watch_bots(health: Health, outbox: Outbox, others: Mapping[str, SendingBot]
     health.add("telegram_bots", check_bots)
 
 
-def _health_details(app: FastAPI, telemetry: Telemetry, outbox: Outbox) -> BridgeDetails:
-    totals = outbox.metrics.totals()
+def _health_details(app: FastAPI, telemetry: Telemetry, totals: TotalsCounter) -> BridgeDetails:
+    count = totals.latest
     return BridgeDetails(
         metrics=ProcessNumbers(
             uptime_seconds=round(telemetry.uptime(), 1),
             memory_usage_mb=round(telemetry.memory_bytes() / 1_048_576, 1),
             cpu_usage_percent=telemetry.cpu_percent(),
             active_connections=app.state.connections(),
-            messages_processed_total=totals["delivered_total"] + totals["failed_total"],
+            messages_processed_total=count.totals.delivered + count.totals.failed if count else None,
         )
     )

@@ -13,6 +13,7 @@ from services.bridge.bots import DEFAULT, Bot
 from services.bridge.commands.snapshot import SnapshotReader
 from services.bridge.metrics import ApprovalMetrics, WebhookMetrics
 from services.bridge.settings import BridgeSettings
+from services.bridge.tracking.totals import TotalsCounter
 from services.bridge.updates import responses
 from services.bridge.updates.active_users import ActiveUserCounter
 from services.bridge.updates.metrics import UpdateMetrics
@@ -86,6 +87,7 @@ async def open_inbound(
     settings: BridgeSettings,
     *,
     outbox: Outbox,
+    totals: TotalsCounter,
     bots: Mapping[str, Bot],
     bot_clients: Mapping[str, bot_api.Bot],
     telemetry: Telemetry,
@@ -98,6 +100,7 @@ async def open_inbound(
     Args:
         settings: of the bridge.
         outbox: the engine.
+        totals: of all replicas, for commands.
         bots: settings of each bot.
         bot_clients: the Bot API client of each bot, by the same names.
         telemetry: of the service.
@@ -117,7 +120,7 @@ async def open_inbound(
         metrics=metrics.webhooks,
         clock=clock,
     )
-    snapshots = SnapshotReader(outbox, health, telemetry, clock)
+    snapshots = SnapshotReader(outbox, totals, health, telemetry)
     receivers = {
         name: Receiver(
             name,

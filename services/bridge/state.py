@@ -17,6 +17,7 @@ from services.bridge.keys.keys import Key
 from services.bridge.routes.active_routes import ActiveRoutes
 from services.bridge.settings import BridgeSettings
 from services.bridge.tracking.lifespan import Tracking
+from services.bridge.tracking.totals import TotalsCounter
 from services.kit.clock import Clock
 from services.kit.telemetry.telemetry import Telemetry
 from services.outbox.engine import Outbox
@@ -37,6 +38,7 @@ class BridgeState:
     active_routes: ActiveRoutes
     inbound: Inbound
     tracking: Tracking
+    totals: TotalsCounter
 
 
 #: Key of the state in the ASGI scope.

@@ -54,7 +54,7 @@ class HealthReport(BaseModel):
 
 
 class ProcessNumbers(BaseModel):
-    """Numbers of the bridge's process."""
+    """Numbers of the bridge's process that answers; messages are counted for all replicas."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -62,7 +62,12 @@ class ProcessNumbers(BaseModel):
     memory_usage_mb: Annotated[float, about("resident memory", 128.0)]
     cpu_usage_percent: Annotated[float, about("share of one core", 12.5)]
     active_connections: Annotated[int, about("open HTTP connections", 3)]
-    messages_processed_total: Annotated[int, about("finished messages since the start", 1_542)]
+    messages_processed_total: Annotated[
+        int | None,
+        about(
+            "messages that all replicas delivered or gave up, since counting began; null until counted", 1_542
+        ),
+    ]
 
 
 class BridgeDetails(BaseModel):

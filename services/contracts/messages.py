@@ -204,14 +204,18 @@ class Latency(BaseModel):
 
 
 class Stats(BaseModel):
-    """Counts of this process since it started, and the queue of all replicas."""
+    """Counts, rates and the queue of all replicas, as the database has them."""
 
-    accepted_total: Annotated[int, about("messages accepted", 1_542)]
-    delivered_total: Annotated[int, about("messages delivered", 1_540)]
-    failed_total: Annotated[int, about("messages that ended undelivered", 2)]
-    retries_total: Annotated[int, about("attempts followed by a retry", 4)]
-    dead_letters_total: Annotated[int, about("messages given up", 1)]
-    unknown_total: Annotated[int, about("attempts with an unknown outcome", 0)]
+    accepted_total: Annotated[int | None, about("messages accepted since `counted_since`", 1_542)]
+    delivered_total: Annotated[int | None, about("messages delivered", 1_540)]
+    failed_total: Annotated[
+        int | None, about("messages that ended as dead letter, expired or unknown; a replayed one again", 2)
+    ]
+    retries_total: Annotated[int | None, about("attempts followed by a retry", 4)]
+    dead_letters_total: Annotated[int | None, about("messages given up", 1)]
+    unknown_total: Annotated[int | None, about("messages whose outcome stayed unknown", 0)]
+    counted_since: Annotated[str | None, about("when counting began; null until it is counted", A_TIME)]
+    counted_at: Annotated[str | None, about("time of the counts; null until it is counted", A_TIME)]
     queue: Annotated[
         dict[str, int] | None,
         about(
@@ -222,10 +226,13 @@ class Stats(BaseModel):
     oldest_message_age_seconds: Annotated[
         float | None, about("age of the oldest unfinished message that is due", 1.2)
     ]
-    rates: Annotated[Rates, about("rates of the last minute")]
+    rates: Annotated[Rates | None, about("rates of the last minute; null until they are measured")]
     delivery_rate_percent: Annotated[
         float | None,
         about("delivered share of the messages that ended in the last hour; null if none did", 99.9),
     ]
-    latency_seconds: Annotated[Latency | None, about("time to delivery; null if nothing was delivered")]
+    latency_seconds: Annotated[
+        Latency | None,
+        about("of the newest 2,000 deliveries of the last hour; null if there was none"),
+    ]
     active_correlations: Annotated[int | None, about("correlation IDs with unfinished messages", 3)]

@@ -1,7 +1,8 @@
 """The history of the bridge's numbers in buckets of equal length, so memory is bounded. Pure.
 
 A rate is the increase of a counter over time. As in Prometheus, a counter that is lower than before was
-reset, and its value is its increase. A bucket stores the worst value of each gauge.
+reset, and its value is its increase: the bridge's counters go on after a restart, and start anew only with a
+new database. A bucket stores the worst value of each gauge.
 """
 
 from collections import deque
@@ -15,9 +16,9 @@ BUCKETS = 720  #: an hour of five seconds each
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The bridge's numbers at one moment: counters since its start, and gauges."""
+    """The bridge's numbers at one moment: counters of all replicas, and gauges."""
 
-    at: float  #: seconds since the epoch
+    at: float  #: when they were counted, seconds since the epoch
     accepted: int
     delivered: int
     failed: int

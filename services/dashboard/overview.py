@@ -76,6 +76,7 @@ class FlowView(BaseModel):
     answered_at: str | None
     failure: str | None
     fresh: bool
+    counted_since: str | None = None
     accepted_total: int | None = None
     delivered_total: int | None = None
     failed_total: int | None = None
@@ -183,14 +184,15 @@ def flow(polled: Polled[Stats], now: float) -> FlowView:
         return base
     return base.model_copy(
         update={
+            "counted_since": stats.counted_since,
             "accepted_total": stats.accepted_total,
             "delivered_total": stats.delivered_total,
             "failed_total": stats.failed_total,
             "retries_total": stats.retries_total,
             "dead_letters_total": stats.dead_letters_total,
             "unknown_total": stats.unknown_total,
-            "accepted_per_second": stats.rates.accepted_per_second,
-            "delivered_per_second": stats.rates.delivered_per_second,
+            "accepted_per_second": stats.rates.accepted_per_second if stats.rates else None,
+            "delivered_per_second": stats.rates.delivered_per_second if stats.rates else None,
             "delivery_rate_percent": stats.delivery_rate_percent,
             "queue": stats.queue,
             "queue_depth": queue_depth(stats),

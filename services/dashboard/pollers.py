@@ -17,7 +17,7 @@ from services.dashboard.history import History, Sample
 from services.dashboard.overview import Overview, Polled
 from services.dashboard.settings import DashboardSettings
 from services.kit import http_client
-from services.kit.clock import Clock, rfc3339
+from services.kit.clock import Clock, from_rfc3339, rfc3339
 from services.kit.errors import Problem
 from services.kit.health import Level, Measurement
 from services.kit.telemetry.telemetry import VERSION, Telemetry
@@ -228,10 +228,12 @@ class Pollers:
         raise _refusal(response)
 
     def _add_sample(self, stats: Stats, at: float) -> None:
+        if stats.accepted_total is None or stats.delivered_total is None or stats.failed_total is None:
+            return
         latency = stats.latency_seconds
         self._history.add(
             Sample(
-                at=at,
+                at=from_rfc3339(stats.counted_at) if stats.counted_at else at,
                 accepted=stats.accepted_total,
                 delivered=stats.delivered_total,
                 failed=stats.failed_total,

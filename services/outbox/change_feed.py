@@ -14,6 +14,7 @@ from typing import TypedDict, cast
 import orjson
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, text, tuple_
 
+from services.outbox.messages import MessageState
 from services.outbox.schema import event, feed, message
 
 CHANNEL = "feed"
@@ -178,16 +179,7 @@ def read(
         rows: transactions to read, at most.
         states: only changes to these states; None: all.
     """
-    horizon = _horizon(connection)
-    if after.tx > horizon:  # of another cluster, before a restore: see repair_after_restore()
-        after = Position(0, after.row, after.number)
-    bounds = {"tx": after.tx, "row": after.row, "horizon": horizon, "most": rows + 1}
-    read = [
-        (position, row.at, entry)
-        for row in connection.execute(_ROWS, bounds)
-        for number, entry in enumerate(orjson.loads(row.changes), start=1)
-        if (position := Position(row.tx, row.id, number)) > after
-    ]
+    read, position = entries(connection, after, rows)
     selected = [each for each in read if states is None or each[2][1] in states]
     messages = _messages(connection, [entry[0] for _, _, entry in selected])
     changes = [
@@ -195,7 +187,38 @@ def read(
         for position, at, (ref, state, attempt, cause) in selected
         if ref in messages
     ]
-    return changes, read[-1][0] if read else after
+    return changes, position
+
+
+def entries(
+    connection: Connection, after: Position, rows: int = READ_BATCH
+) -> tuple[list[tuple[Position, float, Entry]], Position]:
+    """Returns the changes after a position as written, with their times, and the position after them.
+
+    Unlike :func:`read` it has the changes of archived messages too.
+
+    Args:
+        connection: for reading.
+        after: position of the consumer.
+        rows: transactions to read, at most.
+    """
+    horizon = _horizon(connection)
+    if after.tx > horizon:  # of another cluster, before a restore: see repair_after_restore()
+        after = Position(0, after.row, after.number)
+    bounds = {"tx": after.tx, "row": after.row, "horizon": horizon, "most": rows + 1}
+    read = [
+        (position, row.at, cast("Entry", tuple(entry)))
+        for row in connection.execute(_ROWS, bounds)
+        for number, entry in enumerate(orjson.loads(row.changes), start=1)
+        if (position := Position(row.tx, row.id, number)) > after
+    ]
+    return read, read[-1][0] if read else after
+
+
+def is_acceptance(entry: Entry) -> bool:
+    """Whether a change is the acceptance of a message; a message is queued again by a cause or an attempt."""
+    _, state, attempt, cause = entry
+    return state == MessageState.QUEUED and not attempt and not cause
 
 
 def _messages(connection: Connection, refs: Iterable[int | str]) -> dict[int | str, ChangedMessageRow]:

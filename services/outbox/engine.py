@@ -132,12 +132,10 @@ class Outbox:
         for event, messages in stored:
             self.metrics.count_accepted(event.type, event.category, len(messages))
             self.tail_sampler.remember_commit(event, committed_at)
-        self.queue.counts.accepted(committed_at, sum(len(messages) for _, messages in stored))
         message_spans.export_accepted(self._telemetry, stored, committed_at)
 
     async def record_settled(self, batch: Sequence[Settled]) -> None:
-        """Counts settled messages and samples their traces. Workers call it after each commit."""
-        self.queue.count_finished(batch)
+        """Samples the traces of settled messages. Workers call it after each commit."""
         now = self._clock.time()
         for settled in batch:
             self.tail_sampler.sample_message(settled, now)

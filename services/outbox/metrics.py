@@ -156,17 +156,6 @@ class OutboxMetrics:
             case MessageState.RETRY_WAIT:
                 self.retries.labels(reason).inc()
 
-    def totals(self) -> dict[str, int]:
-        """The counters since the process started, summed over their labels."""
-        return {
-            "accepted_total": _total(self.accepted),
-            "delivered_total": _total(self.delivered),
-            "failed_total": _total(self.failed),
-            "retries_total": _total(self.retries),
-            "dead_letters_total": _total(self.dead_letters),
-            "unknown_total": _total(self.unknown),
-        }
-
     def _initialise(self, categories: dict[str, str]) -> None:
         for kind, category in categories.items():
             self.accepted.labels(kind, category)
@@ -180,8 +169,3 @@ class OutboxMetrics:
         for method in METHODS:
             for outcome in Outcome:
                 self.api_response.labels(method, outcome.value)
-
-
-def _total(counter: Counter) -> int:
-    """The sum of a counter over all its label sets."""
-    return int(sum(sample.value for family in counter.collect() for sample in family.samples))

@@ -106,6 +106,8 @@ class Suite:
     def __post_init__(self) -> None:
         last_check = rfc3339(START)
         self.stats = {
+            "counted_since": rfc3339(START),
+            "counted_at": None,
             "accepted_total": 0,
             "delivered_total": 0,
             "failed_total": 0,

@@ -20,8 +20,8 @@ MOST_LISTED = 10
 #: Telegram's menu of commands, in this order.
 MENU = {
     "status": "health and waiting messages",
-    "health": "every component, as last measured",
-    "metrics": "counters since the start of this process",
+    "health": "every component of the process that answers",
+    "metrics": "messages in total, and the process that answers",
     "analytics": "rates, delivery and latency of the last hour",
     "queue": "messages by state",
     "approve": "answer a question: /approve CODE OPTION; alone: list the open ones",
@@ -60,7 +60,8 @@ class Snapshot:
     uptime: float | None = None  #: seconds
     memory_bytes: int | None = None
     cpu_percent: float | None = None
-    totals: Mapping[str, int] = field(default_factory=dict)
+    totals: Mapping[str, int] = field(default_factory=dict)  #: of all replicas
+    totals_since: float | None = None  #: seconds since the epoch
     queue: Mapping[str, int] | None = None
     oldest_age: float | None = None  #: seconds
     accepted_per_second: float | None = None
@@ -138,7 +139,7 @@ def _status(_: Command, snapshot: Snapshot, context: CommandContext) -> CommandR
     _fact(out, "Oldest", "none" if _is_empty(snapshot) else _seconds(snapshot.oldest_age))
     _fact(out, "Delivered of finished, last hour", _percent(snapshot.delivery_percent))
     _fact(out, "Open questions for you", str(len(snapshot.open_approvals)))
-    _fact(out, "Up", _long(snapshot.uptime))
+    _fact(out, "This process is up", _long(snapshot.uptime))
     _fact(out, "This chat", mode_line(context))
     return CommandReply(out.build())
 
@@ -161,7 +162,7 @@ def _waiting(queue: Mapping[str, int] | None) -> str:
 
 
 def _health(_: Command, snapshot: Snapshot, __: CommandContext) -> CommandReply:
-    out = Builder().bold(f"{_sign(snapshot.level)} {snapshot.level}")
+    out = Builder().bold(f"{_sign(snapshot.level)} {snapshot.level}").text(", as this process measured")
     for component in snapshot.components:
         out.text(f"\n{_sign(component.level)} {component.name}: {component.level}")
         measured = ", ".join(
@@ -173,9 +174,11 @@ def _health(_: Command, snapshot: Snapshot, __: CommandContext) -> CommandReply:
 
 
 def _metrics(_: Command, snapshot: Snapshot, __: CommandContext) -> CommandReply:
-    out = Builder().bold("Since this process started")
+    since = _UNKNOWN if snapshot.totals_since is None else timestamp(snapshot.totals_since)
+    out = Builder().bold(f"Messages since {since}")
     for name, number in snapshot.totals.items():
-        _fact(out, name.removesuffix("_total").replace("_", " ").capitalize(), str(number))
+        _fact(out, name.replace("_", " ").capitalize(), str(number))
+    out.text("\n").bold("This process")
     _fact(out, "Up", _long(snapshot.uptime))
     memory = snapshot.memory_bytes
     _fact(out, "Memory", _UNKNOWN if memory is None else f"{memory / 1_048_576:.0f} MB")
@@ -184,10 +187,10 @@ def _metrics(_: Command, snapshot: Snapshot, __: CommandContext) -> CommandReply
 
 
 def _analytics(_: Command, snapshot: Snapshot, __: CommandContext) -> CommandReply:
-    out = Builder().bold("Now, and over the last hour")
-    _fact(out, "Accepted", _rate(snapshot.accepted_per_second))
-    _fact(out, "Delivered", _rate(snapshot.delivered_per_second))
-    _fact(out, "Delivered of finished", _percent(snapshot.delivery_percent))
+    out = Builder().bold("Last minute, and last hour")
+    _fact(out, "Accepted, last minute", _rate(snapshot.accepted_per_second))
+    _fact(out, "Delivered, last minute", _rate(snapshot.delivered_per_second))
+    _fact(out, "Delivered of finished, last hour", _percent(snapshot.delivery_percent))
     for name, value in (("p50", snapshot.p50), ("p95", snapshot.p95), ("p99", snapshot.p99)):
         _fact(out, f"Accepted to delivered, recent {name}", _seconds(value))
     return CommandReply(out.build())

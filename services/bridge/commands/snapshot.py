@@ -1,9 +1,9 @@
 """Reads the latest measurements from the running parts, for commands; it measures nothing itself."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from services.bridge.commands.commands import Component, Snapshot
-from services.kit.clock import Clock
+from services.bridge.tracking.totals import TotalsCounter
 from services.kit.health import Health
 from services.kit.telemetry.telemetry import VERSION, Telemetry
 from services.outbox.engine import Outbox
@@ -14,16 +14,15 @@ class SnapshotReader:
     """Reads snapshots from the parts that measure."""
 
     outbox: Outbox
+    totals: TotalsCounter
     health: Health
     telemetry: Telemetry
-    clock: Clock
 
     def snapshot(self) -> Snapshot:
         """The latest measurements, without open approvals, which are a person's own."""
-        outbox, tally = self.outbox, self.outbox.queue.counts
-        now = self.clock.time()
-        accepted, delivered = tally.per_second(now)
-        quantiles = tally.quantiles()
+        queue, count = self.outbox.queue, self.totals.latest
+        hour = queue.last_hour
+        quantiles = hour.quantiles if hour else None
         return Snapshot(
             level=self.health.level.value,
             components=tuple(
@@ -34,12 +33,13 @@ class SnapshotReader:
             uptime=self.telemetry.uptime(),
             memory_bytes=self.telemetry.memory_bytes(),
             cpu_percent=self.telemetry.cpu_percent(),
-            totals=outbox.metrics.totals(),
-            queue=outbox.queue.depth.by_state if outbox.queue.depth else None,
-            oldest_age=outbox.queue.oldest_age,
-            accepted_per_second=accepted,
-            delivered_per_second=delivered,
-            delivery_percent=tally.delivery_rate_percent(now),
+            totals=asdict(count.totals) if count else {},
+            totals_since=count.since if count else None,
+            queue=queue.depth.by_state if queue.depth else None,
+            oldest_age=queue.oldest_age,
+            accepted_per_second=hour.accepted_per_second if hour else None,
+            delivered_per_second=hour.delivered_per_second if hour else None,
+            delivery_percent=hour.delivery_rate_percent if hour else None,
             p50=quantiles.p50 if quantiles else None,
             p95=quantiles.p95 if quantiles else None,
             p99=quantiles.p99 if quantiles else None,

@@ -9,6 +9,8 @@
 - `archive`: finished messages as compressed JSON Lines, each exactly once.
 - `retention`: moves old messages into the archive, one replica at a time.
 - `callbacks`: calls other programs when a message reaches its final state.
-- `lifespan`: opens all of it.
+- `totals`: how many messages all replicas accepted, and how these ended.
+- `stats_view`: totals, rates and the queue as the contract model.
+- `lifespan`: opens the rest of it.
 - `schema`, `metrics`: the tables and the series.
 """

@@ -1,4 +1,4 @@
-"""Bulk jobs, callbacks, and archiving under way. Times are seconds since the epoch, UTC."""
+"""Bulk jobs, callbacks, archiving under way, and totals. Times are seconds since the epoch, UTC."""
 
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, String, Table, Text
 
@@ -54,4 +54,20 @@ archiving = Table(
     Column("file", Text, nullable=False),
     Column("size_before", BigInteger, nullable=False),
     Column("at", Double, nullable=False),
+)
+
+# One row: the changes of messages up to a position in the change feed, counted. See totals.
+message_total = Table(
+    "message_total",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    # When counting began.
+    Column("since", Double, nullable=False),
+    Column("position", Text, nullable=False),
+    Column("accepted", BigInteger, nullable=False, default=0),
+    Column("delivered", BigInteger, nullable=False, default=0),
+    Column("failed", BigInteger, nullable=False, default=0),
+    Column("retries", BigInteger, nullable=False, default=0),
+    Column("dead_letters", BigInteger, nullable=False, default=0),
+    Column("unknown", BigInteger, nullable=False, default=0),
 )

@@ -3,7 +3,8 @@
 - `message_rows`: the rows that queries return, with their columns and types.
 - `message_search`: search by properties, in pages.
 - `message_timeline`: messages with their attempts and state changes.
-- `queue_depth`: counts of waiting and of finished messages, from the tables.
-- `rolling_counts`: counts of the last hour, in memory.
-- `queue_monitor`: measures both all the time, for metrics and health.
+- `queue_depth`: counts of waiting messages, from the tables.
+- `last_hour`: counts and durations of finished messages, from the tables.
+- `rolling_counts`: rates and quantiles of the last hour; pure.
+- `queue_monitor`: measures all of it again and again, for metrics, health and statistics.
 """

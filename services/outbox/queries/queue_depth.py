@@ -1,12 +1,12 @@
-"""Queue depth: how many messages wait, since when, and how many finished lately."""
+"""Queue depth: how many messages wait, and since when."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import pairwise
 
-from sqlalchemy import Connection, case, func, literal_column, select, true
+from sqlalchemy import Connection, func, literal_column, select, true
 
-from services.outbox.messages import COUNTED, FAILED, SCHEDULED, UNFINISHED, MessageState
+from services.outbox.messages import COUNTED, SCHEDULED, UNFINISHED, MessageState
 from services.outbox.schema import attempt, chat, event, in_state, message
 
 #: The most correlation ids that are counted.
@@ -112,14 +112,3 @@ def unknown_bots(connection: Connection, known: Collection[str]) -> dict[str, in
             query = query.where(chat.c.bot < high)
         found |= {row[0]: row[1] for row in connection.execute(query)}
     return found
-
-
-def finished_since(connection: Connection, since: float) -> list[tuple[int, int, int]]:
-    """Returns (second, delivered, failed) of each second with finished messages, oldest first."""
-    second = func.floor(message.c.finished_at).label("second")
-    delivered = func.sum(case((message.c.state == MessageState.DELIVERED.value, 1), else_=0))
-    failing = [state.value for state in FAILED]
-    failed = func.sum(case((message.c.state.in_(failing), 1), else_=0))
-    query = select(second, delivered, failed).where(message.c.finished_at >= since)
-    rows = connection.execute(query.group_by(second).order_by(second))
-    return [(int(row[0]), int(row[1]), int(row[2])) for row in rows]

@@ -1,18 +1,18 @@
-"""Rolling counts of the last hour: messages a second, the delivery rate, and quantiles of the latency. Pure.
+"""Counts of the last hour by second, and what they say: rates, delivery rate, quantiles. Pure.
 
-They count finished messages only; while none finished there is no delivery rate.
+The seconds come from the tables, so every replica has the same counts, also after a restart. They count
+finished messages only; while none finished there is no delivery rate.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 HOUR = 3600
 RATE_WINDOW = 60
-RECENT_DELIVERIES = 2_000
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Second:
     """Counts of one second; ``at`` is whole seconds since the epoch."""
 
@@ -24,11 +24,28 @@ class Second:
 
 @dataclass(frozen=True, slots=True)
 class Quantiles:
-    """Seconds from acceptance to delivery, over the last :data:`RECENT_DELIVERIES`."""
+    """Seconds from acceptance to delivery."""
 
     p50: float
     p95: float
     p99: float
+
+
+@dataclass(frozen=True, slots=True)
+class LastHour:
+    """What happened to the messages of all replicas.
+
+    Args:
+        accepted_per_second: mean of the last whole minute.
+        delivered_per_second: mean of the last whole minute.
+        delivery_rate_percent: delivered of finished messages; None while none finished.
+        quantiles: of the newest deliveries; None while nothing was delivered.
+    """
+
+    accepted_per_second: float
+    delivered_per_second: float
+    delivery_rate_percent: float | None
+    quantiles: Quantiles | None
 
 
 @dataclass(slots=True)
@@ -36,56 +53,39 @@ class RollingCounts:
     """Counts of the last hour, by second."""
 
     _seconds: deque[Second] = field(default_factory=deque)
-    _durations: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT_DELIVERIES))
 
-    def accepted(self, now: float, count: int) -> None:
-        self._second(now).accepted += count
+    def replace(self, since: int, seconds: Iterable[Second]) -> None:
+        """Replaces all counts from a second on; the new ones are given oldest first."""
+        while self._seconds and self._seconds[-1].at >= since:
+            self._seconds.pop()
+        self._seconds.extend(seconds)
 
-    def delivered(self, now: float, seconds: float) -> None:
-        self._second(now).delivered += 1
-        self._durations.append(seconds)
+    def last_hour(self, now: float, durations: Sequence[float]) -> LastHour:
+        """Returns what the counts say.
 
-    def failed(self, now: float) -> None:
-        self._second(now).failed += 1
-
-    def restore(self, history: Iterable[tuple[int, int, int]]) -> None:
-        """Adds (second, delivered, failed), oldest first, of the time before the first count here."""
-        known_from = self._seconds[0].at if self._seconds else None
-        self._seconds.extendleft(
-            Second(at, 0, delivered, failed)
-            for at, delivered, failed in reversed(list(history))
-            if known_from is None or at < known_from
-        )
-
-    def per_second(self, now: float) -> tuple[float, float]:
-        """Returns accepted and delivered messages a second, over the last whole minute."""
-        window = [s for s in self._seconds if int(now) - RATE_WINDOW <= s.at < int(now)]
-        return (
-            sum(s.accepted for s in window) / RATE_WINDOW,
-            sum(s.delivered for s in window) / RATE_WINDOW,
-        )
-
-    def delivery_rate_percent(self, now: float) -> float | None:
-        """Returns delivered of finished messages over the last hour; None while none finished."""
-        self._drop_old(now)
-        delivered = sum(s.delivered for s in self._seconds)
-        finished = delivered + sum(s.failed for s in self._seconds)
-        return 100.0 * delivered / finished if finished else None
-
-    def quantiles(self) -> Quantiles | None:
-        """Returns the quantiles of the latency; None while nothing was delivered."""
-        ordered = sorted(self._durations)
-        if not ordered:
-            return None
-        return Quantiles(*(ordered[min(len(ordered) - 1, int(len(ordered) * q))] for q in (0.5, 0.95, 0.99)))
-
-    def _second(self, now: float) -> Second:
-        at = int(now)
-        if not self._seconds or self._seconds[-1].at < at:
-            self._drop_old(now)
-            self._seconds.append(Second(at))
-        return self._seconds[-1]
-
-    def _drop_old(self, now: float) -> None:
+        Args:
+            now: seconds since the epoch; older counts than an hour are dropped.
+            durations: seconds from acceptance to delivery, of the newest deliveries in any order.
+        """
         while self._seconds and self._seconds[0].at <= now - HOUR:
             self._seconds.popleft()
+        minute = [second for second in self._seconds if int(now) - RATE_WINDOW <= second.at < int(now)]
+        return LastHour(
+            sum(second.accepted for second in minute) / RATE_WINDOW,
+            sum(second.delivered for second in minute) / RATE_WINDOW,
+            self._delivery_rate_percent(),
+            quantiles(durations),
+        )
+
+    def _delivery_rate_percent(self) -> float | None:
+        delivered = sum(second.delivered for second in self._seconds)
+        finished = delivered + sum(second.failed for second in self._seconds)
+        return 100.0 * delivered / finished if finished else None
+
+
+def quantiles(durations: Sequence[float]) -> Quantiles | None:
+    """Returns the quantiles of durations in seconds; None where there are none."""
+    ordered = sorted(durations)
+    if not ordered:
+        return None
+    return Quantiles(*(ordered[min(len(ordered) - 1, int(len(ordered) * q))] for q in (0.5, 0.95, 0.99)))

@@ -32,7 +32,8 @@ MEASURED = Snapshot(
     uptime=93_784.0,
     memory_bytes=128 * 1_048_576,
     cpu_percent=12.5,
-    totals={"accepted_total": 12, "dead_letters_total": 1},
+    totals={"accepted": 12, "dead_letters": 1},
+    totals_since=NOW - 86_400,
     queue={"queued": 2, "sending": 1, "retry_wait": 4, "unknown": 0, "dead_letter": 9},
     oldest_age=61.25,
     accepted_per_second=1.5,
@@ -59,7 +60,8 @@ def test_every_command_of_the_menu_has_a_reply_with_and_without_measurements(nam
 
 def test_a_missing_measurement_is_shown_as_unknown_and_not_as_zero() -> None:
     assert "Waiting: unknown" in reply("status", NOTHING)
-    assert "Up: unknown" in reply("status", NOTHING)
+    assert "This process is up: unknown" in reply("status", NOTHING)
+    assert "Messages since unknown" in reply("metrics", NOTHING)
     assert "Delivered of finished, last hour: unknown" in reply("status", NOTHING)
     assert reply("status", NOTHING).startswith("⚪ unknown")
     assert "Memory: unknown" in reply("metrics", NOTHING)
@@ -75,7 +77,7 @@ def test_status_shows_the_measurements() -> None:
     assert "Oldest: 61.2 s" in text
     assert "Delivered of finished, last hour: 95.8 %" in text
     assert "Open questions for you: 1" in text
-    assert "Up: 1 day, 2:03:04" in text
+    assert "This process is up: 1 day, 2:03:04" in text
     assert "This chat: local" in text
 
 
@@ -87,16 +89,18 @@ def test_an_empty_queue_has_no_oldest_message() -> None:
 
 def test_health_shows_every_component_with_its_measurements() -> None:
     text = reply("health")
+    assert text.startswith("🟡 degraded, as this process measured")
     assert "🟢 database: healthy (response_time_ms 1.2)" in text
     assert "⚪ redis_connection: unknown (reason not configured)" in text
     assert "🟡 telegram_updates: degraded (mode polling)" in text
 
 
 def test_metrics_analytics_and_queue_show_their_numbers() -> None:
-    assert "Accepted: 12" in reply("metrics")
+    assert reply("metrics").startswith("Messages since 2025-12-31 00:00 UTC\nAccepted: 12")
+    assert "This process\nUp: 1 day, 2:03:04" in reply("metrics")
     assert "Dead letters: 1" in reply("metrics")
     assert "Memory: 128 MB" in reply("metrics")
-    assert "Delivered: 1.25/s" in reply("analytics")
+    assert "Delivered, last minute: 1.25/s" in reply("analytics")
     assert "recent p95: 0.5 s" in reply("analytics")
     assert "dead letter: 9" in reply("queue")
     assert "retry wait: 4" in reply("queue")

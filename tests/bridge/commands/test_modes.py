@@ -23,8 +23,14 @@ async def test_status_health_queue_metrics_and_analytics_show_what_happened(
 ) -> None:
     posted = await talk.post(title="one event")
     await talk.until_message(posted["message_ids"][0], "delivered")
+
+    async def counted_by_the_bridge() -> bool:
+        found = (await talk.client.get("/api/v1/stats")).json()
+        return bool(found["delivered_total"] == 1 and found["delivery_rate_percent"] == 100.0)
+
+    await until(counted_by_the_bridge)
     await people.say(ADA, "/metrics")
-    counted = text_of(await people.until_text(ADA, "Since this process started"))
+    counted = text_of(await people.until_text(ADA, "Messages since"))
     assert "Accepted: 1" in counted
     assert "Delivered: 1" in counted
     await people.say(ADA, "/queue")
@@ -38,7 +44,7 @@ async def test_status_health_queue_metrics_and_analytics_show_what_happened(
     assert "database: healthy" in text_of(await people.until_text(ADA, "🟢 healthy"))
     await people.say(ADA, "/analytics")
     analysis = text_of(await people.until_text(ADA, "Accepted to delivered"))
-    assert "Delivered of finished: 100.0 %" in analysis
+    assert "Delivered of finished, last hour: 100.0 %" in analysis
     assert "recent p50: unknown" not in analysis
 
 

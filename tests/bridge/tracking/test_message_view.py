@@ -224,9 +224,10 @@ async def test_the_types_are_told_by_category(bridge: AsyncClient) -> None:
 async def test_stats_make_nothing_up_before_anything_happened(bridge: AsyncClient) -> None:
     async def measured() -> Any:
         found = (await bridge.get("/api/v1/stats")).json()
-        return found if found["queue"] else None
+        return found if found["queue"] and found["counted_at"] else None
 
     told = await until(measured)
+    assert told["rates"] == {"accepted_per_second": 0.0, "delivered_per_second": 0.0}
     assert (told["accepted_total"], told["delivered_total"], told["failed_total"]) == (0, 0, 0)
     assert told["delivery_rate_percent"] is None
     assert told["latency_seconds"] is None
@@ -241,7 +242,7 @@ async def test_stats_count_what_happened(bridge: AsyncClient, sandbox: Sandbox) 
 
     async def counted() -> Any:
         found = (await bridge.get("/api/v1/stats")).json()
-        return found if found["queue"] and found["queue"]["dead_letter"] else None
+        return found if found["queue"] and found["queue"]["dead_letter"] and found["failed_total"] else None
 
     told = await until(counted)
     assert (told["accepted_total"], told["delivered_total"], told["failed_total"]) == (4, 3, 1)

@@ -1,5 +1,5 @@
 import type { ComponentChildren } from "preact";
-import { ago, count, percent, rate, short, words } from "./format.ts";
+import { ago, count, moment, percent, rate, short, words } from "./format.ts";
 import { toneOfDelivery } from "./judgement.ts";
 import type { Flow } from "./wire.ts";
 
@@ -27,6 +27,7 @@ export function FlowTiles({ flow, now }: { flow: Flow; now: number }) {
   const latency = flow.latency_seconds;
   const told = flow.answered_at !== null;
   const kept = !flow.fresh && told;
+  const mean = `Mean of the last 60 seconds; the total counts from ${moment(flow.counted_since, now)}`;
   return (
     <>
       {!flow.fresh && (
@@ -36,9 +37,9 @@ export function FlowTiles({ flow, now }: { flow: Flow; now: number }) {
         </p>
       )}
       <div class={kept ? "tiles stale" : "tiles"}>
-        <Tile name="Accepted" title="Mean of the last 60 seconds">
+        <Tile name="Accepted" title={mean}>
           <Big value={rate(flow.accepted_per_second)} unit="/s" />
-          <p class="small">{count(flow.accepted_total)} since start</p>
+          <p class="small">{count(flow.accepted_total)} in total</p>
         </Tile>
         <Tile name="Waiting" title="Accepted and not finished">
           <div class="split">
@@ -53,9 +54,9 @@ export function FlowTiles({ flow, now }: { flow: Flow; now: number }) {
             </dl>
           </div>
         </Tile>
-        <Tile name="Delivered" title="Mean of the last 60 seconds">
+        <Tile name="Delivered" title={mean}>
           <Big value={rate(flow.delivered_per_second)} unit="/s" />
-          <p class="small">{count(flow.delivered_total)} since start</p>
+          <p class="small">{count(flow.delivered_total)} in total</p>
         </Tile>
         <Tile name="Delivery rate" title="Delivered out of finished, last hour; good from 95 %, bad below 90 %">
           <Big value={percent(flow.delivery_rate_percent)} unit="%" tone={toneOfDelivery(flow.delivery_rate_percent)} />
@@ -72,11 +73,11 @@ export function FlowTiles({ flow, now }: { flow: Flow; now: number }) {
           </dl>
           <p class="small">{told && !latency ? "nothing delivered to measure" : "accepted → delivered"}</p>
         </Tile>
-        <Tile name="Trouble" title="Since the bridge started">
+        <Tile name="Trouble" title="Messages that wait for a person now; and retries in total">
           <dl class="lines">
             <div><dt>retries</dt><dd>{count(flow.retries_total)}</dd></div>
-            <div><dt>outcome unknown</dt><dd class={flow.unknown_total ? "fair" : ""}>{count(flow.unknown_total)}</dd></div>
-            <div><dt>dead letters</dt><dd class={flow.dead_letters_total ? "bad" : ""}>{count(flow.dead_letters_total)}</dd></div>
+            <div><dt>outcome unknown</dt><dd class={flow.queue?.unknown ? "fair" : ""}>{count(flow.queue?.unknown)}</dd></div>
+            <div><dt>dead letters</dt><dd class={flow.queue?.dead_letter ? "bad" : ""}>{count(flow.queue?.dead_letter)}</dd></div>
           </dl>
         </Tile>
       </div>

@@ -25,6 +25,7 @@ export interface Flow {
   answered_at: string | null;
   failure: string | null;
   fresh: boolean;
+  counted_since: string | null;
   accepted_total: number | null;
   delivered_total: number | null;
   failed_total: number | null;
