@@ -9,6 +9,7 @@ from prometheus_client.registry import Collector
 
 from services.alert_relay.episodes import IncidentState
 from services.kit.clock import Clock
+from services.kit.telemetry.buckets import MILLISECONDS_TO_A_DAY, SECONDS_TO_A_MONTH
 
 
 class NotificationOutcome(StrEnum):
@@ -63,13 +64,13 @@ class RelayMetrics:
         self.delay = Histogram(
             "cctelegram_notification_delay_seconds",
             "Time from receiving an alert to the channel confirming delivery of its notification",
-            buckets=(0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 3600),
+            buckets=MILLISECONDS_TO_A_DAY,
             registry=registry,
         )
         self.resolve = Histogram(
             "cctelegram_incident_resolve_seconds",
             "Time from the start of an incident's first alert to the end of its last alert",
-            buckets=(60, 300, 900, 1800, 3600, 4 * 3600, 12 * 3600, 86_400, 7 * 86_400),
+            buckets=SECONDS_TO_A_MONTH,
             registry=registry,
         )
         self.pruned = Counter(

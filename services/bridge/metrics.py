@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from services.kit.telemetry.buckets import SECONDS_TO_A_MONTH
 from services.kit.telemetry.telemetry import Telemetry
 
 FOLDER_OUTCOMES = ("taken", "repeated", "rejected")
@@ -85,7 +86,7 @@ class ApprovalMetrics:
         self.seconds = Histogram(
             "cctelegram_approval_decision_seconds",
             "Time from creating an approval to deciding it",
-            buckets=(5, 15, 60, 300, 900, 3_600, 14_400, 86_400),
+            buckets=SECONDS_TO_A_MONTH,
             registry=registry,
         )
         for state in closed:

@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metr
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from services.kit.telemetry.buckets import MILLISECONDS_TO_A_DAY
 from services.outbox.messages import COUNTED, SCHEDULED, MessageState, Outcome, Reason, Settled
 
 METHODS = ("sendMessage", "sendDocument")
@@ -52,7 +53,7 @@ class OutboxMetrics:
         self.duration = Histogram(
             "cctelegram_message_duration_seconds",
             "Time from accepting a message to delivering it",
-            buckets=(0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 3600),
+            buckets=MILLISECONDS_TO_A_DAY,
             registry=registry,
         )
         self.api_response = Histogram(
@@ -86,7 +87,7 @@ class OutboxMetrics:
         self.limiter_wait = Histogram(
             "cctelegram_rate_limit_wait_seconds",
             "Time that a message waited for Telegram's rate limits",
-            buckets=(0.01, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300),
+            buckets=MILLISECONDS_TO_A_DAY,
             registry=registry,
         )
         self.queue_depth = Gauge(
