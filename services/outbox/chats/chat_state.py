@@ -1,6 +1,7 @@
 """The state of a chat as a destination: migrated, blocked, muted, or with deferred messages."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, or_, select, update
 
@@ -13,8 +14,11 @@ from services.outbox.schema import attempt, chat, in_state, message
 SUPPRESS_BATCH = 1_000
 
 
-def move(connection: Connection, bot: str, old: int, new: int, now: float) -> None:
-    """Moves the waiting messages of a group to the supergroup that it became.
+def migrate(connection: Connection, bot: str, old: int, new: int, now: float) -> None:
+    """Records that a group became a supergroup, and moves its waiting messages there.
+
+    The supergroup itself counts as not migrated, whatever an earlier answer said: two chats that lead to
+    each other would pass their messages to and fro without end.
 
     Args:
         connection: in a transaction.
@@ -23,6 +27,25 @@ def move(connection: Connection, bot: str, old: int, new: int, now: float) -> No
         new: id of the supergroup.
         now: seconds since the epoch.
     """
+    for chat_id, migrated_to in ((old, new), (new, None)):
+        here = (chat.c.bot == bot, chat.c.chat_id == chat_id)
+        connection.execute(update(chat).where(*here).values(migrated_to=migrated_to))
+    move(connection, bot, old, new, now)
+
+
+def move(connection: Connection, bot: str, old: int, new: int, now: float) -> None:
+    """Moves the waiting messages and the settings of a group to the supergroup that it became.
+
+    Args:
+        connection: in a transaction.
+        bot: whose chat.
+        old: id of the group.
+        new: id of the supergroup.
+        now: seconds since the epoch.
+    """
+    found = select(chat.c.client, chat.c.settings, chat.c.muted_until)
+    former = connection.execute(found.where(chat.c.bot == bot, chat.c.chat_id == old)).one()
+    _pass_on(connection, bot, new, {"settings": former.settings, "muted_until": former.muted_until})
     lane = connection.execute(select(func.min(message.c.lane)).where(*_waiting_for(bot, old))).scalar()
     if lane is None:
         return
@@ -31,12 +54,16 @@ def move(connection: Connection, bot: str, old: int, new: int, now: float) -> No
     sent = select(message.c.id).where(message.c.bot == bot, message.c.chat_id == old)
     edits = (*_waiting_for(bot, new), message.c.edits.in_(sent))
     connection.execute(update(message).where(*edits).values(edits=None))
-    found = select(chat.c.client, chat.c.settings, chat.c.muted_until)
-    former = connection.execute(found.where(chat.c.bot == bot, chat.c.chat_id == old)).one()
     chat_queue.add(connection, {(bot, new): (now, lane)}, {(bot, new): former.client})
-    for column in (chat.c.settings, chat.c.muted_until):
-        unset = (chat.c.bot == bot, chat.c.chat_id == new, column.is_(None))
-        connection.execute(update(chat).where(*unset).values({column: getattr(former, column.name)}))
+
+
+def _pass_on(connection: Connection, bot: str, new: int, settings: Mapping[str, Any]) -> None:
+    """Gives a supergroup the settings of its group, where it has none of its own."""
+    if all(value is None for value in settings.values()):
+        return
+    statement = upsert(connection, chat).values(bot=bot, chat_id=new, **settings)
+    own = {name: func.coalesce(chat.c[name], statement.excluded[name]) for name in settings}
+    connection.execute(statement.on_conflict_do_update(index_elements=[chat.c.bot, chat.c.chat_id], set_=own))
 
 
 def suppress(connection: Connection, bot: str, chat_id: int, reason: Reason, now: float) -> Sequence[int]:

@@ -82,7 +82,7 @@ def decide(  # noqa: PLR0911 - a return for each row of Telegram's error table
     if result.reason is Reason.FLOOD_CONTROL:
         return _flood(policy, message, result, jitter)
     if result.reason is Reason.CHAT_MIGRATED:
-        return _again(message, at=AT_ONCE, migrate_to=result.migrate_to)
+        return _migrated(policy, message, result, jitter)
     if result.reason is Reason.BAD_MARKUP and not message.plain:
         return replace(_to(message, MessageState.QUEUED, CONTINUATION), plain=True)
     if result.reason in CANNOT_EDIT and message.edits is not None:
@@ -141,10 +141,17 @@ def _unknown(policy: Policy, message: Claimed, result: Result, jitter: float) ->
 def _flood(policy: Policy, message: Claimed, result: Result, jitter: float) -> Decision:
     """Flood control never ends a message. Where Telegram gives no ``retry_after``, the backoff grows."""
     if result.retry_after is not None:
-        until = result.finished_at + result.retry_after + jitter
+        until = result.finished_at + max(policy.base, result.retry_after) + jitter
         return _again(message, at=until, pause_chat_until=until)
-    until = result.finished_at + policy.backoff(message.retries, jitter)
+    until = result.finished_at + max(policy.base, policy.backoff(message.retries, jitter))
     return replace(_again(message, at=until, pause_chat_until=until), retries=message.retries + 1)
+
+
+def _migrated(policy: Policy, message: Claimed, result: Result, jitter: float) -> Decision:
+    """A supergroup does not migrate again: further answers of this kind count as failures."""
+    if message.retries:
+        return replace(_retry(policy, message, result, jitter), migrate_to=result.migrate_to)
+    return replace(_again(message, at=AT_ONCE, migrate_to=result.migrate_to), retries=1)
 
 
 def _retry(policy: Policy, message: Claimed, result: Result, jitter: float) -> Decision:

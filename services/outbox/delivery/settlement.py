@@ -168,8 +168,7 @@ def _write_chat_changes(connection: Connection, s: Settled, now: float) -> None:
     if s.decision.block_chat is not None:
         connection.execute(update(chat).where(*here).values(blocked=s.decision.block_chat.value))
     if s.decision.migrate_to is not None:
-        connection.execute(update(chat).where(*here).values(migrated_to=s.decision.migrate_to))
-        chat_state.move(connection, s.message.bot, s.message.chat_id, s.decision.migrate_to, now)
+        chat_state.migrate(connection, s.message.bot, s.message.chat_id, s.decision.migrate_to, now)
     if s.decision.stop_bot is not None:
         bot_state.stop(connection, s.message.bot, s.decision.stop_bot)
 

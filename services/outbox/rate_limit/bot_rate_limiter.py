@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from services.outbox.messages import Lane
 from services.outbox.rate_limit.bot_bucket import Bucket
 
+#: Longest pause of a whole bot after which other chats are tried again.
+LONGEST_PAUSE_SECONDS = 300.0
+
 
 @dataclass(frozen=True, slots=True)
 class Granted:
@@ -107,9 +110,11 @@ class FloodControl:
     def refused(self, chat_id: int, *, until: float, now: float) -> float | None:
         """Records a 429 for a chat; returns until when the bot must pause, None if it need not.
 
-        The bot pauses when a second chat is refused at the same time, for the shortest of their waits: one
-        chat that is refused for hours must not delay the others.
+        The bot pauses when a second chat is refused at the same time, for the shortest of their waits and at
+        most :data:`LONGEST_PAUSE_SECONDS`: chats that are refused for hours must not delay the others.
         """
         self._until = {chat: at for chat, at in self._until.items() if at > now}
         self._until[chat_id] = until
-        return min(self._until.values()) if len(self._until) > 1 else None
+        if len(self._until) < 2:  # noqa: PLR2004 - one chat
+            return None
+        return min(*self._until.values(), now + LONGEST_PAUSE_SECONDS)

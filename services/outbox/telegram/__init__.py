@@ -3,7 +3,10 @@
 - `text`: builds text with entities and splits what is too long.
 - `sender`: sends the next part of a message; the answer becomes a result.
 - `bot_api`: calls of the Bot API by python-telegram-bot's bot.
+- `answers`: reads answers as typed, bounded values, or as the error that they report; pure.
+- `values`: ids and texts of Telegram, checked for type and bounds; pure.
 - `http_request`: the bot's HTTP client, by aiohttp.
+- `request_body`: the body of a call, as JSON or as a form with a file.
 - `connections`: the pool of connections, direct or through a proxy.
 - `proxy`: parses TELEGRAM_PROXY_URL.
 - `errors`: maps errors of the Bot API to reasons and outcomes.

@@ -6,8 +6,10 @@ from typing import Any, cast
 import telegram
 from telegram.request import RequestData
 
-from services.outbox.telegram.http_request import CallParameters, Count, Request, server_of
+from services.outbox.telegram import answers
+from services.outbox.telegram.http_request import LARGEST_UPDATES, Count, Request, server_of
 from services.outbox.telegram.proxy import Proxy
+from services.outbox.telegram.request_body import CallParameters
 
 
 class Bot(telegram.Bot):
@@ -51,17 +53,35 @@ class Bot(telegram.Bot):
         Args:
             method: such as ``sendMessage``.
             data: its parameters; a :class:`telegram.InputFile` is uploaded.
-            read_timeout: longest wait for the answer, seconds; None: READ_TIMEOUT_SECONDS.
+            read_timeout: longest wait for the whole answer, seconds; None: READ_TIMEOUT_SECONDS.
 
         Returns:
-            The ``result`` of Telegram's answer.
+            The ``result`` of Telegram's answer, JSON of any shape: :mod:`services.outbox.telegram.answers`
+            has functions that read it.
 
         Raises:
-            TelegramError: one of python-telegram-bot's, NotReachedError or NoAnswerError.
+            TelegramError: as :meth:`exchange` and :func:`services.outbox.telegram.answers.result_of`.
+        """
+        return answers.result_of(*await self.exchange(method, data, read_timeout=read_timeout))
+
+    async def exchange(
+        self, method: str, data: Mapping[str, Any], *, read_timeout: float | None = None
+    ) -> tuple[int, bytes]:
+        """Calls a Bot API method; returns the status and the body of the answer, whatever they are.
+
+        Args:
+            method: such as ``getUpdates``.
+            data: its parameters.
+            read_timeout: longest wait for the whole answer, seconds; None: READ_TIMEOUT_SECONDS.
+
+        Raises:
+            NotReachedError: nothing left this machine for the server.
+            NoAnswerError: the request left, or part of it; no whole answer came.
+            BadAnswerError: the answer is too large.
         """
         request = self._polls if method == "getUpdates" else self._calls
         parameters = cast("RequestData", CallParameters.of(data))
-        return await request.post(f"{self.base_url}/{method}", parameters, read_timeout=read_timeout)
+        return await request.do_request(f"{self.base_url}/{method}", "POST", parameters, read_timeout)
 
 
 def make_bot(
@@ -80,5 +100,6 @@ def make_bot(
         count: called after every call, e.g. ``Telemetry.count_call``.
         proxy: None: connects directly.
     """
-    calls, polls = (Request(api_url, number, count, proxy) for number in (connections, 1))
+    calls = Request(api_url, connections, count, proxy)
+    polls = Request(api_url, 1, count, proxy, largest_answer=LARGEST_UPDATES)
     return Bot(token, api_url, calls, polls)

@@ -4,7 +4,11 @@ Every failure here is a :class:`NotReachedError`: as long as a call waits for a 
 nothing of its request has left this machine.
 """
 
+import asyncio
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from http import HTTPStatus
 from typing import Any
 
@@ -21,6 +25,30 @@ from services.outbox.telegram.proxy import Proxy
 CONNECT_SECONDS = 10.0
 #: A connection that was idle for longer is not used again: its server may be about to close it.
 IDLE_SECONDS = 30.0
+
+#: The limit of the current task's request, and its seconds; it starts with the connection.
+_limit: ContextVar[tuple[asyncio.Timeout, float] | None] = ContextVar("_limit", default=None)
+
+
+@asynccontextmanager
+async def limited_from_connection(seconds: float) -> AsyncIterator[None]:
+    """Limits the block's request from when its connection is there: sending, and the whole answer.
+
+    Raises:
+        TimeoutError: the time is over.
+    """
+    async with asyncio.timeout(None) as limit:
+        token = _limit.set((limit, seconds))
+        try:
+            yield
+        finally:
+            _limit.reset(token)
+
+
+def _start_limit() -> None:
+    if (limited := _limit.get()) is not None:
+        limit, seconds = limited
+        limit.reschedule(asyncio.get_running_loop().time() + seconds)
 
 
 class DirectConnector(aiohttp.TCPConnector):
@@ -39,6 +67,7 @@ class DirectConnector(aiohttp.TCPConnector):
             except Exception as error:
                 raise NotReachedError(redact(self.reason(error))) from error
             if connection.protocol is None or not connection.protocol.should_close:
+                _start_limit()
                 return connection
             # It holds unread data of the server, which aiohttp would read as the answer to this request.
             connection.close()

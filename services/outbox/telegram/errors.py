@@ -25,7 +25,20 @@ class NoAnswerError(NetworkError):
     """The request left, or part of it; no whole answer came. The server may have acted on it."""
 
 
-#: Longest detail of a result, characters. python-telegram-bot puts a gateway's whole page into its error.
+class BadAnswerError(TelegramError):
+    """An answer came that is not one of the Bot API.
+
+    Args:
+        message: what is wrong with it.
+        refused: whether its status says that the server did not carry the call out.
+    """
+
+    def __init__(self, message: str, *, refused: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused
+
+
+#: Longest detail of a result, characters.
 MAX_DETAIL = 1_000
 
 #: Parts of Telegram's descriptions, in lower case, and the reason that each means. The first match counts.
@@ -68,7 +81,7 @@ _DESCRIPTIONS = (
 
 
 def translate(error: TelegramError, started: float, finished: float) -> Result:
-    """Maps an error of python-telegram-bot to the result of the attempt.
+    """Maps the error of a call to the result of the attempt.
 
     Args:
         error: as the call raised it.
@@ -76,7 +89,7 @@ def translate(error: TelegramError, started: float, finished: float) -> Result:
         finished: when it ended.
     """
     detail = redact(str(error.message))[:MAX_DETAIL]
-    outcome, reason = _from_gateway(error) or _classify(error, _reason_in(detail))
+    outcome, reason = _classify(error, _reason_in(detail))
     return Result(
         outcome,
         reason,
@@ -95,14 +108,6 @@ def retry_after_seconds(error: TelegramError) -> float | None:
     # Whole seconds, or a timedelta where the environment has PTB_TIMEDELTA.
     wait = error.retry_after
     return wait.total_seconds() if isinstance(wait, timedelta) else float(wait)
-
-
-def _from_gateway(error: TelegramError) -> tuple[Outcome, Reason] | None:
-    """A 400 or 403 without Telegram's JSON: a gateway refused the call, not Telegram."""
-    is_page = isinstance(error.__cause__, TelegramError)
-    return (
-        (Outcome.NOT_SENT, Reason.BAD_ANSWER) if is_page and type(error) in {BadRequest, Forbidden} else None
-    )
 
 
 #: Errors whose class decides. Subclasses stand before their bases: BadRequest is a NetworkError.
@@ -124,6 +129,8 @@ _BY_DESCRIPTION: tuple[tuple[type[TelegramError], Outcome, Reason], ...] = (
 
 
 def _classify(error: TelegramError, described: Reason | None) -> tuple[Outcome, Reason]:
+    if isinstance(error, BadAnswerError):
+        return Outcome.NOT_SENT if error.refused else Outcome.UNKNOWN, Reason.BAD_ANSWER
     for kind, outcome, reason in _BY_CLASS:
         if isinstance(error, kind):
             return outcome, reason

@@ -4,31 +4,32 @@
 """
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from io import BytesIO
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 import aiohttp
 import orjson
-import telegram
-from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientTimeout, FormData
-from telegram.error import TelegramError
+from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientTimeout
 from telegram.request import BaseRequest, RequestData
 from yarl import URL
 
 from services.kit.logs import redact
-from services.outbox.telegram.connections import CONNECT_SECONDS, connector
-from services.outbox.telegram.errors import NoAnswerError, NotReachedError
+from services.outbox.telegram.connections import CONNECT_SECONDS, connector, limited_from_connection
+from services.outbox.telegram.errors import BadAnswerError, NoAnswerError, NotReachedError
 from services.outbox.telegram.proxy import Proxy
+from services.outbox.telegram.request_body import Parameters, encoded
 
-#: Longest wait for an answer. The Bot API server itself holds a request up to 8 s on flood control and then
-#: delivers it (telegram.md 0.2): a short timeout would send such a message twice.
+#: Longest wait for the whole answer, from when the connection is there. The Bot API server itself holds a
+#: request up to 8 s on flood control and then delivers it (telegram.md 0.2): with a short timeout such a
+#: message would be sent twice.
 READ_TIMEOUT_SECONDS = 35.0
 #: Bytes a second: an upload gets as much more time as its files take at this rate.
 SLOWEST_UPLOAD = 16_384
-#: Largest answer that is read, bytes. One of getUpdates has up to 4 MiB, others a few KiB.
-LARGEST_ANSWER = 8 * 1_048_576
+#: Largest answer that is read, bytes; reading stops there. Telegram's have a few KiB: a message of 4,096
+#: characters with 100 entities, and the one that it replies to.
+LARGEST_ANSWER = 1_048_576
+#: The same for getUpdates, whose answers have up to 4 MiB.
+LARGEST_UPDATES = 8 * 1_048_576
 
 #: Called after each call with provider, method, status code or ``none``, seconds.
 Count = Callable[[str, str, str, float], None]
@@ -44,15 +45,23 @@ class Request(BaseRequest):
         connections: most connections at once.
         count: called after every call.
         proxy: None: connects directly.
+        largest_answer: bytes.
 
     Raises:
         ValueError: ``api_url`` is not an HTTP URL.
     """
 
     def __init__(
-        self, api_url: str, connections: int, count: Count | None = None, proxy: Proxy | None = None
+        self,
+        api_url: str,
+        connections: int,
+        count: Count | None = None,
+        proxy: Proxy | None = None,
+        *,
+        largest_answer: int = LARGEST_ANSWER,
     ) -> None:
         self._server = server_of(api_url)
+        self._largest_answer = largest_answer
         self._connections = connections
         self._count = count
         self._proxy = proxy
@@ -76,10 +85,14 @@ class Request(BaseRequest):
 
     @staticmethod
     def parse_json_payload(payload: bytes) -> dict[str, Any]:
+        """For the typed methods of the library; :meth:`Bot.call` reads answers by itself."""
         try:
-            return dict(orjson.loads(payload))
-        except ValueError as error:
-            raise TelegramError("Invalid server response") from error
+            answer = orjson.loads(payload)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise BadAnswerError("the answer is no JSON object")
+        return answer
 
     async def do_request(  # noqa: PLR0917 - the signature of BaseRequest
         self,
@@ -99,7 +112,7 @@ class Request(BaseRequest):
         Raises:
             NotReachedError: nothing left this machine for the server.
             NoAnswerError: the request left, or part of it; no whole answer came.
-            TelegramError: the answer is too large.
+            BadAnswerError: the answer is too large.
         """
         start = time.perf_counter()
         status = "none"
@@ -115,21 +128,27 @@ class Request(BaseRequest):
     async def _exchange(
         self, method: str, url: str, parameters: "Parameters | None", seconds: float
     ) -> tuple[int, bytes]:
-        body, size = _encoded(parameters)
-        answer_seconds = seconds + size / SLOWEST_UPLOAD
-        timeout = ClientTimeout(
-            # aiohttp has no timeout for writing: the total ends an upload that is stuck.
-            total=CONNECT_SECONDS + answer_seconds,
-            connect=CONNECT_SECONDS,
-            sock_read=answer_seconds,
-        )
+        body, size = encoded(parameters)
+        # aiohttp has no limit for writing, and one for reading only from each byte to the next.
+        timeout = ClientTimeout(total=None, connect=CONNECT_SECONDS)
         try:
-            async with self._opened().request(
-                method, url, **body, timeout=timeout, allow_redirects=False
-            ) as answer:
-                return answer.status, await _read(answer)
+            async with (
+                limited_from_connection(seconds + size / SLOWEST_UPLOAD),
+                self._opened().request(method, url, **body, timeout=timeout, allow_redirects=False) as answer,
+            ):
+                return answer.status, await self._read(answer)
         except (aiohttp.ClientError, OSError) as error:
             raise NoAnswerError(_reason(error, seconds)) from error
+
+    async def _read(self, answer: ClientResponse) -> bytes:
+        pieces, size = [], 0
+        async for piece in answer.content.iter_any():
+            size += len(piece)
+            if size > self._largest_answer:
+                # The connection is closed with what was not read.
+                raise BadAnswerError(f"the answer is larger than {self._largest_answer} bytes")
+            pieces.append(piece)
+        return b"".join(pieces)
 
     def _opened(self) -> aiohttp.ClientSession:
         """The session, created by the first call, since it needs the running event loop."""
@@ -172,16 +191,6 @@ async def _sent_once(request: ClientRequest, handler: ClientHandlerType) -> Clie
         raise NoAnswerError(_reason(error, 0)) from error
 
 
-async def _read(answer: ClientResponse) -> bytes:
-    pieces, size = [], 0
-    async for piece in answer.content.iter_any():
-        size += len(piece)
-        if size > LARGEST_ANSWER:
-            raise TelegramError(f"the answer is larger than {LARGEST_ANSWER} bytes")
-        pieces.append(piece)
-    return b"".join(pieces)
-
-
 def _reason(error: Exception, seconds: float) -> str:
     """Why no whole answer came, in one line, without the URL, which contains the token."""
     if isinstance(error, TimeoutError):
@@ -190,58 +199,3 @@ def _reason(error: Exception, seconds: float) -> str:
         return "the connection was closed before the answer was whole"
     text = f"no HTTP: {error.message}" if isinstance(error, aiohttp.ClientResponseError) else str(error)
     return redact(text.partition("\n")[0] or type(error).__name__)
-
-
-class Parameters(Protocol):
-    """Parameters of a call: the public attributes of ``RequestData`` that :class:`Request` reads."""
-
-    @property
-    def contains_files(self) -> bool: ...
-
-    @property
-    def parameters(self) -> Mapping[str, Any]:
-        """JSON values by name."""
-
-    @property
-    def multipart_data(self) -> Mapping[str, tuple[str, Any, str]]:
-        """Files by name of the parameter: file name, content, MIME type."""
-
-
-@dataclass(frozen=True, slots=True)
-class CallParameters:
-    """Parameters of :meth:`Bot.call`. ``RequestData`` itself takes private objects of the library."""
-
-    parameters: Mapping[str, Any]
-    multipart_data: Mapping[str, tuple[str, Any, str]]
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> "CallParameters":
-        """Separates files (:class:`telegram.InputFile`) from JSON values; None values are left out."""
-        files = {
-            name: value.field_tuple for name, value in values.items() if isinstance(value, telegram.InputFile)
-        }
-        others = {name: value for name, value in values.items() if value is not None and name not in files}
-        return cls(others, files)
-
-    @property
-    def contains_files(self) -> bool:
-        return bool(self.multipart_data)
-
-
-def _encoded(data: Parameters | None) -> tuple[dict[str, Any], int]:
-    """The arguments of aiohttp for the body, and the size of its files in bytes."""
-    if data is None:
-        return {}, 0
-    if not data.contains_files:
-        return {"json": data.parameters}, 0
-    # The Bot API server reads filename="…" alone, in UTF-8 with backslashes; filename*= it ignores.
-    form = FormData(quote_fields=False)
-    for name, value in data.parameters.items():
-        form.add_field(name, value if isinstance(value, str) else orjson.dumps(value).decode())
-    size = 0
-    for name, (filename, content, mime_type) in data.multipart_data.items():
-        whole = content if isinstance(content, bytes) else content.read()
-        # As a stream, which aiohttp sends in pieces: a large write at once would block the event loop.
-        form.add_field(name, BytesIO(whole), filename=filename, content_type=mime_type)
-        size += len(whole)
-    return {"data": form}, size

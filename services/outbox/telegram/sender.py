@@ -9,7 +9,7 @@ from telegram.error import TelegramError
 
 from services.kit.clock import Clock
 from services.outbox.messages import Claimed, Document, Lane, Outcome, Reason, Rendered, Result, Text
-from services.outbox.telegram import errors
+from services.outbox.telegram import answers, errors
 from services.outbox.telegram.bot_api import Bot
 
 
@@ -38,7 +38,7 @@ class Sender:
         """Calls getMe. None: Telegram accepts the bot; else why not."""
         now = self._clock.time()
         try:
-            await self.bot.call("getMe", {}, read_timeout=10.0)
+            answers.me_of(await self.bot.call("getMe", {}, read_timeout=10.0))
         except TelegramError as error:
             return errors.translate(error, now, now).reason
         return None
@@ -50,19 +50,22 @@ class Sender:
             data["allow_paid_broadcast"] = True
         started = self._clock.time()
         try:
-            answer = await self.bot.call(method, data)
-            return Result(
-                Outcome.SENT, Reason.NONE, started, self._clock.time(), message_id=int(answer["message_id"])
-            )
-        except (KeyError, TypeError, ValueError):
-            detail = "Telegram answered ok without a message id"
-            return Result(Outcome.UNKNOWN, Reason.BAD_ANSWER, started, self._clock.time(), detail=detail)
+            sent = answers.sent_message_id(await self.bot.call(method, data))
+            return Result(Outcome.SENT, Reason.NONE, started, self._clock.time(), message_id=sent)
         except TelegramError as error:
             if message.edits is not None and NOT_MODIFIED in str(error.message).lower():
                 # An earlier attempt arrived and its answer was lost: the message has this text already.
                 finished = self._clock.time()
                 return Result(Outcome.SENT, Reason.NONE, started, finished, message_id=message.edits)
-            return errors.translate(error, started, self._clock.time())
+            return _believable(message, errors.translate(error, started, self._clock.time()))
+
+
+def _believable(message: Claimed, result: Result) -> Result:
+    """Refuses a migration that cannot be: all later messages of the chat would go elsewhere, for good."""
+    if result.migrate_to is None or (message.chat_id < 0 and message.chat_id != result.migrate_to):
+        return result
+    detail = f"this chat cannot have become {result.migrate_to}"
+    return replace(result, reason=Reason.BAD_ANSWER, migrate_to=None, detail=detail)
 
 
 def replace_oversized_edit(message: Claimed, rendered: Rendered) -> Claimed:

@@ -69,6 +69,14 @@ def test_flood_control_without_a_time_backs_off_by_itself() -> None:
     assert decision.retries == 4
 
 
+@pytest.mark.parametrize("seconds", [0.0, 0.001, -5.0])
+@pytest.mark.parametrize("jitter", [0.0, 0.99])
+def test_flood_control_waits_for_the_base_at_least(seconds: float, jitter: float) -> None:
+    for given_time in (seconds, None):
+        decision = decide(of=refused(Reason.FLOOD_CONTROL, retry_after=given_time), jitter=jitter)
+        assert decision.due_at == decision.pause_chat_until >= NOW + POLICY.base
+
+
 def test_flood_control_never_ends_a_message() -> None:
     old = claimed(accepted_at=NOW - 1_000_000, retries=40)
     assert (
@@ -78,8 +86,20 @@ def test_flood_control_never_ends_a_message() -> None:
 
 def test_a_migrated_group_is_tried_at_its_new_id_at_once() -> None:
     decision = decide(of=refused(Reason.CHAT_MIGRATED, migrate_to=-1009))
-    assert (decision.state, decision.due_at, decision.retries) == (MessageState.QUEUED, 0.0, 0)
+    assert (decision.state, decision.due_at, decision.retries) == (MessageState.QUEUED, 0.0, 1)
     assert decision.migrate_to == -1009
+
+
+def test_a_group_that_migrates_again_and_again_is_given_up_in_the_end() -> None:
+    migrated = refused(Reason.CHAT_MIGRATED, migrate_to=-1009)
+    again = decide(claimed(retries=1), of=migrated)
+    assert (again.state, again.due_at, again.retries, again.migrate_to) == (
+        MessageState.RETRY_WAIT,
+        NOW + 2.0,
+        2,
+        -1009,
+    )
+    assert decide(claimed(retries=9, accepted_at=NOW - 4_000), of=migrated).state is MessageState.DEAD_LETTER
 
 
 def test_a_migrated_group_gets_the_rest_of_a_message_before_anything_else() -> None:

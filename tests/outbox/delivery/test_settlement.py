@@ -1,5 +1,6 @@
 """Settle: results of attempts, chats that refuse the bot or migrate, and lost workers."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -128,6 +129,21 @@ async def test_a_message_for_a_migrated_group_goes_to_its_new_id(desk: Desk) -> 
     await desk.submit(each(["2"], TEAM))
     claimed = [*await desk.claim(), *await desk.claim()]
     assert [(one.title, one.chat_id) for one in claimed] == [("2", OPERATIONS)]
+
+
+async def test_two_chats_that_each_became_the_other_do_not_pass_messages_to_and_fro(desk: Desk) -> None:
+    """The last answer is believed: a chat that is migrated to counts as not migrated."""
+    await desk.submit(each(["1", "2"], TEAM))
+    await desk.finish(await claim_one(desk), MIGRATED)
+    first = await claim_one(desk)
+    assert first.chat_id == OPERATIONS
+    await desk.finish(first, replace(MIGRATED, migrate_to=TEAM))
+    desk.clock.advance(60.0)
+    seen = []
+    while claimed := await desk.claim():
+        seen += [(one.title, one.chat_id) for one in claimed]
+        await desk.finish(claimed[0], sent())
+    assert seen == [("1", TEAM), ("2", TEAM)]
 
 
 async def test_moved_messages_wait_for_the_pace_of_the_new_chat(desk: Desk) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from services.outbox.messages import Lane
 from services.outbox.rate_limit.bot_rate_limiter import (
+    LONGEST_PAUSE_SECONDS,
     NOT_LIMITED,
     BotRateLimiter,
     FloodControl,
@@ -31,6 +32,12 @@ def test_a_second_chat_refused_after_the_first_ones_wait_is_a_chat_of_its_own() 
     floods = FloodControl()
     floods.refused(1, until=NOW + 10, now=NOW)
     assert floods.refused(2, until=NOW + 30, now=NOW + 10) is None
+
+
+def test_chats_that_are_all_refused_for_hours_do_not_stop_the_bot_for_hours() -> None:
+    floods = FloodControl()
+    floods.refused(1, until=NOW + 86_400, now=NOW)
+    assert floods.refused(2, until=NOW + 80_000, now=NOW) == NOW + LONGEST_PAUSE_SECONDS
 
 
 def test_the_bot_waits_for_the_shortest_of_the_refused_chats() -> None:

@@ -1,6 +1,7 @@
 """Send: every row of Telegram's error table through a real HTTP answer, python-telegram-bot, and back."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -47,19 +48,45 @@ def raw(status: int, body: str, content_type: str = "text/html") -> dict[str, An
 
 OK_TRUE = '{"ok": true, "result": true}'
 NO_NUMBER = '{"ok": true, "result": {"message_id": "x"}}'
+MIGRATED = "Bad Request: group chat was upgraded to a supergroup chat"
+NO_GROUPS: tuple[Any, ...] = ("zz", 0, 1001, 1.5, True, [], -(2**53) - 1, 10**30, -(10**30))
+NO_NUMBERS: tuple[Any, ...] = ("x", True, [5], {})
 NO_ID = '{"ok": true, "result": {"message_id": null}}'
+NO_MESSAGE_IDS = (
+    "999999999999999999999999999999",
+    "9007199254740993",
+    "0",
+    "-1",
+    "1.0",
+    "true",
+    '"7"',
+    "[7]",
+)
+
+
+def odd(status: int, description: str, **parameters: Any) -> dict[str, Any]:
+    """An answer whose parameters may be anything that JSON can hold."""
+    body = {"ok": False, "error_code": status, "description": description, "parameters": parameters}
+    return raw(status, json.dumps(body), "application/json")
+
+
+def id_of(message_id: str) -> str:
+    return f'{{"ok": true, "result": {{"message_id": {message_id}}}}}'
+
+
 ROWS: list[tuple[dict[str, Any], Outcome, Reason]] = [
     (answer(429, "Too Many Requests: retry after 5", retry_after=5), NOT_SENT, Reason.FLOOD_CONTROL),
     (answer(429, "Too Many Requests"), NOT_SENT, Reason.FLOOD_CONTROL),
-    (
-        answer(
-            400,
-            "Bad Request: group chat was upgraded to a supergroup chat",
-            migrate_to_chat_id=-1_000_000_002_001,
-        ),
-        NOT_SENT,
-        Reason.CHAT_MIGRATED,
-    ),
+    # A person's chat becomes no supergroup, and no answer may send its messages to another chat for good.
+    (answer(400, MIGRATED, migrate_to_chat_id=-1_000_000_002_001), NOT_SENT, Reason.BAD_ANSWER),
+    *((odd(400, MIGRATED, migrate_to_chat_id=bad), NOT_SENT, Reason.BAD_ANSWER) for bad in NO_GROUPS),
+    *((odd(429, "Slow down", retry_after=bad), NOT_SENT, Reason.BAD_ANSWER) for bad in NO_NUMBERS),
+    (odd(429, "Too Many Requests", retry_after=0), NOT_SENT, Reason.FLOOD_CONTROL),
+    (odd(429, "Too Many Requests", retry_after=-5), NOT_SENT, Reason.FLOOD_CONTROL),
+    (odd(401, "Unauthorized", retry_after="x"), NOT_SENT, Reason.INVALID_TOKEN),
+    (odd(500, "Internal Server Error", retry_after="x"), UNKNOWN, Reason.SERVER_ERROR),
+    (raw(400, '{"ok":false,"description":7}', "application/json"), NOT_SENT, Reason.BAD_ANSWER),
+    (raw(403, '{"ok":false,"parameters":[1]}', "application/json"), NOT_SENT, Reason.BAD_ANSWER),
     (answer(403, "Forbidden: bot was blocked by the user"), NOT_SENT, Reason.BOT_BLOCKED),
     (answer(403, "Forbidden: user is deactivated"), NOT_SENT, Reason.CHAT_GONE),
     (answer(403, "Forbidden: the group chat was deleted"), NOT_SENT, Reason.CHAT_GONE),
@@ -167,11 +194,8 @@ ROWS: list[tuple[dict[str, Any], Outcome, Reason]] = [
     (raw(200, '{"ok": true}', "application/json"), UNKNOWN, Reason.BAD_ANSWER),
     (raw(200, OK_TRUE, "application/json"), UNKNOWN, Reason.BAD_ANSWER),
     (raw(200, NO_NUMBER, "application/json"), UNKNOWN, Reason.BAD_ANSWER),
-    (
-        raw(200, NO_ID, "application/json"),
-        UNKNOWN,
-        Reason.BAD_ANSWER,
-    ),
+    (raw(200, NO_ID, "application/json"), UNKNOWN, Reason.BAD_ANSWER),
+    *((raw(200, id_of(bad), "application/json"), UNKNOWN, Reason.BAD_ANSWER) for bad in NO_MESSAGE_IDS),
     ({"kind": "close"}, UNKNOWN, Reason.NO_ANSWER),
     ({"kind": "reset"}, UNKNOWN, Reason.NO_ANSWER),
     ({"kind": "close", "deliver": True}, UNKNOWN, Reason.NO_ANSWER),
@@ -249,10 +273,25 @@ async def test_a_wait_given_as_a_timedelta_is_the_same(
     assert (await sent(sender)).retry_after == 17.0
 
 
+@pytest.mark.parametrize(("seconds", "believed"), [(86_401, 86_400), (10**12, 86_400), (1.5, 2), (1, 1)])
+async def test_a_wait_is_believed_up_to_a_day(
+    sandbox: Sandbox, sender: Sender, seconds: float, believed: float
+) -> None:
+    await sandbox.faults(odd(429, "Too Many Requests", retry_after=seconds))
+    result = await sent(sender)
+    assert (result.reason, result.retry_after) == (Reason.FLOOD_CONTROL, believed)
+
+
 async def test_the_new_id_of_a_group_is_handed_on(sandbox: Sandbox, sender: Sender) -> None:
     await sandbox.post("/chats/-2001/upgrade", {"new_id": -1_000_000_002_001}, method="PUT")
     result = await sent(sender, chat_id=-2001)
     assert (result.reason, result.migrate_to) == (Reason.CHAT_MIGRATED, -1_000_000_002_001)
+
+
+async def test_no_group_becomes_itself(sandbox: Sandbox, sender: Sender) -> None:
+    await sandbox.faults(answer(400, MIGRATED, migrate_to_chat_id=-2001))
+    result = await sent(sender, chat_id=-2001)
+    assert (result.outcome, result.reason, result.migrate_to) == (NOT_SENT, Reason.BAD_ANSWER, None)
 
 
 @pytest.mark.parametrize(
@@ -319,6 +358,8 @@ async def test_a_check_says_whether_telegram_takes_the_bot(sandbox: Sandbox, sen
     assert await sender.check() is Reason.INVALID_TOKEN
     await sandbox.post(f"/bots/{BOT_ID}/restore")
     assert await sender.check() is None
+    await sandbox.faults(raw(200, OK_TRUE, "application/json") | {"methods": ["getMe"]})
+    assert await sender.check() is Reason.BAD_ANSWER
 
 
 async def test_many_calls_at_once_each_get_their_own_answer(sandbox: Sandbox, sender: Sender) -> None:
