@@ -243,8 +243,11 @@ def _count(verdict: Verdict, event: Posted, copies: list[Copy], messages: Mappin
 
 
 def _allowed(event: Posted) -> frozenset[str]:
-    """The final states besides delivered that the event allows; held and expired only by its request."""
-    requested = {"unknown": event.hold, "expired": event.expires}
+    """The final states besides delivered that the event allows; held and expired only by its request.
+
+    Of events that expire those that may have arrived end as unknown.
+    """
+    requested = {"unknown": event.hold or event.expires, "expired": event.expires}
     return frozenset(state for state in ENDED_WELL if requested.get(state, True))
 
 

@@ -14,7 +14,7 @@ class MessageState(StrEnum):
     QUEUED = "queued"  #: stored; waits to be claimed
     SENDING = "sending"  #: claimed; an attempt is open
     RETRY_WAIT = "retry_wait"  #: an attempt failed; the next one has a time
-    UNKNOWN = "unknown"  #: sent without an answer, and the event forbids another attempt
+    UNKNOWN = "unknown"  #: may have been delivered, and is not sent again
     DELIVERED = "delivered"  #: Telegram answered with a message id
     DEAD_LETTER = "dead_letter"  #: given up, with the reason; can be replayed
     SUPPRESSED = "suppressed"  #: not sent on purpose: blocked or muted chat, superseded or pointless edit
@@ -43,6 +43,29 @@ FINISHED = (
 UNFINISHED = (MessageState.QUEUED, MessageState.SENDING, MessageState.RETRY_WAIT)
 #: Finished without delivery, though delivery was intended.
 FAILED = (MessageState.DEAD_LETTER, MessageState.UNKNOWN, MessageState.EXPIRED)
+
+
+def may_have_arrived(*, part: int, possible_duplicate: bool, resends: int) -> bool:
+    """Whether the next part of a message may be in the chat: the answer to an attempt was lost.
+
+    Args:
+        part: number of parts that are delivered.
+        possible_duplicate: whether an attempt, of any part, had the outcome unknown.
+        resends: attempts of the next part with the outcome unknown, since the last replay.
+    """
+    return resends > 0 or (possible_duplicate and part == 0)
+
+
+def final_state(state: MessageState, *, arrived: bool) -> MessageState:
+    """The final state of a message that ends without an attempt.
+
+    Expired, suppressed and cancelled say that a message was not sent. One that may have arrived is unknown.
+
+    Args:
+        state: of a message that was never sent.
+        arrived: the result of :func:`may_have_arrived`.
+    """
+    return MessageState.UNKNOWN if arrived else state
 
 
 #: ``due_at`` of a message that may go as soon as its lane allows.
@@ -241,6 +264,20 @@ class Claimed:
     edits: int | None = None
     resends: int = 0  #: attempts of the next part that may have arrived; above 0 its text says so
     replayed_at: float | None = None  #: when a person replayed it
+    #: Whether the message that it edits may be in the chat once more, under an id that is not known.
+    unseen_copy: bool = False
+
+    @property
+    def is_edit(self) -> bool:
+        """Whether the next part is an edit; what follows an edit is a new message."""
+        return self.edits is not None and self.part == 0
+
+    @property
+    def may_have_arrived(self) -> bool:
+        """See :func:`may_have_arrived`."""
+        return may_have_arrived(
+            part=self.part, possible_duplicate=self.possible_duplicate, resends=self.resends
+        )
 
     @property
     def entered_at(self) -> float:

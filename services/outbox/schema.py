@@ -150,6 +150,14 @@ Index(
     postgresql_where=message.c.update_key.is_not(None),
 )
 
+# The edits of a message.
+Index(
+    "message_edits",
+    message.c.edits,
+    sqlite_where=message.c.edits.is_not(None),
+    postgresql_where=message.c.edits.is_not(None),
+)
+
 #: The name of the only bot, where there is one; its messages are in no index by bot.
 DEFAULT_BOT = "default"
 Index(

@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, Table, text
+from sqlalchemy import Connection, Table, column, insert, table, text
 
+from services.kit.database import migrate
 from services.kit.database.connect import Database, open_database
 from services.kit.settings import ServiceSettings
 from services.kit.telemetry.telemetry import Telemetry
 from services.outbox import schema
-from services.outbox.intake import enqueue
+from services.outbox.intake import row_records
 from services.outbox.messages import Origin
 from tests.outbox.conftest import Desk
 from tests.outbox.making import NOW, event, submission
@@ -20,7 +21,7 @@ from tests.outbox.making import NOW, event, submission
 VERSIONS = "outbox_version"
 
 
-OURS = {table.name for table in vars(schema).values() if isinstance(table, Table)}
+OURS = {each.name for each in vars(schema).values() if isinstance(each, Table)}
 
 
 def differences(connection: Connection, tables: set[str]) -> list[object]:
@@ -31,6 +32,14 @@ def differences(connection: Connection, tables: set[str]) -> list[object]:
 
     context = MigrationContext.configure(connection, opts={"compare_type": True, "include_object": ours})
     return list(compare_metadata(context, schema.metadata))
+
+
+async def migrated_to(revision: str, url: str, telemetry: Telemetry) -> Database:
+    """An open database with the engine's tables as they were at a revision."""
+    database = await open_database(url, telemetry, packages=[])
+    work = partial(migrate.upgrade, package="services.outbox", revision=revision)
+    await database.write("migrate", work)
+    return database
 
 
 async def test_the_migrated_database_is_the_schema(database: Database) -> None:
@@ -58,21 +67,17 @@ async def test_opening_again_changes_nothing(database: Database, database_url: s
     ],
 )
 async def test_events_from_before_the_column_get_their_origin(
-    database: Database, database_url: str, tmp_path: Path, stored: dict[str, str], origin: Origin
+    empty_database_url: str, telemetry: Telemetry, stored: dict[str, str], origin: Origin
 ) -> None:
-    submissions = [submission(of=event(**stored))]
-    await database.write("enqueue", partial(enqueue.insert, submissions=submissions, now=NOW))
-
-    def go_back(connection: Connection) -> None:
-        connection.execute(text("ALTER TABLE event DROP COLUMN origin"))
-        connection.execute(text(f"UPDATE {VERSIONS} SET version_num = '0010'"))  # noqa: S608 - a constant of this test
-
-    await database.write("migrate", go_back)
-    telemetry = Telemetry("again", ServiceSettings(data_dir=tmp_path))
-    again = await open_database(database_url, telemetry, packages=["services.outbox"])
+    database = await migrated_to("0010", empty_database_url, telemetry)
+    row = row_records.of_event(event(**stored), NOW)
+    del row["origin"]
+    old = table("event", *map(column, row))
+    await database.write("enqueue", lambda connection: connection.execute(insert(old).values(**row)))
+    await database.migrate(["services.outbox"])
     query = text("SELECT origin FROM event")
-    found = await again.read("read", lambda c: c.execute(query).scalar_one())
-    await again.close()
+    found = await database.read("read", lambda c: c.execute(query).scalar_one())
+    await database.close()
     assert found == origin
 
 

@@ -37,6 +37,7 @@ MOST_MESSAGES = 500
 MessageId = Annotated[Words, Path(description="ID of the message", examples=[AN_ID])]
 JobId = Annotated[Words, Path(description="ID of the job", examples=[AN_ID])]
 _DECIDED = problems({404: "no message has this ID", 409: "the message's `state` does not allow it"})
+_REPLACED = "It is out of date: a later message has replaced it."
 _NO_JOB = problems({404: "no job has this ID"})
 
 
@@ -48,13 +49,17 @@ _NO_JOB = problems({404: "no job has this ID"})
 async def cancel(
     state: State, caller: CallerKey, message_id: MessageId, decision: Decision | None = None
 ) -> messages.CancelReplayResult:
-    """409 with the state if the message is being sent, is sent in part, or has reached its final state."""
+    """409 with the state if the message is being sent, is sent in part, or has reached its final state.
+
+    A message that may have arrived (`possible_duplicate`) is not sent again, and its state is `unknown`.
+    """
     by = By(caller.name, decision.reason if decision else "")
     verdict = await _decide(state, "cancel", partial(cancel_replay.cancel, message_id=message_id, by=by))
     if not verdict.done:
         detail = "Parts of it are sent." if verdict.parts_sent else f"It is {verdict.state.value}."
         raise Problem(409, "Cannot be cancelled", detail, **_view(message_id, verdict).model_dump())
-    state.tracking.metrics.cancelled.inc()
+    if verdict.state is MessageState.CANCELLED:
+        state.tracking.metrics.cancelled.inc()
     return _view(message_id, verdict)
 
 
@@ -66,11 +71,11 @@ async def cancel(
 async def replay(
     state: State, caller: CallerKey, message_id: MessageId, decision: Decision | None = None
 ) -> messages.CancelReplayResult:
-    """409 with the state if the message is delivered or not finished."""
+    """409 with the state if the message is delivered, not finished, or replaced by a later message."""
     by = By(caller.name, decision.reason if decision else "")
     verdict = await _decide(state, "replay", partial(cancel_replay.replay, message_id=message_id, by=by))
     if not verdict.done:
-        detail = f"It is {verdict.state.value}."
+        detail = _REPLACED if verdict.replaced else f"It is {verdict.state.value}."
         raise Problem(409, "Cannot be replayed", detail, **_view(message_id, verdict).model_dump())
     state.tracking.metrics.replayed.inc()
     return _view(message_id, verdict)

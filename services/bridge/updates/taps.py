@@ -10,6 +10,7 @@ from services.bridge.updates.context import Reaction, ReactionKind, UpdateContex
 from services.bridge.updates.parse import Tap
 from services.bridge.updates.responses import NewResponse, ResponseKind
 from services.bridge.updates.store import BotCall
+from services.outbox.queries import message_timeline
 
 _CLOSED_BEFORE = (AnswerOutcome.LATE, AnswerOutcome.EXPIRED, AnswerOutcome.CANCELLED)
 _UNKNOWN_BUTTON = "This button is not known here any more."
@@ -27,9 +28,11 @@ def react(connection: Connection, context: UpdateContext, tap: Tap) -> Reaction:
     answer = answer_approval(connection, context, approval, tap.sender, AnswerVia.TAP, index)
     outcome = answer.change.outcome
     calls = [_toast(tap, question_text.toast(outcome, answer.change.approval))]
-    if outcome in _CLOSED_BEFORE and tap.message_id is not None:
-        # A copy of the question that no verdict edits: its delivery is unknown to us.
-        calls.append(_remove_buttons(tap))
+    if outcome in _CLOSED_BEFORE or (
+        outcome is AnswerOutcome.DECIDED and not _is_known(connection, tap, context)
+    ):
+        # No result edits a copy of the question whose delivery is unknown to us.
+        calls += _remove_buttons(tap)
     response = NewResponse(
         ResponseKind.TAP,
         context.bot,
@@ -51,6 +54,13 @@ def react(connection: Connection, context: UpdateContext, tap: Tap) -> Reaction:
     )
 
 
+def _is_known(connection: Connection, tap: Tap, context: UpdateContext) -> bool:
+    """Whether the tapped message is one that Telegram told us of."""
+    if tap.chat_id is None or tap.message_id is None:
+        return False
+    return message_timeline.by_telegram_id(connection, context.bot, tap.chat_id, tap.message_id) is not None
+
+
 def _unknown_button(context: UpdateContext, tap: Tap) -> Reaction:
     """A toast says so. The data becomes a response only if the person may use the bot."""
     response = NewResponse(ResponseKind.TAP, context.bot, tap.sender, tap.data, context.span, tap.chat_id)
@@ -69,8 +79,9 @@ def _toast(tap: Tap, text: str) -> BotCall:
     )
 
 
-def _remove_buttons(tap: Tap) -> BotCall:
-    return BotCall(
-        "editMessageReplyMarkup",
-        {"chat_id": tap.chat_id, "message_id": tap.message_id, "reply_markup": '{"inline_keyboard":[]}'},
-    )
+def _remove_buttons(tap: Tap) -> list[BotCall]:
+    """The call that removes the buttons of the tapped message; none if Telegram no longer has it."""
+    if tap.message_id is None:
+        return []
+    where = {"chat_id": tap.chat_id, "message_id": tap.message_id}
+    return [BotCall("editMessageReplyMarkup", where | {"reply_markup": '{"inline_keyboard":[]}'})]

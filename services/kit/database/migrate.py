@@ -25,8 +25,8 @@ def revisions_of(package: str) -> Path:
     return Path(spec.origin).parent / "migrations"
 
 
-def upgrade(connection: Connection, package: str) -> None:
-    """Runs a package's missing revisions on a connection, in its transaction."""
+def upgrade(connection: Connection, package: str, revision: str = "head") -> None:
+    """Runs a package's missing revisions on a connection, in its transaction; up to one of them, or all."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
     config = Config()
@@ -36,4 +36,4 @@ def upgrade(connection: Connection, package: str) -> None:
     config.attributes["connection"] = connection
     config.attributes["version_table"] = f"{package.rpartition('.')[2]}_version"
     with _one_at_a_time:
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection, insert, select, update
 
 from services.outbox import change_feed
-from services.outbox.messages import MessageState, Reason
+from services.outbox.messages import MessageState, Reason, final_state, may_have_arrived
 from services.outbox.schema import change, message
 
 
@@ -18,7 +18,7 @@ def finish(
     cause: str,
     now: float,
 ) -> None:
-    """Ends messages without an attempt.
+    """Ends messages without an attempt; those that may have arrived end as unknown.
 
     Args:
         connection: in a transaction.
@@ -30,9 +30,27 @@ def finish(
     """
     if not seqs:
         return
-    ended = update(message).where(message.c.seq.in_(seqs))
-    connection.execute(ended.values(state=state.value, reason=reason.value, finished_at=now))
-    _write(connection, [(seq, state) for seq in seqs], cause, reason.value, now)
+    endings = _endings(connection, seqs, state)
+    for final in dict.fromkeys(endings.values()):
+        alike = [seq for seq, its in endings.items() if its is final]
+        ended = update(message).where(message.c.seq.in_(alike))
+        connection.execute(ended.values(state=final.value, reason=reason.value, finished_at=now))
+    _write(connection, list(endings.items()), cause, reason.value, now)
+
+
+def _endings(connection: Connection, seqs: Sequence[int], state: MessageState) -> dict[int, MessageState]:
+    """The final state of each message, by its number."""
+    columns = (message.c.seq, message.c.part, message.c.possible_duplicate, message.c.resends)
+    rows = connection.execute(select(*columns).where(message.c.seq.in_(seqs)).order_by(message.c.seq))
+    return {
+        row.seq: final_state(
+            state,
+            arrived=may_have_arrived(
+                part=row.part, possible_duplicate=row.possible_duplicate, resends=row.resends
+            ),
+        )
+        for row in rows
+    }
 
 
 def record(

@@ -4,6 +4,7 @@
 - `claims`: leases ready chats and opens an attempt for the next message of each: read, plan, write.
 - `ready_chats`: locks the chats that can be claimed, and leases them.
 - `claimed_rows`: reads messages with all columns that a sender needs.
+- `edit_targets`: reads what edits edit, and whether copies of it may be in the chat.
 - `plan`: decides what a claim does with each chat and message; pure.
 - `fair_queue`: divides a claim between clients; pure.
 - `attempts`: renders and sends one message, and decides its next state.

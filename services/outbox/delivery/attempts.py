@@ -12,7 +12,7 @@ from services.outbox.delivery.retry_policy import Policy
 from services.outbox.messages import Claimed, Outcome, Reason, Rendered, Result, Settled
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.rate_limit.bot_rate_limiter import BotRateLimiter, FloodControl
-from services.outbox.telegram.sender import Sender, method_of, replace_oversized_edit
+from services.outbox.telegram.sender import Sender, method_of, repeat_for_copy, replace_oversized_edit
 from services.outbox.telegram.text import mark_repeated
 
 log = structlog.get_logger()
@@ -55,7 +55,7 @@ class Attempts:
         try:
             rendered = self._render(message)
             message = replace_oversized_edit(message, rendered)
-            rendered = _marked(message, rendered)
+            rendered = _marked(message, repeat_for_copy(message, rendered))
             method = method_of(message, rendered)
         except Exception as error:
             log.exception("render_failed", message_id=message.id)
@@ -103,7 +103,7 @@ def _marked(message: Claimed, rendered: Rendered) -> Rendered:
 
     The other parts stay as they were when they were sent. An edit that is made twice shows no difference.
     """
-    if not message.resends or message.edits is not None:
+    if message.is_edit or not message.may_have_arrived:
         return rendered
     parts = list(rendered.parts)
     parts[message.part] = mark_repeated(parts[message.part])

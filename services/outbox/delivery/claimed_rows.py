@@ -8,6 +8,8 @@ from sqlalchemy import Connection, select
 from services.kit.database.json_rows import Statement
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.chats.chat_heads import ChatRow
+from services.outbox.delivery import edit_targets
+from services.outbox.delivery.edit_targets import EditTarget
 from services.outbox.delivery.plan import Target
 from services.outbox.messages import Claimed, Lane, MessageState, Origin, UnknownPolicy
 from services.outbox.rate_limit.bot_rate_limiter import LimitedSince
@@ -79,16 +81,13 @@ def load(
         The messages; and by the number of an edit its target, where Telegram's id of that is not known.
     """
     rows = by_seq(connection, seqs)
-    telegram_ids = _telegram_ids(connection, rows)
+    edited = edit_targets.read(connection, rows)
     messages: list[Claimed] = []
-    without_id: list[int] = []
     for row in rows:
         wait = _limiter_wait(row, chats[row.chat_id], now, paced_since.of(Lane(row.lane)))
-        message = claimed(row, now, wait, row.attempts + 1, telegram_ids.get(row.edits))
-        messages.append(message)
-        if row.edits and message.edits is None:
-            without_id.append(message.seq)
-    return messages, _targets(connection, without_id)
+        messages.append(claimed(row, now, wait, row.attempts + 1, edited.get(row.seq)))
+    without_id = {seq: its.target for seq, its in edited.items() if its.telegram_id is None}
+    return messages, without_id
 
 
 def behind(connection: Connection, first: Claimed, most: int, now: float) -> list[Claimed]:
@@ -116,8 +115,8 @@ def in_flight(connection: Connection, bot: str, chat_ids: Iterable[int], now: fl
         message.c.state == MessageState.SENDING.value,
     )
     rows = connection.execute(query).all()
-    telegram_ids = _telegram_ids(connection, rows)
-    return [claimed(row, now, 0.0, row.attempts, telegram_ids.get(row.edits)) for row in rows]
+    edited = edit_targets.read(connection, rows)
+    return [claimed(row, now, 0.0, row.attempts, edited.get(row.seq)) for row in rows]
 
 
 def _limiter_wait(row: Any, chat: ChatRow, now: float, paced_since: float | None) -> float:
@@ -128,43 +127,9 @@ def _limiter_wait(row: Any, chat: ChatRow, now: float, paced_since: float | None
     return float(by_chat + by_bot)
 
 
-def _telegram_ids(connection: Connection, rows: Sequence[Any]) -> dict[str, int | None]:
-    """Telegram's ids of the messages that some of the rows edit, by our ids."""
-    edited = sorted(row.edits for row in rows if row.edits is not None)
-    if not edited:
-        return {}
-    found = connection.execute(
-        select(message.c.id, message.c.telegram_message_ids).where(message.c.id.in_(edited))
-    )
-    return {row.id: _last(row.telegram_message_ids) for row in found}
-
-
-def _last(ids: str) -> int | None:
-    return int(ids.rpartition(",")[2]) if ids else None
-
-
-def _targets(connection: Connection, edits: Sequence[int]) -> dict[int, Target]:
-    """The targets of edits, by the numbers of the edits."""
-    if not edits:
-        return {}
-    return {
-        row.seq: Target(
-            row.target, None if row.state is None else MessageState(row.state), row.update_key is not None
-        )
-        for row in connection.execute(_TARGETS.where(message.c.seq.in_(sorted(edits))))
-    }
-
-
-_target = message.alias("target")
-_TARGETS = select(
-    message.c.seq,
-    message.c.update_key,
-    _target.c.seq.label("target"),
-    _target.c.state,
-).join_from(message, _target, _target.c.id == message.c.edits, isouter=True)
-
-
-def claimed(row: Any, now: float, limiter_wait: float, number: int, edits: int | None = None) -> Claimed:
+def claimed(
+    row: Any, now: float, limiter_wait: float, number: int, edited: EditTarget | None = None
+) -> Claimed:
     """Makes a message of a row.
 
     Args:
@@ -172,7 +137,7 @@ def claimed(row: Any, now: float, limiter_wait: float, number: int, edits: int |
         now: when it is claimed, seconds since the epoch.
         limiter_wait: seconds that Telegram's rates delayed it.
         number: of the attempt.
-        edits: Telegram's id of the message that it edits.
+        edited: what it edits; None: it is sent as a new message.
     """
     # Unpacked by position: one value by its name costs as much as ten so.
     (
@@ -239,7 +204,8 @@ def claimed(row: Any, now: float, limiter_wait: float, number: int, edits: int |
         telegram_message_ids=tuple(int(i) for i in ids.split(",")) if ids else (),
         severity=severity,
         origin=Origin(origin),
-        edits=edits,
+        edits=edited.telegram_id if edited else None,
         resends=resends,
         replayed_at=replayed_at,
+        unseen_copy=edited is not None and edited.unseen_copy,
     )

@@ -19,7 +19,16 @@ from services.outbox.delivery import claimed_rows, plan, ready_chats
 from services.outbox.delivery.fair_queue import FairQueue
 from services.outbox.delivery.plan import DEFAULT_RULES, ChatRules, Ending, Plan
 from services.outbox.intake import update_keys
-from services.outbox.messages import Claimed, Decision, MessageState, Outcome, Reason, Result, Settled
+from services.outbox.messages import (
+    Claimed,
+    Decision,
+    MessageState,
+    Outcome,
+    Reason,
+    Result,
+    Settled,
+    final_state,
+)
 from services.outbox.rate_limit.bot_rate_limiter import NOT_LIMITED, LimitedSince
 
 #: Messages of a chat that one claim defers; a transaction stays short.
@@ -135,7 +144,7 @@ def _ended(m: Claimed, state: MessageState, reason: Reason, now: float) -> Settl
     """A message that ends without an attempt, in the form of those that are settled."""
     result = Result(Outcome.NOT_SENT, reason, now, now)
     decision = Decision(
-        state,
+        final_state(state, arrived=m.may_have_arrived),
         retries=m.retries,
         part=m.part,
         possible_duplicate=m.possible_duplicate,

@@ -71,11 +71,13 @@ class Target:
         seq: its number; None: it is not stored any more.
         state: its state, or None.
         by_key: whether the edit names it by an update key.
+        may_be_shown: whether an attempt to send it had the outcome unknown.
     """
 
     seq: int | None
     state: MessageState | None
     by_key: bool
+    may_be_shown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,10 +188,10 @@ _MUTED = (MessageState.SUPPRESSED, Reason.MUTED, "muted")
 def _is_pointless(target: Target) -> bool:
     """Whether an edit is of no use without its target, such as the result of a question never shown.
 
-    An edit by an update key has the newest state, and is useful alone. A target in the state unknown may
-    have been shown.
+    An edit by an update key has the newest state, and is useful alone. So is the result of a question that
+    may have been shown.
     """
-    return not target.by_key and target.state is not MessageState.UNKNOWN
+    return not target.by_key and not target.may_be_shown
 
 
 def _begin_anew(plan: Plan, message: Claimed, target: Target) -> None:

@@ -85,7 +85,7 @@ def decide(  # noqa: PLR0911 - a return for each row of Telegram's error table
         return _migrated(policy, message, result, jitter)
     if result.reason is Reason.BAD_MARKUP and not message.plain:
         return replace(_to(message, MessageState.QUEUED, CONTINUATION), plain=True)
-    if result.reason in CANNOT_EDIT and message.edits is not None:
+    if result.reason in CANNOT_EDIT and message.is_edit:
         return replace(_again(message, at=AT_ONCE), as_new=True)
     if result.reason in BOT_STOPS:
         return _again(message, at=AT_ONCE, stop_bot=result.reason)
@@ -122,7 +122,7 @@ def _sent(message: Claimed, parts: int) -> Decision:
 
 
 def _unknown(policy: Policy, message: Claimed, result: Result, jitter: float) -> Decision:
-    if message.edits is not None:
+    if message.is_edit:
         # An edit that is made twice shows no difference: it is retried as any failed message.
         return _retry(policy, message, result, jitter)
     if message.on_unknown is UnknownPolicy.HOLD:

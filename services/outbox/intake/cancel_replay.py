@@ -2,13 +2,16 @@
 
 Each is a compare-and-set on the message's state: a request that comes too late changes nothing, and
 the answer says so. Both are recorded in the message's history, with who did it and why.
+
+A message that may have arrived is not called cancelled: it is not sent again, and ends as unknown. One that
+a later message was to edit is not replayed, since it would appear below what has replaced it.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, or_, select, update
+from sqlalchemy import Connection, bindparam, case, exists, or_, select, update
 
 from services.outbox.chats import locks, message_changes
 from services.outbox.intake import enqueue
@@ -34,12 +37,14 @@ class ActionResult:
         state: of the message, now.
         parts_sent: number of parts that are delivered.
         possible_duplicate: whether it may have been delivered before.
+        replaced: whether it was not replayed because a later message has replaced it.
     """
 
     done: bool
     state: MessageState
     parts_sent: int
     possible_duplicate: bool
+    replaced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,8 @@ _ROW = select(
 def cancel(connection: Connection, message_id: str, by: By, now: float) -> ActionResult | None:
     """Cancels a message that waits; None where there is no such message.
 
-    Nothing changes where parts of it are delivered, or a worker has claimed it.
+    One that may have arrived ends as unknown. Nothing changes where parts of it are delivered, or a worker
+    has claimed it.
     """
     query = _ROW.where(message.c.id == message_id)
     row = connection.execute(query).first()
@@ -75,10 +81,11 @@ def cancel(connection: Connection, message_id: str, by: By, now: float) -> Actio
         return None
     locks.lock_chats(connection, [(row.bot, row.chat_id)])
     done = connection.execute(_CANCEL, {"b_seq": row.seq, "b_chat": row.chat_id, "now": now}).rowcount == 1
+    row = connection.execute(query).one()
     if done:
         cause = by.cause("cancelled")
-        message_changes.record(connection, [(row.seq, MessageState.CANCELLED)], cause, now)
-    return _result(connection.execute(query).one(), done=done)
+        message_changes.record(connection, [(row.seq, MessageState(row.state))], cause, now)
+    return _result(row, done=done)
 
 
 _CANCEL = (
@@ -89,12 +96,18 @@ _CANCEL = (
         message.c.state.in_([state.value for state in WAITING]),
         message.c.part == 0,
     )
-    .values(state=MessageState.CANCELLED.value, finished_at=bindparam("now"))
+    .values(
+        # As messages.final_state(), for a message without delivered parts.
+        state=case(
+            (message.c.possible_duplicate, MessageState.UNKNOWN.value), else_=MessageState.CANCELLED.value
+        ),
+        finished_at=bindparam("now"),
+    )
 )
 
 
 def cancel_all(connection: Connection, message_ids: Collection[str], cause: str, now: float) -> None:
-    """Cancels those of the messages that wait and have no delivered part.
+    """Cancels those of the messages that wait and have no delivered part; see :func:`cancel`.
 
     Args:
         connection: in a transaction.
@@ -119,20 +132,22 @@ def replay(connection: Connection, message_id: str, by: By, now: float) -> Actio
     if row is None:
         return None
     done = bool(replay_all(connection, [row.seq], by, now, states=REPLAYABLE))
-    return _result(connection.execute(query).one(), done=done)
+    row = connection.execute(query).one()
+    replaced = not done and row.state in REPLAYABLE
+    return _result(row, done=done, replaced=replaced)
 
 
 def replay_all(
     connection: Connection, seqs: Sequence[int], by: By, now: float, *, states: Collection[MessageState]
 ) -> int:
-    """Replays those of the messages that are in one of the states; returns their number.
+    """Replays those of the messages that are in one of the states and not replaced; returns their number.
 
     A message continues at the part that failed. One with the state unknown may have arrived: it is sent
     as a possible duplicate. An expiry that has passed is removed, and so is the block of the chat: the
     replay is a new attempt.
     """
     replayable = select(message.c.seq).where(
-        message.c.seq.in_(seqs), message.c.state.in_([state.value for state in states])
+        message.c.seq.in_(seqs), message.c.state.in_([state.value for state in states]), ~_REPLACED
     )
     found = connection.execute(replayable.order_by(message.c.seq).with_for_update()).scalars().all()
     if not found:
@@ -143,6 +158,10 @@ def replay_all(
     _queue_chats(connection, found, now)
     return len(found)
 
+
+_later = message.alias("later")
+#: A question that is closed: its result was to edit it.
+_REPLACED = exists().where(_later.c.edits == message.c.id, _later.c.update_key.is_(None))
 
 _REPLAY = (
     update(message)
@@ -175,5 +194,5 @@ def _queue_chats(connection: Connection, seqs: Sequence[int], now: float) -> Non
     enqueue.queue_chats(connection, waiting, now, clients=[row.client for row in rows])
 
 
-def _result(row: Any, *, done: bool) -> ActionResult:
-    return ActionResult(done, MessageState(row.state), row.part, row.possible_duplicate)
+def _result(row: Any, *, done: bool, replaced: bool = False) -> ActionResult:
+    return ActionResult(done, MessageState(row.state), row.part, row.possible_duplicate, replaced)

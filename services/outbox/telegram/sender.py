@@ -53,7 +53,7 @@ class Sender:
             sent = answers.sent_message_id(await self.bot.call(method, data))
             return Result(Outcome.SENT, Reason.NONE, started, self._clock.time(), message_id=sent)
         except TelegramError as error:
-            if message.edits is not None and NOT_MODIFIED in str(error.message).lower():
+            if message.is_edit and NOT_MODIFIED in str(error.message).lower():
                 # An earlier attempt arrived and its answer was lost: the message has this text already.
                 finished = self._clock.time()
                 return Result(Outcome.SENT, Reason.NONE, started, finished, message_id=message.edits)
@@ -75,6 +75,17 @@ def replace_oversized_edit(message: Claimed, rendered: Rendered) -> Claimed:
     return message
 
 
+def repeat_for_copy(message: Claimed, rendered: Rendered) -> Rendered:
+    """Adds the text of an edit as a new message, where a copy of its target cannot be edited.
+
+    The edit may be made already, and its chat have migrated since: then only the new message is left.
+    """
+    has_copy = message.edits is not None and message.unseen_copy
+    if has_copy or message.part == len(rendered.parts):
+        return replace(rendered, parts=rendered.parts * 2)
+    return rendered
+
+
 def method_of(message: Claimed, rendered: Rendered) -> str:
     """The Bot API method for the next part of a message."""
     if isinstance(rendered.parts[message.part], Document):
@@ -85,7 +96,7 @@ def method_of(message: Claimed, rendered: Rendered) -> str:
 def request_of(message: Claimed, rendered: Rendered) -> tuple[str, dict[str, Any]]:
     """The Bot API method and its parameters for the next part of a message."""
     part = rendered.parts[message.part]
-    if message.edits is not None and isinstance(part, Text):
+    if message.is_edit and message.edits is not None and isinstance(part, Text):
         return _edit(message, message.edits, part, rendered.reply_markup)
     last = message.part == len(rendered.parts) - 1
     data: dict[str, Any] = {"chat_id": message.chat_id}

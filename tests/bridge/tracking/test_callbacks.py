@@ -26,7 +26,7 @@ from tests.bridge.tracking.conftest import Post, State, later
 from tests.bridge.webhooks.test_results import SECRET, Program, listening
 from tests.conftest import BridgeFactory
 from tests.outbox import making
-from tests.servers import KEY, ManualClock, Sandbox
+from tests.servers import KEY, ManualClock, Sandbox, until
 
 MESSAGE = {"type": "custom_event", "title": "hello", "chat_id": 1001}
 
@@ -89,6 +89,36 @@ async def test_an_unknown_outcome_and_a_cancel_are_told(
     await program.until_called(2)
     told = program.verified(1)
     assert (told["type"], told["data"]["reason"]) == ("message.cancelled", "cancelled by default: a typo")
+
+
+async def test_a_message_that_may_have_arrived_is_reported_as_unknown_when_it_is_cancelled(
+    bridge_settings: BridgeFactory, database_url: str, sandbox: Sandbox, program: Program
+) -> None:
+    settings = bridge_settings(
+        database_url=database_url, webhook_signing_secret=SECRET, retry_base_seconds=60
+    )
+    await sandbox.faults({"kind": "close", "deliver": True})
+    async with servers.client_of(bridge_app.create_app, settings) as client:
+        posted = await client.post("/api/v1/events", json=MESSAGE | {"callback_url": program.url})
+        (message_id,) = posted.json()["message_ids"]
+        path = f"/api/v1/messages/{message_id}"
+
+        async def waits() -> bool:
+            return bool((await client.get(path)).json()["status"] == "retry_wait")
+
+        await until(waits)
+        cancelled = await client.post(f"{path}/cancel", json={"reason": "a typo"})
+        assert (cancelled.status_code, cancelled.json()) == (
+            200,
+            {"message_id": message_id, "state": "unknown", "parts_sent": 0, "possible_duplicate": True},
+        )
+        await program.until_called(1)
+        told = program.verified(0)
+        assert (told["type"], told["data"]["reason"]) == ("message.unknown", "cancelled by default: a typo")
+        assert len(await sandbox.delivered(1001)) == 1
+        again = await client.post(f"{path}/cancel")
+        assert (again.status_code, again.json()["state"]) == (409, "unknown")
+    assert len(program.calls) == 1
 
 
 async def test_each_recipients_message_is_told_by_itself(bridge: httpx.AsyncClient, program: Program) -> None:

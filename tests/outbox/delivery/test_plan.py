@@ -341,9 +341,10 @@ def test_an_edit_of_a_message_that_was_never_sent_ends(target: Target) -> None:
     assert planned(message, targets={7: target}) == Plan(end=[ending], give_back=[ADA])
 
 
-def test_an_edit_of_a_message_that_may_have_been_shown_is_sent() -> None:
+@pytest.mark.parametrize("state", [MessageState.UNKNOWN, MessageState.DEAD_LETTER, MessageState.CANCELLED])
+def test_an_edit_of_a_message_that_may_have_been_shown_is_sent(state: MessageState) -> None:
     message = edit()
-    made = planned(message, targets={7: Target(5, MessageState.UNKNOWN, by_key=False)})
+    made = planned(message, targets={7: Target(5, state, by_key=False, may_be_shown=True)})
     assert made == Plan(send=[message])
 
 
@@ -388,6 +389,7 @@ _TARGETS = st.builds(
     Target,
     st.none() | st.integers(1000, 1010),
     st.none() | st.sampled_from(list(MessageState)),
+    st.booleans(),
     st.booleans(),
 )
 

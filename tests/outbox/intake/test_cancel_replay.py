@@ -54,6 +54,46 @@ async def test_a_message_of_which_a_part_is_sent_is_not_cancelled(desk: Desk) ->
     assert verdict == ActionResult(False, MessageState.QUEUED, 1, False)
 
 
+async def test_a_message_that_may_have_arrived_is_not_sent_again_and_is_not_called_cancelled(
+    desk: Desk,
+) -> None:
+    await desk.submit(submission())
+    (claimed,) = await desk.claim()
+    await desk.finish(claimed, result(Outcome.UNKNOWN, Reason.NO_ANSWER))
+    assert await desk.state(claimed.id) == "retry_wait"
+    assert await cancel(desk, claimed.id) == ActionResult(True, MessageState.UNKNOWN, 0, True)
+    life = await desk.life(claimed.id)
+    assert [(change["state"], change["cause"]) for change in life.changes] == [
+        ("unknown", "cancelled by ci: a typo")
+    ]
+    desk.clock.advance(3600)
+    assert await desk.claim() == []
+
+
+async def test_of_messages_that_are_cancelled_together_each_ends_as_it_deserves(desk: Desk) -> None:
+    lost, refused = submission(message(ADA)), submission(message(2002))
+    await desk.submit(lost, refused)
+    for one in await desk.claim():
+        outcome = Outcome.UNKNOWN if one.chat_id == ADA else Outcome.NOT_SENT
+        await desk.finish(one, result(outcome, Reason.SERVER_ERROR))
+    ids = [made.messages[0][0].id for made in (lost, refused)]
+    work = partial(cancel_replay.cancel_all, message_ids=ids, cause="not needed", now=desk.clock.now)
+    await desk.database.write("cancel", work)
+    assert [await desk.state(each) for each in ids] == ["unknown", "cancelled"]
+
+
+async def test_what_a_later_message_was_to_edit_is_not_replayed(desk: Desk) -> None:
+    asked = submission(message(on_unknown=UnknownPolicy.HOLD))
+    await desk.submit(asked)
+    (claimed,) = await desk.claim()
+    await desk.finish(claimed, result(Outcome.UNKNOWN, Reason.NO_ANSWER))
+    await desk.submit(submission(message(edits=claimed.id)))
+    assert await replay(desk, claimed.id) == ActionResult(
+        False, MessageState.UNKNOWN, 0, False, replaced=True
+    )
+    assert await desk.state(claimed.id) == "unknown"
+
+
 async def test_a_claim_and_a_cancel_at_once_end_in_one_of_the_two(desk: Desk) -> None:
     for number in range(20):
         posted = submission(message(ADA + number))
