@@ -9,6 +9,7 @@ from services.bridge.approvals import expiry
 from services.bridge.approvals import store as approvals
 from services.bridge.approvals.after_commit import ApprovalPublisher
 from services.bridge.approvals.approval import CLOSED, AnswerOutcome, AnswerVia
+from services.bridge.approvals.undelivered import UndeliveredWatcher
 from services.bridge.bots import DEFAULT, Bot
 from services.bridge.commands.snapshot import SnapshotReader
 from services.bridge.metrics import ApprovalMetrics, WebhookMetrics
@@ -148,6 +149,8 @@ async def open_inbound(
         await stack.enter_async_context(webhooks.running())
         expiring = asyncio.create_task(expiry.run(database, clock, publisher.closed))
         stack.push_async_callback(_stop, expiring)
+        watcher = UndeliveredWatcher(database, clock, publisher.reach_changed)
+        stack.push_async_callback(_stop, asyncio.create_task(watcher.run()))
         counter = ActiveUserCounter(database, metrics.updates.active_users, settings.retention_days, clock)
         stack.push_async_callback(_stop, asyncio.create_task(counter.run()))
         for one in receivers.values():

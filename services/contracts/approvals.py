@@ -156,6 +156,7 @@ class QuestionMessage(BaseModel):
         about("the question, the question asked again, or the result", "question"),
     ]
     status: Annotated[str | None, about("state of the message; null if it was archived", "delivered")]
+    last_error: Annotated[str | None, about("reason of the last failed attempt", "chat_not_found")] = None
 
 
 class Answer(BaseModel):
@@ -172,9 +173,10 @@ class Answer(BaseModel):
 
 
 class Callback(BaseModel):
-    """The webhook call that carries the result."""
+    """The last webhook call to `callback_url`."""
 
     id: Annotated[str, about("webhook-id of every attempt", AN_ID)]
+    type: Annotated[str, about("what it reports", "approval.decided")]
     status: Annotated[str, about("waiting, delivered or failed", "delivered")]
     attempts: Annotated[int, about("number of attempts made", 1)]
     last_error: Annotated[str | None, about("why the last attempt failed", "502 Bad Gateway")]
@@ -195,14 +197,25 @@ class ApprovalLinks(BaseModel):
     ]
 
 
+ApprovalStatus = Literal["open", "undelivered", "decided", "expired", "cancelled"]
+
+
 class ApprovalView(BaseModel):
     """A question with its messages, answers and result."""
 
     id: Annotated[str, about("ID of the question", AN_ID)]
     code: Annotated[str, about("code for the command /approve CODE OPTION", "K7Q2")]
     status: Annotated[
-        Literal["open", "decided", "expired", "cancelled"], about("state of the question", "decided")
+        ApprovalStatus,
+        about("state of the question; undelivered: it is open, and no chat shows it", "decided"),
     ]
+    visible_in: Annotated[
+        int | None, about("number of chats in which it was delivered; null if that was archived", 1)
+    ]
+    perhaps_visible_in: Annotated[
+        int | None, about("number of further chats in which it may be: Telegram's answer was lost", 0)
+    ]
+    undelivered_at: Annotated[str | None, about("when its last message ended undelivered", A_TIME)]
     bot: Annotated[str, about("bot that asks", "default")]
     client: Annotated[str, about("name of the API key that asked", "ci")]
     title: Annotated[str, about("first line of the question", "Deploy 2.1?")]
@@ -225,7 +238,9 @@ class ApprovalView(BaseModel):
         list[QuestionMessage], about("messages that show it; empty in a list of questions")
     ] = []
     answers: Annotated[list[Answer], about("all answers; empty in a list of questions")] = []
-    callback: Annotated[Callback | None, about("the webhook call with the result, if there is one")] = None
+    callback: Annotated[
+        Callback | None, about("the last webhook call to `callback_url`, if there is one")
+    ] = None
     links: Annotated[ApprovalLinks, about("links to related resources")]
 
 

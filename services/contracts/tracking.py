@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
+from services.contracts.approvals import ApprovalStatus
 from services.contracts.fields import A_TIME, A_TRACE, AN_ID, about
 from services.contracts.messages import Message, MessageState
 
@@ -128,6 +129,22 @@ class StreamChange(BaseModel):
     trace_id: Annotated[str | None, about("trace of the event", A_TRACE)]
 
 
+class StreamApproval(BaseModel):
+    """The data of the stream's event `approval`: a question and its new state."""
+
+    approval_id: Annotated[str, about("ID of the question", AN_ID)]
+    status: Annotated[
+        ApprovalStatus,
+        about("the new state; undelivered: no chat shows it; open: a chat shows it after all", "undelivered"),
+    ]
+    title: Annotated[str, about("title of the question", "Deploy 2.1?")]
+    event_id: Annotated[str, about("ID of the event that carries it", AN_ID)]
+    bot: Annotated[str, about("bot that asks", "default")]
+    at: Annotated[str, about("when it changed", A_TIME)]
+    correlation_id: Annotated[str, about("correlation ID of the question", "order-4711")]
+    trace_id: Annotated[str | None, about("trace of the event", A_TRACE)]
+
+
 class StreamNote(BaseModel):
     """The data of the stream's other events."""
 
@@ -139,8 +156,12 @@ class StreamEvent(BaseModel):
     """One server-sent event of the stream."""
 
     event: Annotated[
-        Literal["ready", "change", "gap", "slow", "bye"],
-        about("change: a new state; gap: changes are missing; slow, bye: the stream ends", "change"),
+        Literal["ready", "change", "approval", "gap", "slow", "bye"],
+        about(
+            "change, approval: a new state of a message or a question; gap: changes are missing;"
+            " slow, bye: the stream ends",
+            "change",
+        ),
     ]
     data: Annotated[
         str,
@@ -152,6 +173,7 @@ class StreamEvent(BaseModel):
                 "contentSchema": {
                     "anyOf": [
                         {"$ref": "#/components/schemas/StreamChange"},
+                        {"$ref": "#/components/schemas/StreamApproval"},
                         {"$ref": "#/components/schemas/StreamNote"},
                     ]
                 },

@@ -10,23 +10,28 @@ from services.contracts.messages import MessageState
 
 
 class ApprovalData(BaseModel):
-    """An approval that was closed."""
+    """An approval that was closed, or that reaches nobody."""
 
     id: Annotated[str, about("ID of the approval", AN_ID)]
-    status: Annotated[Literal["decided", "expired", "cancelled"], about("how it was closed", "decided")]
+    status: Annotated[
+        Literal["decided", "expired", "cancelled", "undelivered"],
+        about("how it was closed; undelivered: it is open, and no chat shows it", "decided"),
+    ]
     title: Annotated[str, about("title of the question", "Deploy 2.1?")]
     correlation_id: Annotated[str, about("correlation ID of the approval", "order-4711")]
     event_id: Annotated[str, about("ID of the event that carries the question", AN_ID)]
     decision: Annotated[Decision | None, about("the decision; null if the approval was not decided")]
-    reason: Annotated[str | None, about("why it was cancelled", "the build failed meanwhile")]
+    reason: Annotated[
+        str | None, about("why it was cancelled, or why no message was delivered", "chat_not_found")
+    ]
     metadata: Annotated[dict[str, Any] | None, about("the metadata of the request", {"run": 7})]
 
 
 class ApprovalResult(BaseModel):
-    """The call for a closed approval."""
+    """The call for an approval that was closed, or that reaches nobody."""
 
     type: Annotated[
-        Literal["approval.decided", "approval.expired", "approval.cancelled"],
+        Literal["approval.decided", "approval.expired", "approval.cancelled", "approval.undelivered"],
         about("what happened", "approval.decided"),
     ]
     timestamp: Annotated[str, about("when it happened", A_TIME)]

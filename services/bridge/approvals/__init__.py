@@ -11,6 +11,8 @@ The record is an approval everywhere in code and API; its question is the messag
 - `queries`: lists of approvals, and an approval with its messages and answers.
 - `decisions`: an answer or a cancellation closes an approval, with all that follows in one transaction.
 - `expiry`: closes approvals that got no answer in time.
+- `reach`: how many chats show a question (pure).
+- `undelivered`: notices when a question reaches nobody, and when it reaches somebody after all.
 - `reask`: sends open questions again after an outage in which taps were lost.
 - `after_commit`: counts and publishes committed changes.
 - `view`: contract models of approvals (pure).

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 from services.bridge.approvals import store
-from services.bridge.approvals.approval import AnswerOutcome, AnswerVia, ApprovalState
+from services.bridge.approvals.approval import AnswerOutcome, AnswerVia, Approval, ApprovalState
 from services.bridge.approvals.decisions import ApprovalChange
 from services.bridge.metrics import ApprovalMetrics
 from services.bridge.webhooks import store as webhooks
 from services.kit.clock import Clock
+from services.outbox import change_feed
 from services.outbox.engine import Outbox
 from services.outbox.intake.enqueue import CHANNEL as OUTBOX
 from services.outbox.messages import Submission
@@ -46,5 +47,14 @@ class ApprovalPublisher:
                 self._metrics.seconds.observe(approval.closed_at - approval.created_at)
             self._outbox.record_stored(change.submissions, self._clock.time())
             self._outbox.database.notify(OUTBOX, store.channel(approval.id))
+            self._outbox.database.notify_local(change_feed.CHANNEL)
             if approval.callback_url:
                 self._outbox.database.notify(webhooks.CHANNEL)
+
+    async def reach_changed(self, changed: Sequence[Approval]) -> None:
+        """Publishes approvals that reach nobody, or somebody after all."""
+        for approval in changed:
+            self._outbox.database.notify(store.channel(approval.id))
+        if changed:
+            self._outbox.database.notify(webhooks.CHANNEL)
+            self._outbox.database.notify_local(change_feed.CHANNEL)

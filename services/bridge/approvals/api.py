@@ -1,7 +1,7 @@
 """REST routes of approvals."""
 
 from functools import partial
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from pydantic import BaseModel
@@ -12,11 +12,11 @@ from services.bridge.approvals import approval as domain
 from services.bridge.approvals import decisions, from_request, queries, store, view
 from services.bridge.approvals.approval import Actor, AnswerOutcome, AnswerVia
 from services.bridge.approvals.decisions import ApprovalChange
-from services.bridge.approvals.queries import ApprovalDetails
 from services.bridge.keys.keys import Key
 from services.bridge.state import BridgeState, CallerKey, State
 from services.contracts.approvals import (
     Approvals,
+    ApprovalStatus,
     ApprovalView,
     Cancel,
     Decide,
@@ -113,7 +113,7 @@ class ApprovalFilter(BaseModel, extra="forbid"):
     """Which approvals to list; all given conditions apply together."""
 
     status: Annotated[
-        Literal["open", "decided", "expired", "cancelled"] | None, about("state of the approval", "open")
+        ApprovalStatus | None, about("state of the approval; `open` is without `undelivered`", "open")
     ] = None
     correlation_id: Annotated[
         str | None, Query(max_length=128), about("correlation id of the approval", "order-4711")
@@ -145,15 +145,13 @@ async def search(state: State, filters: Annotated[ApprovalFilter, Query()]) -> A
             limit=filters.limit,
         ),
     )
-    items = [
-        view.approval_view(ApprovalDetails(one, [], [], []), state.settings.jaeger_ui_url) for _, one in rows
-    ]
+    items = [view.approval_view(one, state.settings.jaeger_ui_url) for _, one in rows]
     return Approvals(items=items, next_cursor=str(rows[-1][0]) if len(rows) == filters.limit else None)
 
 
 @router.get(
     "/{approval_id}",
-    summary="Get an approval with its messages and answers; with `wait`, once it is closed",
+    summary="Get an approval with its messages and answers; with `wait`, once it is closed or undelivered",
     responses=_NOT_FOUND,
 )
 async def read(
@@ -163,19 +161,27 @@ async def read(
     approval_id: Id,
     wait: Annotated[
         float,
-        Query(ge=0, le=LONGEST_WAIT, description="seconds to wait until it is closed", examples=[0.0]),
+        Query(
+            ge=0,
+            le=LONGEST_WAIT,
+            description="seconds to wait until it is closed, or reaches nobody",
+            examples=[0.0],
+        ),
     ] = 0,
 ) -> ApprovalView:
-    """To wait longer than 55 seconds, repeat the request."""
+    """To wait longer than 55 seconds, repeat the request while `status` is `open`.
+
+    `undelivered` ends a wait at once: the question is open still, but no chat shows it.
+    """
     database = state.outbox.database
 
-    async def is_closed() -> bool:
-        return await database.read("read", partial(queries.is_closed, approval_id=approval_id))
+    async def is_settled() -> bool:
+        return await database.read("read", partial(queries.is_settled, approval_id=approval_id))
 
     if wait:
         key = state.authenticator.ring.watch(caller)
         channel = store.channel(approval_id)
-        await long_poll.wait_until(request, database, channel, is_closed, seconds=wait, key=key)
+        await long_poll.wait_until(request, database, channel, is_settled, seconds=wait, key=key)
     return await _view(state, approval_id)
 
 

@@ -26,6 +26,8 @@ class ApprovalState(StrEnum):
 
 
 CLOSED = (ApprovalState.DECIDED, ApprovalState.EXPIRED, ApprovalState.CANCELLED)
+#: Status of an open approval that reaches nobody.
+UNDELIVERED = "undelivered"
 
 
 class AnswerVia(StrEnum):
@@ -92,6 +94,14 @@ class Approval:
     closed_by: Actor | None = None
     via: AnswerVia | None = None
     comment: str = ""
+    #: When its last message ended undelivered; None again once a chat shows it.
+    undelivered_at: float | None = None
+
+    @property
+    def status(self) -> str:
+        """The state, or that it is open and reaches nobody."""
+        undelivered = self.state is ApprovalState.OPEN and self.undelivered_at is not None
+        return UNDELIVERED if undelivered else self.state.value
 
     @property
     def choice(self) -> Option | None:

@@ -16,6 +16,7 @@ from services.bridge.approvals.approval import Actor, AnswerOutcome, AnswerVia, 
 from services.bridge.approvals.schema import approval as approval_table
 from services.bridge.approvals.schema import approval_answer, approval_message
 from services.bridge.bot_messages import BotMessage, EventInfo, Recipient
+from services.bridge.tracking import approval_changes
 from services.bridge.webhooks import store as webhooks
 from services.bridge.webhooks.store import NewCall
 from services.contracts.fields import Severity
@@ -24,7 +25,6 @@ from services.outbox.intake import cancel_replay, enqueue
 from services.outbox.messages import Submission
 
 WEBHOOK_KIND = "approval"
-_SHOWS_QUESTION = approval_message.c.kind != "verdict"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +187,7 @@ def _store_consequences(
 ) -> tuple[Submission, ...]:
     """Stores the edits of the messages that show the question, and the call of the callback."""
     shown = connection.execute(
-        select(approval_message).where(approval_message.c.approval_id == closed.id, _SHOWS_QUESTION)
+        select(approval_message).where(approval_message.c.approval_id == closed.id, store.ASKS)
     ).all()
     # A question that is still queued is no longer needed.
     cause = f"the question was {closed.state.value} before it was sent"
@@ -206,6 +206,8 @@ def _store_consequences(
     for submission in submissions:
         store.add_messages(connection, closed.id, submission.messages[0], "verdict")
     enqueue.insert(connection, submissions, now)
+    if shown:
+        approval_changes.write(connection, shown[0].message_id, closed.id, closed.status, now)
     if closed.callback_url:
         body = view.approval_result(closed).model_dump_json()
         call = NewCall(WEBHOOK_KIND, closed.id, closed.callback_url, body, trace or closed.trace)

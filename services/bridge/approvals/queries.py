@@ -1,24 +1,28 @@
 """Queries: lists of approvals, and an approval with its messages, answers and calls."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from services.bridge.approvals import store
-from services.bridge.approvals.approval import Approval, OpenApproval
+from services.bridge.approvals.approval import UNDELIVERED, Approval, ApprovalState, OpenApproval
+from services.bridge.approvals.reach import Asking, Reach, reach
 from services.bridge.approvals.schema import approval as approval_table
 from services.bridge.approvals.schema import approval_answer, approval_message
 from services.bridge.webhooks import store as webhooks
+from services.outbox.messages import MessageState
 from services.outbox.schema import message
 
 
 @dataclass(frozen=True, slots=True)
 class ApprovalDetails:
-    """An approval with the rows of its messages, answers and webhook calls."""
+    """An approval with its reach, and the rows of its messages, answers and webhook calls."""
 
     approval: Approval
+    reach: Reach
     messages: list[Any]
     answers: list[Any]
     calls: list[Any]
@@ -30,7 +34,7 @@ def details(connection: Connection, approval_id: str) -> ApprovalDetails | None:
     if found is None:
         return None
     messages = (
-        select(approval_message, message.c.state)
+        select(approval_message, message.c.state, message.c.reason)
         .outerjoin(message, message.c.id == approval_message.c.message_id)
         .where(approval_message.c.approval_id == approval_id)
         .order_by(approval_message.c.message_id)
@@ -38,10 +42,34 @@ def details(connection: Connection, approval_id: str) -> ApprovalDetails | None:
     answers = select(approval_answer).where(approval_answer.c.approval_id == approval_id)
     return ApprovalDetails(
         found,
+        reaches(connection, [approval_id])[approval_id],
         list(connection.execute(messages).mappings()),
         list(connection.execute(answers.order_by(approval_answer.c.id)).mappings()),
         webhooks.of_subject(connection, approval_id),
     )
+
+
+def reaches(connection: Connection, approval_ids: Collection[str]) -> dict[str, Reach]:
+    """The reach of each approval, by its id."""
+    query = (
+        select(
+            approval_message.c.approval_id,
+            # A group's message moves with it to the supergroup.
+            func.coalesce(message.c.chat_id, approval_message.c.chat_id).label("chat_id"),
+            message.c.state,
+            message.c.possible_duplicate,
+            message.c.reason,
+        )
+        .outerjoin(message, message.c.id == approval_message.c.message_id)
+        .where(approval_message.c.approval_id.in_(approval_ids), store.ASKS)
+    )
+    asking: dict[str, list[Asking]] = {approval_id: [] for approval_id in approval_ids}
+    for row in connection.execute(query):
+        state = MessageState(row.state) if row.state else None
+        asking[row.approval_id].append(
+            Asking(row.chat_id, state, bool(row.possible_duplicate), row.reason or "none")
+        )
+    return {approval_id: reach(messages) for approval_id, messages in asking.items()}
 
 
 def search(
@@ -53,12 +81,14 @@ def search(
     client: str | None = None,
     before: int | None,
     limit: int,
-) -> list[tuple[int, Approval]]:
+) -> list[tuple[int, ApprovalDetails]]:
     """Approvals that match every given value, newest first, each with its number for the next page.
+
+    They have their reach, but no messages, answers and calls.
 
     Args:
         connection: for reading.
-        state: None: any; the same for the next three.
+        state: as :attr:`Approval.status`; None: any; the same for the next three.
         correlation_id: of the approval.
         bot: that shows the question.
         client: name of the key that created it.
@@ -66,12 +96,24 @@ def search(
         limit: how many at most.
     """
     a = approval_table.c
-    filters = ((a.state, state), (a.correlation_id, correlation_id), (a.bot, bot), (a.client, client))
+    filters = ((a.correlation_id, correlation_id), (a.bot, bot), (a.client, client))
     conditions = [column == value for column, value in filters if value is not None]
+    conditions += _in_state(state) if state is not None else ()
     if before is not None:
         conditions.append(a.seq < before)
-    rows = connection.execute(select(approval_table).where(*conditions).order_by(a.seq.desc()).limit(limit))
-    return [(row.seq, store.from_row(row)) for row in rows]
+    query = select(approval_table).where(*conditions).order_by(a.seq.desc()).limit(limit)
+    rows = connection.execute(query).all()
+    known = reaches(connection, [row.id for row in rows])
+    return [(row.seq, ApprovalDetails(store.from_row(row), known[row.id], [], [], [])) for row in rows]
+
+
+def _in_state(status: str) -> tuple[ColumnElement[bool], ...]:
+    a = approval_table.c
+    if status == UNDELIVERED:
+        return store.IS_OPEN, a.undelivered_at.is_not(None)
+    if status == ApprovalState.OPEN.value:
+        return store.IS_OPEN, a.undelivered_at.is_(None)
+    return (a.state == status,)
 
 
 def open_for_user(connection: Connection, bot: str, user_id: int, now: float) -> list[OpenApproval]:
@@ -88,7 +130,10 @@ def open_for_user(connection: Connection, bot: str, user_id: int, now: float) ->
     ]
 
 
-def is_closed(connection: Connection, approval_id: str) -> bool:
-    """Whether an approval is closed, or does not exist; cheap, since many requests may wait for it."""
-    query = select(approval_table.c.seq).where(approval_table.c.id == approval_id, store.IS_OPEN)
-    return connection.execute(query).scalar() is None
+def is_settled(connection: Connection, approval_id: str) -> bool:
+    """Whether an approval is closed, reaches nobody, or does not exist.
+
+    Cheap, since many requests may wait for it.
+    """
+    waits = (approval_table.c.id == approval_id, *_in_state(ApprovalState.OPEN.value))
+    return connection.execute(select(approval_table.c.seq).where(*waits)).scalar() is None

@@ -39,6 +39,8 @@ approval = Table(
     Column("closed_by_id", BigInteger),
     Column("via", String(8)),
     Column("comment", Text, nullable=False, default=""),
+    # When its last message ended undelivered; null again once a chat shows it.
+    Column("undelivered_at", Double),
     Index("approval_correlation", "correlation_id"),
     Index("approval_closed", "closed_at"),
     Index("approval_client", "client", "seq"),

@@ -27,6 +27,8 @@ from services.outbox.schema import idempotency
 _CHANNELS = 64
 # A literal: neither database uses a partial index for a parameter, whose value it does not know.
 IS_OPEN = approval_table.c.state == literal_column("'open'")
+#: Messages that show the question, first or again; the others show its result.
+ASKS = approval_message.c.kind != "verdict"
 
 
 def channel(approval_id: str) -> str:
@@ -171,6 +173,7 @@ def from_row(row: SqlRow[Any]) -> Approval:
         closed_by=Actor(row.closed_by, row.closed_by_id) if closed else None,
         via=AnswerVia(row.via) if row.via else None,
         comment=row.comment,
+        undelivered_at=row.undelivered_at,
     )
 
 

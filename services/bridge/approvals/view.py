@@ -1,6 +1,9 @@
 """Contract models of approvals, for the API and the result webhook. Pure."""
 
+from collections.abc import Sequence
 from typing import Any
+
+import orjson
 
 from services.bridge.approvals.approval import Approval, ApprovalState
 from services.bridge.approvals.queries import ApprovalDetails
@@ -30,7 +33,10 @@ def approval_view(found: ApprovalDetails, trace_url: str) -> ApprovalView:
     return ApprovalView(
         id=a.id,
         code=a.code,
-        status=a.state.value,
+        status=a.status,
+        visible_in=found.reach.visible_in,
+        perhaps_visible_in=found.reach.perhaps_visible_in,
+        undelivered_at=_time(a.undelivered_at),
         bot=a.bot,
         client=a.client,
         title=a.title,
@@ -51,7 +57,7 @@ def approval_view(found: ApprovalDetails, trace_url: str) -> ApprovalView:
         metadata=a.metadata,
         messages=[_message(row) for row in found.messages],
         answers=[_answer(row) for row in found.answers],
-        callback=_callback(found.calls[-1]) if found.calls else None,
+        callback=_callback(a, found.calls),
         links=ApprovalLinks(
             self=f"/api/v1/approvals/{a.id}",
             event=f"/api/v1/events/{a.event_id}",
@@ -62,7 +68,11 @@ def approval_view(found: ApprovalDetails, trace_url: str) -> ApprovalView:
 
 def _message(row: Any) -> QuestionMessage:
     return QuestionMessage(
-        message_id=row["message_id"], chat_id=row["chat_id"], kind=row["kind"], status=row["state"]
+        message_id=row["message_id"],
+        chat_id=row["chat_id"],
+        kind=row["kind"],
+        status=row["state"],
+        last_error=None if row["reason"] == "none" else row["reason"],
     )
 
 
@@ -77,13 +87,20 @@ def _answer(row: Any) -> Answer:
     )
 
 
-def _callback(call: Any) -> Callback:
-    return Callback(
-        id=call["id"],
-        status=call["state"],
-        attempts=call["attempts"],
-        last_error=call["last_error"],
-        next_attempt_at=_time(call["due_at"]) if call["state"] == "waiting" else None,
+def _callback(of: Approval, calls: Sequence[Any]) -> Callback | None:
+    """The last call to the approval's own URL; there may be others to the endpoint of its key."""
+    call = next((call for call in reversed(calls) if call["url"] == of.callback_url), None)
+    return (
+        None
+        if call is None
+        else Callback(
+            id=call["id"],
+            type=orjson.loads(call["body"])["type"],
+            status=call["state"],
+            attempts=call["attempts"],
+            last_error=call["last_error"],
+            next_attempt_at=_time(call["due_at"]) if call["state"] == "waiting" else None,
+        )
     )
 
 
@@ -93,19 +110,35 @@ def _time(seconds: float | None) -> str | None:
 
 def approval_result(closed: Approval) -> ApprovalResult:
     """Body of the webhook that reports a closed approval."""
+    reason = closed.comment if closed.state is ApprovalState.CANCELLED else None
+    return _result(closed, closed.closed_at or closed.expires_at, reason)
+
+
+def undelivered_result(approval: Approval, why: str, now: float) -> ApprovalResult:
+    """Body of the webhook that reports an approval whose question reaches nobody.
+
+    Args:
+        approval: with the status ``undelivered``.
+        why: the reasons of its messages.
+        now: seconds since the epoch.
+    """
+    return _result(approval, now, why)
+
+
+def _result(of: Approval, at: float, reason: str | None) -> ApprovalResult:
     return ApprovalResult.model_validate(
         {
-            "type": f"approval.{closed.state.value}",
-            "timestamp": rfc3339(closed.closed_at or closed.expires_at),
+            "type": f"approval.{of.status}",
+            "timestamp": rfc3339(at),
             "data": {
-                "id": closed.id,
-                "status": closed.state.value,
-                "title": closed.title,
-                "correlation_id": closed.correlation_id,
-                "event_id": closed.event_id,
-                "decision": decision(closed),
-                "reason": closed.comment if closed.state is ApprovalState.CANCELLED else None,
-                "metadata": closed.metadata,
+                "id": of.id,
+                "status": of.status,
+                "title": of.title,
+                "correlation_id": of.correlation_id,
+                "event_id": of.event_id,
+                "decision": decision(of),
+                "reason": reason,
+                "metadata": of.metadata,
             },
         }
     )

@@ -6,6 +6,7 @@
 - `views`: timelines, dead letters, jobs and stream changes as contract models; pure.
 - `jobs`: bulk replays, stored as rows and done in portions.
 - `stream`: state changes as server-sent events, read from the change feed.
+- `approval_changes`: changes of approvals, as the change feed has them.
 - `archive`: finished messages as compressed JSON Lines, each exactly once.
 - `retention`: moves old messages into the archive, one replica at a time.
 - `callbacks`: calls other programs when a message reaches its final state.

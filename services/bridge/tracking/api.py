@@ -18,7 +18,15 @@ from services.bridge.tracking.search_params import Cursor, Decision, Letters, Qu
 from services.bridge.tracking.stream import EventStream, StreamFilter
 from services.contracts import messages
 from services.contracts.fields import AN_ID, BotName, Words, about
-from services.contracts.tracking import CorrelationTimeline, Job, Jobs, StreamChange, StreamEvent, StreamNote
+from services.contracts.tracking import (
+    CorrelationTimeline,
+    Job,
+    Jobs,
+    StreamApproval,
+    StreamChange,
+    StreamEvent,
+    StreamNote,
+)
 from services.kit.errors import Problem
 from services.kit.web.openapi import problems
 from services.outbox import change_feed
@@ -267,7 +275,8 @@ async def story(
 
 
 _FRAMES = {
-    "description": "server-sent events `ready`, `change`, `gap`, `slow` and `bye`; a comment as heartbeat",
+    "description": "server-sent events `ready`, `change`, `approval`, `gap`, `slow` and `bye`; a comment as"
+    " heartbeat",
     "content": {
         "text/event-stream": {"schema": {"$ref": "#/components/schemas/StreamEvent"}},
     },
@@ -276,7 +285,7 @@ _FRAMES = {
 
 @router.get(
     "/stream",
-    summary="Follow every state change of messages, as server-sent events",
+    summary="Follow every state change of messages and questions, as server-sent events",
     response_class=Response,
     responses={200: _FRAMES, **problems({503: "the database is down, or too many streams are open"})},
 )
@@ -302,6 +311,7 @@ async def stream(
     """Starts now, or after `Last-Event-ID`, at any replica, for changes of the last 24 hours.
 
     It ends within a second after its key was revoked or has expired.
+    With `status` it has changes of messages alone, without the event `approval`.
     """
     after = None
     if last_event_id:
@@ -319,5 +329,5 @@ async def stream(
 
 #: Models of the stream's events, which FastAPI does not see.
 SCHEMAS: dict[str, type[BaseModel]] = {
-    model.__name__: model for model in (StreamEvent, StreamChange, StreamNote)
+    model.__name__: model for model in (StreamEvent, StreamChange, StreamApproval, StreamNote)
 }

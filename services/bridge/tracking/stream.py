@@ -1,4 +1,4 @@
-"""The stream: every state change as a server-sent event.
+"""The stream: every state change of messages and questions as a server-sent event.
 
 It reads the change feed of the database: complete, in the order of commits, for all replicas. A change of
 this process wakes the reader; changes of other replicas are found by polling four times a second while a
@@ -25,7 +25,7 @@ from sqlalchemy import Connection
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from services.bridge.tracking import views
+from services.bridge.tracking import approval_changes, views
 from services.bridge.tracking.metrics import TrackingMetrics
 from services.kit.database.connect import Database
 from services.kit.errors import Problem
@@ -89,7 +89,11 @@ def frame(event: str, data: object, position: Position | None = None) -> bytes:
 
 
 def streamed(change: Change) -> StreamedChange:
-    row = change.message
+    row, status = change.message, approval_changes.status_of(change)
+    if status is None:
+        shown = frame("change", views.change(change).model_dump(), change.position)
+    else:
+        shown = frame("approval", views.approval(change, status).model_dump(), change.position)
     return StreamedChange(
         change.position,
         change.state,
@@ -97,7 +101,7 @@ def streamed(change: Change) -> StreamedChange:
         row["chat_id"],
         row["bot"],
         row["correlation_id"],
-        frame("change", views.change(change).model_dump(), change.position),
+        shown,
     )
 
 

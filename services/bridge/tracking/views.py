@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from services.bridge.tracking import message_view
+from services.bridge.tracking import approval_changes, message_view
 from services.bridge.tracking.message_view import milliseconds, rfc3339_or_none, trace_id
 from services.contracts.messages import DeadLetter, TracedMessage
 from services.contracts.tracking import (
@@ -15,6 +15,7 @@ from services.contracts.tracking import (
     Job,
     JobFilter,
     Progress,
+    StreamApproval,
     StreamChange,
     TimelineStep,
 )
@@ -43,6 +44,23 @@ def change(of: Change) -> StreamChange:
             "cause": of.cause or None,
             "at": rfc3339(of.at),
             "accepted_at": rfc3339(row["accepted_at"]),
+            "correlation_id": row["correlation_id"],
+            "trace_id": trace_id(row["traceparent"]),
+        }
+    )
+
+
+def approval(of: Change, status: str) -> StreamApproval:
+    """The data of the stream's event `approval`."""
+    row = of.message
+    return StreamApproval.model_validate(
+        {
+            "approval_id": approval_changes.approval_of(of),
+            "status": status,
+            "title": row["title"],
+            "event_id": row["event_id"],
+            "bot": row["bot"],
+            "at": rfc3339(of.at),
             "correlation_id": row["correlation_id"],
             "trace_id": trace_id(row["traceparent"]),
         }

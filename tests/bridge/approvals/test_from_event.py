@@ -57,7 +57,17 @@ async def test_it_equals_an_approval_of_the_api_route(talk: Bridge, people: Peop
     mine = await talk.ask(source="ci", correlation_id="run-1", metadata={"build": 7})
     event = asking(metadata={"build": 7}) | {"correlation_id": "run-1"}
     other = await talk.approval((await posted(talk, event))["approval_id"])
-    own = {"id", "code", "event_id", "trace_id", "created_at", "expires_at", "messages", "links"}
+    own = {
+        "id",
+        "code",
+        "event_id",
+        "trace_id",
+        "created_at",
+        "expires_at",
+        "messages",
+        "links",
+        "visible_in",
+    }
     assert {key: value for key, value in other.items() if key not in own} == {
         key: value for key, value in mine.items() if key not in own
     }

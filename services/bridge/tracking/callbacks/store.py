@@ -131,17 +131,26 @@ def publish(connection: Connection, reading: Reading, everybody: Program | None,
 
 def _calls(change: Change, known: Mapping[str, Program], everybody: Program | None) -> list[NewCall]:
     row = change.message
-    own = Program(row["callback_url"]) if row["callback_url"] else None
-    wanting = [program for program in (own, known.get(row["client"]), everybody) if program]
-    # Each URL is called once; the endpoint that is closest to the event wins.
-    addressed: dict[str, Program] = {}
-    for program in wanting:
-        addressed.setdefault(program.url, program)
     trace = TraceContext.parse(row["traceparent"])
     return [
         NewCall(payload.KIND, row["id"], one.url, payload.body(change), trace, one.secret)
-        for one in addressed.values()
+        for one in addressed(row["callback_url"], known.get(row["client"]), everybody)
     ]
+
+
+def addressed(callback_url: str | None, *others: Program | None) -> list[Program]:
+    """The endpoints to call: each URL once; the endpoint that is closest to the event wins.
+
+    Args:
+        callback_url: of the event or the approval, or None.
+        others: of its key, and so on; None: there is none.
+    """
+    own = Program(callback_url) if callback_url else None
+    found: dict[str, Program] = {}
+    for program in (own, *others):
+        if program is not None:
+            found.setdefault(program.url, program)
+    return list(found.values())
 
 
 def begin(connection: Connection) -> None:
