@@ -39,13 +39,8 @@ from services.outbox.messages import MessageState, Origin
 from services.outbox.queries import message_search, message_timeline
 from services.outbox.queries.message_search import Search
 
-#: Routes, beside the intake, whose request metrics the rules read: Telegram's calls, and the two that wait.
-WATCHED = (
-    "/telegram/webhook",
-    "/telegram/webhook/{bot}",
-    "/api/v1/approvals/{approval_id}",
-    "/api/v1/stream",
-)
+#: Routes, beside the intake, whose latency is measured by itself: Telegram's calls.
+WATCHED = ("/telegram/webhook", "/telegram/webhook/{bot}")
 intake = APIRouter(tags=["events"], route_class=FastRoute)
 router = APIRouter(prefix="/api/v1", tags=["messages"])
 public = APIRouter(tags=["service"])

@@ -18,6 +18,7 @@ from services.kit.background import run_in_background
 from services.kit.clock import SystemClock
 from services.kit.health import Health
 from services.kit.telemetry.telemetry import Telemetry
+from services.kit.web.internal import own_mark
 from services.kit.web.login_blocker import LoginBlocker
 from services.kit.web.rate_limit import SecurityMetrics
 from services.kit.web.service import create_service, own_key
@@ -32,7 +33,14 @@ def create_app(settings: DashboardSettings) -> FastAPI:
     authenticator = open_authenticator(settings, clock)
     interval = settings.update_interval / 1000
     history = History(settings.history_minutes * 60.0, interval)
-    pollers = Pollers(settings, telemetry, clock, history, own_key(settings))
+    pollers = Pollers(
+        settings,
+        telemetry,
+        clock,
+        history,
+        key=own_key(settings),
+        mark=own_mark(settings, telemetry.name),
+    )
     hub = Hub(pollers, history, authenticator, metrics, interval=interval, clock=clock)
     health = Health(clock)
     for name, poller in pollers.by_name.items():

@@ -20,6 +20,7 @@ from services.kit import http_client
 from services.kit.clock import Clock, from_rfc3339, rfc3339
 from services.kit.errors import Problem
 from services.kit.health import Level, Measurement
+from services.kit.http_client import InternalMark
 from services.kit.telemetry.telemetry import VERSION, Telemetry
 from services.kit.web.openapi import ProblemDocument
 
@@ -121,10 +122,18 @@ class Pollers:
         clock: the time.
         history: gets a sample for each answer of the bridge's statistics.
         key: the bearer key of the suite.
+        mark: of the polls, as requests of the suite itself.
     """
 
     def __init__(
-        self, settings: DashboardSettings, telemetry: Telemetry, clock: Clock, history: History, key: str
+        self,
+        settings: DashboardSettings,
+        telemetry: Telemetry,
+        clock: Clock,
+        history: History,
+        *,
+        key: str,
+        mark: InternalMark,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -137,9 +146,13 @@ class Pollers:
             "alert-relay": settings.alert_relay_url,
         }
         self._clients = {
-            name: http_client.client(telemetry, name, url, timeout=TIMEOUT_SECONDS, key=key)
+            name: http_client.client(telemetry, name, url, timeout=TIMEOUT_SECONDS, key=key, internal=mark)
             for name, url in urls.items()
         }
+        # What a person asks for is not the suite's own request.
+        self._for_people = http_client.client(
+            telemetry, "bridge", settings.bridge_url, timeout=TIMEOUT_SECONDS, key=key
+        )
         bridge, mcp_health, relay = self._clients.values()
         self.health = {
             name: Poller(
@@ -167,7 +180,7 @@ class Pollers:
     async def run(self) -> None:
         """Polls every service until cancelled, then closes the connections."""
         async with AsyncExitStack() as stack:
-            for client in self._clients.values():
+            for client in (*self._clients.values(), self._for_people):
                 await stack.enter_async_context(client)
             async with asyncio.TaskGroup() as group:
                 for poller in self.by_name.values():
@@ -218,7 +231,7 @@ class Pollers:
         self, model: type[M], path: str, query: Mapping[str, str | int], endpoint: str = ""
     ) -> M:
         try:
-            response = await self._clients["bridge"].get(
+            response = await self._for_people.get(
                 path, params=dict(query), extensions={"endpoint": endpoint or path}
             )
             if not response.is_client_error:

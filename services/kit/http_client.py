@@ -1,18 +1,48 @@
-"""HTTP clients with metrics and traces for their calls."""
+"""HTTP clients with metrics and traces for their calls; requests of the suite to itself are marked."""
 
 import ssl
 import time
+from dataclasses import dataclass, field
 from functools import cache
 
 import httpx
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.trace import Span
 
+from services.kit.telemetry.sdk_processor import INTERNAL
 from services.kit.telemetry.telemetry import Telemetry
+
+#: Headers of a request that the suite makes of itself: the sending service, and the secret that proves it.
+INTERNAL_HEADER = "X-CCTelegram-Internal"
+INTERNAL_KEY_HEADER = "X-CCTelegram-Internal-Key"
+
+
+@dataclass(frozen=True, slots=True)
+class InternalMark:
+    """The mark of a request that the suite makes of itself.
+
+    Args:
+        service: name of the sending service.
+        key: the suite's internal secret.
+    """
+
+    service: str
+    key: str = field(repr=False)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {INTERNAL_HEADER: self.service, INTERNAL_KEY_HEADER: self.key}
 
 
 def client(
-    telemetry: Telemetry, provider: str, base_url: str, *, timeout: float = 5.0, key: str | None = None
+    telemetry: Telemetry,
+    provider: str,
+    base_url: str,
+    *,
+    timeout: float = 5.0,
+    key: str | None = None,
+    internal: InternalMark | None = None,
 ) -> httpx.AsyncClient:
     """A client of another program. Its calls are counted, traced, and carry the trace context.
 
@@ -22,15 +52,25 @@ def client(
         base_url: what the paths of calls are relative to.
         timeout: seconds for each phase of a call.
         key: bearer key; None: none is sent.
+        internal: marks all calls as the suite's own, and their spans; only for clients of its services, since
+            the mark has a secret. None: the calls are somebody's.
     """
     headers = {"Authorization": f"Bearer {key}"} if key else {}
+    headers |= internal.headers if internal else {}
     made = httpx.AsyncClient(
         base_url=base_url, timeout=timeout, headers=headers, transport=_CountedTransport(telemetry, provider)
     )
     HTTPXClientInstrumentor.instrument_client(
-        made, tracer_provider=telemetry.tracer_provider, meter_provider=NoOpMeterProvider()
+        made,
+        tracer_provider=telemetry.tracer_provider,
+        meter_provider=NoOpMeterProvider(),
+        request_hook=_mark_span if internal else None,
     )
     return made
+
+
+async def _mark_span(span: Span, _request: object) -> None:
+    span.set_attribute(INTERNAL, True)
 
 
 @cache

@@ -150,6 +150,11 @@ class ServiceSettings(BaseSettings):
     api_key: ApiKey | None = Field(
         None, description="bearer key of the API, random; unset: created once, in DATA_DIR/api_key"
     )
+    internal_key: ApiKey | None = Field(
+        None,
+        description="secret by which services of the suite know each other's requests; unset: created once, "
+        "in DATA_DIR/internal_key",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="lowest level that is logged"
     )

@@ -1,7 +1,8 @@
 """Tests the authentication of a service: calls a protected route without a key and with a wrong key.
 
-The service counts both calls as failed logins, and ten failed logins within five minutes raise an alert.
-Each round therefore tests one route only, the routes in turn.
+The calls have the mark of the suite's own requests, so the service counts them as refused probes and not as
+failed logins, which would raise an alert and block this address. A service with another internal key does not
+believe the mark. Each round therefore tests one route only, the routes in turn.
 """
 
 import re
@@ -25,6 +26,7 @@ _INCONCLUSIVE = frozenset({404, 405, 408, 429, *range(500, 600)})
 # Labels that identify a person or a chat, and the ids of channels and groups as Telegram writes them.
 _IDENTIFIER = re.compile(r'[{,](chat_id|user_id|username|phone|message_id|token)="|="-100\d{10,}"')
 _FAILED_LOGINS = re.compile(r"^auth_failed_attempts_total(?:\{[^}]*\})? (\S+)", re.MULTILINE)
+_REFUSED_PROBES = re.compile(r"^auth_probes_refused_total(?:\{[^}]*\})? (\S+)", re.MULTILINE)
 _STARTED = re.compile(r"^process_start_time_seconds (\S+)", re.MULTILINE)
 
 
@@ -49,9 +51,16 @@ class ProbeResponse:
 
 @dataclass(frozen=True, slots=True)
 class LoginFailures:
-    """The counter of failed logins in ``/metrics``, and the start time of the process that answered."""
+    """Counters in ``/metrics``, and the start time of the process that answered.
 
-    count: float | None
+    Args:
+        failed_logins: None if the counter is not exported.
+        refused_probes: refused requests with the mark of the suite; 0 if the counter is not exported.
+        process_start: seconds since the epoch, as a text.
+    """
+
+    failed_logins: float | None
+    refused_probes: float
     process_start: str
 
 
@@ -176,29 +185,39 @@ def _worst(results: set[ControlStatus]) -> ControlStatus:
 
 
 def login_failures(text: str) -> LoginFailures:
-    """Reads the counter of failed logins from a metrics page."""
-    failed = _FAILED_LOGINS.search(text)
-    started = _STARTED.search(text)
-    return LoginFailures(float(failed[1]) if failed else None, started[1] if started else "")
+    """Reads the counters of refused requests from a metrics page."""
+    failed, probes, started = (
+        pattern.search(text) for pattern in (_FAILED_LOGINS, _REFUSED_PROBES, _STARTED)
+    )
+    return LoginFailures(
+        float(failed[1]) if failed else None,
+        float(probes[1]) if probes else 0.0,
+        started[1] if started else "",
+    )
 
 
 def refusals(before: LoginFailures, after: list[LoginFailures], refused: int, now: float) -> Finding:
-    """Passed if the counter of failed logins rose by at least ``refused``.
+    """Passed if the counters of refused probes and of failed logins rose by at least ``refused`` together.
 
-    Failed if it did not, or is missing. Unknown if no call was refused with 401 or 403, or if different
-    replicas answered, since another one may have counted the calls.
+    Failed if they did not, or failed logins are not exported. Unknown if no call was refused with 401 or 403,
+    or if different replicas answered, since another one may have counted the calls.
     """
     if not refused:
         return Finding(ControlStatus.UNKNOWN, {"reason": "nothing was refused with 401 or 403"}, now)
     if len({each.process_start for each in (before, *after)}) > 1:
         return Finding(ControlStatus.UNKNOWN, {"reason": "several replicas answer"}, now)
-    counts = [each.count for each in (before, *after)]
-    if None in counts:
+    if any(each.failed_logins is None for each in (before, *after)):
         evidence: dict[str, Any] = {"reason": "auth_failed_attempts_total is not exported"}
         return Finding(ControlStatus.FAILED, evidence, now)
-    grown = max(each for each in counts[1:] if each is not None) - (counts[0] or 0.0)
-    evidence = {"refused": refused, "auth_failed_attempts_total_grew_by": grown}
-    return Finding(ControlStatus.PASSED if grown >= refused else ControlStatus.FAILED, evidence, now)
+    probes_grew = max(each.refused_probes for each in after) - before.refused_probes
+    logins_grew = max(each.failed_logins or 0.0 for each in after) - (before.failed_logins or 0.0)
+    evidence = {
+        "refused": refused,
+        "auth_probes_refused_total_grew_by": probes_grew,
+        "auth_failed_attempts_total_grew_by": logins_grew,
+    }
+    counted = probes_grew + logins_grew >= refused
+    return Finding(ControlStatus.PASSED if counted else ControlStatus.FAILED, evidence, now)
 
 
 def identifiers(text: str, now: float) -> Finding:

@@ -9,10 +9,14 @@ from services.kit.clock import Clock
 from services.kit.health import Measurement
 from services.kit.http_client import client
 from services.kit.telemetry.telemetry import Telemetry
+from services.kit.web.internal import own_mark
 from services.mcp_health import checks, host_metrics, probes
 from services.mcp_health.authority import Check, Probe
 from services.mcp_health.probes import PrometheusAnswers
 from services.mcp_health.settings import McpHealthSettings
+
+#: Services that believe the mark of the suite's own requests; other programs must not get its secret.
+_OF_THE_SUITE = frozenset({"bridge", "alert_relay", "dashboard", "telegram_sandbox"})
 
 
 class CheckRegistry:
@@ -34,8 +38,15 @@ class CheckRegistry:
         }
         if settings.sandbox_url is not None:
             self.addresses["telegram_sandbox"] = settings.sandbox_url
+        mark = own_mark(settings, telemetry.name)
         self.clients: dict[str, httpx.AsyncClient] = {
-            name: client(telemetry, name, address, timeout=settings.check_timeout_seconds)
+            name: client(
+                telemetry,
+                name,
+                address,
+                timeout=settings.check_timeout_seconds,
+                internal=mark if name in _OF_THE_SUITE else None,
+            )
             for name, address in self.addresses.items()
             if address is not None
         }

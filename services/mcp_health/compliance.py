@@ -81,7 +81,7 @@ _CLAIMS: Mapping[Question, tuple[str, str]] = {
     ),
     Question.REFUSALS: (
         "a refused request is counted and can be alerted on",
-        "Find out why auth_failed_attempts_total did not grow with a refused request.",
+        "Find out why neither auth_probes_refused_total nor auth_failed_attempts_total grew with a refusal.",
     ),
     Question.IDENTIFIERS: (
         "metrics hold no bot token, key, chat or person",

@@ -22,7 +22,7 @@ class McpHealthSettings(ServiceSettings):
         3.0, gt=0, le=60, description="longest duration of a check, all its calls together"
     )
     compliance_interval_seconds: float = Field(
-        # Each round causes two refused requests at every service, and ten within 5 minutes raise an alert.
+        # A service that does not know the internal key counts each round as two failed logins.
         300.0,
         ge=120,
         le=86_400,

@@ -155,8 +155,8 @@ def alertmanager(cluster: str = "ready") -> Neighbour:
     return neighbour
 
 
-def service_of_ours(failed_logins: float = 0.0) -> Neighbour:
-    """A healthy service with one protected and one public route; it counts failed logins."""
+def service_of_ours(failed_logins: float = 0.0, *, believes: bool = True) -> Neighbour:
+    """A healthy service with one protected and one public route; it counts what it refuses."""
     neighbour = Neighbour()
     neighbour.answers_json("/health", health(database="healthy"))
     neighbour.answers_json(
@@ -171,18 +171,17 @@ def service_of_ours(failed_logins: float = 0.0) -> Neighbour:
             }
         },
     )
-    counted = failed_logins
+    counts = {"auth_failed_attempts_total": failed_logins, "auth_probes_refused_total": 0.0}
 
     async def refuse(_: Request) -> Response:
-        nonlocal counted
-        counted += 1
+        counts["auth_probes_refused_total" if believes else "auth_failed_attempts_total"] += 1
         return JSONResponse({"title": "Not authorized"}, 401)
 
     async def metrics(_: Request) -> Response:
         return Response(
             "# HELP process_start_time_seconds Start\n"
             "process_start_time_seconds 1.7672e+09\n"
-            f"auth_failed_attempts_total {counted}\n"
+            + "".join(f"{name} {count}\n" for name, count in counts.items())
         )
 
     neighbour.answers["/api/v1/messages"] = refuse

@@ -181,23 +181,28 @@ def test_what_is_no_openapi_document_names_no_route(body: bytes) -> None:
     assert auth_probe.protected_routes(body) == ()
 
 
-async def test_a_refusal_that_is_counted_passes() -> None:
-    found = await measured(service_of_ours(failed_logins=7))
+@pytest.mark.parametrize(("believes", "probes", "logins"), [(True, 2.0, 0.0), (False, 0.0, 2.0)])
+async def test_a_refusal_that_is_counted_passes(believes: bool, probes: float, logins: float) -> None:
+    found = await measured(service_of_ours(failed_logins=7, believes=believes))
     assert found.refusals.status is ControlStatus.PASSED
-    assert found.refusals.evidence == {"refused": 2, "auth_failed_attempts_total_grew_by": 2.0}
+    assert found.refusals.evidence == {
+        "refused": 2,
+        "auth_probes_refused_total_grew_by": probes,
+        "auth_failed_attempts_total_grew_by": logins,
+    }
 
 
 @pytest.mark.parametrize("grown", [0.0, 1.0])
 def test_a_refusal_that_is_not_counted_fails(grown: float) -> None:
-    after = [LoginFailures(5.0 + grown, "1")] * 2
-    found = auth_probe.refusals(LoginFailures(5.0, "1"), after, refused=2, now=NOW)
+    after = [LoginFailures(7.0, 5.0 + grown, "1")] * 2
+    found = auth_probe.refusals(LoginFailures(7.0, 5.0, "1"), after, refused=2, now=NOW)
     assert found.status is ControlStatus.FAILED
-    assert found.evidence["auth_failed_attempts_total_grew_by"] == grown
+    assert found.evidence["auth_probes_refused_total_grew_by"] == grown
 
 
 def test_somebody_else_s_failed_login_meanwhile_does_not_confuse() -> None:
-    after = [LoginFailures(9.0, "1"), LoginFailures(10.0, "1")]
-    assert auth_probe.refusals(LoginFailures(5.0, "1"), after, 2, NOW).status is ControlStatus.PASSED
+    after = [LoginFailures(9.0, 2.0, "1"), LoginFailures(10.0, 2.0, "1")]
+    assert auth_probe.refusals(LoginFailures(5.0, 0.0, "1"), after, 2, NOW).status is ControlStatus.PASSED
 
 
 def test_a_service_that_does_not_export_the_counter_fails() -> None:
@@ -207,7 +212,10 @@ def test_a_service_that_does_not_export_the_counter_fails() -> None:
 
 def test_behind_a_load_balancer_another_replica_may_have_counted_it() -> None:
     found = auth_probe.refusals(
-        LoginFailures(5.0, "1"), [LoginFailures(0.0, "2"), LoginFailures(5.0, "1")], 2, NOW
+        LoginFailures(5.0, 0.0, "1"),
+        [LoginFailures(0.0, 0.0, "2"), LoginFailures(5.0, 0.0, "1")],
+        2,
+        NOW,
     )
     assert found.status is ControlStatus.UNKNOWN
     assert found.evidence == {"reason": "several replicas answer"}
@@ -215,7 +223,7 @@ def test_behind_a_load_balancer_another_replica_may_have_counted_it() -> None:
 
 def test_nothing_refused_is_nothing_to_count() -> None:
     assert (
-        auth_probe.refusals(LoginFailures(5.0, "1"), [LoginFailures(5.0, "1")], 0, NOW).status
+        auth_probe.refusals(LoginFailures(5.0, 0.0, "1"), [LoginFailures(5.0, 0.0, "1")], 0, NOW).status
         is ControlStatus.UNKNOWN
     )
 
@@ -225,9 +233,10 @@ def test_the_counter_is_found_among_other_metrics() -> None:
         "# TYPE auth_failed_attempts_total counter\n"
         "not_auth_failed_attempts_total 9.0\n"
         'auth_failed_attempts_total{service="bridge"} 3.0\n'
+        "auth_probes_refused_total 4.0\n"
         "process_start_time_seconds 1.76e+09\n"
     )
-    assert auth_probe.login_failures(text) == LoginFailures(3.0, "1.76e+09")
+    assert auth_probe.login_failures(text) == LoginFailures(3.0, 4.0, "1.76e+09")
 
 
 @pytest.mark.parametrize(

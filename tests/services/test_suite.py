@@ -16,6 +16,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.ports import free_port
+from tests.stack.servers import until
 
 # One suite for all of them, and so one process of the run.
 pytestmark = pytest.mark.xdist_group("suite")
@@ -157,6 +158,33 @@ def test_a_service_s_metrics_are_its_own(name: str, suite: Suite) -> None:
         "auth_failed_attempts",
     } <= families
     assert {owner for owner, family in OWN.items() if family in families} <= {name}
+
+
+@pytest.mark.parametrize("name", ["bridge", "alert-relay"])
+def test_what_the_suite_asks_of_itself_is_counted_apart_and_no_failed_login(name: str, suite: Suite) -> None:
+    """The dashboard polls each second, and mcp-health tests two wrong keys at the start."""
+
+    def counted() -> dict[tuple[str, ...], float] | None:
+        found = _counts(get(suite, name, "/metrics").text)
+        polled = found["http_requests_total", "GET", "internal", "2xx"]
+        return found if polled and found["auth_probes_refused_total",] == 2 else None
+
+    counts = until("the polling and both probes", counted)
+    routes = {labels[2] for labels in counts if labels[0] == "http_requests_total"}
+    assert not routes & {"/api/v1/stats", "/openapi.json"}
+    assert counts["http_requests_total", "GET", "internal", "4xx"] == 2
+
+
+def _counts(page: str) -> dict[tuple[str, ...], float]:
+    """Samples by name, method, handler and status."""
+    return {
+        (
+            sample.name,
+            *(sample.labels[name] for name in ("method", "handler", "status") if name in sample.labels),
+        ): (sample.value)
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+    }
 
 
 @services

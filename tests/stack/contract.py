@@ -50,6 +50,7 @@ METRICS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "event_loop_lag_seconds": (OURS, frozenset()),
     "process_resident_memory_bytes": (OURS, frozenset()),
     "auth_failed_attempts_total": (OURS, frozenset()),
+    "auth_probes_refused_total": (OURS, frozenset()),
     "rate_limit_hits_total": (OURS, frozenset()),
     "suspicious_ip_blocks_total": (OURS, frozenset()),
     "cctelegram_alerts_received_total": (RELAY, frozenset({"status"})),

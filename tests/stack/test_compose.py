@@ -31,6 +31,7 @@ SECRETS = {
     "postgres_password": "20002",
     "database_url": "20002",
     "grafana_admin_password": "20003",
+    "internal_key": "20004",
 }
 # The settings class of each service.
 SETTINGS = {

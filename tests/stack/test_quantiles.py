@@ -1,6 +1,6 @@
 """Quantiles that Prometheus computes from our histograms of long durations, against the true ones."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -37,7 +37,9 @@ def _approvals() -> ApprovalMetrics:
     return ApprovalMetrics(CollectorRegistry(), closed=(), via=(), outcomes=())
 
 
-HISTOGRAMS = {
+_Errors = Sequence[tuple[float, float]]
+#: A new histogram, medians of durations, and the stated errors.
+HISTOGRAMS: dict[str, tuple[Callable[[], Histogram], Sequence[float], _Errors]] = {
     "cctelegram_message_duration_seconds": (lambda: _outbox().duration, TO_A_DAY, ERRORS_TO_A_DAY),
     "cctelegram_rate_limit_wait_seconds": (lambda: _outbox().limiter_wait, TO_A_DAY, ERRORS_TO_A_DAY),
     "cctelegram_notification_delay_seconds": (lambda: _relay().delay, TO_A_DAY, ERRORS_TO_A_DAY),
@@ -59,11 +61,11 @@ def _buckets(histogram: Histogram) -> Iterator[tuple[str, int]]:
                 yield sample.labels["le"], int(sample.value)
 
 
-def _largest_error(true: float, errors: Sequence[tuple[float, float]]) -> float:
+def _largest_error(true: float, errors: _Errors) -> float:
     return next(error for upto, error in errors if true <= upto)
 
 
-def _case(number: int, name: str, values: Sequence[float], errors: Any) -> dict[str, Any]:
+def _case(number: int, name: str, values: Sequence[float], errors: _Errors) -> dict[str, Any]:
     """A test of promtool: the durations are observed again each minute."""
     made, _, _ = HISTOGRAMS[name]
     histogram = made()

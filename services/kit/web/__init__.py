@@ -6,6 +6,7 @@
 - `fast_route`: routes that skip FastAPI's router and dependency injection.
 - `auth`: authentication by bearer key, and secrets in files.
 - `login_blocker`: blocks an address after repeated failed logins.
+- `internal`: requests that the suite makes of itself.
 - `rate_limit`: limits a caller's requests; security metrics.
 - `openapi`: error responses in the OpenAPI document.
 """

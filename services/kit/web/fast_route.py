@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.kit.errors import Problem
 from services.kit.web.auth import bearer
-from services.kit.web.middleware import HttpMetrics
+from services.kit.web.middleware import INTERNAL, HttpMetrics
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -135,6 +135,7 @@ class _FastHandler:
     def __init__(self, owner: FastAPI, handler: Handler, path: str, metrics: HttpMetrics) -> None:
         self._owner = owner
         self._handler = handler
+        self._metrics = metrics
         self._duration = metrics.duration.labels("POST", path)
         self._errors = metrics.errors.labels("POST", path)
         self._requests = {
@@ -149,10 +150,16 @@ class _FastHandler:
             status = response.status_code
             await response(scope, receive, send)
         finally:
-            self._requests[status // 100].inc()
-            if status >= 500:  # noqa: PLR2004 - the server's own failures
-                self._errors.inc()
-            self._duration.observe(time.perf_counter() - start)
+            self._count(scope, status, time.perf_counter() - start)
+
+    def _count(self, scope: Scope, status: int, seconds: float) -> None:
+        if self._metrics.is_internal(scope):
+            self._metrics.count("POST", INTERNAL, f"{status // 100}xx")
+            return
+        self._requests[status // 100].inc()
+        if status >= 500:  # noqa: PLR2004 - the server's own failures
+            self._errors.inc()
+        self._duration.observe(seconds)
 
     async def _answer(self, request: Request) -> Response:
         try:

@@ -52,6 +52,10 @@ class LoginBlocker:
         if wait > 0:
             raise self._metrics.too_many(wait, "Too many failed logins from this address.")
 
+    def record_probe(self) -> None:
+        """Counts a refused request of mcp-health, which tests the authentication; it blocks no address."""
+        self._metrics.refused_probes.inc()
+
     def record_failure(self, address: str, path: str) -> None:
         """Counts a failed login, and blocks the address when there are too many.
 

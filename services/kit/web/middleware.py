@@ -10,11 +10,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.kit import errors, logs
 from services.kit.errors import Problem
+from services.kit.web.internal import InternalRequests
 
 #: Seconds. The alert HighLatency needs the bound 1 and one above it.
 DURATION_BUCKETS = (0.01, 0.1, 0.5, 1, 5)
 #: The handler label of the latency of all routes that are not watched.
 OTHER = "other"
+#: The handler label of requests that the suite makes of itself.
+INTERNAL = "internal"
+#: The handler label of requests that wait on purpose: long polls (``?wait=``) and event streams.
+WAITING = "waiting"
+_WAIT = re.compile(rb"(?:^|&)wait=")
 #: How much of a body over the limit is read and thrown away, in multiples of the limit.
 DRAIN_FACTOR = 8
 _CORRELATION = re.compile(rb"[A-Za-z0-9._:/-]{1,128}")
@@ -26,10 +32,18 @@ class HttpMetrics:
     A watched route has all its series from the start, so that ``rate()`` counts its first request, and its
     latency is measured by itself. Any other route gets its counters at the first request, and shares one
     latency series a method under the handler ``other``: a histogram a route would fill half of the page.
+
+    Some requests say nothing about how callers are served: those of the suite itself, and those that wait on
+    purpose. They are counted under handlers of their own. Neither they nor health checks have a latency.
+
+    Args:
+        registry: of the service.
+        internal: knows the requests of the suite itself.
     """
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, internal: InternalRequests) -> None:
         labels = ["method", "handler"]
+        self._internal = internal
         self._routes: set[tuple[str, str]] = set()
         self._watched: set[tuple[str, str]] = set()
         self.requests = Counter(
@@ -40,12 +54,15 @@ class HttpMetrics:
         )
         self.duration = Histogram(
             "http_request_duration_seconds",
-            "Time from receiving an HTTP request to sending the last byte of its response",
+            "Time from receiving an HTTP request to sending the last byte of its response; "
+            "without health checks, requests of the suite itself, long polls and event streams",
             labels,
             buckets=DURATION_BUCKETS,
             registry=registry,
         )
         self.watch("none", "none")
+        for apart in (INTERNAL, WAITING):
+            self._count_from_start("GET", apart)
 
     def add(self, method: str, handler: str) -> None:
         """Makes a route known; requests that match no known route are counted under the method ``none``."""
@@ -55,25 +72,47 @@ class HttpMetrics:
         """Makes all series of a route."""
         self._routes.add((method, handler))
         self._watched.add((method, handler))
+        self._count_from_start(method, handler)
+        self.duration.labels(method, handler)
+
+    def _count_from_start(self, method: str, handler: str) -> None:
         for status in ("2xx", "4xx", "5xx"):
             self.requests.labels(method, handler, status)
         self.errors.labels(method, handler)
-        self.duration.labels(method, handler)
 
     def observe(self, info: Info) -> None:
         """The instrumentator's hook, called after each response."""
-        handler = info.modified_handler
-        method = info.method if (info.method, handler) in self._routes else "none"
-        self.requests.labels(method, handler, info.modified_status).inc()
-        if info.modified_status == "5xx":
+        route = info.modified_handler
+        method = info.method if (info.method, route) in self._routes else "none"
+        apart = self._apart(info)
+        self.count(method, apart or route, info.modified_status)
+        if apart is None and not route.startswith(_HEALTH):
+            timed_as = route if (method, route) in self._watched else OTHER
+            self.duration.labels(method, timed_as).observe(info.modified_duration)
+
+    def count(self, method: str, handler: str, status: str) -> None:
+        """Counts a request; ``status`` is a class such as ``2xx``."""
+        self.requests.labels(method, handler, status).inc()
+        if status == "5xx":
             self.errors.labels(method, handler).inc()
-        # An event stream stays open for hours: only the time to its first byte is measured.
-        is_stream = info.response is not None and info.response.headers.get("content-type", "").startswith(
-            "text/event-stream"
-        )
-        seconds = info.modified_duration_without_streaming if is_stream else info.modified_duration
-        timed_as = handler if (method, handler) in self._watched else OTHER
-        self.duration.labels(method, timed_as).observe(seconds)
+
+    def is_internal(self, scope: Scope) -> bool:
+        """Whether the suite itself made the request."""
+        return self._internal.sender(scope) is not None
+
+    def _apart(self, info: Info) -> str | None:
+        """The handler label of a request that is counted apart from its route, or None."""
+        if self.is_internal(info.request.scope):
+            return INTERNAL
+        kind = info.response.headers.get("content-type", "") if info.response is not None else ""
+        waits = info.method == "GET" and _WAIT.search(info.request.scope["query_string"])
+        if waits or info.modified_handler.endswith(_STREAM) or kind.startswith("text/event-stream"):
+            return WAITING
+        return None
+
+
+_HEALTH = "/health"
+_STREAM = "/stream"
 
 
 class LogContext:

@@ -23,6 +23,11 @@ class SecurityMetrics:
             "Requests and logins with a missing or wrong key, signature or password",
             registry=registry,
         )
+        self.refused_probes = Counter(
+            "auth_probes_refused",
+            "Refused requests by which mcp-health tests the authentication; they are no failed logins",
+            registry=registry,
+        )
         self.refused = Counter(
             "rate_limit_hits",
             "Requests answered with status 429, over a rate limit or from a blocked address",

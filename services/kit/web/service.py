@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -21,10 +22,12 @@ from services.kit.background import run_in_background
 from services.kit.clock import SystemClock
 from services.kit.health import Health
 from services.kit.settings import ServiceSettings, StartError
+from services.kit.telemetry.sdk_processor import INTERNAL
 from services.kit.telemetry.telemetry import VERSION, Telemetry
 from services.kit.web import common_routes, openapi
 from services.kit.web.auth import BearerAuth, Keyring, SingleKey, bearer, read_or_create_key, require_key
 from services.kit.web.fast_route import FastRoute, FastRouteApp
+from services.kit.web.internal import InternalRequests
 from services.kit.web.login_blocker import LoginBlocker
 from services.kit.web.middleware import BodyLimit, HttpMetrics, LogContext, UnhandledErrors
 from services.kit.web.rate_limit import SecurityMetrics
@@ -83,10 +86,12 @@ def create_service(
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.connections = lambda: 0  # until a server runs the app
+    internal = InternalRequests(settings)
     app.state.bearer_auth = BearerAuth(
         keyring or SingleKey.of(own_key(settings)),
         login_blocker or LoginBlocker(SecurityMetrics(telemetry.registry), SystemClock()),
         settings.forwarded_allow_ips,
+        lambda caller: internal.sender(caller.scope) is not None,
     )
     app.include_router(common_routes.make_router(telemetry, health, summary, links))
     for router in public:
@@ -95,7 +100,7 @@ def create_service(
         app.include_router(router, dependencies=[Depends(bearer), Depends(admission)])
     errors.install(app)
     openapi.install(app, schemas or {})
-    _instrument(app, telemetry, settings, watched)
+    _instrument(app, telemetry, settings, watched, internal)
     return app
 
 
@@ -119,10 +124,14 @@ def own_key(settings: ServiceSettings) -> str:
 
 
 def _instrument(
-    app: FastRouteApp, telemetry: Telemetry, settings: ServiceSettings, watched: Collection[str]
+    app: FastRouteApp,
+    telemetry: Telemetry,
+    settings: ServiceSettings,
+    watched: Collection[str],
+    internal: InternalRequests,
 ) -> None:
     """Adds the middleware from the inside out, then the fast routes."""
-    metrics = HttpMetrics(telemetry.registry)
+    metrics = HttpMetrics(telemetry.registry, internal)
     for route in iter_route_contexts(app.routes):
         if isinstance(route.original_route, APIRoute):
             add = metrics.watch if _is_watched(route, watched) else metrics.add
@@ -135,7 +144,7 @@ def _instrument(
             meter_provider=NoOpMeterProvider(),
             excluded_urls="/health,/metrics",
             exclude_spans=["receive", "send"],
-            server_request_hook=_without_query,
+            server_request_hook=partial(_describe, internal),
         )
     app.add_middleware(
         PrometheusInstrumentatorMiddleware,
@@ -153,6 +162,8 @@ def _is_watched(route: RouteContext, watched: Collection[str]) -> bool:
     return isinstance(route.original_route, FastRoute) or route.path in watched
 
 
-def _without_query(span: Span, scope: dict[str, Any]) -> None:
-    """Removes the query from the span: it may hold a chat id or a search text."""
+def _describe(internal: InternalRequests, span: Span, scope: dict[str, Any]) -> None:
+    """Removes the query from the span, since it may hold a chat id; marks requests of the suite itself."""
+    if internal.sender(scope) is not None:
+        span.set_attribute(INTERNAL, True)
     span.set_attribute("http.url", str(URL(scope=scope).replace(query="")))

@@ -306,7 +306,7 @@ async def test_an_answer_at_another_replica_ends_the_wait(replicas: BridgeSettin
 async def test_a_wait_ends_when_its_client_disconnects(quick: Bridge) -> None:
     """A client with a timeout shorter than `wait` must not leave a waiting task behind."""
     approval = await quick.ask()
-    handled = 'http_requests_total{handler="/api/v1/approvals/{approval_id}",method="GET",status="2xx"}'
+    handled = 'http_requests_total{handler="waiting",method="GET",status="2xx"}'
     with pytest.raises(httpx.ReadTimeout):
         await quick.client.get(f"/api/v1/approvals/{approval['id']}", params={"wait": 55}, timeout=0.5)
     await quick.until_metric(handled, 1.0)

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.kit.settings import ServiceSettings
 from services.kit.telemetry.telemetry import Telemetry
 from services.kit.web.fast_route import FastRequest, FastRoute, FastRouteApp
+from services.kit.web.internal import InternalRequests
 from services.kit.web.middleware import HttpMetrics
 from tests import servers
 from tests.kit.apps import Live, kit_app, kit_settings, live
@@ -153,6 +154,7 @@ def guard() -> None: ...
 def test_a_route_that_would_lose_something_is_refused(router: APIRouter, dependencies: list[Any]) -> None:
     app = FastRouteApp()
     app.include_router(router, dependencies=dependencies)
-    metrics = HttpMetrics(Telemetry("tests", ServiceSettings()).registry)
+    settings = ServiceSettings()
+    metrics = HttpMetrics(Telemetry("tests", settings).registry, InternalRequests(settings))
     with pytest.raises(ValueError, match=r"^/fast.*: a fast route takes POST, no path parameters"):
         app.install_fast_routes(metrics)
