@@ -10,8 +10,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from typing import NoReturn, TypeVar
 
@@ -22,8 +22,11 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.kit import logs
+from services.kit.background import run_in_background
 from services.kit.settings import ServiceSettings, StartError, load
+from services.kit.web.connections import Connections, Wait, most_connections
 from services.kit.web.fast_route import FastRouteApp
+from services.kit.web.server import Server
 
 log = structlog.get_logger()
 S = TypeVar("S", bound=ServiceSettings)
@@ -33,7 +36,9 @@ GC_THRESHOLD = 20_000
 #: The server closes connections that were idle for this long. Longer than clients keep them: a request that
 #: arrives just when the server closes its connection gets no answer. Uvicorn's default is 5 s, as httpx's.
 KEEP_ALIVE_SECONDS = 75
-DATE_SECONDS = 1.0
+#: A client may take so long to read a response, or to complete the closing of its connection.
+UNREAD_SECONDS = 30
+CLOSING_SECONDS = 10
 
 
 @dataclass
@@ -116,36 +121,28 @@ class _WithState:
         await self._app(scope, receive, send)
 
 
-class _Server(uvicorn.Server):
-    """Stops on an event. Uvicorn itself checks a flag ten times a second, also while idle."""
-
-    def __init__(self, config: uvicorn.Config, stop: asyncio.Event) -> None:
-        super().__init__(config)
-        self._stop = stop
-
-    async def main_loop(self) -> None:
-        while not self._stop.is_set():
-            await self.on_tick(0)  # updates the Date header
-            with suppress(TimeoutError):
-                async with asyncio.timeout(DATE_SECONDS):
-                    await self._stop.wait()
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Does nothing: :func:`serve` handles the signals for all servers of the process."""
-        yield
+def connections_of(settings: ServiceSettings) -> Connections:
+    """The limits of the connections of this process."""
+    limits = {
+        Wait.IDLE: KEEP_ALIVE_SECONDS,
+        Wait.HEAD: settings.request_head_seconds,
+        Wait.BODY: settings.request_body_seconds,
+        Wait.UNREAD: UNREAD_SECONDS,
+        Wait.CLOSING: CLOSING_SECONDS,
+    }
+    return Connections(settings.max_connections or most_connections(), limits)
 
 
-async def run(service: Running) -> None:
+async def run(service: Running, connections: Connections) -> None:
     """Runs one service until its stop event, then finishes what is in flight."""
     logs.service_name.set(service.name)
     service.app.state.stopping = service.stop
     with closing(service.listener):
-        await _run_lifespan(service)
+        await _run_lifespan(service, connections)
     log.info("stopped")
 
 
-async def _run_lifespan(service: Running) -> None:
+async def _run_lifespan(service: Running, connections: Connections) -> None:
     async with service.app.router.lifespan_context(service.app) as state:
         config = uvicorn.Config(
             _WithState(service.app, dict(state or {})),
@@ -157,9 +154,10 @@ async def _run_lifespan(service: Running) -> None:
             proxy_headers=not (isinstance(service.app, FastRouteApp) and service.app.fast_routes),
             forwarded_allow_ips=list(service.settings.forwarded_allow_ips),
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            ws_max_size=service.settings.max_body_bytes,
             timeout_graceful_shutdown=int(service.settings.shutdown_grace_seconds),
         )
-        server = _Server(config, service.stop)
+        server = Server(config, service.stop, connections, service.app.state.connection_metrics)
         service.app.state.connections = lambda: len(server.server_state.connections)
         _listen(service)
         service.started.set()
@@ -179,7 +177,7 @@ async def serve(services: Sequence[Running], on_started: Callable[[], None] = la
     """Runs services until SIGINT or SIGTERM; then stops them in reverse order, each with its grace period.
 
     Args:
-        services: started in this order.
+        services: started in this order, one or more.
         on_started: called once all have started.
 
     Raises:
@@ -189,20 +187,22 @@ async def serve(services: Sequence[Running], on_started: Callable[[], None] = la
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signal_number, stop_requested.set)
+    connections = connections_of(services[0].settings)
     tasks: list[asyncio.Task[None]] = []
-    try:
-        for service in services:
-            task = asyncio.create_task(run(service))
-            tasks.append(task)
-            await _wait_for(asyncio.create_task(service.started.wait()), *tasks)
-        _freeze_start_objects()
-        on_started()
-        await _wait_for(asyncio.create_task(stop_requested.wait()), *tasks)
-    finally:
-        for service in services[len(tasks) :]:
-            service.listener.close()
-        # The failure of one service does not prevent the orderly stop of the others.
-        ended = [await _stop(*pair) for pair in reversed(list(zip(services, tasks, strict=False)))]
+    async with run_in_background(connections.sweep()):
+        try:
+            for service in services:
+                task = asyncio.create_task(run(service, connections))
+                tasks.append(task)
+                await _wait_for(asyncio.create_task(service.started.wait()), *tasks)
+            _freeze_start_objects()
+            on_started()
+            await _wait_for(asyncio.create_task(stop_requested.wait()), *tasks)
+        finally:
+            for service in services[len(tasks) :]:
+                service.listener.close()
+            # The failure of one service does not prevent the orderly stop of the others.
+            ended = [await _stop(*pair) for pair in reversed(list(zip(services, tasks, strict=False)))]
     for error in ended:
         if error is not None:
             raise error
@@ -234,13 +234,15 @@ async def _wait_for(event: "asyncio.Task[bool]", *services: "asyncio.Task[None]"
 async def running(create_app: Callable[[S], FastAPI], settings: S) -> AsyncIterator[Running]:
     """Runs a service for the length of a block, for tests and tools."""
     service = prepare(create_app, settings)
-    task = asyncio.create_task(run(service))
-    try:
-        await _wait_for(asyncio.create_task(service.started.wait()), task)
-        yield service
-    finally:
-        service.stop.set()
-        await task
+    connections = connections_of(settings)
+    async with run_in_background(connections.sweep()):
+        task = asyncio.create_task(run(service, connections))
+        try:
+            await _wait_for(asyncio.create_task(service.started.wait()), task)
+            yield service
+        finally:
+            service.stop.set()
+            await task
 
 
 def keep_files_private() -> None:

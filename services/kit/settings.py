@@ -206,6 +206,17 @@ class ServiceSettings(BaseSettings):
         ("127.0.0.1",), description="proxies whose X-Forwarded-For is trusted; * for every address"
     )
     max_body_bytes: int = Field(1_048_576, ge=1024, description="largest request body accepted, bytes")
+    max_connections: int | None = Field(
+        None,
+        ge=1,
+        description="connections of clients at once in a process; unset: 4000, fewer with few open files",
+    )
+    request_head_seconds: float = Field(
+        10.0, gt=0, description="seconds in which a client must send the head of a request"
+    )
+    request_body_seconds: float = Field(
+        30.0, gt=0, description="seconds in which a client must send the body of a request"
+    )
     shutdown_grace_seconds: float = Field(
         10.0, ge=0, description="seconds that requests in flight get at shutdown"
     )

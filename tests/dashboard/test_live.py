@@ -176,6 +176,20 @@ async def test_a_page_is_closed_when_its_session_expires(suite: Suite, make_sett
     assert time.time() >= session.expires
 
 
+async def test_pages_without_a_login_that_do_not_close_keep_no_other_out(
+    suite: Suite, make_settings: Settings
+) -> None:
+    async with running(create_app, make_settings(suite.url, max_connections=10)) as up:
+        strangers = [stalled_page(up, None) for _ in range(30)]
+        async with servers.http(up.url) as viewer:
+            await viewer.post("/login", data={"username": "admin", "password": PASSWORD})
+            async with watching(up, viewer) as page:
+                assert "state" in await update(page)
+                assert "state" in await update(page)
+        for stranger in strangers:
+            stranger.close()
+
+
 async def test_pages_are_counted(dashboard: Running, viewer: httpx.AsyncClient) -> None:
     assert await metric(viewer, "websocket_connections_total") == 0
     async with watching(dashboard, viewer) as page:
@@ -200,8 +214,8 @@ async def test_what_a_page_says_changes_nothing(dashboard: Running, viewer: http
     assert await metric(viewer, "websocket_errors_total") == 0
 
 
-def stalled_page(up: Running, viewer: httpx.AsyncClient) -> socket.socket:
-    """Opens a page that completes the handshake and then reads nothing."""
+def stalled_page(up: Running, viewer: httpx.AsyncClient | None) -> socket.socket:
+    """Opens a page that sends the handshake and then reads nothing, with a login or without."""
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     host, port = up.url.removeprefix("http://").split(":")
@@ -213,7 +227,7 @@ def stalled_page(up: Running, viewer: httpx.AsyncClient) -> socket.socket:
         "Upgrade: websocket",
         "Sec-WebSocket-Version: 13",
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-        f"Cookie: {COOKIE}={viewer.cookies[COOKIE]}",
+        *([f"Cookie: {COOKIE}={viewer.cookies[COOKIE]}"] if viewer else []),
     ]
     connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
     return connection

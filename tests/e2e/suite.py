@@ -42,14 +42,26 @@ class Program:
 
 
 @asynccontextmanager
-async def program(module: str, folder: Path, url: str, **environment: str) -> AsyncIterator[Program]:
-    """``python -m module``, once it answers at the URL; killed at the end if it still runs."""
+async def program(
+    module: str, folder: Path, url: str, open_files: int = 0, /, **environment: str
+) -> AsyncIterator[Program]:
+    """``python -m module``, once it answers at the URL; killed at the end if it still runs.
+
+    Args:
+        module: of the program.
+        folder: of its data.
+        url: of its service.
+        open_files: its limit of open files; 0: that of the tests.
+        environment: further variables.
+    """
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     words = folder / f"{module}.txt"
     process = await asyncio.create_subprocess_exec(
+        "/bin/sh",
+        "-c",
+        f'{f"ulimit -n {open_files} && " if open_files else ""}exec "$0" -m "$1"',
         sys.executable,
-        "-m",
         module,
         cwd=ROOT,
         env=kept | {"DATA_DIR": str(folder), "API_KEY": KEY} | environment,
@@ -100,9 +112,9 @@ class Suite:
         )
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[tuple[Program, httpx.AsyncClient]]:
+    async def running(self, open_files: int = 0) -> AsyncIterator[tuple[Program, httpx.AsyncClient]]:
         async with (
-            program("services", self.folder, self.url, **self.environment) as running,
+            program("services", self.folder, self.url, open_files, **self.environment) as running,
             servers.http(self.url, key=KEY) as client,
         ):
             yield running, client

@@ -53,6 +53,7 @@ METRICS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "auth_probes_refused_total": (OURS, frozenset()),
     "rate_limit_hits_total": (OURS, frozenset()),
     "suspicious_ip_blocks_total": (OURS, frozenset()),
+    "http_connections_closed_total": (OURS, frozenset({"cause"})),
     "cctelegram_alerts_received_total": (RELAY, frozenset({"status"})),
     "cctelegram_incidents": (RELAY, frozenset({"state"})),
     "cctelegram_notifications_total": (RELAY, frozenset({"channel", "outcome"})),

@@ -235,6 +235,14 @@ def test_the_gateway_listens_where_compose_publishes_it_and_finds_bridge_where_i
     assert "bridge:8080" in "bridge:" + SERVICES["bridge"]["healthcheck"]["test"][-1].split(":")[-1]
 
 
+def test_the_gateway_limits_the_time_of_a_head_and_the_connections_of_an_address() -> None:
+    text = (servers.REPOSITORY / "gateway" / "haproxy.cfg").read_text(encoding="utf-8")
+    most = int(re.findall(r"maxconn (\d+)", text)[0])
+    assert re.search(r"^  timeout http-request 10s$", text, re.MULTILINE)
+    (per_address,) = re.findall(r"tcp-request connection reject if \{ sc0_conn_cur gt (\d+) \}", text)
+    assert int(per_address) <= most / 4
+
+
 def test_jaeger_receives_what_the_services_send_and_shows_what_prometheus_scrapes() -> None:
     jaeger = config.load(servers.REPOSITORY / "jaeger" / "jaeger.yaml")
     protocols = jaeger["receivers"]["otlp"]["protocols"]

@@ -26,6 +26,7 @@ from services.kit.telemetry.sdk_processor import INTERNAL
 from services.kit.telemetry.telemetry import VERSION, Telemetry
 from services.kit.web import common_routes, openapi
 from services.kit.web.auth import BearerAuth, Keyring, SingleKey, bearer, read_or_create_key, require_key
+from services.kit.web.connections import ConnectionMetrics
 from services.kit.web.fast_route import FastRoute, FastRouteApp
 from services.kit.web.internal import InternalRequests
 from services.kit.web.login_blocker import LoginBlocker
@@ -87,6 +88,7 @@ def create_service(
     )
     app.state.connections = lambda: 0  # until a server runs the app
     internal = InternalRequests(settings)
+    app.state.connection_metrics = ConnectionMetrics(telemetry.registry)
     app.state.bearer_auth = BearerAuth(
         keyring or SingleKey.of(own_key(settings)),
         login_blocker or LoginBlocker(SecurityMetrics(telemetry.registry), SystemClock()),

@@ -17,6 +17,8 @@ from services.telegram_sandbox.state.bots import Bot
 from services.telegram_sandbox.state.sandbox import Sandbox
 
 MAX_ID = 1 << 52
+#: Streams of the page and requests with `wait` that are open at once; they need no key.
+MOST_WAITING = 200
 ChatId = Annotated[int, Field(ge=-MAX_ID, le=MAX_ID)]
 router = APIRouter(prefix="/control", tags=["control"])
 
@@ -69,6 +71,17 @@ class NewLimits(StrictForm):
 def sandbox_of(request: Request) -> Sandbox:
     sandbox: Sandbox = request.state.sandbox
     return sandbox
+
+
+def check_room(request: Request) -> None:
+    """Refuses a request that would wait for the event log.
+
+    Raises:
+        Problem: 503, too many wait already.
+    """
+    if sandbox_of(request).event_log.waiting >= MOST_WAITING:
+        detail = f"{MOST_WAITING} streams and waiting requests are open already."
+        raise Problem(503, "Service Unavailable", detail, headers={"Retry-After": "5"})
 
 
 def _bot(request: Request, bot_id: int) -> Bot:
@@ -156,6 +169,7 @@ async def read_log(
             410, "Gone", f"memory starts at seq {event_log.oldest}; older entries are in {event_log.path}"
         )
     if wait:
+        check_room(request)
         await event_log.wait(cursor, wait)
     lines = event_log.read(cursor, limit)
     headers = {"X-Next-Cursor": str(cursor + len(lines)), "Cache-Control": "no-store"}

@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.kit.errors import Problem
-from services.telegram_sandbox.control.api import ChatId, sandbox_of
+from services.telegram_sandbox.control.api import ChatId, check_room, sandbox_of
 from services.telegram_sandbox.state.chats import Chat, Message
 from services.telegram_sandbox.state.files import path_of
 from services.telegram_sandbox.state.sandbox import Sandbox
@@ -105,6 +105,7 @@ async def download(request: Request, path: str) -> Response:
     "/api/stream", summary="Which chats changed, as server-sent events", response_class=StreamingResponse
 )
 async def stream(request: Request) -> StreamingResponse:
+    check_room(request)
     stopping: asyncio.Event | None = getattr(request.app.state, "stopping", None)
     return StreamingResponse(
         _changes(sandbox_of(request), stopping),

@@ -30,6 +30,11 @@ class EventLog:
         self._waiters: set[asyncio.Future[None]] = set()
 
     @property
+    def waiting(self) -> int:
+        """How many callers of :meth:`wait` wait now."""
+        return len(self._waiters)
+
+    @property
     def oldest(self) -> int:
         """The `seq` of the oldest line in memory."""
         return self.seq - len(self._lines) + 1

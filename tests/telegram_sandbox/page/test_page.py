@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import aiohttp
 import orjson
@@ -9,7 +10,8 @@ import pytest
 from playwright.async_api import Page, async_playwright, expect
 from telegram import Bot, InlineKeyboardButton, InlineKeyboardMarkup
 
-from tests.telegram_sandbox.conftest import ADA, CI_TOPIC, GRACE, OPERATIONS, TEAM, SandboxServer, soon
+from services.telegram_sandbox.control.api import MOST_WAITING
+from tests.telegram_sandbox.conftest import ADA, CI_TOPIC, GRACE, OPERATIONS, TEAM, SandboxServer, soon, until
 
 CHROMIUM = [
     "--no-sandbox",
@@ -273,3 +275,17 @@ async def test_a_phone_shows_the_list_or_one_chat(server: SandboxServer, page: P
     await expect(page.locator("aside")).to_be_hidden()
     await page.get_by_role("button", name="Back to chats").click()
     await expect(page.locator("aside")).to_be_visible()
+
+
+async def test_so_many_streams_may_be_open_and_no_more(server: SandboxServer) -> None:
+    """A stream needs no key and has no end."""
+    async with AsyncExitStack() as stack:
+        connector = aiohttp.TCPConnector(limit=0)
+        http = await stack.enter_async_context(aiohttp.ClientSession(server.url, connector=connector))
+        for _ in range(MOST_WAITING):
+            await stack.enter_async_context(http.get("/api/stream"))
+        await until(lambda: server.sandbox.event_log.waiting == MOST_WAITING)
+        for path in ("/api/stream", "/control/log?wait=1&cursor=100"):
+            refused = await stack.enter_async_context(http.get(path))
+            assert (refused.status, refused.headers["Retry-After"]) == (503, "5"), path
+        assert (await server.get("/api/chats"))["total"] > 0
