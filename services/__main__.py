@@ -4,6 +4,7 @@ If TELEGRAM_BOT_TOKEN is not set, the services call the Telegram sandbox instead
 starts before the other services and stops after them, so it can answer the requests that are still open.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +15,7 @@ from services.alert_relay import app as alert_relay
 from services.alert_relay.settings import AlertRelaySettings
 from services.bridge import app as bridge
 from services.bridge.settings import BridgeSettings
+from services.client.sources import URLS_FILE
 from services.dashboard import app as dashboard
 from services.dashboard.settings import DashboardSettings
 from services.kit import logs, runner
@@ -79,6 +81,12 @@ def with_addresses(settings: S, urls: dict[str, str]) -> S:
     return settings.model_copy(update={name: url for name, url in urls.items() if name in fields})
 
 
+def _local(service: Running) -> str:
+    """Returns the URL of a running service for programs on this machine."""
+    everywhere = service.settings.host in ("0.0.0.0", "::")
+    return f"http://127.0.0.1:{service.listener.getsockname()[1]}" if everywhere else service.url
+
+
 def _announce(services: list[Running], data_dir: Path) -> None:
     print("\nCCTelegram runs. Ctrl-C stops it.\n")  # noqa: T201 - for the person at the terminal
     for service in services:
@@ -90,8 +98,20 @@ def _announce(services: list[Running], data_dir: Path) -> None:
 _PAGES = {"bridge": "/docs", "dashboard": "/dashboard/", "mcp-health": "/health", "alert-relay": "/docs"}
 
 
+def _write_urls(services: list[Running], data_dir: Path) -> None:
+    """Writes where clients on this machine find the services, whatever their ports are."""
+    urls = {service.name.replace("-", "_").removeprefix("telegram_"): _local(service) for service in services}
+    draft = data_dir / f".{URLS_FILE}.draft"
+    draft.write_text(json.dumps(urls), encoding="utf-8")
+    draft.replace(data_dir / URLS_FILE)
+
+
 async def _serve(services: list[Running], data_dir: Path) -> None:
-    await runner.serve(services, on_started=lambda: _announce(services, data_dir))
+    def started() -> None:
+        _write_urls(services, data_dir)
+        _announce(services, data_dir)
+
+    await runner.serve(services, on_started=started)
 
 
 def main() -> None:

@@ -3,18 +3,22 @@
 import sys
 from datetime import UTC, datetime, timedelta
 
-import httpx
 from pydantic import Field
 
 from services.__main__ import addresses, with_addresses
+from services.client import Client, ClientError
+from services.client.call import Service
+from services.client.errors import NotReachedError
 from services.contracts.alertmanager import Alert, Status, Webhook
 from services.contracts.details import EventData
-from services.contracts.events import Accepted, NewEvent
+from services.contracts.events import NewEvent
 from services.contracts.fields import Priority, Severity
 from services.kit.runner import fail
 from services.kit.settings import ServiceSettings, StartError, load
 from services.kit.web.service import own_key
 
+#: For a suite that is just starting.
+PATIENCE_SECONDS = 2.0
 #: Events of one morning, as a team's tools would post them.
 EVENTS = (
     NewEvent(
@@ -106,37 +110,33 @@ def alert(now: datetime) -> Webhook:
     )
 
 
-def send(settings: DemoSettings, client: httpx.Client) -> list[str]:
+def send(cct: Client) -> list[str]:
     """Posts the events and the alert, and returns lines for the terminal.
 
     Raises:
-        httpx.HTTPError: a service is unreachable or refuses.
+        ClientError: a service is unreachable or refuses.
     """
-    lines = []
+    urls, lines = cct.site.urls, []
     for event in EVENTS:
-        body = event.model_dump(mode="json", exclude_unset=True)
-        answer = client.post(f"{settings.bridge_url}/api/v1/events", json=body).raise_for_status()
-        accepted = Accepted.model_validate_json(answer.content)
-        lines.append(f"  {event.type:<18} {settings.bridge_url}{accepted.links.event}")
-    webhook = alert(datetime.now(UTC)).model_dump(mode="json", exclude_unset=True)
-    client.post(f"{settings.alert_relay_url}/webhook/alert", json=webhook).raise_for_status()
-    lines.append(f"  {'alert':<18} {settings.alert_relay_url}/api/v1/incidents")
+        accepted = cct.send(event)
+        lines.append(f"  {event.type:<18} {urls[Service.BRIDGE]}{accepted.links.event}")
+    cct.send_alerts(alert(datetime.now(UTC)))
+    lines.append(f"  {'alert':<18} {urls[Service.ALERT_RELAY]}/api/v1/incidents")
     return lines
 
 
 def main() -> None:
     try:
         settings = with_addresses(load(DemoSettings), addresses())
-        with httpx.Client(headers={"Authorization": f"Bearer {own_key(settings)}"}, timeout=10) as client:
-            lines = send(settings, client)
+        urls = {Service.ALERT_RELAY: settings.alert_relay_url}
+        with Client(settings.bridge_url, own_key(settings), urls=urls, patience=PATIENCE_SECONDS) as cct:
+            lines = send(cct)
     except StartError as error:
         fail(error)
-    except httpx.HTTPStatusError as error:
-        refused = error.response
-        fail(StartError(f"POST {refused.url} was answered {refused.status_code}: {refused.text}"))
-    except httpx.HTTPError as error:
-        request = f"{error.request.method} {error.request.url}"
-        fail(StartError(f"{request}: {error}. Is the suite running (make run)?"))
+    except NotReachedError as error:
+        fail(StartError(f"{error}. Is the suite running (make run)?"))
+    except ClientError as error:
+        fail(StartError(str(error)))
     out = ["Accepted, and on disk:", *lines, "", "Now look at", f"  the chats       {settings.sandbox_url}/"]
     out.append(f"  the dashboard   {settings.dashboard_url}/dashboard/")
     sys.stdout.write("\n".join(out) + "\n")

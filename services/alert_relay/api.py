@@ -5,13 +5,12 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 from opentelemetry import trace
-from pydantic import BaseModel
 
 from services.alert_relay import queries
 from services.alert_relay.episodes import IncidentState
 from services.alert_relay.queries import IncidentRow
 from services.alert_relay.state import InjectedState
-from services.contracts.alertmanager import Webhook
+from services.contracts.alertmanager import AlertSent, Webhook
 from services.contracts.incidents import (
     Episode,
     Incident,
@@ -29,11 +28,6 @@ router = APIRouter()
 _NOT_STORED = {
     "description": "The webhook may not be stored; send it again. An overload has this status too, never 429."
 }
-
-
-class AlertSent(BaseModel):
-    status: str = "alert_sent"
-    timestamp: str
 
 
 @router.post("/webhook/alert", tags=["alertmanager"], responses={503: _NOT_STORED})

@@ -66,6 +66,13 @@ class Webhook(BaseModel):
     alerts: list[Alert]
 
 
+class AlertSent(BaseModel):
+    """The answer of alert-relay to a webhook that is on disk."""
+
+    status: str = "alert_sent"
+    timestamp: str
+
+
 class ApiAlertStatus(BaseModel):
     """Whether an alert is silenced or inhibited (``suppressed``)."""
 

@@ -243,12 +243,11 @@ def test_the_demo_without_a_suite_says_where_it_looked(start: Start) -> None:
     port = free_port()
     end = start("services.demo", BRIDGE_PORT=str(port))
     assert end.code == 1
-    assert end.line.startswith(f"POST http://127.0.0.1:{port}/api/v1/events: ")
+    assert end.line.startswith(f"Cannot connect to http://127.0.0.1:{port}: ")
     assert end.line.endswith("Is the suite running (make run)?")
 
 
 def test_the_demo_repeats_what_it_was_refused_with(start: Start, suite_of_refusals: int) -> None:
     end = start("services.demo", BRIDGE_PORT=str(suite_of_refusals))
     assert end.code == 1
-    url = f"http://127.0.0.1:{suite_of_refusals}/api/v1/events"
-    assert end.line == f'POST {url} was answered 401: {{"title":"Not authorized"}}'
+    assert end.line == "Not authorized (401)"

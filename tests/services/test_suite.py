@@ -1,5 +1,6 @@
 """The suite as ``python -m services`` runs it: five services in one process, found, asked and stopped."""
 
+import json
 import os
 import re
 import signal
@@ -117,6 +118,12 @@ def test_everything_it_keeps_is_in_one_folder_that_only_the_owner_reads(suite: S
         path for path in suite.data.rglob("*") if path.is_file() and stat.S_IMODE(path.stat().st_mode) & 0o077
     ]
     assert open_to_others == []
+
+
+def test_it_writes_where_clients_find_it(suite: Suite) -> None:
+    written = json.loads((suite.data / "urls.json").read_text())
+    names = {"telegram-sandbox": "sandbox", "alert-relay": "alert_relay", "mcp-health": "mcp_health"}
+    assert written == {names.get(name, name): url for name, url in suite.urls.items()}
 
 
 @services

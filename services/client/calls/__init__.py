@@ -1,0 +1,10 @@
+"""Each call of the API as a function that returns a value; nothing is sent here.
+
+- `events`: post events, read one, list the event types.
+- `messages`: search, read, cancel, replay; traces.
+- `dead_letters`: list dead letters, replay many in a job.
+- `approvals`: ask people, read, decide, cancel; what people sent.
+- `settings`: keys, chats, routes, callbacks.
+- `status`: statistics, health.
+- `incidents`: alerts and incidents of alert-relay.
+"""

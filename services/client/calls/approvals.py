@@ -1,0 +1,81 @@
+"""Calls that ask people, and read what they answered and sent."""
+
+from datetime import datetime
+from typing import Literal
+
+from services.client import call
+from services.client.call import Call
+from services.contracts.approvals import Approvals, ApprovalView, Cancel, Decide, NewApproval
+from services.contracts.responses import Responses
+
+_APPROVALS = "/api/v1/approvals"
+
+
+def ask(question: NewApproval, *, key: str | None = None) -> Call[ApprovalView]:
+    """Asks people a question. The answer comes once the question is on disk; `answer` waits for people.
+
+    Args:
+        question: the question.
+        key: Idempotency-Key; None: a new one, so that retries of this call ask once.
+    """
+    return call.post(ApprovalView, _APPROVALS, question, key=key or call.new_key())
+
+
+def approval(approval_id: str, *, wait: float = 0) -> Call[ApprovalView]:
+    """Reads a question; the service waits up to 55 seconds until it is closed, if ``wait`` says so."""
+    target = call.path(f"{_APPROVALS}/{{}}", approval_id)
+    return call.get(ApprovalView, target, {"wait": wait} if wait else None, waits=wait)
+
+
+def approvals(
+    *,
+    status: Literal["open", "decided", "expired", "cancelled"] | None = None,
+    correlation_id: str | None = None,
+    bot: str | None = None,
+    client: str | None = None,
+    cursor: str | None = None,
+    limit: int = 50,
+) -> Call[Approvals]:
+    """Lists questions, newest first; ``client`` is the name of the key that asked."""
+    query: call.Query = {
+        "status": status,
+        "correlation_id": correlation_id,
+        "bot": bot,
+        "client": client,
+        "cursor": cursor,
+        "limit": limit,
+    }
+    return call.get(Approvals, _APPROVALS, query)
+
+
+def decide(approval_id: str, option: str, *, by: str = "", comment: str = "") -> Call[ApprovalView]:
+    """Decides a question; the option is a value, a label or a number. `ConflictError`: it is closed."""
+    decision = Decide(option=option, by=by, comment=comment)
+    return call.post(ApprovalView, call.path(f"{_APPROVALS}/{{}}/decide", approval_id), decision)
+
+
+def cancel_approval(approval_id: str, *, by: str = "", reason: str = "") -> Call[ApprovalView]:
+    """Cancels a question. `ConflictError`: it is closed."""
+    cancellation = Cancel(by=by, reason=reason)
+    return call.post(ApprovalView, call.path(f"{_APPROVALS}/{{}}/cancel", approval_id), cancellation)
+
+
+def responses(
+    *,
+    since: datetime | None = None,
+    correlation_id: str | None = None,
+    bot: str | None = None,
+    cursor: str | None = None,
+    limit: int = 100,
+    wait: float = 0,
+) -> Call[Responses]:
+    """Lists what people sent, oldest first; with ``wait`` an empty page takes that many seconds."""
+    query: call.Query = {
+        "since": since,
+        "correlation_id": correlation_id,
+        "bot": bot,
+        "cursor": cursor,
+        "limit": limit,
+        "wait": wait or None,
+    }
+    return call.get(Responses, "/api/v1/responses", query, waits=wait)
