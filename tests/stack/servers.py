@@ -78,7 +78,7 @@ def until(what: str, check: Callable[[], Any], seconds: float = 30.0) -> Any:
         last: Any = None
         try:
             last = check()
-        except (httpx.HTTPError, KeyError, IndexError) as error:
+        except (httpx.HTTPError, LookupError) as error:
             last = error
         if last and not isinstance(last, Exception):
             return last
