@@ -8,9 +8,10 @@ from prometheus_client import CollectorRegistry
 from telegram.error import TelegramError
 
 from services.bridge.metrics import CostMetrics
-from services.bridge.paid_broadcast import Costs, stars
+from services.bridge.paid_broadcast import Costs, costs_of, stars
 from services.kit.clock import SystemClock
 from services.outbox.telegram.bot_api import make_bot
+from services.outbox.telegram.errors import BadAnswerError
 from services.outbox.telegram.sender import Sender
 from services.telegram_sandbox.settings import DEFAULT_TOKEN
 from tests.outbox.making import ADA
@@ -76,3 +77,17 @@ def test_only_what_went_to_telegram_for_broadcasting_is_a_cost(
     transaction: dict[str, Any], cost: float
 ) -> None:
     assert stars(transaction) == cost
+
+
+def test_a_transaction_that_cannot_be_read_costs_nothing_and_hides_no_other() -> None:
+    receiver = {"type": "telegram_api"}
+    odd: list[Any] = [7, None, {"receiver": 5}, {"receiver": receiver}]
+    odd += [{"amount": amount, "receiver": receiver} for amount in (10**30, -1, "3", True, 1.5)]
+    good = {"amount": 3, "receiver": receiver}
+    assert costs_of({"transactions": [*odd, good]}) == [0.0] * len(odd) + [3.0]
+
+
+@pytest.mark.parametrize("result", [None, [], {}, {"transactions": 7}, "x"])
+def test_an_answer_without_transactions_is_a_bad_one(result: Any) -> None:
+    with pytest.raises(BadAnswerError):
+        costs_of(result)

@@ -30,6 +30,7 @@ METRICS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "cctelegram_circuit_breaker_state": (frozenset({"mcp-health"}), frozenset({"dependency"})),
     "cctelegram_telegram_updates_last_success_age_seconds": (BRIDGE, frozenset({"bot"})),
     "cctelegram_telegram_update_conflicts_total": (BRIDGE, frozenset({"bot"})),
+    "cctelegram_telegram_updates_unreadable_total": (BRIDGE, frozenset()),
     "http_requests_total": (OURS, frozenset({"method", "handler", "status"})),
     "http_request_duration_seconds_bucket": (OURS, frozenset({"method", "handler", "le"})),
     "http_requests_errors_total": (OURS, frozenset({"method", "handler"})),

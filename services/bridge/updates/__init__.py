@@ -1,6 +1,7 @@
 """Updates: what people do in Telegram, stored before it is acknowledged, then processed from the database.
 
 - `source`: long polling or a webhook.
+- `batch`: the updates in an answer to getUpdates (pure).
 - `receiver`: one replica at a time, by a leader lease, receives and stores the updates of a bot.
 - `parse`: an update as a value (pure).
 - `processor`: processes stored updates in order; publishes each result after its commit.

@@ -10,7 +10,9 @@ from pydantic import BaseModel
 from services.bridge import long_poll
 from services.bridge.bots import DEFAULT
 from services.bridge.state import BridgeState, CallerKey, State
+from services.bridge.updates import batch as batches
 from services.bridge.updates import responses
+from services.bridge.updates.batch import Batch
 from services.contracts.fields import A_TIME, BotName, Moment, about
 from services.contracts.responses import Responses
 from services.kit.errors import Problem
@@ -53,7 +55,7 @@ _WEBHOOK_EXTRA: dict[str, Any] = {
                         "update_id": {
                             "type": "integer",
                             "minimum": 0,
-                            "maximum": 2**63 - 1,
+                            "maximum": batches.LARGEST_UPDATE_ID,
                             "description": "id of the update; a repeated one is ignored",
                             "examples": [10_000],
                         }
@@ -105,14 +107,11 @@ async def _store_update(request: Request, state: BridgeState, bot: str) -> Respo
         update = orjson.loads(await request.body())
     except orjson.JSONDecodeError as error:
         raise Problem(400, "Bad Request", f"The body is not JSON: {error}") from error
-    if not isinstance(update, dict) or not _is_update_id(update.get("update_id")):
-        raise Problem(400, "Bad Request", "The body is not an update: update_id is missing or no integer.")
-    await receiver.store([update])
+    checked = batches.checked(update)
+    if checked.update is None:
+        raise Problem(400, "Bad Request", "The body is not an update: update_id is missing or none.")
+    await receiver.store(Batch((checked.update,), 0 if checked.readable else 1))
     return Response(status_code=200)
-
-
-def _is_update_id(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
 
 
 class ResponseFilter(BaseModel, extra="forbid"):

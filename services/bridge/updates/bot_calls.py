@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from functools import partial
 
 import structlog
-from telegram.error import BadRequest, Forbidden, InvalidToken, RetryAfter, TelegramError
+from telegram.error import BadRequest, Forbidden, InvalidToken, TelegramError
 
 from services.bridge.updates import store
 from services.bridge.updates.store import BotCall
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
 from services.kit.logs import redact
+from services.outbox.telegram import errors
 from services.outbox.telegram.bot_api import Bot
 
 log = structlog.get_logger()
@@ -73,8 +74,8 @@ class BotCallRunner:
             task.cancel()
 
     async def _run(self, seq: int, received_at: float, calls: Sequence[BotCall]) -> None:
-        errors = [await self._call(call, received_at) for call in calls]
-        error = "; ".join(error for error in errors if error)
+        failed = [await self._call(call, received_at) for call in calls]
+        error = "; ".join(error for error in failed if error)
         await self._database.write("updates", partial(store.finish_bot_calls, seq=seq, error=error))
 
     async def _call(self, call: BotCall, received_at: float) -> str:
@@ -88,16 +89,11 @@ class BotCallRunner:
             except TelegramError as failure:
                 error = redact(str(failure.message))
                 log.info("bot_call_failed", method=call.method, error=error)
-                if isinstance(failure, _FINAL) or wait is None:
+                pause = max(wait or 0.0, errors.retry_after_seconds(failure) or 0.0)
+                is_late = self._clock.time() + pause - received_at > USEFUL_SECONDS
+                if isinstance(failure, _FINAL) or wait is None or is_late:
                     return error
-                await asyncio.sleep(max(wait, _retry_after(failure)))
+                await asyncio.sleep(pause)
             else:
                 return ""
         return error
-
-
-def _retry_after(failure: TelegramError) -> float:
-    if not isinstance(failure, RetryAfter):
-        return 0.0
-    seconds = failure.retry_after
-    return float(seconds.total_seconds() if hasattr(seconds, "total_seconds") else seconds)

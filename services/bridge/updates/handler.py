@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from services.bridge.updates import responses, store, taps, text_messages
 from services.bridge.updates.context import Reaction, ReactionKind, UpdateContext
-from services.bridge.updates.parse import Ignored, Membership, Tap, TextMessage
+from services.bridge.updates.parse import Ignored, Membership, Tap, TextMessage, Unreadable
 from services.outbox.chats import chat_state
 from services.outbox.intake import enqueue
 from services.outbox.messages import Reason
@@ -36,7 +36,7 @@ def _react(connection: Connection, context: UpdateContext) -> Reaction:
             return text_messages.react(connection, context, message)
         case Membership() as change:
             return _change_membership(connection, context, change)
-        case Ignored():
+        case Ignored() | Unreadable():
             return Reaction()
 
 

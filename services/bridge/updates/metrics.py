@@ -44,7 +44,7 @@ class ActiveUsers(Collector):
 
 
 class UpdateMetrics:
-    """Counts of stored, failed and unauthorised updates.
+    """Counts of stored, failed, unreadable and unauthorised updates.
 
     Args:
         registry: of the service.
@@ -66,6 +66,11 @@ class UpdateMetrics:
         self.failed = Counter(
             "cctelegram_telegram_update_failures",
             "Updates set aside because handling them failed",
+            registry=registry,
+        )
+        self.unreadable = Counter(
+            "cctelegram_telegram_updates_unreadable",
+            "Telegram updates left without effect because a field is missing, of the wrong type or too large",
             registry=registry,
         )
         self.strangers = Counter(

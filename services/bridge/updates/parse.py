@@ -1,14 +1,20 @@
-"""Parses an update of the Bot API into a value. Pure."""
+"""Parses an update of the Bot API into a value, with ids and texts within their bounds. Pure."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from services.outbox.telegram import values
 
 #: Kinds of updates that the bridge requests from Telegram, also labels of a metric; the rest are other.
 KINDS = ("message", "callback_query", "my_chat_member")
 OTHER = "other"
 #: People choose their names, so longer ones are cut.
 LONGEST_NAME = 100
+#: Texts have at most 4,096 characters, data of buttons 64 bytes, ids of taps 20 digits; a longer one is cut.
+LONGEST_TEXT = 32_768
+LONGEST_DATA = 1_024
+LONGEST_QUERY_ID = 64
 _CAN_WRITE = frozenset({"member", "administrator", "creator"})
 _CANNOT_WRITE = frozenset({"kicked", "left"})
 
@@ -61,7 +67,14 @@ class Ignored:
     """An update that the bridge does not handle."""
 
 
-ParsedUpdate = Tap | TextMessage | Membership | Ignored
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An update with a field that is missing, of the wrong type, or out of bounds; ``why`` says which."""
+
+    why: str
+
+
+ParsedUpdate = Tap | TextMessage | Membership | Ignored | Unreadable
 
 
 def kind_of(update: Mapping[str, Any]) -> str:
@@ -70,11 +83,11 @@ def kind_of(update: Mapping[str, Any]) -> str:
 
 
 def parse_update(update: Mapping[str, Any]) -> ParsedUpdate:
-    """The update as a value; :class:`Ignored` if a field is missing or has the wrong type."""
+    """The update as a value."""
     try:
         return _PARSERS[kind_of(update)](update)
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return Ignored()
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        return Unreadable(f"{type(error).__name__}: {error}")
 
 
 def _tap(update: Mapping[str, Any]) -> ParsedUpdate:
@@ -82,35 +95,38 @@ def _tap(update: Mapping[str, Any]) -> ParsedUpdate:
     message = query.get("message") or {}
     chat = message.get("chat") or {}
     return Tap(
-        str(query["id"]),
+        values.text(query["id"], LONGEST_QUERY_ID),
         _sender(query["from"]),
-        _text(query.get("data", "")),
-        chat.get("id"),
-        message.get("message_id"),
+        values.text(query.get("data", ""), LONGEST_DATA),
+        _if_given(values.chat_id, chat.get("id")),
+        _if_given(values.positive_id, message.get("message_id")),
     )
 
 
 def _text_message(update: Mapping[str, Any]) -> ParsedUpdate:
     message = update["message"]
-    sender = message["from"]
-    if "text" not in message or sender.get("is_bot"):
+    # Posts of channels have no sender.
+    sender = message.get("from")
+    if "text" not in message or sender is None or sender.get("is_bot"):
         return Ignored()
     reply = message.get("reply_to_message") or {}
     return TextMessage(
         sender=_sender(sender),
-        chat_id=int(message["chat"]["id"]),
+        chat_id=values.chat_id(message["chat"]["id"]),
         private=message["chat"]["type"] == "private",
-        thread_id=message.get("message_thread_id") if message.get("is_topic_message") else None,
-        message_id=int(message["message_id"]),
-        text=_text(message["text"]),
-        reply_to=reply.get("message_id"),
+        thread_id=values.positive_id(message["message_thread_id"])
+        if message.get("is_topic_message")
+        else None,
+        message_id=values.positive_id(message["message_id"]),
+        text=values.text(message["text"], LONGEST_TEXT),
+        reply_to=_if_given(values.positive_id, reply.get("message_id")),
         reply_to_button=_first_button(reply),
     )
 
 
 def _first_button(message: Mapping[str, Any]) -> str:
     rows = (message.get("reply_markup") or {}).get("inline_keyboard") or []
-    return _text(rows[0][0].get("callback_data", "")) if rows and rows[0] else ""
+    return values.text(rows[0][0].get("callback_data", ""), LONGEST_DATA) if rows and rows[0] else ""
 
 
 def _membership(update: Mapping[str, Any]) -> ParsedUpdate:
@@ -123,7 +139,7 @@ def _membership(update: Mapping[str, Any]) -> ParsedUpdate:
         may_write = status in _CAN_WRITE
     else:
         return Ignored()
-    return Membership(int(change["chat"]["id"]), change["chat"]["type"] == "private", may_write)
+    return Membership(values.chat_id(change["chat"]["id"]), change["chat"]["type"] == "private", may_write)
 
 
 def _ignored(_: Mapping[str, Any]) -> ParsedUpdate:
@@ -139,12 +155,14 @@ _PARSERS: Mapping[str, Callable[[Mapping[str, Any]], ParsedUpdate]] = {
 
 
 def _sender(user: Mapping[str, Any]) -> Sender:
-    username = _text(user["username"]) if user.get("username") else None
-    names = " ".join(_text(user[part]) for part in ("first_name", "last_name") if user.get(part))
+    user_id = values.positive_id(user["id"])
+    username = values.text(user["username"], LONGEST_NAME) if user.get("username") else None
+    parts = (user[part] for part in ("first_name", "last_name") if user.get(part))
+    names = " ".join(values.text(part, LONGEST_NAME) for part in parts)
     shown = f"{names} (@{username})" if username and names else names or f"@{username}" if username else names
-    return Sender(int(user["id"]), (shown or str(user["id"]))[:LONGEST_NAME], username)
+    return Sender(user_id, (shown or str(user_id))[:LONGEST_NAME], username)
 
 
-def _text(given: object) -> str:
-    """Replaces NUL, which PostgreSQL cannot store: a modified client can send any data with a tap."""
-    return str(given).replace("\0", "\N{REPLACEMENT CHARACTER}")
+def _if_given(read: Callable[[Any], int], value: Any) -> int | None:
+    """Reads a value that may be missing."""
+    return None if value is None else read(value)

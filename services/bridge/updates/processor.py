@@ -19,7 +19,7 @@ from services.bridge.updates import handler, parse, responses, store
 from services.bridge.updates.bot_calls import BotCallRunner
 from services.bridge.updates.context import Reaction, ReactionKind, UpdateContext
 from services.bridge.updates.metrics import UpdateMetrics
-from services.bridge.updates.parse import Tap, TextMessage
+from services.bridge.updates.parse import Tap, TextMessage, Unreadable
 from services.bridge.updates.source import Source
 from services.bridge.updates.store import StoredUpdate
 from services.kit.clock import Clock
@@ -35,6 +35,8 @@ log = structlog.get_logger()
 POLL_SECONDS = 1.0
 BATCH = 100
 MOST_TRIES = 5
+#: Longest error that is stored with an update, characters.
+LONGEST_ERROR = 1_000
 STRANGER_NOTICE_INTERVAL_SECONDS = 3_600.0
 #: The last so many strangers are remembered.
 REMEMBERED_STRANGERS = 10_000
@@ -96,8 +98,8 @@ class UpdateProcessor:
 
     async def _process(self, update: StoredUpdate) -> bool:
         """Processes one update; false if that failed: the next ones have to wait for it."""
-        context = self._context(update)
         try:
+            context = self._context(update)
             reaction = await self._database.write("update_act", partial(handler.handle, context=context))
         except StoreUnavailableError:
             raise
@@ -106,6 +108,9 @@ class UpdateProcessor:
             await self._record_failure(update, error)
             return False
         if reaction is not None:
+            if isinstance(context.parsed, Unreadable):
+                self._deps.metrics.unreadable.inc()
+                log.warning("update_unreadable", update_id=update.update_id, why=context.parsed.why)
             await self._after_commit(context, reaction)
         return True
 
@@ -127,7 +132,8 @@ class UpdateProcessor:
         final = update.tries + 1 >= MOST_TRIES
         if final:
             self._deps.metrics.failed.inc()
-        text = f"{type(error).__name__}: {error}"
+        # PostgreSQL stores no NUL.
+        text = f"{type(error).__name__}: {error}"[:LONGEST_ERROR].replace("\0", "")
         record = partial(store.record_failure, seq=update.seq, error=text, final=final)
         await self._database.write("updates", record)
         await asyncio.sleep(POLL_SECONDS)

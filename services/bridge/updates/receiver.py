@@ -19,13 +19,14 @@ from services.bridge.approvals import reask
 from services.bridge.approvals.approval import TAP_LIFE_SECONDS
 from services.bridge.commands.commands import MENU
 from services.bridge.updates import store
+from services.bridge.updates.batch import Batch
 from services.bridge.updates.processor import UpdateDependencies, UpdateProcessor
-from services.bridge.updates.source import Updates
 from services.kit.errors import Problem
 from services.kit.health import Level, Measurement
 from services.kit.logs import redact
 from services.outbox.intake.enqueue import CHANNEL as OUTBOX
 from services.outbox.messages import Submission
+from services.outbox.telegram import answers
 
 log = structlog.get_logger()
 
@@ -154,8 +155,8 @@ class Receiver:
         menu = [{"command": name, "description": text} for name, text in MENU.items()]
         while True:
             try:
-                me = await self._deps.bot.call("getMe", {})
-                self._processor.username = me.get("username")
+                me = answers.me_of(await self._deps.bot.call("getMe", {}))
+                self._processor.username = me.username
                 await self._deps.bot.call("setMyCommands", {"commands": orjson.dumps(menu).decode()})
             except TelegramError as error:
                 log.warning("menu_not_set", error=redact(str(error.message)))
@@ -163,15 +164,22 @@ class Receiver:
             else:
                 return
 
-    async def store(self, updates: Updates) -> None:
-        """Stores updates; returns after the commit, when they may be acknowledged."""
-        if updates:
-            add = partial(store.add, bot=self._bot, updates=updates, now=self._clock.time())
-            for kind in await self._database.write("updates", add, notify=store.CHANNEL):
-                self._deps.metrics.updates.labels(kind).inc()
+    async def store(self, batch: Batch) -> int:
+        """Stores updates; returns after the commit, when they may be acknowledged, how many were new."""
+        metrics = self._deps.metrics
+        if batch.unreadable:
+            metrics.unreadable.inc(batch.unreadable)
+            log.warning("updates_unreadable", bot=self._bot, number=batch.unreadable)
+        if not batch.updates:
+            return 0
+        add = partial(store.add, bot=self._bot, updates=batch.updates, now=self._clock.time())
+        kinds = await self._database.write("updates", add, notify=store.CHANNEL)
+        for kind in kinds:
+            metrics.updates.labels(kind).inc()
+        return len(kinds)
 
-    async def _on_updates(self, updates: Updates) -> None:
-        await self.store(updates)
+    async def _on_updates(self, batch: Batch) -> int:
+        new = await self.store(batch)
         now = self._clock.time()
         self._last_success = now
         if self._recorded_at is None or abs(now - self._recorded_at) >= RENEW_SECONDS:
@@ -180,6 +188,7 @@ class Receiver:
             if repeated:
                 self._deps.outbox.record_stored(repeated, self._clock.time())
                 self._database.notify(OUTBOX)
+        return new
 
     def _record_success(self, connection: Connection, now: float) -> list[Submission]:
         """Stores that Telegram was reached; after an outage that lost taps, repeats open questions."""

@@ -1,6 +1,6 @@
 """Updates in the database: each is stored once and handled once. Also the Bot API calls that follow."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -47,7 +47,7 @@ class BotCall:
     data: dict[str, Any]
 
 
-def add(connection: Connection, bot: str, updates: Sequence[dict[str, Any]], now: float) -> list[str]:
+def add(connection: Connection, bot: str, updates: Sequence[Mapping[str, Any]], now: float) -> list[str]:
     """Stores updates; returns the kinds of those that were not stored before."""
     if not updates:
         return []
@@ -127,7 +127,11 @@ def pending_bot_calls(connection: Connection, bot: str) -> list[tuple[int, float
 
 
 def _bot_calls(stored: str) -> list[BotCall]:
-    return [BotCall(one["method"], one["data"]) for one in orjson.loads(stored)]
+    """The calls of an update; none where they cannot be read, so that those of other updates are made."""
+    try:
+        return [BotCall(one["method"], one["data"]) for one in orjson.loads(stored)]
+    except (KeyError, TypeError, ValueError):
+        return []
 
 
 def finish_bot_calls(connection: Connection, seq: int, error: str) -> None:

@@ -104,7 +104,7 @@ def _object_of(payload: bytes) -> dict[str, Any] | None:
 
 
 def _start(payload: bytes) -> str:
-    return payload[:LONGEST_DESCRIPTION].decode(errors="replace")
+    return values.text(payload[:LONGEST_DESCRIPTION].decode(errors="replace"), LONGEST_DESCRIPTION)
 
 
 def _error_of(status: int, answer: dict[str, Any] | None, payload: bytes) -> TelegramError:

@@ -9,14 +9,20 @@ from hypothesis import strategies as st
 from services.bridge.updates import parse
 from services.bridge.updates.parse import (
     KINDS,
+    LONGEST_DATA,
     LONGEST_NAME,
+    LONGEST_QUERY_ID,
+    LONGEST_TEXT,
     OTHER,
     Ignored,
     Membership,
+    ParsedUpdate,
     Sender,
     Tap,
     TextMessage,
+    Unreadable,
 )
+from services.outbox.telegram.values import LARGEST_ID
 
 ADA = {"id": 1001, "is_bot": False, "first_name": "Ada", "last_name": "Lovelace", "username": "ada"}
 JSON = st.recursive(
@@ -48,9 +54,51 @@ JSON = st.recursive(
 
 @given(st.sampled_from([*KINDS, "poll", "edited_message"]), JSON)
 def test_any_update_is_parsed(kind: str, content: Any) -> None:
-    assert isinstance(
-        parse.parse_update({"update_id": 1, kind: content}), Tap | TextMessage | Membership | Ignored
-    )
+    assert is_bounded(parse.parse_update({"update_id": 1, kind: content}))
+
+
+def is_bounded(parsed: ParsedUpdate) -> bool:
+    match parsed:
+        case Tap(query_id, sender, data, chat_id, message_id):
+            ids = [sender.id, chat_id, message_id]
+            lengths = len(query_id) <= LONGEST_QUERY_ID and len(data) <= LONGEST_DATA
+        case TextMessage():
+            ids = [parsed.sender.id, parsed.chat_id, parsed.thread_id, parsed.message_id, parsed.reply_to]
+            lengths = len(parsed.text) <= LONGEST_TEXT and len(parsed.reply_to_button) <= LONGEST_DATA
+        case Membership(chat_id):
+            ids, lengths = [chat_id], True
+        case Ignored() | Unreadable():
+            ids, lengths = [], True
+    return lengths and all(one is None or (one and abs(one) <= LARGEST_ID) for one in ids)
+
+
+IDS = st.integers(-3, 10) | st.sampled_from([2**53, 2**53 + 1, 2**63, 10**30, -(2**53) - 1, "7", True, None])
+TEXTS = st.text(max_size=4) | st.just("x" * 100_000) | st.just("a\0b") | st.integers() | st.none()
+PEOPLE = st.fixed_dictionaries({"id": IDS}, optional={"first_name": TEXTS, "username": TEXTS})
+CHATS = st.fixed_dictionaries({"id": IDS, "type": TEXTS | st.just("private")})
+SENT = st.fixed_dictionaries(
+    {"from": PEOPLE, "chat": CHATS, "message_id": IDS, "text": TEXTS},
+    optional={
+        "message_thread_id": IDS,
+        "is_topic_message": st.booleans(),
+        "reply_to_message": st.fixed_dictionaries({}, optional={"message_id": IDS, "reply_markup": JSON}),
+    },
+)
+TAPS = st.fixed_dictionaries({"id": TEXTS | IDS, "from": PEOPLE}, optional={"data": TEXTS, "message": SENT})
+CHANGES = st.fixed_dictionaries(
+    {"chat": CHATS, "new_chat_member": st.fixed_dictionaries({"status": st.just("member") | TEXTS})}
+)
+
+
+@given(
+    SENT.map(lambda one: {"message": one})
+    | TAPS.map(lambda one: {"callback_query": one})
+    | CHANGES.map(lambda one: {"my_chat_member": one})
+)
+def test_every_value_of_an_update_is_within_its_bounds(update: dict[str, Any]) -> None:
+    parsed = parse.parse_update(update)
+    assert is_bounded(parsed)
+    assert "\0" not in repr(parsed).replace("\\x00", "\0")
 
 
 def test_a_tap_has_a_sender_and_a_message() -> None:
@@ -152,3 +200,24 @@ def test_long_names_are_cut() -> None:
     tap = parse.parse_update(update)
     assert isinstance(tap, Tap)
     assert len(tap.sender.name) == LONGEST_NAME
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"message_id": "9"},
+        {"message_id": 0},
+        {"message_id": 10**30},
+        {"from": {"id": -1}},
+        {"from": {"id": True}},
+        {"chat": {"id": "zz", "type": "private"}},
+        {"chat": {"id": 0, "type": "private"}},
+        {"text": 7},
+        {"reply_to_message": 7},
+    ],
+    ids=str,
+)
+def test_a_field_of_the_wrong_type_or_size_makes_an_update_unreadable(message: dict[str, Any]) -> None:
+    good = {"message_id": 9, "from": ADA, "chat": {"id": 1, "type": "private"}, "text": "yes"}
+    assert isinstance(parse.parse_update({"update_id": 1, "message": good}), TextMessage)
+    assert isinstance(parse.parse_update({"update_id": 1, "message": good | message}), Unreadable)

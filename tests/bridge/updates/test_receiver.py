@@ -5,7 +5,7 @@ import time
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 
 from services.bridge import inbound, leader_lease
 from services.bridge.settings import BridgeSettings
@@ -79,9 +79,6 @@ async def test_an_update_that_the_database_cannot_store_does_not_stop_the_next_o
     database = await opened(settings)
     bad = [tap, text(72, "from nowhere", chat_id=2**63), text(73, "af\0ter")]
     await database.write("updates", partial(store.add, bot="default", updates=bad, now=time.time()))
-    _, nowhere, _ = await database.read("read", partial(store.not_handled, bot="default", limit=10))
-    for _ in range(MOST_TRIES - 1):
-        await database.write("f", partial(store.record_failure, seq=nowhere.seq, error="x", final=False))
     await database.close()
     async with bridge_of(settings) as bridge:
 
@@ -90,7 +87,40 @@ async def test_an_update_that_the_database_cannot_store_does_not_stop_the_next_o
 
         await until(both_stored)
         assert [response["text"] for response in await bridge.responses()] == ["a:\ufffd:0", "af\ufffdter"]
+        assert await bridge.metric("cctelegram_telegram_updates_unreadable_total") == 1.0
+
+
+async def test_a_stored_update_that_cannot_be_handled_ends_and_those_after_it_are_handled(
+    settings: BridgeSettings, people: People
+) -> None:
+    """Such rows are not written any more: an older version stored a body that is no JSON."""
+    database = await opened(settings)
+    updates = [text(71, "first"), text(72, "damaged"), text(73, "last")]
+    await database.write("updates", partial(store.add, bot="default", updates=updates, now=time.time()))
+    damage = update(telegram_update).where(telegram_update.c.update_id == 72)
+    values = {"body": "{", "tries": MOST_TRIES - 1}
+    await database.write("f", lambda connection: connection.execute(damage.values(**values)))
+    await database.close()
+    async with bridge_of(settings) as bridge:
+        await _texts(bridge, ["first", "last"])
         await bridge.until_metric("cctelegram_telegram_update_failures_total", 1.0)
+        database = await opened(settings)
+        assert await states(database) == ["handled", "failed", "handled"]
+        await database.close()
+
+
+async def test_stored_calls_that_cannot_be_read_do_not_stop_the_receiving_of_updates(
+    settings: BridgeSettings, people: People
+) -> None:
+    database = await opened(settings)
+    await database.write("u", partial(store.add, bot="default", updates=[text(71, "x")], now=time.time()))
+    pending = {"state": store.UpdateState.CALLS_PENDING.value, "chores": "[7"}
+    damaged = update(telegram_update).values(**pending)
+    await database.write("f", lambda connection: connection.execute(damaged))
+    await database.close()
+    async with bridge_of(settings) as bridge:
+        await people.say(ADA, "after")
+        await _texts(bridge, ["after"])
 
 
 async def test_an_update_is_stored_before_it_is_acknowledged(
@@ -391,6 +421,9 @@ async def test_a_body_that_is_not_an_update_is_400(quick: Bridge, settings: Brid
         b'{"update_id": "1"}',
         b'{"update_id": true}',
         b'{"update_id": -1}',
+        b'{"update_id": 2147483648}',
+        b'{"update_id": 999999999999999999999999999999}',
+        b"[" * 5_000,
         b"\xff",
     ):
         answer = await quick.client.post("/telegram/webhook", content=body, headers=headers)
@@ -413,3 +446,17 @@ async def test_an_update_of_an_unknown_kind_is_stored_and_has_no_effect(
     await quick.client.post("/telegram/webhook", json=text(6, "after"), headers=headers)
     await _texts(quick, ["after"])
     assert await quick.metric("cctelegram_telegram_update_failures_total") == 0.0
+    assert await quick.metric("cctelegram_telegram_updates_unreadable_total") == 3.0
+
+
+async def test_an_update_that_is_nested_too_deeply_is_taken_by_its_id_and_has_no_effect(
+    talk: Bridge, settings: BridgeSettings
+) -> None:
+    """Telegram would repeat it for a day, and send nothing after it to that chat, if it were refused."""
+    headers = {"X-Telegram-Bot-Api-Secret-Token": settings.bots()["default"].webhook_secret}
+    deep = b'{"update_id":1,"message":' + b"[" * 500 + b"]" * 500 + b"}"
+    answer = await talk.client.post("/telegram/webhook", content=deep, headers=headers)
+    assert answer.status_code == 200
+    await talk.client.post("/telegram/webhook", json=text(2, "after"), headers=headers)
+    await _texts(talk, ["after"])
+    assert await talk.metric("cctelegram_telegram_updates_unreadable_total") == 1.0
