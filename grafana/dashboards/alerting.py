@@ -82,7 +82,13 @@ def _now(made: dashboards.Dashboard) -> None:
         )
     )
     made.with_panel(
-        number("Compliance", "percent", "min(compliance_score)", (None, "red"), (80, "yellow"), (95, "green"))
+        number(
+            "Compliance",
+            "percent",
+            "min(compliance_score)",
+            about="Share of the controls that passed, of the standard with the lowest; those that cannot be "
+            "measured did not pass.",
+        )
     )
 
 

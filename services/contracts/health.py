@@ -187,10 +187,13 @@ class ComplianceReport(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    score: Annotated[float | None, about("percent passed of the measured controls; null if none is", 95.0)]
-    measured: Annotated[int, about("number of measured controls", 30)]
+    score: Annotated[
+        float | None,
+        about("percent passed of all controls; unknown ones did not; null if none is measured", 85.7),
+    ]
+    measured: Annotated[int, about("number of controls that passed or failed", 30)]
     unknown: Annotated[int, about("number of controls that were not measured", 4)]
     timestamp: Annotated[str, about("time of this answer", A_TIME)]
     notice: Annotated[str, about("what the report is not")]
-    scores: Annotated[dict[str, float | None], about("score of each standard", {"SOC2": 95.0})]
+    scores: Annotated[dict[str, float | None], about("the same as `score` of each standard", {"SOC2": 80.0})]
     standards: Annotated[dict[str, list[ControlRow]], about("controls of each standard")]

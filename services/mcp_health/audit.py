@@ -1,12 +1,13 @@
 """Measures the findings of the compliance controls again and again.
 
 Local findings are measured with every round of checks. The authentication of the other services is
-probed once in the compliance interval, because each probe counts as failed logins there.
+probed once in the compliance interval: a service that does not know the mark of the suite's own requests
+counts a probe as a failed login.
 """
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,8 @@ from services.mcp_health.settings import McpHealthSettings
 
 #: A span that Jaeger does not have after this many seconds is lost.
 TRACE_PATIENCE_SECONDS = 60.0
-_WORKING = frozenset({Level.HEALTHY, Level.DEGRADED})
+#: Jobs that the rules of Prometheus read.
+JOBS = frozenset({"bridge", "mcp-health", "alert-relay", "dashboard"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +112,19 @@ class Auditor:
         now = self.clock.time()
         settings = self._settings
         results = {result.check.id: result for result in self._authority.results()}
+        reports, alertmanager = self._registry.reports, results["alertmanager"]
         return {
             Question.KEY_FILE: posture.key_file(_key_file(settings), now),
-            Question.DATA_FILES: posture.data_files(settings.data_dir, now),
+            Question.DATA_FILES: posture.data_files(settings.data_dir, reports.get("bridge"), now),
             Question.REDACTION: posture.redaction(logging.getLogger().handlers, now),
-            Question.STORE: posture.store(self._registry.reports.get("bridge"), now),
-            Question.MONITORING: from_checks([results["scrape_targets"]], {Level.HEALTHY}),
-            Question.ALERT_PATH: from_checks(_configured(results, ("alert_relay", "alertmanager")), _WORKING),
+            Question.STORE: posture.store(reports.get("bridge"), now),
+            Question.MONITORING: monitoring(results["scrape_targets"]),
+            Question.ALERT_PATH: posture.alert_path(
+                reports.get("alert_relay"),
+                results["alert_relay"].level,
+                alertmanager.level if alertmanager.check.probe is not None else None,
+                now,
+            ),
             Question.CAPACITY: from_checks([results["memory"], results["disk"]], {Level.HEALTHY}),
         }
 
@@ -215,8 +223,13 @@ def _key_file(settings: McpHealthSettings) -> Path | None:
     return settings.api_key_file
 
 
-def _configured(results: Mapping[str, CheckResult], names: Iterable[str]) -> list[CheckResult]:
-    return [results[name] for name in names if results[name].check.probe is not None]
+def monitoring(targets: CheckResult) -> Finding:
+    """Passed if every target of Prometheus is up, and every service of the suite is among them."""
+    found = from_checks([targets], {Level.HEALTHY})
+    missing = sorted(JOBS - set(targets.evidence.get("jobs", ())))
+    if found.status is not ControlStatus.PASSED or not missing:
+        return found
+    return Finding(ControlStatus.FAILED, {**found.evidence, "missing_jobs": missing}, found.measured_at)
 
 
 def from_checks(results: Sequence[CheckResult], passing: AbstractSet[Level]) -> Finding:

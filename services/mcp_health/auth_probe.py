@@ -1,8 +1,9 @@
 """Tests the authentication of a service: calls a protected route without a key and with a wrong key.
 
 The calls have the mark of the suite's own requests, so the service counts them as refused probes and not as
-failed logins, which would raise an alert and block this address. A service with another internal key does not
-believe the mark. Each round therefore tests one route only, the routes in turn.
+failed logins, which would raise an alert and block this address. The first round tests every route, each
+later one a single route, in turn. A service with another internal key does not believe the mark: there, each
+round tests a single route.
 """
 
 import re
@@ -27,6 +28,7 @@ _INCONCLUSIVE = frozenset({404, 405, 408, 429, *range(500, 600)})
 _IDENTIFIER = re.compile(r'[{,](chat_id|user_id|username|phone|message_id|token)="|="-100\d{10,}"')
 _FAILED_LOGINS = re.compile(r"^auth_failed_attempts_total(?:\{[^}]*\})? (\S+)", re.MULTILINE)
 _REFUSED_PROBES = re.compile(r"^auth_probes_refused_total(?:\{[^}]*\})? (\S+)", re.MULTILINE)
+_LOGINS_GREW = "auth_failed_attempts_total_grew_by"
 _STARTED = re.compile(r"^process_start_time_seconds (\S+)", re.MULTILINE)
 
 
@@ -75,12 +77,18 @@ class AuthFindings:
 
 @dataclass(slots=True)
 class AuthProbe:
-    """Tests one service; has the latest two responses of each route: without a key, with a wrong key."""
+    """Tests one service.
+
+    Attributes:
+        responses: the latest two of each route: without a key, with a wrong key.
+        believed: whether the service believes the mark, as far as it is known.
+    """
 
     responses: dict[str, tuple[ProbeResponse, ProbeResponse]] = field(default_factory=dict)
+    believed: bool = False
 
     async def measure(self, client: httpx.AsyncClient, now: float) -> AuthFindings:
-        """Runs one round of six requests: the routes, three times the metrics, twice a protected route.
+        """Runs one round: reads the routes and three times the metrics, and calls routes twice each.
 
         Args:
             client: client of the service.
@@ -96,16 +104,21 @@ class AuthProbe:
             reason = "its OpenAPI document names no protected route"
             nothing = Finding(ControlStatus.UNKNOWN, {"reason": reason}, now)
             return AuthFindings(nothing, nothing, identifiers(text, now))
-        without_key = await _call(client, route, None)
-        wrong_key = await _call(client, route, new_key())
-        self.record(route, without_key, wrong_key)
+        refused = await self._test(client, route)
+        before = login_failures(text)
         after = [login_failures(await _metrics(client)), login_failures(await _metrics(client))]
-        refused = sum(response.status in _REFUSED for response in (without_key, wrong_key))
-        return AuthFindings(
-            access(self.responses, len(routes), now),
-            refusals(login_failures(text), after, refused, now),
-            identifiers(text, now),
-        )
+        counted = refusals(before, after, refused, now)
+        if refused:
+            self.believed = counted.evidence.get(_LOGINS_GREW) == 0
+        for other in sorted(set(routes) - self.responses.keys()) if self.believed else ():
+            await self._test(client, other)
+        return AuthFindings(access(self.responses, len(routes), now), counted, identifiers(text, now))
+
+    async def _test(self, client: httpx.AsyncClient, route: str) -> int:
+        """Calls a route without a key and with a wrong one; returns how many of the calls were refused."""
+        responses = await _call(client, route, None), await _call(client, route, new_key())
+        self.record(route, *responses)
+        return sum(response.status in _REFUSED for response in responses)
 
     def next_route(self, routes: Sequence[str]) -> str | None:
         """Returns a route without responses, else the least recently tested one; None without routes.
@@ -158,7 +171,7 @@ def protected_routes(document: bytes) -> tuple[str, ...]:
 
 
 def access(responses: Mapping[str, tuple[ProbeResponse, ProbeResponse]], routes: int, now: float) -> Finding:
-    """Failed if any response is failed, else unknown if any is unknown or there is none, else passed.
+    """Failed if any response is failed, else unknown if any is unknown or missing, else passed.
 
     Args:
         responses: by route: without a key, with a wrong key.
@@ -166,6 +179,8 @@ def access(responses: Mapping[str, tuple[ProbeResponse, ProbeResponse]], routes:
         now: seconds since the epoch.
     """
     results = {response.result for pair in responses.values() for response in pair}
+    if len(responses) < routes:
+        results.add(ControlStatus.UNKNOWN)
     evidence = {
         "routes": routes,
         "asked": len(responses),
@@ -214,7 +229,7 @@ def refusals(before: LoginFailures, after: list[LoginFailures], refused: int, no
     evidence = {
         "refused": refused,
         "auth_probes_refused_total_grew_by": probes_grew,
-        "auth_failed_attempts_total_grew_by": logins_grew,
+        _LOGINS_GREW: logins_grew,
     }
     counted = probes_grew + logins_grew >= refused
     return Finding(ControlStatus.PASSED if counted else ControlStatus.FAILED, evidence, now)

@@ -94,15 +94,24 @@ class CheckRegistry:
         return partial(self._check_service, name)
 
     async def _check_service(self, name: str) -> Measurement:
-        self.reports.pop(name, None)
-        answer = await probes.own_service(self.clients[name])
-        self.reports[name] = answer
+        answer = None
+        try:
+            answer = await probes.own_service(self.clients[name])
+        finally:  # meanwhile the last report stays; also a timeout ends it
+            self._store_report(name, answer)
         return checks.own_service(answer)
 
+    def _store_report(self, name: str, report: HealthReport | None) -> None:
+        self.reports.pop(name, None)
+        if report is not None:
+            self.reports[name] = report
+
     async def _check_prometheus(self) -> Measurement:
-        self._prometheus = None
-        answer = await probes.prometheus(self.clients["prometheus"])
-        self._prometheus = answer
+        answer = None
+        try:
+            answer = await probes.prometheus(self.clients["prometheus"])
+        finally:
+            self._prometheus = answer
         return checks.prometheus(answer.targets, answer.alerts)
 
     async def _check_alertmanager(self) -> Measurement:

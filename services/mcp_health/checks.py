@@ -68,6 +68,7 @@ def scrape_targets(targets: PrometheusTargets) -> Measurement:
         "up": health["up"],
         "down": health["down"],
         "unknown": health["unknown"],
+        "jobs": sorted({target.scrape_pool for target in targets.data.active if target.health == "up"}),
         "down_targets": [_target(target) for target in down[:NAMED_AT_MOST]],
     }
     if down or not health:

@@ -1,7 +1,7 @@
 """Compliance controls: turns findings into the status of each control and a score. Pure: no calls, no clock.
 
 A control supports one requirement of a standard with one measurement. It is neither an audit nor a
-certificate. A control that could not be measured is unknown: it neither passes nor fails.
+certificate. A control that could not be measured is unknown: it does not pass.
 """
 
 from collections.abc import Mapping, Sequence
@@ -96,7 +96,7 @@ _CLAIMS: Mapping[Question, tuple[str, str]] = {
         "chmod 700 DATA_DIR.",
     ),
     Question.REDACTION: (
-        "tokens, keys and passwords do not reach the log",
+        "tokens, keys and passwords do not reach the log of this process",
         "Send the logs through services.kit.logs.configure.",
     ),
     Question.LISTENERS: (
@@ -116,15 +116,15 @@ _CLAIMS: Mapping[Question, tuple[str, str]] = {
         "Set OTEL_EXPORTER_OTLP_ENDPOINT to the collector and JAEGER_URL to its query service.",
     ),
     Question.MONITORING: (
-        "every part is being scraped and measured",
-        "Start the scrape targets that the evidence names.",
+        "Prometheus scrapes every service, and every target is up",
+        "Start the scrape targets that the evidence names, and add the missing jobs to prometheus.yml.",
     ),
     Question.ALERT_PATH: (
-        "the alert relay, and Alertmanager where it is set up, do their job",
-        "Read /health of the alert relay and the status of Alertmanager.",
+        "the Watchdog alert arrives through Prometheus and Alertmanager at an alert relay that works",
+        "Send the alerts of Prometheus to the alert relay, with a rule Watchdog that always fires.",
     ),
     Question.CAPACITY: (
-        "memory and disk have headroom",
+        "memory and disk of this host have headroom",
         "Free disk space or memory, or add more to this host.",
     ),
 }
@@ -201,10 +201,11 @@ def count(results: Sequence[ControlResult]) -> dict[ControlStatus, int]:
 
 
 def score(results: Sequence[ControlResult]) -> float | None:
-    """Returns percent passed of the measured controls; None if none was measured."""
+    """Returns percent passed of all controls, so an unknown one lowers it; None if none was measured."""
     counts = count(results)
-    measured = counts[ControlStatus.PASSED] + counts[ControlStatus.FAILED]
-    return round(100 * counts[ControlStatus.PASSED] / measured, 1) if measured else None
+    if counts[ControlStatus.UNKNOWN] == len(results):
+        return None
+    return round(100 * counts[ControlStatus.PASSED] / len(results), 1)
 
 
 def assess(findings: Mapping[str, Finding], now: float, valid_seconds: float) -> Assessment:

@@ -50,7 +50,7 @@ class Metrics:
         )
         self._score = Gauge(
             "compliance_score",
-            "Percentage of measured controls that are met; no sample while none is measured",
+            "Percentage of all controls that passed; unknown ones did not. No sample while none is measured",
             ["standard"],
             registry=registry,
         )

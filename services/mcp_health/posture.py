@@ -16,6 +16,7 @@ import psutil
 import structlog
 
 from services.contracts.health import ControlStatus, HealthReport
+from services.kit.health import Level
 from services.kit.web.auth import new_key
 from services.mcp_health.compliance import Finding
 
@@ -46,12 +47,15 @@ def key_file(path: Path | None, now: float) -> Finding:
     return Finding(ControlStatus.PASSED if closed else ControlStatus.FAILED, {"mode": f"{mode:04o}"}, now)
 
 
-def data_files(folder: Path, now: float) -> Finding:
+def data_files(folder: Path, bridge: HealthReport | None, now: float) -> Finding:
     """Passed if group and others have no access to the folder, or to none of its ``*.db`` files.
 
-    Unknown without such a file.
+    Unknown without such a file, or where the bridge does not report that it stores messages in SQLite.
     """
     stores = sorted(folder.glob("*.db"))
+    database = bridge.components.get("database") if bridge else None
+    if database is None or database.measured.get("dialect") != "sqlite":
+        return Finding(ControlStatus.UNKNOWN, {"reason": "the bridge does not report SQLite files"}, now)
     if not stores:
         return Finding(ControlStatus.UNKNOWN, {"reason": "no database in DATA_DIR of this service"}, now)
     folder_mode = folder.stat().st_mode & 0o777
@@ -64,6 +68,36 @@ def data_files(folder: Path, now: float) -> Finding:
         "modes": {name: f"{mode:04o}" for name, mode in modes.items()},
     }
     return Finding(ControlStatus.PASSED if closed else ControlStatus.FAILED, evidence, now)
+
+
+#: Levels of a service that does its job.
+_WORKING = frozenset({Level.HEALTHY, Level.DEGRADED})
+
+
+def alert_path(
+    relay: HealthReport | None, relay_level: Level, alertmanager: Level | None, now: float
+) -> Finding:
+    """Passed if the Watchdog alert arrives at an alert relay that does its job.
+
+    Failed if it is overdue, or the relay or Alertmanager fails. Unknown if it never came.
+
+    Args:
+        relay: the last report of the alert relay; None without an answer.
+        relay_level: result of its check.
+        alertmanager: result of Alertmanager's check; None where its URL is not configured.
+        now: seconds since the epoch.
+    """
+    watchdog = relay.components.get("watchdog") if relay else None
+    levels = {"alert_relay": relay_level, "watchdog": watchdog.status if watchdog else Level.UNKNOWN}
+    if alertmanager is not None:
+        levels["alertmanager"] = alertmanager
+    evidence: dict[str, Any] = {name: level.value for name, level in levels.items()}
+    evidence |= {"watchdog_age_seconds": watchdog.measured.get("age_seconds")} if watchdog else {}
+    if set(levels.values()) - _WORKING - {Level.UNKNOWN}:
+        return Finding(ControlStatus.FAILED, evidence, now)
+    if Level.UNKNOWN in levels.values():
+        return Finding(ControlStatus.UNKNOWN, evidence | {"reason": "not all of it was seen working"}, now)
+    return Finding(ControlStatus.PASSED, evidence, now)
 
 
 def redaction(handlers: Sequence[logging.Handler], now: float) -> Finding:

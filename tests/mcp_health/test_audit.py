@@ -1,12 +1,16 @@
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import Request
 from prometheus_client import CollectorRegistry
+from starlette.responses import JSONResponse, Response
 
 from services.contracts.health import CheckType, ControlStatus
+from services.kit.clock import rfc3339
 from services.kit.health import Health, Level, Measurement
 from services.kit.telemetry.telemetry import Telemetry
 from services.mcp_health import compliance
@@ -208,8 +212,34 @@ async def test_the_store_is_as_the_bridge_said_in_its_last_answer(
         assert (await world.audit(Question.STORE)).status is ControlStatus.UNKNOWN
 
 
+async def test_a_finding_stays_while_the_next_answer_is_on_its_way(
+    tmp_path: Path, ours: dict[str, Neighbour]
+) -> None:
+    report = health(database={"status": "healthy", "dialect": "sqlite", "synchronous": "full"})
+    ours["bridge"].answers_json("/health", report)
+    entered, let_go = asyncio.Event(), asyncio.Event()
+
+    async def slow(_: Request) -> Response:
+        entered.set()
+        await let_go.wait()
+        return JSONResponse(report)
+
+    async with living(tmp_path, ours) as world:
+        await world.check()
+        ours["bridge"].answers["/health"] = slow
+        checking = asyncio.create_task(world.check())
+        await entered.wait()
+        found = await world.audit(Question.STORE)
+        let_go.set()
+        await checking
+    assert found.status is ControlStatus.PASSED
+
+
+OUR_JOBS = ("bridge", "mcp-health", "alert-relay", "dashboard")
+
+
 async def test_monitoring_passes_while_every_target_is_up(tmp_path: Path, ours: dict[str, Neighbour]) -> None:
-    there = prometheus([target(), target(job="dashboard")], [])
+    there = prometheus([target(job=job) for job in OUR_JOBS], [])
     async with serving(there), living(tmp_path, ours, prometheus_url=there.url) as world:
         assert (await world.audit(Question.MONITORING)).status is ControlStatus.UNKNOWN
         await world.check()
@@ -221,15 +251,46 @@ async def test_monitoring_passes_while_every_target_is_up(tmp_path: Path, ours: 
         assert found.evidence["scrape_targets"]["down"] == 1
 
 
-async def test_the_alert_path_passes_while_the_relay_works_and_alertmanager_is_not_asked_for(
+async def test_a_prometheus_that_does_not_scrape_every_service_fails_and_names_them(
+    tmp_path: Path, ours: dict[str, Neighbour]
+) -> None:
+    there = prometheus([target(job="prometheus"), target(job="bridge")], [])
+    async with serving(there), living(tmp_path, ours, prometheus_url=there.url) as world:
+        await world.check()
+        found = await world.audit(Question.MONITORING)
+    assert found.status is ControlStatus.FAILED
+    assert found.evidence["missing_jobs"] == ["alert-relay", "dashboard", "mcp-health"]
+
+
+def relay_with_watchdog(status: str, **measured: Any) -> dict[str, Any]:
+    return health(watchdog={"status": status, "last_check": rfc3339(NOW), **measured})
+
+
+async def test_the_alert_path_passes_only_while_the_watchdog_arrives(
     tmp_path: Path, ours: dict[str, Neighbour]
 ) -> None:
     async with living(tmp_path, ours) as world:
         await world.check()
-        found = await world.audit(Question.ALERT_PATH)
-        assert found.status is ControlStatus.PASSED
-        assert set(found.evidence) == {"alert_relay"}
-        ours["alert_relay"].answers_json("/health", health("critical"), 503)
+        never_came = await world.audit(Question.ALERT_PATH)
+        assert never_came.status is ControlStatus.UNKNOWN
+        assert never_came.evidence["alert_relay"] == "healthy"
+        for status, expected in (
+            ("healthy", ControlStatus.PASSED),
+            ("unhealthy", ControlStatus.FAILED),
+            ("unknown", ControlStatus.UNKNOWN),
+        ):
+            ours["alert_relay"].answers_json("/health", relay_with_watchdog(status, age_seconds=12.5))
+            await world.check()
+            found = await world.audit(Question.ALERT_PATH)
+            assert found.status is expected
+            assert found.evidence["watchdog_age_seconds"] == 12.5
+
+
+async def test_an_alert_relay_that_fails_breaks_the_alert_path(
+    tmp_path: Path, ours: dict[str, Neighbour]
+) -> None:
+    async with living(tmp_path, ours) as world:
+        ours["alert_relay"].answers_json("/health", health("critical", watchdog="healthy"), 503)
         await world.check()
         assert (await world.audit(Question.ALERT_PATH)).status is ControlStatus.FAILED
 
@@ -237,6 +298,7 @@ async def test_the_alert_path_passes_while_the_relay_works_and_alertmanager_is_n
 async def test_an_alertmanager_that_is_set_up_and_gone_breaks_the_alert_path(
     tmp_path: Path, ours: dict[str, Neighbour]
 ) -> None:
+    ours["alert_relay"].answers_json("/health", relay_with_watchdog("healthy", age_seconds=1.0))
     async with living(tmp_path, ours, alertmanager_url=await unused_port()) as world:
         await world.check()
         assert (await world.audit(Question.ALERT_PATH)).status is ControlStatus.FAILED

@@ -42,8 +42,8 @@ async def test_a_service_that_refuses_passes_and_names_what_was_asked() -> None:
     }
 
 
-async def test_two_knocks_a_round_and_no_more_for_each_counts_as_a_failed_login() -> None:
-    service = service_of_ours()
+async def test_two_calls_a_round_and_no_more_where_each_counts_as_a_failed_login() -> None:
+    service = service_of_ours(believes=False)
     await measured(service)
     calls = [request for request in service.requests if request.url.path == "/api/v1/messages"]
     assert [request.headers.get("authorization", "") != "" for request in calls] == [False, True]
@@ -113,25 +113,52 @@ async def test_a_service_without_a_protected_route_is_unknown_and_not_open() -> 
     assert found.identifiers.status is ControlStatus.PASSED
 
 
-async def test_every_route_has_its_turn_and_one_that_was_open_is_not_forgotten() -> None:
-    service = service_of_ours()
-    service.answers_json(
-        "/openapi.json", {"paths": {f"/api/{name}": {"get": {}} for name in ("a", "b", "c")}}
-    )
+def several_routes(*, believes: bool) -> Neighbour:
+    """A service with the protected routes a to c; b lets everybody in."""
+    service = service_of_ours(believes=believes)
+    paths: dict[str, Any] = {f"/api/{name}": {"get": {}} for name in ("a", "b", "c")}
+    service.answers_json("/openapi.json", {"paths": paths})
     for path in ("/api/a", "/api/c"):
-        service.requires_key(path)
+        service.answers[path] = service.answers["/api/v1/messages"]
     service.answers_json("/api/b", {})
+    return service
+
+
+async def rounds(service: Neighbour, count: int) -> list[AuthFindings]:
     probe = AuthProbe()
     async with serving(service), calling(service.url) as client:
-        rounds = [await probe.measure(client, NOW + number) for number in range(4)]
-    assert [found.access.status for found in rounds] == [
-        ControlStatus.PASSED,
+        return [await probe.measure(client, NOW + number) for number in range(count)]
+
+
+def called(service: Neighbour) -> list[str]:
+    """The protected routes in the order of the calls, two calls each."""
+    return [path for path in service.paths() if path.startswith("/api/")][::2]
+
+
+async def test_the_first_round_tests_every_route_and_later_ones_one_each() -> None:
+    service = several_routes(believes=True)
+    found = await rounds(service, 3)
+    assert [each.access.status for each in found] == [ControlStatus.FAILED] * 3
+    assert found[0].access.evidence["asked"] == 3
+    assert called(service) == ["/api/a", "/api/b", "/api/c", "/api/a", "/api/b"]
+
+
+async def test_where_calls_count_as_failed_logins_each_round_tests_one_route_and_none_is_forgotten() -> None:
+    service = several_routes(believes=False)
+    found = await rounds(service, 4)
+    assert [each.access.status for each in found] == [
+        ControlStatus.UNKNOWN,
         ControlStatus.FAILED,
         ControlStatus.FAILED,
         ControlStatus.FAILED,
     ]
-    called = [path for path in service.paths() if path.startswith("/api/")]
-    assert called[::2] == ["/api/a", "/api/b", "/api/c", "/api/a"]
+    assert called(service) == ["/api/a", "/api/b", "/api/c", "/api/a"]
+
+
+def test_routes_that_were_not_tested_yet_are_unknown() -> None:
+    refused = (ProbeResponse(401), ProbeResponse(401))
+    assert auth_probe.access({"/a": refused}, 2, NOW).status is ControlStatus.UNKNOWN
+    assert auth_probe.access({"/a": refused, "/b": refused}, 2, NOW).status is ControlStatus.PASSED
 
 
 def test_a_route_that_is_gone_is_forgotten() -> None:

@@ -41,7 +41,7 @@ def test_all_failed_is_a_score_of_zero_and_not_of_nothing() -> None:
     assert compliance.score(rows(everything(ControlStatus.FAILED))) == 0.0
 
 
-def test_what_is_unknown_counts_neither_way() -> None:
+def test_what_is_unknown_has_not_passed() -> None:
     findings = everything(ControlStatus.UNKNOWN)
     findings[Question.KEY_FILE] = Finding(ControlStatus.PASSED, {}, NOW)
     findings[Question.TRANSPORT] = Finding(ControlStatus.FAILED, {}, NOW)
@@ -51,7 +51,16 @@ def test_what_is_unknown_counts_neither_way() -> None:
         ControlStatus.FAILED: 1,
         ControlStatus.UNKNOWN: len(found) - 2,
     }
-    assert compliance.score(found) == 50.0
+    assert compliance.score(found) == 10.0
+
+
+def test_a_hundred_means_that_every_control_was_measured() -> None:
+    for key in ALL_KEYS:
+        findings = everything(ControlStatus.PASSED)
+        del findings[key]
+        score = compliance.score(rows(findings))
+        assert score is not None
+        assert score < 100.0
 
 
 def test_a_control_of_several_services_fails_with_one_of_them() -> None:

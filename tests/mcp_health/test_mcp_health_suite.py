@@ -131,8 +131,8 @@ async def test_the_real_suite_is_healthy_and_keeps_what_can_be_measured(tmp_path
         )
         assert whole["services"]["telegram_sandbox"]["status"] == "healthy"
         assert "database" in whole["services"]["bridge"]["components"]
-        body = await running.until("/health/compliance", lambda body: statuses(body, "refused") == {"passed"})
-        for statement in (
+        measured = (
+            "with a wrong one, are refused",
             "a refused request is counted",
             "metrics hold no bot token",
             "API key's file",
@@ -140,10 +140,16 @@ async def test_the_real_suite_is_healthy_and_keeps_what_can_be_measured(tmp_path
             "do not reach the log",
             "listen on loopback",
             "stay on this machine",
-        ):
-            assert statuses(body, statement) == {"passed"}, statement
-        # Without Prometheus and Jaeger there is nothing to measure these by.
-        assert statuses(body, "being scraped") == statuses(body, "from its trace") == {"unknown"}
+        )
+        body = await running.until(
+            "/health/compliance",
+            lambda body: all(statuses(body, statement) == {"passed"} for statement in measured),
+        )
+        # Without Prometheus, Alertmanager and Jaeger there is nothing to measure these by.
+        for statement in ("Prometheus scrapes", "from its trace", "the Watchdog alert arrives"):
+            assert statuses(body, statement) == {"unknown"}, statement
+        assert body["score"] < 100
+        assert max(body["scores"].values()) <= 100
         assert not [path for path in running.data.rglob("*") if path.stat().st_mode & 0o077]
 
 

@@ -23,6 +23,14 @@ def file(path: Path, mode: int) -> Path:
     return path
 
 
+def reporting(**database: Any) -> HealthReport:
+    """A bridge's report of its database."""
+    return HealthReport.model_validate(health(database={"status": "healthy", **database}))
+
+
+ON_SQLITE = reporting(dialect="sqlite")
+
+
 class TestKeyFile:
     @pytest.mark.parametrize("mode", [0o600, 0o400, 0o640, 0o440])
     def test_closed_to_others_passes(self, tmp_path: Path, mode: int) -> None:
@@ -54,29 +62,37 @@ class TestDataFiles:
     def test_a_closed_folder_passes_whatever_is_in_it(self, tmp_path: Path) -> None:
         file(tmp_path / "bridge.db", 0o644)
         tmp_path.chmod(0o700)
-        assert posture.data_files(tmp_path, NOW).status is ControlStatus.PASSED
+        assert posture.data_files(tmp_path, ON_SQLITE, NOW).status is ControlStatus.PASSED
 
     def test_closed_files_in_an_open_folder_pass(self, tmp_path: Path) -> None:
         file(tmp_path / "bridge.db", 0o600)
         tmp_path.chmod(0o755)
-        assert posture.data_files(tmp_path, NOW).status is ControlStatus.PASSED
+        assert posture.data_files(tmp_path, ON_SQLITE, NOW).status is ControlStatus.PASSED
 
     def test_one_open_file_in_an_open_folder_fails_and_is_named(self, tmp_path: Path) -> None:
         file(tmp_path / "alert_relay.db", 0o600)
         file(tmp_path / "bridge.db", 0o644)
         tmp_path.chmod(0o755)
-        found = posture.data_files(tmp_path, NOW)
+        found = posture.data_files(tmp_path, ON_SQLITE, NOW)
         assert found.status is ControlStatus.FAILED
         assert found.evidence == {
             "folder_mode": "0755",
             "modes": {"alert_relay.db": "0600", "bridge.db": "0644"},
         }
 
+    @pytest.mark.parametrize("bridge", [None, reporting(), reporting(dialect="postgresql")])
+    def test_files_that_hold_no_messages_of_the_bridge_show_nothing(
+        self, bridge: HealthReport | None, tmp_path: Path
+    ) -> None:
+        file(tmp_path / "alert_relay.db", 0o600)
+        tmp_path.chmod(0o700)
+        assert posture.data_files(tmp_path, bridge, NOW).status is ControlStatus.UNKNOWN
+
     def test_no_database_here_is_unknown(self, tmp_path: Path) -> None:
-        assert posture.data_files(tmp_path, NOW).status is ControlStatus.UNKNOWN
+        assert posture.data_files(tmp_path, ON_SQLITE, NOW).status is ControlStatus.UNKNOWN
 
     def test_a_folder_that_is_not_made_yet_is_unknown(self, tmp_path: Path) -> None:
-        assert posture.data_files(tmp_path / "data", NOW).status is ControlStatus.UNKNOWN
+        assert posture.data_files(tmp_path / "data", ON_SQLITE, NOW).status is ControlStatus.UNKNOWN
 
 
 class TestRedaction:
@@ -189,9 +205,6 @@ class TestListeners:
 
 
 class TestStore:
-    def bridge(self, **measured: Any) -> HealthReport:
-        return HealthReport.model_validate(health(database={"status": "healthy", **measured}))
-
     @pytest.mark.parametrize(
         ("measured", "status"),
         [
@@ -213,10 +226,10 @@ class TestStore:
         ],
     )
     def test_it_is_as_the_bridge_says(self, measured: dict[str, Any], status: ControlStatus) -> None:
-        assert posture.store(self.bridge(**measured), NOW).status is status
+        assert posture.store(reporting(**measured), NOW).status is status
 
     def test_only_what_matters_is_evidence(self) -> None:
-        found = posture.store(self.bridge(dialect="sqlite", synchronous="full", response_time_ms=1), NOW)
+        found = posture.store(reporting(dialect="sqlite", synchronous="full", response_time_ms=1), NOW)
         assert found.evidence == {"dialect": "sqlite", "synchronous": "full"}
 
     def test_a_bridge_that_does_not_answer_or_tell_is_unknown(self) -> None:
