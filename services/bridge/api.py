@@ -5,7 +5,7 @@ from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -15,9 +15,10 @@ from services.bridge.events import accept
 from services.bridge.events.accept import AcceptedRequest, Caller
 from services.bridge.keys.authenticate import AdmittedRequest
 from services.bridge.state import State, state_of
-from services.bridge.tracking import message_view, search_params, stats_view
-from services.contracts.events import CATEGORIES, NewEvent
-from services.contracts.fields import A_TIME, AN_ID, BotName, Moment, Words, about
+from services.bridge.tracking import message_view, stats_view
+from services.bridge.tracking.search_params import Period, States
+from services.contracts.events import CATEGORIES, Category, NewEvent
+from services.contracts.fields import AN_ID, BotName, Words, about
 from services.contracts.keys import Scope
 from services.contracts.messages import (
     EventType,
@@ -35,7 +36,7 @@ from services.kit.web.fast_route import FastResponse, FastRoute
 from services.kit.web.openapi import problems
 from services.outbox.engine import Outbox
 from services.outbox.intake.single_use import RepeatedError
-from services.outbox.messages import MessageState, Origin
+from services.outbox.messages import Origin
 from services.outbox.queries import message_search, message_timeline
 from services.outbox.queries.message_search import Search
 
@@ -111,17 +112,15 @@ def _id(of: str) -> Any:
     return Path(description=f"ID of the {of}", examples=[AN_ID])
 
 
-class Filter(BaseModel, extra="forbid"):
+class Filter(Period, extra="forbid"):
     """Selects messages; all conditions must match."""
 
-    status: Annotated[list[MessageState], about("in one of these states", ["dead_letter"])] = []
+    status: Annotated[States, about("in one of these states", ["dead_letter"])] = Field([])
     type: Annotated[Words | None, about("type of the event", "build_failed")] = None
     chat_id: Annotated[int | None, Query(ge=-(2**53), le=2**53), about("the recipient", 1001)] = None
     bot: Annotated[BotName | None, about("the bot that sends it", "default")] = None
     correlation_id: Annotated[Words | None, about("correlation ID of the event", "order-4711")] = None
     campaign_id: Annotated[Words | None, about("campaign of the event", "spring-2026")] = None
-    since: Annotated[Moment | None, about("accepted at or after", A_TIME)] = None
-    until: Annotated[Moment | None, about("accepted before", A_TIME)] = None
     q: Annotated[Words | None, about("part of the title", "Build")] = None
     cursor: Annotated[
         int | None, Query(ge=1, le=2**53), about("`next_cursor` of the previous page", 4711)
@@ -140,7 +139,7 @@ async def search(state: State, wanted: Annotated[Filter, Query()]) -> Page:
 
 
 def _search(wanted: Filter) -> Search:
-    since, until = search_params.within(wanted.since, wanted.until)
+    since, until = wanted.seconds()
     return Search(
         states=[state.value for state in wanted.status],
         type=wanted.type,
@@ -196,11 +195,9 @@ async def event(state: State, event_id: Annotated[Words, _id("event")]) -> Event
 
 @router.get("/event-types", summary="List the event types by category")
 async def event_types(
-    category: Annotated[str | None, Query(description="only this category", examples=["build"])] = None,
+    category: Annotated[Category | None, Query(description="only this category", examples=["build"])] = None,
 ) -> EventTypes:
     """Any key may read them."""
-    if category is not None and category not in CATEGORIES:
-        raise Problem(422, "Invalid input", f"category must be one of {', '.join(CATEGORIES)}")
     types = [
         EventType(type=kind, category=name)
         for name, kinds in CATEGORIES.items()

@@ -22,7 +22,7 @@ from services.bridge.inbound import InboundMetrics, open_inbound
 from services.bridge.keys import api as keys_api
 from services.bridge.keys import keyring
 from services.bridge.keys.authenticate import Authenticator
-from services.bridge.metrics import BridgeMetrics, CostMetrics, FolderMetrics
+from services.bridge.metrics import BridgeMetrics, CostMetrics, FolderMetrics, template_failures
 from services.bridge.paid_broadcast import Costs
 from services.bridge.routes import active_routes
 from services.bridge.routes import api as routes_api
@@ -76,7 +76,7 @@ def create_app(
     health = Health(clock)
     metrics = OutboxMetrics(telemetry.registry, CATEGORY_OF)
     tracking_metrics = TrackingMetrics(telemetry.registry)
-    templates = load_templates(settings.templates_dir)
+    templates = load_templates(settings.templates_dir, template_failures(telemetry.registry).inc)
     security = SecurityMetrics(telemetry.registry)
     rate_limiter = RateLimiter(security, clock, settings.rate_limit_per_second)
     ring = keyring.make_keyring(settings, clock)

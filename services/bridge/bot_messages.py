@@ -3,6 +3,7 @@
 A message is rendered when it is decided on, and stored as it will be sent: the API shows what people saw.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,8 @@ from services.outbox.messages import (
 
 #: Client and source of events that the bridge itself creates.
 CLIENT = "bridge"
+#: Integers with fewer digits have 64 bits.
+_DIGITS = 19
 #: Origins of events whose body :func:`event_body` wrote.
 _OWN = (Origin.APPROVAL, Origin.BOT)
 
@@ -166,8 +169,14 @@ def event_body(message: BotMessage, posted: str | None = None) -> str:
 
 
 def posted_event(body: str, origin: Origin) -> Any:
-    """The event as a client posted it; of a bot message without a client's event, its stored form."""
-    read = orjson.loads(body)
+    """The event as a client posted it; of a bot message without a client's event, its stored form.
+
+    Earlier versions accepted integers of any size: one of more than 64 bits is its digits as a text.
+    """
+    try:
+        read = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        read = json.loads(body, parse_int=lambda digits: int(digits) if len(digits) < _DIGITS else digits)
     return read.get("event", read) if origin in _OWN else read
 
 

@@ -151,6 +151,14 @@ class WebhookMetrics:
                 self.calls.labels(kind, state)
 
 
+def template_failures(registry: CollectorRegistry) -> Counter:
+    return Counter(
+        "cctelegram_template_failures",
+        "Messages with the built-in text because the template of TEMPLATES_DIR failed; the log names it",
+        registry=registry,
+    )
+
+
 def routes_reload_failures(registry: CollectorRegistry) -> Counter:
     return Counter(
         "cctelegram_routes_reload_failures",

@@ -9,9 +9,9 @@ covers no alert that is missing in the payload.
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
-from services.contracts.fields import Moment
+from services.contracts.fields import LARGEST_INT, AnyMoment
 
 
 class Status(StrEnum):
@@ -21,13 +21,23 @@ class Status(StrEnum):
     RESOLVED = "resolved"
 
 
+# More than Alertmanager sends, since an alert that is refused is lost. MAX_BODY_BYTES is the real limit.
+LONGEST_TEXT = 1 << 20
+MOST_LABELS = 10_000
+MOST_ALERTS = 100_000
+
+
 def _storable(text: str) -> str:
     """Replaces what a database refuses: half a surrogate pair, which JSON may carry, and NUL."""
+    # Not a constraint of pydantic, which would refuse half a pair before it is replaced.
+    if len(text) > LONGEST_TEXT:
+        raise ValueError(f"a text has at most {LONGEST_TEXT} characters")
     return text.encode("utf-8", "replace").decode().replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 
-Str = Annotated[str, AfterValidator(_storable)]
-Labels = dict[Str, Str]
+Str = Annotated[str, AfterValidator(_storable), WithJsonSchema({"type": "string", "maxLength": LONGEST_TEXT})]
+ShortStr = Annotated[Str, Field(max_length=500), WithJsonSchema({"type": "string", "maxLength": 500})]
+Labels = Annotated[dict[Str, Str], Field(max_length=MOST_LABELS)]
 
 
 class Alert(BaseModel):
@@ -38,8 +48,8 @@ class Alert(BaseModel):
     status: Status
     labels: Labels
     annotations: Labels
-    startsAt: Moment  # noqa: N815 - Alertmanager's spelling
-    endsAt: Moment = Field(description="end of the alert; 0001-01-01T00:00:00Z while it fires")  # noqa: N815 - the same
+    startsAt: AnyMoment  # noqa: N815 - Alertmanager's spelling
+    endsAt: AnyMoment = Field(description="end of the alert; 0001-01-01T00:00:00Z while it fires")  # noqa: N815 - the same
     generatorURL: Str  # noqa: N815 - the same
     fingerprint: str = Field(pattern="^[0-9a-f]{16}$", description="hash of the labels")
 
@@ -51,19 +61,21 @@ class Webhook(BaseModel):
 
     version: Literal["4"]
     groupKey: Str  # noqa: N815 - Alertmanager's spelling
-    truncatedAlerts: int = Field(0, ge=0, le=2**63 - 1, description="alerts left out because of max_alerts")  # noqa: N815 - the same
+    truncatedAlerts: int = Field(  # noqa: N815 - the same
+        0, strict=True, ge=0, le=LARGEST_INT, description="alerts left out because of max_alerts"
+    )
     status: Status = Field(
         description="resolved if all alerts of the payload are; others of the group may still fire"
     )
     receiver: Str = Field(
         description="name of the receiver, escaped by regexp.QuoteMeta of Go: a.b becomes a\\.b"
     )
-    externalURL: Str = Field(max_length=500)  # noqa: N815 - the same
+    externalURL: ShortStr  # noqa: N815 - the same
     groupLabels: Labels  # noqa: N815 - the same
     commonLabels: Labels  # noqa: N815 - the same
     commonAnnotations: Labels  # noqa: N815 - the same
     notification_reason: Str = Field("", description="sent by Alertmanager 0.32 and later")
-    alerts: list[Alert]
+    alerts: list[Alert] = Field(max_length=MOST_ALERTS)
 
 
 class AlertSent(BaseModel):
@@ -86,7 +98,7 @@ class ApiAlert(BaseModel):
 
     labels: Labels
     annotations: Labels
-    startsAt: Moment  # noqa: N815 - Alertmanager's spelling
+    startsAt: AnyMoment  # noqa: N815 - Alertmanager's spelling
     generatorURL: Str = ""  # noqa: N815 - the same
     fingerprint: str = Field(pattern="^[0-9a-f]{16}$")
     status: ApiAlertStatus
@@ -111,4 +123,4 @@ class ApiGroup(BaseModel):
 class ApiStatus(BaseModel):
     """The answer of ``GET /api/v2/status``."""
 
-    uptime: Moment = Field(description="when Alertmanager started")
+    uptime: AnyMoment = Field(description="when Alertmanager started")

@@ -8,16 +8,21 @@ from services.contracts.fields import (
     A_TIME,
     A_TRACE,
     AN_ID,
+    LARGEST_INT,
     BotName,
     ChatId,
     CorrelationId,
     Details,
     Line,
     Moment,
+    NoBool,
     Severity,
     Strict,
     ThreadId,
+    Url,
+    Visible,
     about,
+    storable,
 )
 from services.contracts.messages import Cursor
 
@@ -27,11 +32,13 @@ LONGEST_LIFE_SECONDS = 30 * 86_400.0
 MOST_APPROVERS = 100
 
 Label = Annotated[
-    str, StringConstraints(min_length=1, max_length=64, strip_whitespace=True, pattern=r"^[^\x00-\x1f]+$")
+    str,
+    StringConstraints(min_length=1, max_length=64, strip_whitespace=True, pattern=r"^[^\x00-\x1f]+$"),
+    Visible,
 ]
-Name = Annotated[str, StringConstraints(max_length=100)]
-Comment = Annotated[str, StringConstraints(max_length=200)]
-UserId = Annotated[int, Field(ge=1, le=2**53)]
+Name = Annotated[str, storable(100)]
+Comment = Annotated[str, storable(200)]
+UserId = Annotated[int, Field(ge=1, le=LARGEST_INT), NoBool]
 
 
 class NewOption(Strict):
@@ -61,12 +68,17 @@ Options = Annotated[
 ]
 
 
+def default_options() -> list[NewOption]:
+    """The options of a question that names none."""
+    return [NewOption(value="approve", label="Approve"), NewOption(value="deny", label="Deny")]
+
+
 class NewApproval(Strict):
     """A question, as posted to ``POST /api/v1/approvals``."""
 
     title: Annotated[Line, about("first line of the question, in bold", "Deploy 2.1?")]
     prompt: Annotated[
-        Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_PROMPT)],
+        Annotated[str, storable(LONGEST_PROMPT, 1), Visible],
         about("text of the question, shown unchanged; sent as a file if it is too long", "make deploy V=2.1"),
     ]
     options: Annotated[
@@ -74,14 +86,9 @@ class NewApproval(Strict):
         about(
             "1 to 10 options: texts, or value and label", ["Deploy", {"value": "no", "label": "Not today"}]
         ),
-    ] = Field(
-        default_factory=lambda: [
-            NewOption(value="approve", label="Approve"),
-            NewOption(value="deny", label="Deny"),
-        ]
-    )
+    ] = Field(default_factory=default_options)
     expires_in: Annotated[
-        Annotated[float, Field(ge=SHORTEST_LIFE_SECONDS, le=LONGEST_LIFE_SECONDS)] | None,
+        Annotated[float, Field(ge=SHORTEST_LIFE_SECONDS, le=LONGEST_LIFE_SECONDS), NoBool] | None,
         about("seconds from now; default: APPROVAL_EXPIRES_SECONDS", 3_600.0),
     ] = None
     expires_at: Annotated[
@@ -103,7 +110,7 @@ class NewApproval(Strict):
         CorrelationId | None, about("ID to search by; default: the header X-Correlation-ID", "order-4711")
     ] = None
     callback_url: Annotated[
-        Annotated[str, StringConstraints(max_length=2_048)] | None,
+        Url | None,
         about("gets the result as a signed webhook (Standard Webhooks)", "https://ci.example/hooks/answer"),
     ] = None
     metadata: Annotated[Details | None, about("returned unchanged with the answer", {"run": 7})] = None

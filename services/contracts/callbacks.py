@@ -2,16 +2,16 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, StringConstraints
+from pydantic import BaseModel
 
-from services.contracts.fields import A_TIME, AN_ID, Strict, about
+from services.contracts.fields import A_TIME, AN_ID, Strict, Url, about
 
 
 class NewCallback(Strict):
     """The callback of a key."""
 
     url: Annotated[
-        Annotated[str, StringConstraints(min_length=1, max_length=2_048)],
+        Url,
         about(
             "URL that gets one call for each message of the key that reaches a final state",
             "https://ci.example/hooks/telegram",

@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from services.contracts.fields import A_TIME, Strict, about
+from services.contracts.fields import A_TIME, Strict, about, storable
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = get_args(Day)
@@ -50,11 +50,9 @@ class QuietHours(Strict):
 class ChatSettings(Strict):
     """The settings of a chat."""
 
-    name: Annotated[
-        Annotated[str, StringConstraints(max_length=128)], about("name of the chat, for operators", "Ada")
-    ] = ""
+    name: Annotated[Annotated[str, storable(128)], about("name of the chat, for operators", "Ada")] = ""
     time_zone: Annotated[
-        Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_zone)],
+        Annotated[str, storable(64, 1), AfterValidator(_zone)],
         about("IANA time zone", "Europe/Berlin"),
     ] = "UTC"
     quiet_hours: Annotated[QuietHours | None, about("quiet hours; unset: none")] = None

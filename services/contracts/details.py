@@ -2,15 +2,59 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    Field,
+    PlainValidator,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from services.contracts.fields import Count, Details, Percent, Priority, Severity, ShortText, Strict, about
+from services.contracts.fields import (
+    Count,
+    Details,
+    NoBool,
+    Number,
+    Percent,
+    Priority,
+    Severity,
+    ShortText,
+    Strict,
+    about,
+    storable,
+)
 
+LONGEST_PERSON = 200
+_LOW, _HIGH = -(2**63), 2**63 - 1
+
+
+def _person(value: object) -> object:
+    """One check for both kinds, so that the error names the field and not a kind."""
+    if isinstance(value, str) and len(value) <= LONGEST_PERSON:
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and _LOW <= value <= _HIGH:
+        return value
+    raise ValueError(f"write a text of up to {LONGEST_PERSON} characters, or an integer of 64 bits")
+
+
+Person = Annotated[
+    int | str,
+    PlainValidator(_person),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": _LOW, "maximum": _HIGH},
+                {"type": "string", "maxLength": LONGEST_PERSON},
+            ]
+        }
+    ),
+]
 Path = Annotated[str, StringConstraints(max_length=4_096)]
 Text = Annotated[str, StringConstraints(max_length=5_000)]
 LongText = Annotated[str, StringConstraints(max_length=20_000)]
-Amount = Annotated[float, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0, le=1e300), NoBool]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Style = Literal["primary", "secondary", "danger"]
 Tag = Annotated[str, StringConstraints(max_length=64)]
@@ -31,7 +75,7 @@ class EventData(Strict):
     status: Annotated[ShortText | None, about("status in one word", "passed")] = None
     results: Annotated[Text | None, about("results in a few lines", "214 passed, 0 failed")] = None
     exit_code: Annotated[
-        Annotated[int, Field(ge=-(2**31), le=2**31)] | None, about("exit code of the process", 0)
+        Annotated[int, Field(ge=-(2**31), le=2**31), NoBool] | None, about("exit code of the process", 0)
     ] = None
     success: Annotated[bool | None, about("whether it succeeded", True)] = None
     file_path: Annotated[Path | None, about("file that the event is about", "src/shop/cart.py")] = None
@@ -64,7 +108,7 @@ class EventData(Strict):
     tests_failed: Annotated[Count | None, about("number of failed tests", 0)] = None
     coverage_percentage: Annotated[Percent | None, about("test coverage in percent", 91.5)] = None
     duration_ms: Annotated[
-        Annotated[int, Field(ge=0, le=86_400_000)] | None,
+        Annotated[int, Field(ge=0, le=86_400_000), NoBool] | None,
         about("duration in milliseconds, up to a day", 1_200),
     ] = None
     memory_usage_mb: Annotated[Amount | None, about("memory in use, megabytes", 128.0)] = None
@@ -84,13 +128,14 @@ class EventData(Strict):
         None
     )
     approval_prompt: Annotated[
-        LongText | None, about("question, shown unchanged; required for approval_request", "Deploy 2.1?")
+        Annotated[str, storable(20_000)] | None,
+        about("question, shown unchanged; required for approval_request", "Deploy 2.1?"),
     ] = None
     options: Annotated[
         Annotated[list[Label], Field(min_length=1, max_length=10)] | None,
         about("buttons of an approval_request; default: Approve and Deny", ["Deploy", "Wait", "Stop"]),
     ] = None
-    user_id: Annotated[int | str | None, about("person that the event is about", "ada")] = None
+    user_id: Annotated[Person | None, about("person that the event is about", "ada")] = None
     command: Annotated[Text | None, about("command that ran, shown in a code block", "make test")] = None
     arguments: Annotated[
         Annotated[list[ShortText], Field(max_length=100)] | None,
@@ -117,12 +162,12 @@ class EventData(Strict):
     endpoint: Annotated[ShortText | None, about("endpoint that was called", "/api/v1/orders")] = None
     request_id: Annotated[ShortText | None, about("ID of that request", "req-7f3a")] = None
     response_code: Annotated[
-        Annotated[int, Field(ge=0, le=999)] | None, about("HTTP status of the response", 502)
+        Annotated[int, Field(ge=0, le=999), NoBool] | None, about("HTTP status of the response", 502)
     ] = None
     current: Annotated[Count | None, about("progress so far, at most `total`", 3)] = None
     total: Annotated[Count | None, about("progress when done", 10)] = None
-    current_value: Annotated[float | None, about("measured value", 2.4)] = None
-    threshold: Annotated[float | None, about("limit that the value should not exceed", 2.0)] = None
+    current_value: Annotated[Number | None, about("measured value", 2.4)] = None
+    threshold: Annotated[Number | None, about("limit that the value should not exceed", 2.0)] = None
     metadata: Annotated[
         Details | None, about("any JSON object; routes match its `project`", {"project": "shop"})
     ] = None

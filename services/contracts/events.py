@@ -9,7 +9,6 @@ from services.contracts.fields import (
     A_TIME,
     A_TRACE,
     AN_ID,
-    NO_NUL,
     BotName,
     ChatId,
     CorrelationId,
@@ -19,12 +18,18 @@ from services.contracts.fields import (
     Severity,
     Strict,
     ThreadId,
+    Url,
     about,
+    is_blank,
+    storable,
 )
 
 CUSTOM = "custom_event"
 
-CATEGORIES: dict[str, tuple[str, ...]] = {
+Category = Literal[
+    "task", "code", "file", "build", "git", "system", "user", "notification", "integration", "custom"
+]
+CATEGORIES: dict[Category, tuple[str, ...]] = {
     "task": ("task_completion", "task_started", "task_failed", "task_progress", "task_cancelled"),
     "code": (
         "code_generation",
@@ -60,7 +65,7 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
     "integration": ("api_call", "webhook_received", "service_integration"),
     "custom": (CUSTOM,),
 }
-CATEGORY_OF = {kind: category for category, kinds in CATEGORIES.items() for kind in kinds}
+CATEGORY_OF: dict[str, str] = {kind: category for category, kinds in CATEGORIES.items() for kind in kinds}
 
 # Required fields: field of `data` -> types that require it.
 _REQUIRED: dict[str, frozenset[str]] = {
@@ -72,24 +77,25 @@ _REQUIRED: dict[str, frozenset[str]] = {
 }
 _TYPES_WITH_REQUIRED_FIELDS = frozenset[str]().union(*_REQUIRED.values())
 MOST_RECIPIENTS = 100
-ShortName = Annotated[str, StringConstraints(max_length=100, pattern=NO_NUL)]
+# `_recipients` checks the number of chats: its error names the field.
+Recipients = Annotated[
+    list[ChatId], Field(json_schema_extra={"minItems": 1, "maxItems": MOST_RECIPIENTS, "uniqueItems": True})
+]
+ShortName = Annotated[str, storable(100)]
 
 
 class NewEvent(Strict):
     """One event, as posted to ``POST /api/v1/events``."""
 
     type: Annotated[
-        Annotated[str, StringConstraints(min_length=1, max_length=64)],
+        Annotated[str, storable(64, 1)],
         about("one of GET /api/v1/event-types; an unknown type becomes custom_event", "task_completion"),
     ]
     title: Annotated[Line, about("first line of the message, in bold", "Build finished")]
     description: Annotated[
         Annotated[str, StringConstraints(max_length=2_000)], about("text below the title", "All tests pass")
     ] = ""
-    source: Annotated[
-        Annotated[str, StringConstraints(max_length=100, pattern=NO_NUL)],
-        about("name of the program that sends it; routes match it", "ci"),
-    ] = ""
+    source: Annotated[ShortName, about("name of the program that sends it; routes match it", "ci")] = ""
     task_id: Annotated[ShortName | None, about("ID of a task, shown at the end", "build-7")] = None
     timestamp: Annotated[
         Moment | None,
@@ -107,7 +113,7 @@ class NewEvent(Strict):
         Priority, about("lane of its messages; events of severity critical use the urgent lane", "normal")
     ] = Priority.NORMAL
     chat_id: Annotated[
-        ChatId | list[ChatId] | None,
+        ChatId | Recipients | None,
         about(
             "one chat or several; default: those of the routes, else the default recipients", -1001234567890
         ),
@@ -130,11 +136,11 @@ class NewEvent(Strict):
         about("ID to search by; default: the header X-Correlation-ID, else the event's ID", "order-4711"),
     ] = None
     update_key: Annotated[
-        Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=NO_NUL)] | None,
+        Annotated[str, storable(128, 1)] | None,
         about("a later event with the same key edits the earlier message, e.g. for progress", "build-7"),
     ] = None
     callback_url: Annotated[
-        Annotated[str, StringConstraints(min_length=1, max_length=2_048, pattern=NO_NUL)] | None,
+        Url | None,
         about(
             "gets a signed webhook when each message ends: message.delivered, message.failed, …",
             "https://ci.example/hooks/telegram",
@@ -161,13 +167,17 @@ class NewEvent(Strict):
         return {
             ("data", field): f"the type {self.type} needs it"
             for field, kinds in _REQUIRED.items()
-            if self.type in kinds and getattr(self.data, field) in (None, "")
+            if self.type in kinds and _is_missing(getattr(self.data, field))
         }
 
     @property
     def kind(self) -> str:
         """The type that it is handled as: ``type``, or ``custom_event`` if that is unknown."""
         return self.type if self.type in CATEGORY_OF else CUSTOM
+
+
+def _is_missing(value: str | int | None) -> bool:
+    return value is None or (isinstance(value, str) and is_blank(value))
 
 
 def _recipients(chat_ids: list[int]) -> dict[tuple[str, ...], str]:

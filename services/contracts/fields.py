@@ -2,7 +2,7 @@
 
 import math
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -16,6 +16,7 @@ from pydantic import (
     StringConstraints,
     WithJsonSchema,
 )
+from pydantic_core import to_json
 
 
 def about(description: str, *examples: object) -> Any:
@@ -45,47 +46,157 @@ class Priority(StrEnum):
 
 # PostgreSQL cannot store NUL in a text.
 NO_NUL = r"^[^\x00]*$"
-Line = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO_NUL)]
+#: The largest integer that every JSON reader keeps: some read numbers as doubles.
+LARGEST_INT = 2**53
+
+
+def storable(longest: int, shortest: int = 0) -> StringConstraints:
+    """A text that both databases can store, with so many characters."""
+    return StringConstraints(min_length=shortest, max_length=longest, pattern=NO_NUL)
+
+
+#: Characters that Telegram removes or treats as empty before it checks that a text is not empty (TDLib,
+#: clean_input_string and strip_empty_characters).
+_INVISIBLE = frozenset(
+    (
+        *range(0x20),
+        *range(0x2028, 0x202F),
+        *(0x030A, 0x0333, 0x033F),
+        *range(0x200B, 0x2010),
+        *range(0x2060, 0x2070),
+        *(0x180E, 0x2800, 0xFEFF, 0xFFFC),
+    )
+)
+
+
+def is_blank(text: str) -> bool:
+    """Whether Telegram would refuse the text as empty."""
+    return all(ord(character) in _INVISIBLE or character.isspace() for character in text)
+
+
+def _seen(text: str) -> str:
+    if is_blank(text):
+        raise ValueError("it has no visible character")
+    return text
+
+
+#: Refuses a text without a visible character.
+Visible = AfterValidator(_seen)
+
+
+def _number(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("write a number, not true or false")  # noqa: TRY004 - pydantic reports ValueErrors
+    return value
+
+
+#: Refuses true and false, which pydantic would read as 1 and 0.
+NoBool = BeforeValidator(_number)
+
+
+def _chat(chat_id: int) -> int:
+    if chat_id == 0:
+        raise ValueError("no chat has the id 0")
+    return chat_id
+
+
+def _indexed(url: str) -> str:
+    # PostgreSQL indexes at most 2,704 bytes.
+    if len(url.encode()) > LONGEST_URL:
+        raise ValueError(
+            f"a URL has at most {LONGEST_URL} bytes; write other than ASCII characters as %-escapes"
+        )
+    return url
+
+
+#: Refuses the id 0.
+ChatExists = AfterValidator(_chat)
+
+Line = Annotated[str, storable(200, 1), Visible]
 #: The text of a search, or an id in a path.
-Words = Annotated[str, StringConstraints(max_length=200, pattern=NO_NUL)]
+Words = Annotated[str, storable(200)]
+LONGEST_URL = 2_048
+Url = Annotated[str, storable(LONGEST_URL, 1), AfterValidator(_indexed)]
+# Texts of an event's `data` may have NUL: they are stored as JSON, and shown without it.
 ShortText = Annotated[str, StringConstraints(max_length=500)]
-Count = Annotated[int, Field(ge=0, le=2**53)]
+Count = Annotated[int, Field(ge=0, le=LARGEST_INT), NoBool]
+Number = Annotated[float, Field(ge=-1e300, le=1e300), NoBool]
 # Telegram's ids have at most 52 significant bits; those of groups and channels are negative.
-ChatId = Annotated[int, Field(strict=True, ge=-(2**53), le=2**53)]
-ThreadId = Annotated[int, Field(ge=1, le=2**31 - 1)]
+ChatId = Annotated[int, Field(strict=True, ge=-LARGEST_INT, le=LARGEST_INT), ChatExists]
+ThreadId = Annotated[int, Field(ge=1, le=2**31 - 1), NoBool]
 BotName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
 CorrelationId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:/-]{1,128}$")]
-Percent = Annotated[float, Field(ge=0, le=100)]
+Percent = Annotated[float, Field(ge=0, le=100), NoBool]
 
+LONGEST_TIME = 64
 _DATE = re.compile(r"\d{4}-\d\d-\d\d[Tt ]")
 
 
 def _written(value: object) -> object:
     """Refuses numbers: pydantic would read one as seconds, or as milliseconds if it is large."""
-    if isinstance(value, datetime) or (isinstance(value, str) and _DATE.match(value)):
+    if isinstance(value, datetime):
+        return value
+    if isinstance(value, str) and len(value) <= LONGEST_TIME and _DATE.match(value):
         return value
     raise ValueError("write a time as text, RFC 3339, such as 2026-01-31T08:00:00Z")
 
 
-#: RFC 3339 with a zone, up to nanoseconds; digits beyond microseconds are cut off.
-Moment = Annotated[
+def _on_calendar(moment: datetime) -> datetime:
+    """Refuses the few hours at both ends of the calendar that have no date in UTC."""
+    try:
+        moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("this time is outside the calendar") from None
+    return moment
+
+
+#: RFC 3339 with a zone; digits beyond microseconds are cut off. It may have no date in UTC.
+AnyMoment = Annotated[
     AwareDatetime, BeforeValidator(_written), WithJsonSchema({"type": "string", "format": "date-time"})
 ]
+#: The same, with a date in UTC.
+Moment = Annotated[AnyMoment, AfterValidator(_on_calendar)]
 
 
-def _finite(value: Any) -> Any:
-    """Refuses NaN, infinities and integers over 64 bits, which Python's JSON reader accepts."""
+#: Bytes of a JSON object as compact text, and levels of objects and lists in it.
+LARGEST_DETAILS = 65_536
+DEEPEST_DETAILS = 16
+
+
+def _small(value: dict[str, Any]) -> dict[str, Any]:
+    _check(value, 1)
+    # A lone surrogate, which Python's JSON reader accepts, is a ValueError here.
+    if len(to_json(value)) > LARGEST_DETAILS:
+        raise ValueError(f"the object has more than {LARGEST_DETAILS} bytes as JSON")
+    return value
+
+
+def _check(value: Any, depth: int) -> None:
+    """Refuses NaN, infinities and integers over 64 bits, which Python's JSON reader accepts, and depth."""
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("a number is not finite")
     if isinstance(value, int) and not -(2**63) <= value < 2**64:
         raise ValueError("an integer has more than 64 bits")
-    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        _finite(inner)
-    return value
+    if isinstance(value, dict | list):
+        if depth > DEEPEST_DETAILS:
+            raise ValueError(f"the object has more than {DEEPEST_DETAILS} levels")
+        for inner in value.values() if isinstance(value, dict) else value:
+            _check(inner, depth + 1)
 
 
-#: Any JSON object.
-Details = Annotated[dict[str, Any], AfterValidator(_finite)]
+#: Any JSON object, bounded in size and depth.
+Details = Annotated[
+    dict[str, Any],
+    AfterValidator(_small),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "additionalProperties": True,
+            "x-max-bytes": LARGEST_DETAILS,
+            "x-max-depth": DEEPEST_DETAILS,
+        }
+    ),
+]
 
 
 class Strict(BaseModel):

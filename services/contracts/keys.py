@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 
-from services.contracts.fields import A_TIME, Moment, Strict, about
+from services.contracts.fields import A_TIME, Moment, NoBool, Strict, about
 
 #: Pattern of a key's name.
 KEY_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
@@ -45,7 +45,7 @@ class NewKey(Strict):
     )
     expires_at: Annotated[Moment | None, about("when the key expires; unset: never", A_TIME)] = None
     requests_per_second: Annotated[
-        Annotated[float, Field(ge=0, le=1e6)] | None,
+        Annotated[float, Field(ge=0, le=1e6), NoBool] | None,
         about("rate limit per replica; unset: RATE_LIMIT_PER_SECOND; 0: no limit", 10.0),
     ] = None
 

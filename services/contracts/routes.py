@@ -2,10 +2,20 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from services.contracts.events import CATEGORY_OF, NewEvent
-from services.contracts.fields import A_TIME, BotName, ChatId, Severity, Strict, ThreadId, about
+from services.contracts.events import CATEGORY_OF, Category, NewEvent
+from services.contracts.fields import (
+    A_TIME,
+    LARGEST_INT,
+    BotName,
+    ChatId,
+    Severity,
+    Strict,
+    ThreadId,
+    about,
+    storable,
+)
 
 MOST_RULES = 500
 MOST_TARGETS = 100
@@ -16,11 +26,8 @@ def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-Pattern = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Pattern = Annotated[str, storable(200, 1)]
 Patterns = Annotated[list[Pattern], BeforeValidator(_listed), Field(max_length=100)]
-Category = Literal[
-    "task", "code", "file", "build", "git", "system", "user", "notification", "integration", "custom"
-]
 
 
 class TargetDocument(Strict):
@@ -41,11 +48,11 @@ class RuleDocument(Strict):
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
     name: Annotated[
-        Annotated[str, StringConstraints(min_length=1, max_length=64)],
+        Annotated[str, storable(64, 1)],
         about("name of the rule, unique", "production alarms"),
     ]
     type: Annotated[
-        Annotated[list[str], BeforeValidator(_listed), Field(max_length=100)],
+        Annotated[list[Annotated[str, storable(64)]], BeforeValidator(_listed), Field(max_length=100)],
         about("matches these event types", ["build_failed"]),
     ] = Field([])
     category: Annotated[
@@ -99,7 +106,7 @@ class NewRoutes(RoutesDocument):
     """All rules, and the version that they replace."""
 
     version: Annotated[
-        Annotated[int, Field(ge=0)] | None,
+        Annotated[int, Field(strict=True, ge=0, le=LARGEST_INT)] | None,
         about("the version that you read; if it is not the current one, nothing is replaced", 3),
     ] = None
 
@@ -111,7 +118,10 @@ class RoutesView(BaseModel):
     version: Annotated[int, about("version of the API's routes; 0: none were set, or a file is used", 3)]
     updated_at: Annotated[str | None, about("when they came into force; null: never", A_TIME)]
     updated_by: Annotated[str | None, about("name of the key; null for a file", "ops")]
-    error: Annotated[str | None, about("why a changed file is not in force", "route 1: to: Field required")]
+    error: Annotated[
+        str | None,
+        about("why a changed file is not in force", "route 1: to: Field required"),
+    ]
     routes: Annotated[list[RuleDocument], about("the rules, in the order of evaluation")]
 
 

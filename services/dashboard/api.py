@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, WebSocket
 from pydantic import BaseModel, ConfigDict, Field
 
+from services.contracts.fields import Words
 from services.contracts.messages import MessageHistory, Page
 from services.dashboard.history import BUCKETS, Series
 from services.dashboard.hub import NOT_LOGGED_IN, ConnectedPage
@@ -22,10 +23,10 @@ class MessageQuery(BaseModel):
 
     limit: int = Field(50, ge=1, le=500)
     status: str | None = Field(None, pattern="^[a-z_]{1,32}$", description="a message state")
-    q: str | None = Field(None, max_length=200, description="words of the title")
-    since: str | None = Field(None, max_length=40, description="earliest time of acceptance, RFC 3339")
-    until: str | None = Field(None, max_length=40, description="latest time of acceptance, RFC 3339")
-    cursor: str | None = Field(None, max_length=500, description="`next_cursor` of the previous page")
+    q: Words | None = Field(None, description="words of the title")
+    since: Words | None = Field(None, description="earliest time of acceptance, RFC 3339")
+    until: Words | None = Field(None, description="latest time of acceptance, RFC 3339")
+    cursor: Words | None = Field(None, description="`next_cursor` of the previous page")
 
 
 @router.get("/state", summary="Levels, flow and links, each with the time of its measurement")
@@ -38,9 +39,7 @@ async def state(service: InjectedState) -> Overview:
 async def history(
     service: InjectedState,
     points: Annotated[int, Query(ge=1, le=BUCKETS, description="largest number of slices")] = BUCKETS,
-    since: Annotated[
-        float, Query(ge=0, allow_inf_nan=False, description="start, seconds since the epoch")
-    ] = 0.0,
+    since: Annotated[float, Query(ge=0, le=1e12, description="start, seconds since the epoch")] = 0.0,
 ) -> Series:
     """Returns columns of equal length; null where nothing was measured."""
     return service.history.series(points, since)

@@ -74,6 +74,8 @@ def invalid_input(errors: Sequence[Mapping[str, Any]]) -> Problem:
 
 
 def _message(error: Mapping[str, Any]) -> str:
+    if error.get("type") == "string_pattern_mismatch" and "\0" in str(error.get("input")):
+        return "a text cannot have NUL (U+0000)"
     message = str(error["msg"]).removeprefix("Value error, ")
     # pydantic_core names the place of a JSON error only in the context
     reason = error.get("ctx", {}).get("error") if error.get("type") == "json_invalid" else None

@@ -267,6 +267,11 @@ async def test_malformed_json_is_named_as_such(relay: httpx.AsyncClient) -> None
         (webhook(alert() | {"startsAt": "soon"}), ["body", "alerts", 0, "startsAt"]),
         (webhook(alert() | {"labels": {"alertname": None}}), ["body", "alerts", 0, "labels", "alertname"]),
         ({k: v for k, v in webhook(alert()).items() if k != "groupKey"}, ["body", "groupKey"]),
+        *(
+            (webhook(alert()) | {"truncatedAlerts": number}, ["body", "truncatedAlerts"])
+            for number in (False, "1", -1, 2**53 + 1, 10**30)
+        ),
+        (webhook(alert()) | {"externalURL": "http://" + "x" * 494}, ["body", "externalURL"]),
         ([], ["body"]),
     ],
 )

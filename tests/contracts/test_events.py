@@ -1,12 +1,13 @@
 """Limits of an event's fields: a value at the limit is valid, one beyond it is an error of the field."""
 
+import json
 from typing import Any
 
-import orjson
 import pytest
 from pydantic import ValidationError
 
 from services.contracts.events import CATEGORIES, CATEGORY_OF, CUSTOM, MOST_RECIPIENTS, NewEvent
+from services.contracts.fields import DEEPEST_DETAILS, LARGEST_DETAILS
 
 # The types by category: clients rely on these names.
 TYPES = {
@@ -31,11 +32,20 @@ REQUIRED: dict[str, dict[str, Any]] = {
 }
 
 
+#: Texts without a character that a person sees.
+BLANKS = [" ", "\n\t", "\u200b", "\u2060 \ufeff", "\x01"]
+
+
+def nested(levels: int) -> dict[str, Any]:
+    """A JSON object with so many levels."""
+    return {"a": nested(levels - 1)} if levels > 1 else {}
+
+
 def posted(data: dict[str, Any] | None = None, **fields: Any) -> NewEvent:
     body = {"type": CUSTOM, "title": "hello"} | fields
     if data is not None:
         body["data"] = data
-    return NewEvent.model_validate_json(orjson.dumps(body))
+    return NewEvent.model_validate_json(json.dumps(body))
 
 
 def faults(data: dict[str, Any] | None = None, **fields: Any) -> list[tuple[str | int, ...]]:
@@ -85,13 +95,13 @@ SEVERITIES, PRIORITIES = ("low", "medium", "high", "critical"), ("low", "normal"
 #: Field, its largest and smallest valid values, invalid values.
 TOP: list[tuple[str, list[Any], list[Any]]] = [
     ("type", ["t", "t" * 64], ["", "t" * 65, None, 5]),
-    ("title", ["t", "t" * 200, "\U0001f600" * 200], ["", "t" * 201, None, 5, "a\0b"]),
+    ("title", ["t", "t" * 200, "\U0001f600" * 200], ["", "t" * 201, None, 5, "a\0b", *BLANKS]),
     ("description", ["", "d" * 2_000], ["d" * 2_001, 5]),
     ("source", ["", "s" * 100], ["s" * 101, 5, "a\0b"]),
     ("task_id", [None, "", "t" * 100], ["t" * 101, 5, "a\0b"]),
     ("severity", [None, *SEVERITIES], ["HIGH", "fatal", "", 1]),
     ("priority", [*PRIORITIES], ["URGENT", "medium", "", None]),
-    ("thread_id", [None, 1, 2**31 - 1], [0, -1, 2**31, "x"]),
+    ("thread_id", [None, 1, 2**31 - 1], [0, -1, 2**31, "x", True]),
     ("bot", [None, "default", "a", "x" * 32, "eu-west_1"], ["", "A", "-a", "x" * 33, "a b", 5]),
     ("silent", [True, False], ["perhaps", 7, None]),
     (
@@ -105,7 +115,7 @@ TOP: list[tuple[str, list[Any], list[Any]]] = [
     ("on_unknown", ["resend", "hold"], ["drop", "", None]),
     ("correlation_id", [None, "a", "A-z0.9_:/" * 14], ["", "a" * 129, "a b", "ä", "a\n"]),
     ("update_key", [None, "k", "k" * 128], ["", "k" * 129, 5, "a\0b"]),
-    ("callback_url", [None, "https://a.example/hook"], ["", "x" * 2_049, 5, "a\0b"]),
+    ("callback_url", [None, "https://a.example/hook"], ["", "x" * 2_049, "é" * 1_025, 5, "a\0b"]),
     ("campaign_id", [None, "c" * 100], ["c" * 101, 5, "a\0b"]),
     ("use_case", [None, "u" * 100], ["u" * 101, 5, "a\0b"]),
     ("data", [{}], [[], "x", {"unknown_field": 1}]),
@@ -141,31 +151,36 @@ TEXT_20000 = ["code_snippet", "stack_trace", "approval_prompt"]
 AMOUNTS = ["memory_usage_mb", "cpu_usage_percent", "disk_usage_mb"]
 DATA: list[tuple[str, list[Any], list[Any]]] = [
     *((name, ["", "x" * 500, None], ["x" * 501, 5]) for name in TEXT_500),
-    *((name, [0, 2**53, None], [-1, 2**53 + 1, 1.5, "many"]) for name in COUNTS),
+    *((name, [0, 2**53, None], [-1, 2**53 + 1, 1.5, "many", False]) for name in COUNTS),
     *(
         (name, ["", "x" * 5_000], ["x" * 5_001])
         for name in ("results", "commit_message", "error_message", "command")
     ),
     *((name, ["", "x" * 4_096], ["x" * 4_097]) for name in ("file_path", "directory")),
+    *((name, ["", "x" * 20_000], ["x" * 20_001]) for name in ("code_snippet", "stack_trace")),
+    ("approval_prompt", ["", "x" * 20_000], ["x" * 20_001, "a\0b"]),
     *(
-        (name, ["", "x" * 20_000], ["x" * 20_001])
-        for name in ("code_snippet", "stack_trace", "approval_prompt")
-    ),
-    *(
-        (name, [0, 0.5, 1e12], [-0.1, "much"])
+        (name, [0, 0.5, 1e300], [-0.1, "much", 1e301, True])
         for name in ("memory_usage_mb", "cpu_usage_percent", "disk_usage_mb")
     ),
-    *((name, [-1.5, 0, 1e300, None], ["much"]) for name in ("current_value", "threshold")),
-    ("exit_code", [-(2**31), 0, 2**31], [-(2**31) - 1, 2**31 + 1, "x"]),
+    *(
+        (name, [-1.5, 0, 1e300, None], ["much", -1e301, 1e301, True])
+        for name in ("current_value", "threshold")
+    ),
+    ("exit_code", [-(2**31), 0, 2**31], [-(2**31) - 1, 2**31 + 1, "x", True]),
     ("success", [True, False, None], ["perhaps"]),
     ("files_affected", [[], ["x" * 4_096] * 50], [["x"] * 51, ["x" * 4_097], "x", [5]]),
     ("commit_hash", ["abcd", "F" * 64], ["abc", "f" * 65, "ghij", ""]),
-    ("coverage_percentage", [0, 99.5, 100], [-0.1, 100.1]),
-    ("duration_ms", [0, 86_400_000], [-1, 86_400_001]),
+    ("coverage_percentage", [0, 99.5, 100], [-0.1, 100.1, True]),
+    ("duration_ms", [0, 86_400_000], [-1, 86_400_001, True]),
     ("severity", [*SEVERITIES], ["fatal"]),
     ("priority", [*PRIORITIES], ["fatal"]),
     ("options", [["x"], ["x" * 64] * 10, None], [[], ["x"] * 11, ["x" * 65], [""]]),
-    ("user_id", [5, "ada", None], [[], {}]),
+    (
+        "user_id",
+        [5, "ada", "", "x" * 200, -(2**63), 2**63 - 1, None],
+        [[], {}, "x" * 201, 2**63, -(2**63) - 1, int("9" * 400), True, 1.0],
+    ),
     ("arguments", [[], ["x" * 500] * 100], [["x"] * 101, ["x" * 501]]),
     ("tags", [[], ["x" * 64] * 20], [["x"] * 21, ["x" * 65]]),
     (
@@ -186,8 +201,12 @@ DATA: list[tuple[str, list[Any], list[Any]]] = [
             [{"text": "x", "action": "y", "more": 1}],
         ],
     ),
-    ("response_code", [0, 999], [-1, 1_000]),
-    ("metadata", [{}, {"any": [{"thing": None}]}], [[], "x"]),
+    ("response_code", [0, 999], [-1, 1_000, True]),
+    (
+        "metadata",
+        [{}, {"any": [{"thing": None}]}, {"a": "x" * (LARGEST_DETAILS - 8)}, nested(DEEPEST_DETAILS)],
+        [[], "x", {"a": "x" * (LARGEST_DETAILS - 7)}, nested(DEEPEST_DETAILS + 1), {"a": 2**64}],
+    ),
 ]
 
 
@@ -232,7 +251,20 @@ def test_one_recipient_or_several(chat_id: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "chat_id", [2**53 + 1, "1001", True, 1.5, [], [1, 1], list(range(MOST_RECIPIENTS + 1)), [None], {"id": 1}]
+    "chat_id",
+    [
+        0,
+        [1, 0],
+        2**53 + 1,
+        "1001",
+        True,
+        1.5,
+        [],
+        [1, 1],
+        list(range(MOST_RECIPIENTS + 1)),
+        [None],
+        {"id": 1},
+    ],
 )
 def test_invalid_recipients_are_refused(chat_id: Any) -> None:
     assert {place[0] for place in faults(chat_id=chat_id)} == {"chat_id"}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
-from fastapi import APIRouter, FastAPI, Query
+from fastapi import APIRouter, Body, FastAPI, Query
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from starlette.exceptions import HTTPException
@@ -84,6 +84,16 @@ async def one(thing_id: int, page: Annotated[int, Query(le=10)] = 1) -> dict[str
 @public.post("/things")
 async def make(thing: Thing) -> Thing:
     return thing
+
+
+@public.get("/both")
+async def read_both() -> dict[str, bool]:
+    return {"read": True}
+
+
+@public.post("/both")
+async def make_both(name: Annotated[str, Body(embed=True, pattern=r"^[^\x00]*$")]) -> str:
+    return name
 
 
 @public.get("/traceparent")

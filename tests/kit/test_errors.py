@@ -67,6 +67,11 @@ async def test_a_wrong_field_is_named_and_its_value_is_not_repeated(service: Liv
     assert all(set(entry) == {"loc", "msg"} for entry in document["errors"])
 
 
+async def test_a_nul_is_named_in_words(service: Live) -> None:
+    document = told(await service.http.post("/both", json={"name": "a\0b"}), 422)
+    assert document["errors"] == [{"loc": ["body", "name"], "msg": "a text cannot have NUL (U+0000)"}]
+
+
 async def test_a_rule_of_our_own_speaks_in_its_own_words(service: Live) -> None:
     document = told(await service.http.post("/things", json={"name": "Ada"}), 422)
     assert document["errors"] == [{"loc": ["body", "name"], "msg": "write it in lower case"}]

@@ -22,7 +22,7 @@ from services.contracts.approvals import (
     Decide,
     NewApproval,
 )
-from services.contracts.fields import AN_ID, BotName, about
+from services.contracts.fields import AN_ID, BotName, Words, about
 from services.kit.errors import Problem, invalid_input
 from services.kit.web.openapi import problems
 
@@ -50,7 +50,7 @@ _CREATED: dict[int | str, dict[str, Any]] = {
         {422: "the input is invalid: one entry a field; or the Idempotency-Key was used with another body"}
     ),
 }
-Id = Annotated[str, Path(description="id of the approval", examples=[AN_ID])]
+Id = Annotated[Words, Path(description="id of the approval", examples=[AN_ID])]
 
 
 @router.post(
@@ -115,15 +115,9 @@ class ApprovalFilter(BaseModel, extra="forbid"):
     status: Annotated[
         ApprovalStatus | None, about("state of the approval; `open` is without `undelivered`", "open")
     ] = None
-    correlation_id: Annotated[
-        str | None, Query(max_length=128), about("correlation id of the approval", "order-4711")
-    ] = None
+    correlation_id: Annotated[Words | None, about("correlation id of the approval", "order-4711")] = None
     bot: Annotated[BotName | None, about("bot that shows the question", "default")] = None
-    client: Annotated[
-        str | None,
-        Query(max_length=128, pattern=r"^[^\x00]*$"),
-        about("name of the key that created the approval", "ci"),
-    ] = None
+    client: Annotated[Words | None, about("name of the key that created the approval", "ci")] = None
     cursor: Annotated[
         int | None, Query(ge=1, le=2**53), about("`next_cursor` of the previous page", 4711)
     ] = None

@@ -19,7 +19,7 @@ from services.bridge.bots import DEFAULT, Bot
 from services.bridge.events.accept import Place, Question
 from services.bridge.events.templates import Templates
 from services.bridge.routes.routes import Target
-from services.contracts.approvals import NewApproval, Options
+from services.contracts.approvals import Options, default_options
 from services.contracts.events import NewEvent
 from services.contracts.fields import Severity
 from services.kit.database.connect import Database
@@ -146,7 +146,7 @@ async def codes_taken(database: Database, codes: Sequence[str]) -> bool:
 
 def _read_options(posted: NewEvent, place: Place) -> tuple[Option, ...]:
     if posted.data.options is None:
-        options = NewApproval(title=posted.title, prompt="?").options
+        options = default_options()
     else:
         try:
             options = _options.validate_python(posted.data.options)

@@ -41,7 +41,7 @@ def approval_view(found: ApprovalDetails, trace_url: str) -> ApprovalView:
         client=a.client,
         title=a.title,
         prompt=a.prompt,
-        options=[NewOption(value=option.value, label=option.label) for option in a.options],
+        options=[NewOption.model_construct(value=option.value, label=option.label) for option in a.options],
         approvers=list(a.approvers),
         source=a.source,
         correlation_id=a.correlation_id,

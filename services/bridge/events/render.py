@@ -7,11 +7,16 @@ read the database or the network.
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
+import structlog
+from pydantic import ValidationError
+
 from services.bridge.events.templates import Templates, worded
 from services.contracts.details import EventData
-from services.contracts.events import NewEvent
+from services.contracts.events import CUSTOM, NewEvent
 from services.outbox.messages import Claimed, Rendered, Text
 from services.outbox.telegram.text import Builder, parts_of
+
+log = structlog.get_logger()
 
 _BY_TYPE = {
     "task_completion": "✅",
@@ -111,20 +116,43 @@ def render(message: Claimed, templates: Templates | None = None) -> Rendered:
         templates: the operator's templates; if none is for the event's type, or it fails, the built-in
             text is used.
     """
-    event = NewEvent.model_validate_json(message.body)
-    text = _from_template(message, event, templates) or _built_in(message, event)
+    text = _text(message, templates)
     return Rendered(parts_of(text, f"{message.event_type}-{message.event_id}.txt"))
+
+
+def _text(message: Claimed, templates: Templates | None) -> Text:
+    try:
+        event = NewEvent.model_validate_json(message.body)
+    except ValidationError as error:
+        # An earlier version accepted it with wider limits: it is shown as it was posted.
+        log.warning(
+            "event_beyond_limits", message_id=message.id, fields=[one["loc"] for one in error.errors()]
+        )
+        return (
+            Builder()
+            .text(f"{_emoji(message)} ")
+            .bold(message.title)
+            .text("\n")
+            .pre(message.body, "json")
+            .build()
+        )
+    return _from_template(message, event, templates) or _built_in(message, event)
+
+
+def _emoji(message: Claimed) -> str:
+    # A later version may have accepted a type that this one does not know.
+    return _BY_TYPE.get(message.event_type, _BY_TYPE[CUSTOM])
 
 
 def _from_template(message: Claimed, event: NewEvent, templates: Templates | None) -> Text | None:
     if templates is None:
         return None
     kind = message.event_type
-    return worded(templates, kind, {**event.model_dump(mode="json"), "emoji": _BY_TYPE[kind]}, message.id)
+    return worded(templates, kind, {**event.model_dump(mode="json"), "emoji": _emoji(message)}, message.id)
 
 
 def _built_in(message: Claimed, event: NewEvent) -> Text:
-    out = Builder().text(f"{_BY_TYPE[message.event_type]} ").bold(event.title)
+    out = Builder().text(f"{_emoji(message)} ").bold(event.title)
     if event.description:
         out.text(f"\n\n{event.description}")
     facts = list(_facts(event.data))

@@ -10,7 +10,7 @@ the text:
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,10 @@ from jinja2.runtime import Context
 from jinja2.sandbox import SandboxedEnvironment
 
 from services.contracts.events import CATEGORY_OF
+from services.contracts.fields import is_blank
 from services.kit.settings import StartError
 from services.outbox.messages import Text
-from services.outbox.telegram.text import is_blank, utf16_length
+from services.outbox.telegram.text import utf16_length
 
 log = structlog.get_logger()
 
@@ -43,12 +44,14 @@ class Templates:
 
     Args:
         sources: template text by event type, or by ``default``.
+        on_failure: called when a template fails and the built-in text is used.
 
     Raises:
         StartError: a template is invalid, or its name is no event type; one line for each fault.
     """
 
-    def __init__(self, sources: Mapping[str, str]) -> None:
+    def __init__(self, sources: Mapping[str, str], on_failure: Callable[[], None] = lambda: None) -> None:
+        self.on_failure = on_failure
         environment = SandboxedEnvironment(
             undefined=ChainableUndefined, finalize=_shown, keep_trailing_newline=False, autoescape=False
         )
@@ -107,6 +110,7 @@ def worded(templates: Templates | None, kind: str, values: Mapping[str, Any], ab
     try:
         return templates.fill(kind, values)
     except TemplateFailedError as error:
+        templates.on_failure()
         log.warning("template_failed", type=kind, about=about, error=str(error))
         return None
 
@@ -138,8 +142,12 @@ _FILTERS: dict[str, Any] = {
 }
 
 
-def load_templates(folder: Path | None) -> Templates | None:
+def load_templates(folder: Path | None, on_failure: Callable[[], None] = lambda: None) -> Templates | None:
     """The templates of a folder; None without a folder.
+
+    Args:
+        folder: TEMPLATES_DIR.
+        on_failure: called when a template fails and the built-in text is used.
 
     Raises:
         StartError: the folder or a file cannot be read, or a template is invalid.
@@ -149,7 +157,7 @@ def load_templates(folder: Path | None) -> Templates | None:
     try:
         # Other files are those of editors, version control and mounted folders.
         found = [path for path in sorted(folder.iterdir()) if path.suffix == ".txt"]
-        return Templates({path.stem: path.read_text(encoding="utf-8") for path in found})
+        return Templates({path.stem: path.read_text(encoding="utf-8") for path in found}, on_failure)
     except (OSError, UnicodeDecodeError) as error:
         raise StartError(f"TEMPLATES_DIR: cannot read {folder}: {error}") from error
 

@@ -14,7 +14,15 @@ from starlette.responses import Response
 from services.bridge.state import BridgeState, CallerKey, State
 from services.bridge.tracking import jobs, search_params, views
 from services.bridge.tracking.jobs import NewJob
-from services.bridge.tracking.search_params import Cursor, Decision, Letters, QueriedChat, Replay
+from services.bridge.tracking.search_params import (
+    Cursor,
+    Decision,
+    Letters,
+    QueriedChat,
+    Replay,
+    States,
+    Types,
+)
 from services.bridge.tracking.stream import EventStream, StreamFilter
 from services.contracts import messages
 from services.contracts.fields import AN_ID, BotName, Words, about
@@ -294,8 +302,8 @@ async def stream(
     *,
     state: State,
     caller: CallerKey,
-    status: Annotated[list[MessageState], Query(), about("into one of these states", ["delivered"])] = [],  # noqa: B006 - FastAPI copies it
-    type: Annotated[list[str], Query(), about("of one of these types", ["build_failed"])] = [],  # noqa: A002, B006 - the parameter's public name; the same
+    status: Annotated[States, Query(), about("into one of these states", ["delivered"])] = [],  # noqa: B006 - FastAPI copies it
+    type: Annotated[Types, Query(), about("of one of these types", ["build_failed"])] = [],  # noqa: A002, B006 - the parameter's public name; the same
     chat_id: QueriedChat = None,
     correlation_id: Annotated[Words | None, Query(), about("of the event", "order-4711")] = None,
     bot: Annotated[BotName | None, Query(), about("which bot sends it", "default")] = None,
@@ -303,6 +311,7 @@ async def stream(
         str | None,
         Header(
             alias="Last-Event-ID",
+            max_length=100,
             description="the ID of the last event that you received",
             examples=["812.4711.1"],
         ),

@@ -13,7 +13,7 @@ from services.bridge.state import BridgeState, CallerKey, State
 from services.bridge.updates import batch as batches
 from services.bridge.updates import responses
 from services.bridge.updates.batch import Batch
-from services.contracts.fields import A_TIME, BotName, Moment, about
+from services.contracts.fields import A_TIME, BotName, Moment, Words, about
 from services.contracts.responses import Responses
 from services.kit.errors import Problem
 from services.kit.web.auth import BearerAuth
@@ -119,9 +119,7 @@ class ResponseFilter(BaseModel, extra="forbid"):
 
     since: Annotated[Moment | None, about("received at or after this time", A_TIME)] = None
     correlation_id: Annotated[
-        str | None,
-        Query(max_length=128),
-        about("correlation id of the message that they answer", "order-4711"),
+        Words | None, about("correlation id of the message that they answer", "order-4711")
     ] = None
     bot: Annotated[BotName | None, about("bot that received them", "default")] = None
     cursor: Annotated[int, Query(ge=0, le=2**53), about("`next_cursor` of the previous page", 17)] = 0
@@ -138,10 +136,7 @@ async def list_responses(
 ) -> Responses:
     """Pass `next_cursor` as `cursor` to read on. With `wait`, an empty page takes that long."""
     database = state.outbox.database
-    try:
-        since = filters.since.timestamp() if filters.since else None
-    except (OverflowError, ValueError) as error:
-        raise Problem(422, "Invalid input", "since is outside the calendar") from error
+    since = filters.since.timestamp() if filters.since else None
 
     async def read_page() -> list[Any]:
         return await database.read(

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 from yarl import URL
 
-LONGEST_URL = 2_048
+from services.contracts.fields import LONGEST_URL
+
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 

@@ -6,6 +6,7 @@ Telegram's limit is 4096 code points; offsets of entities are UTF-16 code units 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
+from services.contracts.fields import is_blank
 from services.outbox.messages import Document, Text
 
 MESSAGE_LIMIT = 4096
@@ -112,25 +113,6 @@ def _mark_repeated(text: Text, limit: int) -> Text:
         return text
     whole = Builder().italic(REPEATED).text("\n").add(text).build()
     return Text(whole.text, whole.entities[:ENTITY_LIMIT])
-
-
-#: Characters that Telegram removes or treats as empty before it checks that a text is not empty (TDLib,
-#: clean_input_string and strip_empty_characters).
-_INVISIBLE = frozenset(
-    (
-        *range(0x20),
-        *range(0x2028, 0x202F),
-        *(0x030A, 0x0333, 0x033F),
-        *range(0x200B, 0x2010),
-        *range(0x2060, 0x2070),
-        *(0x180E, 0x2800, 0xFEFF, 0xFFFC),
-    )
-)
-
-
-def is_blank(text: str) -> bool:
-    """Whether Telegram would refuse the text as empty."""
-    return all(ord(character) in _INVISIBLE or character.isspace() for character in text)
 
 
 def remove_suffix(text: Text, suffix: str) -> Text:

@@ -4,12 +4,20 @@ It needs no key: the sandbox listens on loopback and contains only what was sent
 """
 
 from dataclasses import asdict, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import orjson
 from fastapi import APIRouter, Body, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+)
 
+from services.contracts.fields import Details, NoBool
 from services.kit.errors import Problem
 from services.telegram_sandbox.faults import Fault, Kind
 from services.telegram_sandbox.state import restore
@@ -19,12 +27,30 @@ from services.telegram_sandbox.state.sandbox import Sandbox
 MAX_ID = 1 << 52
 #: Streams of the page and requests with `wait` that are open at once; they need no key.
 MOST_WAITING = 200
-ChatId = Annotated[int, Field(ge=-MAX_ID, le=MAX_ID)]
+ChatId = Annotated[int, Field(ge=-MAX_ID, le=MAX_ID), NoBool]
+Seed = ChatId
+#: The id of a message, topic, bot or fault.
+Id = Annotated[int, Field(ge=0, le=MAX_ID), NoBool]
+Seconds = Annotated[float, Field(ge=0, le=31_536_000), NoBool]
+Words = Annotated[str, StringConstraints(max_length=256)]
+#: More than a test needs: the real limit is the size of the request's body.
+LONGEST_BODY = 1 << 20
+MOST = 1_000
 router = APIRouter(prefix="/control", tags=["control"])
 
 
 class StrictForm(BaseModel):
+    """Refuses unknown fields, and true or false for a number."""
+
     model_config = ConfigDict(extra="forbid")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _number(cls, value: object, info: ValidationInfo) -> object:
+        kind = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, bool) and bool not in (kind, *get_args(kind)):
+            raise ValueError("this is neither true nor false")
+        return value
 
 
 class NewFault(StrictForm):
@@ -33,17 +59,17 @@ class NewFault(StrictForm):
     kind: Kind
     deliver: bool = Field(default=False, description="run the method before the fault")
     status: int = Field(500, ge=200, le=599)
-    description: str = "Internal Server Error"
-    parameters: dict[str, Any] | None = None
-    body: str = ""
-    content_type: str = Field("text/html", pattern=r"^[\x20-\x7e]+$")
+    description: str = Field("Internal Server Error", max_length=LONGEST_BODY)
+    parameters: Details | None = None
+    body: str = Field("", max_length=LONGEST_BODY)
+    content_type: str = Field("text/html", max_length=256, pattern=r"^[\x20-\x7e]+$")
     seconds: float = Field(0.0, ge=0, le=86_400, description="duration of the latency or the hang")
     seconds_max: float | None = Field(
         None, ge=0, le=86_400, description="latency: random between seconds and this"
     )
-    methods: list[str] = Field([], description="empty: all")
-    chat_ids: list[ChatId] = Field([], description="empty: all")
-    times: int | None = Field(1, ge=1, description="null: until it is deleted")
+    methods: list[Words] = Field([], max_length=MOST, description="empty: all")
+    chat_ids: list[ChatId] = Field([], max_length=MOST, description="empty: all")
+    times: int | None = Field(1, ge=1, le=MAX_ID, description="null: until it is deleted")
     probability: float = Field(1.0, gt=0, le=1)
 
     def fault(self) -> Fault:
@@ -58,14 +84,14 @@ class NewLimits(StrictForm):
     """Limits to change; the counters are reset."""
 
     enabled: bool | None = None
-    chat_per_second: float | None = Field(None, gt=0)
+    chat_per_second: float | None = Field(None, gt=0, le=1e6)
     chat_burst: int | None = Field(None, ge=1, le=1_000_000)
     group_per_minute: int | None = Field(None, ge=1, le=1_000_000)
     bot_per_second: int | None = Field(None, ge=1, le=1_000_000)
     paid_per_second: int | None = Field(None, ge=1, le=1_000_000)
-    hold_seconds: float | None = Field(None, ge=0)
-    unsent_per_chat: int | None = Field(None, ge=0)
-    active_requests: int | None = Field(None, ge=0)
+    hold_seconds: float | None = Field(None, ge=0, le=86_400)
+    unsent_per_chat: int | None = Field(None, ge=0, le=1_000_000)
+    active_requests: int | None = Field(None, ge=0, le=1_000_000)
 
 
 def sandbox_of(request: Request) -> Sandbox:
@@ -95,7 +121,8 @@ def _bot(request: Request, bot_id: int) -> Bot:
     "/faults", status_code=201, summary="Add faults; the oldest that matches a request is used first"
 )
 async def add_faults(
-    request: Request, faults: Annotated[NewFault | list[NewFault], Body()]
+    request: Request,
+    faults: Annotated[NewFault | Annotated[list[NewFault], Field(max_length=MOST)], Body()],
 ) -> dict[str, list[int]]:
     forms = faults if isinstance(faults, list) else [faults]
     return {"ids": sandbox_of(request).faults.add_all([form.fault() for form in forms])}
@@ -113,13 +140,13 @@ async def clear_faults(request: Request) -> None:
 
 
 @router.delete("/faults/{fault_id}", status_code=204)
-async def remove_fault(request: Request, fault_id: int) -> None:
+async def remove_fault(request: Request, fault_id: Id) -> None:
     if not sandbox_of(request).faults.remove(fault_id):
         raise Problem(404, "Not Found", f"there is no fault {fault_id}")
 
 
 @router.put("/faults/seed", status_code=204, summary="Seed the random numbers of faults")
-async def seed_faults(request: Request, seed: Annotated[int, Body(embed=True)]) -> None:
+async def seed_faults(request: Request, seed: Annotated[Seed, Body(embed=True)]) -> None:
     sandbox_of(request).faults.seed(seed)
 
 
@@ -141,9 +168,7 @@ async def get_clock(request: Request) -> dict[str, float]:
 
 
 @router.post("/clock/advance", summary="Move the sandbox's time forward")
-async def advance_clock(
-    request: Request, seconds: Annotated[float, Body(embed=True, ge=0, le=31_536_000)]
-) -> dict[str, float]:
+async def advance_clock(request: Request, seconds: Annotated[Seconds, Body(embed=True)]) -> dict[str, float]:
     sandbox_of(request).clock.advance(seconds)
     return {"now": sandbox_of(request).clock.now()}
 
@@ -159,7 +184,7 @@ async def advance_clock(
 )
 async def read_log(
     request: Request,
-    cursor: Annotated[int, Query(ge=0, description="`seq` of the last entry that was read")] = 0,
+    cursor: Annotated[int, Query(ge=0, le=MAX_ID, description="`seq` of the last entry that was read")] = 0,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 1_000,
     wait: Annotated[float, Query(ge=0, le=50, description="seconds to wait for a new entry")] = 0,
 ) -> Response:
@@ -182,7 +207,7 @@ async def list_bots(request: Request) -> list[dict[str, Any]]:
 
 
 @router.post("/bots", status_code=201, summary="Accept another bot token")
-async def add_bot(request: Request, token: Annotated[str, Body(embed=True)]) -> dict[str, Any]:
+async def add_bot(request: Request, token: Annotated[Words, Body(embed=True)]) -> dict[str, Any]:
     sandbox = sandbox_of(request)
     try:
         return _bot_state(sandbox.bots.add(token, sandbox.clock.now()))
@@ -195,7 +220,7 @@ async def add_bot(request: Request, token: Annotated[str, Body(embed=True)]) -> 
     summary="Revoke or restore a token, freeze or unfreeze a bot",
 )
 async def change_bot(
-    request: Request, bot_id: int, change: Literal["revoke", "restore", "freeze", "unfreeze"]
+    request: Request, bot_id: Id, change: Literal["revoke", "restore", "freeze", "unfreeze"]
 ) -> dict[str, Any]:
     bot = _bot(request, bot_id)
     if change in ("revoke", "restore"):
@@ -207,7 +232,7 @@ async def change_bot(
 
 
 @router.get("/bots/{bot_id}/updates", summary="Updates that the bot has not confirmed")
-async def pending_updates(request: Request, bot_id: int) -> Response:
+async def pending_updates(request: Request, bot_id: Id) -> Response:
     updates = [update.wire() for update in _bot(request, bot_id).queue.pending.values()]
     return Response(orjson.dumps(updates), media_type="application/json")
 

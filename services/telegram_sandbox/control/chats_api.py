@@ -5,21 +5,39 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Body, Request
 from pydantic import Field
 
+from services.contracts.fields import NoBool
 from services.kit.errors import Problem
 from services.telegram_sandbox.control import person_actions
-from services.telegram_sandbox.control.api import MAX_ID, ChatId, StrictForm, sandbox_of
+from services.telegram_sandbox.control.api import (
+    LONGEST_BODY,
+    MAX_ID,
+    MOST,
+    ChatId,
+    Id,
+    StrictForm,
+    Words,
+    sandbox_of,
+)
 from services.telegram_sandbox.state.chats import Chat, ChatType
 from services.telegram_sandbox.state.sandbox import CHAT_STATE
 
 router = APIRouter(prefix="/control/chats", tags=["control"])
 
 
+GroupId = Annotated[int, Field(ge=-MAX_ID, lt=0), NoBool]
+
+
 class NewChat(StrictForm):
     id: ChatId
     type: ChatType = ChatType.PRIVATE
-    title: str = ""
-    username: str | None = None
-    topics: dict[int, str] = Field({}, description="a supergroup with topics is a forum")
+    title: Words = ""
+    username: Words | None = None
+    topics: dict[Id, Words] = Field(
+        {},
+        max_length=MOST,
+        description="a supergroup with topics is a forum",
+        json_schema_extra={"propertyNames": {"pattern": "^[0-9]{1,16}$"}},
+    )
     started: bool = True
 
 
@@ -29,18 +47,18 @@ class NewRange(StrictForm):
 
 
 class NewText(StrictForm):
-    text: str
-    person_id: int | None = Field(None, description="writer, in a group; default: Ada, 1001")
-    thread_id: int | None = None
-    reply_to: int | None = None
+    text: str = Field(max_length=LONGEST_BODY)
+    person_id: ChatId | None = Field(None, description="writer, in a group; default: Ada, 1001")
+    thread_id: Id | None = None
+    reply_to: Id | None = None
 
 
 class NewTap(StrictForm):
     """The button, by its callback data or by its text."""
 
-    data: str | None = None
-    text: str | None = None
-    person_id: int | None = None
+    data: Words | None = None
+    text: Words | None = None
+    person_id: ChatId | None = None
 
 
 def _chat(request: Request, chat_id: int) -> Chat:
@@ -92,7 +110,7 @@ async def say(request: Request, chat_id: ChatId, form: NewText) -> dict[str, Any
 @router.post(
     "/{chat_id}/messages/{message_id}/tap", status_code=201, summary="Tap an inline button as a person"
 )
-async def tap(request: Request, chat_id: ChatId, message_id: int, form: NewTap) -> dict[str, str]:
+async def tap(request: Request, chat_id: ChatId, message_id: Id, form: NewTap) -> dict[str, str]:
     _chat(request, chat_id)
     try:
         query_id = person_actions.tap(
@@ -136,7 +154,7 @@ async def change_chat(request: Request, chat_id: ChatId, change: Change) -> dict
 
 @router.put("/{chat_id}/upgrade", summary="Turn a group into a supergroup with a new id")
 async def upgrade(
-    request: Request, chat_id: ChatId, new_id: Annotated[int, Body(embed=True, lt=0, ge=-MAX_ID)]
+    request: Request, chat_id: ChatId, new_id: Annotated[GroupId, Body(embed=True)]
 ) -> dict[str, Any]:
     try:
         return _state(person_actions.upgrade(sandbox_of(request), _chat(request, chat_id), new_id))

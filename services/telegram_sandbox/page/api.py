@@ -7,11 +7,12 @@ from urllib.parse import quote
 
 import orjson
 from fastapi import APIRouter, Query, Request, Response
+from fastapi import Path as PathParameter
 from fastapi.responses import StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.kit.errors import Problem
-from services.telegram_sandbox.control.api import ChatId, check_room, sandbox_of
+from services.telegram_sandbox.control.api import ChatId, Id, Words, check_room, sandbox_of
 from services.telegram_sandbox.state.chats import Chat, Message
 from services.telegram_sandbox.state.files import path_of
 from services.telegram_sandbox.state.sandbox import Sandbox
@@ -53,7 +54,7 @@ SECURITY_HEADERS = {
 
 
 @router.get("/page/{name}", summary="The page's style and script", response_class=Response)
-async def asset(name: str) -> Response:
+async def asset(name: Words) -> Response:
     if name not in FILES:
         raise Problem(404, "Not Found")
     data = await asyncio.to_thread((FOLDER / name).read_bytes)
@@ -64,7 +65,7 @@ async def asset(name: str) -> Response:
 async def chats(
     request: Request,
     limit: Annotated[int, Query(ge=1, le=1_000)] = 200,
-    q: Annotated[str, Query(description="part of the title, or the id")] = "",
+    q: Annotated[Words, Query(description="part of the title, or the id")] = "",
 ) -> Response:
     text = q.casefold()
     found = [c for c in sandbox_of(request).chats if text in c.title.casefold() or q == str(c.id)]
@@ -77,7 +78,7 @@ async def messages(
     request: Request,
     chat_id: ChatId,
     limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
-    before: Annotated[int | None, Query(description="only messages with smaller ids")] = None,
+    before: Annotated[Id | None, Query(description="only messages with smaller ids")] = None,
 ) -> Response:
     chat = sandbox_of(request).chats.get(chat_id)
     if chat is None:
@@ -88,7 +89,7 @@ async def messages(
 
 
 @router.get("/api/files/{path:path}", summary="A document that a bot sent", response_class=Response)
-async def download(request: Request, path: str) -> Response:
+async def download(request: Request, path: Annotated[str, PathParameter(max_length=1_024)]) -> Response:
     files = sandbox_of(request).files
     stored = files.by_path(None, path)
     if stored is None:

@@ -118,6 +118,20 @@ WRONG: list[tuple[dict[str, Any], list[str | int]]] = [
     ({"title": "t", "prompt": "p", "callback_url": "http://10.0.0.1/"}, ["body", "callback_url"]),
     ({"title": "t", "prompt": "p", "chat_id": [ADA, ADA]}, ["body"]),
     ({"title": "t", "prompt": "p", "colour": "red"}, ["body", "colour"]),
+    ({"title": "t", "prompt": "p", "chat_id": 0}, ["body", "chat_id"]),
+    ({"title": "t", "prompt": "p", "approvers": [True]}, ["body", "approvers", 0]),
+    ({"title": "t", "prompt": "p", "expires_in": True}, ["body", "expires_in"]),
+    ({"title": "t", "prompt": "p", "options": ["\u200b"]}, ["body", "options", 0]),
+    ({"title": "t", "prompt": "p", "metadata": {"n": 2**64}}, ["body", "metadata"]),
+    ({"title": "t", "prompt": "p", "metadata": {"text": "x" * 65_536}}, ["body", "metadata"]),
+    ({"title": " ", "prompt": "p"}, ["body", "title"]),
+    ({"title": "\u200b\ufeff", "prompt": "p"}, ["body", "title"]),
+    ({"title": "t", "prompt": "\n "}, ["body", "prompt"]),
+    ({"title": "t", "prompt": "\u2060"}, ["body", "prompt"]),
+]
+WRONG += [
+    ({"title": "t", "prompt": "p"} | {field: "a\0b"}, ["body", field])
+    for field in ("title", "prompt", "source", "correlation_id", "callback_url", "bot")
 ]
 
 
@@ -128,6 +142,36 @@ async def test_invalid_input_is_refused_with_the_name_of_the_field(quick: Bridge
         assert refused.headers["content-type"] == "application/problem+json"
         named = [entry["loc"][: len(loc)] for entry in refused.json()["errors"]]
         assert named == [loc] * len(named)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("decide", {"option": "approve", "by": "a\0b"}, "by"),
+        ("decide", {"option": "approve", "comment": "a\0b"}, "comment"),
+        ("decide", {"option": "a\0b"}, "option"),
+        ("cancel", {"by": "a\0b"}, "by"),
+        ("cancel", {"reason": "a\0b"}, "reason"),
+    ],
+)
+async def test_nul_is_named_on_every_database_and_decides_nothing(
+    talk: Bridge, path: str, body: dict[str, Any], field: str
+) -> None:
+    """PostgreSQL stores none."""
+    approval_id = (await talk.ask())["id"]
+    refused = await talk.client.post(f"/api/v1/approvals/{approval_id}/{path}", json=body)
+    assert refused.status_code == 422
+    assert [error["loc"] for error in refused.json()["errors"]] == [["body", field]]
+    assert (await talk.client.get(f"/api/v1/approvals/{approval_id}")).json()["status"] == "open"
+
+
+async def test_half_a_character_in_metadata_is_named(quick: Bridge) -> None:
+    """Python's JSON reader accepts it, and no serializer writes it."""
+    body = b'{"title": "t", "prompt": "p", "metadata": {"a": ["\\ud800"]}}'
+    headers = {"Content-Type": "application/json"}
+    refused = await quick.client.post("/api/v1/approvals", content=body, headers=headers)
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["loc"] == ["body", "metadata"]
 
 
 async def test_the_recipients_of_events_are_the_default_approvers(bridge_settings: BridgeFactory) -> None:

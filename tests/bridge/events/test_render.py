@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from services.bridge.events.render import render
 from services.contracts.events import CATEGORY_OF, CUSTOM
+from services.contracts.fields import is_blank
 from services.outbox.messages import Claimed, Document, Rendered, Text
 from services.outbox.telegram.text import CAPTION_LIMIT, MESSAGE_LIMIT, utf16_length
 from tests.contracts.test_events import DATA, REQUIRED, posted
@@ -157,10 +158,25 @@ def assert_telegram_would_take(rendered: Rendered) -> None:
             assert 0 <= entity["offset"] <= entity["offset"] + entity["length"] <= length
 
 
-_WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=60)
+@pytest.mark.parametrize("user_id", ["9" * 400, f'"{"x" * 1_000}"', "true"])
+def test_what_an_earlier_version_accepted_is_shown_as_it_was_posted(user_id: str) -> None:
+    """A message that waits, or is replayed, was accepted with the limits of its time."""
+    body = f'{{"type":"custom_event","title":"hello","data":{{"user_id":{user_id}}}}}'
+    text = one(claimed(event_type=CUSTOM, title="hello", body=body))
+    assert text.text == f"📌 hello\n{body}"
+    assert styled(text, "pre") == [body]
+
+
+def test_a_type_of_a_later_version_has_the_picture_of_a_custom_event() -> None:
+    body = orjson.dumps({"type": "order_shipped", "title": "hello"}).decode()
+    assert one(claimed(event_type="order_shipped", title="hello", body=body)).text == "📌 hello"
+
+
+_CHARACTERS = st.characters(codec="utf-8", exclude_characters="\0")
+_WORDS = st.text(_CHARACTERS, max_size=60)
 _DATA = st.fixed_dictionaries({}, optional={field: st.sampled_from(values) for field, values in GOOD.items()})
 _TEXTS = st.fixed_dictionaries(
-    {"title": st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=200)},
+    {"title": st.text(_CHARACTERS, min_size=1, max_size=200).filter(lambda title: not is_blank(title))},
     optional={
         "description": _WORDS | st.sampled_from(["\U0001f600" * 2_000, " " * 2_000]),
         "source": _WORDS,

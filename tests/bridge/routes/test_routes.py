@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from services.bridge.routes import document, routes
 from services.bridge.routes.document import BadRoutesError
 from services.bridge.routes.routes import Facts, Recipient, Routes, Rule, Target
-from services.contracts.events import CATEGORIES, NewEvent
+from services.contracts.events import CATEGORIES, Category, NewEvent
 from services.contracts.fields import Severity
-from services.contracts.routes import Category, RoutesDocument
+from services.contracts.routes import RoutesDocument
 
 ONE, TWO, THREE = Target(1), Target(2, thread_id=7), Target(3, silent=True)
 

@@ -154,7 +154,8 @@ async def test_a_job_is_asked_for_once_by_its_key(bridge: httpx.AsyncClient) -> 
 
 async def test_jobs_are_listed_newest_first_in_pages(bridge: httpx.AsyncClient) -> None:
     ids = [
-        (await bridge.post("/api/v1/dead-letters/replay", json={"chat_id": n})).json()["id"] for n in range(3)
+        (await bridge.post("/api/v1/dead-letters/replay", json={"chat_id": n})).json()["id"]
+        for n in range(1, 4)
     ]
     page = (await bridge.get("/api/v1/jobs", params={"limit": 2})).json()
     rest = (await bridge.get("/api/v1/jobs", params={"cursor": page["next_cursor"]})).json()
@@ -162,12 +163,22 @@ async def test_jobs_are_listed_newest_first_in_pages(bridge: httpx.AsyncClient) 
 
 
 @pytest.mark.parametrize(
-    "wanted", [{"status": ["delivered"]}, {"status": []}, {"unheard": 1}, {"reason": ["bad mood"]}]
+    "wanted",
+    [
+        {"until": "9999-12-31T23:59:59-12:00"},
+        {"chat_id": 0},
+        {"status": ["delivered"]},
+        {"status": []},
+        {"unheard": 1},
+        {"reason": ["bad mood"]},
+    ],
 )
 async def test_a_filter_that_makes_no_sense_is_refused(
     bridge: httpx.AsyncClient, wanted: dict[str, Any]
 ) -> None:
-    assert (await bridge.post("/api/v1/dead-letters/replay", json=wanted)).status_code == 422
+    answer = await bridge.post("/api/v1/dead-letters/replay", json=wanted)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["loc"] == ["body", list(wanted)[-1]]
 
 
 @pytest.mark.parametrize("field", ["q", "type", "why", "correlation_id"])

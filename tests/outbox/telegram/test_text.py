@@ -8,6 +8,7 @@ import tdjson
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.contracts.fields import is_blank
 from services.outbox.messages import Document, Text
 from services.outbox.telegram.text import (
     CAPTION_LIMIT,
@@ -16,7 +17,6 @@ from services.outbox.telegram.text import (
     MESSAGE_LIMIT,
     REPEATED,
     Builder,
-    is_blank,
     mark_repeated,
     parts_of,
     remove_suffix,
