@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from services.contracts.events import CATEGORY_OF, Category, NewEvent
 from services.contracts.fields import (
@@ -85,21 +85,21 @@ class RuleDocument(Strict):
         return self
 
 
+def _different_names(rules: list[RuleDocument]) -> list[RuleDocument]:
+    names = [rule.name for rule in rules]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"two routes are named {name!r}")
+    return rules
+
+
+Rules = Annotated[list[RuleDocument], Field(max_length=MOST_RULES), AfterValidator(_different_names)]
+
+
 class RoutesDocument(Strict):
     """All rules, in the order of evaluation."""
 
-    routes: Annotated[
-        Annotated[list[RuleDocument], Field(max_length=MOST_RULES)],
-        about("the rules; evaluation stops at the first match"),
-    ]
-
-    @model_validator(mode="after")
-    def _different_names(self) -> Self:
-        names = [rule.name for rule in self.routes]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"two routes are named {name!r}")
-        return self
+    routes: Annotated[Rules, about("the rules; evaluation stops at the first match")]
 
 
 class NewRoutes(RoutesDocument):
@@ -120,7 +120,7 @@ class RoutesView(BaseModel):
     updated_by: Annotated[str | None, about("name of the key; null for a file", "ops")]
     error: Annotated[
         str | None,
-        about("why a changed file is not in force", "route 1: to: Field required"),
+        about("why a changed file or a stored rule is not in force", "route 1: to: Field required"),
     ]
     routes: Annotated[list[RuleDocument], about("the rules, in the order of evaluation")]
 
@@ -130,7 +130,7 @@ class Trial(Strict):
 
     event: Annotated[NewEvent, about("the event, as it would be posted")]
     routes: Annotated[
-        Annotated[list[RuleDocument], Field(max_length=MOST_RULES)] | None,
+        Rules | None,
         about("rules to evaluate instead of those in force"),
     ] = None
 

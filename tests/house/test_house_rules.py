@@ -4,6 +4,8 @@ Each finding names its file and line. An exception to a rule stands in the rule,
 """
 
 import ast
+import importlib
+import inspect
 import io
 import re
 import tokenize
@@ -13,6 +15,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+
+from services.contracts.fields import Strict
 
 ROOT = Path(__file__).parents[2]
 LONGEST_MODULE = 400
@@ -369,3 +373,38 @@ def _skips(module: Module) -> Iterator[str]:
 @pytest.mark.parametrize("rule", [_sleeps, _string_patches, _skips], ids=["sleep", "patch by string", "skip"])
 def test_tests_do_not(rule: Callable[[Module], Iterator[str]]) -> None:
     assert [place for module in modules("tests") for place in rule(module)] == []
+
+
+#: Where a request model is made of something else than a request, and its refusal is handled.
+MAKES_REQUEST_MODELS = {
+    "services/demo.py": "a client: it sends them",
+    "services/bridge/routes/document.py": "reads a file and stored rules; reports what is refused",
+    "services/bridge/routes/active_routes.py": "the empty document",
+    "services/bridge/chats/api.py": "reads stored settings, whose limits never changed",
+    "services/bridge/events/render.py": "reads a stored event; shows it as it was posted if it is refused",
+    "services/bridge/bots.py": "reads TELEGRAM_BOTS at the start; reports what is refused",
+}
+
+
+def _request_models(module: Module) -> set[str]:
+    """The names of models with strict fields that the module imports or defines."""
+    loaded = importlib.import_module(module.path.removesuffix(".py").replace("/", "."))
+    found = inspect.getmembers(loaded, inspect.isclass)
+    return {name for name, kind in found if issubclass(kind, Strict)}
+
+
+def test_request_models_are_made_of_requests() -> None:
+    """They validate: a handler that makes one of a stored or computed value answers 500 if it is refused."""
+    found = []
+    for module in modules():
+        if module.path in MAKES_REQUEST_MODELS or "/contracts/" in module.path or "migrations" in module.path:
+            continue
+        if "Strict" not in module.source and "contracts" not in module.source:
+            continue
+        names = _request_models(module)
+        for call in module.calls():
+            name, _, method = name_of(call.func).partition(".")
+            makes = name in names and method in ("", "model_validate", "model_validate_json")
+            if makes and (call.args or call.keywords):
+                found.append(f"{module.at(call)}: {ast.unparse(call)}")
+    assert found == []

@@ -49,12 +49,13 @@ route_set = Table(
 
 @dataclass(frozen=True, slots=True)
 class StoredRoutes:
-    """Routes with their version, time and author."""
+    """Routes with their version, time and author, and one line for each stored rule that is not in force."""
 
     document: RoutesDocument
     version: int = 0
     updated_at: float | None = None
     updated_by: str = ""
+    faults: tuple[str, ...] = ()
 
 
 class ActiveRoutes:
@@ -115,7 +116,7 @@ class ActiveRoutes:
     def _activate(self, stored: StoredRoutes) -> None:
         self.stored = stored
         self.routes = self._with(stored.document)
-        self.error = None
+        self.error = "; ".join(stored.faults) or None
 
     def read_file(self) -> None:
         """Reads the file if it has changed; if it is invalid, logs why and keeps the present rules."""
@@ -140,6 +141,8 @@ class ActiveRoutes:
         stored = await database.read("routes", partial(_newer, than=self.stored.version))
         if stored is not None:
             self._activate(stored)
+            if stored.faults:
+                log.error("routes_not_read", version=stored.version, error=self.error)
 
     async def replace(self, database: Database, new: RoutesDocument, by: str, version: int | None) -> None:
         """Stores other rules and puts them in force.
@@ -190,7 +193,7 @@ class ActiveRoutes:
                 await asyncio.sleep(READ_SECONDS)
 
     async def check(self) -> Measurement:
-        """Health: degraded if a changed file is invalid, or a rule names an unknown bot."""
+        """Health: degraded if a changed file or a stored rule is invalid, or a rule names an unknown bot."""
         measured: dict[str, Any] = {"source": self.source, "rules": len(self.routes.rules)}
         if unknown := self.routes.unknown_bots():
             measured["unknown_bots"] = sorted({bot for _, bot in unknown})
@@ -209,8 +212,8 @@ def _newer(connection: Connection, than: int) -> StoredRoutes | None:
     row = connection.execute(select(route_set).where(route_set.c.id == _ONLY)).first()
     if row is None or row.version == than:
         return None
-    read = RoutesDocument.model_validate_json(row.document)
-    return StoredRoutes(read, row.version, row.updated_at, row.updated_by)
+    read, faults = document.from_stored(row.document)
+    return StoredRoutes(read, row.version, row.updated_at, row.updated_by, tuple(faults))
 
 
 def _replace(connection: Connection, new: RoutesDocument, by: str, version: int | None, now: float) -> None:

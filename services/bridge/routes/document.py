@@ -4,6 +4,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import orjson
 from pydantic import ValidationError
 
 from services.bridge.routes.routes import Rule, Target
@@ -51,11 +52,32 @@ def from_toml(text: str) -> RoutesDocument:
         raise BadRoutesError("\n".join(_lines(read.get("route"), error))) from None
 
 
+def from_stored(text: str) -> tuple[RoutesDocument, list[str]]:
+    """The rules of an earlier ``PUT``, and one line for each rule that today's limits no longer allow.
+
+    Such a rule is left out: the others stay in force.
+    """
+    rules, faults = [], []
+    for number, written in enumerate(orjson.loads(text)["routes"], start=1):
+        try:
+            rules.append(RuleDocument.model_validate(written))
+        except ValidationError as error:
+            faults += [
+                f"route {number}: {'.'.join(map(str, fault['loc']))}: {_message(fault['msg'])}"
+                for fault in error.errors(include_url=False)
+            ]
+    return RoutesDocument(routes=rules), faults
+
+
 def _lines(written: Any, error: ValidationError) -> Iterator[str]:
     for fault in error.errors(include_url=False):
-        message = str(fault["msg"]).removeprefix("Value error, ")
+        message = _message(fault["msg"])
         where = _where(written, fault["loc"])
         yield f"{where}: {message}" if where else message
+
+
+def _message(text: str) -> str:
+    return text.removeprefix("Value error, ")
 
 
 def _where(written: Any, loc: Sequence[int | str]) -> str:

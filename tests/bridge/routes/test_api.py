@@ -8,15 +8,18 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+from sqlalchemy import Connection, select, update
 
 from services.bridge import app as bridge_app
 from services.bridge.approvals.from_event import EventApprovals
 from services.bridge.events import accept
 from services.bridge.events.accept import Caller
+from services.bridge.routes.active_routes import route_set
 from services.bridge.routes.routes import Routes, Rule, Target
 from services.bridge.settings import BridgeSettings
+from services.kit.database.connect import open_database
 from services.kit.settings import StartError
-from services.kit.telemetry.telemetry import TraceContext
+from services.kit.telemetry.telemetry import Telemetry, TraceContext
 from tests import servers
 from tests.conftest import BridgeFactory
 from tests.servers import Sandbox
@@ -164,6 +167,41 @@ async def test_another_replica_takes_new_routes(
 
         await servers.until(known, patience=5)
         assert await chats_of(there) == [1002]
+
+
+async def test_a_stored_rule_beyond_todays_limits_is_left_out_and_named(
+    bridge_settings: BridgeFactory, database_url: str, telemetry: Telemetry
+) -> None:
+    """An earlier version took it; the bridge starts, and the other rules stay in force."""
+    settings = bridge_settings(database_url=database_url)
+    async with servers.client_of(bridge_app.create_app, settings) as bridge:
+        await put(bridge, ALL, BUILDS)
+    database = await open_database(database_url, telemetry, packages=bridge_app.PACKAGES)
+    await database.write("routes_write", _address_nobody)
+    await database.close()
+    async with servers.client_of(bridge_app.create_app, settings) as bridge:
+        read = (await bridge.get("/api/v1/routes")).json()
+        assert [rule["name"] for rule in read["routes"]] == ["builds"]
+        assert read["error"] == "route 1: to.0.chat_id: no chat has the id 0"
+        assert await chats_of(bridge) == [1002]
+
+
+def _address_nobody(connection: Connection) -> None:
+    stored = connection.execute(select(route_set.c.document)).scalar_one()
+    values = {"document": stored.replace("1003", "0")}
+    connection.execute(update(route_set).values(**values))
+
+
+@pytest.mark.parametrize("path", ["", "/test"])
+async def test_two_routes_of_one_name_are_refused_by_name(bridge: httpx.AsyncClient, path: str) -> None:
+    body: dict[str, Any] = {"routes": [ALL, BUILDS | {"name": ALL["name"]}]}
+    response = await (
+        bridge.post("/api/v1/routes/test", json=body | {"event": EVENT})
+        if path
+        else bridge.put("/api/v1/routes", json=body)
+    )
+    assert response.status_code == 422
+    assert response.json()["errors"] == [{"loc": ["body", "routes"], "msg": "two routes are named 'all'"}]
 
 
 # By file
