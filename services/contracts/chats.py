@@ -1,7 +1,8 @@
 """Settings of chats as clients set them, and chats as the bridge returns them."""
 
+from functools import lru_cache
+from importlib.resources import files
 from typing import Annotated, Literal, Self, get_args
-from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
@@ -12,12 +13,20 @@ DAYS: tuple[Day, ...] = get_args(Day)
 ClockTime = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 
 
+@lru_cache(maxsize=1)
+def _zones() -> frozenset[str]:
+    """The names of the IANA database, without its placeholder for a machine whose zone is not set."""
+    return frozenset(files("tzdata").joinpath("zones").read_text(encoding="utf-8").split()) - {"Factory"}
+
+
 def _zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (ValueError, OSError, LookupError):  # unknown, no name at all, or the name of a folder
-        raise ValueError("this is no IANA time zone, such as Europe/Berlin") from None
+    if name not in _zones():
+        raise ValueError("this is no IANA time zone, such as Europe/Berlin")
     return name
+
+
+ChatName = Annotated[str, storable(128)]
+TimeZone = Annotated[str, storable(64, 1), AfterValidator(_zone)]
 
 
 class QuietHours(Strict):
@@ -50,12 +59,17 @@ class QuietHours(Strict):
 class ChatSettings(Strict):
     """The settings of a chat."""
 
-    name: Annotated[Annotated[str, storable(128)], about("name of the chat, for operators", "Ada")] = ""
-    time_zone: Annotated[
-        Annotated[str, storable(64, 1), AfterValidator(_zone)],
-        about("IANA time zone", "Europe/Berlin"),
-    ] = "UTC"
+    name: Annotated[ChatName, about("name of the chat, for operators", "Ada")] = ""
+    time_zone: Annotated[TimeZone, about("IANA time zone", "Europe/Berlin")] = "UTC"
     quiet_hours: Annotated[QuietHours | None, about("quiet hours; unset: none")] = None
+
+
+class ChatChanges(Strict):
+    """Changes of a chat's settings: omitted fields stay as they are, null sets the default."""
+
+    name: Annotated[ChatName | None, about("name of the chat, for operators; null: none", "Ada")] = None
+    time_zone: Annotated[TimeZone | None, about("IANA time zone; null: UTC", "Europe/Berlin")] = None
+    quiet_hours: Annotated[QuietHours | None, about("quiet hours, replaced as a whole; null: none")] = None
 
 
 class ChatView(BaseModel):
@@ -72,3 +86,12 @@ class ChatView(BaseModel):
     muted_until: Annotated[str | None, about("end of the mute by /mute; null: not muted", A_TIME)]
     blocked: Annotated[str | None, about("why the chat refuses the bot; null: it does not", "bot_blocked")]
     migrated_to: Annotated[int | None, about("ID of the supergroup that the group became", -1001234567890)]
+
+
+class Chats(BaseModel):
+    """A page of chats, by their ids."""
+
+    items: Annotated[list[ChatView], about("at most `limit` chats")]
+    next_cursor: Annotated[
+        str | None, about("pass it as `cursor` for the next page; null on the last one", "1001")
+    ]

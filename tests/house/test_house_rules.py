@@ -380,7 +380,7 @@ MAKES_REQUEST_MODELS = {
     "services/demo.py": "a client: it sends them",
     "services/bridge/routes/document.py": "reads a file and stored rules; reports what is refused",
     "services/bridge/routes/active_routes.py": "the empty document",
-    "services/bridge/chats/api.py": "reads stored settings, whose limits never changed",
+    "services/bridge/chats/stored.py": "reads stored quiet hours, whose limits never changed",
     "services/bridge/events/render.py": "reads a stored event; shows it as it was posted if it is refused",
     "services/bridge/bots.py": "reads TELEGRAM_BOTS at the start; reports what is refused",
 }

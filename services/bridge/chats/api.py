@@ -1,28 +1,62 @@
 """Chats over REST: a name, a time zone, quiet hours."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel
 from sqlalchemy import Connection, select
 
 from services.bridge.bots import DEFAULT
-from services.bridge.chats import quiet
+from services.bridge.chats import quiet, stored
 from services.bridge.state import BridgeState, State
-from services.contracts.chats import ChatSettings, ChatView
-from services.contracts.fields import BotName
+from services.contracts.chats import ChatChanges, Chats, ChatSettings, ChatView
+from services.contracts.fields import LARGEST_INT, BotName, ChatExists, about
 from services.kit.clock import rfc3339
 from services.kit.database.connect import upsert
 from services.kit.errors import Problem, invalid_input
 from services.kit.web.openapi import problems
-from services.outbox.chats import chat_state
+from services.outbox.chats import chat_state, locks
 from services.outbox.intake.enqueue import CHANNEL
 from services.outbox.schema import chat
 
 router = APIRouter(prefix="/api/v1/chats", tags=["chats"])
 
-ChatId = Annotated[int, Path(ge=-(2**53), le=2**53, description="Telegram's id of the chat", examples=[1001])]
+ChatId = Annotated[
+    int,
+    Path(ge=-LARGEST_INT, le=LARGEST_INT, description="Telegram's id of the chat", examples=[1001]),
+    ChatExists,
+]
 BotOf = Annotated[BotName, Query(description="each bot has its own view of a chat", examples=[DEFAULT])]
+
+
+class ChatFilter(BaseModel, extra="forbid"):
+    """Which chats to list."""
+
+    bot: Annotated[BotName, about("the bot whose chats are listed", DEFAULT)] = DEFAULT
+    cursor: Annotated[
+        int | None, Query(ge=-LARGEST_INT, le=LARGEST_INT), about("`next_cursor` of the previous page", 1001)
+    ] = None
+    limit: Annotated[int, Query(ge=1, le=500), about("largest number of chats", 50)] = 50
+
+
+@router.get("", summary="List chats with their settings and state, by their ids")
+async def listed(state: State, wanted: Annotated[ChatFilter, Query()]) -> Chats:
+    """Chats for which a message was accepted, and those with settings."""
+    rows = await state.outbox.database.read("chat", partial(_page, wanted=wanted))
+    now = state.clock.time()
+    return Chats(
+        items=[_shown(row, now) for row in rows],
+        next_cursor=str(rows[-1]["chat_id"]) if len(rows) == wanted.limit else None,
+    )
+
+
+def _page(connection: Connection, wanted: ChatFilter) -> Sequence[Any]:
+    query = select(chat).where(chat.c.bot == wanted.bot).order_by(chat.c.chat_id).limit(wanted.limit)
+    if wanted.cursor is not None:
+        query = query.where(chat.c.chat_id > wanted.cursor)
+    return connection.execute(query).mappings().all()
 
 
 @router.get(
@@ -35,12 +69,10 @@ async def read(state: State, chat_id: ChatId, bot: BotOf = DEFAULT) -> ChatView:
     return await _view(state, chat_id, bot)
 
 
-@router.put("/{chat_id}", summary="Set the settings of a chat; omitted fields get their default")
+@router.put("/{chat_id}", summary="Replace the settings of a chat; omitted fields get their default")
 async def put(state: State, chat_id: ChatId, wanted: ChatSettings, bot: BotOf = DEFAULT) -> ChatView:
     """Messages that wait for the end of earlier quiet hours are released for a new decision."""
-    if bot not in state.bots:
-        there = ", ".join(state.bots)
-        raise invalid_input([{"loc": ["query", "bot"], "msg": f"no bot has this name; there are {there}"}])
+    _check_bot(state, bot)
     work = partial(
         store_settings,
         bot=bot,
@@ -52,19 +84,44 @@ async def put(state: State, chat_id: ChatId, wanted: ChatSettings, bot: BotOf = 
     return await _view(state, chat_id, bot)
 
 
+@router.patch("/{chat_id}", summary="Change settings of a chat; omitted fields stay as they are")
+async def patch(state: State, chat_id: ChatId, changes: ChatChanges, bot: BotOf = DEFAULT) -> ChatView:
+    """Null sets a field to its default. Messages are released as by `PUT`."""
+    _check_bot(state, bot)
+    work = partial(_change, bot=bot, chat_id=chat_id, changes=changes, now=state.clock.time())
+    await state.outbox.database.write("chat_write", work, notify=CHANNEL)
+    return await _view(state, chat_id, bot)
+
+
+def _change(connection: Connection, bot: str, chat_id: int, changes: ChatChanges, now: float) -> None:
+    locks.lock_or_create_chats(connection, [(bot, chat_id)])
+    row = _row(connection, bot, chat_id)
+    settings = stored.changed(row["settings"] if row else None, changes)
+    store_settings(connection, bot, chat_id, settings, now)
+
+
+def _check_bot(state: BridgeState, bot: str) -> None:
+    if bot not in state.bots:
+        there = ", ".join(state.bots)
+        raise invalid_input([{"loc": ["query", "bot"], "msg": f"no bot has this name; there are {there}"}])
+
+
 async def _view(state: BridgeState, chat_id: int, bot: str) -> ChatView:
     row: Any = await state.outbox.database.read("chat", partial(_row, bot=bot, chat_id=chat_id))
     if row is None:
         raise Problem(
             404, "Not Found", "This chat is unknown: no message was accepted for it, and nothing was set."
         )
-    now = state.clock.time()
-    settings = ChatSettings.model_validate_json(row["settings"] or "{}")
+    return _shown(row, state.clock.time())
+
+
+def _shown(row: Any, now: float) -> ChatView:
+    settings = stored.read(row["settings"])
     hours = quiet.read(row["settings"]) if row["settings"] else None
     muted_until = row["muted_until"]
     return ChatView(
-        chat_id=chat_id,
-        bot=bot,
+        chat_id=row["chat_id"],
+        bot=row["bot"],
         name=settings.name,
         time_zone=settings.time_zone,
         quiet_hours=settings.quiet_hours,

@@ -61,12 +61,19 @@ def read(settings: str) -> QuietHours | None:
     if not quiet:
         return None
     return QuietHours(
-        zone=ZoneInfo(stored["time_zone"]),
+        zone=_zone(stored["time_zone"]),
         start=time.fromisoformat(quiet["from"]),
         end=time.fromisoformat(quiet["to"]),
         days=frozenset(DAYS.index(day) for day in quiet["days"]),
         delays=quiet["action"] == "delay",
     )
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, LookupError):  # an earlier version accepted zones that only one machine has
+        return ZoneInfo("UTC")
 
 
 def deferral(message: Claimed, settings: str, now: float) -> Deferral | None:
