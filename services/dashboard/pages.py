@@ -1,6 +1,6 @@
 """The routes of the live page and of the login."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -9,8 +9,29 @@ from services.dashboard.login import COOKIE, SESSION_SECONDS, same_origin
 from services.dashboard.state import InjectedState
 from services.kit.errors import Problem
 from services.kit.web.auth import address_of
+from services.kit.web.openapi import problems
 
 router = APIRouter(tags=["pages"], include_in_schema=True)
+
+Documented = dict[int | str, dict[str, Any]]
+
+
+def _to(where: str) -> dict[str, Any]:
+    location = {"description": "path of the page", "schema": {"type": "string", "examples": ["/login"]}}
+    return {"description": f"redirect to {where}", "headers": {"Location": location}}
+
+
+def _page(description: str) -> dict[str, Any]:
+    return {"description": description, "content": {"text/html": {"schema": {"type": "string"}}}}
+
+
+_FOREIGN = problems({403: "the request comes from another site's page"})
+_LOGIN: Documented = {
+    303: _to("the live page, with the session's cookie"),
+    401: _page("the name or the password is wrong"),
+    429: _page("too many failed logins from this address"),
+    **_FOREIGN,
+}
 
 
 @router.get("/dashboard", include_in_schema=False)
@@ -18,7 +39,12 @@ async def without_slash() -> Response:
     return RedirectResponse("/dashboard/", 307)
 
 
-@router.get("/dashboard/", summary="The live page", response_class=HTMLResponse)
+@router.get(
+    "/dashboard/",
+    summary="The live page",
+    response_class=HTMLResponse,
+    responses={303: _to("the login")},
+)
 async def dashboard(request: Request, service: InjectedState) -> Response:
     """Returns the page, or redirects to the login."""
     if not service.authenticator.admits(request):
@@ -26,7 +52,9 @@ async def dashboard(request: Request, service: InjectedState) -> Response:
     return HTMLResponse(service.page_files.dashboard)
 
 
-@router.get("/login", summary="The login page", response_class=HTMLResponse)
+@router.get(
+    "/login", summary="The login page", response_class=HTMLResponse, responses={303: _to("the live page")}
+)
 async def login_page(request: Request, service: InjectedState) -> Response:
     """Returns the login page, or redirects to the live page if there is a session."""
     if service.authenticator.admits(request):
@@ -34,7 +62,13 @@ async def login_page(request: Request, service: InjectedState) -> Response:
     return HTMLResponse(service.page_files.login())
 
 
-@router.post("/login", summary="Log in; sets a cookie for twelve hours", response_class=HTMLResponse)
+@router.post(
+    "/login",
+    status_code=303,
+    summary="Log in; sets a cookie for twelve hours",
+    response_class=RedirectResponse,
+    responses=_LOGIN,
+)
 async def log_in(
     request: Request,
     service: InjectedState,
@@ -65,7 +99,13 @@ async def log_in(
     return response
 
 
-@router.post("/logout", summary="Log out; ends the session")
+@router.post(
+    "/logout",
+    status_code=303,
+    summary="Log out; ends the session",
+    response_class=RedirectResponse,
+    responses={303: _to("the login"), **_FOREIGN},
+)
 async def log_out(request: Request, service: InjectedState) -> Response:
     """Revokes the session, deletes its cookie, and redirects to the login."""
     _require_same_origin(request)

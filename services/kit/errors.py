@@ -9,6 +9,7 @@ import orjson
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -93,15 +94,28 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class alone
         return invalid_input(error.errors()).response()
 
-    async def http(_: Request, error: Exception) -> Response:
+    async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class alone
         phrase = HTTPStatus(error.status_code).phrase
         detail = str(error.detail) if error.detail != phrase else ""
-        return Problem(error.status_code, phrase, detail, headers=error.headers).response()
+        headers = dict(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (methods := _methods(request)):
+            headers["Allow"] = ", ".join(sorted(methods))
+        return Problem(error.status_code, phrase, detail, headers=headers).response()
 
     app.add_exception_handler(Problem, problem)
     app.add_exception_handler(RequestValidationError, validation)
     app.add_exception_handler(HTTPException, http)
+
+
+def _methods(request: Request) -> set[str]:
+    """The methods of all routes with this path; the first of them names only its own."""
+    methods: set[str] = set()
+    for route in iter_route_contexts(request.app.routes):
+        path = getattr(route, "path_regex", None)
+        if route.methods and path is not None and path.match(request.scope["path"]):
+            methods |= route.methods
+    return methods
 
 
 async def unexpected_error(request: Request, error: Exception) -> Response:

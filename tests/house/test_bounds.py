@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from fastapi.routing import APIRoute, iter_route_contexts
 
 from services.alert_relay.app import create_app as alert_relay
 from services.alert_relay.settings import AlertRelaySettings
@@ -21,6 +22,7 @@ from services.contracts.fields import DEEPEST_DETAILS, LARGEST_DETAILS
 from services.dashboard.app import create_app as dashboard
 from services.dashboard.settings import DashboardSettings
 from services.kit.web import openapi
+from services.kit.web.strict_request import known_query
 from services.mcp_health.app import create_app as mcp_health
 from services.mcp_health.settings import McpHealthSettings
 from services.telegram_sandbox.app import create_app as telegram_sandbox
@@ -184,6 +186,21 @@ def test_every_integer_text_list_and_object_of_a_request_has_bounds(name: str, t
     walk = Walk(SERVICES[name](tmp_path).openapi(), MAY_HAVE_NUL.get(name, NONE))
     assert walk.all_of() == []
     assert walk.schemas > 0
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_route_refuses_query_parameters_that_it_does_not_have(name: str, tmp_path: Path) -> None:
+    """But the common ones, which other programs' probes call; and fast routes, which take POST alone."""
+    app = SERVICES[name](tmp_path)
+    lenient = {
+        str(route.path)
+        for route in iter_route_contexts(app.routes)
+        if isinstance(route.original_route, APIRoute)
+        and known_query not in [dependency.call for dependency in route.dependant.dependencies]
+    }
+    fast = {"/events", "/api/v1/events"} if name == "bridge" else set()
+    assert lenient == {"/", "/health", "/health/live", "/health/ready", "/metrics"} | fast
+    assert app.router.redirect_slashes is False
 
 
 @pytest.mark.parametrize(

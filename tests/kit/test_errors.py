@@ -67,6 +67,16 @@ async def test_a_wrong_field_is_named_and_its_value_is_not_repeated(service: Liv
     assert all(set(entry) == {"loc", "msg"} for entry in document["errors"])
 
 
+@pytest.mark.parametrize("method", ["OPTIONS", "DELETE", "TRACE"])
+async def test_a_method_that_a_path_does_not_have_is_405_with_all_that_it_has(
+    service: Live, method: str
+) -> None:
+    for path, allowed in (("/both", "GET, POST"), ("/things", "POST"), ("/health", "GET")):
+        answer = await service.http.request(method, path)
+        told(answer, 405)
+        assert answer.headers["allow"] == allowed
+
+
 async def test_a_nul_is_named_in_words(service: Live) -> None:
     document = told(await service.http.post("/both", json={"name": "a\0b"}), 422)
     assert document["errors"] == [{"loc": ["body", "name"], "msg": "a text cannot have NUL (U+0000)"}]

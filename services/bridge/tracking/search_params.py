@@ -1,11 +1,12 @@
 """Query parameters and bodies of the tracking routes."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
 from fastapi import Query
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from services.bridge.tracking import jobs
+from services.contracts.details import validation_error
 from services.contracts.fields import A_TIME, BotName, ChatId, Moment, Strict, Words, about
 from services.outbox.intake.cancel_replay import REPLAYABLE
 from services.outbox.messages import MessageState, Reason
@@ -25,6 +26,12 @@ class Period(BaseModel):
 
     since: Annotated[Moment | None, about("accepted at or after", A_TIME)] = None
     until: Annotated[Moment | None, about("accepted before", A_TIME)] = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.since and self.until and self.until < self.since:
+            raise validation_error(type(self).__name__, {("until",): "until is before since"})
+        return self
 
     def seconds(self) -> tuple[float | None, float | None]:
         """Both times as seconds since the epoch."""

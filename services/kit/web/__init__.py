@@ -5,6 +5,7 @@
 - `server`: uvicorn's server, which accepts connections while there are places.
 - `connections`: the places of a process, and which connection is closed when they are used up.
 - `protocols`: HTTP and WebSocket of a connection, with limits on a client's size and time.
+- `strict_request`: refuses repeated headers, and query parameters that a route does not have.
 - `middleware`: request metrics, log context, body limit, unhandled errors.
 - `fast_route`: routes that skip FastAPI's router and dependency injection.
 - `auth`: authentication by bearer key, and secrets in files.

@@ -120,10 +120,13 @@ def _add_common_problems(operation: dict[str, Any]) -> None:
     if "requestBody" in operation:
         common[400] = "The body cannot be read"
         common[413] = "The body is larger than MAX_BODY_BYTES"
-    if "requestBody" in operation or operation.get("parameters"):
+    # Routes of a service refuse unknown query parameters; the common ones, which probes call, do not.
+    is_common = "service" in operation.get("tags", ())
+    if "requestBody" in operation or operation.get("parameters") or not is_common:
         common[422] = "The input is wrong; `errors` has one entry a field"
     if operation.get("security"):
         common[401] = "The key is missing or unknown"
+        common.setdefault(400, "A header that decides something is there more than once")
     for status, text in common.items():
         operation["responses"].setdefault(str(status), _problem(status, text))
 

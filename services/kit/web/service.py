@@ -32,6 +32,7 @@ from services.kit.web.internal import InternalRequests
 from services.kit.web.login_blocker import LoginBlocker
 from services.kit.web.middleware import BodyLimit, HttpMetrics, LogContext, UnhandledErrors
 from services.kit.web.rate_limit import SecurityMetrics
+from services.kit.web.strict_request import SingleHeaders, known_query
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Any]]]
 
@@ -82,6 +83,8 @@ def create_service(
         summary=summary,
         version=VERSION,
         lifespan=service_lifespan,
+        # A redirect would go to http behind a proxy that ends TLS, and a POST would lose its body.
+        redirect_slashes=False,
         responses=openapi.ANY_PROBLEM,
         # FastAPI's own telemetry would make a second span for each request.
         telemetry={"tracing": False, "metrics": False, "logs": False},
@@ -97,9 +100,11 @@ def create_service(
     )
     app.include_router(common_routes.make_router(telemetry, health, summary, links))
     for router in public:
-        app.include_router(router)
+        # A fast route refuses dependencies; it takes POST without parameters, which may have any query.
+        fast = router.route_class is FastRoute
+        app.include_router(router, dependencies=[] if fast else [Depends(known_query)])
     for router in routers:
-        app.include_router(router, dependencies=[Depends(bearer), Depends(admission)])
+        app.include_router(router, dependencies=[Depends(bearer), Depends(admission), Depends(known_query)])
     errors.install(app)
     openapi.install(app, schemas or {})
     _instrument(app, telemetry, settings, watched, internal)
@@ -148,6 +153,7 @@ def _instrument(
             exclude_spans=["receive", "send"],
             server_request_hook=partial(_describe, internal),
         )
+    app.add_middleware(SingleHeaders)
     app.add_middleware(
         PrometheusInstrumentatorMiddleware,
         instrumentations=[metrics.observe],

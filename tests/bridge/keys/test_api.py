@@ -147,6 +147,8 @@ async def test_of_keys_made_at_once_under_one_name_there_is_one(bridge: httpx.As
         ({"requests_per_second": -1}, "requests_per_second"),
         ({"expires_at": "2001-01-01T00:00:00Z"}, "expires_at"),
         ({"expires_at": "2099-01-01T00:00:00"}, "expires_at"),
+        ({"expires_at": "9999-12-31T23:59:59-12:00"}, "expires_at"),
+        ({"requests_per_second": True}, "requests_per_second"),
         ({"colour": "red"}, "colour"),
         ({"kind": "signing", "scopes": ["events:write", "messages:read"]}, "body"),
     ],

@@ -165,6 +165,7 @@ async def test_jobs_are_listed_newest_first_in_pages(bridge: httpx.AsyncClient) 
 @pytest.mark.parametrize(
     "wanted",
     [
+        {"since": "2026-01-02T00:00:00Z", "until": "2026-01-01T00:00:00Z"},
         {"until": "9999-12-31T23:59:59-12:00"},
         {"chat_id": 0},
         {"status": ["delivered"]},

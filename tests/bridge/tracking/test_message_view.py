@@ -115,13 +115,25 @@ async def test_a_filter_that_makes_no_sense_is_named(bridge: AsyncClient, wanted
     assert next(iter(wanted)) in str(answer.json()["errors"])
 
 
-@pytest.mark.parametrize(
-    "wanted", [{"since": "0001-01-01T00:00:00+14:00"}, {"until": "9999-12-31T23:59:59-12:00"}]
-)
-async def test_times_at_the_ends_of_the_calendar_break_nothing(
-    bridge: AsyncClient, wanted: dict[str, Any]
-) -> None:
-    assert (await bridge.get("/api/v1/messages", params=wanted)).status_code in (200, 422)
+@pytest.mark.parametrize("path", ["messages", "dead-letters", "responses"])
+@pytest.mark.parametrize("since", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00"])
+async def test_a_time_without_a_date_in_utc_is_named(bridge: AsyncClient, path: str, since: str) -> None:
+    answer = await bridge.get(f"/api/v1/{path}", params={"since": since})
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [
+        {"loc": ["query", "since"], "msg": "this time is outside the calendar"}
+    ]
+
+
+@pytest.mark.parametrize("path", ["messages", "dead-letters"])
+async def test_a_period_that_ends_before_it_begins_is_named(bridge: AsyncClient, path: str) -> None:
+    later, earlier = "2026-01-02T00:00:00Z", "2026-01-01T23:59:59.999Z"
+    answer = await bridge.get(f"/api/v1/{path}", params={"since": later, "until": earlier})
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [{"loc": ["query", "until"], "msg": "until is before since"}]
+    for period in ({"since": earlier, "until": later}, {"since": later, "until": later}):
+        answer = await bridge.get(f"/api/v1/{path}", params=period)
+        assert answer.status_code == 200
 
 
 async def test_a_messages_life_is_told_from_the_first_to_the_last_moment(

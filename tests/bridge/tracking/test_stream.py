@@ -130,6 +130,14 @@ async def test_a_client_sees_what_it_asked_for(
     assert (frame["data"]["title"], frame["data"]["status"]) == ("mine", "delivered")
 
 
+@pytest.mark.parametrize("query", ["foo=1", "severity=critical", "chat_ids=5", "status=sent", "type=a%00b"])
+async def test_a_filter_that_makes_no_sense_is_named(bridge: httpx.AsyncClient, query: str) -> None:
+    """It would be missing silently, and the follower would wait for what never comes."""
+    answer = await bridge.get(f"/api/v1/stream?{query}")
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["loc"][:2] == ["query", query.partition("=")[0]]
+
+
 async def test_a_last_event_id_that_is_none_is_refused(bridge: httpx.AsyncClient) -> None:
     answer = await bridge.get("/api/v1/stream", headers={"Last-Event-ID": "yesterday"})
     assert answer.status_code == 422
