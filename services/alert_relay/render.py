@@ -11,6 +11,7 @@ from urllib.parse import quote
 from services.alert_relay import notifications
 from services.alert_relay.notifications import Notification, NotificationKind, NotifiedAlert
 from services.outbox.messages import Claimed, Rendered, Text
+from services.outbox.telegram.links import is_link
 from services.outbox.telegram.text import Builder, parts_of
 
 #: A notification of more alerts has one line for each of them.
@@ -100,8 +101,12 @@ def _links(out: Builder, item: NotifiedAlert, alertmanager: str) -> None:
         ("Source", item.generator_url),
         ("Silence", _silence(item, alertmanager)),
     )
-    for number, (text, url) in enumerate((text, url) for text, url in found if url):
+    linked = [(text, url) for text, url in found if is_link(url)]
+    for number, (text, url) in enumerate(linked):
         out.text(" · " if number else "\n").link(text, url)
+    for text, url in found:
+        if url and not is_link(url):
+            out.text(f"\n{text}: {_cut(url, LONGEST_URL)}")
 
 
 def _first(annotations: Mapping[str, str], names: Sequence[str]) -> str:

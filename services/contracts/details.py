@@ -153,7 +153,7 @@ class EventData(Strict):
     ] = None
     url: Annotated[
         Annotated[str, StringConstraints(max_length=2_048, pattern=r"^(https?|tg)://\S+$")] | None,
-        about("URL with details, shown as a link", "https://ci.example/runs/7"),
+        about("URL with details, a link if Telegram makes one of it", "https://ci.example/runs/7"),
     ] = None
     actions: Annotated[Annotated[list[Action], Field(max_length=10)] | None, about("suggested actions")] = (
         None

@@ -9,8 +9,10 @@ from services.alert_relay import render
 from services.alert_relay.notifications import Notification, NotificationKind, NotifiedAlert, Urgency
 from services.outbox.messages import Text
 from services.outbox.telegram.text import MESSAGE_LIMIT, parts_of, utf16_length
-from tests.alert_relay.payloads import CLUSTER, START
+from tests.alert_relay.payloads import START
 
+#: Its host has a dot, which Telegram requires of a link.
+CLUSTER = "http://alertmanager.example:9093"
 ITEM = NotifiedAlert(
     kind=NotificationKind.FIRING,
     fingerprint="04d3c300bdb08404",
@@ -124,8 +126,35 @@ def test_a_runbook_that_is_no_url_is_shown_as_it_stands() -> None:
     relative = replace(ITEM, annotations={"runbook_url": "docs/runbook.md#higherrorrate"}, generator_url="")
 
     assert render.text_of(notification(relative)).text.endswith(
-        "Runbook (docs/runbook.md#higherrorrate) · Silence"
+        "\nSilence\nRunbook: docs/runbook.md#higherrorrate"
     )
+
+
+def test_urls_that_telegram_refuses_in_links_are_written_out() -> None:
+    """Those of a Prometheus and an Alertmanager without a domain, as the compose file starts them."""
+    annotated = replace(
+        ITEM,
+        annotations={"runbook_url": "https://wiki/errors", "dashboard_url": "https://grafana.example/d/1"},
+        generator_url="http://localhost:9090/graph?g0.expr=up",
+        labels={"alertname": "HighErrorRate"},
+    )
+    group = replace(notification(annotated, truncated=1), external_url="http://localhost:9093")
+    text = render.text_of(group)
+
+    assert links(text) == ["https://grafana.example/d/1"]
+    assert text.text.endswith(
+        "\nDashboard"
+        "\nRunbook: https://wiki/errors"
+        "\nSource: http://localhost:9090/graph?g0.expr=up"
+        "\nSilence: http://localhost:9093/#/silences/new?filter=%7Balertname%3D%22HighErrorRate%22%7D"
+        "\n\n1 more is not listed (max_alerts): see Alertmanager (http://localhost:9093)"
+    )
+
+
+def test_an_endless_url_does_not_crowd_out_the_rest() -> None:
+    endless = replace(ITEM, annotations={"runbook_url": "http://wiki/" + "x" * 100_000})
+
+    assert len(render.text_of(notification(endless, ITEM)).text) < MESSAGE_LIMIT
 
 
 def test_an_alert_with_nothing_but_its_existence_is_told() -> None:

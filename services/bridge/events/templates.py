@@ -23,7 +23,8 @@ from services.contracts.events import CATEGORY_OF
 from services.contracts.fields import is_blank
 from services.kit.settings import StartError
 from services.outbox.messages import Text
-from services.outbox.telegram.text import utf16_length
+from services.outbox.telegram.links import is_link
+from services.outbox.telegram.text import url_after, utf16_length
 
 log = structlog.get_logger()
 
@@ -122,9 +123,11 @@ _ENTITIES = " entities"
 def _mark(context: Context, value: object, kind: str, **more: object) -> str:
     """The value between two marks; the first mark identifies the entity."""
     entities: list[dict[str, Any]] = context[_ENTITIES]
+    # The value may be marked itself, as in link(data.url|bold): a URL has no marks.
+    extra = {name: _BOUNDS.sub("", str(part)) for name, part in more.items() if part}
     if len(entities) == _MOST_MARKS:
-        return _shown(value)
-    entities.append({"type": kind, **{name: str(part) for name, part in more.items() if part}})
+        return _shown(value) + url_after(_shown(value), extra.get("url", ""))
+    entities.append({"type": kind, **extra})
     return f"{chr(_BEGIN + len(entities) - 1)}{_shown(value)}{_END}"
 
 
@@ -174,25 +177,27 @@ def _built(filled: str, kinds: list[dict[str, Any]]) -> Text:
     """The text without marks, and an entity for each pair of marks."""
     pieces: list[str] = []
     entities: list[dict[str, Any]] = []
-    began: list[tuple[int, int]] = []
+    began: list[tuple[int, int, int]] = []
     at = 0
     for piece in _BOUNDS.split(filled.strip()):
+        text = ""
         if not _BOUNDS.match(piece):
             text = piece.replace("\0", "")
-            pieces.append(text)
-            at += utf16_length(text)
         elif (number := ord(piece) - _BEGIN) < len(kinds):
-            began.append((number, at))
+            began.append((number, at, len(pieces)))
         elif began:
             # A template that cuts marked text may lose a mark; the text still counts.
-            number, start = began.pop()
-            entities.append({**kinds[number], "offset": start, "length": at - start})
-    shown = [entity for entity in entities if entity["length"] and _is_sound(entity)]
+            number, start, first = began.pop()
+            if _is_sound(kinds[number]):
+                entities.append({**kinds[number], "offset": start, "length": at - start})
+            else:
+                text = url_after("".join(pieces[first:]), kinds[number].get("url", "").replace("\0", ""))
+        pieces.append(text)
+        at += utf16_length(text)
+    shown = [entity for entity in entities if entity["length"]]
     return Text("".join(pieces), tuple(sorted(shown, key=lambda entity: entity["offset"])))
 
 
 def _is_sound(entity: Mapping[str, Any]) -> bool:
-    """Whether Telegram accepts the entity; the text of a refused link is still shown."""
-    return entity["type"] != "text_link" or str(entity.get("url", "")).startswith(
-        ("http://", "https://", "tg://")
-    )
+    """Whether Telegram takes the entity; it refuses some URLs, and with them the whole message."""
+    return entity["type"] != "text_link" or is_link(entity.get("url", ""))

@@ -1,6 +1,7 @@
 """Telegram: message texts, calls of the Bot API, and what its answers mean.
 
 - `text`: builds text with entities and splits what is too long.
+- `links`: which URLs Telegram takes as links.
 - `sender`: sends the next part of a message; the answer becomes a result.
 - `bot_api`: calls of the Bot API by python-telegram-bot's bot.
 - `answers`: reads answers as typed, bounded values, or as the error that they report; pure.

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from services.contracts.fields import is_blank
 from services.outbox.messages import Document, Text
+from services.outbox.telegram.links import is_link
 
 MESSAGE_LIMIT = 4096
 CAPTION_LIMIT = 1024
@@ -52,10 +53,10 @@ class Builder:
         return self._entity(text, "pre", **({"language": language} if language else {}))
 
     def link(self, text: str, url: str) -> Self:
-        """Appends a link. Telegram accepts http, https and tg; another URL is shown as text."""
-        if url.startswith(("http://", "https://", "tg://")):
+        """Appends a link; a URL that Telegram refuses in a link is written after the text."""
+        if is_link(url):
             return self._entity(text, "text_link", url=url)
-        return self.text(f"{text} ({url})")
+        return self.text(text + url_after(text, url))
 
     def add(self, text: Text) -> Self:
         """Appends a text with its entities."""
@@ -72,6 +73,11 @@ class Builder:
         if self._length > start:
             self._entities.append({"type": kind, "offset": start, "length": self._length - start, **more})
         return self
+
+
+def url_after(text: str, url: str) -> str:
+    """What follows a text without a link: its URL in brackets, unless that is empty or the text itself."""
+    return f" ({url})" if url.strip() and url.strip() != text.strip() else ""
 
 
 def _clean(text: str) -> str:

@@ -14,6 +14,7 @@ from services.outbox.messages import Claimed, Document, Rendered, Text
 from services.outbox.telegram.text import CAPTION_LIMIT, MESSAGE_LIMIT, utf16_length
 from tests.contracts.test_events import DATA, REQUIRED, posted
 from tests.outbox.making import claimed
+from tests.outbox.telegram.test_text import telegram_takes
 
 GOOD = {field: taken for field, taken, _ in DATA}
 
@@ -95,6 +96,23 @@ def test_an_event_as_a_person_reads_it() -> None:
     assert styled(text, "code") == facts
     assert styled(text, "text_link") == ["https://ci.example/1"]
     assert styled(text, "italic") == ["ci · low · T-1 · #nightly · #linux"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://jenkins:8080/job/7",
+        "http://localhost:3000/",
+        "https://grafana/d/abc",
+        "https://[::1",
+        "tg://x:1",
+    ],
+)
+def test_a_url_that_telegram_refuses_in_a_link_is_text(url: str) -> None:
+    text = one(message({"url": url}, title="Build 7"))
+    assert text.text.endswith(f"Build 7\n\n{url}")
+    assert styled(text, "text_link") == []
+    telegram_takes(text)
 
 
 @pytest.mark.parametrize(

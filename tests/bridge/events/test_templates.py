@@ -50,8 +50,27 @@ def test_entities_may_stand_within_one_another_and_be_joined() -> None:
     assert {entity["type"]: entity["length"] for entity in text.entities} == {"bold": 15, "italic": 14}
 
 
-def test_a_link_that_telegram_refuses_is_shown_as_text() -> None:
-    assert fill("{{ 'Open'|link('javascript:alert(1)') }}") == Text("Open")
+@pytest.mark.parametrize("url", ["javascript:alert(1)", "http://jenkins:8080/job/7", "https://grafana"])
+def test_a_link_that_telegram_refuses_is_shown_as_text(url: str) -> None:
+    assert fill(f"{{{{ 'Open'|link('{url}') }}}}!") == Text(f"Open ({url})!")
+    assert fill(f"{{{{ '{url}'|link('{url}') }}}}") == Text(url)
+
+
+def test_a_refused_link_within_bold_text_is_bold_with_its_url() -> None:
+    text = fill("{{ ('Open'|link('http://ci/7') ~ ' 🚀')|bold }} {{ title|code }}")
+    assert text.text == "Open (http://ci/7) 🚀 Build finished"
+    assert slices(text) == [("bold", "Open (http://ci/7) 🚀"), ("code", "Build finished")]
+
+
+def test_a_url_that_was_marked_itself_is_a_link() -> None:
+    posted = event(data={"url": "https://example.com/1"})
+    text = fill("{{ 'Open'|link(data.url|bold) }} {{ 'all'|link('http://ci/' ~ (title|bold)) }}", posted)
+    assert text.text == "Open all (http://ci/Build finished)"
+    assert [entity["url"] for entity in text.entities] == ["https://example.com/1"]
+
+
+def test_a_link_without_a_url_is_its_text() -> None:
+    assert fill("{{ 'Open'|link(data.url) }}") == Text("Open")
 
 
 def test_a_template_that_cuts_what_it_marked_still_shows_the_text() -> None:
@@ -96,6 +115,8 @@ def test_more_marks_than_telegram_looks_at_are_only_text() -> None:
     text = fill("{% for n in range(3000) %}{{ n|bold }} {% endfor %}")
     assert text.text == " ".join(map(str, range(3000)))
     assert len(text.entities) == 1024
+    links = fill("{% for n in range(1025) %}{{ n|link('https://a.example/') }} {% endfor %}")
+    assert links.text.endswith(" 1023 1024 (https://a.example/)")
 
 
 def test_a_type_has_its_own_template_before_the_default_one() -> None:

@@ -23,6 +23,7 @@ from services.outbox.telegram.text import (
     split,
     utf16_length,
 )
+from tests.telegram_sandbox.markup.urls import OTHER_SCHEMES, app_urls, web_urls
 
 GRIN = "\U0001f600"
 _TYPES = {"bold": "Bold", "italic": "Italic", "code": "Code", "pre": "Pre", "text_link": "TextUrl"}
@@ -112,9 +113,34 @@ def test_a_link_is_an_entity(url: str) -> None:
     assert Builder().link("here", url).build().entities[0]["url"] == url
 
 
-@pytest.mark.parametrize("url", ["javascript:alert(1)", "ftp://a.example", "", "file:///etc/passwd"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "javascript:alert(1)",
+        "ftp://a.example",
+        "file:///etc/passwd",
+        "http://jenkins:8080/job/7",
+        "http://localhost:9090/graph",
+        "https://grafana/d/abc",
+        "https://[::1",
+        "tg://",
+    ],
+)
 def test_what_telegram_does_not_link_is_shown(url: str) -> None:
     assert Builder().link("here", url).build() == Text(f"here ({url})")
+    assert Builder().link(url, url).build() == Text(url)
+
+
+def test_a_link_to_nowhere_is_its_text() -> None:
+    assert Builder().link("here", "").build() == Text("here")
+
+
+@given(ANY_TEXT, st.one_of(web_urls(), app_urls(), web_urls(OTHER_SCHEMES)))
+def test_telegram_takes_a_text_with_any_link_and_the_reader_has_its_url(text: str, url: str) -> None:
+    linked = Builder().text("t").link(text, url).build()
+    telegram_takes(linked)
+    has_link = any(entity["url"] == url for entity in linked.entities)
+    assert has_link or url.replace("\0", "").strip() in linked.text or not text.replace("\0", "")
 
 
 def test_what_json_cannot_carry_is_taken_out() -> None:
@@ -294,7 +320,7 @@ def test_what_stands_in_bold_stays_in_bold_across_a_cut(pieces: list[tuple[str, 
     assert joined == wanted
 
 
-@pytest.mark.parametrize("nothing", ["\u200b", "\u2060\ufeff", "\u2800", "\x01 \n", "\u202e"])
+@pytest.mark.parametrize("nothing", ["\u200b", "\u2060\ufeff", "\u2800", "\x01 \n", "\u202e", "\U000e0020"])
 def test_a_part_that_shows_nothing_is_left_out(nothing: str) -> None:
     parts = parts_of(Text("head\n" + nothing * 8_000 + "\ntail"), "a.txt")
     assert all(isinstance(part, Text) and not is_blank(part.text) for part in parts)

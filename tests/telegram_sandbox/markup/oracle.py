@@ -17,6 +17,13 @@ KINDS = {
     "EmailAddress": "email",
 }
 BACK = {kind: name for name, kind in KINDS.items()} | {"pre": "Pre"}
+FIELDS = {
+    "text_link": "url",
+    "pre": "language",
+    "text_mention": "user_id",
+    "custom_emoji": "custom_emoji_id",
+    "date_time": "unix_time",
+}
 Found = tuple[str, int, int, Any]
 
 
@@ -44,6 +51,19 @@ def markdown(text: str) -> tuple[str, list[Found]] | str:
     return parse(text, {"@type": "textParseModeMarkdown", "version": 2})
 
 
+def given(text: str, entities: list[Found]) -> tuple[str, list[Found]] | str:
+    """Returns what TDLib makes of a text and entities given with it, or its error; the text has no markup."""
+    shown = [
+        {"@type": "textEntity", "offset": offset, "length": length, "type": _type(kind, extra)}
+        for kind, offset, length, extra in entities
+    ]
+    formatted = {"@type": "formattedText", "text": text, "entities": shown}
+    answer = execute({"@type": "parseMarkdown", "text": formatted})
+    if answer["@type"] == "error":
+        return str(answer["message"])
+    return answer["text"], _entities(answer["entities"])
+
+
 def normalized(text: str, entities: list[Found]) -> list[Found]:
     """Returns entities as TDLib normalizes them, in a text without markup and surrounding whitespace."""
     given = [
@@ -63,8 +83,8 @@ def found(text: str) -> list[Found]:
 
 
 def _type(kind: str, extra: Any) -> dict[str, Any]:
-    shown = {"@type": "textEntityType" + BACK.get(kind, kind.capitalize())}
-    return shown | ({"url": extra} if kind == "text_link" else {})
+    name = "PreCode" if kind == "pre" and extra else BACK.get(kind, kind.capitalize())
+    return {"@type": f"textEntityType{name}"} | ({FIELDS[kind]: extra} if extra else {})
 
 
 def _entities(raw: list[dict[str, Any]]) -> list[Found]:
@@ -73,6 +93,5 @@ def _entities(raw: list[dict[str, Any]]) -> list[Found]:
 
 def _entity(item: dict[str, Any]) -> Found:
     kind = item["type"]["@type"].removeprefix("textEntityType")
-    names = ("url", "language", "user_id", "custom_emoji_id", "unix_time")
-    extra = next((item["type"][name] for name in names if name in item["type"]), None)
+    extra = next((item["type"][name] for name in FIELDS.values() if name in item["type"]), None)
     return KINDS.get(kind, kind.lower()), item["offset"], item["length"], extra
