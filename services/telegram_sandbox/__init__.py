@@ -57,7 +57,7 @@ The page: / in a browser; GET /api/chats, /api/chats/{id}/messages, /api/files/{
 
 Modules
     app             builds the service
-    bot_api/        the Bot API: HTTP server and methods
+    bot_api/        the Bot API: HTTP server and methods; its docstring lists what is refused, with the source
     control/        the control API: faults, limits, time, bots, chats, actions of people
     page/           the page of the chats, and its JSON
     state/          what Telegram stores: bots, chats, messages, files, updates; the event log
@@ -66,6 +66,7 @@ Modules
     flood_control   Telegram's rate limits; pure
     faults          rules that delay, replace or drop answers; pure
     errors          Telegram's error answers
+    json_fields     fields of JSON objects in a request
     clock           real time plus what was advanced
     metrics         the service's metrics
     settings        the environment variables

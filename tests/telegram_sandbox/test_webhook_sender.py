@@ -194,6 +194,13 @@ async def test_a_webhook_may_be_set_once_a_second(server: SandboxServer, receive
     ("fields", "description"),
     [
         ({"url": "gopher://x"}, "Bad Request: invalid webhook URL specified"),
+        ({"url": "https://a.b:port/"}, "Bad Request: invalid webhook URL specified"),
+        ({"url": "http://a.b/"}, "Bad Request: bad webhook: An HTTPS URL must be provided for webhook"),
+        (
+            {"url": "https://a.b:8080/"},
+            "Bad Request: bad webhook: Webhook can be set up only on ports 80, 88, 443 or 8443",
+        ),
+        ({"url": "https://a.b", "secret_token": "x" * 257}, "Bad Request: secret token is too long"),
         (
             {"url": "https://a.b", "secret_token": "no spaces"},
             "Bad Request: secret token contains unallowed characters",
@@ -204,6 +211,22 @@ async def test_an_invalid_webhook_is_refused(
     server: SandboxServer, fields: dict[str, str], description: str
 ) -> None:
     assert await server.refusal("setWebhook", **fields) == (400, description)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://a.b:8443/hook",
+        "a.b/hook",
+        "http://127.0.0.1:8080/",
+        "http://bridge:8080/",
+        "http://[::1]:80/",
+    ],
+)
+async def test_a_webhook_on_telegram_s_ports_or_on_this_network_is_accepted(
+    server: SandboxServer, url: str
+) -> None:
+    assert await server.result("setWebhook", url=url)
 
 
 def test_retry_delays_double_up_to_one_to_two_minutes() -> None:

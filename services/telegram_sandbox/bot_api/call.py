@@ -52,7 +52,7 @@ class Call:
         """
         if self.bot.frozen and not self.method.startswith("get"):
             raise errors.bad_request("FROZEN_METHOD_INVALID")
-        self.chat = self.sandbox.chats.find(self.args.text("chat_id").strip())
+        self.chat = self.sandbox.chats.find(self.args.text("chat_id"))
         return self.chat
 
     def rate_limited(self, chat: Chat, finish: Callable[[], Result], *, may_pay: bool = False) -> Outcome:

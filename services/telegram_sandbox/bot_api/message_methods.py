@@ -5,15 +5,13 @@ from typing import Any
 
 import orjson
 
-from services.telegram_sandbox import errors, markup
-from services.telegram_sandbox.bot_api import reply_markup
+from services.telegram_sandbox import errors
+from services.telegram_sandbox.bot_api import content, reply_markup
 from services.telegram_sandbox.bot_api.call import Call, Outcome, Result
-from services.telegram_sandbox.markup import Formatted
+from services.telegram_sandbox.bot_api.parameters import Upload
 from services.telegram_sandbox.state.chats import Chat, ChatType, Message
 from services.telegram_sandbox.state.files import StoredFile
 
-TEXT_LIMIT = 4096  # code points after parsing
-CAPTION_LIMIT = 1024  # code points after parsing
 TOAST_LIMIT = 200  # code points
 UPLOAD_LIMIT = 50 << 20  # bytes
 DOWNLOAD_LIMIT = 20 << 20  # bytes
@@ -25,61 +23,66 @@ NOT_MODIFIED = (
 
 
 def send_message(call: Call) -> Outcome:
-    if not call.args.text("text"):
-        raise errors.bad_request("message text is empty")
-    parsed = _parsed(call, "text", "entities")
+    parsed = content.parsed_text(call)
+    reply = content.reply_parameters(call)
     keyboard = reply_markup.parse(call.args.values.get("reply_markup"))
-    chat, frame = _target(call, "text messages")
-    content = _content(
-        call, parsed, "text", TEXT_LIMIT, "message is too long", empty="text must be non-empty"
-    )
-    return call.rate_limited(chat, lambda: _send(call, chat, frame | content, keyboard), may_pay=True)
+    chat, frame = _target(call, "text messages", reply)
+    keyboard = reply_markup.check(keyboard)
+    fields = frame | content.text_fields(call, parsed)
+    reply_markup.check_size(keyboard)
+    return call.rate_limited(chat, lambda: _send(call, chat, fields, keyboard), may_pay=True)
 
 
 def send_document(call: Call) -> Outcome:
-    parsed = _parsed(call, "caption", "caption_entities")
+    upload = _upload(call)
+    parsed = content.parsed_caption(call)
+    reply = content.reply_parameters(call)
     keyboard = reply_markup.parse(call.args.values.get("reply_markup"))
-    chat, frame = _target(call, "documents")
-    caption = _content(call, parsed, "caption", CAPTION_LIMIT, "message caption is too long")
-    document = {"document": describe(_document(call))}
-    fields = frame | document | caption
+    chat, frame = _target(call, "documents", reply)
+    keyboard = reply_markup.check(keyboard)
+    document = {"document": describe(_stored(call, upload))}
+    fields = frame | document | content.caption_fields(call, parsed)
+    reply_markup.check_size(keyboard)
     return call.rate_limited(chat, lambda: _send(call, chat, fields, keyboard), may_pay=True)
 
 
 def edit_message_text(call: Call) -> Outcome:
-    if not call.args.text("text"):
-        raise errors.bad_request("message text is empty")
-    parsed = _parsed(call, "text", "entities")
-    keyboard = reply_markup.parse(call.args.values.get("reply_markup"), inline_only=True)
+    parsed = content.parsed_text(call)
+    keyboard = reply_markup.parse(call.args.values.get("reply_markup"))
     chat, message = _editable(call)
     if "text" not in message.wire:
         raise errors.bad_request("there is no text in the message to edit")
-    content = _content(
-        call, parsed, "text", TEXT_LIMIT, "message is too long", empty="text must be non-empty"
-    )
-    return _edit(call, chat, message, content | _markup(keyboard))
+    keyboard = reply_markup.check(keyboard, inline_only=True)
+    # Only Telegram itself checks the length of an edit; TDLib hands its code on.
+    fields = content.text_fields(call, parsed, too_long="MESSAGE_TOO_LONG")
+    reply_markup.check_size(keyboard)
+    return _edit(call, chat, message, fields | _markup(keyboard))
 
 
 def edit_message_caption(call: Call) -> Outcome:
-    parsed = _parsed(call, "caption", "caption_entities")
-    keyboard = reply_markup.parse(call.args.values.get("reply_markup"), inline_only=True)
+    parsed = content.parsed_caption(call)
+    keyboard = reply_markup.parse(call.args.values.get("reply_markup"))
     chat, message = _editable(call)
     if "document" not in message.wire:
         raise errors.bad_request("there is no caption in the message to edit")
-    caption = _content(call, parsed, "caption", CAPTION_LIMIT, "message caption is too long")
+    keyboard = reply_markup.check(keyboard, inline_only=True)
+    caption = content.caption_fields(call, parsed, too_long="MEDIA_CAPTION_TOO_LONG")
+    reply_markup.check_size(keyboard)
     return _edit(call, chat, message, {"document": message.wire["document"]} | caption | _markup(keyboard))
 
 
 def edit_message_reply_markup(call: Call) -> Outcome:
-    keyboard = reply_markup.parse(call.args.values.get("reply_markup"), inline_only=True)
+    keyboard = reply_markup.parse(call.args.values.get("reply_markup"))
     chat, message = _editable(call)
+    keyboard = reply_markup.check(keyboard, inline_only=True)
+    reply_markup.check_size(keyboard)
     kept = {name: message.wire[name] for name in CONTENT[:-1] if name in message.wire}
     return _edit(call, chat, message, kept | _markup(keyboard))
 
 
 def delete_message(call: Call) -> Outcome:
     chat = call.find_chat()
-    message = chat.messages.get(_message_id(call))
+    message = chat.messages.get(call.args.number("message_id"))
     if message is None:
         raise errors.bad_request("message to delete not found")
     old = call.now - message.wire["date"] > DELETE_WINDOW
@@ -127,52 +130,17 @@ def describe(stored: StoredFile) -> dict[str, Any]:
     }
 
 
-def _parsed(call: Call, name: str, entities: str) -> Formatted:
-    try:
-        return markup.parse(call.args.text(name), call.args.text("parse_mode"), call.args.data(entities))
-    except markup.MarkupError as error:
-        raise errors.bad_request(str(error)) from None
-
-
-def _content(
-    call: Call, parsed: Formatted, name: str, limit: int, too_long: str, *, empty: str | None = None
-) -> dict[str, Any]:
-    """Returns the text and entities of the message, checked against Telegram's limit."""
-    try:
-        cleaned = markup.clean(parsed)
-    except markup.MarkupError as error:
-        raise errors.bad_request(str(error)) from None
-    if not cleaned.text:
-        if empty is not None:
-            raise errors.bad_request(empty)
-        return {}
-    if len(cleaned.text) > limit:
-        raise errors.bad_request(too_long)
-    content: dict[str, Any] = {name: cleaned.text}
-    if cleaned.entities:
-        content["entities" if name == "text" else "caption_entities"] = cleaned.wire(
-            lambda number: _person(call, number)
-        )
-    return content
-
-
-def _person(call: Call, number: int) -> dict[str, Any] | None:
-    """Returns a person that the bot may mention; None if it has no chat with them."""
-    chat = call.sandbox.chats.get(number)
-    return chat.user() if chat is not None and chat.type is ChatType.PRIVATE else None
-
-
 def _markup(keyboard: dict[str, Any] | None) -> dict[str, Any]:
-    return {"reply_markup": keyboard} if keyboard and keyboard.get("inline_keyboard") else {}
+    return {"reply_markup": keyboard} if keyboard and "inline_keyboard" in keyboard else {}
 
 
-def _target(call: Call, kind: str) -> tuple[Chat, dict[str, Any]]:
+def _target(call: Call, kind: str, reply: tuple[int, bool]) -> tuple[Chat, dict[str, Any]]:
     """Returns the chat to write to, and the message's fields for topic, reply and protection."""
     chat = call.find_chat()
     chat.check_writable(kind)
     thread_id = call.args.number("message_thread_id") or None
     chat.check_topic(thread_id)
-    frame = _reply(call, chat)
+    frame = _reply(chat, *reply)
     if thread_id is not None:
         frame |= {"message_thread_id": thread_id, "is_topic_message": True}
     if call.args.flag("protect_content"):
@@ -180,18 +148,13 @@ def _target(call: Call, kind: str) -> tuple[Chat, dict[str, Any]]:
     return chat, frame
 
 
-def _reply(call: Call, chat: Chat) -> dict[str, Any]:
-    parameters = call.args.data("reply_parameters")
-    reply = parameters if isinstance(parameters, dict) else {}
-    number = reply.get("message_id") or call.args.number("reply_to_message_id")
-    if not number:
-        return {}
-    original = chat.messages.get(int(number))
+def _reply(chat: Chat, number: int, may_be_missing: bool) -> dict[str, Any]:
+    original = chat.messages.get(number)
     if original is not None:
         return {"reply_to_message": {k: v for k, v in original.wire.items() if k != "reply_to_message"}}
-    if reply.get("allow_sending_without_reply") or call.args.flag("allow_sending_without_reply"):
-        return {}
-    raise errors.bad_request("message to be replied not found")
+    if number and not may_be_missing:
+        raise errors.bad_request("message to be replied not found")
+    return {}
 
 
 def _send(call: Call, chat: Chat, fields: dict[str, Any], keyboard: dict[str, Any] | None) -> Result:
@@ -205,11 +168,18 @@ def _send(call: Call, chat: Chat, fields: dict[str, Any], keyboard: dict[str, An
     return call.store(chat, Message(wire, call.bot.id, call.args.flag("disable_notification")))
 
 
-def _document(call: Call) -> StoredFile:
+def _upload(call: Call) -> Upload | str:
+    """Returns the uploaded document, or the id or URL that the request names instead."""
     value = call.args.text("document")
     upload = call.args.files.get(value.removeprefix("attach://") if value else "document")
-    if upload is None:
-        return _known_document(call, value)
+    if upload is None and (not value or value.startswith("attach://")):
+        raise errors.bad_request("there is no document in the request")
+    return upload or value
+
+
+def _stored(call: Call, upload: Upload | str) -> StoredFile:
+    if isinstance(upload, str):
+        return _known_document(call, upload)
     if not upload.data:
         raise errors.bad_request("file must be non-empty")
     if len(upload.data) > UPLOAD_LIMIT:
@@ -219,8 +189,6 @@ def _document(call: Call) -> StoredFile:
 
 
 def _known_document(call: Call, file_id: str) -> StoredFile:
-    if not file_id:
-        raise errors.bad_request("there is no document in the request")
     if file_id.startswith(("http://", "https://")):
         raise errors.bad_request("failed to get HTTP URL content")  # the sandbox fetches nothing
     stored = call.sandbox.files.get(call.bot.id, file_id)
@@ -229,17 +197,13 @@ def _known_document(call: Call, file_id: str) -> StoredFile:
     return stored
 
 
-def _message_id(call: Call) -> int:
-    number = call.args.number("message_id")
-    if not number:
-        raise errors.bad_request("message identifier is not specified")
-    return number
-
-
 def _editable(call: Call) -> tuple[Chat, Message]:
+    number = call.args.number("message_id")
+    if not number and not call.args.text("chat_id"):
+        raise errors.bad_request("message identifier is not specified")
     chat = call.find_chat()
     chat.check_writable()
-    message = chat.messages.get(_message_id(call))
+    message = chat.messages.get(number)
     if message is None:
         raise errors.bad_request("message to edit not found")
     if message.bot_id != call.bot.id:

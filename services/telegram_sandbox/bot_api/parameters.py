@@ -1,5 +1,6 @@
 """Parses a request's parameters as the Bot API server does: query string, JSON, form or multipart."""
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from starlette.types import Message, Receive, Scope
 
 from services.telegram_sandbox import errors
 
+INTEGER = re.compile(r"-?[0-9]{1,19}")
 TRUE_WORDS = frozenset({"true", "yes", "1"})
 
 
@@ -44,14 +46,12 @@ class Parameters:
         return self.text(name).strip().lower() in TRUE_WORDS
 
     def number(self, name: str, default: int = 0, low: int | None = None, high: int | None = None) -> int:
-        """Returns an integer, clamped to the bounds; other text counts as 0, as in TDLib's to_integer."""
-        text = self.text(name).strip()
+        """Returns the integer at the start of a text, else 0, clamped to the bounds: TDLib's to_integer."""
+        text = self.text(name)
         if not text:
             return default
-        try:
-            value = int(text)
-        except ValueError:
-            value = 0
+        found = INTEGER.match(text)
+        value = int(found[0]) if found else 0
         if low is not None:
             value = max(low, value)
         return value if high is None else min(high, value)

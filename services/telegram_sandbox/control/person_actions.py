@@ -51,7 +51,7 @@ def say(
     chat = chat_of(sandbox, chat_id)
     person = person_in(sandbox, chat, person_id)
     cleaned = markup.clean(markup.Formatted(text))
-    if not cleaned.text:
+    if markup.is_empty(cleaned.text):
         raise NotPossibleError("a message needs a text")
     now = sandbox.clock.now()
     wire: dict[str, Any] = {

@@ -6,36 +6,36 @@
 - `html`, `markdown`: the parse modes HTML and MarkdownV2.
 - `request_entities`: entities given in a request.
 - `detected_entities`: links, mentions, hashtags and the like that Telegram finds in a text.
-- `links`: checks links.
+- `links`: checks links. `characters`: what Telegram replaces, removes, or does not show.
 - `date_time`: formats of date_time entities.
 """
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from services.telegram_sandbox.markup import detected_entities, html, markdown, request_entities
-from services.telegram_sandbox.markup.entity import HIDDEN_DATA, Entity, MarkupError, in_order, normalized
+from services.telegram_sandbox.markup.characters import CONTROL, REMOVED, SPACED, is_empty, single_marks
+from services.telegram_sandbox.markup.entity import NO_DETECTION, Entity, MarkupError, in_order, normalized
 
-__all__ = ["Formatted", "MarkupError", "clean", "parse"]
+__all__ = ["Formatted", "MarkupError", "clean", "is_empty", "parse"]
 
 RAW_LIMIT = 1 << 15  # bytes before parsing
 MAX_ENTITIES = 100
 BLANK = " \n"
-BLANKS = frozenset(BLANK)
-DROPPED = dict.fromkeys([*range(0x2028, 0x202F), 0x0D])  # line separators, direction marks, carriage return
-SPACED = {code: " " for code in range(32) if code not in (0x0A, 0x0D)}
-INVISIBLE = frozenset({0x333, 0x33F, 0x30A})  # combining lines that TDLib removes
-CONTROL = re.compile(f"[{''.join(map(chr, (*DROPPED, *SPACED, *INVISIBLE)))}]")
+BLANKS = tuple(BLANK)
 
 
 @dataclass(frozen=True, slots=True)
 class Formatted:
-    """Text and entities, offsets in code points."""
+    """Text and entities, offsets in code points.
+
+    `given` are entities of a request that `clean` still has to check, offsets in UTF-16 units.
+    """
 
     text: str
     entities: list[Entity] = field(default_factory=list)
+    given: Sequence[Entity] = ()
 
     def wire(self, user: Callable[[int], dict[str, Any] | None] = lambda _id: None) -> list[dict[str, Any]]:
         """Returns Bot API entities, offsets in UTF-16 units; drops a mention if `user` returns None."""
@@ -64,7 +64,7 @@ def parse(text: str, parse_mode: str, entities: Any) -> Formatted:
         raise MarkupError("Text is too long")
     mode = parse_mode.lower()
     if not text or mode in ("", "none"):
-        return Formatted(text, request_entities.parse(text, entities) if entities else [])
+        return Formatted(text, given=request_entities.parse(entities))
     parsers = {"html": html.parse, "markdownv2": markdown.parse}
     if mode not in parsers:
         raise MarkupError("Unsupported parse_mode")
@@ -75,13 +75,20 @@ def parse(text: str, parse_mode: str, entities: Any) -> Formatted:
 
 
 def clean(formatted: Formatted) -> Formatted:
-    """Trims the text, removes control characters, normalizes entities, and adds detected ones."""
+    """Trims the text, removes control characters, normalizes entities, and adds detected ones.
+
+    Raises:
+        MarkupError: an entity of the request is invalid, or not within the text; with TDLib's text.
+    """
     text, entities = formatted.text, normalized(formatted.entities)
+    if formatted.given:
+        entities = request_entities.placed(text, formatted.given)
     if not entities and text.isascii() and text.isprintable():
         plain = text.strip(" ")
         return Formatted(plain, detected_entities.entities(plain))
     text, entities = _without_control(text, entities)
-    entities = normalized(_visible(text, entities))
+    text = single_marks(text)
+    entities = normalized(entities)
     text, entities = _trimmed(text, entities)
     entities = _merged(text, entities)
     return Formatted(text, _first_hundred(entities))
@@ -102,7 +109,7 @@ def _without_control(text: str, entities: list[Entity]) -> tuple[str, list[Entit
     """Replaces control characters by spaces and removes invisible ones; moves the entities accordingly."""
     if CONTROL.search(text) is None:
         return text, entities
-    removed = [i for i, char in enumerate(text) if ord(char) in DROPPED or ord(char) in INVISIBLE]
+    removed = [i for i, char in enumerate(text) if ord(char) in REMOVED]
     text = text.translate(SPACED)
     gone = set(removed)
     moved = []
@@ -113,50 +120,9 @@ def _without_control(text: str, entities: list[Entity]) -> tuple[str, list[Entit
     return "".join(char for i, char in enumerate(text) if i not in gone), moved
 
 
-@dataclass(slots=True)
-class _Span:
-    """An entity with bounds that may still change."""
-
-    entity: Entity
-    begin: int
-    end: int
-
-
-def _visible(text: str, entities: list[Entity]) -> list[Entity]:
-    """Moves the start of entities behind leading whitespace, and drops those of whitespace only.
-
-    Links and code are not moved, nor are entities around them that start at the same place.
-    """
-    ordered = in_order(e for e in entities if e.length > 0)
-    if not any(text[e.offset] in BLANKS for e in ordered):
-        return ordered
-    spans = [_Span(e, e.offset, e.end) for e in ordered]
-    waiting, stack, last_visible = spans[::-1], list[_Span](), -1
-    for at in range(len(text) + 1):
-        while stack and at >= stack[-1].end:
-            span = stack.pop()
-            if last_visible < span.begin and span.entity.type not in HIDDEN_DATA:
-                span.end = span.begin
-        while waiting and at >= waiting[-1].begin:
-            stack.append(waiting.pop())
-        if text[at : at + 1] in BLANKS:
-            _skip_blank(stack, at)
-        else:
-            last_visible = at
-    return [span.entity.moved(span.begin, span.end) for span in spans if span.begin < span.end]
-
-
-def _skip_blank(stack: list[_Span], at: int) -> None:
-    """Moves the start of entities that start at a blank, from the innermost outwards."""
-    for span in reversed(stack):
-        if span.begin != at or span.entity.type in HIDDEN_DATA:
-            return
-        span.begin += 1
-
-
 def _trimmed(text: str, entities: list[Entity]) -> tuple[str, list[Entity]]:
     """Removes whitespace at the end, and at the start up to the first entity."""
-    if text[:1] not in BLANKS and text[-1:] not in BLANKS:
+    if not text.startswith(BLANKS) and not text.endswith(BLANKS):
         return text, entities
     end = len(text.rstrip(BLANK))
     entities = [e.moved(e.offset, min(e.end, end)) for e in entities if e.offset < end]
@@ -170,7 +136,7 @@ def _merged(text: str, entities: list[Entity]) -> list[Entity]:
     new = detected_entities.entities(text)
     if not new:
         return entities
-    blocking = [e for e in entities if e.type in HIDDEN_DATA or e.type in {"custom_emoji", "date_time"}]
+    blocking = [e for e in entities if e.type in NO_DETECTION]
     free = [n for n in new if not any(n.offset < e.end and e.offset < n.end for e in blocking)]
     return normalized([*entities, *free])
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SPLITTABLE = ("bold", "italic", "underline", "strikethrough", "spoiler")
-PRE = frozenset({"code", "pre"})
+PRE = frozenset({"code", "pre", "date_time"})  # no other entity nests in them
 QUOTES = frozenset({"blockquote", "expandable_blockquote"})
-HIDDEN_DATA = PRE | {"text_link", "text_mention"}  # kept even if their text is only whitespace
+NO_DETECTION = PRE | {"text_link", "text_mention", "custom_emoji"}
 PRIORITY = {
     "blockquote": 0,
     "expandable_blockquote": 0,
@@ -25,8 +25,9 @@ PRIORITY = {
     "strikethrough": 93,
     "spoiler": 94,
     "custom_emoji": 99,
-    "date_time": 99,
+    "date_time": 30,
 }
+PRE_WITH_LANGUAGE = 10
 
 
 class MarkupError(Exception):
@@ -52,7 +53,11 @@ class Entity:
 
 def in_order(entities: Iterable[Entity]) -> list[Entity]:
     """Sorts entities as TDLib does: by offset, the longer first, then by type."""
-    return sorted(entities, key=lambda e: (e.offset, -e.length, PRIORITY.get(e.type, 50)))
+    return sorted(entities, key=lambda e: (e.offset, -e.length, _priority(e)))
+
+
+def _priority(entity: Entity) -> int:
+    return PRE_WITH_LANGUAGE if entity.type == "pre" and entity.extra else PRIORITY.get(entity.type, 50)
 
 
 def normalized(entities: Iterable[Entity]) -> list[Entity]:

@@ -1,132 +1,160 @@
-"""Entities given in a request, instead of markup."""
+"""Entities given in a request, instead of markup: parsed as by the Bot API server, checked as by TDLib.
+
+An invalid entity is an error here, where the same in markup is dropped: TDLib's `get_message_entities` and
+`fix_formatted_text` (MessageEntity.cpp) refuse the message.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from services.telegram_sandbox.markup import detected_entities, html, links
-from services.telegram_sandbox.markup.date_time import date_time
-from services.telegram_sandbox.markup.entity import PRIORITY, Entity, MarkupError
+from services.telegram_sandbox.json_fields import FieldError, integer, text
+from services.telegram_sandbox.markup import detected_entities, links
+from services.telegram_sandbox.markup.characters import cleaned
+from services.telegram_sandbox.markup.entity import PRIORITY, Entity, MarkupError, normalized
 
 LARGEST = 1_000_000
+DATE_FORMAT = re.compile(r"[rR]|[tTdDwW]*")
 
 
-def parse(text: str, raw: Any) -> list[Entity]:
-    """Parses a JSON array of entities; another value counts as no entities, as with Telegram.
+def parse(raw: Any) -> list[Entity]:
+    """Parses a JSON array of entities, with offsets in UTF-16 units; another value counts as no entities.
 
     Raises:
-        MarkupError: an entity is invalid, or not within the text.
+        MarkupError: a field is invalid; with the Bot API server's text.
     """
     if not isinstance(raw, list):
         return []
-    places, last = _places(text)
-    entities = []
-    for item in raw:
-        try:
-            entity = _entity(item)
-        except MarkupError as error:
-            raise MarkupError(f"Can't parse MessageEntity: {error}") from None
-        if entity is not None and entity.length > 0:
-            entities.append(_placed(entity, places, last))
-    return entities
+    try:
+        found = [_entity(item) for item in raw]
+    except (FieldError, MarkupError) as error:
+        raise MarkupError(f"Can't parse MessageEntity: {error}") from None
+    return [entity for entity in found if entity is not None]
 
 
 def _entity(item: Any) -> Entity | None:
     if not isinstance(item, dict):
         raise MarkupError("expected an Object")
-    offset, length = (_integer(item, name) for name in ("offset", "length"))
-    kind = item.get("type")
-    if not isinstance(kind, str):
-        raise MarkupError(
-            'can\'t find field "type"' if kind is None else 'field "type" must be of type String'
-        )
+    offset, length = integer(item, "offset"), integer(item, "length")
+    kind = text(item, "type")
     if not kind:
         raise MarkupError("Type is not specified")
     if kind in detected_entities.KINDS:
         return None
     if kind not in PRIORITY:
         raise MarkupError("Unsupported type specified")
-    return Entity(kind, offset, length, _extra(kind, item)) if _is_valid_link(kind, item) else None
-
-
-def _integer(item: dict[str, Any], name: str) -> int:
-    value = item.get(name)
-    if value is None:
-        raise MarkupError(f'can\'t find field "{name}"')
-    if isinstance(value, str) and value.lstrip("-").isdigit():
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise MarkupError(f'field "{name}" must be of type Number')
-    return value
-
-
-def _is_valid_link(kind: str, item: dict[str, Any]) -> bool:
-    """Returns False for a text_link that Telegram drops because of its URL."""
-    return kind != "text_link" or links.user_id(_string(item, "url")) is not None or bool(_url(item))
+    return Entity(kind, offset, length, _extra(kind, item))
 
 
 def _extra(kind: str, item: dict[str, Any]) -> dict[str, Any]:
     match kind:
-        case "pre" if item.get("language"):
-            return {"language": _string(item, "language")}
+        case "pre":
+            language = text(item, "language", "")
+            return {"language": language} if language else {}
         case "text_link":
-            return {"url": _url(item)}
+            return {"url": text(item, "url")}
         case "text_mention":
-            user = item.get("user")
-            if not isinstance(user, dict):
-                raise MarkupError('can\'t find field "user"')
-            return {"user": {"id": _integer(user, "id")}}
+            if not isinstance(user := item.get("user"), dict):
+                raise MarkupError(
+                    'Field "user" must be of type Object' if "user" in item else 'Can\'t find field "user"'
+                )
+            return {"user": {"id": integer(user, "id", bits=64)}}
         case "custom_emoji":
-            return html.emoji(_string(item, "custom_emoji_id"))
+            return {"custom_emoji_id": str(integer(item, "custom_emoji_id", bits=64))}
         case "date_time":
-            letters = item.get("date_time_format") or ""
-            return date_time(str(_integer(item, "unix_time")), str(letters))
+            moment, letters = integer(item, "unix_time"), text(item, "date_time_format", "")
+            if not DATE_FORMAT.fullmatch(letters):
+                raise MarkupError("Invalid date-time format specified")
+            return {"unix_time": moment, **({"date_time_format": letters} if letters else {})}
         case _:
             return {}
 
 
-def _string(item: dict[str, Any], name: str) -> str:
-    value = item.get(name)
-    if not isinstance(value, str):
-        raise MarkupError(f'can\'t find field "{name}"')
-    return value
+def placed(shown: str, given: Sequence[Entity]) -> list[Entity]:
+    """Returns the entities as they nest, with offsets in code points of the text.
+
+    Raises:
+        MarkupError: TDLib refuses an entity; with its text.
+    """
+    entities = [_checked(entity) for entity in given]
+    for entity in entities:
+        if not 0 <= entity.offset <= LARGEST:
+            raise MarkupError(f"Receive an entity with incorrect offset {entity.offset}")
+        if not 0 <= entity.length <= LARGEST:
+            raise MarkupError(f"Receive an entity with incorrect length {entity.length}")
+    entities = normalized(entities)
+    places, last = _places(shown)
+    _check_bounds(shown, entities, places, last)
+    return [entity.moved(places[entity.offset], places[entity.end]) for entity in entities]
 
 
-def _url(item: dict[str, Any]) -> str | None:
-    return links.checked(_string(item, "url"))
+def _checked(entity: Entity) -> Entity:
+    """Returns the entity with its link or its mention of a person checked."""
+    extra = entity.extra
+    match entity.type:
+        case "text_link":
+            return _link(entity, cleaned(extra["url"]))
+        case "text_mention" if not 0 < extra["user"]["id"] <= links.MAX_USER_ID:
+            raise MarkupError("User not found")
+        case "custom_emoji" if extra["custom_emoji_id"] == "0":
+            raise MarkupError("Invalid custom emoji identifier specified")
+        case "date_time" if extra["unix_time"] <= 0:
+            raise MarkupError("Invalid date specified")
+        case "pre" if extra:
+            return Entity("pre", entity.offset, entity.length, {"language": cleaned(extra["language"])})
+        case _:
+            return entity
 
 
-def _places(text: str) -> tuple[Sequence[int] | Mapping[int, int], int]:
+def _link(entity: Entity, url: str) -> Entity:
+    if person := links.user_id(url):
+        return Entity("text_mention", entity.offset, entity.length, {"user": {"id": person}})
+    try:
+        return Entity("text_link", entity.offset, entity.length, {"url": links.check(url)})
+    except links.LinkError as error:
+        raise MarkupError(f"Entity {error}") from None
+
+
+def _check_bounds(
+    shown: str, entities: Sequence[Entity], places: Sequence[int] | Mapping[int, int], last: int
+) -> None:
+    """Refuses entities that begin or end within a character, or behind the text.
+
+    TDLib reads the text from its start, and at each character closes entities before it opens others.
+    """
+    wrong = [(entity.end, 0, entity) for entity in reversed(entities) if _is_within(entity.end, places, last)]
+    wrong += [(entity.offset, 1, entity) for entity in entities if _is_within(entity.offset, places, last)]
+    if wrong:
+        at, is_begin, entity = min(wrong, key=lambda item: item[:2])
+        byte = len(shown[: places[at + 1]].encode())
+        what = "Entity begins" if is_begin else f"Entity beginning at UTF-16 offset {entity.offset} ends"
+        raise MarkupError(f"{what} in a middle of a UTF-16 symbol at byte offset {byte}")
+    if behind := next((entity for entity in entities if entity.offset > last), None):
+        raise MarkupError(f"Entity begins after the end of the text at UTF-16 offset {behind.offset}")
+    if longer := next((entity for entity in reversed(entities) if entity.end > last), None):
+        raise MarkupError(
+            f"Entity beginning at UTF-16 offset {longer.offset} ends after the end of the text "
+            f"at UTF-16 offset {longer.end}"
+        )
+
+
+def _is_within(offset: int, places: Sequence[int] | Mapping[int, int], last: int) -> bool:
+    """Returns whether the offset is between the two UTF-16 units of a character."""
+    return offset < last and offset not in places
+
+
+def _places(shown: str) -> tuple[Sequence[int] | Mapping[int, int], int]:
     """Returns code point indexes by UTF-16 offset, and the last offset."""
-    if _LONG.search(text) is None:
-        return range(len(text) + 1), len(text)
+    if _LONG.search(shown) is None:
+        return range(len(shown) + 1), len(shown)
     places, units = {}, 0
-    for index, char in enumerate(text):
+    for index, char in enumerate(shown):
         places[units] = index
         units += 2 if char >= FIRST_LONG else 1
-    places[units] = len(text)
+    places[units] = len(shown)
     return places, units
 
 
 #: From this character on, one has two UTF-16 units.
 FIRST_LONG = "\U00010000"
 _LONG = re.compile(f"[{FIRST_LONG}-\U0010ffff]")
-
-
-def _placed(entity: Entity, places: Sequence[int] | Mapping[int, int], last: int) -> Entity:
-    if not 0 <= entity.offset <= LARGEST:
-        raise MarkupError(f"Receive an entity with incorrect offset {entity.offset}")
-    if not 0 <= entity.length <= LARGEST:
-        raise MarkupError(f"Receive an entity with incorrect length {entity.length}")
-    if entity.offset >= last:
-        raise MarkupError(f"Entity begins after the end of the text at UTF-16 offset {entity.offset}")
-    if entity.end > last:
-        raise MarkupError(
-            f"Entity beginning at UTF-16 offset {entity.offset} ends after the end of the text "
-            f"at UTF-16 offset {entity.end}"
-        )
-    if entity.offset not in places:
-        raise MarkupError(f"Entity begins in a middle of a UTF-16 symbol at byte offset {entity.offset}")
-    if entity.end not in places:
-        raise MarkupError(f"Entity ends in a middle of a UTF-16 symbol at byte offset {entity.end}")
-    return entity.moved(places[entity.offset], places[entity.end])

@@ -1,5 +1,6 @@
 """Chats with their people and messages, and the errors of chats that a bot may not write to."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -8,6 +9,7 @@ from typing import Any
 from services.telegram_sandbox import errors
 
 GENERAL_TOPIC = 1  # bots must not name it
+INTEGER = re.compile(r"-?[0-9]{1,19}")
 ID_EPOCH = 1_735_689_600  # 2025-01-01; message ids start at the seconds since then
 
 
@@ -161,8 +163,10 @@ class Chats:
         if not chat_id:
             raise errors.bad_request("chat_id is empty")
         if chat_id.startswith("@"):
+            # A person cannot be named by a username, only a public group or channel.
             name = chat_id[1:].lower()
-            chat = next((chat for chat in self if (chat.username or "").lower() == name), None)
+            public = (chat for chat in self if chat.type is not ChatType.PRIVATE)
+            chat = next((chat for chat in public if (chat.username or "").lower() == name), None)
         else:
             chat = self._by_id.get(_integer(chat_id))
         if chat is None:
@@ -194,7 +198,4 @@ class Chats:
 
 
 def _integer(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        return 0
+    return int(text) if INTEGER.fullmatch(text) else 0

@@ -12,6 +12,14 @@ TAP_LIFETIME = 150.0  # seconds
 UPDATE_LIFETIME = 86_400.0  # seconds
 QUEUE_CAP = 100_000
 FUTURE_OFFSET_SLACK = 10  # so far beyond the last id an offset still counts
+KNOWN = (
+    "message edited_message channel_post edited_channel_post inline_query chosen_inline_result callback_query"
+    " custom_event custom_query shipping_query pre_checkout_query poll poll_answer my_chat_member chat_member"
+    " chat_join_request chat_boost removed_chat_boost message_reaction message_reaction_count"
+    " business_connection business_message edited_business_message deleted_business_messages"
+    " purchased_paid_media managed_bot guest_message"
+)
+KINDS = frozenset(KNOWN.split())
 OPT_IN_KINDS = frozenset({"chat_member", "message_reaction", "message_reaction_count"})
 
 

@@ -23,6 +23,7 @@ from services.outbox.telegram.text import (
     split,
     utf16_length,
 )
+from services.telegram_sandbox import markup
 from tests.telegram_sandbox.markup.urls import OTHER_SCHEMES, app_urls, web_urls
 
 GRIN = "\U0001f600"
@@ -318,6 +319,13 @@ def test_what_stands_in_bold_stays_in_bold_across_a_cut(pieces: list[tuple[str, 
     for kind, part in as_telegram_has_it(text)[1]:
         wanted[kind] = wanted.get(kind, "") + part
     assert joined == wanted
+
+
+def test_every_character_that_shows_nothing_to_telegram_is_blank() -> None:
+    shown = (chr(code) for code in range(0x110000) if not 0xD800 <= code <= 0xDFFF)
+    nothing = [character for character in shown if markup.is_empty(character)]
+    assert len(nothing) > 150
+    assert [character for character in nothing if not is_blank(character)] == []
 
 
 @pytest.mark.parametrize("nothing", ["\u200b", "\u2060\ufeff", "\u2800", "\x01 \n", "\u202e", "\U000e0020"])

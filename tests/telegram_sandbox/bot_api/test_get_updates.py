@@ -166,3 +166,13 @@ async def test_a_reply_in_a_topic_has_the_topic_and_the_original(server: Sandbox
     assert update.message.from_user is not None
     assert (update.message.message_thread_id, update.message.from_user.first_name) == (7, "Grace")
     assert update.message.reply_to_message.message_id == message.message_id
+
+
+async def test_unknown_kinds_of_updates_are_ignored(server: SandboxServer) -> None:
+    for kinds in (["Message", "nonsense"], ["nonsense"], [], "{", [5]):
+        await server.result("getUpdates", allowed_updates=kinds)
+        await server.control(f"/chats/{ADA}/say", {"text": "x"})
+    assert len(next(iter(server.sandbox.bots)).queue.pending) == 5
+    await server.result("getUpdates", allowed_updates=["callback_query"])
+    await server.control(f"/chats/{ADA}/say", {"text": "x"})
+    assert len(next(iter(server.sandbox.bots)).queue.pending) == 5

@@ -15,6 +15,7 @@ from telegram.error import BadRequest, ChatMigrated, Forbidden, InvalidToken
 
 from tests.telegram_sandbox.conftest import ADA, CI_TOPIC, GRACE, OPERATIONS, TEAM, SandboxServer, soon
 
+LINK = {"type": "text_link", "offset": 0, "length": 1}
 APPROVE = InlineKeyboardMarkup([[InlineKeyboardButton("Approve", callback_data="yes")]])
 
 
@@ -175,7 +176,17 @@ async def test_commands_are_stored_by_scope_and_language(bot: Bot) -> None:
 async def test_get_chat_describes_the_chat(bot: Bot) -> None:
     chat = await bot.get_chat(OPERATIONS)
     assert (chat.type, chat.title, chat.is_forum) == ("supergroup", "Operations", True)
-    assert (await bot.get_chat("@ada")).id == ADA
+
+
+async def test_a_public_chat_has_a_username_that_names_it_and_a_person_s_does_not(
+    server: SandboxServer, bot: Bot
+) -> None:
+    await server.control(
+        "/chats", {"id": -1001000000009, "type": "channel", "title": "News", "username": "the_news"}
+    )
+    assert (await bot.get_chat("@The_News")).id == -1001000000009
+    with pytest.raises(BadRequest, match="Chat not found"):
+        await bot.get_chat("@ada")
 
 
 async def test_a_chat_action_is_accepted(server: SandboxServer, bot: Bot) -> None:
@@ -195,6 +206,8 @@ async def test_a_channel_post_is_sent_by_the_channel(server: SandboxServer, bot:
     [
         ({}, "message text is empty"),
         ({"text": " \n "}, "text must be non-empty"),
+        ({"text": "\u200b\ufeff\u2800"}, "text must be non-empty"),
+        ({"text": "\U000e0020"}, "text must be non-empty"),
         ({"text": "x" * 4097}, "message is too long"),
         ({"text": "x" * 32_769}, "text is too long"),
         (
@@ -208,12 +221,42 @@ async def test_a_channel_post_is_sent_by_the_channel(server: SandboxServer, bot:
         ({"text": "x", "parse_mode": "BBCode"}, "unsupported parse_mode"),
         (
             {"text": "x", "entities": [{"type": "bold"}]},
-            "can't parse MessageEntity: can't find field \"offset\"",
+            "can't parse MessageEntity: Can't find field \"offset\"",
+        ),
+        (
+            {"text": "x", "entities": [LINK | {"url": "http://jenkins:8080/job/7"}]},
+            "entity URL 'http://jenkins:8080/job/7' is invalid: Wrong HTTP URL",
+        ),
+        (
+            {"text": "x", "entities": [LINK | {"url": "https://h.example:port/"}]},
+            "entity URL 'https://h.example:port/' is invalid: Wrong port number specified in the URL",
+        ),
+        ({"text": "x", "entities": [LINK | {"type": "text_mention", "user": {"id": 0}}]}, "user not found"),
+        (
+            {"text": "x", "entities": [{"type": "bold", "offset": 0, "length": 2}]},
+            "entity beginning at UTF-16 offset 0 ends after the end of the text at UTF-16 offset 2",
+        ),
+        ({"text": "x", "link_preview_options": "{"}, "can't parse link preview options JSON object"),
+        ({"text": "x", "link_preview_options": []}, "object expected as link preview options"),
+        (
+            {"text": "x", "link_preview_options": {"is_disabled": 1}},
+            'field "is_disabled" must be of type Boolean',
+        ),
+        ({"text": "x", "reply_parameters": "{"}, "can't parse reply parameters JSON object"),
+        ({"text": "x", "reply_parameters": [5]}, "object expected as reply parameters"),
+        ({"text": "x", "reply_parameters": {"quote": "x"}}, 'can\'t find field "message_id"'),
+        ({"text": "x", "reply_parameters": {"message_id": "x"}}, 'field "message_id" must be a valid Number'),
+        (
+            {"text": "x", "reply_parameters": {"message_id": 5, "allow_sending_without_reply": "yes"}},
+            'field "allow_sending_without_reply" must be of type Boolean',
         ),
         ({"text": "x", "chat_id": ""}, "chat_id is empty"),
         ({"text": "x", "chat_id": 5}, "chat not found"),
         ({"text": "x", "chat_id": "@nobody"}, "chat not found"),
         ({"text": "x", "chat_id": "abc"}, "chat not found"),
+        ({"text": "x", "chat_id": f" {ADA}"}, "chat not found"),
+        ({"text": "x", "chat_id": "1_001"}, "chat not found"),
+        ({"text": "x", "chat_id": "@ada"}, "chat not found"),
         ({"text": "x", "reply_markup": "{"}, "can't parse reply keyboard markup JSON object"),
         ({"text": "x", "reply_markup": "[]"}, "object expected as reply markup"),
         (
@@ -221,16 +264,8 @@ async def test_a_channel_post_is_sent_by_the_channel(server: SandboxServer, bot:
             "BUTTON_DATA_INVALID",
         ),
         (
-            {"text": "x", "reply_markup": {"inline_keyboard": [[{"text": "a", "callback_data": ""}]]}},
-            "BUTTON_DATA_INVALID",
-        ),
-        (
-            {"text": "x", "reply_markup": {"inline_keyboard": [[{"text": "a"}]]}},
-            "can't parse inline keyboard button: text buttons are unallowed in the inline keyboard",
-        ),
-        (
             {"text": "x", "reply_markup": {"inline_keyboard": [[{"text": "a", "url": "nope"}]]}},
-            "inline keyboard button URL 'nope' is invalid: wrong HTTP URL",
+            "inline keyboard button URL 'nope' is invalid: Wrong HTTP URL",
         ),
         (
             {"text": "x", "reply_markup": {"inline_keyboard": [[{"text": "a", "callback_data": "b"}] * 9]}},

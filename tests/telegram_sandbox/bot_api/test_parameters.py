@@ -94,7 +94,20 @@ def test_a_flag_is_true_yes_or_1(value: Any, flag: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "number"), [("7", 7), (7, 7), (" 8 ", 8), ("x", 0), ("", 3), (None, 3), ("500", 100), ("-4", 1)]
+    ("value", "number"),
+    [
+        ("7", 7),
+        (7, 7),
+        ("8x", 8),
+        (" 8", 1),
+        ("1_0", 1),
+        ("٣", 1),
+        ("x", 0),
+        ("", 3),
+        (None, 3),
+        ("500", 100),
+        ("-4", 1),
+    ],
 )
 def test_a_number_is_clamped_and_invalid_text_counts_as_zero(value: Any, number: int) -> None:
     args = Parameters({"name": value})

@@ -64,18 +64,6 @@ def given(text: str, entities: list[Found]) -> tuple[str, list[Found]] | str:
     return answer["text"], _entities(answer["entities"])
 
 
-def normalized(text: str, entities: list[Found]) -> list[Found]:
-    """Returns entities as TDLib normalizes them, in a text without markup and surrounding whitespace."""
-    given = [
-        {"@type": "textEntity", "offset": offset, "length": length, "type": _type(kind, extra)}
-        for kind, offset, length, extra in entities
-    ]
-    formatted = {"@type": "formattedText", "text": text, "entities": given}
-    answer = execute({"@type": "parseMarkdown", "text": formatted})
-    assert answer["text"] == text
-    return _entities(answer["entities"])
-
-
 def found(text: str) -> list[Found]:
     answer = execute({"@type": "getTextEntities", "text": text})
     wanted = [e for e in answer["entities"] if e["type"]["@type"] != "textEntityTypeMediaTimestamp"]

@@ -1,5 +1,6 @@
 """The sandbox's parsers, compared with TDLib."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -9,8 +10,9 @@ from hypothesis import strategies as st
 
 from services.telegram_sandbox import markup
 from services.telegram_sandbox.markup import Formatted, MarkupError, detected_entities, html, markdown
-from services.telegram_sandbox.markup.entity import Entity, normalized
+from services.telegram_sandbox.markup.entity import Entity
 from tests.telegram_sandbox.markup import oracle
+from tests.telegram_sandbox.markup.urls import OTHER_SCHEMES, app_urls, web_urls
 
 Parser = Callable[[str], tuple[str, list[Entity]]]
 
@@ -199,38 +201,97 @@ def test_any_markdown_has_tdlib_s_entities_or_its_error(text: str) -> None:
     assert in_order(ours(markdown.parse, text)) == oracle.markdown(text)
 
 
-TANGLED = (
-    "bold",
-    "italic",
-    "underline",
-    "strikethrough",
-    "spoiler",
-    "code",
-    "pre",
-    "text_link",
-    "blockquote",
-)
+EXTRAS: dict[str, st.SearchStrategy[Any]] = {
+    "text_link": st.sampled_from(
+        ["http://a.b/", "tg://user?id=7", "a.b", "http://jenkins/", "https://[::1", ""]
+    ),
+    "pre": st.sampled_from(["", "py", "p\ty\r"]),
+    "text_mention": st.just(5),
+    "custom_emoji": st.sampled_from([0, 7]),
+    "date_time": st.sampled_from([-1, 0, 1]),
+}
+KINDS = (*EXTRAS, "bold", "italic", "underline", "strikethrough", "spoiler", "code", "blockquote")
+ANY_OFFSET = st.integers(-1, 12) | st.sampled_from([1_000_000, 1_000_001])
 
 
 @st.composite
-def tangles(draw: st.DrawFn) -> tuple[str, list[Entity]]:
-    text = "x" + draw(st.text(alphabet="abé😀", max_size=9)) + "y"
-    entities = []
-    for kind in draw(st.lists(st.sampled_from(TANGLED), max_size=5)):
-        begin = draw(st.integers(0, len(text) - 1))
-        end = draw(st.integers(begin + 1, len(text)))
-        entities.append(
-            Entity(kind, begin, end - begin, {"url": "http://a.b/"} if kind == "text_link" else {})
-        )
-    return text, entities
+def requests(draw: st.DrawFn, offsets: st.SearchStrategy[int]) -> tuple[str, list[oracle.Found]]:
+    # TDLib's function for tests does not trim: the text neither begins nor ends with a space.
+    text = "x" + draw(st.text(alphabet="abé😀 \n\t\r\x00\u2028\u200e\u200f\u0333", max_size=9)) + "y"
+    wanted = draw(st.lists(st.sampled_from(KINDS), max_size=5))
+    return text, [
+        (kind, draw(offsets), draw(offsets), draw(EXTRAS[kind]) if kind in EXTRAS else None)
+        for kind in wanted
+    ]
 
 
-@settings(max_examples=600, deadline=None)
-@given(tangles())
-def test_overlapping_entities_are_normalized_as_by_tdlib(tangle: tuple[str, list[Entity]]) -> None:
-    text, entities = tangle
-    right = sorted((_shown(text, entity) for entity in normalized(entities)), key=str)
-    assert right == oracle.normalized(text, [_shown(text, entity) for entity in entities])
+def raw_entity(found: oracle.Found) -> dict[str, Any]:
+    """The Bot API's entity."""
+    kind, offset, length, extra = found
+    more = {"user": {"id": extra}} if kind == "text_mention" else {oracle.FIELDS.get(kind, ""): extra}
+    return {"type": kind, "offset": offset, "length": length} | (more if extra is not None else {})
+
+
+def ours_of_request(text: str, given_entities: list[oracle.Found]) -> tuple[str, list[oracle.Found]] | str:
+    try:
+        cleaned = markup.clean(markup.parse(text, "", [raw_entity(one) for one in given_entities]))
+    except MarkupError as error:
+        return str(error)
+    return cleaned.text, sorted((_shown(cleaned.text, one) for one in cleaned.entities), key=str)
+
+
+@settings(max_examples=1_500, deadline=None)
+@given(requests(ANY_OFFSET) | requests(st.integers(0, 9)) | requests(st.integers(0, 3)))
+def test_any_entities_of_a_request_are_taken_or_refused_as_by_tdlib(
+    request_: tuple[str, list[oracle.Found]],
+) -> None:
+    assert ours_of_request(*request_) == oracle.given(*request_)
+
+
+def test_any_link_of_a_request_is_taken_or_refused_as_by_tdlib() -> None:
+    answers: dict[str, tuple[str, list[oracle.Found]] | str] = {}
+
+    @settings(max_examples=5_000, deadline=None)
+    @given(web_urls() | web_urls() | web_urls(OTHER_SCHEMES) | app_urls())
+    def same(url: str) -> None:
+        entities = [("text_link", 0, 4, url)]
+        answers[url] = oracle.given("here", entities)
+        assert ours_of_request("here", entities) == answers[url]
+
+    same()
+    reasons = Counter(
+        one.rpartition(": ")[2] if isinstance(one, str) else "taken" for one in answers.values()
+    )
+    print(f"{len(answers)} different URLs: {dict(reasons)}")  # noqa: T201 - for pytest -s
+    assert len(answers) >= 2_000
+    assert reasons["taken"] >= 300
+    assert set(reasons) >= REASONS
+
+
+REASONS = {
+    "Unsupported URL protocol",
+    "Wrong port number specified in the URL",
+    "Wrong IPv6 address specified in the URL",
+    "URL host is empty",
+    "Host is invalid",
+    "Wrong percent-encoded symbol in URL host",
+    "Disallowed character in URL host",
+    "Disallowed character in URL userinfo",
+    "Unallowed characters in URL host",
+    "Wrong tg URL",
+    "Wrong ton URL",
+    "Wrong HTTP URL",
+}
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://jenkins/" + "x" * 40_000, "http://" + "x" * 40_000 + ".com", "https://a.b/" + "é" * 17_500],
+)
+def test_a_link_that_is_cut_is_read_as_by_tdlib(url: str) -> None:
+    assert ours_of_request("here", [("text_link", 0, 4, url)]) == oracle.given(
+        "here", [("text_link", 0, 4, url)]
+    )
 
 
 @pytest.mark.parametrize(
@@ -274,16 +335,16 @@ def test_entities_are_counted_in_utf_16_units() -> None:
 
 def test_surrounding_whitespace_is_trimmed_and_entities_move() -> None:
     formatted = markup.clean(markup.parse("  \n<b> bold </b>x \n ", "HTML", None))
-    assert (formatted.text, formatted.wire()) == ("bold x", [{"type": "bold", "offset": 0, "length": 5}])
+    assert (formatted.text, formatted.wire()) == (" bold x", [{"type": "bold", "offset": 0, "length": 6}])
 
 
 def test_control_characters_become_spaces_and_invisible_ones_are_removed() -> None:
     assert markup.clean(Formatted("a\tb\rc\u2028d\x00e")).text == "a bcd e"
 
 
-def test_an_entity_of_only_whitespace_is_dropped() -> None:
+def test_an_entity_of_only_whitespace_stays() -> None:
     formatted = markup.clean(Formatted("a   b", [Entity("bold", 1, 3)]))
-    assert formatted.wire() == []
+    assert formatted.wire() == [{"type": "bold", "offset": 1, "length": 3}]
 
 
 def test_links_are_not_detected_inside_code() -> None:
@@ -310,41 +371,50 @@ def test_an_unknown_parse_mode_is_refused() -> None:
 @pytest.mark.parametrize(
     ("entities", "message"),
     [
-        ([5], "Can't parse MessageEntity: expected an Object"),
-        ([{"type": "bold", "length": 1}], "Can't parse MessageEntity: can't find field \"offset\""),
+        ([5], "expected an Object"),
+        ([{"type": "bold", "length": 1}], 'Can\'t find field "offset"'),
+        ([{"type": "bold", "offset": "x", "length": 1}], 'Field "offset" must be a valid Number'),
+        ([{"type": "bold", "offset": 1.5, "length": 1}], 'Field "offset" must be a valid Number'),
+        ([{"type": "bold", "offset": 2**31, "length": 1}], 'Field "offset" must be a valid Number'),
+        ([{"type": "bold", "offset": "٣", "length": 1}], 'Field "offset" must be a valid Number'),
+        ([{"type": "bold", "offset": None, "length": 1}], 'Field "offset" must be a Number'),
+        ([{"offset": 0, "length": 1}], 'Can\'t find field "type"'),
+        ([{"type": True, "offset": 0, "length": 1}], 'Field "type" must be of type String'),
+        ([{"type": "", "offset": 0, "length": 1}], "Type is not specified"),
+        ([{"type": "loud", "offset": 0, "length": 1}], "Unsupported type specified"),
+        ([{"type": "text_link", "offset": 0, "length": 1}], 'Can\'t find field "url"'),
+        ([{"type": "text_link", "offset": 0, "length": 1, "url": []}], 'Field "url" must be of type String'),
+        ([{"type": "text_mention", "offset": 0, "length": 1}], 'Can\'t find field "user"'),
         (
-            [{"type": "bold", "offset": "x", "length": 1}],
-            'Can\'t parse MessageEntity: field "offset" must be of type Number',
+            [{"type": "text_mention", "offset": 0, "length": 1, "user": 5}],
+            'Field "user" must be of type Object',
         ),
-        ([{"offset": 0, "length": 1}], "Can't parse MessageEntity: can't find field \"type\""),
-        ([{"type": "", "offset": 0, "length": 1}], "Can't parse MessageEntity: Type is not specified"),
+        ([{"type": "custom_emoji", "offset": 0, "length": 1}], 'Can\'t find field "custom_emoji_id"'),
+        ([{"type": "date_time", "offset": 0, "length": 1}], 'Can\'t find field "unix_time"'),
         (
-            [{"type": "loud", "offset": 0, "length": 1}],
-            "Can't parse MessageEntity: Unsupported type specified",
+            [{"type": "date_time", "offset": 0, "length": 1, "unix_time": 1, "date_time_format": "rt"}],
+            "Invalid date-time format specified",
         ),
-        (
-            [{"type": "text_link", "offset": 0, "length": 1}],
-            "Can't parse MessageEntity: can't find field \"url\"",
-        ),
-        (
-            [{"type": "bold", "offset": 9, "length": 1}],
-            "Entity begins after the end of the text at UTF-16 offset 9",
-        ),
-        (
-            [{"type": "bold", "offset": 1, "length": 9}],
-            "Entity beginning at UTF-16 offset 1 ends after the end of the text at UTF-16 offset 10",
-        ),
-        (
-            [{"type": "bold", "offset": 2, "length": 1}],
-            "Entity begins in a middle of a UTF-16 symbol at byte offset 2",
-        ),
-        ([{"type": "bold", "offset": -1, "length": 1}], "Receive an entity with incorrect offset -1"),
     ],
 )
-def test_entities_of_a_request_are_checked(entities: list[Any], message: str) -> None:
+def test_a_wrong_field_of_an_entity_is_refused_with_the_server_s_text(
+    entities: list[Any], message: str
+) -> None:
     with pytest.raises(MarkupError) as refused:
         markup.parse("a😀bc", "", entities)
-    assert str(refused.value) == message
+    assert str(refused.value) == f"Can't parse MessageEntity: {message}"
+
+
+def test_a_mention_of_an_impossible_person_is_refused() -> None:
+    mention = {"type": "text_mention", "offset": 0, "length": 1, "user": {"id": -5}}
+    with pytest.raises(MarkupError, match=r"^User not found$"):
+        markup.clean(markup.parse("a", "", [mention]))
+
+
+@pytest.mark.parametrize("text", ["\u200b", "\u2800\u3000", "\ufeff\u00a0", "\U000e0020", " \n", ""])
+def test_a_text_that_shows_nothing_is_empty(text: str) -> None:
+    assert markup.is_empty(text)
+    assert not markup.is_empty(text + "x")
 
 
 def test_entities_of_a_request_keep_their_extra_fields() -> None:

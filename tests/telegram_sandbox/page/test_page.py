@@ -27,7 +27,7 @@ APPROVE = InlineKeyboardMarkup(
     [
         [
             InlineKeyboardButton("Approve", callback_data="yes"),
-            InlineKeyboardButton("Docs", url="https://example.org"),
+            InlineKeyboardButton("Docs", url="https://example.org/"),
         ]
     ]
 )
@@ -174,7 +174,7 @@ async def test_a_button_is_tapped_and_the_toast_and_the_edit_appear(
 ) -> None:
     message = await bot.send_message(ADA, "Deploy?", reply_markup=APPROVE)
     await visit(page, server, ADA)
-    await expect(page.locator(".keys a")).to_have_attribute("href", "https://example.org")
+    await expect(page.locator(".keys a")).to_have_attribute("href", "https://example.org/")
     await page.get_by_role("button", name="Approve").click()
     (update,) = await soon(bot.get_updates(timeout=5))
     assert update.callback_query is not None

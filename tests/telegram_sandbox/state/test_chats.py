@@ -13,7 +13,7 @@ def chats(kept: int = 100) -> Chats:
     known.add(Chat(1001, ChatType.PRIVATE, "Ada", "ada"))
     known.add(Chat(-2001, ChatType.GROUP, "Team"))
     known.add(Chat(-1001, ChatType.SUPERGROUP, "Operations", topics={1: "General", 7: "CI"}))
-    known.add(Chat(-1002, ChatType.CHANNEL, "News"))
+    known.add(Chat(-1002, ChatType.CHANNEL, "News", "news"))
     return known
 
 
@@ -22,13 +22,13 @@ def message(number: int) -> Message:
 
 
 @pytest.mark.parametrize(
-    ("chat_id", "expected"), [("1001", 1001), ("@ada", 1001), ("@ADA", 1001), ("-2001", -2001)]
+    ("chat_id", "expected"), [("1001", 1001), ("@news", -1002), ("@NEWS", -1002), ("-2001", -2001)]
 )
 def test_a_chat_is_found_by_id_or_name(chat_id: str, expected: int) -> None:
     assert chats().find(chat_id).id == expected
 
 
-@pytest.mark.parametrize("chat_id", ["5", "@nobody", "ada", "1001.5", "-"])
+@pytest.mark.parametrize("chat_id", ["5", "@nobody", "@ada", "ada", "1001.5", "1_001", " 1001", "-"])
 def test_a_missing_chat_is_not_found(chat_id: str) -> None:
     with pytest.raises(BotApiError, match="chat not found"):
         chats().find(chat_id)
