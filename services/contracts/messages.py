@@ -87,7 +87,13 @@ class Attempt(BaseModel):
     reason: Annotated[
         str | None, about("reason of the failure, from a fixed list; none if it did not fail", "none")
     ]
-    detail: Annotated[str | None, about("Telegram's error text", "Too Many Requests: retry after 5")]
+    detail: Annotated[
+        str | None,
+        about(
+            "Telegram's error text; `as plain text` if Telegram took the text only without formatting",
+            "Too Many Requests: retry after 5",
+        ),
+    ]
     retry_after_seconds: Annotated[float | None, about("seconds that Telegram asked to wait", 5.0)]
     telegram_message_id: Annotated[int | None, about("Telegram's ID of the sent message", 42)]
 

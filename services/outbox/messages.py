@@ -327,6 +327,7 @@ class Result:
     retry_after: float | None = None  #: seconds
     migrate_to: int | None = None
     detail: str = ""
+    formatted: bool = False  #: whether the text was sent with entities
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,6 +156,9 @@ class OutboxMetrics:
                     self.dead_letters.labels(reason).inc()
             case MessageState.RETRY_WAIT:
                 self.retries.labels(reason).inc()
+            case MessageState.QUEUED if settled.decision.plain and not settled.message.plain:
+                # Telegram refused the entities; the next attempt is plain text, at once.
+                self.retries.labels(reason).inc()
 
     def _initialise(self, categories: dict[str, str]) -> None:
         for kind, category in categories.items():

@@ -81,8 +81,9 @@ def _changes(life: MessageTimeline) -> list[StateChange]:
         number = attempt["number"]
         changes.append((attempt["claimed_at"], MessageState.SENDING.value, f"attempt {number}"))
         if attempt["settled_at"] is not None:
-            reason = attempt["reason"]
-            cause = f"attempt {number}: {attempt['outcome']}" + ("" if reason == "none" else f" ({reason})")
+            # Of an attempt that was sent, the detail says that it was sent as plain text.
+            why = attempt["detail"] if attempt["reason"] == "none" else attempt["reason"]
+            cause = f"attempt {number}: {attempt['outcome']}" + (f" ({why})" if why else "")
             changes.append((attempt["settled_at"], str(attempt["state"]), cause))
     changes.extend((change["at"], change["state"], change["cause"]) for change in life.changes)
     # sorted() is stable: changes of one moment stay in the order above. A worker reads its clock before the

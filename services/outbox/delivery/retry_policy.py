@@ -83,10 +83,10 @@ def decide(  # noqa: PLR0911 - a return for each row of Telegram's error table
         return _flood(policy, message, result, jitter)
     if result.reason is Reason.CHAT_MIGRATED:
         return _migrated(policy, message, result, jitter)
-    if result.reason is Reason.BAD_MARKUP and not message.plain:
+    if _may_be_taken_as_plain_text(message, result):
         return replace(_to(message, MessageState.QUEUED, CONTINUATION), plain=True)
     if result.reason in CANNOT_EDIT and message.is_edit:
-        return replace(_again(message, at=AT_ONCE), as_new=True)
+        return replace(_again(message, at=AT_ONCE), as_new=True, plain=False)
     if result.reason in BOT_STOPS:
         return _again(message, at=AT_ONCE, stop_bot=result.reason)
     if result.reason in DESTINATION_REFUSES:
@@ -94,6 +94,12 @@ def decide(  # noqa: PLR0911 - a return for each row of Telegram's error table
     if result.reason in NEVER or result.reason is Reason.BAD_MARKUP:
         return _to(message, MessageState.DEAD_LETTER)
     return _retry(policy, message, result, jitter)
+
+
+def _may_be_taken_as_plain_text(message: Claimed, result: Result) -> bool:
+    """Whether entities may be why Telegram refused the message: it says so, or it gives no known reason."""
+    formatted = result.formatted and result.reason is Reason.BAD_REQUEST
+    return (formatted or result.reason is Reason.BAD_MARKUP) and not message.plain
 
 
 def unsent(message: Claimed) -> Decision:

@@ -43,6 +43,18 @@ MAX_DETAIL = 1_000
 
 #: Parts of Telegram's descriptions, in lower case, and the reason that each means. The first match counts.
 _DESCRIPTIONS = (
+    # Of entities (telegram-bot-api Client.cpp, TDLib MessageEntity.cpp). First, because they repeat a part of
+    # the message, such as a URL, which may contain the words of another row.
+    ("can't parse entities", Reason.BAD_MARKUP),
+    ("can't parse caption entities", Reason.BAD_MARKUP),
+    ("can't parse messageentity", Reason.BAD_MARKUP),
+    ("entity url", Reason.BAD_MARKUP),
+    ("entity begin", Reason.BAD_MARKUP),
+    ("entity with incorrect", Reason.BAD_MARKUP),
+    ("messageentity", Reason.BAD_MARKUP),
+    ("custom emoji identifier", Reason.BAD_MARKUP),
+    ("entity_", Reason.BAD_MARKUP),
+    ("entities_", Reason.BAD_MARKUP),
     ("bot was blocked by the user", Reason.BOT_BLOCKED),
     ("user is deactivated", Reason.CHAT_GONE),
     ("group chat was deleted", Reason.CHAT_GONE),
@@ -60,19 +72,13 @@ _DESCRIPTIONS = (
     ("have no write access", Reason.NO_RIGHTS),
     ("need administrator rights", Reason.NO_RIGHTS),
     ("chat_write_forbidden", Reason.NO_RIGHTS),
-    ("can't parse entities", Reason.BAD_MARKUP),
-    # Of entities given as JSON instead of markup (telegram-bot-api Client.cpp, TDLib).
-    ("can't parse caption entities", Reason.BAD_MARKUP),
-    ("can't parse messageentity", Reason.BAD_MARKUP),
-    ("entity begin", Reason.BAD_MARKUP),
-    ("entity with incorrect", Reason.BAD_MARKUP),
-    ("entity_", Reason.BAD_MARKUP),
-    ("entities_", Reason.BAD_MARKUP),
     ("message to edit not found", Reason.CANNOT_EDIT),
     ("no text in the message to edit", Reason.CANNOT_EDIT),
     ("message can't be edited", Reason.CANNOT_EDIT),
     ("message_id_invalid", Reason.CANNOT_EDIT),
     ("is too long", Reason.TOO_LONG),
+    ("message_too_long", Reason.TOO_LONG),
+    ("caption_too_long", Reason.TOO_LONG),
     ("frozen_method_invalid", Reason.BOT_FROZEN),
     ("too many requests", Reason.FLOOD_CONTROL),
     ("request entity too large", Reason.TOO_LARGE),

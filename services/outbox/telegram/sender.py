@@ -51,13 +51,16 @@ class Sender:
         started = self._clock.time()
         try:
             sent = answers.sent_message_id(await self.bot.call(method, data))
-            return Result(Outcome.SENT, Reason.NONE, started, self._clock.time(), message_id=sent)
+            detail = AS_PLAIN_TEXT if message.plain and _has_entities(message, rendered) else ""
+            finished = self._clock.time()
+            return Result(Outcome.SENT, Reason.NONE, started, finished, message_id=sent, detail=detail)
         except TelegramError as error:
             if message.is_edit and NOT_MODIFIED in str(error.message).lower():
                 # An earlier attempt arrived and its answer was lost: the message has this text already.
                 finished = self._clock.time()
                 return Result(Outcome.SENT, Reason.NONE, started, finished, message_id=message.edits)
-            return _believable(message, errors.translate(error, started, self._clock.time()))
+            result = _believable(message, errors.translate(error, started, self._clock.time()))
+            return replace(result, formatted=not message.plain and _has_entities(message, rendered))
 
 
 def _believable(message: Claimed, result: Result) -> Result:
@@ -128,6 +131,12 @@ def _edit(
     } | _text(text, "text", plain=message.plain)
 
 
+def _has_entities(message: Claimed, rendered: Rendered) -> bool:
+    """Whether the next part has entities; they are left out of plain text."""
+    part = rendered.parts[message.part]
+    return bool((part.caption if isinstance(part, Document) else part).entities)
+
+
 def _text(text: Text, field: str, *, plain: bool) -> dict[str, Any]:
     entities = "entities" if field == "text" else "caption_entities"
     if plain or not text.entities:
@@ -138,3 +147,5 @@ def _text(text: Text, field: str, *, plain: bool) -> dict[str, Any]:
 #: Methods with allow_paid_broadcast among those used here; edits have none.
 PAID_METHODS = ("sendMessage", "sendDocument")
 NOT_MODIFIED = "message is not modified"
+#: Detail of an attempt that left out entities, because Telegram had refused the message with them.
+AS_PLAIN_TEXT = "as plain text"

@@ -172,6 +172,23 @@ async def test_a_messages_life_is_told_from_the_first_to_the_last_moment(
     assert life["links"] == {"event": f"/api/v1/events/{taken['event_id']}", "trace": None}
 
 
+async def test_a_message_that_telegram_took_only_as_plain_text_says_so(
+    bridge: AsyncClient, sandbox: Sandbox
+) -> None:
+    await sandbox.faults({"kind": "answer", "status": 400, "description": "Bad Request: something new"})
+    (message_id,) = (await post(bridge))["message_ids"]
+    life = await delivered(bridge, message_id)
+    assert [(step["state"], step["cause"]) for step in life["events"]] == [
+        ("queued", "accepted"),
+        ("sending", "attempt 1"),
+        ("queued", "attempt 1: not_sent (bad_request)"),
+        ("sending", "attempt 2"),
+        ("delivered", "attempt 2: sent (as plain text)"),
+    ]
+    assert [attempt["detail"] for attempt in life["attempts"]] == ["Something new", "as plain text"]
+    assert (await sandbox.delivered())[0]["entities"] is None
+
+
 async def test_a_message_that_waits_for_its_retry_says_when(bridge: AsyncClient, sandbox: Sandbox) -> None:
     flood = {
         "kind": "answer",

@@ -136,6 +136,28 @@ def test_bad_markup_is_tried_once_more_as_plain_text_and_at_once() -> None:
     assert (decision.part, decision.retries) == (1, 1)
 
 
+def test_an_unknown_refusal_of_formatted_text_is_tried_once_more_as_plain_text() -> None:
+    decision = decide(claimed(part=1, retries=1), of=refused(Reason.BAD_REQUEST, formatted=True), parts=2)
+    assert (decision.state, decision.due_at, decision.plain) == (MessageState.QUEUED, CONTINUATION, True)
+    assert (decision.part, decision.retries) == (1, 1)
+    again = decide(claimed(plain=True), of=refused(Reason.BAD_REQUEST))
+    assert again == Decision(MessageState.DEAD_LETTER, plain=True)
+
+
+@pytest.mark.parametrize(
+    "reason", [Reason.CHAT_NOT_FOUND, Reason.NO_RIGHTS, Reason.TOO_LONG, Reason.TOO_LARGE]
+)
+def test_a_refusal_that_is_not_about_the_formatting_gets_no_plain_try(reason: Reason) -> None:
+    assert decide(of=refused(reason, formatted=True)) == Decision(MessageState.DEAD_LETTER)
+
+
+def test_an_edit_is_tried_as_plain_text_before_it_becomes_a_formatted_message() -> None:
+    plain = decide(claimed(edits=7), of=refused(Reason.BAD_REQUEST, formatted=True))
+    assert (plain.state, plain.plain, plain.as_new) == (MessageState.QUEUED, True, False)
+    as_new = decide(claimed(edits=7, plain=True), of=refused(Reason.BAD_REQUEST))
+    assert (as_new.state, as_new.plain, as_new.as_new) == (MessageState.QUEUED, False, True)
+
+
 def test_plain_text_that_is_bad_markup_is_given_up() -> None:
     assert decide(claimed(plain=True), of=refused(Reason.BAD_MARKUP)).state is MessageState.DEAD_LETTER
 

@@ -328,24 +328,54 @@ async def test_telegram_is_not_there_and_then_it_is(start: Start, tmp_path: Path
             assert await late.texts(ADA) == ["hello"]
 
 
-async def test_entities_that_telegram_refuses_are_left_out(start: Start, sandbox: Sandbox) -> None:
-    def broken(of: Any) -> Rendered:
-        return Rendered((Text(of.title, ({"type": "bold", "offset": 0, "length": 999},)),))
+LINK = ({"type": "text_link", "offset": 0, "length": 5, "url": "http://jenkins:8080/job/7"},)
 
-    await sandbox.faults(
-        {
-            "kind": "answer",
-            "status": 400,
-            "description": "Bad Request: can't parse entities: Unexpected end tag at byte offset 0",
-        }
-    )
-    async with start(render=broken) as outbox:
+
+@pytest.mark.parametrize(
+    ("entities", "detail"),
+    [
+        (LINK, "Entity url 'http://jenkins:8080/job/7' is invalid: wrong http url"),
+        (
+            ({"type": "bold", "offset": 0, "length": 999},),
+            "Entity beginning at utf-16 offset 0 ends after the end of the text at utf-16 offset 999",
+        ),
+    ],
+)
+async def test_entities_that_telegram_refuses_are_left_out(
+    start: Start, sandbox: Sandbox, entities: tuple[dict[str, Any], ...], detail: str
+) -> None:
+    async with start(render=lambda of: Rendered((Text(of.title, entities),))) as outbox:
         one = posted("hello")
         await outbox.enqueue(one)
         life = await finished(outbox, one)
         assert (life.message["state"], life.message["plain"]) == (MessageState.DELIVERED, True)
         assert reasons(life) == [("not_sent", "bad_markup"), ("sent", "none")]
+        assert [attempt["detail"] for attempt in life.attempts] == [detail, "as plain text"]
         assert (await sandbox.delivered(ADA))[0]["entities"] is None
+        assert sample(registry_of(outbox), "cctelegram_retries_total", reason="bad_markup") == 1.0
+
+
+async def test_formatted_text_that_is_refused_for_an_unknown_reason_gets_one_try_as_plain_text(
+    start: Start, sandbox: Sandbox
+) -> None:
+    bold = ({"type": "bold", "offset": 0, "length": 1},)
+    unknown = {"kind": "answer", "status": 400, "description": "Bad Request: NEW_AND_UNKNOWN"}
+    async with start(
+        render=lambda of: Rendered((Text(of.title, bold if of.title != "plain" else ()),))
+    ) as outbox:
+        await sandbox.faults(unknown)
+        taken = posted("hello")
+        await outbox.enqueue(taken)
+        life = await finished(outbox, taken)
+        assert reasons(life) == [("not_sent", "bad_request"), ("sent", "none")]
+        await sandbox.faults({**unknown, "times": None})
+        for title, attempts_made in (("never", 2), ("plain", 1)):
+            refused = posted(title)
+            await outbox.enqueue(refused)
+            life = await finished(outbox, refused)
+            assert life.message["state"] == MessageState.DEAD_LETTER
+            assert reasons(life) == [("not_sent", "bad_request")] * attempts_made
+        assert sample(registry_of(outbox), "cctelegram_retries_total", reason="bad_request") == 2.0
 
 
 async def test_a_refused_bot_stops_keeps_its_queue_and_goes_on_when_it_is_restored(

@@ -121,6 +121,8 @@ ROWS: list[tuple[dict[str, Any], Outcome, Reason]] = [
     (answer(400, "Bad Request: message is too long"), NOT_SENT, Reason.TOO_LONG),
     (answer(400, "Bad Request: message caption is too long"), NOT_SENT, Reason.TOO_LONG),
     (answer(400, "Bad Request: text is too long"), NOT_SENT, Reason.TOO_LONG),
+    (answer(400, "Bad Request: MESSAGE_TOO_LONG"), NOT_SENT, Reason.TOO_LONG),
+    (answer(400, "Bad Request: MEDIA_CAPTION_TOO_LONG"), NOT_SENT, Reason.TOO_LONG),
     (answer(400, "Bad Request: message text is empty"), NOT_SENT, Reason.BAD_REQUEST),
     (answer(400, "Bad Request: text must be non-empty"), NOT_SENT, Reason.BAD_REQUEST),
     (
@@ -149,6 +151,24 @@ ROWS: list[tuple[dict[str, Any], Outcome, Reason]] = [
         NOT_SENT,
         Reason.BAD_MARKUP,
     ),
+    (
+        answer(400, "Bad Request: entity URL 'http://jenkins:8080/job/7' is invalid: Wrong HTTP URL"),
+        NOT_SENT,
+        Reason.BAD_MARKUP,
+    ),
+    # A URL that contains the words of another refusal.
+    (
+        answer(400, "Bad Request: entity URL 'http://frozen_method_invalid/' is invalid: Wrong HTTP URL"),
+        NOT_SENT,
+        Reason.BAD_MARKUP,
+    ),
+    (
+        answer(400, "Bad Request: entity URL 'http://a b/?bot was blocked by the user' is invalid: x"),
+        NOT_SENT,
+        Reason.BAD_MARKUP,
+    ),
+    (answer(400, "Bad Request: messageEntityPreCode.language must be encoded"), NOT_SENT, Reason.BAD_MARKUP),
+    (answer(400, "Bad Request: invalid custom emoji identifier specified"), NOT_SENT, Reason.BAD_MARKUP),
     (answer(400, "Bad Request: ENTITY_BOUNDS_INVALID"), NOT_SENT, Reason.BAD_MARKUP),
     (answer(400, "Bad Request: ENTITIES_TOO_LONG"), NOT_SENT, Reason.BAD_MARKUP),
     (answer(400, "Bad Request: message to edit not found"), NOT_SENT, Reason.CANNOT_EDIT),
@@ -217,6 +237,29 @@ async def test_what_an_answer_means(
     assert (result.outcome, result.reason) == (outcome, reason), result.detail
     assert result.started_at <= result.finished_at
     assert result.message_id is None
+
+
+BOLD = ({"type": "bold", "offset": 0, "length": 5},)
+
+
+@pytest.mark.parametrize("part", [Text("hello", BOLD), Document("a.txt", b"x", Text("hello", BOLD))])
+async def test_a_result_says_whether_the_text_was_sent_with_its_formatting(
+    sandbox: Sandbox, sender: Sender, part: Text | Document
+) -> None:
+    await sandbox.faults(answer(400, "Bad Request: NEW_AND_UNKNOWN") | {"times": 2})
+    refused = [await sent(sender, Rendered((part,)), plain=plain) for plain in (False, True)]
+    assert [(one.reason, one.formatted) for one in refused] == [
+        (Reason.BAD_REQUEST, True),
+        (Reason.BAD_REQUEST, False),
+    ]
+    taken = [await sent(sender, Rendered((part,)), plain=plain) for plain in (False, True)]
+    assert [one.detail for one in taken] == ["", telegram_sender.AS_PLAIN_TEXT]
+
+
+async def test_text_without_formatting_is_not_called_plain(sandbox: Sandbox, sender: Sender) -> None:
+    assert (await sent(sender, plain=True)).detail == ""
+    await sandbox.faults(answer(400, "Bad Request: NEW_AND_UNKNOWN"))
+    assert not (await sent(sender)).formatted
 
 
 async def test_the_page_of_a_gateway_is_stored_in_part(sandbox: Sandbox, sender: Sender) -> None:
