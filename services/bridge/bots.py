@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import orjson
 from pydantic import Field, SecretStr, StringConstraints, TypeAdapter, ValidationError, model_validator
@@ -19,6 +20,9 @@ from services.outbox.rate_limit.limits import Limits
 #: Name of the bot that sends events which name no bot.
 DEFAULT = "default"
 MOST_BOTS = 50
+HTTPS_PORT = 443
+#: Telegram calls webhooks on these ports alone.
+WEBHOOK_PORTS = (HTTPS_PORT, 80, 88, 8443)
 
 _Rate = Annotated[float, Field(ge=0)]
 _UserId = Annotated[int, Field(strict=True, ge=1, le=2**53)]
@@ -112,6 +116,16 @@ def read(text: str) -> dict[str, BotDocument]:
     if DEFAULT in found:
         raise ValueError(f"{DEFAULT}: this name belongs to TELEGRAM_BOT_TOKEN; use another name")
     return found
+
+
+def telegram_takes(webhook_url: str) -> bool:
+    """Whether Telegram itself takes the URL of a webhook."""
+    parts = urlsplit(webhook_url)
+    try:
+        port = parts.port or HTTPS_PORT
+    except ValueError:
+        return False
+    return parts.scheme == "https" and bool(parts.hostname) and port in WEBHOOK_PORTS
 
 
 def _tables(text: str) -> Any:

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import re
 from pathlib import Path
 from typing import Self
 
@@ -11,7 +12,7 @@ from services.bridge import bots
 from services.bridge.bots import Bot, BotDocument
 from services.bridge.webhooks import signing
 from services.kit.settings import CommaInts
-from services.outbox.settings import TelegramSettings
+from services.outbox.settings import TELEGRAM_URL, TelegramSettings
 
 
 class BridgeSettings(TelegramSettings):
@@ -55,7 +56,9 @@ class BridgeSettings(TelegramSettings):
         (), description="IDs of people who may decide and send commands; unset: those of TELEGRAM_CHAT_IDS"
     )
     telegram_webhook_url: str = Field(
-        "", description="public HTTPS URL of /telegram/webhook; unset: updates are polled"
+        "",
+        pattern=r"^(https?://\S+)?$",
+        description="public HTTPS URL of /telegram/webhook, on port 443, 80, 88 or 8443; unset: polling",
     )
     telegram_webhook_secret: SecretStr = Field(
         SecretStr(""), description="secret token of that webhook; unset: derived from the bot's token"
@@ -91,6 +94,23 @@ class BridgeSettings(TelegramSettings):
         if len(found) > 1 and self.uses_sandbox and not self.telegram_api_url:
             text = "TELEGRAM_BOT_TOKEN: set it too, it is the bot of events that name none of TELEGRAM_BOTS"
             raise ValueError(text)
+        return self
+
+    @field_validator("telegram_webhook_secret")
+    @classmethod
+    def _secret_token(cls, secret: SecretStr) -> SecretStr:
+        if not re.fullmatch(r"[A-Za-z0-9_-]{0,256}", secret.get_secret_value()):
+            raise ValueError("1 to 256 letters, digits, _ and -, which is what Telegram takes")
+        return secret
+
+    @model_validator(mode="after")
+    def _webhooks(self) -> Self:
+        """Telegram itself refuses other webhooks; a Bot API server of one's own takes any."""
+        for bot in self.bots().values():
+            if bot.webhook_url and bot.api_url == TELEGRAM_URL and not bots.telegram_takes(bot.webhook_url):
+                raise ValueError(
+                    "TELEGRAM_WEBHOOK_URL: Telegram takes https on port 443, 80, 88 or 8443 only"
+                )
         return self
 
     @property

@@ -15,7 +15,14 @@ from services.bridge.bot_messages import BotMessage
 from services.bridge.events.templates import Templates, worded
 from services.contracts.events import NewEvent
 from services.outbox.messages import Document, Text
-from services.outbox.telegram.text import CAPTION_LIMIT, ENTITY_LIMIT, MESSAGE_LIMIT, Builder, remove_suffix
+from services.outbox.telegram.text import (
+    CAPTION_LIMIT,
+    ENTITY_LIMIT,
+    MESSAGE_LIMIT,
+    Builder,
+    is_blank,
+    remove_suffix,
+)
 
 log = structlog.get_logger()
 
@@ -175,11 +182,16 @@ def result_line(approval: Approval) -> str:
 def keyboard(approval: Approval) -> Mapping[str, Any]:
     """The buttons as an inline keyboard of the Bot API: two in a row if all labels are short."""
     buttons = [
-        {"text": option.label, "callback_data": button_data(approval.token, index)}
+        {"text": _button_text(option, index), "callback_data": button_data(approval.token, index)}
         for index, option in enumerate(approval.options)
     ]
     width = 2 if all(len(option.label) <= _NARROW for option in approval.options) else 1
     return {"inline_keyboard": [buttons[i : i + width] for i in range(0, len(buttons), width)]}
+
+
+def _button_text(option: Option, index: int) -> str:
+    """The label; of one that shows nothing, which Telegram refuses, the option's number."""
+    return str(index + 1) if is_blank(option.label) else option.label
 
 
 def toast(outcome: AnswerOutcome, approval: Approval) -> str:

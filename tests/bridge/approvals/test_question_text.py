@@ -18,7 +18,8 @@ from services.bridge.approvals.approval import (
 from services.bridge.events.templates import Templates
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.messages import Document, Text
-from services.outbox.telegram.text import Builder
+from services.outbox.telegram.text import Builder, is_blank
+from services.telegram_sandbox.bot_api import reply_markup
 from tests.outbox.telegram.test_text import telegram_takes
 
 NOW = 1_767_225_600.0
@@ -87,9 +88,18 @@ def test_every_question_and_verdict_shows_the_prompt_within_telegrams_limits(
     assert question.keyboard is not None
     rows = question.keyboard["inline_keyboard"]
     buttons = [button for row in rows for button in row]
-    assert [button["text"] for button in buttons] == labels
+    shown = [str(number) if is_blank(label) else label for number, label in enumerate(labels, 1)]
+    assert [button["text"] for button in buttons] == shown
+    reply_markup.check_size(reply_markup.check(reply_markup.parse(dict(question.keyboard)), inline_only=True))
     assert all(len(button["callback_data"].encode()) <= 64 for button in buttons)
     assert question_text.verdict(decided).keyboard is None
+
+
+@pytest.mark.parametrize("label", [" ", "\r", "\u200b", "\u2800", "\U000e0020"])
+def test_a_label_that_shows_nothing_is_replaced_by_its_number(label: str) -> None:
+    """Telegram refuses a button without a text, and leaves out one whose text is empty."""
+    keyboard = question_text.keyboard(replace(QUESTION, options=(Option("yes", "Yes"), Option("no", label))))
+    assert [button["text"] for row in keyboard["inline_keyboard"] for button in row] == ["Yes", "2"]
 
 
 def test_a_verdict_says_what_was_decided_by_whom_and_when() -> None:

@@ -109,6 +109,47 @@ def test_each_bot_has_a_webhook_and_a_secret_of_its_own(monkeypatch: pytest.Monk
     assert {bot.webhook_secret for bot in read().values()} == {"one-for-all"}
 
 
+@pytest.mark.parametrize(
+    ("url", "taken"),
+    [
+        ("https://bridge.example/telegram/webhook", True),
+        ("https://bridge.example:8443/telegram/webhook", True),
+        ("http://bridge.example/telegram/webhook", False),
+        ("https://bridge.example:8080/telegram/webhook", False),
+        ("https://bridge.example:port/", False),
+        ("bridge.example", False),
+    ],
+)
+def test_a_webhook_that_telegram_refuses_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, url: str, taken: bool
+) -> None:
+    monkeypatch.setenv("TELEGRAM_BOT_TOKEN", "5:real")
+    monkeypatch.setenv("TELEGRAM_CHAT_IDS", "1")
+    monkeypatch.setenv("TELEGRAM_WEBHOOK_URL", url)
+    if taken:
+        assert read()["default"].webhook_url == url
+        return
+    with pytest.raises(StartError, match="TELEGRAM_WEBHOOK_URL"):
+        read()
+
+
+def test_a_bot_api_server_of_one_s_own_takes_any_webhook(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TELEGRAM_BOT_TOKEN", "5:real")
+    monkeypatch.setenv("TELEGRAM_CHAT_IDS", "1")
+    monkeypatch.setenv("TELEGRAM_API_URL", "http://telegram-bot-api:8081")
+    monkeypatch.setenv("TELEGRAM_WEBHOOK_URL", "http://bridge:8080/telegram/webhook")
+    assert read()["default"].webhook_url == "http://bridge:8080/telegram/webhook"
+
+
+@pytest.mark.parametrize("secret", ["no spaces", "x" * 257, "ü"])
+def test_a_webhook_secret_that_telegram_refuses_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, secret: str
+) -> None:
+    monkeypatch.setenv("TELEGRAM_WEBHOOK_SECRET", secret)
+    with pytest.raises(StartError, match="1 to 256 letters, digits"):
+        read()
+
+
 def test_paid_broadcast_is_off_and_can_be_on_for_all_or_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(
         "TELEGRAM_BOTS", '{"a": {"token": "2:a", "paid_broadcast": false}, "b": {"token": "3:b"}}'
