@@ -14,13 +14,13 @@ from services.bridge.approvals.approval import AnswerOutcome, Approval, Approval
 from services.bridge.bot_messages import BotMessage
 from services.bridge.events.templates import Templates, worded
 from services.contracts.events import NewEvent
+from services.contracts.fields import is_blank
 from services.outbox.messages import Document, Text
 from services.outbox.telegram.text import (
     CAPTION_LIMIT,
     ENTITY_LIMIT,
     MESSAGE_LIMIT,
     Builder,
-    is_blank,
     remove_suffix,
 )
 

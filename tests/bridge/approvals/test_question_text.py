@@ -16,9 +16,10 @@ from services.bridge.approvals.approval import (
     Option,
 )
 from services.bridge.events.templates import Templates
+from services.contracts.fields import is_blank
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.messages import Document, Text
-from services.outbox.telegram.text import Builder, is_blank
+from services.outbox.telegram.text import Builder
 from services.telegram_sandbox.bot_api import reply_markup
 from tests.outbox.telegram.test_text import telegram_takes
 
