@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,18 @@ def test_critical_goes_out_at_once_both_ways_with_the_key_and_warnings_wait(
     assert attachment["title"] == "[FIRING 1] CCTelegramDown (bridge)"
     assert "FIRING critical: CCTelegramDown & <others>" in attachment["text"]
     assert "What to do: docs/runbook.md" in attachment["text"]
+
+
+def test_each_payment_alert_goes_out_at_once_both_ways(tmp_path: Path, inbox: receivers.Receiver) -> None:
+    def sent(order: str) -> bool:
+        ways = (f"order={order} " in str(each.body) for each in inbox.at("/slack"))
+        webhooks = (f"'order': '{order}'" in str(each.body) for each in inbox.at("/webhook/alert"))
+        return any(ways) and any(webhooks)
+
+    with _running(tmp_path, inbox, hasten=False) as server:
+        for order in ("1", "2", "3"):
+            _post(server, _alert("PaymentFailure", "critical", order=order))
+            servers.until(f"order {order} both ways", partial(sent, order), 8)
 
 
 def test_a_warning_is_silent_under_the_critical_one_and_resolutions_are_told(
