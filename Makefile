@@ -7,7 +7,7 @@ T ?= tests
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check fmt servers lock ui ui-check dashboards bench prove up down compose-check clean
+.PHONY: help run demo test check fmt servers lock ui ui-check dashboards bench prove fuzz up down compose-check clean
 
 help: ## list all tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ dashboards: $(VENV)/.dev ## generate Grafana's dashboards from grafana/dashboard
 
 bench: $(VENV)/.dev servers ## print the tables of docs/performance.md, or one: make bench B=delivery
 	@for name in $(or $(B),intake delivery telemetry backlog replicas latency); do $(PY) -m benchmarks.$$name || exit 1; done
+
+fuzz: $(VENV)/.dev servers ## send random requests to every operation of every service (F=--examples=50: fewer)
+	@$(PY) -m tests.fuzz $(F)
 
 prove: $(VENV)/.dev servers ## prove that no message is lost: kill -9, outages, full disks (Q=--quick: one minute)
 	@$(PY) -m benchmarks.prove $(Q)
