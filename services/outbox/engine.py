@@ -22,7 +22,8 @@ from services.outbox.delivery.attempts import Render
 from services.outbox.delivery.plan import DEFAULT_RULES, ChatRules
 from services.outbox.delivery.reports import Observer, ignore
 from services.outbox.delivery.retry_policy import BOT_STOPS, Policy
-from services.outbox.delivery.worker import Worker, WorkerSettings
+from services.outbox.delivery.transactions import WorkerSettings
+from services.outbox.delivery.worker import Worker
 from services.outbox.intake.group_commit import Intake, Receipt
 from services.outbox.messages import Outcome, Settled, Submission
 from services.outbox.metrics import OutboxMetrics

@@ -120,6 +120,7 @@ class Reason(StrEnum):
     RENDER_FAILED = "render_failed"
     CANNOT_EDIT = "cannot_edit"  #: the message that it edits was deleted, or cannot be edited any more
     NEVER_SENT = "never_sent"  #: the message that it edits was never delivered
+    UNPROCESSABLE = "unprocessable"  #: its row cannot be read, or the result of its attempt not be written
     MUTED = "muted"
     SUPERSEDED = "superseded"  #: a later event with the same update key replaced it
 

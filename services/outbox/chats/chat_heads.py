@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from services.kit.database.json_rows import Statement
-from services.outbox.messages import Lane, MessageState, is_continuation, is_scheduled
+from services.outbox.messages import AT_ONCE, Lane, MessageState, is_continuation, is_scheduled
 from services.outbox.schema import IS_CONTINUATION, IS_SCHEDULED
 
 #: A row of the table ``chat`` with the next message of each lane; :func:`heads_of` reads the latter.
@@ -35,13 +35,19 @@ class Head:
 def heads_of(row: ChatRow) -> list[Head]:
     """The next messages of each lane. A message that waits for its retry blocks its lane: order holds."""
     if "only_seq" in row:
-        return [] if row["only_seq"] is None else [Head(row["only_lane"], row["only_seq"], row["only_due"])]
+        only = row["only_seq"]
+        return [] if only is None else [Head(row["only_lane"], only, _time(row["only_due"]))]
     found = []
     for lane, retry, others in _HEAD_NAMES:
         for seq, due in [retry] if row[retry[0]] is not None else others:
             if row[seq] is not None:
-                found.append(Head(lane, row[seq], row[due]))
+                found.append(Head(lane, row[seq], _time(row[due])))
     return found
+
+
+def _time(due_at: Any) -> float:
+    """SQLite stores any type: a message whose time is none must not hold up those behind it."""
+    return due_at if isinstance(due_at, int | float) else AT_ONCE
 
 
 def choose(heads: Iterable[Head], now: float) -> Head | None:

@@ -6,12 +6,13 @@ it back, if a message waits.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, update
 
 from services.kit.database.json_rows import Row, Statement
 from services.outbox.chats import chat_heads
 from services.outbox.chats.chat_heads import ChatRow, Head
 from services.outbox.rate_limit.limits import ChatTokens
+from services.outbox.schema import chat
 
 #: A lost worker's chats are taken over after this; a living worker renews its leases long before.
 LEASE_SECONDS = 30.0
@@ -108,6 +109,20 @@ def release(
         for row, first in rows
     ]
     _RELEASE.run(connection, released)
+
+
+def park(connection: Connection, bot: str, owner: str, chat_id: int, until: float) -> None:
+    """Ends a lease without a look at the chat's messages; it is claimed again at a time.
+
+    Args:
+        connection: in a transaction.
+        bot: whose chat.
+        owner: whose lease; a chat that another worker has leased is left alone.
+        chat_id: which chat.
+        until: seconds since the epoch.
+    """
+    here = (chat.c.bot == bot, chat.c.chat_id == chat_id, chat.c.owner == owner)
+    connection.execute(update(chat).where(*here).values(owner=None, lease_until=0.0, next_at=until))
 
 
 def _released(

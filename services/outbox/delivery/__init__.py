@@ -11,6 +11,8 @@
 - `retry_policy`: maps the result of an attempt to the message's next state; pure.
 - `result_buffer`: holds results until several are settled together.
 - `settlement`: writes results and releases chats.
+- `transactions`: settles and claims in one transaction, or one by one after that failed.
+- `one_by_one`: settles and claims a message at a time; one that fails alone ends.
 - `reports`: metrics, spans and the observer, after a settle.
 - `leases`: renews a worker's leases and takes over those of lost workers.
 - `bot_state`: stops a bot that Telegram refuses, and starts it again.

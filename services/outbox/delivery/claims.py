@@ -80,12 +80,42 @@ def claim(
     )
     if not chat_ids:
         return ClaimedBatch([], next_at)
+    return open_attempts(connection, bot, owner, chat_ids, now=now, paced_since=paced_since, rules=rules)
+
+
+def open_attempts(
+    connection: Connection,
+    bot: str,
+    owner: str,
+    chat_ids: Sequence[int],
+    *,
+    now: float,
+    paced_since: LimitedSince = NOT_LIMITED,
+    rules: ChatRules = DEFAULT_RULES,
+) -> ClaimedBatch:
+    """Opens an attempt for the next message of each leased chat, as :func:`claim` does after the lease.
+
+    Args:
+        connection: in a transaction.
+        bot: whose chats.
+        owner: whose leases.
+        chat_ids: the leased chats.
+        now: seconds since the epoch.
+        paced_since: since when the bot's rate has delayed messages.
+        rules: for muted chats and quiet hours.
+    """
     chats = {row["chat_id"]: row for row in chat_heads.read(connection, bot, chat_ids)}
     messages, targets = claimed_rows.load(connection, _next(chats, now), chats, now, paced_since)
     planned = plan.of(chats, messages, targets, rules, now)
-    ended = _write(connection, bot, planned, chats, rules, now=now)
+    gone = _write(connection, bot, planned, chats, rules, now=now)
     chat_queue.release(connection, bot, owner, planned.give_back, now=now, pace=chat_queue.pace_of)
-    return ClaimedBatch(planned.send, now, ended)
+    return ClaimedBatch(planned.send, now, gone)
+
+
+def next_of(connection: Connection, bot: str, chat_id: int, now: float) -> int | None:
+    """Returns the number of the message that goes next in a chat; None where none is due."""
+    chats = {row["chat_id"]: row for row in chat_heads.read(connection, bot, [chat_id])}
+    return next(iter(_next(chats, now)), None)
 
 
 def _next(chats: Mapping[int, ChatRow], now: float) -> list[int]:
@@ -108,24 +138,24 @@ def _write(
         chat_state.move(connection, bot, old, new, now)
     if planned.begin_anew:
         update_keys.begin_anew(connection, planned.begin_anew, planned.supersede, now)
-    ended = _suppress(connection, bot, planned, now)
-    ended += _end(connection, planned.end, now)
+    gone = _suppress(connection, bot, planned, now)
+    gone += _end(connection, planned.end, now)
     _defer(connection, planned, chats, rules, now)
     for message, cause in planned.silenced:
         message_changes.record(connection, [(message.seq, plan.waiting_state(message))], cause, now)
     _open_attempts(connection, planned.send, now)
-    return ended
+    return gone
 
 
 def _suppress(connection: Connection, bot: str, planned: Plan, now: float) -> list[Settled]:
     """Ends the messages of chats that refuse the bot."""
-    ended: list[Settled] = []
+    suppressed: list[Settled] = []
     for chat_id, reason in planned.suppress:
         seqs = chat_state.suppress(connection, bot, chat_id, reason, now)
         for row in claimed_rows.by_seq(connection, seqs) if seqs else ():
             message = claimed_rows.claimed(row, now, 0.0, row.attempts)
-            ended.append(_ended(message, MessageState.SUPPRESSED, reason, now))
-    return ended
+            suppressed.append(ended(message, MessageState.SUPPRESSED, reason, now))
+    return suppressed
 
 
 def _end(connection: Connection, endings: Sequence[Ending], now: float) -> list[Settled]:
@@ -133,14 +163,14 @@ def _end(connection: Connection, endings: Sequence[Ending], now: float) -> list[
     for (state, reason, cause), alike in groupby(sorted(endings, key=_kind), key=_kind):
         seqs = [ending.message.seq for ending in alike]
         message_changes.finish(connection, seqs, state, reason, cause=cause, now=now)
-    return [_ended(ending.message, ending.state, ending.reason, now) for ending in endings]
+    return [ended(ending.message, ending.state, ending.reason, now) for ending in endings]
 
 
 def _kind(ending: Ending) -> tuple[MessageState, Reason, str]:
     return ending.state, ending.reason, ending.cause
 
 
-def _ended(m: Claimed, state: MessageState, reason: Reason, now: float) -> Settled:
+def ended(m: Claimed, state: MessageState, reason: Reason, now: float) -> Settled:
     """A message that ends without an attempt, in the form of those that are settled."""
     result = Result(Outcome.NOT_SENT, reason, now, now)
     decision = Decision(

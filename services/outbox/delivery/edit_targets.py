@@ -42,7 +42,7 @@ def read(connection: Connection, rows: Sequence[Any]) -> dict[int, EditTarget]:
             _last(row.telegram_message_ids or ""),
             Target(
                 row.target,
-                None if row.state is None else MessageState(row.state),
+                _STATES.get(row.state),
                 by_key=row.update_key is not None,
                 may_be_shown=row.state == MessageState.UNKNOWN.value or row.unknown is not None,
             ),
@@ -52,9 +52,11 @@ def read(connection: Connection, rows: Sequence[Any]) -> dict[int, EditTarget]:
 
 
 def _last(ids: str) -> int | None:
-    return int(ids.rpartition(",")[2]) if ids else None
+    last = ids.rpartition(",")[2]
+    return int(last) if last.isascii() and last.isdigit() else None
 
 
+_STATES = {state.value: state for state in MessageState}
 _target = message.alias("target")
 #: An attempt at the target's last part, or at one that was to come, whose answer was lost.
 _UNKNOWN_ATTEMPT = (

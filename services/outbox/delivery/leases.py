@@ -16,11 +16,13 @@ from sqlalchemy import Connection
 from services.kit.background import suppress_and_log
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
+from services.kit.database.interface import StoreUnavailableError
 from services.outbox.chats import chat_queue
 from services.outbox.delivery import claimed_rows, retry_policy, settlement
+from services.outbox.delivery.one_by_one import OneByOne
 from services.outbox.delivery.retry_policy import Policy
 from services.outbox.intake.enqueue import CHANNEL
-from services.outbox.messages import Claimed, Outcome, Reason, Result, Settled
+from services.outbox.messages import Claimed, MessageState, Outcome, Reason, Result, Settled
 from services.outbox.rate_limit.limits import Limits
 
 log = structlog.get_logger()
@@ -69,9 +71,10 @@ class Leases:
         # With a single process, every lease found at the start belongs to an earlier run.
         all_leases = self._database.single_process
         while True:
-            with suppress_and_log("lease_failed"):
+            with suppress_and_log("take_over_failed"):
                 await self._take_over(all_leases=all_leases)
                 all_leases = False
+            with suppress_and_log("lease_failed"):
                 await self._correct_waits()
                 until = self._clock.time() + chat_queue.LEASE_SECONDS
                 await self._database.write("renew", partial(settlement.renew, owner=self._owner, until=until))
@@ -125,7 +128,13 @@ class Leases:
         self._ahead, self._before = lead, self._ahead
 
     async def _take_over(self, *, all_leases: bool) -> None:
-        taken = await self._database.write("take_over", partial(self._settle_lost, all_leases=all_leases))
+        try:
+            taken = await self._database.write("take_over", partial(self._settle_lost, all_leases=all_leases))
+        except StoreUnavailableError:
+            raise
+        except Exception:
+            log.exception("take_over_failed")
+            taken = await self._take_over_one_by_one(all_leases=all_leases)
         # Chats that were released can be claimed.
         self._database.notify_local(CHANNEL)
         for settled in taken:
@@ -133,11 +142,25 @@ class Leases:
         if taken:
             await self._taken_over(taken)
 
-    def _settle_lost(self, connection: Connection, *, all_leases: bool) -> list[Settled]:
+    async def _take_over_one_by_one(self, *, all_leases: bool) -> list[Settled]:
+        """Takes over a chat at a time: one whose messages cannot be read does not stop the others."""
+        late = partial(settlement.abandoned, except_owner=self._owner, all_leases=all_leases)
+        found = await self._database.write("take_over", partial(late, now=self._clock.time()))
+        taken: list[Settled] = []
+        for bot, owner, chat_ids in found:
+            lost = OneByOne(self._database, self._clock, owner, self._limits)
+            for chat_id in chat_ids:
+                work = partial(self._settle_lost, all_leases=all_leases, only=(bot, chat_id))
+                taken += await lost.take_over(bot, chat_id, work, [MessageState.SENDING])
+        return taken
+
+    def _settle_lost(
+        self, connection: Connection, *, all_leases: bool, only: chat_queue.ChatKey | None = None
+    ) -> list[Settled]:
         now = self._clock.time()
         taken: list[Settled] = []
         for bot, owner, chat_ids in settlement.abandoned(
-            connection, now, except_owner=self._owner, all_leases=all_leases
+            connection, now, except_owner=self._owner, all_leases=all_leases, only=only
         ):
             orphans = claimed_rows.in_flight(connection, bot, chat_ids, now)
             settled = [self._lost(message, now) for message in orphans]

@@ -145,12 +145,12 @@ def of(
         now: seconds since the epoch.
     """
     plan = Plan()
-    supergroups = {row["migrated_to"] for row in chats.values()}
+    supergroups = {_supergroup(row) for row in chats.values()}
     for chat_id, row in chats.items():
-        if row["migrated_to"]:
-            plan.move.append((chat_id, row["migrated_to"]))
+        if supergroup := _supergroup(row):
+            plan.move.append((chat_id, supergroup))
         elif row["blocked"]:
-            plan.suppress.append((chat_id, Reason(row["blocked"])))
+            plan.suppress.append((chat_id, _REASONS.get(row["blocked"], Reason.CHAT_GONE)))
     for message in messages:
         # Messages that move to a supergroup in this claim may be older than the supergroup's messages.
         if message.chat_id not in supergroups:
@@ -161,7 +161,16 @@ def of(
 
 def accepts(row: ChatRow) -> bool:
     """Whether messages can be sent to a chat: it is not migrated, and does not refuse the bot."""
-    return not (row["migrated_to"] or row["blocked"])
+    return not (_supergroup(row) or row["blocked"])
+
+
+def _supergroup(row: ChatRow) -> int | None:
+    """The supergroup that a group became. No other value may stop the chat: SQLite stores any type."""
+    migrated_to = row["migrated_to"]
+    return migrated_to if isinstance(migrated_to, int) and migrated_to != row["chat_id"] else None
+
+
+_REASONS = {reason.value: reason for reason in Reason}
 
 
 def _add(

@@ -10,6 +10,7 @@ from services.outbox.chats import chat_queue
 from services.outbox.delivery.fair_queue import FairQueue
 from services.outbox.messages import Lane
 
+_LANES = frozenset(map(int, Lane))
 #: For each lane and client with queued chats, the time of the first of them.
 _Waiting = Sequence[tuple[Lane, str, float]]
 
@@ -39,7 +40,9 @@ def lease(
         Their ids; and where there are none, when the next chat can be claimed, if any is queued.
     """
     waiting = [
-        (Lane(row.lane), row.client, row.next_at) for row in connection.execute(_WAITING, {"bot": bot})
+        (Lane(row.lane), row.client, row.next_at)
+        for row in connection.execute(_WAITING, {"bot": bot})
+        if row.lane in _LANES
     ]
     chat_ids = _lock(connection, bot, limit, waiting, fair_queue=fair_queue, now=now, paid=paid)
     if not chat_ids:

@@ -92,6 +92,20 @@ def settle(
         The numbers of messages that another worker has taken over. Their attempts are written, and their
         state is the other worker's; a delivery is written all the same, if no later attempt was opened.
     """
+    in_time, late = write(connection, settled, now)
+    _release(connection, owner, in_time, limits, now)
+    return {s.message.seq for s in settled} - {s.message.seq for s in (*in_time, *late)}
+
+
+def write(
+    connection: Connection, settled: Sequence[Settled], now: float
+) -> tuple[Sequence[Settled], Sequence[Settled]]:
+    """Writes the results of attempts, as :func:`settle` does, without a release of the chats.
+
+    Returns:
+        The messages that still had their open attempt; and the deliveries that were written although
+        another worker had taken them over.
+    """
     in_time, others = _written(connection, _IN_TIME, settled, now)
     deliveries = [s for s in others if s.decision.state is MessageState.DELIVERED]
     late, _ = _written(connection, _LATE, deliveries, now)
@@ -101,8 +115,7 @@ def settle(
         decision = s.decision
         if decision.block_chat or decision.migrate_to or decision.stop_bot or decision.as_new:
             _write_chat_changes(connection, s, now)
-    _release(connection, owner, in_time, limits, now)
-    return {s.message.seq for s in settled} - {s.message.seq for s in (*in_time, *late)}
+    return in_time, late
 
 
 def _written(
@@ -195,7 +208,12 @@ def renew(connection: Connection, owner: str, until: float) -> None:
 
 
 def abandoned(
-    connection: Connection, now: float, *, except_owner: str, all_leases: bool
+    connection: Connection,
+    now: float,
+    *,
+    except_owner: str,
+    all_leases: bool,
+    only: chat_queue.ChatKey | None = None,
 ) -> list[tuple[str, str, list[int]]]:
     """Locks and returns leased chats of lost workers, as (bot, owner, chats).
 
@@ -205,10 +223,12 @@ def abandoned(
         except_owner: the calling worker.
         all_leases: also leases that have not ended. With a single process, every lease that it finds at its
             start belongs to an earlier run.
+        only: this chat; None: all.
     """
     others = (chat.c.owner.is_not(None), chat.c.owner != except_owner)
     late = others if all_leases else (*others, chat.c.lease_until < now)
-    query = select(chat.c.bot, chat.c.owner, chat.c.chat_id).where(*late).limit(1_000)
+    these = () if only is None else (chat.c.bot == only[0], chat.c.chat_id == only[1])
+    query = select(chat.c.bot, chat.c.owner, chat.c.chat_id).where(*late, *these).limit(1_000)
     found: dict[tuple[str, str], list[int]] = {}
     for row in connection.execute(query.with_for_update(skip_locked=True)):
         found.setdefault((row.bot, row.owner), []).append(row.chat_id)

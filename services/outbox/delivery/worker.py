@@ -6,60 +6,34 @@ claim that finds nothing waits until the queue changes.
 """
 
 import asyncio
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 
 import structlog
-from sqlalchemy import Connection
 
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
 from services.kit.errors import Problem
 from services.kit.telemetry.telemetry import Telemetry
-from services.outbox import change_feed
 from services.outbox.chats import chat_state
-from services.outbox.delivery import claims, settlement
 from services.outbox.delivery.attempts import Attempts, Render
 from services.outbox.delivery.bot_state import BotState
 from services.outbox.delivery.claims import ClaimedBatch
-from services.outbox.delivery.fair_queue import FairQueue
 from services.outbox.delivery.leases import Leases
 from services.outbox.delivery.plan import DEFAULT_RULES, ChatRules
 from services.outbox.delivery.reports import Observer, Reports, ignore
 from services.outbox.delivery.result_buffer import ResultBuffer
-from services.outbox.delivery.retry_policy import Policy
+from services.outbox.delivery.transactions import Transactions, WorkerSettings
 from services.outbox.intake.enqueue import CHANNEL
-from services.outbox.messages import Claimed, Lane, Settled
+from services.outbox.messages import Claimed, Lane
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.rate_limit.bot_rate_limiter import NOT_LIMITED, BotRateLimiter, Granted
-from services.outbox.rate_limit.limits import Limits
 from services.outbox.telegram.sender import Sender
 
 log = structlog.get_logger()
 
 POLL_SECONDS = 1.0
 _NOTHING = Granted(0)
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerSettings:
-    """The settings of one worker.
-
-    Args:
-        bot: name of the bot that it sends for.
-        owner: unique name of this worker, on its leases.
-        concurrency: calls to Telegram at once.
-        limits: Telegram's rates for chats.
-        policy: retries.
-    """
-
-    bot: str
-    owner: str
-    concurrency: int
-    limits: Limits
-    policy: Policy
 
 
 class Worker:
@@ -97,29 +71,33 @@ class Worker:
         self._rates = rates
         self._metrics = metrics
         self._clock = clock
-        self._rules = rules
         self._bot = BotState(settings.bot, database=database, sender=sender)
         self._attempts = Attempts(
             sender=sender, render=render, policy=settings.policy, rates=rates, metrics=metrics, clock=clock
         )
-        self._reports = Reports(metrics=metrics, telemetry=telemetry, clock=clock, observer=observer)
+        reports = Reports(metrics=metrics, telemetry=telemetry, clock=clock, observer=observer)
         self._leases = Leases(
             database=database,
             clock=clock,
             owner=settings.owner,
             limits=settings.limits,
             policy=settings.policy,
-            taken_over=self._reports.taken_over,
+            taken_over=reports.taken_over,
         )
         self._results = ResultBuffer(settings.concurrency, self._wake)
-        self._fair_queue = FairQueue()
+        self._transactions = Transactions(
+            settings,
+            database=database,
+            clock=clock,
+            results=self._results,
+            leases=self._leases,
+            reports=reports,
+            rules=rules,
+            send=self._send,
+        )
         self._paced_since = NOT_LIMITED
         self._sends: set[asyncio.Task[None]] = set()
         self._transaction: asyncio.Task[ClaimedBatch] | None = None
-        #: The chat of each open attempt of this worker, from the claim to the settle.
-        self._leased: dict[tuple[int, int], int] = {}
-        #: Whether the last claim failed: the database may have committed it, and this worker does not know.
-        self._claim_failed = False
         self._results_due = asyncio.Event()
         self._changed = asyncio.Event()
 
@@ -188,48 +166,10 @@ class Worker:
         return await asyncio.shield(self._transaction)
 
     async def _transact(self, granted: Granted) -> ClaimedBatch:
-        if granted.all and self._claim_failed:
-            await self._leases.release_unsent(self._settings.bot, set(self._leased.values()))
-        self._claim_failed = self._claim_failed or granted.all > 0
-        results, now = self._results.take(), self._clock.time()
-        work = partial(self._in_transaction, results=results, granted=granted, now=now)
-        name = ("turn" if results else "claim") if granted.all else "settle"
-        try:
-            lost, batch = await self._database.write(name, work)
-        except BaseException:
-            self._results.put_back(results)
-            raise
+        batch = await self._transactions.run(granted, self._paced_since)
         if granted.all:
-            self._claim_failed = False
-            self._send(batch)
             await self._give_back(granted, batch)
-        if results or batch.messages or batch.ended:
-            self._database.notify_local(change_feed.CHANNEL)
-        for settled in results:
-            del self._leased[settled.message.seq, settled.message.attempt]
-        await self._reports.settled(results, lost, now)
-        await self._reports.ended(batch.ended)
         return batch
-
-    def _in_transaction(
-        self, connection: Connection, *, results: Sequence[Settled], granted: Granted, now: float
-    ) -> tuple[set[int], ClaimedBatch]:
-        settings, lost, batch = self._settings, set[int](), ClaimedBatch([])
-        if results:
-            lost = settlement.settle(connection, settings.owner, results, settings.limits, now)
-        if granted.all:
-            batch = claims.claim(
-                connection,
-                settings.bot,
-                settings.owner,
-                granted.free,
-                paid=granted.paid,
-                now=now,
-                paced_since=self._paced_since,
-                fair_queue=self._fair_queue,
-                rules=self._rules,
-            )
-        return lost, batch
 
     async def _give_back(self, granted: Granted, batch: ClaimedBatch) -> None:
         """Returns the tokens of messages that were granted and not claimed."""
@@ -240,7 +180,6 @@ class Worker:
 
     def _send(self, batch: ClaimedBatch) -> None:
         """Starts an attempt for each message."""
-        self._leased |= {(message.seq, message.attempt): message.chat_id for message in batch.messages}
         self._results.opened(len(batch.messages))
         for message in batch.messages:
             self._metrics.limiter_wait.observe(message.limiter_wait)

@@ -7,6 +7,8 @@ from services.outbox.rate_limit.bot_bucket import Bucket
 
 #: Longest pause of a whole bot after which other chats are tried again.
 LONGEST_PAUSE_SECONDS = 300.0
+#: A longer wait is a chat's own: Telegram refuses a whole bot for seconds or minutes, rarely hours.
+LONGEST_WAIT_SECONDS = 21_600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,8 @@ class FloodControl:
         most :data:`LONGEST_PAUSE_SECONDS`: chats that are refused for hours must not delay the others.
         """
         self._until = {chat: at for chat, at in self._until.items() if at > now}
+        if until > now + LONGEST_WAIT_SECONDS:
+            return None
         self._until[chat_id] = until
         if len(self._until) < 2:  # noqa: PLR2004 - one chat
             return None

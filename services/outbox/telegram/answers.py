@@ -22,7 +22,7 @@ from telegram.error import (
 )
 
 from services.outbox.telegram import values
-from services.outbox.telegram.errors import BadAnswerError
+from services.outbox.telegram.errors import BadAnswerError, FloodError
 
 #: Longest ``retry_after`` that is believed, seconds: a message is tried once a day at least.
 LONGEST_RETRY_AFTER = 86_400
@@ -40,6 +40,7 @@ _REFUSALS: dict[int, type[TelegramError]] = {
     HTTPStatus.BAD_REQUEST: BadRequest,
     HTTPStatus.FORBIDDEN: Forbidden,
 }
+_OTHERS: dict[int, type[TelegramError]] = {HTTPStatus.TOO_MANY_REQUESTS: FloodError}
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ def _decides(status: int) -> bool:
 
 
 def _by_status(status: int, words: str) -> TelegramError:
-    return (_BY_STATUS | _REFUSALS).get(status, NetworkError)(words)
+    return (_BY_STATUS | _REFUSALS | _OTHERS).get(status, NetworkError)(words)
 
 
 def _phrase(status: int) -> str:

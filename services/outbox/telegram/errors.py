@@ -25,6 +25,10 @@ class NoAnswerError(NetworkError):
     """The request left, or part of it; no whole answer came. The server may have acted on it."""
 
 
+class FloodError(NetworkError):
+    """The server refused the call because there were too many, and named no time."""
+
+
 class BadAnswerError(TelegramError):
     """An answer came that is not one of the Bot API.
 
@@ -80,7 +84,6 @@ _DESCRIPTIONS = (
     ("message_too_long", Reason.TOO_LONG),
     ("caption_too_long", Reason.TOO_LONG),
     ("frozen_method_invalid", Reason.BOT_FROZEN),
-    ("too many requests", Reason.FLOOD_CONTROL),
     ("request entity too large", Reason.TOO_LARGE),
     ("misdirected request", Reason.MISDIRECTED),
 )
@@ -119,6 +122,7 @@ def retry_after_seconds(error: TelegramError) -> float | None:
 #: Errors whose class decides. Subclasses stand before their bases: BadRequest is a NetworkError.
 _BY_CLASS: tuple[tuple[type[TelegramError], Outcome, Reason], ...] = (
     (RetryAfter, Outcome.NOT_SENT, Reason.FLOOD_CONTROL),
+    (FloodError, Outcome.NOT_SENT, Reason.FLOOD_CONTROL),
     (ChatMigrated, Outcome.NOT_SENT, Reason.CHAT_MIGRATED),
     (InvalidToken, Outcome.NOT_SENT, Reason.INVALID_TOKEN),
     (Conflict, Outcome.NOT_SENT, Reason.CONFLICT),

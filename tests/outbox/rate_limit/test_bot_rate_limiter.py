@@ -34,10 +34,16 @@ def test_a_second_chat_refused_after_the_first_ones_wait_is_a_chat_of_its_own() 
     assert floods.refused(2, until=NOW + 30, now=NOW + 10) is None
 
 
-def test_chats_that_are_all_refused_for_hours_do_not_stop_the_bot_for_hours() -> None:
+def test_chats_that_are_all_refused_for_long_do_not_stop_the_bot_for_long() -> None:
     floods = FloodControl()
-    floods.refused(1, until=NOW + 86_400, now=NOW)
-    assert floods.refused(2, until=NOW + 80_000, now=NOW) == NOW + LONGEST_PAUSE_SECONDS
+    floods.refused(1, until=NOW + 3_600, now=NOW)
+    assert floods.refused(2, until=NOW + 3_000, now=NOW) == NOW + LONGEST_PAUSE_SECONDS
+
+
+def test_chats_that_are_refused_for_hours_are_chats_of_their_own() -> None:
+    floods = FloodControl()
+    assert [floods.refused(chat, until=NOW + 86_400, now=NOW) for chat in range(5)] == [None] * 5
+    assert floods.refused(5, until=NOW + 10, now=NOW) is None
 
 
 def test_the_bot_waits_for_the_shortest_of_the_refused_chats() -> None:

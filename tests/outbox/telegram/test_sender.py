@@ -83,6 +83,8 @@ ROWS: list[tuple[dict[str, Any], Outcome, Reason]] = [
     *((odd(429, "Slow down", retry_after=bad), NOT_SENT, Reason.BAD_ANSWER) for bad in NO_NUMBERS),
     (odd(429, "Too Many Requests", retry_after=0), NOT_SENT, Reason.FLOOD_CONTROL),
     (odd(429, "Too Many Requests", retry_after=-5), NOT_SENT, Reason.FLOOD_CONTROL),
+    (odd(429, "Slow down", retry_after=-5), NOT_SENT, Reason.FLOOD_CONTROL),
+    (raw(429, '{"ok":false}', "application/json"), NOT_SENT, Reason.FLOOD_CONTROL),
     (odd(401, "Unauthorized", retry_after="x"), NOT_SENT, Reason.INVALID_TOKEN),
     (odd(500, "Internal Server Error", retry_after="x"), UNKNOWN, Reason.SERVER_ERROR),
     (raw(400, '{"ok":false,"description":7}', "application/json"), NOT_SENT, Reason.BAD_ANSWER),
