@@ -16,7 +16,8 @@ from services.kit.settings import ServiceSettings
 from services.kit.telemetry.telemetry import Telemetry
 from services.outbox.engine import OPERATIONS
 from services.telegram_sandbox.settings import SandboxSettings
-from tests import forking, servers
+from tests import disks, forking, servers
+from tests.disks import SmallDisk
 from tests.forking import Programs
 from tests.servers import KEY, ManualClock, Postgres, Sandbox
 
@@ -45,6 +46,13 @@ def postgres() -> Iterator[Postgres]:
     assert programs is not None  # tests.partial deselects tests without it
     with servers.postgres(programs) as server:
         yield server
+
+
+@pytest.fixture
+def small_disk() -> Iterator[SmallDisk]:
+    """A file system of 48 MB, which a test can fill."""
+    with disks.small_disk(48) as disk:
+        yield disk
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

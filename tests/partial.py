@@ -1,6 +1,7 @@
 """Deselects tests whose server is not installed, and reports a partial run; with CI set the run fails.
 
-Tests need PostgreSQL by its fixture, other programs by ``pytest.mark.needs(...)`` with any of their names.
+Tests need PostgreSQL and the right to mount by their fixtures, other programs by ``pytest.mark.needs(...)``
+with any of their names.
 """
 
 import os
@@ -8,7 +9,7 @@ import shutil
 
 import pytest
 
-from tests import servers
+from tests import disks, servers
 
 MISSING = pytest.StashKey[frozenset[str]]()
 
@@ -34,7 +35,10 @@ def _missing_of(item: pytest.Item) -> str:
     for mark in item.iter_markers("needs"):
         if not any(shutil.which(name) for name in mark.args):
             return str(mark.args[0])
-    needs_postgres = "postgres" in getattr(item, "fixturenames", ()) or "[postgresql" in item.name
+    fixtures = getattr(item, "fixturenames", ())
+    if "small_disk" in fixtures and not disks.may_mount():
+        return "a mount (as root)"
+    needs_postgres = "postgres" in fixtures or "[postgresql" in item.name
     return "postgresql" if needs_postgres and servers.postgres_programs() is None else ""
 
 

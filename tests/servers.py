@@ -135,21 +135,29 @@ class Postgres:
 
 
 @contextmanager
-def postgres(programs: Path, options: tuple[str, ...] | None = None) -> Iterator[Postgres]:
+def postgres(
+    programs: Path,
+    options: tuple[str, ...] | None = None,
+    within: Path | None = None,
+    wal: Path | None = None,
+) -> Iterator[Postgres]:
     """Creates and runs a cluster in a temporary folder; root runs it as another user.
 
     Args:
         programs: folder of its programs.
         options: of the server; default: fast, without fsync.
+        within: where the folder is created; default: where the system has temporary files.
+        wal: a new folder for its write-ahead log; default: within its data.
     """
     options = _QUICK if options is None else options
     user = _unprivileged()
-    folder = Path(tempfile.mkdtemp(prefix="cctelegram-postgres-"))
+    folder = Path(tempfile.mkdtemp(prefix="cctelegram-postgres-", dir=within))
     if user is not None:
         shutil.chown(folder, user)
     try:
         made: list[str | Path] = [programs / "initdb", "-D", folder / "data", "-U", "postgres"]
-        subprocess.run([*made, *_TRUSTING], check=True, capture_output=True, user=user)
+        elsewhere = ("-X", wal) if wal else ()
+        subprocess.run([*made, *_TRUSTING, *elsewhere], check=True, capture_output=True, user=user)
         port = free_port()
         process = _start(programs, folder, port, options, user)
         server = Postgres(programs, folder, port, process, user, options)

@@ -113,7 +113,8 @@ def create_app(
 
 
 def _add_probes(health: Health, outbox: Outbox, watchdog: Watchdog) -> None:
-    health.add("database", outbox.check_database, required=True)
+    database = outbox.database
+    health.add("database", database.check, required=True, wake=database.failures.noticed)
     health.add("telegram_api", outbox.check_telegram, every=10.0, timeout=12.0)
     health.add("message_queue", outbox.queue.check, every=1.0)
     health.add("watchdog", watchdog.check_health)

@@ -244,7 +244,8 @@ def _sending(
 def _watch(health: Health, outbox: Outbox, settings: BridgeSettings) -> None:
     health.add("telegram_api", outbox.check_telegram, every=10.0, timeout=12.0)
     health.add("message_queue", outbox.queue.check, every=1.0)
-    health.add("database", outbox.check_database, required=True)
+    database = outbox.database
+    health.add("database", database.check, required=True, wake=database.failures.noticed)
 
     async def check_disk() -> Measurement:
         usage = shutil.disk_usage(settings.data_dir)

@@ -1,11 +1,12 @@
 """Health of a service: components that are measured; unknown until then, never healthy by default.
 
-Probes run in the background, each at its interval. The report reads the last measurements, so that a slow
-dependency does not slow it down.
+Probes run in the background, each at its interval, and at once when the component reports a change itself.
+The report reads the last measurements, so that a slow dependency does not slow it down.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -45,6 +46,11 @@ class Measurement:
 Probe = Callable[[], Awaitable[Measurement]]
 #: A measurement is stale when this many later ones are missing.
 STALE_AFTER_MISSED = 3
+#: Seconds between two measurements at least, however often a component reports a change.
+SHORTEST_PAUSE = 0.5
+#: The time of a probe counts in so many parts. A part that took longer, because the event loop stood still,
+#: counts as one: the probe could not go on meanwhile, and its answer may be there.
+_TIMEOUT_PARTS = 12
 
 
 @dataclass(slots=True)
@@ -57,6 +63,7 @@ class Component:
     every: float
     timeout: float
     clock: Clock
+    wake: asyncio.Event
     measurement: Measurement = field(default_factory=lambda: Measurement(Level.UNKNOWN))
     last_check: float | None = None
     _measured_at: float = 0.0
@@ -96,7 +103,14 @@ class Health:
         self.components: dict[str, Component] = {}
 
     def add(
-        self, name: str, probe: Probe, *, required: bool = False, every: float = 5.0, timeout: float = 3.0
+        self,
+        name: str,
+        probe: Probe,
+        *,
+        required: bool = False,
+        every: float = 5.0,
+        timeout: float = 3.0,
+        wake: asyncio.Event | None = None,
     ) -> None:
         """Adds a component.
 
@@ -106,8 +120,11 @@ class Health:
             required: whether the service is not ready while this component fails.
             every: seconds between measurements.
             timeout: seconds for one measurement.
+            wake: set where the component has changed, so that it is measured at once.
         """
-        self.components[name] = Component(name, probe, required, every, timeout, self._clock)
+        self.components[name] = Component(
+            name, probe, required, every, timeout, self._clock, wake or asyncio.Event()
+        )
 
     @property
     def level(self) -> Level:
@@ -130,13 +147,16 @@ class Health:
 
     async def _watch(self, component: Component) -> None:
         while True:
+            component.wake.clear()
             await self.measure(component)
-            await asyncio.sleep(component.every)
+            await asyncio.sleep(min(SHORTEST_PAUSE, component.every))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(component.every - SHORTEST_PAUSE):
+                    await component.wake.wait()
 
     async def measure(self, component: Component) -> None:
         try:
-            async with asyncio.timeout(component.timeout):
-                measurement = await component.probe()
+            measurement = await _answer(component)
         except TimeoutError:
             measurement = Measurement(Level.UNHEALTHY, {"error": f"no answer within {component.timeout:g} s"})
         except Exception as error:  # noqa: BLE001 - any exception of a probe is its result
@@ -150,3 +170,21 @@ class Health:
                 measured=dict(measurement.measured),
             )
         component.record(measurement)
+
+
+async def _answer(component: Component) -> Measurement:
+    """Runs the probe.
+
+    Raises:
+        TimeoutError: it did not answer in the time that the event loop ran.
+    """
+    probing = asyncio.ensure_future(component.probe())
+    try:
+        for _ in range(_TIMEOUT_PARTS):
+            done, _ = await asyncio.wait({probing}, timeout=component.timeout / _TIMEOUT_PARTS)
+            if done:
+                return probing.result()
+        raise TimeoutError
+    finally:
+        probing.cancel()
+        await asyncio.gather(probing, return_exceptions=True)

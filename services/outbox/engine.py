@@ -153,12 +153,6 @@ class Outbox:
     async def _prune_batch(self, before: float) -> int:
         return await self.database.write("feed", partial(change_feed.prune, before=before))
 
-    async def check_database(self) -> Measurement:
-        """Health probe: a trivial query, timed, and how durable a commit is."""
-        seconds = await self.database.ping()
-        durability = await self.database.durability()
-        return Measurement(Level.HEALTHY, {"response_time_ms": round(seconds * 1000, 2), **durability})
-
     async def check_telegram(self) -> Measurement:
         """Health probe: getMe, timed. A refused bot is critical: nothing can be delivered."""
         return await self.check_bot(self.sender, Level.CRITICAL)

@@ -11,6 +11,7 @@ from services.contracts.messages import MessageState
 from services.kit.web import openapi
 from services.outbox import messages as outbox_messages
 from tests.conftest import BridgeFactory
+from tests.servers import until
 
 PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}
 #: Answers that have no body.
@@ -159,6 +160,11 @@ TOGETHER: dict[str, Any] = {
 
 async def test_what_the_examples_show_is_taken(bridge: httpx.AsyncClient, document: dict[str, Any]) -> None:
     """Each operation is asked by its own examples; what is not there is not found, and no input is wrong."""
+
+    async def ready() -> bool:
+        return (await bridge.get("/health/ready")).status_code == 200
+
+    await until(ready)  # a service is not ready before its first measurement
     for name, operation in whole(document):
         method, path = name.split()
         if path == "/api/v1/stream" or path.startswith("/telegram"):

@@ -120,6 +120,11 @@ class Suite:
             yield running, client
 
 
+def report(line: str) -> None:
+    """Writes a line of numbers; pytest shows it with ``-rP``."""
+    sys.stdout.write(f"{line}\n")
+
+
 async def post_to_each(client: httpx.AsyncClient, chats: range) -> dict[str, int]:
     """One event for each chat, its number as title; answers message id → chat."""
     accepted: dict[str, int] = {}

@@ -1,4 +1,5 @@
 import asyncio
+import time
 from contextlib import suppress
 
 import pytest
@@ -102,6 +103,43 @@ async def test_a_probe_that_hangs_is_unhealthy_after_its_timeout(health: Health)
     report = await measured(health, "redis")
     assert report["status"] == "unhealthy"
     assert report["error"] == "no answer within 0.01 s"
+
+
+async def test_the_time_in_which_the_event_loop_stood_still_does_not_count(health: Health) -> None:
+    """The answer was there in time, and only this process was late to read it."""
+    loop = asyncio.get_running_loop()
+
+    async def answered_in_steps() -> Measurement:
+        for _ in range(3):
+            await loop.run_in_executor(None, lambda: None)
+        return Measurement(Level.HEALTHY)
+
+    health.add("database", answered_in_steps, timeout=0.3)
+    measuring = asyncio.create_task(measured(health, "database"))
+    await asyncio.sleep(0)  # the probe has begun
+    deadline = time.monotonic() + 0.5
+    while time.monotonic() < deadline:
+        pass
+    assert (await measuring)["status"] == "healthy"
+
+
+async def test_a_component_that_reports_a_change_is_measured_at_once(health: Health) -> None:
+    begun, wake = asyncio.Event(), asyncio.Event()
+
+    async def probe() -> Measurement:
+        begun.set()
+        return Measurement(Level.HEALTHY)
+
+    health.add("database", probe, every=3_600.0, wake=wake)
+    watching = asyncio.create_task(health.watch())
+    await begun.wait()
+    begun.clear()
+    wake.set()
+    async with asyncio.timeout(30):
+        await begun.wait()
+    watching.cancel()
+    with suppress(asyncio.CancelledError):
+        await watching
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ async def test_what_waits_is_found_by_a_partial_index(database: Database, index:
 
 
 async def test_the_database_tells_how_it_keeps_a_commit(database: Database) -> None:
-    durability = await database.durability()
+    durability = await database.look()
     assert durability["dialect"] == database.dialect
     if database.dialect == "sqlite":
         assert durability["synchronous"] == "FULL"

@@ -76,9 +76,19 @@ class Folder:
             folder.mkdir(parents=True, exist_ok=True)
 
     def lock(self) -> bool:
-        """Locks the folder for this process, until :meth:`close`; False if another process has it."""
-        if self._lock is not None:
+        """Locks the folder for this process, until :meth:`close`; False if another process has it.
+
+        A folder that was deleted and created again is locked anew.
+
+        Raises:
+            OSError: the folder cannot be used.
+        """
+        if self._lock is not None and self._is_locked_here(self._lock):
             return True
+        self.close()
+        # The folder itself is not created: its writers would not know of it.
+        for folder in (self._taken, self._rejected):
+            folder.mkdir(exist_ok=True)
         lock = os.open(self._taken / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -87,6 +97,12 @@ class Folder:
             return False
         self._lock = lock
         return True
+
+    def _is_locked_here(self, lock: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(lock), (self._taken / ".lock").stat())
+        except FileNotFoundError:
+            return False
 
     def close(self) -> None:
         if self._lock is not None:

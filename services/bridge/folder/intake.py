@@ -270,7 +270,7 @@ class FolderIntake:
         log.warning("file_rejected", file=file.name, title=problem.title, errors=reason["errors"])
 
     async def check(self) -> Measurement:
-        """Health: degraded while files wait for long or the folder cannot be used."""
+        """Health: unhealthy while no file can be taken or stored, degraded while files wait for long."""
         if not self._looked:
             return Measurement(Level.UNKNOWN)
         since = self._waiting_since
@@ -281,8 +281,10 @@ class FolderIntake:
             **({"taken_by": "another process"} if self._elsewhere else {}),
             **({"error": self._error} if self._error else {}),
         }
-        fit = self._error is None and (age <= LATE_SECONDS or self._elsewhere)
-        return Measurement(Level.HEALTHY if fit else Level.DEGRADED, measured)
+        if self._error:
+            return Measurement(Level.UNHEALTHY, measured)
+        late = age > LATE_SECONDS and not self._elsewhere
+        return Measurement(Level.DEGRADED if late else Level.HEALTHY, measured)
 
 
 @asynccontextmanager

@@ -3,7 +3,10 @@
 - `interface`: what a service uses: read, write, notify, subscribe.
 - `connect`: opens the database that a URL names.
 - `sqlite`: one writer thread with group commit.
+- `sqlite_files`: whether the open files are still those at the path.
 - `postgres`: asyncpg, single statements, LISTEN/NOTIFY.
+- `postgres_probe`: reads and writes for health, past the pools.
+- `failures`: failures of writes, which stand until writes succeed again.
 - `json_rows`: statements over many rows, which are passed as one JSON parameter.
 - `migrate`: migrates a package's tables; `alembic` is its entry point.
 """

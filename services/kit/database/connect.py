@@ -15,13 +15,8 @@ from alembic.util import CommandError
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
-from services.kit.database.interface import (
-    CommitUnknownError,
-    Database,
-    StoreUnavailableError,
-    reason_of,
-    upsert,
-)
+from services.kit.database.failures import reason_of
+from services.kit.database.interface import CommitUnknownError, Database, StoreUnavailableError, upsert
 from services.kit.database.postgres import PostgresDatabase
 from services.kit.database.sqlite import SqliteDatabase
 from services.kit.settings import StartError

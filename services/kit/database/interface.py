@@ -1,6 +1,7 @@
-"""Interface of a database: units of work that are timed, one error, and notifications between processes."""
+"""Interface of a database: units of work that are timed, one error, health, and notifications."""
 
 import asyncio
+import sqlite3
 import time
 from abc import ABC, abstractmethod
 from collections import defaultdict
@@ -10,12 +11,14 @@ from typing import Any, TypeVar
 
 import asyncpg
 from prometheus_client import Gauge, Histogram
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from services.kit.database.failures import Failures, original, reason_of
 from services.kit.errors import Problem
+from services.kit.health import Level, Measurement
 from services.kit.telemetry.telemetry import Telemetry
 
 T = TypeVar("T")
@@ -25,6 +28,9 @@ UnitOfWork = Callable[[Connection], T]
 _BAD_VALUE = "22"
 #: The operation label of all units of work that have no series of their own.
 OTHER = "other"
+#: Seconds that a measurement of the health waits for a trial write; it goes on after that.
+TRIAL_SECONDS = 1.0
+_DRIVER_ERRORS = (DBAPIError, sqlite3.Error, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 class StoreUnavailableError(Problem):
@@ -51,22 +57,13 @@ class CommitUnknownError(StoreUnavailableError):
         super().__init__(cause, title="Store did not answer", effect=effect, stored="unknown")
 
 
-def reason_of(cause: BaseException) -> str:
-    """Returns the first line of the driver's message, or the name of its error."""
-    origin = cause.orig if isinstance(cause, DBAPIError) and cause.orig is not None else cause
-    return str(origin).splitlines()[0] if str(origin) else type(origin).__name__
-
-
 def _translate(error: BaseException) -> BaseException:
     if isinstance(error, IntegrityError):
         return error
-    origin = error.orig if isinstance(error, DBAPIError) else error
-    if str(getattr(origin, "sqlstate", "")).startswith(_BAD_VALUE):
+    if str(getattr(original(error), "sqlstate", "")).startswith(_BAD_VALUE):
         # For example a NUL, which PostgreSQL cannot store in a text: a repetition would fail again.
         return Problem(422, "Invalid input", "The database cannot hold one of these values.")
-    if isinstance(
-        error, DBAPIError | OSError | asyncpg.PostgresError | asyncpg.InterfaceError | PoolTimeoutError
-    ):
+    if isinstance(error, (*_DRIVER_ERRORS, PoolTimeoutError)):
         return StoreUnavailableError(error)
     return error
 
@@ -75,6 +72,9 @@ class Database(ABC):
     """A SQLite or PostgreSQL database. Opened by :func:`services.kit.database.connect.open_database`.
 
     Every unit of work raises :class:`StoreUnavailableError` where the database fails.
+
+    Attributes:
+        failures: of writes, which stand until writes succeed again.
     """
 
     dialect: str
@@ -92,9 +92,13 @@ class Database(ABC):
             buckets=(0.001, 0.01, 0.1, 1, 5),
         )
         self._timers = {name: self._durations.labels(name) for name in (*operations, OTHER)}
-        self.active = Gauge(
-            "database_connections_active", "Units of database work in progress", registry=telemetry.registry
-        )
+        Gauge(
+            "database_connections_active",
+            "Database connections in use: each runs a transaction or a statement now",
+            registry=telemetry.registry,
+        ).set_function(self._connections_in_use)
+        self.failures = Failures()
+        self._trial: asyncio.Task[None] | None = None
         self._subscribers: dict[str, set[asyncio.Event]] = defaultdict(set)
 
     async def write(self, operation: str, work: UnitOfWork[T], *, notify: str | None = None) -> T:
@@ -108,35 +112,72 @@ class Database(ABC):
         Raises:
             CommitUnknownError: the connection was lost during the commit.
         """
-        result = await self._timed(operation, self._write(work))
+        result = await self._run(operation, self._write(work), writes=True)
         if notify is not None:
             self.notify(notify)
         return result
 
     async def read(self, operation: str, work: UnitOfWork[T]) -> T:
         """Runs work that only reads. SQLite gives it one snapshot, PostgreSQL one for each statement."""
-        return await self._timed(operation, self._read(work))
+        return await self._run(operation, self._read(work), writes=False)
 
-    async def _timed(self, operation: str, running: Awaitable[T]) -> T:
+    async def _run(self, operation: str, running: Awaitable[T], *, writes: bool) -> T:
+        """Times a unit of work, notes its failure, and translates the driver's error."""
         start = time.perf_counter()
-        self.active.inc()
         try:
-            return await running
+            result = await running
         except Exception as error:
             translated = _translate(error)
+            if isinstance(translated, StoreUnavailableError):
+                self._note_failure(operation, error, writes=writes)
             if translated is error:
                 raise
             raise translated from error
         finally:
-            self.active.dec()
             timer = self._timers.get(operation) or self._timers[OTHER]
             timer.observe(time.perf_counter() - start)
+        if writes:
+            self.failures.write_succeeded(operation)
+        return result
 
-    async def ping(self) -> float:
-        """Returns how many seconds a trivial query takes."""
+    def _note_failure(self, operation: str, error: Exception, *, writes: bool) -> None:
+        cause = error.__cause__ or error if isinstance(error, StoreUnavailableError) else error
+        if writes:
+            self.failures.write_failed(operation, cause)
+        else:
+            self.failures.read_failed(cause)
+
+    async def check(self) -> Measurement:
+        """Health probe: reads from the database, and tries a write while the failure of one stands.
+
+        It waits for no pool and no queue: a busy database is not taken for a broken one.
+        """
         start = time.perf_counter()
-        await self.read("ping", lambda connection: connection.execute(text("SELECT 1")).scalar())
-        return time.perf_counter() - start
+        try:
+            found = await self.look()
+        except _DRIVER_ERRORS as error:
+            return Measurement(Level.UNHEALTHY, {"error": reason_of(error)})
+        seconds = time.perf_counter() - start
+        self._timers.get("ping", self._timers[OTHER]).observe(seconds)
+        if self.failures.can_heal:
+            await self._try_write()
+        measured = {"response_time_ms": round(seconds * 1000, 2), **found}
+        if standing := self.failures.standing:
+            return Measurement(Level.UNHEALTHY, {"error": f"a write failed: {standing}", **measured})
+        return Measurement(Level.HEALTHY, measured)
+
+    async def _try_write(self) -> None:
+        """Writes some new pages; where that succeeds, no failure stands any more."""
+        if self._trial is None or self._trial.done():
+            self._trial = asyncio.create_task(self._write_trial())
+        await asyncio.wait({self._trial}, timeout=TRIAL_SECONDS)
+        if not self._trial.done():
+            return
+        error = self._trial.exception()
+        if error is None:
+            self.failures.trial_succeeded()
+        else:
+            self.failures.write_failed("trial", error)
 
     async def wait(self, channel: str, seconds: float) -> bool:
         """Waits for a notification; returns false when the time is over first."""
@@ -169,12 +210,21 @@ class Database(ABC):
             notified.set()
 
     @abstractmethod
-    async def durability(self) -> dict[str, str | bool]:
-        """Reads from the database how durable a commit is.
+    async def look(self) -> dict[str, str | bool]:
+        """Reads from the database, on a connection of its own, how durable a commit is.
 
         Returns:
             ``dialect`` and ``synchronous``; of PostgreSQL also ``address`` and ``tls``.
+
+        Raises:
+            OSError: nothing can be stored: its files were deleted or replaced, or it is read-only.
         """
+
+    @abstractmethod
+    def _connections_in_use(self) -> float: ...
+    @abstractmethod
+    async def _write_trial(self) -> None:
+        """Commits some new pages of a table of its own, and drops it."""
 
     @abstractmethod
     async def migrate(self, packages: Sequence[str]) -> None:

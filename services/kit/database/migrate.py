@@ -25,6 +25,11 @@ def revisions_of(package: str) -> Path:
     return Path(spec.origin).parent / "migrations"
 
 
+def version_table(package: str) -> str:
+    """Returns the name of the table that holds a package's revision."""
+    return f"{package.rpartition('.')[2]}_version"
+
+
 def upgrade(connection: Connection, package: str, revision: str = "head") -> None:
     """Runs a package's missing revisions on a connection, in its transaction; up to one of them, or all."""
     if connection.dialect.name == "postgresql":
@@ -34,6 +39,6 @@ def upgrade(connection: Connection, package: str, revision: str = "head") -> Non
     config.set_main_option("path_separator", "newline")
     config.set_main_option("version_locations", str(revisions_of(package)))
     config.attributes["connection"] = connection
-    config.attributes["version_table"] = f"{package.rpartition('.')[2]}_version"
+    config.attributes["version_table"] = version_table(package)
     with _one_at_a_time:
         command.upgrade(config, revision)

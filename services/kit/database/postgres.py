@@ -11,13 +11,15 @@ from typing import Any, TypeVar
 
 import asyncpg
 import structlog
-from sqlalchemy import NullPool, text
+from sqlalchemy import NullPool
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from services.kit.database import migrate
-from services.kit.database.interface import CommitUnknownError, Database, UnitOfWork, reason_of
+from services.kit.database.failures import reason_of
+from services.kit.database.interface import CommitUnknownError, Database, UnitOfWork
+from services.kit.database.postgres_probe import PostgresProbe
 from services.kit.telemetry.telemetry import Telemetry
 
 log = structlog.get_logger()
@@ -46,6 +48,7 @@ class PostgresDatabase(Database):
         super().__init__(telemetry, operations)
         self.address = f"{url.host}:{url.port or 5432}/{url.database}"
         self._connect = partial(asyncpg.connect, _dsn(url))
+        self._probe = PostgresProbe(self._connect)
         self._engine = create_async_engine(
             "postgresql+asyncpg://",
             async_creator=self._connect,
@@ -62,22 +65,20 @@ class PostgresDatabase(Database):
         self._notify_needed = asyncio.Event()
         self._notifications = asyncio.create_task(self._exchange_notifications())
 
-    async def durability(self) -> dict[str, str | bool]:
-        query = text(
-            "SELECT current_setting('synchronous_commit') AS synchronous,"
-            " COALESCE((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false) AS tls"
-        )
-        row = await self.read("ping", lambda connection: connection.execute(query).one())
-        return {
-            "dialect": "postgresql",
-            "synchronous": str(row.synchronous),
-            "address": self.address,
-            "tls": bool(row.tls),
-        }
+    async def look(self) -> dict[str, str | bool]:
+        return {"dialect": "postgresql", "address": self.address, **await self._probe.look()}
+
+    async def _write_trial(self) -> None:
+        await self._probe.write()
+
+    def _connections_in_use(self) -> float:
+        pool: Any = self._engine.pool
+        return float(pool.checkedout() + self._pool.get_size() - self._pool.get_idle_size())
 
     async def migrate(self, packages: Sequence[str]) -> None:
         # Alembic is synchronous and process-wide: it runs in a thread with an event loop of its own.
         await asyncio.to_thread(lambda: asyncio.run(self._migrate(packages)))
+        self._probe.tables = tuple(map(migrate.version_table, packages))
 
     async def _migrate(self, packages: Sequence[str]) -> None:
         engine = create_async_engine("postgresql+asyncpg://", async_creator=self._connect, poolclass=NullPool)
@@ -122,7 +123,7 @@ class PostgresDatabase(Database):
             StoreUnavailableError: as :meth:`write`.
             CommitUnknownError: as :meth:`write`.
         """
-        return await self._timed(operation, self._execute(statement, arguments))
+        return await self._run(operation, self._execute(statement, arguments), writes=True)
 
     async def _execute(self, statement: str, arguments: Sequence[Any]) -> list[asyncpg.Record]:
         pool = await self._pool
@@ -174,6 +175,7 @@ class PostgresDatabase(Database):
     async def close(self) -> None:
         self._notifications.cancel()
         await asyncio.gather(self._notifications, return_exceptions=True)
+        self._probe.close()
         (await self._pool).terminate()
         await self._engine.dispose()
 

@@ -6,20 +6,23 @@ is committed survives a power loss.
 
 import asyncio
 import queue
+import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
 from services.kit.database import migrate
 from services.kit.database.interface import Database, StoreUnavailableError, UnitOfWork
+from services.kit.database.sqlite_files import OpenFiles
 from services.kit.settings import StartError
 from services.kit.telemetry.telemetry import Telemetry
 
@@ -27,6 +30,14 @@ T = TypeVar("T")
 
 #: Units of work in one transaction.
 LARGEST_GROUP = 500
+#: A transaction that runs for longer will not end: SQLite waits 10 s for other processes, and work is short.
+STUCK_SECONDS = 30.0
+_LEVELS = {0: "OFF", 1: "NORMAL", 2: "FULL", 3: "EXTRA"}
+_TRIAL = (
+    text("DROP TABLE IF EXISTS write_trial"),
+    text("CREATE TABLE write_trial AS SELECT zeroblob(65536) AS filler"),
+)
+_END_TRIAL = text("DROP TABLE write_trial")
 
 
 @dataclass(slots=True)
@@ -48,26 +59,49 @@ class SqliteDatabase(Database):
         self.address = str(path)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._loop = asyncio.get_running_loop()
-        self._writer = _sqlite_engine(path, "BEGIN IMMEDIATE")
-        self._reader = _sqlite_engine(path, "BEGIN")
+        self._uri = f"{path.absolute().as_uri()}?mode="
+        self._files = OpenFiles(path)
+        self._writer = _sqlite_engine(path, f"{self._uri}rwc", "BEGIN IMMEDIATE")
+        # It opens what the writer has created, and never creates an empty file in the place of a lost one.
+        self._reader = _sqlite_engine(path, f"{self._uri}rw", "BEGIN")
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="sqlite-read")
+        self._looker = ThreadPoolExecutor(1, thread_name_prefix="sqlite-look")
         self._connection: Connection | None = None
+        self._synchronous = "unknown"
+        self._version_tables: tuple[str, ...] = ()
+        #: When the writer's present transaction began, monotonic seconds; None: there is none.
+        self._began: float | None = None
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name="sqlite-write", daemon=True)
+        self._thread = threading.Thread(target=self._run_writer, name="sqlite-write", daemon=True)
         self._thread.start()
 
-    async def durability(self) -> dict[str, str | bool]:
-        # On the writer's connection, since each connection has its own setting.
-        level = await self.write(
-            "ping", lambda connection: connection.exec_driver_sql("PRAGMA synchronous").scalar()
-        )
-        names = {0: "OFF", 1: "NORMAL", 2: "FULL", 3: "EXTRA"}
-        return {"dialect": "sqlite", "synchronous": names.get(int(level or 0), str(level))}
+    async def look(self) -> dict[str, str | bool]:
+        await self._loop.run_in_executor(self._looker, self._look_now)
+        return {"dialect": "sqlite", "synchronous": self._synchronous}
+
+    def _look_now(self) -> None:
+        began = self._began
+        if began is not None and time.monotonic() - began > STUCK_SECONDS:
+            raise OSError(f"a transaction has not ended for {time.monotonic() - began:.0f} s")
+        self._files.check()
+        # A new connection has nothing in its cache: it reads the pages of the schema and of these tables.
+        with closing(sqlite3.connect(f"{self._uri}ro", uri=True)) as fresh:
+            for table in ("sqlite_schema", *self._version_tables):
+                fresh.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608 - names of the code
+
+    async def _write_trial(self) -> None:
+        await self._write(lambda connection: [connection.execute(step) for step in _TRIAL])
+        await self._write(lambda connection: connection.execute(_END_TRIAL))
+
+    def _connections_in_use(self) -> float:
+        pool: Any = self._reader.pool
+        return float(pool.checkedout() + (self._began is not None))
 
     async def migrate(self, packages: Sequence[str]) -> None:
         for package in packages:
             await self._write(partial(_upgrade, package))
+        self._version_tables = tuple(map(migrate.version_table, packages))
 
     async def _write(self, work: UnitOfWork[T]) -> T:
         self._refuse_when_closed()
@@ -84,14 +118,17 @@ class SqliteDatabase(Database):
             raise StoreUnavailableError(OSError("the database is closed"))
 
     def _read_now(self, work: UnitOfWork[T]) -> T:
+        self._files.check()
         with self._reader.connect() as connection:
             return work(connection)
 
-    def _run(self) -> None:
+    def _run_writer(self) -> None:
         while True:
             group = self._next_group()
             if group:
+                self._began = time.monotonic()
                 outcomes = self._commit(group)
+                self._began = None
                 with suppress(RuntimeError):  # the event loop is closed: no caller waits
                     self._loop.call_soon_threadsafe(_resolve, group, outcomes)
             else:
@@ -115,17 +152,23 @@ class SqliteDatabase(Database):
     def _commit(self, group: list[_Job]) -> list[tuple[Any, BaseException | None]]:
         try:
             connection = self._open()
-            with connection.begin():
-                if len(group) == 1:
-                    return [(group[0].work(connection), None)]
-                return [_within_savepoint(connection, job.work) for job in group]
+            self._files.check()
+            outcomes = _transact(connection, group)
+            # A commit to a file that was deleted meanwhile is lost when the file is closed.
+            self._files.check()
         except Exception as error:  # noqa: BLE001 - raised in the caller
             return [(None, error)] * len(group)
+        return outcomes
 
     def _open(self) -> Connection:
         """Returns the writer's connection. It stays open: a checkout costs as much as a small transaction."""
         if self._connection is None or self._connection.closed:
             self._connection = self._writer.connect()
+            driver: Any = self._connection.connection.dbapi_connection
+            (level,) = driver.execute("PRAGMA synchronous").fetchone()
+            self._synchronous = _LEVELS.get(level, str(level))
+            driver.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # opens the log of an empty file
+            self._files.remember()
         return self._connection
 
     async def close(self) -> None:
@@ -133,10 +176,18 @@ class SqliteDatabase(Database):
         self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)
         self._readers.shutdown()
+        self._looker.shutdown()
         if self._connection is not None:
             self._connection.close()
         self._writer.dispose()
         self._reader.dispose()
+
+
+def _transact(connection: Connection, group: Sequence[_Job]) -> list[tuple[Any, BaseException | None]]:
+    with connection.begin():
+        if len(group) == 1:
+            return [(group[0].work(connection), None)]
+        return [_within_savepoint(connection, job.work) for job in group]
 
 
 def _within_savepoint(connection: Connection, work: UnitOfWork[Any]) -> tuple[Any, BaseException | None]:
@@ -182,8 +233,9 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
-def _sqlite_engine(path: Path, begin: str) -> Engine:
-    engine = create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False, "timeout": 10})
+def _sqlite_engine(path: Path, uri: str, begin: str) -> Engine:
+    connect = partial(sqlite3.connect, uri, uri=True, check_same_thread=False, timeout=10)
+    engine = create_engine(f"sqlite:///{path}", creator=connect)
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _: Any) -> None:

@@ -5,6 +5,7 @@ one process share :class:`LocalBuckets`; processes share Redis. Without Redis ea
 and relies on Telegram's 429: set REDIS_URL, or divide TELEGRAM_BOT_PER_SECOND among the processes.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -44,6 +45,9 @@ class Buckets:
         local: buckets of this process, shared with its other services.
         clock: its monotonic time is used.
         leave: tokens that this service leaves for other senders of the same bot.
+
+    Attributes:
+        changed: is set when Redis is lost or back, so that its health is measured at once.
     """
 
     def __init__(self, redis: Redis | None, local: LocalBuckets, clock: Clock, leave: float) -> None:
@@ -51,6 +55,7 @@ class Buckets:
         self._local = local
         self._clock = clock
         self._leave = leave
+        self.changed = asyncio.Event()
         self._shared: list[RedisBucket] = []
 
     def of(self, token: str, per_second: float) -> Bucket:
@@ -78,7 +83,9 @@ class Buckets:
         return self._in_redis(self._redis, bot, per_second, 0.0)
 
     def _in_redis(self, redis: Redis, bot: str, per_second: float, leave: float) -> RedisBucket:
-        bucket = RedisBucket(redis, bot, instance_name(), per_second, self._clock, leave=leave)
+        bucket = RedisBucket(
+            redis, bot, instance_name(), per_second, self._clock, leave=leave, changed=self.changed.set
+        )
         self._shared.append(bucket)
         return bucket
 
@@ -123,7 +130,7 @@ async def open_buckets(
     """
     redis = redis_bucket.connect(redis_url) if redis_url else None
     buckets = Buckets(redis, local or LocalBuckets(), clock, leave)
-    health.add("redis_connection", buckets.check_redis)
+    health.add("redis_connection", buckets.check_redis, wake=buckets.changed)
     try:
         yield buckets
     finally:

@@ -4,6 +4,8 @@ Redis's clock refills the bucket, so the senders' clocks need not agree. When Re
 divides the rate by the number of senders that Redis counted last, and tries Redis again every second.
 """
 
+from collections.abc import Callable
+
 import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -65,10 +67,19 @@ class RedisBucket:
         per_second: messages a second of the bot, over all senders.
         clock: its monotonic time is used.
         leave: tokens that this sender leaves for others.
+        changed: is called when Redis is lost, and when it is back.
     """
 
     def __init__(
-        self, redis: Redis, bot: str, replica: str, per_second: float, clock: Clock, *, leave: float = 0.0
+        self,
+        redis: Redis,
+        bot: str,
+        replica: str,
+        per_second: float,
+        clock: Clock,
+        *,
+        leave: float = 0.0,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._redis = redis
         self._replica = replica
@@ -76,6 +87,7 @@ class RedisBucket:
         self._burst = max(1.0, per_second)
         self._leave = leave_within(self._burst, leave)
         self._clock = clock
+        self._changed = changed
         self._bucket, self._paused, self._replicas = (
             f"cctelegram:pace:{{{bot}}}:{part}" for part in ("bucket", "paused", "replicas")
         )
@@ -106,6 +118,7 @@ class RedisBucket:
         if self._retry_at:
             log.info("rate_limit_shared_again")
             self._retry_at = 0.0
+            self._changed()
         self.replicas = max(1, int(alive))
         self._wait = int(wait) / 1e6
         return int(granted)
@@ -114,6 +127,7 @@ class RedisBucket:
         if self.shared:
             log.warning("rate_limit_not_shared", error=str(error), replicas=self.replicas)
             self._share = LocalBucket(self._rate / self.replicas, self._clock, full=False)
+            self._changed()
         self._retry_at = self._clock.monotonic() + RETRY_SECONDS
         return await self._share.reserve(count)
 

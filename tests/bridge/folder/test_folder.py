@@ -6,6 +6,7 @@ sending had failed, and one that could not be read stayed for ever).
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -391,10 +392,24 @@ async def test_while_the_store_is_down_files_wait_and_health_says_so(
     assert await hand.look() == []
     assert len([name for name in left(hand.root) if name.endswith("one.json")]) == 1
     reading = await hand.intake.check()
-    assert (reading.level, reading.measured["waiting"]) == (Level.DEGRADED, 1)
+    assert (reading.level, reading.measured["waiting"]) == (Level.UNHEALTHY, 1)
     assert "connection refused" in reading.measured["error"]
     assert hand.counted("rejected") == 0
     monkeypatch.setattr(hand.outbox, "enqueue", enqueue)
+    assert await hand.look() == ["hello"]
+    assert (await hand.intake.check()).level is Level.HEALTHY
+    assert left(hand.root) == [f"{TAKEN}/.lock"]
+
+
+async def test_a_folder_that_was_deleted_is_unhealthy_until_it_is_there_again(hand: Hand) -> None:
+    assert await hand.look() == []
+    shutil.rmtree(hand.root)
+    assert await hand.look() == []
+    reading = await hand.intake.check()
+    assert reading.level is Level.UNHEALTHY
+    assert "No such file or directory" in reading.measured["error"]
+    assert not hand.root.exists()
+    drop(hand.root, "one.json", HELLO)
     assert await hand.look() == ["hello"]
     assert (await hand.intake.check()).level is Level.HEALTHY
     assert left(hand.root) == [f"{TAKEN}/.lock"]

@@ -208,7 +208,8 @@ async def test_who_gives_way_in_a_deadlock_tries_again(
 
     await asyncio.gather(here.write("w", partial(both, 1, 2)), there.write("w", partial(both, 2, 1)))
     rows = await here.read("r", lambda c: c.execute(text("SELECT v FROM t")).scalars().all())
-    assert (list(rows), len(tries)) == ([2, 2], 3)
+    assert list(rows) == [2, 2]
+    assert len(tries) >= 3  # on a slow machine one of them may have to give way twice
 
 
 async def test_a_read_is_no_transaction(two: tuple[PostgresDatabase, PostgresDatabase]) -> None:

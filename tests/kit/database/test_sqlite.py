@@ -261,8 +261,24 @@ async def test_units_of_work_are_timed_by_their_names(tmp_path: Path) -> None:
     with pytest.raises(IntegrityError):
         await database.write("add", insert(1))
     assert value("database_query_duration_seconds_count", {"operation": "add"}) == 2
+    await database.close()
+
+
+async def test_the_connections_in_use_are_those_that_work_and_not_what_waits_for_them(tmp_path: Path) -> None:
+    measured = telemetry()
+    database = await opened(tmp_path / "test.db", measured)
+    value = measured.registry.get_sample_value
     assert value("database_connections_active") == 0
-    assert await database.ping() > 0
+    gates = [Gate() for _ in range(2)]
+    writes = [asyncio.create_task(database.write("hold", gates[0].work)) for _ in range(20)]
+    read = asyncio.create_task(database.read("hold", gates[1].work))
+    for gate in gates:
+        await asyncio.to_thread(gate.entered.wait, 30)
+    assert value("database_connections_active") == 2
+    for gate in gates:
+        gate.let_go.set()
+    await asyncio.gather(read, *writes)
+    assert value("database_connections_active") == 0
     await database.close()
 
 

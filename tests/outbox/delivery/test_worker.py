@@ -683,7 +683,7 @@ async def test_the_gauges_tell_of_the_queue(start: Start, sandbox: Sandbox) -> N
         assert sample(registry, "cctelegram_delivery_rate_percent") == 0.0
         reading = await outbox.queue.check()
         assert (reading.level, reading.measured["queue_depth"]) == (Level.HEALTHY, 0)
-        assert (await outbox.check_database()).level is Level.HEALTHY
+        assert (await outbox.database.check()).level is Level.HEALTHY
 
 
 async def test_the_delivery_rate_of_the_last_hour_survives_a_restart(start: Start, sandbox: Sandbox) -> None:

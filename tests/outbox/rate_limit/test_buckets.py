@@ -198,6 +198,25 @@ async def test_without_redis_each_goes_on_with_its_share_and_together_they_keep_
     assert await shared.redis_level(0) is Level.DEGRADED
 
 
+async def test_a_redis_that_is_lost_and_back_is_measured_at_once(shared: Senders, redis: RedisServer) -> None:
+    rates = await shared.one()
+    bucket = rates.of(TOKEN, 30.0)
+    await bucket.reserve(1)
+    assert not rates.changed.is_set()
+    redis.kill()
+    await bucket.reserve(1)
+    assert rates.changed.is_set()
+    rates.changed.clear()
+    redis.start()
+
+    async def back() -> bool:
+        await bucket.reserve(1)
+        return rates.changed.is_set()
+
+    await until(back)
+    assert shared.healths[0].components["redis_connection"].wake is rates.changed
+
+
 async def test_redis_that_comes_back_is_shared_again(shared: Senders, redis: RedisServer) -> None:
     bridge, relay = [(await shared.one()).of(TOKEN, 30.0) for _ in range(2)]
     redis.kill()

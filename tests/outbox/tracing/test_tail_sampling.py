@@ -50,7 +50,7 @@ class Sampling:
             return self.sampler.idle
 
         await until(idle)
-        await self.desk.database.ping()
+        await self.desk.database.check()
         return list(self._memory.get_finished_spans())
 
     async def exported(self, count: int) -> list[ReadableSpan]:
