@@ -8,6 +8,7 @@ pollers     reads the other services again and again; stores each last answer an
 history     the numbers of the last hour in bounded memory; pure
 overview    builds the document that the page shows; pure
 login       passwords, session cookies and the check of a request's origin
+login_queue the queue of logins, in which a right one is not kept waiting by a crowd of wrong ones
 revocations the sessions that were ended before they expired, in a file
 hub         pushes updates to every connected page
 state       the objects that routes get by dependency injection

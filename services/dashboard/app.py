@@ -28,7 +28,8 @@ def create_app(settings: DashboardSettings) -> FastAPI:
     clock = SystemClock()
     telemetry = Telemetry("dashboard", settings)
     metrics = Metrics(telemetry.registry)
-    login_blocker = LoginBlocker(SecurityMetrics(telemetry.registry), clock)
+    security = SecurityMetrics(telemetry.registry)
+    login_blocker = LoginBlocker(security, clock)
     files = PageFiles(page_files.STATIC)
     authenticator = open_authenticator(settings, clock)
     interval = settings.update_interval / 1000
@@ -50,7 +51,7 @@ def create_app(settings: DashboardSettings) -> FastAPI:
         history=history,
         hub=hub,
         authenticator=authenticator,
-        logins=Logins(authenticator, login_blocker),
+        logins=Logins(authenticator, login_blocker, security),
         page_files=files,
     )
 

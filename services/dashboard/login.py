@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import secrets
 import sys
+from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,15 +19,19 @@ from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 from starlette.requests import HTTPConnection
 
+from services.dashboard.login_queue import LoginQueue
 from services.dashboard.revocations import Revocations, read_revocations
 from services.dashboard.settings import DashboardSettings
 from services.kit.clock import Clock
 from services.kit.settings import StartError
 from services.kit.web.auth import read_or_create_secret
-from services.kit.web.login_blocker import LoginBlocker
+from services.kit.web.login_blocker import LoginBlocker, network_of
+from services.kit.web.rate_limit import SecurityMetrics
 
 COOKIE = "cctelegram_dashboard"
 SESSION_SECONDS = 12 * 3600
+#: The most networks of successful logins in memory.
+KNOWN_NETWORKS = 1_000
 _hasher = PasswordHash((Argon2Hasher(),))
 
 
@@ -99,26 +104,46 @@ class Authenticator:
 
 
 class Logins:
-    """Serialises logins: argon2 takes 64 MiB each, and failed logins must be counted one by one."""
+    """Checks logins one by one, so that each failed login is counted before the next is checked.
 
-    def __init__(self, authenticator: Authenticator, login_blocker: LoginBlocker) -> None:
+    Args:
+        authenticator: knows name and password.
+        login_blocker: counts failed logins by address and name.
+        metrics: of the service.
+    """
+
+    def __init__(
+        self, authenticator: Authenticator, login_blocker: LoginBlocker, metrics: SecurityMetrics
+    ) -> None:
         self._authenticator = authenticator
         self._login_blocker = login_blocker
-        self._lock = asyncio.Lock()
+        self._queue = LoginQueue(metrics)
+        #: Networks of successful logins, which go first; the newest last.
+        self._known: OrderedDict[str, None] = OrderedDict()
 
     async def log_in(self, address: str, username: str, password: str) -> tuple[str, Session] | None:
         """Returns the cookie and session of a login; None if name or password is wrong.
 
         Raises:
-            Problem: 429, the address is blocked after too many failed logins.
+            Problem: 429, there were too many failed logins with this name from this address, or too many
+                logins wait.
         """
-        self._login_blocker.check(address)
-        async with self._lock:
-            self._login_blocker.check(address)
+        network = network_of(address)
+        self._login_blocker.check(address, username)
+        failures = -1 if network in self._known else self._login_blocker.failures(address, username)
+        async with self._queue.turn(network, failures):
+            self._login_blocker.check(address, username)
             if await asyncio.to_thread(self._authenticator.matches, username, password):
+                self._remember(network)
                 return self._authenticator.open_session()
-        self._login_blocker.record_failure(address, "/login")
+            self._login_blocker.record_failure(address, "/login", username)
         return None
+
+    def _remember(self, network: str) -> None:
+        self._known[network] = None
+        self._known.move_to_end(network)
+        if len(self._known) > KNOWN_NETWORKS:
+            self._known.popitem(last=False)
 
 
 def open_authenticator(settings: DashboardSettings, clock: Clock) -> Authenticator:

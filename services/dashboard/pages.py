@@ -80,8 +80,7 @@ async def log_in(
     try:
         opened = await service.logins.log_in(address_of(request), username, password)
     except Problem as problem:
-        minutes = -(-int(problem.headers["Retry-After"]) // 60)
-        notice = f"Too many failed logins from this address. Try again in {minutes} min."
+        notice = f"{problem.detail} Try again in {_duration(int(problem.headers['Retry-After']))}."
         return HTMLResponse(service.page_files.login(notice), problem.status, problem.headers)
     if opened is None:
         return HTMLResponse(service.page_files.login("That name or password is not right."), 401)
@@ -116,6 +115,10 @@ async def log_out(request: Request, service: InjectedState) -> Response:
     response = RedirectResponse("/login", 303)
     response.delete_cookie(COOKIE, httponly=True, samesite="strict")
     return response
+
+
+def _duration(seconds: int) -> str:
+    return f"{seconds} s" if seconds < 60 else f"{-(-seconds // 60)} min"  # noqa: PLR2004 - a minute
 
 
 def _require_same_origin(request: Request) -> None:

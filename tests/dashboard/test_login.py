@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from services.dashboard import revocations
 from services.dashboard.app import create_app
 from services.dashboard.login import COOKIE, SESSION_SECONDS, Authenticator, Logins, open_authenticator
+from services.dashboard.login_queue import MOST_WAITING
 from services.dashboard.settings import DashboardSettings
 from services.kit.clock import SystemClock
 from services.kit.errors import Problem
@@ -262,8 +263,8 @@ async def test_an_address_that_fails_too_often_is_blocked_even_with_the_right_pa
 
 
 def logins(folder: Path, clock: ManualClock) -> Logins:
-    registry = CollectorRegistry()
-    return Logins(authenticator(folder, clock), LoginBlocker(SecurityMetrics(registry), clock))
+    metrics = SecurityMetrics(CollectorRegistry())
+    return Logins(authenticator(folder, clock), LoginBlocker(metrics, clock), metrics)
 
 
 async def test_guesses_side_by_side_are_counted_one_by_one(tmp_path: Path) -> None:
@@ -276,6 +277,86 @@ async def test_guesses_side_by_side_are_counted_one_by_one(tmp_path: Path) -> No
     refused = [outcome for outcome in outcomes if isinstance(outcome, Problem)]
     assert [problem.status for problem in refused] == [429] * 5
     assert outcomes.count(None) == FAILURES_BEFORE_BLOCK
+
+
+def of_crowd(number: int) -> str:
+    return f"198.51.{number // 250}.{number % 250}"
+
+
+async def test_a_crowd_of_wrong_logins_keeps_no_right_one_out(tmp_path: Path) -> None:
+    """As a browser does: when it is refused, it tries again after the time that it was given."""
+    queue = logins(tmp_path, ManualClock())
+    crowd = [asyncio.create_task(queue.log_in(of_crowd(n), "admin", "guess")) for n in range(150)]
+    await asyncio.sleep(0)
+    with pytest.raises(Problem) as refused:
+        await queue.log_in("192.0.2.7", "admin", PASSWORD)
+    assert (refused.value.status, refused.value.headers["Retry-After"]) == (429, "5")
+    outcomes = await asyncio.gather(*crowd, return_exceptions=True)
+    assert outcomes.count(None) == MOST_WAITING + 1
+    assert await queue.log_in("192.0.2.7", "admin", PASSWORD) is not None
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_a_crowd_that_goes_on_keeps_no_right_login_out(tmp_path: Path, is_known: bool) -> None:
+    """An address that logged in before goes first, and so does one without failed logins."""
+    queue = logins(tmp_path, ManualClock())
+    if is_known:
+        assert await queue.log_in("192.0.2.7", "admin", PASSWORD) is not None
+    else:
+        for number in range(MOST_WAITING + 2):
+            assert await queue.log_in(of_crowd(number), "admin", "guess") is None
+    crowd = [
+        asyncio.create_task(queue.log_in(of_crowd(n), "admin", "guess")) for n in range(MOST_WAITING + 2)
+    ]
+    await asyncio.sleep(0)
+    right = asyncio.create_task(queue.log_in("192.0.2.7", "admin", PASSWORD))
+    for task in asyncio.as_completed([right, *crowd]):
+        try:
+            outcome = await task
+        except Problem:
+            continue
+        if outcome is not None:
+            break
+    assert right.done()
+    assert [task.done() for task in crowd].count(False) >= MOST_WAITING - 2
+    await asyncio.gather(*crowd, return_exceptions=True)
+
+
+async def test_many_logins_of_one_address_leave_room_for_another(tmp_path: Path) -> None:
+    queue = logins(tmp_path, ManualClock())
+    crowd = [asyncio.create_task(queue.log_in("198.51.100.1", f"name {n}", "guess")) for n in range(50)]
+    await asyncio.sleep(0)
+    assert await queue.log_in("192.0.2.7", "admin", PASSWORD) is not None
+    await asyncio.gather(*crowd, return_exceptions=True)
+
+
+async def test_guesses_elsewhere_do_not_lock_the_right_login_out(tmp_path: Path) -> None:
+    clock = ManualClock()
+    queue = logins(tmp_path, clock)
+    for number in range(3):
+        for _ in range(FAILURES_BEFORE_BLOCK):
+            await queue.log_in(of_crowd(number), "admin", "guess")
+    assert await queue.log_in("192.0.2.7", "admin", PASSWORD) is not None
+
+
+async def test_guesses_for_another_name_do_not_lock_an_address_out(tmp_path: Path) -> None:
+    queue = logins(tmp_path, ManualClock())
+    for _ in range(FAILURES_BEFORE_BLOCK):
+        await queue.log_in("192.0.2.7", "root", "guess")
+    with pytest.raises(Problem):
+        await queue.log_in("192.0.2.7", "root", "guess")
+    assert await queue.log_in("192.0.2.7", "admin", PASSWORD) is not None
+
+
+async def test_a_login_that_leaves_the_queue_passes_its_turn_on(tmp_path: Path) -> None:
+    queue = logins(tmp_path, ManualClock())
+    tasks = [asyncio.create_task(queue.log_in(of_crowd(n), "admin", "guess")) for n in range(4)]
+    await asyncio.sleep(0)
+    tasks[1].cancel()
+    assert await tasks[0] is None
+    tasks[2].cancel()  # its turn has come by now
+    assert await tasks[3] is None
+    assert await queue.log_in("192.0.2.7", "admin", PASSWORD) is not None
 
 
 async def test_a_block_is_for_one_address_and_ends_after_five_minutes(tmp_path: Path) -> None:

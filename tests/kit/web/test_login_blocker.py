@@ -8,8 +8,10 @@ from services.kit.web.login_blocker import (
     BLOCK_SECONDS,
     FAILURE_WINDOW_SECONDS,
     FAILURES_BEFORE_BLOCK,
+    FAILURES_OF_ALL_ACCOUNTS,
     KNOWN_ADDRESSES,
     LoginBlocker,
+    network_of,
 )
 from services.kit.web.rate_limit import SecurityMetrics
 from tests.servers import ManualClock
@@ -51,6 +53,58 @@ def test_the_tenth_failed_login_blocks_the_address(blocker: LoginBlocker) -> Non
     fail(blocker, CHARLIE, 1)
     assert blocked(blocker, CHARLIE)
     assert not blocked(blocker, ALICE)
+
+
+def test_addresses_of_one_ipv6_network_are_counted_together(blocker: LoginBlocker) -> None:
+    for number in range(FAILURES_BEFORE_BLOCK):
+        blocker.record_failure(f"2001:db8:1:2:{number:x}::1", "/things")
+    assert blocked(blocker, "2001:db8:1:2::77")
+    assert not blocked(blocker, "2001:db8:1:3::77")
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("unknown", "unknown"),
+        ("x" * 1_000, "x" * 64),
+    ],
+)
+def test_an_address_is_counted_by_its_network(address: str, network: str) -> None:
+    assert network_of(address) == network
+
+
+def fail_login(blocker: LoginBlocker, address: str, account: str, times: int) -> None:
+    for _ in range(times):
+        blocker.record_failure(address, "/login", account)
+
+
+def test_a_password_is_counted_by_account_and_address(blocker: LoginBlocker) -> None:
+    fail_login(blocker, CHARLIE, "admin", FAILURES_BEFORE_BLOCK)
+    with pytest.raises(Problem):
+        blocker.check(CHARLIE, "admin")
+    blocker.check(CHARLIE, "other")
+    blocker.check(ALICE, "admin")
+    assert not blocked(blocker, CHARLIE)  # with a key
+    assert blocker.failures(CHARLIE, "admin") == FAILURES_BEFORE_BLOCK
+    assert blocker.failures(ALICE, "admin") == 0
+
+
+def test_an_address_that_tries_many_accounts_is_blocked_for_all(blocker: LoginBlocker) -> None:
+    for number in range(FAILURES_OF_ALL_ACCOUNTS):
+        fail_login(blocker, CHARLIE, f"name {number}", 1)
+    with pytest.raises(Problem):
+        blocker.check(CHARLIE, "admin")
+    blocker.check(ALICE, "admin")
+
+
+def test_failures_are_counted_for_five_minutes(blocker: LoginBlocker, clock: ManualClock) -> None:
+    fail_login(blocker, CHARLIE, "admin", 3)
+    clock.advance(FAILURE_WINDOW_SECONDS + 1)
+    assert blocker.failures(CHARLIE, "admin") == 0
 
 
 def test_a_block_says_how_long_it_lasts(blocker: LoginBlocker, clock: ManualClock) -> None:
