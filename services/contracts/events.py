@@ -137,7 +137,11 @@ class NewEvent(Strict):
     ] = None
     update_key: Annotated[
         Annotated[str, storable(128, 1)] | None,
-        about("a later event with the same key edits the earlier message, e.g. for progress", "build-7"),
+        about(
+            "a later event of the same API key with the same update_key edits the earlier message of the"
+            " topic; for progress",
+            "build-7",
+        ),
     ] = None
     callback_url: Annotated[
         Url | None,

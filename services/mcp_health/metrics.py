@@ -50,7 +50,7 @@ class Metrics:
         )
         self._score = Gauge(
             "compliance_score",
-            "Percentage of all controls that passed; an unknown one did not; no sample while none is measured",
+            "Percentage of all controls that passed; an unknown one did not; no sample before a measurement",
             ["standard"],
             registry=registry,
         )

@@ -186,8 +186,10 @@ class MessageRecord:
     bot: str = "default"
     #: Id of an earlier message of the same chat and lane, which it edits.
     edits: str | None = None
-    #: A later message of the chat with the same key edits the earlier one, for progress.
+    #: A later message with the same key, of the same client to the same topic, edits the earlier one.
     update_key: str | None = None
+    #: When the state that it shows was true, seconds since the epoch: an earlier one does not replace it.
+    update_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,9 @@ message = Table(
     # Id of the message that this one edits; null: it is sent as a new one.
     Column("edits", String(36)),
     Column("update_key", Text),
+    # With an update key: whose it is, the name of an API key; and the event's timestamp.
+    Column("update_client", Text),
+    Column("update_at", Double),
     # Whether it is deferred: due_at is the end of its chat's quiet hours.
     Column("held", Boolean, nullable=False, default=False, server_default=false()),
     Index("message_event", "event_id"),
@@ -144,6 +147,7 @@ Index(
     "message_update_key",
     message.c.bot,
     message.c.chat_id,
+    message.c.update_client,
     message.c.update_key,
     message.c.seq,
     sqlite_where=message.c.update_key.is_not(None),

@@ -5,7 +5,9 @@ from functools import partial
 
 import pytest
 
-from services.kit.database.connect import Database
+from services.kit.database import migrate
+from services.kit.database.connect import Database, open_database
+from services.kit.telemetry.telemetry import Telemetry
 from services.outbox.chats import chat_queue
 from services.outbox.delivery import claims, retry_policy, settlement
 from services.outbox.delivery.claims import ClaimedBatch
@@ -85,6 +87,14 @@ class Desk:
     async def renew(self, owner: str) -> None:
         until = self.clock.now + chat_queue.LEASE_SECONDS
         await self.database.write("renew", partial(settlement.renew, owner=owner, until=until))
+
+
+async def migrated_to(revision: str, url: str, telemetry: Telemetry) -> Database:
+    """An open database with the engine's tables as they were at a revision."""
+    database = await open_database(url, telemetry, packages=[])
+    work = partial(migrate.upgrade, package="services.outbox", revision=revision)
+    await database.write("migrate", work)
+    return database
 
 
 @pytest.fixture

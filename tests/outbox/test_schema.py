@@ -1,6 +1,5 @@
 """The revisions make the tables that the code speaks of, on both databases."""
 
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,14 +7,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Table, column, insert, table, text
 
-from services.kit.database import migrate
 from services.kit.database.connect import Database, open_database
 from services.kit.settings import ServiceSettings
 from services.kit.telemetry.telemetry import Telemetry
 from services.outbox import schema
 from services.outbox.intake import row_records
 from services.outbox.messages import Origin
-from tests.outbox.conftest import Desk
+from tests.outbox.conftest import Desk, migrated_to
 from tests.outbox.making import NOW, event, submission
 
 VERSIONS = "outbox_version"
@@ -32,14 +30,6 @@ def differences(connection: Connection, tables: set[str]) -> list[object]:
 
     context = MigrationContext.configure(connection, opts={"compare_type": True, "include_object": ours})
     return list(compare_metadata(context, schema.metadata))
-
-
-async def migrated_to(revision: str, url: str, telemetry: Telemetry) -> Database:
-    """An open database with the engine's tables as they were at a revision."""
-    database = await open_database(url, telemetry, packages=[])
-    work = partial(migrate.upgrade, package="services.outbox", revision=revision)
-    await database.write("migrate", work)
-    return database
 
 
 async def test_the_migrated_database_is_the_schema(database: Database) -> None:

@@ -246,7 +246,6 @@ def _messages(
     expires_at = _moment(event.expires_at, (*place, "expires_at"), now)
     if expires_at is not None and expires_at <= now:
         raise invalid_input([{"loc": [*place, "expires_at"], "msg": "this time has passed"}])
-    chats = [target.chat_id for target in targets]
     # Critical events must not wait behind progress reports.
     lane = Lane.URGENT if event.severity is Severity.CRITICAL else _LANES[event.priority]
     return tuple(
@@ -261,17 +260,11 @@ def _messages(
             deliver_at=deliver_at if deliver_at is not None and deliver_at > now else AT_ONCE,
             expires_at=expires_at,
             on_unknown=UnknownPolicy(event.on_unknown),
-            update_key=_update_key(event, target, chats),
+            update_key=event.update_key,
+            update_at=event.timestamp.timestamp() if event.update_key and event.timestamp else None,
         )
         for target in targets
     )
-
-
-def _update_key(event: NewEvent, target: Target, chats: Sequence[int]) -> str | None:
-    """The update key of a recipient; each topic of a chat has its own message to edit."""
-    if event.update_key is None or chats.count(target.chat_id) == 1:
-        return event.update_key
-    return f"{event.update_key}/{target.thread_id}"
 
 
 def _moment(value: datetime | None, place: tuple[int | str, ...], now: float) -> float | None:

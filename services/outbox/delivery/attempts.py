@@ -54,6 +54,7 @@ class Attempts:
         """Renders and sends a message; an error is in the result, and never raised."""
         try:
             rendered = self._render(message)
+            was_edit = message.is_edit
             message = replace_oversized_edit(message, rendered)
             rendered = _marked(message, repeat_for_copy(message, rendered))
             method = method_of(message, rendered)
@@ -64,7 +65,10 @@ class Attempts:
             return await self._decide(message, result, 1)
         result = await self._send(message, rendered)
         self._metrics.observe_response(method, result.outcome, result.finished_at - result.started_at)
-        return await self._decide(message, result, len(rendered.parts))
+        settled = await self._decide(message, result, len(rendered.parts))
+        if was_edit and not message.is_edit:
+            return replace(settled, decision=replace(settled.decision, as_new=True))
+        return settled
 
     async def _send(self, message: Claimed, rendered: Rendered) -> Result:
         started = self._clock.time()

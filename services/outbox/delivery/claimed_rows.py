@@ -95,7 +95,7 @@ def load(
 
 
 def behind(connection: Connection, first: Claimed, most: int, now: float) -> list[Claimed]:
-    """The queued messages of a message's chat and lane that are due, but for that message."""
+    """The queued messages of a message's chat and lane that are due, but for that message and for edits."""
     query = (
         MESSAGES.where(
             message.c.bot == first.bot,
@@ -104,6 +104,7 @@ def behind(connection: Connection, first: Claimed, most: int, now: float) -> lis
             message.c.state == MessageState.QUEUED.value,
             message.c.due_at <= now,
             message.c.seq != first.seq,
+            message.c.edits.is_(None),
         )
         .order_by(message.c.due_at, message.c.seq)
         .limit(most)

@@ -16,7 +16,7 @@ class EditTarget:
     """What an edit edits.
 
     Args:
-        telegram_id: of the message in the chat; None: it is not known to be there.
+        telegram_id: of the message in the chat; None: it is not known to be there, or cannot be replaced.
         target: the message.
     """
 
@@ -39,7 +39,7 @@ def read(connection: Connection, rows: Sequence[Any]) -> dict[int, EditTarget]:
         return {}
     return {
         row.seq: EditTarget(
-            _last(row.telegram_message_ids or ""),
+            _telegram_id(row.telegram_message_ids or "", by_key=row.update_key is not None),
             Target(
                 row.target,
                 _STATES.get(row.state),
@@ -51,7 +51,10 @@ def read(connection: Connection, rows: Sequence[Any]) -> dict[int, EditTarget]:
     }
 
 
-def _last(ids: str) -> int | None:
+def _telegram_id(ids: str, *, by_key: bool) -> int | None:
+    """The message to edit: the last part, which has the buttons. A new state cannot replace several parts."""
+    if not ids or (by_key and "," in ids):
+        return None
     last = ids.rpartition(",")[2]
     return int(last) if last.isascii() and last.isdigit() else None
 

@@ -5,7 +5,7 @@ A claim reads the leased chats and the next message of each, makes this plan, an
     move         the chat is migrated: its messages go to the supergroup
     suppress     the chat refuses the bot: its messages end
     end          the message ends without an attempt: expired, muted, or an edit of nothing
-    defer        the message waits for the end of its chat's quiet hours
+    defer        the message waits for the end of its chat's quiet hours; an edit does not, it makes no sound
     send         an attempt is opened, and the worker sends the message
     give back    the lease ends at once: nothing is sent to the chat now
 """
@@ -183,7 +183,7 @@ def _add(
         _begin_anew(plan, message, target)
     if message.expires_at is not None and message.expires_at <= now:
         plan.end.append(Ending(message, *_EXPIRED))
-    elif _is_muted(row, now) and rules.mutes(message):
+    elif _is_muted(row, now) and rules.mutes(message) and not message.is_edit:
         plan.end.append(Ending(message, *_MUTED))
     else:
         _send_or_defer(plan, message, row["settings"], rules, now)
@@ -229,8 +229,9 @@ def _send_or_defer(plan: Plan, message: Claimed, settings: str | None, rules: Ch
 
 
 def _deferral(message: Claimed, settings: str | None, rules: ChatRules, now: float) -> Deferral | None:
-    # The rest of a message in parts is not deferred: half of a message is of no use.
-    return rules.defers(message, settings, now) if settings and message.part == 0 else None
+    # The rest of a message in parts is not deferred: half of a message is of no use. An edit makes no sound.
+    may_wait = message.part == 0 and not message.is_edit
+    return rules.defers(message, settings, now) if settings and may_wait else None
 
 
 def waiting_state(message: Claimed) -> MessageState:

@@ -11,6 +11,7 @@ from services.outbox import change_feed
 from services.outbox.chats import chat_queue, chat_state, locks
 from services.outbox.chats.chat_heads import ChatRow
 from services.outbox.delivery import bot_state
+from services.outbox.intake import update_keys
 from services.outbox.messages import FINISHED, MessageState, Reason, Settled
 from services.outbox.rate_limit.limits import MINUTE, ChatTokens, Limits, after_send, is_group
 from services.outbox.schema import attempt, chat, message
@@ -111,10 +112,12 @@ def write(
     late, _ = _written(connection, _LATE, deliveries, now)
     change_feed.write(connection, [_entry(s) for s in (*in_time, *late)], now)
     _CLOSE_ATTEMPT.run(connection, map(_attempt_row, settled), now=now)
-    for s in settled:
-        decision = s.decision
-        if decision.block_chat or decision.migrate_to or decision.stop_bot or decision.as_new:
-            _write_chat_changes(connection, s, now)
+    changes = [s for s in settled if _changes_chat(s)]
+    if changes:
+        # Of the whole batch, whose chats are locked by the release as well: in one order.
+        locks.lock_chats(connection, [(s.message.bot, s.message.chat_id) for s in settled])
+    for s in changes:
+        _write_chat_changes(connection, s, now)
     return in_time, late
 
 
@@ -174,10 +177,16 @@ def _attempt_row(s: Settled) -> Row:
     )
 
 
+def _changes_chat(s: Settled) -> bool:
+    """Whether more changes than the message: its chat, or other messages that wait there."""
+    decision = s.decision
+    return bool(decision.block_chat or decision.migrate_to or decision.stop_bot or decision.as_new)
+
+
 def _write_chat_changes(connection: Connection, s: Settled, now: float) -> None:
     here = (chat.c.bot == s.message.bot, chat.c.chat_id == s.message.chat_id)
     if s.decision.as_new:
-        connection.execute(update(message).where(message.c.seq == s.message.seq).values(edits=None))
+        update_keys.begin_anew(connection, [s.message.seq], (), now)
     if s.decision.block_chat is not None:
         connection.execute(update(chat).where(*here).values(blocked=s.decision.block_chat.value))
     if s.decision.migrate_to is not None:

@@ -4,17 +4,18 @@ Each is a compare-and-set on the message's state: a request that comes too late 
 the answer says so. Both are recorded in the message's history, with who did it and why.
 
 A message that may have arrived is not called cancelled: it is not sent again, and ends as unknown. One that
-a later message was to edit is not replayed, since it would appear below what has replaced it.
+a later message has replaced, or was to edit, is not replayed: it would appear below the newer state.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, exists, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Exists, bindparam, case, exists, func, or_, select, update
 
 from services.outbox.chats import locks, message_changes
 from services.outbox.intake import enqueue
+from services.outbox.intake.update_keys import GENERAL
 from services.outbox.messages import AT_ONCE, CONTINUATION, WAITING, Lane, MessageRecord, MessageState, Reason
 from services.outbox.schema import chat, event, message
 
@@ -160,8 +161,33 @@ def replay_all(
 
 
 _later = message.alias("later")
-#: A question that is closed: its result was to edit it.
-_REPLACED = exists().where(_later.c.edits == message.c.id, _later.c.update_key.is_(None))
+
+
+def _later_update_in(chat_id: ColumnElement[int]) -> Exists:
+    """That a later update of the message's key is in a chat; one that was cancelled does not count."""
+    return exists().where(
+        _later.c.bot == message.c.bot,
+        _later.c.chat_id == chat_id,
+        _later.c.update_client == message.c.update_client,
+        _later.c.update_key == message.c.update_key,
+        func.coalesce(_later.c.thread_id, GENERAL) == func.coalesce(message.c.thread_id, GENERAL),
+        or_(_later.c.seq > message.c.seq, _later.c.update_at > message.c.update_at),
+        _later.c.state != MessageState.CANCELLED.value,
+    )
+
+
+_supergroup = (
+    select(chat.c.migrated_to)
+    .where(chat.c.bot == message.c.bot, chat.c.chat_id == message.c.chat_id)
+    .correlate(message)
+    .scalar_subquery()
+)
+_REPLACED = or_(
+    # A question that is closed: its result was to edit it.
+    exists().where(_later.c.edits == message.c.id, _later.c.update_key.is_(None)),
+    _later_update_in(message.c.chat_id),
+    _later_update_in(_supergroup),
+)
 
 _REPLAY = (
     update(message)

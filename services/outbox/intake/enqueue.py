@@ -144,18 +144,24 @@ def insert(connection: Connection, submissions: Sequence[Submission], now: float
     events = [(e, messages) for s in submissions for e, messages in zip(s.events, s.messages, strict=True)]
     if not events:
         return
+    superseded: Sequence[str] = ()
     if any(m.update_key for _, messages in events for m in messages):
-        events = _resolved(connection, events, now)
+        events, superseded = _resolved(connection, events, now)
     if connection.dialect.name == "postgresql":
         enqueue_postgres.insert(connection, events, now)
     else:
         _insert_each(connection, events, now)
+    update_keys.end_superseded(connection, superseded, now)
 
 
-def _resolved(connection: Connection, events: Sequence[_Pair], now: float) -> list[_Pair]:
-    """The events with the edits of their messages resolved, by update key."""
-    resolved = iter(update_keys.resolve(connection, [m for _, messages in events for m in messages], now))
-    return [(e, tuple(islice(resolved, len(messages)))) for e, messages in events]
+def _resolved(
+    connection: Connection, events: Sequence[_Pair], now: float
+) -> tuple[list[_Pair], Sequence[str]]:
+    """The events with the edits of their messages resolved by update key, and the ids of superseded ones."""
+    posted = [(e.client, m) for e, messages in events for m in messages]
+    resolved = update_keys.resolve(connection, posted, now)
+    messages = iter(resolved.messages)
+    return [(e, tuple(islice(messages, len(of_event)))) for e, of_event in events], resolved.superseded
 
 
 def _insert_each(connection: Connection, events: Sequence[_Pair], now: float) -> None:

@@ -43,6 +43,8 @@ def of_message(e: EventRecord, m: MessageRecord) -> dict[str, Any]:
         "accepted_at": e.accepted_at,
         "edits": m.edits,
         "update_key": m.update_key,
+        "update_client": e.client if m.update_key else None,
+        "update_at": m.update_at,
     }
 
 

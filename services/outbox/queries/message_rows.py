@@ -37,6 +37,8 @@ class MessageRow(TypedDict):
     reason: str  #: ``none``, or why the last attempt failed or the message ended
     edits: str | None  #: id of the message that it edits
     update_key: str | None
+    update_client: str | None  #: with an update key: name of the API key that it belongs to
+    update_at: float | None  #: with an update key: the event's timestamp
     held: bool  #: whether ``due_at`` is the end of quiet hours
     category: str
     title: str

@@ -74,8 +74,8 @@ async def test_a_batch_is_routed_event_by_event(bridge: httpx.AsyncClient) -> No
     assert [[m["chat_id"] for m in messages] for messages in found] == [[1002], [1003], [1001, 1002]]
 
 
-def test_each_topic_of_a_chat_has_its_own_message_to_edit() -> None:
-    """One event for two topics: neither message is taken for an edit of the other."""
+def test_the_update_key_of_an_event_is_that_of_each_of_its_messages() -> None:
+    """The engine keeps topics apart."""
     rule = Rule("t", (Target(-1, 5), Target(-1, 6), Target(7)))
     reading = accept.accept(
         orjson.dumps(EVENT | {"update_key": "progress"}),
@@ -88,8 +88,8 @@ def test_each_topic_of_a_chat_has_its_own_message_to_edit() -> None:
     )
     (messages,) = reading.submission.messages
     assert [(m.chat_id, m.thread_id, m.update_key) for m in messages] == [
-        (-1, 5, "progress/5"),
-        (-1, 6, "progress/6"),
+        (-1, 5, "progress"),
+        (-1, 6, "progress"),
         (7, None, "progress"),
     ]
 

@@ -354,6 +354,14 @@ def test_an_edit_of_nothing_that_has_expired_ends_as_never_sent() -> None:
     assert endings(made) == [(MessageState.SUPPRESSED, Reason.NEVER_SENT)]
 
 
+@pytest.mark.parametrize("deferral", [DELAYED, SILENT])
+def test_an_edit_of_what_the_chat_shows_makes_no_sound_and_waits_for_nothing(deferral: Deferral) -> None:
+    message = edit(edits=501)
+    quiet = planned(message, chats=[chat(settings=QUIET)], rules=deferring(deferral))
+    muted = planned(message, chats=[chat(muted_until=NOW + 60)])
+    assert (quiet, muted) == (Plan(send=[message]), Plan(send=[message]))
+
+
 def test_an_edit_that_begins_anew_is_deferred_by_quiet_hours() -> None:
     made = planned(
         edit(),
