@@ -210,6 +210,7 @@ def create_app(
             tracking_api.router,
             callbacks_api.router,
             keys_api.router,
+            keys_api.caller_router,
             routes_api.router,
             chats_api.router,
         ],

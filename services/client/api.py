@@ -134,6 +134,7 @@ class Api:
 
     keys = _Method(setting_calls.keys)
     key = _Method(setting_calls.key)
+    own_key = _Method(setting_calls.own_key)
     create_key = _Method(setting_calls.create_key)
     revoke_key = _Method(setting_calls.revoke_key)
     chat = _Method(setting_calls.chat)

@@ -25,7 +25,7 @@ from services.outbox.delivery.retry_policy import BOT_STOPS, Policy
 from services.outbox.delivery.transactions import WorkerSettings
 from services.outbox.delivery.worker import Worker
 from services.outbox.intake.group_commit import Intake, Receipt
-from services.outbox.messages import Outcome, Settled, Submission
+from services.outbox.messages import Outcome, Reason, Settled, Submission
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.queries.queue_monitor import QueueMonitor
 from services.outbox.rate_limit.bot_bucket import Bucket, LocalBucket
@@ -165,14 +165,15 @@ class Outbox:
             refused: level where Telegram refuses the bot's token.
         """
         start = self._clock.monotonic()
-        reason = await sender.check()
+        found = await sender.check()
         seconds = self._clock.monotonic() - start
-        outcome = Outcome.SENT if reason is None else Outcome.NOT_SENT
-        self.metrics.observe_response("getMe", outcome, seconds)
-        if reason is None:
-            return Measurement(Level.HEALTHY, {"response_time_ms": round(seconds * 1000, 1)})
-        level = refused if reason in BOT_STOPS else Level.UNHEALTHY
-        return Measurement(level, {"error": reason.value})
+        if isinstance(found, Reason):
+            self.metrics.observe_response("getMe", Outcome.NOT_SENT, seconds)
+            level = refused if found in BOT_STOPS else Level.UNHEALTHY
+            return Measurement(level, {"error": found.value})
+        self.metrics.observe_response("getMe", Outcome.SENT, seconds)
+        name = {"bot": f"@{found.username}"} if found.username else {}
+        return Measurement(Level.HEALTHY, {"response_time_ms": round(seconds * 1000, 1), **name})
 
 
 @asynccontextmanager

@@ -68,6 +68,7 @@ async def test_health_has_the_shape_of_the_contract(bridge: AsyncClient) -> None
     assert set(report) == {"status", "timestamp", "version", "components", "metrics"}
     components = report["components"]
     assert components["telegram_api"]["response_time_ms"] > 0
+    assert components["telegram_api"]["bot"] == f"@sandbox_{BOT_ID}_bot"
     queue = components["message_queue"]
     assert (queue["queue_depth"], queue["oldest_message_age_seconds"]) == (0, 0.0)
     assert re.fullmatch(r"\d+\.\d/sec", queue["processing_rate"])

@@ -116,6 +116,7 @@ async def test_a_question_is_decided_and_cancelled_by_programs(cct: Either) -> N
 async def test_keys_are_created_used_and_revoked(cct: Either, talk: Bridge) -> None:
     made = await cct.create_key(NewKey(name="ci", scopes=[Scope.EVENTS_WRITE]))
     assert (await cct.key(made.id)).name == "ci"
+    assert (await cct.own_key()).name == "default"
     async with either("Client", str(talk.client.base_url), made.secret) as limited:
         await limited.send(event())
         with pytest.raises(ForbiddenError) as refused:

@@ -16,6 +16,7 @@ from services.kit.errors import Problem, invalid_input
 from services.kit.web.openapi import problems
 
 router = APIRouter(prefix="/api/v1/keys", tags=["keys"])
+caller_router = APIRouter(prefix="/api/v1/key", tags=["keys"])
 
 _NOT_THERE = problems({404: "no key has this ID"})
 _MADE: dict[int | str, dict[str, Any]] = {
@@ -85,6 +86,12 @@ async def every(state: State) -> Keys:
     """Expired and revoked keys are listed too."""
     now = state.clock.time()
     return Keys(items=[view(key, now) for key in await state.outbox.database.read("keys", store.every)])
+
+
+@caller_router.get("", summary="Read the key that makes this request")
+async def read_own(state: State, caller: CallerKey) -> KeyView:
+    """Any key may read itself, so that a program finds out what it may do."""
+    return view(caller, state.clock.time())
 
 
 @router.get("/{key_id}", summary="Read a key", responses=_NOT_THERE)

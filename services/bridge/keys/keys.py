@@ -126,6 +126,7 @@ _TABLE: tuple[tuple[str, Scope | None, Scope | None], ...] = (
     ("/api/v1/chats", Scope.CHATS_READ, Scope.CHATS_WRITE),
     # A callback's URL may carry a secret, and the answer to a new callback contains one.
     ("/api/v1/callbacks", Scope.KEYS_ADMIN, Scope.KEYS_ADMIN),
+    ("/api/v1/key", None, Scope.KEYS_ADMIN),
     ("/api/v1/keys", Scope.KEYS_ADMIN, Scope.KEYS_ADMIN),
 )
 

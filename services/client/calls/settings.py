@@ -28,6 +28,11 @@ def keys() -> Call[Keys]:
     return call.get(Keys, _KEYS)
 
 
+def own_key() -> Call[KeyView]:
+    """Reads the key of this client: its name and scopes."""
+    return call.get(KeyView, "/api/v1/key")
+
+
 def key(key_id: str) -> Call[KeyView]:
     """Reads a key."""
     return call.get(KeyView, call.path(f"{_KEYS}/{{}}", key_id))

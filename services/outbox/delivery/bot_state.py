@@ -37,7 +37,7 @@ class BotState:
 
     async def probe(self) -> float:
         """Starts the bot if Telegram accepts it; returns the seconds until the next probe."""
-        if await self._sender.check() is not None:
+        if isinstance(await self._sender.check(), Reason):
             return PROBE_SECONDS
         await self._database.write("bot", partial(start, name=self._name))
         log.info("bot_started", bot=self._name)

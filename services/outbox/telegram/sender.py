@@ -10,6 +10,7 @@ from telegram.error import TelegramError
 from services.kit.clock import Clock
 from services.outbox.messages import Claimed, Document, Lane, Outcome, Reason, Rendered, Result, Text
 from services.outbox.telegram import answers, errors
+from services.outbox.telegram.answers import Me
 from services.outbox.telegram.bot_api import Bot
 
 
@@ -34,14 +35,13 @@ class Sender:
     async def __aexit__(self, *_: object) -> None:
         await self.bot.shutdown()
 
-    async def check(self) -> Reason | None:
-        """Calls getMe. None: Telegram accepts the bot; else why not."""
+    async def check(self) -> Me | Reason:
+        """Calls getMe. Returns the bot if Telegram accepts it, else the reason why not."""
         now = self._clock.time()
         try:
-            answers.me_of(await self.bot.call("getMe", {}, read_timeout=10.0))
+            return answers.me_of(await self.bot.call("getMe", {}, read_timeout=10.0))
         except TelegramError as error:
             return errors.translate(error, now, now).reason
-        return None
 
     async def send(self, message: Claimed, rendered: Rendered) -> Result:
         """Sends the next part of a message, or edits the message that it replaces."""

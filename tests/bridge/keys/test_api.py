@@ -45,6 +45,15 @@ async def metric(bridge: httpx.AsyncClient, name: str, **labels: str) -> float:
     return float(value)
 
 
+async def test_every_key_may_read_itself_and_no_secret_is_in_the_answer(bridge: httpx.AsyncClient) -> None:
+    made = await make(bridge, "events:write", requests_per_second=7)
+    answer = await bridge.get("/api/v1/key", headers=bearer(made))
+    assert answer.json() == {name: value for name, value in made.items() if name != "secret"}
+    own = (await bridge.get("/api/v1/key")).json()
+    assert (own["name"], set(own["scopes"])) == ("default", set(Scope))
+    assert (await bridge.get("/api/v1/key", headers={"Authorization": "Bearer cct_wrong"})).status_code == 401
+
+
 async def test_a_key_does_what_its_scopes_say_and_nothing_else(bridge: httpx.AsyncClient) -> None:
     key = await make(bridge, "events:write")
     assert key["status"] == "active"

@@ -119,6 +119,7 @@ def test_signing_secrets_differ_by_key_and_by_master() -> None:
         ("PUT", "/api/v1/routes", Scope.ROUTES_WRITE),
         ("POST", "/api/v1/routes/test", Scope.ROUTES_READ),
         ("PUT", "/api/v1/chats/-100", Scope.CHATS_WRITE),
+        ("GET", "/api/v1/key", None),
         ("GET", "/api/v1/keys", Scope.KEYS_ADMIN),
         ("DELETE", "/api/v1/keys/key_1", Scope.KEYS_ADMIN),
     ],

@@ -171,7 +171,7 @@ async def test_whatever_is_answered_to_a_call_is_json_or_the_adapters_error(
 
 async def test_whatever_is_answered_to_getme_is_a_bot_or_a_reason(server: Server, bot: Bot) -> None:
     sender = Sender(bot, SystemClock())
-    seen: set[Reason | None] = set()
+    seen: set[answers.Me | Reason] = set()
 
     async def check() -> None:
         seen.add(await sender.check())
