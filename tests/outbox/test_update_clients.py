@@ -40,7 +40,7 @@ class Stored:
 async def test_an_update_edits_a_message_from_before_only_as_its_client(
     empty_database_url: str, telemetry: Telemetry, clock: ManualClock, stored: Stored, key: str
 ) -> None:
-    database = await migrated_to("0016", empty_database_url, telemetry)
+    database = await migrated_to("0012", empty_database_url, telemetry)
     await database.write("enqueue", lambda connection: _store(connection, stored))
     await database.migrate(["services.outbox"])
     desk = Desk(database, clock)

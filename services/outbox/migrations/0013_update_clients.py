@@ -5,8 +5,8 @@ import json
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0017"
-down_revision = "0016"
+revision = "0013"
+down_revision = "0012"
 
 _PARTIAL = sa.text("update_key IS NOT NULL")
 _message = sa.table(
