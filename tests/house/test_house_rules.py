@@ -378,6 +378,8 @@ def test_tests_do_not(rule: Callable[[Module], Iterator[str]]) -> None:
 #: Where a request model is made of something else than a request, and its refusal is handled.
 MAKES_REQUEST_MODELS = {
     "services/demo.py": "a client: it sends them",
+    "services/client/calls/approvals.py": "the same",
+    "services/client/calls/settings.py": "the same",
     "services/bridge/routes/document.py": "reads a file and stored rules; reports what is refused",
     "services/bridge/routes/active_routes.py": "the empty document",
     "services/bridge/chats/stored.py": "reads stored quiet hours, whose limits never changed",
