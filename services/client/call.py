@@ -108,6 +108,11 @@ def put(model: type[M], target: str, body: object, query: Query | None = None) -
     )
 
 
+def patch(model: type[M], target: str, body: object, query: Query | None = None) -> Call[M]:
+    """A call that changes the given fields of something."""
+    return replace(put(model, target, body, query), method="PATCH")
+
+
 def next_page(page: Call[T], cursor: str) -> Call[T]:
     """The call for the page after one that was read."""
     target, _, query = page.target.partition("?")

@@ -6,7 +6,7 @@ from typing import ParamSpec, Protocol, TypeVar
 
 from services.client import call
 from services.client.call import Call
-from services.client.calls import approvals, dead_letters, incidents, messages
+from services.client.calls import approvals, dead_letters, incidents, messages, settings
 from services.client.steps import Emit, Iteration
 
 P = ParamSpec("P")
@@ -42,4 +42,5 @@ def _every(
 every_message = _every(messages.messages, lambda page: page.items)
 every_dead_letter = _every(dead_letters.dead_letters, lambda page: page.items)
 every_approval = _every(approvals.approvals, lambda page: page.items)
+every_chat = _every(settings.chats, lambda page: page.items)
 every_incident = _every(incidents.incidents, lambda page: page.incidents)

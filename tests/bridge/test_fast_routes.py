@@ -13,6 +13,7 @@ from services.bridge import state
 from services.kit.web.auth import bearer
 from services.kit.web.fast_route import FastRoute, FastRouteApp
 from services.kit.web.login_blocker import FAILURES_BEFORE_BLOCK
+from services.kit.web.strict_request import known_query
 from tests.bridge.keys.test_api import bearer as header_of
 from tests.bridge.keys.test_api import make
 from tests.conftest import BridgeFactory
@@ -21,6 +22,7 @@ from tests.conftest import BridgeFactory
 GUARDS: dict[Callable[..., Any], str] = {
     bearer: "names the scheme in the OpenAPI document, and refuses nothing",
     state.admitted: "key, block after wrong keys, scope, rate",
+    known_query: "lets every POST without query parameters pass, such as the intake",
 }
 INTAKE = ("/events", "/api/v1/events")
 ONE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -14,7 +14,7 @@ from services.client import call
 from services.client.call import Call, Service
 from services.client.calls import approvals, dead_letters, events, incidents, messages, settings, status
 from services.contracts.approvals import NewApproval
-from services.contracts.chats import ChatSettings
+from services.contracts.chats import ChatChanges, ChatSettings
 from services.contracts.events import NewEvent
 from services.contracts.keys import NewKey, Scope
 from services.contracts.routes import NewRoutes, RuleDocument, TargetDocument
@@ -26,6 +26,7 @@ RULE = RuleDocument.model_validate({"name": "a", "to": [{"chat_id": 1}], "contin
 #: An argument for each required parameter of a call.
 ARGUMENTS: dict[str, Any] = {
     "approval_id": "id",
+    "changes": ChatChanges(name="Ada"),
     "chat_id": 1001,
     "client": "ci",
     "correlation_id": "order-1",

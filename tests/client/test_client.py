@@ -16,7 +16,7 @@ from services.client.errors import (
     NotFoundError,
 )
 from services.contracts.approvals import NewApproval
-from services.contracts.chats import ChatSettings, QuietHours
+from services.contracts.chats import ChatChanges, ChatSettings, QuietHours
 from services.contracts.events import NewEvent
 from services.contracts.health import HealthReport
 from services.contracts.keys import NewKey, Scope
@@ -132,6 +132,8 @@ async def test_chats_routes_and_callbacks_are_set(cct: Either) -> None:
     hours = QuietHours.model_validate({"from": "22:00", "to": "07:00"})
     await cct.set_chat(ADA, ChatSettings(name="Ada", quiet_hours=hours))
     assert (await cct.chat(ADA)).quiet_hours == hours
+    await cct.change_chat(ADA, ChatChanges(quiet_hours=None))
+    assert [(each.name, each.quiet_hours) for each in (await cct.chats()).items] == [("Ada", None)]
     rule = RuleDocument(name="builds", to=[TargetDocument(chat_id=GRACE)])
     assert (await cct.set_routes(NewRoutes(routes=[rule]))).version == 1
     assert (await cct.routes()).routes == [rule]

@@ -77,7 +77,11 @@ guarded = APIRouter(prefix="/guarded")
 
 
 @public.get("/things/{thing_id}")
-async def one(thing_id: int, page: Annotated[int, Query(le=10)] = 1) -> dict[str, int]:
+async def one(
+    thing_id: int,
+    page: Annotated[int, Query(le=10)] = 1,
+    wait: float = 0,
+) -> dict[str, int]:
     return {"id": thing_id, "page": page}
 
 

@@ -8,11 +8,13 @@ from typing import Any
 
 import httpx
 from fastapi import FastAPI, Request
+from prometheus_client import CollectorRegistry
 from starlette.responses import JSONResponse, Response
 
 from services.kit.clock import rfc3339
 from services.kit.runner import running
 from services.kit.settings import ServiceSettings
+from services.kit.web.connections import ConnectionMetrics
 from tests import servers
 
 NOW = 1_767_225_600.0
@@ -79,6 +81,7 @@ async def serving(*neighbours: Neighbour) -> AsyncIterator[None]:
 async def _served(neighbour: Neighbour) -> AsyncIterator[str]:
     def create_app(_: ServiceSettings) -> FastAPI:
         app = FastAPI(title="CCTelegram neighbour", openapi_url=None)
+        app.state.connection_metrics = ConnectionMetrics(CollectorRegistry())  # the runner counts by it
         app.add_api_route("/{path:path}", neighbour.handle, response_model=None)
         return app
 

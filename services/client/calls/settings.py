@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from services.client import call
 from services.client.call import Call
 from services.contracts.callbacks import Callbacks, Calls, MadeCallback, NewCallback
-from services.contracts.chats import ChatSettings, ChatView
+from services.contracts.chats import ChatChanges, Chats, ChatSettings, ChatView
 from services.contracts.events import NewEvent
 from services.contracts.keys import Keys, KeyView, MadeKey, NewKey
 from services.contracts.routes import NewRoutes, RoutesView, RuleDocument, TrialResult
@@ -51,6 +51,16 @@ def chat(chat_id: int, *, bot: str | None = None) -> Call[ChatView]:
 def set_chat(chat_id: int, settings: ChatSettings, *, bot: str | None = None) -> Call[ChatView]:
     """Sets all settings of a chat; what is left out gets its default."""
     return call.put(ChatView, call.path(f"{_CHATS}/{{}}", chat_id), settings, {"bot": bot})
+
+
+def change_chat(chat_id: int, changes: ChatChanges, *, bot: str | None = None) -> Call[ChatView]:
+    """Changes the given settings of a chat; what is left out stays, None sets the default."""
+    return call.patch(ChatView, call.path(f"{_CHATS}/{{}}", chat_id), changes, {"bot": bot})
+
+
+def chats(*, bot: str | None = None, cursor: str | None = None, limit: int = 50) -> Call[Chats]:
+    """Lists the chats of a bot, by their ids."""
+    return call.get(Chats, _CHATS, {"bot": bot, "cursor": cursor, "limit": limit})
 
 
 def routes() -> Call[RoutesView]:

@@ -351,7 +351,8 @@ async def test_a_bot_in_a_group_of_its_own_is_blocked_alone(quick: Bridge, peopl
 
 async def test_a_replay_in_bulk_is_of_one_bot(talk: Bridge, people: People) -> None:
     refused = {"kind": "answer", "status": 400, "description": "Bad Request: message text is empty"}
-    await people.sandbox.faults(refused | {"times": 2})
+    # Each message is tried twice: the second time as plain text.
+    await people.sandbox.faults(refused | {"times": 4})
     ended = {}
     for name in ("default", "alerts"):
         posted = await talk.post(title=f"by {name}", bot=name)

@@ -65,7 +65,9 @@ async def test_who_posted_is_told_of_the_delivery(
 async def test_a_failure_is_told_with_its_reason_and_the_delivery_after_a_replay_too(
     bridge: httpx.AsyncClient, post: Post, in_state: State, sandbox: Sandbox, program: Program
 ) -> None:
-    await sandbox.faults({"kind": "answer", "status": 400, "description": "Bad Request: nonsense"})
+    # Twice: the second try is plain text.
+    refused = {"kind": "answer", "status": 400, "description": "Bad Request: nonsense"}
+    await sandbox.faults(refused | {"times": 2})
     message_id = await post(callback_url=program.url)
     await program.until_called(1)
     assert program.verified(0)["type"] == "message.failed"

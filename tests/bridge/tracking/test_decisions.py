@@ -9,7 +9,7 @@ import pytest
 from tests.bridge.tracking.conftest import ADA, Post, State, later
 from tests.servers import Sandbox, until
 
-REFUSED = {"kind": "answer", "status": 400, "description": "Bad Request: message text is empty"}
+REFUSED = {"kind": "answer", "status": 400, "description": "Bad Request: message is too long"}
 
 
 async def test_a_message_that_waits_is_taken_back_and_never_sent(

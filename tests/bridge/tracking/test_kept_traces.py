@@ -49,7 +49,9 @@ async def test_of_unsampled_traces_those_of_failures_arrive_whole(
         )
         async with client_of(bridge_app.create_app, settings) as client:
             quick = await posted(client, "delivered")
-            await sandbox.faults({"kind": "answer", "status": 400, "description": "Bad Request: nonsense"})
+            await sandbox.faults(
+                {"kind": "answer", "status": 400, "description": "Bad Request: message is too long"}
+            )
             failed = await posted(client, "dead_letter", correlation_id="run-1")
     assert of_message(received, quick) == []
     spans = of_message(received, failed)
@@ -58,7 +60,7 @@ async def test_of_unsampled_traces_those_of_failures_arrive_whole(
     assert {span.parent_id for span in spans if span is not root} == {root.span_id}
     assert root.attributes["cctelegram.commit_measured"] is True
     send = next(span for span in spans if span.name == "send")
-    assert send.error.startswith("bad_request")
+    assert send.error.startswith("too_long")
     for wanted in (
         ("cctelegram.message_id", failed["message_ids"][0]),
         ("cctelegram.correlation_id", "run-1"),
@@ -93,7 +95,9 @@ async def test_a_failure_arrives_though_its_caller_does_not_sample(
         async with client_of(bridge_app.create_app, settings) as client:
             caller = f"00-{'1' * 32}-b7ad6b7169203331-00"
             quick = await posted(client, "delivered", caller)
-            await sandbox.faults({"kind": "answer", "status": 400, "description": "Bad Request: nonsense"})
+            await sandbox.faults(
+                {"kind": "answer", "status": 400, "description": "Bad Request: message is too long"}
+            )
             failed = await posted(client, "dead_letter", f"00-{trace_id}-b7ad6b7169203331-00")
     assert of_message(received, quick) == []
     assert failed["trace_id"] == trace_id

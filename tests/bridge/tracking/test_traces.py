@@ -38,7 +38,7 @@ async def test_all_lives_are_listed_when_asked_for(
 async def test_a_correlation_is_told_as_one_story_in_the_order_of_time(
     bridge: httpx.AsyncClient, post: Post, in_state: State, sandbox: Sandbox
 ) -> None:
-    await sandbox.faults({"kind": "answer", "status": 400, "description": "Bad Request: nonsense"})
+    await sandbox.faults({"kind": "answer", "status": 400, "description": "Bad Request: message is too long"})
     first = await post("first", correlation_id="ci/build:7")
     await in_state(first, "dead_letter")
     await bridge.post(f"/api/v1/messages/{first}/replay", json={"reason": "mended"})

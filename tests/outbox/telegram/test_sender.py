@@ -11,6 +11,7 @@ from services.kit.clock import SystemClock
 from services.outbox.messages import Document, Lane, Outcome, Reason, Rendered, Result, Text
 from services.outbox.telegram import errors, http_request
 from services.outbox.telegram import sender as telegram_sender
+from services.outbox.telegram.answers import Me
 from services.outbox.telegram.bot_api import Bot, make_bot
 from services.outbox.telegram.sender import Sender
 from services.telegram_sandbox.settings import DEFAULT_TOKEN
@@ -398,11 +399,11 @@ async def test_the_servers_own_wait_of_eight_seconds_is_waited_for(sandbox: Sand
 
 
 async def test_a_check_says_whether_telegram_takes_the_bot(sandbox: Sandbox, sender: Sender) -> None:
-    assert await sender.check() is None
+    assert isinstance(await sender.check(), Me)
     await sandbox.post(f"/bots/{BOT_ID}/revoke")
     assert await sender.check() is Reason.INVALID_TOKEN
     await sandbox.post(f"/bots/{BOT_ID}/restore")
-    assert await sender.check() is None
+    assert isinstance(await sender.check(), Me)
     await sandbox.faults(raw(200, OK_TRUE, "application/json") | {"methods": ["getMe"]})
     assert await sender.check() is Reason.BAD_ANSWER
 
