@@ -10,11 +10,16 @@ from schemathesis.checks import (
 )
 
 from tests import fuzzing
+from tests.servers import until
 
 
 @fuzzing.mark
 @pytest.mark.timeout(300)
 async def test_every_answer_is_one_that_the_document_names(bridge: AsyncClient) -> None:
+    async def ready() -> bool:
+        return (await bridge.get("/health/ready")).status_code == 200
+
+    await until(ready)  # a service that was not measured yet is not ready: 503
     await fuzzing.try_everything(
         bridge,
         checks=[

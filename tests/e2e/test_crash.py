@@ -64,7 +64,8 @@ async def test_killed_with_a_thousand_messages_in_flight_none_is_lost(
         assert max(arrived.values()) <= 2
         assert set(repeated) <= unknown
         assert len(unknown) <= 64
-        assert stats["unknown_total"] == len(unknown)
+        # Each was sent again and answered: no outcome stayed unknown.
+        assert stats["unknown_total"] == 0
         for life in await life_by_chat(client, accepted, sorted(unknown)):
             assert life["possible_duplicate"]
             assert [(one["outcome"], one["reason"]) for one in life["attempts"]] == [
