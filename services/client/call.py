@@ -109,7 +109,7 @@ def put(model: type[M], target: str, body: object, query: Query | None = None) -
 
 
 def patch(model: type[M], target: str, body: object, query: Query | None = None) -> Call[M]:
-    """A call that changes the given fields of something."""
+    """A call that sets the given fields of something; a repetition sets the same."""
     return replace(put(model, target, body, query), method="PATCH")
 
 
