@@ -137,7 +137,9 @@ async def test_local_mode_confirms_by_a_reaction_and_nomad_mode_by_a_reply(
     written = await people.say(ADA, "at the station")
     noted = await people.until_text(ADA, "Noted: programs can read it.")
     assert noted["reply_to_message"]["message_id"] == written["message_id"]
-    await talk.post(title="how far?", correlation_id="run-9")
+    posted = await talk.post(title="how far?", correlation_id="run-9")
+    # The bridge knows the message that is replied to only after it has stored Telegram's answer.
+    await talk.until_message(posted["message_ids"][0], "delivered")
     shown = await people.until_text(ADA, "how far?")
     await people.say(ADA, "nearly there", reply_to=shown["message_id"])
     await people.until_text(ADA, "Noted about run-9: kept for the program that asked.")
