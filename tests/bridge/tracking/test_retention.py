@@ -526,8 +526,11 @@ async def test_a_running_bridge_archives_by_itself(
         async def gone() -> bool:
             return (await client.get(f"/api/v1/messages/{message_id}")).status_code == 404
 
+        async def counted() -> str | None:
+            metrics = (await client.get("/metrics")).text
+            return metrics if "cctelegram_archived_messages_total 1.0" in metrics else None
+
         await until(gone)
-        metrics = (await client.get("/metrics")).text
+        metrics = await until(counted)
     assert titles(Folder(tmp_path / "archive")) == ["seen"]
-    assert "cctelegram_archived_messages_total 1.0" in metrics
     assert "cctelegram_retention_last_success_age_seconds" in metrics
