@@ -169,7 +169,7 @@ def test_a_service_s_metrics_are_its_own(name: str, suite: Suite) -> None:
 
 @pytest.mark.parametrize("name", ["bridge", "alert-relay"])
 def test_what_the_suite_asks_of_itself_is_counted_apart_and_no_failed_login(name: str, suite: Suite) -> None:
-    """The dashboard polls each second, and mcp-health calls each protected route without and with a wrong key."""
+    """The dashboard polls each second; mcp-health calls each protected route without and with a wrong key."""
 
     def counted() -> dict[tuple[str, ...], float] | None:
         found = _counts(get(suite, name, "/metrics").text)
