@@ -61,7 +61,7 @@ async def admitted(request: Request, state: State) -> Key:
         Problem: 401 without a valid key, 403 without the route's scope, 429 over the key's rate.
     """
     scope = keys.scope_needed(request.method, request.url.path)
-    return state.authenticator.by_key(request.headers.get("authorization"), request, scope)
+    return await state.authenticator.by_key(request.headers.get("authorization"), request, scope)
 
 
 #: The API key of the request.

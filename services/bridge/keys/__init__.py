@@ -4,6 +4,7 @@
 - `signing`: signed requests, which carry no key; pure.
 - `store`: the table of keys.
 - `keyring`: the valid keys in memory, so that a request needs no database.
+- `lookup`: asks the database for a key that is not in memory.
 - `authenticate`: admits a request by its key or its signature.
 - `api`: keys over REST.
 - `__main__`: keys at the terminal.

@@ -1,7 +1,7 @@
 """``python -m services.bridge.keys create|list|revoke``: keys at the terminal.
 
-The command changes the database of the settings, whether the bridge runs or not. A running bridge reads
-the change within a second.
+The command changes the database of the settings, whether the bridge runs or not. A running bridge takes a
+new key at once, and refuses a revoked one within a second.
 """
 
 import argparse

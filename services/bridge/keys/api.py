@@ -21,7 +21,7 @@ caller_router = APIRouter(prefix="/api/v1/key", tags=["keys"])
 _NOT_THERE = problems({404: "no key has this ID"})
 _MADE: dict[int | str, dict[str, Any]] = {
     201: {
-        "description": "the key is valid in this replica now, in the others within a second",
+        "description": "the key is valid now, in every replica",
         "headers": {
             "Location": {
                 "description": "URL of the key",

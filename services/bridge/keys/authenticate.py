@@ -14,7 +14,7 @@ from services.bridge.metrics import SignedRequests
 from services.contracts.keys import Scope
 from services.kit.clock import Clock
 from services.kit.errors import Problem
-from services.kit.web.auth import BearerAuth
+from services.kit.web.auth import BearerAuth, bearer_key
 from services.kit.web.rate_limit import RateLimiter
 from services.outbox.messages import SingleUse
 
@@ -46,14 +46,18 @@ class Authenticator:
         self._clock = clock
         self._signed = SignedRequests(registry)
 
-    def by_key(self, authorization: str | None, caller: Request, scope: Scope | None) -> Key:
+    async def by_key(self, authorization: str | None, caller: Request, scope: Scope | None) -> Key:
         """The key of an ``Authorization`` header.
 
         Raises:
             Problem: 401 without a valid key, 403 without the scope, 429 over the key's rate.
         """
         auth: BearerAuth = caller.scope["app"].state.bearer_auth
-        return self._allowed(auth.owner(authorization, caller, self.ring.holder), scope)
+        secret = bearer_key(authorization)
+        key = await self.ring.find_holder(secret) if secret else None
+        if key is None:
+            raise auth.refusal(authorization, caller)
+        return self._allowed(key, scope)
 
     async def enter(self, request: Request, headers: Mapping[bytes, bytes], scope: Scope) -> AdmittedRequest:
         """Admits a request by its signature or its key, and reads its body.
@@ -63,7 +67,7 @@ class Authenticator:
         """
         if signing.SIGNATURE in headers:
             return await self._by_signature(request, headers, scope)
-        key = self.by_key(headers.get(b"authorization", b"").decode("latin-1"), request, scope)
+        key = await self.by_key(headers.get(b"authorization", b"").decode("latin-1"), request, scope)
         return AdmittedRequest(key, await request.body())
 
     async def _by_signature(
@@ -73,7 +77,7 @@ class Authenticator:
             claim = signing.claim_of(headers, self._clock.time())
         except BadSignatureError as error:
             raise self._refused(request, str(error)) from None
-        found = self.ring.signer(claim.key_id)
+        found = await self.ring.find_signer(claim.key_id)
         body = await request.body()
         if found is None or not signing.holds(claim, found[1], body):
             raise self._refused(request, "The signature does not match this body and a valid signing key.")

@@ -3,6 +3,8 @@
 Every replica reads them twice a second, and at once when a replica has changed a key. While the database
 cannot be read the last known keys stay valid, and the health component ``keys`` is degraded.
 
+A key that is not in memory is looked up in the database, within limits, so a new key is valid at once.
+
 A request that stays open, such as a stream, watches its key and ends with it.
 """
 
@@ -18,6 +20,7 @@ from sqlalchemy import Connection
 
 from services.bridge.keys import keys, signing, store
 from services.bridge.keys.keys import Key
+from services.bridge.keys.lookup import KeyLookup
 from services.bridge.settings import BridgeSettings
 from services.contracts.keys import KeyKind
 from services.kit.background import run_in_background
@@ -64,6 +67,13 @@ class ApiKeyring:
         self._used: dict[str, float] = {}
         self._ids = frozenset({own.id})
         self._watched: dict[asyncio.Event, Key] = {}
+        self._lookup: KeyLookup | None = None
+        #: So that an earlier reading does not replace a later one.
+        self._reading = asyncio.Lock()
+
+    def look_up_in(self, database: Database) -> None:
+        """From now on keys that are not in memory are looked up in this database."""
+        self._lookup = KeyLookup(database, self._clock)
 
     def holder(self, secret: str) -> Key | None:
         """The valid key with this secret, or None.
@@ -74,6 +84,27 @@ class ApiKeyring:
         if key is None or not key.lives(self._clock.time()):
             return None
         return key
+
+    async def find_holder(self, secret: str) -> Key | None:
+        """As :meth:`holder`; a key that is not in memory is looked up."""
+        found = self.holder(secret)
+        if found is None and await self._learn(keys.digest_of(secret)):
+            found = self.holder(secret)
+        return found
+
+    async def find_signer(self, key_id: str) -> tuple[Key, str] | None:
+        """As :meth:`signer`; a key that is not in memory is looked up."""
+        found = self.signer(key_id)
+        if found is None and await self._learn(key_id):
+            found = self.signer(key_id)
+        return found
+
+    async def _learn(self, digest_or_id: str) -> bool:
+        """Reads the keys again if the database has this one; false if it has not."""
+        if self._lookup is None or not await self._lookup.exists(digest_or_id):
+            return False
+        await self.read(self._lookup.database)
+        return True
 
     def knows(self, key: str) -> bool:
         return self.holder(key) is not None
@@ -152,7 +183,8 @@ class ApiKeyring:
 
     async def read(self, database: Database) -> None:
         """Reads all keys from the database."""
-        self.take(await database.read("keys", partial(store.living, now=self._clock.time())))
+        async with self._reading:
+            self.take(await database.read("keys", partial(store.living, now=self._clock.time())))
 
     async def run(self, database: Database) -> None:
         """Reads the keys and writes their use repeatedly, until cancelled."""
@@ -229,6 +261,7 @@ def make_keyring(settings: BridgeSettings, clock: Clock) -> ApiKeyring:
 async def open_keyring(ring: ApiKeyring, database: Database, health: Health) -> AsyncIterator[None]:
     """Reads the keys, and refreshes them while the block runs."""
     await ring.read(database)
+    ring.look_up_in(database)
     health.add("keys", ring.check)
     try:
         async with run_in_background(ring.run(database), ring.watch_expiry()):

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import (
     Column,
+    ColumnElement,
     Connection,
     Double,
     Index,
@@ -77,8 +78,17 @@ def every(connection: Connection) -> list[Key]:
 
 def living(connection: Connection, now: float) -> list[Key]:
     """The valid keys."""
-    fits = (api_key.c.revoked_at.is_(None), or_(api_key.c.expires_at.is_(None), api_key.c.expires_at > now))
-    return [_key(row) for row in connection.execute(select(api_key).where(*fits)).mappings()]
+    return [_key(row) for row in connection.execute(select(api_key).where(*_valid(now))).mappings()]
+
+
+def _valid(now: float) -> tuple[ColumnElement[bool], ...]:
+    return api_key.c.revoked_at.is_(None), or_(api_key.c.expires_at.is_(None), api_key.c.expires_at > now)
+
+
+def is_valid(connection: Connection, digest_or_id: str, now: float) -> bool:
+    """Whether there is a valid key with this digest or id."""
+    named = or_(api_key.c.digest == digest_or_id, api_key.c.id == digest_or_id)
+    return connection.execute(select(api_key.c.id).where(named, *_valid(now))).first() is not None
 
 
 def one(connection: Connection, key_id: str) -> Key | None:

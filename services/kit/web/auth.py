@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from fastapi import Request
 from fastapi.security import HTTPBearer
@@ -19,8 +19,6 @@ from starlette.requests import HTTPConnection
 from services.kit.errors import Problem
 from services.kit.settings import StartError
 from services.kit.web.login_blocker import LoginBlocker
-
-T = TypeVar("T")
 
 bearer = HTTPBearer(auto_error=False, description="The key in DATA_DIR/api_key")
 
@@ -129,23 +127,17 @@ class BearerAuth:
         Raises:
             Problem: 401 or 429, the key is missing or wrong.
         """
-        return self.owner(authorization, caller, lambda key: key if self._keyring.knows(key) else None)
+        key = bearer_key(authorization)
+        if not key or not self._keyring.knows(key):
+            raise self.refusal(authorization, caller)
+        return key
 
-    def owner(self, authorization: str | None, caller: HTTPConnection, find: Callable[[str], T | None]) -> T:
-        """The owner of the key of an ``Authorization`` header.
-
-        Args:
-            authorization: the header.
-            caller: the request.
-            find: returns the owner of a key, or None when the key is unknown.
-
-        Raises:
-            Problem: 401 or 429, the key is missing or wrong.
-        """
-        scheme, _, key = (authorization or "").partition(" ")
-        if scheme.lower() == "bearer" and key and (found := find(key)) is not None:
-            return found
-        raise self.rejection(caller, "This key is not known." if key else "Send `Authorization: Bearer KEY`.")
+    def refusal(self, authorization: str | None, caller: HTTPConnection) -> Problem:
+        """Counts a missing or wrong key; returns the problem to raise: 401 or 429."""
+        _, _, key = (authorization or "").partition(" ")
+        return self.rejection(
+            caller, "This key is not known." if key else "Send `Authorization: Bearer KEY`."
+        )
 
     def rejection(self, caller: HTTPConnection, detail: str) -> Problem:
         """Counts a wrong key or signature; returns the problem to raise: 401, or 429 to a blocked address."""
@@ -160,6 +152,12 @@ class BearerAuth:
             finally:
                 self._blocker.record_failure(address, caller.url.path)
         return unauthorized(detail)
+
+
+def bearer_key(authorization: str | None) -> str:
+    """The key in an ``Authorization`` header; empty if there is none."""
+    scheme, _, key = (authorization or "").partition(" ")
+    return key if scheme.lower() == "bearer" else ""
 
 
 def unauthorized(detail: str) -> Problem:

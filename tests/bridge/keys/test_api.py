@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,8 +15,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
 from services.bridge import app as bridge_app
-from services.bridge.keys import keys, signing
-from services.contracts.keys import Scope
+from services.bridge.keys import keyring, keys, signing, store
+from services.bridge.keys.keys import Key
+from services.contracts.keys import KeyKind, Scope
+from services.kit.database.connect import open_database
+from services.kit.telemetry.telemetry import Telemetry
 from tests import servers
 from tests.conftest import BridgeFactory
 from tests.servers import Sandbox
@@ -208,6 +213,42 @@ async def replicas(
                 await stack.enter_async_context(servers.client_of(bridge_app.create_app, settings))
                 for _ in range(2)
             ]
+
+
+@pytest.mark.parametrize("kind", ["bearer", "signing"])
+async def test_a_key_that_another_process_made_is_valid_at_once(
+    bridge: httpx.AsyncClient, database_url: str, telemetry: Telemetry, tmp_path: Path, kind: str
+) -> None:
+    """As the command does: it writes to the database, and notifies nobody."""
+    master = (tmp_path / "signing_master").read_text().strip().encode()
+    other = await open_database(database_url, telemetry, packages=[keyring.PACKAGE])
+    for number in range(20):
+        key_id = keys.new_id()
+        secret = keys.signing_secret(master, key_id) if kind == "signing" else keys.new_secret()
+        key = Key(
+            id=key_id,
+            name=f"made-{number}",
+            kind=KeyKind(kind),
+            digest=keys.digest_of(secret),
+            scopes=frozenset({Scope.EVENTS_WRITE}),
+            per_second=None,
+            created_at=0.0,
+            created_by="terminal",
+        )
+        await other.write("key_write", partial(store.add, key=key))
+        shown = {"id": key_id, "secret": secret}
+        body = orjson.dumps(EVENT)
+        headers = signed(shown, body) if kind == "signing" else bearer(shown)
+        posted = await bridge.post("/api/v1/events", content=body, headers=headers)
+        assert posted.status_code == 202, number
+    await other.close()
+
+
+async def test_a_key_that_was_made_over_the_api_is_valid_at_once(bridge: httpx.AsyncClient) -> None:
+    for number in range(20):
+        key = await make(bridge, name=f"made-{number}")
+        posted = await bridge.post("/api/v1/events", json=EVENT, headers=bearer(key))
+        assert posted.status_code == 202, number
 
 
 async def test_replicas_know_of_a_new_and_of_a_revoked_key_within_a_second(

@@ -233,41 +233,41 @@ def authenticator(
     return Authenticator(keyring, limiter, registry, clock), Request(scope), registry
 
 
-def test_a_missing_scope_is_named(clock: ManualClock) -> None:
+async def test_a_missing_scope_is_named(clock: ManualClock) -> None:
     at, caller, _ = authenticator(clock, key("cct_a"))
     with pytest.raises(Problem) as refused:
-        at.by_key("Bearer cct_a", caller, Scope.MESSAGES_READ)
+        await at.by_key("Bearer cct_a", caller, Scope.MESSAGES_READ)
     assert (refused.value.status, refused.value.extensions) == (403, {"scope": "messages:read"})
     assert "messages:read" in refused.value.detail
 
 
-def test_each_key_has_its_own_rate(clock: ManualClock) -> None:
+async def test_each_key_has_its_own_rate(clock: ManualClock) -> None:
     slow = key("cct_a", per_second=1.0)
     at, caller, registry = authenticator(
         clock, slow, key("cct_b", id="key_2", name="other"), per_second=100.0
     )
     for _ in range(2):
-        at.by_key("Bearer cct_a", caller, Scope.EVENTS_WRITE)
+        await at.by_key("Bearer cct_a", caller, Scope.EVENTS_WRITE)
     with pytest.raises(Problem) as refused:
-        at.by_key("Bearer cct_a", caller, Scope.EVENTS_WRITE)
+        await at.by_key("Bearer cct_a", caller, Scope.EVENTS_WRITE)
     assert (refused.value.status, refused.value.headers["Retry-After"]) == (429, "2")
     assert registry.get_sample_value("rate_limit_hits_total") == 1
     for _ in range(50):
-        at.by_key("Bearer cct_b", caller, Scope.EVENTS_WRITE)
+        await at.by_key("Bearer cct_b", caller, Scope.EVENTS_WRITE)
     clock.advance(1)
-    at.by_key("Bearer cct_a", caller, Scope.EVENTS_WRITE)
+    await at.by_key("Bearer cct_a", caller, Scope.EVENTS_WRITE)
 
 
-def test_a_rate_of_nothing_is_no_limit(clock: ManualClock) -> None:
+async def test_a_rate_of_nothing_is_no_limit(clock: ManualClock) -> None:
     at, caller, _ = authenticator(clock, key("cct_a", per_second=0.0), per_second=1.0)
     for _ in range(100):
-        at.by_key("Bearer cct_a", caller, Scope.EVENTS_WRITE)
+        await at.by_key("Bearer cct_a", caller, Scope.EVENTS_WRITE)
 
 
-def test_unknown_keys_are_counted(clock: ManualClock) -> None:
+async def test_unknown_keys_are_counted(clock: ManualClock) -> None:
     at, caller, registry = authenticator(clock)
     with pytest.raises(Problem) as refused:
-        at.by_key("Bearer cct_wrong", caller, Scope.EVENTS_WRITE)
+        await at.by_key("Bearer cct_wrong", caller, Scope.EVENTS_WRITE)
     assert refused.value.status == 401
     assert registry.get_sample_value("auth_failed_attempts_total") == 1
 
