@@ -14,9 +14,10 @@ from services.bridge.approvals import from_event
 from services.bridge.events import accept
 from services.bridge.events.accept import AcceptedRequest, Caller
 from services.bridge.keys.authenticate import AdmittedRequest
-from services.bridge.state import State, state_of
+from services.bridge.state import CallerKey, State, state_of
 from services.bridge.tracking import message_view, stats_view
 from services.bridge.tracking.search_params import Period, States
+from services.bridge.webhooks.visible_url import visible_body, visible_event
 from services.contracts.events import CATEGORIES, Category, NewEvent
 from services.contracts.fields import AN_ID, BotName, Words, about
 from services.contracts.keys import Scope
@@ -160,14 +161,20 @@ def _search(wanted: Filter) -> Search:
     summary="Read a message with every state change and every attempt",
     responses=problems({404: "no message has this ID"}),
 )
-async def one(state: State, message_id: Annotated[Words, _id("message")]) -> MessageDetail:
-    """Each change has its cause, each attempt Telegram's answer and the wait for the rate limit."""
+async def one(state: State, caller: CallerKey, message_id: Annotated[Words, _id("message")]) -> MessageDetail:
+    """Each change has its cause, each attempt Telegram's answer and the wait for the rate limit.
+
+    In `body`, another client's `callback_url` has scheme, host and port only, except for `keys:admin`.
+    """
     life = await state.outbox.database.read(
         "read", lambda connection: message_timeline.timeline(connection, message_id)
     )
     if life is None:
         raise Problem(404, "Not Found", "No message has this ID.")
-    return message_view.detail(life, state.settings.jaeger_ui_url)
+    detail = message_view.detail(life, state.settings.jaeger_ui_url)
+    if not caller.sees_urls_of(life.message["client"]):
+        detail.body = visible_body(detail.body)
+    return detail
 
 
 @router.get(
@@ -175,20 +182,26 @@ async def one(state: State, message_id: Annotated[Words, _id("message")]) -> Mes
     summary="Read an event as it was posted, and its messages",
     responses=problems({404: "no event has this ID"}),
 )
-async def event(state: State, event_id: Annotated[Words, _id("event")]) -> EventWithMessages:
-    """There is one message for each recipient."""
+async def event(
+    state: State, caller: CallerKey, event_id: Annotated[Words, _id("event")]
+) -> EventWithMessages:
+    """There is one message for each recipient.
+
+    Another client's `callback_url` has scheme, host and port only, unless the key has `keys:admin`.
+    """
     found = await state.outbox.database.read(
         "read", lambda connection: message_timeline.of_event(connection, event_id)
     )
     if found is None:
         raise Problem(404, "Not Found", "No event has this ID.")
     row, rows = found
+    posted = bot_messages.posted_event(row["body"], Origin(row["origin"]))
     return EventWithMessages(
         id=row["id"],
         accepted_at=rfc3339(row["accepted_at"]),
         correlation_id=row["correlation_id"],
         client=row["client"],
-        event=bot_messages.posted_event(row["body"], Origin(row["origin"])),
+        event=posted if caller.sees_urls_of(row["client"]) else visible_event(posted),
         messages=[message_view.summary(message) for message in rows],
     )
 

@@ -57,7 +57,13 @@ class CallView(BaseModel):
     """A webhook call that reports the final state of a message."""
 
     id: Annotated[str, about("header `webhook-id` of every attempt", AN_ID)]
-    url: Annotated[str, about("URL that is called", "https://ci.example/hooks/telegram")]
+    url: Annotated[
+        str,
+        about(
+            "URL that is called; without the scope `keys:admin` scheme, host and port only",
+            "https://ci.example",
+        ),
+    ]
     status: Annotated[Literal["waiting", "delivered", "failed"], about("state of the call", "delivered")]
     attempts: Annotated[int, about("number of attempts", 1)]
     last_error: Annotated[str | None, about("why the last attempt failed", "502 Bad Gateway")]

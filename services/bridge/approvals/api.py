@@ -106,7 +106,7 @@ async def create(
         await state.inbound.publisher.created(created, approval.id)
         approval_id = approval.id
     response.headers["Location"] = f"/api/v1/approvals/{approval_id}"
-    return await _view(state, approval_id)
+    return await _view(state, caller, approval_id)
 
 
 class ApprovalFilter(BaseModel, extra="forbid"):
@@ -125,7 +125,7 @@ class ApprovalFilter(BaseModel, extra="forbid"):
 
 
 @router.get("", summary="List approvals, newest first")
-async def search(state: State, filters: Annotated[ApprovalFilter, Query()]) -> Approvals:
+async def search(state: State, caller: CallerKey, filters: Annotated[ApprovalFilter, Query()]) -> Approvals:
     """Without their messages and answers, which `GET /api/v1/approvals/{approval_id}` returns."""
     rows = await state.outbox.database.read(
         "search",
@@ -139,7 +139,7 @@ async def search(state: State, filters: Annotated[ApprovalFilter, Query()]) -> A
             limit=filters.limit,
         ),
     )
-    items = [view.approval_view(one, state.settings.jaeger_ui_url) for _, one in rows]
+    items = [view.approval_view(one, state.settings.jaeger_ui_url, caller) for _, one in rows]
     return Approvals(items=items, next_cursor=str(rows[-1][0]) if len(rows) == filters.limit else None)
 
 
@@ -176,7 +176,7 @@ async def read(
         key = state.authenticator.ring.watch(caller)
         channel = store.channel(approval_id)
         await long_poll.wait_until(request, database, channel, is_settled, seconds=wait, key=key)
-    return await _view(state, approval_id)
+    return await _view(state, caller, approval_id)
 
 
 @router.post(
@@ -214,7 +214,7 @@ async def decide(
     if change.outcome is AnswerOutcome.NO_SUCH_OPTION:
         values = ", ".join(option.value for option in change.approval.options)
         raise invalid_input([{"loc": ["body", "option"], "msg": f"the options are {values}"}])
-    return await _view_unless_closed_before(state, change, AnswerOutcome.DECIDED)
+    return await _view_unless_closed_before(state, caller, change, AnswerOutcome.DECIDED)
 
 
 @router.post(
@@ -238,7 +238,7 @@ async def cancel(
 
     change = await state.outbox.database.write("approval_cancel", work)
     await state.inbound.publisher.closed([change])
-    return await _view_unless_closed_before(state, change, AnswerOutcome.CANCELLED)
+    return await _view_unless_closed_before(state, caller, change, AnswerOutcome.CANCELLED)
 
 
 def _api_actor(caller: Key, by: str) -> Actor:
@@ -248,9 +248,9 @@ def _api_actor(caller: Key, by: str) -> Actor:
 
 
 async def _view_unless_closed_before(
-    state: BridgeState, change: ApprovalChange, expected: AnswerOutcome
+    state: BridgeState, caller: Key, change: ApprovalChange, expected: AnswerOutcome
 ) -> ApprovalView:
-    found = await _view(state, change.approval.id)
+    found = await _view(state, caller, change.approval.id)
     if change.outcome is not expected:
         text = f"The approval is {_state_name(change)}."
         raise Problem(409, "Already closed", text, approval=found.model_dump())
@@ -263,9 +263,9 @@ def _state_name(change: ApprovalChange) -> str:
     return AnswerOutcome.EXPIRED.value if expired else change.approval.state.value
 
 
-async def _view(state: BridgeState, approval_id: str) -> ApprovalView:
+async def _view(state: BridgeState, caller: Key, approval_id: str) -> ApprovalView:
     found = await state.outbox.database.read("read", partial(queries.details, approval_id=approval_id))
-    return view.approval_view(_existing(found), state.settings.jaeger_ui_url)
+    return view.approval_view(_existing(found), state.settings.jaeger_ui_url, caller)
 
 
 def _existing(found: T | None) -> T:

@@ -7,6 +7,8 @@ import orjson
 
 from services.bridge.approvals.approval import Approval, ApprovalState
 from services.bridge.approvals.queries import ApprovalDetails
+from services.bridge.keys.keys import Key
+from services.bridge.webhooks.visible_url import visible_url
 from services.contracts.approvals import (
     Answer,
     ApprovalLinks,
@@ -20,14 +22,16 @@ from services.contracts.webhooks import ApprovalResult
 from services.kit.clock import rfc3339
 
 
-def approval_view(found: ApprovalDetails, trace_url: str) -> ApprovalView:
+def approval_view(found: ApprovalDetails, trace_url: str, reader: Key) -> ApprovalView:
     """An approval with its messages, answers and callback.
 
     Args:
         found: the approval and its rows.
         trace_url: of the trace viewer; empty: the view has no link to the trace.
+        reader: who reads it; another client's ``callback_url`` has scheme, host and port only.
     """
     a = found.approval
+    url = a.callback_url
     cancelled = a.state is ApprovalState.CANCELLED
     trace_id = f"{a.trace.trace_id:032x}"
     return ApprovalView(
@@ -53,7 +57,7 @@ def approval_view(found: ApprovalDetails, trace_url: str) -> ApprovalView:
         decision=decision(a),
         cancelled_by=a.closed_by.name if cancelled and a.closed_by else None,
         reason=a.comment if cancelled else None,
-        callback_url=a.callback_url,
+        callback_url=visible_url(url) if url and not reader.sees_urls_of(a.client) else url,
         metadata=a.metadata,
         messages=[_message(row) for row in found.messages],
         answers=[_answer(row) for row in found.answers],

@@ -51,6 +51,10 @@ class Key:
     last_used_at: float | None = None
     revoked_at: float | None = None
 
+    def sees_urls_of(self, client: str) -> bool:
+        """Whether it may read whole webhook URLs of a client's events; they may carry a secret."""
+        return self.name == client or Scope.KEYS_ADMIN in self.scopes
+
     def lives(self, now: float) -> bool:
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 

@@ -2,6 +2,7 @@
 
 - `signing`: the headers of Standard Webhooks; pure.
 - `destinations`: which addresses may be called; no private address by accident (SSRF).
+- `visible_url`: what anyone may read of a webhook's URL; pure.
 - `store`: waiting calls and their attempts.
 - `endpoints`: failing endpoints, and when they are disabled.
 - `worker`: makes the calls.

@@ -202,6 +202,11 @@ class WebhookWorker:
 def _reason(failure: Exception) -> str:
     if isinstance(failure, TimeoutError):
         return "no answer in time"
+    # The texts of these two have the whole URL, which may carry a secret.
+    if isinstance(failure, aiohttp.ClientResponseError):
+        return f"no HTTP answer: {failure.message}" if failure.message else "no HTTP answer"
+    if isinstance(failure, aiohttp.InvalidURL):
+        return "this is no URL"
     return str(failure) or type(failure).__name__
 
 

@@ -8,23 +8,28 @@ from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
-from services.bridge.keys import keys
-from services.bridge.state import State
+from services.bridge.keys import authenticate, keys
+from services.bridge.keys.keys import Key
+from services.bridge.state import CallerKey, State
 from services.bridge.tracking.callbacks import store
 from services.bridge.tracking.callbacks.store import Program
 from services.bridge.webhooks import endpoints, signing
 from services.bridge.webhooks import store as webhooks
+from services.bridge.webhooks.visible_url import visible_url
 from services.contracts.callbacks import Callbacks, CallbackView, Calls, CallView, MadeCallback, NewCallback
 from services.contracts.fields import AN_ID, Words
+from services.contracts.keys import Scope
 from services.kit.clock import rfc3339
 from services.kit.errors import Problem, invalid_input
 from services.kit.web.openapi import problems
+from services.outbox.schema import message
 
 router = APIRouter(prefix="/api/v1", tags=["callbacks"])
 
-_NOT_THERE = problems({404: "the key has no callback"})
+_NOT_YOURS = problems({403: "the key lacks a scope, or the callback is that of the suite's own key"})
+_NOT_THERE = problems({404: "the key has no callback"}) | _NOT_YOURS
 Name = Annotated[str, Path(pattern=rf"^{keys.NAME.pattern}$", description="name of a key", examples=["ci"])]
 
 
@@ -58,9 +63,16 @@ def _time(seconds: float | None) -> str | None:
     return None if seconds is None else rfc3339(seconds)
 
 
-@router.put("/callbacks/{client}", summary="Set the callback of a key")
-async def put(state: State, client: Name, new: NewCallback) -> MadeCallback:
-    """Sets the URL, with a new secret, and enables a disabled callback. For a day, both secrets sign."""
+@router.put("/callbacks/{client}", summary="Set the callback of a key", responses=_NOT_YOURS)
+async def put(state: State, caller: CallerKey, client: Name, new: NewCallback) -> MadeCallback:
+    """Sets the URL, with a new secret, and enables a disabled callback. For a day, both secrets sign.
+
+    The calls report the client's messages, so the scope `messages:read` is needed too. Only the suite's own
+    key changes its own callback.
+    """
+    if Scope.MESSAGES_READ not in caller.scopes:
+        raise authenticate.missing(Scope.MESSAGES_READ)
+    _check_owner(caller, client)
     refusal = state.inbound.destinations.refusal(new.url)
     if refusal:
         raise invalid_input([{"loc": ["body", "url"], "msg": refusal}])
@@ -83,29 +95,51 @@ async def put(state: State, client: Name, new: NewCallback) -> MadeCallback:
 @router.delete(
     "/callbacks/{client}", status_code=204, summary="Delete the callback of a key", responses=_NOT_THERE
 )
-async def delete_callback(state: State, client: Name) -> None:
-    """Calls that are queued already are still made."""
+async def delete_callback(state: State, caller: CallerKey, client: Name) -> None:
+    """Calls that are queued already are still made. Only the suite's own key deletes its own callback."""
+    _check_owner(caller, client)
     if not await state.outbox.database.write("callbacks", partial(store.delete_callback, client=client)):
         raise Problem(404, "Not Found", "The key has no callback.")
 
 
-@router.get("/messages/{message_id}/callbacks", summary="List the webhook calls of a message")
+def _check_owner(caller: Key, client: str) -> None:
+    """The callback of the suite's own key, and of the events that the bridge makes itself, is that key's."""
+    if client in keys.RESERVED and caller.name != keys.OWN_NAME:
+        raise Problem(403, "Not yours", f"Only the suite's own key changes the callback of {client}.")
+
+
+@router.get(
+    "/messages/{message_id}/callbacks",
+    summary="List the webhook calls of a message",
+    responses=problems({404: "no message has this ID"}),
+)
 async def calls(
     state: State,
+    caller: CallerKey,
     message_id: Annotated[Words, Path(description="ID of the message", examples=[AN_ID])],
 ) -> Calls:
-    """At most one call to each of: the event's `callback_url`, its key's callback, STATUS_WEBHOOK_URL."""
-    rows = await state.outbox.database.read(
-        "callbacks_find", partial(webhooks.of_subject, subject=message_id)
-    )
-    return Calls(items=[_call(row) for row in rows])
+    """At most one call to each of: the event's `callback_url`, its key's callback, STATUS_WEBHOOK_URL.
+
+    URLs have scheme, host and port only, unless the key has the scope `keys:admin`.
+    """
+    rows = await state.outbox.database.read("callbacks_find", partial(_calls, message_id=message_id))
+    if rows is None:
+        raise Problem(404, "Not Found", "No message has this ID.")
+    sees_all = Scope.KEYS_ADMIN in caller.scopes
+    return Calls(items=[_call(row, row["url"] if sees_all else visible_url(row["url"])) for row in rows])
 
 
-def _call(row: Any) -> CallView:
+def _calls(connection: Connection, message_id: str) -> list[Any] | None:
+    """The calls of a message; None if there is no message."""
+    there = connection.execute(select(message.c.id).where(message.c.id == message_id)).first()
+    return None if there is None else webhooks.of_subject(connection, message_id)
+
+
+def _call(row: Any, url: str) -> CallView:
     waiting = row["state"] == webhooks.State.WAITING.value
     return CallView(
         id=row["id"],
-        url=row["url"],
+        url=url,
         status=row["state"],
         attempts=row["attempts"],
         last_error=row["last_error"],
