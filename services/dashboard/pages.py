@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from services.dashboard.login import COOKIE, SESSION_SECONDS, same_origin
 from services.dashboard.state import InjectedState
 from services.kit.errors import Problem
-from services.kit.web.auth import address_of
+from services.kit.web.client_address import UNKNOWN
 from services.kit.web.openapi import problems
 
 router = APIRouter(tags=["pages"], include_in_schema=True)
@@ -78,7 +78,7 @@ async def log_in(
     """Checks name and password, sets the session cookie, and redirects to the live page."""
     _require_same_origin(request)
     try:
-        opened = await service.logins.log_in(address_of(request), username, password)
+        opened = await service.logins.log_in(_address(request), username, password)
     except Problem as problem:
         notice = f"{problem.detail} Try again in {_duration(int(problem.headers['Retry-After']))}."
         return HTMLResponse(service.page_files.login(notice), problem.status, problem.headers)
@@ -115,6 +115,10 @@ async def log_out(request: Request, service: InjectedState) -> Response:
     response = RedirectResponse("/login", 303)
     response.delete_cookie(COOKIE, httponly=True, samesite="strict")
     return response
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else UNKNOWN
 
 
 def _duration(seconds: int) -> str:

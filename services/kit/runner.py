@@ -25,7 +25,6 @@ from services.kit import logs
 from services.kit.background import run_in_background
 from services.kit.settings import ServiceSettings, StartError, load
 from services.kit.web.connections import Connections, Wait, most_connections
-from services.kit.web.fast_route import FastRouteApp
 from services.kit.web.server import Server
 
 log = structlog.get_logger()
@@ -150,9 +149,7 @@ async def _run_lifespan(service: Running, connections: Connections) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
-            # A service with fast routes reads these headers only when a key is wrong (auth.address_of).
-            proxy_headers=not (isinstance(service.app, FastRouteApp) and service.app.fast_routes),
-            forwarded_allow_ips=list(service.settings.forwarded_allow_ips),
+            proxy_headers=False,  # the app reads them, from the proxies of its settings
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             ws_max_size=service.settings.max_body_bytes,
             timeout_graceful_shutdown=int(service.settings.shutdown_grace_seconds),

@@ -5,6 +5,7 @@ Every variable may also come from a file: ``API_KEY_FILE=/run/secrets/api_key`` 
 
 import re
 from collections.abc import Callable, Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import unquote
@@ -76,6 +77,19 @@ def _split(value: object) -> object:
 CommaInts = Annotated[tuple[int, ...], NoDecode, BeforeValidator(_split)]
 CommaStrings = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
+
+def _networks(texts: tuple[str, ...]) -> tuple[str, ...]:
+    for text in texts:
+        try:
+            if text != "*":
+                ip_network(text, strict=False)
+        except ValueError:
+            raise ValueError(f"{text} is no IP address and no network such as 10.0.0.0/8") from None
+    return texts
+
+
+#: IP addresses and networks, with commas; ``*`` is every address.
+CommaNetworks = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_networks)]
 
 _URL = TypeAdapter(AnyHttpUrl)
 
@@ -202,8 +216,9 @@ class ServiceSettings(BaseSettings):
     otel_traces_sampler_arg: float = Field(
         1.0, ge=0, le=1, description="share of traces that are sampled, 0 to 1"
     )
-    forwarded_allow_ips: CommaStrings = Field(
-        ("127.0.0.1",), description="proxies whose X-Forwarded-For is trusted; * for every address"
+    forwarded_allow_ips: CommaNetworks = Field(
+        (),
+        description="addresses or networks of proxies whose X-Forwarded-For is trusted; unset: none; *: all",
     )
     max_body_bytes: int = Field(1_048_576, ge=1024, description="largest request body accepted, bytes")
     max_connections: int | None = Field(

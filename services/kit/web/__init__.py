@@ -8,6 +8,7 @@
 - `strict_request`: refuses repeated headers, and query parameters that a route does not have.
 - `middleware`: request metrics, log context, body limit, unhandled errors.
 - `fast_route`: routes that skip FastAPI's router and dependency injection.
+- `client_address`: the client of a request behind a proxy.
 - `auth`: authentication by bearer key, and secrets in files.
 - `login_blocker`: blocks an address after repeated failed logins.
 - `internal`: requests that the suite makes of itself.

@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +18,7 @@ from starlette.requests import HTTPConnection
 
 from services.kit.errors import Problem
 from services.kit.settings import StartError
+from services.kit.web.client_address import Networks, client_address
 from services.kit.web.login_blocker import LoginBlocker
 
 bearer = HTTPBearer(auto_error=False, description="The key in DATA_DIR/api_key")
@@ -104,7 +105,7 @@ class BearerAuth:
     Args:
         keyring: the keys that are accepted.
         blocker: counts wrong keys by address.
-        proxies: addresses whose ``X-Forwarded-For`` is trusted; ``*`` is any.
+        proxies: whose ``X-Forwarded-For`` is trusted.
         is_internal: whether the suite itself made a request: mcp-health tests with wrong keys, which are no
             failed logins.
     """
@@ -113,7 +114,7 @@ class BearerAuth:
         self,
         keyring: Keyring,
         blocker: LoginBlocker,
-        proxies: Sequence[str] = (),
+        proxies: Networks = Networks(),  # noqa: B008 - it never changes
         is_internal: Callable[[HTTPConnection], bool] = lambda _: False,
     ) -> None:
         self._keyring = keyring
@@ -144,7 +145,7 @@ class BearerAuth:
         if self._is_internal(caller):
             self._blocker.record_probe()
         else:
-            address = address_of(caller, self._proxies)
+            address = client_address(caller.scope, self._proxies)
             try:
                 self._blocker.check(address)
             except Problem as blocked:
@@ -163,14 +164,6 @@ def bearer_key(authorization: str | None) -> str:
 def unauthorized(detail: str) -> Problem:
     """The problem of a request without a valid key: 401."""
     return Problem(401, "Not authorized", detail, headers={"WWW-Authenticate": "Bearer"})
-
-
-def address_of(caller: HTTPConnection, proxies: Sequence[str] = ()) -> str:
-    """The client's address; behind a trusted proxy, the last one in ``X-Forwarded-For``."""
-    address = caller.client.host if caller.client else "unknown"
-    if address in proxies or "*" in proxies:
-        return caller.headers.get("x-forwarded-for", "").rpartition(",")[2].strip() or address
-    return address
 
 
 async def require_key(request: Request) -> None:

@@ -1,4 +1,4 @@
-"""The client of a request behind a proxy: ``X-Forwarded-For`` and ``X-Forwarded-Proto``, from named proxies only.
+"""The client of a request behind a proxy: ``X-Forwarded-For`` and ``X-Forwarded-Proto`` of named proxies.
 
 Anyone can write these headers. They are believed from the addresses in FORWARDED_ALLOW_IPS, and by default
 from none: a client could otherwise choose an address, to guess on or to have somebody else blocked.
@@ -80,7 +80,8 @@ class ForwardedHeaders:
         self._proxies = proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] in ("http", "websocket") and scope.get("client") and scope["client"][0] in self._proxies:
+        peer = scope.get("client")
+        if scope["type"] in ("http", "websocket") and peer and peer[0] in self._proxies:
             scheme = _scheme(scope)
             if scheme is not None:
                 scope["scheme"] = scheme if scope["type"] == "http" else scheme.replace("http", "ws")

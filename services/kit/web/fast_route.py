@@ -19,12 +19,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.kit.errors import Problem
 from services.kit.web.auth import bearer
+from services.kit.web.client_address import ForwardedHeaders
 from services.kit.web.middleware import INTERNAL, HttpMetrics
 
 Handler = Callable[[Request], Awaitable[Response]]
 
-#: Middleware that a fast route does not pass: its own class below counts with the series bound once.
-REPLACED = frozenset({PrometheusInstrumentatorMiddleware})
+#: Middleware that a fast route does not pass: its own class below counts with the series bound once, and
+#: its function reads the headers of proxies only when a key is wrong.
+REPLACED = frozenset({PrometheusInstrumentatorMiddleware, ForwardedHeaders})
 
 
 class FastRoute(APIRoute):

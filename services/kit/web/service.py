@@ -26,6 +26,7 @@ from services.kit.telemetry.sdk_processor import INTERNAL
 from services.kit.telemetry.telemetry import VERSION, Telemetry
 from services.kit.web import common_routes, openapi
 from services.kit.web.auth import BearerAuth, Keyring, SingleKey, bearer, read_or_create_key, require_key
+from services.kit.web.client_address import ForwardedHeaders, Networks
 from services.kit.web.connections import ConnectionMetrics
 from services.kit.web.fast_route import FastRoute, FastRouteApp
 from services.kit.web.internal import InternalRequests
@@ -91,11 +92,12 @@ def create_service(
     )
     app.state.connections = lambda: 0  # until a server runs the app
     internal = InternalRequests(settings)
+    proxies = Networks(settings.forwarded_allow_ips)
     app.state.connection_metrics = ConnectionMetrics(telemetry.registry)
     app.state.bearer_auth = BearerAuth(
         keyring or SingleKey.of(own_key(settings)),
         login_blocker or LoginBlocker(SecurityMetrics(telemetry.registry), SystemClock()),
-        settings.forwarded_allow_ips,
+        proxies,
         lambda caller: internal.sender(caller.scope) is not None,
     )
     app.include_router(common_routes.make_router(telemetry, health, summary, links))
@@ -162,6 +164,8 @@ def _instrument(
     )
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(LogContext, name=telemetry.name)
+    if settings.forwarded_allow_ips:
+        app.add_middleware(ForwardedHeaders, proxies=Networks(settings.forwarded_allow_ips))
     app.add_middleware(UnhandledErrors)
     app.install_fast_routes(metrics)
 
