@@ -9,10 +9,11 @@ from services.contracts.fields import Words
 from services.contracts.messages import MessageHistory, Page
 from services.dashboard.history import BUCKETS, Series
 from services.dashboard.hub import NOT_LOGGED_IN, ConnectedPage
-from services.dashboard.login import COOKIE, same_origin
+from services.dashboard.login import COOKIE
 from services.dashboard.overview import Overview
 from services.dashboard.state import InjectedState, require_viewer
 from services.kit.web.auth import bearer
+from services.kit.web.origin import same_origin
 
 router = APIRouter(prefix="/api", tags=["dashboard"], dependencies=[Depends(bearer), Depends(require_viewer)])
 websocket_router = APIRouter()

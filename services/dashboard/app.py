@@ -20,7 +20,9 @@ from services.kit.health import Health
 from services.kit.telemetry.telemetry import Telemetry
 from services.kit.web.internal import own_mark
 from services.kit.web.login_blocker import LoginBlocker
+from services.kit.web.origin import OwnPagesOnly
 from services.kit.web.rate_limit import SecurityMetrics
+from services.kit.web.security_headers import OWN_PAGE
 from services.kit.web.service import create_service, own_key
 
 
@@ -68,8 +70,11 @@ def create_app(settings: DashboardSettings) -> FastAPI:
         login_blocker=login_blocker,
         public=[pages.router, api.router, api.websocket_router],
         links={"dashboard": "/dashboard/"},
+        page_policy=OWN_PAGE,
         summary="Shows the flow, health, queue and recent messages of the suite, live.",
     )
     app.mount("/dashboard/assets", page_files.assets(), name="assets")
-    app.add_middleware(page_files.SecurityHeaders)
+    app.add_middleware(page_files.CacheControl)
+    if not settings.auth_enabled:
+        app.add_middleware(OwnPagesOnly, hosts=settings.allowed_hosts)
     return app

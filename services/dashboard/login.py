@@ -12,7 +12,6 @@ import sys
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from itsdangerous import BadSignature, URLSafeSerializer
 from pwdlib import PasswordHash
@@ -191,11 +190,3 @@ def _print_password(username: str, password: str, path: Path) -> None:
         file=sys.stderr,
         flush=True,
     )
-
-
-def same_origin(connection: HTTPConnection) -> bool:
-    """Whether a page of the dashboard sent this request; programs other than browsers send no origin."""
-    origin = connection.headers.get("origin")
-    if origin is not None:
-        return urlsplit(origin).netloc == connection.headers.get("host")
-    return connection.headers.get("sec-fetch-site", "none") in ("same-origin", "none")

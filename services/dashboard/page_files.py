@@ -1,4 +1,4 @@
-"""The built page and login page, and the security headers of every answer."""
+"""The built page and login page, and what browsers may keep of them."""
 
 from html import escape
 from pathlib import Path
@@ -11,19 +11,6 @@ from services.kit.settings import StartError
 
 STATIC = Path(__file__).parent / "static"
 _NOTICE = "<!--notice-->"
-_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    # With no-referrer, browsers would send forms with the origin "null", which is not ours.
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-}
 # File names in assets/ contain a hash of the content, so browsers may cache them without a limit.
 _CACHE_FOREVER = "public, max-age=31536000, immutable"
 
@@ -55,23 +42,22 @@ def assets() -> StaticFiles:
     return StaticFiles(directory=STATIC / "assets", check_dir=False)
 
 
-class SecurityHeaders:
-    """Adds security headers to every answer except the API documentation, which is FastAPI's page."""
+class CacheControl:
+    """Lets browsers keep the assets, and nothing else."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].startswith(("/docs", "/redoc")):
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         cached = _CACHE_FOREVER if scope["path"].startswith("/dashboard/assets/") else "no-store"
 
-        async def with_headers(message: Message) -> None:
+        async def with_header(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers.update(_HEADERS)
                 headers["Cache-Control"] = cached if message["status"] < 400 else "no-store"  # noqa: PLR2004 - errors must not be cached
             await send(message)
 
-        await self.app(scope, receive, with_headers)
+        await self.app(scope, receive, with_header)

@@ -5,11 +5,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from services.dashboard.login import COOKIE, SESSION_SECONDS, same_origin
+from services.dashboard.login import COOKIE, SESSION_SECONDS
 from services.dashboard.state import InjectedState
 from services.kit.errors import Problem
 from services.kit.web.client_address import UNKNOWN
 from services.kit.web.openapi import problems
+from services.kit.web.origin import same_origin
 
 router = APIRouter(tags=["pages"], include_in_schema=True)
 

@@ -220,6 +220,10 @@ class ServiceSettings(BaseSettings):
         (),
         description="addresses or networks of proxies whose X-Forwarded-For is trusted; unset: none; *: all",
     )
+    allowed_hosts: CommaStrings = Field(
+        (),
+        description="names with a dot by which browsers reach the sandbox, and a dashboard without login",
+    )
     max_body_bytes: int = Field(1_048_576, ge=1024, description="largest request body accepted, bytes")
     max_connections: int | None = Field(
         None,

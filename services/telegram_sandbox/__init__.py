@@ -53,6 +53,9 @@ The event log: GET /control/log?cursor=0&limit=1000&wait=10
     current state: at most 10 000 messages a chat (SANDBOX_MESSAGES_KEPT) and 512 MiB of documents
     (SANDBOX_FILES_MAX_BYTES).
 
+Nothing but the Bot API needs a token. Requests of another website's page are refused (403), and so are names
+with a dot that are not in ALLOWED_HOSTS (421).
+
 The page: / in a browser; GET /api/chats, /api/chats/{id}/messages, /api/files/{path}, /api/stream (SSE).
 
 Modules

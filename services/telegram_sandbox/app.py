@@ -7,12 +7,15 @@ from typing import Any
 
 import aiohttp
 from fastapi import FastAPI
+from starlette.types import Scope
 
 from services.kit.clock import SystemClock
 from services.kit.health import Health, Level, Measurement
 from services.kit.settings import StartError
 from services.kit.telemetry.telemetry import Telemetry
 from services.kit.web import service
+from services.kit.web.origin import OwnPagesOnly, may_change
+from services.kit.web.security_headers import OWN_PAGE, SecurityHeaders
 from services.telegram_sandbox import errors
 from services.telegram_sandbox.bot_api.methods import METHODS
 from services.telegram_sandbox.bot_api.server import BotApi
@@ -79,8 +82,14 @@ def create_app(settings: SandboxSettings, clock: SandboxClock | None = None) -> 
         keyring=NoKeys(),
     )
     app.state.sandbox = sandbox
-    app.middleware_stack = BotApi(page.FrontPage(app.build_middleware_stack()), sandbox, metrics)
+    pages = SecurityHeaders(page.FrontPage(app.build_middleware_stack()), OWN_PAGE)
+    app.middleware_stack = OwnPagesOnly(BotApi(pages, sandbox, metrics), settings.allowed_hosts, _may_change)
     return app
+
+
+def _may_change(scope: Scope) -> bool:
+    """Whether a request may change something: methods of the Bot API may be called with GET, too."""
+    return may_change(scope) or scope["path"].startswith(("/bot", "/file/bot"))
 
 
 def build(settings: SandboxSettings, clock: SandboxClock) -> Sandbox:

@@ -107,12 +107,6 @@ async def test_every_answer_keeps_other_peoples_code_out(viewer: httpx.AsyncClie
         assert "access-control-allow-origin" not in headers
 
 
-async def test_the_documentations_own_page_still_works(visitor: httpx.AsyncClient) -> None:
-    answer = await visitor.get("/docs")
-    assert answer.status_code == 200
-    assert "content-security-policy" not in answer.headers
-
-
 async def test_assets_are_kept_for_ever_since_their_names_change(visitor: httpx.AsyncClient) -> None:
     page = (await visitor.get("/login")).text
     for asset in re.findall(r'"(/dashboard/assets/[^"]+)"', page):

@@ -13,5 +13,8 @@
 - `login_blocker`: blocks an address after repeated failed logins.
 - `internal`: requests that the suite makes of itself.
 - `rate_limit`: limits a caller's requests; security metrics.
+- `docs_pages`: the API's documentation in a browser.
+- `security_headers`: headers that tell browsers what a page may do.
+- `origin`: which web page a request comes from.
 - `openapi`: error responses in the OpenAPI document.
 """

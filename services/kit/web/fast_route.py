@@ -21,12 +21,13 @@ from services.kit.errors import Problem
 from services.kit.web.auth import bearer
 from services.kit.web.client_address import ForwardedHeaders
 from services.kit.web.middleware import INTERNAL, HttpMetrics
+from services.kit.web.security_headers import SecurityHeaders
 
 Handler = Callable[[Request], Awaitable[Response]]
 
-#: Middleware that a fast route does not pass: its own class below counts with the series bound once, and
-#: its function reads the headers of proxies only when a key is wrong.
-REPLACED = frozenset({PrometheusInstrumentatorMiddleware, ForwardedHeaders})
+#: Middleware that a fast route does not pass: its own class below counts with the series bound once, its
+#: function reads the headers of proxies only when a key is wrong, and no browser shows its response.
+REPLACED = frozenset({PrometheusInstrumentatorMiddleware, ForwardedHeaders, SecurityHeaders})
 
 
 class FastRoute(APIRoute):

@@ -24,7 +24,7 @@ from services.kit.health import Health
 from services.kit.settings import ServiceSettings, StartError
 from services.kit.telemetry.sdk_processor import INTERNAL
 from services.kit.telemetry.telemetry import VERSION, Telemetry
-from services.kit.web import common_routes, openapi
+from services.kit.web import common_routes, docs_pages, openapi
 from services.kit.web.auth import BearerAuth, Keyring, SingleKey, bearer, read_or_create_key, require_key
 from services.kit.web.client_address import ForwardedHeaders, Networks
 from services.kit.web.connections import ConnectionMetrics
@@ -33,6 +33,7 @@ from services.kit.web.internal import InternalRequests
 from services.kit.web.login_blocker import LoginBlocker
 from services.kit.web.middleware import BodyLimit, HttpMetrics, LogContext, UnhandledErrors
 from services.kit.web.rate_limit import SecurityMetrics
+from services.kit.web.security_headers import NO_PAGE, SecurityHeaders
 from services.kit.web.strict_request import SingleHeaders, known_query
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Any]]]
@@ -53,6 +54,7 @@ def create_service(
     links: Mapping[str, str] = MappingProxyType({}),
     schemas: Mapping[str, type[BaseModel]] | None = None,
     watched: Collection[str] = (),
+    page_policy: str = NO_PAGE,
 ) -> FastAPI:
     """A service with /, /health*, /metrics, /docs, problem+json errors, bearer auth, traces and logs.
 
@@ -71,6 +73,7 @@ def create_service(
         links: further links of ``/``, such as a page for people.
         schemas: models that only fast routes refer to, for the OpenAPI document.
         watched: paths whose request metrics an alert or SLO rule reads; fast routes are always watched.
+        page_policy: content security policy of the service's own pages.
     """
 
     @asynccontextmanager
@@ -87,6 +90,8 @@ def create_service(
         # A redirect would go to http behind a proxy that ends TLS, and a POST would lose its body.
         redirect_slashes=False,
         responses=openapi.ANY_PROBLEM,
+        docs_url=None,  # docs_pages has them
+        redoc_url=None,
         # FastAPI's own telemetry would make a second span for each request.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
@@ -101,6 +106,7 @@ def create_service(
         lambda caller: internal.sender(caller.scope) is not None,
     )
     app.include_router(common_routes.make_router(telemetry, health, summary, links))
+    app.include_router(docs_pages.make_router(app.title))
     for router in public:
         # A fast route refuses dependencies; it takes POST without parameters, which may have any query.
         fast = router.route_class is FastRoute
@@ -110,6 +116,7 @@ def create_service(
     errors.install(app)
     openapi.install(app, schemas or {})
     _instrument(app, telemetry, settings, watched, internal)
+    app.add_middleware(SecurityHeaders, policy=page_policy)
     return app
 
 

@@ -1,6 +1,7 @@
 """The control API: faults, limits, time, bots and the event log.
 
-It needs no key: the sandbox listens on loopback and contains only what was sent to it.
+It needs no key: the sandbox listens on loopback and contains only what was sent to it. Requests that a
+browser sends for another website's page are refused, here and at the page and the Bot API.
 """
 
 from dataclasses import asdict, replace

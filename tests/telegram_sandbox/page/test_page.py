@@ -11,6 +11,8 @@ from playwright.async_api import Page, async_playwright, expect
 from telegram import Bot, InlineKeyboardButton, InlineKeyboardMarkup
 
 from services.telegram_sandbox.control.api import MOST_WAITING
+from services.telegram_sandbox.settings import DEFAULT_TOKEN
+from tests.servers import BOT_ID
 from tests.telegram_sandbox.conftest import ADA, CI_TOPIC, GRACE, OPERATIONS, TEAM, SandboxServer, soon, until
 
 CHROMIUM = [
@@ -124,19 +126,24 @@ async def test_a_stream_that_fell_behind_gets_all_changed(server: SandboxServer)
 
 
 @pytest.fixture
-async def page() -> AsyncIterator[Page]:
+async def page(any_page: Page) -> AsyncIterator[Page]:
     """A browser's page; an error in its console fails the test."""
     complaints: list[str] = []
+    any_page.on(
+        "console", lambda message: complaints.append(message.text) if message.type == "error" else None
+    )
+    any_page.on("pageerror", lambda error: complaints.append(str(error)))
+    yield any_page
+    assert complaints == []
+
+
+@pytest.fixture
+async def any_page() -> AsyncIterator[Page]:
+    """A browser's page, which may have errors."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM)
-        shown = await browser.new_page()
-        shown.on(
-            "console", lambda message: complaints.append(message.text) if message.type == "error" else None
-        )
-        shown.on("pageerror", lambda error: complaints.append(str(error)))
-        yield shown
+        yield await browser.new_page()
         await browser.close()
-    assert complaints == []
 
 
 async def visit(page: Page, server: SandboxServer, chat_id: int) -> None:
@@ -289,3 +296,56 @@ async def test_so_many_streams_may_be_open_and_no_more(server: SandboxServer) ->
             refused = await stack.enter_async_context(http.get(path))
             assert (refused.status, refused.headers["Retry-After"]) == (503, "5"), path
         assert (await server.get("/api/chats"))["total"] > 0
+
+
+@pytest.mark.parametrize("path", ["/", "/page/page.js", "/api/chats", "/control/limits", "/docs"])
+async def test_every_answer_keeps_other_peoples_code_out(server: SandboxServer, path: str) -> None:
+    async with server.http.get(server.url + path, headers=BROWSER) as answer:
+        assert answer.status == 200
+        assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+        assert answer.headers["X-Frame-Options"] == "DENY"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    ("verb", "path"),
+    [
+        ("POST", "/control/reset"),
+        ("POST", f"/control/bots/{BOT_ID}/freeze"),
+        ("POST", f"/control/chats/{ADA}/block"),
+        ("GET", f"/bot{DEFAULT_TOKEN}/sendMessage?chat_id={ADA}&text=phish"),
+        ("POST", f"/bot{DEFAULT_TOKEN}/deleteWebhook"),
+        ("GET", "/api/chats"),
+        ("GET", "/api/stream"),
+    ],
+)
+async def test_another_website_can_change_and_read_nothing(
+    server: SandboxServer, verb: str, path: str
+) -> None:
+    for headers in (
+        {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Host": "evil.example:8083", "Origin": "http://evil.example:8083"},
+    ):
+        async with server.http.request(verb, server.url + path, headers=headers) as answer:
+            assert answer.status == (421 if "Host" in headers else 403), headers
+    assert (await server.get(f"/api/chats/{ADA}/messages"))["messages"] == []
+
+
+async def test_a_page_of_another_site_cannot_reset_the_sandbox_from_a_browser(
+    server: SandboxServer, bot: Bot, any_page: Page
+) -> None:
+    await bot.send_message(ADA, "here to stay")
+
+    async def evil(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n<p>evil")
+        writer.close()
+
+    async with await asyncio.start_server(evil, "127.0.0.1", 0) as site:
+        await any_page.goto(f"http://127.0.0.1:{site.sockets[0].getsockname()[1]}/")
+        for path in ("/control/reset", f"/bot{DEFAULT_TOKEN}/logOut"):
+            sent = f"fetch('{server.url}{path}', {{method: 'POST', mode: 'no-cors'}}).then(() => true)"
+            assert await any_page.evaluate(sent)
+    shown = await server.get(f"/api/chats/{ADA}/messages")
+    assert [each["message"]["text"] for each in shown["messages"]] == ["here to stay"]
