@@ -84,7 +84,8 @@ def bind(settings: ServiceSettings, name: str) -> socket.socket:
 
 def _cannot_listen(settings: ServiceSettings, name: str, error: OSError) -> StartError:
     wrong_host = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
-    variable = "HOST" if wrong_host else type(settings).model_fields["port"].validation_alias or "PORT"
+    field = "host" if wrong_host else "port"
+    variable = str(type(settings).model_fields[field].validation_alias or field).upper()
     address = f"{settings.host}:{settings.port}"
     return StartError(f"{variable}: {name} cannot listen on {address}: {error.strerror}")
 

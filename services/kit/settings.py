@@ -151,6 +151,16 @@ def _not_guessable(key: SecretStr) -> SecretStr:
 ApiKey = Annotated[SecretStr, AfterValidator(_not_guessable)]
 
 
+def _user_and_password(text: SecretStr) -> SecretStr:
+    user, _, password = text.get_secret_value().partition(":")
+    if not user or len(password) < MIN_KEY_LENGTH:
+        raise ValueError(f"write user:password, with a password of {MIN_KEY_LENGTH} characters at least")
+    return text
+
+
+BasicAuth = Annotated[SecretStr, AfterValidator(_user_and_password)]
+
+
 class ServiceSettings(BaseSettings):
     """Settings of every service; each adds fields and sets its port."""
 
@@ -158,7 +168,9 @@ class ServiceSettings(BaseSettings):
         env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True, populate_by_name=True
     )
 
-    host: str = Field("127.0.0.1", description="address that services listen on")
+    host: str = Field(
+        "127.0.0.1", description="address that services listen on; the sandbox has SANDBOX_HOST"
+    )
     port: int = Field(0, ge=0, le=65535, description="TCP port; 0: any free one")
     data_dir: Path = Field(Path("data"), description="folder of all data that must survive a restart")
     api_key: ApiKey | None = Field(
@@ -219,6 +231,16 @@ class ServiceSettings(BaseSettings):
     forwarded_allow_ips: CommaNetworks = Field(
         (),
         description="addresses or networks of proxies whose X-Forwarded-For is trusted; unset: none; *: all",
+    )
+    metrics_bearer_token: ApiKey | None = Field(
+        None, description="bearer token for /metrics and the checks of mcp-health; unset: none is needed"
+    )
+    metrics_basic_auth: BasicAuth | None = Field(
+        None,
+        description="user:password for the same pages (HTTP basic authentication); unset: none is needed",
+    )
+    metrics_allowed_networks: CommaNetworks = Field(
+        (), description="addresses and networks that may read the same pages; unset: all"
     )
     allowed_hosts: CommaStrings = Field(
         (),

@@ -1,6 +1,6 @@
-"""The routes `/health/checks` and `/health/compliance`; they are public and contain no secret."""
+"""The routes `/health/checks` and `/health/compliance`; who may read `/metrics` may read them."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 
 from services.contracts.health import (
     CheckList,
@@ -13,12 +13,13 @@ from services.contracts.health import (
 )
 from services.kit.clock import rfc3339
 from services.kit.health import Level
+from services.kit.web.metrics_access import CLOSED, require_metrics_access
 from services.mcp_health import compliance
 from services.mcp_health.authority import CheckResult
 from services.mcp_health.compliance import ControlResult
 from services.mcp_health.state import InjectedState
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], dependencies=[Depends(require_metrics_access)], responses=CLOSED)
 
 
 @router.get("/health/checks", summary="The last result of every check")

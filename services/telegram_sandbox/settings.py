@@ -14,6 +14,11 @@ DEFAULT_TOKEN = "1000000001:sandbox-token-for-local-use-only"  # noqa: S105 # it
 class SandboxSettings(ServiceSettings):
     """Settings of the sandbox. Telegram's limits apply unless they are switched off here."""
 
+    host: str = Field(
+        "127.0.0.1",
+        validation_alias="SANDBOX_HOST",
+        description="address that the sandbox listens on; it has no login",
+    )
     port: int = Field(
         8083, ge=0, le=65535, validation_alias="SANDBOX_PORT", description="port of the sandbox"
     )

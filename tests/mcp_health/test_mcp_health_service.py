@@ -277,6 +277,18 @@ async def test_the_health_routes_and_the_metrics_are_public(tmp_path: Path) -> N
     assert set(answers.values()) == {200}
 
 
+async def test_what_shows_the_installation_can_be_closed_with_the_metrics(tmp_path: Path) -> None:
+    closed, opened = ("/health/checks", "/health/compliance", "/metrics"), ("/health", "/health/ready")
+    async with whole_suite(tmp_path, metrics_bearer_token="token-of-prometheus") as client:
+        for path in closed:
+            assert (await client.get(path)).status_code == 401, path
+            for key in ("token-of-prometheus", KEY):
+                answer = await client.get(path, headers={"Authorization": f"Bearer {key}"})
+                assert answer.status_code == 200, path
+        for path in opened:
+            assert (await client.get(path)).status_code in (200, 503), path
+
+
 async def test_nothing_public_tells_the_key_or_where_it_is_kept(tmp_path: Path) -> None:
     secret = {"api_key": KEY, "prometheus_url": "http://me:hunter2@127.0.0.1:1"}
     async with whole_suite(tmp_path, **secret) as client:

@@ -201,6 +201,12 @@ def test_an_address_that_is_not_this_machine_s(start: Start, host: str, reason: 
     assert end.line.endswith(reason)
 
 
+def test_the_sandbox_has_an_address_of_its_own(start: Start) -> None:
+    end = start("services.telegram_sandbox", HOST="192.0.2.1", SANDBOX_HOST="192.0.2.2")
+    assert end.code == 1
+    assert end.line.startswith("SANDBOX_HOST: telegram_sandbox cannot listen on 192.0.2.2:")
+
+
 # The suite: the same lines, from whichever service they come.
 
 

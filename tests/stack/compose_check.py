@@ -56,7 +56,8 @@ class Stack:
         command += arguments
         settings = set(re.findall(r"\$\{(\w+)", (REPOSITORY / "compose.yaml").read_text(encoding="utf-8")))
         environment = {name: value for name, value in os.environ.items() if name not in settings}
-        environment |= {"BIND_ADDRESS": self.bind, "PUBLIC_HOST": self.bind}
+        environment |= {name: self.bind for name in settings if name.endswith("BIND_ADDRESS")}
+        environment |= {"PUBLIC_HOST": self.bind}
         try:
             done = subprocess.run(
                 command,

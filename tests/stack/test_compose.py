@@ -59,9 +59,30 @@ def test_ports_are_those_of_the_contract() -> None:
     assert published == PUBLISHED
 
 
+#: The variable of each port that needs no key and no login; all others have BIND_ADDRESS.
+NO_LOGIN = {
+    3000: "MCP_HEALTH",
+    8083: "SANDBOX",
+    9090: "PROMETHEUS",
+    9093: "ALERTMANAGER",
+    3001: "GRAFANA",
+    16686: "JAEGER",
+    4317: "OTLP",
+    4318: "OTLP",
+}
+
+
 def test_every_port_is_published_on_loopback_unless_the_user_says_otherwise() -> None:
-    hosts = {host for service in SERVICES.values() for host, _, _ in _ports(service)}
-    assert hosts == {"${BIND_ADDRESS:-127.0.0.1}"}
+    hosts = {outside: host for service in SERVICES.values() for host, outside, _ in _ports(service)}
+    prefixes = {port: f"{NO_LOGIN[port]}_" if port in NO_LOGIN else "" for port in hosts}
+    assert hosts == {port: f"${{{prefix}BIND_ADDRESS:-127.0.0.1}}" for port, prefix in prefixes.items()}
+    assert {port for port in hosts if port not in NO_LOGIN} == {8080, 8081, 8082}
+
+
+def test_the_sandbox_listens_in_its_container_and_no_other_service_opens_it() -> None:
+    assert SERVICES["telegram-sandbox"]["environment"]["SANDBOX_HOST"] == "0.0.0.0"
+    named = {name for name, one in SERVICES.items() if "SANDBOX_HOST" in one.get("environment", {})}
+    assert named == {"telegram-sandbox"}
 
 
 def test_a_service_that_can_be_scaled_publishes_no_port_and_has_no_name_of_its_own() -> None:

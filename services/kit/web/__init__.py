@@ -16,5 +16,6 @@
 - `docs_pages`: the API's documentation in a browser.
 - `security_headers`: headers that tell browsers what a page may do.
 - `origin`: which web page a request comes from.
+- `metrics_access`: who may read `/metrics`.
 - `openapi`: error responses in the OpenAPI document.
 """

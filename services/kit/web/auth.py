@@ -128,10 +128,14 @@ class BearerAuth:
         Raises:
             Problem: 401 or 429, the key is missing or wrong.
         """
-        key = bearer_key(authorization)
-        if not key or not self._keyring.knows(key):
+        if not self.accepts(authorization):
             raise self.refusal(authorization, caller)
-        return key
+        return bearer_key(authorization)
+
+    def accepts(self, authorization: str | None) -> bool:
+        """Whether the header has a key of the keyring."""
+        key = bearer_key(authorization)
+        return bool(key) and self._keyring.knows(key)
 
     def refusal(self, authorization: str | None, caller: HTTPConnection) -> Problem:
         """Counts a missing or wrong key; returns the problem to raise: 401 or 429."""

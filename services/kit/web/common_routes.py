@@ -4,7 +4,7 @@ import gzip
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 from prometheus_client.exposition import choose_encoder, gzip_accepted
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
@@ -12,6 +12,7 @@ from starlette.requests import Request
 from services.kit.clock import SystemClock, rfc3339
 from services.kit.health import Health, Level
 from services.kit.telemetry.telemetry import VERSION, Telemetry
+from services.kit.web.metrics_access import CLOSED, require_metrics_access
 
 
 class About(BaseModel):
@@ -83,7 +84,7 @@ _METRICS: dict[str, Any] = {
 
 
 def make_router(telemetry: Telemetry, health: Health, summary: str, links: Mapping[str, str]) -> APIRouter:
-    """Returns the routes. None of them needs a key.
+    """Returns the routes. None of them needs a key, unless a setting closes ``/metrics``.
 
     Args:
         telemetry: has the name of the service and the registry of its metrics.
@@ -138,7 +139,8 @@ def make_router(telemetry: Telemetry, health: Health, summary: str, links: Mappi
         "/metrics",
         summary="Metrics in the Prometheus text format or OpenMetrics",
         response_class=Response,
-        responses={200: {"description": "The current samples", "content": _METRICS}},
+        responses={200: {"description": "The current samples", "content": _METRICS}, **CLOSED},
+        dependencies=[Depends(require_metrics_access)],
     )
     async def metrics(request: Request) -> Response:
         """OpenMetrics when `Accept` names it first; compressed when `Accept-Encoding` allows gzip."""

@@ -31,6 +31,7 @@ from services.kit.web.connections import ConnectionMetrics
 from services.kit.web.fast_route import FastRoute, FastRouteApp
 from services.kit.web.internal import InternalRequests
 from services.kit.web.login_blocker import LoginBlocker
+from services.kit.web.metrics_access import MetricsAccess
 from services.kit.web.middleware import BodyLimit, HttpMetrics, LogContext, UnhandledErrors
 from services.kit.web.rate_limit import SecurityMetrics
 from services.kit.web.security_headers import NO_PAGE, SecurityHeaders
@@ -105,6 +106,7 @@ def create_service(
         proxies,
         lambda caller: internal.sender(caller.scope) is not None,
     )
+    app.state.metrics_access = MetricsAccess(settings, app.state.bearer_auth, internal, proxies)
     app.include_router(common_routes.make_router(telemetry, health, summary, links))
     app.include_router(docs_pages.make_router(app.title))
     for router in public:
