@@ -115,7 +115,7 @@ def _methods(request: Request) -> set[str]:
         path = getattr(route, "path_regex", None)
         if route.methods and path is not None and path.match(request.scope["path"]):
             methods |= route.methods
-    return methods
+    return methods | ({"HEAD"} if "GET" in methods else set())
 
 
 async def unexpected_error(request: Request, error: Exception) -> Response:

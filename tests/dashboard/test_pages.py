@@ -131,6 +131,17 @@ async def test_a_wrong_method_is_a_problem_document(viewer: httpx.AsyncClient) -
         assert answer.headers["content-type"] == "application/problem+json"
 
 
+async def test_a_wrong_method_gets_all_that_the_path_has(viewer: httpx.AsyncClient) -> None:
+    for method, path, allowed in (
+        ("OPTIONS", "/login", "GET, HEAD, POST"),
+        ("PUT", "/login", "GET, HEAD, POST"),
+        ("DELETE", "/api/messages/1", "GET, HEAD"),
+        ("GET", "/logout", "POST"),
+    ):
+        answer = await viewer.request(method, path)
+        assert (answer.status_code, answer.headers["allow"]) == (405, allowed), path
+
+
 async def test_a_body_over_the_limit_is_refused(visitor: httpx.AsyncClient) -> None:
     answer = await visitor.post("/login", data={"username": "admin", "password": "x" * 2_000_000})
     assert answer.status_code == 413

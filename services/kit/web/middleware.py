@@ -1,4 +1,4 @@
-"""Middleware of every service, as plain ASGI: request metrics, log context, body limit, unhandled errors."""
+"""Middleware of every service, as plain ASGI: metrics, log context, body limit, HEAD, unhandled errors."""
 
 import re
 
@@ -200,6 +200,25 @@ async def _drain(message: Message, receive: Receive, spare: int) -> None:
     while spare > 0 and message.get("more_body", False):
         message = await receive()
         spare -= len(message.get("body", b""))
+
+
+class HeadRequests:
+    """Answers HEAD as GET, without the body. A stream ends after its head."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_head(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await send(message)
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+        await self.app({**scope, "method": "GET"}, receive, send_head)
 
 
 class UnhandledErrors:

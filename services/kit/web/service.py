@@ -32,7 +32,7 @@ from services.kit.web.fast_route import FastRoute, FastRouteApp
 from services.kit.web.internal import InternalRequests
 from services.kit.web.login_blocker import LoginBlocker
 from services.kit.web.metrics_access import MetricsAccess
-from services.kit.web.middleware import BodyLimit, HttpMetrics, LogContext, UnhandledErrors
+from services.kit.web.middleware import BodyLimit, HeadRequests, HttpMetrics, LogContext, UnhandledErrors
 from services.kit.web.rate_limit import SecurityMetrics
 from services.kit.web.security_headers import NO_PAGE, SecurityHeaders
 from services.kit.web.strict_request import SingleHeaders, known_query
@@ -118,6 +118,7 @@ def create_service(
     errors.install(app)
     openapi.install(app, schemas or {})
     _instrument(app, telemetry, settings, watched, internal)
+    app.add_middleware(HeadRequests)
     app.add_middleware(SecurityHeaders, policy=page_policy)
     return app
 

@@ -13,6 +13,7 @@ from services.kit.errors import Problem, invalid_input
 SINGLE = frozenset(
     {
         b"authorization",
+        b"host",
         b"idempotency-key",
         b"last-event-id",
         b"x-cctelegram-key-id",

@@ -212,6 +212,17 @@ async def test_streams_end_with_the_service(bridge_settings: BridgeFactory, data
             await follower.next()
 
 
+async def test_head_of_a_stream_ends(bridge: httpx.AsyncClient) -> None:
+    answer = await bridge.head("/api/v1/stream")
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["content-type"].startswith("text/event-stream")
+
+    async def left() -> bool:
+        return "cctelegram_stream_clients 0.0" in (await bridge.get("/metrics")).text
+
+    await until(left)
+
+
 async def ends(follower: Follower) -> str:
     """Reads until the stream ends; returns the detail of its last event."""
     while (frame := await follower.next())["event"] != "bye":
