@@ -46,7 +46,7 @@ async def test_an_unknown_path_becomes_one(service: Live) -> None:
 async def test_a_wrong_method_becomes_one_that_tells_the_right_ones(service: Live) -> None:
     answer = await service.http.delete("/things/1")
     assert told(answer, 405)["title"] == "Method Not Allowed"
-    assert answer.headers["allow"] == "GET"
+    assert answer.headers["allow"] == "GET, HEAD"
 
 
 async def test_a_missing_key_becomes_one_that_tells_how_to_send_it(service: Live) -> None:
@@ -71,7 +71,7 @@ async def test_a_wrong_field_is_named_and_its_value_is_not_repeated(service: Liv
 async def test_a_method_that_a_path_does_not_have_is_405_with_all_that_it_has(
     service: Live, method: str
 ) -> None:
-    for path, allowed in (("/both", "GET, POST"), ("/things", "POST"), ("/health", "GET")):
+    for path, allowed in (("/both", "GET, HEAD, POST"), ("/things", "POST"), ("/health", "GET, HEAD")):
         answer = await service.http.request(method, path)
         told(answer, 405)
         assert answer.headers["allow"] == allowed

@@ -28,6 +28,8 @@ NOT_PASSED = {
     "PrometheusInstrumentatorMiddleware": "the fast handler counts by itself, into the same metrics",
     "ExceptionMiddleware": "the fast handler calls the app's exception handlers by itself",
     "AsyncExitStackMiddleware": "closes uploaded files, and a fast route parses no form",
+    "SecurityHeaders": "no browser shows the response of a fast route",
+    "HeadRequests": "a fast route takes POST only",
     "FastAPI router": "the fast handler takes its place",
 }
 
