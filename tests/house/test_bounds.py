@@ -190,7 +190,7 @@ def test_every_integer_text_list_and_object_of_a_request_has_bounds(name: str, t
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_every_route_refuses_query_parameters_that_it_does_not_have(name: str, tmp_path: Path) -> None:
-    """But the common ones, which other programs' probes call; and fast routes, which take POST alone."""
+    """But pages, the common ones, which other programs poll, and fast routes, which take POST alone."""
     app = SERVICES[name](tmp_path)
     lenient = {
         str(route.path)
@@ -199,7 +199,8 @@ def test_every_route_refuses_query_parameters_that_it_does_not_have(name: str, t
         and known_query not in [dependency.call for dependency in route.dependant.dependencies]
     }
     fast = {"/events", "/api/v1/events"} if name == "bridge" else set()
-    assert lenient == {"/", "/health", "/health/live", "/health/ready", "/metrics"} | fast
+    pages = {"/", "/docs", "/redoc"}
+    assert lenient == {"/health", "/health/live", "/health/ready", "/metrics"} | pages | fast
     assert app.router.redirect_slashes is False
 
 

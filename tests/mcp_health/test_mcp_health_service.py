@@ -279,7 +279,7 @@ async def test_the_health_routes_and_the_metrics_are_public(tmp_path: Path) -> N
 
 async def test_what_shows_the_installation_can_be_closed_with_the_metrics(tmp_path: Path) -> None:
     closed, opened = ("/health/checks", "/health/compliance", "/metrics"), ("/health", "/health/ready")
-    async with whole_suite(tmp_path, metrics_bearer_token="token-of-prometheus") as client:
+    async with whole_suite(tmp_path, api_key=KEY, metrics_bearer_token="token-of-prometheus") as client:
         for path in closed:
             assert (await client.get(path)).status_code == 401, path
             for key in ("token-of-prometheus", KEY):

@@ -193,7 +193,7 @@ def test_a_database_that_does_not_answer(start: Start) -> None:
     assert "lovelace" not in end.output
 
 
-@pytest.mark.parametrize(("host", "reason"), [("192.0.2.1", "Cannot assign requested address")])
+@pytest.mark.parametrize(("host", "reason"), [("203.0.113.1", "Cannot assign requested address")])
 def test_an_address_that_is_not_this_machine_s(start: Start, host: str, reason: str) -> None:
     end = start("services.bridge", HOST=host)
     assert end.code == 1
@@ -202,9 +202,9 @@ def test_an_address_that_is_not_this_machine_s(start: Start, host: str, reason: 
 
 
 def test_the_sandbox_has_an_address_of_its_own(start: Start) -> None:
-    end = start("services.telegram_sandbox", HOST="192.0.2.1", SANDBOX_HOST="192.0.2.2")
+    end = start("services.telegram_sandbox", HOST="203.0.113.2", SANDBOX_HOST="203.0.113.1")
     assert end.code == 1
-    assert end.line.startswith("SANDBOX_HOST: telegram_sandbox cannot listen on 192.0.2.2:")
+    assert end.line.startswith("SANDBOX_HOST: telegram_sandbox cannot listen on 203.0.113.1:")
 
 
 # The suite: the same lines, from whichever service they come.

@@ -48,7 +48,7 @@ class MessageRow(TypedDict):
     traceparent: str
     written_at: float | None  #: when the event was handed to the database
     body: NotRequired[str]  #: of the event, as JSON; only in a timeline that was read with it
-    client: NotRequired[str]  #: name of the API key that posted the event; only with ``with_body``
+    client: NotRequired[str]  #: name of the API key that posted the event; only with ``body``
 
 
 class EventRow(TypedDict):

@@ -15,6 +15,8 @@ from services.outbox.queries.message_rows import (
 )
 from services.outbox.schema import attempt, change, event, message
 
+WITH_BODY = (*MESSAGE_COLUMNS, event.c.body, event.c.client)
+
 
 @dataclass(frozen=True, slots=True)
 class MessageTimeline:
@@ -43,8 +45,8 @@ class EventWithMessages(NamedTuple):
 
 
 def timeline(connection: Connection, message_id: str) -> MessageTimeline | None:
-    """Returns the timeline of a message, with the event's ``body``; None where there is no such message."""
-    query = select(*MESSAGE_COLUMNS, event.c.body).join(event, message.c.event_id == event.c.id)
+    """Returns the timeline of a message, with the event's ``body`` and ``client``; None if there is none."""
+    query = select(*WITH_BODY).join(event, message.c.event_id == event.c.id)
     row = connection.execute(query.where(message.c.id == message_id)).mappings().first()
     if row is None:
         return None
@@ -63,8 +65,9 @@ def timelines(
         seqs: sequence numbers of the messages; their number must be bounded.
         with_body: adds the event's ``body`` and ``client``.
     """
-    columns = (*MESSAGE_COLUMNS, event.c.body, event.c.client) if with_body else MESSAGE_COLUMNS
-    query = select(*columns).join(event, message.c.event_id == event.c.id)
+    query = select(*(WITH_BODY if with_body else MESSAGE_COLUMNS)).join(
+        event, message.c.event_id == event.c.id
+    )
     rows = _messages(connection, query.where(message.c.seq.in_(seqs)).order_by(message.c.seq))
     found = {row["seq"]: MessageTimeline(row, [], []) for row in rows}
     _add_history(connection, found)
