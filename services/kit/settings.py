@@ -74,7 +74,16 @@ def _split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
-CommaInts = Annotated[tuple[int, ...], NoDecode, BeforeValidator(_split)]
+def _not_zero(number: int) -> int:
+    if number == 0:
+        raise ValueError("no chat and no person has the id 0")
+    return number
+
+
+# Telegram's ids have at most 52 significant bits.
+_Id = Annotated[int, Field(ge=-(2**53), le=2**53), AfterValidator(_not_zero)]
+#: Ids of Telegram.
+CommaInts = Annotated[tuple[_Id, ...], NoDecode, BeforeValidator(_split)]
 CommaStrings = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
 

@@ -25,8 +25,9 @@ def test_without_any_setting_the_first_person_of_the_sandbox_is_told() -> None:
     assert AlertRelaySettings().recipients == (1001,)
 
 
-def test_a_chat_that_is_no_number_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ALERT_CHAT_IDS", "ada")
+@pytest.mark.parametrize("wrong", ["ada", "0", "1001,0", str(2**53 + 1), "9" * 400, "1.5"])
+def test_a_chat_that_cannot_be_is_named(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    monkeypatch.setenv("ALERT_CHAT_IDS", wrong)
 
     with pytest.raises(StartError, match=r"^ALERT_CHAT_IDS: "):
         load(AlertRelaySettings)
