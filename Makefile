@@ -58,7 +58,7 @@ dashboards: $(VENV)/.dev ## generate Grafana's dashboards from grafana/dashboard
 bench: $(VENV)/.dev servers ## print the tables of docs/performance.md, or one: make bench B=delivery
 	@for name in $(or $(B),intake delivery telemetry backlog replicas latency); do $(PY) -m benchmarks.$$name || exit 1; done
 
-fuzz: $(VENV)/.dev servers ## send random requests to every operation of every service (F=--examples=50: fewer)
+fuzz: $(VENV)/.dev servers ## send random requests to every operation of every service (F=--examples=50)
 	@$(PY) -m tests.fuzz $(F)
 
 prove: $(VENV)/.dev servers ## prove that no message is lost: kill -9, outages, full disks (Q=--quick: one minute)

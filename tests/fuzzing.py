@@ -1,11 +1,11 @@
-"""Fuzzes a running service: valid and invalid requests of its OpenAPI document.
+"""Fuzzes a running service: valid and invalid requests of its OpenAPI document. tests/fuzz does it at length.
 
 Tests that use it need :data:`mark`: services in this process use random ids while a case is generated, and
 hypothesis warns of that.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -15,17 +15,28 @@ import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
-from schemathesis.checks import not_a_server_error
+from schemathesis.checks import (
+    content_type_conformance,
+    not_a_server_error,
+    response_schema_conformance,
+    status_code_conformance,
+)
 from schemathesis.config import SchemathesisConfig
 from schemathesis.core.result import Ok
 
+#: What each answer must be.
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
 mark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")
 
 
 async def try_everything(
     client: httpx.AsyncClient,
     *,
-    checks: Sequence[Any] = (not_a_server_error,),
     examples: int = 15,
     wanted: Callable[[str], bool] = lambda _path: True,
 ) -> None:
@@ -33,7 +44,6 @@ async def try_everything(
 
     Args:
         client: of the service; its headers are sent with each request.
-        checks: schemathesis's checks of each answer.
         examples: requests for each operation and mode.
         wanted: whether to try the operations of a path.
     """
@@ -41,7 +51,7 @@ async def try_everything(
     authorization = client.headers.get("authorization")
     with requests.Session() as session:
         headers = {"Authorization": authorization} if authorization else {}
-        fuzzer = _Fuzzer(str(client.base_url), session, headers, checks, examples)
+        fuzzer = _Fuzzer(str(client.base_url), session, headers, examples)
         # The calls block, so they run in a thread beside the service's event loop.
         await asyncio.to_thread(fuzzer.all_of, document, wanted)
 
@@ -52,13 +62,11 @@ class _Fuzzer:
         url: str,
         session: requests.Session,
         headers: dict[str, str],
-        checks: Sequence[Any],
         examples: int,
     ) -> None:
         self._url = url
         self._session = session
         self._headers = headers
-        self._checks = checks
         self._settings = settings(
             max_examples=examples,
             deadline=None,
@@ -94,4 +102,4 @@ class _Fuzzer:
             allow_redirects=False,
             timeout=30,
         )
-        case.validate_response(answer, checks=self._checks)
+        case.validate_response(answer, checks=CHECKS)

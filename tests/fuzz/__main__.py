@@ -65,7 +65,7 @@ def problems(report: Report) -> list[str]:
     missed = sorted(set(report.documented) - set(report.reached))
     return [
         *([f"not reached: {', '.join(missed)}"] if missed else []),
-        *([f"{report.server_errors} answers with status 500"] if report.server_errors else []),
+        *([f"answers with status 500: {report.server_errors}"] if report.server_errors else []),
         *(f"{check}: {label}\n{text}" for (check, label), text in report.failures.items()),
         *report.errors,
     ]

@@ -122,11 +122,12 @@ def _add_common_problems(operation: dict[str, Any]) -> None:
         common[413] = "The body is larger than MAX_BODY_BYTES"
     # Routes of a service refuse unknown query parameters; the common ones, which probes call, do not.
     is_common = "service" in operation.get("tags", ())
+    if not is_common:
+        common.setdefault(400, "A header that decides something is there more than once")
     if "requestBody" in operation or operation.get("parameters") or not is_common:
         common[422] = "The input is wrong; `errors` has one entry a field"
     if operation.get("security"):
         common[401] = "The key is missing or unknown"
-        common.setdefault(400, "A header that decides something is there more than once")
     for status, text in common.items():
         operation["responses"].setdefault(str(status), _problem(status, text))
 
