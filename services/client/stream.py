@@ -12,7 +12,7 @@ from services.client.errors import ClientError, NoAnswerError, NotReachedError, 
 from services.client.site import Site
 from services.client.steps import Emit, Flow, GetSite, Head, Iteration, Pause, Read
 from services.contracts.messages import MessageState
-from services.contracts.tracking import StreamChange, StreamNote
+from services.contracts.tracking import StreamApproval, StreamChange, StreamNote
 
 #: The stream sends a sign of life every 15 s by default; after this many seconds without one it is cut.
 SILENCE_SECONDS = 90.0
@@ -26,10 +26,11 @@ class StreamItem:
     """What the stream yields.
 
     Args:
-        kind: ``ready``, ``change``, ``gap`` as the bridge sends them; ``lost``: the connection was cut, and
-            the stream connects again.
+        kind: ``ready``, ``change``, ``approval``, ``gap`` as the bridge sends them; ``lost``: the connection
+            was cut, and the stream connects again.
         id: position, for ``after``.
         change: the message and its new state, if the kind is ``change``.
+        approval: the question and its new state, if the kind is ``approval``.
         detail: what happened, if it is another kind.
     """
 
@@ -37,6 +38,7 @@ class StreamItem:
     id: str = ""
     change: StreamChange | None = None
     detail: str = ""
+    approval: StreamApproval | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +112,10 @@ def follow(
     correlation_id: str | None = None,
     after: str | None = None,
 ) -> Iteration[StreamItem]:
-    """Yields every change of a message's state, without end.
+    """Yields every change of the state of messages and questions, without end.
 
     Args:
-        status: only changes into one of these states.
+        status: only changes of messages into one of these states.
         type: only of one of these event types.
         chat_id: only of this chat.
         bot: only of this bot.
@@ -198,6 +200,9 @@ def _item(event: ServerSentEvent) -> StreamItem | None:
     try:
         if event.event == "change":
             return StreamItem("change", event.id or "", StreamChange.model_validate_json(event.data))
+        if event.event == "approval":
+            question = StreamApproval.model_validate_json(event.data)
+            return StreamItem("approval", event.id or "", approval=question)
         if event.event in ("ready", "gap"):
             note = StreamNote.model_validate_json(event.data)
             return StreamItem(event.event, event.id or "", detail=note.detail)

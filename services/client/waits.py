@@ -20,14 +20,15 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 
 
 def answer(approval_id: str, *, within: float | None = None) -> Flow[ApprovalView]:
-    """Waits until a question is closed, also while the bridge restarts.
+    """Waits until a question is closed or reaches nobody, also while the bridge restarts.
 
     Args:
         approval_id: of the question.
         within: seconds to wait at most; None: until it is closed, which it is when it expires.
 
     Returns:
-        The question; it is still open if the time is over.
+        The question; it is still open if the time is over. ``undelivered``: no chat shows it, since its last
+        message was not delivered; it can still be decided over the API.
     """
     site: Site = yield GetSite()
     started = asked = site.clock()

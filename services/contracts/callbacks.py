@@ -13,7 +13,8 @@ class NewCallback(Strict):
     url: Annotated[
         Url,
         about(
-            "URL that gets one call for each message of the key that reaches a final state",
+            "URL that gets one call for each message of the key that reaches a final state, and for each"
+            " question that reaches nobody",
             "https://ci.example/hooks/telegram",
         ),
     ]

@@ -1,5 +1,6 @@
 """Both clients at a real bridge: each method returns what the API promises."""
 
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from services.demo import alert
 from services.kit import runner
 from tests.bridge.people import ADA, GRACE, Bridge, People
 from tests.client.both import Either, either
+from tests.client.test_restart import until_kind
 from tests.servers import KEY, Sandbox, until
 
 GONE = 424_242
@@ -101,6 +103,19 @@ async def test_a_person_answers_a_question(cct: Either, people: People) -> None:
     assert (closed.decision.option, closed.decision.user_id) == ("approve", ADA)
     assert [response.kind for response in (await cct.responses(wait=1)).items] == ["tap"]
     assert [each.id async for each in cct.items("every_approval", status="decided")] == [asked.id]
+
+
+async def test_a_question_that_reaches_nobody_ends_the_wait_and_is_in_the_stream(cct: Either) -> None:
+    async with aclosing(cct.items("stream")) as items:
+        position = (await until_kind(items, "ready")).id
+    asked = await cct.ask(NewApproval(title="Deploy?", prompt="make deploy", chat_id=GONE))
+    found = await cct.answer(asked.id, within=30)
+    assert (found.status, found.visible_in) == ("undelivered", 0)
+    assert [each.id for each in (await cct.approvals(status="undelivered")).items] == [asked.id]
+    async with aclosing(cct.items("stream", after=position)) as items:
+        news = (await until_kind(items, "approval")).approval
+    assert news is not None
+    assert (news.approval_id, news.status, news.event_id) == (asked.id, "undelivered", asked.event_id)
 
 
 async def test_a_question_is_decided_and_cancelled_by_programs(cct: Either) -> None:

@@ -1,11 +1,10 @@
 """Calls that ask people, and read what they answered and sent."""
 
 from datetime import datetime
-from typing import Literal
 
 from services.client import call
 from services.client.call import Call
-from services.contracts.approvals import Approvals, ApprovalView, Cancel, Decide, NewApproval
+from services.contracts.approvals import Approvals, ApprovalStatus, ApprovalView, Cancel, Decide, NewApproval
 from services.contracts.responses import Responses
 
 _APPROVALS = "/api/v1/approvals"
@@ -22,14 +21,17 @@ def ask(question: NewApproval, *, key: str | None = None) -> Call[ApprovalView]:
 
 
 def approval(approval_id: str, *, wait: float = 0) -> Call[ApprovalView]:
-    """Reads a question; the service waits up to 55 seconds until it is closed, if ``wait`` says so."""
+    """Reads a question; the service waits up to 55 seconds until it is settled, if ``wait`` says so.
+
+    It is settled once it is closed, or ``undelivered``: open, but no chat shows it.
+    """
     target = call.path(f"{_APPROVALS}/{{}}", approval_id)
     return call.get(ApprovalView, target, {"wait": wait} if wait else None, waits=wait)
 
 
 def approvals(
     *,
-    status: Literal["open", "decided", "expired", "cancelled"] | None = None,
+    status: ApprovalStatus | None = None,
     correlation_id: str | None = None,
     bot: str | None = None,
     client: str | None = None,
