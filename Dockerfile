@@ -22,7 +22,9 @@ RUN groupadd --gid 10001 cctelegram \
 COPY --from=build /venv /venv
 WORKDIR /app
 COPY services services
-RUN /venv/bin/python -m compileall -q services
+COPY cct .
+RUN /venv/bin/python -m compileall -q services \
+ && ln -s /app/cct /usr/local/bin/cct
 
 ENV PATH=/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -6,7 +6,7 @@
 - `dashboard`: the live page.
 - `telegram_sandbox`: a Bot API server that behaves as Telegram does.
 - `outbox`: the delivery engine of bridge and alert_relay.
-- `client`: a typed Python client of the APIs.
+- `cli`: the command `cct`. `client`: the typed Python client of the APIs that it uses.
 - `contracts`: models of requests and answers.
 - `kit`: infrastructure of every service.
 - `__main__`: the whole suite in one process; `demo` sends it a few events and an alert.

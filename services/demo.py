@@ -116,12 +116,13 @@ def send(cct: Client) -> list[str]:
     Raises:
         ClientError: a service is unreachable or refuses.
     """
-    urls, lines = cct.site.urls, []
-    for event in EVENTS:
-        accepted = cct.send(event)
-        lines.append(f"  {event.type:<18} {urls[Service.BRIDGE]}{accepted.links.event}")
+    lines = [
+        f"  {event.type:<18} ./cct message {message_id}"
+        for event in EVENTS
+        for message_id in cct.send(event).message_ids
+    ]
     cct.send_alerts(alert(datetime.now(UTC)))
-    lines.append(f"  {'alert':<18} {urls[Service.ALERT_RELAY]}/api/v1/incidents")
+    lines.append("  alert")
     return lines
 
 
@@ -137,7 +138,13 @@ def main() -> None:
         fail(StartError(f"{error}. Is the suite running (make run)?"))
     except ClientError as error:
         fail(StartError(str(error)))
-    out = ["Accepted, and on disk:", *lines, "", "Now look at", f"  the chats       {settings.sandbox_url}/"]
+    out = [
+        "Accepted, and on disk; the command shows what became of each:",
+        *lines,
+        "",
+        "Now look at",
+        f"  the chats       {settings.sandbox_url}/",
+    ]
     out.append(f"  the dashboard   {settings.dashboard_url}/dashboard/")
     sys.stdout.write("\n".join(out) + "\n")
 

@@ -1,5 +1,6 @@
 """What both clients share at httpx: requests, certificates, errors, and the state of a flow."""
 
+import re
 import ssl
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -79,7 +80,7 @@ def _origin(url: str) -> str:
 def _reason(error: httpx.HTTPError) -> str:
     if isinstance(error, httpx.TimeoutException):
         return "it took too long"
-    return str(error) or type(error).__name__
+    return re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
 
 
 @dataclass(slots=True)

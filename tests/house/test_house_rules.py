@@ -380,6 +380,10 @@ MAKES_REQUEST_MODELS = {
     "services/demo.py": "a client: it sends them",
     "services/client/calls/approvals.py": "the same",
     "services/client/calls/settings.py": "the same",
+    **{
+        f"services/cli/commands/{name}.py": "the same; what is refused is one line for its user"
+        for name in ("ask", "chats", "doctor", "keys", "messages", "routes", "send")
+    },
     "services/bridge/routes/document.py": "reads a file and stored rules; reports what is refused",
     "services/bridge/routes/active_routes.py": "the empty document",
     "services/bridge/chats/stored.py": "reads stored quiet hours, whose limits never changed",

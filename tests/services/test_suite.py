@@ -1,14 +1,10 @@
 """The suite as ``python -m services`` runs it: five services in one process, found, asked and stopped."""
 
 import json
-import os
 import re
 import signal
 import stat
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,75 +12,18 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.ports import free_port
+from tests.services.suite import PORTS, Suite, start
 from tests.stack.servers import until
 
 # One suite for all of them, and so one process of the run.
 pytestmark = pytest.mark.xdist_group("suite")
 
-ROOT = Path(__file__).parents[2]
-PORTS = {
-    "telegram-sandbox": "SANDBOX_PORT",
-    "bridge": "BRIDGE_PORT",
-    "alert-relay": "ALERT_RELAY_PORT",
-    "mcp-health": "MCP_HEALTH_PORT",
-    "dashboard": "MONITORING_SERVER_PORT",
-}
-URLS = {
-    "telegram-sandbox": "SANDBOX_URL",
-    "bridge": "BRIDGE_URL",
-    "alert-relay": "ALERT_RELAY_URL",
-    "mcp-health": "MCP_HEALTH_URL",
-    "dashboard": "DASHBOARD_URL",
-}
 #: A metric that one service has and no other.
 OWN = {
     "bridge": "cctelegram_active_connections",
     "alert-relay": "cctelegram_alerts_received",
     "dashboard": "websocket_connections_total",
 }
-
-
-@dataclass
-class Suite:
-    """A running suite: what it printed until it was ready, where its services are, its data."""
-
-    process: "subprocess.Popen[str]"
-    printed: str
-    urls: dict[str, str]
-    data: Path
-
-    @property
-    def key(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {(self.data / 'api_key').read_text().strip()}"}
-
-    def stop(self, number: signal.Signals) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(30)
-
-
-def start(data: Path, errors: Path) -> Suite:
-    ports = {name: free_port() for name in PORTS}
-    urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
-    environment = {"PATH": os.environ["PATH"], "DATA_DIR": str(data)}
-    environment |= {PORTS[name]: str(port) for name, port in ports.items()}
-    environment |= {URLS[name]: url for name, url in urls.items()}
-    with errors.open("a") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "services"],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=output,
-            text=True,
-        )
-    assert process.stdout is not None
-    printed = ""
-    for line in process.stdout:  # ends with the process, if that never gets ready
-        printed += line
-        if "data, logs and the API key" in line:
-            return Suite(process, printed, urls, data)
-    raise AssertionError(errors.read_text())
 
 
 @pytest.fixture(scope="module")

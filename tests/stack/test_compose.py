@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic_settings import BaseSettings
 
+from services.client.settings import ClientSettings
 from tests.stack import config, servers
 
 COMPOSE = config.load(servers.REPOSITORY / "compose.yaml")
@@ -184,7 +185,23 @@ def _variables(settings: type[BaseSettings]) -> set[str]:
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_every_variable_that_is_set_is_one_that_the_service_reads(name: str) -> None:
-    assert SERVICES[name]["environment"].keys() <= _variables(_settings(name))
+    command = _variables(ClientSettings) if name == "bridge" else set()
+    assert SERVICES[name]["environment"].keys() <= _variables(_settings(name)) | command
+
+
+def test_the_command_in_the_bridge_s_container_reaches_every_service() -> None:
+    set_there = SERVICES["bridge"]["environment"]
+    own = {name for name in _variables(ClientSettings) if name.startswith("CCT_") and name.endswith("_URL")}
+    # Without CCT_URL the command calls the bridge in its own container.
+    assert own - set_there.keys() == {"CCT_URL"}
+    assert set_there["CCT_API_KEY_FILE"] == set_there["API_KEY_FILE"]
+
+
+def test_the_image_has_the_command() -> None:
+    text = (servers.REPOSITORY / "Dockerfile").read_text(encoding="utf-8")
+    assert "COPY cct .\n" in text
+    assert "ln -s /app/cct /usr/local/bin/cct" in text
+    assert "!cct\n" in (servers.REPOSITORY / ".dockerignore").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", [name for name in SETTINGS if name != "alertmanager-config"])
@@ -302,7 +319,7 @@ def test_the_image_has_no_build_tools_and_runs_as_nobody_special() -> None:
 def test_only_what_the_image_is_made_of_is_sent_to_the_build() -> None:
     lines = (servers.REPOSITORY / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert "*" in lines
-    assert {line for line in lines if line.startswith("!")} == {"!requirements.lock", "!services"}
+    assert {line for line in lines if line.startswith("!")} == {"!cct", "!requirements.lock", "!services"}
 
 
 def test_the_offline_override_leaves_out_what_cannot_be_had_and_nothing_else() -> None:

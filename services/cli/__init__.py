@@ -1,0 +1,9 @@
+"""The command `cct`: typer and rich over the Python client.
+
+- `commands`: the commands.
+- `app`: all of them together. `__main__`: the entry point.
+- `command`: registers a command with its example and common options. `arguments`: shared options.
+- `session`: one run: its client, its output, its errors. `exit_codes`: how it ends.
+- `output`: what is printed. `life`: a message's life as a drawing. `findings`: health in words.
+- `times`: times and durations as people write them.
+"""
