@@ -7,7 +7,7 @@ COPY requirements.lock .
 RUN pip --python /venv/bin/python install --no-cache-dir --no-compile --require-hashes -r requirements.lock
 
 
-FROM python:3.13-slim
+FROM python:3.13-slim AS services
 
 # Nothing is installed in this stage.
 RUN pip uninstall --yes --quiet pip 2>/dev/null || true
@@ -37,3 +37,17 @@ VOLUME /var/lib/cctelegram
 # The health check of each service is in compose.yaml.
 ENTRYPOINT ["python", "-m"]
 CMD ["services"]
+
+
+# For backups of PostgreSQL: with its programs, in the version of compose.yaml's server.
+FROM services AS backup
+USER root
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends postgresql-client-17 \
+ && rm -rf /var/lib/apt/lists/* \
+ && install -d -o 10001 -g 10001 -m 0700 /backups
+USER 10001:10001
+
+
+# The default.
+FROM services

@@ -9,5 +9,7 @@
 - `cli`: the command `cct`. `client`: the typed Python client of the APIs that it uses.
 - `contracts`: models of requests and answers.
 - `kit`: infrastructure of every service.
+- `backup`: the command that backs everything up, and what a restore does.
+- `restore`: the command that restores a backup.
 - `__main__`: the whole suite in one process; `demo` sends it a few events and an alert.
 """

@@ -20,6 +20,7 @@ Beside them:
 - `bots`: the configured bots. `paid_broadcast`: what they spend. `leader_lease`: one replica leads a task.
 - `bot_messages`: messages of the bot itself. `long_poll`: requests that wait.
 - `leader_lease`: work that one replica does at a time.
+- `after_restore`: what is not done again after a restore from a backup.
 - `inbound`: opens updates, approvals and webhooks. `app`: opens everything. `state`: what routes read.
 - `openapi`, `metrics`, `settings`: the API's document, the series, the variables.
 """

@@ -123,6 +123,7 @@ class Reason(StrEnum):
     UNPROCESSABLE = "unprocessable"  #: its row cannot be read, or the result of its attempt not be written
     MUTED = "muted"
     SUPERSEDED = "superseded"  #: a later event with the same update key replaced it
+    RESTORED = "restored"  #: it waited in a backup that was restored, and may have been sent after the backup
 
 
 class Lane(IntEnum):

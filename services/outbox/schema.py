@@ -285,6 +285,19 @@ once = Table(
     Index("once_at", "at"),
 )
 
+# Restores of this database from a backup, written by the restore itself.
+restore_log = Table(
+    "restore_log",
+    metadata,
+    Column("id", _Serial, primary_key=True, autoincrement=True),
+    Column("backup_at", Double, nullable=False),
+    Column("restored_at", Double, nullable=False),
+    # A value of services.outbox.delivery.after_restore.Unsent, and the numbers of messages.
+    Column("unsent", String(8), nullable=False),
+    Column("held", Integer, nullable=False),
+    Column("marked", Integer, nullable=False),
+)
+
 # Why a bot is stopped: Telegram refuses its token. Its messages wait.
 bot = Table(
     "bot",

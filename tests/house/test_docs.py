@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 _TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
-_NOT_OURS = {"build", "data", "node_modules"}
+_NOT_OURS = {"backups", "build", "data", "node_modules"}
 #: The top-level folders that belong to the project.
 FOLDERS = sorted(
     path.name

@@ -11,8 +11,11 @@ import argparse
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
+import tarfile
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -23,6 +26,7 @@ from typing import Any
 
 import httpx
 
+from tests.backup import page
 from tests.stack.servers import REPOSITORY, until
 
 PROJECT = "cctelegram-check"
@@ -43,17 +47,40 @@ class Stack:
     files: Sequence[str]
     bind: str
 
+    @property
+    def command(self) -> list[str]:
+        """The beginning of every command: without settings, neither .env nor variables of this shell."""
+        command = ["docker", "compose", "--project-name", PROJECT, "--env-file", os.devnull]
+        for file in self.files:
+            command += ["--file", str(REPOSITORY / file)]
+        return command
+
     def compose(self, *arguments: str, seconds: float = START_SECONDS) -> str:
         """Runs docker compose and returns its output.
 
         Raises:
             CheckError: it failed, or took too long.
         """
-        # The stack is tested without settings: neither .env nor variables of this shell.
-        command = ["docker", "compose", "--project-name", PROJECT, "--env-file", os.devnull]
-        for file in self.files:
-            command += ["--file", file]
-        command += arguments
+        return self.run([*self.command, *arguments], f"docker compose {' '.join(arguments)}", seconds=seconds)
+
+    def shell(self, line: str, folder: Path) -> str:
+        """Runs a line of a page in a shell and a folder, on this project."""
+        written = line.replace("docker compose", shlex.join(self.command))
+        return self.run(["bash", "-ec", written], line, folder=folder)
+
+    def run(
+        self,
+        command: Sequence[str],
+        name: str,
+        *,
+        folder: Path = REPOSITORY,
+        seconds: float = START_SECONDS,
+    ) -> str:
+        """Runs a command and returns its output.
+
+        Raises:
+            CheckError: it failed, or took too long; the text has its name.
+        """
         settings = set(re.findall(r"\$\{(\w+)", (REPOSITORY / "compose.yaml").read_text(encoding="utf-8")))
         environment = {name: value for name, value in os.environ.items() if name not in settings}
         environment |= {name: self.bind for name in settings if name.endswith("BIND_ADDRESS")}
@@ -61,7 +88,7 @@ class Stack:
         try:
             done = subprocess.run(
                 command,
-                cwd=REPOSITORY,
+                cwd=folder,
                 env=environment,
                 capture_output=True,
                 text=True,
@@ -69,12 +96,10 @@ class Stack:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise CheckError(
-                f"docker compose {' '.join(arguments)}: not done after {seconds:.0f} s"
-            ) from None
+            raise CheckError(f"{name}: not done after {seconds:.0f} s") from None
         if done.returncode != 0:
             said = "\n".join((done.stdout + done.stderr).splitlines()[-30:])
-            raise CheckError(f"docker compose {' '.join(arguments)} failed:\n{said}")
+            raise CheckError(f"{name} failed:\n{said}")
         return done.stdout
 
     def services(self) -> set[str]:
@@ -111,6 +136,7 @@ def check(stack: Stack) -> None:
     step("every replica is scraped", lambda: targets_up(stack, bridges=3))
     step("an event reaches the chat", lambda: event_arrives(stack, key))
     step("every replica takes events", lambda: all_serve(stack, key))
+    step("docs/backup.md", lambda: backed_up_and_restored(stack, key))
 
 
 def step(what: str, do: Callable[[], object]) -> None:
@@ -192,8 +218,37 @@ def all_serve(stack: Stack, key: str) -> None:
     until("requests at all three replicas", takers, 60)
 
 
+def backed_up_and_restored(stack: Stack, key: str) -> None:
+    """Runs the commands of the page, and looks for an old message after each restore."""
+    message_id = post_event(stack, key, "compose-check before the backup")
+    backup, copy_out, stop, restore, up, copy_in, restore_moved, up_again = page.of_compose()
+    with tempfile.TemporaryDirectory() as folder:
+        here = Path(folder)
+        for line in (backup, copy_out, stop, restore, up):
+            stack.shell(line, here)
+        assert message_status(stack, key, message_id) != 404
+        with tarfile.open(here / "backup.tar.gz") as tar:
+            stored = tar.extractfile("files/secrets/api_key")
+            assert stored is not None
+            assert stored.read().decode().strip() == key
+        # The page restores a moved archive on a machine where no service runs yet.
+        for line in (stop, copy_in, restore_moved, up_again):
+            stack.shell(line, here)
+    assert message_status(stack, key, message_id) != 404
+    event_arrives(stack, key)
+
+
+def message_status(stack: Stack, key: str, message_id: str) -> int:
+    answer = httpx.get(
+        f"{stack.url(8080)}/api/v1/messages/{message_id}",
+        headers={"Authorization": f"Bearer {key}"},
+        timeout=ANSWER_SECONDS,
+    )
+    return answer.status_code
+
+
 def take_down(stack: Stack) -> None:
-    stack.compose("down", "--volumes", "--remove-orphans")
+    stack.compose("--profile", "*", "down", "--volumes", "--remove-orphans")
 
 
 def logs(stack: Stack) -> str:

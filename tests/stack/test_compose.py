@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 from pydantic_settings import BaseSettings
 
+from services.backup.settings import BackupSettings
 from services.client.settings import ClientSettings
 from tests.stack import config, servers
 
 COMPOSE = config.load(servers.REPOSITORY / "compose.yaml")
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 TEXT = (servers.REPOSITORY / "compose.yaml").read_text(encoding="utf-8")
-ONE_SHOT = {"secrets", "alertmanager-config"}
+ONE_SHOT = {"secrets", "alertmanager-config", "backup"}
 # The published ports of the contract.
 PUBLISHED = {
     "gateway": {8080},
@@ -105,9 +106,10 @@ def test_every_image_has_a_version() -> None:
 def test_the_images_that_ours_are_built_from_have_a_version() -> None:
     for path in ("Dockerfile", "gateway/Dockerfile"):
         text = (servers.REPOSITORY / path).read_text(encoding="utf-8")
-        bases = re.findall(r"^FROM (\S+)", text, re.MULTILINE)
-        assert bases
-        assert all(re.search(r":(3\.13|trixie)-slim$", base) for base in bases), bases
+        bases = set(re.findall(r"^FROM (\S+)", text, re.MULTILINE))
+        stages = set(re.findall(r"^FROM \S+ AS (\S+)", text, re.MULTILINE))
+        assert bases - stages
+        assert all(re.search(r":(3\.13|trixie)-slim$", base) for base in bases - stages), bases
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -310,10 +312,28 @@ def test_jaeger_receives_what_the_services_send_and_shows_what_prometheus_scrape
 def test_the_image_has_no_build_tools_and_runs_as_nobody_special() -> None:
     text = (servers.REPOSITORY / "Dockerfile").read_text(encoding="utf-8")
     assert "--require-hashes" in text
-    last = text.rsplit("\nFROM ", 1)[1]
-    assert "\nUSER 10001:10001\n" in last
-    assert "pip uninstall" in last
-    assert 'ENTRYPOINT ["python", "-m"]' in last
+    assert text.endswith("\nFROM services\n")  # built where no target is named
+    services = text.split("\nFROM python:3.13-slim AS services\n")[1].split("\nFROM ")[0]
+    assert "\nUSER 10001:10001\n" in services
+    assert "pip uninstall" in services
+    assert 'ENTRYPOINT ["python", "-m"]' in services
+
+
+def test_the_backup_has_the_programs_of_the_database_that_it_dumps_and_every_volume_with_data() -> None:
+    """pg_dump refuses a server of a later version."""
+    (version,) = re.findall(r"^postgres:(\d+)", SERVICES["postgres"]["image"])
+    backup = (servers.REPOSITORY / "Dockerfile").read_text(encoding="utf-8").split(" AS backup\n")[1]
+    assert f"postgresql-client-{version} " in backup
+    assert backup.split("\n\n\n")[0].endswith("USER 10001:10001")
+    mounted = {mount.split(":")[0] for mount in SERVICES["backup"]["volumes"]}
+    ours = {name for name in SERVICES if SERVICES[name]["image"] == "cctelegram:local"}
+    data = {
+        mount.split(":")[0]
+        for name in ours - ONE_SHOT - {"telegram-sandbox", "mcp-health"}  # these keep nothing
+        for mount in SERVICES[name].get("volumes", [])
+    }
+    assert mounted == data | {"backups"}
+    assert SERVICES["backup"]["environment"].keys() <= _variables(BackupSettings)
 
 
 def test_only_what_the_image_is_made_of_is_sent_to_the_build() -> None:

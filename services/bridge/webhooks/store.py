@@ -5,11 +5,13 @@ another one finds the call due again. Calls of one origin (scheme, host and port
 origin that hangs does not delay the others.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import uuid_utils
 from sqlalchemy import Connection, delete, insert, literal_column, select, text, update
@@ -17,6 +19,7 @@ from sqlalchemy import Connection, delete, insert, literal_column, select, text,
 from services.bridge.webhooks import endpoints
 from services.bridge.webhooks.schema import webhook_attempt, webhook_call
 from services.kit.clock import rfc3339
+from services.kit.database.connect import upsert
 from services.kit.telemetry.telemetry import TraceContext
 
 CHANNEL = "webhooks"
@@ -41,6 +44,8 @@ class NewCall:
         body: JSON.
         trace: parent span for the receiver, or None.
         secret: of this destination, two while they are rotated; empty: the service's own secret.
+        fact: what it reports and when that happened, seconds since the epoch: the same fact about a subject
+            has the same call ID, also when it is reported again after a restore; None: it is not repeated.
     """
 
     kind: str
@@ -49,6 +54,7 @@ class NewCall:
     body: str
     trace: TraceContext | None = None
     secret: str = ""
+    fact: tuple[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +90,7 @@ def add(connection: Connection, calls: Sequence[NewCall], now: float) -> list[st
     """Writes calls in the caller's transaction; it wakes ``CHANNEL`` after the commit."""
     rows = [
         {
-            "id": str(uuid_utils.uuid7()),
+            "id": _id_of(call),
             "kind": call.kind,
             "subject": call.subject,
             "url": call.url,
@@ -99,8 +105,19 @@ def add(connection: Connection, calls: Sequence[NewCall], now: float) -> list[st
         for call in calls
     ]
     if rows:
-        connection.execute(insert(webhook_call), rows)
+        connection.execute(upsert(connection, webhook_call).on_conflict_do_nothing(), rows)
     return [str(row["id"]) for row in rows]
+
+
+def _id_of(call: NewCall) -> str:
+    """A UUIDv7: its time is now or that of the fact."""
+    if call.fact is None:
+        return str(uuid_utils.uuid7())
+    what, at = call.fact
+    digest = hashlib.sha256(f"{call.kind}\n{call.subject}\n{call.url}\n{what}".encode()).digest()
+    whole = int.from_bytes(int(at * 1000).to_bytes(6) + digest[:10])
+    version, variant = 7 << 76, 2 << 62
+    return str(UUID(int=whole & ~(0xF << 76) & ~(3 << 62) | version | variant))
 
 
 # As a literal: neither database uses a partial index for a parameter it cannot see.

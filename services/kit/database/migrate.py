@@ -10,11 +10,13 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 # Alembic's `context` and `op` are process-wide, and two services of the suite may start at once.
 _one_at_a_time = threading.Lock()
-_ADVISORY_LOCK = 0x6363_7467  # an arbitrary number; replicas that start together migrate one after the other
+#: Replicas that start together migrate one after the other; an arbitrary number.
+ADVISORY_LOCK = 0x6363_7467
 
 
 def revisions_of(package: str) -> Path:
@@ -30,15 +32,26 @@ def version_table(package: str) -> str:
     return f"{package.rpartition('.')[2]}_version"
 
 
+def known_revisions(package: str) -> tuple[str, ...]:
+    """Returns the revisions that this program knows, oldest first."""
+    scripts = ScriptDirectory.from_config(_config(package))
+    return tuple(script.revision for script in reversed(list(scripts.walk_revisions())))
+
+
 def upgrade(connection: Connection, package: str, revision: str = "head") -> None:
     """Runs a package's missing revisions on a connection, in its transaction; up to one of them, or all."""
     if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "alembic"))
-    config.set_main_option("path_separator", "newline")
-    config.set_main_option("version_locations", str(revisions_of(package)))
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
+    config = _config(package)
     config.attributes["connection"] = connection
     config.attributes["version_table"] = version_table(package)
     with _one_at_a_time:
         command.upgrade(config, revision)
+
+
+def _config(package: str) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "alembic"))
+    config.set_main_option("path_separator", "newline")
+    config.set_main_option("version_locations", str(revisions_of(package)))
+    return config

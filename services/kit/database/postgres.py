@@ -30,6 +30,8 @@ POOL_TIMEOUT_SECONDS = 10.0
 #: A channel is notified at most once in this time, whatever the load.
 NOTIFY_DEBOUNCE_SECONDS = 0.02
 NOTIFY_CHANNEL = "cctelegram"
+#: The name of a service's connections in ``pg_stat_activity``.
+APPLICATION_NAME = "cctelegram"
 RECONNECT_SECONDS = 1.0
 #: Tries of a unit of work that PostgreSQL rolls back to break a deadlock. All writers take their locks in one
 #: order, so a deadlock is rare.
@@ -47,7 +49,7 @@ class PostgresDatabase(Database):
     def __init__(self, url: URL, telemetry: Telemetry, operations: Iterable[str], pool_size: int) -> None:
         super().__init__(telemetry, operations)
         self.address = f"{url.host}:{url.port or 5432}/{url.database}"
-        self._connect = partial(asyncpg.connect, _dsn(url))
+        self._connect = partial(asyncpg.connect, libpq_url(url))
         self._probe = PostgresProbe(self._connect)
         self._engine = create_async_engine(
             "postgresql+asyncpg://",
@@ -60,7 +62,7 @@ class PostgresDatabase(Database):
         # saves the two round trips of one.
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         # Beside SQLAlchemy's pool, whose adapter costs a statement several times as much. It connects on use.
-        self._pool = asyncpg.create_pool(_dsn(url), min_size=0, max_size=pool_size, reset=_keep_session)
+        self._pool = asyncpg.create_pool(libpq_url(url), min_size=0, max_size=pool_size, reset=_keep_session)
         self._to_notify: set[str] = set()
         self._notify_needed = asyncio.Event()
         self._notifications = asyncio.create_task(self._exchange_notifications())
@@ -180,10 +182,14 @@ class PostgresDatabase(Database):
         await self._engine.dispose()
 
 
-def _dsn(url: URL) -> str:
-    """Returns the URL for asyncpg, which knows libpq's options; ``ssl`` is another name of ``sslmode``."""
+def libpq_url(url: URL) -> str:
+    """Returns the URL with its password, for asyncpg and PostgreSQL's programs.
+
+    ``ssl`` in it is another name of ``sslmode``. Without an ``application_name`` it gets ours.
+    """
     options = {"sslmode" if name == "ssl" else name: value for name, value in url.query.items()}
-    return url.set(drivername="postgresql", query=options).render_as_string(hide_password=False)
+    query = {"application_name": APPLICATION_NAME} | options
+    return url.set(drivername="postgresql", query=query).render_as_string(hide_password=False)
 
 
 async def _keep_session(_: asyncpg.Connection) -> None:

@@ -6,6 +6,7 @@
 - `claimed_rows`: reads messages with all columns that a sender needs.
 - `edit_targets`: reads what edits edit, and whether copies of it may be in the chat.
 - `plan`: decides what a claim does with each chat and message; pure.
+- `after_restore`: holds or marks what may have been sent since a backup that was restored.
 - `fair_queue`: divides a claim between clients; pure.
 - `attempts`: renders and sends one message, and decides its next state.
 - `retry_policy`: maps the result of an attempt to the message's next state; pure.

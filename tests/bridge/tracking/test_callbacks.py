@@ -4,13 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 import httpx
 import orjson
 import pytest
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, select, update
 
 from services.bridge import app as bridge_app
+from services.bridge import leader_lease
 from services.bridge.tracking.callbacks import payload
 from services.bridge.tracking.callbacks import store as callbacks
 from services.bridge.tracking.callbacks.publisher import Publisher
@@ -235,6 +237,31 @@ async def test_what_was_read_and_not_written_is_read_again(store: Database, cloc
     late = partial(callbacks.publish, reading=reading, everybody=None, now=clock.now)
     assert await store.write("callbacks", late) is None
     assert len(await calls(store)) == 3
+
+
+async def test_a_change_that_is_reported_again_after_a_restore_has_the_same_call_id(
+    store: Database, clock: ManualClock
+) -> None:
+    """The restored database does not know of the first call; its receiver does."""
+    await cancelled(store, 3)
+    await publish_all(store, clock)
+    first = await call_ids(store)
+
+    def as_in_the_backup(connection: Connection) -> None:
+        connection.execute(delete(webhook_call))
+        connection.execute(update(leader_lease.leader_lease).values(position="0.0.0"))
+
+    await store.write("restore", as_in_the_backup)
+    clock.advance(3_600)
+    await publish_all(store, clock)
+    assert len(set(first)) == 3
+    assert await call_ids(store) == first
+    assert {UUID(one).version for one in first} == {7}
+
+
+async def call_ids(store: Database) -> list[str]:
+    query = select(webhook_call.c.id).order_by(webhook_call.c.subject)
+    return list(await store.read("read", lambda connection: connection.execute(query).scalars().all()))
 
 
 async def test_nobody_is_told_where_nobody_asked_and_the_mark_moves_on(

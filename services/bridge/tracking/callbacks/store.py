@@ -132,8 +132,9 @@ def publish(connection: Connection, reading: Reading, everybody: Program | None,
 def _calls(change: Change, known: Mapping[str, Program], everybody: Program | None) -> list[NewCall]:
     row = change.message
     trace = TraceContext.parse(row["traceparent"])
+    fact = (f"{change.state} {change.attempt} {change.cause}", change.at)
     return [
-        NewCall(payload.KIND, row["id"], one.url, payload.body(change), trace, one.secret)
+        NewCall(payload.KIND, row["id"], one.url, payload.body(change), trace, one.secret, fact)
         for one in addressed(row["callback_url"], known.get(row["client"]), everybody)
     ]
 

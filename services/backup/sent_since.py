@@ -1,0 +1,32 @@
+"""What may have been sent since the backup is held or marked in a restored database, package by package."""
+
+from collections.abc import Collection
+
+from sqlalchemy import Connection
+
+from services.bridge import after_restore as bridge
+from services.bridge.tracking import lifespan as tracking
+from services.outbox.delivery import after_restore as engine
+from services.outbox.delivery.after_restore import Unfinished, Unsent
+
+ENGINE = "services.outbox"
+_BRIDGE = {"services.bridge.updates", tracking.PACKAGE}
+
+
+def apply(
+    connection: Connection, packages: Collection[str], unsent: Unsent, *, backup_at: float, now: float
+) -> Unfinished | None:
+    """Makes a restored database safe to start on; None where it holds no messages.
+
+    Args:
+        connection: in a transaction.
+        packages: whose tables the database has, at their newest revisions.
+        unsent: what becomes of messages that waited at the backup.
+        backup_at: when the backup began, seconds since the epoch.
+        now: seconds since the epoch.
+    """
+    if set(packages) >= _BRIDGE:
+        bridge.apply(connection, now)
+    if ENGINE not in packages:
+        return None
+    return engine.apply(connection, unsent, backup_at=backup_at, now=now)
