@@ -16,6 +16,7 @@ from pydantic import Field, SecretStr, StringConstraints, TypeAdapter, Validatio
 
 from services.contracts.fields import BotName, ChatId, Strict
 from services.outbox.rate_limit.limits import Limits
+from services.outbox.settings import TOKEN_FORM, WRONG_FORM
 
 #: Name of the bot that sends events which name no bot.
 DEFAULT = "default"
@@ -162,12 +163,14 @@ def check_tokens(bots: Mapping[str, Bot]) -> None:
     """Checks that the names are of distinct bots, since two names would take each other's updates.
 
     Raises:
-        ValueError: two names are of the same bot, or one has no token.
+        ValueError: two names are of the same bot, or one has no token, or something else in its place.
     """
     names: dict[str, str] = {}
     for bot in bots.values():
         if not bot.token:
             raise ValueError(f"{bot.name}: the token is empty")
+        if not TOKEN_FORM.fullmatch(bot.token):
+            raise ValueError(f"{bot.name}: {WRONG_FORM}")
         # The number before the colon is the bot's; a renewed token has the same one.
         number = bot.token.partition(":")[0]
         if number in names:

@@ -1,5 +1,6 @@
 """Settings of the database, the bot and its rates, for services that use the engine."""
 
+import re
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
@@ -23,6 +24,18 @@ def _proxy_url(url: SecretStr) -> SecretStr:
     return url
 
 
+#: A token as BotFather gives it: the bot's number, a colon, and a secret part.
+TOKEN_FORM = re.compile(r"[0-9]{1,20}:[A-Za-z0-9_-]{1,255}")
+WRONG_FORM = "this is no token of a bot; copy it from @BotFather, it looks like 123456789:AAE5x…"
+
+
+def _token(token: SecretStr) -> SecretStr:
+    if not TOKEN_FORM.fullmatch(token.get_secret_value()):
+        raise ValueError(WRONG_FORM)
+    return token
+
+
+BotToken = Annotated[SecretStr, AfterValidator(_token)]
 ProxyUrl = Annotated[SecretStr, AfterValidator(_proxy_url)]
 
 
@@ -33,7 +46,7 @@ class TelegramSettings(ServiceSettings):
         SecretStr(""),
         description="unset: a SQLite file in DATA_DIR; else postgresql://user:password@host/name",
     )
-    telegram_bot_token: SecretStr = Field(
+    telegram_bot_token: BotToken = Field(
         SecretStr(SANDBOX_TOKEN), description="from BotFather; unset: the sandbox"
     )
     telegram_api_url: str = Field(

@@ -134,11 +134,14 @@ def test_a_token_without_recipients(start: Start, service: str) -> None:
     assert TOKEN not in end.output
 
 
-def test_a_token_that_is_none(start: Start) -> None:
-    end = start("services.telegram_sandbox", TELEGRAM_BOT_TOKEN="hunter2")
+@pytest.mark.parametrize("service", ["telegram_sandbox", "bridge", "alert_relay"])
+@pytest.mark.parametrize("wrong", ["hunter2", f"{TOKEN} {TOKEN}", "123456789:hunter/2", "hunter2:AAbb"])
+def test_a_token_that_is_none(start: Start, service: str, wrong: str) -> None:
+    end = start(f"services.{service}", TELEGRAM_BOT_TOKEN=wrong, TELEGRAM_CHAT_IDS="1001")
     assert end.code == 1
     assert end.line.startswith("TELEGRAM_BOT_TOKEN: ")
-    assert "hunter2" not in end.output
+    assert "hunter" not in end.output
+    assert TOKEN not in end.output
 
 
 def test_a_secret_file_that_is_missing(start: Start) -> None:

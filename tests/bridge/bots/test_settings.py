@@ -173,6 +173,7 @@ def test_where_the_free_rate_has_no_limit_nothing_goes_beyond_it(monkeypatch: py
         ('{"alerts": {"token": "2:x", "token_file": "y"}}', "alerts: give either token or token_file"),
         ('{"alerts": {"token_file": "/no/such/file"}}', "alerts.token_file: cannot read /no/such/file"),
         ('{"alerts": {"token": " "}}', "alerts: the token is empty"),
+        ('{"alerts": {"token": "2:x y"}}', "alerts: this is no token of a bot"),
         ('{"alerts": {"token": "1:renewed"}}', "alerts: it is the same bot as default"),
         ('{"a": {"token": "2:x"}, "b": {"token": "2:x"}}', "b: it is the same bot as a"),
         ('{"default": {"token": "2:x"}}', "default: this name belongs to TELEGRAM_BOT_TOKEN"),
