@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from services.bridge import bot_messages
+from services.bridge import bot_messages, bots
 from services.bridge.approvals import approval as domain
 from services.bridge.approvals import queries as approval_queries
 from services.bridge.approvals import question_text
@@ -113,10 +113,9 @@ def _result_of(answer: PersonalAnswer) -> Text:
 def _refuse_stranger(
     context: UpdateContext, message: TextMessage, command: Command | None, link: ResponseLink
 ) -> Reaction:
-    """Replies with the person's id, at most once an hour; in a group only to a command."""
+    """Replies with the ids that the operator needs, at most once an hour; in a group only to a command."""
     notify = context.may_notify_stranger and (message.private or command is not None)
-    text = Builder().text("You are not authorised to talk to this bot. Your user id is ")
-    notice = text.code(str(message.sender.id)).text(".").build()
+    notice = _stranger_notice(message.sender.id, message.chat_id, context.bot)
     return Reaction(
         ReactionKind.STRANGER,
         link,
@@ -124,6 +123,18 @@ def _refuse_stranger(
         unauthorised=True,
         notified_stranger=message.sender.id if notify else None,
     )
+
+
+def _stranger_notice(user_id: int, chat_id: int, bot: str) -> Text:
+    """What the person tells the operator, who adds the ids to the settings of this bot."""
+    chats, people = "TELEGRAM_CHAT_IDS", "TELEGRAM_ALLOWED_USERS"
+    if bot != bots.DEFAULT:
+        chats, people = f"chat_ids of {bot} in TELEGRAM_BOTS", f"allowed_users of {bot}"
+    out = Builder().text("You are not authorised to talk to this bot. Your user id is ")
+    out.code(str(user_id)).text(", the id of this chat is ").code(str(chat_id))
+    out.text(".\n\nTo get messages here, ask the operator of the bot to add the chat to ").code(chats)
+    out.text("; to answer questions and use commands, to add you to ").code(people)
+    return out.text(".").build()
 
 
 def _run_command(

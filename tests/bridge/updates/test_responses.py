@@ -160,7 +160,8 @@ async def test_a_stranger_gets_one_notice_is_counted_and_leaves_no_response(
         await people.say(MALLORY, text)
     await talk.until_metric('cctelegram_unauthorised_updates_total{kind="message"}', 3.0)
     answer = await people.until_text(MALLORY, "not authorised")
-    assert str(MALLORY) in text_of(answer)
+    assert f"user id is {MALLORY}, the id of this chat is {MALLORY}" in text_of(answer)
+    assert "TELEGRAM_ALLOWED_USERS" in text_of(answer)
     await people.say(ADA, "hello")
     await responded(talk, 1)
     assert [one["text"] for one in await talk.responses()] == ["hello"]
