@@ -15,7 +15,7 @@ help: ## list all tasks
 ##@ Use it
 
 run: $(VENV)/.run ## start the whole suite in one process: no Docker, no token
-	@$(PY) -m services
+	@$(PY) -m services $(if $(wildcard .env),--env-file .env)
 
 demo: $(VENV)/.run ## send several events and an alert to the running suite
 	@$(PY) -m services.demo

@@ -1,10 +1,13 @@
-"""``python -m services`` (``make run``): the whole suite in one process, on SQLite.
+"""``python -m services [--env-file FILE]`` (``make run``): the whole suite in one process, on SQLite.
 
 If TELEGRAM_BOT_TOKEN is not set, the services call the Telegram sandbox instead of Telegram. The sandbox
 starts before the other services and stops after them, so it can answer the requests that are still open.
 """
 
+import argparse
+import asyncio
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -15,12 +18,24 @@ from services.alert_relay import app as alert_relay
 from services.alert_relay.settings import AlertRelaySettings
 from services.bridge import app as bridge
 from services.bridge.settings import BridgeSettings
+from services.cli import findings
+from services.cli.findings import Finding, Verdict
 from services.client.sources import URLS_FILE
+from services.contracts.health import ComponentHealth
 from services.dashboard import app as dashboard
 from services.dashboard.settings import DashboardSettings
 from services.kit import logs, runner
+from services.kit.background import run_in_background
+from services.kit.health import Health
 from services.kit.runner import Running
-from services.kit.settings import ServiceSettings, StartError, check_all, load
+from services.kit.settings import (
+    ServiceSettings,
+    StartError,
+    add_env_file_option,
+    check_all,
+    load,
+    read_env_file,
+)
 from services.mcp_health import app as mcp_health
 from services.mcp_health.settings import McpHealthSettings
 from services.outbox.rate_limit.buckets import LocalBuckets
@@ -107,16 +122,55 @@ def _write_urls(services: list[Running], data_dir: Path) -> None:
 
 
 async def _serve(services: list[Running], data_dir: Path) -> None:
+    ready = asyncio.Event()
+
     def started() -> None:
         _write_urls(services, data_dir)
         _announce(services, data_dir)
+        ready.set()
 
-    await runner.serve(services, on_started=started)
+    bridge_service = next(service for service in services if service.name == "bridge")
+    async with run_in_background(_print_bots(bridge_service, ready)):
+        await runner.serve(services, on_started=started)
+
+
+async def _print_bots(service: Running, ready: asyncio.Event) -> None:
+    """Prints the name of each bot, or why Telegram refuses it; again whenever that changes."""
+    health: Health = service.app.state.health
+    printed: dict[str, Finding] = {}
+    await ready.wait()
+    while True:
+        # A component is not listed before its first check.
+        checked = {name: each.report() for name, each in health.components.items() if each.last_check}
+        report = {name: ComponentHealth.model_validate(each) for name, each in checked.items()}
+        for finding in findings.telegram(report):
+            if printed.get(finding.name) != finding:
+                printed[finding.name] = finding
+                _print_finding(finding)
+        await asyncio.sleep(1.0)
+
+
+def _print_finding(finding: Finding) -> None:
+    red, normal = ("\033[31m", "\033[0m") if sys.stdout.isatty() else ("", "")
+    line = f"{finding.name}: {finding.text}" + (f"; {finding.remedy}" if finding.remedy else "")
+    if finding.verdict is Verdict.WRONG:
+        line = f"{red}{line}{normal}"
+    print(f"  {line}", flush=True)  # noqa: T201 - for the person at the terminal
+
+
+def _read_arguments() -> None:
+    parser = argparse.ArgumentParser(prog="python -m services", description="Runs the whole suite.")
+    add_env_file_option(parser)
+    path = parser.parse_args().env_file
+    read_env_file(path)
+    if path is not None:
+        print(f"Settings are read from {path}.", flush=True)  # noqa: T201 - for the person at the terminal
 
 
 def main() -> None:
     runner.keep_files_private()
     try:
+        _read_arguments()
         services, data_dir = _prepare()
         uvloop.run(_serve(services, data_dir))
     except StartError as error:

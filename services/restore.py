@@ -18,7 +18,7 @@ from services.backup.recovery import Choices
 from services.backup.settings import BackupSettings
 from services.kit import logs, runner
 from services.kit.clock import SystemClock
-from services.kit.settings import StartError, load
+from services.kit.settings import StartError, add_env_file_option, load, read_env_file
 from services.outbox.delivery.after_restore import Unsent
 
 
@@ -27,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     runner.keep_files_private()
     signal.signal(signal.SIGTERM, _end)
     try:
+        read_env_file(options.env_file)
         if options.in_place is not None:
             _mark_in_place(options)
         elif options.verify:
@@ -103,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--overwrite", action="store_true", help="set data that is there aside, instead of refusing"
     )
+    add_env_file_option(parser)
     parser.add_argument("--verify", action="store_true", help="verify the archive; change nothing")
     return parser
 

@@ -18,7 +18,7 @@ from services.backup.sqlite_copy import Content
 from services.backup.stores import Stores
 from services.kit import runner
 from services.kit.clock import SystemClock, rfc3339
-from services.kit.settings import StartError, load
+from services.kit.settings import StartError, add_env_file_option, load, read_env_file
 from services.kit.telemetry.telemetry import VERSION
 
 _NOTHING = Content({}, {})
@@ -29,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     runner.keep_files_private()
     signal.signal(signal.SIGTERM, _end)
     try:
+        read_env_file(options.env_file)
         _backup(load(BackupSettings), options.folder, options.keep)
     except (BackupError, StartError) as error:
         return _fail(str(error))
@@ -143,6 +144,7 @@ def _fail(lines: str) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m services.backup", description=__doc__)
+    add_env_file_option(parser)
     parser.add_argument("folder", type=Path, help="where the archive is written")
     parser.add_argument(
         "--keep", type=_positive, help="how many archives stay in the folder; older ones are deleted"

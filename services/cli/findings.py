@@ -65,9 +65,13 @@ _VERDICTS: Mapping[str, Verdict] = {
 _ELSEWHERE = ("telegram_api", "telegram:", "message_queue")
 
 
-def telegram(report: HealthReport) -> Iterator[Finding]:
-    """Each bot: its name, or why Telegram refuses it."""
-    for name, component in report.components.items():
+def telegram(health: Mapping[str, ComponentHealth]) -> Iterator[Finding]:
+    """Each bot: its name, or why Telegram refuses it.
+
+    Args:
+        health: components of the bridge, by name.
+    """
+    for name, component in health.items():
         if name == "telegram_api" or name.startswith("telegram:"):
             bot = name.partition(":")[2]
             yield _bot(f"bot {bot}" if bot else "bot", component)

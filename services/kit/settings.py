@@ -4,12 +4,15 @@ Every variable may also come from a file: ``API_KEY_FILE=/run/secrets/api_key`` 
 """
 
 import re
+from argparse import ArgumentParser
 from collections.abc import Callable, Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import unquote
 
+from dotenv import load_dotenv
+from dotenv.parser import parse_stream
 from pydantic import (
     AfterValidator,
     AnyHttpUrl,
@@ -306,6 +309,38 @@ def load(settings_class: Callable[[], S]) -> S:
         if isinstance(error.__cause__, StartError):
             raise error.__cause__ from None
         raise
+
+
+def add_env_file_option(parser: ArgumentParser) -> None:
+    """Adds the option ``--env-file FILE``; the command gives its value to :func:`read_env_file`."""
+    parser.add_argument(
+        "--env-file",
+        type=Path,
+        help="file of settings, such as .env; variables of the environment come first",
+    )
+
+
+def read_env_file(path: Path | None) -> None:
+    """Adds the variables of a file such as ``.env`` to the environment; those that are set already stay.
+
+    Args:
+        path: of the file; None: there is none.
+
+    Raises:
+        StartError: the file cannot be read, or a line of it is no ``NAME=value``.
+    """
+    if path is None:
+        return
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            wrong = next((binding for binding in parse_stream(file) if binding.error), None)
+        if wrong is not None:
+            raise StartError(f"{path}, line {wrong.original.line}: write NAME=value")
+        load_dotenv(path, encoding="utf-8-sig")
+    except OSError as error:
+        raise StartError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise StartError(f"cannot read {path}: it is not UTF-8 text") from error
 
 
 def check_all(*settings_classes: Callable[[], BaseSettings]) -> None:

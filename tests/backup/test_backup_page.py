@@ -18,11 +18,11 @@ from tests.ports import free_port
 from tests.servers import Sandbox, until
 
 KEY = "cct_the-key-of-the-page"
-BACKUP = ".venv/bin/python -m services.backup backups"
-VERIFY = ".venv/bin/python -m services.restore --verify backups"
-RESTORE = ".venv/bin/python -m services.restore backups"
+BACKUP = "./cct backup backups"
+VERIFY = "./cct restore --verify backups"
+RESTORE = "./cct restore backups"
 SCHEDULED = [f"{BACKUP} --keep 14", "docker compose run --rm backup"]
-IN_PLACE = ".venv/bin/python -m services.restore --in-place 2026-01-31T08:00:00Z"
+IN_PLACE = "./cct restore --in-place 2026-01-31T08:00:00Z"
 KEYS = ".venv/bin/python -m services.bridge.keys list"
 
 
@@ -48,6 +48,7 @@ def repository(tmp_path: Path) -> Path:
     (folder / "data" / "api_key").write_text(f"{KEY}\n")
     for name in (".venv", "services"):
         (folder / name).symlink_to(ROOT / name)
+    shutil.copy(ROOT / "cct", folder)
     return folder
 
 

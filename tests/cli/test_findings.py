@@ -40,7 +40,7 @@ def stats(**queue: int) -> Stats:
 
 
 def test_a_bot_that_works_is_named() -> None:
-    found = findings.telegram(report(telegram_api={"status": "healthy", "bot": "@shop_bot"}))
+    found = findings.telegram(report(telegram_api={"status": "healthy", "bot": "@shop_bot"}).components)
     assert list(found) == [Finding("bot", Verdict.OK, "@shop_bot")]
 
 
@@ -49,7 +49,7 @@ def test_every_bot_has_its_finding() -> None:
         telegram_api={"status": "healthy", "bot": "@shop_bot"},
         telegram__alerts={"status": "unhealthy", "error": "invalid_token"},
     )
-    _, alerts = findings.telegram(health)
+    _, alerts = findings.telegram(health.components)
     assert alerts.name == "bot alerts"
     assert alerts.verdict is Verdict.WRONG
     assert alerts.text == "Telegram refuses the bot's token (401)"
@@ -62,18 +62,18 @@ def test_every_reason_that_stops_a_bot_has_a_remedy() -> None:
 
 
 def test_the_sandbox_is_not_taken_for_telegram() -> None:
-    (bot,) = findings.telegram(report(telegram_api={"status": "healthy", "bot": "@sandbox_1_bot"}))
+    (bot,) = findings.telegram(report(telegram_api={"status": "healthy", "bot": "@sandbox_1_bot"}).components)
     assert bot.verdict is Verdict.NOTE
     assert "TELEGRAM_BOT_TOKEN" in bot.remedy
 
 
 def test_a_bot_that_was_not_checked_yet_is_no_fault() -> None:
-    (bot,) = findings.telegram(report(telegram_api={"status": "unknown", "last_check": None}))
+    (bot,) = findings.telegram(report(telegram_api={"status": "unknown", "last_check": None}).components)
     assert bot.verdict is Verdict.NOTE
 
 
 def test_an_unknown_reason_is_shown_as_it_is() -> None:
-    (bot,) = findings.telegram(report(telegram_api={"status": "unhealthy", "error": "odd_reason"}))
+    (bot,) = findings.telegram(report(telegram_api={"status": "unhealthy", "error": "odd_reason"}).components)
     assert (bot.verdict, bot.text) == (Verdict.WRONG, "odd_reason")
 
 

@@ -4,7 +4,14 @@ import pytest
 from pydantic import Field, SecretStr, model_validator
 
 from services.bridge.settings import BridgeSettings
-from services.kit.settings import CommaInts, CommaStrings, ServiceSettings, StartError, load
+from services.kit.settings import (
+    CommaInts,
+    CommaStrings,
+    ServiceSettings,
+    StartError,
+    load,
+    read_env_file,
+)
 from services.telegram_sandbox.settings import SandboxSettings
 
 
@@ -174,3 +181,47 @@ def test_no_secret_shows_in_the_settings_themselves(
     shown = repr(load(BridgeSettings))
     assert "very-secret" not in shown
     assert "lovelace" not in shown
+
+
+@pytest.fixture
+def env_file(tmp_path: Path) -> Path:
+    return tmp_path / ".env"
+
+
+def test_a_file_of_settings_gives_what_the_environment_does_not(
+    monkeypatch: pytest.MonkeyPatch, clean_environment: None, env_file: Path
+) -> None:
+    for variable in ("KIT_PORT", "RATIO", "NAMES"):
+        # The file's variables leave the environment with this test.
+        monkeypatch.setenv(variable, "")
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("HOST", "::1")
+    env_file.write_text(
+        "\ufeff# settings\nHOST=0.0.0.0\nexport KIT_PORT=7002\nRATIO='0.75' # share\n\nNAMES=\"a b,c\"\n"
+    )
+    read_env_file(env_file)
+    settings = load(Settings)
+    assert (settings.host, settings.port, settings.ratio, settings.names) == ("::1", 7002, 0.75, ("a b", "c"))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"HOST=::1\nRATIO 0.5=\n", ", line 2: write NAME=value"),
+        (b"HOST='::1\n", ", line 1: write NAME=value"),
+        (b"HOST=\xff\n", "it is not UTF-8 text"),
+    ],
+)
+def test_a_file_of_settings_that_cannot_be_read_stops_the_start(
+    env_file: Path, content: bytes, reason: str
+) -> None:
+    env_file.write_bytes(content)
+    with pytest.raises(StartError) as caught:
+        read_env_file(env_file)
+    assert str(env_file) in str(caught.value)
+    assert str(caught.value).endswith(reason)
+
+
+def test_a_file_of_settings_that_is_missing_stops_the_start(env_file: Path) -> None:
+    with pytest.raises(StartError, match="No such file or directory"):
+        read_env_file(env_file)

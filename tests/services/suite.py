@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,13 +45,20 @@ class Suite:
         return self.process.wait(30)
 
 
-def start(data: Path, errors: Path, ports: Mapping[str, int] | None = None, **variables: str) -> Suite:
+def start(
+    data: Path,
+    errors: Path,
+    ports: Mapping[str, int] | None = None,
+    arguments: Sequence[str] = (),
+    **variables: str,
+) -> Suite:
     """Starts a suite, and returns once all its services have started.
 
     Args:
         data: folder of its data.
         errors: file of its stderr.
         ports: of its services, by name; None: free ones.
+        arguments: of the command line.
         variables: further environment variables.
     """
     ports = {name: free_port() for name in PORTS} if ports is None else ports
@@ -62,7 +69,7 @@ def start(data: Path, errors: Path, ports: Mapping[str, int] | None = None, **va
     environment |= variables
     with errors.open("a") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "services"],
+            [sys.executable, "-m", "services", *arguments],
             cwd=ROOT,
             env=environment,
             stdout=subprocess.PIPE,

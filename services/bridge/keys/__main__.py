@@ -19,7 +19,7 @@ from services.kit import runner
 from services.kit.clock import SystemClock, rfc3339
 from services.kit.database.connect import Database, open_database
 from services.kit.errors import Problem
-from services.kit.settings import StartError, load
+from services.kit.settings import StartError, add_env_file_option, load, read_env_file
 from services.kit.telemetry.telemetry import Telemetry
 
 DAY = 86_400.0
@@ -29,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     runner.keep_files_private()
     try:
+        read_env_file(options.env_file)
         settings = load(BridgeSettings)
         return asyncio.run(_run(options, settings))
     except StartError as error:
@@ -114,6 +115,7 @@ def _print(text: str, *, to_error: bool = False) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m services.bridge.keys", description=__doc__)
+    add_env_file_option(parser)
     commands = parser.add_subparsers(dest="command", required=True)
     create = commands.add_parser("create", help="create a key; its secret is shown once")
     create.add_argument("name", type=_name)

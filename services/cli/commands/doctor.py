@@ -75,7 +75,7 @@ def _findings(session: Session) -> Iterator[Finding]:
             return
         yield Finding("bridge", Verdict.OK, f"{url} answers (the URL is from {connection.url_from})")
         yield from _key(session, client)
-        yield from findings.telegram(report)
+        yield from findings.telegram(report.components)
         yield from _with_key(client, report)
         yield from findings.components(report)
         yield from _others(client)

@@ -96,6 +96,7 @@ def create_service(
         # FastAPI's own telemetry would make a second span for each request.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
+    app.state.health = health
     app.state.connections = lambda: 0  # until a server runs the app
     internal = InternalRequests(settings)
     proxies = Networks(settings.forwarded_allow_ips)
