@@ -50,7 +50,7 @@ class RelayMetrics:
         )
         self.left_out = Counter(
             "cctelegram_alerts_left_out",
-            "Alerts that a webhook left out because of max_alerts, by the result of fetching them",
+            "Alerts that a webhook left out because of max_alerts: new ones that were fetched, and missed",
             ["outcome"],
             registry=registry,
         )

@@ -46,7 +46,10 @@ class CostMetrics:
 
     def __init__(self, registry: CollectorRegistry, bots: Iterable[str]) -> None:
         self.cost = Counter(
-            "message_cost", "Telegram Stars billed for paid broadcasting", ["bot"], registry=registry
+            "message_cost",
+            "Telegram Stars billed for paid broadcasting; each replica counts all of them",
+            ["bot"],
+            registry=registry,
         )
         for bot in bots:
             self.cost.labels(bot)

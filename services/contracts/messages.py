@@ -215,7 +215,8 @@ class Stats(BaseModel):
     accepted_total: Annotated[int | None, about("messages accepted since `counted_since`", 1_542)]
     delivered_total: Annotated[int | None, about("messages delivered", 1_540)]
     failed_total: Annotated[
-        int | None, about("messages that ended as dead letter, expired or unknown; a replayed one again", 2)
+        int | None,
+        about("messages that ended undelivered, but for muted, superseded and cancelled ones", 2),
     ]
     retries_total: Annotated[int | None, about("attempts followed by a retry", 4)]
     dead_letters_total: Annotated[int | None, about("messages given up", 1)]

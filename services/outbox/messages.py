@@ -41,7 +41,7 @@ FINISHED = (
     MessageState.UNKNOWN,
 )
 UNFINISHED = (MessageState.QUEUED, MessageState.SENDING, MessageState.RETRY_WAIT)
-#: Finished without delivery, though delivery was intended.
+#: Finished without delivery, though delivery was intended; see also :func:`is_failure`.
 FAILED = (MessageState.DEAD_LETTER, MessageState.UNKNOWN, MessageState.EXPIRED)
 
 
@@ -124,6 +124,23 @@ class Reason(StrEnum):
     MUTED = "muted"
     SUPERSEDED = "superseded"  #: a later event with the same update key replaced it
     RESTORED = "restored"  #: it waited in a backup that was restored, and may have been sent after the backup
+
+
+#: The chat refuses the bot: it is blocked, and its later messages are suppressed.
+DESTINATION_REFUSES = frozenset({Reason.BOT_BLOCKED, Reason.CHAT_GONE})
+
+
+def is_failure(state: str, reason: str) -> bool:
+    """Whether a message ended undelivered though delivery was intended; every figure counts by this.
+
+    A suppressed message is a failure if its chat refuses the bot, and not if it was muted, superseded or
+    pointless.
+
+    Args:
+        state: a :class:`MessageState`.
+        reason: a :class:`Reason`, why it ended.
+    """
+    return state in FAILED or (state == MessageState.SUPPRESSED and reason in DESTINATION_REFUSES)
 
 
 class Lane(IntEnum):
@@ -268,6 +285,7 @@ class Claimed:
     edits: int | None = None
     resends: int = 0  #: attempts of the next part that may have arrived; above 0 its text says so
     replayed_at: float | None = None  #: when a person replayed it
+    waits_from: float = 0.0  #: the time it was to wait for: its deliver_at, the end of quiet hours; or 0
     #: Whether the message that it edits may be in the chat once more, under an id that is not known.
     unseen_copy: bool = False
 
@@ -285,8 +303,8 @@ class Claimed:
 
     @property
     def entered_at(self) -> float:
-        """When it was accepted, or replayed last."""
-        return max(self.accepted_at, self.replayed_at or 0.0)
+        """When it began to wait: accepted, due (deliver_at, the end of quiet hours), or replayed last."""
+        return max(self.accepted_at, self.replayed_at or 0.0, self.waits_from)
 
 
 @dataclass(frozen=True, slots=True)

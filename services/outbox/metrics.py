@@ -1,13 +1,13 @@
 """Metrics of the delivery engine: bounded labels, every series from the start."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
+from prometheus_client import CollectorRegistry, Counter, Histogram, Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from services.kit.telemetry.buckets import MILLISECONDS_TO_A_DAY
-from services.outbox.messages import COUNTED, SCHEDULED, MessageState, Outcome, Reason, Settled
+from services.outbox.messages import MessageState, Outcome, Reason, Settled, is_failure
 
 METHODS = ("sendMessage", "sendDocument")
 
@@ -28,6 +28,41 @@ class DeliveryRate(Collector):
         yield family
 
 
+class QueueGauges(Collector):
+    """The queue as measured last; no sample before the first time, since 0 would mean an empty queue.
+
+    Attributes:
+        depth: messages by state, and the number of correlation ids with unfinished messages; None before.
+        oldest_age: returns the age of the oldest waiting message now, seconds; None if none waits.
+    """
+
+    def __init__(self) -> None:
+        self.depth: tuple[Mapping[str, int], int] | None = None
+        self.oldest_age: Callable[[], float | None] = lambda: None
+
+    def collect(self) -> Iterator[Metric]:
+        states = GaugeMetricFamily(
+            "cctelegram_queue_depth",
+            "Messages, by state; scheduled messages are counted apart from queued ones",
+            labels=["state"],
+        )
+        oldest = GaugeMetricFamily(
+            "cctelegram_oldest_message_age_seconds",
+            "Age of the oldest unfinished message that was due; 0 if there is none",
+        )
+        correlations = GaugeMetricFamily(
+            "cctelegram_active_correlations",
+            "Correlation ids that have unfinished messages, counted up to 10,000 messages",
+        )
+        if self.depth is not None:
+            by_state, active = self.depth
+            for state, number in by_state.items():
+                states.add_metric([state], number)
+            oldest.add_metric([], self.oldest_age() or 0.0)
+            correlations.add_metric([], active)
+        yield from (states, oldest, correlations)
+
+
 class OutboxMetrics:
     """Counts, durations and queue gauges of messages.
 
@@ -46,13 +81,13 @@ class OutboxMetrics:
         self.delivered = Counter("cctelegram_messages_delivered", "Messages delivered", registry=registry)
         self.failed = Counter(
             "cctelegram_messages_failed",
-            "Messages that ended without being delivered, by reason",
+            "Messages that ended undelivered, by reason, but for muted, superseded and cancelled ones",
             ["reason"],
             registry=registry,
         )
         self.duration = Histogram(
             "cctelegram_message_duration_seconds",
-            "Time from accepting a message to delivering it",
+            "Time from accepting a message, or from its scheduled time or its replay, to delivering it",
             buckets=MILLISECONDS_TO_A_DAY,
             registry=registry,
         )
@@ -65,7 +100,7 @@ class OutboxMetrics:
         )
         self.retries = Counter(
             "cctelegram_retries",
-            "Delivery attempts that will be retried, by reason",
+            "Delivery attempts after which the message waits for the next one, by reason",
             ["reason"],
             registry=registry,
         )
@@ -86,26 +121,12 @@ class OutboxMetrics:
         )
         self.limiter_wait = Histogram(
             "cctelegram_rate_limit_wait_seconds",
-            "Time that a message waited for Telegram's rate limits",
+            "Time that Telegram's rate limits delayed a delivery attempt",
             buckets=MILLISECONDS_TO_A_DAY,
             registry=registry,
         )
-        self.queue_depth = Gauge(
-            "cctelegram_queue_depth",
-            "Messages, by state; scheduled messages are counted apart from queued ones",
-            ["state"],
-            registry=registry,
-        )
-        self.oldest_age = Gauge(
-            "cctelegram_oldest_message_age_seconds",
-            "Age of the oldest unfinished message that was due",
-            registry=registry,
-        )
-        self.active_correlations = Gauge(
-            "cctelegram_active_correlations",
-            "Correlation ids that have unfinished messages",
-            registry=registry,
-        )
+        self.queue = QueueGauges()
+        registry.register(self.queue)
         self.delivery_rate = DeliveryRate()
         registry.register(self.delivery_rate)
         self._accepted: dict[tuple[str, str], Counter] = {}
@@ -129,10 +150,11 @@ class OutboxMetrics:
 
     def count(self, batch: Sequence[Settled], now: float) -> None:
         """What became of messages, after it is durable."""
-        waited = [now - s.message.entered_at for s in batch if s.decision.state is MessageState.DELIVERED]
-        self.delivered.inc(len(waited))
-        for seconds in waited:
-            self.duration.observe(seconds)
+        entered = [s.message.entered_at for s in batch if s.decision.state is MessageState.DELIVERED]
+        self.delivered.inc(len(entered))
+        for at in entered:
+            # Not below 0 after the clock was set back.
+            self.duration.observe(max(0.0, now - at))
         for settled in batch:
             if settled.decision.state is not MessageState.DELIVERED:
                 self._count_other(settled)
@@ -141,19 +163,14 @@ class OutboxMetrics:
         reason = settled.result.reason.value
         if settled.result.outcome is Outcome.UNKNOWN:
             self.unknown.labels(reason).inc()
-        match settled.decision.state:
+        state = settled.decision.state
+        if is_failure(state, settled.result.reason):
+            self.failed.labels(reason).inc()
+        match state:
             case MessageState.SUPPRESSED if settled.result.reason is Reason.MUTED:
-                # A mute is intended: counted as a failure it would raise an alert.
                 self.muted.inc()
-            case (
-                MessageState.DEAD_LETTER
-                | MessageState.UNKNOWN
-                | MessageState.EXPIRED
-                | MessageState.SUPPRESSED
-            ):
-                self.failed.labels(reason).inc()
-                if settled.decision.state is MessageState.DEAD_LETTER:
-                    self.dead_letters.labels(reason).inc()
+            case MessageState.DEAD_LETTER:
+                self.dead_letters.labels(reason).inc()
             case MessageState.RETRY_WAIT:
                 self.retries.labels(reason).inc()
             case MessageState.QUEUED if settled.decision.plain and not settled.message.plain:
@@ -168,8 +185,6 @@ class OutboxMetrics:
             self.retries.labels(reason.value)
             self.dead_letters.labels(reason.value)
             self.unknown.labels(reason.value)
-        for state in (*COUNTED, SCHEDULED):
-            self.queue_depth.labels(state)
         for method in METHODS:
             for outcome in Outcome:
                 self.api_response.labels(method, outcome.value)

@@ -17,12 +17,15 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    case,
     false,
+    func,
     literal_column,
+    or_,
     text,
 )
 
-from services.outbox.messages import MessageState
+from services.outbox.messages import DESTINATION_REFUSES, FAILED, MessageState
 
 metadata = MetaData()
 # SQLite numbers rows itself only where the key is spelled INTEGER.
@@ -97,6 +100,8 @@ message = Table(
     Column("update_at", Double),
     # Whether it is deferred: due_at is the end of its chat's quiet hours.
     Column("held", Boolean, nullable=False, default=False, server_default=false()),
+    # The time it was to wait for: its deliver_at, or the end of quiet hours; null: it was due at once.
+    Column("waits_from", Double),
     Index("message_event", "event_id"),
     Index("message_state", "state", "seq"),
     Index("message_type", "type", "seq"),
@@ -123,6 +128,18 @@ for _state in ("queued", "retry_wait"):
         postgresql_where=message.c.state == _state,
     )
 
+#: SQL of Claimed.entered_at of services.outbox.messages: the latest of its three times.
+_REPLAYED = func.coalesce(message.c.replayed_at, message.c.accepted_at)
+_DUE = func.coalesce(message.c.waits_from, message.c.accepted_at)
+ENTERED_AT = case((_REPLAYED > _DUE, _REPLAYED), else_=_DUE)
+
+#: SQL of messages.is_failure().
+IS_FAILURE = or_(
+    message.c.state.in_([state.value for state in FAILED]),
+    in_state(MessageState.SUPPRESSED)
+    & message.c.reason.in_([reason.value for reason in DESTINATION_REFUSES]),
+)
+
 #: SQL of messages.is_scheduled() and is_continuation(), for the column ``due_at``.
 IS_SCHEDULED = "due_at > 0"
 IS_CONTINUATION = "due_at < 0"
@@ -142,6 +159,12 @@ Index(
     message.c.replayed_at,
     sqlite_where=message.c.replayed_at.is_not(None) & message.c.finished_at.is_(None),
     postgresql_where=message.c.replayed_at.is_not(None) & message.c.finished_at.is_(None),
+)
+Index(
+    "message_waits_from",
+    message.c.waits_from,
+    sqlite_where=message.c.waits_from.is_not(None) & message.c.finished_at.is_(None),
+    postgresql_where=message.c.waits_from.is_not(None) & message.c.finished_at.is_(None),
 )
 Index(
     "message_update_key",

@@ -144,11 +144,21 @@ async def test_every_series_is_there_before_anything_happened(bridge: AsyncClien
     for reason in Reason:
         for name in ("messages_failed", "retries", "dead_letters", "unknown_outcomes"):
             assert value(samples, f"cctelegram_{name}_total", reason=reason.value) == 0
-    for state in ("queued", "sending", "retry_wait", "unknown", "dead_letter"):
-        assert value(samples, "cctelegram_queue_depth", state=state) == 0
     for bound in ("0.1", "0.5", "1.0", "5.0"):
         assert value(samples, "cctelegram_message_duration_seconds_bucket", le=bound) == 0
     assert not [name for name, _ in samples if name == "cctelegram_delivery_rate_percent"]
+
+
+async def test_the_queue_has_samples_once_it_is_measured(bridge: AsyncClient) -> None:
+    async def measured() -> Any:
+        samples = await metrics(bridge)
+        return samples if any(name == "cctelegram_queue_depth" for name, _ in samples) else None
+
+    samples = await until(measured)
+    for state in ("queued", "scheduled", "sending", "retry_wait", "unknown", "dead_letter"):
+        assert value(samples, "cctelegram_queue_depth", state=state) == 0
+    assert value(samples, "cctelegram_oldest_message_age_seconds") == 0
+    assert value(samples, "cctelegram_active_correlations") == 0
 
 
 ONE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

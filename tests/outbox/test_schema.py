@@ -1,5 +1,6 @@
 """The revisions make the tables that the code speaks of, on both databases."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from services.outbox import schema
 from services.outbox.intake import row_records
 from services.outbox.messages import Origin
 from tests.outbox.conftest import Desk, migrated_to
-from tests.outbox.making import NOW, event, submission
+from tests.outbox.making import NOW, event, message, submission
 
 VERSIONS = "outbox_version"
 
@@ -69,6 +70,25 @@ async def test_events_from_before_the_column_get_their_origin(
     found = await database.read("read", lambda c: c.execute(query).scalar_one())
     await database.close()
     assert found == origin
+
+
+async def test_a_message_that_was_scheduled_before_the_column_waits_from_its_time(
+    empty_database_url: str, telemetry: Telemetry
+) -> None:
+    database = await migrated_to("0014", empty_database_url, telemetry)
+    of = event()
+    stored = [insert(schema.event).values(row_records.of_event(of, NOW))]
+    for due_at in (NOW + 60, 0.0):
+        row = row_records.of_message(of, message(deliver_at=due_at))
+        del row["waits_from"]
+        stored.append(insert(schema.message).values(row))
+    for statement in stored:
+        await database.write("enqueue", partial(Connection.execute, statement=statement))
+    await database.migrate(["services.outbox"])
+    query = text("SELECT waits_from FROM message ORDER BY seq")
+    found = await database.read("read", lambda c: c.execute(query).scalars().all())
+    await database.close()
+    assert found == [NOW + 60, None]
 
 
 @pytest.mark.parametrize("origin", Origin)

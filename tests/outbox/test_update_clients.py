@@ -59,6 +59,6 @@ def _store(connection: Connection, stored: Stored) -> None:
     row = row_records.of_message(of, shown) | {"state": "delivered", "telegram_message_ids": "501"}
     row |= dict.fromkeys(("attempts", "part"), 1) | dict.fromkeys(("retries", "resends"), 0)
     row |= {"possible_duplicate": False, "plain": False, "reason": "none"}
-    del row["update_client"], row["update_at"]
+    del row["update_client"], row["update_at"], row["waits_from"]
     for name, values in (("event", row_records.of_event(of, NOW)), ("message", row)):
         connection.execute(insert(table(name, *map(column, values))).values(**values))

@@ -19,7 +19,7 @@ from services.kit.clock import Clock
 from services.kit.database.connect import Database, upsert
 from services.outbox import change_feed
 from services.outbox.change_feed import Entry, Position
-from services.outbox.messages import MessageState
+from services.outbox.messages import MessageState, is_failure
 
 POLL_SECONDS = 1.0
 #: The sum is written back after so long, or when so many transactions came after the position.
@@ -35,7 +35,7 @@ class Totals:
     Args:
         accepted: messages accepted.
         delivered: messages delivered.
-        failed: messages that ended as dead letter, expired or unknown; one that is replayed may count again.
+        failed: messages that ended undelivered (``is_failure``); one that is replayed may count again.
         retries: attempts followed by a retry.
         dead_letters: those of the failed that became dead letters.
         unknown: those of the failed whose outcome is unknown.
@@ -57,20 +57,20 @@ class Totals:
 
 
 def _counted_as(entry: Entry) -> Sequence[str]:
-    _, state, attempt, _ = entry
+    _, state, attempt, cause = entry
     if change_feed.is_acceptance(entry):
         return ("accepted",)
     if state == MessageState.RETRY_WAIT:
         # Without an attempt it waited before, and quiet hours postpone it.
         return ("retries",) if attempt else ()
-    return _ENDINGS.get(state, ())
+    if state == MessageState.DELIVERED:
+        return ("delivered",)
+    return ("failed", *_FAILED_AS.get(state, ())) if is_failure(state, cause) else ()
 
 
-_ENDINGS: Mapping[str, Sequence[str]] = {
-    MessageState.DELIVERED: ("delivered",),
-    MessageState.EXPIRED: ("failed",),
-    MessageState.DEAD_LETTER: ("failed", "dead_letters"),
-    MessageState.UNKNOWN: ("failed", "unknown"),
+_FAILED_AS: Mapping[str, Sequence[str]] = {
+    MessageState.DEAD_LETTER: ("dead_letters",),
+    MessageState.UNKNOWN: ("unknown",),
 }
 
 

@@ -64,13 +64,13 @@ class Telemetry:
         )
         self._calls = Counter(
             "external_api_calls",
-            "Calls to other services, by status code; none means without a response",
+            "Calls to other programs, by status code; none means without a response",
             ["provider", "endpoint", "status_code"],
             registry=self.registry,
         )
         self._call_duration = Histogram(
             "external_api_duration_seconds",
-            "Duration of calls to other services, from the request to the response headers",
+            "Duration of calls to other programs, to the response headers; to Telegram, to the whole answer",
             ["provider", "endpoint"],
             buckets=CALL_BUCKETS,
             registry=self.registry,

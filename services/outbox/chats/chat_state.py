@@ -138,7 +138,8 @@ def defer(
         now: seconds since the epoch.
     """
     seqs = [seq for seq, _ in messages]
-    connection.execute(update(message).where(message.c.seq.in_(seqs)).values(due_at=until, held=True))
+    deferred = {"due_at": until, "held": True, "waits_from": until}
+    connection.execute(update(message).where(message.c.seq.in_(seqs)).values(deferred))
     message_changes.record(connection, messages, cause, now)
 
 
@@ -147,7 +148,8 @@ def end_deferral(connection: Connection, bot: str, chat_id: int, now: float) -> 
     deferred = (*_waiting_for(bot, chat_id), message.c.held)
     lane = connection.execute(select(func.min(message.c.lane)).where(*deferred)).scalar()
     if lane is not None:
-        connection.execute(update(message).where(*deferred).values(due_at=AT_ONCE, held=False))
+        due = {"due_at": AT_ONCE, "held": False, "waits_from": now}
+        connection.execute(update(message).where(*deferred).values(due))
         chat_queue.add(connection, {(bot, chat_id): (now, lane)})
 
 

@@ -50,6 +50,7 @@ _COLUMNS = (
     message.c.edits,
     message.c.resends,
     message.c.replayed_at,
+    message.c.waits_from,
 )
 MESSAGES = select(*_COLUMNS).join(event, message.c.event_id == event.c.id)
 _BY_SEQ = Statement(
@@ -201,6 +202,7 @@ def _claimed(row: Any, now: float, limiter_wait: float, number: int, edited: Edi
         _edits,
         resends,
         replayed_at,
+        waits_from,
     ) = row
     trace = TraceContext.parse(traceparent)
     if trace is None:
@@ -238,5 +240,6 @@ def _claimed(row: Any, now: float, limiter_wait: float, number: int, edited: Edi
         edits=edited.telegram_id if edited else None,
         resends=resends,
         replayed_at=replayed_at,
+        waits_from=waits_from or 0.0,
         unseen_copy=edited is not None and edited.unseen_copy,
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from services.outbox.messages import (
     AT_ONCE,
     CONTINUATION,
+    DESTINATION_REFUSES,
     Claimed,
     Decision,
     MessageState,
@@ -20,8 +21,6 @@ from services.outbox.messages import (
     is_scheduled,
 )
 
-#: The chat refuses the bot: it is blocked, and its later messages are suppressed.
-DESTINATION_REFUSES = frozenset({Reason.BOT_BLOCKED, Reason.CHAT_GONE})
 #: Telegram will never accept this message: it becomes a dead letter.
 NEVER = frozenset(
     {
@@ -49,7 +48,7 @@ class Policy:
     Args:
         base: seconds before the first retry; doubled each time.
         cap: longest wait between retries, seconds.
-        give_up_after: seconds after acceptance at which retries end.
+        give_up_after: seconds after acceptance, a message's own time or its replay, at which retries end.
         max_resends: resends of a message that may have arrived.
     """
 

@@ -49,17 +49,18 @@ fresh AS MATERIALIZED (
   SELECT * FROM json_to_recordset($3::text::json) AS given (
     submission int, place int, client text, id text, event_id text, type text, bot text, chat_id bigint,
     thread_id bigint, lane smallint, silent boolean, on_unknown text, state text, due_at float8,
-    expires_at float8, accepted_at float8, edits text, update_key text, update_client text, update_at float8)
+    expires_at float8, accepted_at float8, edits text, update_key text, update_client text, update_at float8,
+    waits_from float8)
   WHERE submission NOT IN (SELECT submission FROM known)
 ),
 new_message AS (
   INSERT INTO message (
     id, event_id, type, bot, chat_id, thread_id, lane, silent, on_unknown, state, due_at, expires_at,
-    accepted_at, edits, update_key, update_client, update_at, attempts, retries, resends, part,
+    accepted_at, edits, update_key, update_client, update_at, waits_from, attempts, retries, resends, part,
     possible_duplicate, plain, telegram_message_ids, reason)
   SELECT
     id, event_id, type, bot, chat_id, thread_id, lane, silent, on_unknown, state, due_at, expires_at,
-    accepted_at, edits, update_key, update_client, update_at, 0, 0, 0, 0, false, false, '', 'none'
+    accepted_at, edits, update_key, update_client, update_at, waits_from, 0, 0, 0, 0, false, false, '', 'none'
   FROM fresh ORDER BY place
   RETURNING seq
 ),

@@ -7,7 +7,7 @@ from itertools import pairwise
 from sqlalchemy import Connection, func, literal_column, select, true
 
 from services.outbox.messages import COUNTED, SCHEDULED, UNFINISHED, MessageState
-from services.outbox.schema import attempt, chat, event, in_state, message
+from services.outbox.schema import chat, event, in_state, message
 
 #: The most correlation ids that are counted.
 MOST_CORRELATIONS = 10_000
@@ -52,25 +52,23 @@ def measure(connection: Connection, now: float) -> QueueDepth:
 
 # Literals, for the partial index; "IS TRUE", so that SQLite does not look through all that is queued instead.
 _TIMED = (message.c.due_at > literal_column("0"), in_state(MessageState.QUEUED).is_(true()))
-_FIRST_COME = (
+# Most messages wait from their acceptance, in the order of their numbers.
+_FIRST_COME = [
     select(message.c.accepted_at)
-    .where(
-        in_state(MessageState.QUEUED),
-        message.c.due_at <= literal_column("0"),
-        message.c.replayed_at.is_(None),
-    )
+    .where(in_state(state), message.c.waits_from.is_(None), message.c.replayed_at.is_(None))
     .order_by(message.c.seq)
+    .limit(1)
+    for state in UNFINISHED
+]
+# One with a time waits from then on, also after an attempt.
+_WAITS_FROM = (
+    select(message.c.waits_from)
+    .where(
+        message.c.waits_from.is_not(None), message.c.finished_at.is_(None), message.c.replayed_at.is_(None)
+    )
+    .order_by(message.c.waits_from)
     .limit(1)
 )
-# A message with attempts has waited since its first: before that it may have been scheduled.
-_TRIED = [
-    select(attempt.c.claimed_at)
-    .join(message, attempt.c.message_seq == message.c.seq)
-    .where(in_state(state), message.c.replayed_at.is_(None), attempt.c.number == 1)
-    .order_by(message.c.seq)
-    .limit(1)
-    for state in (MessageState.SENDING, MessageState.RETRY_WAIT)
-]
 # A replayed message has waited since its replay.
 _REPLAYED = (
     select(message.c.replayed_at)
@@ -81,8 +79,8 @@ _REPLAYED = (
 
 
 def _oldest(connection: Connection, now: float) -> float | None:
-    overdue = select(func.min(message.c.due_at)).where(*_TIMED, message.c.due_at <= now)
-    first = [connection.execute(query).scalar() for query in (_FIRST_COME, overdue, *_TRIED, _REPLAYED)]
+    overdue = _WAITS_FROM.where(message.c.waits_from <= now)
+    first = [connection.execute(query).scalar() for query in (*_FIRST_COME, overdue, _REPLAYED)]
     return min((at for at in first if at is not None), default=None)
 
 

@@ -44,6 +44,7 @@ class QueueMonitor:
         self._database = database
         self._metrics = metrics
         self._clock = clock
+        metrics.queue.oldest_age = lambda: self.oldest_age
 
     @property
     def oldest_age(self) -> float | None:
@@ -68,10 +69,7 @@ class QueueMonitor:
         self._deliveries = found.deliveries or self._deliveries
         durations = [seconds for at, seconds in self._deliveries if at > now - HOUR]
         self.last_hour = self._counts.last_hour(now, durations)
-        for state, number in self.depth.by_state.items():
-            self._metrics.queue_depth.labels(state).set(number)
-        self._metrics.oldest_age.set(self.oldest_age or 0.0)
-        self._metrics.active_correlations.set(self.depth.correlations)
+        self._metrics.queue.depth = self.depth.by_state, self.depth.correlations
         self._metrics.delivery_rate.percent = self.last_hour.delivery_rate_percent
 
     def _unsettled_since(self, now: float) -> int:

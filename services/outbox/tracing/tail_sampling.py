@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from functools import partial
 
 import structlog
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import Connection, or_, select
 
 from services.kit.database.connect import Database
 from services.kit.errors import Problem
 from services.kit.telemetry.telemetry import FinishedSpan, Telemetry
-from services.outbox.messages import FAILED, EventRecord, MessageState, Reason, Settled
+from services.outbox.messages import EventRecord, MessageState, Settled, is_failure
 from services.outbox.queries import message_timeline
 from services.outbox.queries.message_timeline import MessageTimeline
-from services.outbox.schema import message
+from services.outbox.schema import ENTERED_AT, IS_FAILURE, message
 from services.outbox.tracing import message_spans
 
 log = structlog.get_logger()
@@ -32,7 +32,6 @@ REMEMBERED_EVENTS = 20_000
 #: More traces than this are dropped: they must not become a queue without end.
 LARGEST_QUEUE = 5_000
 LARGEST_BATCH = 50
-_FAILED = (*FAILED, MessageState.SUPPRESSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +117,10 @@ class TailSampler:
 
 
 def _is_slow_or_failed(settled: Settled, now: float) -> bool:
-    if settled.decision.state in _FAILED:
-        return settled.result.reason is not Reason.MUTED
-    of = settled.message
-    # A first attempt waits from its due time; the due time of a later one is only the end of its pause.
-    waiting_from = max(of.entered_at, of.due_at) if of.attempt == 1 else of.entered_at
-    return settled.decision.state is MessageState.DELIVERED and now - waiting_from > SLOW_SECONDS
+    if is_failure(settled.decision.state, settled.result.reason):
+        return True
+    waited = now - settled.message.entered_at
+    return settled.decision.state is MessageState.DELIVERED and waited > SLOW_SECONDS
 
 
 def _read(
@@ -138,13 +135,8 @@ def _read(
 
 
 def _exported(connection: Connection, event_ids: Sequence[str]) -> frozenset[str]:
-    """The events among these that have a message whose trace was exported.
-
-    The due time of a message is not stored for good: a message that was scheduled for later counts as slow.
-    """
+    """The events among these that have a message whose trace was exported."""
     columns = message.c
-    entered = func.coalesce(columns.replayed_at, columns.accepted_at)
-    slow = (columns.state == MessageState.DELIVERED.value) & (columns.finished_at - entered > SLOW_SECONDS)
-    failed = columns.state.in_([state.value for state in _FAILED]) & (columns.reason != Reason.MUTED.value)
-    found = select(columns.event_id).where(columns.event_id.in_(event_ids), or_(slow, failed))
+    slow = (columns.state == MessageState.DELIVERED.value) & (columns.finished_at - ENTERED_AT > SLOW_SECONDS)
+    found = select(columns.event_id).where(columns.event_id.in_(event_ids), or_(slow, IS_FAILURE))
     return frozenset(connection.execute(found).scalars())

@@ -58,6 +58,8 @@ async def write_back(store: Database, count: Count) -> None:
         ([(1, "dead_letter", 1, "chat_not_found")], Totals(failed=1, dead_letters=1)),
         ([(1, "unknown", 1, "no_answer")], Totals(failed=1, unknown=1)),
         ([(1, "expired", 0, "expired")], Totals(failed=1)),
+        ([(1, "suppressed", 0, "bot_blocked"), (2, "suppressed", 0, "chat_gone")], Totals(failed=2)),
+        ([(1, "suppressed", 0, "superseded"), (2, "suppressed", 0, "never_sent")], Totals()),
         ([(1, "suppressed", 0, "muted"), (2, "cancelled", 0, "cancelled by ci")], Totals()),
         # Queued again: by a replay, by a part that was sent.
         ([(1, "queued", 0, "replayed by ci"), (1, "queued", 1, "")], Totals()),

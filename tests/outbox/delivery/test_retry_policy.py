@@ -240,6 +240,16 @@ def test_backoff_is_spread_by_a_fifth_at_most(retries: int, jitter: float) -> No
     assert 0.8 * middle <= POLICY.backoff(retries, jitter) <= 1.2 * middle
 
 
+@pytest.mark.parametrize("began", ["accepted_at", "waits_from", "replayed_at"])
+def test_retries_end_some_time_after_the_message_began_to_wait(began: str) -> None:
+    begun = {"accepted_at": NOW - 2 * POLICY.give_up_after}
+    in_time, too_late = (
+        claimed(**{**begun, began: NOW - POLICY.give_up_after + left}) for left in (10.0, -10.0)
+    )
+    assert decide(in_time, of=refused(Reason.SERVER_ERROR)).state is MessageState.RETRY_WAIT
+    assert decide(too_late, of=refused(Reason.SERVER_ERROR)).state is MessageState.DEAD_LETTER
+
+
 _CLAIMED = st.builds(
     claimed,
     retries=st.integers(0, 50),

@@ -2,9 +2,10 @@
 
 from functools import partial
 
+from services.outbox.chats import chat_state
 from services.outbox.intake import cancel_replay
 from services.outbox.intake.cancel_replay import By
-from services.outbox.messages import Outcome, Reason
+from services.outbox.messages import MessageState, Outcome, Reason
 from services.outbox.queries import last_hour
 from services.outbox.queries.rolling_counts import Second
 from tests.outbox.conftest import Desk
@@ -53,13 +54,58 @@ async def test_a_duration_is_from_the_acceptance_or_the_replay_to_the_delivery(d
     assert await deliveries(desk, NOW + 50) == [(NOW + 102, 2.0)]
 
 
-async def test_suppressed_and_cancelled_messages_are_no_failures(desk: Desk) -> None:
+async def test_messages_that_were_not_wanted_any_more_are_no_failures(desk: Desk) -> None:
+    cancelled, muted = message(ADA), message(GRACE)
+    await desk.submit(submission(cancelled), submission(muted))
+    cancel = partial(cancel_replay.cancel, message_id=cancelled.id, by=By("tests"), now=NOW + 1)
+    await desk.database.write("cancel", cancel)
+    mute = partial(chat_state.mute, bot="default", chat_id=GRACE, until=NOW + 100)
+    await desk.database.write("mute", mute)
+    await desk.claim()
+    assert await desk.state(muted.id) == "suppressed"
+    assert await seconds(desk) == [Second(START, accepted=2)]
+
+
+async def test_messages_to_a_chat_that_refuses_the_bot_are_failures(desk: Desk) -> None:
+    await desk.submit(submission(message(ADA)), submission(message(ADA)))
+    (first,) = await desk.claim()
+    await desk.finish(first, result(Outcome.NOT_SENT, Reason.BOT_BLOCKED))
+    desk.clock.now = NOW + 1.5
+    assert await desk.claim() == []
+    assert await seconds(desk) == [Second(START, accepted=2, failed=1), Second(START + 1, failed=1)]
+
+
+async def test_a_message_with_a_time_waits_from_then_on(desk: Desk) -> None:
+    """A retry has a due time of its own, and must not hide the first."""
+    at_its_time, after_a_retry = message(ADA, deliver_at=NOW + 100), message(GRACE, deliver_at=NOW + 100)
+    await desk.submit(submission(at_its_time), submission(after_a_retry))
+    desk.clock.now = NOW + 102
+    first, second = sorted(await desk.claim(), key=lambda one: one.chat_id)
+    assert (first.entered_at, second.entered_at) == (NOW + 100, NOW + 100)
+    await desk.finish(first, sent())
+    failed = result(Outcome.NOT_SENT, Reason.CONNECT_FAILED, finished_at=NOW + 102)
+    decision = await desk.finish(second, failed)
+    desk.clock.now = decision.due_at
+    (again,) = await desk.claim()
+    assert again.entered_at == NOW + 100
+    await desk.finish(again, sent(2))
+    assert await deliveries(desk) == [(decision.due_at, decision.due_at - NOW - 100), (NOW + 102, 2.0)]
+
+
+async def test_quiet_hours_are_no_wait_also_if_they_end_early(desk: Desk) -> None:
     one = message(ADA)
     await desk.submit(submission(one))
-    await desk.database.write(
-        "cancel", partial(cancel_replay.cancel, message_id=one.id, by=By("tests"), now=NOW + 1)
-    )
-    assert await seconds(desk) == [Second(START, accepted=1)]
+    seqs = [((await desk.life(one.id)).message["seq"], MessageState.QUEUED)]
+    defer = partial(chat_state.defer, messages=seqs, until=NOW + 1_000, cause="quiet hours", now=NOW)
+    await desk.database.write("defer", defer)
+    end = partial(chat_state.end_deferral, bot="default", chat_id=ADA, now=NOW + 50)
+    await desk.database.write("defer", end)
+    desk.clock.now = NOW + 60
+    (claimed,) = await desk.claim()
+    assert claimed.entered_at == NOW + 50
+    desk.clock.now = NOW + 61
+    await desk.finish(claimed, sent())
+    assert await deliveries(desk) == [(NOW + 61, 11.0)]
 
 
 async def test_the_hour_is_read_by_its_indexes(desk: Desk) -> None:

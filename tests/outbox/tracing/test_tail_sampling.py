@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from services.kit.database.connect import Database
 from services.kit.settings import ServiceSettings
-from services.kit.telemetry.telemetry import Telemetry, TraceContext
+from services.kit.telemetry.telemetry import FinishedSpan, Telemetry, TraceContext
 from services.outbox.intake import enqueue
 from services.outbox.messages import EventRecord, Outcome, Reason, Result, Settled
 from services.outbox.tracing.message_spans import chat_hash
@@ -42,6 +42,10 @@ class Sampling:
         await self.desk.settle(settled)
         self.sampler.sample_message(settled, self.desk.clock.now)
         return posted.events[0], claimed.id
+
+    def reply_to(self, posted: EventRecord) -> None:
+        span = FinishedSpan("tap", TraceContext(0xFEDCBA, 0x4321, sampled=False), None, NOW, NOW + 0.1)
+        self.sampler.sample_reply(span, event_id=posted.id)
 
     async def spans(self) -> list[ReadableSpan]:
         """All exported spans, once nothing waits."""
@@ -141,6 +145,24 @@ async def test_a_slow_delivery_is_exported_with_each_of_its_attempts(sampling: S
     # Its commit was not remembered: the span ends when the rows were handed to the disk.
     assert root.attributes["cctelegram.commit_measured"] is False
     assert root.end_time == int(NOW * 1e9)
+
+
+async def test_a_message_that_waited_for_its_time_is_not_slow(sampling: Sampling) -> None:
+    posted = submission(message(deliver_at=NOW + 60), of=event(trace=UNSAMPLED))
+    await sampling.desk.submit(posted)
+    sampling.desk.clock.advance(60 + SLOW_SECONDS / 2)
+    (claimed,) = await sampling.desk.claim()
+    delivered = sampling.desk.decided(claimed, sent())
+    await sampling.desk.settle(delivered)
+    sampling.sampler.sample_message(delivered, sampling.desk.clock.now)
+    sampling.reply_to(posted.events[0])
+    assert await sampling.spans() == []
+
+
+async def test_a_reply_to_a_message_that_failed_is_exported(sampling: Sampling) -> None:
+    posted, _ = await sampling.deliver(lambda: BAD)
+    sampling.reply_to(posted)
+    assert "tap" in named(await sampling.exported(7))
 
 
 async def test_the_limiters_wait_is_in_it(sampling: Sampling) -> None:
