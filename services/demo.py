@@ -1,4 +1,4 @@
-"""``make demo``: posts sample events and one alert to the running suite, and prints where to see them."""
+"""``make demo``: posts events, an alert and its end to the running suite, and prints where to see them."""
 
 import sys
 from datetime import UTC, datetime, timedelta
@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pydantic import Field
 
 from services.__main__ import addresses, with_addresses
+from services.bridge.settings import BridgeSettings
 from services.client import Client, ClientError
 from services.client.call import Service
 from services.client.errors import NotReachedError
@@ -85,33 +86,46 @@ class DemoSettings(ServiceSettings):
     sandbox_url: str = Field("http://127.0.0.1:8083", description="URL of the Telegram sandbox")
 
 
-def alert(now: datetime) -> Webhook:
-    """Returns one firing alert, as Alertmanager posts it."""
+def alert(now: datetime, status: Status, dashboard: str) -> Webhook:
+    """Returns an alert as Alertmanager posts it: firing, or the end of the same alert.
+
+    There is no Prometheus and no Alertmanager that knows it, so no link leads to them.
+
+    Args:
+        now: the time of the demo; alerts of different times are different alerts.
+        status: firing or resolved.
+        dashboard: URL of the page that the alert links to.
+    """
+    firing = status is Status.FIRING
     return Webhook(
         version="4",
         groupKey='{}:{alertname="DiskSpaceLow"}',
-        status=Status.FIRING,
+        status=status,
         receiver="alert-relay",
         groupLabels={"alertname": "DiskSpaceLow"},
         commonLabels={"alertname": "DiskSpaceLow", "severity": "warning"},
         commonAnnotations={},
-        externalURL="http://127.0.0.1:9093",
+        externalURL="",
         alerts=[
             Alert(
-                status=Status.FIRING,
+                status=status,
                 labels={"alertname": "DiskSpaceLow", "severity": "warning", "instance": "db-1"},
-                annotations={"summary": "db-1 has 12 % of its disk left"},
+                annotations={"summary": "db-1 has 12 % of its disk left", "dashboard_url": dashboard},
                 startsAt=now - timedelta(minutes=5),
-                endsAt=datetime.min.replace(tzinfo=UTC),
-                generatorURL="http://127.0.0.1:9090/graph",
+                endsAt=datetime.min.replace(tzinfo=UTC) if firing else now,
+                generatorURL="",
                 fingerprint=f"{int(now.timestamp()):016x}",
             )
         ],
     )
 
 
-def send(cct: Client) -> list[str]:
-    """Posts the events and the alert, and returns lines for the terminal.
+def send(cct: Client, dashboard: str) -> list[str]:
+    """Posts the events, the alert and its end, and returns lines for the terminal.
+
+    Args:
+        cct: the client.
+        dashboard: URL of the dashboard's page.
 
     Raises:
         ClientError: a service is unreachable or refuses.
@@ -121,8 +135,10 @@ def send(cct: Client) -> list[str]:
         for event in EVENTS
         for message_id in cct.send(event).message_ids
     ]
-    cct.send_alerts(alert(datetime.now(UTC)))
-    lines.append("  alert")
+    now = datetime.now(UTC)
+    for status in (Status.FIRING, Status.RESOLVED):
+        cct.send_alerts(alert(now, status, dashboard))
+    lines.append(f"  {'alert':<18} {dashboard}")
     return lines
 
 
@@ -130,22 +146,19 @@ def main() -> None:
     try:
         settings = with_addresses(load(DemoSettings), addresses())
         urls = {Service.ALERT_RELAY: settings.alert_relay_url}
+        dashboard = f"{settings.dashboard_url}/dashboard/"
         with Client(settings.bridge_url, own_key(settings), urls=urls, patience=PATIENCE_SECONDS) as cct:
-            lines = send(cct)
+            lines = send(cct, dashboard)
     except StartError as error:
         fail(error)
     except NotReachedError as error:
         fail(StartError(f"{error}. Is the suite running (make run)?"))
     except ClientError as error:
         fail(StartError(str(error)))
-    out = [
-        "Accepted, and on disk; the command shows what became of each:",
-        *lines,
-        "",
-        "Now look at",
-        f"  the chats       {settings.sandbox_url}/",
-    ]
-    out.append(f"  the dashboard   {settings.dashboard_url}/dashboard/")
+    out = ["Accepted, and on disk; the command shows what became of each:", *lines, "", "Now look at"]
+    out.append(f"  the dashboard   {dashboard}")
+    if load(BridgeSettings).uses_sandbox:
+        out.append(f"  the chats       {settings.sandbox_url}/")
     sys.stdout.write("\n".join(out) + "\n")
 
 

@@ -13,6 +13,7 @@ from services.bridge import app as bridge_app
 from services.client import call
 from services.client.call import Call, Service
 from services.client.calls import approvals, dead_letters, events, incidents, messages, settings, status
+from services.contracts.alertmanager import Status
 from services.contracts.approvals import NewApproval
 from services.contracts.chats import ChatChanges, ChatSettings
 from services.contracts.events import NewEvent
@@ -42,7 +43,7 @@ ARGUMENTS: dict[str, Any] = {
     "question": NewApproval(title="Deploy?", prompt="make deploy"),
     "settings": ChatSettings(),
     "url": "https://ci.example/hook",
-    "webhook": alert(datetime(2026, 1, 31, tzinfo=UTC)),
+    "webhook": alert(datetime(2026, 1, 31, tzinfo=UTC), Status.FIRING, ""),
 }
 #: The argument ``new`` of those that create or replace something.
 NEW = {"create_key": NewKey(name="ci", scopes=[Scope.EVENTS_WRITE]), "set_routes": NewRoutes(routes=[RULE])}

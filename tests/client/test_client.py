@@ -16,6 +16,7 @@ from services.client.errors import (
     NotAuthorizedError,
     NotFoundError,
 )
+from services.contracts.alertmanager import Status
 from services.contracts.approvals import NewApproval
 from services.contracts.chats import ChatChanges, ChatSettings, QuietHours
 from services.contracts.events import NewEvent
@@ -182,7 +183,7 @@ async def test_alerts_become_incidents_that_are_read(kind: str, sandbox: Sandbox
         runner.running(relay_app.create_app, settings) as relay,
         either(kind, "https://cct.example.com", KEY, urls={Service.ALERT_RELAY: relay.url}) as cct,
     ):
-        assert (await cct.send_alerts(alert(datetime.now(UTC)))).status == "alert_sent"
+        assert (await cct.send_alerts(alert(datetime.now(UTC), Status.FIRING, ""))).status == "alert_sent"
         (incident,) = [found async for found in cct.items("every_incident", state="firing")]
         assert (await cct.incident(incident.id)).alerts[0].labels["instance"] == "db-1"
         assert "database" in (await cct.health(Service.ALERT_RELAY)).components

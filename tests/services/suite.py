@@ -34,6 +34,7 @@ class Suite:
     process: "subprocess.Popen[str]"
     printed: str
     urls: dict[str, str]
+    environment: dict[str, str]
     data: Path
 
     @property
@@ -43,6 +44,15 @@ class Suite:
     def stop(self, number: signal.Signals) -> int:
         self.process.send_signal(number)
         return self.process.wait(30)
+
+    def demo(self, **variables: str) -> str:
+        """Runs ``make demo`` and returns what it prints."""
+        command = [sys.executable, "-m", "services.demo"]
+        environment = self.environment | variables
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True, timeout=60
+        )
+        return done.stdout
 
 
 def start(
@@ -81,7 +91,7 @@ def start(
     for line in process.stdout:  # ends with the process, if that never gets ready
         printed += line
         if "data, logs and the API key" in line:
-            return Suite(process, printed, urls, data)
+            return Suite(process, printed, urls, environment, data)
     raise AssertionError(errors.read_text())
 
 

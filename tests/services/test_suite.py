@@ -159,6 +159,33 @@ def test_what_is_not_public_wants_the_key(name: str, path: str, suite: Suite) ->
     assert get(suite, name, path, **suite.key).status_code != 401
 
 
+def test_the_demo_s_alert_ends_by_itself_and_all_its_links_lead_to_what_runs(suite: Suite) -> None:
+    printed = suite.demo()
+    alerts = until("the end of the alert", lambda: _of_the_demo(suite), 30)
+    incidents = get(suite, "alert-relay", "/api/v1/incidents", **suite.key).json()["incidents"]
+    assert {(one["state"], one["firing"]) for one in incidents} == {("resolved", 0)}
+    for text, links in alerts:
+        assert links, text
+    for url in {*re.findall(r"https?://[^\s)]+", printed), *(url for _, links in alerts for url in links)}:
+        assert httpx.get(url, timeout=30, follow_redirects=True).is_success, url
+
+
+def test_the_demo_with_a_bot_of_telegram_names_no_sandbox(suite: Suite) -> None:
+    printed = suite.demo(TELEGRAM_BOT_TOKEN="123456:" + "a" * 35, TELEGRAM_CHAT_IDS="1001")
+    assert "dashboard" in printed
+    assert suite.urls["telegram-sandbox"] not in printed
+
+
+def _of_the_demo(suite: Suite) -> list[tuple[str, list[str]]] | None:
+    """The messages of the demo's alert, each with its links; None before all are there."""
+    shown = get(suite, "telegram-sandbox", "/api/chats/1001/messages?limit=1000").json()["messages"]
+    messages = [each["message"] for each in shown if "DiskSpaceLow" in each["message"].get("text", "")]
+    signs = [each["text"][0] for each in messages]
+    if not signs.count("🔥") == signs.count("✅") > 0:
+        return None
+    return [(each["text"], [one["url"] for one in each["entities"] if "url" in one]) for each in messages]
+
+
 def test_an_event_that_was_accepted_arrives_also_over_a_stop_and_a_start(tmp_path: Path) -> None:
     """Ctrl-C right behind the answer: what was promised is kept by this run or by the next."""
     first = start(tmp_path / "data", tmp_path / "errors")
