@@ -55,10 +55,11 @@ def _now(made: dashboards.Dashboard) -> None:
         number(
             "Notifications waiting",
             "short",
-            f'sum(cctelegram_queue_depth{{{RELAY}, state=~"queued|sending|retry_wait"}})',
+            f'sum(max by (state) (cctelegram_queue_depth{{{RELAY}, state=~"queued|sending|retry_wait"}}))',
             (None, "green"),
             (20, "yellow"),
             (100, "red"),
+            about="Queued, being sent, or waiting for a retry.",
         )
     )
     made.with_panel(
@@ -75,7 +76,7 @@ def _now(made: dashboards.Dashboard) -> None:
         number(
             "Failing checks",
             "short",
-            "count(cctelegram_health_check_up == 0) or vector(0)",
+            "count(cctelegram_health_check_up == 0) or 0 * count(cctelegram_health_check_up)",
             (None, "green"),
             (1, "red"),
             about="Health checks of mcp-health that are unhealthy or critical.",
@@ -112,7 +113,7 @@ def _alerts(made: dashboards.Dashboard) -> None:
             "Truncated alerts",
             "short",
             (increase("cctelegram_alerts_left_out_total", "outcome"), "{{outcome}}"),
-            about="Alerts left out of webhooks (max_alerts): fetched from Alertmanager, or missed.",
+            about="Alerts left out of webhooks (max_alerts): new ones fetched from Alertmanager, or missed.",
         )
     )
     made.with_panel(
@@ -133,7 +134,12 @@ def _health(made: dashboards.Dashboard) -> None:
     durations = "sum by (check, le) (rate(cctelegram_health_check_duration_seconds_bucket[$__rate_interval]))"
     made.with_row(row("Health checks"))
     made.with_panel(
-        graph("Check duration, p95", "s", (f"histogram_quantile(0.95, {durations})", "{{check}}"))
+        graph(
+            "Check duration, p95",
+            "s",
+            (f"histogram_quantile(0.95, {durations})", "{{check}}"),
+            about="5 s means 5 s or more.",
+        )
     )
     made.with_panel(
         graph(
@@ -149,6 +155,7 @@ def _health(made: dashboards.Dashboard) -> None:
             "short",
             ("sum by (status) (cctelegram_compliance_controls)", "{{status}}"),
             stacked=True,
+            about="A control of several standards counts once for each.",
         )
     )
 

@@ -45,7 +45,8 @@ def _now(made: dashboards.Dashboard) -> None:
             (None, "red"),
             (90, "yellow"),
             (95, "green"),
-            about="Delivered share of the messages that ended in the last hour, at the worst replica.",
+            about="Delivered share of the messages that ended in the last hour, but for muted, superseded "
+            "and cancelled ones.",
         )
     )
     made.with_panel(number("Accepted", "mps", rate("cctelegram_messages_total")))
@@ -57,6 +58,7 @@ def _now(made: dashboards.Dashboard) -> None:
             (None, "green"),
             (500, "yellow"),
             (1000, "red"),
+            about="Queued, being sent, or waiting for a retry; scheduled messages do not count.",
         )
     )
     made.with_panel(
@@ -67,9 +69,17 @@ def _now(made: dashboards.Dashboard) -> None:
             (None, "green"),
             (60, "yellow"),
             (300, "red"),
+            about="Age of the oldest message that is due; 0 if none waits.",
         )
     )
-    made.with_panel(number("In flight", "short", f"max(cctelegram_active_correlations{{{ONE}}})"))
+    made.with_panel(
+        number(
+            "Correlations in flight",
+            "short",
+            f"max(cctelegram_active_correlations{{{ONE}}})",
+            about="Correlation ids with unfinished messages.",
+        )
+    )
     made.with_panel(number("Replicas", "short", 'sum(up{job="bridge"})', (None, "red"), (1, "green")))
 
 
@@ -97,11 +107,17 @@ def _messages(made: dashboards.Dashboard) -> None:
             "Time to deliver",
             "s",
             f"sum by (le) (increase(cctelegram_message_duration_seconds_bucket{{{ONE}}}[$__rate_interval]))",
-            about="From accepted to delivered; each row is a bucket.",
+            about="From accepted, or from the scheduled time, to delivered; each row is a bucket.",
         )
     )
     made.with_panel(
-        graph("Time to deliver", "s", *quantiles("cctelegram_message_duration_seconds"), width=HALF)
+        graph(
+            "Time to deliver, quantiles",
+            "s",
+            *quantiles("cctelegram_message_duration_seconds"),
+            width=HALF,
+            about="From accepted, or from the scheduled time, to delivered.",
+        )
     )
 
 
@@ -133,7 +149,12 @@ def _failures(made: dashboards.Dashboard) -> None:
 def _telegram(made: dashboards.Dashboard) -> None:
     made.with_row(row("Telegram"))
     made.with_panel(
-        graph("Response time, p95", "s", p95("cctelegram_telegram_api_response_seconds", "method"))
+        graph(
+            "Response time, p95",
+            "s",
+            p95("cctelegram_telegram_api_response_seconds", "method"),
+            about="Of the Bot API; 5 s means 5 s or more.",
+        )
     )
     made.with_panel(
         graph(
@@ -148,7 +169,7 @@ def _telegram(made: dashboards.Dashboard) -> None:
             "Delay by rate limits",
             "s",
             *quantiles("cctelegram_rate_limit_wait_seconds"),
-            about="How long Telegram's rate limits delayed messages.",
+            about="How long Telegram's rate limits delayed delivery attempts.",
         )
     )
 
@@ -217,15 +238,25 @@ def _requests(made: dashboards.Dashboard) -> None:
             "Requests by handler",
             "reqps",
             (rate("http_requests_total", "method, handler"), "{{method}} {{handler}}"),
+            about="internal: the suite's own requests; waiting: long polls and event streams.",
         )
     )
-    made.with_panel(graph("Response time", "s", *quantiles("http_request_duration_seconds")))
+    made.with_panel(
+        graph(
+            "Response time",
+            "s",
+            *quantiles("http_request_duration_seconds"),
+            about="Without health checks, the suite's own requests, long polls and event streams; "
+            "5 s means 5 s or more.",
+        )
+    )
     made.with_panel(
         graph(
             "Responses by status",
             "reqps",
             (rate("http_requests_total", "status"), "{{status}}"),
             stacked=True,
+            about="Of all requests, also health checks and the suite's own.",
         )
     )
 
@@ -237,7 +268,14 @@ def _process(made: dashboards.Dashboard) -> None:
     )
     made.with_panel(graph("Memory", "bytes", (f"process_resident_memory_bytes{{{ONE}}}", "{{instance}}")))
     made.with_panel(graph("Event loop lag", "s", (f"event_loop_lag_seconds{{{ONE}}}", "{{instance}}")))
-    made.with_panel(graph("Database, p95", "s", p95("database_query_duration_seconds", "operation")))
+    made.with_panel(
+        graph(
+            "Database, p95",
+            "s",
+            p95("database_query_duration_seconds", "operation"),
+            about="Units of work, from the call to the commit; 5 s means 5 s or more.",
+        )
+    )
     made.with_panel(
         graph(
             "Active database connections", "short", (f"database_connections_active{{{ONE}}}", "{{instance}}")

@@ -15,7 +15,9 @@ from grafana.dashboards.panels import (
 )
 
 OURS = 'job=~"$service"'
-FAILED = ', status="5xx"'
+#: Requests of callers: without health checks, the suite's own requests, long polls and event streams.
+CALLERS = ', handler!~"/health.*|internal|waiting"'
+FAILED = f'{CALLERS}, status="5xx"'
 DISKS = 'fstype!~"tmpfs|ramfs|overlay|squashfs|iso9660"'
 
 
@@ -40,7 +42,8 @@ def _now(made: dashboards.Dashboard) -> None:
             (None, "red"),
             (90, "yellow"),
             (95, "green"),
-            about="Delivered share of the messages that ended in the last hour, at the worst replica.",
+            about="Delivered share of the messages that ended in the last hour, but for muted, superseded "
+            "and cancelled ones.",
         )
     )
     made.with_panel(
@@ -61,7 +64,7 @@ def _now(made: dashboards.Dashboard) -> None:
             (None, "green"),
             (500, "yellow"),
             (1000, "red"),
-            about="Queued, being sent, or waiting for a retry.",
+            about="Queued, being sent, or waiting for a retry; scheduled messages do not count.",
         )
     )
     made.with_panel(
@@ -72,6 +75,7 @@ def _now(made: dashboards.Dashboard) -> None:
             (None, "green"),
             (60, "yellow"),
             (300, "red"),
+            about="Age of the oldest message that is due; 0 if none waits.",
         )
     )
     made.with_panel(
@@ -105,7 +109,7 @@ def _flow(made: dashboards.Dashboard) -> None:
             ("cctelegram:message_duration:p50:5m", "p50"),
             ("cctelegram:message_duration:p95:5m", "p95"),
             ("cctelegram:message_duration:p99:5m", "p99"),
-            about="From accepted to delivered.",
+            about="From accepted, or from the scheduled time, to delivered.",
         )
     )
 
@@ -124,7 +128,7 @@ def _alerts(made: dashboards.Dashboard) -> None:
         graph(
             "Incidents",
             "short",
-            ("sum by (state) (cctelegram_incidents)", "{{state}}"),
+            ("max by (state) (cctelegram_incidents)", "{{state}}"),
             width=HALF,
             stacked=True,
         )
@@ -155,9 +159,30 @@ def increase(counter: str) -> str:
 def _services(made: dashboards.Dashboard) -> None:
     durations = f"sum by (job, le) (rate(http_request_duration_seconds_bucket{{{OURS}}}[$__rate_interval]))"
     made.with_row(row("Services"))
-    made.with_panel(graph("Requests", "reqps", (requests(), "{{job}}")))
-    made.with_panel(graph("Answered 5xx", "percent", (f"100 * {requests(FAILED)} / {requests()}", "{{job}}")))
-    made.with_panel(graph("Response time, p95", "s", (f"histogram_quantile(0.95, {durations})", "{{job}}")))
+    made.with_panel(
+        graph(
+            "Requests",
+            "reqps",
+            (requests(), "{{job}}"),
+            about="All requests, also health checks and the suite's own.",
+        )
+    )
+    made.with_panel(
+        graph(
+            "Answered 5xx",
+            "percent",
+            (f"100 * {requests(FAILED)} / {requests(CALLERS)}", "{{job}}"),
+            about="Of callers' requests: no health checks, no own requests, no long polls, no event streams.",
+        )
+    )
+    made.with_panel(
+        graph(
+            "Response time, p95",
+            "s",
+            (f"histogram_quantile(0.95, {durations})", "{{job}}"),
+            about="Of callers' requests, as above; 5 s means 5 s or more.",
+        )
+    )
     made.with_panel(
         graph("CPU of one core", "percent", (f"process_cpu_usage_percent{{{OURS}}}", "{{job}} {{instance}}"))
     )
@@ -184,6 +209,7 @@ def _services(made: dashboards.Dashboard) -> None:
 
 
 def _machine(made: dashboards.Dashboard) -> None:
+    full = f"100 * (1 - node_filesystem_avail_bytes{{{DISKS}}} / node_filesystem_size_bytes{{{DISKS}}})"
     made.with_row(row("Machine and databases"))
     made.with_panel(
         graph(
@@ -201,7 +227,7 @@ def _machine(made: dashboards.Dashboard) -> None:
             "Disk usage",
             "percent",
             (
-                f"100 * (1 - node_filesystem_avail_bytes{{{DISKS}}} / node_filesystem_size_bytes{{{DISKS}}})",
+                f"{full} unless on (instance, device, mountpoint) node_filesystem_readonly == 1",
                 "{{mountpoint}}",
             ),
             width=QUARTER,

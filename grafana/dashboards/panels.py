@@ -45,6 +45,7 @@ def graph(
     )
     if stacked:
         panel.stacking(common_builders.StackingConfig().mode(common.StackingMode.NORMAL))
+    about = _with_interval(about, *(expression for expression, _ in queries))
     return _with_queries(_head(panel, title, width, 8, about), queries)
 
 
@@ -77,7 +78,7 @@ def heat(title: str, unit: str, query: str, *, width: int = HALF, about: str = "
         .show_tooltip()
     )
     target = _target(query, "{{le}}").format(PromQueryFormat.HEATMAP)
-    return _head(panel, title, width, 8, about).with_target(target)
+    return _head(panel, title, width, 8, _with_interval(about, query)).with_target(target)
 
 
 def ups(title: str, query: Query, *, width: int = HALF) -> statetimeline.Panel:
@@ -111,6 +112,13 @@ def rows(title: str, query: str, columns: Sequence[str], *, width: int = HALF) -
         .with_target(target)
         .with_transformation(keep)
     )
+
+
+def _with_interval(about: str, *expressions: str) -> str:
+    """Adds to a description what a point is, if the panel counts events."""
+    if not any("increase(" in expression for expression in expressions):
+        return about
+    return f"{about} Each point is the number within the interval before it.".strip()
 
 
 def _with_queries(panel: Panel, queries: Sequence[Query]) -> Panel:

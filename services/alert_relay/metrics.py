@@ -1,4 +1,4 @@
-"""The metrics of alert-relay; every series exists from the start."""
+"""The metrics of alert-relay; every series of a counter exists from the start."""
 
 from collections.abc import Callable, Iterable
 from enum import StrEnum
@@ -7,7 +7,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from services.alert_relay.episodes import IncidentState
 from services.kit.clock import Clock
 from services.kit.telemetry.buckets import MILLISECONDS_TO_A_DAY, SECONDS_TO_A_MONTH
 
@@ -54,7 +53,12 @@ class RelayMetrics:
             ["outcome"],
             registry=registry,
         )
-        self.incidents = Gauge("cctelegram_incidents", "Incidents, by state", ["state"], registry=registry)
+        self.incidents = Gauge(
+            "cctelegram_incidents",
+            "Incidents, by state; no sample before they are counted",
+            ["state"],
+            registry=registry,
+        )
         self.notifications = Counter(
             "cctelegram_notifications",
             "Notifications finished, one a recipient, by channel and outcome",
@@ -89,8 +93,6 @@ class RelayMetrics:
             self.received.labels(status)
         for truncated in TruncatedOutcome:
             self.left_out.labels(truncated.value)
-        for state in IncidentState:
-            self.incidents.labels(state.value)
         for channel in CHANNELS:
             for outcome in NotificationOutcome:
                 self.notifications.labels(channel, outcome.value)

@@ -149,6 +149,7 @@ async def test_other_alerts_are_no_sign_of_life(relay_store: Store) -> None:
 
 async def test_incidents_are_counted_by_state(relay_store: Store) -> None:
     watchdog, registry = _watchdog(relay_store, SettableClock())
+    assert registry.get_sample_value("cctelegram_incidents", {"state": "firing"}) is None  # it is not 0
     await relay_store.receive(webhook(alert("a", name="One")))
     await relay_store.receive(webhook(alert("b", name="Two")))
     await relay_store.receive(webhook(alert("a", name="One", ends_at=START + 5)), START + 5)

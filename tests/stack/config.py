@@ -44,6 +44,7 @@ class Panel:
     dashboard: str
     title: str
     expression: str
+    about: str = ""
 
     def __str__(self) -> str:
         return f"{self.dashboard} / {self.title}"
@@ -53,7 +54,24 @@ def panels() -> Iterator[Panel]:
     for path in DASHBOARDS:
         for panel in json.loads(path.read_text(encoding="utf-8"))["panels"]:
             for target in panel.get("targets", []):
-                yield Panel(path.stem, panel["title"], target["expr"])
+                yield Panel(path.stem, panel["title"], target["expr"], panel.get("description", ""))
+
+
+@dataclass(frozen=True)
+class Figure:
+    """An expression of a panel or a rule, with the words that explain it."""
+
+    name: str
+    expression: str
+    words: str
+
+
+def figures() -> Iterator[Figure]:
+    for panel in panels():
+        yield Figure(str(panel), panel.expression, f"{panel.title} {panel.about}")
+    for rule in rules():
+        words = " ".join(rule.get("annotations", {}).values())
+        yield Figure(rule.get("alert") or rule["record"], rule["expr"], words)
 
 
 @dataclass(frozen=True)

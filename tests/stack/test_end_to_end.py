@@ -1,6 +1,7 @@
 """Real services with a real Prometheus and Alertmanager and our configuration."""
 
 import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -106,6 +107,17 @@ def test_quantiles_are_asked_of_histograms_that_reach_far_enough(stack: Watched)
         assert limit in bounds, name
         assert any(limit < bound < math.inf for bound in bounds), name
     assert 'cctelegram_message_duration_seconds_bucket{le="5.0"}' in page
+
+
+def test_a_quantile_that_can_reach_the_last_bucket_says_so(stack: Watched) -> None:
+    """Whatever takes longer reads as the highest finite bound; a minute is long enough for every text."""
+    last: dict[str, float] = {}
+    for page in stack.pages().values():
+        for name, bound in re.findall(r'^(\w+)_bucket\{.*le="([0-9.]+)"', page, re.MULTILINE):
+            last[name] = max(last.get(name, 0.0), float(bound))
+    for figure in config.figures():
+        for name in set(re.findall(r"(\w+)_bucket\b", figure.expression)):
+            assert last[name] >= 60 or f"{last[name]:g} s" in figure.words, figure
 
 
 def test_every_panel_of_every_dashboard_shows_something(stack: Watched) -> None:
