@@ -18,7 +18,7 @@ run: $(VENV)/.run ## start the whole suite in one process: no Docker, no token
 	@$(PY) -m services $(if $(wildcard .env),--env-file .env)
 
 demo: $(VENV)/.run ## send several events and an alert to the running suite
-	@$(PY) -m services.demo
+	@$(PY) -m services.demo $(if $(wildcard .env),--env-file .env)
 
 ##@ Work on it
 

@@ -1,5 +1,6 @@
 """``make demo``: posts events, an alert and its end to the running suite, and prints where to see them."""
 
+import argparse
 import sys
 from datetime import UTC, datetime, timedelta
 
@@ -15,7 +16,7 @@ from services.contracts.details import EventData
 from services.contracts.events import NewEvent
 from services.contracts.fields import Priority, Severity
 from services.kit.runner import fail
-from services.kit.settings import ServiceSettings, StartError, load
+from services.kit.settings import ServiceSettings, StartError, add_env_file_option, load, read_env_file
 from services.kit.web.service import own_key
 
 #: For a suite that is just starting.
@@ -143,7 +144,11 @@ def send(cct: Client, dashboard: str) -> list[str]:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m services.demo", description=__doc__)
+    add_env_file_option(parser)
     try:
+        # As the suite reads it: the demo finds the same ports and the same bot.
+        read_env_file(parser.parse_args().env_file)
         settings = with_addresses(load(DemoSettings), addresses())
         urls = {Service.ALERT_RELAY: settings.alert_relay_url}
         dashboard = f"{settings.dashboard_url}/dashboard/"

@@ -45,9 +45,9 @@ class Suite:
         self.process.send_signal(number)
         return self.process.wait(30)
 
-    def demo(self, **variables: str) -> str:
+    def demo(self, *arguments: str, **variables: str) -> str:
         """Runs ``make demo`` and returns what it prints."""
-        command = [sys.executable, "-m", "services.demo"]
+        command = [sys.executable, "-m", "services.demo", *arguments]
         environment = self.environment | variables
         done = subprocess.run(
             command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True, timeout=60

@@ -170,8 +170,11 @@ def test_the_demo_s_alert_ends_by_itself_and_all_its_links_lead_to_what_runs(sui
         assert httpx.get(url, timeout=30, follow_redirects=True).is_success, url
 
 
-def test_the_demo_with_a_bot_of_telegram_names_no_sandbox(suite: Suite) -> None:
-    printed = suite.demo(TELEGRAM_BOT_TOKEN="123456:" + "a" * 35, TELEGRAM_CHAT_IDS="1001")
+def test_the_demo_with_a_bot_of_telegram_names_no_sandbox(suite: Suite, tmp_path: Path) -> None:
+    """The bot is read from where the suite reads it."""
+    settings = tmp_path / ".env"
+    settings.write_text(f"TELEGRAM_BOT_TOKEN=123456:{'a' * 35}\nTELEGRAM_CHAT_IDS=1001\n")
+    printed = suite.demo("--env-file", str(settings))
     assert "dashboard" in printed
     assert suite.urls["telegram-sandbox"] not in printed
 
