@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import hypothesis
 import pytest
 
 from services.bridge import app as bridge_app
@@ -22,6 +23,10 @@ from tests.forking import Programs
 from tests.servers import KEY, ManualClock, Postgres, Sandbox
 
 pytest_plugins = ["tests.partial"]
+
+# A deadline would be a timed assertion: on a busy machine an example takes as long as it takes.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)

@@ -113,7 +113,7 @@ def _post_all(post: Callable[[dict[str, Any]], Awaitable[None]], loop: asyncio.A
     """Generates the events; runs in a thread, since hypothesis calls a plain function."""
     for kind in (*CATEGORY_OF, "of our own"):
 
-        @settings(max_examples=4, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=4, database=None, suppress_health_check=list(HealthCheck))
         @given(events(kind))
         def one(event: dict[str, Any]) -> None:
             asyncio.run_coroutine_threadsafe(_run(post(event)), loop).result()

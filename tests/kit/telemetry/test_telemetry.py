@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace.sampling import Decision, TraceIdRatioBased
@@ -75,7 +75,6 @@ def test_only_the_lowest_flag_means_sampled() -> None:
     assert sampled == list(range(1, 256, 2))
 
 
-@settings(deadline=None)
 @given(st.floats(0, 1))
 def test_a_new_trace_is_sampled_as_every_other_service_would_decide(ratio: float) -> None:
     telemetry = Telemetry("kit-test", ServiceSettings(otel_traces_sampler_arg=ratio))

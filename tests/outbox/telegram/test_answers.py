@@ -86,7 +86,6 @@ def over(run: Callable[[int, bytes], Any]) -> None:
 
     @settings(
         max_examples=EXAMPLES,
-        deadline=None,
         database=None,
         derandomize=True,
         suppress_health_check=list(HealthCheck),

@@ -81,7 +81,7 @@ def test_what_cannot_be_sent_or_would_be_cut_is_no_link() -> None:
 def test_any_link_is_taken_by_us_exactly_if_it_is_taken_by_tdlib() -> None:
     seen: dict[str, bool] = {}
 
-    @settings(max_examples=5_000, deadline=None)
+    @settings(max_examples=5_000)
     @given(st.one_of(web_urls(), web_urls(), app_urls()))
     def same(url: str) -> None:
         seen[url] = _taken(url)
@@ -94,7 +94,7 @@ def test_any_link_is_taken_by_us_exactly_if_it_is_taken_by_tdlib() -> None:
     assert min(counted[True], counted[False]) >= 300
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(web_urls(OTHER_SCHEMES))
 def test_of_other_schemes_nothing_is_a_link(url: str) -> None:
     assert not links.is_link(url)

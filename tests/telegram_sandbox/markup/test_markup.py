@@ -189,13 +189,13 @@ def test_markdown_is_parsed_as_by_tdlib(text: str) -> None:
     assert in_order(ours(markdown.parse, text)) == oracle.markdown(text)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(st.lists(st.sampled_from(HTML_PIECES), max_size=9).map("".join))
 def test_any_html_has_tdlib_s_entities_or_its_error(text: str) -> None:
     assert in_order(ours(html.parse, text)) == oracle.html(text)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(st.lists(st.sampled_from(MARKDOWN_PIECES), max_size=9).map("".join))
 def test_any_markdown_has_tdlib_s_entities_or_its_error(text: str) -> None:
     assert in_order(ours(markdown.parse, text)) == oracle.markdown(text)
@@ -240,7 +240,7 @@ def ours_of_request(text: str, given_entities: list[oracle.Found]) -> tuple[str,
     return cleaned.text, sorted((_shown(cleaned.text, one) for one in cleaned.entities), key=str)
 
 
-@settings(max_examples=1_500, deadline=None)
+@settings(max_examples=1_500)
 @given(requests(ANY_OFFSET) | requests(st.integers(0, 9)) | requests(st.integers(0, 3)))
 def test_any_entities_of_a_request_are_taken_or_refused_as_by_tdlib(
     request_: tuple[str, list[oracle.Found]],
@@ -251,7 +251,7 @@ def test_any_entities_of_a_request_are_taken_or_refused_as_by_tdlib(
 def test_any_link_of_a_request_is_taken_or_refused_as_by_tdlib() -> None:
     answers: dict[str, tuple[str, list[oracle.Found]] | str] = {}
 
-    @settings(max_examples=5_000, deadline=None)
+    @settings(max_examples=5_000)
     @given(web_urls() | web_urls() | web_urls(OTHER_SCHEMES) | app_urls())
     def same(url: str) -> None:
         entities = [("text_link", 0, 4, url)]
