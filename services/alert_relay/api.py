@@ -19,6 +19,7 @@ from services.contracts.incidents import (
     NotificationMessage,
     TimelineEntry,
 )
+from services.contracts.stored import from_row
 from services.kit.clock import rfc3339
 from services.kit.errors import Problem
 from services.kit.telemetry.telemetry import TraceContext
@@ -83,7 +84,8 @@ async def get_incident(incident_id: UUID, service: InjectedState) -> IncidentDet
 
 
 def _incident(row: IncidentRow) -> Incident:
-    return Incident(
+    return from_row(
+        Incident,
         id=row["id"],
         state=row["state"],
         alertname=row["alertname"],
@@ -100,7 +102,8 @@ def _incident(row: IncidentRow) -> Incident:
 
 
 def _episode(row: IncidentRow) -> Episode:
-    return Episode(
+    return from_row(
+        Episode,
         fingerprint=row["fingerprint"],
         labels=row["labels"],
         annotations=row["annotations"],
@@ -121,8 +124,8 @@ def _timeline(row: IncidentRow) -> list[TimelineEntry]:
 
 def _entry(row: IncidentRow) -> TimelineEntry:
     detail = {name: _time(value) if name.endswith("_at") else value for name, value in row["detail"].items()}
-    return TimelineEntry(
-        at=rfc3339(row["at"]), kind=row["kind"], fingerprint=row["fingerprint"], detail=detail
+    return from_row(
+        TimelineEntry, at=rfc3339(row["at"]), kind=row["kind"], fingerprint=row["fingerprint"], detail=detail
     )
 
 
@@ -132,7 +135,8 @@ def _notification(row: IncidentRow) -> TimelineEntry:
         kind="told",
         detail={"notification_id": row["id"], "channel": row["channel"], "about": row["kinds"]},
         messages=[
-            NotificationMessage(
+            from_row(
+                NotificationMessage,
                 message_id=each["id"],
                 chat_id=each["chat_id"],
                 state=each["state"],

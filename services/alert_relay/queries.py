@@ -1,6 +1,5 @@
 """Reads incidents, their notifications and the age of the Watchdog alert from the database."""
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +8,8 @@ from sqlalchemy import Connection, RowMapping, func, select
 
 from services.alert_relay.episodes import IncidentState
 from services.alert_relay.schema import alertmanager, entry, episode, incident, notification
+from services.contracts.stored import json_of
+from services.outbox.queries.message_rows import telegram_ids
 from services.outbox.schema import message
 
 #: A database row whose JSON columns are parsed; times are seconds since the epoch.
@@ -46,7 +47,13 @@ def _counts() -> list[Any]:
 
 
 def _incident(row: RowMapping | IncidentRow) -> IncidentRow:
-    return {**row, "group_labels": json.loads(row["group_labels"])}
+    return {**row, "group_labels": _object(row["group_labels"])}
+
+
+def _object(text: str) -> dict[str, Any]:
+    """JSON of a column; empty where it is no object, so that an odd row fails no list."""
+    found = json_of(text)
+    return found if isinstance(found, dict) else {}
 
 
 def one(connection: Connection, incident_id: str) -> IncidentRow | None:
@@ -66,21 +73,21 @@ def one(connection: Connection, incident_id: str) -> IncidentRow | None:
 def _episodes(connection: Connection, incident_id: str) -> list[IncidentRow]:
     query = select(episode).where(episode.c.incident_id == incident_id).order_by(episode.c.id)
     return [
-        {**row, "labels": json.loads(row["labels"]), "annotations": json.loads(row["annotations"])}
+        {**row, "labels": _object(row["labels"]), "annotations": _object(row["annotations"])}
         for row in connection.execute(query).mappings()
     ]
 
 
 def _entries(connection: Connection, incident_id: str) -> list[IncidentRow]:
     query = select(entry).where(entry.c.incident_id == incident_id).order_by(entry.c.id)
-    return [{**row, "detail": json.loads(row["detail"])} for row in connection.execute(query).mappings()]
+    return [{**row, "detail": _object(row["detail"])} for row in connection.execute(query).mappings()]
 
 
 def _notifications(connection: Connection, incident_id: str) -> list[IncidentRow]:
     query = select(notification).where(notification.c.incident_id == incident_id).order_by(notification.c.id)
     messages = _messages(connection, incident_id)
     return [
-        {**row, "kinds": row["kinds"].split(","), "messages": messages[row["id"]]}
+        {**row, "kinds": str(row["kinds"]).split(","), "messages": messages[row["id"]]}
         for row in connection.execute(query).mappings()
     ]
 
@@ -94,10 +101,8 @@ def _messages(connection: Connection, incident_id: str) -> dict[str, list[Incide
     )
     by_event: dict[str, list[IncidentRow]] = defaultdict(list)
     for row in connection.execute(query).mappings():
-        ids = row["telegram_message_ids"]
-        by_event[row["event_id"]].append(
-            {**row, "telegram_message_ids": [int(i) for i in ids.split(",")] if ids else []}
-        )
+        ids = telegram_ids(row["telegram_message_ids"])
+        by_event[row["event_id"]].append({**row, "telegram_message_ids": ids})
     return by_event
 
 

@@ -29,6 +29,7 @@ from services.contracts.messages import (
     Page,
     Stats,
 )
+from services.contracts.stored import from_row
 from services.kit import logs
 from services.kit.clock import rfc3339
 from services.kit.errors import Problem
@@ -37,7 +38,6 @@ from services.kit.web.fast_route import FastResponse, FastRoute
 from services.kit.web.openapi import problems
 from services.outbox.engine import Outbox
 from services.outbox.intake.single_use import RepeatedError
-from services.outbox.messages import Origin
 from services.outbox.queries import message_search, message_timeline
 from services.outbox.queries.message_search import Search
 
@@ -195,8 +195,9 @@ async def event(
     if found is None:
         raise Problem(404, "Not Found", "No event has this ID.")
     row, rows = found
-    posted = bot_messages.posted_event(row["body"], Origin(row["origin"]))
-    return EventWithMessages(
+    posted = bot_messages.posted_event(row["body"], row["origin"])
+    return from_row(
+        EventWithMessages,
         id=row["id"],
         accepted_at=rfc3339(row["accepted_at"]),
         correlation_id=row["correlation_id"],

@@ -13,6 +13,7 @@ import uuid_utils
 
 from services.contracts.events import CATEGORY_OF
 from services.contracts.fields import Severity
+from services.contracts.stored import json_of
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.messages import (
     Claimed,
@@ -168,16 +169,28 @@ def event_body(message: BotMessage, posted: str | None = None) -> str:
     return orjson.dumps({"said": inner, **event}).decode()
 
 
-def posted_event(body: str, origin: Origin) -> Any:
+def posted_event(body: str, origin: str) -> Any:
     """The event as a client posted it; of a bot message without a client's event, its stored form.
 
     Earlier versions accepted integers of any size: one of more than 64 bits is its digits as a text.
+
+    Args:
+        body: of the event; one that is no JSON is returned as a text.
+        origin: of the event, as it is stored.
     """
-    try:
-        read = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        read = json.loads(body, parse_int=lambda digits: int(digits) if len(digits) < _DIGITS else digits)
-    return read.get("event", read) if origin in _OWN else read
+    read = _json(body)
+    return read.get("event", read) if origin in _OWN and isinstance(read, dict) else read
+
+
+def _json(body: str) -> Any:
+    read = json_of(body)
+    if read is None:
+        read = json_of(body, _with_long_numbers)
+    return str(body) if read is None else read
+
+
+def _with_long_numbers(body: str) -> Any:
+    return json.loads(body, parse_int=lambda digits: int(digits) if len(digits) < _DIGITS else digits)
 
 
 def _write_part(part: Text | Document) -> dict[str, Any]:

@@ -12,5 +12,5 @@
 - `health`: health reports, checks and compliance reports.
 - `alertmanager`: Alertmanager's webhook, and its API as far as it is read.
 - `incidents`: incidents as alert-relay returns them.
-- `health`: health reports, checks and compliance of the services.
+- `stored`: makes the models above of stored rows.
 """

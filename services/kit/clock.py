@@ -1,5 +1,6 @@
 """The clock as an argument, so that tests set the time instead of waiting."""
 
+import math
 import time
 from datetime import UTC, datetime
 from typing import Protocol
@@ -21,9 +22,20 @@ class SystemClock:
         return time.monotonic()
 
 
+#: The first and the last second of the calendar, as seconds since the epoch.
+_FIRST, _LAST = -62_135_596_800.0, 253_402_300_799.0
+
+
 def rfc3339(seconds: float) -> str:
-    """1767225600.5 → ``2026-01-01T00:00:00.500Z``."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """1767225600.5 → ``2026-01-01T00:00:00.500Z``.
+
+    It has a result for every stored value, so that none can fail a list: a time outside the calendar is the
+    calendar's first or last second, and what is no number (SQLite stores any type) is the first.
+    """
+    value: object = seconds
+    is_number = isinstance(value, int | float) and not math.isnan(value)
+    within = min(max(seconds, _FIRST), _LAST) if is_number else _FIRST
+    return datetime.fromtimestamp(within, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def from_rfc3339(text: str) -> float:

@@ -9,7 +9,7 @@ the order of their transactions, up to the oldest transaction that is still open
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypedDict, cast
+from typing import Any, TypedDict, cast
 
 import orjson
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, text, tuple_
@@ -151,7 +151,7 @@ def _horizon(connection: Connection) -> int:
 def end(connection: Connection) -> Position:
     """Returns the position after the last change."""
     last = connection.execute(_LAST, {"horizon": _horizon(connection)}).first()
-    return Position(last.tx, last.id, len(orjson.loads(last.changes))) if last else Position()
+    return Position(last.tx, last.id, len(_entries(last.changes))) if last else Position()
 
 
 def covers(connection: Connection, position: Position) -> bool:
@@ -227,7 +227,7 @@ def entries(
     read = [
         (position, row.at, cast("Entry", tuple(entry)))
         for row in connection.execute(_ROWS, bounds)
-        for number, entry in enumerate(orjson.loads(row.changes), start=1)
+        for number, entry in enumerate(_entries(row.changes), start=1)
         if (position := Position(row.tx, row.id, number)) > after
     ]
     return read, read[-1][0] if read else after
@@ -237,6 +237,23 @@ def is_acceptance(entry: Entry) -> bool:
     """Whether a change is the acceptance of a message; a message is queued again by a cause or an attempt."""
     _, state, attempt, cause = entry
     return state == MessageState.QUEUED and not attempt and not cause
+
+
+def _entries(written: str) -> list[Entry]:
+    """The changes of a row. Those that cannot be read are left out: a consumer must not stop at them."""
+    try:
+        entries = orjson.loads(written)
+    except ValueError:
+        return []
+    return [entry for entry in entries if _is_entry(entry)] if isinstance(entries, list) else []
+
+
+def _is_entry(value: Any) -> bool:
+    match value:
+        case [int() | str(), str(), int(), str()]:
+            return True
+        case _:
+            return False
 
 
 def _messages(connection: Connection, refs: Iterable[int | str]) -> dict[int | str, ChangedMessageRow]:

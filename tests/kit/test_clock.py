@@ -1,4 +1,5 @@
 import time
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -40,6 +41,25 @@ def test_a_time_without_a_zone_is_refused_and_the_error_says_what_to_write() -> 
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"time|isoformat|hour|month"):
         from_rfc3339(text)
+
+
+@given(
+    st.floats()
+    | st.integers()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.text()
+    | st.none()
+    | st.binary()
+    | st.sampled_from([253_402_300_799.0, 253_402_300_800.0, -62_135_596_800.0, -62_135_596_801.0, 1e12])
+)
+def test_any_stored_value_is_written_as_a_time(value: Any) -> None:
+    assert len(rfc3339(value)) == len("2026-01-01T00:00:00.000Z")
+    assert from_rfc3339(rfc3339(value)) >= -62_135_596_800.0
+
+
+def test_a_time_outside_the_calendar_is_its_first_or_last_second() -> None:
+    assert rfc3339(1e12) == rfc3339(float("inf")) == "9999-12-31T23:59:59.000Z"
+    assert rfc3339(-1e12) == rfc3339(float("nan")) == "0001-01-01T00:00:00.000Z"
 
 
 @given(st.integers(min_value=0, max_value=4_102_444_800_000))

@@ -4,7 +4,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 from sqlalchemy import ColumnElement, Connection, func, select
 
 from services.bridge.approvals import store
@@ -65,11 +64,15 @@ def reaches(connection: Connection, approval_ids: Collection[str]) -> dict[str, 
     )
     asking: dict[str, list[Asking]] = {approval_id: [] for approval_id in approval_ids}
     for row in connection.execute(query):
-        state = MessageState(row.state) if row.state else None
+        state = _STATES.get(row.state)
         asking[row.approval_id].append(
             Asking(row.chat_id, state, bool(row.possible_duplicate), row.reason or "none")
         )
     return {approval_id: reach(messages) for approval_id, messages in asking.items()}
+
+
+#: A message that was archived has no state, nor one whose row has another value.
+_STATES = {state.value: state for state in MessageState}
 
 
 def search(
@@ -126,7 +129,7 @@ def open_for_user(connection: Connection, bot: str, user_id: int, now: float) ->
     return [
         OpenApproval(row.code, row.title, store.read_options(row.options), row.expires_at)
         for row in rows
-        if user_id in orjson.loads(row.approvers)
+        if user_id in store.read_approvers(row.approvers)
     ]
 
 

@@ -14,6 +14,7 @@ from services.bridge.bot_messages import EventInfo, Recipient
 from services.contracts.fields import Severity
 from services.outbox.intake import enqueue
 from services.outbox.messages import MessageState, Submission
+from services.outbox.queries.message_rows import telegram_ids
 from services.outbox.schema import message
 
 
@@ -50,7 +51,7 @@ def _repeat(connection: Connection, approval: Approval, since: float, now: float
     )
     events, messages = [], []
     for row in _delivered_questions(connection, approval, now):
-        reply_to = int(row.telegram_message_ids.rpartition(",")[2])
+        reply_to = next(reversed(telegram_ids(row.telegram_message_ids)), None)
         question = question_text.repeated_question(approval, since, now, reply_to)
         to = [Recipient(row.chat_id, row.thread_id, expires_at=approval.expires_at)]
         event, sent = bot_messages.new_event(

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from sqlalchemy import Connection, delete, insert, literal_column, select
@@ -16,6 +16,7 @@ from services.bridge.approvals.schema import approval as approval_table
 from services.bridge.approvals.schema import approval_answer, approval_message
 from services.bridge.bot_messages import BotMessage, EventInfo, Recipient
 from services.contracts.fields import Severity
+from services.contracts.stored import json_of
 from services.kit.database.connect import upsert
 from services.kit.errors import Problem
 from services.kit.telemetry.telemetry import TraceContext
@@ -24,6 +25,7 @@ from services.outbox.messages import IdempotencyKey, MessageRecord, Submission, 
 from services.outbox.schema import event as event_table
 from services.outbox.schema import idempotency
 
+T = TypeVar("T", list[Any], dict[str, Any])
 _CHANNELS = 64
 # A literal: neither database uses a partial index for a parameter, whose value it does not know.
 IS_OPEN = approval_table.c.state == literal_column("'open'")
@@ -144,18 +146,18 @@ def _to_row(a: Approval) -> dict[str, Any]:
 
 
 def from_row(row: SqlRow[Any]) -> Approval:
-    """The approval of a row of its table."""
-    trace = TraceContext.parse(row.traceparent)
-    assert trace is not None, row.traceparent  # noqa: S101 - we wrote it ourselves
+    """The approval of a row of its table. Odd values are left out: one row must fail no list and no batch."""
+    trace = TraceContext.parse(str(row.traceparent)) or _NO_TRACE
     closed = row.closed_by is not None
+    options = read_options(row.options)
     return Approval(
         id=row.id,
         code=row.code,
         token=row.token,
         title=row.title,
         prompt=row.prompt,
-        options=read_options(row.options),
-        approvers=tuple(orjson.loads(row.approvers)),
+        options=options,
+        approvers=read_approvers(row.approvers),
         bot=row.bot,
         client=row.client,
         source=row.source,
@@ -166,20 +168,40 @@ def from_row(row: SqlRow[Any]) -> Approval:
         created_at=row.created_at,
         expires_at=row.expires_at,
         callback_url=row.callback_url,
-        metadata=None if row.metadata is None else orjson.loads(row.metadata),
-        state=ApprovalState(row.state),
+        metadata=None if row.metadata is None else _json(row.metadata, dict),
+        state=_STATES.get(row.state, ApprovalState.CANCELLED),
         closed_at=row.closed_at,
-        chosen=row.chosen,
+        chosen=row.chosen if row.chosen in range(len(options)) else None,
         closed_by=Actor(row.closed_by, row.closed_by_id) if closed else None,
-        via=AnswerVia(row.via) if row.via else None,
+        via=_VIA.get(row.via),
         comment=row.comment,
         undelivered_at=row.undelivered_at,
     )
 
 
 def read_options(stored: str) -> tuple[Option, ...]:
-    """The options of an approval from its column."""
-    return tuple(Option(value, label) for value, label in orjson.loads(stored))
+    """The options of an approval from its column; those that are none are left out."""
+    return tuple(
+        Option(str(one[0]), str(one[1]))
+        for one in _json(stored, list)
+        if isinstance(one, list) and len(one) == 2  # noqa: PLR2004 - a value and a label
+    )
+
+
+def read_approvers(stored: str) -> tuple[int, ...]:
+    """The approvers of an approval from its column."""
+    return tuple(one for one in _json(stored, list) if isinstance(one, int))
+
+
+def _json(stored: str, kind: type[T]) -> T:
+    """JSON of a column; empty where it is none of this kind."""
+    found = json_of(stored)
+    return found if isinstance(found, kind) else kind()
+
+
+_NO_TRACE = TraceContext(0, 0, sampled=False)
+_STATES = {state.value: state for state in ApprovalState}
+_VIA = {via.value: via for via in AnswerVia}
 
 
 def _find(connection: Connection, condition: Any) -> Approval | None:

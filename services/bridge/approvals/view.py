@@ -18,6 +18,7 @@ from services.contracts.approvals import (
     NewOption,
     QuestionMessage,
 )
+from services.contracts.stored import from_row
 from services.contracts.webhooks import ApprovalResult
 from services.kit.clock import rfc3339
 
@@ -34,7 +35,8 @@ def approval_view(found: ApprovalDetails, trace_url: str, reader: Key) -> Approv
     url = a.callback_url
     cancelled = a.state is ApprovalState.CANCELLED
     trace_id = f"{a.trace.trace_id:032x}"
-    return ApprovalView(
+    return from_row(
+        ApprovalView,
         id=a.id,
         code=a.code,
         status=a.status,
@@ -71,7 +73,8 @@ def approval_view(found: ApprovalDetails, trace_url: str, reader: Key) -> Approv
 
 
 def _message(row: Any) -> QuestionMessage:
-    return QuestionMessage(
+    return from_row(
+        QuestionMessage,
         message_id=row["message_id"],
         chat_id=row["chat_id"],
         kind=row["kind"],
@@ -81,7 +84,8 @@ def _message(row: Any) -> QuestionMessage:
 
 
 def _answer(row: Any) -> Answer:
-    return Answer(
+    return from_row(
+        Answer,
         at=rfc3339(row["at"]),
         via=row["via"],
         user_id=row["user_id"],
@@ -97,15 +101,24 @@ def _callback(of: Approval, calls: Sequence[Any]) -> Callback | None:
     return (
         None
         if call is None
-        else Callback(
+        else from_row(
+            Callback,
             id=call["id"],
-            type=orjson.loads(call["body"])["type"],
+            type=_type_of(call["body"]),
             status=call["state"],
             attempts=call["attempts"],
             last_error=call["last_error"],
             next_attempt_at=_time(call["due_at"]) if call["state"] == "waiting" else None,
         )
     )
+
+
+def _type_of(body: str) -> str:
+    """The type of a webhook call, from its body; empty where it has none."""
+    try:
+        return str(orjson.loads(body)["type"])
+    except (LookupError, TypeError, ValueError):
+        return ""
 
 
 def _time(seconds: float | None) -> str | None:
@@ -152,7 +165,8 @@ def decision(closed: Approval) -> Decision | None:
     """The decision; None if the approval was not decided."""
     if closed.choice is None or closed.closed_by is None or closed.via is None:
         return None
-    return Decision(
+    return from_row(
+        Decision,
         option=closed.choice.value,
         label=closed.choice.label,
         by=closed.closed_by.name,

@@ -13,6 +13,7 @@ from services.bridge.chats import quiet, stored
 from services.bridge.state import BridgeState, State
 from services.contracts.chats import ChatChanges, Chats, ChatSettings, ChatView
 from services.contracts.fields import LARGEST_INT, BotName, ChatExists, about
+from services.contracts.stored import from_row, number_of
 from services.kit.clock import rfc3339
 from services.kit.database.connect import upsert
 from services.kit.errors import Problem, invalid_input
@@ -119,14 +120,15 @@ def _shown(row: Any, now: float) -> ChatView:
     settings = stored.read(row["settings"])
     hours = quiet.read(row["settings"]) if row["settings"] else None
     muted_until = row["muted_until"]
-    return ChatView(
+    return from_row(
+        ChatView,
         chat_id=row["chat_id"],
         bot=row["bot"],
         name=settings.name,
         time_zone=settings.time_zone,
         quiet_hours=settings.quiet_hours,
         quiet_until=_time(hours.until(now) if hours else None),
-        muted_until=_time(muted_until if muted_until and muted_until > now else None),
+        muted_until=_time(muted_until if number_of(muted_until) > now else None),
         blocked=row["blocked"],
         migrated_to=row["migrated_to"],
     )

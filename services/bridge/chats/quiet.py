@@ -12,11 +12,14 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 import orjson
+import structlog
 
 from services.contracts.chats import DAYS
 from services.contracts.fields import Severity
 from services.outbox.delivery.plan import Deferral
 from services.outbox.messages import Claimed, Lane
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,24 +58,32 @@ class QuietHours:
 
 @lru_cache(maxsize=4_096)
 def read(settings: str) -> QuietHours | None:
-    """The quiet hours of a chat's settings, as :mod:`services.bridge.chats.api` writes them."""
-    stored = orjson.loads(settings)
-    quiet = stored.get("quiet_hours")
-    if not quiet:
+    """The quiet hours of a chat's settings, as :mod:`services.bridge.chats.api` writes them.
+
+    Settings that cannot be read have none: they must not stop the chat.
+    """
+    try:
+        stored = orjson.loads(settings)
+        quiet = stored.get("quiet_hours")
+        if not quiet:
+            return None
+        return QuietHours(
+            zone=_zone(stored["time_zone"]),
+            start=time.fromisoformat(quiet["from"]),
+            end=time.fromisoformat(quiet["to"]),
+            days=frozenset(DAYS.index(day) for day in quiet["days"]),
+            delays=quiet["action"] == "delay",
+        )
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        log.warning("chat_settings_unreadable", error=f"{type(error).__name__}: {error}")
         return None
-    return QuietHours(
-        zone=_zone(stored["time_zone"]),
-        start=time.fromisoformat(quiet["from"]),
-        end=time.fromisoformat(quiet["to"]),
-        days=frozenset(DAYS.index(day) for day in quiet["days"]),
-        delays=quiet["action"] == "delay",
-    )
 
 
 def _zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
-    except (ValueError, OSError, LookupError):  # an earlier version accepted zones that only one machine has
+    # An earlier version accepted zones that only one machine has.
+    except (TypeError, ValueError, OSError, LookupError):
         return ZoneInfo("UTC")
 
 

@@ -1,20 +1,41 @@
 """The settings of a chat as they are stored: reads them, and merges changes. Pure."""
 
+from typing import Any
+
 import orjson
+from pydantic import ValidationError
 
 from services.contracts.chats import ChatChanges, ChatSettings, QuietHours
 
 
 def read(stored: str | None) -> ChatSettings:
-    """The settings of the stored text. Today's limits do not apply to what an earlier version accepted."""
-    written = orjson.loads(stored or "{}")
-    hours = written.get("quiet_hours")
+    """The settings of the stored text. Today's limits do not apply to what an earlier version accepted.
+
+    What cannot be read has its default: it must not fail a list of chats.
+    """
+    written = _object(stored)
     defaults = ChatSettings()
+    name, zone = (written.get(field, getattr(defaults, field)) for field in ("name", "time_zone"))
     return ChatSettings.model_construct(
-        name=written.get("name", defaults.name),
-        time_zone=written.get("time_zone", defaults.time_zone),
-        quiet_hours=None if hours is None else QuietHours.model_validate(hours),
+        name=name if isinstance(name, str) else defaults.name,
+        time_zone=zone if isinstance(zone, str) else defaults.time_zone,
+        quiet_hours=_hours(written.get("quiet_hours")),
     )
+
+
+def _object(stored: str | None) -> dict[str, Any]:
+    try:
+        written = orjson.loads(stored or "{}")
+    except ValueError:
+        return {}
+    return written if isinstance(written, dict) else {}
+
+
+def _hours(written: Any) -> QuietHours | None:
+    try:
+        return None if written is None else QuietHours.model_validate(written)
+    except ValidationError:
+        return None
 
 
 def changed(stored: str | None, changes: ChatChanges) -> str:

@@ -11,6 +11,7 @@ from services.bridge.keys.authenticate import Authenticator
 from services.bridge.keys.keys import Key
 from services.bridge.state import CallerKey, State
 from services.contracts.keys import KeyKind, Keys, KeyView, MadeKey, NewKey, Scope
+from services.contracts.stored import from_row
 from services.kit.clock import rfc3339
 from services.kit.errors import Problem, invalid_input
 from services.kit.web.openapi import problems
@@ -120,7 +121,8 @@ def view(key: Key, now: float) -> KeyView:
     status: Literal["active", "expired", "revoked"] = (
         "active" if key.lives(now) else "expired" if key.revoked_at is None else "revoked"
     )
-    return KeyView(
+    return from_row(
+        KeyView,
         id=key.id,
         name=key.name,
         kind=key.kind,

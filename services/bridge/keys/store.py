@@ -1,8 +1,9 @@
 """The table of keys."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import structlog
 from sqlalchemy import (
     Column,
     ColumnElement,
@@ -24,6 +25,8 @@ from services.bridge.keys.keys import MOST_KEYS, Key
 from services.contracts.keys import KeyKind
 from services.kit.database.connect import upsert
 from services.kit.errors import Problem
+
+log = structlog.get_logger()
 
 #: Woken when a key was created or revoked.
 CHANNEL = "keys"
@@ -73,12 +76,12 @@ def add(connection: Connection, key: Key) -> None:
 def every(connection: Connection) -> list[Key]:
     """All keys, also expired and revoked ones, newest first."""
     found = connection.execute(select(api_key).order_by(api_key.c.created_at.desc(), api_key.c.id))
-    return [_key(row) for row in found.mappings()]
+    return _keys(found.mappings())
 
 
 def living(connection: Connection, now: float) -> list[Key]:
     """The valid keys."""
-    return [_key(row) for row in connection.execute(select(api_key).where(*_valid(now))).mappings()]
+    return _keys(connection.execute(select(api_key).where(*_valid(now))).mappings())
 
 
 def _valid(now: float) -> tuple[ColumnElement[bool], ...]:
@@ -93,7 +96,7 @@ def is_valid(connection: Connection, digest_or_id: str, now: float) -> bool:
 
 def one(connection: Connection, key_id: str) -> Key | None:
     row = connection.execute(select(api_key).where(api_key.c.id == key_id)).mappings().first()
-    return _key(row) if row else None
+    return next(iter(_keys([row])), None) if row else None
 
 
 def revoke(connection: Connection, key_id: str, now: float) -> bool:
@@ -124,5 +127,28 @@ def _row(key: Key) -> dict[str, Any]:
     }
 
 
+def _keys(rows: Iterable[Mapping[Any, Any]]) -> list[Key]:
+    """The keys of rows. One that cannot be read is left out: it is not valid, and the others are."""
+    found = []
+    for row in rows:
+        try:
+            found.append(_key(row))
+        except (AttributeError, TypeError, ValueError) as error:
+            log.warning("key_unreadable", key_id=row["id"], error=str(error))
+    return found
+
+
 def _key(row: Mapping[Any, Any]) -> Key:
+    """The key of a row.
+
+    Raises:
+        ValueError: the row has a value that is none of its column.
+    """
+    odd = [name for name in _NUMBERS if not isinstance(row[name], int | float | None)]
+    if odd:
+        raise ValueError(f"no number: {', '.join(odd)}")
+    bytes.fromhex(row["digest"])
     return Key(**{**row, "kind": KeyKind(row["kind"]), "scopes": keys.scopes_of(row["scopes"])})
+
+
+_NUMBERS = ("per_second", "created_at", "expires_at", "last_used_at", "revoked_at")

@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import uuid_utils
 from sqlalchemy import Connection, delete, exists, insert, select
 
 from services.bridge.tracking.schema import archiving
+from services.kit.clock import rfc3339
 from services.outbox.messages import FINISHED
 from services.outbox.queries import message_timeline
 from services.outbox.queries.message_timeline import MessageTimeline
@@ -64,7 +64,8 @@ class Deleted:
 
 
 def day_of(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).date().isoformat()
+    """The day of a time, UTC; the calendar's first or last for one outside of it."""
+    return rfc3339(seconds).partition("T")[0]
 
 
 def old(connection: Connection, before: float, most: int) -> Portion | None:
@@ -176,7 +177,8 @@ class Folder:
 
     def append(self, made: Note, portion: Portion) -> None:
         """Appends the messages as one gzip member; returns when they are on disk."""
-        lines = b"".join(orjson.dumps(record(life)) + b"\n" for life in portion.lives)
+        # As text where SQLite stores what no JSON can hold.
+        lines = b"".join(orjson.dumps(record(life), default=str) + b"\n" for life in portion.lives)
         # Readable by the owner only, from the first byte on: it holds messages.
         handle = os.open(self.path / made.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:

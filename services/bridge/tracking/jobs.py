@@ -22,6 +22,7 @@ from services.bridge.tracking.metrics import TrackingMetrics
 from services.bridge.tracking.schema import job
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
+from services.kit.database.interface import StoreUnavailableError
 from services.kit.errors import Problem
 from services.outbox import change_feed
 from services.outbox.intake import cancel_replay, enqueue
@@ -217,11 +218,12 @@ class Jobs:
             seqs = await self._database.read("job_find", partial(_portion, row=row))
             work = partial(step, row=row, seqs=seqs, now=self._clock.time())
             done = await self._database.write("job_step", work, notify=enqueue.CHANNEL)
-        except Problem:
+        except StoreUnavailableError:
             raise
         except Exception as error:
             log.exception("job_failed", job_id=row["id"])
-            reason = f"{type(error).__name__}: {error}"
+            # PostgreSQL stores no NUL.
+            reason = f"{type(error).__name__}: {error}".replace("\0", "")
             note = partial(_failed, row=row, error=reason, now=self._clock.time())
             await self._database.write("job", note)
             return False

@@ -3,20 +3,23 @@
 from typing import Any
 
 from services.contracts.messages import Attempt, Message, MessageDetail, MessageLinks, StateChange
+from services.contracts.stored import from_row, number_of
 from services.kit.clock import rfc3339
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.messages import WAITING, MessageState, is_scheduled
+from services.outbox.queries.message_rows import telegram_ids
 from services.outbox.queries.message_timeline import MessageTimeline
 
 
 def summary(row: Any) -> Message:
     """One message of a list."""
-    return Message(**fields(row), attempts=row["attempts"])
+    return from_row(Message, **fields(row), attempts=row["attempts"])
 
 
 def detail(life: MessageTimeline, trace_url: str) -> MessageDetail:
     """One message with every state change and every attempt."""
-    return MessageDetail(
+    return from_row(
+        MessageDetail,
         **fields(life.message),
         **timeline(life, trace_url),
         body=life.message["body"],
@@ -27,7 +30,6 @@ def detail(life: MessageTimeline, trace_url: str) -> MessageDetail:
 def fields(row: Any) -> dict[str, Any]:
     """The fields that every view of a message has."""
     state, due_at = row["state"], rfc3339_or_none(row["due_at"])
-    ids = row["telegram_message_ids"]
     return {
         "id": row["id"],
         "event_id": row["event_id"],
@@ -49,7 +51,7 @@ def fields(row: Any) -> dict[str, Any]:
         "possible_duplicate": row["possible_duplicate"],
         "correlation_id": row["correlation_id"],
         "trace_id": trace_id(row["traceparent"]),
-        "telegram_message_ids": [int(part) for part in ids.split(",")] if ids else [],
+        "telegram_message_ids": telegram_ids(row["telegram_message_ids"]),
         "last_error": None if row["reason"] == "none" else row["reason"],
     }
 
@@ -69,8 +71,8 @@ def timeline(life: MessageTimeline, trace_url: str) -> dict[str, Any]:
 
 
 def trace_id(traceparent: str) -> str | None:
-    """The trace id of a ``traceparent`` header, 32 hexadecimal digits."""
-    trace = TraceContext.parse(traceparent)
+    """The trace id of a ``traceparent`` header, 32 hexadecimal digits; None where it is none."""
+    trace = TraceContext.parse(str(traceparent))
     return f"{trace.trace_id:032x}" if trace else None
 
 
@@ -89,16 +91,15 @@ def _changes(life: MessageTimeline) -> list[StateChange]:
     # sorted() is stable: changes of one moment stay in the order above. A worker reads its clock before the
     # claim, so `claimed_at` may lie a moment before the commit of the message that it found.
     accepted = (life.message["accepted_at"], MessageState.QUEUED.value, "accepted")
-    steps = (accepted, *sorted(changes, key=lambda change: change[0]))
+    steps = (accepted, *sorted(changes, key=lambda change: number_of(change[0])))
     until = (*(at for at, _, _ in steps[1:]), None)
     return [
-        StateChange.model_validate(
-            {
-                "at": rfc3339(at),
-                "state": state,
-                "cause": cause,
-                "duration_ms": milliseconds(at, end and max(at, end)),
-            }
+        from_row(
+            StateChange,
+            at=rfc3339(at),
+            state=state,
+            cause=cause,
+            duration_ms=milliseconds(at, end and max(number_of(at), number_of(end))),
         )
         for (at, state, cause), end in zip(steps, until, strict=True)
     ]
@@ -106,13 +107,14 @@ def _changes(life: MessageTimeline) -> list[StateChange]:
 
 def _attempt(row: Any) -> Attempt:
     started, finished = row["started_at"], row["finished_at"]
-    return Attempt(
+    return from_row(
+        Attempt,
         number=row["number"],
-        part=row["part"] + 1,
+        part=number_of(row["part"]) + 1,
         claimed_at=rfc3339(row["claimed_at"]),
         started_at=rfc3339_or_none(started),
         duration_ms=milliseconds(started, finished),
-        limiter_wait_ms=round(row["limiter_wait"] * 1000, 1),
+        limiter_wait_ms=milliseconds(0.0, row["limiter_wait"]),
         outcome=row["outcome"],
         reason=row["reason"],
         detail=row["detail"] or None,
@@ -123,7 +125,8 @@ def _attempt(row: Any) -> Attempt:
 
 def _is_scheduled(row: Any) -> bool:
     """Whether the message waits for the ``deliver_at`` of its event."""
-    return bool(row["state"] == MessageState.QUEUED.value and is_scheduled(row["due_at"]) and not row["held"])
+    due_at = number_of(row["due_at"])
+    return bool(row["state"] == MessageState.QUEUED.value and is_scheduled(due_at) and not row["held"])
 
 
 def rfc3339_or_none(seconds: float | None) -> str | None:
@@ -133,4 +136,6 @@ def rfc3339_or_none(seconds: float | None) -> str | None:
 
 def milliseconds(start: float | None, end: float | None) -> float | None:
     """The time between two moments in milliseconds; None if one of them is missing."""
-    return None if start is None or end is None else round((end - start) * 1000, 1)
+    if start is None or end is None:
+        return None
+    return round((number_of(end) - number_of(start)) * 1000, 1)

@@ -13,7 +13,7 @@ falls behind the cache gets the event `slow` and is disconnected; it may resume 
 import asyncio
 from bisect import bisect_right
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -105,6 +105,17 @@ def streamed(change: Change) -> StreamedChange:
     )
 
 
+def streamable(changes: Sequence[Change]) -> list[StreamedChange]:
+    """The changes as frames. One whose row cannot be read is left out: it must not stop the stream."""
+    found = []
+    for change in changes:
+        try:
+            found.append(streamed(change))
+        except (TypeError, ValueError) as error:
+            log.warning("change_unreadable", position=str(change.position), error=str(error))
+    return found
+
+
 class Stream:
     """Reads the change feed once for all clients."""
 
@@ -139,10 +150,10 @@ class Stream:
         if position == after:
             await self._database.wait(change_feed.CHANNEL, POLL_SECONDS)
             return
-        for change in changes:
+        for change in streamable(changes):
             if len(self._cache) == self._cache.maxlen:
                 self._from = self._cache[0].position
-            self._cache.append(streamed(change))
+            self._cache.append(change)
         self._to = position
         self._news.set()
         self._news = asyncio.Event()
@@ -237,7 +248,7 @@ class Stream:
     async def _stored(self, here: Position) -> tuple[list[StreamedChange], Position]:
         """Changes from before the cache, read from the database."""
         changes, after = await self._database.read("stream", partial(change_feed.read, after=here))
-        return [streamed(change) for change in changes], after if after > here else self._from
+        return streamable(changes), after if after > here else self._from
 
     def _portion(self, here: Position) -> tuple[list[StreamedChange], Position]:
         start = bisect_right(self._cache, here, key=_position_of)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from typing import Any
 
 from sqlalchemy import Connection, select, update
 
@@ -106,11 +107,17 @@ def begin(connection: Connection, now: float) -> None:
 def read(connection: Connection, now: float) -> Count:
     """Returns the stored totals with the changes since; of :data:`MOST_ROWS` transactions at most."""
     row = connection.execute(select(message_total)).mappings().one()
-    stored = Position.parse(row["position"]) or Position()
+    stored = Position.parse(str(row["position"])) or Position()
     found, position = change_feed.entries(connection, stored, MOST_ROWS)
-    totals = Totals(**{name: row[name] for name in asdict(Totals())}).plus(entry for _, _, entry in found)
+    totals = Totals(**{name: _number(row[name]) for name in asdict(Totals())})
+    totals = totals.plus(entry for _, _, entry in found)
     rows = len({(at.tx, at.row) for at, _, _ in found})
     return Count(totals, row["since"], now, stored, position, at_end=rows < MOST_ROWS)
+
+
+def _number(stored: Any) -> int:
+    """A stored count; 0 where the value is none, since SQLite stores any type in any column."""
+    return stored if isinstance(stored, int) else 0
 
 
 def write_back(connection: Connection, count: Count) -> None:

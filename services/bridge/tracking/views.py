@@ -4,11 +4,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import orjson
-
 from services.bridge.tracking import approval_changes, message_view
 from services.bridge.tracking.message_view import milliseconds, rfc3339_or_none, trace_id
 from services.contracts.messages import DeadLetter, TracedMessage
+from services.contracts.stored import from_row, json_of, number_of
 from services.contracts.tracking import (
     CorrelationLinks,
     CorrelationTimeline,
@@ -28,42 +27,40 @@ from services.outbox.queries.message_timeline import MessageTimeline
 def change(of: Change) -> StreamChange:
     """The data of the stream's event `change`."""
     row = of.message
-    return StreamChange.model_validate(
-        {
-            "message_id": row["id"],
-            "event_id": row["event_id"],
-            "type": row["type"],
-            "category": row["category"],
-            "title": row["title"],
-            "source": row["source"],
-            "severity": row["severity"],
-            "chat_id": row["chat_id"],
-            "bot": row["bot"],
-            "status": of.state,
-            "attempt": of.attempt or None,
-            "cause": of.cause or None,
-            "at": rfc3339(of.at),
-            "accepted_at": rfc3339(row["accepted_at"]),
-            "correlation_id": row["correlation_id"],
-            "trace_id": trace_id(row["traceparent"]),
-        }
+    return from_row(
+        StreamChange,
+        message_id=row["id"],
+        event_id=row["event_id"],
+        type=row["type"],
+        category=row["category"],
+        title=row["title"],
+        source=row["source"],
+        severity=row["severity"],
+        chat_id=row["chat_id"],
+        bot=row["bot"],
+        status=of.state,
+        attempt=of.attempt or None,
+        cause=of.cause or None,
+        at=rfc3339(of.at),
+        accepted_at=rfc3339(row["accepted_at"]),
+        correlation_id=row["correlation_id"],
+        trace_id=trace_id(row["traceparent"]),
     )
 
 
 def approval(of: Change, status: str) -> StreamApproval:
     """The data of the stream's event `approval`."""
     row = of.message
-    return StreamApproval.model_validate(
-        {
-            "approval_id": approval_changes.approval_of(of),
-            "status": status,
-            "title": row["title"],
-            "event_id": row["event_id"],
-            "bot": row["bot"],
-            "at": rfc3339(of.at),
-            "correlation_id": row["correlation_id"],
-            "trace_id": trace_id(row["traceparent"]),
-        }
+    return from_row(
+        StreamApproval,
+        approval_id=approval_changes.approval_of(of),
+        status=status,
+        title=row["title"],
+        event_id=row["event_id"],
+        bot=row["bot"],
+        at=rfc3339(of.at),
+        correlation_id=row["correlation_id"],
+        trace_id=trace_id(row["traceparent"]),
     )
 
 
@@ -72,11 +69,12 @@ def life(of: MessageTimeline, now: float, trace_url: str) -> TracedMessage:
     row = of.message
     timeline = message_view.timeline(of, trace_url)
     end = now if row["finished_at"] is None else row["finished_at"]
-    return TracedMessage(
+    return from_row(
+        TracedMessage,
         **message_view.fields(row),
         **timeline,
         since=timeline["events"][-1].at,
-        age_seconds=round(end - row["accepted_at"], 3),
+        age_seconds=round(number_of(end) - number_of(row["accepted_at"]), 3),
     )
 
 
@@ -96,7 +94,7 @@ def story(
     return CorrelationTimeline(
         correlation_id=events[0]["correlation_id"],
         trace_ids=traces,
-        states=dict(Counter(each.message["state"] for each in of)),
+        states=dict(Counter(str(each.message["state"]) for each in of)),
         timeline=[step for _, step in sorted(steps, key=lambda timed: timed[0])],
         messages=[message_view.summary(each.message) for each in of],
         links=CorrelationLinks(
@@ -113,7 +111,7 @@ _Timed = tuple[float, TimelineStep]
 
 
 def _timed(at: float, **fields: Any) -> _Timed:
-    return at, TimelineStep(at=rfc3339(at), **fields)
+    return number_of(at), from_row(TimelineStep, at=rfc3339(at), **fields)
 
 
 def _accepted(row: Any) -> _Timed:
@@ -146,12 +144,12 @@ def _steps(of: MessageTimeline) -> Iterable[_Timed]:
 def _result(row: Any) -> dict[str, Any]:
     """The fields of an attempt that has begun."""
     return {
-        "part": row["part"] + 1,
+        "part": number_of(row["part"]) + 1,
         "outcome": row["outcome"],
         "reason": row["reason"],
         "detail": row["detail"] or None,
         "duration_ms": milliseconds(row["started_at"], row["finished_at"]),
-        "limiter_wait_ms": round(row["limiter_wait"] * 1000, 1),
+        "limiter_wait_ms": milliseconds(0.0, row["limiter_wait"]),
         "retry_after_seconds": row["retry_after"],
         "telegram_message_id": row["telegram_message_id"],
     }
@@ -159,7 +157,8 @@ def _result(row: Any) -> dict[str, Any]:
 
 def dead_letter(row: Any, attempt: Any | None) -> DeadLetter:
     """A dead letter with Telegram's words of its last attempt, if there was one."""
-    return DeadLetter(
+    return from_row(
+        DeadLetter,
         **message_view.fields(row),
         attempts=row["attempts"],
         reason=row["reason"],
@@ -170,7 +169,8 @@ def dead_letter(row: Any, attempt: Any | None) -> DeadLetter:
 
 def job(row: Any) -> Job:
     """A job and its progress."""
-    return Job(
+    return from_row(
+        Job,
         id=row["id"],
         kind=row["kind"],
         status=row["state"],
@@ -178,15 +178,21 @@ def job(row: Any) -> Job:
         created_by=row["created_by"],
         why=row["why"] or None,
         finished_at=rfc3339_or_none(row["finished_at"]),
-        filter=_filter(orjson.loads(row["wanted"])),
-        progress=Progress(total=row["total"], passed=row["passed"], replayed=row["done"]),
+        filter=_filter(_json_object(row["wanted"])),
+        progress=from_row(Progress, total=row["total"], passed=row["passed"], replayed=row["done"]),
         error=row["error"],
     )
 
 
+def _json_object(text: Any) -> Mapping[str, Any]:
+    found = json_of(text)
+    return found if isinstance(found, dict) else {}
+
+
 def _filter(wanted: Mapping[str, Any]) -> JobFilter:
-    return JobFilter(
-        status=wanted["states"],
+    return from_row(
+        JobFilter,
+        status=wanted.get("states", []),
         reason=wanted.get("reasons", []),
         type=wanted.get("type"),
         chat_id=wanted.get("chat_id"),

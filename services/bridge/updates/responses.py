@@ -10,6 +10,7 @@ from sqlalchemy import Connection, delete, insert, select, text
 from services.bridge.updates.parse import Sender
 from services.bridge.updates.schema import response
 from services.contracts.responses import InReplyTo, Response, User
+from services.contracts.stored import from_row
 from services.kit.clock import rfc3339
 from services.kit.telemetry.telemetry import TraceContext
 
@@ -126,19 +127,20 @@ def delete_old(connection: Connection, before: float, most: int) -> int:
 
 def view(row: Any) -> Response:
     """Contract model of a response, from its row."""
-    trace = TraceContext.parse(row["traceparent"])
-    return Response(
+    trace = TraceContext.parse(str(row["traceparent"]))
+    return from_row(
+        Response,
         id=row["id"],
         at=rfc3339(row["at"]),
         kind=row["kind"],
         bot=row["bot"],
         chat_id=row["chat_id"],
         thread_id=row["thread_id"],
-        user=User(id=row["user_id"], name=row["name"], username=row["username"]),
+        user=from_row(User, id=row["user_id"], name=row["name"], username=row["username"]),
         text=row["text"],
         telegram_message_id=row["telegram_message_id"],
-        in_reply_to=InReplyTo(
-            message_id=row["message_id"], event_id=row["event_id"], approval_id=row["approval_id"]
+        in_reply_to=from_row(
+            InReplyTo, message_id=row["message_id"], event_id=row["event_id"], approval_id=row["approval_id"]
         ),
         correlation_id=row["correlation_id"],
         outcome=row["outcome"],

@@ -5,10 +5,15 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from services.contracts.stored import json_of
+
 
 def visible_url(url: str) -> str:
-    """Scheme, host and port of a URL."""
-    parts = urlsplit(url)
+    """Scheme, host and port of a URL; empty where it is none, so that nothing of it is shown."""
+    try:
+        parts = urlsplit(str(url))
+    except ValueError:
+        return ""
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
@@ -20,10 +25,15 @@ def visible_event(event: Any) -> Any:
 
 
 def visible_body(body: str) -> str:
-    """A stored body, of an event or of a bot message that shows one, with such a ``callback_url``."""
-    if "callback_url" not in body:
+    """A stored body, of an event or of a bot message that shows one, with such a ``callback_url``.
+
+    Empty where it cannot be read, so that nothing of the URL is shown.
+    """
+    if "callback_url" not in str(body):
         return body
-    read = visible_event(orjson.loads(body))
+    read = visible_event(json_of(body))
+    if read is None:
+        return ""
     if isinstance(read, dict) and "event" in read:
         read["event"] = visible_event(read["event"])
     return orjson.dumps(read).decode()

@@ -32,6 +32,8 @@ AT_ONCE = 64
 AT_ONCE_FOR_ONE = 8
 #: Another replica may be about to claim the due call.
 _SHORTEST_REST = 0.02
+#: Longest error that is stored with a call, characters.
+LONGEST_ERROR = 1_000
 #: The answer's body is not used; this much of it is read so that the connection can be reused.
 _READ_BYTES = 65_536
 
@@ -183,14 +185,14 @@ class WebhookWorker:
         refusal = call.refused or self._allowed.refusal(call.url)
         if refusal:
             return None, refusal
-        body = call.body.encode()
-        headers = {
-            "content-type": "application/json",
-            "user-agent": f"CCTelegram/{VERSION}",
-            **signing.headers(call.secret or self._secret, call.id, timestamp, body),
-            **({"traceparent": call.traceparent} if call.traceparent else {}),
-        }
         try:
+            body = call.body.encode()
+            headers = {
+                "content-type": "application/json",
+                "user-agent": f"CCTelegram/{VERSION}",
+                **signing.headers(call.secret or self._secret, call.id, timestamp, body),
+                **({"traceparent": call.traceparent} if call.traceparent else {}),
+            }
             async with session.post(call.url, data=body, headers=headers, allow_redirects=False) as answer:
                 await answer.content.read(_READ_BYTES)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as failure:
@@ -207,7 +209,8 @@ def _reason(failure: Exception) -> str:
         return f"no HTTP answer: {failure.message}" if failure.message else "no HTTP answer"
     if isinstance(failure, aiohttp.InvalidURL):
         return "this is no URL"
-    return str(failure) or type(failure).__name__
+    # PostgreSQL stores no NUL.
+    return (str(failure) or type(failure).__name__)[:LONGEST_ERROR].replace("\0", "")
 
 
 def decide(call: Call, status: int | None, error: str, now: float, jitter: float) -> tuple[State, float]:

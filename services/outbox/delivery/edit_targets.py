@@ -8,6 +8,7 @@ from sqlalchemy import Connection, select
 
 from services.outbox.delivery.plan import Target
 from services.outbox.messages import MessageState, Outcome
+from services.outbox.queries import message_rows
 from services.outbox.schema import attempt, message
 
 
@@ -39,7 +40,7 @@ def read(connection: Connection, rows: Sequence[Any]) -> dict[int, EditTarget]:
         return {}
     return {
         row.seq: EditTarget(
-            _telegram_id(row.telegram_message_ids or "", by_key=row.update_key is not None),
+            _telegram_id(str(row.telegram_message_ids or ""), by_key=row.update_key is not None),
             Target(
                 row.target,
                 _STATES.get(row.state),
@@ -55,8 +56,7 @@ def _telegram_id(ids: str, *, by_key: bool) -> int | None:
     """The message to edit: the last part, which has the buttons. A new state cannot replace several parts."""
     if not ids or (by_key and "," in ids):
         return None
-    last = ids.rpartition(",")[2]
-    return int(last) if last.isascii() and last.isdigit() else None
+    return next(reversed(message_rows.telegram_ids(ids)), None)
 
 
 _STATES = {state.value: state for state in MessageState}

@@ -1,8 +1,9 @@
 """One by one: settles and claims messages in transactions of their own, after a batch of them failed.
 
 A row that cannot be read, or a value that cannot be written, fails the transaction of all messages of a
-batch. Here it fails alone: its message becomes a dead letter with the reason ``unprocessable``, and the
-others go on.
+batch. Here it fails alone: its message ends with the reason ``unprocessable``, and the others go on. It is
+a dead letter, with the mark of a possible repetition where this attempt may have arrived, and unknown where
+an earlier one may have.
 """
 
 from collections.abc import Sequence
@@ -61,7 +62,7 @@ class OneByOne:
     limits: Limits
 
     async def settle(self, one: Settled) -> tuple[Settled, set[int]]:
-        """Settles a result as it is; without the chat's release, if that fails; else as a dead letter.
+        """Settles a result as it is; without the chat's release, if that fails; else as unprocessable.
 
         Returns:
             The result as it was written; and its message's number, if another worker has taken it over.

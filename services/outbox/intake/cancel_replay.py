@@ -216,9 +216,18 @@ def _queue_chats(connection: Connection, seqs: Sequence[int], now: float) -> Non
     for bot, chat_id in sorted({(row.bot, row.chat_id) for row in rows}):
         here = (chat.c.bot == bot, chat.c.chat_id == chat_id, chat.c.blocked.is_not(None))
         connection.execute(update(chat).where(*here).values(blocked=None))
-    waiting = [MessageRecord(row.id, row.chat_id, lane=Lane(row.lane), bot=row.bot) for row in rows]
+    waiting = [
+        MessageRecord(row.id, row.chat_id, lane=_LANES.get(row.lane, Lane.NORMAL), bot=row.bot)
+        for row in rows
+    ]
     enqueue.queue_chats(connection, waiting, now, clients=[row.client for row in rows])
 
 
 def _result(row: Any, *, done: bool, replaced: bool = False) -> ActionResult:
-    return ActionResult(done, MessageState(row.state), row.part, row.possible_duplicate, replaced)
+    state = _STATES.get(row.state, MessageState.UNKNOWN)
+    return ActionResult(done, state, row.part, row.possible_duplicate, replaced)
+
+
+# One message in a state or a lane of another version must not fail the replay of many.
+_LANES = {int(lane): lane for lane in Lane}
+_STATES = {state.value: state for state in MessageState}

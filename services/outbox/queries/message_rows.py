@@ -3,9 +3,11 @@
 Times are seconds since the epoch. The tables are in :mod:`services.outbox.schema`.
 """
 
+import re
 from typing import NotRequired, TypedDict
 
 from services.outbox.schema import event, message
+from services.outbox.telegram.values import LARGEST_ID
 
 
 class MessageRow(TypedDict):
@@ -97,6 +99,16 @@ class ChangeRow(TypedDict):
     at: float
     state: str
     cause: str
+
+
+def telegram_ids(ids: str) -> list[int]:
+    """Returns Telegram's ids of a message's parts, from their column; what is no id is left out."""
+    found = [int(part) for part in str(ids).split(",") if _DIGITS.fullmatch(part)]
+    return [one for one in found if one <= LARGEST_ID]
+
+
+#: Python refuses to read a number of very many digits; an id has 16 at most.
+_DIGITS = re.compile(r"[0-9]{1,16}")
 
 
 #: Columns of a :class:`MessageRow`, for a query that joins ``event``.

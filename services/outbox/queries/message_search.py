@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import JSON, Connection, Select, func, literal_column, select
+from sqlalchemy import JSON, Connection, Select, case, func, literal_column, select
 
 from services.outbox.queries.message_rows import MESSAGE_COLUMNS, MessageRow
 from services.outbox.schema import DEFAULT_BOT, event, message
@@ -104,10 +104,12 @@ def _of_each_state(connection: Connection, ordered: Select[Any], criteria: Searc
 
 def _campaign(connection: Connection) -> Any:
     """SQL: the campaign of an event, from its body."""
+    body = event.c.body
     if connection.dialect.name == "postgresql":
-        # It parses the whole body, and would fail at a NUL.
-        return func.replace(event.c.body, "\\u0000", "\\ufffd").cast(JSON)["campaign_id"].as_string()
-    return func.json_extract(event.c.body, "$.campaign_id")
+        # It parses the whole body, and would fail at a NUL. Version 15 cannot say whether a text is JSON.
+        parsed = func.replace(body, "\\u0000", "\\ufffd").cast(JSON)["campaign_id"].as_string()
+        return case((body.like('{%"campaign_id"%}'), parsed))
+    return case((func.json_valid(body) == 1, func.json_extract(body, "$.campaign_id")))
 
 
 def _between(query: Select[Any], first: int, end: int | None) -> Select[Any]:

@@ -81,7 +81,8 @@ _REPLAYED = (
 def _oldest(connection: Connection, now: float) -> float | None:
     overdue = _WAITS_FROM.where(message.c.waits_from <= now)
     first = [connection.execute(query).scalar() for query in (*_FIRST_COME, overdue, _REPLAYED)]
-    return min((at for at in first if at is not None), default=None)
+    # SQLite stores any type in any column: one odd value must not end the measuring.
+    return min((at for at in first if isinstance(at, int | float)), default=None)
 
 
 def _correlations(connection: Connection) -> int:

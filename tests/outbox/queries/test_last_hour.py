@@ -1,6 +1,9 @@
 """Counts and durations of the last hour, as the tables have them, on both databases."""
 
 from functools import partial
+from math import inf
+
+from sqlalchemy import update
 
 from services.outbox.chats import chat_state
 from services.outbox.intake import cancel_replay
@@ -8,6 +11,7 @@ from services.outbox.intake.cancel_replay import By
 from services.outbox.messages import MessageState, Outcome, Reason
 from services.outbox.queries import last_hour
 from services.outbox.queries.rolling_counts import Second
+from services.outbox.schema import message as table
 from tests.outbox.conftest import Desk
 from tests.outbox.making import ADA, GRACE, NOW, event, message, result, sent, submission
 from tests.outbox.plans import plan_of
@@ -106,6 +110,17 @@ async def test_quiet_hours_are_no_wait_also_if_they_end_early(desk: Desk) -> Non
     desk.clock.now = NOW + 61
     await desk.finish(claimed, sent())
     assert await deliveries(desk) == [(NOW + 61, 11.0)]
+
+
+async def test_an_odd_time_is_left_out_and_the_others_are_counted(desk: Desk) -> None:
+    await desk.submit(submission(message(ADA)), submission(message(GRACE)))
+    first, second = await desk.claim()
+    await desk.finish(first, sent())
+    await desk.finish(second, sent())
+    odd = update(table).where(table.c.id == first.id).values(accepted_at=inf, finished_at=inf)
+    await desk.database.write("odd", lambda connection: connection.execute(odd))
+    assert await seconds(desk) == [Second(START, accepted=1, delivered=1)]
+    assert await deliveries(desk) == [(NOW, 0.0)]
 
 
 async def test_the_hour_is_read_by_its_indexes(desk: Desk) -> None:

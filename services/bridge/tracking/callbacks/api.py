@@ -21,6 +21,7 @@ from services.bridge.webhooks.visible_url import visible_url
 from services.contracts.callbacks import Callbacks, CallbackView, Calls, CallView, MadeCallback, NewCallback
 from services.contracts.fields import AN_ID, Words
 from services.contracts.keys import Scope
+from services.contracts.stored import from_row, number_of
 from services.kit.clock import rfc3339
 from services.kit.errors import Problem, invalid_input
 from services.kit.web.openapi import problems
@@ -48,11 +49,12 @@ def _listed(connection: Connection) -> tuple[list[Any], Mapping[str, Any]]:
 
 def _view(row: Any, failing: Any | None, now: float) -> CallbackView:
     until = row["previous_until"]
-    return CallbackView(
+    return from_row(
+        CallbackView,
         client=row["client"],
         url=row["url"],
         created_at=rfc3339(row["created_at"]),
-        previous_secret_until=rfc3339(until) if now < until else None,
+        previous_secret_until=rfc3339(until) if now < number_of(until) else None,
         failing_since=_time(failing and failing["failing_since"]),
         disabled_at=_time(failing and failing["disabled_at"]),
         last_error=failing and failing["last_error"],
@@ -137,7 +139,8 @@ def _calls(connection: Connection, message_id: str) -> list[Any] | None:
 
 def _call(row: Any, url: str) -> CallView:
     waiting = row["state"] == webhooks.State.WAITING.value
-    return CallView(
+    return from_row(
+        CallView,
         id=row["id"],
         url=url,
         status=row["state"],

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from sqlalchemy import Connection, delete, select
 
 from services.bridge import leader_lease
@@ -17,6 +18,8 @@ from services.kit.telemetry.telemetry import TraceContext
 from services.outbox import change_feed
 from services.outbox.change_feed import Change, Position
 from services.outbox.schema import event
+
+log = structlog.get_logger()
 
 #: Its row stores how far the feed was read; the lease itself is not taken.
 LEASE = "callbacks"
@@ -124,9 +127,19 @@ def publish(connection: Connection, reading: Reading, everybody: Program | None,
     """Writes the calls and moves the mark; None where another replica has done it already."""
     if not leader_lease.advance(connection, LEASE, str(reading.before), str(reading.after)):
         return None
-    calls = [call for change in reading.changes for call in _calls(change, reading.programs, everybody)]
+    calls = [call for change in reading.changes for call in _made(change, reading.programs, everybody)]
     webhooks.add(connection, calls, now)
     return len(calls)
+
+
+def _made(change: Change, known: Mapping[str, Program], everybody: Program | None) -> list[NewCall]:
+    """As :func:`_calls`; a change whose row cannot be read is called for nobody, and stops no other."""
+    try:
+        return _calls(change, known, everybody)
+    except (LookupError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        log.warning("callback_not_made", message_id=change.message["id"], error=reason)
+        return []
 
 
 def _calls(change: Change, known: Mapping[str, Program], everybody: Program | None) -> list[NewCall]:
