@@ -85,7 +85,10 @@ class ChatView(BaseModel):
     ]
     muted_until: Annotated[str | None, about("end of the mute by /mute; null: not muted", A_TIME)]
     blocked: Annotated[str | None, about("why the chat refuses the bot; null: it does not", "bot_blocked")]
-    migrated_to: Annotated[int | None, about("ID of the supergroup that the group became", -1001234567890)]
+    migrated_to: Annotated[
+        int | None,
+        about("ID of the supergroup that the group became, which has the other fields", -1001234567890),
+    ]
 
 
 class Chats(BaseModel):

@@ -287,6 +287,14 @@ Index(
     sqlite_where=chat.c.owner.is_not(None),
     postgresql_where=chat.c.owner.is_not(None),
 )
+# Groups that became supergroups, by either id: searches and settings by one are those of the other.
+for _name, _column in (("chat_migrated", chat.c.chat_id), ("chat_migrated_to", chat.c.migrated_to)):
+    Index(
+        _name,
+        _column,
+        sqlite_where=chat.c.migrated_to.is_not(None),
+        postgresql_where=chat.c.migrated_to.is_not(None),
+    )
 
 idempotency = Table(
     "idempotency",

@@ -127,13 +127,22 @@ def test_what_is_no_json_is_read_as_nothing(text: Any, read: Any) -> None:
     assert json_of(text) == read
 
 
+class Item(BaseModel):
+    metadata: Any
+
+
+class Page(BaseModel):
+    items: list[Item]
+
+
 @pytest.mark.parametrize("levels", [16, 240, 250, 300, 2_000, 100_000])
 def test_json_that_is_read_can_be_written_in_an_answer(levels: int) -> None:
     read = json_of('{"a":' * levels + "1" + "}" * levels)
     assert (read is None) == (levels > 244)
-    shown = approvals.Approvals.model_construct(items=[approvals.ApprovalView.model_construct(metadata=read)])
-    assert orjson.loads(shown.model_dump_json(warnings=False))["items"][0]["metadata"] == read
+    page = Page(items=[Item(metadata=read)])
+    assert orjson.loads(page.model_dump_json())["items"][0]["metadata"] == read
 
 
 def test_a_number_is_read_as_it_is_and_anything_else_as_zero() -> None:
-    assert [number_of(one) for one in (1.5, 7, "7", None, b"7", [])] == [1.5, 7, 0, 0, 0, 0]
+    stored: list[Any] = [1.5, 7, "7", None, b"7", []]
+    assert [number_of(one) for one in stored] == [1.5, 7, 0, 0, 0, 0]

@@ -39,6 +39,7 @@ from services.kit.errors import Problem
 from services.kit.web.openapi import problems
 from services.outbox import change_feed
 from services.outbox.change_feed import Position
+from services.outbox.chats import chat_state
 from services.outbox.engine import Outbox
 from services.outbox.intake import cancel_replay, enqueue
 from services.outbox.intake.cancel_replay import ActionResult, By
@@ -328,12 +329,23 @@ async def stream(
         if after is None:
             raise Problem(422, "Invalid input", "Last-Event-ID is not an ID of this stream.")
     wanted = StreamFilter(
-        frozenset(one.value for one in status), frozenset(type), chat_id, correlation_id, bot
+        frozenset(one.value for one in status),
+        frozenset(type),
+        await _chat_ids(state, chat_id, bot),
+        correlation_id,
+        bot,
     )
     stopping: asyncio.Event = request.app.state.stopping
     watch = state.authenticator.ring.watch(caller)
     frames = await state.tracking.stream.open(wanted, after, stopping, watch)
     return EventStream(frames, state.tracking.metrics.dropped.inc)
+
+
+async def _chat_ids(state: BridgeState, chat_id: int | None, bot: str | None) -> frozenset[int]:
+    if chat_id is None:
+        return frozenset()
+    read = partial(chat_state.ids_of, chat_id=chat_id, bot=bot)
+    return frozenset(await state.outbox.database.read("stream", read))
 
 
 #: Models of the stream's events, which FastAPI does not see.

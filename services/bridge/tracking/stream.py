@@ -51,11 +51,12 @@ class StreamFilter:
     Args:
         states: of the message, after the change.
         types: of the event.
+        chat_ids: of the recipient: all ids that it has had.
     """
 
     states: frozenset[str] = frozenset()
     types: frozenset[str] = frozenset()
-    chat_id: int | None = None
+    chat_ids: frozenset[int] = frozenset()
     correlation_id: str | None = None
     bot: str | None = None
 
@@ -63,7 +64,7 @@ class StreamFilter:
         return (
             (not self.states or change.state in self.states)
             and (not self.types or change.type in self.types)
-            and self.chat_id in (None, change.chat_id)
+            and (not self.chat_ids or change.chat_id in self.chat_ids)
             and self.bot in (None, change.bot)
             and self.correlation_id in (None, change.correlation_id)
         )

@@ -3,15 +3,66 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, or_, select, update
+from sqlalchemy import Column, ColumnElement, Connection, func, or_, select, update
 
 from services.kit.database.connect import upsert
-from services.outbox.chats import chat_queue, message_changes
+from services.outbox.chats import chat_queue, locks, message_changes
 from services.outbox.messages import AT_ONCE, WAITING, MessageState, Reason
 from services.outbox.schema import attempt, chat, in_state, message
 
 #: Messages that :func:`suppress` ends in one transaction.
 SUPPRESS_BATCH = 1_000
+#: Migrations that are followed from one chat. A group becomes a supergroup once: a long chain is an error.
+MOST_MIGRATIONS = 4
+
+
+def ids_of(connection: Connection, chat_id: int, bot: str | None = None) -> list[int]:
+    """Returns all ids that a chat has had, the oldest first: a group that becomes a supergroup gets another.
+
+    Args:
+        connection: for reading.
+        chat_id: one of the ids.
+        bot: that is in the chat; None: any.
+    """
+    former = _followed(connection, chat.c.migrated_to, chat.c.chat_id, chat_id, bot)
+    return [*reversed(former), chat_id, *_newer(connection, chat_id, bot, former)]
+
+
+def current_id(connection: Connection, bot: str, chat_id: int) -> int:
+    """Returns the id of the supergroup that a group became; for any other chat its own id."""
+    return [chat_id, *_newer(connection, chat_id, bot)][-1]
+
+
+def lock_current(connection: Connection, bot: str, chat_id: int) -> int:
+    """As :func:`current_id`; locks the chat's rows, so that it cannot migrate before the commit."""
+    current, locked = current_id(connection, bot, chat_id), set[int]()
+    while current not in locked:
+        locked |= {chat_id, current}
+        locks.lock_or_create_chats(connection, [(bot, one) for one in locked])
+        current = current_id(connection, bot, chat_id)
+    return current
+
+
+def _newer(connection: Connection, chat_id: int, bot: str | None, former: Sequence[int] = ()) -> list[int]:
+    newer = _followed(connection, chat.c.chat_id, chat.c.migrated_to, chat_id, bot)
+    return [one for one in newer if one not in former]
+
+
+def _followed(
+    connection: Connection, given: Column[Any], wanted: Column[Any], chat_id: int, bot: str | None
+) -> list[int]:
+    """The ids from a chat on, by the column that has the one and the column that has the other."""
+    ids = [chat_id]
+    of_bot = () if bot is None else (chat.c.bot == bot,)
+    # Repeated for the planner: its indexes have the chats that migrated, and no others.
+    migrated = chat.c.migrated_to.is_not(None)
+    while len(ids) <= MOST_MIGRATIONS:
+        query = select(wanted).where(given == ids[-1], migrated, *of_bot)
+        found = connection.execute(query.order_by(wanted).limit(1)).scalar()
+        if not isinstance(found, int) or found in ids:
+            break
+        ids.append(found)
+    return ids[1:]
 
 
 def migrate(connection: Connection, bot: str, old: int, new: int, now: float) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import JSON, Connection, Select, case, func, literal_column, select
 
+from services.outbox.chats import chat_state
 from services.outbox.queries.message_rows import MESSAGE_COLUMNS, MessageRow
 from services.outbox.schema import DEFAULT_BOT, event, message
 
@@ -24,6 +25,7 @@ class Search:
         states: of the message.
         reasons: why the last attempt failed, or why the message ended without one.
         type: of the event.
+        chat_id: of the recipient; for a group that became a supergroup, messages of both ids match.
         since: accepted at or after, seconds since the epoch.
         until: accepted before.
         text: part of the title, in any case.
@@ -91,15 +93,22 @@ def _of_each_state(connection: Connection, ordered: Select[Any], criteria: Searc
     The index is ordered within one state only: a query of several states would make SQLite scan all messages
     or sort all matches. For one chat its own index serves, whatever the states.
     """
-    if criteria.chat_id is not None or not criteria.states:
-        searches = [criteria]
-    else:
+    searches = _of_each_id(connection, criteria)
+    if criteria.chat_id is None and criteria.states:
         searches = [replace(criteria, states=(state,)) for state in dict.fromkeys(criteria.states)]
     return [
         row
         for one in searches
         for row in connection.execute(_matching(ordered, one).limit(criteria.limit)).mappings()
     ]
+
+
+def _of_each_id(connection: Connection, criteria: Search) -> list[Search]:
+    """A search for each id that the chat has had: its messages stay under the one that they were sent to."""
+    if criteria.chat_id is None:
+        return [criteria]
+    ids = chat_state.ids_of(connection, criteria.chat_id, criteria.bot)
+    return [replace(criteria, chat_id=chat_id) for chat_id in ids]
 
 
 def _campaign(connection: Connection) -> Any:
@@ -183,8 +192,9 @@ def _seqs_of(correlation_id: str) -> Select[Any]:
 
 def count(connection: Connection, criteria: Search) -> int:
     """Counts the messages that match."""
-    query = _matching(select(func.count()).select_from(message), criteria)
-    return int(connection.execute(query).scalar_one())
+    number = select(func.count()).select_from(message)
+    searches = _of_each_id(connection, criteria)
+    return sum(int(connection.execute(_matching(number, one)).scalar_one()) for one in searches)
 
 
 def matching(connection: Connection, criteria: Search, *, after: int, upto: int, before: float) -> list[int]:
