@@ -87,6 +87,7 @@ def create_app(
                     sender=Sender(bot, clock),
                     render=render.render,
                     bucket=rates.of(token, settings.telegram_bot_per_second),
+                    chat_pace=rates.chats(token),
                     observer=OutcomeCounter(metrics).observe,
                 )
             )

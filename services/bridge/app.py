@@ -127,6 +127,7 @@ def create_app(
                     render=bot_messages.renderer(partial(render, templates=templates)),
                     bucket=default.bucket,
                     paid_bucket=default.paid_bucket,
+                    chat_pace=default.chat_pace,
                     other_bots=sending,
                     rules=ChatRules(
                         mutes=lambda message: not bot_messages.passes_mute(message), defers=quiet.deferral
@@ -239,6 +240,7 @@ def _sending(
         bot.limits,
         rates.of(bot.token, bot.limits.bot_per_second),
         rates.paid(bot.token, bot.paid_beyond) if bot.paid_beyond else None,
+        rates.chats(bot.token),
     )
 
 

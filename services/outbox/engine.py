@@ -30,6 +30,7 @@ from services.outbox.metrics import OutboxMetrics
 from services.outbox.queries.queue_monitor import QueueMonitor
 from services.outbox.rate_limit.bot_bucket import Bucket, LocalBucket
 from services.outbox.rate_limit.bot_rate_limiter import BotRateLimiter
+from services.outbox.rate_limit.chat_pace import ChatPace
 from services.outbox.rate_limit.limits import Limits
 from services.outbox.telegram.sender import Sender
 from services.outbox.tracing import message_spans
@@ -75,12 +76,14 @@ class SendingBot:
         limits: Telegram's rate limits of the bot and its chats.
         bucket: rate limit of the bot; None: a local bucket.
         paid_bucket: rate limit of paid messages of the bulk lane; None: the bot pays for nothing.
+        chat_pace: of the bot's chats, shared with its other senders; None: none is.
     """
 
     sender: Sender
     limits: Limits = field(default_factory=Limits)
     bucket: Bucket | None = None
     paid_bucket: Bucket | None = None
+    chat_pace: ChatPace | None = None
 
 
 class Outbox:
@@ -188,6 +191,7 @@ async def open_outbox(
     render: Render,
     bucket: Bucket | None = None,
     paid_bucket: Bucket | None = None,
+    chat_pace: ChatPace | None = None,
     other_bots: Mapping[str, SendingBot] | None = None,
     observer: Observer = ignore,
     rules: ChatRules = DEFAULT_RULES,
@@ -204,6 +208,7 @@ async def open_outbox(
         render: makes text and entities of a claimed message; pure.
         bucket: rate limit of the default bot; None: a local bucket.
         paid_bucket: rate limit of its paid messages; None: it pays for nothing.
+        chat_pace: of its chats, shared with its other senders; None: none is.
         other_bots: further bots by name; each has a worker.
         observer: is called with each batch of settled messages, after its commit.
         rules: for muted chats and quiet hours.
@@ -236,9 +241,10 @@ async def open_outbox(
             clock=clock,
             observer=observe,
             rules=rules,
+            chat_pace=bot.chat_pace,
         )
 
-    default = SendingBot(sender, settings.limits, bucket, paid_bucket)
+    default = SendingBot(sender, settings.limits, bucket, paid_bucket, chat_pace)
     bots = {settings.bot_name: default, **(other_bots or {})}
     workers = [worker_of(name, bot) for name, bot in bots.items()]
     await database.write("feed", change_feed.repair_after_restore)

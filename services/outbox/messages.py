@@ -382,3 +382,5 @@ class Settled:
     parts: int = 1
     #: False where it ended without an attempt: expired or suppressed.
     attempted: bool = True
+    #: When the shared pace of the chat allows the next message, seconds since the epoch; 0: it says nothing.
+    chat_open_at: float = 0.0

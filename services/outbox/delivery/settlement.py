@@ -17,7 +17,7 @@ from services.outbox.rate_limit.limits import MINUTE, ChatTokens, Limits, after_
 from services.outbox.schema import attempt, chat, message
 
 #: No request was sent to Telegram: its rates were not used.
-_NO_CALL = frozenset({Reason.CONNECT_FAILED, Reason.RENDER_FAILED})
+NO_CALL = frozenset({Reason.CONNECT_FAILED, Reason.RENDER_FAILED})
 
 
 _SETTLE = """
@@ -205,9 +205,9 @@ def _release(
 
 def _paced(mine: Mapping[int, Settled], limits: Limits, row: ChatRow) -> ChatTokens:
     pace, s = chat_queue.pace_of(row), mine[row["chat_id"]]
-    if s.result.reason not in _NO_CALL:
+    if s.result.reason not in NO_CALL:
         pace = after_send(pace, s.result.started_at, limits, group=is_group(s.message.chat_id))
-    until = s.decision.pause_chat_until
+    until = max(s.decision.pause_chat_until, s.chat_open_at)
     return replace(pace, open_at=until) if until > pace.open_at else pace
 
 

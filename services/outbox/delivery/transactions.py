@@ -5,7 +5,7 @@ of its messages is at fault: they are then settled and claimed one by one.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import structlog
@@ -26,6 +26,7 @@ from services.outbox.delivery.result_buffer import ResultBuffer
 from services.outbox.delivery.retry_policy import Policy
 from services.outbox.messages import Settled
 from services.outbox.rate_limit.bot_rate_limiter import Granted, LimitedSince
+from services.outbox.rate_limit.chat_pace import ChatCall, ChatPace, is_limited
 from services.outbox.rate_limit.limits import Limits
 
 log = structlog.get_logger()
@@ -62,6 +63,7 @@ class Transactions:
         reports: of what was settled, after the commit.
         rules: for muted chats and quiet hours.
         send: starts an attempt for each message that was claimed.
+        chat_pace: of the bot's chats, shared with its other senders; None: the chats' rows alone decide.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Transactions:
         reports: Reports,
         rules: ChatRules,
         send: Callable[[ClaimedBatch], None],
+        chat_pace: ChatPace | None,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -84,6 +87,7 @@ class Transactions:
         self._reports = reports
         self._rules = rules
         self._send = send
+        self._chat_pace = chat_pace if is_limited(settings.limits) else None
         self._one_by_one = OneByOne(database, clock, settings.owner, settings.limits)
         self._fair_queue = FairQueue()
         #: The chat of each open attempt of this worker, from the claim to the settle.
@@ -113,13 +117,13 @@ class Transactions:
         return await self._apart(granted, paced_since)
 
     async def _together(self, granted: Granted, paced_since: LimitedSince) -> ClaimedBatch:
-        results, now = self._results.take(), self._clock.time()
-        work = partial(
-            self._in_transaction, results=results, granted=granted, paced_since=paced_since, now=now
-        )
+        results = self._results.take()
         name = ("turn" if results else "claim") if granted.all else "settle"
         try:
-            lost, batch = await self._database.write(name, work)
+            results = await self._spend(results)
+            now = self._clock.time()
+            work = partial(self._in_transaction, results=results, granted=granted)
+            lost, batch = await self._database.write(name, partial(work, paced_since=paced_since, now=now))
         except BaseException:
             self._results.put_back(results)
             raise
@@ -128,6 +132,18 @@ class Transactions:
         await self._settled(results, lost, now)
         await self._reports.ended(batch.ended)
         return batch
+
+    async def _spend(self, results: list[Settled]) -> list[Settled]:
+        """Takes tokens of the shared pace for calls, and notes when their chats are open again."""
+        calls = [ChatCall(one.message.chat_id, one.result.started_at) for one in results if _is_new_call(one)]
+        if self._chat_pace is None or not calls:
+            return results
+        now = self._clock.time()
+        open_at = await self._chat_pace.spend(calls, self._settings.limits, now)
+        return [
+            replace(one, chat_open_at=open_at.get(one.message.chat_id, now)) if _is_new_call(one) else one
+            for one in results
+        ]
 
     def _in_transaction(
         self,
@@ -188,3 +204,8 @@ class Transactions:
         if results:
             self._database.notify_local(change_feed.CHANNEL)
         await self._reports.settled(results, lost, now)
+
+
+def _is_new_call(one: Settled) -> bool:
+    """Whether a result is of a call that no token was taken for: its transaction may fail and be repeated."""
+    return not one.chat_open_at and one.result.reason not in settlement.NO_CALL

@@ -28,6 +28,7 @@ from services.outbox.intake.enqueue import CHANNEL
 from services.outbox.messages import Claimed, Lane
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.rate_limit.bot_rate_limiter import NOT_LIMITED, BotRateLimiter, Granted
+from services.outbox.rate_limit.chat_pace import ChatPace
 from services.outbox.telegram.sender import Sender
 
 log = structlog.get_logger()
@@ -50,6 +51,7 @@ class Worker:
         clock: the time.
         observer: called with the messages that were settled, after the commit.
         rules: for muted chats and quiet hours.
+        chat_pace: of the bot's chats, shared with its other senders; None: none is.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Worker:
         clock: Clock,
         observer: Observer = ignore,
         rules: ChatRules = DEFAULT_RULES,
+        chat_pace: ChatPace | None = None,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -94,6 +97,7 @@ class Worker:
             reports=reports,
             rules=rules,
             send=self._send,
+            chat_pace=chat_pace,
         )
         self._paced_since = NOT_LIMITED
         self._sends: set[asyncio.Task[None]] = set()

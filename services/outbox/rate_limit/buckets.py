@@ -1,8 +1,9 @@
-"""Buckets of all bots of a service: local to the process, or in Redis.
+"""Rates of all bots of a service: local to the process, or in Redis.
 
-Telegram limits a bot, whichever service sends for it, so all its senders must share one bucket. Services of
-one process share :class:`LocalBuckets`; processes share Redis. Without Redis each process has the whole rate
-and relies on Telegram's 429: set REDIS_URL, or divide TELEGRAM_BOT_PER_SECOND among the processes.
+Telegram limits a bot and each of its chats, whichever service sends. So all senders of a bot share its bucket
+and the pace of its chats. Services of one process share :class:`LocalBuckets`; processes share Redis. Without
+Redis each process has the whole rates and relies on Telegram's 429: set REDIS_URL, or divide
+TELEGRAM_BOT_PER_SECOND, TELEGRAM_CHAT_PER_SECOND and TELEGRAM_GROUP_PER_MINUTE among the processes.
 """
 
 import asyncio
@@ -18,7 +19,9 @@ from services.kit.health import Health, Level, Measurement
 from services.kit.instance import instance_name
 from services.outbox.rate_limit import redis_bucket
 from services.outbox.rate_limit.bot_bucket import Bucket, LocalBucket
+from services.outbox.rate_limit.chat_pace import ChatPace, LocalChatPace
 from services.outbox.rate_limit.redis_bucket import RedisBucket
+from services.outbox.rate_limit.redis_chat_pace import RedisChatPace
 
 #: Tokens that other senders leave for alerts: with one token left, an alert never waits for a backlog.
 LEFT_FOR_ALERTS = 1.0
@@ -26,15 +29,20 @@ LEFT_FOR_ALERTS = 1.0
 
 @dataclass
 class LocalBuckets:
-    """Buckets of the bots of this process, by bot id. Pass one object to all services of the process."""
+    """Rates of the bots of this process, by bot id. Pass one object to all services of the process."""
 
     by_bot: dict[str, LocalBucket] = field(default_factory=dict)
+    chats_by_bot: dict[str, LocalChatPace] = field(default_factory=dict)
 
     def of(self, bot: str, per_second: float, clock: Clock) -> LocalBucket:
         """Returns the bucket of a bot; its first caller determines the rate."""
         if bot not in self.by_bot:
             self.by_bot[bot] = LocalBucket(per_second, clock)
         return self.by_bot[bot]
+
+    def chats_of(self, bot: str) -> LocalChatPace:
+        """Returns the pace of a bot's chats."""
+        return self.chats_by_bot.setdefault(bot, LocalChatPace())
 
 
 class Buckets:
@@ -81,6 +89,17 @@ class Buckets:
         if self._redis is None:
             return self._local.of(bot, per_second, self._clock)
         return self._in_redis(self._redis, bot, per_second, 0.0)
+
+    def chats(self, token: str) -> ChatPace:
+        """Returns the pace of a bot's chats, which all its senders share.
+
+        Args:
+            token: of the bot.
+        """
+        bot = _bot_id(token)
+        if self._redis is None:
+            return self._local.chats_of(bot)
+        return RedisChatPace(self._redis, bot, self._clock)
 
     def _in_redis(self, redis: Redis, bot: str, per_second: float, leave: float) -> RedisBucket:
         bucket = RedisBucket(

@@ -1,16 +1,10 @@
 """One bot, one rate: over the services of a process, through Redis, and after Redis is gone."""
 
 import asyncio
-import shutil
-import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import pytest
-from redis import Redis
-from redis.exceptions import RedisError
 
 from services.kit.clock import SystemClock
 from services.kit.health import Health, Level
@@ -18,59 +12,12 @@ from services.outbox.rate_limit import buckets, redis_bucket
 from services.outbox.rate_limit.bot_bucket import Bucket
 from services.outbox.rate_limit.buckets import Buckets, LocalBuckets, open_buckets
 from tests.ports import free_port
+from tests.redis_server import RedisServer
 from tests.servers import ManualClock, until
 
 TOKEN = "4200000001:one"
 RENEWED = "4200000001:two"
 ANOTHER = "4200000002:three"
-
-
-@dataclass
-class RedisServer:
-    """A server that can be killed and comes back empty."""
-
-    folder: Path
-    port: int
-    process: "subprocess.Popen[bytes] | None" = None
-
-    @property
-    def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
-
-    def start(self) -> None:
-        program = shutil.which("redis-server") or "redis-server"
-        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder)]
-        self.process = subprocess.Popen([program, *options], stdout=subprocess.DEVNULL)
-
-    def kill(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait(10)
-            self.process = None
-
-    async def answers(self) -> bool:
-        with Redis.from_url(self.url) as client:
-            try:
-                return bool(client.ping())
-            except RedisError:
-                return False
-
-
-@contextmanager
-def _running(folder: Path) -> Iterator[RedisServer]:
-    server = RedisServer(folder, free_port())
-    server.start()
-    try:
-        yield server
-    finally:
-        server.kill()
-
-
-@pytest.fixture
-async def redis(tmp_path: Path) -> AsyncIterator[RedisServer]:
-    with _running(tmp_path) as server:
-        await until(server.answers)
-        yield server
 
 
 class Senders:
