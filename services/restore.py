@@ -25,6 +25,8 @@ from services.outbox.delivery.after_restore import Unsent
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     runner.keep_files_private()
+    # A shell's background job ignores SIGINT, which _end raises.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _end)
     try:
         read_env_file(options.env_file)

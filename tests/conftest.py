@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from tests.forking import Programs
 from tests.servers import KEY, ManualClock, Postgres, Sandbox
 
 pytest_plugins = ["tests.partial"]
+
+# The programs of the tests are stopped by Ctrl-C, which they ignore if these run as a shell's background job.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A deadline would be a timed assertion: on a busy machine an example takes as long as it takes.
 hypothesis.settings.register_profile("untimed", deadline=None)

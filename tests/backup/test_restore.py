@@ -395,7 +395,10 @@ def _with_another_dump(path: Path, tmp_path: Path) -> None:
 async def test_a_restore_that_is_interrupted_puts_the_earlier_tables_back(
     here: Place, tmp_path: Path, number: signal.Signals
 ) -> None:
-    """pg_restore is replaced by a program that waits, so that the signal comes while it works."""
+    """pg_restore is replaced by a program that waits, so that the signal comes while it works.
+
+    It runs as a shell's background job, which ignores SIGINT at its start.
+    """
     path = await backed_up(here, tmp_path)
     ids = await filled(here)
     programs, began = tmp_path / "programs", tmp_path / "began"
@@ -405,6 +408,7 @@ async def test_a_restore_that_is_interrupted_puts_the_earlier_tables_back(
     )
     (programs / "pg_restore").chmod(0o700)
     process = await asyncio.create_subprocess_exec(
+        *("sh", "-c", "trap '' INT; exec \"$@\"", "sh"),
         *(sys.executable, "-m", "services.restore", "--overwrite", path),
         env=here.variables | {"PATH": f"{programs}:/usr/bin:/bin"},
         stderr=asyncio.subprocess.PIPE,
