@@ -13,15 +13,17 @@ from services.bridge import state
 from services.kit.web.auth import bearer
 from services.kit.web.fast_route import FastRoute, FastRouteApp
 from services.kit.web.login_blocker import FAILURES_BEFORE_BLOCK
+from services.kit.web.metrics_access import require_metrics_access
 from services.kit.web.strict_request import known_query
 from tests.bridge.keys.test_api import bearer as header_of
 from tests.bridge.keys.test_api import make
 from tests.conftest import BridgeFactory
 
-#: Each guard of other routes → the tests below that hold it for the intake.
+#: Each guard of other routes → the tests below that hold it for the intake, or why the intake needs none.
 GUARDS: dict[Callable[..., Any], str] = {
     bearer: "names the scheme in the OpenAPI document, and refuses nothing",
     state.admitted: "key, block after wrong keys, scope, rate",
+    require_metrics_access: "only of /metrics",
     known_query: "lets every POST without query parameters pass, such as the intake",
 }
 INTAKE = ("/events", "/api/v1/events")

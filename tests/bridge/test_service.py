@@ -188,7 +188,13 @@ async def test_every_call_to_telegram_has_its_series(bridge: AsyncClient, method
     ],
 )
 async def test_nothing_has_happened_yet(bridge: AsyncClient, name: str) -> None:
+    await until(partial(_is_measured, bridge, name))
     assert value(await metrics(bridge), name) == 0
+
+
+async def _is_measured(bridge: AsyncClient, name: str) -> bool:
+    """The queue has no samples before it is measured."""
+    return any(sample == name for sample, _ in await metrics(bridge))
 
 
 @ONE
