@@ -5,5 +5,7 @@
 - `command`: registers a command with its example and common options. `arguments`: shared options.
 - `session`: one run: its client, its output, its errors. `exit_codes`: how it ends.
 - `output`: what is printed. `life`: a message's life as a drawing. `findings`: health in words.
+- `dialogue`: questions to the person at the terminal. `bot_api`: Telegram's methods that a set-up calls.
+- `env_file`: writes variables into `.env`.
 - `times`: times and durations as people write them.
 """

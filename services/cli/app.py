@@ -4,10 +4,22 @@ import os
 import sys
 
 from services.cli.command import root
-from services.cli.commands import ask, chats, doctor, export, keys, messages, routes, send, status, watch
+from services.cli.commands import (
+    ask,
+    chats,
+    doctor,
+    export,
+    keys,
+    messages,
+    routes,
+    send,
+    setup,
+    status,
+    watch,
+)
 
 #: Each registers its commands when it is imported.
-COMMANDS = (send, ask, watch, messages, export, keys, chats, routes, status, doctor)
+COMMANDS = (setup, send, ask, watch, messages, export, keys, chats, routes, status, doctor)
 
 
 def run() -> None:

@@ -1,5 +1,6 @@
 """The commands; each module registers its own when it is imported.
 
+- `setup`: connects a bot, and writes the settings.
 - `send`: post an event. `ask`: ask people and wait. `watch`: follow changes live.
 - `messages`: search, show, cancel, replay. `export`: write messages to a file.
 - `keys`, `chats`, `routes`: what an operator sets.
