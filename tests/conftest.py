@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import hypothesis
 import pytest
+from fastapi.dependencies import models
 
 from services.bridge import app as bridge_app
 from services.bridge.settings import BridgeSettings
@@ -31,6 +32,15 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # A deadline would be a timed assertion: on a busy machine an example takes as long as it takes.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+
+@pytest.fixture(autouse=True)
+def _forget_apps() -> Iterator[None]:
+    """Empties FastAPI's caches of route functions, which would keep hundreds of finished apps in memory."""
+    yield
+    for cached in vars(models).values():
+        if hasattr(cached, "cache_clear"):
+            cached.cache_clear()
 
 
 @pytest.fixture(autouse=True)
