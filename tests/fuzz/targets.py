@@ -174,8 +174,8 @@ async def _write(sandbox: Sandbox, ids: dict[str, list[str]]) -> None:
     """Sends messages with a button and documents to Ada, and answers them; notes their ids."""
     button = {"inline_keyboard": [[{"text": "yes", "callback_data": "yes"}]]}
     while True:
-        # The fuzzer revokes the bot, blocks Ada, and adds faults: the next try works again.
-        with suppress(httpx.HTTPError, KeyError):
+        # The fuzzer revokes the bot, blocks Ada, and adds faults, such as empty answers: the next try works.
+        with suppress(httpx.HTTPError, KeyError, ValueError):
             text = {"chat_id": 1001, "text": "Go?", "reply_markup": button}
             sent = (await sandbox.client.post(f"/bot{DEFAULT_TOKEN}/sendMessage", json=text)).json()
             ids["message_id"][:] = [str(sent["result"]["message_id"])]

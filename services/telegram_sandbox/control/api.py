@@ -41,16 +41,19 @@ router = APIRouter(prefix="/control", tags=["control"])
 
 
 class StrictForm(BaseModel):
-    """Refuses unknown fields, and true or false for a number."""
+    """Refuses unknown fields, true or false for a number, and anything else for true or false."""
 
     model_config = ConfigDict(extra="forbid")
 
     @field_validator("*", mode="before")
     @classmethod
-    def _number(cls, value: object, info: ValidationInfo) -> object:
+    def _truth(cls, value: object, info: ValidationInfo) -> object:
         kind = cls.model_fields[info.field_name or ""].annotation
-        if isinstance(value, bool) and bool not in (kind, *get_args(kind)):
+        is_flag = bool in (kind, *get_args(kind))
+        if isinstance(value, bool) and not is_flag:
             raise ValueError("this is neither true nor false")
+        if is_flag and value is not None and not isinstance(value, bool):
+            raise ValueError("write true or false")
         return value
 
 

@@ -56,6 +56,8 @@ async def test_an_invalid_chat_is_refused(server: SandboxServer, body: dict[str,
         ("/bots", {"token": "nonsense"}, 422),
         ("/faults", {"kind": "smile"}, 422),
         ("/faults", {"kind": "close", "probability": 2}, 422),
+        ("/faults", {"kind": "close", "deliver": 0.0}, 422),
+        ("/faults", {"kind": "close", "deliver": "yes"}, 422),
         ("/clock/advance", {"seconds": -1}, 422),
     ],
 )
