@@ -56,9 +56,12 @@ async def _bridge(folder: Path, sandbox: Sandbox, database_url: str = "") -> Asy
 
 
 def _at(variable: str) -> tuple[str, dict[str, str]]:
-    """The URL of a free port, and the environment of a service that listens there."""
+    """The URL of a free port, and the environment of a service that listens there.
+
+    It believes the addresses that the requests name: one address with so many wrong keys would be blocked.
+    """
     port = free_port()
-    return f"http://127.0.0.1:{port}", {variable: str(port)}
+    return f"http://127.0.0.1:{port}", {variable: str(port), "FORWARDED_ALLOW_IPS": "127.0.0.1"}
 
 
 async def _fill_bridge(client: httpx.AsyncClient, sandbox: Sandbox) -> dict[str, list[str]]:
