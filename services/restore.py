@@ -6,43 +6,31 @@ sent as if it were new.
 
 import argparse
 import asyncio
-import signal
-import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from services.backup import archive, in_place, recovery
-from services.backup.manifest import BackupError
+from services.backup import archive, command, in_place, recovery
+from services.backup.command import say
 from services.backup.recovery import Choices
 from services.backup.settings import BackupSettings
-from services.kit import logs, runner
+from services.kit import logs
 from services.kit.clock import SystemClock
-from services.kit.settings import StartError, add_env_file_option, load, read_env_file
+from services.kit.settings import add_env_file_option, load
 from services.outbox.delivery.after_restore import Unsent
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
-    runner.keep_files_private()
-    # A shell's background job ignores SIGINT, which _end raises.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, _end)
-    try:
-        read_env_file(options.env_file)
-        if options.in_place is not None:
-            _mark_in_place(options)
-        elif options.verify:
-            _verify(archive.newest(options.archive))
-        else:
-            _restore(archive.newest(options.archive), options)
-    except (BackupError, StartError) as error:
-        return _fail(str(error))
-    except KeyboardInterrupt:
-        return _fail("interrupted")
-    except OSError as error:
-        return _fail(f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror))
-    return 0
+    return command.run(_command, _parser().parse_args(arguments), "not restored")
+
+
+def _command(options: argparse.Namespace) -> None:
+    if options.in_place is not None:
+        _mark_in_place(options)
+    elif options.verify:
+        _verify(archive.newest(options.archive))
+    else:
+        _restore(archive.newest(options.archive), options)
 
 
 def _verify(path: Path) -> None:
@@ -50,40 +38,24 @@ def _verify(path: Path) -> None:
     recovery.check_versions(listed)
     for part in listed.parts:
         revisions = " ".join(f"{table}={revision}" for table, revision in part.revisions.items())
-        _say(f"verified    {part.name} {part.size} bytes {revisions}".rstrip())
-    _say(f"{path.name}: complete, of {listed.created_at}, by version {listed.version}")
+        say(f"verified    {part.name} {part.size} bytes {revisions}".rstrip())
+    say(f"{path.name}: complete, of {listed.created_at}, by version {listed.version}")
 
 
 def _restore(path: Path, options: argparse.Namespace) -> None:
     settings = load(BackupSettings)
     logs.configure("WARNING")
     choices = Choices(Unsent(options.unsent), overwrite=options.overwrite)
-    asyncio.run(recovery.restore(path, settings, choices, now=SystemClock().time(), say=_say))
-    _say("done: start the services; docs/backup.md says what to look at")
+    asyncio.run(recovery.restore(path, settings, choices, now=SystemClock().time(), say=say))
+    say("done: start the services; docs/backup.md says what to look at")
 
 
 def _mark_in_place(options: argparse.Namespace) -> None:
     settings = load(BackupSettings)
     logs.configure("WARNING")
     unsent, now = Unsent(options.unsent), SystemClock().time()
-    marking = in_place.mark(settings, unsent, backup_at=options.in_place, now=now, say=_say)
+    marking = in_place.mark(settings, unsent, backup_at=options.in_place, now=now, say=say)
     asyncio.run(marking)
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
-def _end(*_: object) -> None:
-    """Ends as Ctrl-C does: what is half done is undone."""
-    signal.raise_signal(signal.SIGINT)
-
-
-def _fail(lines: str) -> int:
-    for line in lines.splitlines():
-        sys.stderr.write(f"not restored: {line}\n")
-    return 1
 
 
 def _parser() -> argparse.ArgumentParser:

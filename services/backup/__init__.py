@@ -3,6 +3,7 @@
 `python -m services.backup` writes an archive while the services run; `python -m services.restore` puts one
 back.
 
+- `command`: what both commands share: signals, errors, exit codes.
 - `settings`: the environment variables of both commands.
 - `stores`: which databases and files are in a backup, and which are left out.
 - `manifest`: the list of an archive's parts, with versions and checksums.

@@ -5,41 +5,29 @@ The services may run. The settings are theirs: DATA_DIR and DATABASE_URL.
 
 import argparse
 import asyncio
-import signal
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from services.backup import archive, postgres_dump, sqlite_copy, stores
-from services.backup.manifest import BackupError, Kind, Manifest, Part
+from services.backup import archive, command, postgres_dump, sqlite_copy, stores
+from services.backup.command import say
+from services.backup.manifest import Kind, Manifest, Part
 from services.backup.settings import BackupSettings
 from services.backup.sqlite_copy import Content
 from services.backup.stores import Stores
-from services.kit import runner
 from services.kit.clock import SystemClock, rfc3339
-from services.kit.settings import StartError, add_env_file_option, load, read_env_file
+from services.kit.settings import add_env_file_option, load
 from services.kit.telemetry.telemetry import VERSION
 
 _NOTHING = Content({}, {})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
-    runner.keep_files_private()
-    # A shell's background job ignores SIGINT, which _end raises.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, _end)
-    try:
-        read_env_file(options.env_file)
-        _backup(load(BackupSettings), options.folder, options.keep)
-    except (BackupError, StartError) as error:
-        return _fail(str(error))
-    except KeyboardInterrupt:
-        return _fail("interrupted")
-    except OSError as error:
-        return _fail(f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror))
-    return 0
+    return command.run(_command, _parser().parse_args(arguments), "no backup")
+
+
+def _command(options: argparse.Namespace) -> None:
+    _backup(load(BackupSettings), options.folder, options.keep)
 
 
 def _backup(settings: BackupSettings, folder: Path, keep: int | None) -> None:
@@ -54,7 +42,7 @@ def _backup(settings: BackupSettings, folder: Path, keep: int | None) -> None:
         listed = Manifest(version=VERSION, created_at=rfc3339(clock.time()), parts=tuple(copier.parts))
         archive.write(target, listed, copier.files)
     archive.verify(target)
-    _say(f"written and verified: {target} ({_size(target.stat().st_size)})")
+    say(f"written and verified: {target} ({_size(target.stat().st_size)})")
     if keep is not None:
         _delete_old(folder, keep)
 
@@ -115,33 +103,17 @@ class _Copier:
         self.parts.append(part)
         self.files[name] = copy
         messages = f", {sum(part.messages.values())} messages" if part.revisions else ""
-        _say(f"copied      {name} ({_size(size)}{messages})")
+        say(f"copied      {name} ({_size(size)}{messages})")
 
 
 def _delete_old(folder: Path, keep: int) -> None:
     for old in archive.archives_in(folder)[:-keep]:
         old.unlink()
-        _say(f"deleted     {old}")
+        say(f"deleted     {old}")
 
 
 def _size(number: int) -> str:
     return f"{number / 1_048_576:.1f} MiB" if number >= 1_048_576 else f"{number / 1024:.1f} KiB"  # noqa: PLR2004 - a MiB
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
-def _end(*_: object) -> None:
-    """Ends as Ctrl-C does: what is half done is undone."""
-    signal.raise_signal(signal.SIGINT)
-
-
-def _fail(lines: str) -> int:
-    for line in lines.splitlines():
-        sys.stderr.write(f"no backup: {line}\n")
-    return 1
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 import orjson
 from pydantic import Field, SecretStr, StringConstraints, TypeAdapter, ValidationError, model_validator
 
-from services.contracts.fields import BotName, ChatId, Strict
+from services.contracts.fields import TOKEN_FORM, BotName, ChatId, Strict
 from services.outbox.rate_limit.limits import Limits
-from services.outbox.settings import TOKEN_FORM, WRONG_FORM
+from services.outbox.settings import WRONG_FORM
 
 #: Name of the bot that sends events which name no bot.
 DEFAULT = "default"

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Self, TypeVar
 import httpx
 from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 
+from services.contracts.fields import LARGEST_INT
+
 TELEGRAM_URL = "https://api.telegram.org"
 CALL_SECONDS = 20.0
 #: Longest answer that is read, bytes; Telegram's are far below.
@@ -17,8 +19,8 @@ UPDATES = ["message", "channel_post", "my_chat_member"]
 
 T = TypeVar("T")
 
-#: Ids of Telegram have 52 significant bits at most.
-Id = Annotated[int, Field(ge=-(2**53), le=2**53)]
+#: An id of Telegram.
+Id = Annotated[int, Field(ge=-LARGEST_INT, le=LARGEST_INT)]
 #: A name; a longer one than Telegram allows is cut.
 Name = Annotated[str, BeforeValidator(lambda text: text[:256] if isinstance(text, str) else text)]
 
@@ -62,7 +64,7 @@ class Seen(BaseModel):
 class Update(BaseModel):
     """An update with a chat, if it is of a kind that has one."""
 
-    update_id: Annotated[int, Field(ge=0, le=2**53)]
+    update_id: Annotated[int, Field(ge=0, le=LARGEST_INT)]
     message: Seen | None = None
     channel_post: Seen | None = None
     my_chat_member: Seen | None = None

@@ -48,6 +48,8 @@ class Priority(StrEnum):
 NO_NUL = r"^[^\x00]*$"
 #: The largest integer that every JSON reader keeps: some read numbers as doubles.
 LARGEST_INT = 2**53
+#: A token as BotFather gives it: the bot's number, a colon, and a secret part.
+TOKEN_FORM = re.compile(r"[0-9]{1,20}:[A-Za-z0-9_-]{1,255}")
 
 
 def storable(longest: int, shortest: int = 0) -> StringConstraints:

@@ -1,10 +1,10 @@
 """Settings of the database, the bot and its rates, for services that use the engine."""
 
-import re
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from services.contracts.fields import TOKEN_FORM
 from services.kit.settings import CommaInts, ServiceSettings
 from services.outbox.delivery.retry_policy import Policy
 from services.outbox.engine import EngineSettings
@@ -24,8 +24,6 @@ def _proxy_url(url: SecretStr) -> SecretStr:
     return url
 
 
-#: A token as BotFather gives it: the bot's number, a colon, and a secret part.
-TOKEN_FORM = re.compile(r"[0-9]{1,20}:[A-Za-z0-9_-]{1,255}")
 WRONG_FORM = "this is no token of a bot; copy it from @BotFather, it looks like 123456789:AAE5x…"
 
 

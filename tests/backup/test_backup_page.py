@@ -53,7 +53,7 @@ def repository(tmp_path: Path) -> Path:
 
 
 def test_the_page_has_these_commands_and_no_others() -> None:
-    """Whoever adds one adds the run of it."""
+    """A new command needs a test that runs it."""
     makes, *curls = [command for command in page.of_make_run() if command.startswith("curl")]
     assert page.of_make_run() == [BACKUP, VERIFY, RESTORE, makes, *curls, IN_PLACE, KEYS]
     assert len(curls) == 1

@@ -194,6 +194,7 @@ def run(*words: str, **variables: str) -> Ran:
 
 
 def test_without_a_person_the_first_chat_that_writes_is_taken(chats: Chats, url: str, written: Path) -> None:
+    written.write_text("TELEGRAM_ALLOWED_USERS=5\n")  # of an earlier set-up in a group
     process = real(
         "setup",
         "--first-chat",
@@ -210,6 +211,7 @@ def test_without_a_person_the_first_chat_that_writes_is_taken(chats: Chats, url:
     assert dotenv_values(written) == {
         "TELEGRAM_BOT_TOKEN": FRESH,
         "TELEGRAM_CHAT_IDS": str(GRACE),
+        "TELEGRAM_ALLOWED_USERS": str(GRACE),
         "TELEGRAM_API_URL": url,
     }
 

@@ -55,7 +55,7 @@ async def listed(state: State, wanted: Annotated[ChatFilter, Query()]) -> Chats:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A chat, by the id that was asked for.
+    """A chat, by the id in the request.
 
     Args:
         chat_id: that id.

@@ -1,6 +1,5 @@
 """``cct setup``: connects a bot: takes its token, finds a chat, sends a test message, writes ``.env``."""
 
-import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,11 +16,11 @@ from services.cli.command import command, root
 from services.cli.dialogue import Dialogue
 from services.cli.exit_codes import ExitCode
 from services.cli.session import Session, UsageError
+from services.contracts.fields import TOKEN_FORM
 
 #: The repository, if the command runs from a clone of it.
 _CLONE = Path(__file__).parents[3]
 _TEST = "CCTelegram is connected: events and questions come to this chat."
-_TOKEN = re.compile(r"[0-9]{1,20}:[A-Za-z0-9_-]{1,255}")
 #: Chats of which one key chooses one.
 MOST_CHATS = 9
 _CONFLICT = 409
@@ -43,8 +42,8 @@ class FoundChat:
     def variables(self) -> dict[str, str]:
         """The settings that name the chat, and the person who may answer in it."""
         named = {"TELEGRAM_CHAT_IDS": str(self.chat.id)}
-        # In a private chat the ids of chat and person are the same, and the setting's default.
-        if self.person is not None and self.person != self.chat.id:
+        # Also in a private chat, where it is the default: the file may name the person of an earlier set-up.
+        if self.person is not None:
             named["TELEGRAM_ALLOWED_USERS"] = str(self.person)
         return named
 
@@ -144,7 +143,7 @@ def _token(dialogue: Dialogue, token: str | None) -> str:
         if token is None:
             token = dialogue.secret("Token of the bot, from @BotFather in Telegram (/newbot, or /mybots)")
         token = token.strip()
-        if _TOKEN.fullmatch(token):
+        if TOKEN_FORM.fullmatch(token):
             return token
         text = "This is no token of a bot: it looks like 123456789:AAE5x…, digits before the colon."
         dialogue.report(text, ExitCode.REFUSED)
