@@ -65,6 +65,20 @@ async def until(check: Callable[[], Awaitable[T | None]], *, patience: float = P
         await asyncio.sleep(0.01)
 
 
+#: Seconds after which a call hangs: shorter than a long poll of 55 s, and than the timeout of :func:`http`.
+HANGS = 25.0
+
+
+async def before_the_wait_ends(waiting: Awaitable[T]) -> T:
+    """The result of a long poll that something ends, and not its time.
+
+    Raises:
+        TimeoutError: nothing ended it.
+    """
+    async with asyncio.timeout(HANGS):
+        return await waiting
+
+
 #: Tests use plain HTTP on loopback; loading the machine's certificates for each client takes too long.
 _NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 

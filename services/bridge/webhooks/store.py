@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 import uuid_utils
-from sqlalchemy import Connection, delete, insert, literal_column, select, text, update
+from sqlalchemy import Connection, bindparam, delete, literal_column, select, text, update
 
 from services.bridge.webhooks import endpoints
 from services.bridge.webhooks.schema import webhook_attempt, webhook_call
@@ -25,6 +25,8 @@ from services.kit.telemetry.telemetry import TraceContext
 CHANNEL = "webhooks"
 #: The endpoint will never accept a call again.
 GONE = 410
+#: More than any call has, and few enough for every database.
+_MOST_ATTEMPTS = 1_000_000
 
 
 class State(StrEnum):
@@ -68,7 +70,6 @@ class Call:
     body: str
     secret: str
     traceparent: str | None
-    created_at: float
     attempt: int
     refused: str = ""
 
@@ -132,7 +133,9 @@ def origin(url: str) -> str:
 
 def waiting(connection: Connection) -> dict[str, float]:
     """The origins with waiting calls, each with its next due time; one index step per origin."""
-    return dict(connection.execute(_WAITING_FOR).tuples().all())
+    found = connection.execute(_WAITING_FOR).tuples()
+    # SQLite stores any type in any column: a call whose time is no number is never due.
+    return {whom: due_at for whom, due_at in found if isinstance(due_at, int | float)}
 
 
 _WAITING_FOR = text("""
@@ -160,22 +163,27 @@ def take(connection: Connection, room: Mapping[str, int], *, now: float, lease: 
     rows = [row for whom, most in room.items() for row in _due(connection, whom, most, now)]
     if not rows:
         return []
+    opened = [{"call_id": row.id, "number": _next_attempt(row.attempts), "started_at": now} for row in rows]
     connection.execute(
         update(webhook_call)
-        .where(webhook_call.c.id.in_([row.id for row in rows]))
-        .values(due_at=now + lease, attempts=webhook_call.c.attempts + 1)
+        .where(webhook_call.c.id == bindparam("call_id"))
+        .values(due_at=now + lease, attempts=bindparam("number")),
+        opened,
     )
-    connection.execute(
-        insert(webhook_attempt),
-        [{"call_id": row.id, "number": row.attempts + 1, "started_at": now} for row in rows],
-    )
-    disabled, probed = endpoints.disabled(connection, {row.url for row in rows}, now)
+    connection.execute(upsert(connection, webhook_attempt).on_conflict_do_nothing(), opened)
+    urls = [str(row.url) for row in rows]
+    disabled, probed = endpoints.disabled(connection, set(urls), now)
     calls = []
-    for row in rows:
-        finds_out = row.url in probed
-        probed.discard(row.url)
-        calls.append(_call(row, None if finds_out else disabled.get(row.url)))
+    for row, url, attempt in zip(rows, urls, opened, strict=True):
+        finds_out = url in probed
+        probed.discard(url)
+        calls.append(_call(row, attempt["number"], None if finds_out else disabled.get(url)))
     return calls
+
+
+def _next_attempt(attempts: object) -> int:
+    """The number of the next attempt; 1 where the stored number cannot be."""
+    return attempts + 1 if isinstance(attempts, int) and 0 <= attempts < _MOST_ATTEMPTS else 1
 
 
 def _due(connection: Connection, whom: str, most: int, now: float) -> Sequence[Any]:
@@ -184,17 +192,16 @@ def _due(connection: Connection, whom: str, most: int, now: float) -> Sequence[A
     return connection.execute(query.with_for_update(skip_locked=True)).all()
 
 
-def _call(row: Any, disabled_at: float | None) -> Call:
+def _call(row: Any, attempt: int, disabled_at: float | None) -> Call:
     return Call(
         id=row.id,
-        kind=row.kind,
-        url=row.url,
+        kind=str(row.kind),
+        url=str(row.url),
         origin=row.origin,
-        body=row.body,
-        secret=row.secret,
-        traceparent=row.traceparent,
-        created_at=row.created_at,
-        attempt=row.attempts + 1,
+        body=str(row.body),
+        secret=str(row.secret),
+        traceparent=row.traceparent if isinstance(row.traceparent, str) else None,
+        attempt=attempt,
         refused="" if disabled_at is None else f"disabled since {rfc3339(disabled_at)}",
     )
 

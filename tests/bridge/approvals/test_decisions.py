@@ -8,7 +8,7 @@ import pytest
 
 from services.bridge.settings import BridgeSettings
 from tests.bridge.people import ADA, GRACE, MALLORY, TEAM, Bridge, People, bridge_of, buttons, text_of
-from tests.servers import ManualClock, Sandbox, until
+from tests.servers import ManualClock, Sandbox, before_the_wait_ends, until
 
 
 async def test_a_tap_decides_and_the_question_is_edited_in_every_chat(talk: Bridge, people: People) -> None:
@@ -260,13 +260,11 @@ async def test_the_approve_command_decides_by_code(talk: Bridge, people: People)
 async def test_a_wait_ends_with_the_decision(talk: Bridge, people: People) -> None:
     approval = await talk.ask()
     shown = await people.question(ADA)
-    started = time.monotonic()
-    waiting = asyncio.create_task(talk.approval(approval["id"], wait=30))
+    waiting = asyncio.create_task(talk.approval(approval["id"], wait=55))
     await talk.until_waiting()
     assert not waiting.done()
     await people.tap(shown, "Deny")
-    assert (await waiting)["decision"]["option"] == "deny"
-    assert time.monotonic() - started < 5
+    assert (await before_the_wait_ends(waiting))["decision"]["option"] == "deny"
 
 
 async def test_a_wait_ends_when_its_key_is_revoked(talk: Bridge) -> None:
@@ -286,8 +284,9 @@ async def test_a_wait_ends_when_its_key_is_revoked(talk: Bridge) -> None:
 async def test_a_wait_without_a_decision_ends_after_the_given_time(quick: Bridge) -> None:
     approval = await quick.ask()
     started = time.monotonic()
-    assert (await quick.approval(approval["id"], wait=0.5))["status"] == "open"
-    assert 0.4 < time.monotonic() - started < 5
+    waited = await before_the_wait_ends(quick.approval(approval["id"], wait=0.5))
+    assert waited["status"] == "open"
+    assert time.monotonic() - started >= 0.4
     refused = await quick.client.get(f"/api/v1/approvals/{approval['id']}", params={"wait": 56})
     assert refused.status_code == 422
 
@@ -295,12 +294,10 @@ async def test_a_wait_without_a_decision_ends_after_the_given_time(quick: Bridge
 async def test_an_answer_at_another_replica_ends_the_wait(replicas: BridgeSettings) -> None:
     async with bridge_of(replicas) as one, bridge_of(replicas) as two:
         approval = await one.ask()
-        waiting = asyncio.create_task(two.approval(approval["id"], wait=30))
+        waiting = asyncio.create_task(two.approval(approval["id"], wait=55))
         await two.until_waiting()
-        started = time.monotonic()
         await one.client.post(f"/api/v1/approvals/{approval['id']}/decide", json={"option": "approve"})
-        assert (await waiting)["status"] == "decided"
-        assert time.monotonic() - started < 3
+        assert (await before_the_wait_ends(waiting))["status"] == "decided"
 
 
 async def test_a_wait_ends_when_its_client_disconnects(quick: Bridge) -> None:
@@ -317,7 +314,5 @@ async def test_a_wait_and_a_poll_end_at_once_when_the_bridge_stops(settings: Bri
         approval = await bridge.ask()
         waiting = asyncio.create_task(bridge.approval(approval["id"], wait=55))
         await bridge.until_waiting()
-        started = time.monotonic()
         bridge.stop.set()
-        assert (await waiting)["status"] == "open"
-    assert time.monotonic() - started < 6
+        assert (await before_the_wait_ends(waiting))["status"] == "open"

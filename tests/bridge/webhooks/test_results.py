@@ -239,7 +239,7 @@ async def test_a_call_whose_worker_was_lost_is_due_again_after_its_lease(
 
 
 def call(attempt: int) -> Call:
-    return Call("id", "approval", "https://example.com/", "https://example.com", "{}", "", None, 0.0, attempt)
+    return Call("id", "approval", "https://example.com/", "https://example.com", "{}", "", None, attempt)
 
 
 def test_a_call_is_given_up_after_the_last_wait_or_when_the_other_side_is_gone() -> None:
