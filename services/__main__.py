@@ -17,6 +17,7 @@ import uvloop
 from services.alert_relay import app as alert_relay
 from services.alert_relay.settings import AlertRelaySettings
 from services.bridge import app as bridge
+from services.bridge.first_chat.choice import FirstChat
 from services.bridge.settings import BridgeSettings
 from services.cli import findings
 from services.cli.findings import Finding, Verdict
@@ -130,7 +131,8 @@ async def _serve(services: list[Running], data_dir: Path) -> None:
         ready.set()
 
     bridge_service = next(service for service in services if service.name == "bridge")
-    async with run_in_background(_print_bots(bridge_service, ready)):
+    printing = (_print_bots(bridge_service, ready), _print_first_chat(bridge_service, ready))
+    async with run_in_background(*printing):
         await runner.serve(services, on_started=started)
 
 
@@ -148,6 +150,25 @@ async def _print_bots(service: Running, ready: asyncio.Event) -> None:
                 printed[finding.name] = finding
                 _print_finding(finding)
         await asyncio.sleep(1.0)
+
+
+async def _print_first_chat(service: Running, ready: asyncio.Event) -> None:
+    """Prints how the first chat is chosen, if no setting names a chat; and that it was."""
+    choice: FirstChat = service.app.state.first_chat
+    printed: str | None = None
+    await ready.wait()
+    while choice.command is not None:
+        way = choice.link or f"write to the bot: {choice.command}"
+        if way != printed:
+            printed = way
+            _print_finding(Finding("chat", Verdict.NOTE, "none is set yet", f"to choose it, {_opened(way)}"))
+        await asyncio.sleep(1.0)
+    if printed is not None:
+        _print_finding(Finding("chat", Verdict.OK, "it is chosen, and gets the messages"))
+
+
+def _opened(way: str) -> str:
+    return f"open {way}" if way.startswith("https:") else way
 
 
 def _print_finding(finding: Finding) -> None:

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from services.alert_relay import api, render, store
 from services.alert_relay.metrics import RelayMetrics
+from services.alert_relay.recipients import Recipients
 from services.alert_relay.relay import OutcomeCounter, Relay
 from services.alert_relay.retention import run_retention
 from services.alert_relay.settings import AlertRelaySettings
@@ -91,7 +92,16 @@ def create_app(
                     observer=OutcomeCounter(metrics).observe,
                 )
             )
-            relay = Relay(settings=settings, outbox=outbox, telemetry=telemetry, metrics=metrics, clock=clock)
+            recipients = Recipients(settings, database)
+            await stack.enter_async_context(recipients.learning(health))
+            relay = Relay(
+                settings=settings,
+                recipients=recipients,
+                outbox=outbox,
+                telemetry=telemetry,
+                metrics=metrics,
+                clock=clock,
+            )
             max_age = settings.watchdog_max_age_seconds
             switch = DeadMansSwitch(relay, max_age, clock)
             watchdog = await stack.enter_async_context(run_watchdog(database, metrics, switch, max_age))

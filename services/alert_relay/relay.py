@@ -9,6 +9,7 @@ import structlog
 from services.alert_relay import parse, store, truncated_store
 from services.alert_relay.episodes import AlertGroup
 from services.alert_relay.metrics import NotificationOutcome, RelayMetrics, TruncatedOutcome
+from services.alert_relay.recipients import Recipients
 from services.alert_relay.settings import AlertRelaySettings
 from services.alert_relay.store import NotificationTarget, StoreResult
 from services.alert_relay.truncated_store import FetchedAlerts
@@ -35,6 +36,7 @@ class Relay:
 
     Args:
         settings: of the service.
+        recipients: the chats that get the notifications.
         outbox: delivers the notifications; the relay uses its database.
         telemetry: makes the trace of a webhook without one.
         metrics: of the service.
@@ -46,6 +48,7 @@ class Relay:
         self,
         *,
         settings: AlertRelaySettings,
+        recipients: Recipients,
         outbox: Outbox,
         telemetry: Telemetry,
         metrics: RelayMetrics,
@@ -53,6 +56,7 @@ class Relay:
         store_within: float = STORE_WITHIN_SECONDS,
     ) -> None:
         self._settings = settings
+        self._recipients = recipients
         self._outbox = outbox
         self._telemetry = telemetry
         self.metrics = metrics
@@ -127,7 +131,7 @@ class Relay:
 
     def _target(self, parent: TraceContext | None = None) -> NotificationTarget:
         trace = parent.child() if parent else self._telemetry.new_trace()
-        return NotificationTarget(self._settings.recipients, trace, parent)
+        return NotificationTarget(self._recipients.chat_ids(), trace, parent)
 
     def _count(self, webhook: Webhook, result: StoreResult, now: float) -> None:
         for alert in webhook.alerts:

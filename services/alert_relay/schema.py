@@ -30,6 +30,9 @@ alertmanager = Table(
     Column("watchdog_at", Double),
 )
 
+# Chats that the bridge named, where the settings name none.
+recipient = Table("recipient", metadata, Column("chat_id", BigInteger, primary_key=True, autoincrement=False))
+
 # The raw webhooks, one row for each content.
 webhook = Table(
     "webhook",

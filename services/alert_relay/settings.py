@@ -15,6 +15,10 @@ class AlertRelaySettings(TelegramSettings):
     alert_chat_ids: CommaInts = Field(
         (), description="chats that get alert notifications, with commas; unset: TELEGRAM_CHAT_IDS"
     )
+    bridge_url: Address = Field(
+        "http://127.0.0.1:8080",
+        description="URL of the bridge, which knows the first chat where no setting names one",
+    )
     alertmanager_peers: CommaStrings = Field(
         (), description="external URLs of the Alertmanagers of one cluster, if they differ; with commas"
     )
@@ -31,7 +35,7 @@ class AlertRelaySettings(TelegramSettings):
 
     @property
     def recipients(self) -> tuple[int, ...]:
-        """Chat ids, each once."""
+        """The chats of the settings, each once; empty: that of the bridge is used."""
         return tuple(dict.fromkeys(self.alert_chat_ids or self.default_chats))
 
     def cluster_of(self, external_url: str) -> str:

@@ -16,6 +16,7 @@ Beside them:
 - `commands`: the bot's commands.
 - `tracking`: searches, timelines, replays, the change stream, retention.
 - `webhooks`: signed calls to other programs.
+- `first_chat`: chooses the chat of a bot without one.
 - `chats`: settings of chats, such as quiet hours.
 - `bots`: the configured bots. `paid_broadcast`: what they spend. `leader_lease`: one replica leads a task.
 - `bot_messages`: messages of the bot itself. `long_poll`: requests that wait.

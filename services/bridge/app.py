@@ -15,6 +15,9 @@ from services.bridge.chats import api as chats_api
 from services.bridge.chats import quiet
 from services.bridge.events.render import render
 from services.bridge.events.templates import load_templates
+from services.bridge.first_chat import api as bots_api
+from services.bridge.first_chat import choice
+from services.bridge.first_chat.choice import FirstChat
 from services.bridge.folder import intake as folder_intake
 from services.bridge.folder.files import folder_of
 from services.bridge.folder.intake import FolderIntake
@@ -87,6 +90,7 @@ def create_app(
     routes = ActiveRoutes(
         {name: bot.chats for name, bot in bots.items()}, settings.routes_file, telemetry.registry, clock
     )
+    first_chat = FirstChat(bots, routes)
     folder_metrics = FolderMetrics(telemetry.registry)
     authenticator = Authenticator(ring, rate_limiter, telemetry.registry, clock)
 
@@ -102,6 +106,7 @@ def create_app(
             stack.push_async_callback(database.close)
             await stack.enter_async_context(keyring.open_keyring(ring, database, health))
             await stack.enter_async_context(active_routes.open_active_routes(routes, database, health))
+            await stack.enter_async_context(choice.open_first_chat(first_chat, database, health))
             rates = await stack.enter_async_context(
                 buckets.open_buckets(
                     settings.redis_url,
@@ -144,6 +149,7 @@ def create_app(
                     outbox=outbox,
                     totals=totals,
                     bots=bots,
+                    first_chat=first_chat,
                     bot_clients={name: one.sender.bot for name, one in {DEFAULT: default, **sending}.items()},
                     telemetry=telemetry,
                     metrics=inbound_metrics,
@@ -214,6 +220,7 @@ def create_app(
             keys_api.caller_router,
             routes_api.router,
             chats_api.router,
+            bots_api.router,
         ],
         keyring=ring,
         admission=state.admitted,
@@ -221,6 +228,7 @@ def create_app(
         watched=api.WATCHED,
     )
     openapi.install(app)
+    app.state.first_chat = first_chat
     BridgeMetrics(telemetry, lambda: int(app.state.connections()))
     return app
 

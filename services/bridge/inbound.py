@@ -12,6 +12,8 @@ from services.bridge.approvals.approval import CLOSED, AnswerOutcome, AnswerVia
 from services.bridge.approvals.undelivered import UndeliveredWatcher
 from services.bridge.bots import DEFAULT, Bot
 from services.bridge.commands.snapshot import SnapshotReader
+from services.bridge.first_chat import choice
+from services.bridge.first_chat.choice import FirstChat
 from services.bridge.metrics import ApprovalMetrics, WebhookMetrics
 from services.bridge.settings import BridgeSettings
 from services.bridge.tracking.totals import TotalsCounter
@@ -39,6 +41,7 @@ PACKAGES = (
     "services.bridge.approvals",
     "services.bridge.updates",
     "services.bridge.commands",
+    choice.PACKAGE,
 )
 #: For retention: table → function that deletes a portion of its old rows.
 DELETE_OLD = {"approval": approvals.delete_closed, "response": responses.delete_old}
@@ -90,6 +93,7 @@ async def open_inbound(
     outbox: Outbox,
     totals: TotalsCounter,
     bots: Mapping[str, Bot],
+    first_chat: FirstChat,
     bot_clients: Mapping[str, bot_api.Bot],
     telemetry: Telemetry,
     metrics: InboundMetrics,
@@ -103,6 +107,7 @@ async def open_inbound(
         outbox: the engine.
         totals: of all replicas, for commands.
         bots: settings of each bot.
+        first_chat: of bots that have none in the settings.
         bot_clients: the Bot API client of each bot, by the same names.
         telemetry: of the service.
         metrics: of this part.
@@ -126,9 +131,9 @@ async def open_inbound(
         name: Receiver(
             name,
             instance_name(),
-            bot.allowed,
             UpdateDependencies(
                 database=database,
+                first_chat=first_chat,
                 outbox=outbox,
                 bot=bot_clients[name],
                 source=_source(bot, bot_clients[name], clock),

@@ -90,7 +90,7 @@ def _bot(name: str, component: ComponentHealth) -> Finding:
             name,
             Verdict.NOTE,
             f"{username}: the sandbox takes Telegram's place",
-            "to reach people set TELEGRAM_BOT_TOKEN and TELEGRAM_CHAT_IDS",
+            "to reach people set TELEGRAM_BOT_TOKEN, or run cct setup",
         )
     return Finding(name, _VERDICTS[component.status], username)
 
@@ -145,8 +145,8 @@ def chats(trial: TrialResult) -> Finding:
         return Finding(
             "chats",
             Verdict.WRONG,
-            "nobody gets an event that names no chat",
-            "set TELEGRAM_CHAT_IDS, or a route (docs/intake.md)",
+            "no chat gets an event that names none",
+            "choose the first chat as the log of the bridge shows, or set TELEGRAM_CHAT_IDS",
         )
     named = ", ".join(str(each.chat_id) for each in trial.recipients)
     return Finding("chats", Verdict.OK, f"events that name no chat go to {named}")

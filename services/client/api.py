@@ -137,6 +137,7 @@ class Api:
     own_key = _Method(setting_calls.own_key)
     create_key = _Method(setting_calls.create_key)
     revoke_key = _Method(setting_calls.revoke_key)
+    bots = _Method(setting_calls.bots)
     chat = _Method(setting_calls.chat)
     chats = _Method(setting_calls.chats)
     every_chat = _Iterator(pages.every_chat)

@@ -56,6 +56,21 @@ class QuietHours(Strict):
         return self
 
 
+class BotView(BaseModel):
+    """A bot as the bridge uses it."""
+
+    name: Annotated[str, about("name of the bot", "default")]
+    chat_ids: Annotated[
+        list[int], about("chats that get an event which names none; empty: none is chosen yet", [1001])
+    ]
+
+
+class Bots(BaseModel):
+    """All bots, the default one first."""
+
+    items: Annotated[list[BotView], about("the bots")]
+
+
 class ChatSettings(Strict):
     """The settings of a chat."""
 

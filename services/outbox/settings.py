@@ -1,8 +1,8 @@
 """Settings of the database, the bot and its rates, for services that use the engine."""
 
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr
 
 from services.contracts.fields import TOKEN_FORM
 from services.kit.settings import CommaInts, ServiceSettings
@@ -55,7 +55,9 @@ class TelegramSettings(ServiceSettings):
         description="proxy for calls to Telegram: http, https or socks5://user:password@host:port",
     )
     sandbox_url: str = Field("http://127.0.0.1:8083", description="where the sandbox is, when it is used")
-    telegram_chat_ids: CommaInts = Field((), description="default recipients, with commas")
+    telegram_chat_ids: CommaInts = Field(
+        (), description="default recipients, with commas; unset: the first chat that writes the printed code"
+    )
     telegram_bot_per_second: float = Field(
         30.0, ge=0, description="messages a second of the bot; 0: no limit"
     )
@@ -73,12 +75,6 @@ class TelegramSettings(ServiceSettings):
     give_up_after_seconds: float = Field(86_400.0, gt=0, description="age at which retrying ends")
     max_resends: int = Field(5, ge=0, description="repetitions of a message that may have arrived")
 
-    @model_validator(mode="after")
-    def _recipients(self) -> Self:
-        if not self.telegram_chat_ids and not self.uses_sandbox:
-            raise ValueError("TELEGRAM_CHAT_IDS: name the chats that get events without a chat_id")
-        return self
-
     @property
     def uses_sandbox(self) -> bool:
         return self.telegram_bot_token.get_secret_value() == SANDBOX_TOKEN
@@ -95,7 +91,8 @@ class TelegramSettings(ServiceSettings):
 
     @property
     def default_chats(self) -> tuple[int, ...]:
-        return self.telegram_chat_ids or (SANDBOX_CHAT,)
+        """The chats of the settings; of the sandbox without any, its first chat."""
+        return self.telegram_chat_ids or ((SANDBOX_CHAT,) if self.uses_sandbox else ())
 
     def database(self, name: str) -> str:
         """The database's URL; ``name`` is that of the file where none is set."""

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from services.alert_relay import relay as relay_module
 from services.alert_relay.app import create_app
 from services.alert_relay.metrics import NotificationOutcome, RelayMetrics
+from services.alert_relay.recipients import Recipients
 from services.alert_relay.relay import OutcomeCounter, Relay
 from services.alert_relay.settings import AlertRelaySettings
 from services.contracts.alertmanager import Webhook
@@ -119,6 +120,7 @@ def _relay(store: Store, *, store_within: float = 10.0) -> Relay:
     metrics = OutboxMetrics(telemetry.registry, {})
     return Relay(
         settings=store.settings,
+        recipients=Recipients(store.settings, store.database),
         outbox=Outbox(
             database=store.database, telemetry=telemetry, metrics=metrics, clock=clock, sender=sender
         ),

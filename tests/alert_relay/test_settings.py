@@ -21,8 +21,13 @@ def test_without_chats_of_their_own_alerts_go_where_everything_goes(monkeypatch:
     assert load(AlertRelaySettings).recipients == (1, 2)
 
 
-def test_without_any_setting_the_first_person_of_the_sandbox_is_told() -> None:
+def test_without_any_setting_the_first_person_of_the_sandbox_gets_alerts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert AlertRelaySettings().recipients == (1001,)
+    # A real bot has no chat until a person chooses one.
+    monkeypatch.setenv("TELEGRAM_BOT_TOKEN", "5:real")
+    assert load(AlertRelaySettings).recipients == ()
 
 
 @pytest.mark.parametrize("wrong", ["ada", "0", "1001,0", str(2**53 + 1), "9" * 400, "1.5"])

@@ -166,13 +166,6 @@ def test_a_key_that_can_be_guessed_is_refused(
     assert refused() == "API_KEY: a key has 16 characters at least"
 
 
-def test_a_real_token_wants_recipients(monkeypatch: pytest.MonkeyPatch, clean_environment: None) -> None:
-    monkeypatch.setenv("TELEGRAM_BOT_TOKEN", "123456789:AAbbCCddEEffGGhhIIjjKKllMMnnOOppQQ")
-    text = refused(BridgeSettings)
-    assert text.startswith("TELEGRAM_CHAT_IDS: ")
-    assert "123456789" not in text
-
-
 def test_no_secret_shows_in_the_settings_themselves(
     monkeypatch: pytest.MonkeyPatch, clean_environment: None
 ) -> None:

@@ -126,14 +126,6 @@ def test_a_number_that_is_none(start: Start, service: str) -> None:
     assert "eighty" not in end.output
 
 
-@pytest.mark.parametrize("service", ["bridge", "alert_relay"])
-def test_a_token_without_recipients(start: Start, service: str) -> None:
-    end = start(f"services.{service}", TELEGRAM_BOT_TOKEN=TOKEN)
-    assert end.code == 1
-    assert end.line.startswith("TELEGRAM_CHAT_IDS: ")
-    assert TOKEN not in end.output
-
-
 @pytest.mark.parametrize("service", ["telegram_sandbox", "bridge", "alert_relay"])
 @pytest.mark.parametrize("wrong", ["hunter2", f"{TOKEN} {TOKEN}", "123456789:hunter/2", "hunter2:AAbb"])
 def test_a_token_that_is_none(start: Start, service: str, wrong: str) -> None:

@@ -1,6 +1,7 @@
 """What `make run` prints for the person at the terminal: its settings, its bot, why Telegram refuses it."""
 
 import asyncio
+import re
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,25 @@ async def test_without_a_token_it_says_that_the_sandbox_takes_telegram_s_place(t
     running = await asyncio.to_thread(suite.start, tmp_path / "data", tmp_path / "errors")
     try:
         assert "Settings are read" not in running.printed
-        assert "set TELEGRAM_BOT_TOKEN and TELEGRAM_CHAT_IDS" in await until_line(running, "bot: ")
+        assert "set TELEGRAM_BOT_TOKEN, or run cct setup" in await until_line(running, "bot: ")
+    finally:
+        suite.end(running)
+
+
+async def test_without_a_chat_it_prints_the_link_that_chooses_one(sandbox: Sandbox, tmp_path: Path) -> None:
+    await sandbox.post("/bots", {"token": TOKEN})
+    running = await asyncio.to_thread(
+        suite.start,
+        tmp_path / "data",
+        tmp_path / "errors",
+        TELEGRAM_API_URL=sandbox.url,
+        TELEGRAM_BOT_TOKEN=TOKEN,
+    )
+    try:
+        line = await until_line(running, "https://t.me/")
+        found = re.search(r"open https://t\.me/sandbox_2000000002_bot\?start=(\S+)", line)
+        assert found, line
+        await sandbox.post("/chats/1001/say", {"text": f"/start {found[1]}"})
+        assert await until_line(running, "chat: it is chosen, and gets the messages")
     finally:
         suite.end(running)

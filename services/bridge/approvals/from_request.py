@@ -14,6 +14,7 @@ from services.bridge.approvals import question_text, store
 from services.bridge.approvals.approval import Approval, Option
 from services.bridge.bot_messages import Recipient
 from services.bridge.bots import DEFAULT, Bot
+from services.bridge.events.accept import no_chat
 from services.bridge.events.templates import Templates
 from services.bridge.webhooks.destinations import Destinations
 from services.contracts.approvals import (
@@ -44,12 +45,14 @@ def find_bot(new: NewApproval, bots: Mapping[str, Bot]) -> Bot:
     """The bot that shows the question.
 
     Raises:
-        Problem: 422, names ``bot``: no bot has this name.
+        Problem: 422, names ``bot``: no bot has this name; 503, neither the request nor the bot has a chat.
     """
     found = bots.get(new.bot or DEFAULT)
     if found is None:
         names = ", ".join(bots)
         raise invalid_input([{"loc": ["body", "bot"], "msg": f"no bot has this name; there are {names}"}])
+    if new.chat_id is None and not found.chats:
+        raise no_chat()
     return found
 
 

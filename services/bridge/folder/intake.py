@@ -97,6 +97,8 @@ class FolderIntake:
         self._waiting_since: float | None = None
         self._waiting = 0
         self._error: str | None = None
+        #: Why files of the last reading stay: nothing says who gets them.
+        self._postponed: Problem | None = None
         self._elsewhere = False
         self._looked = False
 
@@ -148,6 +150,7 @@ class FolderIntake:
         self._error = error
 
     async def _read_folder(self) -> None:
+        self._postponed = None
         found = await asyncio.to_thread(self._folder.waiting)
         self._note_waiting(len(found))
         self._unfinished = {
@@ -160,6 +163,8 @@ class FolderIntake:
             portion, left = left[:MOST_AT_ONCE], left[MOST_AT_ONCE:]
             await self._take(portion)
         self._note_waiting(len(await asyncio.to_thread(self._folder.waiting)))
+        if self._postponed is not None:
+            raise self._postponed
 
     def _note_waiting(self, number: int) -> None:
         self._waiting = number
@@ -245,7 +250,10 @@ class FolderIntake:
         try:
             return read()
         except Problem as problem:
-            await self._reject(file, problem)
+            if problem.status == accept.NO_CHAT:
+                self._postponed = problem
+            else:
+                await self._reject(file, problem)
             return None
 
     async def _store(self, reading: accept.AcceptedRequest) -> None:

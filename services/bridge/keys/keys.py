@@ -127,6 +127,7 @@ _TABLE: tuple[tuple[str, Scope | None, Scope | None], ...] = (
     # The dry run of the routes changes nothing.
     ("/api/v1/routes/test", Scope.ROUTES_READ, Scope.ROUTES_READ),
     ("/api/v1/routes", Scope.ROUTES_READ, Scope.ROUTES_WRITE),
+    ("/api/v1/bots", Scope.CHATS_READ, Scope.CHATS_WRITE),
     ("/api/v1/chats", Scope.CHATS_READ, Scope.CHATS_WRITE),
     # A callback's URL may carry a secret, and the answer to a new callback contains one.
     ("/api/v1/callbacks", Scope.KEYS_ADMIN, Scope.KEYS_ADMIN),

@@ -113,6 +113,10 @@ class ActiveRoutes:
     def _with(self, rules: RoutesDocument) -> Routes:
         return Routes(self.routes.bots, document.rules_of(rules))
 
+    def set_recipients(self, bots: Mapping[str, tuple[int, ...]]) -> None:
+        """Replaces the default recipients of each bot."""
+        self.routes = Routes(bots, self.routes.rules)
+
     def _activate(self, stored: StoredRoutes) -> None:
         self.stored = stored
         self.routes = self._with(stored.document)

@@ -40,6 +40,8 @@ class UpdateContext:
     may_notify_stranger: bool
     span: TraceContext
     now: float
+    #: The code that chooses the first chat; None: no choice is open.
+    first_chat_code: str | None = None
 
     @property
     def bot(self) -> str:
@@ -83,6 +85,7 @@ class Reaction:
         response: to store for ``GET /api/v1/responses``.
         unauthorised: the sender may not use the bot; this is counted.
         notified_stranger: Telegram id of a stranger for whom ``replies`` has a notice.
+        chose_chat: whether the person chose the first chat.
         attributes: further ones of the span.
     """
 
@@ -94,6 +97,7 @@ class Reaction:
     response: NewResponse | None = None
     unauthorised: bool = False
     notified_stranger: int | None = None
+    chose_chat: bool = False
     attributes: Mapping[str, str | bool] = field(default_factory=dict)
 
 

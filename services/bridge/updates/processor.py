@@ -15,6 +15,8 @@ from opentelemetry.trace import SpanKind
 
 from services.bridge.approvals.after_commit import ApprovalPublisher
 from services.bridge.commands.snapshot import SnapshotReader
+from services.bridge.first_chat import choice
+from services.bridge.first_chat.choice import FirstChat
 from services.bridge.updates import handler, parse, responses, store
 from services.bridge.updates.bot_calls import BotCallRunner
 from services.bridge.updates.context import Reaction, ReactionKind, UpdateContext
@@ -47,6 +49,7 @@ class UpdateDependencies:
     """The parts that a receiver and a processor of updates use."""
 
     database: Database
+    first_chat: FirstChat
     outbox: Outbox
     bot: Bot
     source: Source
@@ -62,13 +65,11 @@ class UpdateProcessor:
 
     Args:
         bot: its name.
-        allowed: Telegram ids of the people who may use the bot.
         deps: the parts that it uses.
     """
 
-    def __init__(self, bot: str, allowed: frozenset[int], deps: UpdateDependencies) -> None:
+    def __init__(self, bot: str, deps: UpdateDependencies) -> None:
         self._bot = bot
-        self._allowed = allowed
         self._deps = deps
         self._database = deps.database
         self._clock = deps.clock
@@ -120,12 +121,13 @@ class UpdateProcessor:
         return UpdateContext(
             update=update,
             parsed=parsed,
-            allowed=self._allowed,
+            allowed=self._deps.first_chat.allowed(self._bot),
             username=self.username,
             snapshot=self._deps.snapshots.snapshot(),
             may_notify_stranger=sender is not None and self._may_notify(sender.id),
             span=self._deps.telemetry.new_trace(),
             now=self._clock.time(),
+            first_chat_code=self._deps.first_chat.code(self._bot),
         )
 
     async def _record_failure(self, update: StoredUpdate, error: Exception) -> None:
@@ -152,6 +154,8 @@ class UpdateProcessor:
             self._remember_notice(reaction.notified_stranger)
         if reaction.response is not None:
             self._database.notify(responses.CHANNEL)
+        if reaction.chose_chat:
+            self._database.notify(choice.CHANNEL)
         if reaction.bot_calls:
             self._bot_calls.start(update.seq, update.received_at, reaction.bot_calls)
         if deps.telemetry.exports_spans and reaction.kind is not ReactionKind.IGNORED:

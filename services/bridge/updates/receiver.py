@@ -51,18 +51,17 @@ class Receiver:
     Args:
         bot: its name.
         owner: unique name of this replica.
-        allowed: Telegram ids of the people who may use the bot.
         deps: the parts that it uses.
     """
 
-    def __init__(self, bot: str, owner: str, allowed: frozenset[int], deps: UpdateDependencies) -> None:
+    def __init__(self, bot: str, owner: str, deps: UpdateDependencies) -> None:
         self._bot = bot
         self._owner = owner
         self._lease = lease_name(bot)
         self._deps = deps
         self._database = deps.database
         self._clock = deps.clock
-        self._processor = UpdateProcessor(bot, allowed, deps)
+        self._processor = UpdateProcessor(bot, deps)
         self._last_success: float | None = None
         self._recorded_at: float | None = None
         self._conflict_at: float | None = None
@@ -157,6 +156,7 @@ class Receiver:
             try:
                 me = answers.me_of(await self._deps.bot.call("getMe", {}))
                 self._processor.username = me.username
+                self._deps.first_chat.introduce(self._bot, me.username)
                 await self._deps.bot.call("setMyCommands", {"commands": orjson.dumps(menu).decode()})
             except TelegramError as error:
                 log.warning("menu_not_set", error=redact(str(error.message)))

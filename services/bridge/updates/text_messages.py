@@ -17,6 +17,7 @@ from services.bridge.bot_messages import BotMessage, EventInfo, Recipient
 from services.bridge.commands import commands, modes
 from services.bridge.commands.commands import ChatMode, CommandContext, SetMode, SetMute
 from services.bridge.commands.parse import Command, parse_command
+from services.bridge.first_chat import store as first_chat
 from services.bridge.updates.context import (
     PersonalAnswer,
     Reaction,
@@ -47,6 +48,8 @@ def react(connection: Connection, context: UpdateContext, message: TextMessage) 
     link, approval = _replied_to(connection, context, message)
     if approval is not None and command is None:
         return _answer_by_reply(connection, context, message, approval, link)
+    if command is not None and _chooses_chat(connection, context, message, command):
+        return _first_chat(context, message)
     if not context.allows(message.sender):
         return _refuse_stranger(context, message, command, link)
     if command is not None:
@@ -110,12 +113,39 @@ def _result_of(answer: PersonalAnswer) -> Text:
     return Builder().text(question_text.answer_text(change.outcome, change.approval)).build()
 
 
+def _chooses_chat(
+    connection: Connection, context: UpdateContext, message: TextMessage, command: Command
+) -> bool:
+    """Stores the first chat if its code was written, by a person of TELEGRAM_ALLOWED_USERS if that is set."""
+    code = context.first_chat_code
+    if code is None or (command.name, command.argument.upper()) != ("start", code):
+        return False
+    if context.allowed and not context.allows(message.sender):
+        return False
+    return first_chat.choose(
+        connection, code, chat_id=message.chat_id, user_id=message.sender.id, now=context.now
+    )
+
+
+def _first_chat(context: UpdateContext, message: TextMessage) -> Reaction:
+    out = Builder().text("This chat gets the messages of ").bold("CCTelegram").text(" from now on")
+    if not context.allowed:
+        out.text(", and you may answer questions and use commands")
+    text = out.text(". /help lists the commands.").build()
+    return Reaction(
+        ReactionKind.COMMAND,
+        replies=(_reply(context, message, text, NO_LINK),),
+        attributes={"cctelegram.command": "start"},
+        chose_chat=True,
+    )
+
+
 def _refuse_stranger(
     context: UpdateContext, message: TextMessage, command: Command | None, link: ResponseLink
 ) -> Reaction:
     """Replies with the ids that the operator needs, at most once an hour; in a group only to a command."""
     notify = context.may_notify_stranger and (message.private or command is not None)
-    notice = _stranger_notice(message.sender.id, message.chat_id, context.bot)
+    notice = _stranger_notice(context, message)
     return Reaction(
         ReactionKind.STRANGER,
         link,
@@ -125,8 +155,9 @@ def _refuse_stranger(
     )
 
 
-def _stranger_notice(user_id: int, chat_id: int, bot: str) -> Text:
+def _stranger_notice(context: UpdateContext, message: TextMessage) -> Text:
     """What the person tells the operator, who adds the ids to the settings of this bot."""
+    user_id, chat_id, bot = message.sender.id, message.chat_id, context.bot
     chats, people = "TELEGRAM_CHAT_IDS", "TELEGRAM_ALLOWED_USERS"
     if bot != bots.DEFAULT:
         chats, people = f"chat_ids of {bot} in TELEGRAM_BOTS", f"allowed_users of {bot}"
@@ -134,7 +165,10 @@ def _stranger_notice(user_id: int, chat_id: int, bot: str) -> Text:
     out.code(str(user_id)).text(", the id of this chat is ").code(str(chat_id))
     out.text(".\n\nTo get messages here, ask the operator of the bot to add the chat to ").code(chats)
     out.text("; to answer questions and use commands, to add you to ").code(people)
-    return out.text(".").build()
+    out.text(".")
+    if context.first_chat_code is not None:
+        out.text("\n\nAre you the operator? The log of the bridge shows a command that chooses this chat.")
+    return out.build()
 
 
 def _run_command(

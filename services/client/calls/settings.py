@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from services.client import call
 from services.client.call import Call
 from services.contracts.callbacks import Callbacks, Calls, MadeCallback, NewCallback
-from services.contracts.chats import ChatChanges, Chats, ChatSettings, ChatView
+from services.contracts.chats import Bots, ChatChanges, Chats, ChatSettings, ChatView
 from services.contracts.events import NewEvent
 from services.contracts.keys import Keys, KeyView, MadeKey, NewKey
 from services.contracts.routes import NewRoutes, RoutesView, RuleDocument, TrialResult
@@ -41,6 +41,11 @@ def key(key_id: str) -> Call[KeyView]:
 def revoke_key(key_id: str) -> Call[None]:
     """Revokes a key."""
     return call.delete(call.path(f"{_KEYS}/{{}}", key_id))
+
+
+def bots() -> Call[Bots]:
+    """Lists the bots and their default chats."""
+    return call.get(Bots, "/api/v1/bots")
 
 
 def chat(chat_id: int, *, bot: str | None = None) -> Call[ChatView]:
