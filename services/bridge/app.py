@@ -13,8 +13,10 @@ from services.bridge.approvals.from_event import EventApprovals
 from services.bridge.bots import DEFAULT, Bot
 from services.bridge.chats import api as chats_api
 from services.bridge.chats import quiet
+from services.bridge.events import api as templates_api
+from services.bridge.events import template_folder
 from services.bridge.events.render import render
-from services.bridge.events.templates import load_templates
+from services.bridge.events.template_folder import TemplateFolder
 from services.bridge.first_chat import api as bots_api
 from services.bridge.first_chat import choice
 from services.bridge.first_chat.choice import FirstChat
@@ -25,7 +27,7 @@ from services.bridge.inbound import InboundMetrics, open_inbound
 from services.bridge.keys import api as keys_api
 from services.bridge.keys import keyring
 from services.bridge.keys.authenticate import Authenticator
-from services.bridge.metrics import BridgeMetrics, CostMetrics, FolderMetrics, template_failures
+from services.bridge.metrics import BridgeMetrics, CostMetrics, FolderMetrics
 from services.bridge.paid_broadcast import Costs
 from services.bridge.routes import active_routes
 from services.bridge.routes import api as routes_api
@@ -79,7 +81,8 @@ def create_app(
     health = Health(clock)
     metrics = OutboxMetrics(telemetry.registry, CATEGORY_OF)
     tracking_metrics = TrackingMetrics(telemetry.registry)
-    templates = load_templates(settings.templates_dir, template_failures(telemetry.registry).inc)
+    folder = TemplateFolder(settings.templates_dir, telemetry.registry) if settings.templates_dir else None
+    templates = folder.templates if folder else None
     security = SecurityMetrics(telemetry.registry)
     rate_limiter = RateLimiter(security, clock, settings.rate_limit_per_second)
     ring = keyring.make_keyring(settings, clock)
@@ -106,6 +109,7 @@ def create_app(
             stack.push_async_callback(database.close)
             await stack.enter_async_context(keyring.open_keyring(ring, database, health))
             await stack.enter_async_context(active_routes.open_active_routes(routes, database, health))
+            await stack.enter_async_context(template_folder.open_templates(folder, health))
             await stack.enter_async_context(choice.open_first_chat(first_chat, database, health))
             rates = await stack.enter_async_context(
                 buckets.open_buckets(
@@ -192,7 +196,7 @@ def create_app(
                     telemetry=telemetry,
                     outbox=outbox,
                     bots=bots,
-                    templates=templates,
+                    template_folder=folder,
                     asks=asks,
                     authenticator=authenticator,
                     active_routes=routes,
@@ -221,6 +225,7 @@ def create_app(
             routes_api.router,
             chats_api.router,
             bots_api.router,
+            templates_api.router,
         ],
         keyring=ring,
         admission=state.admitted,

@@ -162,6 +162,14 @@ def template_failures(registry: CollectorRegistry) -> Counter:
     )
 
 
+def templates_reload_failures(registry: CollectorRegistry) -> Counter:
+    return Counter(
+        "cctelegram_templates_reload_failures",
+        "Changed templates of TEMPLATES_DIR that are invalid; the previous templates stay in use",
+        registry=registry,
+    )
+
+
 def routes_reload_failures(registry: CollectorRegistry) -> Counter:
     return Counter(
         "cctelegram_routes_reload_failures",

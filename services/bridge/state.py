@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from services.bridge.bots import Bot
 from services.bridge.events.accept import Asks
+from services.bridge.events.template_folder import TemplateFolder
 from services.bridge.events.templates import Templates
 from services.bridge.inbound import Inbound
 from services.bridge.keys import keys
@@ -32,13 +33,18 @@ class BridgeState:
     telemetry: Telemetry
     outbox: Outbox
     bots: Mapping[str, Bot]
-    templates: Templates | None
+    template_folder: TemplateFolder | None
     asks: Asks
     authenticator: Authenticator
     active_routes: ActiveRoutes
     inbound: Inbound
     tracking: Tracking
     totals: TotalsCounter
+
+    @property
+    def templates(self) -> Templates | None:
+        """The operator's templates."""
+        return self.template_folder.templates if self.template_folder else None
 
 
 #: Key of the state in the ASGI scope.

@@ -15,11 +15,16 @@ from services.cli.commands import (
     send,
     setup,
     status,
+    templates,
+    trial,
     watch,
 )
 
 #: Each registers its commands when it is imported.
-COMMANDS = (setup, send, ask, watch, messages, export, keys, chats, routes, status, doctor)
+COMMANDS = (
+    *(setup, trial, send, ask, watch, messages, export),
+    *(keys, chats, routes, templates, status, doctor),
+)
 
 
 def run() -> None:

@@ -137,6 +137,8 @@ class Api:
     own_key = _Method(setting_calls.own_key)
     create_key = _Method(setting_calls.create_key)
     revoke_key = _Method(setting_calls.revoke_key)
+    templates = _Method(setting_calls.templates)
+    preview = _Method(setting_calls.preview)
     bots = _Method(setting_calls.bots)
     chat = _Method(setting_calls.chat)
     chats = _Method(setting_calls.chats)

@@ -8,6 +8,7 @@
 - `approvals`: questions to people and their answers.
 - `responses`: what people sent to a bot.
 - `chats`, `routes`, `keys`, `callbacks`: settings of the bridge as clients set and read them.
+- `templates`: the operator's own texts, and the text of an event that is not sent.
 - `webhooks`: bodies of the webhooks that the bridge calls.
 - `health`: health reports, checks and compliance reports.
 - `alertmanager`: Alertmanager's webhook, and its API as far as it is read.

@@ -307,3 +307,22 @@ def test_every_command_has_help_with_an_example(cct: Terminal) -> None:
 
 def test_completion_is_offered(cct: Terminal) -> None:
     assert "--install-completion" in cct.ok("--help").out
+
+
+# Trial and templates
+
+
+def test_a_test_message_is_waited_for(cct: Terminal, chats: Chats) -> None:
+    assert cct.ok("test", "--chat", str(ADA)).lines == [f"Chat {ADA} has it."]
+    assert any("Test message" in message["text"] for message in chats.messages(ADA))
+    refused = cct.run("test", "--chat", str(GONE))
+    assert refused.code == ExitCode.NO
+    assert f"Chat {GONE}: dead_letter: " in refused.out
+
+
+def test_a_preview_shows_the_text_and_sends_nothing(cct: Terminal, chats: Chats) -> None:
+    before = len(chats.messages(ADA))
+    shown = cct.ok("templates", "preview", "Build 7", "All green", "--type", "build_failed")
+    assert shown.lines == ["💥 Build 7", "", "All green"]
+    assert len(chats.messages(ADA)) == before
+    assert cct.ok("templates", "list", "--json").json == {"folder": None, "names": [], "error": None}

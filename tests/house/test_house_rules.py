@@ -382,7 +382,7 @@ MAKES_REQUEST_MODELS = {
     "services/client/calls/settings.py": "the same",
     **{
         f"services/cli/commands/{name}.py": "the same; what is refused is one line for its user"
-        for name in ("ask", "chats", "doctor", "keys", "messages", "routes", "send")
+        for name in ("ask", "chats", "doctor", "keys", "messages", "routes", "send", "templates", "trial")
     },
     "services/bridge/routes/document.py": "reads a file and stored rules; reports what is refused",
     "services/bridge/routes/active_routes.py": "the empty document",

@@ -3,4 +3,6 @@
 - `accept`: checks a request and makes events and messages of it; pure.
 - `render`: makes the text of an event; pure.
 - `templates`: the operator's own texts, by Jinja2.
+- `template_folder`: reads them, also when a file has changed.
+- `api`: the routes that list templates, and show the text of an event without sending it.
 """

@@ -33,6 +33,8 @@ QUESTION = "approval_request"
 LARGEST_BATCH = 500
 LONGEST_KEY = 255
 FURTHEST = 366 * 86_400.0
+#: The status of a request that cannot be stored now, since nothing says who gets it.
+NO_CHAT = 503
 #: A client's clock may be ahead by so many seconds.
 CLOCKS_DIFFER = 300.0
 
@@ -236,7 +238,19 @@ def _targets(event: NewEvent, place: Place, routes: Routes) -> list[Target]:
     if event.bot is not None and event.bot not in routes.bots:
         names = ", ".join(routes.bots)
         raise invalid_input([{"loc": [*place, "bot"], "msg": f"no bot has this name; there are {names}"}])
-    return [recipient.target for recipient in routes.recipients(event)]
+    targets = [recipient.target for recipient in routes.recipients(event)]
+    if not targets:
+        raise no_chat()
+    return targets
+
+
+def no_chat() -> Problem:
+    """The answer to a request that names no chat while its bot has none; it may be repeated."""
+    text = (
+        "No chat is set: write the command that the log of the bridge shows to the bot, or set"
+        " TELEGRAM_CHAT_IDS; or name a chat in chat_id."
+    )
+    return Problem(NO_CHAT, "No chat yet", text, headers={"Retry-After": "5"})
 
 
 def _messages(

@@ -6,6 +6,7 @@ read the database or the network.
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import Any
 
 import structlog
 from pydantic import ValidationError
@@ -130,7 +131,7 @@ def _text(message: Claimed, templates: Templates | None) -> Text:
         )
         return (
             Builder()
-            .text(f"{_emoji(message)} ")
+            .text(f"{_emoji(message.event_type)} ")
             .bold(message.title)
             .text("\n")
             .pre(message.body, "json")
@@ -139,20 +140,24 @@ def _text(message: Claimed, templates: Templates | None) -> Text:
     return _from_template(message, event, templates) or _built_in(message, event)
 
 
-def _emoji(message: Claimed) -> str:
+def _emoji(kind: str) -> str:
     # A later version may have accepted a type that this one does not know.
-    return _BY_TYPE.get(message.event_type, _BY_TYPE[CUSTOM])
+    return _BY_TYPE.get(kind, _BY_TYPE[CUSTOM])
 
 
 def _from_template(message: Claimed, event: NewEvent, templates: Templates | None) -> Text | None:
     if templates is None:
         return None
-    kind = message.event_type
-    return worded(templates, kind, {**event.model_dump(mode="json"), "emoji": _emoji(message)}, message.id)
+    return worded(templates, message.event_type, template_values(event), message.id)
+
+
+def template_values(event: NewEvent) -> dict[str, Any]:
+    """What a template may use: the fields of the event, and its emoji."""
+    return {**event.model_dump(mode="json"), "emoji": _emoji(event.kind)}
 
 
 def _built_in(message: Claimed, event: NewEvent) -> Text:
-    out = Builder().text(f"{_emoji(message)} ").bold(event.title)
+    out = Builder().text(f"{_emoji(message.event_type)} ").bold(event.title)
     if event.description:
         out.text(f"\n\n{event.description}")
     facts = list(_facts(event.data))

@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from jinja2 import ChainableUndefined, TemplateSyntaxError, pass_context
+from jinja2 import ChainableUndefined, Template, TemplateSyntaxError, pass_context
 from jinja2.runtime import Context
 from jinja2.sandbox import SandboxedEnvironment
 
 from services.contracts.events import CATEGORY_OF
 from services.contracts.fields import is_blank
-from services.kit.settings import StartError
 from services.outbox.messages import Text
 from services.outbox.telegram.links import is_link
 from services.outbox.telegram.text import url_after, utf16_length
@@ -40,6 +39,10 @@ class TemplateFailedError(Exception):
     """The template failed with this event; the text says why."""
 
 
+class BadTemplatesError(Exception):
+    """Templates are invalid; the text has one line for each fault."""
+
+
 class Templates:
     """Compiled templates.
 
@@ -48,27 +51,32 @@ class Templates:
         on_failure: called when a template fails and the built-in text is used.
 
     Raises:
-        StartError: a template is invalid, or its name is no event type; one line for each fault.
+        BadTemplatesError: a template is invalid, or its name is no event type.
     """
 
     def __init__(self, sources: Mapping[str, str], on_failure: Callable[[], None] = lambda: None) -> None:
         self.on_failure = on_failure
-        environment = SandboxedEnvironment(
-            undefined=ChainableUndefined, finalize=_shown, keep_trailing_newline=False, autoescape=False
-        )
-        environment.filters |= _FILTERS
-        faults = [f"TEMPLATES_DIR: {name}.txt: no event type has this name" for name in _unknown(sources)]
-        self._templates = {}
-        for name, source in sources.items():
-            try:
-                self._templates[name] = environment.from_string(source)
-            except TemplateSyntaxError as error:
-                faults.append(f"TEMPLATES_DIR: {name}.txt, line {error.lineno}: {error.message}")
-        if faults:
-            raise StartError("\n".join(faults))
+        self._templates = _compiled(sources)
+
+    @property
+    def names(self) -> list[str]:
+        """The event types that have a template, and ``default``; sorted."""
+        return sorted(self._templates)
+
+    def replace(self, sources: Mapping[str, str]) -> None:
+        """Uses other templates from now on.
+
+        Raises:
+            BadTemplatesError: a template is invalid, or its name is no event type; the present ones stay.
+        """
+        self._templates = _compiled(sources)
 
     def __contains__(self, kind: str) -> bool:
         return kind in self._templates or DEFAULT in self._templates
+
+    def name_for(self, kind: str) -> str | None:
+        """The template of an event type: its own, else ``default``; None if there is neither."""
+        return kind if kind in self._templates else DEFAULT if DEFAULT in self._templates else None
 
     def words_itself(self, kind: str) -> bool:
         """Whether the type has its own template."""
@@ -145,24 +153,46 @@ _FILTERS: dict[str, Any] = {
 }
 
 
-def load_templates(folder: Path | None, on_failure: Callable[[], None] = lambda: None) -> Templates | None:
-    """The templates of a folder; None without a folder.
+def _compiled(sources: Mapping[str, str]) -> dict[str, Template]:
+    environment = SandboxedEnvironment(
+        undefined=ChainableUndefined, finalize=_shown, keep_trailing_newline=False, autoescape=False
+    )
+    environment.filters |= _FILTERS
+    faults = [f"{name}.txt: no event type has this name" for name in _unknown(sources)]
+    found = {}
+    for name, source in sources.items():
+        try:
+            found[name] = environment.from_string(source)
+        except TemplateSyntaxError as error:
+            faults.append(f"{name}.txt, line {error.lineno}: {error.message}")
+    if faults:
+        raise BadTemplatesError("\n".join(faults))
+    return found
 
-    Args:
-        folder: TEMPLATES_DIR.
-        on_failure: called when a template fails and the built-in text is used.
+
+def template_files(folder: Path) -> list[Path]:
+    """The files of a folder that are templates; others are of editors, version control and mounted folders.
 
     Raises:
-        StartError: the folder or a file cannot be read, or a template is invalid.
+        OSError: the folder cannot be read.
     """
-    if folder is None:
-        return None
-    try:
-        # Other files are those of editors, version control and mounted folders.
-        found = [path for path in sorted(folder.iterdir()) if path.suffix == ".txt"]
-        return Templates({path.stem: path.read_text(encoding="utf-8") for path in found}, on_failure)
-    except (OSError, UnicodeDecodeError) as error:
-        raise StartError(f"TEMPLATES_DIR: cannot read {folder}: {error}") from error
+    return [path for path in sorted(folder.iterdir()) if path.suffix == ".txt"]
+
+
+def read_sources(folder: Path) -> dict[str, str]:
+    """The texts of the templates of a folder, by event type or ``default``.
+
+    Raises:
+        OSError: the folder or a file cannot be read.
+        BadTemplatesError: a file is not UTF-8 text.
+    """
+    found = {}
+    for path in template_files(folder):
+        try:
+            found[path.stem] = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise BadTemplatesError(f"{path.name}: it is not UTF-8 text") from None
+    return found
 
 
 def _unknown(names: Mapping[str, str]) -> list[str]:

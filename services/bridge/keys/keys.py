@@ -127,6 +127,8 @@ _TABLE: tuple[tuple[str, Scope | None, Scope | None], ...] = (
     # The dry run of the routes changes nothing.
     ("/api/v1/routes/test", Scope.ROUTES_READ, Scope.ROUTES_READ),
     ("/api/v1/routes", Scope.ROUTES_READ, Scope.ROUTES_WRITE),
+    # A preview stores and sends nothing.
+    ("/api/v1/templates", Scope.ROUTES_READ, Scope.ROUTES_READ),
     ("/api/v1/bots", Scope.CHATS_READ, Scope.CHATS_WRITE),
     ("/api/v1/chats", Scope.CHATS_READ, Scope.CHATS_WRITE),
     # A callback's URL may carry a secret, and the answer to a new callback contains one.

@@ -4,7 +4,7 @@
 - `messages`: search, read, cancel, replay; traces.
 - `dead_letters`: list dead letters, replay many in a job.
 - `approvals`: ask people, read, decide, cancel; what people sent.
-- `settings`: keys, chats, routes, callbacks.
+- `settings`: keys, chats, routes, templates, callbacks.
 - `status`: statistics, health.
 - `incidents`: alerts and incidents of alert-relay.
 """

@@ -1,4 +1,4 @@
-"""Calls for what an operator sets: keys, chats, routes and callbacks."""
+"""Calls for what an operator sets: keys, chats, routes, templates and callbacks."""
 
 from collections.abc import Sequence
 
@@ -9,6 +9,7 @@ from services.contracts.chats import Bots, ChatChanges, Chats, ChatSettings, Cha
 from services.contracts.events import NewEvent
 from services.contracts.keys import Keys, KeyView, MadeKey, NewKey
 from services.contracts.routes import NewRoutes, RoutesView, RuleDocument, TrialResult
+from services.contracts.templates import Preview, TemplatesView
 
 _KEYS, _CHATS, _ROUTES, _CALLBACKS = (
     "/api/v1/keys",
@@ -46,6 +47,16 @@ def revoke_key(key_id: str) -> Call[None]:
 def bots() -> Call[Bots]:
     """Lists the bots and their default chats."""
     return call.get(Bots, "/api/v1/bots")
+
+
+def templates() -> Call[TemplatesView]:
+    """Lists the templates in use."""
+    return call.get(TemplatesView, "/api/v1/templates")
+
+
+def preview(event: NewEvent) -> Call[Preview]:
+    """Returns the text of an event without sending it."""
+    return call.post(Preview, "/api/v1/templates/preview", event)
 
 
 def chat(chat_id: int, *, bot: str | None = None) -> Call[ChatView]:

@@ -1,18 +1,25 @@
 """A team's own wording: filters become entities, and no value of an event can break or bound one."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 
+from services.bridge.app import create_app
 from services.bridge.events.render import render
-from services.bridge.events.templates import TemplateFailedError, Templates, load_templates
+from services.bridge.events.template_folder import TemplateFolder
+from services.bridge.events.templates import TemplateFailedError, Templates
 from services.contracts.events import NewEvent
 from services.contracts.fields import is_blank
 from services.kit.settings import StartError
 from services.outbox.messages import Text
+from tests import servers
+from tests.conftest import BridgeFactory
 from tests.outbox.making import claimed
 from tests.outbox.telegram.test_text import slices, telegram_takes
 
@@ -158,7 +165,7 @@ def test_a_template_words_the_message(tmp_path: Path) -> None:
         "{{ emoji }} {{ title|bold }}, says {{ source or 'nobody' }}"
     )
     message = claimed(event_type="task_completion", body=event().model_dump_json(exclude_defaults=True))
-    (part,) = render(message, load_templates(tmp_path)).parts
+    (part,) = render(message, load(tmp_path)).parts
     assert isinstance(part, Text)
     assert part.text == "✅ Build finished, says nobody"
 
@@ -167,9 +174,7 @@ def test_what_else_lies_in_the_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "task_completion.txt").write_text("done")
     (tmp_path / "README.md").write_text("{{ how to write templates")
     (tmp_path / "..data").mkdir()
-    templates = load_templates(tmp_path)
-    assert templates is not None
-    assert templates.words_itself("task_completion")
+    assert load(tmp_path).names == ["task_completion"]
 
 
 @pytest.mark.parametrize(
@@ -184,11 +189,99 @@ def test_a_wrong_template_stops_the_start_with_one_line(
 ) -> None:
     (tmp_path / f"{name}.txt").write_text(source)
     with pytest.raises(StartError) as refused:
-        load_templates(tmp_path)
+        load(tmp_path)
     assert str(refused.value).startswith(said)
 
 
-def test_without_a_folder_there_are_no_templates_and_a_missing_one_is_named(tmp_path: Path) -> None:
-    assert load_templates(None) is None
-    with pytest.raises(StartError, match="TEMPLATES_DIR: cannot read"):
-        load_templates(tmp_path / "gone")
+def test_a_missing_folder_and_a_file_that_is_no_text_are_named(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match=r"TEMPLATES_DIR: No such file or directory: .*gone"):
+        load(tmp_path / "gone")
+    (tmp_path / "default.txt").write_bytes(b"\xff")
+    with pytest.raises(StartError, match=r"TEMPLATES_DIR: default.txt: it is not UTF-8 text"):
+        load(tmp_path)
+
+
+def load(folder: Path) -> Templates:
+    return TemplateFolder(folder, CollectorRegistry()).templates
+
+
+@pytest.fixture
+async def templated(
+    bridge_settings: BridgeFactory, database_url: str, tmp_path: Path
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A bridge with a template of all types, in the folder ``templates``."""
+    folder = tmp_path / "templates"
+    folder.mkdir()
+    (folder / "default.txt").write_text("first: {{ title|bold }}")
+    settings = bridge_settings(database_url=database_url, templates_dir=folder)
+    async with servers.client_of(create_app, settings) as client:
+        yield client
+
+
+async def preview(client: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
+    event = {"type": "build_failed", "title": "Build 7"} | fields
+    answer = await client.post("/api/v1/templates/preview", json=event)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+async def test_a_changed_template_is_used_and_an_invalid_one_is_not(
+    templated: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    folder = tmp_path / "templates"
+    part = {
+        "text": "first: Build 7",
+        "entities": [{"type": "bold", "offset": 7, "length": 7}],
+        "file": None,
+    }
+    assert await preview(templated) == {"template": "default", "error": None, "parts": [part]}
+
+    async def until_listed(names: list[str], error: str) -> None:
+        async def look() -> bool:
+            listed = (await templated.get("/api/v1/templates")).json()
+            return listed["names"] == names and error in (listed["error"] or "none")
+
+        await servers.until(look)
+
+    (folder / "build_failed.txt").write_text("own: {{ title }}")
+    await until_listed(["build_failed", "default"], "none")
+    assert (await preview(templated))["parts"][0]["text"] == "own: Build 7"
+    # All or none: the good file waits until the other one is good too.
+    (folder / "default.txt").write_text("second: {{ title }}")
+    (folder / "build_failed.txt").write_text("{{ title")
+    await until_listed(["build_failed", "default"], "build_failed.txt, line 1")
+    assert (await preview(templated))["parts"][0]["text"] == "own: Build 7"
+
+    async def is_degraded() -> bool:
+        component = (await templated.get("/health")).json()["components"]["templates"]
+        return component["status"] == "degraded" and "build_failed.txt" in component["error"]
+
+    await servers.until(is_degraded)
+    assert "cctelegram_templates_reload_failures_total 1.0" in (await templated.get("/metrics")).text
+    (folder / "build_failed.txt").unlink()
+    await until_listed(["default"], "none")
+    assert (await preview(templated))["parts"][0]["text"] == "second: Build 7"
+
+
+async def test_a_preview_shows_why_a_template_fails_and_the_text_that_is_sent_then(
+    templated: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    (tmp_path / "templates" / "default.txt").write_text("{{ data.total / data.current }}")
+
+    async def look() -> bool:
+        return (await preview(templated, data={"current": 0, "total": 1}))["error"] is not None
+
+    await servers.until(look)
+    failed = await preview(templated, data={"current": 0, "total": 1})
+    assert (failed["template"], failed["error"]) == (None, "ZeroDivisionError: division by zero")
+    assert failed["parts"][0]["text"].startswith("💥 Build 7")
+    assert (await preview(templated, data={"current": 1, "total": 2}))["parts"][0]["text"] == "2.0"
+    assert "cctelegram_template_failures_total 0.0" in (await templated.get("/metrics")).text
+
+
+async def test_without_a_folder_a_preview_shows_the_built_in_text(bridge: httpx.AsyncClient) -> None:
+    assert (await bridge.get("/api/v1/templates")).json() == {"folder": None, "names": [], "error": None}
+    long = await preview(bridge, type="custom_event", data={"results": "line\n" * 1_000})
+    assert (long["template"], len(long["parts"])) == (None, 2)
+    file = await preview(bridge, data={"stack_trace": "line\n" * 4_000})
+    assert [part["file"] is not None for part in file["parts"]] == [True]
