@@ -7,7 +7,7 @@ T ?= tests
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check fmt servers lock ui ui-check dashboards bench prove fuzz up down compose-check clean
+.PHONY: help run demo test check fmt servers lock ui ui-check dashboards settings-page bench prove fuzz up down compose-check clean
 
 help: ## list all tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ ui-check: $(VENV)/.dev ## rebuild the page, compare it with the committed files,
 
 dashboards: $(VENV)/.dev ## generate Grafana's dashboards from grafana/dashboards/*.py
 	@$(PY) -m grafana.dashboards
+
+settings-page: $(VENV)/.dev ## write docs/settings.md from the settings classes and .env.example
+	@$(PY) -m tests.house.settings_page
 
 bench: $(VENV)/.dev servers ## print the tables of docs/performance.md, or one: make bench B=delivery
 	@for name in $(or $(B),intake delivery telemetry backlog replicas latency); do $(PY) -m benchmarks.$$name || exit 1; done
