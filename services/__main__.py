@@ -88,7 +88,7 @@ def addresses() -> dict[str, str]:
 
 def _url(settings: ServiceSettings) -> str:
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
-    return f"http://{host}:{settings.port}"
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
 def with_addresses(settings: S, urls: dict[str, str]) -> S:

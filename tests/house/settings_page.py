@@ -1,4 +1,4 @@
-"""``python -m tests.house.settings_page`` writes docs/settings.md from the settings classes and `.env.example`."""
+"""Writes docs/settings.md from the settings classes and `.env.example`: python -m tests.house.settings_page."""
 
 from collections.abc import Iterator, Mapping
 
@@ -11,12 +11,13 @@ PAGE = ROOT / "docs" / "settings.md"
 FIRST = ("TELEGRAM_BOT_TOKEN", "TELEGRAM_CHAT_IDS", "TELEGRAM_ALLOWED_USERS")
 _HEAD = """# Settings
 
-Every variable that the services read. Put them into `.env` in the folder of the clone: `make run` and Docker
-Compose read it. The environment has precedence. Each one may also come from a file:
-`API_KEY_FILE=/run/secrets/api_key` instead of `API_KEY`. Lists use commas, and an empty value counts as unset.
-A value that cannot be used stops the start, with one line for each.
+Every variable that the services read. Put them into `.env` in the folder of the clone: `make run` and
+Docker Compose read it. The environment has precedence. Each one may also come from a file:
+`API_KEY_FILE=/run/secrets/api_key` instead of `API_KEY`. Lists use commas, and an empty value counts as
+unset. A value that cannot be used stops the start, with one line for each.
 
-This page is written by `make settings-page`; [.env.example](../.env.example) has the same variables, to copy.
+This page is written by `make settings-page`; [.env.example](../.env.example) has the same variables, to
+copy.
 
 ## The three that matter first
 

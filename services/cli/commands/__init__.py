@@ -1,7 +1,8 @@
 """The commands; each module registers its own when it is imported.
 
 - `setup`: connects a bot, and writes the settings.
-- `trial`: send a test message. `send`: post an event. `ask`: ask people and wait. `watch`: follow changes live.
+- `trial`: send a test message. `send`: post an event. `ask`: ask people and wait.
+- `watch`: follow changes live.
 - `messages`: search, show, cancel, replay. `export`: write messages to a file.
 - `keys`, `chats`, `routes`, `templates`: what an operator sets.
 - `status`: health of every service. `doctor`: what is set up, what is wrong, what to do.
