@@ -1,4 +1,4 @@
-"""Writes docs/settings.md from the settings classes and `.env.example`: python -m tests.house.settings_page."""
+"""Writes docs/settings.md from the settings classes: python -m tests.house.settings_page."""
 
 from collections.abc import Iterator, Mapping
 
