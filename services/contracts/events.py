@@ -12,6 +12,7 @@ from services.contracts.fields import (
     BotName,
     ChatId,
     CorrelationId,
+    Format,
     Line,
     Moment,
     Priority,
@@ -95,6 +96,10 @@ class NewEvent(Strict):
     description: Annotated[
         Annotated[str, StringConstraints(max_length=2_000)], about("text below the title", "All tests pass")
     ] = ""
+    format: Annotated[
+        Format,
+        about("how `description` is read; what its format cannot read is shown as written", "markdown"),
+    ] = Format.PLAIN
     source: Annotated[ShortName, about("name of the program that sends it; routes match it", "ci")] = ""
     task_id: Annotated[ShortName | None, about("ID of a task, shown at the end", "build-7")] = None
     timestamp: Annotated[

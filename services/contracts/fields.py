@@ -37,6 +37,14 @@ class Severity(StrEnum):
     CRITICAL = "critical"
 
 
+class Format(StrEnum):
+    """How a description is read."""
+
+    PLAIN = "plain"
+    MARKDOWN = "markdown"
+    HTML = "html"
+
+
 class Priority(StrEnum):
     LOW = "low"
     NORMAL = "normal"

@@ -97,6 +97,7 @@ TOP: list[tuple[str, list[Any], list[Any]]] = [
     ("type", ["t", "t" * 64], ["", "t" * 65, None, 5]),
     ("title", ["t", "t" * 200, "\U0001f600" * 200], ["", "t" * 201, None, 5, "a\0b", *BLANKS]),
     ("description", ["", "d" * 2_000], ["d" * 2_001, 5]),
+    ("format", ["plain", "markdown", "html"], ["MARKDOWN", "text", "", None]),
     ("source", ["", "s" * 100], ["s" * 101, 5, "a\0b"]),
     ("task_id", [None, "", "t" * 100], ["t" * 101, 5, "a\0b"]),
     ("severity", [None, *SEVERITIES], ["HIGH", "fatal", "", 1]),

@@ -2,5 +2,8 @@
 
 - `accept`: checks a request and makes events and messages of it; pure.
 - `render`: makes the text of an event; pure.
+- `formats`: a description in markdown or html as text and entities; pure.
+- `markdown_text`, `html_text`: read one format each, by libraries; pure.
+- `marked_text`: makes of what they read a text that Telegram takes; pure.
 - `templates`: the operator's own texts, by Jinja2.
 """

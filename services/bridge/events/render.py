@@ -10,6 +10,7 @@ from datetime import timedelta
 import structlog
 from pydantic import ValidationError
 
+from services.bridge.events.formats import formatted
 from services.bridge.events.templates import Templates, worded
 from services.contracts.details import EventData
 from services.contracts.events import CUSTOM, NewEvent
@@ -154,7 +155,7 @@ def _from_template(message: Claimed, event: NewEvent, templates: Templates | Non
 def _built_in(message: Claimed, event: NewEvent) -> Text:
     out = Builder().text(f"{_emoji(message)} ").bold(event.title)
     if event.description:
-        out.text(f"\n\n{event.description}")
+        out.text("\n\n").add(formatted(event.description, event.format))
     facts = list(_facts(event.data))
     if facts:
         out.text("\n")

@@ -11,7 +11,7 @@ from services.cli.command import command, root
 from services.cli.exit_codes import ExitCode
 from services.cli.session import Session, UsageError
 from services.contracts.events import NewEvent
-from services.contracts.fields import Priority, Severity
+from services.contracts.fields import Format, Priority, Severity
 
 
 @command(root, "send", 'cct send "Build finished" "All 214 tests pass" --severity low')
@@ -21,6 +21,9 @@ def send(
     text: Annotated[str, typer.Argument(help="Text below it; - reads it from the input.")] = "",
     *,
     type_: arguments.Type = "info_notification",
+    format_: Annotated[
+        Format, typer.Option("--format", help="How TEXT is read; Telegram gets text and entities.")
+    ] = Format.PLAIN,
     severity: Annotated[Severity | None, typer.Option(help="Severity.", show_default=False)] = None,
     priority: Annotated[Priority, typer.Option(help="Urgent messages go first.")] = Priority.NORMAL,
     chat: Annotated[
@@ -51,6 +54,7 @@ def send(
         {
             "type": type_,
             "description": _text(text),
+            "format": format_,
             "severity": severity,
             "priority": priority,
             "chat_id": chat,
