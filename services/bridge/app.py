@@ -13,6 +13,7 @@ from services.bridge.approvals.from_event import EventApprovals
 from services.bridge.bots import DEFAULT, Bot
 from services.bridge.chats import api as chats_api
 from services.bridge.chats import quiet
+from services.bridge.events import send_options
 from services.bridge.events.render import render
 from services.bridge.events.templates import load_templates
 from services.bridge.folder import intake as folder_intake
@@ -130,7 +131,9 @@ def create_app(
                     chat_pace=default.chat_pace,
                     other_bots=sending,
                     rules=ChatRules(
-                        mutes=lambda message: not bot_messages.passes_mute(message), defers=quiet.deferral
+                        mutes=lambda message: not bot_messages.passes_mute(message),
+                        defers=quiet.deferral,
+                        answers=send_options.answered,
                     ),
                 )
             )

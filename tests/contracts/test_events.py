@@ -106,6 +106,21 @@ TOP: list[tuple[str, list[Any], list[Any]]] = [
     ("bot", [None, "default", "a", "x" * 32, "eu-west_1"], ["", "A", "-a", "x" * 33, "a b", 5]),
     ("silent", [True, False], ["perhaps", 7, None]),
     (
+        "link_preview",
+        [
+            None,
+            True,
+            False,
+            "https://a.example/",
+            {},
+            {"url": "HTTP://a", "size": "large", "above_text": True},
+        ],
+        ["", "ftp://a", "a.example", 5, [], {"size": "huge"}, {"more": 1}, "http://" + "x" * 2_042],
+    ),
+    ("protect_content", [True, False], ["perhaps", 7, None]),
+    ("reply_to", [None, UUID, UUID.upper()], ["", UUID[1:], 5]),
+    ("pin", [True, False], ["perhaps", 7, None]),
+    (
         "deliver_at",
         [None, "2030-01-01T00:00:00Z", "2030-01-01T00:00:00+14:00"],
         ["2030-01-01T00:00:00", "soon", *NO_MOMENTS],

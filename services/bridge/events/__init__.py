@@ -5,5 +5,6 @@
 - `formats`: a description in markdown or html as text and entities; pure.
 - `markdown_text`, `html_text`: read one format each, by libraries; pure.
 - `marked_text`: makes of what they read a text that Telegram takes; pure.
+- `send_options`: how an event's messages are sent, beside their text; pure.
 - `templates`: the operator's own texts, by Jinja2.
 """

@@ -33,6 +33,14 @@ def send(
     bot: arguments.Bot = None,
     source: Annotated[str, typer.Option(help="Name of the program that sends.")] = "",
     silent: Annotated[bool, typer.Option("--silent", help="Make no sound.")] = False,
+    preview: Annotated[
+        str | None, typer.Option("--preview", help="Preview of a link: its URL, yes or no.")
+    ] = None,
+    protect: Annotated[bool, typer.Option("--protect", help="People cannot forward or save it.")] = False,
+    reply_to: Annotated[
+        str | None, typer.Option("--reply-to", help="Message or event that it answers.")
+    ] = None,
+    pin: Annotated[bool, typer.Option("--pin", help="Pin it in the chat.")] = False,
     at: Annotated[str | None, typer.Option("--at", help="Deliver at: 2h, 2026-01-31T08:00.")] = None,
     expires: Annotated[str | None, typer.Option("--expires", help="Do not deliver after: 2h.")] = None,
     data: Annotated[
@@ -62,6 +70,10 @@ def send(
             "bot": bot,
             "source": source,
             "silent": silent,
+            "link_preview": {"yes": True, "no": False}.get(preview, preview) if preview else None,
+            "protect_content": protect,
+            "reply_to": reply_to,
+            "pin": pin,
             "deliver_at": arguments.read("--at", at, lambda text: times.later(text, session.now)),
             "expires_at": arguments.read("--expires", expires, lambda text: times.later(text, session.now)),
             "data": arguments.data(data),

@@ -47,3 +47,30 @@ async def test_the_examples_of_formats_are_shown_with_their_entities(
     assert parts_of(message, "spoiler")
     assert "**" not in message["text"]
     assert "<" not in message["text"]
+
+
+async def test_the_examples_of_previews_have_the_options_of_telegram(
+    bridge: AsyncClient, sandbox: Sandbox
+) -> None:
+    for event in events("Preview of a link"):
+        shown_now = await shown(bridge, sandbox, event)
+    assert [message["link_preview_options"] for message in shown_now] == [
+        {"is_disabled": True},
+        {"url": "https://ci.example/7", "prefer_large_media": True, "show_above_text": True},
+    ]
+
+
+async def test_the_example_of_protected_content_cannot_be_forwarded(
+    bridge: AsyncClient, sandbox: Sandbox
+) -> None:
+    (event,) = events("Protected content")
+    (message,) = await shown(bridge, sandbox, event)
+    assert message["has_protected_content"] is True
+
+
+async def test_the_example_of_a_pin_is_pinned(bridge: AsyncClient, sandbox: Sandbox) -> None:
+    (event,) = events("Pin")
+    await shown(bridge, sandbox, event)
+    assert [call["pinned"] for call in await sandbox.log() if call.get("method") == "pinChatMessage"] == [
+        True
+    ]
