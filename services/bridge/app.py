@@ -14,7 +14,7 @@ from services.bridge.bots import DEFAULT, Bot
 from services.bridge.chats import api as chats_api
 from services.bridge.chats import quiet
 from services.bridge.events import api as templates_api
-from services.bridge.events import template_folder
+from services.bridge.events import send_options, template_folder
 from services.bridge.events.render import render
 from services.bridge.events.template_folder import TemplateFolder
 from services.bridge.first_chat import api as bots_api
@@ -139,7 +139,9 @@ def create_app(
                     chat_pace=default.chat_pace,
                     other_bots=sending,
                     rules=ChatRules(
-                        mutes=lambda message: not bot_messages.passes_mute(message), defers=quiet.deferral
+                        mutes=lambda message: not bot_messages.passes_mute(message),
+                        defers=quiet.deferral,
+                        answers=send_options.answered,
                     ),
                 )
             )

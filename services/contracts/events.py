@@ -12,8 +12,10 @@ from services.contracts.fields import (
     BotName,
     ChatId,
     CorrelationId,
+    Format,
     Line,
     Moment,
+    Preview,
     Priority,
     Severity,
     Strict,
@@ -25,6 +27,7 @@ from services.contracts.fields import (
 )
 
 CUSTOM = "custom_event"
+UUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 
 Category = Literal[
     "task", "code", "file", "build", "git", "system", "user", "notification", "integration", "custom"
@@ -95,6 +98,10 @@ class NewEvent(Strict):
     description: Annotated[
         Annotated[str, StringConstraints(max_length=2_000)], about("text below the title", "All tests pass")
     ] = ""
+    format: Annotated[
+        Format,
+        about("how `description` is read; what its format cannot read is shown as written", "markdown"),
+    ] = Format.PLAIN
     source: Annotated[ShortName, about("name of the program that sends it; routes match it", "ci")] = ""
     task_id: Annotated[ShortName | None, about("ID of a task, shown at the end", "build-7")] = None
     timestamp: Annotated[
@@ -102,8 +109,7 @@ class NewEvent(Strict):
         about("when it happened: within the last year, not in the future", A_TIME),
     ] = None
     parent_event_id: Annotated[
-        Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")]
-        | None,
+        Annotated[str, StringConstraints(pattern=UUID)] | None,
         about("UUID of the event that it follows; stored with it", AN_ID),
     ] = None
     severity: Annotated[
@@ -123,6 +129,16 @@ class NewEvent(Strict):
         BotName | None, about("name of the bot that sends it; default: the default bot", "default")
     ] = None
     silent: Annotated[bool, about("send without a notification sound", False)] = False
+    link_preview: Annotated[
+        Preview | None,
+        about("preview of a link: true, false, a URL, or an object; default: of the first link", False),
+    ] = None
+    protect_content: Annotated[bool, about("people cannot forward or save it", False)] = False
+    reply_to: Annotated[
+        Annotated[str, StringConstraints(pattern=UUID)] | None,
+        about("ID of an earlier message or event that it answers in the same chat", AN_ID),
+    ] = None
+    pin: Annotated[bool, about("pin it in the chat once it is delivered", False)] = False
     deliver_at: Annotated[Moment | None, about("deliver not before this time, within a year", A_TIME)] = None
     expires_at: Annotated[
         Moment | None, about("do not deliver after this time; the message expires", A_TIME)

@@ -4,7 +4,7 @@ import math
 import re
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -35,6 +35,14 @@ class Severity(StrEnum):
     MEDIUM = "medium"
     HIGH = "high"
     CRITICAL = "critical"
+
+
+class Format(StrEnum):
+    """How a description is read."""
+
+    PLAIN = "plain"
+    MARKDOWN = "markdown"
+    HTML = "html"
 
 
 class Priority(StrEnum):
@@ -206,3 +214,32 @@ class Strict(BaseModel):
     """A model that refuses unknown fields, so that a misspelt one is reported instead of lost."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+_PreviewUrl = Annotated[Url, StringConstraints(pattern=r"^[hH][tT][tT][pP][sS]?://")]
+
+
+class LinkPreview(Strict):
+    """The preview of a link below or above a message's text."""
+
+    show: Annotated[bool, about("false: no preview", True)] = True
+    url: Annotated[
+        _PreviewUrl | None,
+        about("the page that is shown; default: the first link of the text", "https://ci.example/7"),
+    ] = None
+    size: Annotated[
+        Literal["small", "large"] | None, about("of its picture; default: Telegram's", "large")
+    ] = None
+    above_text: Annotated[bool, about("show it above the text", False)] = False
+
+
+def _as_preview(value: object) -> object:
+    if isinstance(value, bool):
+        return {"show": value}
+    return {"url": value} if isinstance(value, str) else value
+
+
+#: A preview; true, false and a URL are short forms.
+Preview = Annotated[
+    LinkPreview, BeforeValidator(_as_preview, json_schema_input_type=bool | _PreviewUrl | LinkPreview)
+]

@@ -288,6 +288,8 @@ class Claimed:
     waits_from: float = 0.0  #: the time it was to wait for: its deliver_at, the end of quiet hours; or 0
     #: Whether the message that it edits may be in the chat once more, under an id that is not known.
     unseen_copy: bool = False
+    #: Telegram's id of the message that it answers; None: it answers none.
+    reply_to: int | None = None
 
     @property
     def is_edit(self) -> bool:
@@ -328,6 +330,15 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
+class SendOptions:
+    """How a message is sent, beside its content."""
+
+    link_preview: Mapping[str, Any] | None = None  #: LinkPreviewOptions of the Bot API
+    protected: bool = False
+    pinned: bool = False  #: after its last part
+
+
+@dataclass(frozen=True, slots=True)
 class Rendered:
     """A message as it is sent: its parts in order; the keyboard belongs to the last."""
 
@@ -335,6 +346,7 @@ class Rendered:
     reply_markup: Mapping[str, Any] | None = None
     #: Telegram's id of the message that it answers, of the same chat; ignored where that was deleted.
     reply_to: int | None = None
+    options: SendOptions = SendOptions()
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,8 @@ People and chats
     GET  /control/chats/{id}
     POST /control/chats/{id}/say {"text", "person_id", "thread_id", "reply_to"} answers the message
     POST /control/chats/{id}/messages/{message_id}/tap {"data"} or {"text"} answers {"callback_query_id"}
-    POST /control/chats/{id}/block | unblock | deactivate | kick | leave | join | delete | restrict | allow
+    POST /control/chats/{id}/block | unblock | deactivate | kick | leave | join | delete | restrict | allow |
+                             forbid-pins | allow-pins
     PUT  /control/chats/{id}/upgrade {"new_id": -1001000002001}
     PUT  /control/chats/{id}/topics/{topic_id} {"name", "closed"}
 

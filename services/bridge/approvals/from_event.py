@@ -32,6 +32,9 @@ _options = TypeAdapter(Options)
 _REFUSED = {
     "deliver_at": "an approval is sent at once: post the event when people should answer it",
     "update_key": "an approval never edits an earlier message: leave update_key out",
+    **dict.fromkeys(
+        ("link_preview", "protect_content", "reply_to", "pin"), "an approval does not have it: leave it out"
+    ),
 }
 
 
@@ -65,7 +68,7 @@ class EventApprovals:
                 recipients must belong to one bot, and the bot needs approvers.
         """
         for field, why in _REFUSED.items():
-            if getattr(posted, field) is not None:
+            if getattr(posted, field) != NewEvent.model_fields[field].default:
                 raise invalid_input([{"loc": [*place, field], "msg": why}])
         approval = self._approval(posted, made, self._bot(posted, targets, place), place)
         question = question_text.render_question(self.templates, approval, posted)

@@ -2,6 +2,10 @@
 
 - `accept`: checks a request and makes events and messages of it; pure.
 - `render`: makes the text of an event; pure.
+- `formats`: a description in markdown or html as text and entities; pure.
+- `markdown_text`, `html_text`: read one format each, by libraries; pure.
+- `marked_text`: makes of what they read a text that Telegram takes; pure.
+- `send_options`: how an event's messages are sent, beside their text; pure.
 - `templates`: the operator's own texts, by Jinja2.
 - `template_folder`: reads them, also when a file has changed.
 - `api`: the routes that list templates, and show the text of an event without sending it.

@@ -11,6 +11,8 @@ from typing import Any
 import structlog
 from pydantic import ValidationError
 
+from services.bridge.events import send_options
+from services.bridge.events.formats import formatted
 from services.bridge.events.templates import Templates, worded
 from services.contracts.details import EventData
 from services.contracts.events import CUSTOM, NewEvent
@@ -117,27 +119,28 @@ def render(message: Claimed, templates: Templates | None = None) -> Rendered:
         templates: the operator's templates; if none is for the event's type, or it fails, the built-in
             text is used.
     """
-    text = _text(message, templates)
-    return Rendered(parts_of(text, f"{message.event_type}-{message.event_id}.txt"))
+    filename = f"{message.event_type}-{message.event_id}.txt"
+    event = _event(message)
+    if event is None:
+        return Rendered(parts_of(_as_posted(message), filename))
+    text = _from_template(message, event, templates) or _built_in(message, event)
+    return Rendered(parts_of(text, filename), options=send_options.of(event))
 
 
-def _text(message: Claimed, templates: Templates | None) -> Text:
+def _event(message: Claimed) -> NewEvent | None:
+    """The event; None if an earlier version accepted it with wider limits."""
     try:
-        event = NewEvent.model_validate_json(message.body)
+        return NewEvent.model_validate_json(message.body)
     except ValidationError as error:
-        # An earlier version accepted it with wider limits: it is shown as it was posted.
         log.warning(
             "event_beyond_limits", message_id=message.id, fields=[one["loc"] for one in error.errors()]
         )
-        return (
-            Builder()
-            .text(f"{_emoji(message.event_type)} ")
-            .bold(message.title)
-            .text("\n")
-            .pre(message.body, "json")
-            .build()
-        )
-    return _from_template(message, event, templates) or _built_in(message, event)
+        return None
+
+
+def _as_posted(message: Claimed) -> Text:
+    out = Builder().text(f"{_emoji(message.event_type)} ").bold(message.title)
+    return out.text("\n").pre(message.body, "json").build()
 
 
 def _emoji(kind: str) -> str:
@@ -159,7 +162,7 @@ def template_values(event: NewEvent) -> dict[str, Any]:
 def _built_in(message: Claimed, event: NewEvent) -> Text:
     out = Builder().text(f"{_emoji(message.event_type)} ").bold(event.title)
     if event.description:
-        out.text(f"\n\n{event.description}")
+        out.text("\n\n").add(formatted(event.description, event.format))
     facts = list(_facts(event.data))
     if facts:
         out.text("\n")

@@ -11,7 +11,7 @@ from services.cli.command import command, root
 from services.cli.exit_codes import ExitCode
 from services.cli.session import Session, UsageError
 from services.contracts.events import NewEvent
-from services.contracts.fields import Priority, Severity
+from services.contracts.fields import Format, Priority, Severity
 
 
 @command(root, "send", 'cct send "Build finished" "All 214 tests pass" --severity low')
@@ -21,6 +21,9 @@ def send(
     text: Annotated[str, typer.Argument(help="Text below it; - reads it from the input.")] = "",
     *,
     type_: arguments.Type = "info_notification",
+    format_: Annotated[
+        Format, typer.Option("--format", help="How TEXT is read; Telegram gets text and entities.")
+    ] = Format.PLAIN,
     severity: Annotated[Severity | None, typer.Option(help="Severity.", show_default=False)] = None,
     priority: Annotated[Priority, typer.Option(help="Urgent messages go first.")] = Priority.NORMAL,
     chat: Annotated[
@@ -30,6 +33,14 @@ def send(
     bot: arguments.Bot = None,
     source: Annotated[str, typer.Option(help="Name of the program that sends.")] = "",
     silent: Annotated[bool, typer.Option("--silent", help="Make no sound.")] = False,
+    preview: Annotated[
+        str | None, typer.Option("--preview", help="Preview of a link: its URL, yes or no.")
+    ] = None,
+    protect: Annotated[bool, typer.Option("--protect", help="People cannot forward or save it.")] = False,
+    reply_to: Annotated[
+        str | None, typer.Option("--reply-to", help="Message or event that it answers.")
+    ] = None,
+    pin: Annotated[bool, typer.Option("--pin", help="Pin it in the chat.")] = False,
     at: Annotated[str | None, typer.Option("--at", help="Deliver at: 2h, 2026-01-31T08:00.")] = None,
     expires: Annotated[str | None, typer.Option("--expires", help="Do not deliver after: 2h.")] = None,
     data: Annotated[
@@ -51,6 +62,7 @@ def send(
         {
             "type": type_,
             "description": _text(text),
+            "format": format_,
             "severity": severity,
             "priority": priority,
             "chat_id": chat,
@@ -58,6 +70,10 @@ def send(
             "bot": bot,
             "source": source,
             "silent": silent,
+            "link_preview": {"yes": True, "no": False}.get(preview, preview) if preview else None,
+            "protect_content": protect,
+            "reply_to": reply_to,
+            "pin": pin,
             "deliver_at": arguments.read("--at", at, lambda text: times.later(text, session.now)),
             "expires_at": arguments.read("--expires", expires, lambda text: times.later(text, session.now)),
             "data": arguments.data(data),

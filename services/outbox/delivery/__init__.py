@@ -5,6 +5,7 @@
 - `ready_chats`: locks the chats that can be claimed, and leases them.
 - `claimed_rows`: reads messages with all columns that a sender needs.
 - `edit_targets`: reads what edits edit, and whether copies of it may be in the chat.
+- `reply_targets`: reads what messages answer.
 - `plan`: decides what a claim does with each chat and message; pure.
 - `after_restore`: holds or marks what may have been sent since a backup that was restored.
 - `fair_queue`: divides a claim between clients; pure.

@@ -12,6 +12,7 @@ from services.outbox.delivery.retry_policy import Policy
 from services.outbox.messages import Claimed, Outcome, Reason, Rendered, Result, Settled
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.rate_limit.bot_rate_limiter import BotRateLimiter, FloodControl
+from services.outbox.telegram import pin
 from services.outbox.telegram.sender import Sender, method_of, repeat_for_copy, replace_oversized_edit
 from services.outbox.telegram.text import mark_repeated
 
@@ -55,8 +56,9 @@ class Attempts:
         try:
             rendered = self._render(message)
             was_edit = message.is_edit
-            message = replace_oversized_edit(message, rendered)
-            rendered = _marked(message, repeat_for_copy(message, rendered))
+            if not pin.is_next(message, rendered):
+                message = replace_oversized_edit(message, rendered)
+                rendered = _marked(message, repeat_for_copy(message, rendered))
             method = method_of(message, rendered)
         except Exception as error:
             log.exception("render_failed", message_id=message.id)
@@ -65,7 +67,7 @@ class Attempts:
             return await self._decide(message, result, 1)
         result = await self._send(message, rendered)
         self._metrics.observe_response(method, result.outcome, result.finished_at - result.started_at)
-        settled = await self._decide(message, result, len(rendered.parts))
+        settled = await self._decide(message, result, pin.steps(message, rendered))
         if was_edit and not message.is_edit:
             return replace(settled, decision=replace(settled.decision, as_new=True))
         return settled

@@ -15,7 +15,7 @@ from services.kit.database.json_rows import Statement
 from services.outbox import change_feed
 from services.outbox.chats import chat_heads, chat_queue, chat_state, message_changes
 from services.outbox.chats.chat_heads import ChatRow
-from services.outbox.delivery import claimed_rows, plan, ready_chats
+from services.outbox.delivery import claimed_rows, plan, ready_chats, reply_targets
 from services.outbox.delivery.fair_queue import FairQueue
 from services.outbox.delivery.plan import DEFAULT_RULES, ChatRules, Ending, Plan
 from services.outbox.intake import update_keys
@@ -106,6 +106,7 @@ def open_attempts(
     """
     chats = {row["chat_id"]: row for row in chat_heads.read(connection, bot, chat_ids)}
     messages, targets = claimed_rows.load(connection, _next(chats, now), chats, now, paced_since)
+    messages = reply_targets.resolved(connection, messages, rules.answers)
     planned = plan.of(chats, messages, targets, rules, now)
     gone = _write(connection, bot, planned, chats, rules, now=now)
     chat_queue.release(connection, bot, owner, planned.give_back, now=now, pace=chat_queue.pace_of)

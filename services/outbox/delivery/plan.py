@@ -47,6 +47,15 @@ def never(_message: Claimed, _settings: str, _now: float) -> Deferral | None:
     return None
 
 
+#: The id of our message or event that a message answers; None: it answers none.
+Answers = Callable[[Claimed], str | None]
+
+
+def none(_message: Claimed) -> None:
+    """Answers no message."""
+    return
+
+
 @dataclass(frozen=True, slots=True)
 class ChatRules:
     """How the owning service treats the messages of muted chats and those in quiet hours.
@@ -54,10 +63,12 @@ class ChatRules:
     Args:
         mutes: whether a muted chat does not get a message.
         defers: how the chat's settings change a message now.
+        answers: which of our messages or events a message answers.
     """
 
     mutes: Mutes = all_but_urgent
     defers: Defers = never
+    answers: Answers = none
 
 
 DEFAULT_RULES = ChatRules()

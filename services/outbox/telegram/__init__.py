@@ -3,6 +3,7 @@
 - `text`: builds text with entities and splits what is too long.
 - `links`: which URLs Telegram takes as links.
 - `sender`: sends the next part of a message; the answer becomes a result.
+- `pin`: pins a message after its last part.
 - `bot_api`: calls of the Bot API by python-telegram-bot's bot.
 - `answers`: reads answers as typed, bounded values, or as the error that they report; pure.
 - `values`: ids and texts of Telegram, checked for type and bounds; pure.

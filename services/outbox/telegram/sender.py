@@ -1,6 +1,5 @@
 """Send: the next part of a message as a call of the Bot API; its answer becomes a result."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Self
 
@@ -9,7 +8,7 @@ from telegram.error import TelegramError
 
 from services.kit.clock import Clock
 from services.outbox.messages import Claimed, Document, Lane, Outcome, Reason, Rendered, Result, Text
-from services.outbox.telegram import answers, errors
+from services.outbox.telegram import answers, errors, pin
 from services.outbox.telegram.answers import Me
 from services.outbox.telegram.bot_api import Bot
 
@@ -45,6 +44,8 @@ class Sender:
 
     async def send(self, message: Claimed, rendered: Rendered) -> Result:
         """Sends the next part of a message, or edits the message that it replaces."""
+        if pin.is_next(message, rendered):
+            return await pin.send(self.bot, self._clock, message)
         method, data = request_of(message, rendered)
         if self._pays_for_bulk and message.lane is Lane.BULK and method in PAID_METHODS:
             data["allow_paid_broadcast"] = True
@@ -91,6 +92,8 @@ def repeat_for_copy(message: Claimed, rendered: Rendered) -> Rendered:
 
 def method_of(message: Claimed, rendered: Rendered) -> str:
     """The Bot API method for the next part of a message."""
+    if pin.is_next(message, rendered):
+        return pin.METHOD
     if isinstance(rendered.parts[message.part], Document):
         return "sendDocument"
     return "sendMessage" if message.edits is None else "editMessageText"
@@ -100,7 +103,7 @@ def request_of(message: Claimed, rendered: Rendered) -> tuple[str, dict[str, Any
     """The Bot API method and its parameters for the next part of a message."""
     part = rendered.parts[message.part]
     if message.is_edit and message.edits is not None and isinstance(part, Text):
-        return _edit(message, message.edits, part, rendered.reply_markup)
+        return _edit(message, message.edits, part, rendered)
     last = message.part == len(rendered.parts) - 1
     data: dict[str, Any] = {"chat_id": message.chat_id}
     # Topic 1 is "General": naming it is an error (telegram.md 1.1).
@@ -108,27 +111,32 @@ def request_of(message: Claimed, rendered: Rendered) -> tuple[str, dict[str, Any
         data["message_thread_id"] = message.thread_id
     if message.silent:
         data["disable_notification"] = True
-    if rendered.reply_to is not None:
-        reply = {"message_id": rendered.reply_to, "allow_sending_without_reply": True}
+    if rendered.options.protected:
+        data["protect_content"] = True
+    if (reply_to := rendered.reply_to or message.reply_to) is not None:
+        reply = {"message_id": reply_to, "allow_sending_without_reply": True}
         data["reply_parameters"] = reply
     if last and rendered.reply_markup is not None:
         data["reply_markup"] = rendered.reply_markup
     if isinstance(part, Document):
         file = telegram.InputFile(part.content, filename=part.filename)
         return "sendDocument", data | {"document": file} | _text(part.caption, "caption", plain=message.plain)
-    return "sendMessage", data | _text(part, "text", plain=message.plain)
+    return "sendMessage", data | _preview(rendered) | _text(part, "text", plain=message.plain)
 
 
-def _edit(
-    message: Claimed, target: int, text: Text, reply_markup: Mapping[str, Any] | None
-) -> tuple[str, dict[str, Any]]:
+def _edit(message: Claimed, target: int, text: Text, rendered: Rendered) -> tuple[str, dict[str, Any]]:
     """An edit of an earlier message's text; without a keyboard it removes the one that is there."""
-    keyboard = reply_markup or {"inline_keyboard": []}
+    keyboard = rendered.reply_markup or {"inline_keyboard": []}
     return "editMessageText", {
         "chat_id": message.chat_id,
         "message_id": target,
         "reply_markup": keyboard,
-    } | _text(text, "text", plain=message.plain)
+    } | _preview(rendered) | _text(text, "text", plain=message.plain)
+
+
+def _preview(rendered: Rendered) -> dict[str, Any]:
+    preview = rendered.options.link_preview
+    return {} if preview is None else {"link_preview_options": dict(preview)}
 
 
 def _has_entities(message: Claimed, rendered: Rendered) -> bool:

@@ -19,6 +19,8 @@ sendMessage
     text              empty, over 32 768 bytes: `get_input_message_text`, `get_formatted_text`; shows nothing,
                       over 4 096 code points: MessageEntity.cpp `fix_formatted_text`, misc.cpp
                       `strip_empty_characters`, MessageContent.cpp `create_input_message_content`
+    link_preview_options
+                      a wrong field: `get_link_preview_options`
     entities          a wrong field: `get_text_entity`, JsonBuilder.cpp; a link, a person: MessageEntity.cpp
                       `get_message_entities`, LinkManager.cpp `check_link_impl`, HttpUrl.cpp `parse_url`;
                       not within the text: MessageEntity.cpp `clean_input_string_with_entities`
@@ -27,20 +29,23 @@ sendMessage
     reply_parameters  a wrong field: `get_reply_parameters`; no such message: `check_reply_parameters`
     reply_markup      a wrong field: `get_reply_markup`; a text, a URL: ReplyMarkup.cpp `get_reply_markup`;
                       BUTTON_TEXT_INVALID, BUTTON_DATA_INVALID (over 64 bytes), REPLY_MARKUP_TOO_LONG
-    disable_notification, allow_paid_broadcast
+    disable_notification, protect_content, allow_paid_broadcast
                       nothing: another value counts as false (`to_bool`)
 sendDocument: chat_id, message_thread_id, reply_parameters, reply_markup, disable_notification,
-allow_paid_broadcast as above
+protect_content, allow_paid_broadcast as above
     document          missing: `process_send_document_query`; empty: FileLoaderUtils.cpp
                       `check_full_local_location`; over 50 MB: 413
     caption, caption_entities
                       as text and entities; over 1 024 code points: MessageContent.cpp
                       `get_input_message_content`
-editMessageText: chat_id, text, entities as above; too long: MESSAGE_TOO_LONG
+editMessageText: chat_id, text, entities, link_preview_options as above; too long: MESSAGE_TOO_LONG
     message_id        no message of the bot: `check_message`, MessagesManager.cpp `can_edit_message`
     reply_markup      also anything but an inline keyboard: ReplyMarkup.cpp `get_inline_reply_markup`
     (all)             the same as before: MESSAGE_NOT_MODIFIED
 editMessageReplyMarkup: chat_id, message_id, reply_markup as above
+pinChatMessage: chat_id as above; disable_notification, nothing (`to_bool`)
+    message_id        no message of the chat: `check_message`; no right to pin: MessagesManager.cpp
+                      `can_pin_message`
 answerCallbackQuery
     callback_query_id
                       older than the tap's 150 s, or another bot's: QUERY_ID_INVALID

@@ -83,6 +83,13 @@ def reply_parameters(call: Call) -> tuple[int, bool]:
         raise errors.bad_request(str(error)) from None
 
 
+def preview_fields(call: Call) -> dict[str, Any]:
+    """Returns the message's `link_preview_options`; nothing where none were given."""
+    given = _object(call, "link_preview_options", "link preview options")
+    shown = {name: given[name] for name in (*PREVIEW_FLAGS, "url") if given.get(name)}
+    return {"link_preview_options": shown} if shown else {}
+
+
 def _check_preview(call: Call) -> None:
     given = _object(call, "link_preview_options", "link preview options")
     try:

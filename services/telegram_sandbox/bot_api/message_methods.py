@@ -28,7 +28,7 @@ def send_message(call: Call) -> Outcome:
     keyboard = reply_markup.parse(call.args.values.get("reply_markup"))
     chat, frame = _target(call, "text messages", reply)
     keyboard = reply_markup.check(keyboard)
-    fields = frame | content.text_fields(call, parsed)
+    fields = frame | content.text_fields(call, parsed) | content.preview_fields(call)
     reply_markup.check_size(keyboard)
     return call.rate_limited(chat, lambda: _send(call, chat, fields, keyboard), may_pay=True)
 
@@ -54,7 +54,7 @@ def edit_message_text(call: Call) -> Outcome:
         raise errors.bad_request("there is no text in the message to edit")
     keyboard = reply_markup.check(keyboard, inline_only=True)
     # Only Telegram itself checks the length of an edit; TDLib hands its code on.
-    fields = content.text_fields(call, parsed, too_long="MESSAGE_TOO_LONG")
+    fields = content.text_fields(call, parsed, too_long="MESSAGE_TOO_LONG") | content.preview_fields(call)
     reply_markup.check_size(keyboard)
     return _edit(call, chat, message, fields | _markup(keyboard))
 
@@ -93,6 +93,20 @@ def delete_message(call: Call) -> Outcome:
     return True
 
 
+def pin_chat_message(call: Call) -> Outcome:
+    """Pins a message. Telegram also shows that in the chat; the sandbox marks the message."""
+    chat = call.find_chat()
+    message = chat.messages.get(call.args.number("message_id"))
+    if message is None:
+        raise errors.bad_request("message to pin not found")
+    chat.check_writable()
+    if chat.is_group and not chat.can_pin:
+        raise errors.bad_request("not enough rights to manage pinned messages in the chat")
+    message.pinned = True
+    call.log(status=200, pinned=True)
+    return True
+
+
 def answer_callback_query(call: Call) -> Outcome:
     """Shows a toast for a tap. Telegram publishes no time limit; here it is the tap's lifetime."""
     text = call.args.text("text")
@@ -117,7 +131,10 @@ def answer_callback_query(call: Call) -> Outcome:
     return True
 
 
-CONTENT = ("text", "entities", "document", "caption", "caption_entities", "reply_markup")
+CONTENT = (
+    *("text", "entities", "link_preview_options", "document", "caption", "caption_entities"),
+    "reply_markup",
+)
 
 
 def describe(stored: StoredFile) -> dict[str, Any]:

@@ -138,6 +138,7 @@ METHODS: dict[str, Method] = {
     "editMessageCaption": message_methods.edit_message_caption,
     "editMessageReplyMarkup": message_methods.edit_message_reply_markup,
     "deleteMessage": message_methods.delete_message,
+    "pinChatMessage": message_methods.pin_chat_message,
     "answerCallbackQuery": message_methods.answer_callback_query,
     "sendChatAction": send_chat_action,
     "setMessageReaction": set_message_reaction,

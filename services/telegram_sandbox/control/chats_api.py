@@ -126,12 +126,24 @@ async def tap(request: Request, chat_id: ChatId, message_id: Id, form: NewTap) -
     return {"callback_query_id": query_id}
 
 
-Change = Literal["block", "unblock", "deactivate", "kick", "leave", "join", "delete", "restrict", "allow"]
+Change = Literal[
+    "block",
+    "unblock",
+    "deactivate",
+    "kick",
+    "leave",
+    "join",
+    "delete",
+    "restrict",
+    "allow",
+    "forbid-pins",
+    "allow-pins",
+]
 
 
 @router.post(
     "/{chat_id}/{change}",
-    summary="Block, unblock, deactivate, kick, leave, join, delete, restrict, allow",
+    summary="Block, unblock, deactivate, kick, leave, join, delete, restrict, allow, forbid or allow pins",
 )
 async def change_chat(request: Request, chat_id: ChatId, change: Change) -> dict[str, Any]:
     sandbox, chat = sandbox_of(request), _chat(request, chat_id)
@@ -145,6 +157,8 @@ async def change_chat(request: Request, chat_id: ChatId, change: Change) -> dict
                 person_actions.set_member(sandbox, chat, member=change == "join", kicked=change == "kick")
             case "delete":
                 person_actions.delete(sandbox, chat)
+            case "forbid-pins" | "allow-pins":
+                person_actions.restrict_pins(sandbox, chat, can_pin=change == "allow-pins")
             case _:
                 person_actions.restrict(sandbox, chat, can_send=change == "allow")
     except person_actions.NotPossibleError as error:

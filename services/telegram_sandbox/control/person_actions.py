@@ -206,6 +206,14 @@ def restrict(sandbox: Sandbox, chat: Chat, *, can_send: bool) -> None:
     sandbox.chat_changed(chat, "allowed" if can_send else "restricted")
 
 
+def restrict_pins(sandbox: Sandbox, chat: Chat, *, can_pin: bool) -> None:
+    """Takes or returns the bot's right to pin messages in a group or channel."""
+    if chat.type is ChatType.PRIVATE:
+        raise NotPossibleError("a private chat has no rights to change")
+    chat.can_pin = can_pin
+    sandbox.chat_changed(chat, "pins allowed" if can_pin else "pins forbidden")
+
+
 def upgrade(sandbox: Sandbox, chat: Chat, new_id: int) -> Chat:
     """Turns a group into a supergroup with a new id; both chats get a service message."""
     if chat.type is not ChatType.GROUP or chat.migrated_to is not None:

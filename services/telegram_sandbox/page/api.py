@@ -170,6 +170,7 @@ def _message(message: Message) -> dict[str, Any]:
         "silent": message.silent,
         "toast": message.toast,
         "reaction": message.reaction,
+        "pinned": message.pinned,
         "download": "/api/files/" + path_of(document["file_unique_id"], document["file_name"])
         if document
         else None,

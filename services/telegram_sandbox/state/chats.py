@@ -29,6 +29,7 @@ class Message:
     silent: bool = False
     toast: str | None = None  #: the last text of answerCallbackQuery
     reaction: str | None = None  #: the emoji of a bot's reaction
+    pinned: bool = False
 
     @property
     def id(self) -> int:
@@ -62,6 +63,7 @@ class Chat:
     kicked: bool = False
     deleted: bool = False
     can_send: bool = True
+    can_pin: bool = True
     migrated_to: int | None = None
     messages: dict[int, Message] = field(default_factory=dict)
     unsent: int = 0  #: messages held by flood control

@@ -94,7 +94,7 @@ def _bill(sandbox: Sandbox, entry: dict[str, Any], dates: list[int]) -> None:
 
 
 def _annotate(sandbox: Sandbox, entry: dict[str, Any]) -> None:
-    """Restores a message's toast or reaction."""
+    """Restores a message's toast, reaction or pin."""
     chat = sandbox.chats.get(entry["chat_id"])
     message = None if chat is None else chat.messages.get(entry["message_id"])
     if message is None:
@@ -103,6 +103,8 @@ def _annotate(sandbox: Sandbox, entry: dict[str, Any]) -> None:
         message.toast = entry["text"]
     elif "reaction" in entry:
         message.reaction = chats.emoji_of(entry["reaction"])
+    elif entry.get("pinned"):
+        message.pinned = True
 
 
 def _write_state(sandbox: Sandbox) -> None:
@@ -116,6 +118,7 @@ def _write_state(sandbox: Sandbox) -> None:
                 chat_id=chat.id,
                 message_id=message.id,
                 silent=message.silent,
+                pinned=message.pinned,
                 message=message.wire,
             )
     for bot in sandbox.bots:
@@ -147,7 +150,8 @@ def _message(sandbox: Sandbox, entry: dict[str, Any]) -> None:
         return
     old = chat.messages.get(entry["message_id"])
     silent = old.silent if old is not None else bool(entry.get("silent"))
-    sandbox.chats.store(chat, Message(entry["message"], entry.get("bot"), silent))
+    pinned = old.pinned if old is not None else bool(entry.get("pinned"))
+    sandbox.chats.store(chat, Message(entry["message"], entry.get("bot"), silent, pinned=pinned))
     document = entry["message"].get("document")
     if document is not None:
         bot_id = int(document["file_id"].split("-")[1])

@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from services.outbox.messages import Document, Rendered, Text
+from services.outbox.messages import Document, Rendered, SendOptions, Text
 from services.outbox.telegram.sender import PAID_METHODS, request_of
 from services.telegram_sandbox import bot_api
 from services.telegram_sandbox.bot_api.methods import METHODS
 from tests.outbox.making import claimed
 
 SERVICES = Path(__file__).parents[3] / "services"
-METHOD = re.compile(r"(?:send|edit|get|set|delete|answer)[A-Z]\w+")
+METHOD = re.compile(r"(?:send|edit|get|set|delete|answer|pin)[A-Z]\w+")
+OPTIONS = SendOptions({"is_disabled": True}, protected=True, pinned=True)
 BOLD = Text("hello", ({"type": "bold", "offset": 0, "length": 5},))
 
 
@@ -69,12 +70,12 @@ def test_every_parameter_of_a_call_is_in_the_table() -> None:
     ids=["text", "edit", "document"],
 )
 def test_every_parameter_of_a_message_is_in_the_table(part: Text | Document, changes: dict[str, Any]) -> None:
-    rendered = Rendered((part,), reply_markup={"inline_keyboard": []}, reply_to=5)
+    rendered = Rendered((part,), reply_markup={"inline_keyboard": []}, reply_to=5, options=OPTIONS)
     method, data = request_of(claimed(thread_id=7, silent=True, **changes), rendered)
     parameters = {*data, *(("allow_paid_broadcast",) if method in PAID_METHODS else ())}
     assert {name for name in parameters if name not in table()[method]} == set()
 
 
 def test_what_is_in_the_table_is_a_method_of_the_sandbox() -> None:
-    assert len(table()) == 13
+    assert len(table()) == 14
     assert set(table()) <= set(METHODS)

@@ -147,8 +147,27 @@ const bellOff = () => {
   return svg;
 };
 
+const sign = (text, label) => {
+  const node = make("span", "", text);
+  node.role = "img";
+  node.ariaLabel = label;
+  return node;
+};
+
+// The sandbox fetches nothing: a preview that a bot asked for is its address.
+const preview = (message) => {
+  const options = message.link_preview_options;
+  if (!options?.url || options.is_disabled) return null;
+  const node = link(options.url);
+  node.className = "preview";
+  node.append(options.url);
+  return node;
+};
+
 const meta = (item) => {
   const node = make("span", "meta");
+  if (item.pinned) node.append(sign("📌", "Pinned"));
+  if (item.message.has_protected_content) node.append(sign("🔒", "Cannot be forwarded or saved"));
   if (item.silent) node.append(bellOff());
   if (item.reaction) node.append(make("span", "reaction", item.reaction));
   if (item.message.edit_date) node.append(make("span", "", "edited"));
@@ -186,7 +205,12 @@ const bubble = (item, previous) => {
   const text = message.text ?? message.caption ?? "";
   const content = rendered(text, message.entities ?? message.caption_entities);
   content.append(meta(item)); // floats into the last line
-  body.append(content, replyKey(item));
+  const shown = preview(message);
+  const above = message.link_preview_options?.show_above_text;
+  if (shown && above) body.append(shown);
+  body.append(content);
+  if (shown && !above) body.append(shown);
+  body.append(replyKey(item));
   node.append(body);
   const keys = keyboard(item);
   if (keys) node.append(keys);
@@ -229,6 +253,12 @@ const showChat = () => {
   showTopics();
 };
 
+const showPinned = () => {
+  const pinned = state.messages.filter((item) => item.pinned).at(-1);
+  $("pinned").hidden = !pinned;
+  $("pinned-text").textContent = pinned ? snippet(pinned) : "";
+};
+
 const showTopics = () => {
   const topics = state.chat.topics;
   $("topics").hidden = !topics.length;
@@ -268,6 +298,7 @@ const showMessages = (toEnd) => {
     previous = item;
   }
   $("messages").replaceChildren(...nodes);
+  showPinned();
   $("empty").hidden = nodes.length > 0;
   $("older").hidden = !state.more;
   if (atEnd) scroll.scrollTop = scroll.scrollHeight;
