@@ -35,7 +35,9 @@ class AlertReporter(Protocol):
 
 
 class DeadMansSwitch:
-    """Reports the alert ``WatchdogSilent`` of each cluster once when it fires and once when it resolves.
+    """Reports the alert ``WatchdogSilent`` of each cluster when it fires or resolves, and after a start.
+
+    The store ignores a report of what it knows.
 
     Args:
         relay: stores and notifies the alert.
@@ -141,7 +143,7 @@ class Watchdog:
         await self._switch.check(received)
 
     async def check_health(self) -> Measurement:
-        """Health probe: unknown until the first Watchdog alert, unhealthy when it is overdue."""
+        """Health probe: unknown until the first Watchdog alert, unhealthy when all clusters are overdue."""
         age = self._metrics.watchdog.age()
         if age is None:
             return Measurement(Level.UNKNOWN, {"error": "no Watchdog alert was received yet"})

@@ -117,7 +117,7 @@ def _size(number: int) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m services.backup", description=__doc__)
+    parser = argparse.ArgumentParser(prog="cct backup", description=__doc__)
     add_env_file_option(parser)
     parser.add_argument("folder", type=Path, help="where the archive is written")
     parser.add_argument(

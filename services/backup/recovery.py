@@ -95,7 +95,8 @@ async def _check_targets(listed: Manifest, settings: BackupSettings, choices: Ch
             there.append(str(target))
     if there and not choices.overwrite:
         lines = [f"{name}: there is data already" for name in there]
-        raise BackupError("\n".join([*lines, "add --overwrite to set it aside and restore the backup"]))
+        how = "stop the services, and add --overwrite to set it aside and restore the backup"
+        raise BackupError("\n".join([*lines, how]))
     for part in listed.of_kind(Kind.SQLITE):
         target = stores.target_of(part.path, settings)
         if target.exists():

@@ -1,7 +1,7 @@
 """Which databases and files are in a backup, and which are left out.
 
-All services may share one data folder, or each has its own below a common folder, as the volumes in Docker
-Compose: both are searched.
+All services may share one data folder, or each has its own one level below a common folder, as the volumes in
+Docker Compose: both are searched. A file in no list is not in a backup.
 """
 
 from collections.abc import Iterator, Mapping

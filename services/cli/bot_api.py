@@ -149,6 +149,17 @@ class BotApi:
             data["offset"] = after + 1
         return self._call("getUpdates", data, TypeAdapter(list[Update]))
 
+    def newest_update(self) -> int | None:
+        """Returns the id of the newest update that waits; None if none does.
+
+        Raises:
+            RefusedError: another program polls this bot, or a webhook is set (409).
+            UnreachableError: no usable answer.
+        """
+        data = {"timeout": 0, "allowed_updates": UPDATES, "limit": 1, "offset": -1}
+        found = self._call("getUpdates", data, TypeAdapter(list[Update]))
+        return found[-1].update_id if found else None
+
     def send(self, chat_id: int, text: str) -> None:
         """Sends a plain text.
 

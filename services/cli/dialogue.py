@@ -58,10 +58,15 @@ class Dialogue:
         return not self.has_person or typer.confirm(question, default=True, err=True)
 
     def number(self, label: str, most: int) -> int | None:
-        """The digit that the person presses, from 1 to ``most`` (9); None for any other key."""
-        click.echo(f"{clean(label)}: ", err=True, nl=False)
-        key = click.getchar()
-        click.echo(clean(key), err=True)
-        if key in ("\x03", "\x04"):
-            raise typer.Abort
-        return int(key) if key.isdecimal() and 1 <= int(key) <= most else None
+        """The digit that the person presses, from 1 to ``most`` (9); None for Enter. Others are refused."""
+        while True:
+            click.echo(f"{clean(label)}: ", err=True, nl=False)
+            key = click.getchar()
+            click.echo(clean(key), err=True)
+            if key in ("\x03", "\x04"):
+                raise typer.Abort
+            if key in ("\r", "\n"):
+                return None
+            if key.isdecimal() and 1 <= int(key) <= most:
+                return int(key)
+            click.echo(f"Press a number from 1 to {most}, or Enter.", err=True)

@@ -18,11 +18,13 @@ def write(path: Path, variables: Mapping[str, str]) -> None:
         OSError: the file cannot be read or written.
         UnicodeDecodeError: it is not UTF-8 text.
     """
-    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    # A link is kept: it may lead to where an operator keeps settings.
+    path = path.resolve()
+    before = path.read_bytes().decode() if path.exists() else ""
     draft = path.with_name(f"{path.name}.draft")
     draft.unlink(missing_ok=True)
     draft.touch(mode=0o600, exist_ok=False)
-    with draft.open("w", encoding="utf-8") as file:
+    with draft.open("w", encoding="utf-8", newline="") as file:
         file.write(merged(before, variables))
         file.flush()
         os.fsync(file.fileno())

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from services.contracts.chats import Bots
 from services.contracts.health import CheckRow, ComponentHealth, HealthReport
 from services.contracts.keys import KeyView, Scope
 from services.contracts.messages import Stats
@@ -118,9 +119,10 @@ def queue(report: HealthReport, stats: Stats | None) -> Iterator[Finding]:
     """The queue, and the messages that were given up."""
     component = report.components.get("message_queue")
     if component is not None:
-        depth = component.measured.get("queue_depth", "unknown")
+        depth = component.measured.get("queue_depth")
         age = component.measured.get("oldest_message_age_seconds", 0)
-        text = f"{depth} messages wait" + (f", the oldest for {age} s" if age else "")
+        text = "not measured yet" if depth is None else f"waiting messages: {depth}"
+        text += f", the oldest for {age} s" if age else ""
         slow = component.status == "degraded"
         remedy = "see why: cct messages --status queued --status retry_wait" if slow else ""
         yield Finding("queue", _VERDICTS[component.status], text, remedy)
@@ -150,6 +152,19 @@ def chats(trial: TrialResult) -> Finding:
         )
     named = ", ".join(str(each.chat_id) for each in trial.recipients)
     return Finding("chats", Verdict.OK, f"events that name no chat go to {named}")
+
+
+def people(bots: Bots) -> Iterator[Finding]:
+    """Bots that no person may use."""
+    for bot in bots.items:
+        # Without a chat the first one is still to be chosen, and its person with it.
+        if not bot.people and bot.chat_ids:
+            yield Finding(
+                f"people of {bot.name}",
+                Verdict.WARNING,
+                "no person may answer questions or use commands",
+                "set TELEGRAM_ALLOWED_USERS; the bot shows the id of who writes to it",
+            )
 
 
 def neighbours(checks: Iterable[CheckRow]) -> Iterator[Finding]:

@@ -24,6 +24,7 @@ class Status(StrEnum):
 # More than Alertmanager sends, since an alert that is refused is lost. MAX_BODY_BYTES is the real limit.
 LONGEST_TEXT = 1 << 20
 MOST_LABELS = 10_000
+LONGEST_EXTERNAL_URL = 500
 MOST_ALERTS = 100_000
 
 
@@ -36,7 +37,8 @@ def _storable(text: str) -> str:
 
 
 Str = Annotated[str, AfterValidator(_storable), WithJsonSchema({"type": "string", "maxLength": LONGEST_TEXT})]
-ShortStr = Annotated[Str, Field(max_length=500), WithJsonSchema({"type": "string", "maxLength": 500})]
+# Alertmanager does not repeat a webhook that is refused: a URL that is too long is cut instead.
+ExternalUrl = Annotated[Str, AfterValidator(lambda url: url[:LONGEST_EXTERNAL_URL])]
 Labels = Annotated[dict[Str, Str], Field(max_length=MOST_LABELS)]
 
 
@@ -70,7 +72,7 @@ class Webhook(BaseModel):
     receiver: Str = Field(
         description="name of the receiver, escaped by regexp.QuoteMeta of Go: a.b becomes a\\.b"
     )
-    externalURL: ShortStr  # noqa: N815 - the same
+    externalURL: ExternalUrl  # noqa: N815 - the same
     groupLabels: Labels  # noqa: N815 - the same
     commonLabels: Labels  # noqa: N815 - the same
     commonAnnotations: Labels  # noqa: N815 - the same

@@ -63,6 +63,7 @@ class BotView(BaseModel):
     chat_ids: Annotated[
         list[int], about("chats that get an event which names none; empty: none is chosen yet", [1001])
     ]
+    people: Annotated[int, about("number of people who may answer questions and use commands", 1)]
 
 
 class Bots(BaseModel):

@@ -149,7 +149,9 @@ class Auditor:
             return known
         self._due[Question.LISTENERS] = self._next()
         addresses = self._registry.addresses
-        ours = {name: address for name in OUR_SERVICES if (address := addresses[name]) is not None}
+        # The sandbox above all: it has no login.
+        listed = (*OUR_SERVICES, "telegram_sandbox")
+        ours = {name: address for name in listed if (address := addresses.get(name)) is not None}
         found = await asyncio.to_thread(posture.listening)
         return posture.listeners(ours, found, self.clock.time())
 

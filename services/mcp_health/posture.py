@@ -48,9 +48,9 @@ def key_file(path: Path | None, now: float) -> Finding:
 
 
 def data_files(folder: Path, bridge: HealthReport | None, now: float) -> Finding:
-    """Passed if group and others have no access to the folder, or to none of its ``*.db`` files.
+    """Passed if group and others have no access to the folder, or to none of its databases and archives.
 
-    Unknown without such a file, or where the bridge does not report that it stores messages in SQLite.
+    Unknown without a database, or where the bridge does not report that it stores messages in SQLite.
     """
     stores = sorted(folder.glob("*.db"))
     database = bridge.components.get("database") if bridge else None
@@ -59,7 +59,8 @@ def data_files(folder: Path, bridge: HealthReport | None, now: float) -> Finding
     if not stores:
         return Finding(ControlStatus.UNKNOWN, {"reason": "no database in DATA_DIR of this service"}, now)
     folder_mode = folder.stat().st_mode & 0o777
-    modes = {store.name: store.stat().st_mode & 0o777 for store in stores}
+    archived = sorted(folder.glob("archive/*.jsonl.gz"))
+    modes = {str(store.relative_to(folder)): store.stat().st_mode & 0o777 for store in (*stores, *archived)}
     closed = not folder_mode & _GROUP_AND_OTHERS or not any(
         mode & _GROUP_AND_OTHERS for mode in modes.values()
     )

@@ -80,7 +80,7 @@ def test_an_unknown_reason_is_shown_as_it_is() -> None:
 def test_a_slow_queue_and_dead_letters_say_where_to_look() -> None:
     slow = {"status": "degraded", "queue_depth": 40, "oldest_message_age_seconds": 90.0}
     waiting, dead = findings.queue(report(message_queue=slow), stats(dead_letter=2))
-    assert waiting.text == "40 messages wait, the oldest for 90.0 s"
+    assert waiting.text == "waiting messages: 40, the oldest for 90.0 s"
     assert waiting.verdict is Verdict.WARNING
     assert "cct messages" in waiting.remedy
     assert (dead.verdict, dead.text) == (Verdict.WARNING, "2 messages were given up")

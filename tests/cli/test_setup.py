@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from services.cli import env_file
 from services.cli.exit_codes import ExitCode
+from services.contracts.fields import TOKEN_FORM
 from tests import proxies
 from tests.cli.terminal import ROOT, Chats, Ran, ended, real
 from tests.ports import free_port
@@ -193,8 +194,53 @@ def run(*words: str, **variables: str) -> Ran:
     return ended(real("setup", *words, **{"TELEGRAM_BOT_TOKEN": TOKEN} | variables))
 
 
+def until_it_waits(process: "subprocess.Popen[str]") -> None:
+    """Reads what the command prints until it waits for a chat."""
+    assert process.stderr is not None
+    while line := process.stderr.readline():
+        if "Now write to" in line:
+            return
+    raise AssertionError("it ended before it waited")
+
+
+@pytest.mark.parametrize(
+    ("words", "people"),
+    [
+        (["--chat", str(ADA)], str(ADA)),
+        (["--chat", str(TEAM)], ""),
+        (["--chat", str(TEAM), "--user", str(GRACE)], str(GRACE)),
+    ],
+)
+def test_the_person_of_an_earlier_set_up_may_decide_no_longer(
+    url: str, written: Path, words: list[str], people: str
+) -> None:
+    written.write_text("TELEGRAM_ALLOWED_USERS=5\n")
+    done = run("--api-url", url, "--file", str(written), *words)
+    assert done.code == 0, done.error
+    assert dotenv_values(written)["TELEGRAM_ALLOWED_USERS"] == people
+    assert ("No person may answer questions" in done.error) == (not people)
+
+
+def test_line_ends_and_a_link_stay(url: str, tmp_path: Path) -> None:
+    kept = tmp_path / "kept.env"
+    kept.write_bytes(b"# ours\r\nLOG_LEVEL=DEBUG\r\n")
+    (tmp_path / ".env").symlink_to(kept)
+    assert run("--api-url", url, "--file", str(tmp_path / ".env"), "--chat", str(ADA)).code == 0
+    assert (tmp_path / ".env").is_symlink()
+    assert kept.read_bytes().startswith(b"# ours\r\nLOG_LEVEL=DEBUG\r\n")
+    assert dotenv_values(kept)["TELEGRAM_BOT_TOKEN"] == TOKEN
+
+
+def test_a_file_that_cannot_be_written_is_named(url: str, tmp_path: Path) -> None:
+    done = run("--api-url", url, "--file", str(tmp_path / "none" / ".env"), "--chat", str(ADA))
+    assert done.code == ExitCode.NOT_DONE
+    assert "--file: cannot write" in done.error
+
+
 def test_without_a_person_the_first_chat_that_writes_is_taken(chats: Chats, url: str, written: Path) -> None:
     written.write_text("TELEGRAM_ALLOWED_USERS=5\n")  # of an earlier set-up in a group
+    # Who wrote before the start is not taken: it may be anybody.
+    says(chats, ADA, "a stranger was here before")
     process = real(
         "setup",
         "--first-chat",
@@ -204,6 +250,7 @@ def test_without_a_person_the_first_chat_that_writes_is_taken(chats: Chats, url:
         TELEGRAM_BOT_TOKEN=FRESH,
         TELEGRAM_API_URL=url,
     )
+    until_it_waits(process)
     says(chats, GRACE, "it is me")
     done = ended(process)
     assert done.code == 0, done.error
@@ -259,24 +306,26 @@ def test_a_bot_whose_updates_another_program_receives(suite: Suite, written: Pat
 
 def test_the_commands_of_the_page_run_as_they_are_written(url: str, chats: Chats, tmp_path: Path) -> None:
     page = (ROOT / "docs" / "real-bot.md").read_text()
-    lines = [line for line in page.splitlines() if line.startswith("TELEGRAM_BOT_TOKEN=")]
-    assert [line.partition(" ./cct ")[2] for line in lines] == [
-        "setup --chat 1001",
-        "setup --first-chat --within 5m --json",
-    ]
+    given, *lines = page.partition("## Without a terminal\n\n```sh\n")[2].partition("```")[0].splitlines()
+    assert lines == ["./cct setup --chat 1001", "./cct setup --first-chat --within 5m --json"]
+    name, _, token = given.removeprefix("export ").partition("=")
+    assert TOKEN_FORM.fullmatch(token)
     (tmp_path / "cct").symlink_to(ROOT / "cct")
     for line in lines:
-        says(chats, GRACE, "hello")
-        done = subprocess.run(
-            ["bash", "-c", f"{line.replace('123456789:AAE5x…', TOKEN)} --file written.env"],
+        with subprocess.Popen(
+            ["bash", "-c", f"{line} --file written.env"],
             cwd=tmp_path,
-            env={**os.environ, "TELEGRAM_API_URL": url},
+            env={**os.environ, "TELEGRAM_API_URL": url, name: TOKEN},
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
-        )
-        assert done.returncode == 0, (line, done.stderr)
+        ) as process:
+            if "--first-chat" in line:
+                until_it_waits(process)
+                says(chats, GRACE, "hello")
+            done = ended(process)
+        assert done.code == 0, (line, done.error)
         assert dotenv_values(tmp_path / "written.env")["TELEGRAM_BOT_TOKEN"] == TOKEN
 
 

@@ -1,4 +1,5 @@
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -196,6 +197,16 @@ async def test_the_real_sockets_of_the_services_are_looked_at(
         found = await world.audit(Question.LISTENERS)
     assert found.status is ControlStatus.PASSED
     assert found.evidence["listen_on"] == {name: ["127.0.0.1"] for name in ours}
+
+
+async def test_a_sandbox_that_others_reach_fails(tmp_path: Path, ours: dict[str, Neighbour]) -> None:
+    """It has no login."""
+    with socket.create_server(("0.0.0.0", 0)) as everywhere:
+        url = f"http://127.0.0.1:{everywhere.getsockname()[1]}"
+        async with living(tmp_path, ours, sandbox_url=url) as world:
+            found = await world.audit(Question.LISTENERS)
+    assert found.status is ControlStatus.FAILED
+    assert found.evidence["listen_on"]["telegram_sandbox"] == ["0.0.0.0"]
 
 
 async def test_the_store_is_as_the_bridge_said_in_its_last_answer(

@@ -80,6 +80,15 @@ class TestDataFiles:
             "modes": {"alert_relay.db": "0600", "bridge.db": "0644"},
         }
 
+    def test_an_open_archive_of_messages_in_an_open_folder_fails(self, tmp_path: Path) -> None:
+        file(tmp_path / "bridge.db", 0o600)
+        (tmp_path / "archive").mkdir()
+        file(tmp_path / "archive" / "2026-01.jsonl.gz", 0o644)
+        tmp_path.chmod(0o755)
+        found = posture.data_files(tmp_path, ON_SQLITE, NOW)
+        assert found.status is ControlStatus.FAILED
+        assert found.evidence["modes"] == {"bridge.db": "0600", "archive/2026-01.jsonl.gz": "0644"}
+
     @pytest.mark.parametrize("bridge", [None, reporting(), reporting(dialect="postgresql")])
     def test_files_that_hold_no_messages_of_the_bridge_show_nothing(
         self, bridge: HealthReport | None, tmp_path: Path

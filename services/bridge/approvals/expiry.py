@@ -29,7 +29,7 @@ async def run(
     Args:
         database: of the bridge.
         clock: source of the time.
-        publish: called after each commit with the closed approvals.
+        publish: called each second, after the commit, with the approvals that it closed; often none.
     """
     while True:
         with suppress_and_log("approval_expiry_failed"):

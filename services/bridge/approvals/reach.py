@@ -44,7 +44,7 @@ class Reach:
     Args:
         visible_in: number of chats in which it was delivered; None: the messages were archived.
         perhaps_visible_in: number of further chats in which it may be; None likewise.
-        undelivered: whether every message has ended undelivered.
+        undelivered: whether every message has ended undelivered, and none may be in its chat all the same.
         waits: whether a message may still be delivered.
         why: the reasons of the messages that were not delivered, with commas.
     """
@@ -67,7 +67,7 @@ def reach(asking: Iterable[Asking]) -> Reach:
     return Reach(
         None if archived else len(shown),
         None if archived else len(perhaps),
-        undelivered=bool(found) and len(ended) == len(found),
+        undelivered=bool(found) and len(ended) == len(found) and not perhaps,
         waits=any(one.state is not None and one.state not in FINISHED for one in found),
         why=", ".join(sorted(reasons)),
     )

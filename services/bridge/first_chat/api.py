@@ -11,4 +11,8 @@ router = APIRouter(prefix="/api/v1/bots", tags=["chats"])
 @router.get("", summary="List the bots and their default chats")
 async def listed(state: State) -> Bots:
     """A bot without chats waits for its first one: the bridge's log shows how to choose it."""
-    return Bots(items=[BotView(name=bot.name, chat_ids=list(bot.chats)) for bot in state.bots.values()])
+    items = [
+        BotView(name=bot.name, chat_ids=list(bot.chats), people=len(bot.allowed))
+        for bot in state.bots.values()
+    ]
+    return Bots(items=items)

@@ -21,7 +21,7 @@ from services.bridge.updates import handler, parse, responses, store
 from services.bridge.updates.bot_calls import BotCallRunner
 from services.bridge.updates.context import Reaction, ReactionKind, UpdateContext
 from services.bridge.updates.metrics import UpdateMetrics
-from services.bridge.updates.parse import Tap, TextMessage, Unreadable
+from services.bridge.updates.parse import ParsedUpdate, Tap, TextMessage, Unreadable
 from services.bridge.updates.source import Source
 from services.bridge.updates.store import StoredUpdate
 from services.kit.clock import Clock
@@ -74,8 +74,8 @@ class UpdateProcessor:
         self._database = deps.database
         self._clock = deps.clock
         self._bot_calls = BotCallRunner(deps.bot, deps.database, deps.clock)
-        #: Telegram id of a stranger → when the last notice was sent, monotonic.
-        self._notices: OrderedDict[int, float] = OrderedDict()
+        #: Telegram ids of a stranger and of the chat → when the last notice was sent, monotonic.
+        self._notices: OrderedDict[tuple[int, int | None], float] = OrderedDict()
         #: Of the bot; None until Telegram has returned it.
         self.username: str | None = None
 
@@ -124,7 +124,7 @@ class UpdateProcessor:
             allowed=self._deps.first_chat.allowed(self._bot),
             username=self.username,
             snapshot=self._deps.snapshots.snapshot(),
-            may_notify_stranger=sender is not None and self._may_notify(sender.id),
+            may_notify_stranger=sender is not None and self._may_notify(sender.id, _chat_of(parsed)),
             span=self._deps.telemetry.new_trace(),
             now=self._clock.time(),
             first_chat_code=self._deps.first_chat.code(self._bot),
@@ -151,7 +151,7 @@ class UpdateProcessor:
         if reaction.unauthorised:
             deps.metrics.strangers.labels(update.kind).inc()
         if reaction.notified_stranger is not None:
-            self._remember_notice(reaction.notified_stranger)
+            self._remember_notice(reaction.notified_stranger, _chat_of(context.parsed))
         if reaction.response is not None:
             self._database.notify(responses.CHANNEL)
         if reaction.chose_chat:
@@ -162,15 +162,19 @@ class UpdateProcessor:
             span = _span(context, reaction, self._clock.time())
             deps.outbox.tail_sampler.sample_reply(span, event_id=reaction.link.event_id)
 
-    def _may_notify(self, user_id: int) -> bool:
-        noticed_at = self._notices.get(user_id)
+    def _may_notify(self, user_id: int, chat_id: int | None) -> bool:
+        noticed_at = self._notices.get((user_id, chat_id))
         return noticed_at is None or self._clock.monotonic() - noticed_at >= STRANGER_NOTICE_INTERVAL_SECONDS
 
-    def _remember_notice(self, user_id: int) -> None:
-        self._notices[user_id] = self._clock.monotonic()
-        self._notices.move_to_end(user_id)
+    def _remember_notice(self, user_id: int, chat_id: int | None) -> None:
+        self._notices[user_id, chat_id] = self._clock.monotonic()
+        self._notices.move_to_end((user_id, chat_id))
         if len(self._notices) > REMEMBERED_STRANGERS:
             self._notices.popitem(last=False)
+
+
+def _chat_of(parsed: ParsedUpdate) -> int | None:
+    return parsed.chat_id if isinstance(parsed, Tap | TextMessage) else None
 
 
 def _span(context: UpdateContext, reaction: Reaction, now: float) -> FinishedSpan:

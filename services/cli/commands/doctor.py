@@ -112,6 +112,11 @@ def _with_key(client: Client, report: HealthReport) -> Iterator[Finding]:
     """What needs the key; without its scope it stays unknown, which is no fault."""
     trial = _read("chats", lambda: client.recipients(_EVENT))
     yield trial if isinstance(trial, Finding) else findings.chats(trial)
+    bots = _read("people", client.bots)
+    if isinstance(bots, Finding):
+        yield bots
+    else:
+        yield from findings.people(bots)
     stats = _read("statistics", client.stats)
     if isinstance(stats, Finding):
         yield stats

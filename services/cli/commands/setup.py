@@ -21,6 +21,10 @@ from services.contracts.fields import TOKEN_FORM
 #: The repository, if the command runs from a clone of it.
 _CLONE = Path(__file__).parents[3]
 _TEST = "CCTelegram is connected: events and questions come to this chat."
+_NOBODY = (
+    "No person may answer questions or use commands yet: set TELEGRAM_ALLOWED_USERS, or use --user. The bot"
+    " shows the id of who writes to it."
+)
 #: Chats of which one key chooses one.
 MOST_CHATS = 9
 _CONFLICT = 409
@@ -41,11 +45,10 @@ class FoundChat:
 
     def variables(self) -> dict[str, str]:
         """The settings that name the chat, and the person who may answer in it."""
-        named = {"TELEGRAM_CHAT_IDS": str(self.chat.id)}
-        # Also in a private chat, where it is the default: the file may name the person of an earlier set-up.
-        if self.person is not None:
-            named["TELEGRAM_ALLOWED_USERS"] = str(self.person)
-        return named
+        # The person also in a private chat, where it is the default: the file may name that of an earlier
+        # set-up, who must not go on to decide.
+        person = "" if self.person is None else str(self.person)
+        return {"TELEGRAM_CHAT_IDS": str(self.chat.id), "TELEGRAM_ALLOWED_USERS": person}
 
 
 @command(root, "setup", "cct setup")
@@ -59,8 +62,12 @@ def setup(
     chat: Annotated[
         int | None, typer.Option("--chat", help="Id of the chat. Default: the one that you choose.")
     ] = None,
+    user: Annotated[
+        int | None,
+        typer.Option("--user", help="Id of the person who may answer. Default: of --chat, if it is private."),
+    ] = None,
     first_chat: Annotated[
-        bool, typer.Option("--first-chat", help="Take the first chat that writes to the bot.")
+        bool, typer.Option("--first-chat", help="Take the first chat that writes to the bot from now on.")
     ] = False,
     proxy: Annotated[
         str | None,
@@ -89,16 +96,19 @@ def setup(
     if not (dialogue.has_person or chat or first_chat):
         raise UsageError("--chat: give the id of the chat, or --first-chat: there is no terminal to ask at")
     with _connected(dialogue, token, api_url, proxy) as (bot, me):
-        named = FoundChat(Chat(id=chat, type="")) if chat else None
+        # The id of a private chat is that of the person.
+        named = FoundChat(Chat(id=chat, type=""), user or (chat if chat > 0 else None)) if chat else None
         found = _tested(dialogue, bot, me, named, seconds, first=first_chat)
         written = {"TELEGRAM_BOT_TOKEN": bot.token, **found.variables()}
         written |= {"TELEGRAM_PROXY_URL": bot.proxy} if bot.proxy else {}
         written |= {"TELEGRAM_API_URL": api_url} if api_url != TELEGRAM_URL else {}
-    _write(path, written)
+    _write(dialogue, path, written)
     if session.output.json:
         session.output.record({"bot": me.username, "chat_id": found.chat.id, "file": str(path)})
         return
     session.output.line(f"Written: {path} ({', '.join(written)})")
+    if not written["TELEGRAM_ALLOWED_USERS"]:
+        session.output.note(_NOBODY)
     session.output.note("Start the suite, or start it again: make run, or docker compose up --wait")
 
 
@@ -174,10 +184,11 @@ def _choose(dialogue: Dialogue, bot: BotApi, me: Me, within: float, *, first: bo
     """Waits for chats that write to the bot, and lets the person choose one."""
     # Of a group's messages a bot gets those alone that name it, unless its privacy mode is off.
     in_group = f"add it to your group and write /start@{me.username} there"
+    # A person who chooses sees the names; without one, who wrote before the start must not be taken.
+    after = _newest(dialogue, bot, me) if first else None
     dialogue.say(f"Now write to @{me.username} in Telegram, or {in_group}.")
     deadline = time.monotonic() + within
     found: dict[int, FoundChat] = {}
-    after: int | None = None
     while time.monotonic() < deadline:
         updates = _updates(dialogue, bot, after)
         after = updates[-1].update_id if updates else after
@@ -191,6 +202,15 @@ def _choose(dialogue: Dialogue, bot: BotApi, me: Me, within: float, *, first: bo
     raise dialogue.ended(f"No chat wrote to @{me.username} in time.", ExitCode.NO_RESULT)
 
 
+def _newest(dialogue: Dialogue, bot: BotApi, me: Me) -> int | None:
+    try:
+        return bot.newest_update()
+    except UnreachableError as error:
+        raise dialogue.ended(f"@{me.username} cannot be read: {error}.", ExitCode.NOT_DONE) from None
+    except RefusedError as error:
+        raise _refused(dialogue, error) from None
+
+
 def _updates(dialogue: Dialogue, bot: BotApi, after: int | None) -> list[Update]:
     try:
         return bot.updates(after)
@@ -199,10 +219,14 @@ def _updates(dialogue: Dialogue, bot: BotApi, after: int | None) -> list[Update]
         time.sleep(1.0)
         return []
     except RefusedError as error:
-        if error.code == _CONFLICT:
-            text = "Another program receives this bot's updates: stop the suite, or remove the bot's webhook."
-            raise dialogue.ended(text, ExitCode.REFUSED) from None
-        raise dialogue.ended(f"Telegram refuses to send updates: {error}.", ExitCode.REFUSED) from None
+        raise _refused(dialogue, error) from None
+
+
+def _refused(dialogue: Dialogue, error: RefusedError) -> typer.Exit:
+    text = f"Telegram refuses to send updates: {error}."
+    if error.code == _CONFLICT:
+        text = "Another program receives this bot's updates: stop the suite, or remove the bot's webhook."
+    return dialogue.ended(text, ExitCode.REFUSED)
 
 
 def _chats(updates: Sequence[Update], known: dict[int, FoundChat]) -> dict[int, FoundChat]:
@@ -220,10 +244,10 @@ def _show(dialogue: Dialogue, found: Sequence[FoundChat]) -> None:
         dialogue.say(f"{number}: {each.chat.name} ({each.chat.type}, id {each.chat.id})")
 
 
-def _write(path: Path, variables: dict[str, str]) -> None:
+def _write(dialogue: Dialogue, path: Path, variables: dict[str, str]) -> None:
     try:
         env_file.write(path, variables)
     except OSError as error:
-        raise UsageError(f"--file: cannot write {path}: {error.strerror}") from None
+        raise dialogue.ended(f"--file: cannot write {path}: {error.strerror}", ExitCode.NOT_DONE) from None
     except ValueError as error:
-        raise UsageError(f"--file: cannot write {path}: {error}") from None
+        raise dialogue.ended(f"--file: cannot write {path}: {error}", ExitCode.NOT_DONE) from None

@@ -1,4 +1,4 @@
-"""Each call of the API as a function that returns a value; nothing is sent here.
+"""Each call of the API, but the stream, as a function that returns a value; nothing is sent here.
 
 - `events`: post events, read one, list the event types.
 - `messages`: search, read, cancel, replay; traces.

@@ -1,9 +1,9 @@
 """One by one: settles and claims messages in transactions of their own, after a batch of them failed.
 
 A row that cannot be read, or a value that cannot be written, fails the transaction of all messages of a
-batch. Here it fails alone: its message ends with the reason ``unprocessable``, and the others go on. It is
-a dead letter, with the mark of a possible repetition where this attempt may have arrived, and unknown where
-an earlier one may have.
+batch. Here it fails alone: its message ends with the reason ``unprocessable``, and the others go on. If its
+result cannot be written, it is a dead letter, marked as a possible duplicate if the attempt may have arrived.
+If it cannot be claimed, it is unknown if an earlier attempt may have arrived, and else a dead letter.
 """
 
 from collections.abc import Sequence
@@ -138,13 +138,13 @@ class OneByOne:
     async def take_over(
         self, bot: str, chat_id: int, work: UnitOfWork[list[Settled]], states: Sequence[MessageState]
     ) -> list[Settled]:
-        """Runs the work that takes over a chat of this owner; if it fails, ends its open messages.
+        """Runs the work that takes over a chat of this owner; if it fails, ends the oldest open message.
 
         Args:
             bot: whose chat.
             chat_id: which chat.
             work: returns the settled messages.
-            states: of the messages that are ended.
+            states: of the message that is ended.
         """
         settled, error = await self._try("take_over", work)
         if settled is not None:
@@ -188,7 +188,7 @@ class OneByOne:
 
 
 def unprocessable(one: Settled, error: Exception | None) -> Settled:
-    """The end of a message whose result cannot be written: a dead letter, which may have arrived."""
+    """The end of a message whose result cannot be written: a dead letter, marked unless it was not sent."""
     arrived = one.result.outcome is not Outcome.NOT_SENT
     m = one.message
     result = Result(

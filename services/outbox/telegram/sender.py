@@ -11,6 +11,7 @@ from services.outbox.messages import Claimed, Document, Lane, Outcome, Reason, R
 from services.outbox.telegram import answers, errors, pin
 from services.outbox.telegram.answers import Me
 from services.outbox.telegram.bot_api import Bot
+from services.outbox.telegram.text import CAPTION_LIMIT, MESSAGE_LIMIT, without_entities
 
 
 class Sender:
@@ -147,8 +148,10 @@ def _has_entities(message: Claimed, rendered: Rendered) -> bool:
 
 def _text(text: Text, field: str, *, plain: bool) -> dict[str, Any]:
     entities = "entities" if field == "text" else "caption_entities"
-    if plain or not text.entities:
+    if not text.entities:
         return {field: text.text}
+    if plain:
+        return {field: without_entities(text, MESSAGE_LIMIT if field == "text" else CAPTION_LIMIT)}
     return {field: text.text, entities: list(text.entities)}
 
 

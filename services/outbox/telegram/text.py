@@ -80,6 +80,23 @@ def url_after(text: str, url: str) -> str:
     return f" ({url})" if url.strip() and url.strip() != text.strip() else ""
 
 
+def without_entities(text: Text, limit: int) -> str:
+    """The text with the URL of each link after it; without URLs if it would exceed ``limit`` characters."""
+    data = text.text.encode("utf-16-le")
+    pieces, at = [], 0
+    for entity in sorted(text.entities, key=lambda one: int(one["offset"]) + int(one["length"])):
+        if "url" not in entity:
+            continue
+        start, end = 2 * entity["offset"], 2 * (entity["offset"] + entity["length"])
+        pieces += [
+            data[at:end].decode("utf-16-le"),
+            url_after(data[start:end].decode("utf-16-le"), entity["url"]),
+        ]
+        at = end
+    whole = "".join([*pieces, data[at:].decode("utf-16-le")])
+    return whole if len(whole) <= limit else text.text
+
+
 def _clean(text: str) -> str:
     """Replaces lone surrogates and removes NULs, which Telegram does not accept."""
     whole = text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")

@@ -166,6 +166,15 @@ async def test_a_stranger_gets_one_notice_is_counted_and_leaves_no_response(
     assert len([m for m in await people.messages(MALLORY) if "not authorised" in text_of(m)]) == 1
 
 
+async def test_a_stranger_gets_a_notice_in_each_chat(talk: Bridge, people: People) -> None:
+    """Each notice has the id of its chat, which the operator needs."""
+    await people.sandbox.post("/chats", {"id": MALLORY, "title": "Mallory"})
+    await people.say(MALLORY, "/start")
+    await people.until_text(MALLORY, f"the id of this chat is {MALLORY}")
+    await people.say(TEAM, "/start", person=MALLORY)
+    await people.until_text(TEAM, f"the id of this chat is {TEAM}")
+
+
 async def test_a_text_of_a_stranger_in_a_group_does_not_use_up_the_notice(
     talk: Bridge, people: People
 ) -> None:

@@ -14,6 +14,7 @@ from services.outbox.telegram import sender as telegram_sender
 from services.outbox.telegram.answers import Me
 from services.outbox.telegram.bot_api import Bot, make_bot
 from services.outbox.telegram.sender import Sender
+from services.outbox.telegram.text import Builder
 from services.telegram_sandbox.settings import DEFAULT_TOKEN
 from tests.outbox.making import ADA, claimed
 from tests.ports import free_port
@@ -437,6 +438,17 @@ async def test_plain_text_goes_without_entities(sandbox: Sandbox, sender: Sender
     bold = Rendered((Text("hello", ({"type": "bold", "offset": 0, "length": 5},)),))
     await sent(sender, bold, plain=True)
     assert (await sandbox.delivered())[0]["entities"] is None
+
+
+async def test_plain_text_has_the_urls_of_its_links(sandbox: Sandbox, sender: Sender) -> None:
+    url = "https://ci.example/7"
+    built = Builder().text("🔥 ").link("Open", url).text(" · ").bold("7").link(url, url).build()
+    await sent(sender, Rendered((built,)), plain=True)
+    assert (await sandbox.delivered())[0]["text"] == f"🔥 Open ({url}) · 7{url}"
+    # Where the URLs do not fit, the text is worth more.
+    long = Builder().link("x" * 4_090, url).build()
+    await sent(sender, Rendered((long,)), plain=True)
+    assert (await sandbox.delivered())[1]["text"] == "x" * 4_090
 
 
 async def test_a_document_arrives_as_it_was(sandbox: Sandbox, sender: Sender) -> None:
