@@ -40,7 +40,7 @@ async def receive(webhook: Webhook, request: Request, service: InjectedState) ->
 
 def _text(body: bytes) -> str:
     """Returns the body as text that both databases can store."""
-    return body.decode("utf-8", "replace").replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    return body.decode("utf-8-sig", "replace").replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 
 def _parent(request: Request) -> TraceContext | None:

@@ -15,6 +15,7 @@ import orjson
 from pydantic import Field, SecretStr, StringConstraints, TypeAdapter, ValidationError, model_validator
 
 from services.contracts.fields import TOKEN_FORM, BotName, ChatId, Strict
+from services.kit.field_errors import Says, message
 from services.outbox.rate_limit.limits import Limits
 from services.outbox.settings import WRONG_FORM
 
@@ -27,7 +28,11 @@ WEBHOOK_PORTS = (HTTPS_PORT, 80, 88, 8443)
 
 _Rate = Annotated[float, Field(ge=0)]
 _UserId = Annotated[int, Field(strict=True, ge=1, le=2**53)]
-_Url = Annotated[str, StringConstraints(pattern=r"^https?://\S+$", max_length=2_048)]
+_Url = Annotated[
+    str,
+    StringConstraints(pattern=r"^https?://\S+$", max_length=2_048),
+    Says("write a URL that begins with https://"),
+]
 
 
 class BotDocument(Strict):
@@ -141,8 +146,7 @@ def _tables(text: str) -> Any:
 def _lines(error: ValidationError) -> Iterator[str]:
     for fault in error.errors(include_url=False, include_input=False):
         where = ".".join(str(part) for part in fault["loc"] if part != "[key]")
-        message = str(fault["msg"]).removeprefix("Value error, ")
-        yield f"{where}: {message}" if where else message
+        yield f"{where}: {message(fault)}" if where else message(fault)
 
 
 def limits(document: BotDocument, otherwise: Limits) -> Limits:

@@ -27,9 +27,9 @@ from services.bridge.webhooks import signing
 from services.bridge.webhooks.destinations import Destinations
 from services.bridge.webhooks.store import State as WebhookState
 from services.bridge.webhooks.worker import WebhookWorker
+from services.kit.background import instance_name
 from services.kit.clock import Clock
 from services.kit.health import Health
-from services.kit.instance import instance_name
 from services.kit.telemetry.telemetry import Telemetry
 from services.kit.web.auth import read_or_create_secret
 from services.outbox.engine import Outbox

@@ -3,22 +3,10 @@
 import re
 from datetime import datetime, timedelta
 
-_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-_DURATION = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)\s*([smhdw])")
-LONGEST_SECONDS = 366 * 86_400
+from services.contracts.times import seconds_of
 
-
-def seconds(text: str) -> float:
-    """Seconds of a duration such as ``90s``, ``10m``, ``2h``, ``1h30m`` or ``3d``.
-
-    Raises:
-        ValueError: the text is no duration, or more than a year.
-    """
-    found = _DURATION.findall(text)
-    total = sum(float(number) * _UNITS[unit] for number, unit in found)
-    if not found or _DURATION.sub("", text).strip() or not 0 < total <= LONGEST_SECONDS:
-        raise ValueError("write a duration such as 90s, 10m, 2h or 3d")
-    return total
+#: How a duration begins; a time begins with a date.
+_DURATION = re.compile(r"P|\d{1,9}(\.\d+)?\s*[smhdw]")
 
 
 def moment(text: str, now: datetime) -> datetime:
@@ -28,14 +16,14 @@ def moment(text: str, now: datetime) -> datetime:
         ValueError: the text is none of them.
     """
     if _DURATION.match(text):
-        return now - timedelta(seconds=seconds(text))
+        return now - timedelta(seconds=seconds_of(text))
     return _written(text, now)
 
 
 def later(text: str, now: datetime) -> datetime:
     """The same, for a time to come: ``2h`` from now."""
     if _DURATION.match(text):
-        return now + timedelta(seconds=seconds(text))
+        return now + timedelta(seconds=seconds_of(text))
     return _written(text, now)
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from services.kit.field_errors import entries
+
 #: Longest part of an unexpected answer that an error repeats, characters.
 LONGEST_EXCERPT = 200
 
@@ -192,6 +194,6 @@ def _seconds(retry_after: str) -> float | None:
 def invalid_fields(error: ValidationError) -> tuple[FieldError, ...]:
     """The wrong fields of a model that could not be made, so that both sides' errors read the same."""
     return tuple(
-        FieldError(tuple(fault["loc"]), str(fault["msg"]).removeprefix("Value error, "))
-        for fault in error.errors(include_url=False, include_input=False)
+        FieldError(tuple(entry["loc"]), entry["msg"])
+        for entry in entries(error.errors(include_url=False, include_input=False))
     )

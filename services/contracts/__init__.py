@@ -1,6 +1,6 @@
 """Models of the requests and answers that cross a network between services and clients. No I/O, no clients.
 
-- `fields`: types and helpers that the other modules share.
+- `fields`: types and helpers that the other modules share. `times`: moments and durations.
 - `events`: events as clients post them, and the answer.
 - `details`: the field `data` of an event.
 - `messages`: messages as the bridge returns them: lists, details, dead letters, numbers.

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from services.contracts.fields import LARGEST_INT, AnyMoment
+from services.kit.field_errors import Says
 
 
 class Status(StrEnum):
@@ -39,6 +40,7 @@ def _storable(text: str) -> str:
 Str = Annotated[str, AfterValidator(_storable), WithJsonSchema({"type": "string", "maxLength": LONGEST_TEXT})]
 # Alertmanager does not repeat a webhook that is refused: a URL that is too long is cut instead.
 ExternalUrl = Annotated[Str, AfterValidator(lambda url: url[:LONGEST_EXTERNAL_URL])]
+Fingerprint = Annotated[str, Field(pattern="^[0-9a-f]{16}$"), Says("write 16 hexadecimal digits")]
 Labels = Annotated[dict[Str, Str], Field(max_length=MOST_LABELS)]
 
 
@@ -53,7 +55,7 @@ class Alert(BaseModel):
     startsAt: AnyMoment  # noqa: N815 - Alertmanager's spelling
     endsAt: AnyMoment = Field(description="end of the alert; 0001-01-01T00:00:00Z while it fires")  # noqa: N815 - the same
     generatorURL: Str  # noqa: N815 - the same
-    fingerprint: str = Field(pattern="^[0-9a-f]{16}$", description="hash of the labels")
+    fingerprint: Fingerprint = Field(description="hash of the labels")
 
 
 class Webhook(BaseModel):
@@ -102,7 +104,7 @@ class ApiAlert(BaseModel):
     annotations: Labels
     startsAt: AnyMoment  # noqa: N815 - Alertmanager's spelling
     generatorURL: Str = ""  # noqa: N815 - the same
-    fingerprint: str = Field(pattern="^[0-9a-f]{16}$")
+    fingerprint: Fingerprint
     status: ApiAlertStatus
 
 

@@ -14,7 +14,6 @@ from services.contracts.fields import (
     CorrelationId,
     Details,
     Line,
-    Moment,
     NoBool,
     Severity,
     Strict,
@@ -25,6 +24,8 @@ from services.contracts.fields import (
     storable,
 )
 from services.contracts.messages import Cursor
+from services.contracts.times import When, lifetime
+from services.kit.field_errors import Says
 
 LONGEST_PROMPT = 100_000
 SHORTEST_LIFE_SECONDS = 5.0
@@ -34,6 +35,7 @@ MOST_APPROVERS = 100
 Label = Annotated[
     str,
     StringConstraints(min_length=1, max_length=64, strip_whitespace=True, pattern=r"^[^\x00-\x1f]+$"),
+    Says("write a text of one line, 1 to 64 characters"),
     Visible,
 ]
 Name = Annotated[str, storable(100)]
@@ -88,11 +90,11 @@ class NewApproval(Strict):
         ),
     ] = Field(default_factory=default_options)
     expires_in: Annotated[
-        Annotated[float, Field(ge=SHORTEST_LIFE_SECONDS, le=LONGEST_LIFE_SECONDS), NoBool] | None,
-        about("seconds from now; default: APPROVAL_EXPIRES_SECONDS", 3_600.0),
+        Annotated[float, *lifetime(SHORTEST_LIFE_SECONDS, LONGEST_LIFE_SECONDS)] | None,
+        about("a duration from now, or seconds; default: APPROVAL_EXPIRES_SECONDS", "10m", 3_600.0),
     ] = None
     expires_at: Annotated[
-        Moment | None, about("instead of expires_in: a time, 5 seconds to 30 days ahead", A_TIME)
+        When | None, about("instead of expires_in: a time, 5 seconds to 30 days ahead", A_TIME)
     ] = None
     chat_id: Annotated[
         ChatId | Annotated[list[ChatId], Field(min_length=1, max_length=100)] | None,

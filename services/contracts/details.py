@@ -15,6 +15,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from services.contracts.fields import (
     Count,
     Details,
+    Flag,
     NoBool,
     Number,
     Percent,
@@ -25,6 +26,7 @@ from services.contracts.fields import (
     about,
     storable,
 )
+from services.kit.field_errors import Says
 
 LONGEST_PERSON = 200
 _LOW, _HIGH = -(2**63), 2**63 - 1
@@ -77,7 +79,7 @@ class EventData(Strict):
     exit_code: Annotated[
         Annotated[int, Field(ge=-(2**31), le=2**31), NoBool] | None, about("exit code of the process", 0)
     ] = None
-    success: Annotated[bool | None, about("whether it succeeded", True)] = None
+    success: Annotated[Flag | None, about("whether it succeeded", True)] = None
     file_path: Annotated[Path | None, about("file that the event is about", "src/shop/cart.py")] = None
     files_affected: Annotated[
         Annotated[list[Path], Field(max_length=50)] | None,
@@ -93,7 +95,10 @@ class EventData(Strict):
         None
     )
     commit_hash: Annotated[
-        Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{4,64}$")] | None,
+        Annotated[
+            str, StringConstraints(pattern=r"^[0-9a-fA-F]{4,64}$"), Says("write 4 to 64 hexadecimal digits")
+        ]
+        | None,
         about("hexadecimal hash; twelve digits are shown; required for git_commit", "9fceb02d0ae5"),
     ] = None
     branch_name: Annotated[ShortText | None, about("branch of the repository", "main")] = None
@@ -152,7 +157,12 @@ class EventData(Strict):
         Annotated[list[Tag], Field(max_length=20)] | None, about("tags, shown with a #", ["nightly"])
     ] = None
     url: Annotated[
-        Annotated[str, StringConstraints(max_length=2_048, pattern=r"^(https?|tg)://\S+$")] | None,
+        Annotated[
+            str,
+            StringConstraints(max_length=2_048, pattern=r"^(https?|tg)://\S+$"),
+            Says("write a URL of up to 2048 characters that begins with https://, http:// or tg://"),
+        ]
+        | None,
         about("URL with details, a link if Telegram makes one of it", "https://ci.example/runs/7"),
     ] = None
     actions: Annotated[Annotated[list[Action], Field(max_length=10)] | None, about("suggested actions")] = (

@@ -1,5 +1,6 @@
 """Events as clients post them: the types by category, the fields with their limits, and the answer."""
 
+from datetime import datetime
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, StringConstraints, model_validator
@@ -12,6 +13,7 @@ from services.contracts.fields import (
     BotName,
     ChatId,
     CorrelationId,
+    Flag,
     Format,
     Line,
     Moment,
@@ -25,6 +27,8 @@ from services.contracts.fields import (
     is_blank,
     storable,
 )
+from services.contracts.times import LONGEST_SECONDS, When, lifetime
+from services.kit.field_errors import Says
 
 CUSTOM = "custom_event"
 UUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
@@ -85,6 +89,9 @@ Recipients = Annotated[
     list[ChatId], Field(json_schema_extra={"minItems": 1, "maxItems": MOST_RECIPIENTS, "uniqueItems": True})
 ]
 ShortName = Annotated[str, storable(100)]
+UuidText = Annotated[
+    str, StringConstraints(pattern=UUID), Says("write a UUID such as 01a1fd93-7b93-7466-ba5b-6bba60135904")
+]
 
 
 class NewEvent(Strict):
@@ -109,7 +116,7 @@ class NewEvent(Strict):
         about("when it happened: within the last year, not in the future", A_TIME),
     ] = None
     parent_event_id: Annotated[
-        Annotated[str, StringConstraints(pattern=UUID)] | None,
+        UuidText | None,
         about("UUID of the event that it follows; stored with it", AN_ID),
     ] = None
     severity: Annotated[
@@ -128,20 +135,26 @@ class NewEvent(Strict):
     bot: Annotated[
         BotName | None, about("name of the bot that sends it; default: the default bot", "default")
     ] = None
-    silent: Annotated[bool, about("send without a notification sound", False)] = False
+    silent: Annotated[Flag, about("send without a notification sound", False)] = False
     link_preview: Annotated[
         Preview | None,
         about("preview of a link: true, false, a URL, or an object; default: of the first link", False),
     ] = None
-    protect_content: Annotated[bool, about("people cannot forward or save it", False)] = False
+    protect_content: Annotated[Flag, about("people cannot forward or save it", False)] = False
     reply_to: Annotated[
-        Annotated[str, StringConstraints(pattern=UUID)] | None,
+        UuidText | None,
         about("ID of an earlier message or event that it answers in the same chat", AN_ID),
     ] = None
-    pin: Annotated[bool, about("pin it in the chat once it is delivered", False)] = False
-    deliver_at: Annotated[Moment | None, about("deliver not before this time, within a year", A_TIME)] = None
+    pin: Annotated[Flag, about("pin it in the chat once it is delivered", False)] = False
+    deliver_at: Annotated[
+        When | None, about("deliver not before this time, or after this duration; within a year", "30m")
+    ] = None
     expires_at: Annotated[
-        Moment | None, about("do not deliver after this time; the message expires", A_TIME)
+        When | None, about("do not deliver after this time, or duration; the message expires", A_TIME)
+    ] = None
+    expires_in: Annotated[
+        Annotated[float, *lifetime(1.0, LONGEST_SECONDS)] | None,
+        about("instead of expires_at: a duration from now, or seconds", "10m"),
     ] = None
     on_unknown: Annotated[
         Literal["resend", "hold"],
@@ -177,8 +190,12 @@ class NewEvent(Strict):
         found = self._missing() if self.type in _TYPES_WITH_REQUIRED_FIELDS else {}
         if isinstance(self.chat_id, list):
             found |= _recipients(self.chat_id)
-        if self.deliver_at and self.expires_at and self.expires_at <= self.deliver_at:
+        times = (self.deliver_at, self.expires_at)
+        # Durations count from the acceptance: these are checked there.
+        if isinstance(times[0], datetime) and isinstance(times[1], datetime) and times[1] <= times[0]:
             found["expires_at",] = "expires_at is not after deliver_at"
+        if self.expires_in is not None and self.expires_at is not None:
+            found["expires_in",] = "give expires_in or expires_at, not both"
         if found:
             raise validation_error("NewEvent", found)
         return self
@@ -214,6 +231,12 @@ class Links(BaseModel):
     """URLs of an accepted event."""
 
     event: Annotated[str, about("the event and its messages", f"/api/v1/events/{AN_ID}")]
+    message: Annotated[
+        str | None, about("the first message; null if there is none", f"/api/v1/messages/{AN_ID}")
+    ] = None
+    messages: Annotated[
+        list[str] | None, about("all messages, if there are several", [f"/api/v1/messages/{AN_ID}"])
+    ] = None
     trace: Annotated[
         str | None,
         about(

@@ -18,6 +18,8 @@ from pydantic import (
 )
 from pydantic_core import to_json
 
+from services.kit.field_errors import NO_NUL, Says
+
 
 def about(description: str, *examples: object) -> Any:
     """Returns a field with a description and examples for the OpenAPI document."""
@@ -52,8 +54,6 @@ class Priority(StrEnum):
     URGENT = "urgent"
 
 
-# PostgreSQL cannot store NUL in a text.
-NO_NUL = r"^[^\x00]*$"
 #: The largest integer that every JSON reader keeps: some read numbers as doubles.
 LARGEST_INT = 2**53
 #: A token as BotFather gives it: the bot's number, a colon, and a secret part.
@@ -135,19 +135,29 @@ Number = Annotated[float, Field(ge=-1e300, le=1e300), NoBool]
 # Telegram's ids have at most 52 significant bits; those of groups and channels are negative.
 ChatId = Annotated[int, Field(strict=True, ge=-LARGEST_INT, le=LARGEST_INT), ChatExists]
 ThreadId = Annotated[int, Field(ge=1, le=2**31 - 1), NoBool]
-BotName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
-CorrelationId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:/-]{1,128}$")]
+BotName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$"),
+    Says("write up to 32 small letters, digits, - and _; a letter or digit first"),
+]
+CorrelationId = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9._:/-]{1,128}$"),
+    Says("write 1 to 128 letters, digits and ._:/-"),
+]
+#: True or false; pydantic would also read "yes", "off", 1 and 0.0 as one of them.
+Flag = Annotated[bool, Field(strict=True)]
 Percent = Annotated[float, Field(ge=0, le=100), NoBool]
 
 LONGEST_TIME = 64
-_DATE = re.compile(r"\d{4}-\d\d-\d\d[Tt ]")
+BEGINS_AS_DATE = re.compile(r"\d{4}-\d\d-\d\d[Tt ]")
 
 
 def _written(value: object) -> object:
     """Refuses numbers: pydantic would read one as seconds, or as milliseconds if it is large."""
     if isinstance(value, datetime):
         return value
-    if isinstance(value, str) and len(value) <= LONGEST_TIME and _DATE.match(value):
+    if isinstance(value, str) and len(value) <= LONGEST_TIME and BEGINS_AS_DATE.match(value):
         return value
     raise ValueError("write a time as text, RFC 3339, such as 2026-01-31T08:00:00Z")
 
@@ -216,13 +226,17 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
-_PreviewUrl = Annotated[Url, StringConstraints(pattern=r"^[hH][tT][tT][pP][sS]?://")]
+_PreviewUrl = Annotated[
+    Url,
+    StringConstraints(pattern=r"^[hH][tT][tT][pP][sS]?://"),
+    Says("write a URL of up to 2048 bytes that begins with https:// or http://"),
+]
 
 
 class LinkPreview(Strict):
     """The preview of a link below or above a message's text."""
 
-    show: Annotated[bool, about("false: no preview", True)] = True
+    show: Annotated[Flag, about("false: no preview", True)] = True
     url: Annotated[
         _PreviewUrl | None,
         about("the page that is shown; default: the first link of the text", "https://ci.example/7"),
@@ -230,7 +244,7 @@ class LinkPreview(Strict):
     size: Annotated[
         Literal["small", "large"] | None, about("of its picture; default: Telegram's", "large")
     ] = None
-    above_text: Annotated[bool, about("show it above the text", False)] = False
+    above_text: Annotated[Flag, about("show it above the text", False)] = False
 
 
 def _as_preview(value: object) -> object:

@@ -5,10 +5,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 
-from services.contracts.fields import A_TIME, Moment, NoBool, Strict, about
+from services.contracts.fields import A_TIME, NoBool, Strict, about
+from services.contracts.times import When
+from services.kit.field_errors import Says
 
 #: Pattern of a key's name.
 KEY_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+NAME_FORM = Says("write up to 64 letters, digits and ._-; a letter or digit first")
 
 
 class Scope(StrEnum):
@@ -33,7 +36,7 @@ class NewKey(Strict):
     """A key to create."""
 
     name: Annotated[
-        Annotated[str, StringConstraints(pattern=rf"^{KEY_NAME}$")],
+        Annotated[str, StringConstraints(pattern=rf"^{KEY_NAME}$"), NAME_FORM],
         about("name of the client; rates and idempotency keys are per name", "ci"),
     ]
     scopes: Annotated[
@@ -43,7 +46,9 @@ class NewKey(Strict):
     kind: Annotated[KeyKind, about("bearer: send the secret; signing: sign with it", "bearer")] = (
         KeyKind.BEARER
     )
-    expires_at: Annotated[Moment | None, about("when the key expires; unset: never", A_TIME)] = None
+    expires_at: Annotated[
+        When | None, about("when the key expires: a time, or a duration such as 90d; unset: never", A_TIME)
+    ] = None
     requests_per_second: Annotated[
         Annotated[float, Field(ge=0, le=1e6), NoBool] | None,
         about("rate limit per replica; unset: RATE_LIMIT_PER_SECOND; 0: no limit", 10.0),

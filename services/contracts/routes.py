@@ -10,6 +10,7 @@ from services.contracts.fields import (
     LARGEST_INT,
     BotName,
     ChatId,
+    Flag,
     Severity,
     Strict,
     ThreadId,
@@ -35,7 +36,7 @@ class TargetDocument(Strict):
 
     chat_id: Annotated[ChatId, about("ID of a person, a group or a channel", -1001234567890)]
     thread_id: Annotated[ThreadId | None, about("ID of a topic of the chat", 7)] = None
-    silent: Annotated[bool, about("whether the message makes no sound", False)] = False
+    silent: Annotated[Flag, about("whether the message makes no sound", False)] = False
     bot: Annotated[
         BotName | None,
         about("the bot that sends it; unset: the event's bot, or the default one", "default"),
@@ -73,7 +74,7 @@ class RuleDocument(Strict):
         about("the recipients"),
     ]
     goes_on: Annotated[
-        bool,
+        Flag,
         Field(alias="continue", description="whether later rules are evaluated too", examples=[False]),
     ] = False
 
@@ -120,7 +121,7 @@ class RoutesView(BaseModel):
     updated_by: Annotated[str | None, about("name of the key; null for a file", "ops")]
     error: Annotated[
         str | None,
-        about("why a changed file or a stored rule is not in force", "route 1: to: Field required"),
+        about("why a changed file or a stored rule is not in force", "route 1: to: this field is missing"),
     ]
     routes: Annotated[list[RuleDocument], about("the rules, in the order of evaluation")]
 

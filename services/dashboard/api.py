@@ -12,18 +12,22 @@ from services.dashboard.hub import NOT_LOGGED_IN, ConnectedPage
 from services.dashboard.login import COOKIE
 from services.dashboard.overview import Overview
 from services.dashboard.state import InjectedState, require_viewer
+from services.kit.field_errors import Says
 from services.kit.web.auth import bearer
 from services.kit.web.origin import same_origin
 
 router = APIRouter(prefix="/api", tags=["dashboard"], dependencies=[Depends(bearer), Depends(require_viewer)])
 websocket_router = APIRouter()
+A_MESSAGE_ID = Says("write the ID of a message")
 
 
 class MessageQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     limit: int = Field(50, ge=1, le=500)
-    status: str | None = Field(None, pattern="^[a-z_]{1,32}$", description="a message state")
+    status: (
+        Annotated[str, Field(pattern="^[a-z_]{1,32}$"), Says("write a state such as delivered")] | None
+    ) = Field(None, description="a message state")
     q: Words | None = Field(None, description="words of the title")
     since: Words | None = Field(None, description="earliest time of acceptance, RFC 3339")
     until: Words | None = Field(None, description="latest time of acceptance, RFC 3339")
@@ -54,7 +58,7 @@ async def messages(service: InjectedState, query: Annotated[MessageQuery, Query(
 
 @router.get("/messages/{message_id}", summary="One message: every state and every attempt")
 async def message(
-    service: InjectedState, message_id: Annotated[str, Path(pattern="^[A-Za-z0-9-]{1,64}$")]
+    service: InjectedState, message_id: Annotated[str, Path(pattern="^[A-Za-z0-9-]{1,64}$"), A_MESSAGE_ID]
 ) -> MessageHistory:
     """Returns the history of a message of the bridge."""
     return await service.pollers.message(message_id)

@@ -1,11 +1,16 @@
-"""Background tasks: they start and end with their service, and their failures are logged."""
+"""Background tasks: they start and end with their service, and their failures are logged.
+
+Also the name by which a task of this process leads among replicas.
+"""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import structlog
+import uuid_utils
 
 from services.kit.errors import Problem
 
@@ -53,3 +58,8 @@ def suppress_and_log(event: str, count: Callable[[], None] = lambda: None) -> It
     except Exception:
         count()
         log.exception(event)
+
+
+def instance_name() -> str:
+    """A name that no other process has or had: host, process id and a new UUIDv7."""
+    return f"{os.uname().nodename}-{os.getpid()}-{uuid_utils.uuid7()}"

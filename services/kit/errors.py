@@ -1,7 +1,7 @@
 """Problem documents (RFC 9457): every error that a caller gets, with what to change."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -10,8 +10,11 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+
+from services.kit import field_errors
 
 log = structlog.get_logger()
 PROBLEM_JSON = "application/problem+json"
@@ -68,19 +71,51 @@ def _json(body: Mapping[str, Any]) -> bytes:
         return json.dumps(body, default=str).encode()
 
 
-def invalid_input(errors: Sequence[Mapping[str, Any]]) -> Problem:
+def invalid_input(errors: Iterable[Mapping[str, Any]]) -> Problem:
     """A 422 with one entry for each wrong field. Values are not repeated: they may be secrets."""
-    entries = [{"loc": list(error["loc"]), "msg": _message(error)} for error in errors]
+    return _invalid(field_errors.entries(errors))
+
+
+def invalid_json(error: ValidationError, shape: Any, body: bytes) -> Problem:
+    """A 422 for JSON that is not valid, with the paths and names that the client wrote.
+
+    Args:
+        error: pydantic's.
+        shape: the type that was expected: a model, or a list of a model.
+        body: the JSON.
+    """
+    faults = error.errors(include_url=False)
+    try:
+        given = json.loads(body)
+    except (ValueError, RecursionError):
+        return invalid_input(faults)
+    return _invalid(field_errors.entries(faults, shape, given))
+
+
+def _invalid(entries: Sequence[Mapping[str, Any]]) -> Problem:
     return Problem(422, "Invalid input", "See `errors`: one entry a field.", errors=entries)
 
 
-def _message(error: Mapping[str, Any]) -> str:
-    if error.get("type") == "string_pattern_mismatch" and "\0" in str(error.get("input")):
-        return "a text cannot have NUL (U+0000)"
-    message = str(error["msg"]).removeprefix("Value error, ")
-    # pydantic_core names the place of a JSON error only in the context
-    reason = error.get("ctx", {}).get("error") if error.get("type") == "json_invalid" else None
-    return f"{message}: {reason}" if reason and str(reason) not in message else message
+def _of_route(route: Any, error: RequestValidationError) -> Problem:
+    """The 422 of a FastAPI route, whose errors are those of the body and of parameters."""
+    faults: Sequence[Mapping[str, Any]] = error.errors()
+    of_body = [fault for fault in faults if _is_of_json(fault, error.body)]
+    shape = route.body_field.field_info.annotation if of_body else None
+    inner = [{**fault, "loc": fault["loc"][1:]} for fault in of_body]
+    # A validator's own steps in the path of a parameter are names; positions in a list are numbers.
+    others = [
+        {**fault, "loc": [*fault["loc"][:2], *(step for step in fault["loc"][2:] if isinstance(step, int))]}
+        for fault in faults
+        if fault not in of_body
+    ]
+    found = [
+        {**entry, "loc": ["body", *entry["loc"]]} for entry in field_errors.entries(inner, shape, error.body)
+    ]
+    return _invalid([*field_errors.entries(others), *found])
+
+
+def _is_of_json(fault: Mapping[str, Any], body: Any) -> bool:
+    return fault["loc"][0] == "body" and fault["type"] != "json_invalid" and isinstance(body, dict | list)
 
 
 def install(app: FastAPI) -> None:
@@ -90,9 +125,9 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, Problem)  # noqa: S101 - registered for this class alone
         return error.response()
 
-    async def validation(_: Request, error: Exception) -> Response:
+    async def validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class alone
-        return invalid_input(error.errors()).response()
+        return _of_route(request.scope["route"], error).response()
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class alone

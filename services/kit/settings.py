@@ -33,6 +33,8 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from services.kit.field_errors import message
+
 S = TypeVar("S", bound=BaseSettings)
 
 
@@ -364,5 +366,8 @@ def _line(settings_class: Any, fault: Any) -> str:
     info = settings_class.model_fields.get(field)
     alias = getattr(info, "validation_alias", None)
     name = alias if isinstance(alias, str) else field
-    message = str(fault["msg"]).removeprefix("Value error, ")
-    return f"{name.upper()}: {message}" if name else message
+    text = message(fault)
+    if fault["type"] == "string_pattern_mismatch" and info is not None:
+        # A pattern says nothing to a person; the description names the form.
+        text = f"write the {str(info.description).partition(';')[0]}"
+    return f"{name.upper()}: {text}" if name else text

@@ -11,11 +11,10 @@ from functools import partial
 
 import structlog
 
-from services.kit.background import suppress_and_log
+from services.kit.background import instance_name, suppress_and_log
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
 from services.kit.health import Level, Measurement
-from services.kit.instance import instance_name
 from services.kit.telemetry.telemetry import Telemetry
 from services.outbox import change_feed
 from services.outbox.delivery.attempts import Render

@@ -47,13 +47,12 @@ def test_a_wrong_field_is_named_in_the_text() -> None:
         "detail": "See `errors`: one entry a field.",
         "errors": [
             {"loc": ["data", "commit_hash"], "msg": "the type git_commit needs it"},
-            {"loc": ["body", "chat_id", 1], "msg": "Input should be a valid integer"},
+            {"loc": ["body", "chat_id", 1], "msg": "write a whole number"},
         ],
     }
     error = errors.problem(422, {}, json.dumps(document).encode())
     assert str(error) == (
-        "Invalid input (422): data.commit_hash: the type git_commit needs it;"
-        " chat_id.1: Input should be a valid integer"
+        "Invalid input (422): data.commit_hash: the type git_commit needs it; chat_id.1: write a whole number"
     )
     assert error.errors[0].loc == ("data", "commit_hash")
     assert error.document == document

@@ -125,6 +125,7 @@ TOP: list[tuple[str, list[Any], list[Any]]] = [
         [None, "2030-01-01T00:00:00Z", "2030-01-01T00:00:00+14:00"],
         ["2030-01-01T00:00:00", "soon", *NO_MOMENTS],
     ),
+    ("expires_in", [None, 1, 60.5, "10m", "366d"], [0, -1, "0s", "367d", "soon", True, 1e9]),
     ("expires_at", [None, NEW_YEAR], ["2030-01-01T00:00:00", "never", *NO_MOMENTS]),
     ("timestamp", [None, NEW_YEAR], ["2030-01-01T00:00:00", "then", *NO_MOMENTS]),
     ("parent_event_id", [None, UUID, UUID.upper()], ["", UUID[1:], f"urn:uuid:{UUID}", "x", 5]),

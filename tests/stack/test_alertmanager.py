@@ -100,7 +100,7 @@ def test_mails_use_the_fields_that_alertmanager_has() -> None:
             {"ALERT_EMAIL_TO": "oncall@example.org"},
             "mail needs ALERT_EMAIL_TO, ALERT_EMAIL_FROM and SMTP_SMARTHOST together",
         ),
-        (MAIL | {"SMTP_SMARTHOST": "mail.example.org"}, "SMTP_SMARTHOST: String should match pattern"),
+        (MAIL | {"SMTP_SMARTHOST": "mail.example.org"}, "SMTP_SMARTHOST: write the mail server, HOST:PORT"),
         (MAIL | {"SMTP_PASSWORD": "x"}, "SMTP_PASSWORD needs SMTP_USERNAME"),
         ({"SLACK_WEBHOOK_URL_FILE": "/nowhere"}, "SLACK_WEBHOOK_URL_FILE: cannot read /nowhere"),
     ],

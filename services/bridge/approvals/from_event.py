@@ -5,6 +5,7 @@ Writes nothing: the caller stores the returned ``Question``.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 
 import uuid_utils
@@ -24,6 +25,7 @@ from services.contracts.events import NewEvent
 from services.contracts.fields import Severity
 from services.kit.database.connect import Database
 from services.kit.errors import invalid_input
+from services.kit.field_errors import message
 from services.outbox import messages
 from services.outbox.messages import Origin, UnknownPolicy
 
@@ -119,6 +121,9 @@ class EventApprovals:
         )
 
     def _expires_at(self, posted: NewEvent, now: float, place: Place) -> float:
+        if posted.expires_in is not None:
+            life = timedelta(seconds=posted.expires_in)
+            return from_request.valid_expiry(life, now, [*place, "expires_in"])
         if posted.expires_at is None:
             return now + self.expires_in
         return from_request.valid_expiry(posted.expires_at, now, [*place, "expires_at"])
@@ -155,7 +160,7 @@ def _read_options(posted: NewEvent, place: Place) -> tuple[Option, ...]:
             options = _options.validate_python(posted.data.options)
         except ValidationError as error:
             # A plain text is both value and label; without the set each fault would be reported twice.
-            faults = {(fault["loc"][:1], fault["msg"]) for fault in error.errors(include_url=False)}
+            faults = {(fault["loc"][:1], message(fault)) for fault in error.errors(include_url=False)}
             raise invalid_input(
                 [{"loc": [*place, "data", "options", *loc], "msg": msg} for loc, msg in sorted(faults)]
             ) from None

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import uuid_utils
 from fastapi import Request
@@ -17,6 +17,7 @@ from services.bridge.bots import DEFAULT, Bot
 from services.bridge.events.accept import no_chat
 from services.bridge.events.templates import Templates
 from services.bridge.webhooks.destinations import Destinations
+from services.contracts import times
 from services.contracts.approvals import (
     LONGEST_LIFE_SECONDS,
     SHORTEST_LIFE_SECONDS,
@@ -158,7 +159,7 @@ def _expires_at(new: NewApproval, now: float, default: float) -> float:
     return valid_expiry(new.expires_at, now, ["body", "expires_at"])
 
 
-def valid_expiry(expires_at: datetime, now: float, loc: Sequence[str | int]) -> float:
+def valid_expiry(expires_at: datetime | timedelta, now: float, loc: Sequence[str | int]) -> float:
     """The time as seconds since the epoch.
 
     Args:
@@ -169,7 +170,7 @@ def valid_expiry(expires_at: datetime, now: float, loc: Sequence[str | int]) -> 
     Raises:
         Problem: 422, names the field: the time is too early or too late.
     """
-    at = expires_at.timestamp()
+    at = times.at(expires_at, now)
     if not now + SHORTEST_LIFE_SECONDS <= at <= now + LONGEST_LIFE_SECONDS:
         text = "this time is not between 5 seconds and 30 days from now"
         raise invalid_input([{"loc": list(loc), "msg": text}])

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -13,9 +13,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from services.bridge.bots import DEFAULT
 from services.bridge.routes.routes import Routes, Target
+from services.contracts import times
 from services.contracts.events import CATEGORY_OF, NewEvent
 from services.contracts.fields import Priority, Severity
-from services.kit.errors import Problem, invalid_input
+from services.kit.errors import Problem, invalid_input, invalid_json
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox import messages
 from services.outbox.messages import (
@@ -116,12 +117,13 @@ def parse(body: bytes) -> tuple[list[NewEvent], bool]:
     Raises:
         Problem: 422, one entry per invalid field.
     """
+    is_list = body.lstrip()[:1] == b"["
     try:
-        if body.lstrip()[:1] != b"[":
+        if not is_list:
             return [_one.validate_json(body)], False
         events = _many.validate_json(body)
     except ValidationError as error:
-        raise invalid_input([dict(entry) for entry in error.errors(include_url=False)]) from None
+        raise invalid_json(error, list[NewEvent] if is_list else NewEvent, body) from None
     if not 1 <= len(events) <= LARGEST_BATCH:
         text = f"a list has 1 to {LARGEST_BATCH} events, this one {len(events)}"
         raise invalid_input([{"loc": ["body"], "msg": text}])
@@ -257,9 +259,10 @@ def _messages(
     event: NewEvent, targets: Sequence[Target], place: Place, now: float
 ) -> tuple[MessageRecord, ...]:
     deliver_at = _moment(event.deliver_at, (*place, "deliver_at"), now)
-    expires_at = _moment(event.expires_at, (*place, "expires_at"), now)
-    if expires_at is not None and expires_at <= now:
-        raise invalid_input([{"loc": [*place, "expires_at"], "msg": "this time has passed"}])
+    expires_at = _expiry(event, place, now)
+    if deliver_at is not None and expires_at is not None and expires_at <= deliver_at:
+        field = "expires_at" if event.expires_in is None else "expires_in"
+        raise invalid_input([{"loc": [*place, field], "msg": f"{field} is not after deliver_at"}])
     # Critical events must not wait behind progress reports.
     lane = Lane.URGENT if event.severity is Severity.CRITICAL else _LANES[event.priority]
     return tuple(
@@ -281,15 +284,24 @@ def _messages(
     )
 
 
-def _moment(value: datetime | None, place: tuple[int | str, ...], now: float) -> float | None:
-    """A time in seconds since the epoch.
+def _expiry(event: NewEvent, place: Place, now: float) -> float | None:
+    if event.expires_in is not None:
+        return now + event.expires_in
+    expires_at = _moment(event.expires_at, (*place, "expires_at"), now)
+    if expires_at is not None and expires_at <= now:
+        raise invalid_input([{"loc": [*place, "expires_at"], "msg": "this time has passed"}])
+    return expires_at
+
+
+def _moment(value: datetime | timedelta | None, place: tuple[int | str, ...], now: float) -> float | None:
+    """A time in seconds since the epoch; a duration counts from ``now``.
 
     Raises:
         Problem: 422, the time is more than a year ahead.
     """
     if value is None:
         return None
-    seconds = value.timestamp()
+    seconds = times.at(value, now)
     if seconds > now + FURTHEST:
         raise invalid_input([{"loc": place, "msg": "this time is more than a year ahead"}])
     return seconds
@@ -302,10 +314,14 @@ def _answer(
     question: Question | None,
 ) -> dict[str, object]:
     trace_id = f"{event.trace.trace_id:032x}"
-    links: dict[str, str | None] = {
+    paths = [f"/api/v1/messages/{message.id}" for message in recipients]
+    links: dict[str, object] = {
         "event": f"/api/v1/events/{event.id}",
+        "message": paths[0] if paths else None,
         "trace": f"{trace_url}/trace/{trace_id}" if trace_url else None,
     }
+    if len(paths) > 1:
+        links["messages"] = paths
     answer: dict[str, object] = {
         "event_id": event.id,
         "message_ids": [message.id for message in recipients],

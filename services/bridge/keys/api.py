@@ -10,10 +10,12 @@ from services.bridge.keys import authenticate, keys, store
 from services.bridge.keys.authenticate import Authenticator
 from services.bridge.keys.keys import Key
 from services.bridge.state import CallerKey, State
+from services.contracts import times
 from services.contracts.keys import KeyKind, Keys, KeyView, MadeKey, NewKey, Scope
 from services.contracts.stored import from_row
 from services.kit.clock import rfc3339
 from services.kit.errors import Problem, invalid_input
+from services.kit.field_errors import Says
 from services.kit.web.openapi import problems
 
 router = APIRouter(prefix="/api/v1/keys", tags=["keys"])
@@ -37,6 +39,7 @@ _MADE: dict[int | str, dict[str, Any]] = {
 KeyId = Annotated[
     str,
     Path(pattern=r"^key_[0-9a-z]{1,32}$", description="ID of the key", examples=["key_b0bcb4cdcac1dfba"]),
+    Says("write the ID of a key, such as key_b0bcb4cdcac1dfba"),
 ]
 
 
@@ -65,7 +68,7 @@ def made(new: NewKey, by: str, authenticator: Authenticator, now: float) -> tupl
     secret = authenticator.ring.secret_of(key_id) if new.kind is KeyKind.SIGNING else keys.new_secret()
     expires_at = None
     if new.expires_at is not None:
-        expires_at = new.expires_at.timestamp()
+        expires_at = times.at(new.expires_at, now)
         if expires_at <= now:
             raise invalid_input([{"loc": ["body", "expires_at"], "msg": "this time has passed"}])
     key = Key(

@@ -15,6 +15,7 @@ from services.contracts.keys import Scope
 from services.kit.clock import Clock
 from services.kit.errors import Problem
 from services.kit.web.auth import BearerAuth, bearer_key
+from services.kit.web.bodies import without_mark
 from services.kit.web.rate_limit import RateLimiter
 from services.outbox.messages import SingleUse
 
@@ -68,7 +69,7 @@ class Authenticator:
         if signing.SIGNATURE in headers:
             return await self._by_signature(request, headers, scope)
         key = await self.by_key(headers.get(b"authorization", b"").decode("latin-1"), request, scope)
-        return AdmittedRequest(key, await request.body())
+        return AdmittedRequest(key, without_mark(await request.body()))
 
     async def _by_signature(
         self, request: Request, headers: Mapping[bytes, bytes], scope: Scope
@@ -83,7 +84,9 @@ class Authenticator:
             raise self._refused(request, "The signature does not match this body and a valid signing key.")
         key = self._allowed(found[0], scope)
         self._signed.count("accepted")
-        return AdmittedRequest(key, body, SingleUse(SIGNATURES, f"{claim.key_id}:{claim.signature}"))
+        return AdmittedRequest(
+            key, without_mark(body), SingleUse(SIGNATURES, f"{claim.key_id}:{claim.signature}")
+        )
 
     def _refused(self, caller: Request, detail: str) -> Problem:
         auth: BearerAuth = caller.scope["app"].state.bearer_auth

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from services.bridge.routes.routes import Rule, Target
 from services.contracts.routes import RoutesDocument, RuleDocument
+from services.kit.field_errors import entries
 
 
 class BadRoutesError(Exception):
@@ -63,21 +64,16 @@ def from_stored(text: str) -> tuple[RoutesDocument, list[str]]:
             rules.append(RuleDocument.model_validate(written))
         except ValidationError as error:
             faults += [
-                f"route {number}: {'.'.join(map(str, fault['loc']))}: {_message(fault['msg'])}"
-                for fault in error.errors(include_url=False)
+                f"route {number}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+                for fault in entries(error.errors(include_url=False), RuleDocument, written)
             ]
     return RoutesDocument(routes=rules), faults
 
 
 def _lines(written: Any, error: ValidationError) -> Iterator[str]:
-    for fault in error.errors(include_url=False):
-        message = _message(fault["msg"])
+    for fault in entries(error.errors(include_url=False), RoutesDocument, {"routes": written}):
         where = _where(written, fault["loc"])
-        yield f"{where}: {message}" if where else message
-
-
-def _message(text: str) -> str:
-    return text.removeprefix("Value error, ")
+        yield f"{where}: {fault['msg']}" if where else str(fault["msg"])
 
 
 def _where(written: Any, loc: Sequence[int | str]) -> str:

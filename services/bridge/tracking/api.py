@@ -168,7 +168,7 @@ async def replay_all(
     response: Response,
     state: State,
     caller: CallerKey,
-    wanted: Replay,
+    wanted: Replay | None = None,
     idempotency_key: Annotated[
         str | None,
         Header(
@@ -181,7 +181,8 @@ async def replay_all(
     ] = None,
 ) -> Job:
     """The job is stored and survives restarts. Messages that fail after this moment are not part of it."""
-    new = NewJob(search_params.search(wanted, wanted.status), By(caller.name, wanted.why), idempotency_key)
+    chosen = wanted or Replay()
+    new = NewJob(search_params.search(chosen, chosen.status), By(caller.name, chosen.why), idempotency_key)
     row, is_new = await jobs.add(state.outbox.database, new, state.clock.time())
     if not is_new:
         response.headers["Idempotent-Replayed"] = "true"

@@ -15,9 +15,9 @@ from services.bridge.tracking.jobs import Jobs
 from services.bridge.tracking.metrics import TrackingMetrics
 from services.bridge.tracking.retention import Forget, Retention
 from services.bridge.tracking.stream import Stream
+from services.kit.background import instance_name
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
-from services.kit.instance import instance_name
 
 log = structlog.get_logger()
 

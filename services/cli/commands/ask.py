@@ -11,6 +11,7 @@ from services.cli.exit_codes import ExitCode
 from services.cli.session import Session
 from services.contracts.approvals import ApprovalView, NewApproval
 from services.contracts.fields import Severity
+from services.contracts.times import seconds_of
 
 
 @command(root, "ask", 'cct ask "Deploy 2.1?" "make deploy V=2.1" --expires 10m && make deploy')
@@ -59,7 +60,7 @@ def ask(
             "source": source,
             "severity": severity,
             "correlation_id": correlation_id,
-            "expires_in": arguments.read("--expires", expires, times.seconds),
+            "expires_in": arguments.read("--expires", expires, seconds_of),
             "options": option,
         }
     )

@@ -12,6 +12,7 @@ from services.cli.exit_codes import ExitCode
 from services.cli.session import Session, UsageError
 from services.contracts.events import NewEvent
 from services.contracts.fields import Format, Priority, Severity
+from services.contracts.times import seconds_of
 
 
 @command(root, "send", 'cct send "Build finished" "All 214 tests pass" --severity low')
@@ -82,7 +83,7 @@ def send(
         }
     )
     event = NewEvent.model_validate({"title": title, **wanted})
-    within = arguments.read("--timeout", timeout, times.seconds)
+    within = arguments.read("--timeout", timeout, seconds_of)
     accepted = session.client.send(event, key=idempotency_key)
     if wait:
         _wait(session, accepted.message_ids, within)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli import env_file, times
+from services.cli import env_file
 from services.cli.arguments import read
 from services.cli.bot_api import TELEGRAM_URL, BotApi, Chat, Me, RefusedError, UnreachableError, Update
 from services.cli.command import command, root
@@ -17,6 +17,7 @@ from services.cli.dialogue import Dialogue
 from services.cli.exit_codes import ExitCode
 from services.cli.session import Session, UsageError
 from services.contracts.fields import TOKEN_FORM
+from services.contracts.times import seconds_of
 
 #: The repository, if the command runs from a clone of it.
 _CLONE = Path(__file__).parents[3]
@@ -92,7 +93,7 @@ def setup(
     """
     dialogue = Dialogue(session.output)
     path = file or (_CLONE if (_CLONE / "compose.yaml").is_file() else Path()) / ".env"
-    seconds = read("--within", within, times.seconds) or 0.0
+    seconds = read("--within", within, seconds_of) or 0.0
     if not (dialogue.has_person or chat or first_chat):
         raise UsageError("--chat: give the id of the chat, or --first-chat: there is no terminal to ask at")
     with _connected(dialogue, token, api_url, proxy) as (bot, me):

@@ -4,12 +4,13 @@ from typing import Annotated
 
 import typer
 
-from services.cli import arguments, times
+from services.cli import arguments
 from services.cli.command import command, root
 from services.cli.exit_codes import ExitCode
 from services.cli.session import Session
 from services.contracts.events import NewEvent
 from services.contracts.messages import MessageDetail
+from services.contracts.times import seconds_of
 
 
 @command(root, "test", "cct test --chat 1001")
@@ -24,7 +25,7 @@ def send_test_message(
 
     The exit code is 0 if every chat got it, 1 if one did not, 2 if the time is over.
     """
-    within = arguments.read("--timeout", timeout, times.seconds)
+    within = arguments.read("--timeout", timeout, seconds_of)
     named = arguments.given({"chat_id": chat, "bot": bot})
     event = {"type": "info_notification", "title": "Test message", "description": _TEXT, "source": "cct test"}
     accepted = session.client.send(NewEvent.model_validate(event | named))

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.kit.errors import Problem
 from services.kit.web.auth import bearer
+from services.kit.web.bodies import JsonBodies
 from services.kit.web.client_address import ForwardedHeaders
 from services.kit.web.middleware import INTERNAL, HeadRequests, HttpMetrics
 from services.kit.web.security_headers import SecurityHeaders
@@ -26,9 +27,11 @@ from services.kit.web.security_headers import SecurityHeaders
 Handler = Callable[[Request], Awaitable[Response]]
 
 #: Middleware that a fast route does not pass: its own class below counts with the series bound once, its
-#: function reads the headers of proxies only when a key is wrong, no browser shows its response, and it takes
-#: POST only.
-REPLACED = frozenset({PrometheusInstrumentatorMiddleware, ForwardedHeaders, SecurityHeaders, HeadRequests})
+#: function reads the headers of proxies only when a key is wrong, no browser shows its response, it takes
+#: POST only, and it reads its body whatever its type.
+REPLACED = frozenset(
+    {PrometheusInstrumentatorMiddleware, ForwardedHeaders, SecurityHeaders, HeadRequests, JsonBodies}
+)
 
 
 class FastRoute(APIRoute):

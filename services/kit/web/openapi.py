@@ -42,7 +42,7 @@ class Fault(BaseModel):
         "starts with `body`, `query`, `path` or `header`",
         examples=[["data", "coverage_percentage"]],
     )
-    msg: str = Field(description="The error", examples=["Input should be less than or equal to 100"])
+    msg: str = Field(description="The error", examples=["write 100 or less"])
 
 
 class ProblemDocument(BaseModel):

@@ -26,6 +26,7 @@ from services.kit.telemetry.sdk_processor import INTERNAL
 from services.kit.telemetry.telemetry import VERSION, Telemetry
 from services.kit.web import common_routes, docs_pages, openapi
 from services.kit.web.auth import BearerAuth, Keyring, SingleKey, bearer, read_or_create_key, require_key
+from services.kit.web.bodies import JsonBodies, UnpackedBodies
 from services.kit.web.client_address import ForwardedHeaders, Networks
 from services.kit.web.connections import ConnectionMetrics
 from services.kit.web.fast_route import FastRoute, FastRouteApp
@@ -167,12 +168,14 @@ def _instrument(
             server_request_hook=partial(_describe, internal),
         )
     app.add_middleware(SingleHeaders)
+    app.add_middleware(JsonBodies)
     app.add_middleware(
         PrometheusInstrumentatorMiddleware,
         instrumentations=[metrics.observe],
         registry=telemetry.registry,
         excluded_handlers=["^/metrics$"],
     )
+    app.add_middleware(UnpackedBodies, max_bytes=settings.max_body_bytes)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(LogContext, name=telemetry.name)
     if settings.forwarded_allow_ips:

@@ -8,6 +8,7 @@ from starlette.responses import HTMLResponse, RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.kit.errors import Problem, invalid_input
+from services.kit.field_errors import did_you_mean
 
 #: Headers that decide something and that one request has once: of two, each reader may choose another.
 SINGLE = frozenset(
@@ -66,7 +67,7 @@ async def known_query(connection: HTTPConnection) -> None:
         return
     text = f"the parameters are {', '.join(sorted(known))}" if known else "there are no parameters"
     unknown = [
-        {"loc": ["query", name], "msg": f"unknown parameter; {text}"}
+        {"loc": ["query", name], "msg": f"unknown parameter{did_you_mean(name, known) or f'; {text}'}"}
         for name in connection.query_params
         if name not in known
     ]

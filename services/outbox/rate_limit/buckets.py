@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from services.kit.background import instance_name
 from services.kit.clock import Clock
 from services.kit.health import Health, Level, Measurement
-from services.kit.instance import instance_name
 from services.outbox.rate_limit import redis_bucket
 from services.outbox.rate_limit.bot_bucket import Bucket, LocalBucket
 from services.outbox.rate_limit.chat_pace import ChatPace, LocalChatPace

@@ -182,7 +182,7 @@ async def put_topic(
     chat_id: ChatId,
     topic_id: Annotated[int, Field(ge=1, le=MAX_ID)],
     name: Annotated[str, Body(min_length=1, max_length=128)],
-    closed: Annotated[bool, Body()] = False,
+    closed: Annotated[bool, Body(strict=True)] = False,
 ) -> dict[str, Any]:
     sandbox, chat = sandbox_of(request), _chat(request, chat_id)
     if chat.type is not ChatType.SUPERGROUP:

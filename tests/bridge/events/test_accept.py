@@ -68,7 +68,12 @@ def test_one_event_is_answered_with_its_ids() -> None:
         "trace_id": f"{0xABC:032x}",
         "status": "queued",
         "type": "custom_event",
-        "links": {"event": f"/api/v1/events/{event.id}", "trace": None},
+        "links": {
+            "event": f"/api/v1/events/{event.id}",
+            "message": f"/api/v1/messages/{first.id}",
+            "messages": [f"/api/v1/messages/{first.id}", f"/api/v1/messages/{second.id}"],
+            "trace": None,
+        },
     }
     assert (first.chat_id, second.chat_id) == (1001, 1002)
     assert (event.accepted_at, event.trace, event.severity, event.category) == (NOW, TRACE, "low", "custom")
@@ -225,6 +230,23 @@ def test_a_key_has_255_characters_at_most() -> None:
 def test_the_answer_links_to_the_trace_where_there_is_a_viewer() -> None:
     answer = orjson.loads(read(HELLO, trace_url="http://jaeger").answer)
     assert answer["links"]["trace"] == f"http://jaeger/trace/{0xABC:032x}"
+
+
+def test_a_duration_counts_from_the_acceptance() -> None:
+    (one, _) = read(HELLO | {"deliver_at": "30m", "expires_in": "1h30m"}).submission.messages[0]
+    assert (one.deliver_at, one.expires_at) == (NOW + 1_800, NOW + 5_400)
+    (other, _) = read([HELLO | {"expires_at": "PT10M"}]).submission.messages[0]
+    assert other.expires_at == NOW + 600
+
+
+@pytest.mark.parametrize("field", ["expires_in", "expires_at"])
+def test_an_event_that_expires_before_it_is_due_is_refused(field: str) -> None:
+    assert places(HELLO | {"deliver_at": "30m", field: "10m"}) == [[field]]
+    assert places([HELLO, HELLO | {"deliver_at": at(600), field: "10m"}]) == [[1, field]]
+
+
+def test_an_event_expires_at_a_time_or_after_a_duration_and_not_both() -> None:
+    assert places(HELLO | {"expires_at": at(60), "expires_in": "1m"}) == [["expires_in"]]
 
 
 # Bots and questions

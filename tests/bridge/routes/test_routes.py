@@ -184,15 +184,18 @@ def test_an_empty_file_is_no_rules() -> None:
     [
         ("[[route]\n", "not valid TOML: "),
         ('[[routes]]\nname = "a"\n', "routes: unknown; a route begins with [[route]]"),
-        ('[[route]]\nname = "a"\n', "route 1 (a): to: Field required"),
-        ("[[route]]\nto = [{ chat_id = 1 }]\n", "route 1: name: Field required"),
+        ('[[route]]\nname = "a"\n', "route 1 (a): to: this field is missing"),
+        ("[[route]]\nto = [{ chat_id = 1 }]\n", "route 1: name: this field is missing"),
         ('[[route]]\nname = "a"\nto = []\n', "route 1 (a): to: "),
         ('[[route]]\nname = "a"\nto = [{ chat_id = "x" }]\n', "route 1 (a): to.0.chat_id: "),
-        ('[[route]]\nname = "a"\nto = [{ chat_id = 1 }]\ncolour = 1\n', "route 1 (a): colour: Extra inputs"),
+        (
+            '[[route]]\nname = "a"\nto = [{ chat_id = 1 }]\ncolour = 1\n',
+            "route 1 (a): colour: there is no such field",
+        ),
         ('[[route]]\nname = "a"\nto = [{ chat_id = 1 }]\ntype = "nap"\n', "route 1 (a): type: 'nap' is none"),
         (
             '[[route]]\nname = "a"\nto = [{ chat_id = 1 }]\ncategory = "x"\n',
-            "route 1 (a): category.0: Input should be 'task'",
+            "route 1 (a): category: write 'task'",
         ),
         (
             '[[route]]\nname = "a"\nto = [{ chat_id = 1 }]\n[[route]]\nname = "a"\nto = [{ chat_id = 1 }]\n',

@@ -17,7 +17,8 @@ def wrong_parameters(answer: Any) -> list[list[str]]:
 async def test_an_unknown_query_parameter_is_named_with_those_there_are(service: Live) -> None:
     answer = await service.http.get("/things/5?page=2&pages=3&colour=red")
     assert wrong_parameters(answer) == [["query", "pages"], ["query", "colour"]]
-    assert answer.json()["errors"][0]["msg"] == "unknown parameter; the parameters are page, wait"
+    assert answer.json()["errors"][0]["msg"] == 'unknown parameter; did you mean "page"?'
+    assert answer.json()["errors"][1]["msg"] == "unknown parameter; the parameters are page, wait"
     assert (await service.http.get("/things/5?page=2")).json() == {"id": 5, "page": 2}
 
 

@@ -20,7 +20,7 @@ from services.bridge.webhooks import store as webhooks
 from services.bridge.webhooks.visible_url import visible_url
 from services.contracts.callbacks import Callbacks, CallbackView, Calls, CallView, MadeCallback, NewCallback
 from services.contracts.fields import AN_ID, Words
-from services.contracts.keys import Scope
+from services.contracts.keys import NAME_FORM, Scope
 from services.contracts.stored import from_row, number_of
 from services.kit.clock import rfc3339
 from services.kit.errors import Problem, invalid_input
@@ -31,7 +31,11 @@ router = APIRouter(prefix="/api/v1", tags=["callbacks"])
 
 _NOT_YOURS = problems({403: "the key lacks a scope, or the callback is that of the suite's own key"})
 _NOT_THERE = problems({404: "the key has no callback"}) | _NOT_YOURS
-Name = Annotated[str, Path(pattern=rf"^{keys.NAME.pattern}$", description="name of a key", examples=["ci"])]
+Name = Annotated[
+    str,
+    Path(pattern=rf"^{keys.NAME.pattern}$", description="name of a key", examples=["ci"]),
+    NAME_FORM,
+]
 
 
 @router.get("/callbacks", summary="List the callbacks of all keys")
