@@ -40,6 +40,7 @@ from services.bridge.tracking.callbacks import api as callbacks_api
 from services.bridge.tracking.metrics import TrackingMetrics
 from services.bridge.tracking.totals import TotalsCounter
 from services.bridge.updates import api as updates_api
+from services.bridge.ways_in import api as ways_in_api
 from services.contracts.events import CATEGORY_OF
 from services.contracts.health import BridgeDetails, ProcessNumbers
 from services.kit.background import run_in_background
@@ -215,7 +216,7 @@ def create_app(
         lifespan=lifespan,
         login_blocker=LoginBlocker(security, clock),
         summary="Takes events over REST and delivers them to Telegram without losing one.",
-        public=[api.public, api.intake, updates_api.public],
+        public=[api.public, api.intake, updates_api.public, ways_in_api.router],
         routers=[
             api.router,
             approvals_api.router,

@@ -1,0 +1,9 @@
+"""Ways in beside `POST /events`: other forms of request, each read to an event and stored like any other.
+
+- `api`: the routes.
+- `admission`: who makes a request, and what a repetition of it is.
+- `credentials`: the key of a request, also by HTTP Basic.
+- `draft`: an event made of a client's own fields; errors name these.
+- `send`: plain text, forms and queries.
+- `openapi`: the document of the routes.
+"""
