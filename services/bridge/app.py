@@ -41,6 +41,7 @@ from services.bridge.tracking.metrics import TrackingMetrics
 from services.bridge.tracking.totals import TotalsCounter
 from services.bridge.updates import api as updates_api
 from services.bridge.ways_in import api as ways_in_api
+from services.bridge.ways_in import ntfy_api
 from services.contracts.events import CATEGORY_OF
 from services.contracts.health import BridgeDetails, ProcessNumbers
 from services.kit.background import run_in_background
@@ -234,6 +235,7 @@ def create_app(
         admission=state.admitted,
         schemas={**api.SCHEMAS, **tracking_api.SCHEMAS},
         watched=api.WATCHED,
+        last=[ntfy_api.router],
     )
     openapi.install(app)
     app.state.first_chat = first_chat

@@ -121,9 +121,12 @@ ELSEWHERE: dict[str, Any] = {
 }
 
 #: Operations that accept a signature instead of a key.
-_SIGNED = frozenset({("POST", "/events"), ("POST", "/api/v1/events"), ("POST", "/send")})
+_WAYS_IN = frozenset(
+    {("POST", "/send"), *((way, path) for way in ("POST", "PUT") for path in ("/", "/{topic}"))}
+)
+_SIGNED = frozenset({("POST", "/events"), ("POST", "/api/v1/events")}) | _WAYS_IN
 #: Operations that accept the key as the password of HTTP Basic too.
-_BASIC = frozenset({("POST", "/send")})
+_BASIC = _WAYS_IN
 #: Operations that need no database.
 _IN_MEMORY = frozenset(
     {

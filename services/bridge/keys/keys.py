@@ -113,6 +113,9 @@ _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _TABLE: tuple[tuple[str, Scope | None, Scope | None], ...] = (
     ("/events", None, Scope.EVENTS_WRITE),
     ("/send", None, Scope.EVENTS_WRITE),
+    ("/", None, Scope.EVENTS_WRITE),
+    # Any topic: the template of the route in the OpenAPI document.
+    ("/{topic}", None, Scope.EVENTS_WRITE),
     ("/api/v1/events", Scope.MESSAGES_READ, Scope.EVENTS_WRITE),
     ("/api/v1/event-types", None, None),
     ("/api/v1/messages", Scope.MESSAGES_READ, Scope.MESSAGES_WRITE),

@@ -1,6 +1,6 @@
 """A draft: an event made of a client's own fields, and where the client wrote each of them. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -37,7 +37,7 @@ class Draft:
 
     Args:
         event: fields of a NewEvent.
-        places: where the client wrote them, by field.
+        places: where the client wrote them, by field; such as ``title`` or ``data.url``.
     """
 
     event: Mapping[str, Any]
@@ -55,10 +55,12 @@ class Draft:
             problem.errors = [{**error, "loc": self._place(error["loc"])} for error in problem.errors]
         return problem
 
-    def _place(self, loc: Iterable[str | int]) -> list[str | int]:
-        field, *rest = loc or ("",)
-        place = self.places.get(str(field))
-        return [field, *rest] if place is None else [*place, *rest]
+    def _place(self, loc: Sequence[str | int]) -> list[str | int]:
+        for length in (2, 1):
+            place = self.places.get(".".join(map(str, loc[:length])))
+            if place is not None:
+                return [*place, *loc[length:]]
+        return list(loc)
 
 
 def fault(place: Place, message: str) -> Problem:
@@ -124,4 +126,4 @@ def _described(title: str, text: str, title_place: Place, place: Place) -> Draft
     if len(text) <= LONGEST_DESCRIPTION:
         return Draft(event | ({"description": text} if text else {}), places)
     field = "results" if len(text) <= LONGEST_RESULTS else "code_snippet"
-    return Draft(event | {"data": {field: text}}, places | {"data": place})
+    return Draft(event | {"data": {field: text}}, places | {f"data.{field}": place})
