@@ -122,7 +122,8 @@ ELSEWHERE: dict[str, Any] = {
 
 #: Operations that accept a signature instead of a key.
 _WAYS_IN = frozenset(
-    {("POST", "/send"), *((way, path) for way in ("POST", "PUT") for path in ("/", "/{topic}"))}
+    {("POST", "/send"), ("POST", "/hooks/{source}")}
+    | {(way, path) for way in ("POST", "PUT") for path in ("/", "/{topic}")}
 )
 _SIGNED = frozenset({("POST", "/events"), ("POST", "/api/v1/events")}) | _WAYS_IN
 #: Operations that accept the key as the password of HTTP Basic too.

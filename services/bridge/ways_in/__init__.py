@@ -7,6 +7,7 @@
 - `send`: plain text, forms and queries.
 - `ntfy_api`: the routes of ntfy's publish form. `ntfy`: the event of a publication, and ntfy's answer.
 - `ntfy_fields`, `ntfy_delay`, `ntfy_actions`: ntfy's headers and JSON, its delays, its buttons.
+- `hooks`: webhooks of other products.
 - `topics`: which paths are topics.
 - `openapi`: the document of the routes.
 """

@@ -76,11 +76,14 @@ def read(topic: str, fields: Fields, body: bytes, now: float) -> Publication:
     title = fields.get("title")
     faces = " ".join(filter(None, map(_face, tags)))
     below = "\n".join(f"{link.label}: {link.url}" for link in _links(fields))
-    draft = words(*_with_faces(title, text, faces, below))
+    formatted = flag(fields.get("markdown"))
+    # The first line of Markdown is no title: a title has no format.
+    named = Given(topic, ("path", "topic")) if formatted and title is None else title
+    draft = words(*_with_faces(named, text, faces, below))
     level = _priority(fields.get("priority"))
     data = {**draft.event.get("data", {}), **_details(fields, [tag for tag in tags if not _face(tag)])}
     event = {"type": DEFAULT_TYPE, "source": topic, **_AS_PRIORITY[level], **draft.event}
-    event |= {"data": data} if data else {}
+    event |= ({"data": data} if data else {}) | ({"format": "markdown"} if formatted else {})
     if "delay" in fields:
         event["deliver_at"] = ntfy_delay.deliver_at(fields["delay"], now)
     shown = {

@@ -192,6 +192,14 @@ async def test_what_is_shown(
     assert (event["title"], event.get("description")) == (title, description)
 
 
+async def test_markdown_is_formatted(quick: Bridge) -> None:
+    text = "**done** in 3 min"
+    for header, value in (("Markdown", "yes"), ("Content-Type", "text/markdown")):
+        event = await published(quick, text, **{header: value})
+        assert event == {"title": "backup", "description": text, "source": "backup", "format": "markdown"}
+    assert (await published(quick, text, md="no"))["title"] == text
+
+
 @pytest.mark.parametrize("name", ["Delay", "X-Delay", "At", "X-At", "In", "X-In"])
 @pytest.mark.parametrize("delay", ["30m", "30 min", "0.5 hours", "1800s", "29m 60s"])
 async def test_a_delay_is_a_later_delivery(quick: Bridge, name: str, delay: str) -> None:
