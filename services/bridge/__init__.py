@@ -4,7 +4,8 @@ One message passes:
 
 - `keys`: authenticates the request by its key or signature and limits its rate.
 - `api`: the route `POST /events`; it answers after the commit.
-- `folder`: takes events from files instead.
+- `ways_in`: the same for plain texts and the requests of other programs. `folder`: takes events from files.
+- `event_intake`: stores what these have read.
 - `routes`: finds the recipients of an event that names none.
 - `events`: checks the event (accept), and later makes its text (render).
 - `services.outbox`: enqueue, pace, claim, send, settle.

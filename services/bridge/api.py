@@ -1,7 +1,5 @@
 """The routes of events, messages and statistics. `POST /events` is a fast route and parses by itself."""
 
-from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
@@ -9,11 +7,7 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from services.bridge import bot_messages, openapi
-from services.bridge.approvals import from_event
-from services.bridge.events import accept
-from services.bridge.events.accept import AcceptedRequest, Caller
-from services.bridge.keys.authenticate import AdmittedRequest
+from services.bridge import bot_messages, event_intake, openapi
 from services.bridge.state import CallerKey, State, state_of
 from services.bridge.tracking import message_view, stats_view
 from services.bridge.tracking.search_params import Period, States
@@ -30,14 +24,10 @@ from services.contracts.messages import (
     Stats,
 )
 from services.contracts.stored import from_row
-from services.kit import logs
 from services.kit.clock import rfc3339
 from services.kit.errors import Problem
-from services.kit.telemetry.telemetry import TraceContext
-from services.kit.web.fast_route import FastResponse, FastRoute
+from services.kit.web.fast_route import FastRoute
 from services.kit.web.openapi import problems
-from services.outbox.engine import Outbox
-from services.outbox.intake.single_use import RepeatedError
 from services.outbox.queries import message_search, message_timeline
 from services.outbox.queries.message_search import Search
 
@@ -55,58 +45,8 @@ async def post_events(request: Request) -> Response:
     state = await state_of(request)
     headers: dict[bytes, bytes] = dict(request.scope["headers"])
     entry = await state.authenticator.enter(request, headers, Scope.EVENTS_WRITE)
-    caller = _caller(headers, entry)
-    trace = caller.parent.child() if caller.parent else state.telemetry.new_trace()
-    read = partial(
-        accept.accept,
-        entry.body,
-        caller,
-        trace,
-        now=state.clock.time(),
-        routes=state.active_routes.routes,
-        trace_url=state.settings.jaeger_ui_url,
-        asks=state.asks,
-        refusal=state.inbound.destinations.refusal,
-    )
-    try:
-        reading = await _understood(state.outbox, read, caller, entry.body)
-        receipt = await state.outbox.enqueue(reading.submission)
-    except RepeatedError:
-        raise state.authenticator.replayed() from None
-    if receipt.replayed is not None:
-        return FastResponse(receipt.replayed.encode(), 202, {b"idempotent-replayed": b"true"})
-    if reading.codes:
-        state.inbound.publisher.created_by_events(len(reading.codes))
-    return FastResponse(reading.answer, 202, {b"traceresponse": trace.header().encode()})
-
-
-async def _understood(
-    outbox: Outbox, read: Callable[[], AcceptedRequest], caller: Caller, body: bytes
-) -> AcceptedRequest:
-    """The accepted request. A repeated one gets its first answer, even if it would be refused by now."""
-    try:
-        reading = read()
-    except Problem:
-        key = accept.idempotency_key(caller, body)
-        earlier = await outbox.intake.earlier(key) if key else None
-        if earlier is None:
-            raise
-        return accept.repetition(caller, earlier)
-    while reading.codes and await from_event.codes_taken(outbox.database, reading.codes):
-        reading = read()
-    return reading
-
-
-def _caller(headers: Mapping[bytes, bytes], entry: AdmittedRequest) -> Caller:
-    # Starlette's Headers scan the whole list for each name.
-    parent, key = headers.get(b"traceparent"), headers.get(b"idempotency-key")
-    return Caller(
-        client=entry.key.name,
-        parent=TraceContext.parse(parent.decode("latin-1")) if parent else None,
-        correlation_id=logs.correlation_id.get(),
-        idempotency_key=None if key is None else key.decode("latin-1"),
-        once=entry.once,
-    )
+    caller = event_intake.caller_of(headers, entry)
+    return (await event_intake.store(state, entry.body, caller)).response()
 
 
 def _id(of: str) -> Any:

@@ -15,6 +15,7 @@ from services.bridge.chats import api as chats_api
 from services.bridge.chats import quiet
 from services.bridge.events import api as templates_api
 from services.bridge.events import send_options, template_folder
+from services.bridge.events.mappings import load_mappings
 from services.bridge.events.render import render
 from services.bridge.events.template_folder import TemplateFolder
 from services.bridge.first_chat import api as bots_api
@@ -40,6 +41,10 @@ from services.bridge.tracking.callbacks import api as callbacks_api
 from services.bridge.tracking.metrics import TrackingMetrics
 from services.bridge.tracking.totals import TotalsCounter
 from services.bridge.updates import api as updates_api
+from services.bridge.ways_in import api as ways_in_api
+from services.bridge.ways_in import ntfy_api
+from services.bridge.ways_in.hooks import api as hooks_api
+from services.bridge.ways_in.hooks.sources import SOURCES
 from services.contracts.events import CATEGORY_OF
 from services.contracts.health import BridgeDetails, ProcessNumbers
 from services.kit.background import run_in_background
@@ -83,8 +88,8 @@ def create_app(
     tracking_metrics = TrackingMetrics(telemetry.registry)
     folder = TemplateFolder(settings.templates_dir, telemetry.registry) if settings.templates_dir else None
     templates = folder.templates if folder else None
+    mappings = load_mappings(settings.hooks_dir, SOURCES)
     security = SecurityMetrics(telemetry.registry)
-    rate_limiter = RateLimiter(security, clock, settings.rate_limit_per_second)
     ring = keyring.make_keyring(settings, clock)
     bots = settings.bots()
     inbound_metrics = InboundMetrics.of(telemetry, bots)
@@ -95,7 +100,9 @@ def create_app(
     )
     first_chat = FirstChat(bots, routes)
     folder_metrics = FolderMetrics(telemetry.registry)
-    authenticator = Authenticator(ring, rate_limiter, telemetry.registry, clock)
+    authenticator = Authenticator(
+        ring, RateLimiter(security, clock, settings.rate_limit_per_second), telemetry.registry, clock
+    )
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, BridgeState]]:
@@ -199,6 +206,7 @@ def create_app(
                     outbox=outbox,
                     bots=bots,
                     template_folder=folder,
+                    mappings=mappings,
                     asks=asks,
                     authenticator=authenticator,
                     active_routes=routes,
@@ -215,7 +223,7 @@ def create_app(
         lifespan=lifespan,
         login_blocker=LoginBlocker(security, clock),
         summary="Takes events over REST and delivers them to Telegram without losing one.",
-        public=[api.public, api.intake, updates_api.public],
+        public=[api.public, api.intake, updates_api.public, ways_in_api.router, hooks_api.router],
         routers=[
             api.router,
             approvals_api.router,
@@ -226,6 +234,7 @@ def create_app(
             keys_api.caller_router,
             routes_api.router,
             chats_api.router,
+            hooks_api.keyed,
             bots_api.router,
             templates_api.router,
         ],
@@ -233,6 +242,7 @@ def create_app(
         admission=state.admitted,
         schemas={**api.SCHEMAS, **tracking_api.SCHEMAS},
         watched=api.WATCHED,
+        last=[ntfy_api.router],
     )
     openapi.install(app)
     app.state.first_chat = first_chat

@@ -39,7 +39,7 @@ _BODY = {
         }
     },
 }
-_HEADERS = [
+HEADERS = [
     {"name": name, "in": "header", "required": False, "schema": schema, "description": description}
     for name, schema, description in (
         (
@@ -69,7 +69,7 @@ _HEADERS = [
         ),
     )
 ]
-_TAKEN = {
+STORED = {
     "description": "the events are on disk",
     "headers": {
         "Idempotent-Replayed": {
@@ -87,9 +87,9 @@ POSTING: dict[str, Any] = {
     "summary": "Post one event, or a list of up to 500 events",
     "response_model": Accepted | AcceptedBatch,
     "dependencies": [Depends(bearer)],
-    "openapi_extra": {"requestBody": _BODY, "parameters": _HEADERS},
+    "openapi_extra": {"requestBody": _BODY, "parameters": HEADERS},
     "responses": {
-        202: _TAKEN,
+        202: STORED,
         **problems(
             {
                 400: "a header is invalid, or the connection ended within the body",
@@ -121,7 +121,13 @@ ELSEWHERE: dict[str, Any] = {
 }
 
 #: Operations that accept a signature instead of a key.
-_SIGNED = frozenset({("POST", "/events"), ("POST", "/api/v1/events")})
+_WAYS_IN = frozenset(
+    {("POST", "/send"), ("POST", "/hooks/{source}")}
+    | {(way, path) for way in ("POST", "PUT") for path in ("/", "/{topic}")}
+)
+_SIGNED = frozenset({("POST", "/events"), ("POST", "/api/v1/events")}) | _WAYS_IN
+#: Operations that accept the key as the password of HTTP Basic too.
+_BASIC = _WAYS_IN
 #: Operations that need no database.
 _IN_MEMORY = frozenset(
     {
@@ -133,6 +139,7 @@ _IN_MEMORY = frozenset(
 )
 _TAGS = {
     "events": "Post events. An accepted event is on disk.",
+    "ways in": "Other forms of request that become events, for programs that cannot send JSON of ours.",
     "messages": "A message is one event for one recipient: search messages and read their timelines.",
     "tracking": "Follow and repair delivery: live changes, dead letters, replays, traces.",
     "approvals": "Ask people to decide; the first answer wins.",
@@ -168,6 +175,11 @@ def _complete(document: openapi.Document) -> None:
         "description": "sha256= and the hexadecimal HMAC-SHA256 of X-CCTelegram-Timestamp, a dot and the "
         "body, with the secret of the signing key that X-CCTelegram-Key-Id names",
     }
+    document["components"]["securitySchemes"]["Password"] = {
+        "type": "http",
+        "scheme": "basic",
+        "description": "the key as the password, with any user name",
+    }
     for method, path, operation in openapi.operations(document):
         # Each operation names every status itself.
         del operation["responses"]["default"]
@@ -180,7 +192,9 @@ def _complete(document: openapi.Document) -> None:
 def _name_scope(method: str, path: str, operation: dict[str, Any]) -> None:
     scope = keys.scope_needed(method, path)
     named = [scope.value] if scope else []
-    ways = [bearer.scheme_name, "Signature"] if (method, path) in _SIGNED else [bearer.scheme_name]
+    ways = [bearer.scheme_name]
+    ways += ["Signature"] if (method, path) in _SIGNED else []
+    ways += ["Password"] if (method, path) in _BASIC else []
     operation["security"] = [{way: named} for way in ways]
     common = {429: "the key is over its rate, or its address failed to authenticate too often"}
     if scope:

@@ -11,7 +11,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from services.bridge import bots
 from services.bridge.bots import Bot, BotDocument
 from services.bridge.webhooks import signing
-from services.kit.settings import CommaInts
+from services.kit.settings import ApiKey, CommaInts
 from services.outbox.settings import TELEGRAM_URL, TelegramSettings
 
 
@@ -32,6 +32,21 @@ class BridgeSettings(TelegramSettings):
     )
     templates_dir: Path | None = Field(
         None, description="folder of templates, <event type>.txt or default.txt; unset: the built-in texts"
+    )
+    hooks_dir: Path | None = Field(
+        None, description="folder of mappings of webhooks, <source>.json.j2; unset: there are none"
+    )
+    hook_secret_github: ApiKey | None = Field(
+        None, description="secret of GitHub's webhooks; unset: they need the key"
+    )
+    hook_secret_gitlab: ApiKey | None = Field(
+        None, description="secret token of GitLab's webhooks; unset: they need the key"
+    )
+    hook_secret_grafana: ApiKey | None = Field(
+        None, description="secret of Grafana's webhooks; unset: they need the key"
+    )
+    hook_secret_sentry: ApiKey | None = Field(
+        None, description="client secret of Sentry's integration; unset: its webhooks need the key"
     )
     retention_days: float = Field(
         30.0, ge=0, description="days that finished messages stay in the database; 0: forever"

@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from services.bridge.bots import Bot
 from services.bridge.events.accept import Asks
+from services.bridge.events.mappings import Mappings
 from services.bridge.events.template_folder import TemplateFolder
 from services.bridge.events.templates import Templates
 from services.bridge.inbound import Inbound
@@ -34,6 +35,7 @@ class BridgeState:
     outbox: Outbox
     bots: Mapping[str, Bot]
     template_folder: TemplateFolder | None
+    mappings: Mappings
     asks: Asks
     authenticator: Authenticator
     active_routes: ActiveRoutes

@@ -67,6 +67,8 @@ class Caller:
     idempotency_key: str | None
     #: A single-use name of the request, such as its signature.
     once: SingleUse | None = None
+    #: What a repetition of the request has in common with it, if that is not the body.
+    identity: bytes | None = None
 
 
 #: The position of an event in a request: empty for a single one, else its index in the list.
@@ -338,7 +340,7 @@ def _answer(
 
 
 def idempotency_key(caller: Caller, body: bytes) -> IdempotencyKey | None:
-    """The request's Idempotency-Key with the hash of the body, without an answer; None without the header.
+    """The request's Idempotency-Key with the hash of the request, without an answer; None without the header.
 
     Raises:
         Problem: 400, the header is empty or too long.
@@ -348,4 +350,5 @@ def idempotency_key(caller: Caller, body: bytes) -> IdempotencyKey | None:
         return None
     if not 1 <= len(key) <= LONGEST_KEY:
         raise Problem(400, "Bad Idempotency-Key", f"The header must have 1 to {LONGEST_KEY} characters.")
-    return IdempotencyKey(caller.client, key, hashlib.sha256(body).hexdigest(), "")
+    identity = body if caller.identity is None else caller.identity
+    return IdempotencyKey(caller.client, key, hashlib.sha256(identity).hexdigest(), "")

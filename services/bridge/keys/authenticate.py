@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry
 from starlette.requests import Request
 
-from services.bridge.keys import signing
+from services.bridge.keys import keys, signing
 from services.bridge.keys.keyring import SIGNATURES, ApiKeyring
 from services.bridge.keys.keys import Key
 from services.bridge.keys.signing import BadSignatureError
@@ -102,6 +102,15 @@ class Authenticator:
             "This signature was used before. To retry, sign with the current time: the same "
             "Idempotency-Key gets the first answer.",
         )
+
+    def admit_product(self, name: str) -> Key:
+        """A key for a product that proved itself by its own signature; it may post events.
+
+        Raises:
+            Problem: 429, the product is over the rate.
+        """
+        self._rate_limiter.admit(name, None)
+        return keys.of_product(name)
 
     def _allowed(self, key: Key, scope: Scope | None) -> Key:
         if scope is not None and scope not in key.scopes:

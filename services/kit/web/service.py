@@ -57,6 +57,7 @@ def create_service(
     schemas: Mapping[str, type[BaseModel]] | None = None,
     watched: Collection[str] = (),
     page_policy: str = NO_PAGE,
+    last: Sequence[APIRouter] = (),
 ) -> FastAPI:
     """A service with /, /health*, /metrics, /docs, problem+json errors, bearer auth, traces and logs.
 
@@ -76,6 +77,7 @@ def create_service(
         schemas: models that only fast routes refer to, for the OpenAPI document.
         watched: paths whose request metrics an alert or SLO rule reads; fast routes are always watched.
         page_policy: content security policy of the service's own pages.
+        last: public routes that come after all others, since their paths match those of others too.
     """
 
     @asynccontextmanager
@@ -117,6 +119,8 @@ def create_service(
         app.include_router(router, dependencies=[] if fast else [Depends(known_query)])
     for router in routers:
         app.include_router(router, dependencies=[Depends(bearer), Depends(admission), Depends(known_query)])
+    for router in last:
+        app.include_router(router, dependencies=[Depends(known_query)])
     errors.install(app)
     openapi.install(app, schemas or {})
     _instrument(app, telemetry, settings, watched, internal)

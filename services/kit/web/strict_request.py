@@ -24,6 +24,9 @@ SINGLE = frozenset(
     }
 )
 
+#: In a route's ``openapi_extra``: other programs define its query, so an unknown parameter is theirs.
+ANY_QUERY = "x-any-query"
+
 
 class SingleHeaders:
     """Answers 400 to a request that has one of the headers of :data:`SINGLE` twice.
@@ -63,7 +66,11 @@ async def known_query(connection: HTTPConnection) -> None:
         return
     route = connection.scope["route"]
     known = _names(route)
-    if _is_page(route) or (not known and connection.scope["method"] == "POST"):
+    if (
+        _is_page(route)
+        or (route.openapi_extra or {}).get(ANY_QUERY)
+        or (not known and connection.scope["method"] == "POST")
+    ):
         return
     text = f"the parameters are {', '.join(sorted(known))}" if known else "there are no parameters"
     unknown = [

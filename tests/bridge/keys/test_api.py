@@ -447,7 +447,7 @@ async def test_the_openapi_document_tells_the_scopes(bridge: httpx.AsyncClient) 
     types = document["paths"]["/api/v1/event-types"]["get"]
     assert types["security"] == [{"HTTPBearer": []}]
     assert document["paths"]["/health"]["get"]["security"] == []
-    assert set(document["components"]["securitySchemes"]) == {"HTTPBearer", "Signature"}
+    assert set(document["components"]["securitySchemes"]) == {"HTTPBearer", "Password", "Signature"}
     told = {
         name
         for item in document["paths"].values()

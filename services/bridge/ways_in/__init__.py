@@ -1,0 +1,13 @@
+"""Ways in beside `POST /events`: other forms of request, each read to an event and stored like any other.
+
+- `api`: the routes.
+- `admission`: who makes a request, and what a repetition of it is.
+- `credentials`: the key of a request, also by HTTP Basic.
+- `draft`: an event made of a client's own fields; errors name these.
+- `send`: plain text, forms and queries.
+- `ntfy_api`: the routes of ntfy's publish form. `ntfy`: the event of a publication, and ntfy's answer.
+- `ntfy_fields`, `ntfy_delay`, `ntfy_actions`: ntfy's headers and JSON, its delays, its buttons.
+- `hooks`: webhooks of other products.
+- `topics`: which paths are topics.
+- `openapi`: the document of the routes.
+"""
