@@ -6,6 +6,7 @@
 - `markdown_text`, `html_text`: read one format each, by libraries; pure.
 - `marked_text`: makes of what they read a text that Telegram takes; pure.
 - `send_options`: how an event's messages are sent, beside their text; pure.
+- `buttons`: the buttons of an event's messages, and what a tap names; pure.
 - `templates`: the operator's own texts, by Jinja2.
 - `template_folder`: reads them, also when a file has changed.
 - `api`: the routes that list templates, and show the text of an event without sending it.
