@@ -13,7 +13,7 @@ from services.kit.telemetry.telemetry import Telemetry
 
 FOLDER_OUTCOMES = ("taken", "repeated", "rejected")
 SIGNED_REQUEST_OUTCOMES = ("accepted", "refused", "replayed")
-WEBHOOK_KINDS = ("approval", "message")
+WEBHOOK_KINDS = ("approval", "message", "button")
 
 
 class BridgeMetrics:

@@ -94,6 +94,22 @@ def data(pairs: Sequence[str] | None) -> dict[str, Any]:
     return found
 
 
+def buttons(pairs: Sequence[str] | None) -> list[list[dict[str, str]]] | None:
+    """The rows of ``--button TEXT=VALUE``, one for each: a link if the value is a URL, else data.
+
+    Raises:
+        UsageError: there is no ``=``.
+    """
+    rows = []
+    for pair in pairs or ():
+        text, equals, value = pair.partition("=")
+        if not equals:
+            raise UsageError(f"--button: write TEXT=URL or TEXT=DATA, not {pair}")
+        kind = "url" if value.lower().startswith(("http://", "https://")) else "data"
+        rows.append([{"text": text, kind: value}])
+    return rows or None
+
+
 @dataclass(frozen=True, slots=True)
 class Conditions:
     """Options that select messages; all must match."""

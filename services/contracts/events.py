@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 
+from services.contracts.buttons import Buttons
 from services.contracts.details import EventData, validation_error
 from services.contracts.fields import (
     A_TIME,
@@ -146,6 +147,13 @@ class NewEvent(Strict):
         about("ID of an earlier message or event that it answers in the same chat", AN_ID),
     ] = None
     pin: Annotated[Flag, about("pin it in the chat once it is delivered", False)] = False
+    buttons: Annotated[
+        Buttons | None,
+        about(
+            "rows of buttons below the message",
+            [[{"text": "Open the log", "url": "https://ci.example/7"}, {"text": "Retry", "data": "retry:7"}]],
+        ),
+    ] = None
     deliver_at: Annotated[
         When | None, about("deliver not before this time, or after this duration; within a year", "30m")
     ] = None

@@ -33,7 +33,9 @@ class Response(BaseModel):
     chat_id: Annotated[int | None, about("chat in which it was sent", 1001)]
     thread_id: Annotated[int | None, about("topic of the chat", 7)]
     user: Annotated[User, about("person who sent it")]
-    text: Annotated[str, about("the text; for a tap the chosen option", "Looks good")]
+    text: Annotated[
+        str, about("the text; for a tap the chosen option, or the data of the button", "Looks good")
+    ]
     telegram_message_id: Annotated[int | None, about("Telegram's ID of the message", 43)]
     in_reply_to: Annotated[InReplyTo, about("what it answers")]
     correlation_id: Annotated[str | None, about("correlation ID of what it answers", "order-4711")]

@@ -7,6 +7,7 @@ from pydantic import BaseModel
 from services.contracts.approvals import Decision
 from services.contracts.fields import A_TIME, A_TRACE, AN_ID, about
 from services.contracts.messages import MessageState
+from services.contracts.responses import User
 
 
 class ApprovalData(BaseModel):
@@ -36,6 +37,28 @@ class ApprovalResult(BaseModel):
     ]
     timestamp: Annotated[str, about("when it happened", A_TIME)]
     data: Annotated[ApprovalData, about("the approval")]
+
+
+class ButtonData(BaseModel):
+    """A tap on a button of a client's event."""
+
+    message_id: Annotated[str, about("ID of the message with the button", AN_ID)]
+    event_id: Annotated[str, about("ID of its event", AN_ID)]
+    correlation_id: Annotated[str, about("correlation ID of its event", "order-4711")]
+    title: Annotated[str, about("title of its event", "Build 7 failed")]
+    chat_id: Annotated[int | None, about("chat of the message", 1001)]
+    bot: Annotated[str, about("bot that shows it", "default")]
+    text: Annotated[str, about("text of the button", "Retry")]
+    data: Annotated[str, about("data of the button", "retry:7")]
+    user: Annotated[User, about("person who tapped")]
+
+
+class ButtonTapped(BaseModel):
+    """The call for a tap on a button of a client's event."""
+
+    type: Annotated[Literal["button.tapped"], about("what happened", "button.tapped")] = "button.tapped"
+    timestamp: Annotated[str, about("when it happened", A_TIME)]
+    data: Annotated[ButtonData, about("the tap")]
 
 
 class MessageData(BaseModel):

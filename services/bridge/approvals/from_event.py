@@ -35,7 +35,8 @@ _REFUSED = {
     "deliver_at": "an approval is sent at once: post the event when people should answer it",
     "update_key": "an approval never edits an earlier message: leave update_key out",
     **dict.fromkeys(
-        ("link_preview", "protect_content", "reply_to", "pin"), "an approval does not have it: leave it out"
+        ("link_preview", "protect_content", "reply_to", "pin", "buttons"),
+        "an approval does not have it: leave it out",
     ),
 }
 

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from pydantic import ValidationError
 
-from services.bridge.events import send_options
+from services.bridge.events import buttons, send_options
 from services.bridge.events.formats import formatted
 from services.bridge.events.templates import Templates, worded
 from services.contracts.details import EventData
@@ -123,8 +123,9 @@ def render(message: Claimed, templates: Templates | None = None) -> Rendered:
     event = _event(message)
     if event is None:
         return Rendered(parts_of(_as_posted(message), filename))
-    text = _from_template(message, event, templates) or _built_in(message, event)
-    return Rendered(parts_of(text, filename), options=send_options.of(event))
+    text = _with_links(_from_template(message, event, templates) or _built_in(message, event), event)
+    keyboard = buttons.keyboard(event.buttons or (), message.id)
+    return Rendered(parts_of(text, filename), keyboard, options=send_options.of(event))
 
 
 def _event(message: Claimed) -> NewEvent | None:
@@ -136,6 +137,14 @@ def _event(message: Claimed) -> NewEvent | None:
             "event_beyond_limits", message_id=message.id, fields=[one["loc"] for one in error.errors()]
         )
         return None
+
+
+def _with_links(text: Text, event: NewEvent) -> Text:
+    """The text, with the buttons that Telegram does not take as lines below it."""
+    out = Builder().add(text)
+    for label, url in buttons.as_text(event.buttons or ()):
+        out.text(f"\n{label}: {url}")
+    return out.build()
 
 
 def _as_posted(message: Claimed) -> Text:

@@ -8,6 +8,7 @@
 - `context`: the input and the result of handling one update.
 - `handler`: handles one update in one transaction.
 - `taps`: decides on the reaction to a tap.
+- `client_buttons`: the reaction to a tap on a button of a client's event.
 - `text_messages`: decides on the reaction to a reply, a command or another text.
 - `bot_calls`: makes the Bot API calls that follow, such as toasts and reactions.
 - `responses`: what people sent, for `GET /api/v1/responses`.

@@ -13,6 +13,7 @@ from services.bridge.commands.commands import Snapshot
 from services.bridge.updates.parse import ParsedUpdate, Sender
 from services.bridge.updates.responses import NO_LINK, NewResponse, ResponseLink
 from services.bridge.updates.store import BotCall, StoredUpdate
+from services.bridge.webhooks.store import NewCall
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.messages import Submission
 
@@ -82,6 +83,7 @@ class Reaction:
         answer: to an approval.
         replies: messages to store and send through the engine.
         bot_calls: calls to store, and to make after the commit.
+        webhooks: calls of other programs to store.
         response: to store for ``GET /api/v1/responses``.
         unauthorised: the sender may not use the bot; this is counted.
         notified_stranger: Telegram id of a stranger for whom ``replies`` has a notice.
@@ -94,6 +96,7 @@ class Reaction:
     answer: PersonalAnswer | None = None
     replies: tuple[Submission, ...] = ()
     bot_calls: tuple[BotCall, ...] = ()
+    webhooks: tuple[NewCall, ...] = ()
     response: NewResponse | None = None
     unauthorised: bool = False
     notified_stranger: int | None = None

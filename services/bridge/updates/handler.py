@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 from services.bridge.updates import responses, store, taps, text_messages
 from services.bridge.updates.context import Reaction, ReactionKind, UpdateContext
 from services.bridge.updates.parse import Ignored, Membership, Tap, TextMessage, Unreadable
+from services.bridge.webhooks import store as webhooks
 from services.outbox.chats import chat_state
 from services.outbox.intake import enqueue
 from services.outbox.messages import Reason
@@ -20,6 +21,7 @@ def handle(connection: Connection, context: UpdateContext) -> Reaction | None:
     reaction = _react(connection, context)
     enqueue.insert(connection, reaction.replies, context.now)
     store.add_bot_calls(connection, context.update.seq, reaction.bot_calls)
+    webhooks.add(connection, reaction.webhooks, context.now)
     if reaction.response is not None:
         responses.add(connection, reaction.response, context.now)
     return reaction

@@ -24,6 +24,7 @@ from services.bridge.updates.metrics import UpdateMetrics
 from services.bridge.updates.parse import ParsedUpdate, Tap, TextMessage, Unreadable
 from services.bridge.updates.source import Source
 from services.bridge.updates.store import StoredUpdate
+from services.bridge.webhooks import store as webhooks
 from services.kit.clock import Clock
 from services.kit.database.connect import Database, StoreUnavailableError
 from services.kit.telemetry.telemetry import FinishedSpan, Telemetry
@@ -156,6 +157,8 @@ class UpdateProcessor:
             self._database.notify(responses.CHANNEL)
         if reaction.chose_chat:
             self._database.notify(choice.CHANNEL)
+        if reaction.webhooks:
+            self._database.notify(webhooks.CHANNEL)
         if reaction.bot_calls:
             self._bot_calls.start(update.seq, update.received_at, reaction.bot_calls)
         if deps.telemetry.exports_spans and reaction.kind is not ReactionKind.IGNORED:

@@ -6,6 +6,7 @@ from services.bridge.approvals import approval as domain
 from services.bridge.approvals import question_text
 from services.bridge.approvals import store as approvals
 from services.bridge.approvals.approval import AnswerOutcome, AnswerVia
+from services.bridge.updates import client_buttons
 from services.bridge.updates.context import Reaction, ReactionKind, UpdateContext, answer_approval, link_to
 from services.bridge.updates.parse import Tap
 from services.bridge.updates.responses import NewResponse, ResponseKind
@@ -17,7 +18,9 @@ _UNKNOWN_BUTTON = "This button is not known here any more."
 
 
 def react(connection: Connection, context: UpdateContext, tap: Tap) -> Reaction:
-    """Answers the approval whose button was tapped."""
+    """Answers the approval whose button was tapped, or reports a tap on a button of a client's event."""
+    if (reaction := client_buttons.react(connection, context, tap)) is not None:
+        return reaction
     button = domain.parse_button_data(tap.data)
     approval = approvals.by_token(connection, button[0]) if button else None
     # Telegram sends a tap to the bot that showed the button; data for another bot is forged.

@@ -42,6 +42,10 @@ def send(
         str | None, typer.Option("--reply-to", help="Message or event that it answers.")
     ] = None,
     pin: Annotated[bool, typer.Option("--pin", help="Pin it in the chat.")] = False,
+    button: Annotated[
+        list[str] | None,
+        typer.Option("--button", help="Button below it, as TEXT=URL or TEXT=DATA; may be repeated."),
+    ] = None,
     at: Annotated[str | None, typer.Option("--at", help="Deliver at: 2h, 2026-01-31T08:00.")] = None,
     expires: Annotated[str | None, typer.Option("--expires", help="Do not deliver after: 2h.")] = None,
     data: Annotated[
@@ -75,6 +79,7 @@ def send(
             "protect_content": protect,
             "reply_to": reply_to,
             "pin": pin,
+            "buttons": arguments.buttons(button),
             "deliver_at": arguments.read("--at", at, lambda text: times.later(text, session.now)),
             "expires_at": arguments.read("--expires", expires, lambda text: times.later(text, session.now)),
             "data": arguments.data(data),

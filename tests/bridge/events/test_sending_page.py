@@ -74,3 +74,10 @@ async def test_the_example_of_a_pin_is_pinned(bridge: AsyncClient, sandbox: Sand
     assert [call["pinned"] for call in await sandbox.log() if call.get("method") == "pinChatMessage"] == [
         True
     ]
+
+
+async def test_the_example_of_buttons_has_its_rows(bridge: AsyncClient, sandbox: Sandbox) -> None:
+    (event,) = events("Buttons")
+    (message,) = await shown(bridge, sandbox, event)
+    rows = message["reply_markup"]["inline_keyboard"]
+    assert [[button["text"] for button in row] for row in rows] == [["Open the log"], ["Retry", "Ignore"]]
