@@ -45,7 +45,9 @@ _WORDS = (
     ("topic", short(100, "backup"), "source of the event; routes match it"),
     ("silent", {"type": "boolean", "examples": [False]}, "without a notification sound"),
 )
-_FIELDS = {"message": {**TEXT, "examples": ["done in 3 minutes"]}} | {name: one for name, one, _ in _WORDS}
+_FIELDS = {"message": {**TEXT, "description": "the text", "examples": ["done in 3 minutes"]}} | {
+    name: {**one, "description": text} for name, one, text in _WORDS
+}
 
 SENDING: Schema = {
     "status_code": 202,
@@ -104,15 +106,36 @@ JSON_BODY: Schema = {
                 "type": "object",
                 "required": ["topic"],
                 "properties": {
-                    "topic": {"type": "string", "pattern": topics.PATTERN, "examples": ["backup"]},
-                    "message": {**TEXT, "examples": ["Backup done"]},
-                    "title": short(LONGEST_TITLE, "NAS"),
-                    "priority": {"type": "integer", "minimum": 0, "maximum": 5, "examples": [3]},
-                    "tags": {"type": "array", "maxItems": 20, "items": short(64, "tada")},
-                    "click": _LINK,
-                    "attach": _LINK,
-                    "delay": short(64, "30m"),
-                    "markdown": {"type": "boolean", "examples": [False]},
+                    "topic": {
+                        "type": "string",
+                        "pattern": topics.PATTERN,
+                        "description": "the topic",
+                        "examples": ["backup"],
+                    },
+                    "message": {**TEXT, "description": "the text", "examples": ["Backup done"]},
+                    "title": {**short(LONGEST_TITLE, "NAS"), "description": "the title"},
+                    "priority": {
+                        "type": "integer",
+                        "minimum": 0,
+                        "maximum": 5,
+                        "description": "1 to 5; 0: the default",
+                        "examples": [3],
+                    },
+                    "tags": {
+                        "type": "array",
+                        "maxItems": 20,
+                        "items": short(64, "tada"),
+                        "description": "names of emojis, and other tags",
+                        "examples": [["tada"]],
+                    },
+                    "click": {**_LINK, "description": "URL of a link"},
+                    "attach": {**_LINK, "description": "URL of a file, shown as a link"},
+                    "delay": {**short(64, "30m"), "description": "deliver later"},
+                    "markdown": {
+                        "type": "boolean",
+                        "description": "whether the text is Markdown",
+                        "examples": [False],
+                    },
                 },
             }
         }
