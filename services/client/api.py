@@ -111,6 +111,7 @@ class Api:
     ended = _Method(waits.ended)
     cancel = _Method(message_calls.cancel)
     replay = _Method(message_calls.replay)
+    edit = _Method(message_calls.edit)
     traces = _Method(message_calls.traces)
     correlation = _Method(message_calls.correlation)
     stream = _Iterator(changes.follow)

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, StringConstraints
 
-from services.contracts.fields import A_TIME, A_TRACE, AN_ID, about
+from services.contracts.buttons import Buttons
+from services.contracts.fields import A_TIME, A_TRACE, AN_ID, Format, Line, Preview, Strict, about
 
 MessageState = Literal[
     "queued",
@@ -165,6 +166,27 @@ class CancelReplayResult(BaseModel):
     state: Annotated[MessageState, about("its state now", "cancelled")]
     parts_sent: Annotated[int, about("number of its parts that are in the chat", 0)]
     possible_duplicate: Annotated[bool, about("whether it may arrive more than once", False)]
+
+
+class MessageChanges(Strict):
+    """What of a delivered message is changed: the given fields; null sets a field's default."""
+
+    title: Annotated[Line | None, about("first line of the message, in bold", "Build finished")] = None
+    description: Annotated[
+        Annotated[str, StringConstraints(max_length=2_000)] | None,
+        about("text below the title", "All tests pass"),
+    ] = None
+    format: Annotated[Format | None, about("how `description` is read", "markdown")] = None
+    link_preview: Annotated[Preview | None, about("preview of a link", False)] = None
+    buttons: Annotated[Buttons | None, about("rows of buttons; null: none", [])] = None
+
+
+class EditAccepted(BaseModel):
+    """The answer after an edit is on disk."""
+
+    message_id: Annotated[str, about("ID of the message that makes the edit", AN_ID)]
+    event_id: Annotated[str, about("ID of the changed event", AN_ID)]
+    edits: Annotated[str, about("ID of the message that it edits", AN_ID)]
 
 
 class EventWithMessages(BaseModel):

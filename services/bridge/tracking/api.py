@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from services.bridge.state import BridgeState, CallerKey, State
-from services.bridge.tracking import jobs, search_params, views
+from services.bridge.tracking import edits, jobs, search_params, views
 from services.bridge.tracking.jobs import NewJob
 from services.bridge.tracking.search_params import (
     Cursor,
@@ -96,6 +96,32 @@ async def replay(
         raise Problem(409, "Cannot be replayed", detail, **_view(message_id, verdict).model_dump())
     state.tracking.metrics.replayed.inc()
     return _view(message_id, verdict)
+
+
+@router.patch(
+    "/messages/{message_id}",
+    status_code=202,
+    summary="Edit a delivered message",
+    responses=problems(
+        {404: "no message has this ID", 409: "the message is not delivered, or has several parts"}
+    ),
+)
+async def edit(
+    state: State, caller: CallerKey, message_id: MessageId, changes: messages.MessageChanges
+) -> messages.EditAccepted:
+    """Changes the given fields; null sets a field's default. The edit waits in the chat's order.
+
+    If Telegram cannot edit the message any more, it is sent once more as a new message.
+    """
+    by = edits.By(caller.name, state.telemetry.new_trace())
+    work = partial(edits.edit, message_id=message_id, changes=changes, by=by, now=state.clock.time())
+    stored = await state.outbox.database.write("edit", work, notify=enqueue.CHANNEL)
+    if stored is None:
+        raise Problem(404, "Not Found", "No message has this ID.")
+    state.outbox.record_stored([stored], state.clock.time())
+    state.outbox.database.notify_local(change_feed.CHANNEL)
+    ((replacing,),), (event,) = stored.messages, stored.events
+    return messages.EditAccepted(message_id=replacing.id, event_id=event.id, edits=message_id)
 
 
 async def _decide(

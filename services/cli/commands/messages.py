@@ -1,4 +1,4 @@
-"""``cct messages``, ``message``, ``cancel``, ``replay``, ``dead-letters``, ``event-types``."""
+"""``cct messages``, ``message``, ``cancel``, ``edit``, ``replay``, ``dead-letters``, ``event-types``."""
 
 from collections.abc import Callable
 from itertools import islice
@@ -12,10 +12,13 @@ from services.cli.command import command, root
 from services.cli.exit_codes import ExitCode
 from services.cli.session import Session, UsageError
 from services.client.errors import ConflictError
-from services.contracts.messages import CancelReplayResult
+from services.contracts.fields import Format
+from services.contracts.messages import CancelReplayResult, MessageChanges
 from services.contracts.tracking import Job
 
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="Largest number of messages.")]
+#: Seconds that an edit waits for the message that it changes.
+_LONGEST_WAIT = 60.0
 #: The largest page of the API.
 _PAGE = 500
 
@@ -68,6 +71,29 @@ Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of messages
 def cancel(session: Session, message_ids: Ids, why: arguments.Why = "") -> None:
     """Cancel messages that are not sent yet. The exit code is 1 if it is too late for one of them."""
     _each(session, message_ids, lambda message_id: session.client.cancel(message_id, reason=why))
+
+
+@command(root, "edit", 'cct edit "$(cct send "Build 7 runs")" --title "Build 7 is green"')
+def edit(
+    session: Session,
+    message_id: Annotated[str, typer.Argument(help="Id of a delivered message.")],
+    *,
+    title: Annotated[str | None, typer.Option(help="New first line.")] = None,
+    text: Annotated[str | None, typer.Option(help="New text below it.")] = None,
+    format_: Annotated[Format | None, typer.Option("--format", help="How the text is read.")] = None,
+    button: Annotated[
+        list[str] | None, typer.Option("--button", help="New buttons, as TEXT=URL or TEXT=DATA.")
+    ] = None,
+    no_buttons: Annotated[bool, typer.Option("--no-buttons", help="Take its buttons away.")] = False,
+) -> None:
+    """Change a message where it stands, once it is delivered; prints the id of the edit."""
+    wanted = arguments.given(
+        {"title": title, "description": text, "format": format_, "buttons": arguments.buttons(button)}
+    )
+    changes = MessageChanges.model_validate({**wanted, **({"buttons": None} if no_buttons else {})})
+    session.client.ended([message_id], within=_LONGEST_WAIT)
+    edited = session.client.edit(message_id, changes)
+    session.output.result(edited, edited.message_id)
 
 
 @command(root, "replay", 'cct replay --dead-letters --reason chat_not_found --why "the chat is back"')

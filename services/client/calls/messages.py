@@ -1,12 +1,15 @@
-"""Calls that find messages, show their lives, cancel and replay them."""
+"""Calls that find messages, show their lives, cancel, replay and edit them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from services.client import call
 from services.client.call import Call
 from services.contracts.messages import (
     CancelReplayResult,
+    EditAccepted,
+    MessageChanges,
     MessageDetail,
     MessageState,
     Page,
@@ -79,6 +82,13 @@ def replay(message_id: str, *, reason: str = "") -> Call[CancelReplayResult]:
     return call.post(
         CancelReplayResult, call.path(f"{_MESSAGES}/{{}}/replay", message_id), {"reason": reason}
     )
+
+
+def edit(message_id: str, changes: MessageChanges) -> Call[EditAccepted]:
+    """Changes the given fields of a delivered message. `ConflictError`: it is not delivered, or has parts."""
+    body = changes.model_dump(mode="json", include=changes.model_fields_set)
+    edited = call.patch(EditAccepted, call.path(f"{_MESSAGES}/{{}}", message_id), body)
+    return replace(edited, repeatable=False)
 
 
 def traces(*, active: bool = True, cursor: str | None = None, limit: int = 50) -> Call[TracedMessages]:

@@ -67,6 +67,11 @@ def record(
     _write(connection, messages, cause, cause, now)
 
 
+def note(connection: Connection, seq: int, state: MessageState, cause: str, now: float) -> None:
+    """Adds a line to a message's history alone: its state is not published once more."""
+    connection.execute(insert(change).values(message_seq=seq, at=now, state=state.value, cause=cause))
+
+
 def _write(
     connection: Connection,
     messages: Sequence[tuple[int, MessageState]],

@@ -1,0 +1,110 @@
+"""Edits of delivered messages: a changed event is stored with a message that edits the first one.
+
+The edit waits in its chat's queue like every message: it keeps the order, survives a restart, has a history.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import uuid_utils
+from pydantic import ValidationError
+from sqlalchemy import Connection, select
+
+from services.contracts.events import NewEvent
+from services.contracts.messages import MessageChanges
+from services.contracts.stored import json_of
+from services.kit.errors import Problem, invalid_input
+from services.kit.telemetry.telemetry import TraceContext
+from services.outbox.chats import locks, message_changes
+from services.outbox.intake import enqueue
+from services.outbox.messages import EventRecord, Lane, MessageRecord, MessageState, Origin, Submission
+from services.outbox.queries.message_rows import telegram_ids
+from services.outbox.schema import event, message
+
+_ROW = select(
+    *(message.c.seq, message.c.id, message.c.bot, message.c.chat_id, message.c.thread_id),
+    *(message.c.lane, message.c.state, message.c.telegram_message_ids, message.c.on_unknown),
+    *(event.c.type, event.c.category, event.c.source, event.c.severity, event.c.body, event.c.origin),
+    *(event.c.correlation_id, event.c.traceparent, event.c.callback_url),
+).join(event, message.c.event_id == event.c.id)
+
+
+@dataclass(frozen=True, slots=True)
+class By:
+    """Who edits: the name of an API key, and the span of the request."""
+
+    client: str
+    span: TraceContext
+
+
+def edit(
+    connection: Connection, message_id: str, changes: MessageChanges, by: By, now: float
+) -> Submission | None:
+    """Stores the edit of a message; None where there is no such message.
+
+    Raises:
+        Problem: 409, the message cannot be edited; 422, the changed event is invalid.
+    """
+    query = _ROW.where(message.c.id == message_id)
+    row = connection.execute(query).first()
+    if row is None:
+        return None
+    locks.lock_chats(connection, [(row.bot, row.chat_id)])
+    row = connection.execute(query).one()
+    _check(row)
+    posted, body = _changed(row.body, changes)
+    made = EventRecord(
+        id=str(uuid_utils.uuid7()),
+        type=row.type,
+        category=row.category,
+        title=posted.title,
+        source=row.source,
+        severity=row.severity,
+        body=body,
+        accepted_at=now,
+        trace=by.span,
+        parent=TraceContext.parse(str(row.traceparent)),
+        correlation_id=row.correlation_id,
+        client=by.client,
+        callback_url=row.callback_url,
+    )
+    replacing = MessageRecord(
+        id=str(uuid_utils.uuid7()),
+        chat_id=row.chat_id,
+        thread_id=row.thread_id,
+        lane=Lane(row.lane),
+        silent=True,
+        bot=row.bot,
+        edits=row.id,
+    )
+    stored = Submission((made,), ((replacing,),))
+    enqueue.insert(connection, [stored], now)
+    cause = f"edited by {by.client}: message {replacing.id}"
+    message_changes.note(connection, row.seq, MessageState(row.state), cause, now)
+    return stored
+
+
+def _check(row: Any) -> None:
+    why = ""
+    if row.origin != Origin.CLIENT.value:
+        why = "It is no message of an event."
+    elif row.state != MessageState.DELIVERED.value:
+        why = f"It is {row.state}: only a delivered message is edited."
+    elif len(telegram_ids(row.telegram_message_ids)) != 1:
+        why = "It has several parts, or is a document with more."
+    if why:
+        raise Problem(409, "Cannot be edited", why, message_id=row.id, state=row.state)
+
+
+def _changed(body: str, changes: MessageChanges) -> tuple[NewEvent, str]:
+    """The event with the given fields replaced; null sets a field's default."""
+    before = json_of(body)
+    given = changes.model_dump(mode="json", include=changes.model_fields_set)
+    merged = {**(before if isinstance(before, dict) else {}), **given}
+    merged = {name: value for name, value in merged.items() if value is not None}
+    text = orjson.dumps(merged)
+    try:
+        return NewEvent.model_validate_json(text), text.decode()
+    except ValidationError as error:
+        raise invalid_input([dict(entry) for entry in error.errors(include_url=False)]) from None
