@@ -384,6 +384,7 @@ MAKES_REQUEST_MODELS = {
         f"services/cli/commands/{name}.py": "the same; what is refused is one line for its user"
         for name in ("ask", "chats", "doctor", "keys", "messages", "routes", "send", "templates", "trial")
     },
+    "services/bridge/tracking/edits.py": "of a stored event and a request; what is refused is a 422",
     "services/bridge/routes/document.py": "reads a file and stored rules; reports what is refused",
     "services/bridge/routes/active_routes.py": "the empty document",
     "services/bridge/chats/stored.py": "reads stored quiet hours, whose limits never changed",
