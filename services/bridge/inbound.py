@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from services.bridge.approvals import expiry
+from services.bridge.approvals import expiry, reminders
 from services.bridge.approvals import store as approvals
 from services.bridge.approvals.after_commit import ApprovalPublisher
 from services.bridge.approvals.approval import CLOSED, AnswerOutcome, AnswerVia
@@ -159,6 +159,8 @@ async def open_inbound(
         await stack.enter_async_context(webhooks.running())
         expiring = asyncio.create_task(expiry.run(database, clock, publisher.closed))
         stack.push_async_callback(_stop, expiring)
+        reminding = asyncio.create_task(reminders.run(database, clock, publisher.sent))
+        stack.push_async_callback(_stop, reminding)
         watcher = UndeliveredWatcher(database, clock, publisher.reach_changed)
         stack.push_async_callback(_stop, asyncio.create_task(watcher.run()))
         counter = ActiveUserCounter(database, metrics.updates.active_users, settings.retention_days, clock)
