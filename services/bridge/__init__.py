@@ -23,6 +23,7 @@ Beside them:
 - `bot_messages`: messages of the bot itself. `long_poll`: requests that wait.
 - `leader_lease`: work that one replica does at a time.
 - `after_restore`: what is not done again after a restore from a backup.
+- `repeat_counts`: edits messages of repeated events, to say how often.
 - `inbound`: opens updates, approvals and webhooks. `app`: opens everything. `state`: what routes read.
 - `openapi`, `metrics`, `settings`: the API's document, the series, the variables.
 """

@@ -28,6 +28,7 @@ from services.kit.clock import rfc3339
 from services.kit.errors import Problem
 from services.kit.web.fast_route import FastRoute
 from services.kit.web.openapi import problems
+from services.outbox.intake import repeats
 from services.outbox.queries import message_search, message_timeline
 from services.outbox.queries.message_search import Search
 
@@ -112,6 +113,11 @@ async def one(state: State, caller: CallerKey, message_id: Annotated[Words, _id(
     if life is None:
         raise Problem(404, "Not Found", "No message has this ID.")
     detail = message_view.detail(life, state.settings.jaeger_ui_url)
+    repeated = await state.outbox.database.read(
+        "read", lambda connection: repeats.of_event(connection, detail.event_id)
+    )
+    if repeated is not None:
+        detail.repeats, detail.last_repeat_at = repeated[0], rfc3339(repeated[1])
     if not caller.sees_urls_of(life.message["client"]):
         detail.body = visible_body(detail.body)
     return detail

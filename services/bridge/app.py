@@ -30,6 +30,7 @@ from services.bridge.keys import keyring
 from services.bridge.keys.authenticate import Authenticator
 from services.bridge.metrics import BridgeMetrics, CostMetrics, FolderMetrics
 from services.bridge.paid_broadcast import Costs
+from services.bridge.repeat_counts import RepeatCounts
 from services.bridge.routes import active_routes
 from services.bridge.routes import api as routes_api
 from services.bridge.routes.active_routes import ActiveRoutes
@@ -153,7 +154,9 @@ def create_app(
                 )
             )
             totals = TotalsCounter(database, clock)
-            await stack.enter_async_context(run_in_background(totals.run()))
+            await stack.enter_async_context(
+                run_in_background(totals.run(), RepeatCounts(outbox, templates, clock).run())
+            )
             _watch(health, outbox, settings)
             _watch_bots(health, outbox, sending)
             listening = await stack.enter_async_context(
@@ -186,6 +189,7 @@ def create_app(
                         settings.max_body_bytes,
                         settings.jaeger_ui_url,
                         listening.destinations.refusal,
+                        settings.dedup_window_seconds,
                     ),
                     outbox=outbox,
                     routes=lambda: routes.routes,

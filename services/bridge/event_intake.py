@@ -83,6 +83,7 @@ async def store(state: BridgeState, body: bytes, caller: Caller) -> StoredReques
         trace_url=state.settings.jaeger_ui_url,
         asks=state.asks,
         refusal=state.inbound.destinations.refusal,
+        dedup_window=state.settings.dedup_window_seconds,
     )
     try:
         reading = await _understood(state.outbox, read, caller, body)
@@ -91,6 +92,9 @@ async def store(state: BridgeState, body: bytes, caller: Caller) -> StoredReques
         raise state.authenticator.replayed() from None
     if receipt.replayed is not None:
         return StoredRequest(receipt.replayed.encode(), replayed=True, trace=trace)
+    if receipt.answer is not None:
+        state.tracking.metrics.deduplicated.inc(receipt.repeats)
+        return StoredRequest(receipt.answer.encode(), replayed=False, trace=trace)
     if reading.codes:
         state.inbound.publisher.created_by_events(len(reading.codes))
     return StoredRequest(reading.answer, replayed=False, trace=trace)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from services.bridge.approvals import expiry
+from services.bridge.approvals import expiry, reminders
 from services.bridge.approvals import store as approvals
 from services.bridge.approvals.after_commit import ApprovalPublisher
 from services.bridge.approvals.approval import CLOSED, AnswerOutcome, AnswerVia
@@ -33,6 +33,7 @@ from services.kit.health import Health
 from services.kit.telemetry.telemetry import Telemetry
 from services.kit.web.auth import read_or_create_secret
 from services.outbox.engine import Outbox
+from services.outbox.intake import repeats
 from services.outbox.telegram import bot_api
 
 #: Packages whose migrations the bridge's database needs, besides the engine's.
@@ -44,7 +45,11 @@ PACKAGES = (
     choice.PACKAGE,
 )
 #: For retention: table → function that deletes a portion of its old rows.
-DELETE_OLD = {"approval": approvals.delete_closed, "response": responses.delete_old}
+DELETE_OLD = {
+    "approval": approvals.delete_closed,
+    "response": responses.delete_old,
+    "repeats": repeats.delete_old,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +159,8 @@ async def open_inbound(
         await stack.enter_async_context(webhooks.running())
         expiring = asyncio.create_task(expiry.run(database, clock, publisher.closed))
         stack.push_async_callback(_stop, expiring)
+        reminding = asyncio.create_task(reminders.run(database, clock, publisher.sent))
+        stack.push_async_callback(_stop, reminding)
         watcher = UndeliveredWatcher(database, clock, publisher.reach_changed)
         stack.push_async_callback(_stop, asyncio.create_task(watcher.run()))
         counter = ActiveUserCounter(database, metrics.updates.active_users, settings.retention_days, clock)

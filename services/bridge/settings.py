@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from services.bridge import bots
 from services.bridge.bots import Bot, BotDocument
 from services.bridge.webhooks import signing
+from services.contracts.events import LONGEST_DEDUP_SECONDS
 from services.kit.settings import ApiKey, CommaInts
 from services.outbox.settings import TELEGRAM_URL, TelegramSettings
 
@@ -77,6 +78,12 @@ class BridgeSettings(TelegramSettings):
     )
     telegram_webhook_secret: SecretStr = Field(
         SecretStr(""), description="secret token of that webhook; unset: derived from the bot's token"
+    )
+    dedup_window_seconds: float = Field(
+        600.0,
+        ge=1,
+        le=LONGEST_DEDUP_SECONDS,
+        description="seconds in which repeats of a dedup_key are counted, if the event does not say",
     )
     approval_expires_seconds: float = Field(
         86_400.0, ge=5, le=2_592_000, description="seconds until an approval expires that sets no time"

@@ -31,6 +31,8 @@ LONGEST_PROMPT = 100_000
 SHORTEST_LIFE_SECONDS = 5.0
 LONGEST_LIFE_SECONDS = 30 * 86_400.0
 MOST_APPROVERS = 100
+SHORTEST_REMINDER_SECONDS = 30.0
+MOST_REMINDERS = 100
 
 Label = Annotated[
     str,
@@ -106,6 +108,21 @@ class NewApproval(Strict):
         Annotated[list[UserId], Field(min_length=1, max_length=MOST_APPROVERS)] | None,
         about("people who may decide, among the bot's allowed users; default: all of them", [1001]),
     ] = None
+    remind_every: Annotated[
+        Annotated[float, *lifetime(SHORTEST_REMINDER_SECONDS, LONGEST_LIFE_SECONDS)] | None,
+        about("ask again after each such time without an answer: a duration, or seconds", "10m"),
+    ] = None
+    remind_times: Annotated[
+        Annotated[int, Field(ge=1, le=MOST_REMINDERS), NoBool], about("how often it is asked again", 3)
+    ] = 3
+    escalate_after: Annotated[
+        Annotated[float, *lifetime(SHORTEST_LIFE_SECONDS, LONGEST_LIFE_SECONDS)] | None,
+        about("without an answer for so long, ask `escalate_to` as well: a duration, or seconds", "30m"),
+    ] = None
+    escalate_to: Annotated[
+        Annotated[list[UserId], Field(min_length=1, max_length=MOST_APPROVERS)] | None,
+        about("people who may decide from then on, among the bot's allowed users", [1001]),
+    ] = None
     source: Annotated[Name, about("name of the program that asks, shown to people", "ci")] = ""
     severity: Annotated[Severity, about("importance of the decision", "high")] = Severity.HIGH
     correlation_id: Annotated[
@@ -121,6 +138,10 @@ class NewApproval(Strict):
     def _consistent(self) -> Self:
         if self.expires_in is not None and self.expires_at is not None:
             raise ValueError("give expires_in or expires_at, not both")
+        if (self.escalate_after is None) != (self.escalate_to is None):
+            raise ValueError("give escalate_after and escalate_to together")
+        if self.remind_every is None and "remind_times" in self.model_fields_set:
+            raise ValueError("remind_times needs remind_every")
         chats = self.chat_id if isinstance(self.chat_id, list) else []
         if len(set(chats)) != len(chats):
             raise ValueError("chat_id names a chat twice")

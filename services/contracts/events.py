@@ -85,6 +85,7 @@ _REQUIRED: dict[str, frozenset[str]] = {
 }
 _TYPES_WITH_REQUIRED_FIELDS = frozenset[str]().union(*_REQUIRED.values())
 MOST_RECIPIENTS = 100
+LONGEST_DEDUP_SECONDS = 30 * 86_400.0
 # `_recipients` checks the number of chats: its error names the field.
 Recipients = Annotated[
     list[ChatId], Field(json_schema_extra={"minItems": 1, "maxItems": MOST_RECIPIENTS, "uniqueItems": True})
@@ -180,6 +181,18 @@ class NewEvent(Strict):
             "build-7",
         ),
     ] = None
+    dedup_key: Annotated[
+        Annotated[str, storable(128, 1)] | None,
+        about(
+            "repeats of the same API key with the same dedup_key to the same topics are counted at the first"
+            " message for a while, instead of sent",
+            "disk-full",
+        ),
+    ] = None
+    dedup_window: Annotated[
+        Annotated[float, *lifetime(1.0, LONGEST_DEDUP_SECONDS)] | None,
+        about("how long: a duration, or seconds; default: DEDUP_WINDOW_SECONDS", "10m"),
+    ] = None
     callback_url: Annotated[
         Url | None,
         about(
@@ -202,6 +215,10 @@ class NewEvent(Strict):
         # Durations count from the acceptance: these are checked there.
         if isinstance(times[0], datetime) and isinstance(times[1], datetime) and times[1] <= times[0]:
             found["expires_at",] = "expires_at is not after deliver_at"
+        if self.dedup_window is not None and self.dedup_key is None:
+            found["dedup_window",] = "it needs a dedup_key"
+        if self.dedup_key is not None and self.update_key is not None:
+            found["dedup_key",] = "give dedup_key or update_key, not both"
         if self.expires_in is not None and self.expires_at is not None:
             found["expires_in",] = "give expires_in or expires_at, not both"
         if found:
@@ -258,13 +275,19 @@ class Links(BaseModel):
 
 
 class Accepted(BaseModel):
-    """The answer after an event is on disk."""
+    """The answer after an event is on disk; of a repeat, that of the first event."""
 
     event_id: Annotated[str, about("ID of the event, assigned by the bridge", AN_ID)]
     message_ids: Annotated[list[str], about("ID of one message for each recipient, in their order", [AN_ID])]
     correlation_id: Annotated[str, about("the given correlation ID, or the event's ID", "order-4711")]
     trace_id: Annotated[str, about("trace of the event", A_TRACE)]
-    status: Annotated[Literal["queued"], about("the event is on disk", "queued")] = "queued"
+    status: Annotated[
+        Literal["queued", "deduplicated"],
+        about("queued: the event is on disk; deduplicated: it was counted at the first event", "queued"),
+    ] = "queued"
+    repeats: Annotated[
+        int | None, about("of a deduplicated event: how often the first one was repeated by now", 3)
+    ] = None
     type: Annotated[str, about("type that the event is handled as", "task_completion")]
     approval_id: Annotated[str | None, about("ID of the question of an approval_request", AN_ID)] = None
     links: Annotated[Links, about("links to related resources")]

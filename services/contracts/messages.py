@@ -128,6 +128,8 @@ class MessageDetail(MessageHistory):
     """A message with every state change, every attempt and its content."""
 
     body: Annotated[str, about("its event as a JSON text", '{"type":"task_completion","title":"Done"}')]
+    repeats: Annotated[int, about("events with its `dedup_key` that were counted here", 0)] = 0
+    last_repeat_at: Annotated[str | None, about("when the last of them came", A_TIME)] = None
 
 
 class TracedMessage(_WithHistory):

@@ -15,6 +15,6 @@ a claim does not grow with the number of waiting messages.
 
 Beside them: `engine` opens the engine for a service, `chats` stores each chat's queue and state, `queries`
 reads messages for people and metrics, `tracing` makes a message's spans, `change_feed` publishes state
-changes. `messages` has the values, `schema` the tables, `metrics` the series, `settings` the variables,
-`migrations` the schema's history.
+changes. `messages` and `dedup` have the values, `schema` the tables, `metrics` the series, `settings` the
+variables, `migrations` the schema's history.
 """

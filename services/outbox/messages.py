@@ -6,6 +6,7 @@ from enum import IntEnum, StrEnum
 from typing import Any
 
 from services.kit.telemetry.telemetry import TraceContext
+from services.outbox.dedup import Deduplication
 
 
 class MessageState(StrEnum):
@@ -246,6 +247,7 @@ class Submission:
     idempotency: IdempotencyKey | None = None
     single_use: SingleUse | None = None
     alongside: Callable[[Any], None] | None = None
+    dedup: Deduplication | None = None  #: None: no event has a dedup key
 
 
 @dataclass(frozen=True, slots=True)

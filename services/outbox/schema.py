@@ -316,6 +316,32 @@ once = Table(
     Index("once_at", "at"),
 )
 
+# Events that were repeated: how often within their window, and when their messages are edited to show it.
+repeats = Table(
+    "repeats",
+    metadata,
+    Column("event_id", String(36), primary_key=True),
+    Column("client", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("topics", String(64), nullable=False),
+    Column("first_at", Double, nullable=False),
+    # The end of the window.
+    Column("until", Double, nullable=False),
+    Column("repeats", BigInteger, nullable=False),
+    Column("last_at", Double, nullable=False),
+    # When the number is shown next; null: it is shown.
+    Column("edit_at", Double),
+    Column("edited_at", Double, nullable=False),
+    Index("repeats_key", "client", "key", "topics", "until"),
+    Index("repeats_last", "last_at"),
+)
+Index(
+    "repeats_edit",
+    repeats.c.edit_at,
+    sqlite_where=repeats.c.edit_at.is_not(None),
+    postgresql_where=repeats.c.edit_at.is_not(None),
+)
+
 # Restores of this database from a backup, written by the restore itself.
 restore_log = Table(
     "restore_log",

@@ -32,7 +32,13 @@ def commands(text: str) -> list[str]:
 LINES = commands(PAGE)
 OTHER_PAGES = {
     name: commands((ROOT / name).read_text())
-    for name in ("README.md", "docs/intake.md", "docs/sending.md", "docs/troubleshooting.md")
+    for name in (
+        "README.md",
+        "docs/intake.md",
+        "docs/sending.md",
+        "docs/asking.md",
+        "docs/troubleshooting.md",
+    )
 }
 WATCHES = [line for line in LINES if line.startswith("cct watch")]
 #: A person types at this one: tests/cli/test_setup.py.

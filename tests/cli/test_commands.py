@@ -53,6 +53,14 @@ def test_send_takes_details_of_its_type(cct: Terminal) -> None:
     }
 
 
+def test_send_with_a_dedup_key_counts_repeats_at_the_first_message(cct: Terminal) -> None:
+    words = ("send", "Disk full", "--dedup-key", "disk", "--dedup-window", "10m")
+    first, second = cct.ok(*words), cct.ok(*words)
+    assert second.out == first.out
+    assert "Not sent: it is repeat 1 of this message." in second.error
+    assert cct.ok(*words, "--json").json["repeats"] == 2
+
+
 def test_send_with_a_key_sends_once(cct: Terminal) -> None:
     words = ("send", "Once", "--idempotency-key", "once-1")
     assert cct.ok(*words).out == cct.ok(*words).out

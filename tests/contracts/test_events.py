@@ -156,6 +156,8 @@ TOP: list[tuple[str, list[Any], list[Any]]] = [
     ("on_unknown", ["resend", "hold"], ["drop", "", None]),
     ("correlation_id", [None, "a", "A-z0.9_:/" * 14], ["", "a" * 129, "a b", "ä", "a\n"]),
     ("update_key", [None, "k", "k" * 128], ["", "k" * 129, 5, "a\0b"]),
+    ("dedup_key", [None, "k", "k" * 128], ["", "k" * 129, 5, "a\0b"]),
+    ("dedup_window", [None], [0, "soon", "31d", True]),
     ("callback_url", [None, "https://a.example/hook"], ["", "x" * 2_049, "é" * 1_025, 5, "a\0b"]),
     ("campaign_id", [None, "c" * 100], ["c" * 101, 5, "a\0b"]),
     ("use_case", [None, "u" * 100], ["u" * 101, 5, "a\0b"]),

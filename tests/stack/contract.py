@@ -21,6 +21,7 @@ METRICS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "cctelegram_oldest_message_age_seconds": (BRIDGE | RELAY, frozenset()),
     "cctelegram_active_connections": (BRIDGE, frozenset()),
     "cctelegram_active_correlations": (BRIDGE | RELAY, frozenset()),
+    "cctelegram_events_deduplicated_total": (BRIDGE, frozenset()),
     "cctelegram_memory_usage_bytes": (BRIDGE, frozenset()),
     "cctelegram_delivery_rate_percent": (BRIDGE, frozenset()),
     "cctelegram_retries_total": (BRIDGE | RELAY, frozenset({"reason"})),

@@ -13,6 +13,7 @@ The record is an approval everywhere in code and API; its question is the messag
 - `expiry`: closes approvals that got no answer in time.
 - `reach`: how many chats show a question (pure).
 - `undelivered`: notices when a question reaches nobody, and when it reaches somebody after all.
+- `reminders`: asks again after a while, and escalates to other people.
 - `reask`: sends open questions again after an outage in which taps were lost.
 - `after_commit`: counts and publishes committed changes.
 - `view`: contract models of approvals (pure).

@@ -32,6 +32,13 @@ class ApprovalPublisher:
         self._outbox.record_stored([submission], self._clock.time())
         self._outbox.database.notify(OUTBOX, store.channel(approval_id))
 
+    async def sent(self, submissions: Sequence[Submission]) -> None:
+        """Publishes reminders and escalations."""
+        if submissions:
+            self._outbox.record_stored(submissions, self._clock.time())
+            self._outbox.database.notify(OUTBOX)
+            self._outbox.database.notify_local(change_feed.CHANNEL)
+
     def answered(self, via: AnswerVia, outcome: AnswerOutcome) -> None:
         """Counts an answer."""
         self._metrics.answers.labels(via.value, outcome.value).inc()

@@ -96,6 +96,7 @@ async def create(
         to=from_request.recipients(new, bot, approval),
         key=key,
         templates=state.templates,
+        plan=from_request.plan_of(new, bot, now),
         now=now,
     )
     created = await state.outbox.database.write("approval_ask", work)

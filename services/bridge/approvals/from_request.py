@@ -10,8 +10,9 @@ from opentelemetry import trace as otel
 from sqlalchemy import Connection
 
 from services.bridge.approvals import approval as domain
-from services.bridge.approvals import question_text, store
+from services.bridge.approvals import question_text, reminders, store
 from services.bridge.approvals.approval import Approval, Option
+from services.bridge.approvals.reminders import Plan
 from services.bridge.bot_messages import Recipient
 from services.bridge.bots import DEFAULT, Bot
 from services.bridge.events.accept import no_chat
@@ -119,6 +120,7 @@ def create(
     *,
     key: IdempotencyKey | None,
     templates: Templates | None,
+    plan: Plan,
     now: float,
 ) -> Submission | str:
     """Stores an approval with its question, in a transaction.
@@ -135,7 +137,23 @@ def create(
             return earlier
     approval = store.with_new_code(connection, approval)
     question = question_text.render_question(templates, approval)
+    reminders.add(connection, approval.id, plan, now)
     return store.create(connection, approval, question, to, now)
+
+
+def plan_of(new: NewApproval, by: Bot, now: float) -> Plan:
+    """When the question is repeated and escalated.
+
+    Raises:
+        Problem: 422, a person may not decide.
+    """
+    _check_allowed(new.escalate_to or [], by.allowed, "escalate_to")
+    return Plan(
+        every=new.remind_every or 0.0,
+        times=new.remind_times if new.remind_every else 0,
+        escalate_at=None if new.escalate_after is None else now + new.escalate_after,
+        escalate_to=tuple(sorted(set(new.escalate_to or ()))),
+    )
 
 
 def _approvers(new: NewApproval, allowed: frozenset[int]) -> tuple[int, ...]:
@@ -143,14 +161,18 @@ def _approvers(new: NewApproval, allowed: frozenset[int]) -> tuple[int, ...]:
         if not allowed:
             raise invalid_input([{"loc": ["body", "approvers"], "msg": NO_APPROVERS}])
         return tuple(sorted(allowed))
+    _check_allowed(new.approvers, allowed, "approvers")
+    return tuple(sorted(set(new.approvers)))
+
+
+def _check_allowed(users: Sequence[int], allowed: frozenset[int], field: str) -> None:
     wrong = [
-        {"loc": ["body", "approvers", index], "msg": f"{user} is not in TELEGRAM_ALLOWED_USERS"}
-        for index, user in enumerate(new.approvers)
+        {"loc": ["body", field, index], "msg": f"{user} is not in TELEGRAM_ALLOWED_USERS"}
+        for index, user in enumerate(users)
         if user not in allowed
     ]
     if wrong:
         raise invalid_input(wrong)
-    return tuple(sorted(set(new.approvers)))
 
 
 def _expires_at(new: NewApproval, now: float, default: float) -> float:

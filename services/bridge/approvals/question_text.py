@@ -128,6 +128,13 @@ def repeated_question(approval: Approval, since: float, until: float, reply_to: 
     return BotMessage((_how_to_answer(out, approval).build(),), keyboard(approval), reply_to)
 
 
+def reminder(approval: Approval) -> BotMessage:
+    """The question once more, in short, because nobody has answered."""
+    out = Builder().text(f"{SIGN} ").bold("Not answered yet: ").bold(approval.title)
+    out.text(f"\n\nAsked at {timestamp(approval.created_at)}.")
+    return BotMessage((_how_to_answer(out, approval).build(),), keyboard(approval))
+
+
 def verdict_of_repeated(approval: Approval) -> BotMessage:
     """The verdict in place of a :func:`repeated_question`: without the prompt."""
     return BotMessage((_with_result(Builder().text(f"{SIGN} ").bold(approval.title), approval),))

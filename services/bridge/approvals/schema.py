@@ -63,6 +63,25 @@ approval_message = Table(
     Column("kind", String(8), nullable=False),
 )
 
+# Open questions that are asked again or escalated; the row of a closed question is deleted when it is due.
+approval_reminder = Table(
+    "approval_reminder",
+    metadata,
+    Column("approval_id", String(36), primary_key=True),
+    Column("remind_every", Double, nullable=False),
+    Column("remind_left", Integer, nullable=False),
+    Column("remind_at", Double),
+    Column("escalate_at", Double),
+    Column("escalate_to", Text, nullable=False),
+)
+for _name in ("remind_at", "escalate_at"):
+    Index(
+        f"approval_{_name}",
+        approval_reminder.c[_name],
+        sqlite_where=approval_reminder.c[_name].is_not(None),
+        postgresql_where=approval_reminder.c[_name].is_not(None),
+    )
+
 approval_answer = Table(
     "approval_answer",
     metadata,

@@ -1,6 +1,7 @@
 """Events: from a posted request to the text in a chat.
 
 - `accept`: checks a request and makes events and messages of it; pure.
+- `answer_body`: the body of the 202; pure.
 - `render`: makes the text of an event; pure.
 - `formats`: a description in markdown or html as text and entities; pure.
 - `markdown_text`, `html_text`: read one format each, by libraries; pure.

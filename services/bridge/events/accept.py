@@ -12,6 +12,7 @@ import uuid_utils
 from pydantic import TypeAdapter, ValidationError
 
 from services.bridge.bots import DEFAULT
+from services.bridge.events import answer_body
 from services.bridge.routes.routes import Routes, Target
 from services.contracts import times
 from services.contracts.events import CATEGORY_OF, NewEvent
@@ -19,6 +20,7 @@ from services.contracts.fields import Priority, Severity
 from services.kit.errors import Problem, invalid_input, invalid_json
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox import messages
+from services.outbox.dedup import DedupKey, Deduplication
 from services.outbox.messages import (
     AT_ONCE,
     IdempotencyKey,
@@ -142,6 +144,7 @@ def accept(
     trace_url: str,
     asks: Asks,
     refusal: Callable[[str], str | None] = lambda _: None,
+    dedup_window: float = 600.0,
 ) -> AcceptedRequest:
     """Checks a request and makes events and messages of it.
 
@@ -154,12 +157,13 @@ def accept(
         trace_url: base URL of the trace viewer, or empty.
         asks: creates the approval of an ``approval_request``.
         refusal: returns why a callback's URL may not be called, or None.
+        dedup_window: seconds in which a `dedup_key` is counted, if the event does not say.
 
     Raises:
         Problem: 400, the Idempotency-Key is invalid; 422, one entry per invalid field.
     """
     posted, is_list = parse(body)
-    events, recipients, answers = [], [], []
+    events, recipients, answers, dedup = [], [], [], []
     questions: list[Question] = []
     for number, event in enumerate(posted):
         place = (number,) if is_list else ()
@@ -176,8 +180,9 @@ def accept(
         questions += [question] if question else []
         events.append(made)
         recipients.append(shown)
-        answers.append(_answer(made, shown, trace_url, question))
-    answer = orjson.dumps({"accepted": answers} if is_list else answers[0])
+        answers.append(answer_body.of_event(made, shown, trace_url, question.id if question else None))
+        dedup.append(_dedup_key(event, shown, caller, dedup_window))
+    answer = answer_body.written(answers, is_list=is_list)
     key = idempotency_key(caller, body)
     stored = Submission(
         tuple(events),
@@ -185,8 +190,22 @@ def accept(
         replace(key, answer=answer.decode()) if key else None,
         caller.once,
         partial(_store_approvals, questions=questions) if questions else None,
+        Deduplication(tuple(dedup), partial(answer_body.with_repeats, answers, is_list, trace_url))
+        if any(dedup)
+        else None,
     )
     return AcceptedRequest(stored, answer, tuple(question.code for question in questions))
+
+
+def _dedup_key(
+    event: NewEvent, shown: Sequence[MessageRecord], caller: Caller, window: float
+) -> DedupKey | None:
+    """The key under which repeats are counted; None where there is none, or nobody gets the event."""
+    if event.dedup_key is None or not shown:
+        return None
+    topics = sorted((one.bot, one.chat_id, one.thread_id or 0) for one in shown)
+    digest = hashlib.sha256(orjson.dumps(topics)).hexdigest()
+    return DedupKey(caller.client, event.dedup_key, digest, event.dedup_window or window)
 
 
 def repetition(caller: Caller, earlier: IdempotencyKey) -> AcceptedRequest:
@@ -307,36 +326,6 @@ def _moment(value: datetime | timedelta | None, place: tuple[int | str, ...], no
     if seconds > now + FURTHEST:
         raise invalid_input([{"loc": place, "msg": "this time is more than a year ahead"}])
     return seconds
-
-
-def _answer(
-    event: messages.EventRecord,
-    recipients: Sequence[MessageRecord],
-    trace_url: str,
-    question: Question | None,
-) -> dict[str, object]:
-    trace_id = f"{event.trace.trace_id:032x}"
-    paths = [f"/api/v1/messages/{message.id}" for message in recipients]
-    links: dict[str, object] = {
-        "event": f"/api/v1/events/{event.id}",
-        "message": paths[0] if paths else None,
-        "trace": f"{trace_url}/trace/{trace_id}" if trace_url else None,
-    }
-    if len(paths) > 1:
-        links["messages"] = paths
-    answer: dict[str, object] = {
-        "event_id": event.id,
-        "message_ids": [message.id for message in recipients],
-        "correlation_id": event.correlation_id,
-        "trace_id": trace_id,
-        "status": "queued",
-        "type": event.type,
-        "links": links,
-    }
-    if question is None:
-        return answer
-    links["approval"] = f"/api/v1/approvals/{question.id}"
-    return answer | {"approval_id": question.id}
 
 
 def idempotency_key(caller: Caller, body: bytes) -> IdempotencyKey | None:

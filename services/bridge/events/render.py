@@ -6,7 +6,7 @@ read the database or the network.
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from pydantic import ValidationError
@@ -16,7 +16,7 @@ from services.bridge.events.formats import formatted
 from services.bridge.events.templates import Templates, worded
 from services.contracts.details import EventData
 from services.contracts.events import CUSTOM, NewEvent
-from services.outbox.messages import Claimed, Rendered, Text
+from services.outbox.messages import Rendered, Text
 from services.outbox.telegram.text import Builder, parts_of
 
 log = structlog.get_logger()
@@ -108,7 +108,22 @@ _BLOCKS: tuple[tuple[str, str, str | None], ...] = (
 _MOST_FILES = 10
 
 
-def render(message: Claimed, templates: Templates | None = None) -> Rendered:
+class Posted(Protocol):
+    """What a text is made of: a claimed message, or the first one of a repeated event."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def event_id(self) -> str: ...
+    @property
+    def event_type(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def body(self) -> str: ...
+
+
+def render(message: Posted, templates: Templates | None = None) -> Rendered:
     """Returns the rendered message.
 
     A text above Telegram's limit of 4,096 characters has several parts; a much longer one becomes a ``.txt``
@@ -128,7 +143,7 @@ def render(message: Claimed, templates: Templates | None = None) -> Rendered:
     return Rendered(parts_of(text, filename), keyboard, options=send_options.of(event))
 
 
-def _event(message: Claimed) -> NewEvent | None:
+def _event(message: Posted) -> NewEvent | None:
     """The event; None if an earlier version accepted it with wider limits."""
     try:
         return NewEvent.model_validate_json(message.body)
@@ -147,7 +162,7 @@ def _with_links(text: Text, event: NewEvent) -> Text:
     return out.build()
 
 
-def _as_posted(message: Claimed) -> Text:
+def _as_posted(message: Posted) -> Text:
     out = Builder().text(f"{_emoji(message.event_type)} ").bold(message.title)
     return out.text("\n").pre(message.body, "json").build()
 
@@ -157,7 +172,7 @@ def _emoji(kind: str) -> str:
     return _BY_TYPE.get(kind, _BY_TYPE[CUSTOM])
 
 
-def _from_template(message: Claimed, event: NewEvent, templates: Templates | None) -> Text | None:
+def _from_template(message: Posted, event: NewEvent, templates: Templates | None) -> Text | None:
     if templates is None:
         return None
     return worded(templates, message.event_type, template_values(event), message.id)
@@ -168,7 +183,7 @@ def template_values(event: NewEvent) -> dict[str, Any]:
     return {**event.model_dump(mode="json"), "emoji": _emoji(event.kind)}
 
 
-def _built_in(message: Claimed, event: NewEvent) -> Text:
+def _built_in(message: Posted, event: NewEvent) -> Text:
     out = Builder().text(f"{_emoji(message.event_type)} ").bold(event.title)
     if event.description:
         out.text("\n\n").add(formatted(event.description, event.format))

@@ -47,11 +47,13 @@ class Limits:
         bytes: largest size, the same as of a request's body.
         trace_url: base URL of the trace viewer, or empty.
         refusal: returns why a callback's URL may not be called, or None.
+        dedup_window: seconds in which a `dedup_key` is counted, if the event does not say.
     """
 
     bytes: int
     trace_url: str = ""
     refusal: Callable[[str], str | None] = lambda _: None
+    dedup_window: float = 600.0
 
 
 class FolderIntake:
@@ -238,6 +240,7 @@ class FolderIntake:
             trace_url=self._limits.trace_url,
             asks=self._asks,
             refusal=self._limits.refusal,
+            dedup_window=self._limits.dedup_window,
         )
         reading = await self._understood(file, read)
         while reading and await from_event.codes_taken(self._outbox.database, reading.codes):

@@ -17,6 +17,7 @@ PRUNED = (
     "webhook_call",
     "approval",
     "response",
+    "repeats",
 )
 
 
@@ -43,6 +44,11 @@ class TrackingMetrics:
         )
         self.pruned = Counter(
             "cctelegram_pruned_rows", "Rows deleted by retention, by table", ["table"], registry=registry
+        )
+        self.deduplicated = Counter(
+            "cctelegram_events_deduplicated",
+            "Events that were counted at the first event with their dedup_key, and not sent",
+            registry=registry,
         )
         self.retention_failures = Counter(
             "cctelegram_retention_failures", "Retention runs that failed", registry=registry

@@ -9,7 +9,8 @@ from services.bridge import openapi
 from services.bridge.ways_in import send, topics
 from services.bridge.ways_in.draft import LONGEST_TEXT, LONGEST_TITLE
 from services.contracts.events import Accepted
-from services.contracts.fields import AN_ID, NO_NUL
+from services.contracts.fields import AN_ID
+from services.kit.field_errors import NO_NUL
 from services.kit.web import strict_request
 from services.kit.web.auth import bearer
 from services.kit.web.openapi import problems

@@ -36,6 +36,16 @@ def ask(
     approver: Annotated[
         list[int] | None, typer.Option("--approver", help="User id of a person who may decide.")
     ] = None,
+    remind: Annotated[
+        str | None, typer.Option("--remind", help="Ask again after each: 10m, without an answer.")
+    ] = None,
+    remind_times: Annotated[int | None, typer.Option(help="How often. [3]", show_default=False)] = None,
+    escalate: Annotated[
+        list[int] | None, typer.Option("--escalate", help="User id of a person to ask then; may be repeated.")
+    ] = None,
+    escalate_after: Annotated[
+        str | None, typer.Option(help="Ask them after: 30m, without an answer.")
+    ] = None,
     thread: Annotated[int | None, typer.Option("--thread", help="Topic of the chat.")] = None,
     bot: arguments.Bot = None,
     source: Annotated[str, typer.Option(help="Name of the program that asks.")] = "",
@@ -62,6 +72,10 @@ def ask(
             "correlation_id": correlation_id,
             "expires_in": arguments.read("--expires", expires, seconds_of),
             "options": option,
+            "remind_every": arguments.read("--remind", remind, seconds_of),
+            "remind_times": remind_times,
+            "escalate_to": escalate,
+            "escalate_after": arguments.read("--escalate-after", escalate_after, seconds_of),
         }
     )
     asked = session.client.ask(

@@ -54,6 +54,10 @@ def send(
     update_key: Annotated[
         str | None, typer.Option(help="A later event with the same key edits this message.")
     ] = None,
+    dedup_key: Annotated[
+        str | None, typer.Option(help="Repeats with the same key are counted at the first message.")
+    ] = None,
+    dedup_window: Annotated[str | None, typer.Option(help="How long they are counted: 10m.")] = None,
     correlation_id: arguments.Correlation = None,
     idempotency_key: IdempotencyKey = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until it is delivered.")] = False,
@@ -84,6 +88,8 @@ def send(
             "expires_at": arguments.read("--expires", expires, lambda text: times.later(text, session.now)),
             "data": arguments.data(data),
             "update_key": update_key,
+            "dedup_key": dedup_key,
+            "dedup_window": arguments.read("--dedup-window", dedup_window, seconds_of),
             "correlation_id": correlation_id,
         }
     )
@@ -95,6 +101,8 @@ def send(
     elif session.output.json:
         session.output.record(accepted)
     else:
+        if accepted.status == "deduplicated":
+            session.output.note(f"Not sent: it is repeat {accepted.repeats} of this message.")
         for message_id in accepted.message_ids:
             session.output.line(message_id)
         if not accepted.message_ids:

@@ -5,6 +5,7 @@
 - `enqueue_postgres`: the same as a single PostgreSQL statement.
 - `row_records`: makes the rows of events, messages and keys; pure.
 - `single_use`: replay protection; names that may be used once, stored with the submission.
+- `repeats`: counts repeated events at the first one.
 - `update_keys`: messages that edit an earlier one instead of following it.
 - `cancel_replay`: cancels waiting messages and replays finished ones.
 """

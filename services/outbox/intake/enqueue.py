@@ -18,7 +18,8 @@ from services.kit.errors import Problem
 from services.outbox import change_feed
 from services.outbox.chats import chat_queue
 from services.outbox.chats.chat_queue import ChatKey
-from services.outbox.intake import enqueue_postgres, row_records, single_use, update_keys
+from services.outbox.intake import enqueue_postgres, repeats, row_records, single_use, update_keys
+from services.outbox.intake.repeats import Counted
 from services.outbox.messages import (
     EventRecord,
     IdempotencyKey,
@@ -33,8 +34,9 @@ from services.outbox.schema import event, idempotency, message
 CHANNEL = "outbox"
 
 _Pair = tuple[EventRecord, tuple[MessageRecord, ...]]
-#: For each submission: None where it was stored, the earlier answer to its idempotency key, or a problem.
-_Results = list[str | Problem | None]
+#: For each submission: None where it was stored, the earlier answer to its idempotency key, what is left of
+#: it where some events were repeats, or a problem.
+_Results = list[str | Problem | Counted | None]
 
 
 async def store(database: Database, submissions: Sequence[Submission], now: float) -> _Results:
@@ -66,7 +68,7 @@ async def _store_in_one_statement(
 
 async def _repeated(
     database: PostgresDatabase, submissions: Sequence[Submission], now: float
-) -> Sequence[str | Problem | None]:
+) -> Sequence[str | Problem | Counted | None]:
     """The results of submissions whose idempotency key is stored.
 
     The rest of their group is stored already: an error here is the result of these submissions alone.
@@ -88,6 +90,7 @@ def _needs_a_transaction(submission: Submission) -> bool:
     return (
         submission.single_use is not None
         or submission.alongside is not None
+        or submission.dedup is not None
         or any(m.update_key for messages in submission.messages for m in messages)
     )
 
@@ -97,8 +100,12 @@ def _work(submissions: Sequence[Submission], now: float) -> Callable[[Connection
         refused = single_use.use(connection, submissions, now)
         allowed = [s for s, problem in zip(submissions, refused, strict=True) if problem is None]
         answers = iter(_insert_keys(connection, allowed, now))
-        results = [problem or next(answers) for problem in refused]
-        fresh = [s for s, result in zip(submissions, results, strict=True) if result is None]
+        results: _Results = [problem or next(answers) for problem in refused]
+        places = [place for place, result in enumerate(results) if result is None]
+        fresh = [submissions[place] for place in places]
+        for number, counted in enumerate(repeats.count(connection, fresh, now)):
+            if counted is not None:
+                results[places[number]], fresh[number] = counted, counted.submission
         insert(connection, fresh, now)
         for submission in fresh:
             if submission.alongside is not None:

@@ -14,6 +14,7 @@ from services.kit.database.connect import Database
 from services.kit.errors import Problem
 from services.outbox import change_feed
 from services.outbox.intake import enqueue
+from services.outbox.intake.repeats import Counted
 from services.outbox.messages import IdempotencyKey, Submission
 
 #: Submissions in one commit.
@@ -32,10 +33,14 @@ class Receipt:
     Args:
         committed_at: when it was durable, seconds since the epoch.
         replayed: the earlier answer to the same idempotency key and body; None where it was stored now.
+        answer: the answer where some events were repeats of earlier ones; None: that of the submission.
+        repeats: number of those events.
     """
 
     committed_at: float
     replayed: str | None = None
+    answer: str | None = None
+    repeats: int = 0
 
 
 class Intake:
@@ -121,10 +126,12 @@ class Intake:
             outcomes: list[Receipt | Exception] = [error] * len(group)
         else:
             committed = self._clock.time()
-            outcomes = [
-                result if isinstance(result, Problem) else Receipt(committed, result) for result in results
+            outcomes = [_outcome(result, committed) for result in results]
+            new = [
+                result.submission if isinstance(result, Counted) else s
+                for s, result in zip(submissions, results, strict=True)
+                if result is None or isinstance(result, Counted)
             ]
-            new = [s for s, result in zip(submissions, results, strict=True) if result is None]
         for (_, done), outcome in zip(group, outcomes, strict=True):
             if done.cancelled():
                 continue
@@ -139,3 +146,11 @@ class Intake:
     async def close(self) -> None:
         """Waits for the commits under way."""
         await asyncio.gather(*self._flushes)
+
+
+def _outcome(result: str | Problem | Counted | None, committed: float) -> Receipt | Exception:
+    if isinstance(result, Problem):
+        return result
+    if isinstance(result, Counted):
+        return Receipt(committed, answer=result.answer, repeats=result.repeats)
+    return Receipt(committed, result)
