@@ -225,7 +225,7 @@ async def test_a_delay_may_be_a_time(quick: Bridge) -> None:
         ({"Filename": "a.txt"}, ["header", "Filename"], "files are not taken"),
         ({"Template": "yes"}, ["header", "Template"], "mapping"),
         ({"Title": "x" * 201}, ["header", "Title"], "200"),
-        ({"Click": "https://a.example/a b"}, ["header", "Click"], "pattern"),
+        ({"Click": "https://a.example/a b"}, ["header", "Click"], "write a URL"),
         ({"Tags": "x" * 65}, ["header", "Tags", 0], "64"),
         ({"Actions": "dance, Now"}, ["header", "Actions"], "view"),
         ({"Actions": "view, Open"}, ["header", "Actions"], "url"),
