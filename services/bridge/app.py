@@ -18,6 +18,7 @@ from services.bridge.events import send_options, template_folder
 from services.bridge.events.mappings import load_mappings
 from services.bridge.events.render import render
 from services.bridge.events.template_folder import TemplateFolder
+from services.bridge.files import api as files_api
 from services.bridge.first_chat import api as bots_api
 from services.bridge.first_chat import choice
 from services.bridge.first_chat.choice import FirstChat
@@ -58,12 +59,14 @@ from services.kit.web.rate_limit import RateLimiter, SecurityMetrics
 from services.kit.web.service import create_service
 from services.outbox.delivery.plan import ChatRules
 from services.outbox.engine import OPERATIONS, Outbox, SendingBot, open_outbox
+from services.outbox.files.store import FileStore
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.queries.queue_depth import unknown_bots
 from services.outbox.rate_limit import buckets
 from services.outbox.rate_limit.buckets import Buckets, LocalBuckets
 from services.outbox.telegram.bot_api import make_bot
 from services.outbox.telegram.sender import Sender
+from services.outbox.telegram.uploads import Uploads
 
 FULL_DISK = 0.95
 FILLING_DISK = 0.85
@@ -72,7 +75,7 @@ FILLING_DISK = 0.85
 PACKAGES = ("services.outbox", *inbound.PACKAGES, tracking.PACKAGE, keyring.PACKAGE, active_routes.PACKAGE)
 
 
-def create_app(
+def create_app(  # noqa: PLR0915 - the composition root
     settings: BridgeSettings, clock: Clock | None = None, *, beside: LocalBuckets | None = None
 ) -> FastAPI:
     """The bridge as a service.
@@ -128,7 +131,16 @@ def create_app(
                     leave=buckets.LEFT_FOR_ALERTS,
                 )
             )
-            sending = {name: _sending(bot, rates, settings, telemetry, clock) for name, bot in bots.items()}
+            files = FileStore(
+                database,
+                clock,
+                max_bytes=settings.max_file_bytes,
+                max_total_bytes=settings.files_max_total_bytes,
+            )
+            uploads = Uploads(files.read)
+            sending = {
+                name: _sending(bot, rates, settings, telemetry, clock, uploads) for name, bot in bots.items()
+            }
             paying = {name: one.sender.bot for name, one in sending.items() if bots[name].paid_per_second}
             if paying:
                 await stack.enter_async_context(run_in_background(Costs(paying, cost_metrics).run()))
@@ -217,6 +229,7 @@ def create_app(
                     inbound=listening,
                     tracking=tracked,
                     totals=totals,
+                    files=files,
                 )
             }
 
@@ -230,6 +243,7 @@ def create_app(
         public=[api.public, api.intake, updates_api.public, ways_in_api.router, hooks_api.router],
         routers=[
             api.router,
+            files_api.router,
             approvals_api.router,
             updates_api.router,
             tracking_api.router,
@@ -247,6 +261,7 @@ def create_app(
         schemas={**api.SCHEMAS, **tracking_api.SCHEMAS},
         watched=api.WATCHED,
         last=[ntfy_api.router],
+        streams=api.streams,
     )
     openapi.install(app)
     app.state.first_chat = first_chat
@@ -254,8 +269,8 @@ def create_app(
     return app
 
 
-def _sending(
-    bot: Bot, rates: Buckets, settings: BridgeSettings, telemetry: Telemetry, clock: Clock
+def _sending(  # noqa: PLR0917 - what each bot needs
+    bot: Bot, rates: Buckets, settings: BridgeSettings, telemetry: Telemetry, clock: Clock, uploads: Uploads
 ) -> SendingBot:
     made = make_bot(
         bot.token,
@@ -265,7 +280,7 @@ def _sending(
         settings.proxy_of(bot.api_url),
     )
     return SendingBot(
-        Sender(made, clock, pays_for_bulk=bot.paid_per_second > 0),
+        Sender(made, clock, pays_for_bulk=bot.paid_per_second > 0, uploads=uploads),
         bot.limits,
         rates.of(bot.token, bot.limits.bot_per_second),
         rates.paid(bot.token, bot.paid_beyond) if bot.paid_beyond else None,

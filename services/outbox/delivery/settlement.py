@@ -144,7 +144,7 @@ def _message_row(s: Settled, now: float) -> Row:
     decision = s.decision
     ids = s.message.telegram_message_ids
     if s.result.message_id is not None:
-        ids = (*ids, s.result.message_id)
+        ids = (*ids, s.result.message_id, *s.result.more_ids)
     return (
         s.message.seq,
         s.message.attempt,
