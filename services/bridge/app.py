@@ -19,6 +19,8 @@ from services.bridge.events.mappings import load_mappings
 from services.bridge.events.render import render
 from services.bridge.events.template_folder import TemplateFolder
 from services.bridge.files import api as files_api
+from services.bridge.files.download import Downloader
+from services.bridge.files.fetch import Fetcher
 from services.bridge.first_chat import api as bots_api
 from services.bridge.first_chat import choice
 from services.bridge.first_chat.choice import FirstChat
@@ -29,7 +31,7 @@ from services.bridge.inbound import InboundMetrics, open_inbound
 from services.bridge.keys import api as keys_api
 from services.bridge.keys import keyring
 from services.bridge.keys.authenticate import Authenticator
-from services.bridge.metrics import BridgeMetrics, CostMetrics, FolderMetrics
+from services.bridge.metrics import BridgeMetrics, CostMetrics, FileMetrics, FolderMetrics
 from services.bridge.paid_broadcast import Costs
 from services.bridge.repeat_counts import RepeatCounts
 from services.bridge.routes import active_routes
@@ -104,6 +106,7 @@ def create_app(  # noqa: PLR0915 - the composition root
     )
     first_chat = FirstChat(bots, routes)
     folder_metrics = FolderMetrics(telemetry.registry)
+    file_metrics = FileMetrics(telemetry.registry)
     authenticator = Authenticator(
         ring, RateLimiter(security, clock, settings.rate_limit_per_second), telemetry.registry, clock
     )
@@ -138,6 +141,13 @@ def create_app(  # noqa: PLR0915 - the composition root
                 max_total_bytes=settings.files_max_total_bytes,
             )
             uploads = Uploads(files.read)
+            fetcher = Fetcher(
+                Downloader(files, inbound.destinations_of(settings)),
+                database=database,
+                metrics=file_metrics,
+                clock=clock,
+            )
+            health.add("file_store", partial(_check_files, files, file_metrics), every=10.0)
             sending = {
                 name: _sending(bot, rates, settings, telemetry, clock, uploads) for name, bot in bots.items()
             }
@@ -158,6 +168,7 @@ def create_app(  # noqa: PLR0915 - the composition root
                     paid_bucket=default.paid_bucket,
                     chat_pace=default.chat_pace,
                     other_bots=sending,
+                    prepare=fetcher.prepare,
                     rules=ChatRules(
                         mutes=lambda message: not bot_messages.passes_mute(message),
                         defers=quiet.deferral,
@@ -306,6 +317,15 @@ def _watch(health: Health, outbox: Outbox, settings: BridgeSettings) -> None:
         )
 
     health.add("file_system", check_disk)
+
+
+async def _check_files(files: FileStore, metrics: FileMetrics) -> Measurement:
+    """Health: degraded while the store of files has no room for a file of the largest size."""
+    size = await files.total()
+    metrics.stored_bytes.set(size)
+    room = files.max_total_bytes - size >= files.max_bytes
+    measured = {"stored_bytes": size, "limit_bytes": files.max_total_bytes}
+    return Measurement(Level.HEALTHY if room else Level.DEGRADED, measured)
 
 
 def _watch_bots(health: Health, outbox: Outbox, others: Mapping[str, SendingBot]) -> None:

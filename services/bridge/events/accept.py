@@ -248,9 +248,8 @@ def _check_attachments(event: NewEvent, place: Place, refusal: Callable[[str], s
             text = "only a file of EVENTS_DIR may name a path; upload the file with POST /api/v1/files"
             raise invalid_input([{"loc": [*where, "path"], "msg": text}])
         why = refusal(one.url) if one.url else None
-        if why or one.url:
-            instead = "URLs are not fetched; upload the file with POST /api/v1/files"
-            raise invalid_input([{"loc": [*where, "url"], "msg": why or instead}])
+        if why:
+            raise invalid_input([{"loc": [*where, "url"], "msg": why}])
 
 
 def _store_approvals(connection: Any, questions: Sequence[Question]) -> None:

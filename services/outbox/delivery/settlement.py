@@ -17,7 +17,7 @@ from services.outbox.rate_limit.limits import MINUTE, ChatTokens, Limits, after_
 from services.outbox.schema import attempt, chat, message
 
 #: No request was sent to Telegram: its rates were not used.
-NO_CALL = frozenset({Reason.CONNECT_FAILED, Reason.RENDER_FAILED})
+NO_CALL = frozenset({Reason.CONNECT_FAILED, Reason.FILE_NOT_READY, Reason.RENDER_FAILED})
 
 
 _SETTLE = """

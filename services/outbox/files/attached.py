@@ -92,6 +92,19 @@ def _of_row(row: Any) -> EventFile:
     )
 
 
+def note_fetched(connection: Connection, event_id: str, position: int, fetched: EventFile) -> None:
+    """Writes that a file was fetched, or why it was not; the first note counts."""
+    waits = (event_file.c.file_id.is_(None), event_file.c.failure.is_(None))
+    here = (event_file.c.event_id == event_id, event_file.c.position == position)
+    values = {
+        "file_id": fetched.file_id,
+        "kind": fetched.kind.value,
+        "filename": fetched.filename,
+        "failure": None if fetched.failure is None else fetched.failure.replace("\0", ""),
+    }
+    connection.execute(update(event_file).where(*here, *waits).values(values))
+
+
 def delete_of_events(connection: Connection, event_ids: Collection[str]) -> None:
     """Deletes what events name; the files themselves are swept later."""
     connection.execute(delete(event_file).where(event_file.c.event_id.in_(sorted(event_ids))))

@@ -13,6 +13,7 @@ from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.messages.content import Album as Album
 from services.outbox.messages.content import Document as Document
 from services.outbox.messages.content import EventFile as EventFile
+from services.outbox.messages.content import FileNotReadyError as FileNotReadyError
 from services.outbox.messages.content import Media as Media
 from services.outbox.messages.content import MediaKind as MediaKind
 from services.outbox.messages.content import Part as Part
@@ -134,6 +135,7 @@ class Reason(StrEnum):
     RENDER_FAILED = "render_failed"
     CANNOT_EDIT = "cannot_edit"  #: the message that it edits was deleted, or cannot be edited any more
     NEVER_SENT = "never_sent"  #: the message that it edits was never delivered
+    FILE_NOT_READY = "file_not_ready"  #: a file of its event could not be fetched from its URL yet
     UNPROCESSABLE = "unprocessable"  #: its row cannot be read, or the result of its attempt not be written
     MUTED = "muted"
     SUPERSEDED = "superseded"  #: a later event with the same update key replaced it

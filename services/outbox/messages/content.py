@@ -18,6 +18,10 @@ class MediaKind(StrEnum):
     VOICE = "voice"
 
 
+class FileNotReadyError(Exception):
+    """A file could not be had now; a later try may succeed. Its text says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class EventFile:
     """A file of an event: stored (``file_id``), or to be fetched (``url``) before the event is sent.
