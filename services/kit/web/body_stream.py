@@ -24,7 +24,7 @@ class BodyStream:
 
     def __init__(self, request: Request) -> None:
         self._request = request
-        self._progress = _progress(request.scope)
+        self._progress = progress_of(request.scope)
         self._ended = False
 
     async def pieces(self) -> AsyncIterator[bytes]:
@@ -58,7 +58,8 @@ class BodyStream:
                     return
 
 
-def _progress(scope: Scope) -> Callable[[], None]:
+def progress_of(scope: Scope) -> Callable[[], None]:
+    """What to call when a part of the body was taken: it is held no more, and the client has more time."""
     extensions: dict[str, Any] = scope.get("extensions") or {}
     found: Callable[[], None] = extensions.get(PROGRESS, _nothing)
     return found

@@ -323,3 +323,15 @@ async def test_a_key_reads_and_uploads_files_by_its_scopes(client: Client) -> No
         assert (await reader.get(f"/api/v1/files/{file_id}")).status_code == 200
         assert (await reader.post("/api/v1/files", content=b"x")).status_code == 403
     assert KEY
+
+
+async def test_many_large_uploads_to_telegram_at_once_each_arrive_once(client: Client) -> None:
+    """More than the sandbox's server holds of incomplete requests (128 MiB), four at once."""
+    ids = [await client.upload(bytes([number]) * (45 << 20)) for number in range(4)]
+    accepted = [
+        await client.post({"file_id": one, "filename": "a.bin"}, chat_id=chat)
+        for one, chat in zip(ids, (1001, 1002, -2001, -1001000000001), strict=True)
+    ]
+    for one in accepted:
+        message = await client.message(one)
+        assert [attempt["outcome"] for attempt in message["attempts"]] == ["sent"]
