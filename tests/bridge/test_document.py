@@ -157,7 +157,9 @@ def test_the_states_are_those_of_the_engine() -> None:
 TOGETHER: dict[str, Any] = {
     "POST /api/v1/approvals": {"expires_at": None},
     "POST /api/v1/keys": {"expires_at": None},
-    "POST /api/v1/templates/preview": {"expires_at": None, "dedup_key": None, "dedup_window": None},
+    "POST /api/v1/templates/preview": {
+        **dict.fromkeys(("expires_at", "dedup_key", "dedup_window", "attachments"))
+    },
     "POST /api/v1/routes/test": {"event": {"type": "task_completion", "title": "Build finished"}},
 }
 

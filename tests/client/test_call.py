@@ -76,6 +76,9 @@ def test_there_is_a_call_for_every_operation_of_the_bridge(bridge_settings: Brid
         ("GET", "/api/v1/stream"),
         # Its body is of another program.
         ("POST", "/api/v1/hooks/{source}/preview"),
+        # Streams of bytes, and no JSON.
+        ("POST", "/api/v1/files"),
+        ("GET", "/api/v1/files/{file_id}"),
     }
     made = {
         (each.method, each.target.partition("?")[0])
