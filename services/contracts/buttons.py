@@ -2,10 +2,10 @@
 
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import to_json
 
-from services.contracts.fields import Strict, Url, Visible, about, storable
+from services.contracts.fields import Strict, Visible, WebUrl, about, storable
 
 #: Telegram's limits.
 MOST_BUTTONS = 100
@@ -22,7 +22,7 @@ class Button(Strict):
 
     text: Annotated[Annotated[str, storable(64, 1), Visible], about("text of the button", "Open the log")]
     url: Annotated[
-        Annotated[Url, StringConstraints(pattern=r"^[hH][tT][tT][pP][sS]?://")] | None,
+        WebUrl | None,
         about("page that it opens", "https://ci.example/7"),
     ] = None
     data: Annotated[
