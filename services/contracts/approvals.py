@@ -108,6 +108,14 @@ class NewApproval(Strict):
         Annotated[list[UserId], Field(min_length=1, max_length=MOST_APPROVERS)] | None,
         about("people who may decide, among the bot's allowed users; default: all of them", [1001]),
     ] = None
+    needed: Annotated[
+        Annotated[int, Field(ge=1, le=MOST_APPROVERS), NoBool],
+        about(
+            "number of different people who must choose the first option, at most the number of approvers;"
+            " any other option decides at once",
+            2,
+        ),
+    ] = 1
     remind_every: Annotated[
         Annotated[float, *lifetime(SHORTEST_REMINDER_SECONDS, LONGEST_LIFE_SECONDS)] | None,
         about("ask again after each such time without an answer: a duration, or seconds", "10m"),
@@ -182,8 +190,8 @@ class QuestionMessage(BaseModel):
     message_id: Annotated[str, about("ID of the message", AN_ID)]
     chat_id: Annotated[int, about("chat that shows it", 1001)]
     kind: Annotated[
-        Literal["question", "again", "verdict"],
-        about("the question, the question asked again, or the result", "question"),
+        Literal["question", "again", "progress", "verdict"],
+        about("the question, the question asked again, who has answered so far, or the result", "question"),
     ]
     status: Annotated[str | None, about("state of the message; null if it was archived", "delivered")]
     last_error: Annotated[str | None, about("reason of the last failed attempt", "chat_not_found")] = None
@@ -199,7 +207,23 @@ class Answer(BaseModel):
     option: Annotated[
         str | None, about("value of the chosen option; null if the answer is no option", "deploy")
     ]
-    outcome: Annotated[str, about("decided, late, foreign, expired, cancelled or no_such_option", "decided")]
+    outcome: Annotated[
+        str,
+        about(
+            "decided, counted (the first option needs more people), late, foreign, expired, cancelled or"
+            " no_such_option",
+            "decided",
+        ),
+    ]
+
+
+class Approver(BaseModel):
+    """A person who has chosen the first option, where that needs several people."""
+
+    name: Annotated[str, about("name of the person, or of the program and its API key", "Ada")]
+    user_id: Annotated[int | None, about("Telegram's ID of the person; null over the API", 1001)]
+    via: Annotated[str, about("tap, reply, command or api", "tap")]
+    at: Annotated[str, about("time of the answer", A_TIME)]
 
 
 class Callback(BaseModel):
@@ -252,6 +276,10 @@ class ApprovalView(BaseModel):
     prompt: Annotated[str, about("text of the question", "make deploy V=2.1")]
     options: Annotated[list[NewOption], about("possible answers")]
     approvers: Annotated[list[int], about("Telegram's IDs of the people who may decide", [1001])]
+    needed: Annotated[int, about("number of different people who must choose the first option", 2)] = 1
+    approved_by: Annotated[
+        list[Approver], about("who has chosen the first option so far; empty if `needed` is 1")
+    ] = []
     source: Annotated[str, about("name of the program that asks", "ci")]
     correlation_id: Annotated[str, about("ID to search by", "order-4711")]
     event_id: Annotated[str, about("ID of its event", AN_ID)]

@@ -56,7 +56,7 @@ Id = Annotated[Words, Path(description="id of the approval", examples=[AN_ID])]
 @router.post(
     "",
     status_code=201,
-    summary="Create an approval: people get a question with buttons; the first valid answer decides",
+    summary="Create an approval: people get a question with buttons; one valid answer decides, or several",
     responses=_CREATED,
 )
 async def create(
@@ -190,7 +190,8 @@ async def decide(
 ) -> ApprovalView:
     """Has the effect of a tap: the first valid answer decides, messages are edited, the callback is called.
 
-    The answer is recorded with the name of the API key.
+    The answer is recorded with the name of the API key. If the first option needs several people, an API key
+    counts as one of them, whatever `by` says, and the approval may stay `open`.
     """
     actor = _api_actor(caller, decision.by)
     trace = from_request.request_span(request, state.telemetry)
@@ -215,7 +216,9 @@ async def decide(
     if change.outcome is AnswerOutcome.NO_SUCH_OPTION:
         values = ", ".join(option.value for option in change.approval.options)
         raise invalid_input([{"loc": ["body", "option"], "msg": f"the options are {values}"}])
-    return await _view_unless_closed_before(state, caller, change, AnswerOutcome.DECIDED)
+    return await _view_unless_closed_before(
+        state, caller, change, AnswerOutcome.DECIDED, AnswerOutcome.COUNTED
+    )
 
 
 @router.post(
@@ -245,14 +248,14 @@ async def cancel(
 def _api_actor(caller: Key, by: str) -> Actor:
     """The given name with the key's name, so that a program cannot pretend to be a person who tapped."""
     key = f"API key {caller.name}"
-    return Actor(f"{by} ({key})" if by else key)
+    return Actor(f"{by} ({key})" if by else key, key=caller.name)
 
 
 async def _view_unless_closed_before(
-    state: BridgeState, caller: Key, change: ApprovalChange, expected: AnswerOutcome
+    state: BridgeState, caller: Key, change: ApprovalChange, *expected: AnswerOutcome
 ) -> ApprovalView:
     found = await _view(state, caller, change.approval.id)
-    if change.outcome is not expected:
+    if change.outcome not in expected:
         text = f"The approval is {_state_name(change)}."
         raise Problem(409, "Already closed", text, approval=found.model_dump())
     return found

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -43,6 +43,7 @@ class AnswerOutcome(StrEnum):
     """Result of an answer; also a metric label, so the set is closed."""
 
     DECIDED = "decided"
+    COUNTED = "counted"  #: for the first option, which needs the answers of more people
     LATE = "late"  #: another answer was first
     FOREIGN = "foreign"  #: the person is not an approver
     EXPIRED = "expired"
@@ -64,6 +65,20 @@ class Actor:
 
     name: str
     user_id: int | None = None
+    key: str = ""  #: name of the API key; empty: a person in Telegram
+
+    def is_same(self, other: "Actor") -> bool:
+        """Whether both are one person, or one API key under whatever name."""
+        return (self.user_id, self.key) == (other.user_id, other.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """An answer for the first option that counts. ``at`` is in seconds since the epoch."""
+
+    by: Actor
+    via: AnswerVia
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +111,8 @@ class Approval:
     comment: str = ""
     #: When its last message ended undelivered; None again once a chat shows it.
     undelivered_at: float | None = None
+    needed: int = 1  #: different people who must choose the first option
+    votes: tuple[Vote, ...] = ()  #: for the first option, in the order of time; only if several are needed
 
     @property
     def status(self) -> str:
@@ -136,7 +153,24 @@ def answer_outcome(approval: Approval, actor: Actor, chosen: int | None, now: fl
         return AnswerOutcome.EXPIRED
     if chosen is None or not 0 <= chosen < len(approval.options):
         return AnswerOutcome.NO_SUCH_OPTION
+    others = [vote for vote in approval.votes if not vote.by.is_same(actor) and _may_vote(approval, vote.by)]
+    if chosen == 0 and len(others) + 1 < approval.needed:
+        return AnswerOutcome.COUNTED
     return AnswerOutcome.DECIDED
+
+
+def with_vote(approval: Approval, vote: Vote) -> Approval:
+    """The approval with one more vote; a person who repeats the answer counts once.
+
+    Votes of people who may not decide any more are left out.
+    """
+    votes = tuple(one for one in approval.votes if _may_vote(approval, one.by))
+    known = any(one.by.is_same(vote.by) for one in votes)
+    return replace(approval, votes=votes if known else (*votes, vote))
+
+
+def _may_vote(approval: Approval, actor: Actor) -> bool:
+    return actor.user_id is None or actor.user_id in approval.approvers
 
 
 _OUTCOME_WHEN_CLOSED = {

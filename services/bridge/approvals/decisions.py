@@ -4,24 +4,26 @@ What follows is stored in the same transaction: the edits of the question in eve
 of the callback. After a crash all of it is there, or nothing.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, update
 
-from services.bridge import bot_messages
 from services.bridge.approvals import approval as domain
-from services.bridge.approvals import question_text, store, view
-from services.bridge.approvals.approval import Actor, AnswerOutcome, AnswerVia, Approval, ApprovalState
+from services.bridge.approvals import question_text, shown_messages, store, view, votes
+from services.bridge.approvals.approval import (
+    Actor,
+    AnswerOutcome,
+    AnswerVia,
+    Approval,
+    ApprovalState,
+    Vote,
+)
 from services.bridge.approvals.schema import approval as approval_table
-from services.bridge.approvals.schema import approval_answer, approval_message
-from services.bridge.bot_messages import BotMessage, EventInfo, Recipient
+from services.bridge.approvals.schema import approval_answer
 from services.bridge.tracking import approval_changes
 from services.bridge.webhooks import store as webhooks
 from services.bridge.webhooks.store import NewCall
-from services.contracts.fields import Severity
 from services.kit.telemetry.telemetry import TraceContext
-from services.outbox.intake import cancel_replay, enqueue
 from services.outbox.messages import Submission
 
 WEBHOOK_KIND = "approval"
@@ -55,7 +57,9 @@ def answer(
     comment: str = "",
     trace: TraceContext | None = None,
 ) -> ApprovalChange:
-    """Answers an approval: the first valid answer decides. Every answer is recorded with its outcome.
+    """Answers an approval. Every answer is recorded with its outcome.
+
+    The first valid answer decides; the first option needs as many different people as ``needed`` says.
 
     Args:
         connection: in a transaction.
@@ -67,8 +71,14 @@ def answer(
         comment: shown with the decision.
         trace: the span of the answer, passed on to the callback.
     """
+    if approval.needed > 1:
+        approval = store.lock(connection, approval)
     outcome = domain.answer_outcome(approval, actor, chosen, now)
+    if approval.needed > 1 and chosen == 0 and outcome in (AnswerOutcome.COUNTED, AnswerOutcome.DECIDED):
+        approval = votes.add(connection, approval, Vote(actor, via, now))
     change = ApprovalChange(approval, outcome)
+    if outcome is AnswerOutcome.COUNTED:
+        change = replace(change, submissions=votes.show(connection, approval, now))
     if outcome is AnswerOutcome.DECIDED:
         decided = replace(
             approval,
@@ -186,42 +196,24 @@ def _store_consequences(
     connection: Connection, closed: Approval, now: float, trace: TraceContext | None
 ) -> tuple[Submission, ...]:
     """Stores the edits of the messages that show the question, and the call of the callback."""
-    shown = connection.execute(
-        select(approval_message).where(approval_message.c.approval_id == closed.id, store.ASKS)
-    ).all()
-    # A question that is still queued is no longer needed.
+    shown = shown_messages.of(connection, closed.id)
     cause = f"the question was {closed.state.value} before it was sent"
-    cancel_replay.cancel_all(connection, [row.message_id for row in shown], cause, now)
-    verdicts = {
-        "question": question_text.verdict(closed, store.question_shown(connection, closed)),
-        "again": question_text.verdict_of_repeated(closed),
-    }
-    submissions = []
-    for kind, verdict in verdicts.items():
-        to = [
-            Recipient(row.chat_id, row.thread_id, edits=row.message_id) for row in shown if row.kind == kind
-        ]
-        if to:
-            submissions.append(_edit(closed, verdict, to, now))
-    for submission in submissions:
-        store.add_messages(connection, closed.id, submission.messages[0], "verdict")
-    enqueue.insert(connection, submissions, now)
+    shown_messages.cancel_waiting(connection, closed.id, cause, now)
+    submissions = shown_messages.edit(
+        connection,
+        closed,
+        shown,
+        {
+            "question": question_text.verdict(closed, store.question_shown(connection, closed)),
+            "again": question_text.verdict_of_repeated(closed),
+        },
+        kind="verdict",
+        now=now,
+    )
     if shown:
         approval_changes.write(connection, shown[0].message_id, closed.id, closed.status, now)
     if closed.callback_url:
         body = view.approval_result(closed).model_dump_json()
         call = NewCall(WEBHOOK_KIND, closed.id, closed.callback_url, body, trace or closed.trace)
         webhooks.add(connection, [call], now)
-    return tuple(submissions)
-
-
-def _edit(closed: Approval, verdict: BotMessage, to: Sequence[Recipient], now: float) -> Submission:
-    info = EventInfo(
-        "user_response",
-        closed.title,
-        closed.correlation_id,
-        closed.trace,
-        closed.source,
-        Severity(closed.severity),
-    )
-    return bot_messages.new_submission(verdict, to, info, closed.trace.child(), bot=closed.bot, now=now)
+    return submissions

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
-from services.bridge.approvals import store
+from services.bridge.approvals import approval_rows, store
 from services.bridge.approvals.approval import UNDELIVERED, Approval, ApprovalState, OpenApproval
 from services.bridge.approvals.reach import Asking, Reach, reach
 from services.bridge.approvals.schema import approval as approval_table
@@ -107,7 +107,9 @@ def search(
     query = select(approval_table).where(*conditions).order_by(a.seq.desc()).limit(limit)
     rows = connection.execute(query).all()
     known = reaches(connection, [row.id for row in rows])
-    return [(row.seq, ApprovalDetails(store.from_row(row), known[row.id], [], [], [])) for row in rows]
+    return [
+        (row.seq, ApprovalDetails(approval_rows.from_row(row), known[row.id], [], [], [])) for row in rows
+    ]
 
 
 def _in_state(status: str) -> tuple[ColumnElement[bool], ...]:
@@ -127,9 +129,9 @@ def open_for_user(connection: Connection, bot: str, user_id: int, now: float) ->
         query.where(store.IS_OPEN, a.bot == bot, a.expires_at > now).order_by(a.expires_at)
     )
     return [
-        OpenApproval(row.code, row.title, store.read_options(row.options), row.expires_at)
+        OpenApproval(row.code, row.title, approval_rows.read_options(row.options), row.expires_at)
         for row in rows
-        if user_id in store.read_approvers(row.approvers)
+        if user_id in approval_rows.read_approvers(row.approvers)
     ]
 
 

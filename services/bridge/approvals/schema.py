@@ -41,6 +41,10 @@ approval = Table(
     Column("comment", Text, nullable=False, default=""),
     # When its last message ended undelivered; null again once a chat shows it.
     Column("undelivered_at", Double),
+    # How many different people must choose the first option, and those who have: JSON lists of user id,
+    # API key, name, way and time.
+    Column("needed", Integer, nullable=False, default=1, server_default="1"),
+    Column("votes", Text, nullable=False, default="[]", server_default="[]"),
     Index("approval_correlation", "correlation_id"),
     Index("approval_closed", "closed_at"),
     Index("approval_client", "client", "seq"),

@@ -13,6 +13,7 @@ from services.contracts.approvals import (
     Answer,
     ApprovalLinks,
     ApprovalView,
+    Approver,
     Callback,
     Decision,
     NewOption,
@@ -49,6 +50,8 @@ def approval_view(found: ApprovalDetails, trace_url: str, reader: Key) -> Approv
         prompt=a.prompt,
         options=[NewOption.model_construct(value=option.value, label=option.label) for option in a.options],
         approvers=list(a.approvers),
+        needed=a.needed,
+        approved_by=approved_by(a),
         source=a.source,
         correlation_id=a.correlation_id,
         event_id=a.event_id,
@@ -154,11 +157,21 @@ def _result(of: Approval, at: float, reason: str | None) -> ApprovalResult:
                 "correlation_id": of.correlation_id,
                 "event_id": of.event_id,
                 "decision": decision(of),
+                "needed": of.needed,
+                "approved_by": approved_by(of),
                 "reason": reason,
                 "metadata": of.metadata,
             },
         }
     )
+
+
+def approved_by(of: Approval) -> list[Approver]:
+    """Who has chosen the first option, if that needs several people."""
+    return [
+        from_row(Approver, name=one.by.name, user_id=one.by.user_id, via=one.via.value, at=rfc3339(one.at))
+        for one in of.votes
+    ]
 
 
 def decision(closed: Approval) -> Decision | None:

@@ -3,7 +3,7 @@
 from sqlalchemy import Connection
 
 from services.bridge.approvals import approval as domain
-from services.bridge.approvals import question_text
+from services.bridge.approvals import result_text
 from services.bridge.approvals import store as approvals
 from services.bridge.approvals.approval import AnswerOutcome, AnswerVia
 from services.bridge.updates import client_buttons
@@ -30,7 +30,7 @@ def react(connection: Connection, context: UpdateContext, tap: Tap) -> Reaction:
     link = link_to(approval)
     answer = answer_approval(connection, context, approval, tap.sender, AnswerVia.TAP, index)
     outcome = answer.change.outcome
-    calls = [_toast(tap, question_text.toast(outcome, answer.change.approval))]
+    calls = [_toast(tap, result_text.toast(outcome, answer.change.approval))]
     if outcome in _CLOSED_BEFORE or (
         outcome is AnswerOutcome.DECIDED and not _is_known(connection, tap, context)
     ):

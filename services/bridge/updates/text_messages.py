@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from services.bridge import bot_messages, bots
 from services.bridge.approvals import approval as domain
 from services.bridge.approvals import queries as approval_queries
-from services.bridge.approvals import question_text
+from services.bridge.approvals import result_text
 from services.bridge.approvals import store as approvals
 from services.bridge.approvals.approval import AnswerOutcome, AnswerVia, Approval
 from services.bridge.bot_messages import BotMessage, EventInfo, Recipient
@@ -110,7 +110,7 @@ def _answer_by_reply(
 
 def _result_of(answer: PersonalAnswer) -> Text:
     change = answer.change
-    return Builder().text(question_text.answer_text(change.outcome, change.approval)).build()
+    return Builder().text(result_text.answer_text(change.outcome, change.approval)).build()
 
 
 def _chooses_chat(

@@ -9,7 +9,7 @@ from services.cli.arguments import IdempotencyKey
 from services.cli.command import command, root
 from services.cli.exit_codes import ExitCode
 from services.cli.session import Session
-from services.contracts.approvals import ApprovalView, NewApproval
+from services.contracts.approvals import ApprovalView, Decision, NewApproval
 from services.contracts.fields import Severity
 from services.contracts.times import seconds_of
 
@@ -35,6 +35,10 @@ def ask(
     ] = None,
     approver: Annotated[
         list[int] | None, typer.Option("--approver", help="User id of a person who may decide.")
+    ] = None,
+    needed: Annotated[
+        int | None,
+        typer.Option("--needed", help="So many people must choose the first answer. [1]", show_default=False),
     ] = None,
     remind: Annotated[
         str | None, typer.Option("--remind", help="Ask again after each: 10m, without an answer.")
@@ -65,6 +69,7 @@ def ask(
         {
             "chat_id": chat,
             "approvers": approver,
+            "needed": needed,
             "thread_id": thread,
             "bot": bot,
             "source": source,
@@ -95,8 +100,7 @@ def _print(session: Session, closed: ApprovalView) -> None:
         session.output.record(closed)
     elif closed.decision is not None:
         session.output.line(closed.decision.option)
-        comment = f": {closed.decision.comment}" if closed.decision.comment else ""
-        session.output.note(f"Decided by {closed.decision.by}{comment}")
+        session.output.note(f"Decided by {_deciders(closed.decision, closed)}")
     else:
         session.output.line(closed.status)
         if closed.reason:
@@ -104,6 +108,14 @@ def _print(session: Session, closed: ApprovalView) -> None:
         for message in closed.messages:
             if closed.status == "undelivered" and message.last_error:
                 session.output.note(f"Chat {message.chat_id} does not show it: {message.last_error}")
+
+
+def _deciders(decision: Decision, closed: ApprovalView) -> str:
+    """Who decided, and the comment: all who chose the first option, if that was needed."""
+    yes = decision.option == closed.options[0].value
+    names = [one.name for one in closed.approved_by] if yes else []
+    comment = f": {decision.comment}" if decision.comment else ""
+    return f"{', '.join(names) or decision.by}{comment}"
 
 
 def code_of(closed: ApprovalView) -> ExitCode:
