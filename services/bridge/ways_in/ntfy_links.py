@@ -41,12 +41,11 @@ def shown(fields: Fields) -> Shown:
     """Decides where each URL is shown; none is shown twice.
 
     Raises:
-        Problem: 422, the actions cannot be read, or Click is too long.
+        Problem: 422, the actions cannot be read, or a URL is too long.
     """
     actions = links(fields["actions"]) if "actions" in fields else []
     click = str(fields["click"].value) if "click" in fields else ""
-    if len(click) > LONGEST_URL:
-        raise fault(fields["click"].place, f"write at most {LONGEST_URL} characters")
+    _check_lengths(fields)
     opened = [Link(_OPEN, click)] if click and click not in [link.url for link in actions] else []
     wanted = [link for link in (*opened, *actions) if _is_button(link)]
     buttons = wanted if _fit(wanted) else []
@@ -63,6 +62,12 @@ def shown(fields: Fields) -> Shown:
         lines.append(Link(str(name), str(fields["attach"].value)))
     rows = {"buttons": _wire(buttons)} if buttons else {}
     return Shown([f"{link.label}: {link.url}" for link in lines], rows, data)
+
+
+def _check_lengths(fields: Fields) -> None:
+    for name in ("click", "attach"):
+        if name in fields and len(str(fields[name].value)) > LONGEST_URL:
+            raise fault(fields[name].place, f"write at most {LONGEST_URL} characters")
 
 
 def _wire(found: Sequence[Link]) -> list[list[dict[str, str]]]:

@@ -291,6 +291,7 @@ async def test_a_delay_may_be_a_time(quick: Bridge) -> None:
         ({"Title": "x" * 201}, ["header", "Title"], "200"),
         ({"Click": "https://nas/a b"}, ["header", "Click"], "write a URL"),
         ({"Click": "mailto:" + "x" * 2_048}, ["header", "Click"], "at most 2048"),
+        ({"Attach": "https://nas.example/" + "x" * 2_048}, ["header", "Attach"], "at most 2048"),
         ({"Tags": "x" * 65}, ["header", "Tags", 0], "64"),
         ({"Actions": "dance, Now"}, ["header", "Actions"], "view"),
         ({"Actions": "view, Open"}, ["header", "Actions"], "url"),
