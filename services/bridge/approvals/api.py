@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from services.bridge import long_poll
 from services.bridge.approvals import approval as domain
 from services.bridge.approvals import decisions, from_request, queries, store, view
-from services.bridge.approvals.approval import Actor, AnswerOutcome, AnswerVia
+from services.bridge.approvals.approval import Actor, AnswerOutcome, AnswerVia, Approval, Given
 from services.bridge.approvals.decisions import ApprovalChange
 from services.bridge.keys.keys import Key
 from services.bridge.state import BridgeState, CallerKey, State
@@ -203,7 +203,7 @@ async def decide(
             approval,
             actor,
             AnswerVia.API,
-            domain.find_option(approval.options, decision.option),
+            _given(approval, decision),
             now=state.clock.time(),
             comment=decision.comment,
             trace=trace,
@@ -216,6 +216,9 @@ async def decide(
     if change.outcome is AnswerOutcome.NO_SUCH_OPTION:
         values = ", ".join(option.value for option in change.approval.options)
         raise invalid_input([{"loc": ["body", "option"], "msg": f"the options are {values}"}])
+    if change.outcome is AnswerOutcome.INVALID_TEXT:
+        text = f"this question is answered by a text of 1 to {change.approval.text_limit} characters"
+        raise invalid_input([{"loc": ["body", "text"], "msg": text}])
     return await _view_unless_closed_before(
         state, caller, change, AnswerOutcome.DECIDED, AnswerOutcome.COUNTED
     )
@@ -243,6 +246,12 @@ async def cancel(
     change = await state.outbox.database.write("approval_cancel", work)
     await state.inbound.publisher.closed([change])
     return await _view_unless_closed_before(state, caller, change, AnswerOutcome.CANCELLED)
+
+
+def _given(approval: Approval, decision: Decide) -> Given:
+    if decision.option is None:
+        return Given(text=decision.text.strip() if decision.text else None)
+    return Given(option=domain.find_option(approval.options, decision.option))
 
 
 def _api_actor(caller: Key, by: str) -> Actor:

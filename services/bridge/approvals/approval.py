@@ -49,6 +49,7 @@ class AnswerOutcome(StrEnum):
     EXPIRED = "expired"
     CANCELLED = "cancelled"
     NO_SUCH_OPTION = "no_such_option"
+    INVALID_TEXT = "invalid_text"  #: the question wants a text, and this one is empty or too long
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,19 @@ class Option:
 
     value: str
     label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What somebody answers: a text as it was written, and the option that it names or a button chose.
+
+    Args:
+        option: index of the option; None: the answer names none.
+        text: as it was written; None: the answer is a choice of an option only.
+    """
+
+    option: int | None = None
+    text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +120,8 @@ class Approval:
     state: ApprovalState = ApprovalState.OPEN
     closed_at: float | None = None
     chosen: int | None = None  #: index of the option
+    text_limit: int | None = None  #: characters of the text that is the answer; None: an option is the answer
+    answer_text: str | None = None  #: the text that decided
     closed_by: Actor | None = None
     via: AnswerVia | None = None
     comment: str = ""
@@ -132,17 +148,17 @@ class OpenApproval:
 
     code: str
     title: str
-    options: tuple[Option, ...]
+    options: tuple[Option, ...]  #: none: the answer is a text
     expires_at: float
 
 
-def answer_outcome(approval: Approval, actor: Actor, chosen: int | None, now: float) -> AnswerOutcome:
+def answer_outcome(approval: Approval, actor: Actor, given: Given, now: float) -> AnswerOutcome:
     """The result that an answer would have now.
 
     Args:
         approval: as it was read; the compare-and-set of ``decisions`` has the last word.
         actor: who answers.
-        chosen: index of the option; None if the answer names no option.
+        given: the answer.
         now: seconds since the epoch.
     """
     if actor.user_id is not None and actor.user_id not in approval.approvers:
@@ -151,10 +167,17 @@ def answer_outcome(approval: Approval, actor: Actor, chosen: int | None, now: fl
         return _OUTCOME_WHEN_CLOSED[approval.state]
     if approval.expires_at <= now:
         return AnswerOutcome.EXPIRED
-    if chosen is None or not 0 <= chosen < len(approval.options):
+    return _outcome_of_open(approval, actor, given)
+
+
+def _outcome_of_open(approval: Approval, actor: Actor, given: Given) -> AnswerOutcome:
+    if approval.text_limit is not None:
+        fits = given.text is not None and 0 < len(given.text.strip()) <= approval.text_limit
+        return AnswerOutcome.DECIDED if fits else AnswerOutcome.INVALID_TEXT
+    if given.option is None or not 0 <= given.option < len(approval.options):
         return AnswerOutcome.NO_SUCH_OPTION
     others = [vote for vote in approval.votes if not vote.by.is_same(actor) and _may_vote(approval, vote.by)]
-    if chosen == 0 and len(others) + 1 < approval.needed:
+    if given.option == 0 and len(others) + 1 < approval.needed:
         return AnswerOutcome.COUNTED
     return AnswerOutcome.DECIDED
 
@@ -178,6 +201,13 @@ _OUTCOME_WHEN_CLOSED = {
     ApprovalState.EXPIRED: AnswerOutcome.EXPIRED,
     ApprovalState.CANCELLED: AnswerOutcome.CANCELLED,
 }
+
+
+def written(approval: Approval, text: str) -> Given:
+    """The answer of a text: the option that it names, or the text itself, as the question wants it."""
+    if approval.text_limit is not None:
+        return Given(text=text.strip())
+    return Given(option=find_option(approval.options, text))
 
 
 def find_option(options: Sequence[Option], text: str) -> int | None:

@@ -25,6 +25,7 @@ def to_row(a: Approval) -> dict[str, Any]:
         "options": orjson.dumps([[option.value, option.label] for option in a.options]).decode(),
         "approvers": orjson.dumps(list(a.approvers)).decode(),
         "needed": a.needed,
+        "text_limit": a.text_limit,
         "votes": write_votes(a.votes),
         "bot": a.bot,
         "client": a.client,
@@ -72,6 +73,8 @@ def from_row(row: SqlRow[Any]) -> Approval:
         comment=row.comment,
         undelivered_at=row.undelivered_at,
         needed=row.needed,
+        text_limit=row.text_limit,
+        answer_text=row.answer_text,
         votes=_read_votes(row.votes),
     )
 

@@ -16,6 +16,7 @@ from services.bridge.approvals.approval import (
     AnswerVia,
     Approval,
     ApprovalState,
+    Given,
     Vote,
 )
 from services.bridge.approvals.schema import approval as approval_table
@@ -51,7 +52,7 @@ def answer(
     approval: Approval,
     actor: Actor,
     via: AnswerVia,
-    chosen: int | None,
+    given: Given,
     *,
     now: float,
     comment: str = "",
@@ -66,15 +67,19 @@ def answer(
         approval: as it was read.
         actor: who answers.
         via: the way the answer arrived.
-        chosen: index of the option; None if the answer names no option.
+        given: the answer.
         now: seconds since the epoch.
         comment: shown with the decision.
         trace: the span of the answer, passed on to the callback.
     """
     if approval.needed > 1:
         approval = store.lock(connection, approval)
-    outcome = domain.answer_outcome(approval, actor, chosen, now)
-    if approval.needed > 1 and chosen == 0 and outcome in (AnswerOutcome.COUNTED, AnswerOutcome.DECIDED):
+    outcome = domain.answer_outcome(approval, actor, given, now)
+    if (
+        approval.needed > 1
+        and given.option == 0
+        and outcome in (AnswerOutcome.COUNTED, AnswerOutcome.DECIDED)
+    ):
         approval = votes.add(connection, approval, Vote(actor, via, now))
     change = ApprovalChange(approval, outcome)
     if outcome is AnswerOutcome.COUNTED:
@@ -84,15 +89,16 @@ def answer(
             approval,
             state=ApprovalState.DECIDED,
             closed_at=now,
-            chosen=chosen,
+            chosen=given.option,
+            answer_text=given.text,
             closed_by=actor,
             via=via,
             comment=comment,
         )
         change = close(connection, decided, outcome, now=now, trace=trace) or _closed_before(
-            connection, approval, actor, chosen, now
+            connection, approval, actor, given, now
         )
-    _record_answer(connection, change, actor, via, chosen, now)
+    _record_answer(connection, change, actor, via, given, now)
     return change
 
 
@@ -115,7 +121,7 @@ def cancel(
         comment=reason,
     )
     closed = close(connection, cancelled, AnswerOutcome.CANCELLED, now=now, trace=trace)
-    return closed or _closed_before(connection, approval, actor, 0, now)
+    return closed or _closed_before(connection, approval, actor, Given(), now)
 
 
 def close(
@@ -151,6 +157,7 @@ def _compare_and_set(connection: Connection, closed: Approval) -> bool:
             state=closed.state.value,
             closed_at=closed.closed_at,
             chosen=closed.chosen,
+            answer_text=closed.answer_text,
             closed_by=closed.closed_by.name if closed.closed_by else None,
             closed_by_id=closed.closed_by.user_id if closed.closed_by else None,
             via=closed.via.value if closed.via else None,
@@ -161,12 +168,12 @@ def _compare_and_set(connection: Connection, closed: Approval) -> bool:
 
 
 def _closed_before(
-    connection: Connection, approval: Approval, actor: Actor, chosen: int | None, now: float
+    connection: Connection, approval: Approval, actor: Actor, given: Given, now: float
 ) -> ApprovalChange:
     """The result when another transaction has closed the approval: its row is read again."""
     found = store.by_id(connection, approval.id)
     assert found is not None, approval.id  # noqa: S101 - approvals are deleted long after they are closed
-    return ApprovalChange(found, domain.answer_outcome(found, actor, chosen, now))
+    return ApprovalChange(found, domain.answer_outcome(found, actor, given, now))
 
 
 def _record_answer(  # noqa: PLR0917 - the columns of a row
@@ -174,10 +181,10 @@ def _record_answer(  # noqa: PLR0917 - the columns of a row
     change: ApprovalChange,
     actor: Actor,
     via: AnswerVia,
-    chosen: int | None,
+    given: Given,
     now: float,
 ) -> None:
-    options = change.approval.options
+    options, chosen = change.approval.options, given.option
     known = chosen is not None and 0 <= chosen < len(options)
     connection.execute(
         insert(approval_answer).values(
@@ -188,6 +195,7 @@ def _record_answer(  # noqa: PLR0917 - the columns of a row
             name=actor.name,
             option=options[chosen].value if known and chosen is not None else None,
             outcome=change.outcome.value,
+            text=given.text,
         )
     )
 

@@ -84,7 +84,9 @@ def new_approval(
         token=domain.new_token(),
         title=new.title,
         prompt=new.prompt,
-        options=tuple(Option(option.value, option.label) for option in new.options),
+        options=()
+        if new.answer == "text"
+        else tuple(Option(option.value, option.label) for option in new.options),
         approvers=approvers,
         bot=by.name,
         client=client,
@@ -98,6 +100,7 @@ def new_approval(
         callback_url=new.callback_url,
         metadata=new.metadata,
         needed=new.needed,
+        text_limit=new.max_length if new.answer == "text" else None,
     )
 
 

@@ -142,7 +142,7 @@ def repeated_question(approval: Approval, since: float, until: float, reply_to: 
     """
     out = Builder().text(f"{SIGN} ").bold("Still open: ").bold(approval.title)
     out.text(f"\n\nNothing was heard from Telegram between {timestamp(since)} and {timestamp(until)}.")
-    out.text(" A button that was tapped then is lost: please tap again.")
+    out.text(" What was answered then may be lost: please answer again.")
     return BotMessage((_how_to_answer(out, approval).build(),), keyboard(approval), reply_to)
 
 
@@ -190,6 +190,9 @@ def _how_to_answer(out: Builder, approval: Approval) -> Builder:
     progress = progress_line(approval)
     out.text(f"\n\n{progress}" if progress else "")
     out.text(f"\n\nUntil {timestamp(approval.expires_at)}. ")
+    if approval.text_limit is not None:
+        out.italic(f"Reply with a text of at most {approval.text_limit} characters, or send ")
+        return out.code(f"/approve {approval.code} TEXT")
     return out.italic("Tap, reply with an option, or send ").code(f"/approve {approval.code} OPTION")
 
 
@@ -197,8 +200,10 @@ def _with_result(out: Builder, approval: Approval) -> Text:
     return out.text("\n\n").bold(result_line(approval)).build()
 
 
-def keyboard(approval: Approval) -> Mapping[str, Any]:
-    """The buttons as an inline keyboard of the Bot API: two in a row if all labels are short."""
+def keyboard(approval: Approval) -> Mapping[str, Any] | None:
+    """The buttons as an inline keyboard of the Bot API: two in a row if all are short; None without."""
+    if not approval.options:
+        return None
     buttons = [
         {"text": _button_text(option, index), "callback_data": button_data(approval.token, index)}
         for index, option in enumerate(approval.options)

@@ -11,6 +11,8 @@ _SIGNS = {ApprovalState.DECIDED: "☑️", ApprovalState.EXPIRED: "⌛", Approva
 LONGEST_TOAST = 200
 #: Characters of a list of people; the message must keep room for it.
 _LONGEST_NAMES = 150
+#: Characters of an answer in one's own words that the result shows; the message must keep room for it.
+_LONGEST_TEXT = 150
 
 
 def result_line(approval: Approval) -> str:
@@ -19,12 +21,19 @@ def result_line(approval: Approval) -> str:
     by = f", by {_closers(approval)}" if approval.closed_by and approval.closed_by.name else ""
     result = {
         ApprovalState.OPEN: "Still open",
-        ApprovalState.DECIDED: f"Decided: {approval.choice.label}" if approval.choice else "Decided",
+        ApprovalState.DECIDED: _decided(approval),
         ApprovalState.EXPIRED: "Expired without an answer",
         ApprovalState.CANCELLED: "Cancelled",
     }[approval.state]
     comment = f": {approval.comment}" if approval.comment else ""
     return f"{_SIGNS.get(approval.state, SIGN)} {result}{by}, {at}{comment}"
+
+
+def _decided(approval: Approval) -> str:
+    if approval.answer_text is not None:
+        text = " ".join(approval.answer_text.split())
+        return f"Answered: {text if len(text) <= _LONGEST_TEXT else f'{text[: _LONGEST_TEXT - 1]}…'}"
+    return f"Decided: {approval.choice.label}" if approval.choice else "Decided"
 
 
 def _closers(approval: Approval) -> str:
@@ -68,12 +77,15 @@ def answer_text(outcome: AnswerOutcome, approval: Approval) -> str:
         AnswerOutcome.FOREIGN: "You may not decide this. Your answer was recorded and changes nothing.",
         AnswerOutcome.EXPIRED: f"Too late: this expired at {timestamp(approval.expires_at)}.",
         AnswerOutcome.CANCELLED: f"Too late. {result_line(approval)}",
+        AnswerOutcome.INVALID_TEXT: f"Not taken: write 1 to {approval.text_limit} characters.",
         AnswerOutcome.NO_SUCH_OPTION: f"No such option. There are: {option_list(approval.options)}",
     }[outcome]
 
 
 def option_list(options: Sequence[Option]) -> str:
-    """The labels with their numbers: ``1 Approve, 2 Deny``."""
+    """The labels with their numbers: ``1 Approve, 2 Deny``; of a question for a text, that it wants one."""
+    if not options:
+        return "a text in your own words"
     return ", ".join(f"{number} {option.label}" for number, option in enumerate(options, 1))
 
 

@@ -26,6 +26,12 @@ def ask(
             "--option", "-o", help="An answer; may be repeated. The first one means yes. [Approve, Deny]"
         ),
     ] = None,
+    own_words: Annotated[
+        bool, typer.Option("--text", help="People answer with a text in their own words, and it is printed.")
+    ] = False,
+    max_length: Annotated[
+        int | None, typer.Option(help="Longest text, in characters. [1000]", show_default=False)
+    ] = None,
     expires: Annotated[
         str | None,
         typer.Option("--expires", help="It ends after: 10m. Default: set by the bridge."),
@@ -62,8 +68,8 @@ def ask(
 ) -> None:
     """Ask people, wait, and print the answer.
 
-    The exit code is 0 for the first option, 1 for another one, 2 if there is no answer: the question expired,
-    was cancelled, or reached no chat. Waiting goes on while the bridge restarts.
+    The exit code is 0 for the first option or a text, 1 for another one, 2 if there is no answer: the
+    question expired, was cancelled, or reached no chat. Waiting goes on while the bridge restarts.
     """
     wanted = arguments.given(
         {
@@ -77,6 +83,8 @@ def ask(
             "correlation_id": correlation_id,
             "expires_in": arguments.read("--expires", expires, seconds_of),
             "options": option,
+            "answer": "text" if own_words else None,
+            "max_length": max_length,
             "remind_every": arguments.read("--remind", remind, seconds_of),
             "remind_times": remind_times,
             "escalate_to": escalate,
@@ -99,7 +107,7 @@ def _print(session: Session, closed: ApprovalView) -> None:
     if session.output.json:
         session.output.record(closed)
     elif closed.decision is not None:
-        session.output.line(closed.decision.option)
+        session.output.line(closed.decision.text or closed.decision.option or "")
         session.output.note(f"Decided by {_deciders(closed.decision, closed)}")
     else:
         session.output.line(closed.status)
@@ -112,8 +120,7 @@ def _print(session: Session, closed: ApprovalView) -> None:
 
 def _deciders(decision: Decision, closed: ApprovalView) -> str:
     """Who decided, and the comment: all who chose the first option, if that was needed."""
-    yes = decision.option == closed.options[0].value
-    names = [one.name for one in closed.approved_by] if yes else []
+    names = [one.name for one in closed.approved_by] if code_of(closed) is ExitCode.DONE else []
     comment = f": {decision.comment}" if decision.comment else ""
     return f"{', '.join(names) or decision.by}{comment}"
 
@@ -122,4 +129,5 @@ def code_of(closed: ApprovalView) -> ExitCode:
     """The exit code for a question that is closed."""
     if closed.decision is None:
         return ExitCode.NO_RESULT
-    return ExitCode.DONE if closed.decision.option == closed.options[0].value else ExitCode.NO
+    yes = closed.answer == "text" or closed.decision.option == closed.options[0].value
+    return ExitCode.DONE if yes else ExitCode.NO

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection
 
 from services.bridge.approvals import decisions, queries, question_text, store
-from services.bridge.approvals.approval import Actor, AnswerOutcome, AnswerVia
+from services.bridge.approvals.approval import Actor, AnswerOutcome, AnswerVia, Given
 from services.bridge.approvals.decisions import ApprovalChange
 from services.bridge.bot_messages import Recipient
 from services.bridge.settings import BridgeSettings
@@ -124,7 +124,7 @@ async def test_of_concurrent_votes_none_is_lost(tables: Database) -> None:
         approval = store.by_id(connection, three.id)
         assert approval is not None
         actor = Actor(f"Person {who}", who)
-        return decisions.answer(connection, approval, actor, AnswerVia.TAP, 0, now=NOW + 1)
+        return decisions.answer(connection, approval, actor, AnswerVia.TAP, Given(0), now=NOW + 1)
 
     came = await asyncio.gather(
         *(tables.write("approval_answer", partial(answer, who=who)) for who in approvers)

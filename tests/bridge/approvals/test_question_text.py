@@ -13,6 +13,7 @@ from services.bridge.approvals.approval import (
     AnswerVia,
     Approval,
     ApprovalState,
+    Given,
     Option,
 )
 from services.bridge.events.templates import Templates
@@ -100,6 +101,7 @@ def test_every_question_and_verdict_shows_the_prompt_within_telegrams_limits(
 def test_a_label_that_shows_nothing_is_replaced_by_its_number(label: str) -> None:
     """Telegram refuses a button without a text, and leaves out one whose text is empty."""
     keyboard = question_text.keyboard(replace(QUESTION, options=(Option("yes", "Yes"), Option("no", label))))
+    assert keyboard is not None
     assert [button["text"] for row in keyboard["inline_keyboard"] for button in row] == ["Yes", "2"]
 
 
@@ -138,7 +140,7 @@ def test_the_outcome_of_an_answer() -> None:
         (QUESTION, ADA, 2, NOW, AnswerOutcome.NO_SUCH_OPTION),
         (QUESTION, ADA, None, NOW, AnswerOutcome.NO_SUCH_OPTION),
     ):
-        assert approval.answer_outcome(one, who, chosen, now) is wanted
+        assert approval.answer_outcome(one, who, Given(chosen), now) is wanted
 
 
 def test_an_option_is_found_by_its_label_its_value_or_its_number() -> None:

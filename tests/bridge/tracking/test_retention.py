@@ -20,7 +20,7 @@ from services.bridge import app as bridge_app
 from services.bridge import inbound
 from services.bridge.approvals import decisions, question_text
 from services.bridge.approvals import store as approvals
-from services.bridge.approvals.approval import Actor, AnswerVia, Approval
+from services.bridge.approvals.approval import Actor, AnswerVia, Approval, Given
 from services.bridge.approvals.schema import approval, approval_answer, approval_message
 from services.bridge.bot_messages import Recipient
 from services.bridge.settings import BridgeSettings
@@ -281,7 +281,7 @@ async def asked(store: Database, number: int, now: float, *, answered: bool) -> 
         approvals.create(connection, one, question_text.question(one), [Recipient(1001)], now)
         if answered:
             for actor in (Actor("Mallory", 5), Actor("Ada", 1001)):
-                decisions.answer(connection, one, actor, AnswerVia.TAP, 0, now=now)
+                decisions.answer(connection, one, actor, AnswerVia.TAP, Given(0), now=now)
 
     await store.write("approval_ask", work)
 
