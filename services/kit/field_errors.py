@@ -49,6 +49,7 @@ KINDS: Mapping[str, str] = {
     "set_type": _LIST,
     "string_type": _TEXT,
     "tuple_type": _LIST,
+    "url_type": "a URL such as https://example.com/",
     "uuid_parsing": "a UUID",
     "uuid_type": "a UUID",
 }
@@ -70,6 +71,9 @@ FAULTS: Mapping[str, str] = {
     "string_too_long": "write at most {max_length} characters",
     "string_too_short": "write at least {min_length} characters",
     "string_unicode": "it has half of a surrogate pair, which is no character",
+    "url_parsing": "write a URL such as https://example.com/",
+    "url_scheme": "write a URL that begins with {expected_schemes}",
+    "url_too_long": "write a URL of at most {max_length} characters",
     "timezone_aware": "the time has no zone: end it with Z, or with an offset such as +01:00",
     "too_long": "write at most {max_length} entries",
     "too_short": "write at least {min_length} entries",
@@ -108,6 +112,10 @@ def message(error: Mapping[str, Any]) -> str:
         return "a text cannot have NUL (U+0000)"
     if kind == "string_too_short" and context.get("min_length") == 1:
         return "it is empty"
+    # Of a secret; pydantic calls some lists so, too.
+    is_text = context.get("field_type") == "Value" and not isinstance(error.get("input"), list)
+    if kind in ("too_short", "too_long") and is_text:
+        kind = f"string_{kind}"
     if kind in KINDS:
         return "write " + KINDS[kind].format(**context)
     text = FAULTS.get(kind, "this value is not possible here").format(**context)

@@ -155,7 +155,8 @@ def test_the_states_are_those_of_the_engine() -> None:
 
 #: Bodies that an example of each field by itself does not make.
 TOGETHER: dict[str, Any] = {
-    "POST /api/v1/approvals": {"expires_at": None},
+    "POST /api/v1/approvals": {"expires_at": None, "answer": None, "max_length": None, "needed": None},
+    "POST /api/v1/approvals/{approval_id}/decide": {"text": None},
     "POST /api/v1/keys": {"expires_at": None},
     "POST /api/v1/templates/preview": {
         **dict.fromkeys(("expires_at", "dedup_key", "dedup_window", "attachments"))

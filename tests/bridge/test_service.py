@@ -165,7 +165,7 @@ ONE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 @ONE
-@pytest.mark.parametrize("method", ["sendMessage", "sendDocument"])
+@pytest.mark.parametrize("method", ["sendMessage"])
 @pytest.mark.parametrize("outcome", ["sent", "not_sent", "unknown"])
 async def test_every_call_to_telegram_has_its_series(bridge: AsyncClient, method: str, outcome: str) -> None:
     samples = await metrics(bridge)

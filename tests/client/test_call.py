@@ -62,6 +62,8 @@ def described(name: str, function: Callable[..., Call[Any]]) -> Call[Any]:
         for parameter in inspect.signature(function).parameters.values()
         if parameter.default is inspect.Parameter.empty
     ]
+    # It needs an option or a text.
+    required += ["option"] if name == "decide" else []
     return function(**{each: NEW.get(name) if each == "new" else ARGUMENTS[each] for each in required})
 
 

@@ -18,9 +18,9 @@ from tests.forking import Programs
         ("DASHBOARD_UPDATE_INTERVAL", "1", "write 100 or more"),
         ("DASHBOARD_HISTORY_MINUTES", "0", "write 1 or more"),
         ("DASHBOARD_AUTH_ENABLED", "maybe", "write true or false"),
-        ("DASHBOARD_PASSWORD", "short", "Value should have at least 8 items"),
-        ("BRIDGE_URL", "bridge:8080", "URL scheme should be 'http' or 'https'"),
-        ("GRAFANA_UI_URL", "javascript:alert(1)", "URL scheme should be 'http' or 'https'"),
+        ("DASHBOARD_PASSWORD", "short", "write at least 8 characters"),
+        ("BRIDGE_URL", "bridge:8080", "write a URL that begins with 'http' or 'https'"),
+        ("GRAFANA_UI_URL", "javascript:alert(1)", "write a URL that begins with 'http' or 'https'"),
     ],
 )
 def test_a_wrong_variable_is_told_by_its_name(

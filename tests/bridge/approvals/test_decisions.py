@@ -204,6 +204,7 @@ async def test_a_decision_through_the_api_is_audited_and_shown(talk: Bridge, peo
     assert decided.json()["decision"] == {
         "option": "go",
         "label": "Go ahead",
+        "text": None,
         "by": "release-bot (API key default)",
         "user_id": None,
         "via": "api",

@@ -134,7 +134,7 @@ async def test_after_an_outage_in_which_taps_were_lost_open_questions_are_repeat
     async with bridge_of(settings, clock) as bridge:
         again = await people.question(ADA, "Still open: Deploy 1.4?")
         assert buttons(again) == ["Approve", "Deny"]
-        assert "please tap again" in text_of(again)
+        assert "please answer again" in text_of(again)
         assert again["reply_to_message"]["message_id"] == shown["message_id"]
         await people.question(GRACE, "Still open")
         assert (await bridge.approval(approval["id"]))["status"] == "open"
