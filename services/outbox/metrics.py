@@ -9,7 +9,7 @@ from prometheus_client.registry import Collector
 from services.kit.telemetry.buckets import MILLISECONDS_TO_A_DAY
 from services.outbox.messages import MessageState, Outcome, Reason, Settled, is_failure
 
-METHODS = ("sendMessage", "sendDocument", "pinChatMessage")
+METHODS = ("sendMessage", "sendDocument", "pinChatMessage", "deleteMessage")
 
 
 class DeliveryRate(Collector):

@@ -12,7 +12,7 @@ from services.outbox.chats.chat_heads import ChatRow
 from services.outbox.delivery import edit_targets
 from services.outbox.delivery.edit_targets import EditTarget
 from services.outbox.delivery.plan import Target
-from services.outbox.messages import Claimed, Lane, MessageState, Origin, UnknownPolicy
+from services.outbox.messages import Claimed, Lane, MessageState, Origin, Reason, UnknownPolicy
 from services.outbox.rate_limit.bot_rate_limiter import LimitedSince
 from services.outbox.schema import event, message
 
@@ -51,6 +51,7 @@ _COLUMNS = (
     message.c.resends,
     message.c.replayed_at,
     message.c.waits_from,
+    message.c.reason,
 )
 MESSAGES = select(*_COLUMNS).join(event, message.c.event_id == event.c.id)
 _BY_SEQ = Statement(
@@ -203,6 +204,7 @@ def _claimed(row: Any, now: float, limiter_wait: float, number: int, edited: Edi
         resends,
         replayed_at,
         waits_from,
+        reason,
     ) = row
     trace = TraceContext.parse(traceparent)
     if trace is None:
@@ -242,4 +244,5 @@ def _claimed(row: Any, now: float, limiter_wait: float, number: int, edited: Edi
         replayed_at=replayed_at,
         waits_from=waits_from or 0.0,
         unseen_copy=edited is not None and edited.unseen_copy,
+        to_general=reason == Reason.THREAD_NOT_FOUND.value,
     )

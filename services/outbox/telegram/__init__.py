@@ -4,6 +4,7 @@
 - `links`: which URLs Telegram takes as links.
 - `sender`: sends the next part of a message; the answer becomes a result.
 - `pin`: pins a message after its last part.
+- `deletion`: deletes an earlier message, part by part.
 - `bot_api`: calls of the Bot API by python-telegram-bot's bot.
 - `answers`: reads answers as typed, bounded values, or as the error that they report; pure.
 - `values`: ids and texts of Telegram, checked for type and bounds; pure.

@@ -8,7 +8,7 @@ from telegram.error import TelegramError
 
 from services.kit.clock import Clock
 from services.outbox.messages import Claimed, Document, Lane, Outcome, Reason, Rendered, Result, Text
-from services.outbox.telegram import answers, errors, pin
+from services.outbox.telegram import answers, deletion, errors, pin
 from services.outbox.telegram.answers import Me
 from services.outbox.telegram.bot_api import Bot
 from services.outbox.telegram.text import CAPTION_LIMIT, MESSAGE_LIMIT, without_entities
@@ -44,7 +44,9 @@ class Sender:
             return errors.translate(error, now, now).reason
 
     async def send(self, message: Claimed, rendered: Rendered) -> Result:
-        """Sends the next part of a message, or edits the message that it replaces."""
+        """Sends the next part of a message, or edits or deletes the earlier one that it names."""
+        if message.is_deletion:
+            return await deletion.send(self.bot, self._clock, message, rendered)
         if pin.is_next(message, rendered):
             return await pin.send(self.bot, self._clock, message)
         method, data = request_of(message, rendered)
@@ -53,7 +55,7 @@ class Sender:
         started = self._clock.time()
         try:
             sent = answers.sent_message_id(await self.bot.call(method, data))
-            detail = AS_PLAIN_TEXT if message.plain and _has_entities(message, rendered) else ""
+            detail = _detail(message, rendered)
             finished = self._clock.time()
             return Result(Outcome.SENT, Reason.NONE, started, finished, message_id=sent, detail=detail)
         except TelegramError as error:
@@ -91,8 +93,15 @@ def repeat_for_copy(message: Claimed, rendered: Rendered) -> Rendered:
     return rendered
 
 
+def steps(message: Claimed, rendered: Rendered) -> int:
+    """The calls that deliver a message."""
+    return len(rendered.deletes) if message.is_deletion else pin.steps(message, rendered)
+
+
 def method_of(message: Claimed, rendered: Rendered) -> str:
     """The Bot API method for the next part of a message."""
+    if message.is_deletion:
+        return deletion.METHOD
     if pin.is_next(message, rendered):
         return pin.METHOD
     if isinstance(rendered.parts[message.part], Document):
@@ -108,7 +117,7 @@ def request_of(message: Claimed, rendered: Rendered) -> tuple[str, dict[str, Any
     last = message.part == len(rendered.parts) - 1
     data: dict[str, Any] = {"chat_id": message.chat_id}
     # Topic 1 is "General": naming it is an error (telegram.md 1.1).
-    if message.thread_id not in (None, 1):
+    if message.thread_id not in (None, 1) and not message.to_general:
         data["message_thread_id"] = message.thread_id
     if message.silent:
         data["disable_notification"] = True
@@ -146,6 +155,13 @@ def _has_entities(message: Claimed, rendered: Rendered) -> bool:
     return bool((part.caption if isinstance(part, Document) else part).entities)
 
 
+def _detail(message: Claimed, rendered: Rendered) -> str:
+    """How an attempt that succeeded differs from what was wanted; for people."""
+    as_plain = message.plain and _has_entities(message, rendered)
+    to_general = message.to_general and not message.is_edit
+    return ", ".join([*([AS_PLAIN_TEXT] if as_plain else []), *([TO_GENERAL] if to_general else [])])
+
+
 def _text(text: Text, field: str, *, plain: bool) -> dict[str, Any]:
     entities = "entities" if field == "text" else "caption_entities"
     if not text.entities:
@@ -160,3 +176,5 @@ PAID_METHODS = ("sendMessage", "sendDocument")
 NOT_MODIFIED = "message is not modified"
 #: Detail of an attempt that left out entities, because Telegram had refused the message with them.
 AS_PLAIN_TEXT = "as plain text"
+#: Detail of an attempt without the topic, because Telegram had refused the message with it.
+TO_GENERAL = "to General: the topic is gone or closed"

@@ -77,5 +77,5 @@ def test_every_parameter_of_a_message_is_in_the_table(part: Text | Document, cha
 
 
 def test_what_is_in_the_table_is_a_method_of_the_sandbox() -> None:
-    assert len(table()) == 14
+    assert len(table()) == 15
     assert set(table()) <= set(METHODS)
