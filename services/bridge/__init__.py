@@ -7,6 +7,7 @@ One message passes:
 - `ways_in`: the same for plain texts and the requests of other programs. `folder`: takes events from files.
 - `event_intake`: stores what these have read.
 - `routes`: finds the recipients of an event that names none.
+- `files`: takes files, and the files of events.
 - `events`: checks the event (accept), and later makes its text (render).
 - `services.outbox`: enqueue, pace, claim, send, settle.
 

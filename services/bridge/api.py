@@ -1,14 +1,19 @@
 """The routes of events, messages and statistics. `POST /events` is a fast route and parses by itself."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
+from starlette.types import Scope as AsgiScope
 
 from services.bridge import bot_messages, event_intake, openapi
-from services.bridge.state import CallerKey, State, state_of
+from services.bridge.files import form
+from services.bridge.keys import signing
+from services.bridge.keys.authenticate import AdmittedRequest
+from services.bridge.state import BridgeState, CallerKey, State, state_of
 from services.bridge.tracking import message_view, stats_view
 from services.bridge.tracking.search_params import Period, States
 from services.bridge.webhooks.visible_url import visible_body, visible_event
@@ -26,7 +31,9 @@ from services.contracts.messages import (
 from services.contracts.stored import from_row
 from services.kit.clock import rfc3339
 from services.kit.errors import Problem
+from services.kit.web.body_stream import BodyStream
 from services.kit.web.fast_route import FastRoute
+from services.kit.web.multipart import is_form
 from services.kit.web.openapi import problems
 from services.outbox.intake import repeats
 from services.outbox.queries import message_search, message_timeline
@@ -45,9 +52,46 @@ async def post_events(request: Request) -> Response:
     """202 is answered only once the events are on disk. Both paths do the same."""
     state = await state_of(request)
     headers: dict[bytes, bytes] = dict(request.scope["headers"])
-    entry = await state.authenticator.enter(request, headers, Scope.EVENTS_WRITE)
+    if is_form(headers.get(b"content-type", b"").decode("latin-1")):
+        entry = await _form(request, state, headers)
+    else:
+        entry = await state.authenticator.enter(request, headers, Scope.EVENTS_WRITE)
     caller = event_intake.caller_of(headers, entry)
     return (await event_intake.store(state, entry.body, caller)).response()
+
+
+def streams(scope: AsgiScope) -> bool:
+    """Whether a request brings files: its route reads the body piece by piece, and limits it itself."""
+    if scope["type"] != "http" or scope["method"] != "POST":
+        return False
+    if scope["path"] == "/api/v1/files":
+        return True
+    kinds = (value for name, value in scope["headers"] if name == b"content-type")
+    return scope["path"] in _TAKES_FORMS and any(is_form(kind.decode("latin-1")) for kind in kinds)
+
+
+_TAKES_FORMS = frozenset({"/events", "/api/v1/events"})
+
+
+async def _form(request: Request, state: BridgeState, headers: Mapping[bytes, bytes]) -> AdmittedRequest:
+    """Admits a request whose body is a form, and stores its files.
+
+    Raises:
+        Problem: as of :meth:`Authenticator.by_key` and :func:`form.body_of`; 415, it is signed.
+    """
+    if signing.SIGNATURE in headers:
+        text = "A form is not signed: upload its files with POST /api/v1/files, and sign an event as JSON."
+        raise Problem(415, "Unsupported Media Type", text)
+    authorization = headers.get(b"authorization", b"").decode("latin-1")
+    key = await state.authenticator.by_key(authorization, request, Scope.EVENTS_WRITE)
+    kind = headers[b"content-type"].decode("latin-1")
+    stream = BodyStream(request)
+    try:
+        body = await form.body_of(kind, stream.pieces(), state.files, state.settings.max_body_bytes)
+    except Problem:
+        await stream.drain()
+        raise
+    return AdmittedRequest(key, body)
 
 
 def _id(of: str) -> Any:

@@ -18,6 +18,9 @@ from services.bridge.events import send_options, template_folder
 from services.bridge.events.mappings import load_mappings
 from services.bridge.events.render import render
 from services.bridge.events.template_folder import TemplateFolder
+from services.bridge.files import api as files_api
+from services.bridge.files.download import Downloader
+from services.bridge.files.fetch import Fetcher
 from services.bridge.first_chat import api as bots_api
 from services.bridge.first_chat import choice
 from services.bridge.first_chat.choice import FirstChat
@@ -28,7 +31,7 @@ from services.bridge.inbound import InboundMetrics, open_inbound
 from services.bridge.keys import api as keys_api
 from services.bridge.keys import keyring
 from services.bridge.keys.authenticate import Authenticator
-from services.bridge.metrics import BridgeMetrics, CostMetrics, FolderMetrics
+from services.bridge.metrics import BridgeMetrics, CostMetrics, FileMetrics, FolderMetrics
 from services.bridge.paid_broadcast import Costs
 from services.bridge.repeat_counts import RepeatCounts
 from services.bridge.routes import active_routes
@@ -58,12 +61,14 @@ from services.kit.web.rate_limit import RateLimiter, SecurityMetrics
 from services.kit.web.service import create_service
 from services.outbox.delivery.plan import ChatRules
 from services.outbox.engine import OPERATIONS, Outbox, SendingBot, open_outbox
+from services.outbox.files.store import FileStore
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.queries.queue_depth import unknown_bots
 from services.outbox.rate_limit import buckets
 from services.outbox.rate_limit.buckets import Buckets, LocalBuckets
 from services.outbox.telegram.bot_api import make_bot
 from services.outbox.telegram.sender import Sender
+from services.outbox.telegram.uploads import Uploads
 
 FULL_DISK = 0.95
 FILLING_DISK = 0.85
@@ -72,7 +77,7 @@ FILLING_DISK = 0.85
 PACKAGES = ("services.outbox", *inbound.PACKAGES, tracking.PACKAGE, keyring.PACKAGE, active_routes.PACKAGE)
 
 
-def create_app(
+def create_app(  # noqa: PLR0915 - the composition root
     settings: BridgeSettings, clock: Clock | None = None, *, beside: LocalBuckets | None = None
 ) -> FastAPI:
     """The bridge as a service.
@@ -101,6 +106,7 @@ def create_app(
     )
     first_chat = FirstChat(bots, routes)
     folder_metrics = FolderMetrics(telemetry.registry)
+    file_metrics = FileMetrics(telemetry.registry)
     authenticator = Authenticator(
         ring, RateLimiter(security, clock, settings.rate_limit_per_second), telemetry.registry, clock
     )
@@ -128,7 +134,23 @@ def create_app(
                     leave=buckets.LEFT_FOR_ALERTS,
                 )
             )
-            sending = {name: _sending(bot, rates, settings, telemetry, clock) for name, bot in bots.items()}
+            files = FileStore(
+                database,
+                clock,
+                max_bytes=settings.max_file_bytes,
+                max_total_bytes=settings.files_max_total_bytes,
+            )
+            uploads = Uploads(files.read)
+            fetcher = Fetcher(
+                Downloader(files, inbound.destinations_of(settings)),
+                database=database,
+                metrics=file_metrics,
+                clock=clock,
+            )
+            health.add("file_store", partial(_check_files, files, file_metrics), every=10.0)
+            sending = {
+                name: _sending(bot, rates, settings, telemetry, clock, uploads) for name, bot in bots.items()
+            }
             paying = {name: one.sender.bot for name, one in sending.items() if bots[name].paid_per_second}
             if paying:
                 await stack.enter_async_context(run_in_background(Costs(paying, cost_metrics).run()))
@@ -146,6 +168,7 @@ def create_app(
                     paid_bucket=default.paid_bucket,
                     chat_pace=default.chat_pace,
                     other_bots=sending,
+                    prepare=fetcher.prepare,
                     rules=ChatRules(
                         mutes=lambda message: not bot_messages.passes_mute(message),
                         defers=quiet.deferral,
@@ -217,6 +240,7 @@ def create_app(
                     inbound=listening,
                     tracking=tracked,
                     totals=totals,
+                    files=files,
                 )
             }
 
@@ -230,6 +254,7 @@ def create_app(
         public=[api.public, api.intake, updates_api.public, ways_in_api.router, hooks_api.router],
         routers=[
             api.router,
+            files_api.router,
             approvals_api.router,
             updates_api.router,
             tracking_api.router,
@@ -247,6 +272,7 @@ def create_app(
         schemas={**api.SCHEMAS, **tracking_api.SCHEMAS},
         watched=api.WATCHED,
         last=[ntfy_api.router],
+        streams=api.streams,
     )
     openapi.install(app)
     app.state.first_chat = first_chat
@@ -254,8 +280,8 @@ def create_app(
     return app
 
 
-def _sending(
-    bot: Bot, rates: Buckets, settings: BridgeSettings, telemetry: Telemetry, clock: Clock
+def _sending(  # noqa: PLR0917 - what each bot needs
+    bot: Bot, rates: Buckets, settings: BridgeSettings, telemetry: Telemetry, clock: Clock, uploads: Uploads
 ) -> SendingBot:
     made = make_bot(
         bot.token,
@@ -265,7 +291,7 @@ def _sending(
         settings.proxy_of(bot.api_url),
     )
     return SendingBot(
-        Sender(made, clock, pays_for_bulk=bot.paid_per_second > 0),
+        Sender(made, clock, pays_for_bulk=bot.paid_per_second > 0, uploads=uploads),
         bot.limits,
         rates.of(bot.token, bot.limits.bot_per_second),
         rates.paid(bot.token, bot.paid_beyond) if bot.paid_beyond else None,
@@ -291,6 +317,15 @@ def _watch(health: Health, outbox: Outbox, settings: BridgeSettings) -> None:
         )
 
     health.add("file_system", check_disk)
+
+
+async def _check_files(files: FileStore, metrics: FileMetrics) -> Measurement:
+    """Health: degraded while the store of files has no room for a file of the largest size."""
+    size = await files.total()
+    metrics.stored_bytes.set(size)
+    room = files.max_total_bytes - size >= files.max_bytes
+    measured = {"stored_bytes": size, "limit_bytes": files.max_total_bytes}
+    return Measurement(Level.HEALTHY if room else Level.DEGRADED, measured)
 
 
 def _watch_bots(health: Health, outbox: Outbox, others: Mapping[str, SendingBot]) -> None:

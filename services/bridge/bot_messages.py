@@ -28,6 +28,7 @@ from services.outbox.messages import (
     Text,
     UnknownPolicy,
 )
+from services.outbox.telegram.media import with_files
 
 #: Client and source of events that the bridge itself creates.
 CLIENT = "bridge"
@@ -226,7 +227,10 @@ def renderer(render_event: Callable[[Claimed], Rendered]) -> Callable[[Claimed],
     """The engine's renderer: reads bot messages as stored; events of clients by ``render_event``."""
 
     def render(message: Claimed) -> Rendered:
-        return read_body(message.body) if is_bot_message(message) else render_event(message)
+        if not is_bot_message(message):
+            return render_event(message)
+        # A question is edited when it is decided: its text must be a message of its own.
+        return with_files(read_body(message.body), message.files, captions=False)
 
     return render
 

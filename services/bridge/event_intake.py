@@ -7,7 +7,7 @@ from functools import partial
 from starlette.responses import Response
 
 from services.bridge.approvals import from_event
-from services.bridge.events import accept
+from services.bridge.events import accept, attachments
 from services.bridge.events.accept import AcceptedRequest, Caller
 from services.bridge.keys.authenticate import AdmittedRequest
 from services.bridge.state import BridgeState
@@ -15,7 +15,6 @@ from services.kit import logs
 from services.kit.errors import Problem
 from services.kit.telemetry.telemetry import TraceContext
 from services.kit.web.fast_route import FastResponse
-from services.outbox.engine import Outbox
 from services.outbox.intake.single_use import RepeatedError
 
 
@@ -86,7 +85,7 @@ async def store(state: BridgeState, body: bytes, caller: Caller) -> StoredReques
         dedup_window=state.settings.dedup_window_seconds,
     )
     try:
-        reading = await _understood(state.outbox, read, caller, body)
+        reading = await _understood(state, read, caller, body)
         receipt = await state.outbox.enqueue(reading.submission)
     except RepeatedError:
         raise state.authenticator.replayed() from None
@@ -101,17 +100,17 @@ async def store(state: BridgeState, body: bytes, caller: Caller) -> StoredReques
 
 
 async def _understood(
-    outbox: Outbox, read: Callable[[], AcceptedRequest], caller: Caller, body: bytes
+    state: BridgeState, read: Callable[[], AcceptedRequest], caller: Caller, body: bytes
 ) -> AcceptedRequest:
     """The accepted request. A repeated one gets its first answer, even if it would be refused by now."""
     try:
-        reading = read()
+        reading = await attachments.checked_request(read(), state.files)
     except Problem:
         key = accept.idempotency_key(caller, body)
-        earlier = await outbox.intake.earlier(key) if key else None
+        earlier = await state.outbox.intake.earlier(key) if key else None
         if earlier is None:
             raise
         return accept.repetition(caller, earlier)
-    while reading.codes and await from_event.codes_taken(outbox.database, reading.codes):
-        reading = read()
+    while reading.codes and await from_event.codes_taken(state.outbox.database, reading.codes):
+        reading = await attachments.checked_request(read(), state.files)
     return reading

@@ -91,6 +91,11 @@ class InboundMetrics:
         )
 
 
+def destinations_of(settings: BridgeSettings) -> Destinations:
+    """Which URLs of clients may be called."""
+    return Destinations(private=settings.webhook_allow_private, loopback=settings.uses_sandbox)
+
+
 @asynccontextmanager
 async def open_inbound(
     settings: BridgeSettings,
@@ -121,7 +126,7 @@ async def open_inbound(
     """
     database = outbox.database
     publisher = ApprovalPublisher(outbox, metrics.approvals, clock)
-    destinations = Destinations(private=settings.webhook_allow_private, loopback=settings.uses_sandbox)
+    destinations = destinations_of(settings)
     webhooks = WebhookWorker(
         database,
         secret=await _signing_secret(settings),

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from services.kit.telemetry.buckets import SECONDS_TO_A_MONTH
 from services.kit.telemetry.telemetry import Telemetry
 
+FETCH_OUTCOMES = ("fetched", "failed", "retried")
 FOLDER_OUTCOMES = ("taken", "repeated", "rejected")
 SIGNED_REQUEST_OUTCOMES = ("accepted", "refused", "replayed")
 WEBHOOK_KINDS = ("approval", "message", "button")
@@ -98,6 +99,25 @@ class ApprovalMetrics:
         for way in via:
             for outcome in results:
                 self.answers.labels(way, outcome)
+
+
+class FileMetrics:
+    """Files of events: how much is stored, and downloads by URL."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.stored_bytes = Gauge(
+            "cctelegram_files_stored_bytes",
+            "Size of all stored files together, as measured last; every replica has the same store",
+            registry=registry,
+        )
+        self.fetches = Counter(
+            "cctelegram_file_fetches",
+            "Downloads of attachments by URL: fetched, retried, or failed (the message goes without)",
+            ["outcome"],
+            registry=registry,
+        )
+        for outcome in FETCH_OUTCOMES:
+            self.fetches.labels(outcome)
 
 
 class FolderMetrics:

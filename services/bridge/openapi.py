@@ -22,7 +22,8 @@ _BATCH = {"type": "array", "items": _EVENT, "minItems": 1, "maxItems": accept.LA
 _AN_EVENT = {"type": "task_completion", "title": "Build finished", "source": "ci"}
 _BODY = {
     "required": True,
-    "description": "one event, or a list of up to 500 events, which is stored as a whole or not at all",
+    "description": "one event, or a list of up to 500 events, which is stored as a whole or not at all; or a "
+    "form whose part `event` is one event and whose other parts are its files",
     "content": {
         "application/json": {
             "schema": {"oneOf": [_EVENT, _BATCH]},
@@ -36,7 +37,23 @@ _BODY = {
                     ],
                 },
             },
-        }
+        },
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["event"],
+                "properties": {
+                    "event": {"allOf": [_EVENT], "description": "the event as JSON", "examples": [_AN_EVENT]},
+                    "file": {
+                        "type": "string",
+                        "format": "binary",
+                        "description": "a file of the event; up to ten, under any names",
+                        "examples": ["the bytes of a file"],
+                    },
+                },
+            },
+            "encoding": {"event": {"contentType": "application/json"}},
+        },
     },
 }
 HEADERS = [
@@ -96,7 +113,10 @@ POSTING: dict[str, Any] = {
                 401: "the key or the signature is missing or invalid",
                 409: "a request with this Idempotency-Key is in progress, or the signature was used before",
                 422: "the input is invalid, one entry per field; or the Idempotency-Key had another body",
+                415: "the form is signed",
+                413: "the body is larger than MAX_BODY_BYTES, or a file than MAX_FILE_BYTES",
                 503: "nothing was stored; retry",
+                507: "all files together have FILES_MAX_TOTAL_BYTES",
             }
         ),
     },
@@ -140,6 +160,7 @@ _IN_MEMORY = frozenset(
 _TAGS = {
     "events": "Post events. An accepted event is on disk.",
     "ways in": "Other forms of request that become events, for programs that cannot send JSON of ours.",
+    "files": "Upload files for the attachments of events.",
     "messages": "A message is one event for one recipient: search messages and read their timelines.",
     "tracking": "Follow and repair delivery: live changes, dead letters, replays, traces.",
     "approvals": "Ask people to decide; the first answer wins.",

@@ -13,6 +13,7 @@ from services.bridge.bots import Bot, BotDocument
 from services.bridge.webhooks import signing
 from services.contracts.events import LONGEST_DEDUP_SECONDS
 from services.kit.settings import ApiKey, CommaInts
+from services.outbox.files.limits import LARGEST_FILE
 from services.outbox.settings import TELEGRAM_URL, TelegramSettings
 
 
@@ -98,6 +99,15 @@ class BridgeSettings(TelegramSettings):
     )
     webhook_allow_private: bool = Field(
         default=False, description="whether webhooks may go to addresses of private networks"
+    )
+    max_file_bytes: int = Field(
+        LARGEST_FILE,
+        ge=1024,
+        le=LARGEST_FILE,
+        description="largest file of an event, bytes; Telegram takes 50 MB",
+    )
+    files_max_total_bytes: int = Field(
+        10 << 30, ge=1 << 20, description="largest size of all stored files together, bytes"
     )
     webhook_timeout_seconds: float = Field(15.0, gt=0, le=120, description="seconds for one webhook call")
 

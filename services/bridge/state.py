@@ -23,6 +23,7 @@ from services.bridge.tracking.totals import TotalsCounter
 from services.kit.clock import Clock
 from services.kit.telemetry.telemetry import Telemetry
 from services.outbox.engine import Outbox
+from services.outbox.files.store import FileStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class BridgeState:
     inbound: Inbound
     tracking: Tracking
     totals: TotalsCounter
+    files: FileStore
 
     @property
     def templates(self) -> Templates | None:

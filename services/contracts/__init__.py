@@ -3,6 +3,7 @@
 - `fields`: types and helpers that the other modules share. `times`: moments and durations.
 - `events`: events as clients post them, and the answer.
 - `buttons`: buttons below a message.
+- `files`: files of events, and uploads.
 - `details`: the field `data` of an event.
 - `messages`: messages as the bridge returns them: lists, details, dead letters, numbers.
 - `tracking`: replay jobs, the timeline of a correlation id, the stream's events.

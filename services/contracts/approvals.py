@@ -33,6 +33,8 @@ LONGEST_LIFE_SECONDS = 30 * 86_400.0
 MOST_APPROVERS = 100
 SHORTEST_REMINDER_SECONDS = 30.0
 MOST_REMINDERS = 100
+#: A message of a person has at most 4,096 characters; the command /approve needs some of them.
+LONGEST_TEXT = 4_000
 
 Label = Annotated[
     str,
@@ -108,6 +110,22 @@ class NewApproval(Strict):
         Annotated[list[UserId], Field(min_length=1, max_length=MOST_APPROVERS)] | None,
         about("people who may decide, among the bot's allowed users; default: all of them", [1001]),
     ] = None
+    answer: Annotated[
+        Literal["option", "text"],
+        about("what people answer with: one of the `options`, or a text in their own words", "text"),
+    ] = "option"
+    max_length: Annotated[
+        Annotated[int, Field(ge=1, le=LONGEST_TEXT), NoBool],
+        about("longest text that is taken as the answer, in characters; with `answer: text` only", 200),
+    ] = 1_000
+    needed: Annotated[
+        Annotated[int, Field(ge=1, le=MOST_APPROVERS), NoBool],
+        about(
+            "number of different people who must choose the first option, at most the number of approvers;"
+            " any other option decides at once",
+            2,
+        ),
+    ] = 1
     remind_every: Annotated[
         Annotated[float, *lifetime(SHORTEST_REMINDER_SECONDS, LONGEST_LIFE_SECONDS)] | None,
         about("ask again after each such time without an answer: a duration, or seconds", "10m"),
@@ -142,6 +160,10 @@ class NewApproval(Strict):
             raise ValueError("give escalate_after and escalate_to together")
         if self.remind_every is None and "remind_times" in self.model_fields_set:
             raise ValueError("remind_times needs remind_every")
+        if self.answer == "text" and ("options" in self.model_fields_set or self.needed > 1):
+            raise ValueError("a question that is answered by a text has no options, and needed is 1")
+        if self.answer == "option" and "max_length" in self.model_fields_set:
+            raise ValueError("max_length needs answer: text")
         chats = self.chat_id if isinstance(self.chat_id, list) else []
         if len(set(chats)) != len(chats):
             raise ValueError("chat_id names a chat twice")
@@ -151,9 +173,19 @@ class NewApproval(Strict):
 class Decide(Strict):
     """A decision over the API, by a program or by a person who uses one."""
 
-    option: Annotated[Label, about("value, label or number of an option", "deploy")]
+    option: Annotated[Label | None, about("value, label or number of an option", "deploy")] = None
+    text: Annotated[
+        Annotated[str, storable(LONGEST_TEXT, 1), Visible] | None,
+        about("the answer to a question that is answered by a text", "the nozzle was blocked"),
+    ] = None
     by: Annotated[Name, about("who decided; shown together with the name of the API key", "Ada")] = ""
     comment: Annotated[Comment, about("reason, shown with the decision", "the canary is fine")] = ""
+
+    @model_validator(mode="after")
+    def _one_answer(self) -> Self:
+        if (self.option is None) == (self.text is None):
+            raise ValueError("give option, or text if the question is answered by a text")
+        return self
 
 
 class Cancel(Strict):
@@ -168,8 +200,11 @@ class Cancel(Strict):
 class Decision(BaseModel):
     """The decision, and who made it."""
 
-    option: Annotated[str, about("value of the chosen option", "deploy")]
-    label: Annotated[str, about("text on its button", "Deploy")]
+    option: Annotated[str | None, about("value of the chosen option; null if a text is the answer", "deploy")]
+    label: Annotated[str | None, about("text on its button; null likewise", "Deploy")]
+    text: Annotated[
+        str | None, about("the answer in the person's own words; null if it is an option", "it was blocked")
+    ] = None
     by: Annotated[str, about("name of the person, or of the program and its API key", "Ada")]
     user_id: Annotated[int | None, about("Telegram's ID of the person; null over the API", 1001)]
     via: Annotated[str, about("tap, reply, command or api", "tap")]
@@ -182,8 +217,8 @@ class QuestionMessage(BaseModel):
     message_id: Annotated[str, about("ID of the message", AN_ID)]
     chat_id: Annotated[int, about("chat that shows it", 1001)]
     kind: Annotated[
-        Literal["question", "again", "verdict"],
-        about("the question, the question asked again, or the result", "question"),
+        Literal["question", "again", "progress", "verdict"],
+        about("the question, the question asked again, who has answered so far, or the result", "question"),
     ]
     status: Annotated[str | None, about("state of the message; null if it was archived", "delivered")]
     last_error: Annotated[str | None, about("reason of the last failed attempt", "chat_not_found")] = None
@@ -199,7 +234,26 @@ class Answer(BaseModel):
     option: Annotated[
         str | None, about("value of the chosen option; null if the answer is no option", "deploy")
     ]
-    outcome: Annotated[str, about("decided, late, foreign, expired, cancelled or no_such_option", "decided")]
+    text: Annotated[
+        str | None, about("the answer to a question that is answered by a text", "the nozzle was blocked")
+    ] = None
+    outcome: Annotated[
+        str,
+        about(
+            "decided, counted (the first option needs more people), late, foreign, expired, cancelled,"
+            " no_such_option or invalid_text",
+            "decided",
+        ),
+    ]
+
+
+class Approver(BaseModel):
+    """A person who has chosen the first option, where that needs several people."""
+
+    name: Annotated[str, about("name of the person, or of the program and its API key", "Ada")]
+    user_id: Annotated[int | None, about("Telegram's ID of the person; null over the API", 1001)]
+    via: Annotated[str, about("tap, reply, command or api", "tap")]
+    at: Annotated[str, about("time of the answer", A_TIME)]
 
 
 class Callback(BaseModel):
@@ -250,8 +304,14 @@ class ApprovalView(BaseModel):
     client: Annotated[str, about("name of the API key that asked", "ci")]
     title: Annotated[str, about("first line of the question", "Deploy 2.1?")]
     prompt: Annotated[str, about("text of the question", "make deploy V=2.1")]
-    options: Annotated[list[NewOption], about("possible answers")]
+    answer: Annotated[Literal["option", "text"], about("what people answer with", "option")] = "option"
+    max_length: Annotated[int | None, about("longest text that is taken; null: an option", 200)] = None
+    options: Annotated[list[NewOption], about("possible answers; empty if a text is the answer")]
     approvers: Annotated[list[int], about("Telegram's IDs of the people who may decide", [1001])]
+    needed: Annotated[int, about("number of different people who must choose the first option", 2)] = 1
+    approved_by: Annotated[
+        list[Approver], about("who has chosen the first option so far; empty if `needed` is 1")
+    ] = []
     source: Annotated[str, about("name of the program that asks", "ci")]
     correlation_id: Annotated[str, about("ID to search by", "order-4711")]
     event_id: Annotated[str, about("ID of its event", AN_ID)]

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import to_json
 
-from services.contracts.fields import LinkUrl, Strict, Visible, about, storable
+from services.contracts.fields import Strict, Visible, WebUrl, about, storable
 
 #: Telegram's limits.
 MOST_BUTTONS = 100
@@ -21,7 +21,10 @@ class Button(Strict):
     """A button: with `url` it opens a page, with `data` a tap on it is reported to the client."""
 
     text: Annotated[Annotated[str, storable(64, 1), Visible], about("text of the button", "Open the log")]
-    url: Annotated[LinkUrl | None, about("page that it opens", "https://ci.example/7")] = None
+    url: Annotated[
+        WebUrl | None,
+        about("page that it opens", "https://ci.example/7"),
+    ] = None
     data: Annotated[
         Annotated[str, storable(256, 1)] | None,
         about("the client's own value, in the response and the webhook of a tap", "retry:7"),

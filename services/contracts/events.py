@@ -28,6 +28,7 @@ from services.contracts.fields import (
     is_blank,
     storable,
 )
+from services.contracts.files import MOST_ATTACHMENTS, Attachment
 from services.contracts.times import LONGEST_SECONDS, When, lifetime
 from services.kit.field_errors import Says
 
@@ -204,6 +205,11 @@ class NewEvent(Strict):
         ShortName | None, about("stored with the event; messages can be searched by it", "spring-2026")
     ] = None
     use_case: Annotated[ShortName | None, about("stored with the event", "deployments")] = None
+    attachments: Annotated[
+        list[Attachment],
+        Field(max_length=MOST_ATTACHMENTS),
+        about("files that are sent with it, in this order; neighbours of a kind become an album"),
+    ] = Field(default_factory=list)
     data: Annotated[EventData, about("details")] = Field(default_factory=EventData)
 
     @model_validator(mode="after")

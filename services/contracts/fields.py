@@ -226,8 +226,8 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
-#: A URL of a web page, as a link of a message.
-LinkUrl = Annotated[
+#: A page's URL.
+WebUrl = Annotated[
     Url,
     StringConstraints(pattern=r"^[hH][tT][tT][pP][sS]?://"),
     Says("write a URL of up to 2048 bytes that begins with https:// or http://"),
@@ -239,7 +239,7 @@ class LinkPreview(Strict):
 
     show: Annotated[Flag, about("false: no preview", True)] = True
     url: Annotated[
-        LinkUrl | None,
+        WebUrl | None,
         about("the page that is shown; default: the first link of the text", "https://ci.example/7"),
     ] = None
     size: Annotated[
@@ -256,5 +256,5 @@ def _as_preview(value: object) -> object:
 
 #: A preview; true, false and a URL are short forms.
 Preview = Annotated[
-    LinkPreview, BeforeValidator(_as_preview, json_schema_input_type=bool | LinkUrl | LinkPreview)
+    LinkPreview, BeforeValidator(_as_preview, json_schema_input_type=bool | WebUrl | LinkPreview)
 ]

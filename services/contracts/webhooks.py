@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel
 
-from services.contracts.approvals import Decision
+from services.contracts.approvals import Approver, Decision
 from services.contracts.fields import A_TIME, A_TRACE, AN_ID, about
 from services.contracts.messages import MessageState
 from services.contracts.responses import User
@@ -22,6 +22,10 @@ class ApprovalData(BaseModel):
     correlation_id: Annotated[str, about("correlation ID of the approval", "order-4711")]
     event_id: Annotated[str, about("ID of the event that carries the question", AN_ID)]
     decision: Annotated[Decision | None, about("the decision; null if the approval was not decided")]
+    needed: Annotated[int, about("number of different people who must choose the first option", 2)] = 1
+    approved_by: Annotated[
+        list[Approver], about("who has chosen the first option so far; empty if `needed` is 1")
+    ] = []
     reason: Annotated[
         str | None, about("why it was cancelled, or why no message was delivered", "chat_not_found")
     ]

@@ -13,8 +13,8 @@ The message table is the queue. Follow one message:
 A chat is leased, not a message: the order within a chat holds for any number of workers, and the cost of
 a claim does not grow with the number of waiting messages.
 
-Beside them: `engine` opens the engine for a service, `chats` stores each chat's queue and state, `queries`
-reads messages for people and metrics, `tracing` makes a message's spans, `change_feed` publishes state
-changes. `messages` and `dedup` have the values, `schema` the tables, `metrics` the series, `settings` the
-variables, `migrations` the schema's history.
+Beside them: `engine` opens the engine for a service, `chats` stores each chat's queue and state, `files`
+stores what events show beside their text, `queries` reads messages for people and metrics, `tracing` makes a
+message's spans, `change_feed` publishes state changes. `messages` has the values, `schema` the tables,
+`metrics` the series, `settings` the variables, `migrations` the schema's history.
 """

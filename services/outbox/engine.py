@@ -17,7 +17,7 @@ from services.kit.database.connect import Database
 from services.kit.health import Level, Measurement
 from services.kit.telemetry.telemetry import Telemetry
 from services.outbox import change_feed
-from services.outbox.delivery.attempts import Render
+from services.outbox.delivery.attempts import Prepare, Render, as_it_is
 from services.outbox.delivery.plan import DEFAULT_RULES, ChatRules
 from services.outbox.delivery.reports import Observer, ignore
 from services.outbox.delivery.retry_policy import BOT_STOPS, Policy
@@ -194,6 +194,7 @@ async def open_outbox(
     other_bots: Mapping[str, SendingBot] | None = None,
     observer: Observer = ignore,
     rules: ChatRules = DEFAULT_RULES,
+    prepare: Prepare = as_it_is,
 ) -> AsyncIterator[Outbox]:
     """Runs the engine while the block runs; at its end, messages in flight are finished and settled.
 
@@ -211,6 +212,7 @@ async def open_outbox(
         other_bots: further bots by name; each has a worker.
         observer: is called with each batch of settled messages, after its commit.
         rules: for muted chats and quiet hours.
+        prepare: makes the files of a message ready before it is rendered.
     """
     outbox = Outbox(database=database, telemetry=telemetry, metrics=metrics, clock=clock, sender=sender)
 
@@ -241,6 +243,7 @@ async def open_outbox(
             observer=observe,
             rules=rules,
             chat_pace=bot.chat_pace,
+            prepare=prepare,
         )
 
     default = SendingBot(sender, settings.limits, bucket, paid_bucket, chat_pace)

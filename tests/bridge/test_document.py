@@ -157,7 +157,9 @@ def test_the_states_are_those_of_the_engine() -> None:
 TOGETHER: dict[str, Any] = {
     "POST /api/v1/approvals": {"expires_at": None},
     "POST /api/v1/keys": {"expires_at": None},
-    "POST /api/v1/templates/preview": {"expires_at": None, "dedup_key": None, "dedup_window": None},
+    "POST /api/v1/templates/preview": {
+        **dict.fromkeys(("expires_at", "dedup_key", "dedup_window", "attachments"))
+    },
     "POST /api/v1/routes/test": {"event": {"type": "task_completion", "title": "Build finished"}},
 }
 
@@ -180,8 +182,9 @@ async def test_what_the_examples_show_is_taken(bridge: httpx.AsyncClient, docume
         for number, body in enumerate(bodies(document, operation, TOGETHER.get(name, {}))):
             if "Idempotency-Key" in headers:
                 headers["Idempotency-Key"] = f"{name} {number}"
+            sent = {"content": b"a file"} if path == "/api/v1/files" else {"json": body}
             answer = await bridge.request(
-                method, path.format(**given["path"]), params=given["query"], json=body, headers=headers
+                method, path.format(**given["path"]), params=given["query"], headers=headers, **sent
             )
             assert str(answer.status_code) in operation["responses"], (name, answer.text)
             assert answer.status_code < 300 or answer.status_code in (307, 404, 409), (

@@ -13,9 +13,11 @@ from tests.services.suite import Suite
 
 @pytest.fixture(scope="session")
 def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
-    """A suite whose sandbox has no limits."""
+    """A suite whose sandbox has no limits, and in which Ada and Grace may answer."""
     folder = tmp_path_factory.mktemp("suite")
-    running = suites.start(folder / "data", folder / "errors", SANDBOX_LIMITS="false")
+    running = suites.start(
+        folder / "data", folder / "errors", SANDBOX_LIMITS="false", TELEGRAM_ALLOWED_USERS="1001,1002"
+    )
     yield running
     assert running.process.poll() is None, (folder / "errors").read_text()
     suites.end(running)

@@ -115,6 +115,12 @@ class Chats:
         for message_id in self.questions(chat_id, title):
             self._tap(chat_id, message_id, label)
 
+    def reply_if_asked(self, chat_id: int, title: str, text: str) -> None:
+        for message in self.messages(chat_id):
+            if title in message.get("text", "") and "Reply with a text" in message["text"]:
+                body = {"text": text, "reply_to": message["message_id"]}
+                self.client.post(f"/control/chats/{chat_id}/say", json=body)
+
     def _tap(self, chat_id: int, message_id: int, label: str) -> None:
         path = f"/control/chats/{chat_id}/messages/{message_id}/tap"
         self.client.post(path, json={"text": label})

@@ -43,8 +43,10 @@ OTHER_PAGES = {
 WATCHES = [line for line in LINES if line.startswith("cct watch")]
 #: A person types at this one: tests/cli/test_setup.py.
 TYPED = "cct setup"
+#: The question that a text answers, and the text.
+ASKED_FOR_TEXT, OWN_WORDS = "Why did the print stop?", "The nozzle was blocked"
 #: Questions of the pages, and how they are answered.
-ANSWERS = {"Deploy 2.1?": "Approve", "Which one?": "Blue"}
+ANSWERS = {"Deploy 2.1?": "Approve", "Which one?": "Blue", "Delete the old database?": "Approve"}
 
 
 @pytest.fixture
@@ -66,8 +68,10 @@ def answering(suite: Suite) -> Iterator[None]:
     def answer() -> None:
         with Chats(suite.urls["telegram-sandbox"]) as chats:
             while not done.wait(0.2):
+                chats.reply_if_asked(1001, ASKED_FOR_TEXT, OWN_WORDS)
                 for title, label in ANSWERS.items():
-                    chats.tap_if_asked(1001, title, label)
+                    for person in (1001, 1002):
+                        chats.tap_if_asked(person, title, label)
 
     thread = threading.Thread(target=answer)
     thread.start()

@@ -146,6 +146,15 @@ def test_ask_prints_the_answer_and_its_exit_code_is_the_answer(
     assert "Decided by Ada" in done.error
 
 
+def test_ask_waits_until_so_many_people_agree_and_names_them(cct: Terminal, chats: Chats) -> None:
+    title = "Delete it?"
+    with chats.answering(ADA, title, "Approve"), chats.answering(GRACE, title, "Approve"):
+        done = cct.run("ask", title, "--chat", str(ADA), "--chat", str(GRACE), "--needed", "2")
+    assert (done.out, done.code) == ("approve\n", ExitCode.DONE)
+    assert "Ada" in done.error
+    assert "Grace" in done.error
+
+
 def test_ask_without_an_answer_has_a_code_of_its_own(cct: Terminal, suite: Suite) -> None:
     expired = cct.run("ask", "Will anybody answer?", "--expires", "5s")
     assert (expired.code, expired.out) == (ExitCode.NO_RESULT, "expired\n")

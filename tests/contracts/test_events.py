@@ -158,6 +158,11 @@ TOP: list[tuple[str, list[Any], list[Any]]] = [
     ("update_key", [None, "k", "k" * 128], ["", "k" * 129, 5, "a\0b"]),
     ("dedup_key", [None, "k", "k" * 128], ["", "k" * 129, 5, "a\0b"]),
     ("dedup_window", [None], [0, "soon", "31d", True]),
+    (
+        "attachments",
+        [[], [{"file_id": "a"}], [{"url": "https://a.example/b.png", "kind": "photo", "spoiler": True}]],
+        [None, {}, [5], [{}], [{"file_id": "a"}] * 11, [{"file_id": "a", "path": "b"}], [{"file_id": "a\0"}]],
+    ),
     ("callback_url", [None, "https://a.example/hook"], ["", "x" * 2_049, "é" * 1_025, 5, "a\0b"]),
     ("campaign_id", [None, "c" * 100], ["c" * 101, 5, "a\0b"]),
     ("use_case", [None, "u" * 100], ["u" * 101, 5, "a\0b"]),

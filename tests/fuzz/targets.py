@@ -29,6 +29,10 @@ LOGIN = {"username": "admin", "password": "correct horse battery staple"}
 _BRIDGE_BODIES: dict[str, Any] = {
     "POST /api/v1/approvals/{approval_id}/decide": {"option": "approve"},
     "PUT /api/v1/callbacks/{client}": {"url": NOBODY},
+    "POST /": {"topic": "backup", "message": "x"},
+    "PUT /": {"topic": "backup", "message": "x"},
+    "POST /hooks/{source}": {"msg": "x"},
+    "POST /api/v1/hooks/{source}/preview": {"msg": "x"},
 }
 
 
@@ -87,6 +91,8 @@ async def _fill_bridge(client: httpx.AsyncClient, sandbox: Sandbox) -> dict[str,
         "correlation_id": ["order-4711"],
         "chat_id": ["1001"],
         "bot": ["default"],
+        "topic": ["backup"],
+        "source": ["uptime-kuma"],
     }
 
 

@@ -32,7 +32,8 @@ Schema = dict[str, Any]
 NOWHERE = "http://127.0.0.1:1"
 #: The longest text of any request; the body of a request has MAX_BODY_BYTES.
 LONGEST = 1 << 24
-BOUNDED_FORMATS = {"date-time", "uuid"}
+#: A binary is a file, which MAX_FILE_BYTES limits.
+BOUNDED_FORMATS = {"binary", "date-time", "uuid"}
 #: Texts that no column holds, by service: a pattern of their fields.
 MAY_HAVE_NUL = {
     # They are stored as JSON, and shown without NUL.

@@ -64,6 +64,8 @@ METRICS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "cctelegram_watchdog_age_seconds": (RELAY, frozenset()),
     "compliance_score": (frozenset({"mcp-health"}), frozenset({"standard"})),
     "message_cost_total": (BRIDGE, frozenset({"bot"})),
+    "cctelegram_files_stored_bytes": (BRIDGE, frozenset()),
+    "cctelegram_file_fetches_total": (BRIDGE, frozenset({"outcome"})),
     "daily_active_users": (BRIDGE, frozenset()),
     "monthly_active_users": (BRIDGE, frozenset()),
 }

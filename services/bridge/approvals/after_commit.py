@@ -44,9 +44,10 @@ class ApprovalPublisher:
         self._metrics.answers.labels(via.value, outcome.value).inc()
 
     async def closed(self, changes: Sequence[ApprovalChange]) -> None:
-        """Publishes the changes that closed an approval; ignores the others."""
+        """Publishes the changes that closed an approval, and the messages that show who has answered."""
         for change in changes:
             if not change.closed_now:
+                await self.sent(change.submissions)
                 continue
             approval = change.approval
             self._metrics.closed.labels(approval.state.value).inc()

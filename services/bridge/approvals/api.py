@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from services.bridge import long_poll
 from services.bridge.approvals import approval as domain
 from services.bridge.approvals import decisions, from_request, queries, store, view
-from services.bridge.approvals.approval import Actor, AnswerOutcome, AnswerVia
+from services.bridge.approvals.approval import Actor, AnswerOutcome, AnswerVia, Approval, Given
 from services.bridge.approvals.decisions import ApprovalChange
 from services.bridge.keys.keys import Key
 from services.bridge.state import BridgeState, CallerKey, State
@@ -56,7 +56,7 @@ Id = Annotated[Words, Path(description="id of the approval", examples=[AN_ID])]
 @router.post(
     "",
     status_code=201,
-    summary="Create an approval: people get a question with buttons; the first valid answer decides",
+    summary="Create an approval: people get a question with buttons; one valid answer decides, or several",
     responses=_CREATED,
 )
 async def create(
@@ -190,7 +190,8 @@ async def decide(
 ) -> ApprovalView:
     """Has the effect of a tap: the first valid answer decides, messages are edited, the callback is called.
 
-    The answer is recorded with the name of the API key.
+    The answer is recorded with the name of the API key. If the first option needs several people, an API key
+    counts as one of them, whatever `by` says, and the approval may stay `open`.
     """
     actor = _api_actor(caller, decision.by)
     trace = from_request.request_span(request, state.telemetry)
@@ -202,7 +203,7 @@ async def decide(
             approval,
             actor,
             AnswerVia.API,
-            domain.find_option(approval.options, decision.option),
+            _given(approval, decision),
             now=state.clock.time(),
             comment=decision.comment,
             trace=trace,
@@ -215,7 +216,12 @@ async def decide(
     if change.outcome is AnswerOutcome.NO_SUCH_OPTION:
         values = ", ".join(option.value for option in change.approval.options)
         raise invalid_input([{"loc": ["body", "option"], "msg": f"the options are {values}"}])
-    return await _view_unless_closed_before(state, caller, change, AnswerOutcome.DECIDED)
+    if change.outcome is AnswerOutcome.INVALID_TEXT:
+        text = f"this question is answered by a text of 1 to {change.approval.text_limit} characters"
+        raise invalid_input([{"loc": ["body", "text"], "msg": text}])
+    return await _view_unless_closed_before(
+        state, caller, change, AnswerOutcome.DECIDED, AnswerOutcome.COUNTED
+    )
 
 
 @router.post(
@@ -242,17 +248,23 @@ async def cancel(
     return await _view_unless_closed_before(state, caller, change, AnswerOutcome.CANCELLED)
 
 
+def _given(approval: Approval, decision: Decide) -> Given:
+    if decision.option is None:
+        return Given(text=decision.text.strip() if decision.text else None)
+    return Given(option=domain.find_option(approval.options, decision.option))
+
+
 def _api_actor(caller: Key, by: str) -> Actor:
     """The given name with the key's name, so that a program cannot pretend to be a person who tapped."""
     key = f"API key {caller.name}"
-    return Actor(f"{by} ({key})" if by else key)
+    return Actor(f"{by} ({key})" if by else key, key=caller.name)
 
 
 async def _view_unless_closed_before(
-    state: BridgeState, caller: Key, change: ApprovalChange, expected: AnswerOutcome
+    state: BridgeState, caller: Key, change: ApprovalChange, *expected: AnswerOutcome
 ) -> ApprovalView:
     found = await _view(state, caller, change.approval.id)
-    if change.outcome is not expected:
+    if change.outcome not in expected:
         text = f"The approval is {_state_name(change)}."
         raise Problem(409, "Already closed", text, approval=found.model_dump())
     return found

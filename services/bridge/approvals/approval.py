@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -43,11 +43,13 @@ class AnswerOutcome(StrEnum):
     """Result of an answer; also a metric label, so the set is closed."""
 
     DECIDED = "decided"
+    COUNTED = "counted"  #: for the first option, which needs the answers of more people
     LATE = "late"  #: another answer was first
     FOREIGN = "foreign"  #: the person is not an approver
     EXPIRED = "expired"
     CANCELLED = "cancelled"
     NO_SUCH_OPTION = "no_such_option"
+    INVALID_TEXT = "invalid_text"  #: the question wants a text, and this one is empty or too long
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +61,38 @@ class Option:
 
 
 @dataclass(frozen=True, slots=True)
+class Given:
+    """What somebody answers: a text as it was written, and the option that it names or a button chose.
+
+    Args:
+        option: index of the option; None: the answer names none.
+        text: as it was written; None: the answer is a choice of an option only.
+    """
+
+    option: int | None = None
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Actor:
     """Who answers or cancels: a person with a Telegram id, or without one a program with an API key."""
 
     name: str
     user_id: int | None = None
+    key: str = ""  #: name of the API key; empty: a person in Telegram
+
+    def is_same(self, other: "Actor") -> bool:
+        """Whether both are one person, or one API key under whatever name."""
+        return (self.user_id, self.key) == (other.user_id, other.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """An answer for the first option that counts. ``at`` is in seconds since the epoch."""
+
+    by: Actor
+    via: AnswerVia
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +120,15 @@ class Approval:
     state: ApprovalState = ApprovalState.OPEN
     closed_at: float | None = None
     chosen: int | None = None  #: index of the option
+    text_limit: int | None = None  #: characters of the text that is the answer; None: an option is the answer
+    answer_text: str | None = None  #: the text that decided
     closed_by: Actor | None = None
     via: AnswerVia | None = None
     comment: str = ""
     #: When its last message ended undelivered; None again once a chat shows it.
     undelivered_at: float | None = None
+    needed: int = 1  #: different people who must choose the first option
+    votes: tuple[Vote, ...] = ()  #: for the first option, in the order of time; only if several are needed
 
     @property
     def status(self) -> str:
@@ -115,17 +148,17 @@ class OpenApproval:
 
     code: str
     title: str
-    options: tuple[Option, ...]
+    options: tuple[Option, ...]  #: none: the answer is a text
     expires_at: float
 
 
-def answer_outcome(approval: Approval, actor: Actor, chosen: int | None, now: float) -> AnswerOutcome:
+def answer_outcome(approval: Approval, actor: Actor, given: Given, now: float) -> AnswerOutcome:
     """The result that an answer would have now.
 
     Args:
         approval: as it was read; the compare-and-set of ``decisions`` has the last word.
         actor: who answers.
-        chosen: index of the option; None if the answer names no option.
+        given: the answer.
         now: seconds since the epoch.
     """
     if actor.user_id is not None and actor.user_id not in approval.approvers:
@@ -134,9 +167,33 @@ def answer_outcome(approval: Approval, actor: Actor, chosen: int | None, now: fl
         return _OUTCOME_WHEN_CLOSED[approval.state]
     if approval.expires_at <= now:
         return AnswerOutcome.EXPIRED
-    if chosen is None or not 0 <= chosen < len(approval.options):
+    return _outcome_of_open(approval, actor, given)
+
+
+def _outcome_of_open(approval: Approval, actor: Actor, given: Given) -> AnswerOutcome:
+    if approval.text_limit is not None:
+        fits = given.text is not None and 0 < len(given.text.strip()) <= approval.text_limit
+        return AnswerOutcome.DECIDED if fits else AnswerOutcome.INVALID_TEXT
+    if given.option is None or not 0 <= given.option < len(approval.options):
         return AnswerOutcome.NO_SUCH_OPTION
+    others = [vote for vote in approval.votes if not vote.by.is_same(actor) and _may_vote(approval, vote.by)]
+    if given.option == 0 and len(others) + 1 < approval.needed:
+        return AnswerOutcome.COUNTED
     return AnswerOutcome.DECIDED
+
+
+def with_vote(approval: Approval, vote: Vote) -> Approval:
+    """The approval with one more vote; a person who repeats the answer counts once.
+
+    Votes of people who may not decide any more are left out.
+    """
+    votes = tuple(one for one in approval.votes if _may_vote(approval, one.by))
+    known = any(one.by.is_same(vote.by) for one in votes)
+    return replace(approval, votes=votes if known else (*votes, vote))
+
+
+def _may_vote(approval: Approval, actor: Actor) -> bool:
+    return actor.user_id is None or actor.user_id in approval.approvers
 
 
 _OUTCOME_WHEN_CLOSED = {
@@ -144,6 +201,13 @@ _OUTCOME_WHEN_CLOSED = {
     ApprovalState.EXPIRED: AnswerOutcome.EXPIRED,
     ApprovalState.CANCELLED: AnswerOutcome.CANCELLED,
 }
+
+
+def written(approval: Approval, text: str) -> Given:
+    """The answer of a text: the option that it names, or the text itself, as the question wants it."""
+    if approval.text_limit is not None:
+        return Given(text=text.strip())
+    return Given(option=find_option(approval.options, text))
 
 
 def find_option(options: Sequence[Option], text: str) -> int | None:

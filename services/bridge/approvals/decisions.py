@@ -4,24 +4,27 @@ What follows is stored in the same transaction: the edits of the question in eve
 of the callback. After a crash all of it is there, or nothing.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, update
 
-from services.bridge import bot_messages
 from services.bridge.approvals import approval as domain
-from services.bridge.approvals import question_text, store, view
-from services.bridge.approvals.approval import Actor, AnswerOutcome, AnswerVia, Approval, ApprovalState
+from services.bridge.approvals import question_text, shown_messages, store, view, votes
+from services.bridge.approvals.approval import (
+    Actor,
+    AnswerOutcome,
+    AnswerVia,
+    Approval,
+    ApprovalState,
+    Given,
+    Vote,
+)
 from services.bridge.approvals.schema import approval as approval_table
-from services.bridge.approvals.schema import approval_answer, approval_message
-from services.bridge.bot_messages import BotMessage, EventInfo, Recipient
+from services.bridge.approvals.schema import approval_answer
 from services.bridge.tracking import approval_changes
 from services.bridge.webhooks import store as webhooks
 from services.bridge.webhooks.store import NewCall
-from services.contracts.fields import Severity
 from services.kit.telemetry.telemetry import TraceContext
-from services.outbox.intake import cancel_replay, enqueue
 from services.outbox.messages import Submission
 
 WEBHOOK_KIND = "approval"
@@ -49,40 +52,53 @@ def answer(
     approval: Approval,
     actor: Actor,
     via: AnswerVia,
-    chosen: int | None,
+    given: Given,
     *,
     now: float,
     comment: str = "",
     trace: TraceContext | None = None,
 ) -> ApprovalChange:
-    """Answers an approval: the first valid answer decides. Every answer is recorded with its outcome.
+    """Answers an approval. Every answer is recorded with its outcome.
+
+    The first valid answer decides; the first option needs as many different people as ``needed`` says.
 
     Args:
         connection: in a transaction.
         approval: as it was read.
         actor: who answers.
         via: the way the answer arrived.
-        chosen: index of the option; None if the answer names no option.
+        given: the answer.
         now: seconds since the epoch.
         comment: shown with the decision.
         trace: the span of the answer, passed on to the callback.
     """
-    outcome = domain.answer_outcome(approval, actor, chosen, now)
+    if approval.needed > 1:
+        approval = store.lock(connection, approval)
+    outcome = domain.answer_outcome(approval, actor, given, now)
+    if (
+        approval.needed > 1
+        and given.option == 0
+        and outcome in (AnswerOutcome.COUNTED, AnswerOutcome.DECIDED)
+    ):
+        approval = votes.add(connection, approval, Vote(actor, via, now))
     change = ApprovalChange(approval, outcome)
+    if outcome is AnswerOutcome.COUNTED:
+        change = replace(change, submissions=votes.show(connection, approval, now))
     if outcome is AnswerOutcome.DECIDED:
         decided = replace(
             approval,
             state=ApprovalState.DECIDED,
             closed_at=now,
-            chosen=chosen,
+            chosen=given.option,
+            answer_text=given.text,
             closed_by=actor,
             via=via,
             comment=comment,
         )
         change = close(connection, decided, outcome, now=now, trace=trace) or _closed_before(
-            connection, approval, actor, chosen, now
+            connection, approval, actor, given, now
         )
-    _record_answer(connection, change, actor, via, chosen, now)
+    _record_answer(connection, change, actor, via, given, now)
     return change
 
 
@@ -105,7 +121,7 @@ def cancel(
         comment=reason,
     )
     closed = close(connection, cancelled, AnswerOutcome.CANCELLED, now=now, trace=trace)
-    return closed or _closed_before(connection, approval, actor, 0, now)
+    return closed or _closed_before(connection, approval, actor, Given(), now)
 
 
 def close(
@@ -141,6 +157,7 @@ def _compare_and_set(connection: Connection, closed: Approval) -> bool:
             state=closed.state.value,
             closed_at=closed.closed_at,
             chosen=closed.chosen,
+            answer_text=closed.answer_text,
             closed_by=closed.closed_by.name if closed.closed_by else None,
             closed_by_id=closed.closed_by.user_id if closed.closed_by else None,
             via=closed.via.value if closed.via else None,
@@ -151,12 +168,12 @@ def _compare_and_set(connection: Connection, closed: Approval) -> bool:
 
 
 def _closed_before(
-    connection: Connection, approval: Approval, actor: Actor, chosen: int | None, now: float
+    connection: Connection, approval: Approval, actor: Actor, given: Given, now: float
 ) -> ApprovalChange:
     """The result when another transaction has closed the approval: its row is read again."""
     found = store.by_id(connection, approval.id)
     assert found is not None, approval.id  # noqa: S101 - approvals are deleted long after they are closed
-    return ApprovalChange(found, domain.answer_outcome(found, actor, chosen, now))
+    return ApprovalChange(found, domain.answer_outcome(found, actor, given, now))
 
 
 def _record_answer(  # noqa: PLR0917 - the columns of a row
@@ -164,10 +181,10 @@ def _record_answer(  # noqa: PLR0917 - the columns of a row
     change: ApprovalChange,
     actor: Actor,
     via: AnswerVia,
-    chosen: int | None,
+    given: Given,
     now: float,
 ) -> None:
-    options = change.approval.options
+    options, chosen = change.approval.options, given.option
     known = chosen is not None and 0 <= chosen < len(options)
     connection.execute(
         insert(approval_answer).values(
@@ -178,6 +195,7 @@ def _record_answer(  # noqa: PLR0917 - the columns of a row
             name=actor.name,
             option=options[chosen].value if known and chosen is not None else None,
             outcome=change.outcome.value,
+            text=given.text,
         )
     )
 
@@ -186,42 +204,24 @@ def _store_consequences(
     connection: Connection, closed: Approval, now: float, trace: TraceContext | None
 ) -> tuple[Submission, ...]:
     """Stores the edits of the messages that show the question, and the call of the callback."""
-    shown = connection.execute(
-        select(approval_message).where(approval_message.c.approval_id == closed.id, store.ASKS)
-    ).all()
-    # A question that is still queued is no longer needed.
+    shown = shown_messages.of(connection, closed.id)
     cause = f"the question was {closed.state.value} before it was sent"
-    cancel_replay.cancel_all(connection, [row.message_id for row in shown], cause, now)
-    verdicts = {
-        "question": question_text.verdict(closed, store.question_shown(connection, closed)),
-        "again": question_text.verdict_of_repeated(closed),
-    }
-    submissions = []
-    for kind, verdict in verdicts.items():
-        to = [
-            Recipient(row.chat_id, row.thread_id, edits=row.message_id) for row in shown if row.kind == kind
-        ]
-        if to:
-            submissions.append(_edit(closed, verdict, to, now))
-    for submission in submissions:
-        store.add_messages(connection, closed.id, submission.messages[0], "verdict")
-    enqueue.insert(connection, submissions, now)
+    shown_messages.cancel_waiting(connection, closed.id, cause, now)
+    submissions = shown_messages.edit(
+        connection,
+        closed,
+        shown,
+        {
+            "question": question_text.verdict(closed, store.question_shown(connection, closed)),
+            "again": question_text.verdict_of_repeated(closed),
+        },
+        kind="verdict",
+        now=now,
+    )
     if shown:
         approval_changes.write(connection, shown[0].message_id, closed.id, closed.status, now)
     if closed.callback_url:
         body = view.approval_result(closed).model_dump_json()
         call = NewCall(WEBHOOK_KIND, closed.id, closed.callback_url, body, trace or closed.trace)
         webhooks.add(connection, [call], now)
-    return tuple(submissions)
-
-
-def _edit(closed: Approval, verdict: BotMessage, to: Sequence[Recipient], now: float) -> Submission:
-    info = EventInfo(
-        "user_response",
-        closed.title,
-        closed.correlation_id,
-        closed.trace,
-        closed.source,
-        Severity(closed.severity),
-    )
-    return bot_messages.new_submission(verdict, to, info, closed.trace.child(), bot=closed.bot, now=now)
+    return submissions

@@ -7,7 +7,7 @@ from functools import partial
 
 from sqlalchemy import Connection, select
 
-from services.bridge.approvals import decisions, store
+from services.bridge.approvals import approval_rows, decisions, store
 from services.bridge.approvals.approval import AnswerOutcome, ApprovalState
 from services.bridge.approvals.decisions import ApprovalChange
 from services.bridge.approvals.schema import approval, approval_message
@@ -49,7 +49,7 @@ def expire(connection: Connection, now: float) -> list[ApprovalChange]:
     _lock_chats(connection, [row.id for row in overdue])
     changes = []
     for row in overdue:
-        expired = replace(store.from_row(row), state=ApprovalState.EXPIRED, closed_at=now)
+        expired = replace(approval_rows.from_row(row), state=ApprovalState.EXPIRED, closed_at=now)
         change = decisions.close(connection, expired, AnswerOutcome.EXPIRED, now=now)
         changes += [change] if change else []
     return changes

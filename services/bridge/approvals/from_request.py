@@ -75,14 +75,19 @@ def new_approval(
         Problem: 422, names the wrong field.
     """
     identifier, event_id = str(uuid_utils.uuid7()), str(uuid_utils.uuid7())
+    approvers = _approvers(new, by.allowed)
+    if new.needed > len(approvers):
+        raise invalid_input([{"loc": ["body", "needed"], "msg": f"only {len(approvers)} people may decide"}])
     return Approval(
         id=identifier,
         code="",
         token=domain.new_token(),
         title=new.title,
         prompt=new.prompt,
-        options=tuple(Option(option.value, option.label) for option in new.options),
-        approvers=_approvers(new, by.allowed),
+        options=()
+        if new.answer == "text"
+        else tuple(Option(option.value, option.label) for option in new.options),
+        approvers=approvers,
         bot=by.name,
         client=client,
         source=new.source,
@@ -94,6 +99,8 @@ def new_approval(
         expires_at=_expires_at(new, now, expires_in),
         callback_url=new.callback_url,
         metadata=new.metadata,
+        needed=new.needed,
+        text_limit=new.max_length if new.answer == "text" else None,
     )
 
 

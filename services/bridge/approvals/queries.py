@@ -6,13 +6,14 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
-from services.bridge.approvals import store
+from services.bridge.approvals import approval_rows, store
 from services.bridge.approvals.approval import UNDELIVERED, Approval, ApprovalState, OpenApproval
 from services.bridge.approvals.reach import Asking, Reach, reach
 from services.bridge.approvals.schema import approval as approval_table
 from services.bridge.approvals.schema import approval_answer, approval_message
 from services.bridge.webhooks import store as webhooks
 from services.outbox.messages import MessageState
+from services.outbox.queries.message_rows import telegram_ids
 from services.outbox.schema import message
 
 
@@ -107,7 +108,9 @@ def search(
     query = select(approval_table).where(*conditions).order_by(a.seq.desc()).limit(limit)
     rows = connection.execute(query).all()
     known = reaches(connection, [row.id for row in rows])
-    return [(row.seq, ApprovalDetails(store.from_row(row), known[row.id], [], [], [])) for row in rows]
+    return [
+        (row.seq, ApprovalDetails(approval_rows.from_row(row), known[row.id], [], [], [])) for row in rows
+    ]
 
 
 def _in_state(status: str) -> tuple[ColumnElement[bool], ...]:
@@ -127,10 +130,41 @@ def open_for_user(connection: Connection, bot: str, user_id: int, now: float) ->
         query.where(store.IS_OPEN, a.bot == bot, a.expires_at > now).order_by(a.expires_at)
     )
     return [
-        OpenApproval(row.code, row.title, store.read_options(row.options), row.expires_at)
+        OpenApproval(row.code, row.title, approval_rows.read_options(row.options), row.expires_at)
         for row in rows
-        if user_id in store.read_approvers(row.approvers)
+        if user_id in approval_rows.read_approvers(row.approvers)
     ]
+
+
+def open_texts(
+    connection: Connection, bot: str, chat_id: int, user_id: int, *, before: int, now: float
+) -> list[Approval]:
+    """The open approvals that want a text of a person, and whose question is in a chat.
+
+    Args:
+        connection: for reading.
+        bot: that asks.
+        chat_id: the private chat with the person.
+        user_id: the person, who may decide.
+        before: Telegram's id of the person's text; a question with a higher one came after it.
+        now: seconds since the epoch.
+    """
+    a = approval_table.c
+    asked = connection.execute(
+        select(approval_table, message.c.telegram_message_ids)
+        .join(approval_message, approval_message.c.approval_id == a.id)
+        .join(message, message.c.id == approval_message.c.message_id)
+        .where(store.IS_OPEN, a.bot == bot, a.text_limit.is_not(None), a.expires_at > now)
+        .where(store.ASKS, message.c.chat_id == chat_id, message.c.state == MessageState.DELIVERED.value)
+        .order_by(a.seq)
+    )
+    found: dict[str, Approval] = {}
+    for row in asked:
+        if user_id in approval_rows.read_approvers(row.approvers) and any(
+            one < before for one in telegram_ids(row.telegram_message_ids)
+        ):
+            found[row.id] = approval_rows.from_row(row)
+    return list(found.values())
 
 
 def is_settled(connection: Connection, approval_id: str) -> bool:

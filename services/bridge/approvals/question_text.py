@@ -1,16 +1,17 @@
-"""The texts of an approval that people read in Telegram: question, verdict, toast. Pure.
+"""The messages of an approval that people read in Telegram: question, reminder, verdict. Pure.
 
 The prompt is shown exactly and whole. If it does not fit into a message it is attached as a file, and
 the message with the buttons says so, because people must not decide on the beginning of a text alone.
 """
 
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import structlog
 
-from services.bridge.approvals.approval import AnswerOutcome, Approval, ApprovalState, Option, button_data
+from services.bridge.approvals.approval import Approval, Option, button_data
+from services.bridge.approvals.result_text import SIGN, progress_line, result_line, timestamp
 from services.bridge.bot_messages import BotMessage
 from services.bridge.events.templates import Templates, worded
 from services.contracts.events import NewEvent
@@ -34,10 +35,6 @@ _ROOM_FOR_VERDICT = 600
 _OUR_ENTITIES = 2
 #: Two buttons share a row if every label is at most this long.
 _NARROW = 16
-SIGN = "🙋"
-#: No tick for a decision: it may be a no.
-_SIGNS = {ApprovalState.DECIDED: "☑️", ApprovalState.EXPIRED: "⌛", ApprovalState.CANCELLED: "🚫"}
-LONGEST_TOAST = 200
 
 
 def render_question(
@@ -107,10 +104,31 @@ def verdict(approval: Approval, shown: Text | None = None) -> BotMessage:
         approval: closed.
         shown: the text of the question in the chats; None if it is no longer stored.
     """
-    how = _how_to_answer(Builder(), approval).build().text
+    return BotMessage((_with_result(_without_how(approval, shown), approval),))
+
+
+def progress(approval: Approval, shown: Text | None = None) -> BotMessage:
+    """The question with its buttons, and with who has chosen the first option so far.
+
+    Args:
+        approval: still open.
+        shown: the text of the question in the chats; None if it is no longer stored.
+    """
+    return BotMessage((_how_to_answer(_without_how(approval, shown), approval).build(),), keyboard(approval))
+
+
+def progress_of_repeated(approval: Approval) -> BotMessage:
+    """:func:`progress` in place of a :func:`repeated_question` or :func:`reminder`: without the prompt."""
+    out = Builder().text(f"{SIGN} ").bold("Still open: ").bold(approval.title)
+    return BotMessage((_how_to_answer(out, approval).build(),), keyboard(approval))
+
+
+def _without_how(approval: Approval, shown: Text | None) -> Builder:
+    """The question as it was sent first, without the lines that say how to answer."""
+    how = _how_to_answer(Builder(), replace(approval, votes=())).build().text
     if shown is None or not shown.text.endswith(how):
-        return BotMessage((_with_result(_title_and_prompt(approval), approval),))
-    return BotMessage((_with_result(Builder().add(remove_suffix(shown, how)), approval),))
+        return _title_and_prompt(approval)
+    return Builder().add(remove_suffix(shown, how))
 
 
 def repeated_question(approval: Approval, since: float, until: float, reply_to: int | None) -> BotMessage:
@@ -124,13 +142,18 @@ def repeated_question(approval: Approval, since: float, until: float, reply_to: 
     """
     out = Builder().text(f"{SIGN} ").bold("Still open: ").bold(approval.title)
     out.text(f"\n\nNothing was heard from Telegram between {timestamp(since)} and {timestamp(until)}.")
-    out.text(" A button that was tapped then is lost: please tap again.")
+    out.text(" What was answered then may be lost: please answer again.")
     return BotMessage((_how_to_answer(out, approval).build(),), keyboard(approval), reply_to)
 
 
 def reminder(approval: Approval) -> BotMessage:
-    """The question once more, in short, because nobody has answered."""
-    out = Builder().text(f"{SIGN} ").bold("Not answered yet: ").bold(approval.title)
+    """The question once more, in short, because it is not decided."""
+    out = (
+        Builder()
+        .text(f"{SIGN} ")
+        .bold("Not decided yet: " if approval.votes else "Not answered yet: ")
+        .bold(approval.title)
+    )
     out.text(f"\n\nAsked at {timestamp(approval.created_at)}.")
     return BotMessage((_how_to_answer(out, approval).build(),), keyboard(approval))
 
@@ -164,7 +187,12 @@ def _fits(approval: Approval) -> bool:
 
 
 def _how_to_answer(out: Builder, approval: Approval) -> Builder:
+    progress = progress_line(approval)
+    out.text(f"\n\n{progress}" if progress else "")
     out.text(f"\n\nUntil {timestamp(approval.expires_at)}. ")
+    if approval.text_limit is not None:
+        out.italic(f"Reply with a text of at most {approval.text_limit} characters, or send ")
+        return out.code(f"/approve {approval.code} TEXT")
     return out.italic("Tap, reply with an option, or send ").code(f"/approve {approval.code} OPTION")
 
 
@@ -172,22 +200,10 @@ def _with_result(out: Builder, approval: Approval) -> Text:
     return out.text("\n\n").bold(result_line(approval)).build()
 
 
-def result_line(approval: Approval) -> str:
-    """The result in one line: ``☑️ Decided: Deny, by Ada, 2026-01-01 10:00:00 UTC``."""
-    at = timestamp(approval.closed_at if approval.closed_at is not None else approval.expires_at)
-    by = f", by {approval.closed_by.name}" if approval.closed_by and approval.closed_by.name else ""
-    result = {
-        ApprovalState.OPEN: "Still open",
-        ApprovalState.DECIDED: f"Decided: {approval.choice.label}" if approval.choice else "Decided",
-        ApprovalState.EXPIRED: "Expired without an answer",
-        ApprovalState.CANCELLED: "Cancelled",
-    }[approval.state]
-    comment = f": {approval.comment}" if approval.comment else ""
-    return f"{_SIGNS.get(approval.state, SIGN)} {result}{by}, {at}{comment}"
-
-
-def keyboard(approval: Approval) -> Mapping[str, Any]:
-    """The buttons as an inline keyboard of the Bot API: two in a row if all labels are short."""
+def keyboard(approval: Approval) -> Mapping[str, Any] | None:
+    """The buttons as an inline keyboard of the Bot API: two in a row if all are short; None without."""
+    if not approval.options:
+        return None
     buttons = [
         {"text": _button_text(option, index), "callback_data": button_data(approval.token, index)}
         for index, option in enumerate(approval.options)
@@ -199,31 +215,3 @@ def keyboard(approval: Approval) -> Mapping[str, Any]:
 def _button_text(option: Option, index: int) -> str:
     """The label; of one that shows nothing, which Telegram refuses, the option's number."""
     return str(index + 1) if is_blank(option.label) else option.label
-
-
-def toast(outcome: AnswerOutcome, approval: Approval) -> str:
-    """:func:`answer_text`, cut to what Telegram shows over a button."""
-    text = answer_text(outcome, approval)
-    return text if len(text) <= LONGEST_TOAST else f"{text[: LONGEST_TOAST - 1]}…"
-
-
-def answer_text(outcome: AnswerOutcome, approval: Approval) -> str:
-    """The text for the person who answered."""
-    return {
-        AnswerOutcome.DECIDED: f"Noted. {result_line(approval)}",
-        AnswerOutcome.LATE: f"Too late. {result_line(approval)}",
-        AnswerOutcome.FOREIGN: "You may not decide this. Your answer was recorded and changes nothing.",
-        AnswerOutcome.EXPIRED: f"Too late: this expired at {timestamp(approval.expires_at)}.",
-        AnswerOutcome.CANCELLED: f"Too late. {result_line(approval)}",
-        AnswerOutcome.NO_SUCH_OPTION: f"No such option. There are: {option_list(approval.options)}",
-    }[outcome]
-
-
-def option_list(options: Sequence[Option]) -> str:
-    """The labels with their numbers: ``1 Approve, 2 Deny``."""
-    return ", ".join(f"{number} {option.label}" for number, option in enumerate(options, 1))
-
-
-def timestamp(seconds: float) -> str:
-    """1767225600 → ``2026-01-01 00:00:00 UTC``."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

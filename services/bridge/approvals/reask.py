@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from services.bridge import bot_messages
-from services.bridge.approvals import question_text, store
+from services.bridge.approvals import approval_rows, question_text, store
 from services.bridge.approvals.approval import TAP_LIFE_SECONDS, Approval
 from services.bridge.approvals.schema import approval as approval_table
 from services.bridge.approvals.schema import approval_message
@@ -34,7 +34,7 @@ def repeat_open(connection: Connection, bot: str, since: float, now: float) -> l
             store.IS_OPEN, approval_table.c.bot == bot, approval_table.c.expires_at > now
         )
     ).all()
-    submissions = [_repeat(connection, store.from_row(row), since, now) for row in rows]
+    submissions = [_repeat(connection, approval_rows.from_row(row), since, now) for row in rows]
     stored = [submission for submission in submissions if submission.events]
     enqueue.insert(connection, stored, now)
     return stored

@@ -14,7 +14,7 @@ import orjson
 from sqlalchemy import Connection, delete, insert, or_, select, update
 
 from services.bridge import bot_messages
-from services.bridge.approvals import question_text, store
+from services.bridge.approvals import approval_rows, question_text, store
 from services.bridge.approvals.approval import Approval
 from services.bridge.approvals.schema import approval as approval_table
 from services.bridge.approvals.schema import approval_message, approval_reminder
@@ -125,7 +125,7 @@ def _escalated(connection: Connection, row: Any, approval: Approval, now: float)
     if row.escalate_at is None or row.escalate_at > now:
         return []
     _change(connection, row, escalate_at=None)
-    people = store.read_approvers(row.escalate_to)
+    people = approval_rows.read_approvers(row.escalate_to)
     approvers = sorted({*approval.approvers, *people})
     connection.execute(
         update(approval_table)

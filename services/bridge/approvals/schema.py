@@ -41,6 +41,13 @@ approval = Table(
     Column("comment", Text, nullable=False, default=""),
     # When its last message ended undelivered; null again once a chat shows it.
     Column("undelivered_at", Double),
+    # How many different people must choose the first option, and those who have: JSON lists of user id,
+    # API key, name, way and time.
+    Column("needed", Integer, nullable=False, default=1, server_default="1"),
+    # Of a question whose answer is a text: its longest length in characters, and the text that decided.
+    Column("text_limit", Integer),
+    Column("answer_text", Text),
+    Column("votes", Text, nullable=False, default="[]", server_default="[]"),
     Index("approval_correlation", "correlation_id"),
     Index("approval_closed", "closed_at"),
     Index("approval_client", "client", "seq"),
@@ -93,4 +100,6 @@ approval_answer = Table(
     Column("name", Text, nullable=False),
     Column("option", Text),
     Column("outcome", String(16), nullable=False),
+    # The text of an answer in one's own words; of another answer null.
+    Column("text", Text),
 )

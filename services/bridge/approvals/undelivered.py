@@ -13,7 +13,7 @@ from functools import partial
 import structlog
 from sqlalchemy import Connection, select, update
 
-from services.bridge.approvals import queries, store, view
+from services.bridge.approvals import approval_rows, queries, store, view
 from services.bridge.approvals.approval import Approval
 from services.bridge.approvals.decisions import WEBHOOK_KIND
 from services.bridge.approvals.reach import Reach
@@ -132,7 +132,7 @@ def _open(connection: Connection, approval_ids: Sequence[str], *, lock: bool = F
     query = select(approval_table).where(approval_table.c.id.in_(approval_ids), store.IS_OPEN)
     ordered = query.order_by(approval_table.c.id)
     rows = connection.execute(ordered.with_for_update() if lock else ordered).all()
-    return [store.from_row(row) for row in rows]
+    return [approval_rows.from_row(row) for row in rows]
 
 
 def _changed(approval: Approval, reach: Reach, now: float) -> Approval | None:

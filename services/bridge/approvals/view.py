@@ -13,6 +13,7 @@ from services.contracts.approvals import (
     Answer,
     ApprovalLinks,
     ApprovalView,
+    Approver,
     Callback,
     Decision,
     NewOption,
@@ -49,6 +50,10 @@ def approval_view(found: ApprovalDetails, trace_url: str, reader: Key) -> Approv
         prompt=a.prompt,
         options=[NewOption.model_construct(value=option.value, label=option.label) for option in a.options],
         approvers=list(a.approvers),
+        answer="option" if a.text_limit is None else "text",
+        max_length=a.text_limit,
+        needed=a.needed,
+        approved_by=approved_by(a),
         source=a.source,
         correlation_id=a.correlation_id,
         event_id=a.event_id,
@@ -91,6 +96,7 @@ def _answer(row: Any) -> Answer:
         user_id=row["user_id"],
         name=row["name"],
         option=row["option"],
+        text=row["text"],
         outcome=row["outcome"],
     )
 
@@ -154,6 +160,8 @@ def _result(of: Approval, at: float, reason: str | None) -> ApprovalResult:
                 "correlation_id": of.correlation_id,
                 "event_id": of.event_id,
                 "decision": decision(of),
+                "needed": of.needed,
+                "approved_by": approved_by(of),
                 "reason": reason,
                 "metadata": of.metadata,
             },
@@ -161,14 +169,24 @@ def _result(of: Approval, at: float, reason: str | None) -> ApprovalResult:
     )
 
 
+def approved_by(of: Approval) -> list[Approver]:
+    """Who has chosen the first option, if that needs several people."""
+    return [
+        from_row(Approver, name=one.by.name, user_id=one.by.user_id, via=one.via.value, at=rfc3339(one.at))
+        for one in of.votes
+    ]
+
+
 def decision(closed: Approval) -> Decision | None:
     """The decision; None if the approval was not decided."""
-    if closed.choice is None or closed.closed_by is None or closed.via is None:
+    choice, text = closed.choice, closed.answer_text
+    if (choice is None and text is None) or closed.closed_by is None or closed.via is None:
         return None
     return from_row(
         Decision,
-        option=closed.choice.value,
-        label=closed.choice.label,
+        option=choice.value if choice else None,
+        label=choice.label if choice else None,
+        text=text,
         by=closed.closed_by.name,
         user_id=closed.closed_by.user_id,
         via=closed.via.value,

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from services.bridge.approvals import question_text
+from services.bridge.approvals import result_text
 from services.bridge.approvals.approval import OpenApproval
 from services.bridge.commands.parse import Command, parse_duration
 from services.outbox.messages import Text
@@ -238,7 +238,7 @@ def list_open(_: Command, snapshot: Snapshot, __: CommandContext) -> CommandRepl
         return CommandReply(Builder().text("No question is open for you.").build())
     out = Builder().bold("Open questions")
     for one in snapshot.open_approvals[:MOST_LISTED]:
-        out.text("\n\n").code(one.code).text(f" {one.title}\n{question_text.option_list(one.options)}")
+        out.text("\n\n").code(one.code).text(f" {one.title}\n{result_text.option_list(one.options)}")
         out.text(f"\nuntil {timestamp(one.expires_at)}")
     left = len(snapshot.open_approvals) - MOST_LISTED
     return CommandReply(out.text(f"\n\nand {left} more, which end later" if left > 0 else "").build())

@@ -2,6 +2,7 @@
 
 - `accept`: checks a request and makes events and messages of it; pure.
 - `answer_body`: the body of the 202; pure.
+- `attachments`: checks the files that events name against Telegram's limits.
 - `render`: makes the text of an event; pure.
 - `formats`: a description in markdown or html as text and entities; pure.
 - `markdown_text`, `html_text`: read one format each, by libraries; pure.

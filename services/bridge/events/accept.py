@@ -13,23 +13,27 @@ from pydantic import TypeAdapter, ValidationError
 
 from services.bridge.bots import DEFAULT
 from services.bridge.events import answer_body
+from services.bridge.files import names
 from services.bridge.routes.routes import Routes, Target
 from services.contracts import times
 from services.contracts.events import CATEGORY_OF, NewEvent
 from services.contracts.fields import Priority, Severity
+from services.contracts.files import Attachment
 from services.kit.errors import Problem, invalid_input, invalid_json
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox import messages
-from services.outbox.dedup import DedupKey, Deduplication
 from services.outbox.messages import (
     AT_ONCE,
+    EventFile,
     IdempotencyKey,
     Lane,
+    MediaKind,
     MessageRecord,
     SingleUse,
     Submission,
     UnknownPolicy,
 )
+from services.outbox.messages.dedup import DedupKey, Deduplication
 
 #: The event type that creates an approval.
 QUESTION = "approval_request"
@@ -108,11 +112,17 @@ class AcceptedRequest:
         submission: events and messages to store.
         answer: the response body, JSON.
         codes: of the approvals in it.
+        is_list: whether the request was a list of events.
     """
 
     submission: Submission
     answer: bytes
     codes: tuple[str, ...] = ()
+    is_list: bool = False
+
+    @property
+    def has_files(self) -> bool:
+        return any(event.files for event in self.submission.events)
 
 
 def parse(body: bytes) -> tuple[list[NewEvent], bool]:
@@ -169,6 +179,7 @@ def accept(
         place = (number,) if is_list else ()
         _check_callback(event, place, refusal)
         _check_timestamp(event, place, now)
+        _check_attachments(event, place, refusal)
         text = event.model_dump_json(exclude_defaults=True) if is_list else body.decode()
         # Each event of a batch is a trace of its own, linked to none but found by the same id.
         context = trace if number == 0 else trace.child()
@@ -194,7 +205,7 @@ def accept(
         if any(dedup)
         else None,
     )
-    return AcceptedRequest(stored, answer, tuple(question.code for question in questions))
+    return AcceptedRequest(stored, answer, tuple(question.code for question in questions), is_list)
 
 
 def _dedup_key(
@@ -230,6 +241,17 @@ def _check_timestamp(event: NewEvent, place: Place, now: float) -> None:
         raise invalid_input([{"loc": where, "msg": "this time is more than a year ago"}])
 
 
+def _check_attachments(event: NewEvent, place: Place, refusal: Callable[[str], str | None]) -> None:
+    for number, one in enumerate(event.attachments):
+        where = (*place, "attachments", number)
+        if one.path is not None:
+            text = "only a file of EVENTS_DIR may name a path; upload the file with POST /api/v1/files"
+            raise invalid_input([{"loc": [*where, "path"], "msg": text}])
+        why = refusal(one.url) if one.url else None
+        if why:
+            raise invalid_input([{"loc": [*where, "url"], "msg": why}])
+
+
 def _store_approvals(connection: Any, questions: Sequence[Question]) -> None:
     for question in questions:
         question.keep(connection)
@@ -254,6 +276,19 @@ def _event(
         correlation_id=event.correlation_id or caller.correlation_id or identifier,
         client=caller.client,
         callback_url=event.callback_url,
+        files=tuple(map(_file, event.attachments)),
+    )
+
+
+def _file(attachment: Attachment) -> EventFile:
+    name = attachment.filename or (names.of_url(attachment.url) if attachment.url else "")
+    return EventFile(
+        kind=MediaKind(attachment.kind.value),
+        filename=name,
+        file_id=attachment.file_id,
+        url=attachment.url,
+        caption=attachment.caption,
+        spoiler=attachment.spoiler,
     )
 
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import orjson
 
 from services.kit.telemetry.telemetry import TraceContext
-from services.outbox.dedup import Repeat
 from services.outbox.messages import EventRecord, MessageRecord
+from services.outbox.messages.dedup import Repeat
 
 
 def of_event(

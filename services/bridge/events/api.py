@@ -33,7 +33,9 @@ async def preview(state: State, event: NewEvent) -> Preview:
     templates, error = state.templates, _failure(state.templates, event)
     used = None if templates is None or error else templates.name_for(event.kind)
     rendered = render(message, templates if used else None)
-    return Preview(template=used, error=error, parts=[_part(part) for part in rendered.parts])
+    # It has no files: those are sent as they are.
+    parts = [_part(part) for part in rendered.parts if isinstance(part, Text | Document)]
+    return Preview(template=used, error=error, parts=parts)
 
 
 def _failure(templates: Templates | None, event: NewEvent) -> str | None:

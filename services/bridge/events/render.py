@@ -16,7 +16,8 @@ from services.bridge.events.formats import formatted
 from services.bridge.events.templates import Templates, worded
 from services.contracts.details import EventData
 from services.contracts.events import CUSTOM, NewEvent
-from services.outbox.messages import Rendered, Text
+from services.outbox.messages import Claimed, Rendered, Text
+from services.outbox.telegram.media import with_files, with_missing
 from services.outbox.telegram.text import Builder, parts_of
 
 log = structlog.get_logger()
@@ -135,12 +136,16 @@ def render(message: Posted, templates: Templates | None = None) -> Rendered:
             text is used.
     """
     filename = f"{message.event_type}-{message.event_id}.txt"
+    # The text of a repeated event replaces that of its first message, whose files stay as they are.
+    files = message.files if isinstance(message, Claimed) else ()
     event = _event(message)
     if event is None:
-        return Rendered(parts_of(_as_posted(message), filename))
+        posted = with_missing(_as_posted(message), files)
+        return with_files(Rendered(parts_of(posted, filename)), files)
     text = _with_links(_from_template(message, event, templates) or _built_in(message, event), event)
     keyboard = buttons.keyboard(event.buttons or (), message.id)
-    return Rendered(parts_of(text, filename), keyboard, options=send_options.of(event))
+    parts = parts_of(with_missing(text, files), filename)
+    return with_files(Rendered(parts, keyboard, options=send_options.of(event)), files)
 
 
 def _event(message: Posted) -> NewEvent | None:

@@ -137,6 +137,7 @@ _TABLE: tuple[tuple[str, Scope | None, Scope | None], ...] = (
     # Any topic: the template of the route in the OpenAPI document.
     ("/{topic}", None, Scope.EVENTS_WRITE),
     ("/api/v1/events", Scope.MESSAGES_READ, Scope.EVENTS_WRITE),
+    ("/api/v1/files", Scope.MESSAGES_READ, Scope.EVENTS_WRITE),
     ("/api/v1/event-types", None, None),
     ("/api/v1/messages", Scope.MESSAGES_READ, Scope.MESSAGES_WRITE),
     ("/api/v1/dead-letters", Scope.MESSAGES_READ, Scope.MESSAGES_WRITE),

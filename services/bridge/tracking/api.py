@@ -102,6 +102,7 @@ async def replay(
     "/messages/{message_id}",
     status_code=202,
     summary="Edit a delivered message",
+    response_description="The edit is on disk; it waits in the chat's order.",
     responses=problems({404: "no message has this ID", 409: "it is not delivered, or has several parts"}),
 )
 async def edit(

@@ -20,6 +20,7 @@ from sqlalchemy import Connection, delete, exists, insert, select
 
 from services.bridge.tracking.schema import archiving
 from services.kit.clock import rfc3339
+from services.outbox.files import attached
 from services.outbox.messages import FINISHED
 from services.outbox.queries import message_timeline
 from services.outbox.queries.message_timeline import MessageTimeline
@@ -134,8 +135,11 @@ def _remove_events(connection: Connection, ids: Iterable[str]) -> int:
     """
     mine = select(event.c.id).where(event.c.id.in_(sorted(ids))).order_by(event.c.id).with_for_update()
     locked = connection.execute(mine).scalars().all()
-    orphans = delete(event).where(event.c.id.in_(locked), ~exists().where(message.c.event_id == event.c.id))
-    return connection.execute(orphans).rowcount
+    mine_alone = (event.c.id.in_(locked), ~exists().where(message.c.event_id == event.c.id))
+    attached.delete_of_events(
+        connection, connection.execute(select(event.c.id).where(*mine_alone)).scalars().all()
+    )
+    return connection.execute(delete(event).where(*mine_alone)).rowcount
 
 
 class Folder:

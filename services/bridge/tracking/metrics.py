@@ -18,6 +18,7 @@ PRUNED = (
     "approval",
     "response",
     "repeats",
+    "file",
 )
 
 

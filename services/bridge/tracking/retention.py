@@ -17,6 +17,7 @@ from services.bridge.webhooks import store as webhooks
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
 from services.kit.errors import Problem
+from services.outbox.files import store
 from services.outbox.schema import idempotency
 
 log = structlog.get_logger()
@@ -103,6 +104,7 @@ class Retention:
             if not await self._take():
                 return False
             await self._prune_keys()
+            await self._sweep_files()
             if self._keep:
                 await self._prune_ended()
                 with self._folder.held() as place:
@@ -129,6 +131,14 @@ class Retention:
         while gone == PORTION:
             gone = await self._database.write("retention", partial(_delete_keys, before=before))
             self._metrics.pruned.labels("idempotency").inc(gone)
+
+    async def _sweep_files(self) -> None:
+        """Deletes files that no event names: their events were archived, or none ever used them."""
+        before = self._clock.time() - store.UNUSED_SECONDS
+        gone = store.SWEEP_PORTION
+        while gone == store.SWEEP_PORTION:
+            gone = await self._database.write("retention", partial(store.sweep, before=before))
+            self._metrics.pruned.labels("file").inc(gone)
 
     async def _prune_ended(self) -> None:
         before = self._clock.time() - self._keep

@@ -10,6 +10,8 @@
 - `taps`: decides on the reaction to a tap.
 - `client_buttons`: the reaction to a tap on a button of a client's event.
 - `text_messages`: decides on the reaction to a reply, a command or another text.
+- `text_answers`: a text answers an approval.
+- `reply_messages`: the response and the reply to a text (pure).
 - `bot_calls`: makes the Bot API calls that follow, such as toasts and reactions.
 - `responses`: what people sent, for `GET /api/v1/responses`.
 - `active_users`: counts the people who use the bots.

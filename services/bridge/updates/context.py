@@ -7,7 +7,7 @@ from enum import StrEnum
 from sqlalchemy import Connection
 
 from services.bridge.approvals import decisions
-from services.bridge.approvals.approval import Actor, AnswerVia, Approval
+from services.bridge.approvals.approval import Actor, AnswerVia, Approval, Given
 from services.bridge.approvals.decisions import ApprovalChange
 from services.bridge.commands.commands import Snapshot
 from services.bridge.updates.parse import ParsedUpdate, Sender
@@ -110,7 +110,7 @@ def answer_approval(  # noqa: PLR0917 - an answer has a person, a way and a choi
     approval: Approval,
     sender: Sender,
     via: AnswerVia,
-    chosen: int | None,
+    given: Given,
 ) -> PersonalAnswer:
     """Answers an approval for a person; an approver who may no longer use the bot cannot decide.
 
@@ -120,7 +120,7 @@ def answer_approval(  # noqa: PLR0917 - an answer has a person, a way and a choi
         approval: as it was read.
         sender: the person.
         via: the way the answer arrived.
-        chosen: index of the option; None if the answer names no option.
+        given: the answer.
     """
     approvers = tuple(one for one in approval.approvers if one in context.allowed)
     change = decisions.answer(
@@ -128,7 +128,7 @@ def answer_approval(  # noqa: PLR0917 - an answer has a person, a way and a choi
         replace(approval, approvers=approvers),
         Actor(sender.name, sender.id),
         via,
-        chosen,
+        given,
         now=context.now,
         trace=context.span,
     )

@@ -3,9 +3,9 @@
 from sqlalchemy import Connection
 
 from services.bridge.approvals import approval as domain
-from services.bridge.approvals import question_text
+from services.bridge.approvals import result_text
 from services.bridge.approvals import store as approvals
-from services.bridge.approvals.approval import AnswerOutcome, AnswerVia
+from services.bridge.approvals.approval import AnswerOutcome, AnswerVia, Given
 from services.bridge.updates import client_buttons
 from services.bridge.updates.context import Reaction, ReactionKind, UpdateContext, answer_approval, link_to
 from services.bridge.updates.parse import Tap
@@ -28,9 +28,9 @@ def react(connection: Connection, context: UpdateContext, tap: Tap) -> Reaction:
         return _unknown_button(context, tap)
     _, index = button
     link = link_to(approval)
-    answer = answer_approval(connection, context, approval, tap.sender, AnswerVia.TAP, index)
+    answer = answer_approval(connection, context, approval, tap.sender, AnswerVia.TAP, Given(index))
     outcome = answer.change.outcome
-    calls = [_toast(tap, question_text.toast(outcome, answer.change.approval))]
+    calls = [_toast(tap, result_text.toast(outcome, answer.change.approval))]
     if outcome in _CLOSED_BEFORE or (
         outcome is AnswerOutcome.DECIDED and not _is_known(connection, tap, context)
     ):

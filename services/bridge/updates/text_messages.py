@@ -7,37 +7,32 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from services.bridge import bot_messages, bots
+from services.bridge import bots
 from services.bridge.approvals import approval as domain
 from services.bridge.approvals import queries as approval_queries
-from services.bridge.approvals import question_text
 from services.bridge.approvals import store as approvals
-from services.bridge.approvals.approval import AnswerOutcome, AnswerVia, Approval
-from services.bridge.bot_messages import BotMessage, EventInfo, Recipient
+from services.bridge.approvals.approval import Approval
 from services.bridge.commands import commands, modes
 from services.bridge.commands.commands import ChatMode, CommandContext, SetMode, SetMute
 from services.bridge.commands.parse import Command, parse_command
 from services.bridge.first_chat import store as first_chat
+from services.bridge.updates import reply_messages, text_answers
 from services.bridge.updates.context import (
-    PersonalAnswer,
     Reaction,
     ReactionKind,
     UpdateContext,
-    answer_approval,
     link_to,
 )
 from services.bridge.updates.parse import TextMessage
-from services.bridge.updates.responses import NO_LINK, NewResponse, ResponseKind, ResponseLink
+from services.bridge.updates.responses import NO_LINK, ResponseKind, ResponseLink
 from services.bridge.updates.store import BotCall
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.chats import chat_state
-from services.outbox.messages import Submission, Text
+from services.outbox.messages import Text
 from services.outbox.queries import message_timeline
-from services.outbox.telegram.text import Builder, parts_of
+from services.outbox.telegram.text import Builder
 
 _REACTION = '[{"type":"emoji","emoji":"👌"}]'
-_LONGEST_TITLE = 60
-_LONGEST_CODE = 16
 
 
 def react(connection: Connection, context: UpdateContext, message: TextMessage) -> Reaction:
@@ -47,14 +42,16 @@ def react(connection: Connection, context: UpdateContext, message: TextMessage) 
         return Reaction()
     link, approval = _replied_to(connection, context, message)
     if approval is not None and command is None:
-        return _answer_by_reply(connection, context, message, approval, link)
+        return text_answers.by_reply(connection, context, message, approval, link)
     if command is not None and _chooses_chat(connection, context, message, command):
         return _first_chat(context, message)
     if not context.allows(message.sender):
         return _refuse_stranger(context, message, command, link)
     if command is not None:
         return _run_command(connection, context, message, command, link)
-    return _store_text(connection, context, message, link)
+    return text_answers.by_next_message(connection, context, message) or _store_text(
+        connection, context, message, link
+    )
 
 
 def _is_for_another_bot(command: Command, context: UpdateContext) -> bool:
@@ -84,35 +81,6 @@ def _replied_to(
     return ResponseLink(row["id"], row["event_id"], row["correlation_id"], None, trace), None
 
 
-def _answer_by_reply(
-    connection: Connection,
-    context: UpdateContext,
-    message: TextMessage,
-    approval: Approval,
-    link: ResponseLink,
-) -> Reaction:
-    chosen = domain.find_option(approval.options, message.text)
-    answer = answer_approval(connection, context, approval, message.sender, AnswerVia.REPLY, chosen)
-    outcome = answer.change.outcome
-    allowed = context.allows(message.sender)
-    notify = allowed or context.may_notify_stranger
-    response = _response(context, message, ResponseKind.REPLY, link, outcome)
-    return Reaction(
-        ReactionKind.REPLY,
-        link,
-        answer=answer,
-        replies=(_reply(context, message, _result_of(answer), link),) if notify else (),
-        response=None if outcome is AnswerOutcome.FOREIGN else response,
-        unauthorised=not allowed,
-        notified_stranger=message.sender.id if notify and not allowed else None,
-    )
-
-
-def _result_of(answer: PersonalAnswer) -> Text:
-    change = answer.change
-    return Builder().text(question_text.answer_text(change.outcome, change.approval)).build()
-
-
 def _chooses_chat(
     connection: Connection, context: UpdateContext, message: TextMessage, command: Command
 ) -> bool:
@@ -134,7 +102,7 @@ def _first_chat(context: UpdateContext, message: TextMessage) -> Reaction:
     text = out.text(". /help lists the commands.").build()
     return Reaction(
         ReactionKind.COMMAND,
-        replies=(_reply(context, message, text, NO_LINK),),
+        replies=(reply_messages.reply(context, message, text, NO_LINK),),
         attributes={"cctelegram.command": "start"},
         chose_chat=True,
     )
@@ -149,7 +117,7 @@ def _refuse_stranger(
     return Reaction(
         ReactionKind.STRANGER,
         link,
-        replies=(_reply(context, message, notice, link),) if notify else (),
+        replies=(reply_messages.reply(context, message, notice, link),) if notify else (),
         unauthorised=True,
         notified_stranger=message.sender.id if notify else None,
     )
@@ -180,7 +148,7 @@ def _run_command(
 ) -> Reaction:
     answer = None
     if command.name == "approve" and command.argument:
-        text, answer, link = _approve(connection, context, message, command, link)
+        text, answer, link = text_answers.approve(connection, context, message, command, link)
     else:
         text = _command_reply(connection, context, message, command)
     outcome = answer.change.outcome if answer else None
@@ -188,29 +156,10 @@ def _run_command(
         ReactionKind.COMMAND,
         link,
         answer=answer,
-        replies=(_reply(context, message, text, link),),
-        response=_response(context, message, ResponseKind.COMMAND, link, outcome),
+        replies=(reply_messages.reply(context, message, text, link),),
+        response=reply_messages.response(context, message, ResponseKind.COMMAND, link, outcome),
         attributes={"cctelegram.command": command.name if command.name in commands.MENU else "unknown"},
     )
-
-
-def _approve(
-    connection: Connection,
-    context: UpdateContext,
-    message: TextMessage,
-    command: Command,
-    link: ResponseLink,
-) -> tuple[Text, PersonalAnswer | None, ResponseLink]:
-    """``/approve CODE OPTION``: an answer without buttons. Returns the reply, the answer and its link."""
-    code, _, option = command.argument.partition(" ")
-    approval = approvals.by_code(connection, code)
-    # An approval belongs to one bot, and to that bot's list of people who may use it.
-    if approval is None or approval.bot != context.bot:
-        shown = _cut(code, _LONGEST_CODE)
-        return Builder().text("No question has the code ").code(shown).text(".").build(), None, link
-    chosen = domain.find_option(approval.options, option)
-    answer = answer_approval(connection, context, approval, message.sender, AnswerVia.COMMAND, chosen)
-    return _result_of(answer), answer, link_to(approval)
 
 
 def _command_reply(
@@ -243,10 +192,11 @@ def _store_text(
 ) -> Reaction:
     """Stores a response. The chat's mode says whether a reaction or a reply confirms it."""
     is_reply = message.reply_to is not None
+    kind = ResponseKind.REPLY if is_reply else ResponseKind.TEXT
     reaction = Reaction(
         ReactionKind.REPLY if is_reply else ReactionKind.TEXT,
         link,
-        response=_response(context, message, ResponseKind.REPLY if is_reply else ResponseKind.TEXT, link),
+        response=reply_messages.response(context, message, kind, link),
     )
     if not message.private and link is NO_LINK:
         return reaction
@@ -257,51 +207,7 @@ def _store_text(
             if about
             else "Noted: programs can read it."
         )
-        return replace(reaction, replies=(_reply(context, message, Builder().text(noted).build(), link),))
+        confirmed = reply_messages.reply(context, message, Builder().text(noted).build(), link)
+        return replace(reaction, replies=(confirmed,))
     data = {"chat_id": message.chat_id, "message_id": message.message_id, "reaction": _REACTION}
     return replace(reaction, bot_calls=(BotCall("setMessageReaction", data),))
-
-
-def _response(
-    context: UpdateContext,
-    message: TextMessage,
-    kind: ResponseKind,
-    link: ResponseLink,
-    outcome: AnswerOutcome | None = None,
-) -> NewResponse:
-    return NewResponse(
-        kind,
-        context.bot,
-        message.sender,
-        message.text,
-        context.span,
-        message.chat_id,
-        message.thread_id,
-        message.message_id,
-        link,
-        outcome.value if outcome else None,
-    )
-
-
-def _reply(context: UpdateContext, message: TextMessage, text: Text, link: ResponseLink) -> Submission:
-    """A reply through the engine, which keeps the order of the chat and survives a crash."""
-    info = EventInfo(
-        "command_executed",
-        _title(message.text),
-        link.correlation_id or "",
-        context.span,
-        bot_messages.CLIENT,
-    )
-    to = [Recipient(message.chat_id, message.thread_id)]
-    reply = BotMessage(parts_of(text, "answer.txt"), reply_to=message.message_id)
-    return bot_messages.new_submission(
-        reply, to, info, context.span.child(), bot=context.bot, now=context.now
-    )
-
-
-def _title(text: str) -> str:
-    return _cut(text.strip().splitlines()[0] if text.strip() else "…", _LONGEST_TITLE)
-
-
-def _cut(line: str, longest: int) -> str:
-    return line if len(line) <= longest else f"{line[: longest - 1]}…"

@@ -6,7 +6,8 @@
 - `draft`: an event made of a client's own fields; errors name these.
 - `send`: plain text, forms and queries.
 - `ntfy_api`: the routes of ntfy's publish form. `ntfy`: the event of a publication, and ntfy's answer.
-- `ntfy_fields`, `ntfy_delay`, `ntfy_actions`: ntfy's headers and JSON, its delays, its buttons.
+- `ntfy_fields`, `ntfy_delay`, `ntfy_actions`: ntfy's headers and JSON, its delays, its actions.
+- `ntfy_links`: the buttons and lines of its URLs.
 - `hooks`: webhooks of other products.
 - `topics`: which paths are topics.
 - `openapi`: the document of the routes.

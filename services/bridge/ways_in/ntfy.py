@@ -1,6 +1,5 @@
 """ntfy's publish form: the event of a publication, and ntfy's answer to it. Pure."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -9,7 +8,7 @@ from typing import Any
 import emoji
 import orjson
 
-from services.bridge.ways_in import ntfy_actions, ntfy_delay
+from services.bridge.ways_in import ntfy_delay, ntfy_links
 from services.bridge.ways_in.draft import Draft, Given, Place, decoded, fault, words
 from services.bridge.ways_in.ntfy_fields import EMPTY, Fields, flag
 from services.bridge.ways_in.send import DEFAULT_TYPE
@@ -75,14 +74,15 @@ def read(topic: str, fields: Fields, body: bytes, now: float) -> Publication:
     tags = _tags(fields.get("tags"))
     title = fields.get("title")
     faces = " ".join(filter(None, map(_face, tags)))
-    below = "\n".join(f"{link.label}: {link.url}" for link in _links(fields))
+    links = ntfy_links.shown(fields)
     formatted = flag(fields.get("markdown"))
     # The first line of Markdown is no title: a title has no format.
     named = Given(topic, ("path", "topic")) if formatted and title is None else title
-    draft = words(*_with_faces(named, text, faces, below))
+    draft = words(*_with_faces(named, text, faces, "\n".join(links.lines)))
     level = _priority(fields.get("priority"))
-    data = {**draft.event.get("data", {}), **_details(fields, [tag for tag in tags if not _face(tag)])}
-    event = {"type": DEFAULT_TYPE, "source": topic, **_AS_PRIORITY[level], **draft.event}
+    others = [tag for tag in tags if not _face(tag)]
+    data = {**draft.event.get("data", {}), **links.data, **({"tags": others} if others else {})}
+    event = {"type": DEFAULT_TYPE, "source": topic, **_AS_PRIORITY[level], **links.fields, **draft.event}
     event |= ({"data": data} if data else {}) | ({"format": "markdown"} if formatted else {})
     if "delay" in fields:
         event["deliver_at"] = ntfy_delay.deliver_at(fields["delay"], now)
@@ -185,34 +185,9 @@ def _priority(given: Given | None) -> int:
     return level
 
 
-def _details(fields: Fields, tags: list[str]) -> dict[str, Any]:
-    """Fields of `data`: tags that are no emojis, and the link."""
-    link = {"url": fields["click"].value} if _is_link(fields) else {}
-    return link | ({"tags": tags} if tags else {})
-
-
 def _places(fields: Fields) -> dict[str, Place]:
     named = {"deliver_at": "delay", "data.url": "click", "data.tags": "tags"}
     found: dict[str, Place] = {
         ours: fields[theirs].place for ours, theirs in named.items() if theirs in fields
     }
     return found | {"source": ("path", "topic")}
-
-
-def _is_link(fields: Fields) -> bool:
-    """Whether the field Click is a link in a message; ntfy's app opens ``mailto:`` and others too."""
-    return "click" in fields and _URL.match(str(fields["click"].value)) is not None
-
-
-_URL = re.compile(r"(https?|tg)://")
-
-
-def _links(fields: Fields) -> list[ntfy_actions.Link]:
-    """The URLs that are lines of the text."""
-    found = ntfy_actions.links(fields["actions"]) if "actions" in fields else []
-    if "click" in fields and not _is_link(fields):
-        found.insert(0, ntfy_actions.Link("Link", str(fields["click"].value)))
-    if "attach" in fields:
-        name = fields["filename"].value if "filename" in fields else "Attachment"
-        found.append(ntfy_actions.Link(str(name), str(fields["attach"].value)))
-    return found

@@ -24,6 +24,9 @@ ALIASES = MappingProxyType(
 _NESTED = frozenset({"data", "buttons", "attachments"})
 FIELDS = frozenset(NewEvent.model_fields) - _NESTED
 NAMES = FIELDS | set(ALIASES)
+#: Fields that are true or false, and how a query or a form writes it.
+_FLAGS = frozenset({"silent", "protect_content", "pin"})
+_WRITTEN = MappingProxyType({"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False})
 #: A body that curl calls a form is one if it has one of these; else it is a text that has a ``=``.
 _OF_A_FORM = frozenset({"title", "description", "message", "text", "body"})
 DEFAULT_TYPE = "info_notification"
@@ -106,8 +109,10 @@ def _given(values: Iterable[tuple[str, Any, Place]]) -> dict[str, Given]:
 
 
 def _value(field: str, given: Given) -> Any:
-    """A value as JSON has it: chats are numbers, or several with commas between them."""
+    """A value as JSON has it. Several chats have commas between them."""
     value = given.value
+    if field in _FLAGS and isinstance(value, str):
+        return _WRITTEN.get(value.lower(), value)
     if field != "chat_id" or not isinstance(value, str):
         return value
     chats = [_number(part.strip(), given.place) for part in value.split(",")]

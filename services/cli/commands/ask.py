@@ -9,7 +9,7 @@ from services.cli.arguments import IdempotencyKey
 from services.cli.command import command, root
 from services.cli.exit_codes import ExitCode
 from services.cli.session import Session
-from services.contracts.approvals import ApprovalView, NewApproval
+from services.contracts.approvals import ApprovalView, Decision, NewApproval
 from services.contracts.fields import Severity
 from services.contracts.times import seconds_of
 
@@ -26,6 +26,12 @@ def ask(
             "--option", "-o", help="An answer; may be repeated. The first one means yes. [Approve, Deny]"
         ),
     ] = None,
+    own_words: Annotated[
+        bool, typer.Option("--text", help="People answer with a text in their own words, and it is printed.")
+    ] = False,
+    max_length: Annotated[
+        int | None, typer.Option(help="Longest text, in characters. [1000]", show_default=False)
+    ] = None,
     expires: Annotated[
         str | None,
         typer.Option("--expires", help="It ends after: 10m. Default: set by the bridge."),
@@ -35,6 +41,10 @@ def ask(
     ] = None,
     approver: Annotated[
         list[int] | None, typer.Option("--approver", help="User id of a person who may decide.")
+    ] = None,
+    needed: Annotated[
+        int | None,
+        typer.Option("--needed", help="So many people must choose the first answer. [1]", show_default=False),
     ] = None,
     remind: Annotated[
         str | None, typer.Option("--remind", help="Ask again after each: 10m, without an answer.")
@@ -58,13 +68,14 @@ def ask(
 ) -> None:
     """Ask people, wait, and print the answer.
 
-    The exit code is 0 for the first option, 1 for another one, 2 if there is no answer: the question expired,
-    was cancelled, or reached no chat. Waiting goes on while the bridge restarts.
+    The exit code is 0 for the first option or a text, 1 for another one, 2 if there is no answer: the
+    question expired, was cancelled, or reached no chat. Waiting goes on while the bridge restarts.
     """
     wanted = arguments.given(
         {
             "chat_id": chat,
             "approvers": approver,
+            "needed": needed,
             "thread_id": thread,
             "bot": bot,
             "source": source,
@@ -72,6 +83,8 @@ def ask(
             "correlation_id": correlation_id,
             "expires_in": arguments.read("--expires", expires, seconds_of),
             "options": option,
+            "answer": "text" if own_words else None,
+            "max_length": max_length,
             "remind_every": arguments.read("--remind", remind, seconds_of),
             "remind_times": remind_times,
             "escalate_to": escalate,
@@ -94,9 +107,8 @@ def _print(session: Session, closed: ApprovalView) -> None:
     if session.output.json:
         session.output.record(closed)
     elif closed.decision is not None:
-        session.output.line(closed.decision.option)
-        comment = f": {closed.decision.comment}" if closed.decision.comment else ""
-        session.output.note(f"Decided by {closed.decision.by}{comment}")
+        session.output.line(closed.decision.text or closed.decision.option or "")
+        session.output.note(f"Decided by {_deciders(closed.decision, closed)}")
     else:
         session.output.line(closed.status)
         if closed.reason:
@@ -106,8 +118,16 @@ def _print(session: Session, closed: ApprovalView) -> None:
                 session.output.note(f"Chat {message.chat_id} does not show it: {message.last_error}")
 
 
+def _deciders(decision: Decision, closed: ApprovalView) -> str:
+    """Who decided, and the comment: all who chose the first option, if that was needed."""
+    names = [one.name for one in closed.approved_by] if code_of(closed) is ExitCode.DONE else []
+    comment = f": {decision.comment}" if decision.comment else ""
+    return f"{', '.join(names) or decision.by}{comment}"
+
+
 def code_of(closed: ApprovalView) -> ExitCode:
     """The exit code for a question that is closed."""
     if closed.decision is None:
         return ExitCode.NO_RESULT
-    return ExitCode.DONE if closed.decision.option == closed.options[0].value else ExitCode.NO
+    yes = closed.answer == "text" or closed.decision.option == closed.options[0].value
+    return ExitCode.DONE if yes else ExitCode.NO

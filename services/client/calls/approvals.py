@@ -50,9 +50,19 @@ def approvals(
     return call.get(Approvals, _APPROVALS, query)
 
 
-def decide(approval_id: str, option: str, *, by: str = "", comment: str = "") -> Call[ApprovalView]:
-    """Decides a question; the option is a value, a label or a number. `ConflictError`: it is closed."""
-    decision = Decide(option=option, by=by, comment=comment)
+def decide(
+    approval_id: str, option: str | None = None, *, text: str | None = None, by: str = "", comment: str = ""
+) -> Call[ApprovalView]:
+    """Decides a question. `ConflictError`: it is closed.
+
+    Args:
+        approval_id: the question.
+        option: a value, a label or a number.
+        text: instead of an option, if the question is answered by a text.
+        by: who decides.
+        comment: shown with the decision.
+    """
+    decision = Decide(option=option, text=text, by=by, comment=comment)
     return call.post(ApprovalView, call.path(f"{_APPROVALS}/{{}}/decide", approval_id), decision)
 
 

@@ -8,6 +8,8 @@
 - `strict_request`: refuses repeated headers, and query parameters that a route does not have.
 - `middleware`: request metrics, log context, body limit, HEAD, unhandled errors.
 - `bodies`: unpacks compressed bodies; takes JSON that is not named so.
+- `body_stream`: bodies that are read piece by piece.
+- `multipart`: forms with files, read part by part.
 - `fast_route`: routes that skip FastAPI's router and dependency injection.
 - `client_address`: the client of a request behind a proxy.
 - `auth`: authentication by bearer key, and secrets in files.

@@ -1,6 +1,7 @@
 """Middleware of every service, as plain ASGI: metrics, log context, body limit, HEAD, unhandled errors."""
 
 import re
+from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_fastapi_instrumentator.metrics import Info
@@ -143,14 +144,18 @@ class BodyLimit:
     Args:
         app: the next ASGI application.
         max_bytes: the limit.
+        streams: whether a request's body is read piece by piece, by a route that has limits of its own.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(
+        self, app: ASGIApp, max_bytes: int, streams: Callable[[Scope], bool] = lambda _: False
+    ) -> None:
         self.app = app
         self._limit = max_bytes
+        self._streams = streams
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] in ("http", "websocket"):
+        if scope["type"] in ("http", "websocket") and not self._streams(scope):
             length = _header(scope, b"content-length")
             if length is None:
                 receive = _limited(receive, self._limit, 0)

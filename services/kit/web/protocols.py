@@ -14,6 +14,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from uvicorn.server import ServerState
 
 from services.kit.errors import Problem
+from services.kit.web.body_stream import PROGRESS
 from services.kit.web.connections import Cause, ConnectionMetrics, Connections, Wait
 
 #: Of a request: its first line and all header fields.
@@ -139,6 +140,14 @@ class LimitedHttp(HttpToolsProtocol):
             raise HeadTooLargeError
         super().on_headers_complete()
         self._reading, self.since = Wait.BODY, self.loop.time()
+        extensions: Any = self.scope.setdefault("extensions", {})
+        extensions[PROGRESS] = self._progress
+
+    def _progress(self) -> None:
+        """A route took a part of the body: it is not held any more, and the client has more time."""
+        if self._reading is Wait.BODY:
+            self._connections.release(self)
+            self.since = self.loop.time()
 
     def on_message_complete(self) -> None:
         super().on_message_complete()

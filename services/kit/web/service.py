@@ -16,6 +16,7 @@ from opentelemetry.trace import Span
 from prometheus_fastapi_instrumentator.middleware import PrometheusInstrumentatorMiddleware
 from pydantic import BaseModel
 from starlette.datastructures import URL
+from starlette.types import Scope
 
 from services.kit import errors
 from services.kit.background import run_in_background
@@ -58,6 +59,7 @@ def create_service(
     watched: Collection[str] = (),
     page_policy: str = NO_PAGE,
     last: Sequence[APIRouter] = (),
+    streams: Callable[[Scope], bool] = lambda _: False,
 ) -> FastAPI:
     """A service with /, /health*, /metrics, /docs, problem+json errors, bearer auth, traces and logs.
 
@@ -78,6 +80,8 @@ def create_service(
         watched: paths whose request metrics an alert or SLO rule reads; fast routes are always watched.
         page_policy: content security policy of the service's own pages.
         last: public routes that come after all others, since their paths match those of others too.
+        streams: whether a request's body may be larger than MAX_BODY_BYTES, since its route reads it piece by
+            piece and limits it itself.
     """
 
     @asynccontextmanager
@@ -123,7 +127,7 @@ def create_service(
         app.include_router(router, dependencies=[Depends(known_query)])
     errors.install(app)
     openapi.install(app, schemas or {})
-    _instrument(app, telemetry, settings, watched, internal)
+    _instrument(app, telemetry, settings, watched, internal, streams)
     app.add_middleware(HeadRequests)
     app.add_middleware(SecurityHeaders, policy=page_policy)
     return app
@@ -148,12 +152,13 @@ def own_key(settings: ServiceSettings) -> str:
     return key
 
 
-def _instrument(
+def _instrument(  # noqa: PLR0917 - parts of one service
     app: FastRouteApp,
     telemetry: Telemetry,
     settings: ServiceSettings,
     watched: Collection[str],
     internal: InternalRequests,
+    streams: Callable[[Scope], bool],
 ) -> None:
     """Adds the middleware from the inside out, then the fast routes."""
     metrics = HttpMetrics(telemetry.registry, internal)
@@ -180,7 +185,7 @@ def _instrument(
         excluded_handlers=["^/metrics$"],
     )
     app.add_middleware(UnpackedBodies, max_bytes=settings.max_body_bytes)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, streams=streams)
     app.add_middleware(LogContext, name=telemetry.name)
     if settings.forwarded_allow_ips:
         app.add_middleware(ForwardedHeaders, proxies=Networks(settings.forwarded_allow_ips))

@@ -1,15 +1,16 @@
 """Attempts: renders and sends one message, and decides its next state."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import structlog
 
 from services.kit.clock import Clock
+from services.kit.database.interface import StoreUnavailableError
 from services.outbox.delivery import retry_policy
 from services.outbox.delivery.retry_policy import Policy
-from services.outbox.messages import Claimed, Outcome, Reason, Rendered, Result, Settled
+from services.outbox.messages import Claimed, FileNotReadyError, Outcome, Reason, Rendered, Result, Settled
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.rate_limit.bot_rate_limiter import BotRateLimiter, FloodControl
 from services.outbox.telegram import deletion, pin
@@ -19,6 +20,13 @@ from services.outbox.telegram.text import mark_repeated
 log = structlog.get_logger()
 
 Render = Callable[[Claimed], Rendered]
+#: Makes a message's files ready before it is rendered; raises FileNotReadyError where one is not.
+Prepare = Callable[[Claimed], Awaitable[Claimed]]
+
+
+async def as_it_is(message: Claimed) -> Claimed:
+    """For services whose messages have no files, or only stored ones."""
+    return message
 
 
 class Attempts:
@@ -31,6 +39,7 @@ class Attempts:
         rates: the bot's rate, paused by flood control of the whole bot.
         metrics: of the engine.
         clock: the time.
+        prepare: makes the files of a message ready.
     """
 
     def __init__(
@@ -42,6 +51,7 @@ class Attempts:
         rates: BotRateLimiter,
         metrics: OutboxMetrics,
         clock: Clock,
+        prepare: Prepare = as_it_is,
     ) -> None:
         self._sender = sender
         self._render = render
@@ -49,17 +59,23 @@ class Attempts:
         self._rates = rates
         self._metrics = metrics
         self._clock = clock
+        self._prepare = prepare
         self._floods = FloodControl()
 
     async def make(self, message: Claimed) -> Settled:
         """Renders and sends a message; an error is in the result, and never raised."""
         try:
+            message = await self._prepare(message)
             rendered = deletion.rendered(message) if message.is_deletion else self._render(message)
             was_edit = message.is_edit
             if not message.is_deletion and not pin.is_next(message, rendered):
                 message = replace_oversized_edit(message, rendered)
                 rendered = _marked(message, repeat_for_copy(message, rendered))
             method = method_of(message, rendered)
+        except (FileNotReadyError, StoreUnavailableError) as error:
+            now = self._clock.time()
+            result = Result(Outcome.NOT_SENT, Reason.FILE_NOT_READY, now, now, detail=str(error))
+            return await self._decide(message, result, 1)
         except Exception as error:
             log.exception("render_failed", message_id=message.id)
             now = self._clock.time()

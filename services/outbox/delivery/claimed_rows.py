@@ -1,10 +1,11 @@
 """Claimed rows: reads messages with all columns that a sender needs."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, literal_column, select
 
 from services.kit.database.json_rows import Statement
 from services.kit.telemetry.telemetry import TraceContext
@@ -12,14 +13,15 @@ from services.outbox.chats.chat_heads import ChatRow
 from services.outbox.delivery import edit_targets
 from services.outbox.delivery.edit_targets import EditTarget
 from services.outbox.delivery.plan import Target
-from services.outbox.messages import Claimed, Lane, MessageState, Origin, Reason, UnknownPolicy
+from services.outbox.files import attached
+from services.outbox.messages import Claimed, EventFile, Lane, MessageState, Origin, Reason, UnknownPolicy
 from services.outbox.rate_limit.bot_rate_limiter import LimitedSince
 from services.outbox.schema import event, message
 
 log = structlog.get_logger()
 
 #: In the order in which :func:`claimed` unpacks them.
-_COLUMNS = (
+_COLUMNS: tuple[Any, ...] = (
     message.c.seq,
     message.c.id,
     message.c.event_id,
@@ -52,6 +54,7 @@ _COLUMNS = (
     message.c.replayed_at,
     message.c.waits_from,
     message.c.reason,
+    literal_column(attached.HAS_FILES),
 )
 MESSAGES = select(*_COLUMNS).join(event, message.c.event_id == event.c.id)
 _BY_SEQ = Statement(
@@ -87,13 +90,20 @@ def load(
     """
     rows = by_seq(connection, seqs)
     edited = edit_targets.read(connection, rows)
+    files = _files(connection, rows)
     messages: list[Claimed] = []
     for row in rows:
         since = paced_since.of(_LANES.get(row.lane, Lane.NORMAL))
         wait = _limiter_wait(row, chats[row.chat_id], now, since)
-        messages.append(claimed(row, now, wait, row.attempts + 1, edited.get(row.seq)))
+        edit = edited.get(row.seq)
+        messages.append(claimed(row, now, wait, row.attempts + 1, edit, files.get(row.event_id, ())))
     without_id = {seq: its.target for seq, its in edited.items() if its.telegram_id is None}
     return messages, without_id
+
+
+def _files(connection: Connection, rows: Sequence[Any]) -> dict[str, tuple[EventFile, ...]]:
+    """The files of the rows' events, by event; a second query only where one has files."""
+    return attached.read(connection, {row.event_id for row in rows if row[-1]})
 
 
 def behind(connection: Connection, first: Claimed, most: int, now: float) -> list[Claimed]:
@@ -134,8 +144,13 @@ def _limiter_wait(row: Any, chat: ChatRow, now: float, paced_since: float | None
     return float(by_chat + by_bot)
 
 
-def claimed(
-    row: Any, now: float, limiter_wait: float, number: int, edited: EditTarget | None = None
+def claimed(  # noqa: PLR0917 - what a row does not have
+    row: Any,
+    now: float,
+    limiter_wait: float,
+    number: int,
+    edited: EditTarget | None = None,
+    files: tuple[EventFile, ...] = (),
 ) -> Claimed:
     """Makes a message of a row. One whose row cannot be read has no body: it ends as not rendered.
 
@@ -145,12 +160,14 @@ def claimed(
         limiter_wait: seconds that Telegram's rates delayed it.
         number: of the attempt.
         edited: what it edits; None: it is sent as a new message.
+        files: of its event.
     """
     try:
-        return _claimed(row, now, limiter_wait, number, edited)
+        made = _claimed(row, now, limiter_wait, number, edited)
     except (AttributeError, TypeError, ValueError) as error:
         log.warning("message_unreadable", message_id=row.id, error=f"{type(error).__name__}: {error}")
-        return _claimed(_sound(row), now, limiter_wait, number, edited)
+        made = _claimed(_sound(row), now, limiter_wait, number, edited)
+    return replace(made, files=files) if files else made
 
 
 def _sound(row: Any) -> Sequence[Any]:
@@ -205,6 +222,7 @@ def _claimed(row: Any, now: float, limiter_wait: float, number: int, edited: Edi
         replayed_at,
         waits_from,
         reason,
+        _has_files,
     ) = row
     trace = TraceContext.parse(traceparent)
     if trace is None:

@@ -17,7 +17,7 @@ from services.outbox.rate_limit.limits import MINUTE, ChatTokens, Limits, after_
 from services.outbox.schema import attempt, chat, message
 
 #: No request was sent to Telegram: its rates were not used.
-NO_CALL = frozenset({Reason.CONNECT_FAILED, Reason.RENDER_FAILED})
+NO_CALL = frozenset({Reason.CONNECT_FAILED, Reason.FILE_NOT_READY, Reason.RENDER_FAILED})
 
 
 _SETTLE = """
@@ -144,7 +144,7 @@ def _message_row(s: Settled, now: float) -> Row:
     decision = s.decision
     ids = s.message.telegram_message_ids
     if s.result.message_id is not None:
-        ids = (*ids, s.result.message_id)
+        ids = (*ids, s.result.message_id, *s.result.more_ids)
     return (
         s.message.seq,
         s.message.attempt,

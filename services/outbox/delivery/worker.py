@@ -16,7 +16,7 @@ from services.kit.database.connect import Database
 from services.kit.errors import Problem
 from services.kit.telemetry.telemetry import Telemetry
 from services.outbox.chats import chat_state
-from services.outbox.delivery.attempts import Attempts, Render
+from services.outbox.delivery.attempts import Attempts, Prepare, Render, as_it_is
 from services.outbox.delivery.bot_state import BotState
 from services.outbox.delivery.claims import ClaimedBatch
 from services.outbox.delivery.leases import Leases
@@ -52,6 +52,7 @@ class Worker:
         observer: called with the messages that were settled, after the commit.
         rules: for muted chats and quiet hours.
         chat_pace: of the bot's chats, shared with its other senders; None: none is.
+        prepare: makes the files of a message ready before it is rendered.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Worker:
         observer: Observer = ignore,
         rules: ChatRules = DEFAULT_RULES,
         chat_pace: ChatPace | None = None,
+        prepare: Prepare = as_it_is,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -76,7 +78,13 @@ class Worker:
         self._clock = clock
         self._bot = BotState(settings.bot, database=database, sender=sender)
         self._attempts = Attempts(
-            sender=sender, render=render, policy=settings.policy, rates=rates, metrics=metrics, clock=clock
+            sender=sender,
+            render=render,
+            policy=settings.policy,
+            rates=rates,
+            metrics=metrics,
+            clock=clock,
+            prepare=prepare,
         )
         reports = Reports(metrics=metrics, telemetry=telemetry, clock=clock, observer=observer)
         self._leases = Leases(

@@ -18,6 +18,7 @@ from services.kit.errors import Problem
 from services.outbox import change_feed
 from services.outbox.chats import chat_queue
 from services.outbox.chats.chat_queue import ChatKey
+from services.outbox.files import attached
 from services.outbox.intake import enqueue_postgres, repeats, row_records, single_use, update_keys
 from services.outbox.intake.repeats import Counted
 from services.outbox.messages import (
@@ -92,12 +93,14 @@ def _needs_a_transaction(submission: Submission) -> bool:
         or submission.alongside is not None
         or submission.dedup is not None
         or any(m.update_key for messages in submission.messages for m in messages)
+        or any(e.files for e in submission.events)
     )
 
 
 def _work(submissions: Sequence[Submission], now: float) -> Callable[[Connection], _Results]:
     def work(connection: Connection) -> _Results:
         refused = single_use.use(connection, submissions, now)
+        refused = _without_files(connection, submissions, refused, now)
         allowed = [s for s, problem in zip(submissions, refused, strict=True) if problem is None]
         answers = iter(_insert_keys(connection, allowed, now))
         results: _Results = [problem or next(answers) for problem in refused]
@@ -113,6 +116,19 @@ def _work(submissions: Sequence[Submission], now: float) -> Callable[[Connection
         return results
 
     return work
+
+
+def _without_files(
+    connection: Connection,
+    submissions: Sequence[Submission],
+    refused: Sequence[Problem | None],
+    now: float,
+) -> list[Problem | None]:
+    """The problems of submissions, with those whose files are not stored any more."""
+    if not any(e.files for s in submissions for e in s.events):
+        return list(refused)
+    held = attached.hold(connection, submissions, now)
+    return [problem or missing for problem, missing in zip(refused, held, strict=True)]
 
 
 def _insert_keys(connection: Connection, submissions: Sequence[Submission], now: float) -> _Results:
@@ -147,7 +163,7 @@ def _result(key: IdempotencyKey | None, stored: dict[tuple[str, str], Any]) -> s
 
 
 def insert(connection: Connection, submissions: Sequence[Submission], now: float) -> None:
-    """Writes events and messages, and queues their chats; for a transaction of the caller's."""
+    """Writes events with files and messages, and queues their chats; for a transaction of the caller's."""
     events = [(e, messages) for s in submissions for e, messages in zip(s.events, s.messages, strict=True)]
     if not events:
         return
@@ -158,6 +174,7 @@ def insert(connection: Connection, submissions: Sequence[Submission], now: float
         enqueue_postgres.insert(connection, events, now)
     else:
         _insert_each(connection, events, now)
+    attached.write(connection, [e for e, _ in events])
     update_keys.end_superseded(connection, superseded, now)
 
 

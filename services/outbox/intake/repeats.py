@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, text, update
 
-from services.outbox.dedup import DedupKey, Repeat
 from services.outbox.messages import EventRecord, MessageRecord, Submission
+from services.outbox.messages.dedup import DedupKey, Repeat
 from services.outbox.schema import event, idempotency, message, repeats
 
 #: Seconds between two edits of a message that shows its number of repeats.

@@ -30,6 +30,10 @@ LONGEST_RETRY_AFTER = 86_400
 LONGEST_DESCRIPTION = 4_096
 #: Longest username that is read; Telegram's have at most 32 characters.
 LONGEST_USERNAME = 64
+#: Longest file id that is kept; Telegram's have fewer than 100 characters.
+LONGEST_FILE_ID = 512
+#: Most messages of an album.
+LARGEST_ALBUM = 10
 #: Statuses whose class decides, whatever else the answer contains.
 _BY_STATUS: dict[int, type[TelegramError]] = {
     HTTPStatus.UNAUTHORIZED: InvalidToken,
@@ -80,6 +84,32 @@ def sent_message_id(result: Any) -> int:
         return values.positive_id(result["message_id"])
     except (KeyError, TypeError, ValueError) as error:
         raise BadAnswerError("the answer has no message id that Telegram gives") from error
+
+
+def sent_message_ids(result: Any) -> tuple[int, ...]:
+    """Returns the ids of the messages that a call sent: one, or those of an album.
+
+    Raises:
+        BadAnswerError: the result is no message, and no list of some.
+    """
+    if not isinstance(result, list):
+        return (sent_message_id(result),)
+    if not 1 <= len(result) <= LARGEST_ALBUM:
+        raise BadAnswerError(f"the answer has {len(result)} messages instead of an album's")
+    return tuple(sent_message_id(one) for one in result)
+
+
+def file_id_of(message: Any, kind: str) -> str | None:
+    """Returns the id that Telegram gave to the file of a sent message; None where it names none.
+
+    Args:
+        message: as it was answered.
+        kind: such as ``photo``, whose sizes are a list.
+    """
+    found = message.get(kind) if isinstance(message, dict) else None
+    largest = found[-1] if isinstance(found, list) and found else found
+    file_id = largest.get("file_id") if isinstance(largest, dict) else None
+    return file_id if isinstance(file_id, str) and 0 < len(file_id) <= LONGEST_FILE_ID else None
 
 
 def me_of(result: Any) -> Me:

@@ -17,7 +17,7 @@ from services.kit.logs import redact
 from services.outbox.telegram.connections import CONNECT_SECONDS, connector, limited_from_connection
 from services.outbox.telegram.errors import BadAnswerError, NoAnswerError, NotReachedError
 from services.outbox.telegram.proxy import Proxy
-from services.outbox.telegram.request_body import Parameters, encoded
+from services.outbox.telegram.request_body import Parameters, encoded, unread
 
 #: Longest wait for the whole answer, from when the connection is there. The Bot API server itself holds a
 #: request up to 8 s on flood control and then delivers it (telegram.md 0.2): with a short timeout such a
@@ -138,6 +138,10 @@ class Request(BaseRequest):
             ):
                 return answer.status, await self._read(answer)
         except (aiohttp.ClientError, OSError) as error:
+            failure = unread(parameters)
+            if failure is not None:
+                # The server got less than the Content-Length: it cannot have carried the call out.
+                raise NotReachedError(f"the file could not be read: {redact(str(failure))}") from error
             raise NoAnswerError(_reason(error, seconds)) from error
 
     async def _read(self, answer: ClientResponse) -> bytes:

@@ -1,13 +1,45 @@
 """The body of a call: its parameters as JSON, or as a form where one of them is a file."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any, Protocol
 
 import orjson
 import telegram
 from aiohttp import FormData
+from aiohttp.payload import AsyncIterablePayload
+
+
+@dataclass(slots=True)
+class StoredUpload:
+    """A file that is read while it is sent; ``size`` is in bytes.
+
+    Attributes:
+        failure: why it could not be read to its end. The request is incomplete then, so no server acts on it.
+    """
+
+    filename: str
+    media_type: str
+    size: int
+    chunks: AsyncIterator[bytes]
+    failure: Exception | None = field(default=None)
+
+    async def read(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self.chunks:
+                yield chunk
+        except Exception as error:
+            self.failure = error
+            raise
+
+
+class _SizedPayload(AsyncIterablePayload):
+    """A stream whose size is known: the request has a Content-Length, as Telegram's servers want it."""
+
+    def __init__(self, upload: StoredUpload) -> None:
+        super().__init__(upload.read(), content_type=upload.media_type)
+        self._size = upload.size
 
 
 class Parameters(Protocol):
@@ -34,9 +66,16 @@ class CallParameters:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "CallParameters":
-        """Separates files (:class:`telegram.InputFile`) from JSON values; None values are left out."""
+        """Separates files from JSON values; None values are left out.
+
+        Files are :class:`telegram.InputFile` and :class:`StoredUpload`.
+        """
         files = {
             name: value.field_tuple for name, value in values.items() if isinstance(value, telegram.InputFile)
+        } | {
+            name: (value.filename, value, value.media_type)
+            for name, value in values.items()
+            if isinstance(value, StoredUpload)
         }
         others = {name: value for name, value in values.items() if value is not None and name not in files}
         return cls(others, files)
@@ -58,8 +97,19 @@ def encoded(data: Parameters | None) -> tuple[dict[str, Any], int]:
         form.add_field(name, value if isinstance(value, str) else orjson.dumps(value).decode())
     size = 0
     for name, (filename, content, mime_type) in data.multipart_data.items():
+        if isinstance(content, StoredUpload):
+            form.add_field(name, _SizedPayload(content), filename=filename)
+            size += content.size
+            continue
         whole = content if isinstance(content, bytes) else content.read()
         # As a stream, which aiohttp sends in pieces: a large write at once would block the event loop.
         form.add_field(name, BytesIO(whole), filename=filename, content_type=mime_type)
         size += len(whole)
     return {"data": form}, size
+
+
+def unread(data: Parameters | None) -> Exception | None:
+    """Why a file of the request could not be read to its end; None where all could."""
+    files = (content for _, content, _ in data.multipart_data.values()) if data is not None else ()
+    failures = (file.failure for file in files if isinstance(file, StoredUpload))
+    return next((failure for failure in failures if failure is not None), None)

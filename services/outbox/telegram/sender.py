@@ -4,14 +4,28 @@ from dataclasses import replace
 from typing import Any, Self
 
 import telegram
-from telegram.error import TelegramError
+from telegram.error import BadRequest, TelegramError
 
 from services.kit.clock import Clock
-from services.outbox.messages import Claimed, Document, Lane, Outcome, Reason, Rendered, Result, Text
-from services.outbox.telegram import answers, deletion, errors, pin
+from services.outbox.messages import (
+    Album,
+    Claimed,
+    Document,
+    Lane,
+    Media,
+    MediaKind,
+    Outcome,
+    Part,
+    Reason,
+    Rendered,
+    Result,
+    Text,
+)
+from services.outbox.telegram import answers, deletion, errors, media, pin
 from services.outbox.telegram.answers import Me
 from services.outbox.telegram.bot_api import Bot
 from services.outbox.telegram.text import CAPTION_LIMIT, MESSAGE_LIMIT, without_entities
+from services.outbox.telegram.uploads import Uploads
 
 
 class Sender:
@@ -21,12 +35,16 @@ class Sender:
         bot: the bot that sends; opened and closed with this sender.
         clock: times the attempts.
         pays_for_bulk: whether the bulk lane may exceed Telegram's free rate, for Stars.
+        uploads: sends stored files; None: the service's messages have none.
     """
 
-    def __init__(self, bot: Bot, clock: Clock, *, pays_for_bulk: bool = False) -> None:
+    def __init__(
+        self, bot: Bot, clock: Clock, *, pays_for_bulk: bool = False, uploads: Uploads | None = None
+    ) -> None:
         self.bot = bot
         self._clock = clock
         self._pays_for_bulk = pays_for_bulk
+        self._uploads = uploads
 
     async def __aenter__(self) -> Self:
         await self.bot.initialize()
@@ -49,15 +67,20 @@ class Sender:
             return await deletion.send(self.bot, self._clock, message, rendered)
         if pin.is_next(message, rendered):
             return await pin.send(self.bot, self._clock, message)
-        method, data = request_of(message, rendered)
-        if self._pays_for_bulk and message.lane is Lane.BULK and method in PAID_METHODS:
-            data["allow_paid_broadcast"] = True
         started = self._clock.time()
         try:
-            sent = answers.sent_message_id(await self.bot.call(method, data))
+            sent, *more = answers.sent_message_ids(await self._call(message, rendered))
             detail = _detail(message, rendered)
             finished = self._clock.time()
-            return Result(Outcome.SENT, Reason.NONE, started, finished, message_id=sent, detail=detail)
+            return Result(
+                Outcome.SENT,
+                Reason.NONE,
+                started,
+                finished,
+                message_id=sent,
+                detail=detail,
+                more_ids=tuple(more),
+            )
         except TelegramError as error:
             if message.is_edit and NOT_MODIFIED in str(error.message).lower():
                 # An earlier attempt arrived and its answer was lost: the message has this text already.
@@ -65,6 +88,28 @@ class Sender:
                 return Result(Outcome.SENT, Reason.NONE, started, finished, message_id=message.edits)
             result = _believable(message, errors.translate(error, started, self._clock.time()))
             return replace(result, formatted=not message.plain and _has_entities(message, rendered))
+
+    async def _call(self, message: Claimed, rendered: Rendered) -> Any:
+        """Calls the method for the next part; a file that is refused as what it is goes as a document."""
+        try:
+            return await self._call_once(message, rendered)
+        except BadRequest as error:
+            instead = media.as_documents(rendered.parts[message.part])
+            if instead is None or not media.refused_as_media(str(error.message)):
+                raise
+        parts = (*rendered.parts[: message.part], instead, *rendered.parts[message.part + 1 :])
+        return await self._call_once(message, replace(rendered, parts=parts))
+
+    async def _call_once(self, message: Claimed, rendered: Rendered) -> Any:
+        method, data = request_of(message, rendered)
+        if self._pays_for_bulk and message.lane is Lane.BULK and method in PAID_METHODS:
+            data["allow_paid_broadcast"] = True
+        files = _files_of(rendered.parts[message.part])
+        if not files:
+            return await self.bot.call(method, data)
+        if self._uploads is None:
+            raise BadRequest("this service sends no stored files")
+        return await self._uploads.call(self.bot, method, data, files)
 
 
 def _believable(message: Claimed, result: Result) -> Result:
@@ -77,7 +122,7 @@ def _believable(message: Claimed, result: Result) -> Result:
 
 def replace_oversized_edit(message: Claimed, rendered: Rendered) -> Claimed:
     """Turns an edit that does not fit into one message into new messages."""
-    if len(rendered.parts) > 1 or isinstance(rendered.parts[0], Document):
+    if len(rendered.parts) > 1 or not isinstance(rendered.parts[0], Text):
         return replace(message, edits=None)
     return message
 
@@ -104,8 +149,13 @@ def method_of(message: Claimed, rendered: Rendered) -> str:
         return deletion.METHOD
     if pin.is_next(message, rendered):
         return pin.METHOD
-    if isinstance(rendered.parts[message.part], Document):
+    part = rendered.parts[message.part]
+    if isinstance(part, Document):
         return "sendDocument"
+    if isinstance(part, Media):
+        return MEDIA_METHODS[part.kind]
+    if isinstance(part, Album):
+        return "sendMediaGroup"
     return "sendMessage" if message.edits is None else "editMessageText"
 
 
@@ -128,6 +178,11 @@ def request_of(message: Claimed, rendered: Rendered) -> tuple[str, dict[str, Any
         data["reply_parameters"] = reply
     if last and rendered.reply_markup is not None:
         data["reply_markup"] = rendered.reply_markup
+    if isinstance(part, Media):
+        return MEDIA_METHODS[part.kind], data | {part.kind.value: part} | _described(part, message)
+    if isinstance(part, Album):
+        items = [{"type": one.kind.value, "media": one} | _described(one, message) for one in part.items]
+        return "sendMediaGroup", data | {"media": items}
     if isinstance(part, Document):
         file = telegram.InputFile(part.content, filename=part.filename)
         return "sendDocument", data | {"document": file} | _text(part.caption, "caption", plain=message.plain)
@@ -152,7 +207,22 @@ def _preview(rendered: Rendered) -> dict[str, Any]:
 def _has_entities(message: Claimed, rendered: Rendered) -> bool:
     """Whether the next part has entities; they are left out of plain text."""
     part = rendered.parts[message.part]
-    return bool((part.caption if isinstance(part, Document) else part).entities)
+    if isinstance(part, Album):
+        return any(one.caption.entities for one in part.items)
+    return bool((part if isinstance(part, Text) else part.caption).entities)
+
+
+def _files_of(part: Part) -> tuple[Media, ...]:
+    """The stored files of a part."""
+    if isinstance(part, Album):
+        return part.items
+    return (part,) if isinstance(part, Media) else ()
+
+
+def _described(one: Media, message: Claimed) -> dict[str, Any]:
+    """Caption and options of a file, for a message of its own and for an album alike."""
+    shown = _text(one.caption, "caption", plain=message.plain) if one.caption.text else {}
+    return shown | ({"has_spoiler": True} if one.spoiler and one.kind in HAVE_SPOILERS else {})
 
 
 def _detail(message: Claimed, rendered: Rendered) -> str:
@@ -172,7 +242,26 @@ def _text(text: Text, field: str, *, plain: bool) -> dict[str, Any]:
 
 
 #: Methods with allow_paid_broadcast among those used here; edits have none.
-PAID_METHODS = ("sendMessage", "sendDocument")
+PAID_METHODS = (
+    "sendMessage",
+    "sendDocument",
+    "sendPhoto",
+    "sendAudio",
+    "sendVideo",
+    "sendAnimation",
+    "sendVoice",
+    "sendMediaGroup",
+)
+MEDIA_METHODS = {
+    MediaKind.PHOTO: "sendPhoto",
+    MediaKind.DOCUMENT: "sendDocument",
+    MediaKind.AUDIO: "sendAudio",
+    MediaKind.VIDEO: "sendVideo",
+    MediaKind.ANIMATION: "sendAnimation",
+    MediaKind.VOICE: "sendVoice",
+}
+#: Kinds that can be covered until a person taps.
+HAVE_SPOILERS = frozenset({MediaKind.PHOTO, MediaKind.VIDEO, MediaKind.ANIMATION})
 NOT_MODIFIED = "message is not modified"
 #: Detail of an attempt that left out entities, because Telegram had refused the message with them.
 AS_PLAIN_TEXT = "as plain text"

@@ -4,10 +4,11 @@ Telegram's limit is 4096 code points; offsets of entities are UTF-16 code units 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 from services.contracts.fields import is_blank
-from services.outbox.messages import Document, Text
+from services.outbox.messages import Album, Document, Part, Text
 from services.outbox.telegram.links import is_link
 
 MESSAGE_LIMIT = 4096
@@ -124,16 +125,27 @@ def parts_of(text: Text, filename: str) -> tuple[Text | Document, ...]:
     return (Document(filename, text.text.encode(), shown),)
 
 
-def mark_repeated(part: Text | Document) -> Text | Document:
+def mark_repeated(part: Part) -> Part:
     """Adds a note above a part that Telegram may have received before; unchanged if there is no room."""
-    if isinstance(part, Document):
-        return Document(part.filename, part.content, _mark_repeated(part.caption, CAPTION_LIMIT))
-    return _mark_repeated(part, MESSAGE_LIMIT)
+    if isinstance(part, Text):
+        return _mark_repeated(part, MESSAGE_LIMIT)
+    if isinstance(part, Album):
+        # Telegram shows the caption of the first one below the whole album.
+        first, *others = part.items
+        return Album((replace(first, caption=_mark_repeated(first.caption, CAPTION_LIMIT)), *others))
+    return replace(part, caption=_mark_repeated(part.caption, CAPTION_LIMIT))
+
+
+def room_for_repeated() -> int:
+    """Characters that :func:`mark_repeated` adds."""
+    return len(_REPEATED_LINE)
 
 
 def _mark_repeated(text: Text, limit: int) -> Text:
     if len(_REPEATED_LINE) + len(text.text) > limit:
         return text
+    if not text.text:
+        return Builder().italic(REPEATED).build()
     whole = Builder().italic(REPEATED).text("\n").add(text).build()
     return Text(whole.text, whole.entities[:ENTITY_LIMIT])
 

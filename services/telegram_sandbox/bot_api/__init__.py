@@ -5,6 +5,7 @@
 - `call`: one call, its flood control and its log entry.
 - `methods`: the table of methods, and those of bots and chats.
 - `message_methods`: methods that send, edit and delete messages.
+- `media_methods`: methods that send photos, audio, video, animations, voice messages and albums.
 - `update_methods`: getUpdates and the webhook.
 - `command_methods`: the bot's menu of commands.
 - `content`: checks text, caption and options of a message.
@@ -38,6 +39,19 @@ protect_content, allow_paid_broadcast as above
     caption, caption_entities
                       as text and entities; over 1 024 code points: MessageContent.cpp
                       `get_input_message_content`
+sendPhoto, sendAudio, sendVideo, sendAnimation, sendVoice: chat_id, message_thread_id, reply_parameters,
+reply_markup, disable_notification, protect_content, allow_paid_broadcast, caption, caption_entities as above
+    photo, audio, video, animation, voice
+                      missing: `process_send_photo_query` and its like; empty, over 50 MB: as a document
+    photo             over 10 MB: FileLoaderUtils.cpp `check_full_local_location`; no image:
+                      IMAGE_PROCESS_FAILED; width and height over 10 000 together, or one 20 times the other:
+                      PHOTO_INVALID_DIMENSIONS
+    has_spoiler       nothing: `to_bool`
+sendMediaGroup: chat_id, message_thread_id, reply_parameters, disable_notification, protect_content,
+allow_paid_broadcast as above; reply_markup is not read
+    media             missing, no array: `get_input_message_contents`; a wrong field, type, file or caption:
+                      `get_input_media`; over 10, none, documents or audio beside others: MessageContent.cpp
+                      `check_message_group_message_contents`; a refused file: `on_message_send_failed`
 editMessageText: chat_id, text, entities, link_preview_options as above; too long: MESSAGE_TOO_LONG
     message_id        no message of the bot: `check_message`, MessagesManager.cpp `can_edit_message`
     reply_markup      also anything but an inline keyboard: ReplyMarkup.cpp `get_inline_reply_markup`

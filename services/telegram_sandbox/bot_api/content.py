@@ -36,6 +36,20 @@ def parsed_caption(call: Call) -> Formatted:
     return _parsed(call, "caption", "caption_entities")
 
 
+def parsed_caption_of(item: dict[str, Any]) -> Formatted:
+    """Parses the `caption` of an item of `media`.
+
+    Raises:
+        FieldError: it is invalid; with the Bot API server's text.
+    """
+    caption = json_fields.text(item, "caption", "")
+    mode = json_fields.text(item, "parse_mode", "")
+    try:
+        return markup.parse(caption, mode, item.get("caption_entities"))
+    except markup.MarkupError as error:
+        raise FieldError(str(error)) from None
+
+
 def text_fields(call: Call, parsed: Formatted, *, too_long: str = "message is too long") -> dict[str, Any]:
     """Returns the text and entities of the message.
 

@@ -9,6 +9,7 @@ from services.telegram_sandbox import errors
 from services.telegram_sandbox.bot_api import content, reply_markup
 from services.telegram_sandbox.bot_api.call import Call, Outcome, Result
 from services.telegram_sandbox.bot_api.parameters import Upload
+from services.telegram_sandbox.state import media
 from services.telegram_sandbox.state.chats import Chat, ChatType, Message
 from services.telegram_sandbox.state.files import StoredFile
 
@@ -26,11 +27,11 @@ def send_message(call: Call) -> Outcome:
     parsed = content.parsed_text(call)
     reply = content.reply_parameters(call)
     keyboard = reply_markup.parse(call.args.values.get("reply_markup"))
-    chat, frame = _target(call, "text messages", reply)
+    chat, frame = target(call, "text messages", reply)
     keyboard = reply_markup.check(keyboard)
     fields = frame | content.text_fields(call, parsed) | content.preview_fields(call)
     reply_markup.check_size(keyboard)
-    return call.rate_limited(chat, lambda: _send(call, chat, fields, keyboard), may_pay=True)
+    return call.rate_limited(chat, lambda: send(call, chat, fields, keyboard), may_pay=True)
 
 
 def send_document(call: Call) -> Outcome:
@@ -38,12 +39,12 @@ def send_document(call: Call) -> Outcome:
     parsed = content.parsed_caption(call)
     reply = content.reply_parameters(call)
     keyboard = reply_markup.parse(call.args.values.get("reply_markup"))
-    chat, frame = _target(call, "documents", reply)
+    chat, frame = target(call, "documents", reply)
     keyboard = reply_markup.check(keyboard)
     document = {"document": describe(_stored(call, upload))}
     fields = frame | document | content.caption_fields(call, parsed)
     reply_markup.check_size(keyboard)
-    return call.rate_limited(chat, lambda: _send(call, chat, fields, keyboard), may_pay=True)
+    return call.rate_limited(chat, lambda: send(call, chat, fields, keyboard), may_pay=True)
 
 
 def edit_message_text(call: Call) -> Outcome:
@@ -63,12 +64,13 @@ def edit_message_caption(call: Call) -> Outcome:
     parsed = content.parsed_caption(call)
     keyboard = reply_markup.parse(call.args.values.get("reply_markup"))
     chat, message = _editable(call)
-    if "document" not in message.wire:
+    if media.file_of(message.wire) is None:
         raise errors.bad_request("there is no caption in the message to edit")
     keyboard = reply_markup.check(keyboard, inline_only=True)
     caption = content.caption_fields(call, parsed, too_long="MEDIA_CAPTION_TOO_LONG")
     reply_markup.check_size(keyboard)
-    return _edit(call, chat, message, {"document": message.wire["document"]} | caption | _markup(keyboard))
+    files = {name: message.wire[name] for name in media.KINDS if name in message.wire}
+    return _edit(call, chat, message, files | caption | _markup(keyboard))
 
 
 def edit_message_reply_markup(call: Call) -> Outcome:
@@ -133,7 +135,7 @@ def answer_callback_query(call: Call) -> Outcome:
 
 
 CONTENT = (
-    *("text", "entities", "link_preview_options", "document", "caption", "caption_entities"),
+    *("text", "entities", "link_preview_options", *media.KINDS, "caption", "caption_entities"),
     "reply_markup",
 )
 
@@ -152,7 +154,7 @@ def _markup(keyboard: dict[str, Any] | None) -> dict[str, Any]:
     return {"reply_markup": keyboard} if keyboard and "inline_keyboard" in keyboard else {}
 
 
-def _target(call: Call, kind: str, reply: tuple[int, bool]) -> tuple[Chat, dict[str, Any]]:
+def target(call: Call, kind: str, reply: tuple[int, bool]) -> tuple[Chat, dict[str, Any]]:
     """Returns the chat to write to, and the message's fields for topic, reply and protection."""
     chat = call.find_chat()
     chat.check_writable(kind)
@@ -175,7 +177,8 @@ def _reply(chat: Chat, number: int, may_be_missing: bool) -> dict[str, Any]:
     return {}
 
 
-def _send(call: Call, chat: Chat, fields: dict[str, Any], keyboard: dict[str, Any] | None) -> Result:
+def send(call: Call, chat: Chat, fields: dict[str, Any], keyboard: dict[str, Any] | None) -> Result:
+    """Puts a message of the bot into the chat."""
     now = call.now
     wire: dict[str, Any] = {"message_id": call.sandbox.chats.next_message_id(chat, now)}
     if chat.type is ChatType.CHANNEL:
@@ -197,7 +200,7 @@ def _upload(call: Call) -> Upload | str:
 
 def _stored(call: Call, upload: Upload | str) -> StoredFile:
     if isinstance(upload, str):
-        return _known_document(call, upload)
+        return known_document(call, upload)
     if not upload.data:
         raise errors.bad_request("file must be non-empty")
     if len(upload.data) > UPLOAD_LIMIT:
@@ -206,7 +209,12 @@ def _stored(call: Call, upload: Upload | str) -> StoredFile:
     return call.sandbox.files.add(call.bot.id, upload.name, mime, upload.data)
 
 
-def _known_document(call: Call, file_id: str) -> StoredFile:
+def known_document(call: Call, file_id: str) -> StoredFile:
+    """The file of an id that Telegram gave to this bot.
+
+    Raises:
+        BotApiError: the id is another bot's, or none.
+    """
     if file_id.startswith(("http://", "https://")):
         raise errors.bad_request("failed to get HTTP URL content")  # the sandbox fetches nothing
     stored = call.sandbox.files.get(call.bot.id, file_id)

@@ -5,7 +5,12 @@ from typing import Any
 import orjson
 
 from services.telegram_sandbox import errors, json_fields
-from services.telegram_sandbox.bot_api import command_methods, message_methods, update_methods
+from services.telegram_sandbox.bot_api import (
+    command_methods,
+    media_methods,
+    message_methods,
+    update_methods,
+)
 from services.telegram_sandbox.bot_api.call import Call, Method, Result
 from services.telegram_sandbox.json_fields import FieldError
 from services.telegram_sandbox.state import chats
@@ -134,6 +139,8 @@ METHODS: dict[str, Method] = {
     "getMe": get_me,
     "sendMessage": message_methods.send_message,
     "sendDocument": message_methods.send_document,
+    **media_methods.METHODS,
+    "sendMediaGroup": media_methods.send_media_group,
     "editMessageText": message_methods.edit_message_text,
     "editMessageCaption": message_methods.edit_message_caption,
     "editMessageReplyMarkup": message_methods.edit_message_reply_markup,

@@ -12,6 +12,7 @@ from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope
 
+from services.kit.web.body_stream import progress_of
 from services.telegram_sandbox import errors
 
 INTEGER = re.compile(r"-?[0-9]{1,19}")
@@ -137,7 +138,7 @@ def _form(body: bytes) -> dict[str, str]:
 
 
 async def _multipart(scope: Scope, receive: Receive, values: dict[str, Any], max_bytes: int) -> Parameters:
-    request = Request(scope, _counted(receive, max_bytes))
+    request = Request(scope, _counted(receive, max_bytes, progress_of(scope)))
     files: dict[str, Upload] = {}
     try:
         async with request.form(max_part_size=max_bytes) as form:
@@ -151,7 +152,9 @@ async def _multipart(scope: Scope, receive: Receive, values: dict[str, Any], max
     return Parameters(values, files)
 
 
-def _counted(receive: Receive, max_bytes: int) -> Callable[[], Awaitable[Message]]:
+def _counted(
+    receive: Receive, max_bytes: int, progress: Callable[[], None]
+) -> Callable[[], Awaitable[Message]]:
     total = 0
 
     async def counted() -> Message:
@@ -160,6 +163,8 @@ def _counted(receive: Receive, max_bytes: int) -> Callable[[], Awaitable[Message
         total += len(message.get("body", b""))
         if total > max_bytes:
             raise too_large()
+        # Several uploads of 50 MB at once are more than the server holds of incomplete requests.
+        progress()
         return message
 
     return counted

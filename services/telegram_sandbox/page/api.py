@@ -12,9 +12,10 @@ from fastapi.responses import StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.kit.errors import Problem
+from services.outbox.files import content
 from services.telegram_sandbox.control.api import ChatId, Id, Words, check_room, sandbox_of
+from services.telegram_sandbox.state import media
 from services.telegram_sandbox.state.chats import Chat, Message
-from services.telegram_sandbox.state.files import path_of
 from services.telegram_sandbox.state.sandbox import Sandbox
 
 FOLDER = Path(__file__).parent / "static"
@@ -22,6 +23,8 @@ FILES = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "imag
 DEBOUNCE = 0.15  # seconds: changes within this time are sent as one event
 STREAM_PAGE = 5_000  # log entries that one event may summarise
 HEARTBEAT = 15.0  # seconds between comments on an idle stream
+#: Types of images that cannot contain a program.
+IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 router = APIRouter(tags=["page"])
 
 
@@ -80,7 +83,7 @@ async def messages(
     return _json({"chat": _chat(chat), "messages": shown, "more": len(ids) > limit})
 
 
-@router.get("/api/files/{path:path}", summary="A document that a bot sent", response_class=Response)
+@router.get("/api/files/{path:path}", summary="A file of a message", response_class=Response)
 async def download(request: Request, path: Annotated[str, PathParameter(max_length=1_024)]) -> Response:
     files = sandbox_of(request).files
     stored = files.by_path(None, path)
@@ -91,7 +94,10 @@ async def download(request: Request, path: Annotated[str, PathParameter(max_leng
     except FileNotFoundError:
         raise Problem(404, "Not Found") from None
     headers = NO_CACHE | {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(stored.name)}"}
-    return Response(data, headers=headers, media_type="application/octet-stream")
+    found = content.content_of(data[: 1 << 20]).media_type
+    # An image may be shown in the page; anything else is only saved.
+    media_type = found if found in IMAGES else "application/octet-stream"
+    return Response(data, headers=headers, media_type=media_type)
 
 
 @router.get(
@@ -163,7 +169,7 @@ def _chat(chat: Chat) -> dict[str, Any]:
 
 
 def _message(message: Message) -> dict[str, Any]:
-    document = message.wire.get("document")
+    found = media.file_of(message.wire)
     return {
         "message": message.wire,
         "by_bot": message.bot_id is not None,
@@ -171,10 +177,14 @@ def _message(message: Message) -> dict[str, Any]:
         "toast": message.toast,
         "reaction": message.reaction,
         "pinned": message.pinned,
-        "download": "/api/files/" + path_of(document["file_unique_id"], document["file_name"])
-        if document
-        else None,
+        "file": _file(*found) if found is not None else None,
     }
+
+
+def _file(kind: str, shown: dict[str, Any]) -> dict[str, Any]:
+    """A message's file: how it is shown, and where its content is."""
+    stored = media.stored_file(kind, shown)
+    return {"kind": kind, "name": stored.name, "size": stored.size, "url": f"/api/files/{stored.path}"}
 
 
 def _json(value: Any) -> Response:

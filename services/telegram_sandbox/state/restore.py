@@ -7,10 +7,9 @@ changed limits and the advanced time do not.
 from pathlib import Path
 from typing import Any
 
-from services.telegram_sandbox.state import chats
+from services.telegram_sandbox.state import chats, media
 from services.telegram_sandbox.state.bots import Webhook
 from services.telegram_sandbox.state.chats import Chat, ChatType, Message
-from services.telegram_sandbox.state.files import StoredFile
 from services.telegram_sandbox.state.sandbox import CHAT_STATE, Sandbox
 from services.telegram_sandbox.state.update_queue import Update
 
@@ -152,18 +151,9 @@ def _message(sandbox: Sandbox, entry: dict[str, Any]) -> None:
     silent = old.silent if old is not None else bool(entry.get("silent"))
     pinned = old.pinned if old is not None else bool(entry.get("pinned"))
     sandbox.chats.store(chat, Message(entry["message"], entry.get("bot"), silent, pinned=pinned))
-    document = entry["message"].get("document")
-    if document is not None:
-        bot_id = int(document["file_id"].split("-")[1])
-        sandbox.files.restore(
-            StoredFile(
-                document["file_id"],
-                bot_id,
-                document["file_name"],
-                document["mime_type"],
-                document["file_size"],
-            )
-        )
+    found = media.file_of(entry["message"])
+    if found is not None:
+        sandbox.files.restore(media.stored_file(*found))
 
 
 def _queue(sandbox: Sandbox, entry: dict[str, Any]) -> None:

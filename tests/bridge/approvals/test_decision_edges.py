@@ -10,7 +10,7 @@ from sqlalchemy import Connection, update
 
 from services.bridge import inbound
 from services.bridge.approvals import decisions, expiry, queries, question_text, reask, store
-from services.bridge.approvals.approval import Actor, AnswerOutcome, AnswerVia
+from services.bridge.approvals.approval import Actor, AnswerOutcome, AnswerVia, Given
 from services.bridge.approvals.decisions import ApprovalChange
 from services.bridge.bot_messages import Recipient
 from services.bridge.settings import BridgeSettings
@@ -115,7 +115,7 @@ async def test_of_concurrent_transactions_with_answers_one_closes_the_approval(
         approval = store.by_id(connection, QUESTION.id)
         assert approval is not None
         return decisions.answer(
-            connection, approval, Actor(str(who), who), AnswerVia.TAP, chosen, now=clock.now
+            connection, approval, Actor(str(who), who), AnswerVia.TAP, Given(chosen), now=clock.now
         )
 
     came = await asyncio.gather(
@@ -147,7 +147,7 @@ async def test_a_concurrent_answer_and_expiry_close_an_approval_once(tables: Dat
         approval = store.by_id(connection, QUESTION.id)
         assert approval is not None
         return decisions.answer(
-            connection, approval, Actor("Ada", ADA), AnswerVia.TAP, 0, now=before
+            connection, approval, Actor("Ada", ADA), AnswerVia.TAP, Given(0), now=before
         ).closed_now
 
     def expire(connection: Connection) -> bool:

@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.bridge.approvals import approval, question_text
+from services.bridge.approvals import approval, question_text, result_text
 from services.bridge.approvals.approval import (
     Actor,
     AnswerOutcome,
     AnswerVia,
     Approval,
     ApprovalState,
+    Given,
     Option,
 )
 from services.bridge.events.templates import Templates
@@ -100,26 +101,27 @@ def test_every_question_and_verdict_shows_the_prompt_within_telegrams_limits(
 def test_a_label_that_shows_nothing_is_replaced_by_its_number(label: str) -> None:
     """Telegram refuses a button without a text, and leaves out one whose text is empty."""
     keyboard = question_text.keyboard(replace(QUESTION, options=(Option("yes", "Yes"), Option("no", label))))
+    assert keyboard is not None
     assert [button["text"] for row in keyboard["inline_keyboard"] for button in row] == ["Yes", "2"]
 
 
 def test_a_verdict_says_what_was_decided_by_whom_and_when() -> None:
     assert (
-        question_text.result_line(DECIDED)
+        result_text.result_line(DECIDED)
         == "☑️ Decided: Yes, go, by Ada Lovelace (@ada), 2026-01-01 00:00:05 UTC"
     )
     expired = replace(QUESTION, state=ApprovalState.EXPIRED, closed_at=NOW + 601)
-    assert question_text.result_line(expired) == "⌛ Expired without an answer, 2026-01-01 00:10:01 UTC"
+    assert result_text.result_line(expired) == "⌛ Expired without an answer, 2026-01-01 00:10:01 UTC"
     cancelled = replace(
         QUESTION, state=ApprovalState.CANCELLED, closed_at=NOW, closed_by=Actor("ci"), comment="superseded"
     )
-    assert question_text.result_line(cancelled) == "🚫 Cancelled, by ci, 2026-01-01 00:00:00 UTC: superseded"
+    assert result_text.result_line(cancelled) == "🚫 Cancelled, by ci, 2026-01-01 00:00:00 UTC: superseded"
 
 
 @pytest.mark.parametrize("outcome", list(AnswerOutcome))
 def test_every_outcome_has_a_toast_within_telegrams_limit(outcome: AnswerOutcome) -> None:
     options = tuple(Option(str(number), "x" * 64) for number in range(10))
-    assert 0 < len(question_text.toast(outcome, replace(DECIDED, options=options))) <= 200
+    assert 0 < len(result_text.toast(outcome, replace(DECIDED, options=options))) <= 200
 
 
 def test_the_outcome_of_an_answer() -> None:
@@ -138,7 +140,7 @@ def test_the_outcome_of_an_answer() -> None:
         (QUESTION, ADA, 2, NOW, AnswerOutcome.NO_SUCH_OPTION),
         (QUESTION, ADA, None, NOW, AnswerOutcome.NO_SUCH_OPTION),
     ):
-        assert approval.answer_outcome(one, who, chosen, now) is wanted
+        assert approval.answer_outcome(one, who, Given(chosen), now) is wanted
 
 
 def test_an_option_is_found_by_its_label_its_value_or_its_number() -> None:
@@ -178,7 +180,7 @@ def test_the_text_of_a_template_is_shown_and_stays_above_the_verdict() -> None:
     assert question.keyboard == question_text.question(QUESTION).keyboard
     (closed,) = question_text.verdict(DECIDED, shown).parts
     assert isinstance(closed, Text)
-    assert closed.text == f"{THEIRS.text}\n\n{question_text.result_line(DECIDED)}"
+    assert closed.text == f"{THEIRS.text}\n\n{result_text.result_line(DECIDED)}"
     assert [entity["type"] for entity in closed.entities] == ["pre", "bold"]
 
 
@@ -223,4 +225,4 @@ def test_with_any_template_a_question_shows_the_prompt_within_telegrams_limits(
     (closed,) = question_text.verdict(decided, last).parts
     assert isinstance(closed, Text)
     assert "Until " not in closed.text.removeprefix(prompt)
-    assert closed.text.endswith(question_text.result_line(decided))
+    assert closed.text.endswith(result_text.result_line(decided))

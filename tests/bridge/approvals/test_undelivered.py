@@ -73,6 +73,8 @@ async def test_a_question_whose_only_message_is_given_up_says_so_and_its_program
         "correlation_id": "run-9",
         "event_id": asked["event_id"],
         "decision": None,
+        "needed": 1,
+        "approved_by": [],
         "reason": "chat_not_found",
         "metadata": None,
     }

@@ -167,6 +167,7 @@ def assert_telegram_would_take(rendered: Rendered) -> None:
     assert 1 <= len(rendered.parts) <= 4
     for part in rendered.parts:
         text, limit = (part.caption, CAPTION_LIMIT) if isinstance(part, Document) else (part, MESSAGE_LIMIT)
+        assert isinstance(text, Text)
         assert text.text.strip()
         assert len(text.text) <= limit
         length = utf16_length(text.text)

@@ -20,7 +20,7 @@ from services.bridge import app as bridge_app
 from services.bridge import inbound
 from services.bridge.approvals import decisions, question_text
 from services.bridge.approvals import store as approvals
-from services.bridge.approvals.approval import Actor, AnswerVia, Approval
+from services.bridge.approvals.approval import Actor, AnswerVia, Approval, Given
 from services.bridge.approvals.schema import approval, approval_answer, approval_message
 from services.bridge.bot_messages import Recipient
 from services.bridge.settings import BridgeSettings
@@ -41,9 +41,11 @@ from services.kit.settings import ServiceSettings
 from services.kit.telemetry.telemetry import Telemetry, TraceContext
 from services.outbox.delivery import claims, retry_policy, settlement
 from services.outbox.delivery.retry_policy import Policy
+from services.outbox.files.store import FileStore
+from services.outbox.files.tables import event_file, file, file_chunk
 from services.outbox.intake import cancel_replay, enqueue
 from services.outbox.intake.cancel_replay import By
-from services.outbox.messages import Settled
+from services.outbox.messages import EventFile, MediaKind, Settled
 from services.outbox.rate_limit.limits import Limits
 from services.outbox.schema import attempt, change, event, idempotency, message
 from tests import servers
@@ -150,6 +152,34 @@ async def test_what_is_old_is_archived_whole_and_deleted(
     assert await rows(store) == {"message": 1, "attempt": 1, "change": 0, "event": 1}
 
 
+async def _text(content: bytes) -> AsyncIterator[bytes]:
+    yield content
+
+
+async def test_a_file_goes_with_the_last_event_that_shows_it(
+    store: Database, folder: Folder, clock: ManualClock
+) -> None:
+    files = FileStore(store, clock)
+    shown, unused = await files.write(_text(b"shown")), await files.write(_text(b"unused"))
+    attachment = EventFile(MediaKind.DOCUMENT, "a.txt", shown.id)
+    for title in ("old", "new"):
+        clock.advance(KEEP_DAYS * DAY + 1)
+        sent = making.submission(making.message(1), of=making.event(title, files=(attachment,)))
+        await store.write("enqueue", partial(enqueue.insert, submissions=[sent], now=clock.now))
+        while await store.write("claim", partial(_deliver, now=clock.now)):
+            pass
+        assert await keeper(store, folder, clock).once()
+        assert set(await files.find([shown.id, unused.id])) == {shown.id}
+    assert titles(folder) == ["old"]
+    clock.advance(KEEP_DAYS * DAY + 1)
+    assert await keeper(store, folder, clock).once()
+    clock.advance(1)
+    # The events of a run go after its files: the next run sweeps what they named.
+    assert await keeper(store, folder, clock).once()
+    assert await files.find([shown.id]) == {}
+    assert await count(store, file, file_chunk, event_file) == [0, 0, 0]
+
+
 async def test_a_day_is_a_file_and_grows(store: Database, folder: Folder, clock: ManualClock) -> None:
     for number in range(3):
         await delivered(store, clock, f"day {number}", f"day {number} again")
@@ -251,7 +281,7 @@ async def asked(store: Database, number: int, now: float, *, answered: bool) -> 
         approvals.create(connection, one, question_text.question(one), [Recipient(1001)], now)
         if answered:
             for actor in (Actor("Mallory", 5), Actor("Ada", 1001)):
-                decisions.answer(connection, one, actor, AnswerVia.TAP, 0, now=now)
+                decisions.answer(connection, one, actor, AnswerVia.TAP, Given(0), now=now)
 
     await store.write("approval_ask", work)
 

@@ -65,7 +65,7 @@ async def test_json_on_the_root_is_published_to_its_topic(quick: Bridge) -> None
         "tags": ["warning", "disk"],
         "priority": 5,
         "click": "https://nas.example/",
-        "actions": [{"action": "view", "label": "Open", "url": "https://nas.example/log"}],
+        "actions": [{"action": "view", "label": "Log", "url": "https://nas.example/log"}],
         "attach": "https://nas.example/a.png",
         "filename": "a.png",
         "icon": "https://nas.example/i.png",
@@ -76,11 +76,15 @@ async def test_json_on_the_root_is_published_to_its_topic(quick: Bridge) -> None
         answer = await quick.client.request(method, "/", json=body)
         assert await event_of(quick, answer) == {
             "title": "⚠️ NAS",
-            "description": "Backup done\n\nOpen: https://nas.example/log\na.png: https://nas.example/a.png",
+            "description": "Backup done\n\na.png: https://nas.example/a.png",
+            "buttons": [
+                [{"text": "Open", "url": "https://nas.example/"}],
+                [{"text": "Log", "url": "https://nas.example/log"}],
+            ],
             "source": "backup",
             "priority": "urgent",
             "severity": "critical",
-            "data": {"url": "https://nas.example/", "tags": ["disk"]},
+            "data": {"tags": ["disk"]},
         }
 
 
@@ -159,29 +163,21 @@ async def test_a_tag_that_names_an_emoji_is_one(quick: Bridge, tag: str, face: s
         ("hello", {"Click": "mailto:ada@example.org"}, "hello", "Link: mailto:ada@example.org"),
         (
             "hello",
-            {"Actions": "view, Open, https://a.example/?x=1, clear=true"},
+            {"Actions": "view, NAS, http://nas/; view, Log, https://nas.example/"},
             "hello",
-            "Open: https://a.example/?x=1",
+            "NAS: http://nas/",
         ),
         (
             "hello",
-            {
-                "Actions": 'action=view, label="A, \\"b\\"; c", url=https://a.example; http, Shut, https://b.example'
-            },
+            {"Actions": f"view, {'x' * 65}, https://nas.example/"},
             "hello",
-            'A, "b"; c: https://a.example',
+            f"{'x' * 65}: https://nas.example/",
         ),
         (
             "hello",
-            {"Actions": '[{"action": "view", "label": "Open", "url": "https://a.example"}]'},
+            {"Actions": f"view, Open, https://a.example/{'x' * 2_048}"},
             "hello",
-            "Open: https://a.example",
-        ),
-        (
-            "hello",
-            {"Actions": "view, 'A, b', https://a.example; broadcast, Take"},
-            "hello",
-            "A, b: https://a.example",
+            None,
         ),
     ],
 )
@@ -190,6 +186,74 @@ async def test_what_is_shown(
 ) -> None:
     event = await published(quick, body, **headers)
     assert (event["title"], event.get("description")) == (title, description)
+
+
+@pytest.mark.parametrize(
+    ("actions", "buttons"),
+    [
+        ("view, Open, https://a.example/?x=1, clear=true", [("Open", "https://a.example/?x=1")]),
+        (
+            'action=view, label="A, \\"b\\"; c", url=https://a.example; http, Shut, https://b.example',
+            [('A, "b"; c', "https://a.example")],
+        ),
+        (
+            '[{"action": "view", "label": "Open", "url": "https://a.example"}]',
+            [("Open", "https://a.example")],
+        ),
+        (
+            "view, 'A, b', https://a.example; view, B, http://b.example:81/",
+            [("A, b", "https://a.example"), ("B", "http://b.example:81/")],
+        ),
+        ("view, NAS, http://nas/; view, Mail, mailto:ada@example.org; broadcast, Take", []),
+    ],
+)
+async def test_an_action_view_is_a_button(
+    quick: Bridge, actions: str, buttons: list[tuple[str, str]]
+) -> None:
+    event = await published(quick, Actions=actions)
+    assert event.get("buttons", []) == [[{"text": text, "url": url}] for text, url in buttons]
+
+
+@pytest.mark.parametrize(
+    ("headers", "fields"),
+    [
+        ({"Click": "https://a.example/"}, {"buttons": [[{"text": "Open", "url": "https://a.example/"}]]}),
+        ({"Click": "http://nas/"}, {"data": {"url": "http://nas/"}}),
+        ({"Click": "tg://resolve?domain=ada"}, {"data": {"url": "tg://resolve?domain=ada"}}),
+        (
+            {"Click": "https://a.example/", "Actions": "view, Log, https://a.example/"},
+            {"buttons": [[{"text": "Log", "url": "https://a.example/"}]]},
+        ),
+    ],
+)
+async def test_a_click_is_a_button_unless_telegram_does_not_take_it_or_an_action_has_it(
+    quick: Bridge, headers: dict[str, str], fields: dict[str, Any]
+) -> None:
+    assert await published(quick, **headers) == {"title": "hello", "source": "backup"} | fields
+
+
+async def test_urls_that_are_no_keyboard_together_are_lines(quick: Bridge) -> None:
+    """Telegram takes about 10,000 bytes of buttons; two of these URLs have more."""
+    urls = [
+        f"https://a.example/{letter * 2_000}"
+        for letter in "\N{GRINNING FACE}\N{GRINNING FACE WITH SMILING EYES}"
+    ]
+    body = {"topic": "backup", "actions": [{"action": "view", "label": "A", "url": url} for url in urls]}
+    event = await event_of(quick, await quick.client.post("/", json=body))
+    assert "buttons" not in event
+    assert event["data"]["results"] == "\n".join(f"A: {url}" for url in urls)
+
+
+async def test_the_buttons_are_below_the_message(bridge: httpx.AsyncClient, sandbox: Sandbox) -> None:
+    headers = {"Click": "https://nas.example/", "Actions": "view, Log, https://nas.example/log"}
+    answer = await bridge.post("/backup", content="Backup done", headers=headers)
+    event = (await bridge.get(f"/api/v1/events/{answer.json()['id']}")).json()
+    await delivered(bridge, event["messages"][0]["id"])
+    (call,) = await sandbox.delivered(1001)
+    assert call["message"]["reply_markup"]["inline_keyboard"] == [
+        [{"text": "Open", "url": "https://nas.example/"}],
+        [{"text": "Log", "url": "https://nas.example/log"}],
+    ]
 
 
 async def test_markdown_is_formatted(quick: Bridge) -> None:
@@ -225,7 +289,9 @@ async def test_a_delay_may_be_a_time(quick: Bridge) -> None:
         ({"Filename": "a.txt"}, ["header", "Filename"], "files are not taken"),
         ({"Template": "yes"}, ["header", "Template"], "mapping"),
         ({"Title": "x" * 201}, ["header", "Title"], "200"),
-        ({"Click": "https://a.example/a b"}, ["header", "Click"], "pattern"),
+        ({"Click": "https://nas/a b"}, ["header", "Click"], "write a URL"),
+        ({"Click": "mailto:" + "x" * 2_048}, ["header", "Click"], "at most 2048"),
+        ({"Attach": "https://nas.example/" + "x" * 2_048}, ["header", "Attach"], "at most 2048"),
         ({"Tags": "x" * 65}, ["header", "Tags", 0], "64"),
         ({"Actions": "dance, Now"}, ["header", "Actions"], "view"),
         ({"Actions": "view, Open"}, ["header", "Actions"], "url"),

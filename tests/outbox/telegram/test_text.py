@@ -268,6 +268,7 @@ def test_a_note_never_makes_a_part_too_long(pieces: list[tuple[str, str]], repea
             assert len(noted.caption.text) <= CAPTION_LIMIT
             telegram_takes(noted.caption)
         else:
+            assert isinstance(noted, Text)
             assert len(noted.text) <= MESSAGE_LIMIT
             telegram_takes(noted)
 

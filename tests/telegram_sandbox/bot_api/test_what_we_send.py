@@ -8,7 +8,16 @@ from typing import Any
 
 import pytest
 
-from services.outbox.messages import Document, Rendered, SendOptions, Text
+from services.outbox.messages import (
+    Album,
+    Document,
+    Media,
+    MediaKind,
+    Part,
+    Rendered,
+    SendOptions,
+    Text,
+)
 from services.outbox.telegram.sender import PAID_METHODS, request_of
 from services.telegram_sandbox import bot_api
 from services.telegram_sandbox.bot_api.methods import METHODS
@@ -18,6 +27,10 @@ SERVICES = Path(__file__).parents[3] / "services"
 METHOD = re.compile(r"(?:send|edit|get|set|delete|answer|pin)[A-Z]\w+")
 OPTIONS = SendOptions({"is_disabled": True}, protected=True, pinned=True)
 BOLD = Text("hello", ({"type": "bold", "offset": 0, "length": 5},))
+
+
+def media(kind: MediaKind) -> Media:
+    return Media(kind, "f", "f.bin", 1, "a/b", BOLD, spoiler=True)
 
 
 def table() -> dict[str, str]:
@@ -66,16 +79,28 @@ def test_every_parameter_of_a_call_is_in_the_table() -> None:
 
 @pytest.mark.parametrize(
     ("part", "changes"),
-    [(BOLD, {}), (BOLD, {"edits": 5}), (Document("a.txt", b"x", BOLD), {})],
-    ids=["text", "edit", "document"],
+    [
+        (BOLD, {}),
+        (BOLD, {"edits": 5}),
+        (Document("a.txt", b"x", BOLD), {}),
+        *((media(kind), {}) for kind in MediaKind if kind is not MediaKind.AUTO),
+    ],
+    ids=["text", "edit", "text as a document", *(kind for kind in MediaKind if kind is not MediaKind.AUTO)],
 )
-def test_every_parameter_of_a_message_is_in_the_table(part: Text | Document, changes: dict[str, Any]) -> None:
+def test_every_parameter_of_a_message_is_in_the_table(part: Part, changes: dict[str, Any]) -> None:
     rendered = Rendered((part,), reply_markup={"inline_keyboard": []}, reply_to=5, options=OPTIONS)
     method, data = request_of(claimed(thread_id=7, silent=True, **changes), rendered)
     parameters = {*data, *(("allow_paid_broadcast",) if method in PAID_METHODS else ())}
     assert {name for name in parameters if name not in table()[method]} == set()
 
 
+def test_every_parameter_of_an_album_is_in_the_table() -> None:
+    album = Rendered((Album((media(MediaKind.PHOTO), media(MediaKind.VIDEO))),), reply_to=5)
+    method, data = request_of(claimed(thread_id=7, silent=True), album)
+    assert method == "sendMediaGroup"
+    assert {name for name in (*data, "allow_paid_broadcast") if name not in table()[method]} == set()
+
+
 def test_what_is_in_the_table_is_a_method_of_the_sandbox() -> None:
-    assert len(table()) == 15
+    assert len(table()) == 21
     assert set(table()) <= set(METHODS)

@@ -94,7 +94,7 @@ async def test_a_document_is_downloaded_under_its_own_name(server: SandboxServer
     await bot.send_document(ADA, b"data", filename="büild.txt", disable_notification=True)
     (shown,) = (await server.get(f"/api/chats/{ADA}/messages"))["messages"]
     assert shown["silent"] is True
-    async with server.http.get(server.url + shown["download"]) as answer:
+    async with server.http.get(server.url + shown["file"]["url"]) as answer:
         assert await answer.read() == b"data"
         assert answer.headers["Content-Disposition"] == "attachment; filename*=UTF-8''b%C3%BCild.txt"
         assert answer.content_type == "application/octet-stream"

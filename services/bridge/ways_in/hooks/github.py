@@ -4,7 +4,17 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from services.bridge.ways_in.hooks.payload import Count, Items, Part, Payload, Words, event, first_line, words
+from services.bridge.ways_in.hooks.payload import (
+    Count,
+    Flag,
+    Items,
+    Part,
+    Payload,
+    Words,
+    event,
+    first_line,
+    words,
+)
 
 
 class _Person(Payload):
@@ -30,7 +40,7 @@ class _Thing(Payload):
     tag_name: Words = ""
     html_url: Words = ""
     body: Words = ""
-    merged: bool | None = None
+    merged: Flag = None
     conclusion: Words = ""
     head_branch: Words = ""
     head_sha: Words = ""
@@ -41,8 +51,8 @@ class _Hook(Payload):
     ref: Words = ""
     compare: Words = ""
     zen: Words = ""
-    forced: bool | None = None
-    deleted: bool | None = None
+    forced: Flag = None
+    deleted: Flag = None
     repository: Annotated[_Repository, Part] = _Repository()
     sender: Annotated[_Person, Part] = _Person()
     commits: Annotated[list[_Commit], Items] = Field(default_factory=list)

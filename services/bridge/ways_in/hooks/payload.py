@@ -27,6 +27,10 @@ def _number(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
+def _flag(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
 def _object(value: object) -> object:
     return value if isinstance(value, dict) else {}
 
@@ -34,6 +38,7 @@ def _object(value: object) -> object:
 #: A text; a number is one too, and anything else is empty.
 Words = Annotated[str, BeforeValidator(_text)]
 Count = Annotated[int | None, BeforeValidator(_number)]
+Flag = Annotated[bool | None, BeforeValidator(_flag)]
 #: Before a model: what is no object counts as an empty one.
 Part = BeforeValidator(_object)
 MOST_ITEMS = 100

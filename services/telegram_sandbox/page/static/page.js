@@ -34,9 +34,11 @@ const kindOf = (chat) => ({ private: "", group: "group", supergroup: chat.topics
 const snippet = (item) => {
   const message = item.message;
   if (message.text) return message.text;
-  if (message.document) return `${message.document.file_name}${message.caption ? `: ${message.caption}` : ""}`;
+  const kind = KINDS.find((name) => message[name]);
+  if (kind) return `${message[kind].file_name || kind}${message.caption ? `: ${message.caption}` : ""}`;
   return service(message) || "";
 };
+const KINDS = ["photo", "document", "audio", "video", "animation", "voice", "sticker", "video_note"];
 const service = (message) => {
   if (message.migrate_to_chat_id) return `Upgraded to the supergroup ${message.migrate_to_chat_id}`;
   if (message.migrate_from_chat_id) return `Upgraded from the group ${message.migrate_from_chat_id}`;
@@ -127,13 +129,32 @@ const key = (item, button) => {
   return node;
 };
 
+const IMAGES = new Set(["photo", "animation"]);
+
 const attachment = (item) => {
-  const file = item.message.document;
+  const file = item.file;
   if (!file) return null;
-  const node = make("a", "document", make("span", "sheet", "↓"), make("span", "", make("b", "", file.file_name), make("small", "", size(file.file_size))));
-  node.href = item.download;
-  node.download = file.file_name;
+  const image = IMAGES.has(file.kind) && !/\.(mp4|mov|webm)$/i.test(file.name);
+  const node = image
+    ? make("a", `picture${item.message.has_media_spoiler ? " covered" : ""}`, Object.assign(make("img"), { src: file.url, alt: file.name, loading: "lazy" }))
+    : make("a", "document", make("span", "sheet", ICONS[file.kind] || "↓"), make("span", "", make("b", "", file.name), make("small", "", size(file.size))));
+  node.href = file.url;
+  node.download = file.name;
   return node;
+};
+
+const ICONS = { audio: "♪", voice: "♪", video: "▶", animation: "▶" };
+
+// Messages of one album are one bubble: all files, then the captions.
+const albums = (items) => {
+  const grouped = [];
+  for (const item of items) {
+    const album = item.message.media_group_id;
+    const last = grouped.at(-1);
+    if (album && last && last.message.media_group_id === album) last.items.push(item);
+    else grouped.push({ ...item, items: [item] });
+  }
+  return grouped;
 };
 
 const bellOff = () => {
@@ -200,10 +221,14 @@ const bubble = (item, previous) => {
   if (!same && (state.chat.type !== "private" || topic)) body.append(make("div", "from", author(message), topic ? make("span", "topic", ` · ${topic.name}`) : null));
   const original = message.reply_to_message;
   if (original) body.append(make("span", "quote", snippet({ message: original })));
-  const file = attachment(item);
-  if (file) body.append(file);
-  const text = message.text ?? message.caption ?? "";
-  const content = rendered(text, message.entities ?? message.caption_entities);
+  const items = item.items ?? [item];
+  const files = items.map(attachment).filter(Boolean);
+  if (files.length > 1) body.append(make("div", "album", ...files));
+  else body.append(...files);
+  const worded = items.filter((each) => each.message.text ?? each.message.caption);
+  const contents = (worded.length ? worded : [item]).map((each) => rendered(each.message.text ?? each.message.caption ?? "", each.message.entities ?? each.message.caption_entities));
+  const content = contents.at(-1);
+  body.append(...contents.slice(0, -1));
   content.append(meta(item)); // floats into the last line
   const shown = preview(message);
   const above = message.link_preview_options?.show_above_text;
@@ -286,7 +311,7 @@ const showMessages = (toEnd) => {
   const known = new Set([...$("messages").children].map((node) => node.dataset.id));
   const nodes = [];
   let previous = null;
-  for (const item of state.messages.filter(inTopic)) {
+  for (const item of albums(state.messages.filter(inTopic))) {
     const date = day.format(item.message.date * 1000);
     if (!previous || day.format(previous.message.date * 1000) !== date) {
       nodes.push(make("li", "day", date));

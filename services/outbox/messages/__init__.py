@@ -1,12 +1,26 @@
-"""The values that the engine works on: events, messages, attempts and their results. Pure."""
+"""The values that the engine works on: events, messages, attempts and their results. Pure.
 
-from collections.abc import Callable, Mapping
+- `content`: what a message shows: texts, documents, files.
+- `dedup`: repeated events.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Any
 
 from services.kit.telemetry.telemetry import TraceContext
-from services.outbox.dedup import Deduplication
+from services.outbox.messages.content import Album as Album
+from services.outbox.messages.content import Document as Document
+from services.outbox.messages.content import EventFile as EventFile
+from services.outbox.messages.content import FileNotReadyError as FileNotReadyError
+from services.outbox.messages.content import Media as Media
+from services.outbox.messages.content import MediaKind as MediaKind
+from services.outbox.messages.content import Part as Part
+from services.outbox.messages.content import Rendered as Rendered
+from services.outbox.messages.content import SendOptions as SendOptions
+from services.outbox.messages.content import Text as Text
+from services.outbox.messages.dedup import Deduplication
 
 
 class MessageState(StrEnum):
@@ -110,6 +124,7 @@ class Reason(StrEnum):
     CANNOT_EDIT = "cannot_edit"  #: the message that it edits was deleted, or cannot be edited any more
     CANNOT_DELETE = "cannot_delete"  #: Telegram does not let the bot delete the message
     NEVER_SENT = "never_sent"  #: the message that it edits was never delivered
+    FILE_NOT_READY = "file_not_ready"  #: a file of its event could not be fetched from its URL yet
     UNPROCESSABLE = "unprocessable"  #: its row cannot be read, or the result of its attempt not be written
     MUTED = "muted"
     SUPERSEDED = "superseded"  #: a later event with the same update key replaced it
@@ -178,6 +193,8 @@ class EventRecord:
     #: URL that is called when one of its messages ends; None: only the URLs of the settings.
     callback_url: str | None = None
     origin: Origin = Origin.CLIENT
+    #: In the order in which they are shown.
+    files: tuple[EventFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +298,7 @@ class Claimed:
     unseen_copy: bool = False
     reply_to: int | None = None  #: Telegram's id of the message that it answers; None: it answers none
     to_general: bool = False  #: send without the topic: the last attempt was refused because it is gone
+    files: tuple[EventFile, ...] = ()
 
     @property
     def is_edit(self) -> bool:
@@ -311,47 +329,6 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
-    """Text and its entities: never markup, so nothing in it can fail to parse.
-
-    Offsets and lengths of entities are UTF-16 code units, as Telegram counts them.
-    """
-
-    text: str
-    entities: tuple[Mapping[str, Any], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """Content that is too long for messages, sent as a file with a caption."""
-
-    filename: str
-    content: bytes
-    caption: Text
-
-
-@dataclass(frozen=True, slots=True)
-class SendOptions:
-    """How a message is sent, beside its content."""
-
-    link_preview: Mapping[str, Any] | None = None  #: LinkPreviewOptions of the Bot API
-    protected: bool = False
-    pinned: bool = False  #: after its last part
-
-
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """A message as it is sent: its parts in order; the keyboard belongs to the last."""
-
-    parts: tuple[Text | Document, ...]
-    reply_markup: Mapping[str, Any] | None = None
-    #: Telegram's id of the message that it answers, of the same chat; ignored where that was deleted.
-    reply_to: int | None = None
-    options: SendOptions = SendOptions()
-    deletes: tuple[int, ...] = ()  #: Telegram's ids of the messages to delete; then there are no parts
-
-
-@dataclass(frozen=True, slots=True)
 class Result:
     """The result of one call to Telegram; times are seconds since the epoch."""
 
@@ -364,6 +341,7 @@ class Result:
     migrate_to: int | None = None
     detail: str = ""
     formatted: bool = False  #: whether the text was sent with entities
+    more_ids: tuple[int, ...] = ()  #: of an album's further messages
 
 
 @dataclass(frozen=True, slots=True)
