@@ -23,6 +23,7 @@ from services.outbox.messages import (
     MessageRecord,
     Origin,
     Rendered,
+    SendOptions,
     Submission,
     Text,
     UnknownPolicy,
@@ -45,11 +46,13 @@ class BotMessage:
         parts: texts and documents, each within Telegram's limits.
         keyboard: an inline keyboard of the Bot API, or None.
         reply_to: Telegram's id of the message that this one replies to.
+        link_preview: LinkPreviewOptions of the Bot API, or None.
     """
 
     parts: tuple[Text | Document, ...]
     keyboard: Mapping[str, Any] | None = None
     reply_to: int | None = None
+    link_preview: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +168,9 @@ def event_body(message: BotMessage, posted: str | None = None) -> str:
         posted: JSON of the client's event that the message shows, if there is one.
     """
     parts = [_write_part(part) for part in message.parts]
-    inner = {"parts": parts, "keyboard": message.keyboard, "reply_to": message.reply_to}
+    inner: dict[str, Any] = {"parts": parts, "keyboard": message.keyboard, "reply_to": message.reply_to}
+    if message.link_preview is not None:
+        inner["link_preview"] = message.link_preview
     event = {} if posted is None else {"event": orjson.Fragment(posted)}
     return orjson.dumps({"said": inner, **event}).decode()
 
@@ -209,7 +214,8 @@ def read_body(body: str) -> Rendered:
     """What to send, from the result of :func:`event_body`."""
     inner = orjson.loads(body)["said"]
     parts = tuple(_read_part(part) for part in inner["parts"])
-    return Rendered(parts, inner["keyboard"], inner["reply_to"])
+    options = SendOptions(link_preview=inner.get("link_preview"))
+    return Rendered(parts, inner["keyboard"], inner["reply_to"], options)
 
 
 def _read_part(part: Mapping[str, Any]) -> Text | Document:

@@ -15,7 +15,7 @@ import orjson
 from pydantic import Field, SecretStr, StringConstraints, TypeAdapter, ValidationError, model_validator
 
 from services.contracts.fields import TOKEN_FORM, BotName, ChatId, Strict
-from services.kit.field_errors import Says, message
+from services.kit.field_errors import ErrorText, message
 from services.outbox.rate_limit.limits import Limits
 from services.outbox.settings import WRONG_FORM
 
@@ -31,7 +31,7 @@ _UserId = Annotated[int, Field(strict=True, ge=1, le=2**53)]
 _Url = Annotated[
     str,
     StringConstraints(pattern=r"^https?://\S+$", max_length=2_048),
-    Says("write a URL that begins with https://"),
+    ErrorText("write a URL that begins with https://"),
 ]
 
 

@@ -26,6 +26,7 @@ from services.outbox import change_feed
 from services.outbox.engine import Outbox
 from services.outbox.intake import enqueue, repeats
 from services.outbox.messages import UNFINISHED, Lane, MessageState, Submission, Text
+from services.outbox.queries import shown
 from services.outbox.schema import chat, event, message
 from services.outbox.telegram.text import Builder, utf16_length
 
@@ -91,7 +92,8 @@ def _show(
     if _is_edited(connection, [row.id for row in messages]):
         repeats.postpone(connection, event_id, now + repeats.EDIT_EVERY)
         return ()
-    edits = [_edit(row, taken, templates, now) for row in messages if row.state in _SHOWN]
+    counted = [row for row in messages if row.state in _SHOWN and not shown.deletion_of(connection, row.id)]
+    edits = [_edit(row, taken, templates, now) for row in counted]
     stored = [edit for edit in edits if edit is not None]
     enqueue.insert(connection, stored, now)
     return stored
@@ -134,7 +136,8 @@ def _edit(
 ) -> Submission | None:
     first = _First(row.id, row.event_id, row.type, row.title, row.body)
     # Of a message with several parts the last one is edited.
-    last = render(first, templates).parts[-1]
+    rendered = render(first, templates)
+    last = rendered.parts[-1]
     zone = chat_settings.read(row.settings).time_zone
     text = with_count(last, taken.repeats, taken.first_at, zone) if isinstance(last, Text) else None
     if text is None:
@@ -150,7 +153,9 @@ def _edit(
     )
     to = Recipient(row.chat_id, row.thread_id, edits=row.id, silent=True)
     span = trace.child() if trace else TraceContext(new_trace_id(), new_span_id(), sampled=False)
-    made, messages = bot_messages.new_event(BotMessage((text,)), [to], info, span, bot=row.bot, now=now)
+    # An edit without a keyboard takes the buttons away, and one without options shows a preview again.
+    counted = BotMessage((text,), rendered.reply_markup, link_preview=rendered.options.link_preview)
+    made, messages = bot_messages.new_event(counted, [to], info, span, bot=row.bot, now=now)
     # An edit must not overtake what it edits.
     return Submission((made,), (tuple(replace(one, lane=Lane(row.lane)) for one in messages),))
 

@@ -112,6 +112,7 @@ class Api:
     cancel = _Method(message_calls.cancel)
     replay = _Method(message_calls.replay)
     edit = _Method(message_calls.edit)
+    delete = _Method(message_calls.delete)
     traces = _Method(message_calls.traces)
     correlation = _Method(message_calls.correlation)
     stream = _Iterator(changes.follow)

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from services.contracts.fields import LARGEST_INT, AnyMoment
-from services.kit.field_errors import Says
+from services.kit.field_errors import ErrorText
 
 
 class Status(StrEnum):
@@ -40,7 +40,7 @@ def _storable(text: str) -> str:
 Str = Annotated[str, AfterValidator(_storable), WithJsonSchema({"type": "string", "maxLength": LONGEST_TEXT})]
 # Alertmanager does not repeat a webhook that is refused: a URL that is too long is cut instead.
 ExternalUrl = Annotated[Str, AfterValidator(lambda url: url[:LONGEST_EXTERNAL_URL])]
-Fingerprint = Annotated[str, Field(pattern="^[0-9a-f]{16}$"), Says("write 16 hexadecimal digits")]
+Fingerprint = Annotated[str, Field(pattern="^[0-9a-f]{16}$"), ErrorText("write 16 hexadecimal digits")]
 Labels = Annotated[dict[Str, Str], Field(max_length=MOST_LABELS)]
 
 

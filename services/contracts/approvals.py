@@ -25,7 +25,7 @@ from services.contracts.fields import (
 )
 from services.contracts.messages import Cursor
 from services.contracts.times import When, lifetime
-from services.kit.field_errors import Says
+from services.kit.field_errors import ErrorText
 
 LONGEST_PROMPT = 100_000
 SHORTEST_LIFE_SECONDS = 5.0
@@ -39,7 +39,7 @@ LONGEST_TEXT = 4_000
 Label = Annotated[
     str,
     StringConstraints(min_length=1, max_length=64, strip_whitespace=True, pattern=r"^[^\x00-\x1f]+$"),
-    Says("write a text of one line, 1 to 64 characters"),
+    ErrorText("write a text of one line, 1 to 64 characters"),
     Visible,
 ]
 Name = Annotated[str, storable(100)]

@@ -7,12 +7,14 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from services.contracts.fields import A_TIME, Strict, about, storable
-from services.kit.field_errors import Says
+from services.kit.field_errors import ErrorText
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = get_args(Day)
 ClockTime = Annotated[
-    str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$"), Says("write a time of day such as 07:30")
+    str,
+    StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$"),
+    ErrorText("write a time of day such as 07:30"),
 ]
 
 

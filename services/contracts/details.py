@@ -26,7 +26,7 @@ from services.contracts.fields import (
     about,
     storable,
 )
-from services.kit.field_errors import Says
+from services.kit.field_errors import ErrorText
 
 LONGEST_PERSON = 200
 _LOW, _HIGH = -(2**63), 2**63 - 1
@@ -96,7 +96,9 @@ class EventData(Strict):
     )
     commit_hash: Annotated[
         Annotated[
-            str, StringConstraints(pattern=r"^[0-9a-fA-F]{4,64}$"), Says("write 4 to 64 hexadecimal digits")
+            str,
+            StringConstraints(pattern=r"^[0-9a-fA-F]{4,64}$"),
+            ErrorText("write 4 to 64 hexadecimal digits"),
         ]
         | None,
         about("hexadecimal hash; twelve digits are shown; required for git_commit", "9fceb02d0ae5"),
@@ -160,7 +162,7 @@ class EventData(Strict):
         Annotated[
             str,
             StringConstraints(max_length=2_048, pattern=r"^(https?|tg)://\S+$"),
-            Says("write a URL of up to 2048 characters that begins with https://, http:// or tg://"),
+            ErrorText("write a URL of up to 2048 characters that begins with https://, http:// or tg://"),
         ]
         | None,
         about("URL with details, a link if Telegram makes one of it", "https://ci.example/runs/7"),

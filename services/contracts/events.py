@@ -30,7 +30,7 @@ from services.contracts.fields import (
 )
 from services.contracts.files import MOST_ATTACHMENTS, Attachment
 from services.contracts.times import LONGEST_SECONDS, When, lifetime
-from services.kit.field_errors import Says
+from services.kit.field_errors import ErrorText
 
 CUSTOM = "custom_event"
 UUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
@@ -93,7 +93,9 @@ Recipients = Annotated[
 ]
 ShortName = Annotated[str, storable(100)]
 UuidText = Annotated[
-    str, StringConstraints(pattern=UUID), Says("write a UUID such as 01a1fd93-7b93-7466-ba5b-6bba60135904")
+    str,
+    StringConstraints(pattern=UUID),
+    ErrorText("write a UUID such as 01a1fd93-7b93-7466-ba5b-6bba60135904"),
 ]
 
 

@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic_core import to_json
 
-from services.kit.field_errors import NO_NUL, Says
+from services.kit.field_errors import NO_NUL, ErrorText
 
 
 def about(description: str, *examples: object) -> Any:
@@ -138,12 +138,12 @@ ThreadId = Annotated[int, Field(ge=1, le=2**31 - 1), NoBool]
 BotName = Annotated[
     str,
     StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$"),
-    Says("write up to 32 small letters, digits, - and _; a letter or digit first"),
+    ErrorText("write up to 32 small letters, digits, - and _; a letter or digit first"),
 ]
 CorrelationId = Annotated[
     str,
     StringConstraints(pattern=r"^[A-Za-z0-9._:/-]{1,128}$"),
-    Says("write 1 to 128 letters, digits and ._:/-"),
+    ErrorText("write 1 to 128 letters, digits and ._:/-"),
 ]
 #: True or false; pydantic would also read "yes", "off", 1 and 0.0 as one of them.
 Flag = Annotated[bool, Field(strict=True)]
@@ -230,7 +230,7 @@ class Strict(BaseModel):
 WebUrl = Annotated[
     Url,
     StringConstraints(pattern=r"^[hH][tT][tT][pP][sS]?://"),
-    Says("write a URL of up to 2048 bytes that begins with https:// or http://"),
+    ErrorText("write a URL of up to 2048 bytes that begins with https:// or http://"),
 ]
 
 

@@ -7,11 +7,11 @@ from pydantic import BaseModel, Field, StringConstraints, model_validator
 
 from services.contracts.fields import A_TIME, NoBool, Strict, about
 from services.contracts.times import When
-from services.kit.field_errors import Says
+from services.kit.field_errors import ErrorText
 
 #: Pattern of a key's name.
 KEY_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
-NAME_FORM = Says("write up to 64 letters, digits and ._-; a letter or digit first")
+NAME_FORM = ErrorText("write up to 64 letters, digits and ._-; a letter or digit first")
 
 
 class Scope(StrEnum):

@@ -191,6 +191,16 @@ class EditAccepted(BaseModel):
     edits: Annotated[str, about("ID of the message that it edits", AN_ID)]
 
 
+class DeletionAccepted(BaseModel):
+    """The answer after a deletion is on disk."""
+
+    message_id: Annotated[
+        str | None, about("ID of the message that makes the deletion; null: it was cancelled", AN_ID)
+    ]
+    deletes: Annotated[str, about("ID of the message that it deletes", AN_ID)]
+    cancelled: Annotated[bool, about("whether the message was not sent yet, and is cancelled", False)]
+
+
 class EventWithMessages(BaseModel):
     """An event and its messages."""
 

@@ -12,13 +12,13 @@ from services.dashboard.hub import NOT_LOGGED_IN, ConnectedPage
 from services.dashboard.login import COOKIE
 from services.dashboard.overview import Overview
 from services.dashboard.state import InjectedState, require_viewer
-from services.kit.field_errors import Says
+from services.kit.field_errors import ErrorText
 from services.kit.web.auth import bearer
 from services.kit.web.origin import same_origin
 
 router = APIRouter(prefix="/api", tags=["dashboard"], dependencies=[Depends(bearer), Depends(require_viewer)])
 websocket_router = APIRouter()
-A_MESSAGE_ID = Says("write the ID of a message")
+A_MESSAGE_ID = ErrorText("write the ID of a message")
 
 
 class MessageQuery(BaseModel):
@@ -26,7 +26,7 @@ class MessageQuery(BaseModel):
 
     limit: int = Field(50, ge=1, le=500)
     status: (
-        Annotated[str, Field(pattern="^[a-z_]{1,32}$"), Says("write a state such as delivered")] | None
+        Annotated[str, Field(pattern="^[a-z_]{1,32}$"), ErrorText("write a state such as delivered")] | None
     ) = Field(None, description="a message state")
     q: Words | None = Field(None, description="words of the title")
     since: Words | None = Field(None, description="earliest time of acceptance, RFC 3339")

@@ -82,12 +82,12 @@ FAULTS: Mapping[str, str] = {
 OWN_WORDS = frozenset({"form", "value_error", "assertion_error"})
 
 
-class Says:
+class ErrorText:
     """Metadata of a type: one text for every error of it.
 
     For texts with a pattern, which says nothing to a person::
 
-        ClockTime = Annotated[str, StringConstraints(pattern=...), Says("write a time of day such as 07:30")]
+        ClockTime = Annotated[str, StringConstraints(pattern=...), ErrorText("write a time such as 07:30")]
 
     Args:
         text: what to write, without braces.

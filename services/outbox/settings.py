@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from services.contracts.fields import TOKEN_FORM
 from services.kit.settings import CommaInts, ServiceSettings
-from services.outbox.delivery.retry_policy import Policy
+from services.outbox.delivery.retry_policy import Policy, TopicGone
 from services.outbox.engine import EngineSettings
 from services.outbox.rate_limit.limits import Limits
 from services.outbox.telegram import proxy
@@ -74,6 +74,9 @@ class TelegramSettings(ServiceSettings):
     retry_cap_seconds: float = Field(60.0, gt=0, description="longest wait between retries")
     give_up_after_seconds: float = Field(86_400.0, gt=0, description="age at which retrying ends")
     max_resends: int = Field(5, ge=0, description="repetitions of a message that may have arrived")
+    topic_gone: TopicGone = Field(
+        TopicGone.FAIL, description="a message whose topic is gone: fail, or general (sent without the topic)"
+    )
 
     @property
     def uses_sandbox(self) -> bool:
@@ -108,6 +111,10 @@ class TelegramSettings(ServiceSettings):
                 self.telegram_group_per_minute,
             ),
             policy=Policy(
-                self.retry_base_seconds, self.retry_cap_seconds, self.give_up_after_seconds, self.max_resends
+                self.retry_base_seconds,
+                self.retry_cap_seconds,
+                self.give_up_after_seconds,
+                self.max_resends,
+                self.topic_gone,
             ),
         )

@@ -10,7 +10,7 @@ import pytest
 from services.bridge.repeat_counts import with_count
 from services.bridge.settings import BridgeSettings
 from services.outbox.messages import Text
-from tests.bridge.people import ADA, GRACE, Bridge, People, bridge_of, text_of
+from tests.bridge.people import ADA, GRACE, Bridge, People, bridge_of, buttons, text_of
 from tests.bridge.tracking.test_killed import bridge_process
 from tests.servers import ManualClock, Sandbox, until
 
@@ -50,6 +50,22 @@ async def test_repeats_are_counted_at_the_first_message_and_not_sent(talk: Bridg
     assert text_of(await people.until_text(ADA, "times since")).startswith("ℹ️ Disk full\n\n… (")  # noqa: RUF001 - the emoji of the type
     assert len([m for m in await people.messages(ADA) if "Disk full" in text_of(m)]) == 1
     assert await talk.metric("cctelegram_events_deduplicated_total") == 3
+
+
+async def test_a_count_keeps_the_buttons_and_the_preview_of_the_first_message(
+    talk: Bridge, people: People
+) -> None:
+    shown = {"buttons": [[{"text": "Mute", "data": "mute:disk"}]], "link_preview": False}
+    (first,) = (await talk.post(**FULL, **shown))["message_ids"]
+    await talk.until_message(first, "delivered")
+    await talk.post(**FULL, **shown)
+    counted = await people.until_text(ADA, "times since")
+    assert buttons(counted) == ["Mute"]
+    assert counted["link_preview_options"] == {"is_disabled": True}
+    await people.tap(await people.question(ADA, "Disk full"), "Mute")
+    await people.until_toast("Noted.")
+    (response,) = await talk.responses()
+    assert (response["text"], response["in_reply_to"]["message_id"]) == ("mute:disk", first)
 
 
 async def test_edits_are_paced_and_the_newest_number_is_shown(

@@ -80,7 +80,11 @@ def assert_plain(where: str, shape: Any, samples: tuple[object, ...]) -> None:
         known = kind in field_errors.KINDS or kind in field_errors.FAULTS or kind in field_errors.OWN_WORDS
         assert known, (where, fault)
         if kind == "string_pattern_mismatch":
-            assert fault["ctx"]["pattern"] == field_errors.NO_NUL, (where, fault["loc"], "give it Says(...)")
+            assert fault["ctx"]["pattern"] == field_errors.NO_NUL, (
+                where,
+                fault["loc"],
+                "give it ErrorText(...)",
+            )
         for entry in field_errors.entries([fault], shape, given):
             assert kind in field_errors.OWN_WORDS or entry["msg"] != fault["msg"], (where, fault)
             assert "Input should" not in entry["msg"], (where, fault)

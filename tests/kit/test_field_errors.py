@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from services.kit import field_errors
-from services.kit.field_errors import Says
+from services.kit.field_errors import ErrorText
 
 
 def _even(number: int) -> int:
@@ -34,7 +34,7 @@ class Inner(BaseModel):
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
     depth: int = Field(0, alias="levels")
-    code: Annotated[str, Field(pattern="^[a-z]+$"), Says("write small letters")] = "a"
+    code: Annotated[str, Field(pattern="^[a-z]+$"), ErrorText("write small letters")] = "a"
 
 
 class Outer(BaseModel):

@@ -92,7 +92,7 @@ async def _stored(request: Request, stream: BodyStream, store: FileStore) -> tup
     summary="Read a file",
     response_class=Response,
     responses={
-        200: {"description": "the file", "content": {"application/octet-stream": _FILE}},
+        200: {"description": "the file", "content": {"*/*": _FILE}},
         **problems({404: "no file has this ID"}),
     },
 )

@@ -15,7 +15,7 @@ from services.contracts.keys import KeyKind, Keys, KeyView, MadeKey, NewKey, Sco
 from services.contracts.stored import from_row
 from services.kit.clock import rfc3339
 from services.kit.errors import Problem, invalid_input
-from services.kit.field_errors import Says
+from services.kit.field_errors import ErrorText
 from services.kit.web.openapi import problems
 
 router = APIRouter(prefix="/api/v1/keys", tags=["keys"])
@@ -39,7 +39,7 @@ _MADE: dict[int | str, dict[str, Any]] = {
 KeyId = Annotated[
     str,
     Path(pattern=r"^key_[0-9a-z]{1,32}$", description="ID of the key", examples=["key_b0bcb4cdcac1dfba"]),
-    Says("write the ID of a key, such as key_b0bcb4cdcac1dfba"),
+    ErrorText("write the ID of a key, such as key_b0bcb4cdcac1dfba"),
 ]
 
 

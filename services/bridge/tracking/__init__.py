@@ -1,10 +1,11 @@
 """Tracking: follows messages to their end, and repairs what failed.
 
-- `api`: routes for cancel, edit, replay, dead letters, jobs, traces and the stream.
+- `api`: routes for cancel, edit, delete, replay, dead letters, jobs, traces and the stream.
 - `search_params`: query parameters and bodies of these routes.
 - `message_view`: messages as contract models; pure.
 - `views`: timelines, dead letters, jobs and stream changes as contract models; pure.
 - `edits`: changes of delivered messages, as messages that edit them.
+- `deletions`: deletions of messages, as messages that delete them.
 - `jobs`: bulk replays, stored as rows and done in portions.
 - `stream`: state changes as server-sent events, read from the change feed.
 - `approval_changes`: changes of approvals, as the change feed has them.

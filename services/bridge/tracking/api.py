@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from services.bridge.state import BridgeState, CallerKey, State
-from services.bridge.tracking import edits, jobs, search_params, views
+from services.bridge.tracking import deletions, edits, jobs, search_params, views
 from services.bridge.tracking.jobs import NewJob
 from services.bridge.tracking.search_params import (
     Cursor,
@@ -103,9 +103,7 @@ async def replay(
     status_code=202,
     summary="Edit a delivered message",
     response_description="The edit is on disk; it waits in the chat's order.",
-    responses=problems(
-        {404: "no message has this ID", 409: "the message is not delivered, or has several parts"}
-    ),
+    responses=problems({404: "no message has this ID", 409: "it is not delivered, or has several parts"}),
 )
 async def edit(
     state: State, caller: CallerKey, message_id: MessageId, changes: messages.MessageChanges
@@ -123,6 +121,30 @@ async def edit(
     state.outbox.database.notify_local(change_feed.CHANNEL)
     ((replacing,),), (event,) = stored.messages, stored.events
     return messages.EditAccepted(message_id=replacing.id, event_id=event.id, edits=message_id)
+
+
+@router.delete(
+    "/messages/{message_id}",
+    status_code=202,
+    summary="Delete a message",
+    responses=problems({404: "no message has this ID", 409: "it is being sent, or was never sent"}),
+)
+async def delete(state: State, caller: CallerKey, message_id: MessageId) -> messages.DeletionAccepted:
+    """Deletes all parts of a message in the chat, in the chat's order; one that waits is cancelled instead.
+
+    If Telegram refuses, as after 48 hours, the deletion is a dead letter with the reason `cannot_delete`.
+    """
+    now, by = state.clock.time(), edits.By(caller.name, state.telemetry.new_trace())
+    work = partial(deletions.delete, message_id=message_id, by=by, now=now)
+    done = await state.outbox.database.write("delete", work, notify=enqueue.CHANNEL)
+    if done is None:
+        raise Problem(404, "Not Found", "No message has this ID.")
+    if done.stored is not None:
+        state.outbox.record_stored([done.stored], now)
+    if done.cancelled:
+        state.tracking.metrics.cancelled.inc()
+    state.outbox.database.notify_local(change_feed.CHANNEL)
+    return messages.DeletionAccepted(message_id=done.by, deletes=done.deletes, cancelled=done.by is None)
 
 
 async def _decide(
@@ -146,10 +168,7 @@ def _view(message_id: Words, verdict: ActionResult) -> messages.CancelReplayResu
     )
 
 
-@router.get(
-    "/dead-letters",
-    summary="List dead letters, newest first",
-)
+@router.get("/dead-letters", summary="List dead letters, newest first")
 async def dead_letters(state: State, wanted: Annotated[Letters, Query()]) -> messages.DeadLetters:
     """Replay one by its `replay`, many by `POST /api/v1/dead-letters/replay`."""
     sought = search_params.search(

@@ -19,6 +19,7 @@ from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.chats import locks, message_changes
 from services.outbox.intake import enqueue
 from services.outbox.messages import EventRecord, Lane, MessageRecord, MessageState, Origin, Submission
+from services.outbox.queries import shown
 from services.outbox.queries.message_rows import telegram_ids
 from services.outbox.schema import event, message
 
@@ -53,6 +54,8 @@ def edit(
     locks.lock_chats(connection, [(row.bot, row.chat_id)])
     row = connection.execute(query).one()
     _check(row)
+    if shown.deletion_of(connection, shown.first_shown(connection, row.id)) is not None:
+        raise _problem(row, "It is deleted.")
     posted, body = _changed(row.body, changes)
     made = EventRecord(
         id=str(uuid_utils.uuid7()),
@@ -94,7 +97,11 @@ def _check(row: Any) -> None:
     elif len(telegram_ids(row.telegram_message_ids)) != 1:
         why = "It has several parts, or is a document with more."
     if why:
-        raise Problem(409, "Cannot be edited", why, message_id=row.id, state=row.state)
+        raise _problem(row, why)
+
+
+def _problem(row: Any, why: str) -> Problem:
+    return Problem(409, "Cannot be edited", why, message_id=row.id, state=row.state)
 
 
 def _changed(body: str, changes: MessageChanges) -> tuple[NewEvent, str]:

@@ -33,7 +33,7 @@ async def send_text(request: Request, state: State) -> Response:
 
 @router.get("/send", include_in_schema=False)
 async def how_to_send() -> Response:
-    """Says what a GET should have been."""
+    """ErrorText what a GET should have been."""
     text = 'Send the text with POST: curl -d "Backup done" -H "Authorization: Bearer KEY" URL/send'
     raise Problem(405, "Method Not Allowed", text, headers={"Allow": "POST"})
 

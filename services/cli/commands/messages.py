@@ -1,4 +1,4 @@
-"""``cct messages``, ``message``, ``cancel``, ``edit``, ``replay``, ``dead-letters``, ``event-types``."""
+"""``cct messages``, ``message``, ``cancel``, ``edit``, ``delete``, ``replay``, ``dead-letters`` ..."""
 
 from collections.abc import Callable
 from itertools import islice
@@ -94,6 +94,31 @@ def edit(
     session.client.ended([message_id], within=_LONGEST_WAIT)
     edited = session.client.edit(message_id, changes)
     session.output.result(edited, edited.message_id)
+
+
+@command(root, "delete", 'cct delete "$(cct send "Sent by mistake")"')
+def delete(
+    session: Session,
+    message_id: Annotated[str, typer.Argument(help="Id of a message.")],
+) -> None:
+    """Delete a message in the chat; one that waits is cancelled.
+
+    Waits until Telegram has deleted it. The exit code is 1 if it refuses.
+    """
+    try:
+        deleted = session.client.delete(message_id)
+    except ConflictError:
+        # It may be on its way.
+        session.client.ended([message_id], within=_LONGEST_WAIT)
+        deleted = session.client.delete(message_id)
+    if deleted.message_id is None:
+        session.output.result(deleted, "cancelled")
+        return
+    (ended,) = session.client.ended([deleted.message_id], within=_LONGEST_WAIT)
+    session.output.result(deleted, deleted.message_id)
+    if ended.status != "delivered":
+        session.output.fail(f"{deleted.message_id}: {ended.status}: {ended.last_error}")
+        raise typer.Exit(ExitCode.NO)
 
 
 @command(root, "replay", 'cct replay --dead-letters --reason chat_not_found --why "the chat is back"')

@@ -1,4 +1,4 @@
-"""Calls that find messages, show their lives, cancel, replay and edit them."""
+"""Calls that find messages, show their lives, cancel, replay, edit and delete them."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,6 +8,7 @@ from services.client import call
 from services.client.call import Call
 from services.contracts.messages import (
     CancelReplayResult,
+    DeletionAccepted,
     EditAccepted,
     MessageChanges,
     MessageDetail,
@@ -89,6 +90,12 @@ def edit(message_id: str, changes: MessageChanges) -> Call[EditAccepted]:
     body = changes.model_dump(mode="json", include=changes.model_fields_set)
     edited = call.patch(EditAccepted, call.path(f"{_MESSAGES}/{{}}", message_id), body)
     return replace(edited, repeatable=False)
+
+
+def delete(message_id: str) -> Call[DeletionAccepted]:
+    """Deletes a message in the chat, or cancels one that waits. `ConflictError`: it was never sent."""
+    target = call.path(f"{_MESSAGES}/{{}}", message_id)
+    return Call(method="DELETE", target=target, read=DeletionAccepted.model_validate_json, repeatable=True)
 
 
 def traces(*, active: bool = True, cursor: str | None = None, limit: int = 50) -> Call[TracedMessages]:

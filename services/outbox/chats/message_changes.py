@@ -5,8 +5,20 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, insert, select, update
 
 from services.outbox import change_feed
-from services.outbox.messages import MessageState, Reason, final_state, may_have_arrived
+from services.outbox.messages import MessageState, Reason, may_have_arrived
 from services.outbox.schema import change, message
+
+
+def final_state(state: MessageState, *, arrived: bool) -> MessageState:
+    """The final state of a message that ends without an attempt.
+
+    Expired, suppressed and cancelled say that a message was not sent. One that may have arrived is unknown.
+
+    Args:
+        state: of a message that was never sent.
+        arrived: the result of :func:`may_have_arrived`.
+    """
+    return MessageState.UNKNOWN if arrived else state
 
 
 def finish(

@@ -13,8 +13,8 @@ from services.outbox.delivery.retry_policy import Policy
 from services.outbox.messages import Claimed, FileNotReadyError, Outcome, Reason, Rendered, Result, Settled
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.rate_limit.bot_rate_limiter import BotRateLimiter, FloodControl
-from services.outbox.telegram import pin
-from services.outbox.telegram.sender import Sender, method_of, repeat_for_copy, replace_oversized_edit
+from services.outbox.telegram import deletion, pin
+from services.outbox.telegram.sender import Sender, method_of, repeat_for_copy, replace_oversized_edit, steps
 from services.outbox.telegram.text import mark_repeated
 
 log = structlog.get_logger()
@@ -66,9 +66,9 @@ class Attempts:
         """Renders and sends a message; an error is in the result, and never raised."""
         try:
             message = await self._prepare(message)
-            rendered = self._render(message)
+            rendered = deletion.rendered(message) if message.is_deletion else self._render(message)
             was_edit = message.is_edit
-            if not pin.is_next(message, rendered):
+            if not message.is_deletion and not pin.is_next(message, rendered):
                 message = replace_oversized_edit(message, rendered)
                 rendered = _marked(message, repeat_for_copy(message, rendered))
             method = method_of(message, rendered)
@@ -83,7 +83,7 @@ class Attempts:
             return await self._decide(message, result, 1)
         result = await self._send(message, rendered)
         self._metrics.observe_response(method, result.outcome, result.finished_at - result.started_at)
-        settled = await self._decide(message, result, pin.steps(message, rendered))
+        settled = await self._decide(message, result, steps(message, rendered))
         if was_edit and not message.is_edit:
             return replace(settled, decision=replace(settled.decision, as_new=True))
         return settled

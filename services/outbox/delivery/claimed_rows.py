@@ -14,7 +14,7 @@ from services.outbox.delivery import edit_targets
 from services.outbox.delivery.edit_targets import EditTarget
 from services.outbox.delivery.plan import Target
 from services.outbox.files import attached
-from services.outbox.messages import Claimed, EventFile, Lane, MessageState, Origin, UnknownPolicy
+from services.outbox.messages import Claimed, EventFile, Lane, MessageState, Origin, Reason, UnknownPolicy
 from services.outbox.rate_limit.bot_rate_limiter import LimitedSince
 from services.outbox.schema import event, message
 
@@ -53,6 +53,7 @@ _COLUMNS: tuple[Any, ...] = (
     message.c.resends,
     message.c.replayed_at,
     message.c.waits_from,
+    message.c.reason,
     literal_column(attached.HAS_FILES),
 )
 MESSAGES = select(*_COLUMNS).join(event, message.c.event_id == event.c.id)
@@ -220,6 +221,7 @@ def _claimed(row: Any, now: float, limiter_wait: float, number: int, edited: Edi
         resends,
         replayed_at,
         waits_from,
+        reason,
         _has_files,
     ) = row
     trace = TraceContext.parse(traceparent)
@@ -260,4 +262,5 @@ def _claimed(row: Any, now: float, limiter_wait: float, number: int, edited: Edi
         replayed_at=replayed_at,
         waits_from=waits_from or 0.0,
         unseen_copy=edited is not None and edited.unseen_copy,
+        to_general=reason == Reason.THREAD_NOT_FOUND.value,
     )

@@ -27,7 +27,6 @@ from services.outbox.messages import (
     Reason,
     Result,
     Settled,
-    final_state,
 )
 from services.outbox.rate_limit.bot_rate_limiter import NOT_LIMITED, LimitedSince
 
@@ -175,7 +174,7 @@ def ended(m: Claimed, state: MessageState, reason: Reason, now: float) -> Settle
     """A message that ends without an attempt, in the form of those that are settled."""
     result = Result(Outcome.NOT_SENT, reason, now, now)
     decision = Decision(
-        final_state(state, arrived=m.may_have_arrived),
+        message_changes.final_state(state, arrived=m.may_have_arrived),
         retries=m.retries,
         part=m.part,
         possible_duplicate=m.possible_duplicate,

@@ -194,7 +194,7 @@ def _add(
         _begin_anew(plan, message, target)
     if message.expires_at is not None and message.expires_at <= now:
         plan.end.append(Ending(message, *_EXPIRED))
-    elif _is_muted(row, now) and rules.mutes(message) and not message.is_edit:
+    elif _is_muted(row, now) and rules.mutes(message) and not message.changes_earlier:
         plan.end.append(Ending(message, *_MUTED))
     else:
         _send_or_defer(plan, message, row["settings"], rules, now)
@@ -240,8 +240,8 @@ def _send_or_defer(plan: Plan, message: Claimed, settings: str | None, rules: Ch
 
 
 def _deferral(message: Claimed, settings: str | None, rules: ChatRules, now: float) -> Deferral | None:
-    # The rest of a message in parts is not deferred: half of a message is of no use. An edit makes no sound.
-    may_wait = message.part == 0 and not message.is_edit
+    # The rest of a message in parts is not deferred: half of a message is of no use. Edits make no sound.
+    may_wait = message.part == 0 and not message.changes_earlier
     return rules.defers(message, settings, now) if settings and may_wait else None
 
 

@@ -6,6 +6,7 @@ may deliver one more copy.
 """
 
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from services.outbox.messages import (
     AT_ONCE,
@@ -30,6 +31,7 @@ NEVER = frozenset(
         Reason.TOO_LONG,
         Reason.BAD_REQUEST,
         Reason.CANNOT_EDIT,
+        Reason.CANNOT_DELETE,
         Reason.TOO_LARGE,
         Reason.MISDIRECTED,
         Reason.RENDER_FAILED,
@@ -41,6 +43,13 @@ CANNOT_EDIT = frozenset({Reason.CANNOT_EDIT, Reason.BAD_REQUEST})
 BOT_STOPS = frozenset({Reason.INVALID_TOKEN, Reason.BOT_FROZEN})
 
 
+class TopicGone(StrEnum):
+    """What to do with a message whose topic is gone or closed."""
+
+    FAIL = "fail"  #: it becomes a dead letter
+    GENERAL = "general"  #: it is sent once more, without the topic
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """How long and how often a message is retried.
@@ -50,12 +59,14 @@ class Policy:
         cap: longest wait between retries, seconds.
         give_up_after: seconds after acceptance, a message's own time or its replay, at which retries end.
         max_resends: resends of a message that may have arrived.
+        topic_gone: what becomes of a message whose topic is gone or closed.
     """
 
     base: float = 1.0
     cap: float = 60.0
     give_up_after: float = 86_400.0
     max_resends: int = 5
+    topic_gone: TopicGone = TopicGone.FAIL
 
     def backoff(self, retries: int, jitter: float) -> float:
         """Seconds before the next attempt; ``jitter`` in [0, 1) spreads it over ±20 %."""
@@ -82,10 +93,8 @@ def decide(  # noqa: PLR0911 - a return for each row of Telegram's error table
         return _flood(policy, message, result, jitter)
     if result.reason is Reason.CHAT_MIGRATED:
         return _migrated(policy, message, result, jitter)
-    if _may_be_taken_as_plain_text(message, result):
-        return replace(_to(message, MessageState.QUEUED, CONTINUATION), plain=True)
-    if result.reason in CANNOT_EDIT and message.is_edit:
-        return replace(_again(message, at=AT_ONCE), as_new=True, plain=False)
+    if (changed := _sent_otherwise(policy, message, result)) is not None:
+        return changed
     if result.reason in BOT_STOPS:
         return _again(message, at=AT_ONCE, stop_bot=result.reason)
     if result.reason in DESTINATION_REFUSES:
@@ -95,10 +104,28 @@ def decide(  # noqa: PLR0911 - a return for each row of Telegram's error table
     return _retry(policy, message, result, jitter)
 
 
+def _sent_otherwise(policy: Policy, message: Claimed, result: Result) -> Decision | None:
+    """The decision for a message that Telegram may take in another form; None: there is none to try."""
+    if _may_be_taken_as_plain_text(message, result):
+        return replace(_to(message, MessageState.QUEUED, CONTINUATION), plain=True)
+    if _may_go_to_general(policy, message, result):
+        return _to(message, MessageState.QUEUED, CONTINUATION)
+    if result.reason in CANNOT_EDIT and message.is_edit:
+        return replace(_again(message, at=AT_ONCE), as_new=True, plain=False)
+    return None
+
+
 def _may_be_taken_as_plain_text(message: Claimed, result: Result) -> bool:
     """Whether entities may be why Telegram refused the message: it says so, or it gives no known reason."""
     formatted = result.formatted and result.reason is Reason.BAD_REQUEST
     return (formatted or result.reason is Reason.BAD_MARKUP) and not message.plain
+
+
+def _may_go_to_general(policy: Policy, message: Claimed, result: Result) -> bool:
+    """Whether the message is sent without its topic. The reason stays with the message, for that attempt."""
+    named = message.thread_id not in (None, 1) and not message.to_general
+    wanted = policy.topic_gone is TopicGone.GENERAL and named
+    return wanted and result.reason is Reason.THREAD_NOT_FOUND
 
 
 def unsent(message: Claimed) -> Decision:
@@ -127,8 +154,8 @@ def _sent(message: Claimed, parts: int) -> Decision:
 
 
 def _unknown(policy: Policy, message: Claimed, result: Result, jitter: float) -> Decision:
-    if message.is_edit:
-        # An edit that is made twice shows no difference: it is retried as any failed message.
+    if message.changes_earlier:
+        # An edit or a deletion that is made twice shows no difference: it is retried as any failed message.
         return _retry(policy, message, result, jitter)
     if message.on_unknown is UnknownPolicy.HOLD:
         return _to(message, MessageState.UNKNOWN)

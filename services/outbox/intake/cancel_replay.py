@@ -98,7 +98,7 @@ _CANCEL = (
         message.c.part == 0,
     )
     .values(
-        # As messages.final_state(), for a message without delivered parts.
+        # As message_changes.final_state(), for a message without delivered parts.
         state=case(
             (message.c.possible_duplicate, MessageState.UNKNOWN.value), else_=MessageState.CANCELLED.value
         ),

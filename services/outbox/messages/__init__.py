@@ -71,18 +71,6 @@ def may_have_arrived(*, part: int, possible_duplicate: bool, resends: int) -> bo
     return resends > 0 or (possible_duplicate and part == 0)
 
 
-def final_state(state: MessageState, *, arrived: bool) -> MessageState:
-    """The final state of a message that ends without an attempt.
-
-    Expired, suppressed and cancelled say that a message was not sent. One that may have arrived is unknown.
-
-    Args:
-        state: of a message that was never sent.
-        arrived: the result of :func:`may_have_arrived`.
-    """
-    return MessageState.UNKNOWN if arrived else state
-
-
 #: ``due_at`` of a message that may go as soon as its lane allows.
 AT_ONCE = 0.0
 #: ``due_at`` of a message with delivered parts: the rest goes before every other message of the chat.
@@ -134,6 +122,7 @@ class Reason(StrEnum):
     EXPIRED = "expired"
     RENDER_FAILED = "render_failed"
     CANNOT_EDIT = "cannot_edit"  #: the message that it edits was deleted, or cannot be edited any more
+    CANNOT_DELETE = "cannot_delete"  #: Telegram does not let the bot delete the message
     NEVER_SENT = "never_sent"  #: the message that it edits was never delivered
     FILE_NOT_READY = "file_not_ready"  #: a file of its event could not be fetched from its URL yet
     UNPROCESSABLE = "unprocessable"  #: its row cannot be read, or the result of its attempt not be written
@@ -181,6 +170,7 @@ class Origin(StrEnum):
     APPROVAL = "approval"  #: a question to a person
     BOT = "bot"  #: the bot's own words: answers to commands, results of approvals
     ALERT = "alert"  #: a notification of the alert relay
+    DELETION = "deletion"  #: deletes an earlier message, which its message edits
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,21 +290,30 @@ class Claimed:
     telegram_message_ids: tuple[int, ...] = ()
     severity: str = ""
     origin: Origin = Origin.CLIENT
-    #: Telegram's id of the message to edit; None: it is sent as a new message.
-    edits: int | None = None
+    edits: int | None = None  #: Telegram's id of the message to edit; None: it is sent as a new message
     resends: int = 0  #: attempts of the next part that may have arrived; above 0 its text says so
     replayed_at: float | None = None  #: when a person replayed it
     waits_from: float = 0.0  #: the time it was to wait for: its deliver_at, the end of quiet hours; or 0
     #: Whether the message that it edits may be in the chat once more, under an id that is not known.
     unseen_copy: bool = False
-    #: Telegram's id of the message that it answers; None: it answers none.
-    reply_to: int | None = None
+    reply_to: int | None = None  #: Telegram's id of the message that it answers; None: it answers none
+    to_general: bool = False  #: send without the topic: the last attempt was refused because it is gone
     files: tuple[EventFile, ...] = ()
 
     @property
     def is_edit(self) -> bool:
         """Whether the next part is an edit; what follows an edit is a new message."""
-        return self.edits is not None and self.part == 0
+        return self.edits is not None and self.part == 0 and not self.is_deletion
+
+    @property
+    def is_deletion(self) -> bool:
+        """Whether it deletes an earlier message."""
+        return self.origin is Origin.DELETION
+
+    @property
+    def changes_earlier(self) -> bool:
+        """Whether the next call changes what is in the chat: it makes no sound, and can be made twice."""
+        return self.is_edit or self.is_deletion
 
     @property
     def may_have_arrived(self) -> bool:

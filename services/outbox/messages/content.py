@@ -103,3 +103,4 @@ class Rendered:
     #: Telegram's id of the message that it answers, of the same chat; ignored where that was deleted.
     reply_to: int | None = None
     options: SendOptions = SendOptions()
+    deletes: tuple[int, ...] = ()  #: Telegram's ids of the messages to delete; then there are no parts

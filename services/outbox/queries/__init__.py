@@ -2,6 +2,7 @@
 
 - `message_rows`: the rows that queries return, with their columns and types.
 - `message_search`: search by properties, in pages.
+- `shown`: which message of ours a chat shows, and whether it is deleted.
 - `message_timeline`: messages with their attempts and state changes.
 - `queue_depth`: counts of waiting messages, from the tables.
 - `last_hour`: counts and durations of finished messages, from the tables.

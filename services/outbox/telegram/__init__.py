@@ -4,6 +4,7 @@
 - `links`: which URLs Telegram takes as links.
 - `sender`: sends the next part of a message; the answer becomes a result.
 - `pin`: pins a message after its last part.
+- `deletion`: deletes an earlier message, part by part.
 - `media`: the files of a message as its parts: albums, captions; pure.
 - `uploads`: sends stored files, streamed from the database.
 - `bot_api`: calls of the Bot API by python-telegram-bot's bot.

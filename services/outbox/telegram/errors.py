@@ -80,6 +80,7 @@ _DESCRIPTIONS = (
     ("no text in the message to edit", Reason.CANNOT_EDIT),
     ("message can't be edited", Reason.CANNOT_EDIT),
     ("message_id_invalid", Reason.CANNOT_EDIT),
+    ("message can't be deleted", Reason.CANNOT_DELETE),
     ("is too long", Reason.TOO_LONG),
     ("message_too_long", Reason.TOO_LONG),
     ("caption_too_long", Reason.TOO_LONG),

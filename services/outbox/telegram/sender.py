@@ -21,7 +21,7 @@ from services.outbox.messages import (
     Result,
     Text,
 )
-from services.outbox.telegram import answers, errors, media, pin
+from services.outbox.telegram import answers, deletion, errors, media, pin
 from services.outbox.telegram.answers import Me
 from services.outbox.telegram.bot_api import Bot
 from services.outbox.telegram.text import CAPTION_LIMIT, MESSAGE_LIMIT, without_entities
@@ -62,13 +62,15 @@ class Sender:
             return errors.translate(error, now, now).reason
 
     async def send(self, message: Claimed, rendered: Rendered) -> Result:
-        """Sends the next part of a message, or edits the message that it replaces."""
+        """Sends the next part of a message, or edits or deletes the earlier one that it names."""
+        if message.is_deletion:
+            return await deletion.send(self.bot, self._clock, message, rendered)
         if pin.is_next(message, rendered):
             return await pin.send(self.bot, self._clock, message)
         started = self._clock.time()
         try:
             sent, *more = answers.sent_message_ids(await self._call(message, rendered))
-            detail = AS_PLAIN_TEXT if message.plain and _has_entities(message, rendered) else ""
+            detail = _detail(message, rendered)
             finished = self._clock.time()
             return Result(
                 Outcome.SENT,
@@ -136,8 +138,15 @@ def repeat_for_copy(message: Claimed, rendered: Rendered) -> Rendered:
     return rendered
 
 
+def steps(message: Claimed, rendered: Rendered) -> int:
+    """The calls that deliver a message."""
+    return len(rendered.deletes) if message.is_deletion else pin.steps(message, rendered)
+
+
 def method_of(message: Claimed, rendered: Rendered) -> str:
     """The Bot API method for the next part of a message."""
+    if message.is_deletion:
+        return deletion.METHOD
     if pin.is_next(message, rendered):
         return pin.METHOD
     part = rendered.parts[message.part]
@@ -158,7 +167,7 @@ def request_of(message: Claimed, rendered: Rendered) -> tuple[str, dict[str, Any
     last = message.part == len(rendered.parts) - 1
     data: dict[str, Any] = {"chat_id": message.chat_id}
     # Topic 1 is "General": naming it is an error (telegram.md 1.1).
-    if message.thread_id not in (None, 1):
+    if message.thread_id not in (None, 1) and not message.to_general:
         data["message_thread_id"] = message.thread_id
     if message.silent:
         data["disable_notification"] = True
@@ -216,6 +225,13 @@ def _described(one: Media, message: Claimed) -> dict[str, Any]:
     return shown | ({"has_spoiler": True} if one.spoiler and one.kind in HAVE_SPOILERS else {})
 
 
+def _detail(message: Claimed, rendered: Rendered) -> str:
+    """How an attempt that succeeded differs from what was wanted; for people."""
+    as_plain = message.plain and _has_entities(message, rendered)
+    to_general = message.to_general and not message.is_edit
+    return ", ".join([*([AS_PLAIN_TEXT] if as_plain else []), *([TO_GENERAL] if to_general else [])])
+
+
 def _text(text: Text, field: str, *, plain: bool) -> dict[str, Any]:
     entities = "entities" if field == "text" else "caption_entities"
     if not text.entities:
@@ -249,3 +265,5 @@ HAVE_SPOILERS = frozenset({MediaKind.PHOTO, MediaKind.VIDEO, MediaKind.ANIMATION
 NOT_MODIFIED = "message is not modified"
 #: Detail of an attempt that left out entities, because Telegram had refused the message with them.
 AS_PLAIN_TEXT = "as plain text"
+#: Detail of an attempt without the topic, because Telegram had refused the message with it.
+TO_GENERAL = "to General: the topic is gone or closed"

@@ -57,6 +57,9 @@ editMessageText: chat_id, text, entities, link_preview_options as above; too lon
     reply_markup      also anything but an inline keyboard: ReplyMarkup.cpp `get_inline_reply_markup`
     (all)             the same as before: MESSAGE_NOT_MODIFIED
 editMessageReplyMarkup: chat_id, message_id, reply_markup as above
+deleteMessage: chat_id as above
+    message_id        no message of the chat: `check_message`; older than 48 h, or of another sender:
+                      MessagesManager.cpp `can_revoke_message`
 pinChatMessage: chat_id as above; disable_notification, nothing (`to_bool`)
     message_id        no message of the chat: `check_message`; no right to pin: MessagesManager.cpp
                       `can_pin_message`

@@ -84,6 +84,7 @@ def edit_message_reply_markup(call: Call) -> Outcome:
 
 def delete_message(call: Call) -> Outcome:
     chat = call.find_chat()
+    chat.check_writable()
     message = chat.messages.get(call.args.number("message_id"))
     if message is None:
         raise errors.bad_request("message to delete not found")

@@ -20,7 +20,7 @@ from pydantic import (
 
 from services.contracts.fields import Details, NoBool
 from services.kit.errors import Problem
-from services.kit.field_errors import Says
+from services.kit.field_errors import ErrorText
 from services.telegram_sandbox.faults import Fault, Kind
 from services.telegram_sandbox.state import restore
 from services.telegram_sandbox.state.bots import Bot
@@ -70,7 +70,7 @@ class NewFault(StrictForm):
     content_type: Annotated[
         str,
         Field(max_length=256, pattern=r"^[\x20-\x7e]+$"),
-        Says("write 1 to 256 printable ASCII characters"),
+        ErrorText("write 1 to 256 printable ASCII characters"),
     ] = "text/html"
     seconds: float = Field(0.0, ge=0, le=86_400, description="duration of the latency or the hang")
     seconds_max: float | None = Field(

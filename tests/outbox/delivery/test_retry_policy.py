@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.outbox.delivery import retry_policy
-from services.outbox.delivery.retry_policy import Policy
+from services.outbox.delivery.retry_policy import Policy, TopicGone
 from services.outbox.messages import (
     CONTINUATION,
     Claimed,
     Decision,
     MessageState,
+    Origin,
     Outcome,
     Reason,
     Result,
@@ -167,6 +168,28 @@ def test_an_edit_that_cannot_be_made_is_sent_instead_and_then_ends_as_any(reason
     decision = decide(claimed(edits=501, retries=2), of=refused(reason))
     assert (decision.state, decision.as_new, decision.retries) == (MessageState.QUEUED, True, 2)
     assert decide(claimed(), of=refused(reason)) == Decision(MessageState.DEAD_LETTER)
+
+
+def test_a_message_whose_topic_is_gone_goes_to_general_once_where_that_is_set() -> None:
+    gone = refused(Reason.THREAD_NOT_FOUND)
+    policy = Policy(topic_gone=TopicGone.GENERAL)
+    decision = retry_policy.decide(policy, claimed(thread_id=7), gone, 1, NO_JITTER)
+    assert decision == Decision(MessageState.QUEUED, CONTINUATION)
+    for message in (claimed(thread_id=7, to_general=True), claimed(thread_id=1), claimed(thread_id=None)):
+        assert retry_policy.decide(policy, message, gone, 1, NO_JITTER).state is MessageState.DEAD_LETTER
+    assert decide(claimed(thread_id=7), of=gone).state is MessageState.DEAD_LETTER
+
+
+@pytest.mark.parametrize("reason", [Reason.CANNOT_DELETE, Reason.CANNOT_EDIT, Reason.BAD_REQUEST])
+def test_a_deletion_that_is_refused_is_never_a_new_message(reason: Reason) -> None:
+    decision = decide(claimed(edits=501, origin=Origin.DELETION), of=refused(reason))
+    assert decision == Decision(MessageState.DEAD_LETTER)
+
+
+def test_a_deletion_without_an_answer_is_made_again_and_is_no_duplicate() -> None:
+    hold = claimed(edits=501, origin=Origin.DELETION, part=1, on_unknown=UnknownPolicy.HOLD)
+    decision = decide(hold, of=unknown(), parts=2)
+    assert (decision.state, decision.possible_duplicate) == (MessageState.RETRY_WAIT, False)
 
 
 @pytest.mark.parametrize("reason", [Reason.INVALID_TOKEN, Reason.BOT_FROZEN])

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from services.kit.health import Level
 from services.kit.settings import ServiceSettings
 from services.kit.telemetry.telemetry import Telemetry
 from services.outbox.delivery import bot_state, claims, settlement, worker
-from services.outbox.delivery.retry_policy import Policy
+from services.outbox.delivery.retry_policy import Policy, TopicGone
 from services.outbox.engine import EngineSettings, Outbox, open_outbox
 from services.outbox.intake import enqueue
 from services.outbox.messages import (
@@ -601,6 +602,23 @@ async def test_a_group_that_became_a_supergroup_gets_its_messages_there(
         await outbox.enqueue(posted("first", "second", chat_id=-2001))
         await until(lambda: _has(sandbox, 2))
         assert await sandbox.texts(new) == ["first", "second"]
+
+
+@pytest.mark.parametrize("wanted", list(TopicGone))
+async def test_a_message_whose_topic_is_gone_goes_to_general_where_that_is_set(
+    start: Start, sandbox: Sandbox, wanted: TopicGone
+) -> None:
+    async with start(policy=replace(QUICK, topic_gone=wanted)) as outbox:
+        one = posted("hello", chat_id=-1_001_000_000_001, thread_id=99)
+        await outbox.enqueue(one)
+        life = await finished(outbox, one)
+    shown = [call["message"].get("message_thread_id") for call in await sandbox.delivered()]
+    if wanted is TopicGone.FAIL:
+        assert (reasons(life), shown) == ([("not_sent", "thread_not_found")], [])
+        return
+    assert (reasons(life), shown) == ([("not_sent", "thread_not_found"), ("sent", "none")], [None])
+    assert life.attempts[1]["detail"] == "to General: the topic is gone or closed"
+    assert life.message["thread_id"] == 99
 
 
 async def test_telegrams_own_limits_are_kept_without_one_refusal(start: Start, sandbox: Sandbox) -> None:

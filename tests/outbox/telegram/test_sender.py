@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from services.kit.clock import SystemClock
-from services.outbox.messages import Document, Lane, Outcome, Reason, Rendered, Result, Text
-from services.outbox.telegram import errors, http_request
+from services.outbox.messages import Document, Lane, Origin, Outcome, Reason, Rendered, Result, Text
+from services.outbox.telegram import deletion, errors, http_request
 from services.outbox.telegram import sender as telegram_sender
 from services.outbox.telegram.answers import Me
 from services.outbox.telegram.bot_api import Bot, make_bot
@@ -179,6 +179,8 @@ ROWS: list[tuple[dict[str, Any], Outcome, Reason]] = [
     (answer(400, "Bad Request: message can't be edited"), NOT_SENT, Reason.CANNOT_EDIT),
     (answer(400, "Bad Request: there is no text in the message to edit"), NOT_SENT, Reason.CANNOT_EDIT),
     (answer(400, "Bad Request: MESSAGE_ID_INVALID"), NOT_SENT, Reason.CANNOT_EDIT),
+    (answer(400, "Bad Request: message can't be deleted"), NOT_SENT, Reason.CANNOT_DELETE),
+    (answer(400, "Bad Request: message can't be deleted for everyone"), NOT_SENT, Reason.CANNOT_DELETE),
     (answer(400, "Bad Request: message to be replied not found"), NOT_SENT, Reason.BAD_REQUEST),
     (answer(400, "Bad Request: reply markup is too long"), NOT_SENT, Reason.TOO_LONG),
     (answer(400, "Bad Request: failed to get HTTP URL content"), NOT_SENT, Reason.BAD_REQUEST),
@@ -512,3 +514,16 @@ async def test_a_document_may_be_paid_for_and_an_edit_may_not(sandbox: Sandbox) 
         assert (await sent(paying, file, lane=Lane.BULK)).outcome is Outcome.SENT
         edited = await sent(paying, Rendered((Text("later"),)), lane=Lane.BULK, edits=text.message_id)
         assert edited.reason is Reason.FLOOD_CONTROL
+
+
+async def test_a_deletion_without_its_target_calls_nothing(sandbox: Sandbox, sender: Sender) -> None:
+    wanted = Rendered((), deletes=(5,))
+    refused = await sent(sender, wanted, origin=Origin.DELETION)
+    assert (refused.outcome, refused.reason) == (NOT_SENT, Reason.CANNOT_DELETE)
+    assert "deleteMessage" not in str(await sandbox.log())
+
+
+@pytest.mark.parametrize("body", ["[]", "{}", '{"deletes": []}', '{"deletes": ["5"]}', '{"deletes": 5}'])
+def test_a_deletion_of_nothing_is_no_deletion(body: str) -> None:
+    with pytest.raises(ValueError, match="names no messages"):
+        deletion.rendered(claimed(body=body, origin=Origin.DELETION))

@@ -1,0 +1,34 @@
+"""What a chat shows of our messages: the first one of an edited message, and whether it is deleted."""
+
+from sqlalchemy import Connection, select
+
+from services.outbox.messages import UNFINISHED, MessageState, Origin
+from services.outbox.queries.message_rows import telegram_ids
+from services.outbox.schema import event, message
+
+#: States of a deletion that is made, or is to be.
+_COUNTS = tuple(state.value for state in (*UNFINISHED, MessageState.DELIVERED))
+_SHOWN = select(message.c.id, message.c.edits, message.c.telegram_message_ids)
+
+
+def first_shown(connection: Connection, message_id: str) -> str:
+    """Id of the message that was sent to the chat, of one that is it, or that edited it there."""
+    row = connection.execute(_SHOWN.where(message.c.id == message_id)).one()
+    while row.edits is not None and row.telegram_message_ids:
+        earlier = connection.execute(_SHOWN.where(message.c.id == row.edits)).first()
+        its = telegram_ids(row.telegram_message_ids)
+        if earlier is None or telegram_ids(earlier.telegram_message_ids)[-1:] != its:
+            break
+        row = earlier
+    return str(row.id)
+
+
+def deletion_of(connection: Connection, message_id: str) -> str | None:
+    """Id of the message that has deleted another one, or is to; None: it is not deleted."""
+    query = (
+        select(message.c.id)
+        .join(event, message.c.event_id == event.c.id)
+        .where(message.c.edits == message_id, event.c.origin == Origin.DELETION.value)
+        .where(message.c.state.in_(_COUNTS))
+    )
+    return connection.execute(query.limit(1)).scalar()
