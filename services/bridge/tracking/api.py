@@ -58,11 +58,7 @@ _REPLACED = "It is out of date: a later message has replaced it."
 _NO_JOB = problems({404: "no job has this ID"})
 
 
-@router.post(
-    "/messages/{message_id}/cancel",
-    summary="Cancel a message that is not sent yet",
-    responses=_DECIDED,
-)
+@router.post("/messages/{message_id}/cancel", summary="Cancel a waiting message", responses=_DECIDED)
 async def cancel(
     state: State, caller: CallerKey, message_id: MessageId, decision: Decision | None = None
 ) -> messages.CancelReplayResult:
@@ -80,11 +76,7 @@ async def cancel(
     return _view(message_id, verdict)
 
 
-@router.post(
-    "/messages/{message_id}/replay",
-    summary="Replay a message that was not delivered",
-    responses=_DECIDED,
-)
+@router.post("/messages/{message_id}/replay", summary="Replay an undelivered message", responses=_DECIDED)
 async def replay(
     state: State, caller: CallerKey, message_id: MessageId, decision: Decision | None = None
 ) -> messages.CancelReplayResult:
@@ -127,6 +119,7 @@ async def edit(
     "/messages/{message_id}",
     status_code=202,
     summary="Delete a message",
+    response_description="The deletion is on disk; it waits in the chat's order.",
     responses=problems({404: "no message has this ID", 409: "it is being sent, or was never sent"}),
 )
 async def delete(state: State, caller: CallerKey, message_id: MessageId) -> messages.DeletionAccepted:
