@@ -25,7 +25,7 @@ from services.kit.telemetry.telemetry import TraceContext, new_span_id, new_trac
 from services.outbox import change_feed
 from services.outbox.engine import Outbox
 from services.outbox.intake import enqueue, repeats
-from services.outbox.messages import UNFINISHED, Lane, MessageState, Submission, Text
+from services.outbox.messages import UNFINISHED, Lane, MessageState, Origin, Submission, Text
 from services.outbox.queries import shown
 from services.outbox.schema import chat, event, message
 from services.outbox.telegram.text import Builder, utf16_length
@@ -93,7 +93,8 @@ def _show(
         repeats.postpone(connection, event_id, now + repeats.EDIT_EVERY)
         return ()
     counted = [row for row in messages if row.state in _SHOWN and not shown.deletion_of(connection, row.id)]
-    edits = [_edit(row, taken, templates, now) for row in counted]
+    bodies = {row.id: _newest_body(connection, row.id) or row.body for row in counted}
+    edits = [_edit(row, bodies[row.id], taken, templates, now) for row in counted]
     stored = [edit for edit in edits if edit is not None]
     enqueue.insert(connection, stored, now)
     return stored
@@ -131,10 +132,22 @@ def _is_edited(connection: Connection, message_ids: Sequence[str]) -> bool:
     return connection.execute(waits.limit(1)).first() is not None
 
 
+def _newest_body(connection: Connection, message_id: str) -> str | None:
+    """The event by which a client last edited a message; None: it was not edited."""
+    of_client = (message.c.edits == message_id, event.c.origin == Origin.CLIENT.value)
+    query = select(event.c.body).join(message, message.c.event_id == event.c.id).where(*of_client)
+    body: str | None = connection.execute(query.order_by(message.c.seq.desc()).limit(1)).scalar()
+    return body
+
+
 def _edit(
-    row: Row[tuple[object, ...]], taken: Row[tuple[int, float]], templates: Templates | None, now: float
+    row: Row[tuple[object, ...]],
+    body: str,
+    taken: Row[tuple[int, float]],
+    templates: Templates | None,
+    now: float,
 ) -> Submission | None:
-    first = _First(row.id, row.event_id, row.type, row.title, row.body)
+    first = _First(row.id, row.event_id, row.type, row.title, body)
     # Of a message with several parts the last one is edited.
     rendered = render(first, templates)
     last = rendered.parts[-1]

@@ -68,6 +68,16 @@ async def test_a_count_keeps_the_buttons_and_the_preview_of_the_first_message(
     assert (response["text"], response["in_reply_to"]["message_id"]) == ("mute:disk", first)
 
 
+async def test_a_count_keeps_what_the_client_has_edited(talk: Bridge, people: People) -> None:
+    (first,) = (await talk.post(**FULL))["message_ids"]
+    await talk.until_message(first, "delivered")
+    changed = await talk.client.patch(f"/api/v1/messages/{first}", json={"title": "Disk full, on it"})
+    assert changed.status_code == 202, changed.text
+    await people.until_text(ADA, "Disk full, on it")
+    await talk.post(**FULL)
+    assert "Disk full, on it" in text_of(await people.until_text(ADA, "(2 times since"))
+
+
 async def test_edits_are_paced_and_the_newest_number_is_shown(
     settings: BridgeSettings, people: People, clock: ManualClock
 ) -> None:
