@@ -211,7 +211,7 @@ def accept(
 def _dedup_key(
     event: NewEvent, shown: Sequence[MessageRecord], caller: Caller, window: float
 ) -> DedupKey | None:
-    """The key under which repeats are counted; None where there is none, or nobody gets the event."""
+    """The key under which repeats are counted; None if there is none, or no chat gets the event."""
     if event.dedup_key is None or not shown:
         return None
     topics = sorted((one.bot, one.chat_id, one.thread_id or 0) for one in shown)

@@ -4,6 +4,7 @@
 - `search_params`: query parameters and bodies of these routes.
 - `message_view`: messages as contract models; pure.
 - `views`: timelines, dead letters, jobs and stream changes as contract models; pure.
+- `follow_up`: stores the message that edits or deletes an earlier one.
 - `edits`: changes of delivered messages, as messages that edit them.
 - `deletions`: deletions of messages, as messages that delete them.
 - `jobs`: bulk replays, stored as rows and done in portions.

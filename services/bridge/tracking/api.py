@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from services.bridge.state import BridgeState, CallerKey, State
-from services.bridge.tracking import deletions, edits, jobs, search_params, views
+from services.bridge.tracking import deletions, edits, follow_up, jobs, search_params, views
 from services.bridge.tracking.jobs import NewJob
 from services.bridge.tracking.search_params import (
     Cursor,
@@ -104,7 +104,7 @@ async def edit(
 
     If Telegram cannot edit the message any more, it is sent once more as a new message.
     """
-    by = edits.By(caller.name, state.telemetry.new_trace())
+    by = follow_up.By(caller.name, state.telemetry.new_trace())
     work = partial(edits.edit, message_id=message_id, changes=changes, by=by, now=state.clock.time())
     stored = await state.outbox.database.write("edit", work, notify=enqueue.CHANNEL)
     if stored is None:
@@ -127,7 +127,7 @@ async def delete(state: State, caller: CallerKey, message_id: MessageId) -> mess
 
     If Telegram refuses, as after 48 hours, the deletion is a dead letter with the reason `cannot_delete`.
     """
-    now, by = state.clock.time(), edits.By(caller.name, state.telemetry.new_trace())
+    now, by = state.clock.time(), follow_up.By(caller.name, state.telemetry.new_trace())
     work = partial(deletions.delete, message_id=message_id, by=by, now=now)
     done = await state.outbox.database.write("delete", work, notify=enqueue.CHANNEL)
     if done is None:

@@ -7,20 +7,16 @@ history.
 from dataclasses import dataclass
 from typing import Any
 
-import uuid_utils
 from sqlalchemy import Connection, select
 
-from services.bridge.tracking.edits import By
+from services.bridge.tracking import follow_up
+from services.bridge.tracking.follow_up import By
 from services.kit.errors import Problem
-from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.chats import locks, message_changes
-from services.outbox.intake import cancel_replay, enqueue
+from services.outbox.intake import cancel_replay
 from services.outbox.messages import (
     FINISHED,
     WAITING,
-    EventRecord,
-    Lane,
-    MessageRecord,
     MessageState,
     Origin,
     Submission,
@@ -96,30 +92,6 @@ def _problem(row: Any, why: str) -> Problem:
 
 
 def _stored(connection: Connection, row: Any, by: By, now: float) -> Submission:
-    made = EventRecord(
-        id=str(uuid_utils.uuid7()),
-        type=row.type,
-        category=row.category,
-        title=f"Deletion: {row.title}",
-        source=row.source,
-        severity=row.severity,
-        body=deletion.body_of(tuple(telegram_ids(row.telegram_message_ids))),
-        accepted_at=now,
-        trace=by.span,
-        parent=TraceContext.parse(str(row.traceparent)),
-        correlation_id=row.correlation_id,
-        client=by.client,
-        origin=Origin.DELETION,
-    )
-    deleting = MessageRecord(
-        id=str(uuid_utils.uuid7()),
-        chat_id=row.chat_id,
-        thread_id=row.thread_id,
-        lane=Lane(row.lane),
-        silent=True,
-        bot=row.bot,
-        edits=row.id,
-    )
-    stored = Submission((made,), ((deleting,),))
-    enqueue.insert(connection, [stored], now)
-    return stored
+    body = deletion.body_of(tuple(telegram_ids(row.telegram_message_ids)))
+    title = f"Deletion: {row.title}"
+    return follow_up.store(connection, row, by, now, title=title, body=body, origin=Origin.DELETION)

@@ -3,22 +3,20 @@
 The edit waits in its chat's queue like every message: it keeps the order, survives a restart, has a history.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
-import uuid_utils
 from pydantic import ValidationError
 from sqlalchemy import Connection, select
 
+from services.bridge.tracking import follow_up
+from services.bridge.tracking.follow_up import By
 from services.contracts.events import NewEvent
 from services.contracts.messages import MessageChanges
 from services.contracts.stored import json_of
 from services.kit.errors import Problem, invalid_input
-from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.chats import locks, message_changes
-from services.outbox.intake import enqueue
-from services.outbox.messages import EventRecord, Lane, MessageRecord, MessageState, Origin, Submission
+from services.outbox.messages import MessageState, Origin, Submission
 from services.outbox.queries import shown
 from services.outbox.queries.message_rows import telegram_ids
 from services.outbox.schema import event, message
@@ -29,14 +27,6 @@ _ROW = select(
     *(event.c.type, event.c.category, event.c.source, event.c.severity, event.c.body, event.c.origin),
     *(event.c.correlation_id, event.c.traceparent, event.c.callback_url),
 ).join(event, message.c.event_id == event.c.id)
-
-
-@dataclass(frozen=True, slots=True)
-class By:
-    """Who edits: the name of an API key, and the span of the request."""
-
-    client: str
-    span: TraceContext
 
 
 def edit(
@@ -57,32 +47,10 @@ def edit(
     if shown.deletion_of(connection, shown.first_shown(connection, row.id)) is not None:
         raise _problem(row, "It is deleted.")
     posted, body = _changed(row.body, changes)
-    made = EventRecord(
-        id=str(uuid_utils.uuid7()),
-        type=row.type,
-        category=row.category,
-        title=posted.title,
-        source=row.source,
-        severity=row.severity,
-        body=body,
-        accepted_at=now,
-        trace=by.span,
-        parent=TraceContext.parse(str(row.traceparent)),
-        correlation_id=row.correlation_id,
-        client=by.client,
-        callback_url=row.callback_url,
+    stored = follow_up.store(
+        connection, row, by, now, title=posted.title, body=body, callback_url=row.callback_url
     )
-    replacing = MessageRecord(
-        id=str(uuid_utils.uuid7()),
-        chat_id=row.chat_id,
-        thread_id=row.thread_id,
-        lane=Lane(row.lane),
-        silent=True,
-        bot=row.bot,
-        edits=row.id,
-    )
-    stored = Submission((made,), ((replacing,),))
-    enqueue.insert(connection, [stored], now)
+    ((replacing,),) = stored.messages
     cause = f"edited by {by.client}: message {replacing.id}"
     message_changes.note(connection, row.seq, MessageState(row.state), cause, now)
     return stored

@@ -11,6 +11,7 @@ from services.kit.errors import Problem
 TOPIC = re.compile(r"[-_A-Za-z0-9]{1,64}")
 PATTERN = f"^{TOPIC.pattern}$"
 PATH = "/{topic}"
+_KNOWN = "reserved_segments"
 #: Of paths that the suite has elsewhere, behind its gateway or in its other services.
 NAMES = frozenset(
     {"api", "app", "control", "dashboard", "docs", "events", "file", "health", "hooks", "mcp", "metrics"}
@@ -19,9 +20,13 @@ NAMES = frozenset(
 
 
 def reserved(app: FastAPI) -> frozenset[str]:
-    """The first segments of all routes, and :data:`NAMES`."""
-    first = {path.split("/")[1] for path, _ in _routes(app)}
-    return NAMES | {segment for segment in first if segment and "{" not in segment}
+    """The first segments of all routes, and :data:`NAMES`; read once, since an app's routes do not change."""
+    known: frozenset[str] | None = getattr(app.state, _KNOWN, None)
+    if known is None:
+        first = {path.split("/")[1] for path, _ in _routes(app)}
+        known = NAMES | {segment for segment in first if segment and "{" not in segment}
+        setattr(app.state, _KNOWN, known)
+    return known
 
 
 def is_topic(name: str, app: FastAPI) -> bool:

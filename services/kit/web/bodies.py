@@ -19,7 +19,7 @@ _GZIP = 16 + zlib.MAX_WBITS
 _GZIP_NAMES = frozenset({b"gzip", b"x-gzip"})
 _DEFLATE_METHOD, _ZLIB_DIVISOR = 8, 31
 
-#: What programs send that were not told the type: ``curl -d`` names a form, others a text or plain bytes.
+#: Types that programs name by default: ``curl -d`` a form, others a text or plain bytes.
 UNNAMED = frozenset(
     {"application/x-www-form-urlencoded", "application/octet-stream", "text/plain", "text/json"}
 )

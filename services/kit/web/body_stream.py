@@ -28,7 +28,7 @@ class BodyStream:
         self._ended = False
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """The body as it arrives; the server stops to receive while nobody takes it.
+        """The body as it arrives; the server stops receiving while it is not read.
 
         Raises:
             ClientDisconnect: the connection ended before the body did.

@@ -18,7 +18,7 @@ LARGEST_HEAD = 8_192
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of a form. Its ``content`` is read before the next part is asked for."""
+    """A part of a form. Read its ``content`` before the next part."""
 
     name: str
     filename: str | None

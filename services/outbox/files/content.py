@@ -1,6 +1,6 @@
 """What a file is, from its first bytes: its media type, and the size of an image. Pure.
 
-A client's own words about it are not used: the same bytes are stored once, whoever sends them, and a media
+A client's own type is not used: the same bytes are stored once for all clients, and a media
 type decides how browsers and Telegram show a file.
 """
 

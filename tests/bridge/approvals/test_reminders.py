@@ -1,4 +1,4 @@
-"""Questions that nobody answers are asked again, and escalated to other people."""
+"""Questions without an answer are repeated, and escalated to other people."""
 
 from typing import Any
 

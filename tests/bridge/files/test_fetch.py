@@ -45,7 +45,7 @@ async def slow(writer: asyncio.StreamWriter) -> None:
 
 @dataclass
 class FileServer:
-    """A server that behaves for each request as it is told, the last way for all further ones."""
+    """A server with one behaviour for each request, in order; further requests get the last one."""
 
     url: str = ""
     behaviours: list[Behaviour] = field(default_factory=list)

@@ -175,7 +175,7 @@ const sign = (text, label) => {
   return node;
 };
 
-// The sandbox fetches nothing: a preview that a bot asked for is its address.
+// The sandbox fetches nothing: it shows the address of a preview.
 const preview = (message) => {
   const options = message.link_preview_options;
   if (!options?.url || options.is_disabled) return null;
