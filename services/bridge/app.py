@@ -155,6 +155,8 @@ def create_app(  # noqa: PLR0915 - the composition root
             if paying:
                 await stack.enter_async_context(run_in_background(Costs(paying, cost_metrics).run()))
             default = sending.pop(DEFAULT)
+            totals = TotalsCounter(database, clock)
+            await totals.begin()
             outbox = await stack.enter_async_context(
                 open_outbox(
                     settings.engine(),
@@ -176,7 +178,6 @@ def create_app(  # noqa: PLR0915 - the composition root
                     ),
                 )
             )
-            totals = TotalsCounter(database, clock)
             await stack.enter_async_context(
                 run_in_background(totals.run(), RepeatCounts(outbox, templates, clock).run())
             )

@@ -21,7 +21,7 @@ KEY = "cct_the-key-of-the-page"
 BACKUP = "./cct backup backups"
 VERIFY = "./cct restore --verify backups"
 RESTORE = "./cct restore backups"
-SCHEDULED = [f"{BACKUP} --keep 14", "docker compose run --rm backup"]
+SCHEDULED = [f"{BACKUP} --keep 14", "docker compose run --rm --build backup"]
 IN_PLACE = "./cct restore --in-place 2026-01-31T08:00:00Z"
 KEYS = ".venv/bin/python -m services.bridge.keys list"
 

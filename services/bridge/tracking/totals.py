@@ -139,13 +139,13 @@ class TotalsCounter:
         self._clock = clock
         self._written_at = clock.monotonic()
 
+    async def begin(self) -> None:
+        """Begins to count: before the service takes an event, since what is taken earlier is not counted."""
+        await self._database.write("totals", partial(begin, now=self._clock.time()))
+
     async def run(self) -> None:
-        begun = False
         while True:
             with suppress_and_log("totals_failed"):
-                if not begun:
-                    await self._database.write("totals", partial(begin, now=self._clock.time()))
-                    begun = True
                 await self.count()
             await asyncio.sleep(POLL_SECONDS)
 

@@ -147,6 +147,24 @@ async def test_totals_survive_a_restart(settings: BridgeSettings) -> None:
             await until(counted)
 
 
+async def test_counting_begins_before_the_first_event_is_taken(
+    settings: BridgeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(_: TotalsCounter) -> None:
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TotalsCounter, "run", never)
+        async with bridge_of(settings) as bridge:
+            await bridge.until_message((await bridge.post(chat_id=ADA))["message_ids"][0], "delivered")
+    async with bridge_of(settings) as bridge:
+
+        async def counted() -> bool:
+            return (await stats(bridge))["accepted_total"] == 1
+
+        await until(counted)
+
+
 async def stats(bridge: Bridge) -> dict[str, object]:
     """The numbers of one replica, without those that change while nothing happens."""
     found = (await bridge.client.get("/api/v1/stats")).json()
