@@ -3,6 +3,7 @@
 - `commands`: the commands.
 - `app`: all of them together. `__main__`: the entry point.
 - `command`: registers a command with its example and common options. `arguments`: shared options.
+- `attachments`: uploads the files of a message.
 - `session`: one run: its client, its output, its errors. `exit_codes`: how it ends.
 - `output`: what is printed. `life`: a message's life as a drawing. `findings`: health in words.
 - `dialogue`: questions to the person at the terminal. `bot_api`: Telegram's methods that a set-up calls.

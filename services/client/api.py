@@ -15,6 +15,7 @@ from services.client.call import Call
 from services.client.calls import approvals as approval_calls
 from services.client.calls import dead_letters as dead_letter_calls
 from services.client.calls import events as event_calls
+from services.client.calls import files as file_calls
 from services.client.calls import incidents as incident_calls
 from services.client.calls import messages as message_calls
 from services.client.calls import settings as setting_calls
@@ -104,6 +105,9 @@ class Api:
     send_all = _Method(event_calls.send_all)
     event = _Method(event_calls.event)
     event_types = _Method(event_calls.event_types)
+
+    upload = _Method(file_calls.upload)
+    file = _Method(file_calls.file)
 
     messages = _Method(message_calls.messages)
     every_message = _Iterator(pages.every_message)

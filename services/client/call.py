@@ -36,7 +36,7 @@ class Call(Generic[T]):
         method: HTTP method.
         target: path with its query.
         read: makes the result of the answer's body.
-        body: JSON; None: there is none.
+        body: JSON, unless `headers` name another type; None: there is none.
         headers: beside those of every call.
         service: that is called.
         repeatable: whether a repetition is harmless even if the first request had its effect.

@@ -43,9 +43,10 @@ class Site:
             raise ConfigurationError(
                 f"The URL of {call.service} is not known: set CCT_{call.service.upper()}_URL."
             )
-        sent = {"Accept": "application/json", "User-Agent": "cctelegram-client", **call.headers, **headers}
-        if self.key is not None:
-            sent["Authorization"] = f"Bearer {self.key}"
+        sent = {"Accept": "application/json", "User-Agent": "cctelegram-client"}
         if call.body is not None:
             sent["Content-Type"] = "application/json"
+        sent |= {**call.headers, **headers}
+        if self.key is not None:
+            sent["Authorization"] = f"Bearer {self.key}"
         return Open(call.method, url + call.target, sent, call.body, self.timeout + call.waits)

@@ -53,6 +53,26 @@ def test_send_takes_details_of_its_type(cct: Terminal) -> None:
     }
 
 
+def test_send_attaches_files_of_this_machine(cct: Terminal, chats: Chats, tmp_path: Path) -> None:
+    (tmp_path / "report.txt").write_text("214 passed")
+    (tmp_path / "log.txt").write_text("no warning")
+    files = ("--attach", str(tmp_path / "report.txt"), "--attach", str(tmp_path / "log.txt"))
+    cct.ok("send", "Report with files", *files, "--chat", str(ADA), "--wait")
+    shown = [message for message in chats.messages(ADA) if message.get("document")][-2:]
+    assert [message["document"]["file_name"] for message in shown] == ["report.txt", "log.txt"]
+    assert "Report with files" in shown[0]["caption"]
+
+
+def test_a_file_that_cannot_be_read_is_named_before_anything_is_sent(cct: Terminal, tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").touch()
+    for name, reason in (("missing.txt", "No such file or directory"), ("empty.txt", "the file is empty")):
+        done = cct.run("send", "Report", "--attach", str(tmp_path / name))
+        assert done.code == ExitCode.NO_RESULT
+        assert f"--attach {tmp_path / name}: {reason}" in done.error
+    done = cct.run("send", "Report", *["--attach", "http://ci.example/a.png"] * 11)
+    assert "at most 10 files, not 11" in done.error
+
+
 def test_send_with_a_dedup_key_counts_repeats_at_the_first_message(cct: Terminal) -> None:
     words = ("send", "Disk full", "--dedup-key", "disk", "--dedup-window", "10m")
     first, second = cct.ok(*words), cct.ok(*words)

@@ -12,7 +12,16 @@ import pytest
 from services.bridge import app as bridge_app
 from services.client import call
 from services.client.call import Call, Service
-from services.client.calls import approvals, dead_letters, events, incidents, messages, settings, status
+from services.client.calls import (
+    approvals,
+    dead_letters,
+    events,
+    files,
+    incidents,
+    messages,
+    settings,
+    status,
+)
 from services.contracts.alertmanager import Status
 from services.contracts.approvals import NewApproval
 from services.contracts.chats import ChatChanges, ChatSettings
@@ -30,9 +39,11 @@ ARGUMENTS: dict[str, Any] = {
     "changes": ChatChanges(name="Ada"),
     "chat_id": 1001,
     "client": "ci",
+    "content": b"%PDF-1.7",
     "correlation_id": "order-1",
     "event": EVENT,
     "event_id": "id",
+    "file_id": "id",
     "events": [EVENT],
     "incident_id": "id",
     "job_id": "id",
@@ -50,7 +61,7 @@ NEW = {"create_key": NewKey(name="ci", scopes=[Scope.EVENTS_WRITE]), "set_routes
 
 
 def every_call() -> Iterator[tuple[str, Call[Any]]]:
-    for module in (approvals, dead_letters, events, incidents, messages, settings, status):
+    for module in (approvals, dead_letters, events, files, incidents, messages, settings, status):
         for name, function in inspect.getmembers(module, inspect.isfunction):
             if function.__module__ == module.__name__ and not name.startswith("_"):
                 yield name, described(name, function)
@@ -78,9 +89,6 @@ def test_there_is_a_call_for_every_operation_of_the_bridge(bridge_settings: Brid
         ("GET", "/api/v1/stream"),
         # Its body is of another program.
         ("POST", "/api/v1/hooks/{source}/preview"),
-        # Streams of bytes, and no JSON.
-        ("POST", "/api/v1/files"),
-        ("GET", "/api/v1/files/{file_id}"),
     }
     made = {
         (each.method, each.target.partition("?")[0])
@@ -142,9 +150,10 @@ def test_what_would_be_stored_twice_has_a_key_of_its_own() -> None:
 
 @pytest.mark.parametrize(("name", "made"), list(every_call()), ids=[name for name, _ in every_call()])
 def test_only_what_changes_nothing_more_is_repeatable(name: str, made: Call[Any]) -> None:
-    # Each edit is a message of its own; a repeated deletion gets the first answer.
+    # Each edit is a message of its own; a repeated deletion gets the first answer, an upload the first ID.
     harmless = (made.method in ("GET", "PUT", "PATCH") and name != "edit") or name in (
         "send_alerts",
         "delete",
+        "upload",
     )
     assert made.repeatable is (harmless or "Idempotency-Key" in made.headers)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli import arguments, times
+from services.cli import arguments, attachments, times
 from services.cli.arguments import IdempotencyKey
 from services.cli.command import command, root
 from services.cli.exit_codes import ExitCode
@@ -46,6 +46,10 @@ def send(
         list[str] | None,
         typer.Option("--button", help="Button below it, as TEXT=URL or TEXT=DATA; may be repeated."),
     ] = None,
+    attach: Annotated[
+        list[str] | None,
+        typer.Option("--attach", help="File, or URL of a file, below the text; may be repeated."),
+    ] = None,
     at: Annotated[str | None, typer.Option("--at", help="Deliver at: 2h, 2026-01-31T08:00.")] = None,
     expires: Annotated[str | None, typer.Option("--expires", help="Do not deliver after: 2h.")] = None,
     data: Annotated[
@@ -84,6 +88,7 @@ def send(
             "reply_to": reply_to,
             "pin": pin,
             "buttons": arguments.buttons(button),
+            "attachments": attachments.uploaded(session, attach),
             "deliver_at": arguments.read("--at", at, lambda text: times.later(text, session.now)),
             "expires_at": arguments.read("--expires", expires, lambda text: times.later(text, session.now)),
             "data": arguments.data(data),
