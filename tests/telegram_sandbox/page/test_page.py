@@ -8,10 +8,11 @@ import aiohttp
 import orjson
 import pytest
 from playwright.async_api import Page, async_playwright, expect
-from telegram import Bot, InlineKeyboardButton, InlineKeyboardMarkup
+from telegram import Bot, InlineKeyboardButton, InlineKeyboardMarkup, InputMediaPhoto
 
 from services.telegram_sandbox.control.api import MOST_WAITING
 from services.telegram_sandbox.settings import DEFAULT_TOKEN
+from tests.images import png
 from tests.servers import BOT_ID
 from tests.telegram_sandbox.conftest import ADA, CI_TOPIC, GRACE, OPERATIONS, TEAM, SandboxServer, soon, until
 
@@ -270,6 +271,23 @@ async def test_a_document_is_a_link_and_a_silent_message_is_marked(
     await expect(page.locator(".document")).to_contain_text("build.log")
     await expect(page.locator(".document")).to_contain_text("2.0 KB")
     await expect(page.get_by_role("img", name="Sent without a sound")).to_be_visible()
+
+
+async def test_an_album_is_one_message_and_a_spoiler_stays_covered_in_its_frame(
+    server: SandboxServer, bot: Bot, page: Page
+) -> None:
+    photos = (png(600, 200), png(200, 600))
+    album = [InputMediaPhoto(each, has_spoiler=number == 1) for number, each in enumerate(photos)]
+    await bot.send_media_group(ADA, album, caption="Coverage")
+    await visit(page, server, ADA)
+    pictures = page.locator(".message .album .picture")
+    await expect(pictures).to_have_count(2)
+    await expect(page.locator(".message", has=page.locator(".picture"))).to_contain_text("Coverage")
+    for number in range(2):
+        await expect(pictures.nth(number).locator("img")).to_have_js_property("complete", value=True)
+        assert await pictures.nth(number).locator("img").evaluate("image => image.naturalWidth") > 0
+    await expect(pictures.nth(1)).to_have_class("picture covered")
+    await expect(pictures.nth(1)).to_have_css("overflow", "hidden")
 
 
 async def test_a_phone_shows_the_list_or_one_chat(server: SandboxServer, page: Page) -> None:
