@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import hypothesis
 import pytest
+import structlog
 from fastapi.dependencies import models
 
 from services.bridge import app as bridge_app
@@ -20,6 +21,7 @@ from services.kit.telemetry.telemetry import Telemetry
 from services.outbox.engine import OPERATIONS
 from services.telegram_sandbox.settings import SandboxSettings
 from tests import disks, forking, servers
+from tests.database_copies import Copies
 from tests.disks import SmallDisk
 from tests.forking import Programs
 from tests.servers import KEY, ManualClock, Postgres, Sandbox
@@ -32,6 +34,17 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # A deadline would be a timed assertion: on a busy machine an example takes as long as it takes.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+
+# The default shows exceptions by rich, with the values of all variables: it took most of the tests' time.
+structlog.configure(
+    processors=[
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=False),
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 
 @pytest.fixture(autouse=True)
@@ -94,11 +107,11 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres: Postgres) -> Iterator[str]:
-    """The name of a PostgreSQL database with the bridge's empty tables."""
+def postgres_copies(postgres: Postgres) -> Iterator[Copies]:
+    """PostgreSQL databases with the bridge's empty tables."""
     with postgres.database() as url:
         asyncio.run(_migrate(url))
-        yield url.rpartition("/")[2]
+        yield Copies(postgres, url.rpartition("/")[2])
 
 
 async def _migrate(url: str) -> None:
@@ -114,8 +127,8 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         shutil.copy(request.getfixturevalue("sqlite_template"), made)
         yield f"sqlite:///{made}"
         return
-    server: Postgres = request.getfixturevalue("postgres")
-    with server.database(request.getfixturevalue("postgres_template")) as url:
+    copies: Copies = request.getfixturevalue("postgres_copies")
+    with copies.database() as url:
         yield url
 
 

@@ -136,13 +136,16 @@ class Postgres:
         finally:
             self.sql(f"DROP DATABASE {name} WITH (FORCE)")
 
-    def sql(self, *statements: str, name: str = "postgres") -> None:
+    def sql(self, *statements: str, name: str = "postgres") -> str:
+        """Runs statements in a database, and returns the rows of all, one a line."""
         chosen = [part for statement in statements for part in ("-c", statement)]
-        subprocess.run(
-            [self.programs / "psql", "-qX", "-v", "ON_ERROR_STOP=1", *chosen, self.url(name)],
+        done = subprocess.run(
+            [self.programs / "psql", "-qXAt", "-v", "ON_ERROR_STOP=1", *chosen, self.url(name)],
             check=True,
             capture_output=True,
+            text=True,
         )
+        return done.stdout
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
@@ -199,7 +202,11 @@ def _start(
 
 
 _TRUSTING = ("-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
-_QUICK = ("-c", "fsync=off", "-c", "synchronous_commit=off")
+_QUICK = tuple(
+    word
+    for option in ("fsync", "synchronous_commit", "full_page_writes", "autovacuum")
+    for word in ("-c", f"{option}=off")
+)
 
 
 def _unprivileged() -> str | None:

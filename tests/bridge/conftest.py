@@ -7,7 +7,8 @@ import pytest
 from services.bridge.settings import BridgeSettings
 from tests.bridge.people import ADA, GRACE, Bridge, People, bridge_of
 from tests.conftest import BridgeFactory
-from tests.servers import Postgres, Sandbox
+from tests.database_copies import Copies
+from tests.servers import Sandbox
 
 
 @pytest.fixture
@@ -34,9 +35,7 @@ async def quick(bridge_settings: BridgeFactory) -> AsyncIterator[Bridge]:
 
 
 @pytest.fixture
-def replicas(
-    bridge_settings: BridgeFactory, postgres: Postgres, postgres_template: str
-) -> Iterator[BridgeSettings]:
+def replicas(bridge_settings: BridgeFactory, postgres_copies: Copies) -> Iterator[BridgeSettings]:
     """Settings that several bridges can share: on PostgreSQL, since SQLite is one process's."""
-    with postgres.database(postgres_template) as url:
+    with postgres_copies.database() as url:
         yield bridge_settings(database_url=url, telegram_allowed_users=[ADA, GRACE])

@@ -17,7 +17,8 @@ from tests import servers
 from tests.alert_relay.payloads import alert, webhook
 from tests.bridge.people import ADA, GRACE, TEAM, Bridge, People, bridge_of
 from tests.conftest import BridgeFactory
-from tests.servers import KEY, Postgres, Sandbox, until
+from tests.database_copies import Copies
+from tests.servers import KEY, Sandbox, until
 
 TOKEN = "2000000003:a-token-of-a-real-bot-that-is-34-long"
 EVENT = {"type": "task_completion", "title": "Build finished"}
@@ -112,9 +113,9 @@ async def test_a_group_is_chosen_by_a_person_of_the_list(
 
 
 async def test_every_replica_knows_the_chat(
-    bridge_settings: BridgeFactory, postgres: Postgres, postgres_template: str, people: People
+    bridge_settings: BridgeFactory, postgres_copies: Copies, people: People
 ) -> None:
-    with postgres.database(postgres_template) as url:
+    with postgres_copies.database() as url:
         settings = bridge_settings(database_url=url, telegram_bot_token=TOKEN)
         async with bridge_of(settings) as one, bridge_of(settings) as two:
             command = choice_of(one).command

@@ -22,6 +22,7 @@ from services.kit.database.connect import open_database
 from services.kit.telemetry.telemetry import Telemetry
 from tests import servers
 from tests.conftest import BridgeFactory
+from tests.database_copies import Copies
 from tests.servers import Sandbox
 
 EVENT: dict[str, Any] = {"type": "custom_event", "title": "hello"}
@@ -203,10 +204,10 @@ async def test_the_last_use_is_written_when_the_bridge_stops(
 
 @pytest.fixture
 async def replicas(
-    bridge_settings: BridgeFactory, postgres: servers.Postgres, postgres_template: str
+    bridge_settings: BridgeFactory, postgres_copies: Copies
 ) -> AsyncIterator[list[httpx.AsyncClient]]:
     """Two bridges on one PostgreSQL."""
-    with postgres.database(postgres_template) as url:
+    with postgres_copies.database() as url:
         async with AsyncExitStack() as stack:
             settings = bridge_settings(database_url=url, telegram_webhook_url="")
             yield [

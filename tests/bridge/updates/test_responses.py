@@ -18,7 +18,8 @@ from services.kit.settings import ServiceSettings
 from services.kit.telemetry.telemetry import Telemetry, TraceContext
 from tests.bridge.people import ADA, GRACE, MALLORY, TEAM, Bridge, People, bridge_of, text_of
 from tests.conftest import BridgeFactory
-from tests.servers import Postgres, before_the_wait_ends, until
+from tests.database_copies import Copies
+from tests.servers import before_the_wait_ends, until
 
 
 async def responded(bridge: Bridge, number: int, **params: Any) -> list[dict[str, Any]]:
@@ -106,11 +107,9 @@ async def test_a_wait_for_responses_ends_with_the_first(talk: Bridge, people: Pe
     assert [one["text"] for one in await before_the_wait_ends(waiting)] == ["here"]
 
 
-async def test_a_reader_misses_no_response_of_a_slower_transaction(
-    postgres: Postgres, postgres_template: str
-) -> None:
+async def test_a_reader_misses_no_response_of_a_slower_transaction(postgres_copies: Copies) -> None:
     """A response with a lower number must not become visible after one with a higher number."""
-    with postgres.database(postgres_template) as url:
+    with postgres_copies.database() as url:
         database = await open_database(
             url, Telemetry("tests", ServiceSettings()), packages=["services.outbox", *inbound.PACKAGES]
         )
