@@ -61,7 +61,6 @@ def test_the_page_has_these_commands_and_no_others() -> None:
     assert len(page.of_compose()) == 8
 
 
-@pytest.mark.timeout(240)
 async def test_the_commands_do_what_the_page_says(repository: Path, sandbox: Sandbox) -> None:
     backup, verify, restore, look, replay, in_place, keys = page.of_make_run()
     port = free_port()

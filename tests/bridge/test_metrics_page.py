@@ -8,7 +8,7 @@ from httpx import AsyncClient
 
 from tests.bridge.events.test_intake import delivered, post
 
-LARGEST_PAGE_BYTES = 60_000
+LARGEST_PAGE_BYTES = 64_000
 #: Their responses have no end.
 EVENT_STREAMS = ("/stream",)
 

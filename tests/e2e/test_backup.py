@@ -26,7 +26,7 @@ from tests.servers import KEY, Postgres, Sandbox, until
 pytestmark = pytest.mark.timeout(300)
 CHATS = range(100_000, 100_200)
 #: While Telegram is slow, fewer messages leave the bridge than come in: a backlog grows.
-SLOW = {"kind": "latency", "seconds": 3.0, "seconds_max": 3.0, "times": None}
+SLOW = {"kind": "latency", "seconds": 8.0, "seconds_max": 8.0, "times": None}
 REPEATED = "Perhaps a repetition"
 
 

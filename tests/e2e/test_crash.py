@@ -42,7 +42,6 @@ async def life_by_chat(client: httpx.AsyncClient, accepted: dict[str, int], chat
     return await lives(client, wanted)
 
 
-@pytest.mark.timeout(240)
 async def test_killed_with_a_thousand_messages_in_flight_none_is_lost(
     telegram: Sandbox, tmp_path: Path
 ) -> None:
@@ -91,7 +90,6 @@ async def _unknown(client: httpx.AsyncClient) -> set[int]:
             return found
 
 
-@pytest.mark.timeout(240)
 async def test_killed_again_and_again_none_is_lost(telegram: Sandbox, tmp_path: Path) -> None:
     suite = Suite(tmp_path / "data", telegram)
     accepted: dict[str, int] = {}
@@ -109,7 +107,6 @@ async def test_killed_again_and_again_none_is_lost(telegram: Sandbox, tmp_path: 
         assert {chat_id for chat_id, number in arrived.items() if number > 1} <= await _unknown(client)
 
 
-@pytest.mark.timeout(240)
 async def test_stopped_in_the_middle_nothing_is_lost_and_nothing_is_sent_twice(
     telegram: Sandbox, tmp_path: Path
 ) -> None:
@@ -126,7 +123,6 @@ async def test_stopped_in_the_middle_nothing_is_lost_and_nothing_is_sent_twice(
     assert await copies(telegram) == Counter(dict.fromkeys(CHATS, 1))
 
 
-@pytest.mark.timeout(240)
 async def test_what_was_answered_202_before_the_kill_is_there_after_it(
     telegram: Sandbox, tmp_path: Path
 ) -> None:

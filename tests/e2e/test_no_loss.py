@@ -16,8 +16,6 @@ from benchmarks.prove.scenarios import Plan, Ran
 from services.kit.clock import rfc3339
 from tests.e2e import wrong_bridge
 
-pytestmark = pytest.mark.timeout(180)
-
 
 async def test_a_bridge_that_is_killed_loses_nothing(tmp_path: Path) -> None:
     ran = await scenarios.run(

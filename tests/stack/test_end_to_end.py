@@ -11,7 +11,7 @@ from services import demo
 from tests.stack import config, contract, servers, suite
 from tests.stack.suite import Watched
 
-pytestmark = [pytest.mark.xdist_group("stack"), pytest.mark.timeout(240)]
+pytestmark = pytest.mark.xdist_group("stack")
 
 # Series that Prometheus itself creates.
 MADE_BY_PROMETHEUS = {"up": {"job", "instance"}, "ALERTS": {"alertname", "alertstate", "severity", "service"}}

@@ -148,13 +148,13 @@ async def test_a_question_that_one_chat_shows_is_not_undelivered(talk: Bridge, p
     asked = await talk.ask(chat_id=[NOBODY, ADA])
     await people.question(ADA)
 
-    async def both_ended() -> dict[str, Any] | None:
+    async def both_ended() -> bool:
         found = await talk.approval(asked["id"])
-        states = {one["status"] for one in found["messages"]}
-        return found if states == {"dead_letter", "delivered"} else None
+        return {one["status"] for one in found["messages"]} == {"dead_letter", "delivered"}
 
-    found = await until(both_ended)
-    assert found is not None
+    await until(both_ended)
+    # On PostgreSQL, the messages of one view may be newer than its numbers.
+    found = await talk.approval(asked["id"])
     assert (found["status"], found["visible_in"], found["perhaps_visible_in"]) == ("open", 1, 0)
 
 
