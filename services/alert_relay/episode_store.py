@@ -14,6 +14,7 @@ from uuid_utils import uuid7
 
 from services.alert_relay import notifications
 from services.alert_relay.episodes import (
+    OPENING,
     Alert,
     AlertGroup,
     Episode,
@@ -27,8 +28,6 @@ from services.alert_relay.schema import entry, episode, incident
 
 #: Values in one statement; both databases limit its parameters to about 32,000.
 CHUNK = 1_000
-
-_OPENS = (EpisodeChange.FIRED, EpisodeChange.MISSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +88,7 @@ def assign_incidents(
     incident_ids = {each.alert.fingerprint: each.before.incident_id for each in observations if each.before}
     opening: dict[str, list[Observation]] = {}
     for each in observations:
-        if each.change in _OPENS:
+        if each.change in OPENING:
             key = incident_key(group.cluster, each.alert.name, group.group_labels)
             opening.setdefault(key, []).append(each)
     existing = _open_incidents(connection, list(opening))
@@ -146,8 +145,8 @@ def write_episodes(
     now: float,
 ) -> None:
     """Opens, updates and closes the episodes as the observations say."""
-    opened = [each for each in observations if each.change in _OPENS]
-    _supersede(connection, [each.before.id for each in opened if each.before])
+    opened = [each for each in observations if each.change in OPENING]
+    _supersede(connection, [(each, each.before) for each in opened if each.before], now)
     if opened:
         rows = [_episode_row(each, cluster, incident_ids[each.alert.fingerprint], now) for each in opened]
         connection.execute(insert(episode), rows)
@@ -156,20 +155,31 @@ def write_episodes(
 
 
 def _update(connection: Connection, pairs: Sequence[tuple[Observation, Episode | None]], now: float) -> None:
-    """Updates episodes with the same change in one statement: their rows have the same columns."""
-    rows = [_update_row(each, before, now) for each, before in pairs if before]
+    """Updates episodes with the same change."""
+    _write_each(connection, [_update_row(each, before, now) for each, before in pairs if before])
+
+
+def _supersede(connection: Connection, pairs: Sequence[tuple[Observation, Episode]], now: float) -> None:
+    """Makes room for newer episodes; an older one that is still open ends when the newer one starts."""
+    for chunk in _chunks([before.id for _, before in pairs]):
+        connection.execute(update(episode).where(episode.c.id.in_(chunk)).values(newest=False))
+    ended = [
+        {"b_id": before.id, "ended_at": each.alert.starts_at, "closed_at": now}
+        for each, before in pairs
+        if each.change is EpisodeChange.REFIRED
+    ]
+    _write_each(connection, ended)
+
+
+def _write_each(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Updates episodes, ``b_id`` of each row, in one statement: all rows have the same columns."""
     if rows:
         connection.execute(
             update(episode)
             .where(episode.c.id == bindparam("b_id"))
             .values({name: bindparam(name) for name in rows[0] if name != "b_id"}),
-            rows,
+            list(rows),
         )
-
-
-def _supersede(connection: Connection, ids: Sequence[str]) -> None:
-    for chunk in _chunks(ids):
-        connection.execute(update(episode).where(episode.c.id.in_(chunk)).values(newest=False))
 
 
 def _episode_row(each: Observation, cluster: str, incident_id: str, now: float) -> dict[str, Any]:

@@ -20,10 +20,15 @@ class EpisodeChange(StrEnum):
     """What a listed alert means for the newest episode of its fingerprint."""
 
     FIRED = "fired"  #: it opens a new episode
+    REFIRED = "refired"  #: it opens a new episode; the end of the open one was never sent
     RESOLVED = "resolved"  #: it closes the open episode
     MISSED = "missed"  #: it fired and resolved between two webhooks: open and close an episode at once
     CONTINUES = "continues"  #: the episode is open already
     STALE = "stale"  #: the episode is closed already
+
+
+#: The changes that open an episode.
+OPENING = (EpisodeChange.FIRED, EpisodeChange.REFIRED, EpisodeChange.MISSED)
 
 
 class IncidentState(StrEnum):
@@ -37,6 +42,7 @@ class TimelineKind(StrEnum):
     FIRING = "firing"  #: an alert fired
     REPEATED = "repeated"  #: Alertmanager repeated a firing alert
     RESOLVED = "resolved"  #: an alert resolved
+    SUPERSEDED = "superseded"  #: an alert fired anew, so it had resolved; Alertmanager sent no resolution
     TRUNCATED = "truncated"  #: Alertmanager left alerts out (``max_alerts``)
     FETCHED = "fetched"  #: the relay fetched alerts that had been left out
     CLOSED = "closed"  #: the last alert resolved
@@ -108,7 +114,7 @@ class Observation:
     @property
     def since(self) -> float:
         """The earliest reported start of this episode, seconds since the epoch."""
-        if self.before is None or self.change in (EpisodeChange.FIRED, EpisodeChange.MISSED):
+        if self.before is None or self.change in OPENING:
             return self.alert.starts_at
         return min(self.before.starts_at, self.alert.starts_at)
 
@@ -120,9 +126,14 @@ def observe(alert: Alert, known: Episode | None) -> Observation:
     before that end: after a lost connection Prometheus sends an alert again with its old start, and
     ignoring it would hide the alert until ``repeat_interval``. If it was the late copy of a peer, that
     peer's notification log now has "firing", so the peer sends the resolution again as well.
+
+    Alertmanager sends no resolution of an alert that resolves while it is silenced, nor after a restart that
+    lost its state. So a firing alert also opens a new episode if it started after the open one was last
+    received as firing. A start that moves within an episode is earlier than that: peers and restarts of
+    Prometheus report starts that differ.
     """
     if alert.firing:
-        change = EpisodeChange.CONTINUES if known and known.open else EpisodeChange.FIRED
+        change = _fires(alert, known)
     elif known is None:
         change = EpisodeChange.MISSED
     elif known.ended_at is None:
@@ -130,6 +141,14 @@ def observe(alert: Alert, known: Episode | None) -> Observation:
     else:
         change = EpisodeChange.MISSED if alert.starts_at > known.ended_at else EpisodeChange.STALE
     return Observation(alert, change, known)
+
+
+def _fires(alert: Alert, known: Episode | None) -> EpisodeChange:
+    if known is None or not known.open:
+        return EpisodeChange.FIRED
+    if alert.starts_at > max(known.starts_at, known.last_received_at):
+        return EpisodeChange.REFIRED
+    return EpisodeChange.CONTINUES
 
 
 def incident_key(cluster: str, alertname: str, group_labels: Mapping[str, str]) -> str:

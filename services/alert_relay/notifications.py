@@ -1,7 +1,8 @@
 """Decides which alerts of a webhook people are notified of, how loudly, and in how many messages. Pure.
 
-A notification is about transitions of episodes: fired, resolved, and missed (fired and resolved between
-two webhooks). Other alerts of the webhook are only counted ("2 more are firing").
+A notification is about transitions of episodes: fired, also anew after an end that was never sent, resolved,
+and missed (fired and resolved between two webhooks). Other alerts of the webhook are only counted ("2 more
+are firing").
 
 A webhook without a transition is one of two things, and its content does not show which:
 
@@ -22,12 +23,12 @@ from enum import StrEnum
 
 from pydantic import TypeAdapter
 
-from services.alert_relay.episodes import AlertGroup, EpisodeChange, Observation
+from services.alert_relay.episodes import OPENING, AlertGroup, EpisodeChange, Observation
 from services.outbox.messages import Lane
 
 REDELIVERY_SECONDS = 120.0
 
-TRANSITIONS = (EpisodeChange.FIRED, EpisodeChange.RESOLVED, EpisodeChange.MISSED)
+TRANSITIONS = (*OPENING, EpisodeChange.RESOLVED)
 _LOUD = frozenset({"critical", "page", "emergency", "fatal", "disaster", "alert", "error", "high"})
 _QUIET = frozenset({"info", "informational", "information", "none", "debug", "low", "notice"})
 
@@ -196,7 +197,7 @@ def _item(each: Observation) -> NotifiedAlert:
 
 
 def kind_of(change: EpisodeChange) -> NotificationKind:
-    if change is EpisodeChange.FIRED:
+    if change in (EpisodeChange.FIRED, EpisodeChange.REFIRED):
         return NotificationKind.FIRING
     return NotificationKind.REPEATED if change is EpisodeChange.CONTINUES else NotificationKind.RESOLVED
 

@@ -27,7 +27,7 @@ EVENT_TYPE, CATEGORY = "alert_notification", "notification"
 #: The bot's name in the outbox; it differs from the bridge's, which may use the same database.
 BOT = "alerts"
 
-_OWN_CHANGES = (EpisodeChange.FIRED, EpisodeChange.RESOLVED)
+_OWN_CHANGES = (EpisodeChange.FIRED, EpisodeChange.REFIRED, EpisodeChange.RESOLVED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +111,8 @@ def apply(
     episode_store.write_episodes(connection, group.cluster, observations, incident_ids, now)
     episode_store.add_timeline(connection, _timeline(group, notify, incident_ids, fetched=fetched), now)
     touched = {incident_ids[each.alert.fingerprint] for each in observations}
+    # A new episode may belong to another incident than the one that it ends: the group's labels changed.
+    touched |= {each.before.incident_id for each in observations if each.before}
     durations = episode_store.resolve_incidents(connection, touched, now)
     composed = notifications.compose(group, observations, notify, fetched=fetched)
     submissions = [_enqueue(connection, each, incident_ids, target, now) for each in composed]
@@ -161,6 +163,7 @@ def _save_webhook(connection: Connection, group: AlertGroup, body: str, now: flo
 
 _TIMELINE = {
     EpisodeChange.FIRED: (TimelineKind.FIRING,),
+    EpisodeChange.REFIRED: (TimelineKind.SUPERSEDED, TimelineKind.FIRING),
     EpisodeChange.RESOLVED: (TimelineKind.RESOLVED,),
     EpisodeChange.MISSED: (TimelineKind.FIRING, TimelineKind.RESOLVED),
     EpisodeChange.CONTINUES: (TimelineKind.REPEATED,),

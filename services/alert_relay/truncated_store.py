@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Connection, func, select, update
 
 from services.alert_relay import episode_store, episodes, notifications, store
-from services.alert_relay.episodes import Alert, AlertGroup, EpisodeChange, Observation
+from services.alert_relay.episodes import OPENING, Alert, AlertGroup, EpisodeChange, Observation
 from services.alert_relay.schema import alertmanager, webhook
 from services.alert_relay.store import NotificationTarget, StoreResult
 
@@ -98,7 +98,7 @@ def complete(
     fingerprints = [alert.fingerprint for alert in alerts]
     known = episode_store.newest_episodes(connection, group.cluster, fingerprints)
     observations = [episodes.observe(alert, known.get(alert.fingerprint)) for alert in alerts]
-    opened = sum(each.change is EpisodeChange.FIRED for each in observations)
+    opened = sum(each.change in OPENING for each in observations)
     if fetched.absence_counts:
         observations += _resolved(connection, group, fetched, now)
         mark_done(connection, (group.cluster, group.group_key), now)

@@ -54,7 +54,8 @@ class NotificationMessage(BaseModel):
 class TimelineEntry(BaseModel):
     at: str
     kind: str = Field(
-        description="firing, repeated, resolved, truncated, fetched, closed; told: a notification was sent"
+        description="firing, repeated, resolved, superseded (it fired anew; no resolution was sent),"
+        " truncated, fetched, closed; told: a notification was sent"
     )
     fingerprint: str | None = None
     detail: dict[str, Any] = {}

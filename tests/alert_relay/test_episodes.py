@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.alert_relay.episodes import Episode, EpisodeChange, observe, unquoted
+from services.alert_relay.episodes import OPENING, Episode, EpisodeChange, observe, unquoted
 from tests.alert_relay.payloads import START, domain_alert
 
 OPEN = Episode("e1", "i1", "f", starts_at=START, last_received_at=START + 30)
@@ -27,11 +27,23 @@ def test_a_start_that_moves_back_within_an_episode_is_no_new_episode() -> None:
     assert earlier.since == START - 51
 
 
-def test_a_start_that_moves_forward_does_not_forget_the_earlier_one() -> None:
-    later = observe(domain_alert(starts_at=START + 200), OPEN)
+def test_a_later_start_that_peers_report_is_the_same_episode_and_the_earliest_counts() -> None:
+    later = observe(domain_alert(starts_at=START + 29), OPEN)
 
     assert later.change is EpisodeChange.CONTINUES
     assert later.since == START
+
+
+def test_a_start_after_the_last_receipt_is_a_new_episode_although_no_resolution_came() -> None:
+    again = observe(domain_alert(starts_at=START + 31), OPEN)
+
+    assert again.change is EpisodeChange.REFIRED
+    assert again.since == START + 31
+
+
+def test_an_alert_of_a_clock_that_is_ahead_is_received_again_as_the_same_episode() -> None:
+    ahead = replace(OPEN, starts_at=START + 600)
+    assert observe(domain_alert(starts_at=START + 600), ahead).change is EpisodeChange.CONTINUES
 
 
 def test_a_resolved_alert_closes_its_open_episode() -> None:
@@ -100,7 +112,7 @@ def test_transitions_alternate_whatever_comes_in_whatever_order(deliveries: list
         seen = observe(domain_alert(firing=firing, starts_at=at, ends_at=None if firing else at + 1), known)
         if seen.change in (EpisodeChange.FIRED, EpisodeChange.RESOLVED):
             notified.append(seen.change)
-        if seen.change in (EpisodeChange.FIRED, EpisodeChange.MISSED):
+        if seen.change in OPENING:
             known = Episode(str(number), "i", "f", at, at, None if firing else at + 1)
         elif seen.change is EpisodeChange.RESOLVED and known:
             known = replace(known, ended_at=at + 1)

@@ -90,6 +90,39 @@ async def test_alertmanagers_own_repeat_says_since_when_it_fires(relay_store: St
     ]
 
 
+async def test_a_firing_after_an_end_that_was_never_sent_is_told_as_new(relay_store: Store) -> None:
+    """A silence outlived the alert, or Alertmanager lost its state: no webhook had the resolution."""
+    await relay_store.receive(webhook(alert()))
+    await relay_store.receive(webhook(alert(starts_at=START + 600)), START + 630)
+
+    (incident,) = await relay_store.incidents()
+    found = await relay_store.incident(incident["id"])
+    told = [(each.items[0].kind, each.items[0].since) for each in await relay_store.notifications()]
+    assert told == [(NotificationKind.FIRING, START), (NotificationKind.FIRING, START + 600)]
+    assert (incident["state"], incident["episodes"], incident["firing"]) == ("firing", 2, 1)
+    assert sorted((each["starts_at"], each["ended_at"]) for each in found["members"]) == [
+        (START, START + 600),
+        (START + 600, None),
+    ]
+    assert [each["kind"] for each in found["entries"]] == ["firing", "superseded", "firing"]
+
+    await relay_store.receive(webhook(alert(starts_at=START + 600, ends_at=START + 900)), START + 905)
+    (over,) = await relay_store.incidents()
+    assert (over["state"], over["firing"]) == ("resolved", 0)
+
+
+async def test_an_incident_ends_where_its_alert_fires_anew_in_another_group(relay_store: Store) -> None:
+    await relay_store.receive(webhook(alert()))
+    regrouped = webhook(alert(starts_at=START + 600), groupLabels={"service": "bridge"})
+    await relay_store.receive(regrouped, START + 630)
+
+    states = [(each["state"], each["group_labels"]) for each in await relay_store.incidents()]
+    assert states == [
+        ("resolved", {"alertname": "HighErrorRate", "severity": "critical"}),
+        ("firing", {"service": "bridge"}),
+    ]
+
+
 async def test_a_start_that_moves_back_is_the_same_episode(relay_store: Store) -> None:
     """Recorded: a second source reported an earlier start, and another alert joined the group."""
     await relay_store.receive(payloads.recorded("first"))
