@@ -97,7 +97,10 @@ def _alerts(made: dashboards.Dashboard) -> None:
     made.with_row(row("Alerts"))
     made.with_panel(
         graph(
-            "Alerts received", "short", (increase("cctelegram_alerts_received_total", "status"), "{{status}}")
+            "Alerts received",
+            "short",
+            (increase("cctelegram_alerts_received_total", "status"), "{{status}}"),
+            (increase("cctelegram_alerts_unreadable_total"), "unreadable"),
         )
     )
     made.with_panel(

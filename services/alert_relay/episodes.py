@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+_FNV_OFFSET, _FNV_PRIME = 0xCBF29CE484222325, 0x100000001B3
+
 
 class EpisodeChange(StrEnum):
     """What a listed alert means for the newest episode of its fingerprint."""
@@ -85,6 +87,7 @@ class AlertGroup:
     reason: str
     truncated: int  #: number of alerts that Alertmanager left out
     alerts: tuple[Alert, ...]
+    unreadable: tuple[str, ...] = ()  #: what is wrong with each alert that could not be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +161,15 @@ def incident_key(cluster: str, alertname: str, group_labels: Mapping[str, str]) 
     """
     named = json.dumps([cluster, alertname, sorted(group_labels.items())])
     return hashlib.sha256(named.encode()).hexdigest()
+
+
+def fingerprint_of(labels: Mapping[str, str]) -> str:
+    """Returns an alert's fingerprint, as Alertmanager computes it: FNV-1a, 64 bits, of the sorted labels."""
+    value = _FNV_OFFSET
+    for name, text in sorted(labels.items()):
+        for byte in b"%b\xff%b\xff" % (name.encode(), text.encode()):
+            value = (value ^ byte) * _FNV_PRIME % 2**64
+    return f"{value:016x}"
 
 
 def unquoted(receiver: str) -> str:

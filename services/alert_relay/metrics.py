@@ -47,6 +47,11 @@ class RelayMetrics:
             ["status"],
             registry=registry,
         )
+        self.unreadable = Counter(
+            "cctelegram_alerts_unreadable",
+            "Alerts listed in stored webhooks that could not be read",
+            registry=registry,
+        )
         self.left_out = Counter(
             "cctelegram_alerts_left_out",
             "Alerts that a webhook left out because of max_alerts: new ones that were fetched, and missed",

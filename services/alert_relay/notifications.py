@@ -18,7 +18,7 @@ and again, and people must get one message. A ``repeat_interval`` shorter than t
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from pydantic import TypeAdapter
@@ -86,16 +86,19 @@ class Notification:
     truncated: int  #: alerts that Alertmanager left out
     external_url: str
     fetched: bool = False  #: whether Alertmanager had left the items out and the relay fetched them
+    unreadable: tuple[str, ...] = ()  #: what is wrong with each alert that could not be read
 
     @property
     def title(self) -> str:
+        if not self.items:
+            return "unreadable alert"
         names = list(dict.fromkeys(item.name or "alert" for item in self.items))
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         return f"{names[0]}{more} {'/'.join(self.kinds)}"
 
     @property
     def severity(self) -> str:
-        return self.items[0].severity
+        return self.items[0].severity if self.items else "critical"
 
     @property
     def kinds(self) -> list[NotificationKind]:
@@ -154,6 +157,8 @@ def compose(
 ) -> list[Notification]:
     """Returns one notification for each urgency among the alerts to notify, the most urgent first.
 
+    The first one says which alerts could not be read. Without other news it is urgent: it may be anything.
+
     Args:
         group: the group that the alerts belong to.
         observations: all alerts of the webhook.
@@ -167,7 +172,9 @@ def compose(
     by_urgency: dict[Urgency, list[NotifiedAlert]] = {}
     for each in notify:
         by_urgency.setdefault(urgency_of(each.alert.severity), []).append(_item(each))
-    return [
+    if group.unreadable and not by_urgency:
+        by_urgency[Urgency.LOUD] = []
+    composed = [
         Notification(
             urgency,
             _ordered(by_urgency[urgency]),
@@ -179,6 +186,7 @@ def compose(
         for urgency in Urgency
         if urgency in by_urgency
     ]
+    return [replace(each, unreadable=group.unreadable) for each in composed[:1]] + composed[1:]
 
 
 def _item(each: Observation) -> NotifiedAlert:

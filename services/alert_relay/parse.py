@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from services.alert_relay.episodes import Alert, AlertGroup, unquoted
+from services.alert_relay.episodes import Alert, AlertGroup, fingerprint_of, unquoted
 from services.contracts import alertmanager
 from services.contracts.alertmanager import ApiAlert, Status, Webhook
 
@@ -25,16 +25,18 @@ def alert_group(webhook: Webhook, cluster: str, now: float) -> AlertGroup:
         reason=webhook.notification_reason,
         truncated=webhook.truncatedAlerts,
         alerts=tuple(_alert(alert, now) for alert in webhook.alerts),
+        unreadable=webhook.unreadable,
     )
 
 
 def _alert(alert: alertmanager.Alert, now: float) -> Alert:
-    starts_at, ends_at = _seconds(alert.startsAt), _seconds(alert.endsAt)
+    starts_at = _seconds(alert.startsAt)
+    ends_at = starts_at - 1 if alert.endsAt is None else _seconds(alert.endsAt)
     firing = alert.status is Status.FIRING
-    if not firing and ends_at < starts_at:  # the zero time, or clocks that disagree
+    if not firing and ends_at < starts_at:  # no end, the zero time, or clocks that disagree
         ends_at = max(now, starts_at)
     return Alert(
-        fingerprint=alert.fingerprint,
+        fingerprint=alert.fingerprint or fingerprint_of(alert.labels),
         firing=firing,
         labels=alert.labels,
         annotations=alert.annotations,

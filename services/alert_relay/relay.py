@@ -136,6 +136,9 @@ class Relay:
     def _count(self, webhook: Webhook, result: StoreResult, now: float) -> None:
         for alert in webhook.alerts:
             self.metrics.received.labels(alert.status.value).inc()
+        self.metrics.unreadable.inc(len(webhook.unreadable))
+        if webhook.unreadable:
+            log.error("alerts_unreadable", group_key=webhook.groupKey, faults=webhook.unreadable[:10])
         if result.watchdog:
             self.metrics.watchdog.beat(now)
         if webhook.truncatedAlerts:

@@ -17,6 +17,8 @@ from services.outbox.telegram.text import Builder, parts_of
 #: A notification of more alerts has one line for each of them.
 DETAILED = 8
 LONGEST_VALUE = 1_000
+#: Of the alerts that could not be read, so many have a line.
+MOST_UNREADABLE = 5
 
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 _SIGNS = {NotificationKind.FIRING: "🔥", NotificationKind.REPEATED: "🔥", NotificationKind.RESOLVED: "✅"}
@@ -133,6 +135,8 @@ def _quoted(value: str) -> str:
 
 def _footer(out: Builder, notification: Notification) -> None:
     firing, truncated = notification.still_firing, notification.truncated
+    if notification.unreadable:
+        _unreadable(out, notification)
     if firing:
         out.text(f"\n\n{firing} more of this group {_be(firing)} firing as before.")
     if truncated:
@@ -140,6 +144,18 @@ def _footer(out: Builder, notification: Notification) -> None:
         out.link("see Alertmanager", notification.external_url)
     if notification.fetched:
         out.text("\n\nAlertmanager had not listed this (max_alerts).")
+
+
+def _unreadable(out: Builder, notification: Notification) -> None:
+    count = len(notification.unreadable)
+    out.text("\n\n" if notification.items else "")
+    out.text("⚠️ ").bold(f"{count} {'alert' if count == 1 else 'alerts'} could not be read")
+    for fault in notification.unreadable[:MOST_UNREADABLE]:
+        out.text(f"\n{_cut(fault, 200)}")
+    if count > MOST_UNREADABLE:
+        out.text(f"\nand {count - MOST_UNREADABLE} more")
+    if notification.external_url:
+        out.text("\n").link("see Alertmanager", notification.external_url)
 
 
 def _be(count: int) -> str:

@@ -63,7 +63,9 @@ def receive(
     """
     watchdog = any(alert.name == WATCHDOG and alert.firing for alert in group.alerts)
     _touch_cluster(connection, group.cluster, now, watchdog=watchdog)
-    _save_webhook(connection, group, body, now)
+    if not _save_webhook(connection, group, body, now):
+        # People know what could not be read in a webhook that was received before.
+        group = replace(group, unreadable=())
     observations = _observe_all(connection, group)
     notify = notifications.to_notify(observations, now)
     result = apply(connection, group, observations, notify, target=target, now=now)
@@ -138,7 +140,8 @@ def lock_cluster(connection: Connection, cluster: str) -> None:
     connection.execute(update(alertmanager).where(same).values(heard_at=alertmanager.c.heard_at))
 
 
-def _save_webhook(connection: Connection, group: AlertGroup, body: str, now: float) -> None:
+def _save_webhook(connection: Connection, group: AlertGroup, body: str, now: float) -> bool:
+    """Stores the raw webhook; returns whether the same one was not received before."""
     digest = hashlib.sha256(f"{group.cluster}\n{body}".encode()).hexdigest()
     statement = upsert(connection, webhook).values(
         digest=digest,
@@ -153,12 +156,13 @@ def _save_webhook(connection: Connection, group: AlertGroup, body: str, now: flo
         last_received_at=now,
         deliveries=1,
     )
-    connection.execute(
+    stored = connection.execute(
         statement.on_conflict_do_update(
             index_elements=[webhook.c.digest],
             set_={"last_received_at": now, "deliveries": webhook.c.deliveries + 1, "asked_at": None},
-        )
+        ).returning(webhook.c.deliveries)
     )
+    return int(stored.scalar_one()) == 1
 
 
 _TIMELINE = {
@@ -207,26 +211,26 @@ def _enqueue(
         of_incident = kinds.setdefault(incident_ids[item.fingerprint], [])
         if item.kind.value not in of_incident:
             of_incident.append(item.kind.value)
-    submission = _submission(composed, event_id, next(iter(kinds)), target, now)
+    # Without an alert that could be read there is no incident.
+    submission = _submission(composed, event_id, next(iter(kinds), event_id), target, now)
     enqueue.insert(connection, [submission], now)
-    connection.execute(
-        insert(notification),
-        [
-            {
-                "id": event_id,
-                "incident_id": incident_id,
-                "channel": CHANNEL,
-                "kinds": ",".join(of_incident),
-                "at": now,
-            }
-            for incident_id, of_incident in kinds.items()
-        ],
-    )
+    rows = [
+        {
+            "id": event_id,
+            "incident_id": incident_id,
+            "channel": CHANNEL,
+            "kinds": ",".join(of_incident),
+            "at": now,
+        }
+        for incident_id, of_incident in kinds.items()
+    ]
+    if rows:
+        connection.execute(insert(notification), rows)
     return submission
 
 
 def _submission(
-    composed: Notification, event_id: str, incident_id: str, target: NotificationTarget, now: float
+    composed: Notification, event_id: str, correlation_id: str, target: NotificationTarget, now: float
 ) -> Submission:
     event = EventRecord(
         id=event_id,
@@ -240,7 +244,7 @@ def _submission(
         accepted_at=now,
         trace=target.trace,
         parent=target.parent,
-        correlation_id=incident_id,
+        correlation_id=correlation_id,
         client="alertmanager",
         origin=Origin.ALERT,
     )

@@ -1,17 +1,35 @@
 """Models of Alertmanager's webhook payload, version 4, and of answers of its API, version 2.
 
 They have only the fields that alert-relay reads. Source: ``notify/webhook/webhook.go`` and
-``template/template.go`` of Alertmanager. Fields that 0.25 sends are required, except ``truncatedAlerts``;
-later fields are optional or ignored. Only the ``status`` of an alert says that it is resolved: the group's
-covers no alert that is missing in the payload.
+``template/template.go`` of Alertmanager. Fields of the webhook that 0.25 sends are required, except
+``truncatedAlerts``; later fields are optional or ignored. Only the ``status`` of an alert says that it is
+resolved: the group's covers no alert that is missing in the payload.
+
+Alertmanager does not repeat a webhook that is refused before its next interval. So an alert needs only what
+makes it one (``status``, ``labels``, ``startsAt``), other values are read as far as possible, and an alert
+that cannot be read is left out alone.
 """
 
+import re
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 
 from services.contracts.fields import LARGEST_INT, AnyMoment
+from services.kit import field_errors
 from services.kit.field_errors import ErrorText
 
 
@@ -40,8 +58,34 @@ def _storable(text: str) -> str:
 Str = Annotated[str, AfterValidator(_storable), WithJsonSchema({"type": "string", "maxLength": LONGEST_TEXT})]
 # Alertmanager does not repeat a webhook that is refused: a URL that is too long is cut instead.
 ExternalUrl = Annotated[Str, AfterValidator(lambda url: url[:LONGEST_EXTERNAL_URL])]
-Fingerprint = Annotated[str, Field(pattern="^[0-9a-f]{16}$"), ErrorText("write 16 hexadecimal digits")]
-Labels = Annotated[dict[Str, Str], Field(max_length=MOST_LABELS)]
+_FINGERPRINT = re.compile("[0-9a-f]{16}")
+Fingerprint = Annotated[
+    str, Field(pattern=f"^{_FINGERPRINT.pattern}$"), ErrorText("write 16 hexadecimal digits")
+]
+
+
+def _as_text(value: Any) -> Any:
+    """A label's value; a program that writes webhooks itself may send numbers, true, or null."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int | float) else value
+
+
+def _or_empty(value: Any) -> Any:
+    return {} if value is None else value
+
+
+def _fingerprint(value: Any) -> str | None:
+    return value if isinstance(value, str) and _FINGERPRINT.fullmatch(value) else None
+
+
+Labels = Annotated[
+    dict[Str, Annotated[Str, BeforeValidator(_as_text)]],
+    Field(max_length=MOST_LABELS),
+    BeforeValidator(_or_empty),
+]
 
 
 class Alert(BaseModel):
@@ -51,11 +95,15 @@ class Alert(BaseModel):
 
     status: Status
     labels: Labels
-    annotations: Labels
+    annotations: Labels = Field(default_factory=dict)
     startsAt: AnyMoment  # noqa: N815 - Alertmanager's spelling
-    endsAt: AnyMoment = Field(description="end of the alert; 0001-01-01T00:00:00Z while it fires")  # noqa: N815 - the same
-    generatorURL: Str  # noqa: N815 - the same
-    fingerprint: Fingerprint = Field(description="hash of the labels")
+    endsAt: AnyMoment | None = Field(  # noqa: N815 - the same
+        None, description="end of the alert; 0001-01-01T00:00:00Z while it fires"
+    )
+    generatorURL: Annotated[Str, BeforeValidator(_as_text)] = ""  # noqa: N815 - the same
+    fingerprint: Annotated[Fingerprint | None, BeforeValidator(_fingerprint)] = Field(
+        None, description="hash of the labels; computed from them if it is missing"
+    )
 
 
 class Webhook(BaseModel):
@@ -80,6 +128,33 @@ class Webhook(BaseModel):
     commonAnnotations: Labels  # noqa: N815 - the same
     notification_reason: Str = Field("", description="sent by Alertmanager 0.32 and later")
     alerts: list[Alert] = Field(max_length=MOST_ALERTS)
+    _unreadable: tuple[str, ...] = PrivateAttr(())
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _one_by_one(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        if not isinstance(data, Mapping) or not isinstance(data.get("alerts"), list):
+            return handler(data)
+        readable, unreadable = [], []
+        for number, listed in enumerate(data["alerts"]):
+            try:
+                readable.append(Alert.model_validate(listed))
+            except ValidationError as error:
+                unreadable.append(_fault(number, error))
+        made = handler({**data, "alerts": readable})
+        made._unreadable = tuple(unreadable)  # noqa: SLF001 - of this class
+        return made
+
+    @property
+    def unreadable(self) -> tuple[str, ...]:
+        """What is wrong with each alert that was left out, such as ``alerts[1].startsAt: ...``."""
+        return self._unreadable
+
+
+def _fault(number: int, error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    path = "".join(f".{part}" for part in first["loc"][:1])
+    return f"alerts[{number}]{path}: {field_errors.message(first)}"
 
 
 class AlertSent(BaseModel):

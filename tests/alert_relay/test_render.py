@@ -122,6 +122,16 @@ def test_what_else_fires_and_what_was_cut_off_is_said() -> None:
     assert text.text.endswith("3 more are not listed (max_alerts): see Alertmanager")
 
 
+def test_what_could_not_be_read_is_said_below_the_others_and_alone() -> None:
+    faults = tuple(f"alerts[{number}].startsAt: write a time" for number in range(7))
+    beside = render.text_of(replace(notification(ITEM), unreadable=faults[:1])).text
+    alone = render.text_of(replace(notification(), unreadable=faults)).text
+
+    assert "\n\n⚠️ 1 alert could not be read\nalerts[0].startsAt: write a time\n" in beside
+    assert alone.startswith("⚠️ 7 alerts could not be read\nalerts[0].startsAt")
+    assert "and 2 more" in alone
+
+
 def test_a_runbook_that_is_no_url_is_shown_as_it_stands() -> None:
     relative = replace(ITEM, annotations={"runbook_url": "docs/runbook.md#higherrorrate"}, generator_url="")
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from services.alert_relay import schema
-from services.alert_relay.notifications import NotificationKind
+from services.alert_relay.notifications import NotificationKind, Urgency
 from services.kit.database.connect import StoreUnavailableError
 from services.outbox.schema import message
 from tests.alert_relay import payloads
@@ -121,6 +121,24 @@ async def test_an_incident_ends_where_its_alert_fires_anew_in_another_group(rela
         ("resolved", {"alertname": "HighErrorRate", "severity": "critical"}),
         ("firing", {"service": "bridge"}),
     ]
+
+
+async def test_an_alert_that_cannot_be_read_is_told_once_and_the_others_as_ever(relay_store: Store) -> None:
+    mixed = webhook(alert("a")) | {"alerts": [alert("a"), alert("b") | {"startsAt": "yesterday"}]}
+    for seconds in (0, 1):
+        await relay_store.receive(mixed, START + seconds)
+    await relay_store.receive(webhook(alert("a")) | {"alerts": [None]}, START + 2)
+
+    first, alone = await relay_store.notifications()
+    assert [item.labels["instance"] for item in first.items] == ["a"]
+    (fault,) = first.unreadable
+    assert fault.startswith("alerts[1].startsAt: write a time as text")
+    assert (alone.items, alone.unreadable, alone.urgency) == (
+        (),
+        ("alerts[0]: write an object",),
+        Urgency.LOUD,
+    )
+    assert len(await relay_store.rows(message)) == 4
 
 
 async def test_a_start_that_moves_back_is_the_same_episode(relay_store: Store) -> None:

@@ -57,6 +57,7 @@ METRICS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "suspicious_ip_blocks_total": (OURS, frozenset()),
     "http_connections_closed_total": (OURS, frozenset({"cause"})),
     "cctelegram_alerts_received_total": (RELAY, frozenset({"status"})),
+    "cctelegram_alerts_unreadable_total": (RELAY, frozenset()),
     "cctelegram_incidents": (RELAY, frozenset({"state"})),
     "cctelegram_notifications_total": (RELAY, frozenset({"channel", "outcome"})),
     "cctelegram_notification_delay_seconds_bucket": (RELAY, frozenset({"le"})),
