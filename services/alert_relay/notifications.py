@@ -29,8 +29,14 @@ from services.outbox.messages import Lane
 REDELIVERY_SECONDS = 120.0
 
 TRANSITIONS = (*OPENING, EpisodeChange.RESOLVED)
-_LOUD = frozenset({"critical", "page", "emergency", "fatal", "disaster", "alert", "error", "high"})
-_QUIET = frozenset({"info", "informational", "information", "none", "debug", "low", "notice"})
+_LOUD = frozenset(
+    {"critical", "page", "emergency", "fatal", "disaster", "blocker", "urgent", "alert", "error", "high"}
+    | {f"{scale}{number}" for scale in ("p", "sev", "sev-", "s") for number in (0, 1, 2)}
+)
+_QUIET = frozenset(
+    {"info", "informational", "information", "none", "debug", "low", "notice"}
+    | {f"{scale}{number}" for scale in ("p", "sev", "sev-", "s") for number in (4, 5)}
+)
 
 
 class Urgency(StrEnum):
@@ -117,7 +123,10 @@ def from_json(body: str) -> Notification:
 
 
 def urgency_of(severity: str) -> Urgency:
-    """Returns the urgency of a lower-case severity label; an unknown one is normal."""
+    """Returns the urgency of a lower-case severity label; an unknown one is normal.
+
+    Scales with numbers, such as P1 and SEV-2, are read too: 0 to 2 are loud, 4 and 5 are quiet.
+    """
     if severity in _LOUD:
         return Urgency.LOUD
     return Urgency.QUIET if severity in _QUIET else Urgency.NORMAL

@@ -4,6 +4,7 @@ Long values are shortened here, so that one alert leaves room for the others. Th
 the text becomes one message, several, or a document.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from urllib.parse import quote
@@ -17,6 +18,11 @@ from services.outbox.telegram.text import Builder, parts_of
 #: A notification of more alerts has one line for each of them.
 DETAILED = 8
 LONGEST_VALUE = 1_000
+LONGEST_SEVERITY = 40
+#: Characters that turn the direction of what follows, so that a text reads as another one.
+_DIRECTIONS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+#: Line breaks, and control characters that some programs show as such.
+_BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 #: Of the alerts that could not be read, so many have a line.
 MOST_UNREADABLE = 5
 
@@ -66,8 +72,12 @@ def _detailed(out: Builder, item: NotifiedAlert, alertmanager: str) -> None:
     _title(out, item)
     for name in ("summary", "message", "description"):
         if item.annotations.get(name):
-            out.text("\n" + _cut(item.annotations[name]))
-    labels = [f"{name}={_cut(value)}" for name, value in item.labels.items() if name not in _TITLE_LABELS]
+            out.text("\n" + _cut(_DIRECTIONS.sub("", item.annotations[name])))
+    labels = [
+        f"{_line(name)}={_cut(_line(value))}"
+        for name, value in item.labels.items()
+        if name not in _TITLE_LABELS
+    ]
     if labels:
         out.text("\n").code(" ".join(labels))
     out.text("\n").italic(_times(item))
@@ -75,8 +85,8 @@ def _detailed(out: Builder, item: NotifiedAlert, alertmanager: str) -> None:
 
 
 def _title(out: Builder, item: NotifiedAlert) -> None:
-    severity = f" ({item.severity})" if item.severity else ""
-    out.text(f"{_SIGNS[item.kind]} ").bold(_cut(item.name or "Alert") + severity)
+    severity = f" ({_cut(_line(item.severity), LONGEST_SEVERITY)})" if item.severity else ""
+    out.text(f"{_SIGNS[item.kind]} ").bold(_cut(_line(item.name) or "Alert") + severity)
     if item.kind is NotificationKind.RESOLVED:
         out.text(" resolved")
     elif item.kind is NotificationKind.REPEATED:
@@ -87,7 +97,7 @@ def _brief(out: Builder, item: NotifiedAlert) -> None:
     _title(out, item)
     summary = item.annotations.get("summary") or item.annotations.get("message") or ""
     if summary:
-        out.text(f": {_cut(summary, 200)}")
+        out.text(f": {_cut(_line(summary), 200)}")
 
 
 def _times(item: NotifiedAlert) -> str:
@@ -160,6 +170,11 @@ def _unreadable(out: Builder, notification: Notification) -> None:
 
 def _be(count: int) -> str:
     return "is" if count == 1 else "are"
+
+
+def _line(text: str) -> str:
+    """Returns a text as one line: a label of anybody's cannot look like another alert."""
+    return _BREAKS.sub(" ", _DIRECTIONS.sub("", text))
 
 
 def _cut(text: str, longest: int = LONGEST_VALUE) -> str:

@@ -1,3 +1,5 @@
+import pytest
+
 from services.alert_relay import notifications
 from services.alert_relay.episodes import Episode, EpisodeChange, Observation
 from services.alert_relay.notifications import REDELIVERY_SECONDS, Notification, NotificationKind, Urgency
@@ -103,6 +105,18 @@ def test_a_warning_and_a_severity_nobody_knows_ring_in_their_turn() -> None:
     assert notifications.urgency_of("warning") is Urgency.NORMAL
     assert notifications.urgency_of("p3-teapot") is Urgency.NORMAL
     assert notifications.urgency_of("") is Urgency.NORMAL
+
+
+@pytest.mark.parametrize(
+    ("severities", "urgency"),
+    [
+        (["p0", "p1", "p2", "sev0", "sev1", "sev-2", "s1", "page"], Urgency.LOUD),
+        (["p3", "sev3", "s3", "warning"], Urgency.NORMAL),
+        (["p4", "p5", "sev4", "sev-5", "info"], Urgency.QUIET),
+    ],
+)
+def test_scales_with_numbers_are_read(severities: list[str], urgency: Urgency) -> None:
+    assert {notifications.urgency_of(each) for each in severities} == {urgency}
 
 
 def test_a_group_that_mixes_urgencies_becomes_a_message_for_each_the_urgent_one_first() -> None:

@@ -132,6 +132,31 @@ def test_what_could_not_be_read_is_said_below_the_others_and_alone() -> None:
     assert "and 2 more" in alone
 
 
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\v", "\x85", "\u2028", "\u2029", "\x00"])
+def test_a_label_cannot_look_like_another_alert(ending: str) -> None:
+    forged = f"x{ending}✅ Other (critical) resolved"
+    labels = {"alertname": forged, f"a{ending}b": forged}
+    alert = replace(ITEM, name=forged, severity=forged, labels=labels)
+
+    for shown in (notification(alert), notification(*[replace(alert, annotations={"summary": forged})] * 9)):
+        lines = render.text_of(shown).text.splitlines()
+        assert not [line for line in lines if line.startswith("✅")]
+
+
+@pytest.mark.parametrize("mark", list("\u202e\u202b\u2066\u2067\u200f\u061c"))
+def test_no_character_turns_the_direction_of_an_alert(mark: str) -> None:
+    turned = f"db{mark}gnp.exe"
+    alert = replace(
+        ITEM, name=turned, severity=turned, labels={"host": turned}, annotations={"summary": turned}
+    )
+
+    assert mark not in render.text_of(notification(alert)).text
+
+
+def test_a_severity_is_cut() -> None:
+    assert len(render.text_of(notification(replace(ITEM, severity="x" * 5_000))).text) < 1_000
+
+
 def test_a_runbook_that_is_no_url_is_shown_as_it_stands() -> None:
     relative = replace(ITEM, annotations={"runbook_url": "docs/runbook.md#higherrorrate"}, generator_url="")
 
