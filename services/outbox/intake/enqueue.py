@@ -19,7 +19,7 @@ from services.outbox import change_feed
 from services.outbox.chats import chat_queue
 from services.outbox.chats.chat_queue import ChatKey
 from services.outbox.files import attached
-from services.outbox.intake import enqueue_postgres, repeats, row_records, single_use, update_keys
+from services.outbox.intake import digests, enqueue_postgres, repeats, row_records, single_use, update_keys
 from services.outbox.intake.repeats import Counted
 from services.outbox.messages import (
     EventRecord,
@@ -92,7 +92,7 @@ def _needs_a_transaction(submission: Submission) -> bool:
         submission.single_use is not None
         or submission.alongside is not None
         or submission.dedup is not None
-        or any(m.update_key for messages in submission.messages for m in messages)
+        or any(m.update_key or m.digest for messages in submission.messages for m in messages)
         or any(e.files for e in submission.events)
     )
 
@@ -167,6 +167,10 @@ def insert(connection: Connection, submissions: Sequence[Submission], now: float
     events = [(e, messages) for s in submissions for e, messages in zip(s.events, s.messages, strict=True)]
     if not events:
         return
+    joined = None
+    if any(m.digest for _, messages in events for m in messages):
+        joined = digests.join(connection, events, now)
+        events = joined.events
     superseded: Sequence[str] = ()
     if any(m.update_key for _, messages in events for m in messages):
         events, superseded = _resolved(connection, events, now)
@@ -176,6 +180,8 @@ def insert(connection: Connection, submissions: Sequence[Submission], now: float
         _insert_each(connection, events, now)
     attached.write(connection, [e for e, _ in events])
     update_keys.end_superseded(connection, superseded, now)
+    if joined is not None:
+        digests.write_members(connection, joined, now)
 
 
 def _resolved(
