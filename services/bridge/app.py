@@ -221,6 +221,7 @@ def create_app(  # noqa: PLR0915 - the composition root
                         settings.dedup_window_seconds,
                     ),
                     outbox=outbox,
+                    files=files,
                     routes=lambda: routes.routes,
                     asks=asks,
                     on_approvals=listening.publisher.created_by_events,
