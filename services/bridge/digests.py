@@ -78,11 +78,15 @@ class Digests:
         """Ends the messages whose digest's message has ended."""
         database, now = self._outbox.database, self._clock.time()
         for digest_id in await database.read("read", partial(digest_ends.ended, most=BATCH)):
-            work = partial(digest_ends.follow, digest_id=digest_id, now=now)
-            followed = await database.write("settle", work)
-            if followed is not None:
-                database.notify_local(change_feed.CHANNEL)
-                self._outbox.metrics.count_alike(followed.state, followed.reason, followed.messages)
+            with suppress_and_log("digest_failed"):
+                await self._follow(digest_id, now)
+
+    async def _follow(self, digest_id: str, now: float) -> None:
+        database = self._outbox.database
+        followed = await database.write("settle", partial(digest_ends.follow, digest_id=digest_id, now=now))
+        if followed is not None:
+            database.notify_local(change_feed.CHANNEL)
+            self._outbox.metrics.count_alike(followed.state, followed.reason, followed.messages)
 
 
 def _combine(connection: Connection, digest_id: str, now: float) -> tuple[Submission, int] | None:
