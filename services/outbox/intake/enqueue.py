@@ -99,8 +99,8 @@ def _needs_a_transaction(submission: Submission) -> bool:
 
 def _work(submissions: Sequence[Submission], now: float) -> Callable[[Connection], _Results]:
     def work(connection: Connection) -> _Results:
-        refused = single_use.use(connection, submissions, now)
-        refused = _without_files(connection, submissions, refused, now)
+        refused = _without_files(connection, submissions, now)
+        refused = _without_names(connection, submissions, refused, now)
         allowed = [s for s, problem in zip(submissions, refused, strict=True) if problem is None]
         answers = iter(_insert_keys(connection, allowed, now))
         results: _Results = [problem or next(answers) for problem in refused]
@@ -119,16 +119,24 @@ def _work(submissions: Sequence[Submission], now: float) -> Callable[[Connection
 
 
 def _without_files(
+    connection: Connection, submissions: Sequence[Submission], now: float
+) -> Sequence[Problem | None]:
+    """The problems of submissions whose files are not stored any more."""
+    if not any(e.files for s in submissions for e in s.events):
+        return [None] * len(submissions)
+    return attached.hold(connection, submissions, now)
+
+
+def _without_names(
     connection: Connection,
     submissions: Sequence[Submission],
     refused: Sequence[Problem | None],
     now: float,
 ) -> list[Problem | None]:
-    """The problems of submissions, with those whose files are not stored any more."""
-    if not any(e.files for s in submissions for e in s.events):
-        return list(refused)
-    held = attached.hold(connection, submissions, now)
-    return [problem or missing for problem, missing in zip(refused, held, strict=True)]
+    """The problems with those of submissions whose single-use name was used; a refused one uses none."""
+    allowed = [s for s, problem in zip(submissions, refused, strict=True) if problem is None]
+    used = iter(single_use.use(connection, allowed, now))
+    return [next(used) if problem is None else problem for problem in refused]
 
 
 def _insert_keys(connection: Connection, submissions: Sequence[Submission], now: float) -> _Results:
