@@ -25,6 +25,7 @@ Beside them:
 - `leader_lease`: work that one replica does at a time.
 - `after_restore`: what is not done again after a restore from a backup.
 - `repeat_counts`: edits messages of repeated events, to say how often.
+- `digests`: combines messages with a digest key, and lets them end as the one that shows them.
 - `inbound`: opens updates, approvals and webhooks. `app`: opens everything. `state`: what routes read.
 - `openapi`, `metrics`, `settings`: the API's document, the series, the variables.
 """

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
+from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import Scope as AsgiScope
@@ -21,6 +22,7 @@ from services.contracts.events import CATEGORIES, Category, NewEvent
 from services.contracts.fields import AN_ID, BotName, Words, about
 from services.contracts.keys import Scope
 from services.contracts.messages import (
+    Digest,
     EventType,
     EventTypes,
     EventWithMessages,
@@ -36,7 +38,7 @@ from services.kit.web.fast_route import FastRoute
 from services.kit.web.multipart import is_form
 from services.kit.web.openapi import problems
 from services.outbox.intake import repeats
-from services.outbox.queries import message_search, message_timeline
+from services.outbox.queries import message_search, message_timeline, shown
 from services.outbox.queries.message_search import Search
 
 #: Routes, beside the intake, whose latency is measured by itself: Telegram's calls.
@@ -162,9 +164,20 @@ async def one(state: State, caller: CallerKey, message_id: Annotated[Words, _id(
     )
     if repeated is not None:
         detail.repeats, detail.last_repeat_at = repeated[0], rfc3339(repeated[1])
+    detail.digest = await state.outbox.database.read(
+        "read", lambda connection: _digest(connection, message_id)
+    )
     if not caller.sees_urls_of(life.message["client"]):
         detail.body = visible_body(detail.body)
     return detail
+
+
+def _digest(connection: Connection, message_id: str) -> Digest | None:
+    found = shown.digest_of(connection, message_id)
+    if found is None:
+        return None
+    members = shown.members_of(connection, found.id)
+    return Digest(key=found.key, until=rfc3339(found.until), message_id=found.message_id, members=members)
 
 
 @router.get(

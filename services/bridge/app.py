@@ -13,6 +13,7 @@ from services.bridge.approvals.from_event import EventApprovals
 from services.bridge.bots import DEFAULT, Bot
 from services.bridge.chats import api as chats_api
 from services.bridge.chats import quiet
+from services.bridge.digests import Digests
 from services.bridge.events import api as templates_api
 from services.bridge.events import send_options, template_folder
 from services.bridge.events.mappings import load_mappings
@@ -179,7 +180,11 @@ def create_app(  # noqa: PLR0915 - the composition root
                 )
             )
             await stack.enter_async_context(
-                run_in_background(totals.run(), RepeatCounts(outbox, templates, clock).run())
+                run_in_background(
+                    totals.run(),
+                    RepeatCounts(outbox, templates, clock).run(),
+                    Digests(outbox, tracking_metrics, clock).run(),
+                )
             )
             _watch(health, outbox, settings)
             _watch_bots(health, outbox, sending)
@@ -216,6 +221,7 @@ def create_app(  # noqa: PLR0915 - the composition root
                         settings.dedup_window_seconds,
                     ),
                     outbox=outbox,
+                    files=files,
                     routes=lambda: routes.routes,
                     asks=asks,
                     on_approvals=listening.publisher.created_by_events,

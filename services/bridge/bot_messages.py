@@ -35,7 +35,7 @@ CLIENT = "bridge"
 #: Integers with fewer digits have 64 bits.
 _DIGITS = 19
 #: Origins of events whose body :func:`event_body` wrote.
-_OWN = (Origin.APPROVAL, Origin.BOT)
+_OWN = (Origin.APPROVAL, Origin.BOT, Origin.DIGEST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,9 +236,9 @@ def renderer(render_event: Callable[[Claimed], Rendered]) -> Callable[[Claimed],
 
 
 def passes_mute(message: Claimed) -> bool:
-    """Whether a muted chat gets the message: critical events, questions, and all bot messages."""
+    """Whether a muted chat gets the message: critical events, questions, and bot messages but digests."""
     return (
         message.severity == Severity.CRITICAL.value
         or message.event_type == "approval_request"
-        or is_bot_message(message)
+        or (is_bot_message(message) and message.origin is not Origin.DIGEST)
     )

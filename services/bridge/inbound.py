@@ -33,7 +33,7 @@ from services.kit.health import Health
 from services.kit.telemetry.telemetry import Telemetry
 from services.kit.web.auth import read_or_create_secret
 from services.outbox.engine import Outbox
-from services.outbox.intake import repeats
+from services.outbox.intake import digests, repeats
 from services.outbox.telegram import bot_api
 
 #: Packages whose migrations the bridge's database needs, besides the engine's.
@@ -49,6 +49,7 @@ DELETE_OLD = {
     "approval": approvals.delete_closed,
     "response": responses.delete_old,
     "repeats": repeats.delete_old,
+    "digest": digests.delete_old,
 }
 
 

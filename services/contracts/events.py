@@ -87,6 +87,17 @@ _REQUIRED: dict[str, frozenset[str]] = {
 _TYPES_WITH_REQUIRED_FIELDS = frozenset[str]().union(*_REQUIRED.values())
 MOST_RECIPIENTS = 100
 LONGEST_DEDUP_SECONDS = 30 * 86_400.0
+#: Of a digest: the default window, and the longest one.
+DIGEST_SECONDS, LONGEST_DIGEST_SECONDS = 900.0, 7 * 86_400.0
+#: Fields that an event of a digest cannot have, with the reason.
+_NOT_IN_DIGEST = {
+    **dict.fromkeys(("dedup_key", "update_key"), "give digest_key or {field}, not both"),
+    "deliver_at": "a digest is delivered at the end of its window: leave {field} out",
+    **dict.fromkeys(
+        ("attachments", "buttons", "link_preview", "pin", "protect_content", "reply_to"),
+        "a digest shows titles alone: leave {field} out, or send the event without digest_key",
+    ),
+}
 # `_recipients` checks the number of chats: its error names the field.
 Recipients = Annotated[
     list[ChatId], Field(json_schema_extra={"minItems": 1, "maxItems": MOST_RECIPIENTS, "uniqueItems": True})
@@ -196,6 +207,18 @@ class NewEvent(Strict):
         Annotated[float, *lifetime(1.0, LONGEST_DEDUP_SECONDS)] | None,
         about("how long: a duration, or seconds; default: DEDUP_WINDOW_SECONDS", "10m"),
     ] = None
+    digest_key: Annotated[
+        Annotated[str, storable(128, 1)] | None,
+        about(
+            "events of the same API key with the same digest_key to the same topic are delivered as one"
+            " message at the end of a window; urgent and critical ones at once",
+            "ci-nightly",
+        ),
+    ] = None
+    digest_window: Annotated[
+        Annotated[float, *lifetime(1.0, LONGEST_DIGEST_SECONDS)] | None,
+        about("how long, from the first of them: a duration, or seconds; default: 15m", "15m"),
+    ] = None
     callback_url: Annotated[
         Url | None,
         about(
@@ -227,6 +250,14 @@ class NewEvent(Strict):
             found["dedup_window",] = "it needs a dedup_key"
         if self.dedup_key is not None and self.update_key is not None:
             found["dedup_key",] = "give dedup_key or update_key, not both"
+        if self.digest_window is not None and self.digest_key is None:
+            found["digest_window",] = "it needs a digest_key"
+        if self.digest_key is not None:
+            found |= {
+                (field,): why.format(field=field)
+                for field, why in _NOT_IN_DIGEST.items()
+                if getattr(self, field)
+            }
         if self.expires_in is not None and self.expires_at is not None:
             found["expires_in",] = "give expires_in or expires_at, not both"
         if found:

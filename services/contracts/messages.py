@@ -124,12 +124,26 @@ class MessageHistory(_WithHistory):
     attempts: Annotated[list[Attempt], about("every attempt, in order")]
 
 
+class Digest(BaseModel):
+    """A digest: messages that are delivered as one."""
+
+    key: Annotated[str, about("its `digest_key`", "ci-nightly")]
+    until: Annotated[str, about("end of its window", A_TIME)]
+    message_id: Annotated[
+        str | None, about("ID of the message that shows them; null before the end of the window", AN_ID)
+    ]
+    members: Annotated[list[str], about("IDs of the messages in it, in order", [AN_ID])]
+
+
 class MessageDetail(MessageHistory):
     """A message with every state change, every attempt and its content."""
 
     body: Annotated[str, about("its event as a JSON text", '{"type":"task_completion","title":"Done"}')]
     repeats: Annotated[int, about("events with its `dedup_key` that were counted here", 0)] = 0
     last_repeat_at: Annotated[str | None, about("when the last of them came", A_TIME)] = None
+    digest: Annotated[
+        Digest | None, about("the digest that it waits in, that shows it, or that it is; null: none")
+    ] = None
 
 
 class TracedMessage(_WithHistory):

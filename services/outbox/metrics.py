@@ -160,6 +160,17 @@ class OutboxMetrics:
             if settled.decision.state is not MessageState.DELIVERED:
                 self._count_other(settled)
 
+    def count_alike(self, state: MessageState, reason: Reason, messages: int) -> None:
+        """Counts messages that ended as the message that shows them."""
+        if state is MessageState.DELIVERED:
+            self.delivered.inc(messages)
+        if is_failure(state, reason):
+            self.failed.labels(reason.value).inc(messages)
+        if state is MessageState.DEAD_LETTER:
+            self.dead_letters.labels(reason.value).inc(messages)
+        if state is MessageState.SUPPRESSED and reason is Reason.MUTED:
+            self.muted.inc(messages)
+
     def _count_other(self, settled: Settled) -> None:
         reason = settled.result.reason.value
         if settled.result.outcome is Outcome.UNKNOWN:

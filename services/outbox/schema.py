@@ -342,6 +342,33 @@ Index(
     postgresql_where=repeats.c.edit_at.is_not(None),
 )
 
+# Digests: messages with one key that are sent as one, and what became of it.
+digest = Table(
+    "digest",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("client", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("bot", Text, nullable=False),
+    Column("chat_id", BigInteger, nullable=False),
+    Column("thread_id", BigInteger),
+    Column("opened_at", Double, nullable=False),
+    Column("until", Double, nullable=False),
+    Column("members", Integer, nullable=False),
+    # A value of services.outbox.intake.digests.Phase.
+    Column("phase", String(12), nullable=False),
+    # The message that shows them.
+    Column("message_id", String(36), index=True),
+    Index("digest_key", "client", "key", "bot", "chat_id", "until"),
+    Index("digest_phase", "phase", "until"),
+)
+digest_member = Table(
+    "digest_member",
+    metadata,
+    Column("message_id", String(36), primary_key=True),
+    Column("digest_id", String(36), nullable=False, index=True),
+)
+
 # Restores of this database from a backup, written by the restore itself.
 restore_log = Table(
     "restore_log",

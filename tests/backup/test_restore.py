@@ -5,7 +5,7 @@ import signal
 import sqlite3
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 
@@ -15,10 +15,12 @@ from sqlalchemy.engine import make_url
 
 from services.backup import archive, postgres_dump
 from services.backup.manifest import Kind
+from services.kit.clock import SystemClock
 from services.kit.database import migrate
 from services.kit.database.connect import open_database
 from services.kit.settings import ServiceSettings, StartError
 from services.kit.telemetry.telemetry import Telemetry
+from services.outbox.files.store import FileStore
 from tests.backup.conftest import Place, archive_in, states, submit
 from tests.servers import until
 
@@ -63,6 +65,24 @@ async def test_everything_is_put_back_at_another_place(
     key = there.folder / "api_key"
     assert key.read_text() == "cct_the-key-of-before\n"
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
+
+
+async def test_a_stored_file_is_given_back(here: Place, there: Place, tmp_path: Path) -> None:
+    content = bytes(range(256)) * 10_000  # more than a chunk, with every byte
+    database = await here.opened()
+    stored = await FileStore(database, SystemClock()).write(_pieces(content))
+    await database.close()
+    done = await asyncio.to_thread(there.restore, await backed_up(here, tmp_path))
+    assert done.returncode == 0, done.stderr
+    database = await there.opened()
+    files = FileStore(database, SystemClock())
+    assert await files.find([stored.id]) == {stored.id: stored}
+    assert b"".join([piece async for piece in files.read(stored.id)]) == content
+    await database.close()
+
+
+async def _pieces(content: bytes) -> AsyncIterator[bytes]:
+    yield content
 
 
 async def test_a_restored_database_is_at_the_newest_revisions_and_works(

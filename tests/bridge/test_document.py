@@ -159,7 +159,8 @@ TOGETHER: dict[str, Any] = {
     "POST /api/v1/approvals/{approval_id}/decide": {"text": None},
     "POST /api/v1/keys": {"expires_at": None},
     "POST /api/v1/templates/preview": {
-        **dict.fromkeys(("expires_at", "dedup_key", "dedup_window", "attachments"))
+        **dict.fromkeys(("expires_at", "dedup_key", "dedup_window", "attachments")),
+        **dict.fromkeys(("digest_key", "digest_window")),
     },
     "POST /api/v1/routes/test": {"event": {"type": "task_completion", "title": "Build finished"}},
 }

@@ -81,6 +81,13 @@ def test_send_with_a_dedup_key_counts_repeats_at_the_first_message(cct: Terminal
     assert cct.ok(*words, "--json").json["repeats"] == 2
 
 
+def test_send_to_a_digest_waits_for_the_others(cct: Terminal) -> None:
+    words = ("send", "Unit tests", "--digest", "nightly", "--digest-window", "1h")
+    ids = [cct.ok(*words).out.strip() for _ in range(2)]
+    shown = cct.ok("message", ids[0], "--json").json
+    assert (shown["status"], shown["digest"]["members"]) == ("queued", ids)
+
+
 def test_send_with_a_key_sends_once(cct: Terminal) -> None:
     words = ("send", "Once", "--idempotency-key", "once-1")
     assert cct.ok(*words).out == cct.ok(*words).out

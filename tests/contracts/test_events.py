@@ -158,6 +158,8 @@ TOP: list[tuple[str, list[Any], list[Any]]] = [
     ("update_key", [None, "k", "k" * 128], ["", "k" * 129, 5, "a\0b"]),
     ("dedup_key", [None, "k", "k" * 128], ["", "k" * 129, 5, "a\0b"]),
     ("dedup_window", [None], [0, "soon", "31d", True]),
+    ("digest_key", [None, "k", "k" * 128], ["", "k" * 129, 5, "a\0b"]),
+    ("digest_window", [None], [0, "soon", "8d", True]),
     (
         "attachments",
         [[], [{"file_id": "a"}], [{"url": "https://a.example/b.png", "kind": "photo", "spoiler": True}]],

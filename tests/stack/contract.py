@@ -22,6 +22,7 @@ METRICS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "cctelegram_active_connections": (BRIDGE, frozenset()),
     "cctelegram_active_correlations": (BRIDGE | RELAY, frozenset()),
     "cctelegram_events_deduplicated_total": (BRIDGE, frozenset()),
+    "cctelegram_messages_digested_total": (BRIDGE, frozenset()),
     "cctelegram_memory_usage_bytes": (BRIDGE, frozenset()),
     "cctelegram_delivery_rate_percent": (BRIDGE, frozenset()),
     "cctelegram_retries_total": (BRIDGE | RELAY, frozenset({"reason"})),

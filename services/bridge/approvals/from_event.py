@@ -33,6 +33,7 @@ _options = TypeAdapter(Options)
 #: Fields of an event that an approval cannot have, with the message for the client.
 _REFUSED = {
     "dedup_key": "an approval is asked each time",
+    "digest_key": "an approval is asked at once",
     "deliver_at": "an approval is sent at once: post the event when people should answer it",
     "update_key": "an approval never edits an earlier message: leave update_key out",
     **dict.fromkeys(

@@ -68,7 +68,7 @@ def read(settings: str) -> QuietHours | None:
         if not quiet:
             return None
         return QuietHours(
-            zone=_zone(stored["time_zone"]),
+            zone=zone_of(stored["time_zone"]),
             start=time.fromisoformat(quiet["from"]),
             end=time.fromisoformat(quiet["to"]),
             days=frozenset(DAYS.index(day) for day in quiet["days"]),
@@ -79,7 +79,8 @@ def read(settings: str) -> QuietHours | None:
         return None
 
 
-def _zone(name: str) -> ZoneInfo:
+def zone_of(name: str) -> ZoneInfo:
+    """The time zone with this name; UTC where this machine has none."""
     try:
         return ZoneInfo(name)
     # An earlier version accepted zones that only one machine has.

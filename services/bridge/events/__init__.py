@@ -4,6 +4,7 @@
 - `answer_body`: the body of the 202; pure.
 - `attachments`: checks the files that events name against Telegram's limits.
 - `render`: makes the text of an event; pure.
+- `digest_text`: the text of a digest; pure.
 - `formats`: a description in markdown or html as text and entities; pure.
 - `markdown_text`, `html_text`: read one format each, by libraries; pure.
 - `marked_text`: makes of what they read a text that Telegram takes; pure.

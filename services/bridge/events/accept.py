@@ -16,7 +16,7 @@ from services.bridge.events import answer_body
 from services.bridge.files import names
 from services.bridge.routes.routes import Routes, Target
 from services.contracts import times
-from services.contracts.events import CATEGORY_OF, NewEvent
+from services.contracts.events import CATEGORY_OF, DIGEST_SECONDS, NewEvent
 from services.contracts.fields import Priority, Severity
 from services.contracts.files import Attachment
 from services.kit.errors import Problem, invalid_input, invalid_json
@@ -24,6 +24,7 @@ from services.kit.telemetry.telemetry import TraceContext
 from services.outbox import messages
 from services.outbox.messages import (
     AT_ONCE,
+    DigestKey,
     EventFile,
     IdempotencyKey,
     Lane,
@@ -314,13 +315,19 @@ def no_chat() -> Problem:
 def _messages(
     event: NewEvent, targets: Sequence[Target], place: Place, now: float
 ) -> tuple[MessageRecord, ...]:
-    deliver_at = _moment(event.deliver_at, (*place, "deliver_at"), now)
+    # Critical events must not wait behind progress reports.
+    lane = Lane.URGENT if event.severity is Severity.CRITICAL else _LANES[event.priority]
+    digest = None
+    if event.digest_key is not None and lane is not Lane.URGENT:
+        digest = DigestKey(event.digest_key, event.digest_window or DIGEST_SECONDS)
+    # Of a digest, at the end of its window at the latest.
+    wanted = timedelta(seconds=digest.window) if digest else event.deliver_at
+    deliver_at = _moment(wanted, (*place, "deliver_at"), now)
     expires_at = _expiry(event, place, now)
     if deliver_at is not None and expires_at is not None and expires_at <= deliver_at:
         field = "expires_at" if event.expires_in is None else "expires_in"
-        raise invalid_input([{"loc": [*place, field], "msg": f"{field} is not after deliver_at"}])
-    # Critical events must not wait behind progress reports.
-    lane = Lane.URGENT if event.severity is Severity.CRITICAL else _LANES[event.priority]
+        after = "deliver_at" if digest is None else "the end of the digest's window"
+        raise invalid_input([{"loc": [*place, field], "msg": f"{field} is not after {after}"}])
     return tuple(
         MessageRecord(
             id=str(uuid_utils.uuid7()),
@@ -335,6 +342,7 @@ def _messages(
             on_unknown=UnknownPolicy(event.on_unknown),
             update_key=event.update_key,
             update_at=event.timestamp.timestamp() if event.update_key and event.timestamp else None,
+            digest=digest,
         )
         for target in targets
     )

@@ -168,11 +168,12 @@ def _with_links(text: Text, event: NewEvent) -> Text:
 
 
 def _as_posted(message: Posted) -> Text:
-    out = Builder().text(f"{_emoji(message.event_type)} ").bold(message.title)
+    out = Builder().text(f"{emoji_of(message.event_type)} ").bold(message.title)
     return out.text("\n").pre(message.body, "json").build()
 
 
-def _emoji(kind: str) -> str:
+def emoji_of(kind: str) -> str:
+    """The emoji of an event type."""
     # A later version may have accepted a type that this one does not know.
     return _BY_TYPE.get(kind, _BY_TYPE[CUSTOM])
 
@@ -185,11 +186,11 @@ def _from_template(message: Posted, event: NewEvent, templates: Templates | None
 
 def template_values(event: NewEvent) -> dict[str, Any]:
     """What a template may use: the fields of the event, and its emoji."""
-    return {**event.model_dump(mode="json"), "emoji": _emoji(event.kind)}
+    return {**event.model_dump(mode="json"), "emoji": emoji_of(event.kind)}
 
 
 def _built_in(message: Posted, event: NewEvent) -> Text:
-    out = Builder().text(f"{_emoji(message.event_type)} ").bold(event.title)
+    out = Builder().text(f"{emoji_of(message.event_type)} ").bold(event.title)
     if event.description:
         out.text("\n\n").add(formatted(event.description, event.format))
     facts = list(_facts(event.data))

@@ -5,5 +5,6 @@ name, committed, and only then removed. An invalid file is moved to ``rejected/`
 between repeats nothing: the unique name is single-use, stored in the transaction of its events.
 
 - `files`: operations on the files; blocking.
+- `attached`: stores the files that events name by a path.
 - `intake`: the loop: list, take, commit, remove.
 """

@@ -3,11 +3,12 @@
 Every step is on disk before the next one begins, so that a power loss leaves no half-done step.
 """
 
+import errno
 import fcntl
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from services.kit.settings import StartError
 
 TAKEN, REJECTED = ".taken", "rejected"
 MOST_AT_ONCE = 200
+_READ = os.O_RDONLY | os.O_CLOEXEC
+_NO_FILE = "it is no regular file: copy the file itself into the folder, links are not followed"
 
 
 def folder_of(root: Path) -> "Folder":
@@ -32,6 +35,10 @@ def folder_of(root: Path) -> "Folder":
     except OSError as error:
         raise StartError(f"EVENTS_DIR: cannot use {error.filename}: {error.strerror}") from error
     return folder
+
+
+class RefusedPathError(Exception):
+    """A path that an event names cannot be read; its text says why, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +139,35 @@ class Folder:
         with os.fdopen(handle, "rb") as opened:
             return opened.read().removeprefix(b"\xef\xbb\xbf")
 
+    def open_attached(self, path: str, most: int) -> int:
+        """Opens a file that an event names, and returns its descriptor.
+
+        Each folder on the way is opened by itself, relative to the one before: a link that is put there
+        meanwhile is not followed.
+
+        Args:
+            path: relative to the folder.
+            most: bytes that the file may have.
+
+        Raises:
+            RefusedPathError: it is no regular file inside the folder, is too large, or cannot be read.
+        """
+        *folders, name = _components(path)
+        try:
+            with ExitStack() as opened:
+                at = _opened(opened, self.root, os.O_DIRECTORY)
+                for one in folders:
+                    at = _opened(opened, one, os.O_DIRECTORY | os.O_NOFOLLOW, at)
+                handle = os.open(name, _READ | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=at)
+        except OSError as error:
+            raise RefusedPathError(_why(error)) from None
+        known = os.fstat(handle)
+        if not stat.S_ISREG(known.st_mode) or known.st_size > most:
+            os.close(handle)
+            regular = stat.S_ISREG(known.st_mode)
+            raise RefusedPathError(f"it has more than {most} bytes (MAX_FILE_BYTES)" if regular else _NO_FILE)
+        return handle
+
     def take(self, files: Iterable[File]) -> list[File]:
         """Moves files to ``.taken/`` under unique names; a later file of the same name is a new one."""
         ours = []
@@ -174,3 +210,32 @@ class Folder:
                 os.fsync(handle)
             finally:
                 os.close(handle)
+
+
+def _components(path: str) -> list[str]:
+    """The folders of an event's path and the name of its file.
+
+    Raises:
+        RefusedPathError: the path leads out of the folder, or to the intake's own files.
+    """
+    found = path.split("/")
+    if path.startswith("/") or ".." in found:
+        raise RefusedPathError("it leads out of EVENTS_DIR: name a file inside it, by its path from there")
+    if any(not one or one.startswith(".") for one in found) or found[0] == REJECTED:
+        text = f"it has an empty or hidden part, or is in {REJECTED}/: put the file elsewhere in EVENTS_DIR"
+        raise RefusedPathError(text)
+    return found
+
+
+def _opened(opened: ExitStack, path: Path | str, flags: int, at: int | None = None) -> int:
+    handle = os.open(path, _READ | flags, dir_fd=at)
+    opened.callback(os.close, handle)
+    return handle
+
+
+def _why(error: OSError) -> str:
+    if error.errno in {errno.ELOOP, errno.ENOTDIR, errno.ENXIO}:
+        return _NO_FILE
+    if error.errno == errno.ENOENT:
+        return "EVENTS_DIR has no such file: put it there before the event"
+    return f"it cannot be read: {error.strerror}"

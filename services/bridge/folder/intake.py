@@ -17,6 +17,8 @@ import watchfiles
 from services.bridge.approvals import from_event
 from services.bridge.events import accept
 from services.bridge.events.accept import Asks, Caller
+from services.bridge.events.attachments import checked_request
+from services.bridge.folder import attached
 from services.bridge.folder.files import MOST_AT_ONCE, File, Folder
 from services.bridge.metrics import FolderMetrics
 from services.bridge.routes.routes import Routes
@@ -25,9 +27,10 @@ from services.kit.errors import Problem
 from services.kit.health import Level, Measurement
 from services.kit.telemetry.telemetry import Telemetry
 from services.outbox.engine import Outbox
+from services.outbox.files.store import FileStore
 from services.outbox.intake import single_use
 from services.outbox.intake.single_use import RepeatedError
-from services.outbox.messages import SingleUse
+from services.outbox.messages import SingleUse, Submission
 
 log = structlog.get_logger()
 
@@ -63,6 +66,7 @@ class FolderIntake:
         folder: the folder.
         limits: of a file.
         outbox: stores the events.
+        files: stores their files.
         routes: returns the rules in force; called for each file.
         asks: creates the approval of an ``approval_request``.
         on_approvals: called with the number of created approvals.
@@ -77,6 +81,7 @@ class FolderIntake:
         limits: Limits,
         *,
         outbox: Outbox,
+        files: FileStore,
         routes: Callable[[], Routes],
         asks: Asks,
         on_approvals: Callable[[int], None],
@@ -87,6 +92,7 @@ class FolderIntake:
         self._folder = folder
         self._limits = limits
         self._outbox = outbox
+        self._files = files
         self._routes = routes
         self._asks = asks
         self._on_approvals = on_approvals
@@ -99,7 +105,7 @@ class FolderIntake:
         self._waiting_since: float | None = None
         self._waiting = 0
         self._error: str | None = None
-        #: Why files of the last reading stay: nothing says who gets them.
+        #: Why files of the last reading stay: nothing says who gets them, or the store takes no file now.
         self._postponed: Problem | None = None
         self._elsewhere = False
         self._looked = False
@@ -227,14 +233,13 @@ class FolderIntake:
         return now - since >= STABLE_SECONDS
 
     async def _read(self, file: File) -> accept.AcceptedRequest | None:
-        """The accepted events of a file; None if it is invalid and was rejected."""
+        """The accepted events of a file; None if it is invalid and was rejected, or has to wait."""
         body = await asyncio.to_thread(self._folder.read, file)
         caller = Caller(CLIENT, None, "", None, SingleUse(CLIENT, file.path.name))
-        read = partial(
+        accepts = partial(
             accept.accept,
-            body,
-            caller,
-            self._telemetry.new_trace(),
+            caller=caller,
+            trace=self._telemetry.new_trace(),
             now=self._clock.time(),
             routes=self._routes(),
             trace_url=self._limits.trace_url,
@@ -242,22 +247,30 @@ class FolderIntake:
             refusal=self._limits.refusal,
             dedup_window=self._limits.dedup_window,
         )
-        reading = await self._understood(file, read)
-        while reading and await from_event.codes_taken(self._outbox.database, reading.codes):
-            reading = await self._understood(file, read)
-        return reading
-
-    async def _understood(
-        self, file: File, read: Callable[[], accept.AcceptedRequest]
-    ) -> accept.AcceptedRequest | None:
         try:
-            return read()
+            return await self._accepted(body, caller, accepts)
         except Problem as problem:
-            if problem.status == accept.NO_CHAT:
+            if problem.status >= attached.NOT_NOW:
                 self._postponed = problem
             else:
                 await self._reject(file, problem)
             return None
+
+    async def _accepted(
+        self, body: bytes, caller: Caller, accepts: Callable[[bytes], accept.AcceptedRequest]
+    ) -> accept.AcceptedRequest:
+        draft = attached.draft(body)
+        if draft is not None:
+            used = partial(single_use.is_used, scope=CLIENT, name=caller.once.name if caller.once else "")
+            if await self._outbox.database.read("folder", used):
+                # Stored before a crash; its files may be gone by now.
+                return accept.AcceptedRequest(Submission((), (), single_use=caller.once), b"")
+            accepts(draft.body)  # what is wrong with the events is found before a file is stored
+            body = await attached.stored(draft, self._folder, self._files)
+        reading = await checked_request(accepts(body), self._files)
+        while await from_event.codes_taken(self._outbox.database, reading.codes):
+            reading = await checked_request(accepts(body), self._files)
+        return reading
 
     async def _store(self, reading: accept.AcceptedRequest) -> None:
         """Returns once the events are on disk, stored now or before a crash."""

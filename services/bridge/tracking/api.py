@@ -69,7 +69,7 @@ async def cancel(
     by = By(caller.name, decision.reason if decision else "")
     verdict = await _decide(state, "cancel", partial(cancel_replay.cancel, message_id=message_id, by=by))
     if not verdict.done:
-        detail = "Parts of it are sent." if verdict.parts_sent else f"It is {verdict.state.value}."
+        detail = "Parts of it are sent." if verdict.parts_sent else verdict.obstacle
         raise Problem(409, "Cannot be cancelled", detail, **_view(message_id, verdict).model_dump())
     if verdict.state is MessageState.CANCELLED:
         state.tracking.metrics.cancelled.inc()
@@ -84,7 +84,7 @@ async def replay(
     by = By(caller.name, decision.reason if decision else "")
     verdict = await _decide(state, "replay", partial(cancel_replay.replay, message_id=message_id, by=by))
     if not verdict.done:
-        detail = _REPLACED if verdict.replaced else f"It is {verdict.state.value}."
+        detail = _REPLACED if verdict.replaced else verdict.obstacle
         raise Problem(409, "Cannot be replayed", detail, **_view(message_id, verdict).model_dump())
     state.tracking.metrics.replayed.inc()
     return _view(message_id, verdict)

@@ -34,6 +34,9 @@ _ROW = select(
 ).join(event, message.c.event_id == event.c.id)
 
 
+_IN_DIGEST = "It is part of a digest: delete message {}, which shows it beside others."
+
+
 @dataclass(frozen=True, slots=True)
 class Deletion:
     """How a message is deleted.
@@ -63,14 +66,19 @@ def delete(connection: Connection, message_id: str, by: By, now: float) -> Delet
     locks.lock_chats(connection, [(row.bot, row.chat_id)])
     first = shown.first_shown(connection, message_id)
     row = connection.execute(_ROW.where(message.c.id == first)).one()
-    if row.origin != Origin.CLIENT.value:
+    if row.origin not in {Origin.CLIENT.value, Origin.DIGEST.value}:
         raise _problem(row, "It is no message of an event.")
     if row.state in WAITING and row.part == 0:
         done = cancel_replay.cancel(connection, row.id, cancel_replay.By(by.client, "deleted"), now)
+        if done is not None and done.shown_by is not None:
+            raise _problem(row, _IN_DIGEST.format(done.shown_by))
         return Deletion(row.id, None, cancelled=done is not None and done.done)
     if row.state not in FINISHED:
         raise _problem(row, "It is being sent: try again when it is delivered.")
     if not row.telegram_message_ids:
+        digest = shown.digest_of(connection, row.id)
+        if digest is not None and row.state == MessageState.DELIVERED.value:
+            raise _problem(row, _IN_DIGEST.format(digest.message_id))
         return _never_sent(row)
     if (earlier := shown.deletion_of(connection, row.id)) is not None:
         return Deletion(row.id, earlier)

@@ -43,6 +43,8 @@ def edit(
         return None
     locks.lock_chats(connection, [(row.bot, row.chat_id)])
     row = connection.execute(query).one()
+    if (digest := shown.digest_of(connection, row.id)) is not None:
+        raise _problem(row, f"It is part of a digest, message {digest.message_id}, which is not edited.")
     _check(row)
     if shown.deletion_of(connection, shown.first_shown(connection, row.id)) is not None:
         raise _problem(row, "It is deleted.")

@@ -6,7 +6,7 @@ from services.contracts.messages import Attempt, Message, MessageDetail, Message
 from services.contracts.stored import from_row, number_of
 from services.kit.clock import rfc3339
 from services.kit.telemetry.telemetry import TraceContext
-from services.outbox.messages import WAITING, MessageState, is_scheduled
+from services.outbox.messages import IN_DIGEST, WAITING, MessageState, is_scheduled
 from services.outbox.queries.message_rows import telegram_ids
 from services.outbox.queries.message_timeline import MessageTimeline
 
@@ -45,7 +45,7 @@ def fields(row: Any) -> dict[str, Any]:
         "accepted_at": rfc3339(row["accepted_at"]),
         "finished_at": rfc3339_or_none(row["finished_at"]),
         "next_attempt_at": due_at if state == MessageState.RETRY_WAIT.value else None,
-        "deliver_at": due_at if _is_scheduled(row) else None,
+        "deliver_at": _deliver_at(row),
         "quiet_until": due_at if row["held"] and state in WAITING else None,
         "expires_at": rfc3339_or_none(row["expires_at"]),
         "possible_duplicate": row["possible_duplicate"],
@@ -123,10 +123,13 @@ def _attempt(row: Any) -> Attempt:
     )
 
 
-def _is_scheduled(row: Any) -> bool:
-    """Whether the message waits for the ``deliver_at`` of its event."""
+def _deliver_at(row: Any) -> str | None:
+    """The ``deliver_at`` of its event or the end of its digest's window, while it waits for that."""
     due_at = number_of(row["due_at"])
-    return bool(row["state"] == MessageState.QUEUED.value and is_scheduled(due_at) and not row["held"])
+    if row["state"] != MessageState.QUEUED.value or not is_scheduled(due_at) or row["held"]:
+        return None
+    at = due_at if due_at < IN_DIGEST else number_of(row["waits_from"])
+    return rfc3339(at) if at < IN_DIGEST else None
 
 
 def rfc3339_or_none(seconds: float | None) -> str | None:

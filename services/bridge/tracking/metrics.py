@@ -18,6 +18,7 @@ PRUNED = (
     "approval",
     "response",
     "repeats",
+    "digest",
     "file",
 )
 
@@ -49,6 +50,11 @@ class TrackingMetrics:
         self.deduplicated = Counter(
             "cctelegram_events_deduplicated",
             "Events that were counted at the first event with their dedup_key, and not sent",
+            registry=registry,
+        )
+        self.digested = Counter(
+            "cctelegram_messages_digested",
+            "Messages that were combined into the message of a digest",
             registry=registry,
         )
         self.retention_failures = Counter(

@@ -62,6 +62,12 @@ def send(
         str | None, typer.Option(help="Repeats with the same key are counted at the first message.")
     ] = None,
     dedup_window: Annotated[str | None, typer.Option(help="How long they are counted: 10m.")] = None,
+    digest: Annotated[
+        str | None, typer.Option("--digest", help="Events with the same key become one message.")
+    ] = None,
+    digest_window: Annotated[
+        str | None, typer.Option(help="How long they are collected. [15m]", show_default=False)
+    ] = None,
     correlation_id: arguments.Correlation = None,
     idempotency_key: IdempotencyKey = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until it is delivered.")] = False,
@@ -95,6 +101,8 @@ def send(
             "update_key": update_key,
             "dedup_key": dedup_key,
             "dedup_window": arguments.read("--dedup-window", dedup_window, seconds_of),
+            "digest_key": digest,
+            "digest_window": arguments.read("--digest-window", digest_window, seconds_of),
             "correlation_id": correlation_id,
         }
     )

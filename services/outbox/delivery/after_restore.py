@@ -10,7 +10,7 @@ from enum import StrEnum
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, func, insert, literal, select, update
+from sqlalchemy import Connection, and_, case, func, insert, literal, or_, select, update
 
 from services.kit.clock import rfc3339
 from services.outbox import change_feed
@@ -18,6 +18,7 @@ from services.outbox.chats import chat_queue, message_changes
 from services.outbox.messages import (
     AT_ONCE,
     CONTINUATION,
+    IN_DIGEST,
     UNFINISHED,
     MessageState,
     Origin,
@@ -125,11 +126,13 @@ def _unfinished(connection: Connection, now: float) -> Iterator[Sequence[Any]]:
 def _is_scheduled_after(now: float) -> Any:
     """Whether no worker can have sent it: it was never claimed, and its time comes after the restore.
 
-    The end of quiet hours is no such time: a person may have changed them.
+    The end of quiet hours is no such time: a person may have changed them. A message that waits in a digest
+    is sent at the end of its window; once it is combined, the digest's message says what may have been sent.
     """
     return and_(
         message.c.state == MessageState.QUEUED.value,
         message.c.due_at > literal(now),
+        or_(message.c.due_at < IN_DIGEST, message.c.waits_from > literal(now)),
         message.c.attempts == 0,
         ~message.c.held,
     )

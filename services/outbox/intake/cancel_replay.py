@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Exists, bindparam, case, exists, func, or_, select, update
 
 from services.outbox.chats import locks, message_changes
-from services.outbox.intake import enqueue
+from services.outbox.intake import digest_ends, enqueue
 from services.outbox.intake.update_keys import GENERAL
 from services.outbox.messages import AT_ONCE, CONTINUATION, WAITING, Lane, MessageRecord, MessageState, Reason
 from services.outbox.schema import chat, event, message
@@ -39,6 +39,7 @@ class ActionResult:
         parts_sent: number of parts that are delivered.
         possible_duplicate: whether it may have been delivered before.
         replaced: whether it was not replayed because a later message has replaced it.
+        shown_by: id of the message of a digest that shows it: that one is cancelled or replayed.
     """
 
     done: bool
@@ -46,6 +47,14 @@ class ActionResult:
     parts_sent: int
     possible_duplicate: bool
     replaced: bool = False
+    shown_by: str | None = None
+
+    @property
+    def obstacle(self) -> str:
+        """Why nothing was done, for people."""
+        if self.shown_by is not None:
+            return f"It is part of a digest: message {self.shown_by} shows it beside others."
+        return f"It is {self.state.value}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +76,7 @@ _ROW = select(
     message.c.state,
     message.c.part,
     message.c.possible_duplicate,
+    digest_ends.SHOWN_BY.label("shown_by"),
 )
 
 
@@ -96,6 +106,7 @@ _CANCEL = (
         message.c.chat_id == bindparam("b_chat"),
         message.c.state.in_([state.value for state in WAITING]),
         message.c.part == 0,
+        digest_ends.SHOWN_BY.is_(None),
     )
     .values(
         # As message_changes.final_state(), for a message without delivered parts.
@@ -120,7 +131,10 @@ def cancel_all(connection: Connection, message_ids: Collection[str], cause: str,
     chats = connection.execute(select(message.c.bot, message.c.chat_id).where(given))
     locks.lock_chats(connection, [(row.bot, row.chat_id) for row in chats])
     waiting = select(message.c.seq).where(
-        given, message.c.state.in_([state.value for state in WAITING]), message.c.part == 0
+        given,
+        message.c.state.in_([state.value for state in WAITING]),
+        message.c.part == 0,
+        digest_ends.SHOWN_BY.is_(None),
     )
     seqs = connection.execute(waiting.order_by(message.c.seq).with_for_update()).scalars().all()
     message_changes.finish(connection, seqs, MessageState.CANCELLED, Reason.NONE, cause=cause, now=now)
@@ -134,7 +148,7 @@ def replay(connection: Connection, message_id: str, by: By, now: float) -> Actio
         return None
     done = bool(replay_all(connection, [row.seq], by, now, states=REPLAYABLE))
     row = connection.execute(query).one()
-    replaced = not done and row.state in REPLAYABLE
+    replaced = not done and row.state in REPLAYABLE and row.shown_by is None
     return _result(row, done=done, replaced=replaced)
 
 
@@ -143,12 +157,18 @@ def replay_all(
 ) -> int:
     """Replays those of the messages that are in one of the states and not replaced; returns their number.
 
+    A message that a digest shows is replayed with the digest's message, and not by itself.
+
     A message continues at the part that failed. One with the state unknown may have arrived: it is sent
     as a possible duplicate. An expiry that has passed is removed, and so is the block of the chat: the
     replay is a new attempt.
     """
+    digest_ends.reopen(connection, seqs)
     replayable = select(message.c.seq).where(
-        message.c.seq.in_(seqs), message.c.state.in_([state.value for state in states]), ~_REPLACED
+        message.c.seq.in_(seqs),
+        message.c.state.in_([state.value for state in states]),
+        digest_ends.SHOWN_BY.is_(None),
+        ~_REPLACED,
     )
     found = connection.execute(replayable.order_by(message.c.seq).with_for_update()).scalars().all()
     if not found:
@@ -225,7 +245,8 @@ def _queue_chats(connection: Connection, seqs: Sequence[int], now: float) -> Non
 
 def _result(row: Any, *, done: bool, replaced: bool = False) -> ActionResult:
     state = _STATES.get(row.state, MessageState.UNKNOWN)
-    return ActionResult(done, state, row.part, row.possible_duplicate, replaced)
+    shown_by = None if done else row.shown_by
+    return ActionResult(done, state, row.part, row.possible_duplicate, replaced, shown_by)
 
 
 # One message in a state or a lane of another version must not fail the replay of many.

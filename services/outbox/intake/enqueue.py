@@ -19,7 +19,7 @@ from services.outbox import change_feed
 from services.outbox.chats import chat_queue
 from services.outbox.chats.chat_queue import ChatKey
 from services.outbox.files import attached
-from services.outbox.intake import enqueue_postgres, repeats, row_records, single_use, update_keys
+from services.outbox.intake import digests, enqueue_postgres, repeats, row_records, single_use, update_keys
 from services.outbox.intake.repeats import Counted
 from services.outbox.messages import (
     EventRecord,
@@ -92,15 +92,15 @@ def _needs_a_transaction(submission: Submission) -> bool:
         submission.single_use is not None
         or submission.alongside is not None
         or submission.dedup is not None
-        or any(m.update_key for messages in submission.messages for m in messages)
+        or any(m.update_key or m.digest for messages in submission.messages for m in messages)
         or any(e.files for e in submission.events)
     )
 
 
 def _work(submissions: Sequence[Submission], now: float) -> Callable[[Connection], _Results]:
     def work(connection: Connection) -> _Results:
-        refused = single_use.use(connection, submissions, now)
-        refused = _without_files(connection, submissions, refused, now)
+        refused = _without_files(connection, submissions, now)
+        refused = _without_names(connection, submissions, refused, now)
         allowed = [s for s, problem in zip(submissions, refused, strict=True) if problem is None]
         answers = iter(_insert_keys(connection, allowed, now))
         results: _Results = [problem or next(answers) for problem in refused]
@@ -119,16 +119,24 @@ def _work(submissions: Sequence[Submission], now: float) -> Callable[[Connection
 
 
 def _without_files(
+    connection: Connection, submissions: Sequence[Submission], now: float
+) -> Sequence[Problem | None]:
+    """The problems of submissions whose files are not stored any more."""
+    if not any(e.files for s in submissions for e in s.events):
+        return [None] * len(submissions)
+    return attached.hold(connection, submissions, now)
+
+
+def _without_names(
     connection: Connection,
     submissions: Sequence[Submission],
     refused: Sequence[Problem | None],
     now: float,
 ) -> list[Problem | None]:
-    """The problems of submissions, with those whose files are not stored any more."""
-    if not any(e.files for s in submissions for e in s.events):
-        return list(refused)
-    held = attached.hold(connection, submissions, now)
-    return [problem or missing for problem, missing in zip(refused, held, strict=True)]
+    """The problems with those of submissions whose single-use name was used; a refused one uses none."""
+    allowed = [s for s, problem in zip(submissions, refused, strict=True) if problem is None]
+    used = iter(single_use.use(connection, allowed, now))
+    return [next(used) if problem is None else problem for problem in refused]
 
 
 def _insert_keys(connection: Connection, submissions: Sequence[Submission], now: float) -> _Results:
@@ -167,6 +175,10 @@ def insert(connection: Connection, submissions: Sequence[Submission], now: float
     events = [(e, messages) for s in submissions for e, messages in zip(s.events, s.messages, strict=True)]
     if not events:
         return
+    joined = None
+    if any(m.digest for _, messages in events for m in messages):
+        joined = digests.join(connection, events, now)
+        events = joined.events
     superseded: Sequence[str] = ()
     if any(m.update_key for _, messages in events for m in messages):
         events, superseded = _resolved(connection, events, now)
@@ -176,6 +188,8 @@ def insert(connection: Connection, submissions: Sequence[Submission], now: float
         _insert_each(connection, events, now)
     attached.write(connection, [e for e, _ in events])
     update_keys.end_superseded(connection, superseded, now)
+    if joined is not None:
+        digests.write_members(connection, joined, now)
 
 
 def _resolved(

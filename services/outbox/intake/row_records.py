@@ -2,7 +2,14 @@
 
 from typing import Any
 
-from services.outbox.messages import EventRecord, IdempotencyKey, MessageRecord, MessageState, is_scheduled
+from services.outbox.messages import (
+    IN_DIGEST,
+    EventRecord,
+    IdempotencyKey,
+    MessageRecord,
+    MessageState,
+    is_scheduled,
+)
 
 
 def of_event(e: EventRecord, now: float) -> dict[str, Any]:
@@ -38,7 +45,7 @@ def of_message(e: EventRecord, m: MessageRecord) -> dict[str, Any]:
         "silent": m.silent,
         "on_unknown": m.on_unknown.value,
         "state": MessageState.QUEUED.value,
-        "due_at": m.deliver_at,
+        "due_at": IN_DIGEST if m.digest else m.deliver_at,
         "waits_from": m.deliver_at if is_scheduled(m.deliver_at) else None,
         "expires_at": m.expires_at,
         "accepted_at": e.accepted_at,

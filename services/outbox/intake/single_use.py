@@ -6,7 +6,7 @@ replica and after a crash.
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import Connection, delete, tuple_
+from sqlalchemy import Connection, delete, select, tuple_
 
 from services.kit.database.connect import upsert
 from services.kit.errors import Problem
@@ -36,6 +36,12 @@ def use(connection: Connection, submissions: Sequence[Submission], now: float) -
         # Of two submissions with one name in this call the first is stored.
         fresh.discard(name or ("", ""))
     return problems
+
+
+def is_used(connection: Connection, scope: str, name: str) -> bool:
+    """Whether a name was used."""
+    found = select(once.c.at).where(once.c.scope == scope, once.c.name == name)
+    return connection.execute(found).first() is not None
 
 
 def delete_names(

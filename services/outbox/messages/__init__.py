@@ -1,7 +1,7 @@
 """The values that the engine works on: events, messages, attempts and their results. Pure.
 
 - `content`: what a message shows: texts, documents, files.
-- `dedup`: repeated events.
+- `dedup`: repeated events. `digest`: messages that are sent as one.
 """
 
 from collections.abc import Callable
@@ -21,6 +21,8 @@ from services.outbox.messages.content import Rendered as Rendered
 from services.outbox.messages.content import SendOptions as SendOptions
 from services.outbox.messages.content import Text as Text
 from services.outbox.messages.dedup import Deduplication
+from services.outbox.messages.digest import IN_DIGEST as IN_DIGEST
+from services.outbox.messages.digest import DigestKey as DigestKey
 
 
 class MessageState(StrEnum):
@@ -171,6 +173,7 @@ class Origin(StrEnum):
     BOT = "bot"  #: the bot's own words: answers to commands, results of approvals
     ALERT = "alert"  #: a notification of the alert relay
     DELETION = "deletion"  #: deletes an earlier message, which its message edits
+    DIGEST = "digest"  #: shows several messages as one
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +219,8 @@ class MessageRecord:
     update_key: str | None = None
     #: When the state that it shows was true, seconds since the epoch: an earlier one does not replace it.
     update_at: float | None = None
+    #: It waits for the other messages of the digest, until ``deliver_at``.
+    digest: DigestKey | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ class MessageRow(TypedDict):
     update_client: str | None  #: with an update key: name of the API key that it belongs to
     update_at: float | None  #: with an update key: the event's timestamp
     held: bool  #: whether ``due_at`` is the end of quiet hours
+    waits_from: float | None  #: the time that it was to wait for; None: it was due at once
     category: str
     title: str
     source: str

@@ -1,10 +1,10 @@
 """What a chat shows of our messages: the first one of an edited message, and whether it is deleted."""
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Row, or_, select
 
 from services.outbox.messages import UNFINISHED, MessageState, Origin
 from services.outbox.queries.message_rows import telegram_ids
-from services.outbox.schema import event, message
+from services.outbox.schema import digest, digest_member, event, message
 
 #: States of a deletion that is made, or is to be.
 _COUNTS = tuple(state.value for state in (*UNFINISHED, MessageState.DELIVERED))
@@ -32,3 +32,22 @@ def deletion_of(connection: Connection, message_id: str) -> str | None:
         .where(message.c.state.in_(_COUNTS))
     )
     return connection.execute(query.limit(1)).scalar()
+
+
+def digest_of(connection: Connection, message_id: str) -> Row[tuple[str, str, float, str | None]] | None:
+    """The digest that a message waits in, that shows it, or that it is: id, key, until, message_id."""
+    joined = select(digest_member.c.digest_id).where(digest_member.c.message_id == message_id)
+    query = select(digest.c.id, digest.c.key, digest.c.until, digest.c.message_id)
+    return connection.execute(
+        query.where(or_(digest.c.message_id == message_id, digest.c.id.in_(joined)))
+    ).first()
+
+
+def members_of(connection: Connection, digest_id: str) -> list[str]:
+    """Ids of the messages of a digest, in the order of their acceptance."""
+    query = (
+        select(message.c.id)
+        .join(digest_member, digest_member.c.message_id == message.c.id)
+        .where(digest_member.c.digest_id == digest_id)
+    )
+    return list(connection.execute(query.order_by(message.c.seq)).scalars())

@@ -32,6 +32,7 @@ from services.kit.health import Level
 from services.kit.settings import StartError
 from services.kit.telemetry.telemetry import Telemetry
 from services.outbox.engine import Outbox
+from services.outbox.files.store import FileStore
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.telegram.bot_api import make_bot
 from services.outbox.telegram.sender import Sender
@@ -239,6 +240,7 @@ class Hand:
             folder_of(root),
             Limits(2_000),
             outbox=outbox,
+            files=FileStore(outbox.database, clock),
             routes=lambda: Routes({"default": (1001,)}),
             asks=EventApprovals({}, 60.0),
             on_approvals=lambda _: None,
