@@ -104,10 +104,7 @@ def _deliver(connection: Connection, now: float) -> int:
     batch = claims.claim(connection, "default", "w1", 100, now=now)
     # Each sends an album.
     sent = replace(making.sent(), more_ids=(101, 102))
-    settled = [
-        Settled(m, sent, retry_policy.decide(Policy(), m, sent, 1, 0.5))
-        for m in batch.messages
-    ]
+    settled = [Settled(m, sent, retry_policy.decide(Policy(), m, sent, 1, 0.5)) for m in batch.messages]
     if settled:
         settlement.settle(connection, "w1", settled, Limits(0, 0, 1, 0), now)
     return len(settled)
