@@ -32,7 +32,7 @@ from services.bridge.inbound import InboundMetrics, open_inbound
 from services.bridge.keys import api as keys_api
 from services.bridge.keys import keyring
 from services.bridge.keys.authenticate import Authenticator
-from services.bridge.metrics import BridgeMetrics, CostMetrics, FileMetrics, FolderMetrics
+from services.bridge.metrics import BridgeMetrics, CostMetrics, FileMetrics, FolderMetrics, SmtpMetrics
 from services.bridge.paid_broadcast import Costs
 from services.bridge.repeat_counts import RepeatCounts
 from services.bridge.routes import active_routes
@@ -50,6 +50,7 @@ from services.bridge.ways_in import api as ways_in_api
 from services.bridge.ways_in import ntfy_api
 from services.bridge.ways_in.hooks import api as hooks_api
 from services.bridge.ways_in.hooks.sources import SOURCES
+from services.bridge.ways_in.smtp.server import open_smtp
 from services.contracts.events import CATEGORY_OF
 from services.contracts.health import BridgeDetails, ProcessNumbers
 from services.kit.background import run_in_background
@@ -108,6 +109,7 @@ def create_app(  # noqa: PLR0915 - the composition root
     first_chat = FirstChat(bots, routes)
     folder_metrics = FolderMetrics(telemetry.registry)
     file_metrics = FileMetrics(telemetry.registry)
+    smtp_metrics = SmtpMetrics(telemetry.registry)
     authenticator = Authenticator(
         ring, RateLimiter(security, clock, settings.rate_limit_per_second), telemetry.registry, clock
     )
@@ -232,24 +234,24 @@ def create_app(  # noqa: PLR0915 - the composition root
                 health.add("folder_intake", taking.check, every=1.0)
                 await stack.enter_async_context(folder_intake.open_folder(taking))
             app.state.health_details = lambda: _health_details(app, telemetry, totals)
-            yield {
-                state.NAME: BridgeState(
-                    settings=settings,
-                    clock=clock,
-                    telemetry=telemetry,
-                    outbox=outbox,
-                    bots=bots,
-                    template_folder=folder,
-                    mappings=mappings,
-                    asks=asks,
-                    authenticator=authenticator,
-                    active_routes=routes,
-                    inbound=listening,
-                    tracking=tracked,
-                    totals=totals,
-                    files=files,
-                )
-            }
+            parts = BridgeState(
+                settings=settings,
+                clock=clock,
+                telemetry=telemetry,
+                outbox=outbox,
+                bots=bots,
+                template_folder=folder,
+                mappings=mappings,
+                asks=asks,
+                authenticator=authenticator,
+                active_routes=routes,
+                inbound=listening,
+                tracking=tracked,
+                totals=totals,
+                files=files,
+            )
+            await stack.enter_async_context(open_smtp(settings, parts, app, smtp_metrics))
+            yield {state.NAME: parts}
 
     app = create_service(
         settings=settings,

@@ -60,11 +60,13 @@ class Inbound:
     Args:
         publisher: publishes changes of approvals after their commit.
         receivers: of updates, by the name of the bot.
+        bot_clients: the Bot API client of each bot, by the same names.
         destinations: which URLs may be called.
     """
 
     publisher: ApprovalPublisher
     receivers: Mapping[str, Receiver]
+    bot_clients: Mapping[str, bot_api.Bot]
     destinations: Destinations
 
 
@@ -173,7 +175,7 @@ async def open_inbound(
         stack.push_async_callback(_stop, asyncio.create_task(counter.run()))
         for one in receivers.values():
             await stack.enter_async_context(one.running())
-        yield Inbound(publisher, receivers, destinations)
+        yield Inbound(publisher, receivers, bot_clients, destinations)
 
 
 async def _stop(task: "asyncio.Task[None]") -> None:

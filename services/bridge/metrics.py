@@ -13,6 +13,7 @@ from services.kit.telemetry.telemetry import Telemetry
 
 FETCH_OUTCOMES = ("fetched", "failed", "retried")
 FOLDER_OUTCOMES = ("taken", "repeated", "rejected")
+SMTP_OUTCOMES = ("stored", "repeated", "refused", "postponed")
 SIGNED_REQUEST_OUTCOMES = ("accepted", "refused", "replayed")
 WEBHOOK_KINDS = ("approval", "message", "button")
 
@@ -137,6 +138,28 @@ class FolderMetrics:
             "Files in EVENTS_DIR that are not processed yet",
             registry=registry,
         )
+
+
+class SmtpMetrics:
+    """Counts the mails that came by SMTP, by outcome."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._mails = Counter(
+            "cctelegram_smtp_mails",
+            "Mails that came by SMTP, by outcome; a postponed one can be sent again",
+            ["outcome"],
+            registry=registry,
+        )
+        for outcome in SMTP_OUTCOMES:
+            self._mails.labels(outcome)
+
+    def count(self, outcome: str) -> None:
+        """Counts a mail.
+
+        Args:
+            outcome: one of :data:`SMTP_OUTCOMES`.
+        """
+        self._mails.labels(outcome).inc()
 
 
 class SignedRequests:

@@ -164,7 +164,7 @@ _TAGS = {
     "messages": "A message is one event for one recipient: search messages and read their timelines.",
     "tracking": "Follow and repair delivery: live changes, dead letters, replays, traces.",
     "approvals": "Ask people to decide; the first answer wins.",
-    "responses": "Texts, replies, taps and commands that people sent to the bot.",
+    "responses": "Texts, files, replies, taps and commands that people sent to the bot.",
     "routes": "The recipients of events that name none.",
     "chats": "Settings of chats: name, time zone, quiet hours.",
     "callbacks": "Webhooks that report the final state of messages.",

@@ -12,7 +12,7 @@ from services.bridge import bots
 from services.bridge.bots import Bot, BotDocument
 from services.bridge.webhooks import signing
 from services.contracts.events import LONGEST_DEDUP_SECONDS
-from services.kit.settings import ApiKey, CommaInts
+from services.kit.settings import ApiKey, CommaInts, CommaNetworks
 from services.outbox.files.limits import LARGEST_FILE
 from services.outbox.settings import TELEGRAM_URL, TelegramSettings
 
@@ -65,6 +65,19 @@ class BridgeSettings(TelegramSettings):
     )
     events_dir: Path | None = Field(
         None, description="folder whose *.json files are taken as events; unset: no folder"
+    )
+    smtp_port: int = Field(
+        0, ge=0, le=65535, description="port that mails are taken at by SMTP, on HOST; 0: none"
+    )
+    smtp_allowed_networks: CommaNetworks = Field(
+        ("127.0.0.0/8", "::1"),
+        description="addresses and networks that may send mails; unset: this machine; *: all",
+    )
+    smtp_require_key: bool = Field(
+        default=False, description="whether mails need a login whose password is an API key"
+    )
+    smtp_max_bytes: int = Field(
+        26_214_400, ge=1024, le=104_857_600, description="largest mail with its attachments, bytes"
     )
     routes_file: Path | None = Field(
         None, description="TOML file with one [[route]] per rule; unset: the routes of PUT /api/v1/routes"

@@ -137,6 +137,7 @@ class Api:
     decide = _Method(approval_calls.decide)
     cancel_approval = _Method(approval_calls.cancel_approval)
     responses = _Method(approval_calls.responses)
+    response_file = _Method(approval_calls.response_file)
 
     keys = _Method(setting_calls.keys)
     key = _Method(setting_calls.key)

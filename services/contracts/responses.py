@@ -1,4 +1,4 @@
-"""What people sent to a bot: texts, replies, taps and commands, as the bridge returns them."""
+"""What people sent to a bot: texts, files, replies, taps and commands, as the bridge returns them."""
 
 from typing import Annotated, Literal
 
@@ -23,18 +23,44 @@ class InReplyTo(BaseModel):
     approval_id: Annotated[str | None, about("ID of the approval", AN_ID)]
 
 
+class SentAttachment(BaseModel):
+    """A file that a person sent. Its content stays with Telegram until it is read at `url`."""
+
+    kind: Annotated[
+        Literal["photo", "document", "audio", "video", "animation", "voice", "video_note", "sticker"],
+        about("what the person sent it as", "photo"),
+    ]
+    size: Annotated[int | None, about("bytes; null if Telegram does not say", 482_113)]
+    media_type: Annotated[str, about("media type, as Telegram says", "image/jpeg")]
+    filename: Annotated[str | None, about("name of the file on the person's device", "plan.pdf")]
+    width: Annotated[int | None, about("pixels", 1_280)]
+    height: Annotated[int | None, about("pixels", 960)]
+    duration: Annotated[int | None, about("seconds", 12)]
+    url: Annotated[
+        str,
+        about("the file itself, fetched from Telegram when it is read", f"/api/v1/responses/{AN_ID}/file"),
+    ]
+
+
 class Response(BaseModel):
-    """One text, reply, tap or command of a person."""
+    """One text, file, reply, tap or command of a person."""
 
     id: Annotated[str, about("ID of the response", AN_ID)]
     at: Annotated[str, about("when it was received", A_TIME)]
-    kind: Annotated[Literal["text", "reply", "tap", "command"], about("kind of response", "reply")]
+    kind: Annotated[
+        Literal["text", "reply", "tap", "command", "file"],
+        about("kind of response; a file that is a reply has the kind `reply`", "reply"),
+    ]
     bot: Annotated[str, about("bot that received it", "default")]
     chat_id: Annotated[int | None, about("chat in which it was sent", 1001)]
     thread_id: Annotated[int | None, about("topic of the chat", 7)]
     user: Annotated[User, about("person who sent it")]
     text: Annotated[
-        str, about("the text; for a tap the chosen option, or the data of the button", "Looks good")
+        str,
+        about(
+            "the text; of a file its caption, or empty; of a tap the chosen option, or the button's data",
+            "Looks good",
+        ),
     ]
     telegram_message_id: Annotated[int | None, about("Telegram's ID of the message", 43)]
     in_reply_to: Annotated[InReplyTo, about("what it answers")]
@@ -42,6 +68,7 @@ class Response(BaseModel):
     outcome: Annotated[
         str | None, about("result of an answer to an approval: decided, late, foreign, …", "decided")
     ]
+    attachment: Annotated[SentAttachment | None, about("the file; null if the person sent none")] = None
     trace_id: Annotated[str | None, about("its trace, linked to the trace of what it answers", A_TRACE)]
 
 

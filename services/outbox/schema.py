@@ -222,6 +222,15 @@ Index(
     postgresql_where=attempt.c.telegram_message_id.is_not(None),
 )
 
+# The messages of an album after its first one, whose id is the attempt's.
+album_message = Table(
+    "album_message",
+    metadata,
+    Column("message_seq", _Serial, ForeignKey("message.seq"), primary_key=True),
+    Column("telegram_message_id", BigInteger, primary_key=True, autoincrement=False),
+    Index("album_message_telegram", "telegram_message_id"),
+)
+
 # Changes of a message other than by an attempt.
 change = Table(
     "change",

@@ -28,7 +28,9 @@ People and chats
                          "started"}
     POST /control/chats/range {"first_id": 100000, "count": 5000} creates private chats
     GET  /control/chats/{id}
-    POST /control/chats/{id}/say {"text", "person_id", "thread_id", "reply_to"} answers the message
+    POST /control/chats/{id}/say {"text", "person_id", "thread_id", "reply_to"} answers the message;
+                         "file": {"kind": photo|document|voice|..., "content": base64, "size", "name",
+                         "media_type"} with the text as its caption; or "location": {"latitude", "longitude"}
     POST /control/chats/{id}/messages/{message_id}/tap {"data"} or {"text"} answers {"callback_query_id"}
     POST /control/chats/{id}/block | unblock | deactivate | kick | leave | join | delete | restrict | allow |
                              forbid-pins | allow-pins

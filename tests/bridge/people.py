@@ -1,6 +1,7 @@
 """A bridge, the sandbox, and people: Ada (1001) and Grace (1002) may use the bot, Mallory (1003) may not."""
 
 import asyncio
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -189,6 +190,21 @@ class People:
         self, chat_id: int, text: str, *, reply_to: int | None = None, person: int | None = None
     ) -> dict[str, Any]:
         body = {"text": text, "reply_to": reply_to, "person_id": person}
+        return dict(await self.sandbox.post(f"/chats/{chat_id}/say", body))
+
+    async def send_file(
+        self,
+        chat_id: int,
+        kind: str,
+        content: bytes,
+        caption: str = "",
+        *,
+        reply_to: int | None = None,
+        **more: Any,
+    ) -> dict[str, Any]:
+        """Sends a file as a person; ``more`` is its name, media type and size."""
+        file = {"kind": kind, "content": b64encode(content).decode(), **more}
+        body = {"text": caption, "file": file, "reply_to": reply_to}
         return dict(await self.sandbox.post(f"/chats/{chat_id}/say", body))
 
     async def toasts(self) -> list[str]:

@@ -50,6 +50,7 @@ async def filled(bridge: Bridge, people: People, sandbox: Sandbox) -> list[str]:
     await people.question(ADA)
     await bridge.decide(decided["id"])
     await people.say(ADA, "a text")
+    await people.send_file(ADA, "document", b"a file", "a caption")
     settings = {"name": "Ada", "quiet_hours": {"from": "22:00", "to": "07:00"}}
     await _post(bridge, "PUT", f"/api/v1/chats/{ADA}", settings)
     key = await _post(bridge, "POST", "/api/v1/keys", {"name": "ci", "scopes": ["messages:read"]})
@@ -58,7 +59,7 @@ async def filled(bridge: Bridge, people: People, sandbox: Sandbox) -> list[str]:
 
     async def written() -> bool:
         calls = await bridge.client.get(f"/api/v1/messages/{made[0]['message_ids'][0]}/callbacks")
-        return bool(await bridge.responses()) and bool(calls.json()["items"])
+        return len(await bridge.responses()) > 1 and bool(calls.json()["items"])
 
     await until(written)
     ids = [one["message_ids"][0] for one in made]
@@ -66,7 +67,7 @@ async def filled(bridge: Bridge, people: People, sandbox: Sandbox) -> list[str]:
         *("messages", "messages?q=hello", "messages?campaign_id=spring", "messages?status=delivered"),
         *("dead-letters", "traces", "traces?active=false", "traces/order-1", "jobs", f"jobs/{replay['id']}"),
         *("approvals", f"approvals/{decided['id']}", f"approvals/{asked['id']}", "responses", "stats"),
-        f"files/{file}",
+        *(f"files/{file}", *(f"responses/{one['id']}/file" for one in await bridge.responses())),
         *("keys", f"keys/{key['id']}", "key", "callbacks", "routes"),
         *("chats", f"chats/{ADA}", "chats/-2001"),
         *(f"messages/{one}" for one in ids),

@@ -51,6 +51,7 @@ ARGUMENTS: dict[str, Any] = {
     "message_id": "id",
     "new": None,
     "option": "approve",
+    "response_id": "id",
     "question": NewApproval(title="Deploy?", prompt="make deploy"),
     "settings": ChatSettings(),
     "url": "https://ci.example/hook",

@@ -1,12 +1,12 @@
 """The routes of files: upload, read."""
 
 from typing import Annotated, Any
-from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Request
 from starlette.responses import Response, StreamingResponse
 
 from services.bridge.files import names
+from services.bridge.files.file_headers import saving_headers
 from services.bridge.state import State
 from services.contracts.fields import AN_ID, Words
 from services.contracts.files import Uploaded
@@ -103,22 +103,7 @@ async def read(
     found = (await state.files.find([file_id])).get(file_id)
     if found is None:
         raise Problem(404, "Not Found", "No file has this ID.")
-    return download(state.files.read(found.id), found.media_type, names.default(found.media_type), found.size)
-
-
-def download(pieces: Any, media_type: str, filename: str, size: int | None) -> StreamingResponse:
-    """A response that a browser saves under this name.
-
-    Args:
-        pieces: the content, piece by piece.
-        media_type: of the content.
-        filename: that it is saved under.
-        size: bytes; None: not known before.
-    """
-    headers = {
-        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(filename)}",
-        "X-Content-Type-Options": "nosniff",
-        "Content-Security-Policy": "sandbox; default-src 'none'",
-        **({} if size is None else {"Content-Length": str(size)}),
-    }
-    return StreamingResponse(pieces, headers=headers, media_type=media_type)
+    name = names.default(found.media_type)
+    return StreamingResponse(
+        state.files.read(found.id), headers=saving_headers(name, found.size), media_type=found.media_type
+    )

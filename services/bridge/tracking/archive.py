@@ -24,7 +24,7 @@ from services.outbox.files import attached
 from services.outbox.messages import FINISHED
 from services.outbox.queries import message_timeline
 from services.outbox.queries.message_timeline import MessageTimeline
-from services.outbox.schema import attempt, change, event, message
+from services.outbox.schema import album_message, attempt, change, event, message
 
 _FINISHED = [state.value for state in FINISHED]
 
@@ -113,6 +113,7 @@ def remove(connection: Connection, portion: Portion, note_id: str) -> Deleted:
     still = connection.execute(finished.where(message.c.finished_at.is_not(None)).with_for_update()).all()
     if len(still) != len(seqs) or _replayed(connection, portion):
         raise ChangedMeanwhileError
+    connection.execute(delete(album_message).where(album_message.c.message_seq.in_(seqs)))
     attempts = connection.execute(delete(attempt).where(attempt.c.message_seq.in_(seqs))).rowcount
     changes = connection.execute(delete(change).where(change.c.message_seq.in_(seqs))).rowcount
     messages = connection.execute(delete(message).where(message.c.seq.in_(seqs))).rowcount

@@ -4,19 +4,24 @@
 - `batch`: the updates in an answer to getUpdates (pure).
 - `receiver`: one replica at a time, by a leader lease, receives and stores the updates of a bot.
 - `parse`: an update as a value (pure).
+- `attachments`: the file of a message as a value (pure).
 - `processor`: processes stored updates in order; publishes each result after its commit.
 - `context`: the input and the result of handling one update.
 - `handler`: handles one update in one transaction.
 - `taps`: decides on the reaction to a tap.
 - `client_buttons`: the reaction to a tap on a button of a client's event.
-- `text_messages`: decides on the reaction to a reply, a command or another text.
+- `text_messages`: decides on the reaction to a reply, a command, a file or another text.
+- `other_messages`: a file without words at a question, and content that no program can use.
+- `strangers`: people who may not use the bot.
+- `reply_links`: what a message replies to.
 - `text_answers`: a text answers an approval.
-- `reply_messages`: the response and the reply to a text (pure).
+- `reply_messages`: the response and the reply to a text or a file (pure).
 - `bot_calls`: makes the Bot API calls that follow, such as toasts and reactions.
 - `responses`: what people sent, for `GET /api/v1/responses`.
 - `active_users`: counts the people who use the bots.
 - `store`: the rows of updates.
 - `schema`: the tables.
 - `metrics`: the metrics.
-- `api`: `POST /telegram/webhook` and `GET /api/v1/responses`.
+- `sent_files`: the file of a response, passed on from Telegram.
+- `api`: `POST /telegram/webhook`, `GET /api/v1/responses` and `GET /api/v1/responses/{id}/file`.
 """

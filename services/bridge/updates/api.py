@@ -1,6 +1,7 @@
-"""REST routes: the webhook that Telegram calls, and the responses of people."""
+"""REST routes: the webhook that Telegram calls, the responses of people, and their files."""
 
 import hmac
+from functools import partial
 from typing import Annotated, Any
 
 import orjson
@@ -11,9 +12,9 @@ from services.bridge import long_poll
 from services.bridge.bots import DEFAULT
 from services.bridge.state import BridgeState, CallerKey, State
 from services.bridge.updates import batch as batches
-from services.bridge.updates import responses
+from services.bridge.updates import responses, sent_files
 from services.bridge.updates.batch import Batch
-from services.contracts.fields import A_TIME, BotName, Moment, Words, about
+from services.contracts.fields import A_TIME, AN_ID, BotName, Moment, Words, about
 from services.contracts.responses import Responses
 from services.kit.errors import Problem
 from services.kit.web.auth import BearerAuth
@@ -129,7 +130,7 @@ class ResponseFilter(BaseModel, extra="forbid"):
 
 @router.get(
     "/responses",
-    summary="List the texts, replies, taps and commands of people, oldest first",
+    summary="List the texts, files, replies, taps and commands of people, oldest first",
 )
 async def list_responses(
     request: Request, state: State, caller: CallerKey, filters: Annotated[ResponseFilter, Query()]
@@ -159,3 +160,31 @@ async def list_responses(
         items=[responses.view(row) for row in rows],
         next_cursor=str(rows[-1]["seq"] if rows else filters.cursor),
     )
+
+
+@router.get(
+    "/responses/{response_id}/file",
+    summary="Read the file of a response, fetched from Telegram",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "the file",
+            "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}},
+        },
+        **problems(
+            {
+                404: "no response has this ID, it has no file, or Telegram has the file no longer",
+                409: "the file is too large for the Bot API, or its bot is not configured any more",
+                502: "Telegram cannot be reached, or gave another answer than the file",
+            }
+        ),
+    },
+)
+async def read_file(
+    state: State, response_id: Annotated[Words, Path(description="ID of the response", examples=[AN_ID])]
+) -> Response:
+    """Telegram's own servers give files of up to 20 MB. A browser saves the file instead of showing it."""
+    found = await state.outbox.database.read("read", partial(responses.file_of, response_id=response_id))
+    if found is None:
+        raise Problem(404, "Not Found", "No response with a file has this ID.")
+    return sent_files.response(found, await sent_files.opened(found, state.inbound.bot_clients))

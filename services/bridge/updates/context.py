@@ -60,6 +60,8 @@ class ReactionKind(StrEnum):
     TAP = "tap"
     REPLY = "reply"
     TEXT = "text"
+    FILE = "file"
+    NOT_TAKEN = "not_taken"  #: content that no program can use, such as a location
     COMMAND = "command"
     STRANGER = "stranger"  #: the sender may not use the bot
     MEMBERSHIP = "membership"

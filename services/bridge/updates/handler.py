@@ -1,13 +1,13 @@
 """Handles one update in one transaction: marks it as handled, decides on the reaction, and stores that.
 
-`taps` and `text_messages` decide on what people do; this module decides on changes of membership.
+`taps`, `text_messages` and `other_messages` decide on what people do; this module on changes of membership.
 """
 
 from sqlalchemy import Connection
 
-from services.bridge.updates import responses, store, taps, text_messages
+from services.bridge.updates import other_messages, responses, store, taps, text_messages
 from services.bridge.updates.context import Reaction, ReactionKind, UpdateContext
-from services.bridge.updates.parse import Ignored, Membership, Tap, TextMessage, Unreadable
+from services.bridge.updates.parse import Ignored, Membership, NotTaken, Tap, TextMessage, Unreadable
 from services.bridge.webhooks import store as webhooks
 from services.outbox.chats import chat_state
 from services.outbox.intake import enqueue
@@ -32,14 +32,21 @@ def _react(connection: Connection, context: UpdateContext) -> Reaction:
         case Tap() as tap:
             return taps.react(connection, context, tap)
         case TextMessage() as message:
-            if message.private:
-                # Telegram sends no membership update for the first /start of a person.
-                chat_state.unblock(connection, context.bot, message.chat_id, context.now)
+            _note_contact(connection, context, message)
             return text_messages.react(connection, context, message)
+        case NotTaken(message, what):
+            _note_contact(connection, context, message)
+            return other_messages.react(connection, context, message, what)
         case Membership() as change:
             return _change_membership(connection, context, change)
         case Ignored() | Unreadable():
             return Reaction()
+
+
+def _note_contact(connection: Connection, context: UpdateContext, message: TextMessage) -> None:
+    """Who writes to the bot has not blocked it; Telegram sends no membership update for the first message."""
+    if message.private:
+        chat_state.unblock(connection, context.bot, message.chat_id, context.now)
 
 
 def _change_membership(connection: Connection, context: UpdateContext, change: Membership) -> Reaction:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from services.bridge.updates import attachments
+from services.bridge.updates.attachments import Attachment
 from services.outbox.telegram import values
 
 #: Kinds of updates that the bridge requests from Telegram, also labels of a metric; the rest are other.
@@ -15,6 +17,19 @@ LONGEST_NAME = 100
 LONGEST_TEXT = 32_768
 LONGEST_DATA = 1_024
 LONGEST_QUERY_ID = 64
+#: Content of messages that people can send and no program can use, by the name of its field. A venue
+#: has a location too, so it stands first. Messages that tell of a change of the chat are no content.
+NOT_TAKEN = {
+    "venue": "places",
+    "location": "locations",
+    "contact": "contacts",
+    "poll": "polls",
+    "checklist": "checklists",
+    "dice": "dice",
+    "game": "games",
+    "story": "stories",
+    "paid_media": "paid media",
+}
 _CAN_WRITE = frozenset({"member", "administrator", "creator"})
 _CANNOT_WRITE = frozenset({"kicked", "left"})
 
@@ -41,16 +56,25 @@ class Tap:
 
 @dataclass(frozen=True, slots=True)
 class TextMessage:
-    """A text that a person sent."""
+    """A text, or a file with its caption, that a person sent."""
 
     sender: Sender
     chat_id: int
     private: bool
     thread_id: int | None
     message_id: int
-    text: str
+    text: str  #: of a file its caption, or empty
     reply_to: int | None  #: Telegram's id of the message that it replies to
     reply_to_button: str = ""  #: data of the first button of that message
+    attachment: Attachment | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotTaken:
+    """A message of a person whose content no program can use; ``what`` names it, such as ``polls``."""
+
+    message: TextMessage
+    what: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +98,7 @@ class Unreadable:
     why: str
 
 
-ParsedUpdate = Tap | TextMessage | Membership | Ignored | Unreadable
+ParsedUpdate = Tap | TextMessage | NotTaken | Membership | Ignored | Unreadable
 
 
 def kind_of(update: Mapping[str, Any]) -> str:
@@ -103,14 +127,18 @@ def _tap(update: Mapping[str, Any]) -> ParsedUpdate:
     )
 
 
-def _text_message(update: Mapping[str, Any]) -> ParsedUpdate:
+def _message(update: Mapping[str, Any]) -> ParsedUpdate:
     message = update["message"]
     # Posts of channels have no sender.
     sender = message.get("from")
-    if "text" not in message or sender is None or sender.get("is_bot"):
+    if sender is None or sender.get("is_bot"):
+        return Ignored()
+    not_taken = next((name for name in NOT_TAKEN if name in message), None)
+    attachment = attachments.of_message(message)
+    if "text" not in message and attachment is None and not_taken is None:
         return Ignored()
     reply = message.get("reply_to_message") or {}
-    return TextMessage(
+    parsed = TextMessage(
         sender=_sender(sender),
         chat_id=values.chat_id(message["chat"]["id"]),
         private=message["chat"]["type"] == "private",
@@ -118,10 +146,12 @@ def _text_message(update: Mapping[str, Any]) -> ParsedUpdate:
         if message.get("is_topic_message")
         else None,
         message_id=values.positive_id(message["message_id"]),
-        text=values.text(message["text"], LONGEST_TEXT),
+        text=values.text(message["text"] if "text" in message else message.get("caption", ""), LONGEST_TEXT),
         reply_to=_if_given(values.positive_id, reply.get("message_id")),
         reply_to_button=_first_button(reply),
+        attachment=attachment,
     )
+    return parsed if not_taken is None else NotTaken(parsed, NOT_TAKEN[not_taken])
 
 
 def _first_button(message: Mapping[str, Any]) -> str:
@@ -148,7 +178,7 @@ def _ignored(_: Mapping[str, Any]) -> ParsedUpdate:
 
 _PARSERS: Mapping[str, Callable[[Mapping[str, Any]], ParsedUpdate]] = {
     "callback_query": _tap,
-    "message": _text_message,
+    "message": _message,
     "my_chat_member": _membership,
     OTHER: _ignored,
 }

@@ -18,10 +18,11 @@ from services.bridge.commands.snapshot import SnapshotReader
 from services.bridge.first_chat import choice
 from services.bridge.first_chat.choice import FirstChat
 from services.bridge.updates import handler, parse, responses, store
+from services.bridge.updates.attachments import Attachment
 from services.bridge.updates.bot_calls import BotCallRunner
 from services.bridge.updates.context import Reaction, ReactionKind, UpdateContext
 from services.bridge.updates.metrics import UpdateMetrics
-from services.bridge.updates.parse import ParsedUpdate, Tap, TextMessage, Unreadable
+from services.bridge.updates.parse import NotTaken, ParsedUpdate, Tap, TextMessage, Unreadable
 from services.bridge.updates.source import Source
 from services.bridge.updates.store import StoredUpdate
 from services.bridge.webhooks import store as webhooks
@@ -118,14 +119,14 @@ class UpdateProcessor:
 
     def _context(self, update: StoredUpdate) -> UpdateContext:
         parsed = parse.parse_update(orjson.loads(update.body))
-        sender = parsed.sender if isinstance(parsed, Tap | TextMessage) else None
+        acted = _act_of(parsed)
         return UpdateContext(
             update=update,
             parsed=parsed,
             allowed=self._deps.first_chat.allowed(self._bot),
             username=self.username,
             snapshot=self._deps.snapshots.snapshot(),
-            may_notify_stranger=sender is not None and self._may_notify(sender.id, _chat_of(parsed)),
+            may_notify_stranger=acted is not None and self._may_notify(acted.sender.id, acted.chat_id),
             span=self._deps.telemetry.new_trace(),
             now=self._clock.time(),
             first_chat_code=self._deps.first_chat.code(self._bot),
@@ -152,7 +153,8 @@ class UpdateProcessor:
         if reaction.unauthorised:
             deps.metrics.strangers.labels(update.kind).inc()
         if reaction.notified_stranger is not None:
-            self._remember_notice(reaction.notified_stranger, _chat_of(context.parsed))
+            acted = _act_of(context.parsed)
+            self._remember_notice(reaction.notified_stranger, acted.chat_id if acted else None)
         if reaction.response is not None:
             self._database.notify(responses.CHANNEL)
         if reaction.chose_chat:
@@ -176,8 +178,15 @@ class UpdateProcessor:
             self._notices.popitem(last=False)
 
 
-def _chat_of(parsed: ParsedUpdate) -> int | None:
-    return parsed.chat_id if isinstance(parsed, Tap | TextMessage) else None
+def _act_of(parsed: ParsedUpdate) -> Tap | TextMessage | None:
+    """What a person did; None if the update is of something else."""
+    if isinstance(parsed, NotTaken):
+        return parsed.message
+    return parsed if isinstance(parsed, Tap | TextMessage) else None
+
+
+def _attachment_of(parsed: ParsedUpdate) -> Attachment | None:
+    return parsed.attachment if isinstance(parsed, TextMessage) else None
 
 
 def _span(context: UpdateContext, reaction: Reaction, now: float) -> FinishedSpan:
@@ -191,8 +200,11 @@ def _span(context: UpdateContext, reaction: Reaction, now: float) -> FinishedSpa
     if answer is not None:
         attributes["cctelegram.approval_id"] = answer.change.approval.id
         attributes["cctelegram.outcome"] = answer.change.outcome.value
-    if isinstance(parsed, Tap | TextMessage) and parsed.chat_id is not None:
-        attributes["cctelegram.chat_hash"] = chat_hash(parsed.chat_id)
+    acted, attachment = _act_of(parsed), _attachment_of(parsed)
+    if acted is not None and acted.chat_id is not None:
+        attributes["cctelegram.chat_hash"] = chat_hash(acted.chat_id)
+    if attachment is not None:
+        attributes["cctelegram.attachment"] = attachment.kind.value
     for name in ("message_id", "event_id", "correlation_id"):
         if (value := getattr(link, name)) is not None:
             attributes[f"cctelegram.{name}"] = value

@@ -1,4 +1,4 @@
-"""Reply messages: the response that a text message of a person becomes, and the bot's reply to it. Pure."""
+"""Reply messages: the response that a text or a file of a person becomes, and the bot's reply to it. Pure."""
 
 from services.bridge import bot_messages
 from services.bridge.approvals.approval import AnswerOutcome
@@ -19,7 +19,7 @@ def response(
     link: ResponseLink,
     outcome: AnswerOutcome | None = None,
 ) -> NewResponse:
-    """The response of a text message, to store."""
+    """The response of a text or a file, to store."""
     return NewResponse(
         kind,
         context.bot,
@@ -31,6 +31,7 @@ def response(
         message.message_id,
         link,
         outcome.value if outcome else None,
+        message.attachment,
     )
 
 

@@ -1,4 +1,4 @@
-"""Responses: texts, replies, taps and commands of people, stored for ``GET /api/v1/responses``."""
+"""Responses: texts, files, replies, taps and commands of people, stored for ``GET /api/v1/responses``."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,9 +7,10 @@ from typing import Any
 import uuid_utils
 from sqlalchemy import Connection, delete, insert, select, text
 
+from services.bridge.updates.attachments import ANY_TYPE, Attachment
 from services.bridge.updates.parse import Sender
 from services.bridge.updates.schema import response
-from services.contracts.responses import InReplyTo, Response, User
+from services.contracts.responses import InReplyTo, Response, SentAttachment, User
 from services.contracts.stored import from_row
 from services.kit.clock import rfc3339
 from services.kit.telemetry.telemetry import TraceContext
@@ -24,6 +25,7 @@ class ResponseKind(StrEnum):
     REPLY = "reply"
     TAP = "tap"
     COMMAND = "command"
+    FILE = "file"  #: that replies to nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class NewResponse:
     telegram_message_id: int | None = None
     link: ResponseLink = NO_LINK
     outcome: str | None = None
+    attachment: Attachment | None = None
 
 
 def add(connection: Connection, new: NewResponse, now: float) -> None:
@@ -83,8 +86,24 @@ def add(connection: Connection, new: NewResponse, now: float) -> None:
             approval_id=new.link.approval_id,
             outcome=new.outcome,
             traceparent=new.trace.header(),
+            **_file_columns(new.attachment),
         )
     )
+
+
+def _file_columns(attachment: Attachment | None) -> dict[str, Any]:
+    if attachment is None:
+        return {}
+    return {
+        "file_kind": attachment.kind.value,
+        "telegram_file_id": attachment.file_id,
+        "file_size": attachment.size,
+        "file_type": attachment.media_type,
+        "file_name": attachment.filename,
+        "file_width": attachment.width,
+        "file_height": attachment.height,
+        "file_seconds": attachment.duration,
+    }
 
 
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('cctelegram.response', 0))")
@@ -119,6 +138,26 @@ def page(
     return list(connection.execute(query.order_by(response.c.seq).limit(limit)).mappings())
 
 
+@dataclass(frozen=True, slots=True)
+class SentFile:
+    """The file of a response, as Telegram's id of it and the bot that received it."""
+
+    bot: str
+    telegram_id: str
+    media_type: str
+    name: str | None
+
+
+def file_of(connection: Connection, response_id: str) -> SentFile | None:
+    """The file of a response; None if there is no such response, or it has none."""
+    c = response.c
+    query = select(c.bot, c.telegram_file_id, c.file_type, c.file_name).where(c.id == response_id)
+    row = connection.execute(query).first()
+    if row is None or not row.telegram_file_id:
+        return None
+    return SentFile(row.bot, str(row.telegram_file_id), str(row.file_type or ANY_TYPE), row.file_name)
+
+
 def delete_old(connection: Connection, before: float, most: int) -> int:
     """Deletes responses that were received before a time; returns how many, ``most`` at most."""
     old = select(response.c.seq).where(response.c.at < before).order_by(response.c.at).limit(most)
@@ -145,4 +184,19 @@ def view(row: Any) -> Response:
         correlation_id=row["correlation_id"],
         outcome=row["outcome"],
         trace_id=f"{trace.trace_id:032x}" if trace else None,
+        attachment=_attachment(row) if row["telegram_file_id"] else None,
+    )
+
+
+def _attachment(row: Any) -> SentAttachment:
+    return from_row(
+        SentAttachment,
+        kind=row["file_kind"],
+        size=row["file_size"],
+        media_type=row["file_type"],
+        filename=row["file_name"],
+        width=row["file_width"],
+        height=row["file_height"],
+        duration=row["file_seconds"],
+        url=f"/api/v1/responses/{row['id']}/file",
     )

@@ -55,5 +55,14 @@ response = Table(
     Column("approval_id", String(36)),
     Column("outcome", String(16)),
     Column("traceparent", String(55), nullable=False),
+    # The file that the person sent, if any; it stays with Telegram.
+    Column("file_kind", String(16)),
+    Column("telegram_file_id", Text),
+    Column("file_size", BigInteger),
+    Column("file_type", Text),
+    Column("file_name", Text),
+    Column("file_width", Integer),
+    Column("file_height", Integer),
+    Column("file_seconds", Integer),
     Index("response_correlation", "correlation_id"),
 )

@@ -7,7 +7,7 @@ from services.bridge.approvals import queries, result_text
 from services.bridge.approvals import store as approvals
 from services.bridge.approvals.approval import AnswerOutcome, AnswerVia, Approval
 from services.bridge.commands.parse import Command
-from services.bridge.updates import reply_messages
+from services.bridge.updates import other_messages, reply_messages
 from services.bridge.updates.context import (
     PersonalAnswer,
     Reaction,
@@ -47,7 +47,9 @@ def by_next_message(connection: Connection, context: UpdateContext, message: Tex
     return Reaction(
         ReactionKind.TEXT,
         replies=(reply_messages.reply(context, message, Builder().text(text).build(), NO_LINK),),
-        response=reply_messages.response(context, message, ResponseKind.TEXT, NO_LINK),
+        response=reply_messages.response(
+            context, message, ResponseKind.FILE if message.attachment else ResponseKind.TEXT, NO_LINK
+        ),
     )
 
 
@@ -59,6 +61,8 @@ def by_reply(
     link: ResponseLink,
 ) -> Reaction:
     """Answers the approval whose message a text replies to, or the one that waits for a text in the chat."""
+    if other_messages.lacks_words(message, approval):
+        return other_messages.ask_for_words(context, message, approval, link)
     given = domain.written(approval, message.text)
     answer = answer_approval(connection, context, approval, message.sender, AnswerVia.REPLY, given)
     outcome = answer.change.outcome

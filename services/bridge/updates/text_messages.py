@@ -1,35 +1,26 @@
-"""Text messages: decides on the reaction to a text: a reply to a question, a command, or another text.
+"""Text messages: decides on the reaction to a text or a file: an answer, a command, or another response.
 
-Texts of people who may not use the bot are refused, except a reply to a question, which is recorded.
+The caption of a file is its text, and no command. Messages of people who may not use the bot are refused,
+except a reply to a question, which is recorded.
 """
 
 from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from services.bridge import bots
-from services.bridge.approvals import approval as domain
 from services.bridge.approvals import queries as approval_queries
-from services.bridge.approvals import store as approvals
-from services.bridge.approvals.approval import Approval
 from services.bridge.commands import commands, modes
 from services.bridge.commands.commands import ChatMode, CommandContext, SetMode, SetMute
 from services.bridge.commands.parse import Command, parse_command
 from services.bridge.first_chat import store as first_chat
-from services.bridge.updates import reply_messages, text_answers
-from services.bridge.updates.context import (
-    Reaction,
-    ReactionKind,
-    UpdateContext,
-    link_to,
-)
+from services.bridge.updates import reply_messages, strangers, text_answers
+from services.bridge.updates.context import Reaction, ReactionKind, UpdateContext
 from services.bridge.updates.parse import TextMessage
+from services.bridge.updates.reply_links import replied_to
 from services.bridge.updates.responses import NO_LINK, ResponseKind, ResponseLink
 from services.bridge.updates.store import BotCall
-from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.chats import chat_state
 from services.outbox.messages import Text
-from services.outbox.queries import message_timeline
 from services.outbox.telegram.text import Builder
 
 _REACTION = '[{"type":"emoji","emoji":"👌"}]'
@@ -37,16 +28,16 @@ _REACTION = '[{"type":"emoji","emoji":"👌"}]'
 
 def react(connection: Connection, context: UpdateContext, message: TextMessage) -> Reaction:
     """Answers an approval, refuses a stranger, runs a command, or stores a response: in this order."""
-    command = parse_command(message.text)
+    command = None if message.attachment else parse_command(message.text)
     if command is not None and _is_for_another_bot(command, context):
         return Reaction()
-    link, approval = _replied_to(connection, context, message)
+    link, approval = replied_to(connection, context, message)
     if approval is not None and command is None:
         return text_answers.by_reply(connection, context, message, approval, link)
     if command is not None and _chooses_chat(connection, context, message, command):
         return _first_chat(context, message)
     if not context.allows(message.sender):
-        return _refuse_stranger(context, message, command, link)
+        return strangers.refuse(context, message, link, is_command=command is not None)
     if command is not None:
         return _run_command(connection, context, message, command, link)
     return text_answers.by_next_message(connection, context, message) or _store_text(
@@ -59,26 +50,10 @@ def _is_for_another_bot(command: Command, context: UpdateContext) -> bool:
     return bool(command.to and context.username and command.to.lower() != context.username.lower())
 
 
-def _replied_to(
-    connection: Connection, context: UpdateContext, message: TextMessage
-) -> tuple[ResponseLink, Approval | None]:
-    """What a text replies to: our message and its event, and the approval if the message shows one."""
-    if message.reply_to is None:
-        return NO_LINK, None
-    row = message_timeline.by_telegram_id(connection, context.bot, message.chat_id, message.reply_to)
-    # The buttons identify a question also if we do not know its Telegram id: the delivery is not
-    # settled yet, or its outcome is unknown.
-    button = domain.parse_button_data(message.reply_to_button)
-    shown = approvals.by_token(connection, button[0]) if button else None
-    if shown is not None and shown.bot == context.bot:
-        return link_to(shown, row["id"] if row is not None else None), shown
-    if row is None:
-        return NO_LINK, None
-    approval = approvals.by_message(connection, row["id"])
-    if approval is not None:
-        return link_to(approval, row["id"]), approval
-    trace = TraceContext.parse(row["traceparent"])
-    return ResponseLink(row["id"], row["event_id"], row["correlation_id"], None, trace), None
+def _is_perhaps_for_another_bot(message: TextMessage, command: Command, link: ResponseLink) -> bool:
+    """Whether it is an unknown command in a group that names no bot, and replies to none of our messages."""
+    is_addressed = message.private or command.to is not None or link is not NO_LINK
+    return command.name not in commands.MENU and not is_addressed
 
 
 def _chooses_chat(
@@ -108,37 +83,6 @@ def _first_chat(context: UpdateContext, message: TextMessage) -> Reaction:
     )
 
 
-def _refuse_stranger(
-    context: UpdateContext, message: TextMessage, command: Command | None, link: ResponseLink
-) -> Reaction:
-    """Replies with the ids that the operator needs, at most once an hour; in a group only to a command."""
-    notify = context.may_notify_stranger and (message.private or command is not None)
-    notice = _stranger_notice(context, message)
-    return Reaction(
-        ReactionKind.STRANGER,
-        link,
-        replies=(reply_messages.reply(context, message, notice, link),) if notify else (),
-        unauthorised=True,
-        notified_stranger=message.sender.id if notify else None,
-    )
-
-
-def _stranger_notice(context: UpdateContext, message: TextMessage) -> Text:
-    """What the person tells the operator, who adds the ids to the settings of this bot."""
-    user_id, chat_id, bot = message.sender.id, message.chat_id, context.bot
-    chats, people = "TELEGRAM_CHAT_IDS", "TELEGRAM_ALLOWED_USERS"
-    if bot != bots.DEFAULT:
-        chats, people = f"chat_ids of {bot} in TELEGRAM_BOTS", f"allowed_users of {bot}"
-    out = Builder().text("You are not authorised to talk to this bot. Your user id is ")
-    out.code(str(user_id)).text(", the id of this chat is ").code(str(chat_id))
-    out.text(".\n\nTo get messages here, ask the operator of the bot to add the chat to ").code(chats)
-    out.text("; to answer questions and use commands, to add you to ").code(people)
-    out.text(".")
-    if context.first_chat_code is not None:
-        out.text("\n\nAre you the operator? The log of the bridge shows a command that chooses this chat.")
-    return out.build()
-
-
 def _run_command(
     connection: Connection,
     context: UpdateContext,
@@ -152,11 +96,12 @@ def _run_command(
     else:
         text = _command_reply(connection, context, message, command)
     outcome = answer.change.outcome if answer else None
+    is_silent = _is_perhaps_for_another_bot(message, command, link)
     return Reaction(
         ReactionKind.COMMAND,
         link,
         answer=answer,
-        replies=(reply_messages.reply(context, message, text, link),),
+        replies=() if is_silent else (reply_messages.reply(context, message, text, link),),
         response=reply_messages.response(context, message, ResponseKind.COMMAND, link, outcome),
         attributes={"cctelegram.command": command.name if command.name in commands.MENU else "unknown"},
     )
@@ -192,9 +137,10 @@ def _store_text(
 ) -> Reaction:
     """Stores a response. The chat's mode says whether a reaction or a reply confirms it."""
     is_reply = message.reply_to is not None
-    kind = ResponseKind.REPLY if is_reply else ResponseKind.TEXT
+    alone = ResponseKind.FILE if message.attachment else ResponseKind.TEXT
+    kind = ResponseKind.REPLY if is_reply else alone
     reaction = Reaction(
-        ReactionKind.REPLY if is_reply else ReactionKind.TEXT,
+        ReactionKind(kind),
         link,
         response=reply_messages.response(context, message, kind, link),
     )

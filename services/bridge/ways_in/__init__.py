@@ -9,6 +9,7 @@
 - `ntfy_fields`, `ntfy_delay`, `ntfy_actions`: ntfy's headers and JSON, its delays, its actions.
 - `ntfy_links`: the buttons and lines of its URLs.
 - `hooks`: webhooks of other products.
+- `smtp`: mails, by a mail server of the bridge.
 - `topics`: which paths are topics.
 - `openapi`: the document of the routes.
 """

@@ -91,3 +91,9 @@ def responses(
         "wait": wait or None,
     }
     return call.get(Responses, "/api/v1/responses", query, waits=wait)
+
+
+def response_file(response_id: str) -> Call[bytes]:
+    """Reads the file that a person sent. `ConflictError`: it is too large for the Bot API."""
+    target = call.path("/api/v1/responses/{}/file", response_id)
+    return Call(method="GET", target=target, read=bytes, repeatable=True)

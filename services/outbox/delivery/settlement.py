@@ -6,6 +6,7 @@ from functools import partial
 
 from sqlalchemy import Connection, func, literal_column, select, update
 
+from services.kit.database.connect import upsert
 from services.kit.database.json_rows import Row, Statement
 from services.outbox import change_feed
 from services.outbox.chats import chat_queue, chat_state, locks
@@ -14,7 +15,7 @@ from services.outbox.delivery import bot_state
 from services.outbox.intake import update_keys
 from services.outbox.messages import FINISHED, MessageState, Reason, Settled
 from services.outbox.rate_limit.limits import MINUTE, ChatTokens, Limits, after_send, is_group
-from services.outbox.schema import attempt, chat, message
+from services.outbox.schema import album_message, attempt, chat, message
 
 #: No request was sent to Telegram: its rates were not used.
 NO_CALL = frozenset({Reason.CONNECT_FAILED, Reason.FILE_NOT_READY, Reason.RENDER_FAILED})
@@ -112,6 +113,7 @@ def write(
     late, _ = _written(connection, _LATE, deliveries, now)
     change_feed.write(connection, [_entry(s) for s in (*in_time, *late)], now)
     _CLOSE_ATTEMPT.run(connection, map(_attempt_row, settled), now=now)
+    _write_albums(connection, settled)
     changes = [s for s in settled if _changes_chat(s)]
     if changes:
         # Of the whole batch, whose chats are locked by the release as well: in one order.
@@ -175,6 +177,17 @@ def _attempt_row(s: Settled) -> Row:
         s.result.message_id,
         s.result.retry_after,
     )
+
+
+def _write_albums(connection: Connection, settled: Sequence[Settled]) -> None:
+    """Writes the ids of an album's further messages; an attempt has the id of the first one."""
+    rows = [
+        {"message_seq": s.message.seq, "telegram_message_id": one}
+        for s in settled
+        for one in s.result.more_ids
+    ]
+    if rows:
+        connection.execute(upsert(connection, album_message).values(rows).on_conflict_do_nothing())
 
 
 def _changes_chat(s: Settled) -> bool:

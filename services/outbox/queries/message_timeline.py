@@ -13,7 +13,7 @@ from services.outbox.queries.message_rows import (
     EventRow,
     MessageRow,
 )
-from services.outbox.schema import attempt, change, event, message
+from services.outbox.schema import album_message, attempt, change, event, message
 
 WITH_BODY = (*MESSAGE_COLUMNS, event.c.body, event.c.client)
 
@@ -107,20 +107,26 @@ def of_event(connection: Connection, event_id: str) -> EventWithMessages | None:
 def by_telegram_id(
     connection: Connection, bot: str, chat_id: int, telegram_message_id: int
 ) -> MessageRow | None:
-    """Returns the message that a chat shows under Telegram's id, or None; of edits, the message they edit."""
-    query = (
-        select(*MESSAGE_COLUMNS)
-        .join(event, message.c.event_id == event.c.id)
-        .join(attempt, attempt.c.message_seq == message.c.seq)
-        .where(
-            attempt.c.telegram_message_id == telegram_message_id,
-            message.c.bot == bot,
-            message.c.chat_id == chat_id,
+    """Returns the message that a chat shows under Telegram's id, or None; of edits, the message they edit.
+
+    Of an album it is the id of any of its messages.
+    """
+    for table in (attempt, album_message):
+        query = (
+            select(*MESSAGE_COLUMNS)
+            .join(event, message.c.event_id == event.c.id)
+            .join(table, table.c.message_seq == message.c.seq)
+            .where(
+                table.c.telegram_message_id == telegram_message_id,
+                message.c.bot == bot,
+                message.c.chat_id == chat_id,
+            )
+            .order_by(message.c.seq)
+            .limit(1)
         )
-        .order_by(message.c.seq)
-        .limit(1)
-    )
-    return next(iter(_messages(connection, query)), None)
+        for row in _messages(connection, query):
+            return row
+    return None
 
 
 def last_attempts(connection: Connection, seqs: Sequence[int]) -> dict[int, AttemptRow]:

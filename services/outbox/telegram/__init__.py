@@ -8,6 +8,7 @@
 - `media`: the files of a message as its parts: albums, captions; pure.
 - `uploads`: sends stored files, streamed from the database.
 - `bot_api`: calls of the Bot API by python-telegram-bot's bot.
+- `downloads`: files that people sent, from the server's file URL.
 - `answers`: reads answers as typed, bounded values, or as the error that they report; pure.
 - `values`: ids and texts of Telegram, checked for type and bounds; pure.
 - `http_request`: the bot's HTTP client, by aiohttp.

@@ -5,6 +5,7 @@
 
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 import aiohttp
@@ -15,6 +16,7 @@ from yarl import URL
 
 from services.kit.logs import redact
 from services.outbox.telegram.connections import CONNECT_SECONDS, connector, limited_from_connection
+from services.outbox.telegram.downloads import Download
 from services.outbox.telegram.errors import BadAnswerError, NoAnswerError, NotReachedError
 from services.outbox.telegram.proxy import Proxy
 from services.outbox.telegram.request_body import Parameters, encoded, unread
@@ -124,6 +126,32 @@ class Request(BaseRequest):
             if self._count is not None:
                 self._count("telegram", url.rpartition("/")[2], status, time.perf_counter() - start)
         return code, payload
+
+    async def download(self, url: str, seconds: float = READ_TIMEOUT_SECONDS) -> Download:
+        """Opens a file of the server; its content is read piece by piece.
+
+        Raises:
+            NotReachedError: nothing left this machine for the server.
+            NoAnswerError: the server did not answer.
+            BadAnswerError: it answered with something else than the file.
+        """
+        start = time.perf_counter()
+        status = "none"
+        timeout = ClientTimeout(total=None, connect=CONNECT_SECONDS)
+        try:
+            async with limited_from_connection(seconds):
+                answer = await self._opened().get(url, timeout=timeout, allow_redirects=False)
+            status = str(answer.status)
+        except (aiohttp.ClientError, OSError) as error:
+            raise NoAnswerError(_reason(error, seconds)) from error
+        finally:
+            if self._count is not None:
+                # The path names a file: it is no label.
+                self._count("telegram", "download", status, time.perf_counter() - start)
+        if answer.status != HTTPStatus.OK:
+            answer.close()
+            raise BadAnswerError(f"the server answered {answer.status} to the download", refused=True)
+        return Download(answer)
 
     async def _exchange(
         self, method: str, url: str, parameters: "Parameters | None", seconds: float

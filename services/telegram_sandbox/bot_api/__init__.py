@@ -84,6 +84,9 @@ setMyCommands
     commands          a wrong field: `get_bot_commands`; empty, over 32 or 256 code points: BotCommand.cpp
                       `set_commands`; BOT_COMMAND_INVALID, BOT_COMMANDS_TOO_MUCH
 getStarTransactions: offset, limit, nothing: clamped (`process_get_star_transactions_query`)
+getFile; the file is at /file/bot<TOKEN>/<file_path>
+    file_id           none that this bot got: invalid file_id; over 20 MB: file is too big
+                      (`process_get_file_query`, `on_file_download`)
 getMe, getWebhookInfo: no parameters
 
 Of any method: a chat that refuses the bot (`state.chats`), flood control, a revoked or frozen bot.

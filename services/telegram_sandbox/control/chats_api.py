@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Request
-from pydantic import Field
+from pydantic import Base64Bytes, Field
 
 from services.contracts.fields import NoBool
 from services.kit.errors import Problem
@@ -24,6 +24,8 @@ from services.telegram_sandbox.state.sandbox import CHAT_STATE
 router = APIRouter(prefix="/control/chats", tags=["control"])
 
 
+#: Largest file of a person, bytes: more than bots can download.
+LARGEST_FILE = 64 << 20
 GroupId = Annotated[int, Field(ge=-MAX_ID, lt=0), NoBool]
 
 
@@ -46,8 +48,31 @@ class NewRange(StrictForm):
     count: int = Field(ge=1, le=100_000)
 
 
+class NewFile(StrictForm):
+    """A file of a person; the bot gets it as the given kind."""
+
+    kind: Literal["photo", "document", "audio", "video", "animation", "voice", "sticker", "video_note"]
+    content: Base64Bytes = Field(max_length=LONGEST_BODY, description="in base64")
+    size: int = Field(
+        0, ge=0, le=LARGEST_FILE, description="bytes; a shorter content is filled up with zeros"
+    )
+    name: Words = "file"
+    media_type: Words = ""
+
+    def sent(self) -> person_actions.NewFile:
+        data = self.content.ljust(self.size, b"\0")
+        return person_actions.NewFile(self.kind, data, self.name, self.media_type)
+
+
+class Location(StrictForm):
+    latitude: float = Field(ge=-90, le=90)
+    longitude: float = Field(ge=-180, le=180)
+
+
 class NewText(StrictForm):
-    text: str = Field(max_length=LONGEST_BODY)
+    text: str = Field("", max_length=LONGEST_BODY, description="of a file, its caption")
+    file: NewFile | None = None
+    location: Location | None = None
     person_id: ChatId | None = Field(None, description="writer, in a group; default: Ada, 1001")
     thread_id: Id | None = None
     reply_to: Id | None = None
@@ -98,11 +123,22 @@ async def get_chat(request: Request, chat_id: ChatId) -> dict[str, Any]:
     return _state(_chat(request, chat_id))
 
 
-@router.post("/{chat_id}/say", status_code=201, summary="Write a text as a person; returns the message")
+@router.post(
+    "/{chat_id}/say", status_code=201, summary="Send a text or a file as a person; returns the message"
+)
 async def say(request: Request, chat_id: ChatId, form: NewText) -> dict[str, Any]:
     _chat(request, chat_id)
+    other = {"location": form.location.model_dump()} if form.location else {}
+    sent = person_actions.Sent(form.text, form.file.sent() if form.file else None, other)
     try:
-        return person_actions.say(sandbox_of(request), chat_id, **form.model_dump())
+        return person_actions.say(
+            sandbox_of(request),
+            chat_id,
+            sent,
+            person_id=form.person_id,
+            thread_id=form.thread_id,
+            reply_to=form.reply_to,
+        )
     except person_actions.NotPossibleError as error:
         raise Problem(409, "Conflict", str(error)) from None
 

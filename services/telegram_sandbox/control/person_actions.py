@@ -1,11 +1,14 @@
 """Actions of people: write, tap, block, leave. Bots get an update of each."""
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import uuid_utils
 
 from services.telegram_sandbox import markup
+from services.telegram_sandbox.state import media
+from services.telegram_sandbox.state.bots import Bot
 from services.telegram_sandbox.state.chats import Chat, ChatType, Message
 from services.telegram_sandbox.state.sandbox import Sandbox, Tap
 from services.telegram_sandbox.state.update_queue import TAP_LIFETIME
@@ -34,25 +37,58 @@ def person_in(sandbox: Sandbox, chat: Chat, person_id: int | None) -> dict[str, 
     return own.user()
 
 
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """A file of a person.
+
+    Args:
+        kind: one of :data:`services.telegram_sandbox.state.media.KINDS`.
+        data: the content.
+        name: of the file.
+        mime: media type.
+    """
+
+    kind: str
+    data: bytes
+    name: str
+    mime: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What a person sends: a text, a file with the text as its caption, or other content of a message.
+
+    Args:
+        text: empty: none.
+        file: None: none.
+        other: content by the name of its field, such as ``location``.
+    """
+
+    text: str = ""
+    file: NewFile | None = None
+    other: Mapping[str, Any] = field(default_factory=dict)
+
+
 def say(
     sandbox: Sandbox,
     chat_id: int,
-    text: str,
+    sent: Sent,
     *,
     person_id: int | None = None,
     thread_id: int | None = None,
     reply_to: int | None = None,
 ) -> dict[str, Any]:
-    """Writes a text as a person. Writing to a bot starts it, and ends a block.
+    """Writes as a person. Writing to a bot starts it, and ends a block.
 
     Raises:
-        NotPossibleError: there is no such chat, person, topic or message, or the text is empty.
+        NotPossibleError: there is no such chat, person, topic or message, or nothing is sent.
     """
     chat = chat_of(sandbox, chat_id)
     person = person_in(sandbox, chat, person_id)
-    cleaned = markup.clean(markup.Formatted(text))
-    if markup.is_empty(cleaned.text):
-        raise NotPossibleError("a message needs a text")
+    cleaned = markup.clean(markup.Formatted(sent.text))
+    is_empty = markup.is_empty(cleaned.text)
+    if is_empty and sent.file is None and not sent.other:
+        raise NotPossibleError("a message needs a text, a file or other content")
     now = sandbox.clock.now()
     wire: dict[str, Any] = {
         "message_id": sandbox.chats.next_message_id(chat, now),
@@ -62,11 +98,23 @@ def say(
         "chat": chat.wire(),
         "date": int(now),
         **_context(chat, thread_id, reply_to),
-        "text": cleaned.text,
+        **sent.other,
     }
+    name, entities = ("caption", "caption_entities") if sent.file else ("text", "entities")
+    if not is_empty:
+        wire[name] = cleaned.text
     if cleaned.entities:
-        wire["entities"] = cleaned.wire()
-    return _deliver(sandbox, chat, wire, int(person["id"]))
+        wire[entities] = cleaned.wire()
+    return _deliver(sandbox, chat, wire, int(person["id"]), sent.file)
+
+
+def _file_of(sandbox: Sandbox, bot: Bot, file: NewFile | None) -> dict[str, Any]:
+    """The message's fields of a file as a bot gets them: each bot has its own id of it."""
+    if file is None:
+        return {}
+    name, mime = media.stored_as(file.kind, file.name, file.mime)
+    stored = sandbox.files.add(bot.id, name, mime, file.data)
+    return media.fields(file.kind, stored, media.pixels(file.data))
 
 
 def _context(chat: Chat, thread_id: int | None, reply_to: int | None) -> dict[str, Any]:
@@ -84,21 +132,26 @@ def _context(chat: Chat, thread_id: int | None, reply_to: int | None) -> dict[st
     return context
 
 
-def _deliver(sandbox: Sandbox, chat: Chat, wire: dict[str, Any], person_id: int) -> dict[str, Any]:
+def _deliver(
+    sandbox: Sandbox, chat: Chat, wire: dict[str, Any], person_id: int, file: NewFile | None
+) -> dict[str, Any]:
     if chat.type is ChatType.PRIVATE and (chat.blocked or not chat.started):
         set_blocked(sandbox, chat, blocked=False)
+    kind = "channel_post" if chat.type is ChatType.CHANNEL else "message"
+    got = [(bot, wire | _file_of(sandbox, bot, file)) for bot in sandbox.bots]
+    shown = got[0][1] if got else wire
     sandbox.record(
         "said",
         chat_id=chat.id,
         message_id=wire["message_id"],
         person_id=person_id,
-        text=wire["text"],
-        message=wire,
+        text=wire.get("text", wire.get("caption")),
+        message=shown,
     )
-    sandbox.chats.store(chat, Message(wire, None))
-    kind = "channel_post" if chat.type is ChatType.CHANNEL else "message"
-    sandbox.push_all(kind, wire, lane=chat.id)
-    return wire
+    sandbox.chats.store(chat, Message(shown, None))
+    for bot, its in got:
+        sandbox.push(bot, kind, its, lane=chat.id)
+    return shown
 
 
 def tap(

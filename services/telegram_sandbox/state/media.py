@@ -10,11 +10,17 @@ KINDS = ("photo", "document", "audio", "video", "animation", "voice", "sticker",
 LARGEST_PHOTO = 10 << 20  # bytes
 PHOTO_PIXELS = 10_000  # width and height together
 PHOTO_RATIO = 20
-#: Telegram stores every photo as a JPEG.
-PHOTO_NAME, PHOTO_TYPE = "photo.jpg", "image/jpeg"
-VOICE_NAME, VOICE_TYPE = "voice.ogg", "audio/ogg"
+#: Name and type of the kinds that Telegram gives its own; every photo is stored as a JPEG.
+_NAMED = {
+    "photo": ("photo.jpg", "image/jpeg"),
+    "voice": ("voice.ogg", "audio/ogg"),
+    "sticker": ("sticker.webp", "image/webp"),
+    "video_note": ("video_note.mp4", "video/mp4"),
+}
 #: Length of a recording in the sandbox, which decodes none, seconds.
 SECONDS = 1
+
+_STILL = {"is_animated": False, "is_video": False}
 
 
 def pixels(data: bytes) -> tuple[int, int] | None:
@@ -32,11 +38,7 @@ def may_be_photo(width: int, height: int) -> bool:
 
 def stored_as(kind: str, name: str, mime: str) -> tuple[str, str]:
     """Name and type that Telegram keeps of an upload of this kind."""
-    if kind == "photo":
-        return PHOTO_NAME, PHOTO_TYPE
-    if kind == "voice":
-        return VOICE_NAME, VOICE_TYPE
-    return name, mime or "application/octet-stream"
+    return _NAMED.get(kind, (name, mime or "application/octet-stream"))
 
 
 def fields(kind: str, stored: StoredFile, size: tuple[int, int] | None) -> dict[str, Any]:
@@ -46,6 +48,10 @@ def fields(kind: str, stored: StoredFile, size: tuple[int, int] | None) -> dict[
     if kind == "photo":
         return {"photo": [ids | {"width": width, "height": height}]}
     shown = ids | {"mime_type": stored.mime}
+    if kind == "sticker":
+        return {"sticker": ids | {"type": "regular", "width": width, "height": height, **_STILL}}
+    if kind == "video_note":
+        return {"video_note": ids | {"length": width, "duration": SECONDS}}
     if kind != "voice":
         shown["file_name"] = stored.name
     if kind in {"audio", "video", "animation", "voice"}:
@@ -70,8 +76,8 @@ def file_of(wire: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
 
 def stored_file(kind: str, shown: dict[str, Any]) -> StoredFile:
     """The stored file of a message's file."""
-    names = {"photo": PHOTO_NAME, "voice": VOICE_NAME}
-    mime = shown.get("mime_type") or PHOTO_TYPE
+    own_name, own_type = _NAMED.get(kind, (kind, "image/jpeg"))
+    mime = shown.get("mime_type") or own_type
     bot_id = int(shown["file_id"].split("-")[1])
-    name = shown.get("file_name") or names.get(kind, kind)
+    name = shown.get("file_name") or own_name
     return StoredFile(shown["file_id"], bot_id, name, mime, shown["file_size"])

@@ -151,7 +151,11 @@ def _message(sandbox: Sandbox, entry: dict[str, Any]) -> None:
     silent = old.silent if old is not None else bool(entry.get("silent"))
     pinned = old.pinned if old is not None else bool(entry.get("pinned"))
     sandbox.chats.store(chat, Message(entry["message"], entry.get("bot"), silent, pinned=pinned))
-    found = media.file_of(entry["message"])
+    _restore_file(sandbox, entry["message"])
+
+
+def _restore_file(sandbox: Sandbox, message: dict[str, Any]) -> None:
+    found = media.file_of(message)
     if found is not None:
         sandbox.files.restore(media.stored_file(*found))
 
@@ -165,6 +169,8 @@ def _queue(sandbox: Sandbox, entry: dict[str, Any]) -> None:
             fields = dict(entry["update"])
             number = fields.pop("update_id")
             ((kind, payload),) = fields.items()
+            # A person's file has another id for each bot.
+            _restore_file(sandbox, payload)
             bot.queue.restore(Update(number, kind, payload, entry["expires"], entry["lane"]))
         case "confirmed":
             bot.queue.confirm(entry["offset"])

@@ -47,7 +47,7 @@ from services.outbox.intake import cancel_replay, enqueue
 from services.outbox.intake.cancel_replay import By
 from services.outbox.messages import EventFile, MediaKind, Settled
 from services.outbox.rate_limit.limits import Limits
-from services.outbox.schema import attempt, change, event, idempotency, message
+from services.outbox.schema import album_message, attempt, change, event, idempotency, message
 from tests import servers
 from tests.bridge.approvals.test_question_text import QUESTION
 from tests.conftest import BridgeFactory
@@ -102,13 +102,17 @@ async def delivered(store: Database, clock: ManualClock, *titles: str, chat_id: 
 
 def _deliver(connection: Connection, now: float) -> int:
     batch = claims.claim(connection, "default", "w1", 100, now=now)
-    settled = [
-        Settled(m, making.sent(), retry_policy.decide(Policy(), m, making.sent(), 1, 0.5))
-        for m in batch.messages
-    ]
+    # Each sends an album.
+    sent = replace(making.sent(), more_ids=(101, 102))
+    settled = [Settled(m, sent, retry_policy.decide(Policy(), m, sent, 1, 0.5)) for m in batch.messages]
     if settled:
         settlement.settle(connection, "w1", settled, Limits(0, 0, 1, 0), now)
     return len(settled)
+
+
+async def album_messages(store: Database) -> int:
+    count = select(func.count()).select_from(album_message)
+    return await store.read("read", lambda connection: int(connection.execute(count).scalar_one()))
 
 
 async def rows(store: Database) -> dict[str, int]:
@@ -211,6 +215,7 @@ async def test_an_event_stays_until_its_last_message_goes(
     clock.advance(KEEP_DAYS * DAY + 1)
     await keeper(store, folder, clock).once()
     assert await rows(store) == {"message": 1, "attempt": 0, "change": 0, "event": 1}
+    assert await album_messages(store) == 0
     await store.write("claim", partial(_deliver, now=clock.now))
     clock.advance(KEEP_DAYS * DAY + 1)
     await keeper(store, folder, clock).once()

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.bridge.updates import parse
+from services.bridge.updates import attachments, parse
+from services.bridge.updates.attachments import Attachment, AttachmentKind
 from services.bridge.updates.parse import (
     KINDS,
     LONGEST_DATA,
@@ -16,6 +17,7 @@ from services.bridge.updates.parse import (
     OTHER,
     Ignored,
     Membership,
+    NotTaken,
     ParsedUpdate,
     Sender,
     Tap,
@@ -65,6 +67,9 @@ def is_bounded(parsed: ParsedUpdate) -> bool:
         case TextMessage():
             ids = [parsed.sender.id, parsed.chat_id, parsed.thread_id, parsed.message_id, parsed.reply_to]
             lengths = len(parsed.text) <= LONGEST_TEXT and len(parsed.reply_to_button) <= LONGEST_DATA
+            lengths = lengths and (parsed.attachment is None or is_bounded_file(parsed.attachment))
+        case NotTaken(message):
+            return is_bounded(message)
         case Membership(chat_id):
             ids, lengths = [chat_id], True
         case Ignored() | Unreadable():
@@ -72,16 +77,37 @@ def is_bounded(parsed: ParsedUpdate) -> bool:
     return lengths and all(one is None or (one and abs(one) <= LARGEST_ID) for one in ids)
 
 
+def is_bounded_file(file: Attachment) -> bool:
+    numbers = (file.size, file.width, file.height, file.duration)
+    return (
+        0 < len(file.file_id) <= attachments.LONGEST_FILE_ID
+        and len(file.media_type) <= attachments.LONGEST_NAME
+        and len(file.filename or "") <= attachments.LONGEST_NAME
+        and all(one is None or 0 <= one <= attachments.LARGEST_SIZE for one in numbers)
+    )
+
+
 IDS = st.integers(-3, 10) | st.sampled_from([2**53, 2**53 + 1, 2**63, 10**30, -(2**53) - 1, "7", True, None])
 TEXTS = st.text(max_size=4) | st.just("x" * 100_000) | st.just("a\0b") | st.integers() | st.none()
 PEOPLE = st.fixed_dictionaries({"id": IDS}, optional={"first_name": TEXTS, "username": TEXTS})
 CHATS = st.fixed_dictionaries({"id": IDS, "type": TEXTS | st.just("private")})
+FILES = st.fixed_dictionaries(
+    {"file_id": TEXTS},
+    optional=dict.fromkeys(("file_size", "width", "height", "duration", "length"), IDS)
+    | {"file_name": TEXTS, "mime_type": TEXTS | st.just("image/PNG")},
+)
 SENT = st.fixed_dictionaries(
     {"from": PEOPLE, "chat": CHATS, "message_id": IDS, "text": TEXTS},
     optional={
         "message_thread_id": IDS,
         "is_topic_message": st.booleans(),
         "reply_to_message": st.fixed_dictionaries({}, optional={"message_id": IDS, "reply_markup": JSON}),
+        "caption": TEXTS,
+        "photo": st.lists(FILES, max_size=3),
+        "document": FILES,
+        "sticker": FILES,
+        "video_note": FILES,
+        "location": JSON,
     },
 )
 TAPS = st.fixed_dictionaries({"id": TEXTS | IDS, "from": PEOPLE}, optional={"data": TEXTS, "message": SENT})
@@ -159,10 +185,10 @@ def test_a_reply_has_the_data_of_the_first_button_of_its_message() -> None:
         assert parsed.reply_to_button == ""
 
 
-def test_photos_other_bots_and_channels_are_ignored() -> None:
+def test_notices_other_bots_and_channels_are_ignored() -> None:
     chat = {"id": 1, "type": "private"}
     for message in (
-        {"message_id": 1, "from": ADA, "chat": chat, "photo": []},
+        {"message_id": 1, "from": ADA, "chat": chat, "pinned_message": {}},
         {"message_id": 1, "from": ADA | {"is_bot": True}, "chat": chat, "text": "hi"},
         {"message_id": 1, "sender_chat": chat, "chat": chat, "text": "hi"},
     ):
@@ -221,3 +247,84 @@ def test_a_field_of_the_wrong_type_or_size_makes_an_update_unreadable(message: d
     good = {"message_id": 9, "from": ADA, "chat": {"id": 1, "type": "private"}, "text": "yes"}
     assert isinstance(parse.parse_update({"update_id": 1, "message": good}), TextMessage)
     assert isinstance(parse.parse_update({"update_id": 1, "message": good | message}), Unreadable)
+
+
+def file_in(**message: Any) -> Attachment | None:
+    whole = {"message_id": 9, "from": ADA, "chat": {"id": 1, "type": "private"}} | message
+    parsed = parse.parse_update({"update_id": 1, "message": whole})
+    assert isinstance(parsed, TextMessage), parsed
+    return parsed.attachment
+
+
+def test_of_a_photo_the_largest_size_is_taken() -> None:
+    sizes = [
+        {"file_id": f"F{width}", "file_unique_id": "u", "width": width, "height": 3, "file_size": 10 * width}
+        for width in (90, 1280, 320)
+    ]
+    assert file_in(photo=sizes, caption="see") == Attachment(
+        AttachmentKind.PHOTO, "F1280", "image/jpeg", 12_800, None, 1280, 3
+    )
+
+
+FILE = {"file_id": "F", "file_unique_id": "u", "file_size": 7}
+
+
+@pytest.mark.parametrize(
+    ("kind", "shown", "expected"),
+    [
+        ("document", {"file_name": "a.pdf", "mime_type": "application/PDF"}, ("application/pdf", "a.pdf")),
+        ("document", {"mime_type": "no type"}, ("application/octet-stream", None)),
+        ("voice", {"duration": 3}, ("audio/ogg", None)),
+        ("audio", {"duration": 3, "mime_type": "audio/mpeg", "file_name": "a.mp3"}, ("audio/mpeg", "a.mp3")),
+        ("video_note", {"length": 240, "duration": 3}, ("video/mp4", None)),
+        ("sticker", {"is_animated": False, "is_video": False}, ("image/webp", None)),
+        ("sticker", {"is_animated": True, "is_video": False}, ("application/x-tgsticker", None)),
+        ("sticker", {"is_animated": False, "is_video": True}, ("video/webm", None)),
+    ],
+)
+def test_a_file_has_a_type_and_perhaps_a_name(
+    kind: str, shown: dict[str, Any], expected: tuple[str, str | None]
+) -> None:
+    found = file_in(**{kind: FILE | shown})
+    assert found is not None
+    assert (found.kind, found.media_type, found.filename) == (kind, *expected)
+    assert (found.width, found.height) == ((240, 240) if kind == "video_note" else (None, None))
+
+
+def test_an_animation_is_no_document() -> None:
+    found = file_in(animation=FILE | {"width": 4, "height": 2, "duration": 1}, document=FILE)
+    assert found == Attachment(AttachmentKind.ANIMATION, "F", "application/octet-stream", 7, None, 4, 2, 1)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"photo": []},
+        {"photo": [{"file_id": "F", "width": 1, "height": "1"}]},
+        {"document": {"file_id": ""}},
+        {"document": {"file_id": "x" * 513}},
+        {"document": {"file_id": "a\0"}},
+        {"document": FILE | {"file_size": -1}},
+        {"document": FILE | {"file_size": 2**63}},
+        {"document": FILE | {"file_name": 7}},
+        {"document": "F"},
+        {"voice": FILE | {"duration": "long"}},
+        {"document": FILE, "caption": 7},
+    ],
+    ids=str,
+)
+def test_a_file_with_an_odd_field_makes_an_update_unreadable(odd: dict[str, Any]) -> None:
+    message = {"message_id": 9, "from": ADA, "chat": {"id": 1, "type": "private"}} | odd
+    assert isinstance(parse.parse_update({"update_id": 1, "message": message}), Unreadable)
+
+
+def test_content_that_no_program_can_use_is_named() -> None:
+    for content, what in (
+        ({"location": {"latitude": 1.0, "longitude": 2.0}}, "locations"),
+        ({"venue": {}, "location": {}}, "places"),
+        ({"poll": {"question": "?"}}, "polls"),
+    ):
+        message = {"message_id": 9, "from": ADA, "chat": {"id": 1, "type": "private"}} | content
+        parsed = parse.parse_update({"update_id": 1, "message": message})
+        assert isinstance(parsed, NotTaken)
+        assert (parsed.what, parsed.message.text, parsed.message.attachment) == (what, "", None)

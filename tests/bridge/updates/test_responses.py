@@ -19,6 +19,7 @@ from services.kit.telemetry.telemetry import Telemetry, TraceContext
 from tests.bridge.people import ADA, GRACE, MALLORY, TEAM, Bridge, People, bridge_of, text_of
 from tests.conftest import BridgeFactory
 from tests.database_copies import Copies
+from tests.images import pdf, png
 from tests.servers import before_the_wait_ends, until
 
 
@@ -61,6 +62,22 @@ async def test_a_reply_to_any_part_of_a_long_message_is_linked(talk: Bridge, peo
         await people.say(ADA, f"about part {number}", reply_to=shown["message_id"])
     both = await responded(talk, 2)
     assert {one["in_reply_to"]["message_id"] for one in both} == {posted["message_ids"][0]}
+
+
+async def test_a_reply_to_any_file_of_an_album_is_linked(talk: Bridge, people: People) -> None:
+    files = [
+        (await talk.client.post("/api/v1/files", content=content)).json()["id"]
+        for content in (png(8, 8), png(9, 9), png(10, 10), pdf())
+    ]
+    attachments = [{"file_id": one} for one in files]
+    posted = await talk.post(title="Photos", description="x" * 1_500, attachments=attachments)
+    message = await talk.until_message(posted["message_ids"][0], "delivered")
+    shown = message["telegram_message_ids"]
+    assert len(shown) == 5
+    for number, one in enumerate(shown):
+        await people.say(ADA, f"about {number}", reply_to=one)
+    found = await responded(talk, 5)
+    assert [one["in_reply_to"]["message_id"] for one in found] == posted["message_ids"] * 5
 
 
 async def test_texts_taps_replies_and_commands_are_responses_in_order(talk: Bridge, people: People) -> None:

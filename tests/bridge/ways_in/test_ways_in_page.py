@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.bridge.people import Bridge
+from services.bridge.settings import BridgeSettings
+from tests.bridge.people import ADA, Bridge, bridge_of
+from tests.conftest import BridgeFactory
+from tests.ports import free_port
 from tests.servers import KEY
 
 PAGE = (Path(__file__).parents[3] / "docs" / "ways-in.md").read_text()
@@ -18,9 +21,20 @@ COMMANDS = [
 ]
 
 
-async def run(line: str, bridge: Bridge) -> str:
+@pytest.fixture
+def settings(bridge_settings: BridgeFactory) -> BridgeSettings:
+    return bridge_settings(telegram_allowed_users=[ADA], smtp_port=free_port())
+
+
+async def run(line: str, bridge: Bridge, settings: BridgeSettings) -> str:
     """Runs a line as a person would, and returns what it printed."""
-    environment = {**os.environ, "BRIDGE_URL": str(bridge.client.base_url).rstrip("/"), "KEY": KEY}
+    url = str(bridge.client.base_url).rstrip("/")
+    environment = {
+        **os.environ,
+        "BRIDGE_URL": url,
+        "SMTP_URL": f"smtp://127.0.0.1:{settings.smtp_port}",
+        "KEY": KEY,
+    }
     process = await asyncio.create_subprocess_exec(
         "bash",
         "-ec",
@@ -36,7 +50,8 @@ async def run(line: str, bridge: Bridge) -> str:
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-async def test_every_command_of_the_page_sends_a_message(quick: Bridge, line: str) -> None:
-    printed = await run(line, quick)
-    found = (await quick.client.get("/api/v1/messages")).json()["items"]
-    assert len(found) == 1, printed
+async def test_every_command_of_the_page_sends_a_message(settings: BridgeSettings, line: str) -> None:
+    async with bridge_of(settings) as bridge:
+        printed = await run(line, bridge, settings)
+        found = (await bridge.client.get("/api/v1/messages")).json()["items"]
+        assert len(found) == 1, printed
