@@ -13,6 +13,7 @@ from services.bridge.approvals.from_event import EventApprovals
 from services.bridge.bots import DEFAULT, Bot
 from services.bridge.chats import api as chats_api
 from services.bridge.chats import quiet
+from services.bridge.chats.directory import ChatDirectory
 from services.bridge.events import api as templates_api
 from services.bridge.events import send_options, template_folder
 from services.bridge.events.mappings import load_mappings
@@ -45,6 +46,7 @@ from services.bridge.tracking.callbacks import api as callbacks_api
 from services.bridge.tracking.metrics import TrackingMetrics
 from services.bridge.tracking.totals import TotalsCounter
 from services.bridge.updates import api as updates_api
+from services.bridge.updates import responses
 from services.bridge.ways_in import api as ways_in_api
 from services.bridge.ways_in import ntfy_api
 from services.bridge.ways_in.hooks import api as hooks_api
@@ -154,6 +156,8 @@ def create_app(  # noqa: PLR0915 - the composition root
             paying = {name: one.sender.bot for name, one in sending.items() if bots[name].paid_per_second}
             if paying:
                 await stack.enter_async_context(run_in_background(Costs(paying, cost_metrics).run()))
+            bot_clients = {name: one.sender.bot for name, one in sending.items()}
+            chats = ChatDirectory(database, bot_clients, responses.private_chat, clock)
             default = sending.pop(DEFAULT)
             totals = TotalsCounter(database, clock)
             await totals.begin()
@@ -190,7 +194,7 @@ def create_app(  # noqa: PLR0915 - the composition root
                     totals=totals,
                     bots=bots,
                     first_chat=first_chat,
-                    bot_clients={name: one.sender.bot for name, one in {DEFAULT: default, **sending}.items()},
+                    bot_clients=bot_clients,
                     telemetry=telemetry,
                     metrics=inbound_metrics,
                     health=health,
@@ -217,6 +221,7 @@ def create_app(  # noqa: PLR0915 - the composition root
                     ),
                     outbox=outbox,
                     routes=lambda: routes.routes,
+                    find_chats=chats.find,
                     asks=asks,
                     on_approvals=listening.publisher.created_by_events,
                     telemetry=telemetry,
@@ -236,6 +241,7 @@ def create_app(  # noqa: PLR0915 - the composition root
                     template_folder=folder,
                     mappings=mappings,
                     asks=asks,
+                    chats=chats,
                     authenticator=authenticator,
                     active_routes=routes,
                     inbound=listening,

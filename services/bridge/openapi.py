@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import Depends, FastAPI
 from fastapi.responses import RedirectResponse
 
-from services.bridge.events import accept
+from services.bridge.events import accept, addressed
 from services.bridge.keys import keys
 from services.contracts.events import Accepted, AcceptedBatch
 from services.contracts.fields import A_TRACE
@@ -18,7 +18,7 @@ from services.kit.web.auth import bearer
 from services.kit.web.openapi import problems
 
 _EVENT = {"$ref": "#/components/schemas/NewEvent"}
-_BATCH = {"type": "array", "items": _EVENT, "minItems": 1, "maxItems": accept.LARGEST_BATCH}
+_BATCH = {"type": "array", "items": _EVENT, "minItems": 1, "maxItems": addressed.LARGEST_BATCH}
 _AN_EVENT = {"type": "task_completion", "title": "Build finished", "source": "ci"}
 _BODY = {
     "required": True,

@@ -8,6 +8,7 @@ from fastapi import Depends
 from starlette.requests import Request
 
 from services.bridge.bots import Bot
+from services.bridge.chats.directory import ChatDirectory
 from services.bridge.events.accept import Asks
 from services.bridge.events.mappings import Mappings
 from services.bridge.events.template_folder import TemplateFolder
@@ -38,6 +39,7 @@ class BridgeState:
     template_folder: TemplateFolder | None
     mappings: Mappings
     asks: Asks
+    chats: ChatDirectory
     authenticator: Authenticator
     active_routes: ActiveRoutes
     inbound: Inbound

@@ -10,7 +10,7 @@ from services.contracts.fields import (
     AN_ID,
     LARGEST_INT,
     BotName,
-    ChatId,
+    ChatReference,
     CorrelationId,
     Details,
     Line,
@@ -101,8 +101,12 @@ class NewApproval(Strict):
         When | None, about("instead of expires_in: a time, 5 seconds to 30 days ahead", A_TIME)
     ] = None
     chat_id: Annotated[
-        ChatId | Annotated[list[ChatId], Field(min_length=1, max_length=100)] | None,
-        about("one chat or several; default: the default recipients", 1001),
+        ChatReference | Annotated[list[ChatReference], Field(min_length=1, max_length=100)] | None,
+        about(
+            "one chat or several, each as its ID, @username, or name in its settings; default: the default"
+            " recipients",
+            1001,
+        ),
     ] = None
     thread_id: Annotated[ThreadId | None, about("topic of the chat", 7)] = None
     bot: Annotated[BotName | None, about("bot that asks; default: the default bot", "default")] = None

@@ -298,13 +298,19 @@ def test_one_recipient_or_several(chat_id: Any) -> None:
     assert posted(chat_id=chat_id).chat_id == chat_id
 
 
+def test_a_number_may_be_a_text_and_a_recipient_a_name() -> None:
+    named = posted(chat_id=["1001", "@ops", " Operations "])
+    assert named.chat_id == [1001, "@ops", "Operations"]
+    assert faults(chat_id=["1001", 1001]) == [("chat_id",)]
+
+
 @pytest.mark.parametrize(
     "chat_id",
     [
         0,
         [1, 0],
         2**53 + 1,
-        "1001",
+        "@",
         True,
         1.5,
         [],

@@ -17,9 +17,10 @@ from services.bridge.approvals import from_request, question_text, store
 from services.bridge.approvals.approval import Approval, Option
 from services.bridge.bot_messages import Recipient
 from services.bridge.bots import DEFAULT, Bot
-from services.bridge.events.accept import Place, Question
+from services.bridge.events.accept import Question
+from services.bridge.events.addressed import Place
 from services.bridge.events.templates import Templates
-from services.bridge.routes.routes import Target
+from services.bridge.routes.destinations import Destination
 from services.contracts.approvals import Options, default_options
 from services.contracts.events import NewEvent
 from services.contracts.fields import Severity
@@ -57,7 +58,7 @@ class EventApprovals:
     templates: Templates | None = None
 
     def __call__(
-        self, posted: NewEvent, made: messages.EventRecord, targets: Sequence[Target], place: Place
+        self, posted: NewEvent, made: messages.EventRecord, targets: Sequence[Destination], place: Place
     ) -> Question:
         """Returns the approval of an event, with the messages that show its question.
 
@@ -86,7 +87,7 @@ class EventApprovals:
             partial(store.add, approval=approval, messages=shown),
         )
 
-    def _bot(self, posted: NewEvent, targets: Sequence[Target], place: Place) -> Bot:
+    def _bot(self, posted: NewEvent, targets: Sequence[Destination], place: Place) -> Bot:
         """The bot that shows the question: its buttons come back to it, and only it can edit the message."""
         names = {target.bot or posted.bot or DEFAULT for target in targets}
         if len(names) > 1:
@@ -131,7 +132,7 @@ class EventApprovals:
         return from_request.valid_expiry(posted.expires_at, now, [*place, "expires_at"])
 
 
-def _recipients(posted: NewEvent, targets: Sequence[Target], approval: Approval) -> list[Recipient]:
+def _recipients(posted: NewEvent, targets: Sequence[Destination], approval: Approval) -> list[Recipient]:
     return [
         Recipient(
             target.chat_id,

@@ -15,7 +15,8 @@ from services.bridge.approvals.approval import Approval, Option
 from services.bridge.approvals.reminders import Plan
 from services.bridge.bot_messages import Recipient
 from services.bridge.bots import DEFAULT, Bot
-from services.bridge.events.accept import no_chat
+from services.bridge.chats.names import Found, NamedChat
+from services.bridge.events.addressed import no_chat
 from services.bridge.events.templates import Templates
 from services.bridge.webhooks.destinations import Destinations
 from services.contracts import times
@@ -104,12 +105,49 @@ def new_approval(
     )
 
 
-def recipients(new: NewApproval, bot: Bot, approval: Approval) -> list[Recipient]:
-    """The chats that get the question: those of the request, else the bot's."""
+def named_chats(new: NewApproval, bot: Bot) -> set[NamedChat]:
+    """The chats that the request names by a text, whose ids are to be found."""
+    return {NamedChat(bot.name, one) for one in _given_chats(new) if isinstance(one, str)}
+
+
+def _given_chats(new: NewApproval) -> Sequence[int | str]:
     if new.chat_id is None:
-        chats: Sequence[int] = bot.chats
-    else:
-        chats = new.chat_id if isinstance(new.chat_id, list) else [new.chat_id]
+        return ()
+    return new.chat_id if isinstance(new.chat_id, list) else [new.chat_id]
+
+
+def chat_ids(new: NewApproval, bot: Bot, found: Found) -> Sequence[int]:
+    """The chats that get the question: those of the request, else the bot's.
+
+    Args:
+        new: the request's body.
+        bot: that shows the question.
+        found: the ids of the chats that the request names by a text.
+
+    Raises:
+        Problem: 422, names ``chat_id``: there is no such chat, or it is named twice.
+    """
+    if new.chat_id is None:
+        return bot.chats
+    ids: list[int] = []
+    for number, one in enumerate(_given_chats(new)):
+        chat = one if isinstance(one, int) else found[NamedChat(bot.name, one)]
+        why = chat if isinstance(chat, str) else "a recipient is named twice" if chat in ids else None
+        if isinstance(chat, str) or why:
+            where = ["body", "chat_id", *([number] if isinstance(new.chat_id, list) else [])]
+            raise invalid_input([{"loc": where, "msg": why}])
+        ids.append(chat)
+    return ids
+
+
+def recipients(new: NewApproval, chats: Sequence[int], approval: Approval) -> list[Recipient]:
+    """The question's recipients.
+
+    Args:
+        new: the request's body.
+        chats: that get the question.
+        approval: as it is stored.
+    """
     return [Recipient(chat_id, new.thread_id, expires_at=approval.expires_at) for chat_id in chats]
 
 

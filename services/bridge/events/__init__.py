@@ -1,5 +1,6 @@
 """Events: from a posted request to the text in a chat.
 
+- `addressed`: reads a request and finds its recipients; pure.
 - `accept`: checks a request and makes events and messages of it; pure.
 - `answer_body`: the body of the 202; pure.
 - `attachments`: checks the files that events name against Telegram's limits.

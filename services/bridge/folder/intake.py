@@ -15,10 +15,12 @@ import structlog
 import watchfiles
 
 from services.bridge.approvals import from_event
-from services.bridge.events import accept
+from services.bridge.chats.directory import FindChats
+from services.bridge.events import accept, addressed
 from services.bridge.events.accept import Asks, Caller
 from services.bridge.folder.files import MOST_AT_ONCE, File, Folder
 from services.bridge.metrics import FolderMetrics
+from services.bridge.routes.destinations import NO_CHAT
 from services.bridge.routes.routes import Routes
 from services.kit.clock import Clock, rfc3339
 from services.kit.errors import Problem
@@ -64,6 +66,7 @@ class FolderIntake:
         limits: of a file.
         outbox: stores the events.
         routes: returns the rules in force; called for each file.
+        find_chats: finds the ids of chats that events name by a text.
         asks: creates the approval of an ``approval_request``.
         on_approvals: called with the number of created approvals.
         telemetry: of the service.
@@ -78,6 +81,7 @@ class FolderIntake:
         *,
         outbox: Outbox,
         routes: Callable[[], Routes],
+        find_chats: FindChats,
         asks: Asks,
         on_approvals: Callable[[int], None],
         telemetry: Telemetry,
@@ -88,6 +92,7 @@ class FolderIntake:
         self._limits = limits
         self._outbox = outbox
         self._routes = routes
+        self._find_chats = find_chats
         self._asks = asks
         self._on_approvals = on_approvals
         self._telemetry = telemetry
@@ -230,34 +235,33 @@ class FolderIntake:
         """The accepted events of a file; None if it is invalid and was rejected."""
         body = await asyncio.to_thread(self._folder.read, file)
         caller = Caller(CLIENT, None, "", None, SingleUse(CLIENT, file.path.name))
-        read = partial(
-            accept.accept,
-            body,
-            caller,
-            self._telemetry.new_trace(),
-            now=self._clock.time(),
-            routes=self._routes(),
-            trace_url=self._limits.trace_url,
-            asks=self._asks,
-            refusal=self._limits.refusal,
-            dedup_window=self._limits.dedup_window,
-        )
-        reading = await self._understood(file, read)
-        while reading and await from_event.codes_taken(self._outbox.database, reading.codes):
-            reading = await self._understood(file, read)
-        return reading
-
-    async def _understood(
-        self, file: File, read: Callable[[], accept.AcceptedRequest]
-    ) -> accept.AcceptedRequest | None:
         try:
-            return read()
+            read = await self._addressed(body, caller)
+            reading = read()
+            while await from_event.codes_taken(self._outbox.database, reading.codes):
+                reading = read()
         except Problem as problem:
-            if problem.status == accept.NO_CHAT:
+            if problem.status == NO_CHAT:
                 self._postponed = problem
             else:
                 await self._reject(file, problem)
             return None
+        return reading
+
+    async def _addressed(self, body: bytes, caller: Caller) -> Callable[[], accept.AcceptedRequest]:
+        request = addressed.address(body, self._routes())
+        return partial(
+            accept.accept,
+            request,
+            caller,
+            self._telemetry.new_trace(),
+            now=self._clock.time(),
+            trace_url=self._limits.trace_url,
+            asks=self._asks,
+            chats=await self._find_chats(request.named) if request.named else {},
+            refusal=self._limits.refusal,
+            dedup_window=self._limits.dedup_window,
+        )
 
     async def _store(self, reading: accept.AcceptedRequest) -> None:
         """Returns once the events are on disk, stored now or before a crash."""

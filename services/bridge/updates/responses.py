@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 import uuid_utils
-from sqlalchemy import Connection, delete, insert, select, text
+from sqlalchemy import Connection, delete, func, insert, select, text
 
 from services.bridge.updates.parse import Sender
 from services.bridge.updates.schema import response
@@ -117,6 +117,20 @@ def page(
     if bot is not None:
         query = query.where(response.c.bot == bot)
     return list(connection.execute(query.order_by(response.c.seq).limit(limit)).mappings())
+
+
+def private_chat(connection: Connection, bot: str, username: str) -> int | None:
+    """The private chat of the person who wrote there last under a username, without the ``@``.
+
+    Telegram itself finds no person by a username for a bot. The id of a private chat is the person's.
+    """
+    query = select(response.c.chat_id).where(
+        response.c.bot == bot,
+        response.c.chat_id == response.c.user_id,
+        func.lower(response.c.username) == username.lower(),
+    )
+    found: int | None = connection.execute(query.order_by(response.c.seq.desc()).limit(1)).scalar()
+    return found
 
 
 def delete_old(connection: Connection, before: float, most: int) -> int:

@@ -84,6 +84,7 @@ setMyCommands
     commands          a wrong field: `get_bot_commands`; empty, over 32 or 256 code points: BotCommand.cpp
                       `set_commands`; BOT_COMMAND_INVALID, BOT_COMMANDS_TOO_MUCH
 getStarTransactions: offset, limit, nothing: clamped (`process_get_star_transactions_query`)
+getChat: chat_id as above, or @username of a public group or channel: `check_chat`
 getMe, getWebhookInfo: no parameters
 
 Of any method: a chat that refuses the bot (`state.chats`), flood control, a revoked or frozen bot.

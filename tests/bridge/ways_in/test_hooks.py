@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from services.bridge.app import create_app
-from services.bridge.events import accept
+from services.bridge.events import addressed
 from services.bridge.events.mappings import load_mappings
 from services.bridge.ways_in.draft import Draft
 from services.bridge.ways_in.hooks.sources import SOURCES
@@ -297,6 +297,6 @@ def test_whatever_a_payload_holds_it_becomes_an_event(source: str, kind: str, da
         return
     try:
         event = SOURCES[source].read(body, kind)
-        accept.parse(Draft({**event, "source": source}, {}).json())
+        addressed.parse(Draft({**event, "source": source}, {}).json())
     except (ValidationError, Problem) as error:
         raise AssertionError(payload) from error

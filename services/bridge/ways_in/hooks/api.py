@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from starlette.responses import Response
 
 from services.bridge import event_intake
-from services.bridge.events import accept
+from services.bridge.events import accept, addressed
 from services.bridge.events import api as templates_api
 from services.bridge.keys.authenticate import AdmittedRequest
 from services.bridge.settings import BridgeSettings
@@ -52,7 +52,7 @@ async def preview(request: Request, state: State, source: SourceName) -> HookPre
     _check_exists(state, source)
     draft = _read(state, source, await request.body(), request.headers)
     try:
-        ((event,), _) = accept.parse(draft.json())
+        ((event,), _) = addressed.parse(draft.json())
     except Problem as problem:
         raise draft.in_client_words(problem) from None
     shown = event.model_dump(mode="json", exclude_defaults=True)
