@@ -113,7 +113,7 @@ POSTING: dict[str, Any] = {
                 401: "the key or the signature is missing or invalid",
                 409: "a request with this Idempotency-Key is in progress, or the signature was used before",
                 422: "the input is invalid, one entry per field; or the Idempotency-Key had another body",
-                415: "the form is signed",
+                415: "the body is neither JSON nor a form; or the form is signed",
                 413: "the body is larger than MAX_BODY_BYTES, or a file than MAX_FILE_BYTES",
                 503: "nothing was stored; retry",
                 507: "all files together have FILES_MAX_TOTAL_BYTES",
