@@ -15,8 +15,8 @@ from services.bridge.chats import api as chats_api
 from services.bridge.chats import quiet
 from services.bridge.chats.directory import ChatDirectory
 from services.bridge.events import api as templates_api
-from services.bridge.events import send_options, template_folder
-from services.bridge.events.mappings import load_mappings
+from services.bridge.events import mapping_folder, send_options, template_folder
+from services.bridge.events.mapping_folder import MappingFolder
 from services.bridge.events.render import render
 from services.bridge.events.template_folder import TemplateFolder
 from services.bridge.files import api as files_api
@@ -96,7 +96,7 @@ def create_app(  # noqa: PLR0915 - the composition root
     tracking_metrics = TrackingMetrics(telemetry.registry)
     folder = TemplateFolder(settings.templates_dir, telemetry.registry) if settings.templates_dir else None
     templates = folder.templates if folder else None
-    mappings = load_mappings(settings.hooks_dir, SOURCES)
+    mappings = MappingFolder(settings.hooks_dir, SOURCES)
     security = SecurityMetrics(telemetry.registry)
     ring = keyring.make_keyring(settings, clock)
     bots = settings.bots()
@@ -126,6 +126,7 @@ def create_app(  # noqa: PLR0915 - the composition root
             await stack.enter_async_context(keyring.open_keyring(ring, database, health))
             await stack.enter_async_context(active_routes.open_active_routes(routes, database, health))
             await stack.enter_async_context(template_folder.open_templates(folder, health))
+            await stack.enter_async_context(mapping_folder.open_mappings(mappings, health))
             await stack.enter_async_context(choice.open_first_chat(first_chat, database, health))
             rates = await stack.enter_async_context(
                 buckets.open_buckets(
@@ -239,7 +240,7 @@ def create_app(  # noqa: PLR0915 - the composition root
                     outbox=outbox,
                     bots=bots,
                     template_folder=folder,
-                    mappings=mappings,
+                    mappings=mappings.mappings,
                     asks=asks,
                     chats=chats,
                     authenticator=authenticator,

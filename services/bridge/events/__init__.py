@@ -10,6 +10,7 @@
 - `marked_text`: makes of what they read a text that Telegram takes; pure.
 - `send_options`: how an event's messages are sent, beside their text; pure.
 - `mappings`: the operator's own readers of webhooks, by Jinja2.
+- `mapping_folder`: reads them, also when a file has changed.
 - `buttons`: the buttons of an event's messages, and what a tap names; pure.
 - `templates`: the operator's own texts, by Jinja2.
 - `template_folder`: reads them, also when a file has changed.
