@@ -10,11 +10,13 @@ from functools import partial
 
 import uuid_utils
 from pydantic import TypeAdapter, ValidationError
+from sqlalchemy import Connection
 
 from services.bridge import bot_messages
 from services.bridge.approvals import approval as domain
-from services.bridge.approvals import from_request, question_text, store
+from services.bridge.approvals import from_request, question_text, reminders, store
 from services.bridge.approvals.approval import Approval, Option
+from services.bridge.approvals.reminders import Plan
 from services.bridge.bot_messages import Recipient
 from services.bridge.bots import DEFAULT, Bot
 from services.bridge.events.accept import Question
@@ -24,11 +26,12 @@ from services.bridge.routes.destinations import Destination
 from services.contracts.approvals import Options, default_options
 from services.contracts.events import NewEvent
 from services.contracts.fields import Severity
+from services.contracts.questions import DEFAULT_TEXT
 from services.kit.database.connect import Database
 from services.kit.errors import invalid_input
 from services.kit.field_errors import message
 from services.outbox import messages
-from services.outbox.messages import Origin, UnknownPolicy
+from services.outbox.messages import MessageRecord, Origin, UnknownPolicy
 
 _options = TypeAdapter(Options)
 #: Fields of an event that an approval cannot have, with the message for the client.
@@ -72,10 +75,12 @@ class EventApprovals:
             Problem: 422, names the wrong field: ``deliver_at`` and ``update_key`` are not allowed, all
                 recipients must belong to one bot, and the bot needs approvers.
         """
-        for field, why in _REFUSED.items():
-            if getattr(posted, field) != NewEvent.model_fields[field].default:
-                raise invalid_input([{"loc": [*place, field], "msg": why}])
-        approval = self._approval(posted, made, self._bot(posted, targets, place), place)
+        for name, why in _REFUSED.items():
+            if getattr(posted, name) != NewEvent.model_fields[name].default:
+                raise invalid_input([{"loc": [*place, name], "msg": why}])
+        bot = self._bot(posted, targets, place)
+        approval = self._approval(posted, made, bot, place)
+        plan = from_request.plan_of(posted.data, bot, made.accepted_at, [*place, "data"])
         question = question_text.render_question(self.templates, approval, posted)
         shown = bot_messages.new_messages(_recipients(posted, targets, approval), approval.bot)
         body = bot_messages.event_body(question, posted.model_dump_json(exclude_defaults=True))
@@ -84,7 +89,7 @@ class EventApprovals:
             approval.code,
             replace(made, severity=approval.severity, body=body, origin=Origin.APPROVAL),
             shown,
-            partial(store.add, approval=approval, messages=shown),
+            partial(_keep, approval=approval, messages=shown, plan=plan),
         )
 
     def _bot(self, posted: NewEvent, targets: Sequence[Destination], place: Place) -> Bot:
@@ -101,26 +106,30 @@ class EventApprovals:
     def _approval(self, posted: NewEvent, made: messages.EventRecord, by: Bot, place: Place) -> Approval:
         if not by.allowed:
             raise invalid_input([{"loc": [*place, "type"], "msg": from_request.NO_APPROVERS}])
-        now = made.accepted_at
+        now, data = made.accepted_at, posted.data
+        approvers = tuple(sorted(by.allowed))
+        from_request.check_needed(data.needed or 1, approvers, [*place, "data"])
         return Approval(
             id=str(uuid_utils.uuid7()),
             code=domain.new_code(),
             token=domain.new_token(),
             title=posted.title,
-            prompt=posted.data.approval_prompt or "",
-            options=_read_options(posted, place),
-            approvers=tuple(sorted(by.allowed)),
+            prompt=data.approval_prompt or "",
+            options=() if data.answer == "text" else _read_options(posted, place),
+            approvers=approvers,
             bot=by.name,
             client=made.client,
             source=posted.source,
-            severity=(posted.severity or posted.data.severity or Severity.HIGH).value,
+            severity=(posted.severity or data.severity or Severity.HIGH).value,
             correlation_id=made.correlation_id,
             event_id=made.id,
             trace=made.trace,
             created_at=now,
             expires_at=self._expires_at(posted, now, place),
             callback_url=posted.callback_url,
-            metadata=posted.data.metadata,
+            metadata=data.metadata,
+            needed=data.needed or 1,
+            text_limit=(data.max_length or DEFAULT_TEXT) if data.answer == "text" else None,
         )
 
     def _expires_at(self, posted: NewEvent, now: float, place: Place) -> float:
@@ -130,6 +139,11 @@ class EventApprovals:
         if posted.expires_at is None:
             return now + self.expires_in
         return from_request.valid_expiry(posted.expires_at, now, [*place, "expires_at"])
+
+
+def _keep(connection: Connection, approval: Approval, messages: Sequence[MessageRecord], plan: Plan) -> None:
+    store.add(connection, approval, messages)
+    reminders.add(connection, approval.id, plan, approval.created_at)
 
 
 def _recipients(posted: NewEvent, targets: Sequence[Destination], approval: Approval) -> list[Recipient]:
