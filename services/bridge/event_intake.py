@@ -111,6 +111,7 @@ async def _addressed(
 ) -> Callable[[], AcceptedRequest]:
     """Finds the chats that the request names; returns what checks it and makes its messages."""
     request = addressed.address(body, state.active_routes.routes)
+    found = await state.chats.find(request.named) if request.named else {}
     return partial(
         accept.accept,
         request,
@@ -118,8 +119,8 @@ async def _addressed(
         trace,
         now=state.clock.time(),
         trace_url=state.settings.jaeger_ui_url,
-        asks=state.asks,
-        chats=await state.chats.find(request.named) if request.named else {},
+        asks=await state.asks.in_zones(state.outbox.database, request, found),
+        chats=found,
         refusal=state.inbound.destinations.refusal,
         dedup_window=state.settings.dedup_window_seconds,
     )

@@ -89,7 +89,9 @@ class ChatSettings(Strict):
     """The settings of a chat."""
 
     name: Annotated[ChatName, about("name of the chat, which `chat_id` of events takes too", "Ada")] = ""
-    time_zone: Annotated[TimeZone, about("IANA time zone", "Europe/Berlin")] = "UTC"
+    time_zone: Annotated[
+        TimeZone, about("IANA time zone, in which the chat shows times", "Europe/Berlin")
+    ] = "UTC"
     quiet_hours: Annotated[QuietHours | None, about("quiet hours; unset: none")] = None
 
 
@@ -99,7 +101,9 @@ class ChatChanges(Strict):
     name: Annotated[
         ChatName | None, about("name of the chat, which `chat_id` of events takes too; null: none", "Ada")
     ] = None
-    time_zone: Annotated[TimeZone | None, about("IANA time zone; null: UTC", "Europe/Berlin")] = None
+    time_zone: Annotated[
+        TimeZone | None, about("IANA time zone, in which the chat shows times; null: UTC", "Europe/Berlin")
+    ] = None
     quiet_hours: Annotated[QuietHours | None, about("quiet hours, replaced as a whole; null: none")] = None
 
 

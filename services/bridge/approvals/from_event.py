@@ -3,10 +3,11 @@
 Writes nothing: the caller stores the returned ``Question``.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
+from typing import Self
 
 import uuid_utils
 from pydantic import TypeAdapter, ValidationError
@@ -19,8 +20,11 @@ from services.bridge.approvals.approval import Approval, Option
 from services.bridge.approvals.reminders import Plan
 from services.bridge.bot_messages import Recipient
 from services.bridge.bots import DEFAULT, Bot
-from services.bridge.events.accept import Question
-from services.bridge.events.addressed import Place
+from services.bridge.chats.names import Found
+from services.bridge.chats.times import DEFAULT_ZONE, common
+from services.bridge.chats.zones import of_chats
+from services.bridge.events.accept import QUESTION, Question
+from services.bridge.events.addressed import AddressedRequest, Place
 from services.bridge.events.templates import Templates
 from services.bridge.routes.destinations import Destination
 from services.contracts.approvals import Options, default_options
@@ -54,11 +58,34 @@ class EventApprovals:
         bots: all bots, by name.
         expires_in: lifetime of an approval in seconds, if the event has no ``expires_at``.
         templates: the operator's templates; None: built-in texts.
+        zones: time zones by bot and chat; UTC for others.
     """
 
     bots: Mapping[str, Bot]
     expires_in: float
     templates: Templates | None = None
+    zones: Mapping[tuple[str, int], str] = field(default_factory=dict)
+
+    async def in_zones(self, database: Database, request: AddressedRequest, found: Found) -> Self:
+        """The same, with the time zones of the chats that get the questions of a request.
+
+        Args:
+            database: of the bridge.
+            request: as it is to be accepted.
+            found: the ids of the chats that it names by a text.
+
+        Raises:
+            Problem: 422, 503, there is no such chat.
+        """
+        chats = {
+            (target.bot or one.bot, target.chat_id)
+            for one in request.events
+            if one.event.type == QUESTION
+            for target in one.destinations(found)
+        }
+        return (
+            replace(self, zones=await database.read("read", partial(_zones, chats=chats))) if chats else self
+        )
 
     def __call__(
         self, posted: NewEvent, made: messages.EventRecord, targets: Sequence[Destination], place: Place
@@ -81,7 +108,9 @@ class EventApprovals:
         bot = self._bot(posted, targets, place)
         approval = self._approval(posted, made, bot, place)
         plan = from_request.plan_of(posted.data, bot, made.accepted_at, [*place, "data"])
-        question = question_text.render_question(self.templates, approval, posted)
+        here = {self.zones.get((bot.name, target.chat_id), DEFAULT_ZONE) for target in targets}
+        worded = replace(approval, time_zone=common(here))
+        question = question_text.render_question(self.templates, worded, posted)
         shown = bot_messages.new_messages(_recipients(posted, targets, approval), approval.bot)
         body = bot_messages.event_body(question, posted.model_dump_json(exclude_defaults=True))
         return Question(
@@ -139,6 +168,14 @@ class EventApprovals:
         if posted.expires_at is None:
             return now + self.expires_in
         return from_request.valid_expiry(posted.expires_at, now, [*place, "expires_at"])
+
+
+def _zones(connection: Connection, chats: Collection[tuple[str, int]]) -> dict[tuple[str, int], str]:
+    found: dict[tuple[str, int], str] = {}
+    for bot in {bot for bot, _ in chats}:
+        ids = [chat_id for name, chat_id in chats if name == bot]
+        found |= {(bot, one): zone for one, zone in of_chats(connection, bot, ids).items()}
+    return found
 
 
 def _keep(connection: Connection, approval: Approval, messages: Sequence[MessageRecord], plan: Plan) -> None:

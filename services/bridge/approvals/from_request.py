@@ -178,7 +178,8 @@ def create(
         if earlier is not None:
             return earlier
     approval = store.with_new_code(connection, approval)
-    question = question_text.render_question(templates, approval)
+    worded = store.in_zone_of(connection, approval, {one.chat_id for one in to})
+    question = question_text.render_question(templates, worded)
     reminders.add(connection, approval.id, plan, now)
     return store.create(connection, approval, question, to, now)
 

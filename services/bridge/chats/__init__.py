@@ -4,5 +4,7 @@
 - `quiet`: quiet hours in a chat's own time zone; pure.
 - `names`: which chat a name means; pure.
 - `directory`: finds the ids of named chats, in the settings and from Telegram.
+- `times`: times as people read them in a chat; pure.
+- `zones`: the time zones of chats.
 - `api`: the settings and the state of a chat over REST.
 """

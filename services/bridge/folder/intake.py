@@ -15,9 +15,10 @@ import structlog
 import watchfiles
 
 from services.bridge.approvals import from_event
+from services.bridge.approvals.from_event import EventApprovals
 from services.bridge.chats.directory import FindChats
 from services.bridge.events import accept, addressed
-from services.bridge.events.accept import Asks, Caller
+from services.bridge.events.accept import Caller
 from services.bridge.folder.files import MOST_AT_ONCE, File, Folder
 from services.bridge.metrics import FolderMetrics
 from services.bridge.routes.destinations import NO_CHAT
@@ -82,7 +83,7 @@ class FolderIntake:
         outbox: Outbox,
         routes: Callable[[], Routes],
         find_chats: FindChats,
-        asks: Asks,
+        asks: EventApprovals,
         on_approvals: Callable[[int], None],
         telemetry: Telemetry,
         metrics: FolderMetrics,
@@ -250,6 +251,7 @@ class FolderIntake:
 
     async def _addressed(self, body: bytes, caller: Caller) -> Callable[[], accept.AcceptedRequest]:
         request = addressed.address(body, self._routes())
+        found = await self._find_chats(request.named) if request.named else {}
         return partial(
             accept.accept,
             request,
@@ -257,8 +259,8 @@ class FolderIntake:
             self._telemetry.new_trace(),
             now=self._clock.time(),
             trace_url=self._limits.trace_url,
-            asks=self._asks,
-            chats=await self._find_chats(request.named) if request.named else {},
+            asks=await self._asks.in_zones(self._outbox.database, request, found),
+            chats=found,
             refusal=self._limits.refusal,
             dedup_window=self._limits.dedup_window,
         )

@@ -12,6 +12,7 @@ from services.bridge.approvals import approval as domain
 from services.bridge.approvals import queries as approval_queries
 from services.bridge.approvals import store as approvals
 from services.bridge.approvals.approval import Approval
+from services.bridge.chats import zones
 from services.bridge.commands import commands, modes
 from services.bridge.commands.commands import ChatMode, CommandContext, SetMode, SetMute
 from services.bridge.commands.parse import Command, parse_command
@@ -174,6 +175,7 @@ def _command_reply(
         modes.mode_of(connection, bot, chat_id),
         chat_state.muted_until(connection, bot, chat_id, context.now),
         context.now,
+        zones.of_chat(connection, bot, chat_id),
     )
     snapshot = replace(context.snapshot, open_approvals=tuple(open_approvals))
     reply = commands.run(command, snapshot, given)
