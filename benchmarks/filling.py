@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 
 from benchmarks.programs import FIRST_CHAT
 from services.bridge.approvals.from_event import EventApprovals
-from services.bridge.events import accept
+from services.bridge.events import accept, addressed
 from services.bridge.events.accept import Caller
 from services.bridge.events.render import render
 from services.bridge.routes.routes import Routes
@@ -161,11 +161,10 @@ def _new(identifier: str) -> str:
 def submission(number: int, chat_id: int, telemetry: Telemetry, now: float) -> Submission:
     body = orjson.dumps(EVENT | {"title": f"Build {number} finished", "chat_id": chat_id})
     reading = accept.accept(
-        body,
+        addressed.address(body, Routes()),
         Caller("benchmark", None, "", None),
         telemetry.new_trace(),
         now=now,
-        routes=Routes(),
         trace_url="",
         asks=EventApprovals({}, 60.0),
     )

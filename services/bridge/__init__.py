@@ -22,6 +22,7 @@ Beside them:
 - `chats`: settings of chats, such as quiet hours.
 - `bots`: the configured bots. `paid_broadcast`: what they spend. `leader_lease`: one replica leads a task.
 - `bot_messages`: messages of the bot itself. `long_poll`: requests that wait.
+- `watched_files`: files of an operator, read again when they change.
 - `leader_lease`: work that one replica does at a time.
 - `after_restore`: what is not done again after a restore from a backup.
 - `repeat_counts`: edits messages of repeated events, to say how often.

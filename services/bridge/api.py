@@ -33,6 +33,7 @@ from services.contracts.messages import (
 from services.contracts.stored import from_row
 from services.kit.clock import rfc3339
 from services.kit.errors import Problem
+from services.kit.web.bodies import check_json_type
 from services.kit.web.body_stream import BodyStream
 from services.kit.web.fast_route import FastRoute
 from services.kit.web.multipart import is_form
@@ -54,9 +55,11 @@ async def post_events(request: Request) -> Response:
     """202 is answered only once the events are on disk. Both paths do the same."""
     state = await state_of(request)
     headers: dict[bytes, bytes] = dict(request.scope["headers"])
-    if is_form(headers.get(b"content-type", b"").decode("latin-1")):
+    kind = headers.get(b"content-type", b"").decode("latin-1")
+    if is_form(kind):
         entry = await _form(request, state, headers)
     else:
+        check_json_type(kind)
         entry = await state.authenticator.enter(request, headers, Scope.EVENTS_WRITE)
     caller = event_intake.caller_of(headers, entry)
     return (await event_intake.store(state, entry.body, caller)).response()

@@ -13,10 +13,11 @@ from services.bridge.approvals.from_event import EventApprovals
 from services.bridge.bots import DEFAULT, Bot
 from services.bridge.chats import api as chats_api
 from services.bridge.chats import quiet
+from services.bridge.chats.directory import ChatDirectory
 from services.bridge.digests import Digests
 from services.bridge.events import api as templates_api
-from services.bridge.events import send_options, template_folder
-from services.bridge.events.mappings import load_mappings
+from services.bridge.events import mapping_folder, send_options, template_folder
+from services.bridge.events.mapping_folder import MappingFolder
 from services.bridge.events.render import render
 from services.bridge.events.template_folder import TemplateFolder
 from services.bridge.files import api as files_api
@@ -46,6 +47,7 @@ from services.bridge.tracking.callbacks import api as callbacks_api
 from services.bridge.tracking.metrics import TrackingMetrics
 from services.bridge.tracking.totals import TotalsCounter
 from services.bridge.updates import api as updates_api
+from services.bridge.updates import responses
 from services.bridge.ways_in import api as ways_in_api
 from services.bridge.ways_in import ntfy_api
 from services.bridge.ways_in.hooks import api as hooks_api
@@ -96,7 +98,7 @@ def create_app(  # noqa: PLR0915 - the composition root
     tracking_metrics = TrackingMetrics(telemetry.registry)
     folder = TemplateFolder(settings.templates_dir, telemetry.registry) if settings.templates_dir else None
     templates = folder.templates if folder else None
-    mappings = load_mappings(settings.hooks_dir, SOURCES)
+    mappings = MappingFolder(settings.hooks_dir, SOURCES)
     security = SecurityMetrics(telemetry.registry)
     ring = keyring.make_keyring(settings, clock)
     bots = settings.bots()
@@ -127,6 +129,7 @@ def create_app(  # noqa: PLR0915 - the composition root
             await stack.enter_async_context(keyring.open_keyring(ring, database, health))
             await stack.enter_async_context(active_routes.open_active_routes(routes, database, health))
             await stack.enter_async_context(template_folder.open_templates(folder, health))
+            await stack.enter_async_context(mapping_folder.open_mappings(mappings, health))
             await stack.enter_async_context(choice.open_first_chat(first_chat, database, health))
             rates = await stack.enter_async_context(
                 buckets.open_buckets(
@@ -157,6 +160,8 @@ def create_app(  # noqa: PLR0915 - the composition root
             paying = {name: one.sender.bot for name, one in sending.items() if bots[name].paid_per_second}
             if paying:
                 await stack.enter_async_context(run_in_background(Costs(paying, cost_metrics).run()))
+            bot_clients = {name: one.sender.bot for name, one in sending.items()}
+            chats = ChatDirectory(database, bot_clients, responses.private_chat, clock)
             default = sending.pop(DEFAULT)
             totals = TotalsCounter(database, clock)
             await totals.begin()
@@ -197,7 +202,7 @@ def create_app(  # noqa: PLR0915 - the composition root
                     totals=totals,
                     bots=bots,
                     first_chat=first_chat,
-                    bot_clients={name: one.sender.bot for name, one in {DEFAULT: default, **sending}.items()},
+                    bot_clients=bot_clients,
                     telemetry=telemetry,
                     metrics=inbound_metrics,
                     health=health,
@@ -225,6 +230,7 @@ def create_app(  # noqa: PLR0915 - the composition root
                     outbox=outbox,
                     files=files,
                     routes=lambda: routes.routes,
+                    find_chats=chats.find,
                     asks=asks,
                     on_approvals=listening.publisher.created_by_events,
                     telemetry=telemetry,
@@ -241,8 +247,9 @@ def create_app(  # noqa: PLR0915 - the composition root
                 outbox=outbox,
                 bots=bots,
                 template_folder=folder,
-                mappings=mappings,
+                mappings=mappings.mappings,
                 asks=asks,
+                chats=chats,
                 authenticator=authenticator,
                 active_routes=routes,
                 inbound=listening,

@@ -7,7 +7,7 @@ from functools import partial
 from starlette.responses import Response
 
 from services.bridge.approvals import from_event
-from services.bridge.events import accept, attachments
+from services.bridge.events import accept, addressed, attachments
 from services.bridge.events.accept import AcceptedRequest, Caller
 from services.bridge.keys.authenticate import AdmittedRequest
 from services.bridge.state import BridgeState
@@ -69,23 +69,12 @@ async def store(state: BridgeState, body: bytes, caller: Caller) -> StoredReques
         caller: of the request.
 
     Raises:
-        Problem: the events are invalid (422), repeated (409, 422), or could not be stored (503).
+        Problem: the events are invalid (422), repeated (409, 422), or could not be stored (503), also since
+            Telegram could not be asked for a chat.
     """
     trace = caller.parent.child() if caller.parent else state.telemetry.new_trace()
-    read = partial(
-        accept.accept,
-        body,
-        caller,
-        trace,
-        now=state.clock.time(),
-        routes=state.active_routes.routes,
-        trace_url=state.settings.jaeger_ui_url,
-        asks=state.asks,
-        refusal=state.inbound.destinations.refusal,
-        dedup_window=state.settings.dedup_window_seconds,
-    )
     try:
-        reading = await _understood(state, read, caller, body)
+        reading = await _understood(state, body, caller, trace)
         receipt = await state.outbox.enqueue(reading.submission)
     except RepeatedError:
         raise state.authenticator.replayed() from None
@@ -100,10 +89,11 @@ async def store(state: BridgeState, body: bytes, caller: Caller) -> StoredReques
 
 
 async def _understood(
-    state: BridgeState, read: Callable[[], AcceptedRequest], caller: Caller, body: bytes
+    state: BridgeState, body: bytes, caller: Caller, trace: TraceContext
 ) -> AcceptedRequest:
     """The accepted request. A repeated one gets its first answer, even if it would be refused by now."""
     try:
+        read = await _addressed(state, body, caller, trace)
         reading = await attachments.checked_request(read(), state.files)
     except Problem:
         key = accept.idempotency_key(caller, body)
@@ -114,3 +104,23 @@ async def _understood(
     while reading.codes and await from_event.codes_taken(state.outbox.database, reading.codes):
         reading = await attachments.checked_request(read(), state.files)
     return reading
+
+
+async def _addressed(
+    state: BridgeState, body: bytes, caller: Caller, trace: TraceContext
+) -> Callable[[], AcceptedRequest]:
+    """Finds the chats that the request names; returns what checks it and makes its messages."""
+    request = addressed.address(body, state.active_routes.routes)
+    found = await state.chats.find(request.named) if request.named else {}
+    return partial(
+        accept.accept,
+        request,
+        caller,
+        trace,
+        now=state.clock.time(),
+        trace_url=state.settings.jaeger_ui_url,
+        asks=await state.asks.in_zones(state.outbox.database, request, found),
+        chats=found,
+        refusal=state.inbound.destinations.refusal,
+        dedup_window=state.settings.dedup_window_seconds,
+    )

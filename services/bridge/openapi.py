@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import Depends, FastAPI
 from fastapi.responses import RedirectResponse
 
-from services.bridge.events import accept
+from services.bridge.events import accept, addressed
 from services.bridge.keys import keys
 from services.contracts.events import Accepted, AcceptedBatch
 from services.contracts.fields import A_TRACE
@@ -18,7 +18,7 @@ from services.kit.web.auth import bearer
 from services.kit.web.openapi import problems
 
 _EVENT = {"$ref": "#/components/schemas/NewEvent"}
-_BATCH = {"type": "array", "items": _EVENT, "minItems": 1, "maxItems": accept.LARGEST_BATCH}
+_BATCH = {"type": "array", "items": _EVENT, "minItems": 1, "maxItems": addressed.LARGEST_BATCH}
 _AN_EVENT = {"type": "task_completion", "title": "Build finished", "source": "ci"}
 _BODY = {
     "required": True,
@@ -113,7 +113,7 @@ POSTING: dict[str, Any] = {
                 401: "the key or the signature is missing or invalid",
                 409: "a request with this Idempotency-Key is in progress, or the signature was used before",
                 422: "the input is invalid, one entry per field; or the Idempotency-Key had another body",
-                415: "the form is signed",
+                415: "the body is neither JSON nor a form; or the form is signed",
                 413: "the body is larger than MAX_BODY_BYTES, or a file than MAX_FILE_BYTES",
                 503: "nothing was stored; retry",
                 507: "all files together have FILES_MAX_TOTAL_BYTES",

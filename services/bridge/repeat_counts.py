@@ -7,15 +7,14 @@ A message is edited at most every `EDIT_EVERY` seconds, and not while an earlier
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 
 from sqlalchemy import Connection, Row, select
 
 from services.bridge import bot_messages
 from services.bridge.bot_messages import BotMessage, EventInfo, Recipient
-from services.bridge.chats import quiet
 from services.bridge.chats import stored as chat_settings
+from services.bridge.chats.times import time_of_day
 from services.bridge.events.render import render
 from services.bridge.events.templates import Templates
 from services.contracts.fields import Severity
@@ -182,8 +181,7 @@ def with_count(text: Text, number: int, first_at: float, zone: str) -> Text | No
         first_at: when the first event was accepted, seconds since the epoch.
         zone: IANA time zone of the chat.
     """
-    since = datetime.fromtimestamp(first_at, UTC).astimezone(quiet.zone_of(zone))
-    note = f"\n\n… ({number + 1} times since {since:%H:%M})"
+    note = f"\n\n… ({number + 1} times since {time_of_day(first_at, zone)})"
     if utf16_length(text.text) + utf16_length(note) > LONGEST_TEXT:
         return None
     return Builder().add(text).italic(note).build()

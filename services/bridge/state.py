@@ -7,8 +7,9 @@ from typing import Annotated
 from fastapi import Depends
 from starlette.requests import Request
 
+from services.bridge.approvals.from_event import EventApprovals
 from services.bridge.bots import Bot
-from services.bridge.events.accept import Asks
+from services.bridge.chats.directory import ChatDirectory
 from services.bridge.events.mappings import Mappings
 from services.bridge.events.template_folder import TemplateFolder
 from services.bridge.events.templates import Templates
@@ -37,7 +38,8 @@ class BridgeState:
     bots: Mapping[str, Bot]
     template_folder: TemplateFolder | None
     mappings: Mappings
-    asks: Asks
+    asks: EventApprovals
+    chats: ChatDirectory
     authenticator: Authenticator
     active_routes: ActiveRoutes
     inbound: Inbound

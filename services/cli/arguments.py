@@ -1,6 +1,7 @@
 """Options that several commands share, and the reading of their values."""
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar, get_args
@@ -13,6 +14,7 @@ from services.contracts.events import CATEGORY_OF
 from services.contracts.messages import MessageState
 
 T = TypeVar("T")
+_NUMBER = re.compile(r"-?[0-9]{1,19}")
 
 STATES: tuple[str, ...] = get_args(MessageState)
 
@@ -27,7 +29,7 @@ def _states(incomplete: str) -> list[str]:
 
 Bot = Annotated[str | None, typer.Option("--bot", help="Name of the bot.")]
 Correlation = Annotated[str | None, typer.Option("--correlation-id", help="Correlation id.")]
-Chat = Annotated[int | None, typer.Option("--chat", help="Chat id.")]
+Chat = Annotated[str | None, typer.Option("--chat", help="Chat: its id, @username or name.")]
 Type = Annotated[str, typer.Option("--type", help="Event type.", autocompletion=types)]
 Status = Annotated[
     list[str] | None,
@@ -50,6 +52,17 @@ def given(values: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in values.items()
         if value is not None and value is not False and value not in ("", [], {})
     }
+
+
+def chat_id(session: Session, chat: str | None, bot: str | None) -> int | None:
+    """The id of ``--chat``; None if it is not given. The bridge finds a name.
+
+    Raises:
+        ProblemError: no chat has the name.
+    """
+    if chat is None or _NUMBER.fullmatch(chat):
+        return None if chat is None else int(chat)
+    return session.client.chat(chat, bot=bot).chat_id
 
 
 def states(wanted: Sequence[str] | None) -> list[Any]:
@@ -129,11 +142,12 @@ class Conditions:
 
         Raises:
             UsageError: a time cannot be read.
+            ProblemError: no chat has the name.
         """
         now = session.now
         return {
             "type": self.type,
-            "chat_id": self.chat,
+            "chat_id": chat_id(session, self.chat, self.bot),
             "bot": self.bot,
             "correlation_id": self.correlation_id,
             "since": read("--since", self.since, lambda text: times.moment(text, now)),

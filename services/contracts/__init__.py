@@ -8,6 +8,7 @@
 - `messages`: messages as the bridge returns them: lists, details, dead letters, numbers.
 - `tracking`: replay jobs, the timeline of a correlation id, the stream's events.
 - `approvals`: questions to people and their answers.
+- `questions`: what questions have in common, whether an approval or an event asks them.
 - `responses`: what people sent to a bot.
 - `chats`, `routes`, `keys`, `callbacks`: settings of the bridge as clients set and read them.
 - `templates`: the operator's own texts, and the text of an event that is not sent.

@@ -8,13 +8,11 @@ from services.contracts.fields import (
     A_TIME,
     A_TRACE,
     AN_ID,
-    LARGEST_INT,
     BotName,
-    ChatId,
+    ChatReference,
     CorrelationId,
     Details,
     Line,
-    NoBool,
     Severity,
     Strict,
     ThreadId,
@@ -24,17 +22,32 @@ from services.contracts.fields import (
     storable,
 )
 from services.contracts.messages import Cursor
+from services.contracts.questions import (
+    ANSWER_HELP,
+    DEFAULT_REMINDERS,
+    DEFAULT_TEXT,
+    ESCALATE_AFTER_HELP,
+    ESCALATE_TO_HELP,
+    LONGEST_LIFE_SECONDS,
+    LONGEST_TEXT,
+    MAX_LENGTH_HELP,
+    NEEDED_HELP,
+    REMIND_EVERY_HELP,
+    REMIND_TIMES_HELP,
+    SHORTEST_LIFE_SECONDS,
+    AnswerKind,
+    EscalationDelay,
+    People,
+    PeopleNeeded,
+    ReminderCount,
+    ReminderInterval,
+    TextLength,
+    contradiction,
+)
 from services.contracts.times import When, lifetime
 from services.kit.field_errors import ErrorText
 
 LONGEST_PROMPT = 100_000
-SHORTEST_LIFE_SECONDS = 5.0
-LONGEST_LIFE_SECONDS = 30 * 86_400.0
-MOST_APPROVERS = 100
-SHORTEST_REMINDER_SECONDS = 30.0
-MOST_REMINDERS = 100
-#: A message of a person has at most 4,096 characters; the command /approve needs some of them.
-LONGEST_TEXT = 4_000
 
 Label = Annotated[
     str,
@@ -44,7 +57,6 @@ Label = Annotated[
 ]
 Name = Annotated[str, storable(100)]
 Comment = Annotated[str, storable(200)]
-UserId = Annotated[int, Field(ge=1, le=LARGEST_INT), NoBool]
 
 
 class NewOption(Strict):
@@ -101,46 +113,26 @@ class NewApproval(Strict):
         When | None, about("instead of expires_in: a time, 5 seconds to 30 days ahead", A_TIME)
     ] = None
     chat_id: Annotated[
-        ChatId | Annotated[list[ChatId], Field(min_length=1, max_length=100)] | None,
-        about("one chat or several; default: the default recipients", 1001),
+        ChatReference | Annotated[list[ChatReference], Field(min_length=1, max_length=100)] | None,
+        about(
+            "one chat or several, each as its ID, @username, or name in its settings; default: the default"
+            " recipients",
+            1001,
+        ),
     ] = None
     thread_id: Annotated[ThreadId | None, about("topic of the chat", 7)] = None
     bot: Annotated[BotName | None, about("bot that asks; default: the default bot", "default")] = None
     approvers: Annotated[
-        Annotated[list[UserId], Field(min_length=1, max_length=MOST_APPROVERS)] | None,
+        People | None,
         about("people who may decide, among the bot's allowed users; default: all of them", [1001]),
     ] = None
-    answer: Annotated[
-        Literal["option", "text"],
-        about("what people answer with: one of the `options`, or a text in their own words", "text"),
-    ] = "option"
-    max_length: Annotated[
-        Annotated[int, Field(ge=1, le=LONGEST_TEXT), NoBool],
-        about("longest text that is taken as the answer, in characters; with `answer: text` only", 200),
-    ] = 1_000
-    needed: Annotated[
-        Annotated[int, Field(ge=1, le=MOST_APPROVERS), NoBool],
-        about(
-            "number of different people who must choose the first option, at most the number of approvers;"
-            " any other option decides at once",
-            2,
-        ),
-    ] = 1
-    remind_every: Annotated[
-        Annotated[float, *lifetime(SHORTEST_REMINDER_SECONDS, LONGEST_LIFE_SECONDS)] | None,
-        about("ask again after each such time without an answer: a duration, or seconds", "10m"),
-    ] = None
-    remind_times: Annotated[
-        Annotated[int, Field(ge=1, le=MOST_REMINDERS), NoBool], about("how often it is asked again", 3)
-    ] = 3
-    escalate_after: Annotated[
-        Annotated[float, *lifetime(SHORTEST_LIFE_SECONDS, LONGEST_LIFE_SECONDS)] | None,
-        about("without an answer for so long, ask `escalate_to` as well: a duration, or seconds", "30m"),
-    ] = None
-    escalate_to: Annotated[
-        Annotated[list[UserId], Field(min_length=1, max_length=MOST_APPROVERS)] | None,
-        about("people who may decide from then on, among the bot's allowed users", [1001]),
-    ] = None
+    answer: Annotated[AnswerKind, about(ANSWER_HELP, "text")] = "option"
+    max_length: Annotated[TextLength, about(MAX_LENGTH_HELP, 200)] = DEFAULT_TEXT
+    needed: Annotated[PeopleNeeded, about(NEEDED_HELP, 2)] = 1
+    remind_every: Annotated[ReminderInterval | None, about(REMIND_EVERY_HELP, "10m")] = None
+    remind_times: Annotated[ReminderCount, about(REMIND_TIMES_HELP, 3)] = DEFAULT_REMINDERS
+    escalate_after: Annotated[EscalationDelay | None, about(ESCALATE_AFTER_HELP, "30m")] = None
+    escalate_to: Annotated[People | None, about(ESCALATE_TO_HELP, [1001])] = None
     source: Annotated[Name, about("name of the program that asks, shown to people", "ci")] = ""
     severity: Annotated[Severity, about("importance of the decision", "high")] = Severity.HIGH
     correlation_id: Annotated[
@@ -156,14 +148,10 @@ class NewApproval(Strict):
     def _consistent(self) -> Self:
         if self.expires_in is not None and self.expires_at is not None:
             raise ValueError("give expires_in or expires_at, not both")
-        if (self.escalate_after is None) != (self.escalate_to is None):
-            raise ValueError("give escalate_after and escalate_to together")
-        if self.remind_every is None and "remind_times" in self.model_fields_set:
-            raise ValueError("remind_times needs remind_every")
-        if self.answer == "text" and ("options" in self.model_fields_set or self.needed > 1):
-            raise ValueError("a question that is answered by a text has no options, and needed is 1")
-        if self.answer == "option" and "max_length" in self.model_fields_set:
-            raise ValueError("max_length needs answer: text")
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        wrong = contradiction({name: value for name, value in given.items() if value is not None})
+        if wrong is not None:
+            raise ValueError(wrong[1])
         chats = self.chat_id if isinstance(self.chat_id, list) else []
         if len(set(chats)) != len(chats):
             raise ValueError("chat_id names a chat twice")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from services.contracts.fields import A_TIME, Strict, about, storable
+from services.contracts.fields import A_TIME, LONGEST_CHAT_NAME, NUMBER_OF_CHAT, Strict, about, storable
 from services.kit.field_errors import ErrorText
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -30,7 +30,15 @@ def _zone(name: str) -> str:
     return name
 
 
-ChatName = Annotated[str, storable(128)]
+def _name(text: str) -> str:
+    """Refuses a name that `chat_id` would not find, since it is read as an ID or a username there."""
+    name = text.strip()
+    if name.startswith("@") or NUMBER_OF_CHAT.fullmatch(name):
+        raise ValueError("a name is no number, and does not begin with @")
+    return name
+
+
+ChatName = Annotated[str, storable(LONGEST_CHAT_NAME), AfterValidator(_name)]
 TimeZone = Annotated[str, storable(64, 1), AfterValidator(_zone)]
 
 
@@ -80,16 +88,22 @@ class Bots(BaseModel):
 class ChatSettings(Strict):
     """The settings of a chat."""
 
-    name: Annotated[ChatName, about("name of the chat, for operators", "Ada")] = ""
-    time_zone: Annotated[TimeZone, about("IANA time zone", "Europe/Berlin")] = "UTC"
+    name: Annotated[ChatName, about("name of the chat, which `chat_id` of events takes too", "Ada")] = ""
+    time_zone: Annotated[
+        TimeZone, about("IANA time zone, in which the chat shows times", "Europe/Berlin")
+    ] = "UTC"
     quiet_hours: Annotated[QuietHours | None, about("quiet hours; unset: none")] = None
 
 
 class ChatChanges(Strict):
     """Changes of a chat's settings: omitted fields stay as they are, null sets the default."""
 
-    name: Annotated[ChatName | None, about("name of the chat, for operators; null: none", "Ada")] = None
-    time_zone: Annotated[TimeZone | None, about("IANA time zone; null: UTC", "Europe/Berlin")] = None
+    name: Annotated[
+        ChatName | None, about("name of the chat, which `chat_id` of events takes too; null: none", "Ada")
+    ] = None
+    time_zone: Annotated[
+        TimeZone | None, about("IANA time zone, in which the chat shows times; null: UTC", "Europe/Berlin")
+    ] = None
     quiet_hours: Annotated[QuietHours | None, about("quiet hours, replaced as a whole; null: none")] = None
 
 

@@ -26,9 +26,32 @@ from services.contracts.fields import (
     about,
     storable,
 )
+from services.contracts.questions import (
+    ANSWER_HELP,
+    ESCALATE_AFTER_HELP,
+    ESCALATE_TO_HELP,
+    MAX_LENGTH_HELP,
+    NEEDED_HELP,
+    REMIND_EVERY_HELP,
+    REMIND_TIMES_HELP,
+    AnswerKind,
+    EscalationDelay,
+    People,
+    PeopleNeeded,
+    ReminderCount,
+    ReminderInterval,
+    TextLength,
+    contradiction,
+)
 from services.kit.field_errors import ErrorText
 
 LONGEST_PERSON = 200
+_OF_QUESTIONS = frozenset(
+    (
+        *("answer", "max_length", "needed", "options"),
+        *("remind_every", "remind_times", "escalate_after", "escalate_to"),
+    )
+)
 _LOW, _HIGH = -(2**63), 2**63 - 1
 
 
@@ -142,6 +165,19 @@ class EventData(Strict):
         Annotated[list[Label], Field(min_length=1, max_length=10)] | None,
         about("buttons of an approval_request; default: Approve and Deny", ["Deploy", "Wait", "Stop"]),
     ] = None
+    answer: Annotated[AnswerKind | None, about(f"of an approval_request: {ANSWER_HELP}", "text")] = None
+    max_length: Annotated[TextLength | None, about(f"of an approval_request: {MAX_LENGTH_HELP}", 200)] = None
+    needed: Annotated[PeopleNeeded | None, about(f"of an approval_request: {NEEDED_HELP}", 2)] = None
+    remind_every: Annotated[
+        ReminderInterval | None, about(f"of an approval_request: {REMIND_EVERY_HELP}", "10m")
+    ] = None
+    remind_times: Annotated[
+        ReminderCount | None, about(f"of an approval_request: {REMIND_TIMES_HELP}; default: 3", 3)
+    ] = None
+    escalate_after: Annotated[
+        EscalationDelay | None, about(f"of an approval_request: {ESCALATE_AFTER_HELP}", "30m")
+    ] = None
+    escalate_to: Annotated[People | None, about(f"of an approval_request: {ESCALATE_TO_HELP}", [1001])] = None
     user_id: Annotated[Person | None, about("person that the event is about", "ada")] = None
     command: Annotated[Text | None, about("command that ran, shown in a code block", "make test")] = None
     arguments: Annotated[
@@ -188,6 +224,14 @@ class EventData(Strict):
     def _progress_within_total(self) -> Self:
         if self.current is not None and self.total is not None and self.current > self.total:
             raise validation_error("EventData", {("current",): "current is more than total"})
+        return self
+
+    @model_validator(mode="after")
+    def _consistent_question(self) -> Self:
+        given = {name: getattr(self, name) for name in self.model_fields_set & _OF_QUESTIONS}
+        wrong = contradiction({name: value for name, value in given.items() if value is not None})
+        if wrong is not None:
+            raise validation_error("EventData", {(wrong[0],): wrong[1]})
         return self
 
 

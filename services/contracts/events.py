@@ -12,7 +12,7 @@ from services.contracts.fields import (
     A_TRACE,
     AN_ID,
     BotName,
-    ChatId,
+    ChatReference,
     CorrelationId,
     Flag,
     Format,
@@ -100,7 +100,8 @@ _NOT_IN_DIGEST = {
 }
 # `_recipients` checks the number of chats: its error names the field.
 Recipients = Annotated[
-    list[ChatId], Field(json_schema_extra={"minItems": 1, "maxItems": MOST_RECIPIENTS, "uniqueItems": True})
+    list[ChatReference],
+    Field(json_schema_extra={"minItems": 1, "maxItems": MOST_RECIPIENTS, "uniqueItems": True}),
 ]
 ShortName = Annotated[str, storable(100)]
 UuidText = Annotated[
@@ -142,9 +143,12 @@ class NewEvent(Strict):
         Priority, about("lane of its messages; events of severity critical use the urgent lane", "normal")
     ] = Priority.NORMAL
     chat_id: Annotated[
-        ChatId | Recipients | None,
+        ChatReference | Recipients | None,
         about(
-            "one chat or several; default: those of the routes, else the default recipients", -1001234567890
+            "one chat or several, each as its ID, @username, or name in its settings; default: those of the"
+            " routes, else the default recipients",
+            -1001234567890,
+            "@ops_alerts",
         ),
     ] = None
     thread_id: Annotated[ThreadId | None, about("topic of the chat", 7)] = None
@@ -281,7 +285,7 @@ def _is_missing(value: str | int | None) -> bool:
     return value is None or (isinstance(value, str) and is_blank(value))
 
 
-def _recipients(chat_ids: list[int]) -> dict[tuple[str, ...], str]:
+def _recipients(chat_ids: list[int | str]) -> dict[tuple[str, ...], str]:
     if not chat_ids:
         return {("chat_id",): "an empty list: leave it out for the default recipients"}
     if len(chat_ids) > MOST_RECIPIENTS:

@@ -134,6 +134,32 @@ Count = Annotated[int, Field(ge=0, le=LARGEST_INT), NoBool]
 Number = Annotated[float, Field(ge=-1e300, le=1e300), NoBool]
 # Telegram's ids have at most 52 significant bits; those of groups and channels are negative.
 ChatId = Annotated[int, Field(strict=True, ge=-LARGEST_INT, le=LARGEST_INT), ChatExists]
+NUMBER_OF_CHAT = re.compile(r"-?[0-9]{1,20}")
+USERNAME_OF_CHAT = re.compile(r"@[A-Za-z][A-Za-z0-9_]{1,31}")
+LONGEST_CHAT_NAME = 128
+
+
+def read_chat(value: object) -> object:
+    """The id that a text is, or the text without spaces around it."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    return int(text) if NUMBER_OF_CHAT.fullmatch(text) else text
+
+
+def _chat_name(name: str) -> str:
+    if name.startswith("@") and not USERNAME_OF_CHAT.fullmatch(name):
+        raise ValueError("a username has 2 to 32 letters, digits and _ after the @")
+    return name
+
+
+#: A chat as clients name it: its id, also as text, ``@username``, or the name that its settings give it.
+ChatReference = Annotated[
+    ChatId | Annotated[str, storable(LONGEST_CHAT_NAME, 1), Visible, AfterValidator(_chat_name)],
+    BeforeValidator(
+        read_chat, json_schema_input_type=ChatId | Annotated[str, storable(LONGEST_CHAT_NAME, 1)]
+    ),
+]
 ThreadId = Annotated[int, Field(ge=1, le=2**31 - 1), NoBool]
 BotName = Annotated[
     str,

@@ -9,7 +9,7 @@ from services.contracts.fields import (
     A_TIME,
     LARGEST_INT,
     BotName,
-    ChatId,
+    ChatReference,
     Flag,
     Severity,
     Strict,
@@ -34,7 +34,14 @@ Patterns = Annotated[list[Pattern], BeforeValidator(_listed), Field(max_length=1
 class TargetDocument(Strict):
     """A recipient."""
 
-    chat_id: Annotated[ChatId, about("ID of a person, a group or a channel", -1001234567890)]
+    chat_id: Annotated[
+        ChatReference,
+        about(
+            "a person, a group or a channel: its ID, @username, or name in its settings",
+            -1001234567890,
+            "Operations",
+        ),
+    ]
     thread_id: Annotated[ThreadId | None, about("ID of a topic of the chat", 7)] = None
     silent: Annotated[Flag, about("whether the message makes no sound", False)] = False
     bot: Annotated[

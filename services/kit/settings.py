@@ -85,8 +85,16 @@ def _not_zero(number: int) -> int:
     return number
 
 
+def _digits(text: object) -> object:
+    if isinstance(text, str) and not text.removeprefix("-").isdecimal():
+        raise ValueError(
+            "write the ids of Telegram, which are whole numbers; names and @usernames are not read"
+        )
+    return text
+
+
 # Telegram's ids have at most 52 significant bits.
-_Id = Annotated[int, Field(ge=-(2**53), le=2**53), AfterValidator(_not_zero)]
+_Id = Annotated[int, BeforeValidator(_digits), Field(ge=-(2**53), le=2**53), AfterValidator(_not_zero)]
 #: Ids of Telegram.
 CommaInts = Annotated[tuple[_Id, ...], NoDecode, BeforeValidator(_split)]
 CommaStrings = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]

@@ -30,6 +30,14 @@ def test_without_any_setting_the_first_person_of_the_sandbox_gets_alerts(
     assert load(AlertRelaySettings).recipients == ()
 
 
+@pytest.mark.parametrize("wrong", ["@ops", "Operations", "1001,@ops"])
+def test_settings_take_ids_of_chats_and_say_so(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    """The chats of the settings are needed before anything can be asked about names."""
+    monkeypatch.setenv("TELEGRAM_CHAT_IDS", wrong)
+    with pytest.raises(StartError, match=r"^TELEGRAM_CHAT_IDS: .*names and @usernames are not read"):
+        load(AlertRelaySettings)
+
+
 @pytest.mark.parametrize("wrong", ["ada", "0", "1001,0", str(2**53 + 1), "9" * 400, "1.5"])
 def test_a_chat_that_cannot_be_is_named(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
     monkeypatch.setenv("ALERT_CHAT_IDS", wrong)

@@ -17,6 +17,22 @@ async def test_an_event_needs_no_content_type(quick: Bridge, kind: str) -> None:
     assert answer.status_code == 202
 
 
+@pytest.mark.parametrize("kind", ["text/csv", "application/xml", "image/png; q=1"])
+@pytest.mark.parametrize(
+    "path", ["/events", "/api/v1/events", "/hooks/grafana", "/api/v1/hooks/grafana/preview"]
+)
+async def test_a_type_that_is_no_json_is_415(quick: Bridge, path: str, kind: str) -> None:
+    """As on the routes whose body FastAPI reads."""
+    answer = await quick.client.post(path, content=EVENT, headers={"content-type": kind})
+    assert (answer.status_code, answer.headers["accept"]) == (415, "application/json")
+    assert answer.json()["detail"].startswith("The body is JSON")
+
+
+async def test_json_may_have_a_type_of_its_own(quick: Bridge) -> None:
+    headers = {"content-type": "application/cloudevents+json; charset=utf-8"}
+    assert (await quick.client.post("/events", content=EVENT, headers=headers)).status_code == 202
+
+
 async def test_a_compressed_event_with_a_mark_is_the_same_request(quick: Bridge) -> None:
     key = {"Idempotency-Key": "backup-7"}
     packed = await quick.client.post(

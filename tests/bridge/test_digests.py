@@ -64,7 +64,7 @@ async def test_events_of_a_window_are_one_message_with_the_most_severe_first(
         for message_id in (*ids, shown_by):
             assert (await bridge.until_message(message_id, "delivered"))["digest"]["members"] == ids
         assert await sent(people) == [
-            "🗞️ nightly: 3 events since 13:46\n\n❌ Deploy · high · 13:47\n✅ Unit tests · 2 times · 13:46"
+            "🗞️ nightly: 3 events since 13:46 UTC\n\n❌ Deploy · high · 13:47\n✅ Unit tests · 2 times · 13:46"
         ]
         assert await bridge.metric("cctelegram_messages_digested_total") == 3
         await bridge.until_metric("cctelegram_messages_delivered_total", 4)
@@ -105,7 +105,7 @@ async def test_other_topics_and_keys_are_other_digests_and_a_late_event_opens_th
         late = await posted(bridge, "e", "f")
         assert (await bridge.message(late[0]))["digest"]["members"] == late
         assert [text.splitlines()[0] for text in await sent(people, GRACE)] == [
-            "🗞️ nightly: 2 events since 13:46"
+            "🗞️ nightly: 2 events since 13:46 UTC"
         ]
         assert len(await sent(people)) == 2
 

@@ -153,7 +153,7 @@ def test_the_states_are_those_of_the_engine() -> None:
     assert set(get_args(MessageState)) == {state.value for state in outbox_messages.MessageState}
 
 
-#: Bodies that an example of each field by itself does not make.
+#: Bodies that an example of each field by itself does not make; ``data.answer`` is a field of ``data``.
 TOGETHER: dict[str, Any] = {
     "POST /api/v1/approvals": {"expires_at": None, "answer": None, "max_length": None, "needed": None},
     "POST /api/v1/approvals/{approval_id}/decide": {"text": None},
@@ -161,6 +161,7 @@ TOGETHER: dict[str, Any] = {
     "POST /api/v1/templates/preview": {
         **dict.fromkeys(("expires_at", "dedup_key", "dedup_window", "attachments")),
         **dict.fromkeys(("digest_key", "digest_window")),
+        **dict.fromkeys(("data.answer", "data.max_length", "data.needed")),
     },
     "POST /api/v1/routes/test": {"event": {"type": "task_completion", "title": "Build finished"}},
 }
@@ -202,10 +203,11 @@ def bodies(document: dict[str, Any], operation: dict[str, Any], together: dict[s
         return [None]
     if "examples" in media:
         return [example["value"] for example in media["examples"].values()]
-    return [
-        {key: value for key, value in shown(document, media["schema"]).items() if key not in together}
-        | {key: value for key, value in together.items() if value is not None}
-    ]
+    made = shown(document, media["schema"])
+    for name in together:
+        outer, _, inner = name.partition(".")
+        (made[outer] if inner else made).pop(inner or outer, None)
+    return [made | {key: value for key, value in together.items() if value is not None}]
 
 
 def shown(document: dict[str, Any], schema: dict[str, Any]) -> Any:

@@ -85,12 +85,12 @@ async def test_edits_are_paced_and_the_newest_number_is_shown(
         first = await bridge.post(**FULL)
         await bridge.until_message(first["message_ids"][0], "delivered")
         await bridge.post(**FULL)
-        await people.until_text(ADA, "(2 times since 13:46)")
+        await people.until_text(ADA, "(2 times since 13:46 UTC)")
         for _ in range(5):
             await bridge.post(**FULL)
         assert len(await people.calls("editMessageText")) == 1
         clock.advance(31)
-        await people.until_text(ADA, "(7 times since 13:46)")
+        await people.until_text(ADA, "(7 times since 13:46 UTC)")
         assert len(await people.calls("editMessageText")) == 2
 
 
@@ -206,4 +206,4 @@ def test_a_number_that_does_not_fit_is_left_out() -> None:
     assert with_count(Text("x" * 4_096), 1, 0.0, "UTC") is None
     shown = with_count(Text("x"), 6, 37_860.0, "Europe/Berlin")
     assert shown is not None
-    assert shown.text == "x\n\n… (7 times since 11:31)"
+    assert shown.text == "x\n\n… (7 times since 11:31 CET)"

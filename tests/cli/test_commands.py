@@ -114,6 +114,7 @@ def test_send_says_by_its_exit_code_whether_it_arrived(cct: Terminal) -> None:
         (("send", "x", "--bot", "nobody"), "bot: no bot has this name"),
         (("message", "no-such-id"), "Not Found (404): No message has this ID."),
         (("keys", "revoke", "nobody"), "no active key has the id or the name nobody"),
+        (("messages", "--chat", "Kitchen"), "path.chat_id: no chat has this name"),
         (("chats", "set", "1001", "--zone", "Mars/Olympus"), "time_zone: this is no IANA time zone"),
         (("event-types", "--category", "odd"), "query.category: write 'task', "),
     ],

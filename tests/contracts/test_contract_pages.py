@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from services import contracts
-from services.bridge.events import accept
+from services.bridge.events import addressed
 from services.contracts.approvals import Cancel, Decide, NewApproval
 from services.contracts.events import CATEGORIES, NewEvent
 from services.kit.errors import Problem
@@ -50,5 +50,5 @@ def test_the_types_are_listed_by_category() -> None:
 def test_the_example_of_an_error_is_real() -> None:
     shown = json.loads(SENDING.split("```json\n")[1].split("```")[0])
     with pytest.raises(Problem) as refused:
-        accept.parse(b'{"type": "git_commit", "title": "x"}')
+        addressed.parse(b'{"type": "git_commit", "title": "x"}')
     assert json.loads(bytes(refused.value.response().body)) == shown

@@ -225,6 +225,13 @@ DATA: list[tuple[str, list[Any], list[Any]]] = [
     ("duration_ms", [0, 86_400_000], [-1, 86_400_001, True]),
     ("severity", [*SEVERITIES], ["fatal"]),
     ("priority", [*PRIORITIES], ["fatal"]),
+    ("answer", ["option", "text", None], ["both", True]),
+    ("max_length", [None], [0, 4_001, 5]),
+    ("needed", [1, 100, None], [0, 101, True]),
+    ("remind_every", ["30s", "30d", 30, None], ["29s", "31d"]),
+    ("remind_times", [None], [0, 101, 5]),
+    ("escalate_after", [None], ["4s", "31d", "1h"]),
+    ("escalate_to", [None], [[], [0], [1] * 101, [5]]),
     ("options", [["x"], ["x" * 64] * 10, None], [[], ["x"] * 11, ["x" * 65], [""]]),
     (
         "user_id",
@@ -300,13 +307,19 @@ def test_one_recipient_or_several(chat_id: Any) -> None:
     assert posted(chat_id=chat_id).chat_id == chat_id
 
 
+def test_a_number_may_be_a_text_and_a_recipient_a_name() -> None:
+    named = posted(chat_id=["1001", "@ops", " Operations "])
+    assert named.chat_id == [1001, "@ops", "Operations"]
+    assert faults(chat_id=["1001", 1001]) == [("chat_id",)]
+
+
 @pytest.mark.parametrize(
     "chat_id",
     [
         0,
         [1, 0],
         2**53 + 1,
-        "1001",
+        "@",
         True,
         1.5,
         [],

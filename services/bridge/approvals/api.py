@@ -81,6 +81,8 @@ async def create(
     now = state.clock.time()
     from_request.check_callback(new, state.inbound.destinations)
     bot = from_request.find_bot(new, state.bots)
+    named = from_request.named_chats(new, bot)
+    chats = from_request.chat_ids(new, bot, await state.chats.find(named) if named else {})
     approval = from_request.new_approval(
         new,
         bot,
@@ -93,7 +95,7 @@ async def create(
     work = partial(
         from_request.create,
         approval=approval,
-        to=from_request.recipients(new, bot, approval),
+        to=from_request.recipients(new, chats, approval),
         key=key,
         templates=state.templates,
         plan=from_request.plan_of(new, bot, now),

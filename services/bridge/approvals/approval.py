@@ -129,6 +129,8 @@ class Approval:
     undelivered_at: float | None = None
     needed: int = 1  #: different people who must choose the first option
     votes: tuple[Vote, ...] = ()  #: for the first option, in the order of time; only if several are needed
+    #: In which its texts show times: of the chats that they are for. It is not stored.
+    time_zone: str = "UTC"
 
     @property
     def status(self) -> str:

@@ -207,13 +207,14 @@ def _store_consequences(
     shown = shown_messages.of(connection, closed.id)
     cause = f"the question was {closed.state.value} before it was sent"
     shown_messages.cancel_waiting(connection, closed.id, cause, now)
+    worded = store.in_zone_of_its_chats(connection, closed)
     submissions = shown_messages.edit(
         connection,
         closed,
         shown,
         {
-            "question": question_text.verdict(closed, store.question_shown(connection, closed)),
-            "again": question_text.verdict_of_repeated(closed),
+            "question": question_text.verdict(worded, store.question_shown(connection, closed)),
+            "again": question_text.verdict_of_repeated(worded),
         },
         kind="verdict",
         now=now,

@@ -15,15 +15,14 @@ from services.bridge.approvals.approval import Approval, Option
 from services.bridge.approvals.reminders import Plan
 from services.bridge.bot_messages import Recipient
 from services.bridge.bots import DEFAULT, Bot
-from services.bridge.events.accept import no_chat
+from services.bridge.chats.names import Found, NamedChat
+from services.bridge.events.addressed import no_chat
 from services.bridge.events.templates import Templates
 from services.bridge.webhooks.destinations import Destinations
 from services.contracts import times
-from services.contracts.approvals import (
-    LONGEST_LIFE_SECONDS,
-    SHORTEST_LIFE_SECONDS,
-    NewApproval,
-)
+from services.contracts.approvals import NewApproval
+from services.contracts.details import EventData
+from services.contracts.questions import DEFAULT_REMINDERS, LONGEST_LIFE_SECONDS, SHORTEST_LIFE_SECONDS
 from services.kit import logs
 from services.kit.errors import invalid_input
 from services.kit.telemetry.telemetry import Telemetry, TraceContext
@@ -76,8 +75,7 @@ def new_approval(
     """
     identifier, event_id = str(uuid_utils.uuid7()), str(uuid_utils.uuid7())
     approvers = _approvers(new, by.allowed)
-    if new.needed > len(approvers):
-        raise invalid_input([{"loc": ["body", "needed"], "msg": f"only {len(approvers)} people may decide"}])
+    check_needed(new.needed, approvers, ["body"])
     return Approval(
         id=identifier,
         code="",
@@ -104,12 +102,49 @@ def new_approval(
     )
 
 
-def recipients(new: NewApproval, bot: Bot, approval: Approval) -> list[Recipient]:
-    """The chats that get the question: those of the request, else the bot's."""
+def named_chats(new: NewApproval, bot: Bot) -> set[NamedChat]:
+    """The chats that the request names by a text, whose ids are to be found."""
+    return {NamedChat(bot.name, one) for one in _given_chats(new) if isinstance(one, str)}
+
+
+def _given_chats(new: NewApproval) -> Sequence[int | str]:
     if new.chat_id is None:
-        chats: Sequence[int] = bot.chats
-    else:
-        chats = new.chat_id if isinstance(new.chat_id, list) else [new.chat_id]
+        return ()
+    return new.chat_id if isinstance(new.chat_id, list) else [new.chat_id]
+
+
+def chat_ids(new: NewApproval, bot: Bot, found: Found) -> Sequence[int]:
+    """The chats that get the question: those of the request, else the bot's.
+
+    Args:
+        new: the request's body.
+        bot: that shows the question.
+        found: the ids of the chats that the request names by a text.
+
+    Raises:
+        Problem: 422, names ``chat_id``: there is no such chat, or it is named twice.
+    """
+    if new.chat_id is None:
+        return bot.chats
+    ids: list[int] = []
+    for number, one in enumerate(_given_chats(new)):
+        chat = one if isinstance(one, int) else found[NamedChat(bot.name, one)]
+        why = chat if isinstance(chat, str) else "a recipient is named twice" if chat in ids else None
+        if isinstance(chat, str) or why:
+            where = ["body", "chat_id", *([number] if isinstance(new.chat_id, list) else [])]
+            raise invalid_input([{"loc": where, "msg": why}])
+        ids.append(chat)
+    return ids
+
+
+def recipients(new: NewApproval, chats: Sequence[int], approval: Approval) -> list[Recipient]:
+    """The question's recipients.
+
+    Args:
+        new: the request's body.
+        chats: that get the question.
+        approval: as it is stored.
+    """
     return [Recipient(chat_id, new.thread_id, expires_at=approval.expires_at) for chat_id in chats]
 
 
@@ -143,23 +178,42 @@ def create(
         if earlier is not None:
             return earlier
     approval = store.with_new_code(connection, approval)
-    question = question_text.render_question(templates, approval)
+    worded = store.in_zone_of(connection, approval, {one.chat_id for one in to})
+    question = question_text.render_question(templates, worded)
     reminders.add(connection, approval.id, plan, now)
     return store.create(connection, approval, question, to, now)
 
 
-def plan_of(new: NewApproval, by: Bot, now: float) -> Plan:
+def check_needed(needed: int, approvers: Sequence[int], where: Sequence[int | str]) -> None:
+    """Refuses a question that needs more people than may decide it.
+
+    Raises:
+        Problem: 422, names ``needed``, which is in the object ``where``.
+    """
+    if needed > len(approvers):
+        raise invalid_input([{"loc": [*where, "needed"], "msg": f"only {len(approvers)} people may decide"}])
+
+
+def plan_of(
+    wanted: NewApproval | EventData, by: Bot, now: float, where: Sequence[int | str] = ("body",)
+) -> Plan:
     """When the question is repeated and escalated.
+
+    Args:
+        wanted: has the fields of the client.
+        by: the bot that shows the question.
+        now: seconds since the epoch.
+        where: the object that has these fields, for errors.
 
     Raises:
         Problem: 422, a person may not decide.
     """
-    _check_allowed(new.escalate_to or [], by.allowed, "escalate_to")
+    _check_allowed(wanted.escalate_to or [], by.allowed, [*where, "escalate_to"])
     return Plan(
-        every=new.remind_every or 0.0,
-        times=new.remind_times if new.remind_every else 0,
-        escalate_at=None if new.escalate_after is None else now + new.escalate_after,
-        escalate_to=tuple(sorted(set(new.escalate_to or ()))),
+        every=wanted.remind_every or 0.0,
+        times=(wanted.remind_times or DEFAULT_REMINDERS) if wanted.remind_every else 0,
+        escalate_at=None if wanted.escalate_after is None else now + wanted.escalate_after,
+        escalate_to=tuple(sorted(set(wanted.escalate_to or ()))),
     )
 
 
@@ -168,13 +222,13 @@ def _approvers(new: NewApproval, allowed: frozenset[int]) -> tuple[int, ...]:
         if not allowed:
             raise invalid_input([{"loc": ["body", "approvers"], "msg": NO_APPROVERS}])
         return tuple(sorted(allowed))
-    _check_allowed(new.approvers, allowed, "approvers")
+    _check_allowed(new.approvers, allowed, ["body", "approvers"])
     return tuple(sorted(set(new.approvers)))
 
 
-def _check_allowed(users: Sequence[int], allowed: frozenset[int], field: str) -> None:
+def _check_allowed(users: Sequence[int], allowed: frozenset[int], where: Sequence[int | str]) -> None:
     wrong = [
-        {"loc": ["body", field, index], "msg": f"{user} is not in TELEGRAM_ALLOWED_USERS"}
+        {"loc": [*where, index], "msg": f"{user} is not in TELEGRAM_ALLOWED_USERS"}
         for index, user in enumerate(users)
         if user not in allowed
     ]

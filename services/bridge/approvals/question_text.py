@@ -11,8 +11,9 @@ from typing import Any
 import structlog
 
 from services.bridge.approvals.approval import Approval, Option, button_data
-from services.bridge.approvals.result_text import SIGN, progress_line, result_line, timestamp
+from services.bridge.approvals.result_text import SIGN, progress_line, result_line
 from services.bridge.bot_messages import BotMessage
+from services.bridge.chats.times import DEFAULT_ZONE, date_and_time
 from services.bridge.events.templates import Templates, worded
 from services.contracts.events import NewEvent
 from services.contracts.fields import is_blank
@@ -125,10 +126,12 @@ def progress_of_repeated(approval: Approval) -> BotMessage:
 
 def _without_how(approval: Approval, shown: Text | None) -> Builder:
     """The question as it was sent first, without the lines that say how to answer."""
-    how = _how_to_answer(Builder(), replace(approval, votes=())).build().text
-    if shown is None or not shown.text.endswith(how):
-        return _title_and_prompt(approval)
-    return Builder().add(remove_suffix(shown, how))
+    # The zone of a chat may have been set since.
+    for zone in (approval.time_zone, DEFAULT_ZONE):
+        how = _how_to_answer(Builder(), replace(approval, votes=(), time_zone=zone)).build().text
+        if shown is not None and shown.text.endswith(how):
+            return Builder().add(remove_suffix(shown, how))
+    return _title_and_prompt(approval)
 
 
 def repeated_question(approval: Approval, since: float, until: float, reply_to: int | None) -> BotMessage:
@@ -141,7 +144,8 @@ def repeated_question(approval: Approval, since: float, until: float, reply_to: 
         reply_to: Telegram's id of the first question in this chat.
     """
     out = Builder().text(f"{SIGN} ").bold("Still open: ").bold(approval.title)
-    out.text(f"\n\nNothing was heard from Telegram between {timestamp(since)} and {timestamp(until)}.")
+    begin, end = (date_and_time(at, approval.time_zone) for at in (since, until))
+    out.text(f"\n\nNothing was heard from Telegram between {begin} and {end}.")
     out.text(" What was answered then may be lost: please answer again.")
     return BotMessage((_how_to_answer(out, approval).build(),), keyboard(approval), reply_to)
 
@@ -154,7 +158,7 @@ def reminder(approval: Approval) -> BotMessage:
         .bold("Not decided yet: " if approval.votes else "Not answered yet: ")
         .bold(approval.title)
     )
-    out.text(f"\n\nAsked at {timestamp(approval.created_at)}.")
+    out.text(f"\n\nAsked at {date_and_time(approval.created_at, approval.time_zone)}.")
     return BotMessage((_how_to_answer(out, approval).build(),), keyboard(approval))
 
 
@@ -189,7 +193,7 @@ def _fits(approval: Approval) -> bool:
 def _how_to_answer(out: Builder, approval: Approval) -> Builder:
     progress = progress_line(approval)
     out.text(f"\n\n{progress}" if progress else "")
-    out.text(f"\n\nUntil {timestamp(approval.expires_at)}. ")
+    out.text(f"\n\nUntil {date_and_time(approval.expires_at, approval.time_zone)}. ")
     if approval.text_limit is not None:
         out.italic(f"Reply with a text of at most {approval.text_limit} characters, or send ")
         return out.code(f"/approve {approval.code} TEXT")

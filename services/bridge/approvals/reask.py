@@ -52,7 +52,8 @@ def _repeat(connection: Connection, approval: Approval, since: float, now: float
     events, messages = [], []
     for row in _delivered_questions(connection, approval, now):
         reply_to = next(reversed(telegram_ids(row.telegram_message_ids)), None)
-        question = question_text.repeated_question(approval, since, now, reply_to)
+        here = store.in_zone_of(connection, approval, [row.chat_id])
+        question = question_text.repeated_question(here, since, now, reply_to)
         to = [Recipient(row.chat_id, row.thread_id, expires_at=approval.expires_at)]
         event, sent = bot_messages.new_event(
             question, to, info, approval.trace.child(), bot=approval.bot, now=now

@@ -107,18 +107,21 @@ def _reminded(connection: Connection, row: Any, approval: Approval, now: float) 
         return []
     left = row.remind_left - 1
     _change(connection, row, remind_left=left, remind_at=now + row.remind_every if left else None)
-    text = question_text.reminder(approval)
     return [
         _message(
             connection,
             approval,
-            replace(text, reply_to=shown),
+            replace(_reminder(connection, approval, chat), reply_to=shown),
             Recipient(chat, thread),
             kind="again",
             now=now,
         )
         for chat, thread, shown in _shown_in(connection, approval)
     ]
+
+
+def _reminder(connection: Connection, approval: Approval, chat_id: int) -> BotMessage:
+    return question_text.reminder(store.in_zone_of(connection, approval, [chat_id]))
 
 
 def _escalated(connection: Connection, row: Any, approval: Approval, now: float) -> list[Submission]:
@@ -132,9 +135,16 @@ def _escalated(connection: Connection, row: Any, approval: Approval, now: float)
         .where(approval_table.c.id == approval.id)
         .values(approvers=orjson.dumps(approvers).decode())
     )
-    question = question_text.question(replace(approval, approvers=tuple(approvers)))
+    asked = replace(approval, approvers=tuple(approvers))
     return [
-        _message(connection, approval, question, Recipient(person), kind="question", now=now)
+        _message(
+            connection,
+            approval,
+            question_text.question(store.in_zone_of(connection, asked, [person])),
+            Recipient(person),
+            kind="question",
+            now=now,
+        )
         for person in people
     ]
 

@@ -1,9 +1,9 @@
 """The result of an approval and of an answer to it, as people read it in Telegram. Pure."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from services.bridge.approvals.approval import AnswerOutcome, Approval, ApprovalState, Option, Vote
+from services.bridge.chats.times import date_and_time
 
 SIGN = "🙋"
 #: No tick for a decision: it may be a no.
@@ -17,7 +17,8 @@ _LONGEST_TEXT = 150
 
 def result_line(approval: Approval) -> str:
     """The result in one line: ``☑️ Decided: Deny, by Ada, 2026-01-01 10:00:00 UTC``."""
-    at = timestamp(approval.closed_at if approval.closed_at is not None else approval.expires_at)
+    closed_at = approval.closed_at if approval.closed_at is not None else approval.expires_at
+    at = date_and_time(closed_at, approval.time_zone)
     by = f", by {_closers(approval)}" if approval.closed_by and approval.closed_by.name else ""
     result = {
         ApprovalState.OPEN: "Still open",
@@ -70,12 +71,13 @@ def toast(outcome: AnswerOutcome, approval: Approval) -> str:
 
 def answer_text(outcome: AnswerOutcome, approval: Approval) -> str:
     """The text for the person who answered."""
+    expired_at = date_and_time(approval.expires_at, approval.time_zone)
     return {
         AnswerOutcome.DECIDED: f"Noted. {result_line(approval)}",
         AnswerOutcome.COUNTED: f"Counted. {progress_line(approval)}",
         AnswerOutcome.LATE: f"Too late. {result_line(approval)}",
         AnswerOutcome.FOREIGN: "You may not decide this. Your answer was recorded and changes nothing.",
-        AnswerOutcome.EXPIRED: f"Too late: this expired at {timestamp(approval.expires_at)}.",
+        AnswerOutcome.EXPIRED: f"Too late: this expired at {expired_at}.",
         AnswerOutcome.CANCELLED: f"Too late. {result_line(approval)}",
         AnswerOutcome.INVALID_TEXT: f"Not taken: write 1 to {approval.text_limit} characters.",
         AnswerOutcome.NO_SUCH_OPTION: f"No such option. There are: {option_list(approval.options)}",
@@ -87,8 +89,3 @@ def option_list(options: Sequence[Option]) -> str:
     if not options:
         return "a text in your own words"
     return ", ".join(f"{number} {option.label}" for number, option in enumerate(options, 1))
-
-
-def timestamp(seconds: float) -> str:
-    """1767225600 → ``2026-01-01 00:00:00 UTC``."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

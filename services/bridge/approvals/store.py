@@ -1,7 +1,7 @@
 """Approvals in the database: stores, finds and deletes them. ``decisions`` and ``expiry`` close them."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,8 @@ from services.bridge.approvals.approval import Approval
 from services.bridge.approvals.schema import approval as approval_table
 from services.bridge.approvals.schema import approval_answer, approval_message
 from services.bridge.bot_messages import BotMessage, EventInfo, Recipient
+from services.bridge.chats import zones
+from services.bridge.chats.times import common
 from services.contracts.fields import Severity
 from services.kit.database.connect import upsert
 from services.kit.errors import Problem
@@ -115,6 +117,18 @@ def add_messages(
             for one in messages
         ],
     )
+
+
+def in_zone_of(connection: Connection, approval: Approval, chat_ids: Collection[int]) -> Approval:
+    """The approval for a text that these chats show: with their time zone, or UTC if they have several."""
+    found = zones.of_chats(connection, approval.bot, chat_ids)
+    return replace(approval, time_zone=common(set(found.values())))
+
+
+def in_zone_of_its_chats(connection: Connection, approval: Approval) -> Approval:
+    """The approval for a text that all chats show which show the question."""
+    query = select(approval_message.c.chat_id).where(approval_message.c.approval_id == approval.id).distinct()
+    return in_zone_of(connection, approval, connection.execute(query).scalars().all())
 
 
 def _find(connection: Connection, condition: Any) -> Approval | None:

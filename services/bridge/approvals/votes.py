@@ -25,6 +25,7 @@ def add(connection: Connection, approval: Approval, vote: Vote) -> Approval:
 
 def show(connection: Connection, approval: Approval, now: float) -> tuple[Submission, ...]:
     """Stores edits that show in every chat who has voted; earlier ones that wait are cancelled."""
+    approval = store.in_zone_of_its_chats(connection, approval)
     cause = "somebody else has answered meanwhile"
     shown_messages.cancel_waiting(connection, approval.id, cause, now, kind="progress")
     return shown_messages.edit(

@@ -4,15 +4,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel
 from sqlalchemy import Connection, select
 
 from services.bridge.bots import DEFAULT
 from services.bridge.chats import quiet, stored
+from services.bridge.chats.names import NamedChat
 from services.bridge.state import BridgeState, State
 from services.contracts.chats import ChatChanges, Chats, ChatSettings, ChatView
-from services.contracts.fields import LARGEST_INT, BotName, ChatExists, about
+from services.contracts.fields import LARGEST_INT, BotName, ChatReference, about
 from services.contracts.stored import from_row, number_of
 from services.kit.clock import rfc3339
 from services.kit.database.connect import upsert
@@ -24,12 +25,32 @@ from services.outbox.schema import chat
 
 router = APIRouter(prefix="/api/v1/chats", tags=["chats"])
 
-ChatId = Annotated[
-    int,
-    Path(ge=-LARGEST_INT, le=LARGEST_INT, description="Telegram's id of the chat", examples=[1001]),
-    ChatExists,
-]
 BotOf = Annotated[BotName, Query(description="each bot has its own view of a chat", examples=[DEFAULT])]
+
+
+async def _chat_id(
+    state: State,
+    chat_id: Annotated[
+        ChatReference, Path(description="the chat's id, @username, or name", examples=[1001, "Operations"])
+    ],
+    bot: BotOf = DEFAULT,
+) -> int:
+    """The id of the chat in the path.
+
+    Raises:
+        Problem: 422, no chat has the name, or no bot has the other one; 503, Telegram could not be asked.
+    """
+    if isinstance(chat_id, int):
+        return chat_id
+    _check_bot(state, bot)
+    named = NamedChat(bot, chat_id)
+    found = (await state.chats.find([named]))[named]
+    if isinstance(found, str):
+        raise invalid_input([{"loc": ["path", "chat_id"], "msg": found}])
+    return found
+
+
+ChatId = Annotated[int, Depends(_chat_id)]
 
 
 class ChatFilter(BaseModel, extra="forbid"):

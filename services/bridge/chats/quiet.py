@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 import orjson
 import structlog
 
+from services.bridge.chats.times import zone_of
 from services.contracts.chats import DAYS
 from services.contracts.fields import Severity
 from services.outbox.delivery.plan import Deferral
@@ -77,15 +78,6 @@ def read(settings: str) -> QuietHours | None:
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         log.warning("chat_settings_unreadable", error=f"{type(error).__name__}: {error}")
         return None
-
-
-def zone_of(name: str) -> ZoneInfo:
-    """The time zone with this name; UTC where this machine has none."""
-    try:
-        return ZoneInfo(name)
-    # An earlier version accepted zones that only one machine has.
-    except (TypeError, ValueError, OSError, LookupError):
-        return ZoneInfo("UTC")
 
 
 def deferral(message: Claimed, settings: str, now: float) -> Deferral | None:

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
 from services.bridge.approvals import result_text
 from services.bridge.approvals.approval import OpenApproval
+from services.bridge.chats.times import to_the_minute
 from services.bridge.commands.parse import Command, parse_duration
 from services.outbox.messages import Text
 from services.outbox.telegram.text import Builder
@@ -82,6 +83,7 @@ class CommandContext:
     mode: ChatMode
     muted_until: float | None
     now: float
+    time_zone: str = "UTC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,7 @@ def mode_line(context: CommandContext) -> str:
     """The mode of the chat, and until when it is muted."""
     if context.muted_until is None:
         return context.mode.value
-    return f"muted {_until(context.muted_until)} ({context.mode.value} mode)"
+    return f"muted {_until(context.muted_until, context)} ({context.mode.value} mode)"
 
 
 def _is_empty(snapshot: Snapshot) -> bool:
@@ -173,8 +175,9 @@ def _health(_: Command, snapshot: Snapshot, __: CommandContext) -> CommandReply:
     return CommandReply(out.build())
 
 
-def _metrics(_: Command, snapshot: Snapshot, __: CommandContext) -> CommandReply:
-    since = _UNKNOWN if snapshot.totals_since is None else timestamp(snapshot.totals_since)
+def _metrics(_: Command, snapshot: Snapshot, context: CommandContext) -> CommandReply:
+    at = snapshot.totals_since
+    since = _UNKNOWN if at is None else to_the_minute(at, context.time_zone)
     out = Builder().bold(f"Messages since {since}")
     for name, number in snapshot.totals.items():
         _fact(out, name.replace("_", " ").capitalize(), str(number))
@@ -213,7 +216,7 @@ def _mute(command: Command, _: Snapshot, context: CommandContext) -> CommandRepl
             Builder().text("For how long? /mute 30m, /mute 2h, /mute 1d, or /mute alone.").build()
         )
     until = FOREVER if seconds is None else context.now + seconds
-    text = f"🔇 Muted {_until(until)}: only what is critical, and questions. /unmute ends it."
+    text = f"🔇 Muted {_until(until, context)}: only what is critical, and questions. /unmute ends it."
     return CommandReply(Builder().text(text).build(), SetMute(until))
 
 
@@ -232,14 +235,14 @@ def _nomad(_: Command, __: Snapshot, ___: CommandContext) -> CommandReply:
     return CommandReply(Builder().text(text).build(), SetMode(ChatMode.NOMAD))
 
 
-def list_open(_: Command, snapshot: Snapshot, __: CommandContext) -> CommandReply:
+def list_open(_: Command, snapshot: Snapshot, context: CommandContext) -> CommandReply:
     """``/approve`` without a code: the open approvals that the person may decide."""
     if not snapshot.open_approvals:
         return CommandReply(Builder().text("No question is open for you.").build())
     out = Builder().bold("Open questions")
     for one in snapshot.open_approvals[:MOST_LISTED]:
         out.text("\n\n").code(one.code).text(f" {one.title}\n{result_text.option_list(one.options)}")
-        out.text(f"\nuntil {timestamp(one.expires_at)}")
+        out.text(f"\nuntil {to_the_minute(one.expires_at, context.time_zone)}")
     left = len(snapshot.open_approvals) - MOST_LISTED
     return CommandReply(out.text(f"\n\nand {left} more, which end later" if left > 0 else "").build())
 
@@ -285,10 +288,7 @@ def _rate(value: float | None) -> str:
     return _UNKNOWN if value is None else f"{value:.2f}/s"
 
 
-def _until(seconds: float) -> str:
-    return "until you end it" if seconds >= FOREVER else f"until {timestamp(seconds)}"
-
-
-def timestamp(seconds: float) -> str:
-    """1767225600 → ``2026-01-01 00:00 UTC``."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+def _until(seconds: float, context: CommandContext) -> str:
+    if seconds >= FOREVER:
+        return "until you end it"
+    return f"until {to_the_minute(seconds, context.time_zone)}"

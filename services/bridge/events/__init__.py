@@ -1,5 +1,6 @@
 """Events: from a posted request to the text in a chat.
 
+- `addressed`: reads a request and finds its recipients; pure.
 - `accept`: checks a request and makes events and messages of it; pure.
 - `answer_body`: the body of the 202; pure.
 - `attachments`: checks the files that events name against Telegram's limits.
@@ -10,6 +11,7 @@
 - `marked_text`: makes of what they read a text that Telegram takes; pure.
 - `send_options`: how an event's messages are sent, beside their text; pure.
 - `mappings`: the operator's own readers of webhooks, by Jinja2.
+- `mapping_folder`: reads them, also when a file has changed.
 - `buttons`: the buttons of an event's messages, and what a tap names; pure.
 - `templates`: the operator's own texts, by Jinja2.
 - `template_folder`: reads them, also when a file has changed.

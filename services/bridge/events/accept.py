@@ -5,21 +5,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import orjson
 import uuid_utils
-from pydantic import TypeAdapter, ValidationError
 
 from services.bridge.bots import DEFAULT
+from services.bridge.chats.names import Found
 from services.bridge.events import answer_body
+from services.bridge.events.addressed import AddressedRequest, Place
 from services.bridge.files import names
-from services.bridge.routes.routes import Routes, Target
+from services.bridge.routes.destinations import Destination
 from services.contracts import times
 from services.contracts.events import CATEGORY_OF, DIGEST_SECONDS, NewEvent
 from services.contracts.fields import Priority, Severity
 from services.contracts.files import Attachment
-from services.kit.errors import Problem, invalid_input, invalid_json
+from services.kit.errors import Problem, invalid_input
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox import messages
 from services.outbox.messages import (
@@ -38,16 +40,10 @@ from services.outbox.messages.dedup import DedupKey, Deduplication
 
 #: The event type that creates an approval.
 QUESTION = "approval_request"
-LARGEST_BATCH = 500
 LONGEST_KEY = 255
 FURTHEST = 366 * 86_400.0
-#: The status of a request that cannot be stored now, since nothing says who gets it.
-NO_CHAT = 503
 #: A client's clock may be ahead by so many seconds.
 CLOCKS_DIFFER = 300.0
-
-_one = TypeAdapter(NewEvent)
-_many = TypeAdapter(list[NewEvent])
 
 _LANES = {
     Priority.LOW: Lane.BULK,
@@ -78,10 +74,6 @@ class Caller:
     identity: bytes | None = None
 
 
-#: The position of an event in a request: empty for a single one, else its index in the list.
-Place = tuple[int, ...]
-
-
 @dataclass(frozen=True, slots=True)
 class Question:
     """The approval of an ``approval_request`` event.
@@ -102,7 +94,7 @@ class Question:
 
 
 #: Creates the approval of a posted event, given the event to store, its recipients and its position.
-Asks = Callable[[NewEvent, messages.EventRecord, Sequence[Target], Place], Question]
+Asks = Callable[[NewEvent, messages.EventRecord, Sequence[Destination], Place], Question]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,66 +118,47 @@ class AcceptedRequest:
         return any(event.files for event in self.submission.events)
 
 
-def parse(body: bytes) -> tuple[list[NewEvent], bool]:
-    """The events of a request body, and whether the body is a list.
-
-    Raises:
-        Problem: 422, one entry per invalid field.
-    """
-    is_list = body.lstrip()[:1] == b"["
-    try:
-        if not is_list:
-            return [_one.validate_json(body)], False
-        events = _many.validate_json(body)
-    except ValidationError as error:
-        raise invalid_json(error, list[NewEvent] if is_list else NewEvent, body) from None
-    if not 1 <= len(events) <= LARGEST_BATCH:
-        text = f"a list has 1 to {LARGEST_BATCH} events, this one {len(events)}"
-        raise invalid_input([{"loc": ["body"], "msg": text}])
-    return events, True
-
-
 def accept(
-    body: bytes,
+    request: AddressedRequest,
     caller: Caller,
     trace: TraceContext,
     *,
     now: float,
-    routes: Routes,
     trace_url: str,
     asks: Asks,
+    chats: Found = MappingProxyType({}),
     refusal: Callable[[str], str | None] = lambda _: None,
     dedup_window: float = 600.0,
 ) -> AcceptedRequest:
     """Checks a request and makes events and messages of it.
 
     Args:
-        body: one event or a list of events, JSON.
+        request: its events with their recipients.
         caller: of the request.
         trace: the span of this request; a batch shares it.
         now: seconds since the epoch.
-        routes: name the recipients of an event that names none.
         trace_url: base URL of the trace viewer, or empty.
         asks: creates the approval of an ``approval_request``.
+        chats: the ids of the chats that the request names by a text.
         refusal: returns why a callback's URL may not be called, or None.
         dedup_window: seconds in which a `dedup_key` is counted, if the event does not say.
 
     Raises:
-        Problem: 400, the Idempotency-Key is invalid; 422, one entry per invalid field.
+        Problem: 400, the Idempotency-Key is invalid; 422, one entry per invalid field; 503, a route names an
+            unknown chat.
     """
-    posted, is_list = parse(body)
     events, recipients, answers, dedup = [], [], [], []
     questions: list[Question] = []
-    for number, event in enumerate(posted):
-        place = (number,) if is_list else ()
+    for number, addressed in enumerate(request.events):
+        event, place = addressed.event, addressed.place
         _check_callback(event, place, refusal)
         _check_timestamp(event, place, now)
         _check_attachments(event, place, refusal)
-        text = event.model_dump_json(exclude_defaults=True) if is_list else body.decode()
+        text = event.model_dump_json(exclude_defaults=True) if request.is_list else request.body.decode()
         # Each event of a batch is a trace of its own, linked to none but found by the same id.
         context = trace if number == 0 else trace.child()
         made = _event(event, text, caller, context, now)
-        targets = _targets(event, place, routes)
+        targets = addressed.destinations(chats)
         question = asks(event, made, targets, place) if event.type == QUESTION else None
         made = question.event if question else made
         shown = question.messages if question else _messages(event, targets, place, now)
@@ -194,19 +167,19 @@ def accept(
         recipients.append(shown)
         answers.append(answer_body.of_event(made, shown, trace_url, question.id if question else None))
         dedup.append(_dedup_key(event, shown, caller, dedup_window))
-    answer = answer_body.written(answers, is_list=is_list)
-    key = idempotency_key(caller, body)
+    answer = answer_body.written(answers, is_list=request.is_list)
+    key = idempotency_key(caller, request.body)
     stored = Submission(
         tuple(events),
         tuple(recipients),
         replace(key, answer=answer.decode()) if key else None,
         caller.once,
         partial(_store_approvals, questions=questions) if questions else None,
-        Deduplication(tuple(dedup), partial(answer_body.with_repeats, answers, is_list, trace_url))
+        Deduplication(tuple(dedup), partial(answer_body.with_repeats, answers, request.is_list, trace_url))
         if any(dedup)
         else None,
     )
-    return AcceptedRequest(stored, answer, tuple(question.code for question in questions), is_list)
+    return AcceptedRequest(stored, answer, tuple(question.code for question in questions), request.is_list)
 
 
 def _dedup_key(
@@ -293,27 +266,8 @@ def _file(attachment: Attachment) -> EventFile:
     )
 
 
-def _targets(event: NewEvent, place: Place, routes: Routes) -> list[Target]:
-    if event.bot is not None and event.bot not in routes.bots:
-        names = ", ".join(routes.bots)
-        raise invalid_input([{"loc": [*place, "bot"], "msg": f"no bot has this name; there are {names}"}])
-    targets = [recipient.target for recipient in routes.recipients(event)]
-    if not targets:
-        raise no_chat()
-    return targets
-
-
-def no_chat() -> Problem:
-    """The answer to a request that names no chat while its bot has none; it may be repeated."""
-    text = (
-        "No chat is set: write the command that the log of the bridge shows to the bot, or set"
-        " TELEGRAM_CHAT_IDS; or name a chat in chat_id."
-    )
-    return Problem(NO_CHAT, "No chat yet", text, headers={"Retry-After": "5"})
-
-
 def _messages(
-    event: NewEvent, targets: Sequence[Target], place: Place, now: float
+    event: NewEvent, targets: Sequence[Destination], place: Place, now: float
 ) -> tuple[MessageRecord, ...]:
     # Critical events must not wait behind progress reports.
     lane = Lane.URGENT if event.severity is Severity.CRITICAL else _LANES[event.priority]

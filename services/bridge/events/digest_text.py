@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
-from services.bridge.chats import quiet
+from services.bridge.chats.times import time_of_day, to_the_minute, zone_of
 from services.bridge.events.render import emoji_of
 from services.contracts.fields import Severity
 from services.outbox.messages import Text
@@ -53,10 +53,11 @@ def text_of(key: str, events: Sequence[Shown], zone: str) -> Text:
         events: at least one, in the order of their acceptance.
         zone: IANA time zone of the chat.
     """
-    there = quiet.zone_of(zone)
+    there = zone_of(zone)
     days = {_local(one.at, there).date() for one in events}
     form = "%H:%M" if len(days) == 1 else "%d %b %H:%M"
-    since = _local(events[0].at, there).strftime(form)
+    # The zone is named once, in the heading.
+    since = (time_of_day if len(days) == 1 else to_the_minute)(events[0].at, zone)
     out = Builder().text("🗞️ ").bold(title_of(key, len(events))).text(f" since {since}\n")
     room = MESSAGE_LIMIT - room_for_repeated() - _REST_ROOM
     left = len(events)

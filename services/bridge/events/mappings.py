@@ -12,11 +12,15 @@ from typing import Any
 from jinja2 import ChainableUndefined, Template, TemplateSyntaxError
 from jinja2.sandbox import SandboxedEnvironment
 
+from services.bridge.watched_files import InvalidFileError
 from services.kit.errors import Problem, invalid_input
-from services.kit.settings import StartError
 
 SUFFIX = ".json.j2"
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+class BadMappingsError(InvalidFileError):
+    """Mappings are invalid; the text has one line for each fault."""
 
 
 class Mappings:
@@ -27,23 +31,25 @@ class Mappings:
         taken: sources that are read otherwise.
 
     Raises:
-        StartError: a mapping or its name is invalid; one line for each.
+        BadMappingsError: a mapping or its name is invalid.
     """
 
     def __init__(self, texts: Mapping[str, str], taken: Container[str] = ()) -> None:
-        environment = SandboxedEnvironment(undefined=ChainableUndefined, autoescape=False)
-        environment.filters["tojson"] = _as_json
-        self._templates: dict[str, Template] = {}
-        faults = []
-        for source, text in texts.items():
-            try:
-                if not NAME.fullmatch(source) or source in taken:
-                    faults.append(f"HOOKS_DIR: {source}{SUFFIX}: no source can have this name")
-                self._templates[source] = environment.from_string(text)
-            except TemplateSyntaxError as error:
-                faults.append(f"HOOKS_DIR: {source}{SUFFIX}, line {error.lineno}: {error.message}")
-        if faults:
-            raise StartError("\n".join(faults))
+        self._taken = taken
+        self._templates = _compiled(texts, taken)
+
+    @property
+    def names(self) -> list[str]:
+        """The sources that have a mapping; sorted."""
+        return sorted(self._templates)
+
+    def replace(self, texts: Mapping[str, str]) -> None:
+        """Uses other mappings from now on.
+
+        Raises:
+            BadMappingsError: a mapping or its name is invalid; the present ones stay.
+        """
+        self._templates = _compiled(texts, self._taken)
 
     def __contains__(self, source: str) -> bool:
         return source in self._templates
@@ -72,6 +78,23 @@ class Mappings:
         return found
 
 
+def _compiled(texts: Mapping[str, str], taken: Container[str]) -> dict[str, Template]:
+    environment = SandboxedEnvironment(undefined=ChainableUndefined, autoescape=False)
+    environment.filters["tojson"] = _as_json
+    compiled: dict[str, Template] = {}
+    faults = []
+    for source, text in texts.items():
+        try:
+            if not NAME.fullmatch(source) or source in taken:
+                faults.append(f"{source}{SUFFIX}: no source can have this name")
+            compiled[source] = environment.from_string(text)
+        except TemplateSyntaxError as error:
+            faults.append(f"{source}{SUFFIX}, line {error.lineno}: {error.message}")
+    if faults:
+        raise BadMappingsError("\n".join(faults))
+    return compiled
+
+
 def _as_json(value: object) -> str:
     """A value as JSON; a missing one is null."""
     return json.dumps(None if isinstance(value, ChainableUndefined) else value)
@@ -81,21 +104,26 @@ def _fault(place: str, message: str) -> Problem:
     return invalid_input([{"loc": [place], "msg": message}])
 
 
-def load_mappings(folder: Path | None, taken: Container[str]) -> Mappings:
-    """The mappings of a folder; none without a folder.
-
-    Args:
-        folder: HOOKS_DIR.
-        taken: sources that are read otherwise.
+def mapping_files(folder: Path) -> list[Path]:
+    """The files of a folder that are mappings, by name.
 
     Raises:
-        StartError: the folder or a file cannot be read, or a mapping is invalid.
+        OSError: the folder cannot be read.
     """
-    if folder is None:
-        return Mappings({}, taken)
-    try:
-        found = [path for path in sorted(folder.iterdir()) if path.name.endswith(SUFFIX)]
-        texts = {path.name.removesuffix(SUFFIX): path.read_text(encoding="utf-8") for path in found}
-    except (OSError, UnicodeDecodeError) as error:
-        raise StartError(f"HOOKS_DIR: cannot read {folder}: {error}") from error
-    return Mappings(texts, taken)
+    return [path for path in sorted(folder.iterdir()) if path.name.endswith(SUFFIX)]
+
+
+def read_texts(folder: Path) -> dict[str, str]:
+    """The texts of a folder's mappings, by source.
+
+    Raises:
+        BadMappingsError: a file is no text.
+        OSError: the folder or a file cannot be read.
+    """
+    texts = {}
+    for path in mapping_files(folder):
+        try:
+            texts[path.name.removesuffix(SUFFIX)] = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise BadMappingsError(f"{path.name}: it is not UTF-8 text") from None
+    return texts

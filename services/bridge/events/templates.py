@@ -19,6 +19,7 @@ from jinja2 import ChainableUndefined, Template, TemplateSyntaxError, pass_conte
 from jinja2.runtime import Context
 from jinja2.sandbox import SandboxedEnvironment
 
+from services.bridge.watched_files import InvalidFileError
 from services.contracts.events import CATEGORY_OF
 from services.contracts.fields import is_blank
 from services.outbox.messages import Text
@@ -39,7 +40,7 @@ class TemplateFailedError(Exception):
     """The template failed with this event; the text says why."""
 
 
-class BadTemplatesError(Exception):
+class BadTemplatesError(InvalidFileError):
     """Templates are invalid; the text has one line for each fault."""
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from services.bridge.events import accept
+from services.bridge.events import addressed
 from services.bridge.files import names
 from services.bridge.folder.files import Folder, RefusedPathError
 from services.kit.errors import Problem, invalid_input
@@ -61,7 +61,7 @@ def draft(body: bytes) -> Draft | None:
     # A key may be written with escapes.
     if b"path" not in body and b"\\u" not in body:
         return None
-    accept.parse(body)
+    addressed.parse(body)
     events = orjson.loads(body)
     named = tuple(_named(events))
     return Draft(events, named) if named else None

@@ -15,8 +15,10 @@ import structlog
 import watchfiles
 
 from services.bridge.approvals import from_event
-from services.bridge.events import accept
-from services.bridge.events.accept import Asks, Caller
+from services.bridge.approvals.from_event import EventApprovals
+from services.bridge.chats.directory import FindChats
+from services.bridge.events import accept, addressed
+from services.bridge.events.accept import Caller
 from services.bridge.events.attachments import checked_request
 from services.bridge.folder import attached
 from services.bridge.folder.files import MOST_AT_ONCE, File, Folder
@@ -68,6 +70,7 @@ class FolderIntake:
         outbox: stores the events.
         files: stores their files.
         routes: returns the rules in force; called for each file.
+        find_chats: finds the ids of chats that events name by a text.
         asks: creates the approval of an ``approval_request``.
         on_approvals: called with the number of created approvals.
         telemetry: of the service.
@@ -83,7 +86,8 @@ class FolderIntake:
         outbox: Outbox,
         files: FileStore,
         routes: Callable[[], Routes],
-        asks: Asks,
+        find_chats: FindChats,
+        asks: EventApprovals,
         on_approvals: Callable[[int], None],
         telemetry: Telemetry,
         metrics: FolderMetrics,
@@ -94,6 +98,7 @@ class FolderIntake:
         self._outbox = outbox
         self._files = files
         self._routes = routes
+        self._find_chats = find_chats
         self._asks = asks
         self._on_approvals = on_approvals
         self._telemetry = telemetry
@@ -236,41 +241,47 @@ class FolderIntake:
         """The accepted events of a file; None if it is invalid and was rejected, or has to wait."""
         body = await asyncio.to_thread(self._folder.read, file)
         caller = Caller(CLIENT, None, "", None, SingleUse(CLIENT, file.path.name))
-        accepts = partial(
-            accept.accept,
-            caller=caller,
-            trace=self._telemetry.new_trace(),
-            now=self._clock.time(),
-            routes=self._routes(),
-            trace_url=self._limits.trace_url,
-            asks=self._asks,
-            refusal=self._limits.refusal,
-            dedup_window=self._limits.dedup_window,
-        )
         try:
-            return await self._accepted(body, caller, accepts)
+            return await self._accepted(body, caller)
         except Problem as problem:
-            if problem.status >= attached.NOT_NOW:
+            if problem.status >= attached.NOT_NOW:  # or an event has no chat yet
                 self._postponed = problem
             else:
                 await self._reject(file, problem)
             return None
 
-    async def _accepted(
-        self, body: bytes, caller: Caller, accepts: Callable[[bytes], accept.AcceptedRequest]
-    ) -> accept.AcceptedRequest:
+    async def _accepted(self, body: bytes, caller: Caller) -> accept.AcceptedRequest:
         draft = attached.draft(body)
         if draft is not None:
             used = partial(single_use.is_used, scope=CLIENT, name=caller.once.name if caller.once else "")
             if await self._outbox.database.read("folder", used):
                 # Stored before a crash; its files may be gone by now.
                 return accept.AcceptedRequest(Submission((), (), single_use=caller.once), b"")
-            accepts(draft.body)  # what is wrong with the events is found before a file is stored
+            # What is wrong with the events is found before a file is stored.
+            (await self._addressed(draft.body, caller))()
             body = await attached.stored(draft, self._folder, self._files)
-        reading = await checked_request(accepts(body), self._files)
+        accepts = await self._addressed(body, caller)
+        reading = await checked_request(accepts(), self._files)
         while await from_event.codes_taken(self._outbox.database, reading.codes):
-            reading = await checked_request(accepts(body), self._files)
+            reading = await checked_request(accepts(), self._files)
         return reading
+
+    async def _addressed(self, body: bytes, caller: Caller) -> Callable[[], accept.AcceptedRequest]:
+        """Finds the chats of a file's events; the result accepts them, with new codes each time."""
+        request = addressed.address(body, self._routes())
+        found = await self._find_chats(request.named) if request.named else {}
+        return partial(
+            accept.accept,
+            request,
+            caller,
+            self._telemetry.new_trace(),
+            now=self._clock.time(),
+            trace_url=self._limits.trace_url,
+            asks=await self._asks.in_zones(self._outbox.database, request, found),
+            chats=found,
+            refusal=self._limits.refusal,
+            dedup_window=self._limits.dedup_window,
+        )
 
     async def _store(self, reading: accept.AcceptedRequest) -> None:
         """Returns once the events are on disk, stored now or before a crash."""

@@ -19,6 +19,7 @@ from services.bridge.metrics import routes_reload_failures
 from services.bridge.routes import document
 from services.bridge.routes.document import BadRoutesError
 from services.bridge.routes.routes import Routes
+from services.bridge.watched_files import WatchedFiles
 from services.contracts.routes import RoutesDocument
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
@@ -81,34 +82,42 @@ class ActiveRoutes:
         self.file = file
         self.stored = StoredRoutes(RoutesDocument(routes=[]))
         self.routes = Routes(bots)
-        self.error: str | None = None
         self._clock = clock
-        self._stamp: tuple[int, int, int] | None = None
-        self._failures = routes_reload_failures(registry)
+        self._watched: WatchedFiles | None = None
+        failures = routes_reload_failures(registry)
         if file is not None:
+            self._watched = WatchedFiles(
+                "routes", file, lambda: [file], partial(self._take_file, file), failures.inc
+            )
             try:
-                self._take_file(file)
+                self._watched.begin()
             except (BadRoutesError, OSError) as error:
-                reason = error.strerror if isinstance(error, OSError) else str(error)
-                lines = [f"ROUTES_FILE: {file}: {line}" for line in str(reason).splitlines()]
+                why = error.strerror if isinstance(error, OSError) else str(error)
+                lines = [f"ROUTES_FILE: {file}: {line}" for line in str(why).splitlines()]
                 raise StartError("\n".join(lines)) from None
 
     @property
     def source(self) -> Literal["file", "api"]:
         return "api" if self.file is None else "file"
 
-    def _take_file(self, file: Path) -> None:
-        stamp = _stamp(file)
+    @property
+    def error(self) -> str | None:
+        """Why a changed file or a stored rule is not in force; None if all are."""
+        if self._watched is not None:
+            return self._watched.error
+        return "; ".join(self.stored.faults) or None
+
+    def _take_file(self, file: Path) -> Mapping[str, Any]:
+        changed_at = file.stat().st_mtime
         try:
             text = file.read_text(encoding="utf-8")
         except UnicodeDecodeError:
             raise BadRoutesError("it is not UTF-8 text") from None
-        finally:
-            self._stamp = stamp
         read = document.from_toml(text)
         if unknown := self._with(read).unknown_bots():
             raise BadRoutesError("\n".join(f"route {rule}: to.bot: no bot {bot}" for rule, bot in unknown))
-        self._activate(StoredRoutes(read, updated_at=stamp[0] / 1e9))
+        self._activate(StoredRoutes(read, updated_at=changed_at))
+        return {"rules": len(self.routes.rules)}
 
     def _with(self, rules: RoutesDocument) -> Routes:
         return Routes(self.routes.bots, document.rules_of(rules))
@@ -120,25 +129,6 @@ class ActiveRoutes:
     def _activate(self, stored: StoredRoutes) -> None:
         self.stored = stored
         self.routes = self._with(stored.document)
-        self.error = "; ".join(stored.faults) or None
-
-    def read_file(self) -> None:
-        """Reads the file if it has changed; if it is invalid, logs why and keeps the present rules."""
-        assert self.file is not None  # noqa: S101 - the caller checked it
-        try:
-            if _stamp(self.file) == self._stamp:
-                return
-            self._take_file(self.file)
-        except (BadRoutesError, OSError) as error:
-            self._fail(str(error.strerror if isinstance(error, OSError) else error))
-        else:
-            log.info("routes_read", file=str(self.file), rules=len(self.routes.rules))
-
-    def _fail(self, error: str) -> None:
-        if error != self.error:  # logged once, not every second
-            self._failures.inc()
-            log.error("routes_not_read", file=str(self.file), error=error)
-        self.error = error
 
     async def read(self, database: Database) -> None:
         """Reads the database's rules, if they are newer."""
@@ -185,11 +175,12 @@ class ActiveRoutes:
 
     async def follow(self, database: Database) -> None:
         """Reads changes as they come, until cancelled."""
+        while self._watched is not None:
+            await asyncio.sleep(READ_SECONDS)
+            # Not in a thread: `set_recipients` changes the same rules.
+            self._watched.read()
         while True:
             await database.wait(CHANNEL, READ_SECONDS)
-            if self.file is not None:
-                self.read_file()
-                continue
             try:
                 await self.read(database)
             except Problem as problem:
@@ -205,11 +196,6 @@ class ActiveRoutes:
         if self.error:
             return Measurement(Level.DEGRADED, measured | {"error": self.error})
         return Measurement(Level.HEALTHY, measured)
-
-
-def _stamp(file: Path) -> tuple[int, int, int]:
-    found = file.stat()
-    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _newer(connection: Connection, than: int) -> StoredRoutes | None:

@@ -3,8 +3,10 @@
 from fastapi import APIRouter
 
 from services.bridge.bots import DEFAULT
+from services.bridge.chats.names import NamedChat
 from services.bridge.routes.active_routes import ActiveRoutes
-from services.bridge.state import CallerKey, State
+from services.bridge.routes.destinations import destinations, named
+from services.bridge.state import BridgeState, CallerKey, State
 from services.contracts.routes import NewRoutes, RecipientView, RoutesDocument, RoutesView, Trial, TrialResult
 from services.kit.clock import rfc3339
 from services.kit.errors import invalid_input
@@ -28,6 +30,8 @@ async def replace(state: State, caller: CallerKey, new: NewRoutes) -> RoutesView
     """They are in force in this replica with the answer, in the others within a second."""
     # Its fields were validated with the request.
     rules = RoutesDocument.model_construct(routes=new.routes)
+    state.active_routes.check_bots(rules)
+    await _check_chats(state, rules)
     await state.active_routes.replace(state.outbox.database, rules, caller.name, new.version)
     return _view(state.active_routes)
 
@@ -40,21 +44,50 @@ async def test(state: State, trial: Trial) -> TrialResult:
         routes = state.active_routes.check_bots(RoutesDocument.model_construct(routes=trial.routes))
     if trial.event.bot is not None and trial.event.bot not in routes.bots:
         raise invalid_input([{"loc": ["body", "event", "bot"], "msg": "no bot has this name"}])
-    found = routes.recipients(trial.event)
-    routed = any(recipient.rule for recipient in found)
+    recipients, bot = routes.recipients(trial.event), trial.event.bot or DEFAULT
+    names = named(recipients, bot)
+    is_list = isinstance(trial.event.chat_id, list)
+    found = destinations(
+        recipients,
+        bot,
+        await state.chats.find(names) if names else {},
+        ["body", "event", "chat_id"],
+        is_list=is_list,
+    )
+    routed = any(one.rule for one in found)
     return TrialResult(
         by="event" if trial.event.chat_id is not None else "rules" if routed else "defaults",
         recipients=[
             RecipientView(
-                chat_id=recipient.target.chat_id,
-                thread_id=recipient.target.thread_id or trial.event.thread_id,
-                silent=recipient.target.silent or trial.event.silent,
-                bot=recipient.target.bot or trial.event.bot or DEFAULT,
-                rule=recipient.rule,
+                chat_id=one.chat_id,
+                thread_id=one.thread_id or trial.event.thread_id,
+                silent=one.silent or trial.event.silent,
+                bot=one.bot or bot,
+                rule=one.rule,
             )
-            for recipient in found
+            for one in found
         ],
     )
+
+
+async def _check_chats(state: BridgeState, rules: RoutesDocument) -> None:
+    """Refuses rules that name a chat by a text if there is no such chat.
+
+    Raises:
+        Problem: 422, names the recipients; 503, Telegram could not be asked.
+    """
+    places: dict[tuple[int | str, ...], NamedChat] = {
+        ("body", "routes", rule, "to", number, "chat_id"): NamedChat(to.bot or DEFAULT, to.chat_id)
+        for rule, written in enumerate(rules.routes)
+        for number, to in enumerate(written.to)
+        if isinstance(to.chat_id, str)
+    }
+    found = await state.chats.find(set(places.values())) if places else {}
+    faults = [
+        {"loc": place, "msg": found[name]} for place, name in places.items() if isinstance(found[name], str)
+    ]
+    if faults:
+        raise invalid_input(faults)
 
 
 def _view(routing: ActiveRoutes) -> RoutesView:

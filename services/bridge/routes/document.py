@@ -8,11 +8,12 @@ import orjson
 from pydantic import ValidationError
 
 from services.bridge.routes.routes import Rule, Target
+from services.bridge.watched_files import InvalidFileError
 from services.contracts.routes import RoutesDocument, RuleDocument
 from services.kit.field_errors import entries
 
 
-class BadRoutesError(Exception):
+class BadRoutesError(InvalidFileError):
     """The rules are invalid; the text has one line for each fault."""
 
 

@@ -17,10 +17,18 @@ from services.contracts.fields import Severity
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    chat_id: int
+    """A recipient as a rule or an event names it.
+
+    Args:
+        chat: its id, ``@username`` or name.
+        thread_id: a topic of it.
+        silent: whether the message makes no sound.
+        bot: that sends it; None: the event's bot, or the default one.
+    """
+
+    chat: int | str
     thread_id: int | None = None
     silent: bool = False
-    #: The bot that sends it; None: the event's bot, or the default one.
     bot: str | None = None
 
 
@@ -82,7 +90,7 @@ class Routes:
         """The recipients that the event names, else those of the rules, else its bot's default ones."""
         if event.chat_id is not None:
             named = event.chat_id if isinstance(event.chat_id, list) else [event.chat_id]
-            return [Recipient(Target(chat_id)) for chat_id in named]
+            return [Recipient(Target(chat)) for chat in named]
         routed = by_rules(self.rules, facts_of(event)) if self.rules else []
         return routed or [Recipient(Target(chat_id)) for chat_id in self.bots[event.bot or DEFAULT]]
 
@@ -98,12 +106,12 @@ class Routes:
 
 def by_rules(rules: Sequence[Rule], facts: Facts) -> list[Recipient]:
     """The recipients by rules; each topic of each chat once, from the first rule that names it."""
-    found: dict[tuple[int, int | None], Recipient] = {}
+    found: dict[tuple[int | str, int | None], Recipient] = {}
     for rule in rules:
         if not rule.fits(facts):
             continue
         for target in rule.to:
-            found.setdefault((target.chat_id, target.thread_id), Recipient(target, rule.name))
+            found.setdefault((target.chat, target.thread_id), Recipient(target, rule.name))
         if not rule.goes_on:
             break
     return list(found.values())

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 import uuid_utils
-from sqlalchemy import Connection, delete, insert, select, text
+from sqlalchemy import Connection, delete, func, insert, select, text
 
 from services.bridge.updates.attachments import ANY_TYPE, Attachment
 from services.bridge.updates.parse import Sender
@@ -156,6 +156,20 @@ def file_of(connection: Connection, response_id: str) -> SentFile | None:
     if row is None or not row.telegram_file_id:
         return None
     return SentFile(row.bot, str(row.telegram_file_id), str(row.file_type or ANY_TYPE), row.file_name)
+
+
+def private_chat(connection: Connection, bot: str, username: str) -> int | None:
+    """The private chat of the person who wrote there last under a username, without the ``@``.
+
+    Telegram itself finds no person by a username for a bot. The id of a private chat is the person's.
+    """
+    query = select(response.c.chat_id).where(
+        response.c.bot == bot,
+        response.c.chat_id == response.c.user_id,
+        func.lower(response.c.username) == username.lower(),
+    )
+    found: int | None = connection.execute(query.order_by(response.c.seq.desc()).limit(1)).scalar()
+    return found
 
 
 def delete_old(connection: Connection, before: float, most: int) -> int:

@@ -30,7 +30,9 @@ def react(connection: Connection, context: UpdateContext, tap: Tap) -> Reaction:
     link = link_to(approval)
     answer = answer_approval(connection, context, approval, tap.sender, AnswerVia.TAP, Given(index))
     outcome = answer.change.outcome
-    calls = [_toast(tap, result_text.toast(outcome, answer.change.approval))]
+    chats = [] if tap.chat_id is None else [tap.chat_id]
+    worded = approvals.in_zone_of(connection, answer.change.approval, chats)
+    calls = [_toast(tap, result_text.toast(outcome, worded))]
     if outcome in _CLOSED_BEFORE or (
         outcome is AnswerOutcome.DECIDED and not _is_known(connection, tap, context)
     ):

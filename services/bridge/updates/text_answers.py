@@ -73,17 +73,19 @@ def by_reply(
         ReactionKind.REPLY,
         link,
         answer=answer,
-        replies=(reply_messages.reply(context, message, result_of(answer), link),) if notify else (),
+        replies=(reply_messages.reply(context, message, result_of(connection, answer, message), link),)
+        if notify
+        else (),
         response=None if outcome is AnswerOutcome.FOREIGN else response,
         unauthorised=not allowed,
         notified_stranger=message.sender.id if notify and not allowed else None,
     )
 
 
-def result_of(answer: PersonalAnswer) -> Text:
+def result_of(connection: Connection, answer: PersonalAnswer, message: TextMessage) -> Text:
     """The text for the person who answered."""
-    change = answer.change
-    return Builder().text(result_text.answer_text(change.outcome, change.approval)).build()
+    worded = approvals.in_zone_of(connection, answer.change.approval, [message.chat_id])
+    return Builder().text(result_text.answer_text(answer.change.outcome, worded)).build()
 
 
 def approve(
@@ -102,4 +104,4 @@ def approve(
         return Builder().text("No question has the code ").code(shown).text(".").build(), None, link
     given = domain.written(approval, option)
     answer = answer_approval(connection, context, approval, message.sender, AnswerVia.COMMAND, given)
-    return result_of(answer), answer, link_to(approval)
+    return result_of(connection, answer, message), answer, link_to(approval)

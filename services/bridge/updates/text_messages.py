@@ -9,6 +9,7 @@ from dataclasses import replace
 from sqlalchemy import Connection
 
 from services.bridge.approvals import queries as approval_queries
+from services.bridge.chats import zones
 from services.bridge.commands import commands, modes
 from services.bridge.commands.commands import ChatMode, CommandContext, SetMode, SetMute
 from services.bridge.commands.parse import Command, parse_command
@@ -119,6 +120,7 @@ def _command_reply(
         modes.mode_of(connection, bot, chat_id),
         chat_state.muted_until(connection, bot, chat_id, context.now),
         context.now,
+        zones.of_chat(connection, bot, chat_id),
     )
     snapshot = replace(context.snapshot, open_approvals=tuple(open_approvals))
     reply = commands.run(command, snapshot, given)

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl
 
 from services.bridge.ways_in.draft import Draft, Given, Place, decoded, fault, unknown_field, words
 from services.contracts.events import NewEvent
+from services.contracts.fields import read_chat
 
 #: Short names of fields, beside the names of an event.
 ALIASES = MappingProxyType(
@@ -32,8 +33,6 @@ _OF_A_FORM = frozenset({"title", "description", "message", "text", "body"})
 DEFAULT_TYPE = "info_notification"
 #: Fields that a form can have at most.
 MOST_FIELDS = 100
-#: Digits of a chat's number.
-LONGEST_NUMBER = 20
 
 Pairs = Sequence[tuple[str, Any]]
 
@@ -115,11 +114,5 @@ def _value(field: str, given: Given) -> Any:
         return _WRITTEN.get(value.lower(), value)
     if field != "chat_id" or not isinstance(value, str):
         return value
-    chats = [_number(part.strip(), given.place) for part in value.split(",")]
+    chats = [read_chat(part) for part in value.split(",")]
     return chats[0] if len(chats) == 1 else chats
-
-
-def _number(text: str, place: Place) -> int:
-    if not text.removeprefix("-").isdecimal() or len(text) > LONGEST_NUMBER:
-        raise fault(place, "write the number of a chat, or several with commas between them")
-    return int(text)

@@ -37,7 +37,10 @@ def ask(
         typer.Option("--expires", help="It ends after: 10m. Default: set by the bridge."),
     ] = None,
     chat: Annotated[
-        list[int] | None, typer.Option("--chat", help="Chat id; may be repeated. Default: the default ones.")
+        list[str] | None,
+        typer.Option(
+            "--chat", help="Chat: id, @username or name; may be repeated. Default: the default ones."
+        ),
     ] = None,
     approver: Annotated[
         list[int] | None, typer.Option("--approver", help="User id of a person who may decide.")

@@ -14,7 +14,7 @@ from services.contracts.chats import ChatChanges, ChatView, QuietHours
 chats = group("chats", "Show and set chats: names, time zones, quiet hours.")
 #: Ids of groups are negative, and would be read as options.
 _NEGATIVE: dict[str, Any] = {"ignore_unknown_options": True}
-ChatId = Annotated[int, typer.Argument(metavar="CHAT", help="Id of the chat.")]
+ChatId = Annotated[str, typer.Argument(metavar="CHAT", help="The chat: its id, @username or name.")]
 Bot = Annotated[str | None, typer.Option("--bot", help="Name of the bot.")]
 
 
@@ -49,7 +49,7 @@ def set_(
     _print(session, session.client.change_chat(chat_id, ChatChanges.model_validate(changes), bot=bot))
 
 
-def _present_hours(session: Session, chat_id: int, bot: str | None) -> QuietHours:
+def _present_hours(session: Session, chat_id: str, bot: str | None) -> QuietHours:
     with suppress(NotFoundError):
         hours = session.client.chat(chat_id, bot=bot).quiet_hours
         if hours is not None:

@@ -28,7 +28,8 @@ def send(
     severity: Annotated[Severity | None, typer.Option(help="Severity.", show_default=False)] = None,
     priority: Annotated[Priority, typer.Option(help="Urgent messages go first.")] = Priority.NORMAL,
     chat: Annotated[
-        list[int] | None, typer.Option("--chat", help="Chat id; may be repeated. Default: by the routes.")
+        list[str] | None,
+        typer.Option("--chat", help="Chat: id, @username or name; may be repeated. Default: by the routes."),
     ] = None,
     thread: Annotated[int | None, typer.Option("--thread", help="Topic of the chat.")] = None,
     bot: arguments.Bot = None,

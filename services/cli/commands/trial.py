@@ -17,7 +17,9 @@ from services.contracts.times import seconds_of
 def send_test_message(
     session: Session,
     *,
-    chat: Annotated[int | None, typer.Option("--chat", help="Chat id. Default: by the routes.")] = None,
+    chat: Annotated[
+        str | None, typer.Option("--chat", help="Chat: id, @username or name. Default: by the routes.")
+    ] = None,
     bot: arguments.Bot = None,
     timeout: Annotated[str, typer.Option(help="Longest wait.")] = "60s",
 ) -> None:

@@ -36,7 +36,7 @@ def watch(
     stream = session.client.stream(
         status=arguments.states(status),
         type=type_ or (),
-        chat_id=chat,
+        chat_id=arguments.chat_id(session, chat, bot),
         bot=bot,
         correlation_id=correlation_id,
         after=after,

@@ -59,17 +59,17 @@ def preview(event: NewEvent) -> Call[Preview]:
     return call.post(Preview, "/api/v1/templates/preview", event)
 
 
-def chat(chat_id: int, *, bot: str | None = None) -> Call[ChatView]:
+def chat(chat_id: int | str, *, bot: str | None = None) -> Call[ChatView]:
     """Reads a chat's settings and state."""
     return call.get(ChatView, call.path(f"{_CHATS}/{{}}", chat_id), {"bot": bot})
 
 
-def set_chat(chat_id: int, settings: ChatSettings, *, bot: str | None = None) -> Call[ChatView]:
+def set_chat(chat_id: int | str, settings: ChatSettings, *, bot: str | None = None) -> Call[ChatView]:
     """Sets all settings of a chat; what is left out gets its default."""
     return call.put(ChatView, call.path(f"{_CHATS}/{{}}", chat_id), settings, {"bot": bot})
 
 
-def change_chat(chat_id: int, changes: ChatChanges, *, bot: str | None = None) -> Call[ChatView]:
+def change_chat(chat_id: int | str, changes: ChatChanges, *, bot: str | None = None) -> Call[ChatView]:
     """Changes the given settings of a chat; what is left out stays, None sets the default."""
     return call.patch(ChatView, call.path(f"{_CHATS}/{{}}", chat_id), changes, {"bot": bot})
 

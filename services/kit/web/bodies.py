@@ -181,6 +181,22 @@ _NOT_JSON = Problem(
 )
 
 
+def check_json_type(content_type: str | None) -> None:
+    """Refuses a type that is no JSON, in routes that read the body by themselves.
+
+    Args:
+        content_type: of the request; None: it has none, and is JSON.
+
+    Raises:
+        Problem: 415.
+    """
+    if content_type is None:
+        return
+    kind = _media_type(content_type)
+    if kind and kind not in UNNAMED and not _JSON_TYPE.match(kind):
+        raise Problem(_NOT_JSON.status, _NOT_JSON.title, _NOT_JSON.detail, headers=_NOT_JSON.headers)
+
+
 def _is_json(scope: Scope) -> bool:
     """Whether the type is JSON, which FastAPI reads: ``application/json`` or ``application/…+json``."""
     return any(

@@ -87,6 +87,7 @@ getStarTransactions: offset, limit, nothing: clamped (`process_get_star_transact
 getFile; the file is at /file/bot<TOKEN>/<file_path>
     file_id           none that this bot got: invalid file_id; over 20 MB: file is too big
                       (`process_get_file_query`, `on_file_download`)
+getChat: chat_id as above, or @username of a public group or channel: `check_chat`
 getMe, getWebhookInfo: no parameters
 
 Of any method: a chat that refuses the bot (`state.chats`), flood control, a revoked or frozen bot.

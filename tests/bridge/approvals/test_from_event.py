@@ -8,9 +8,20 @@ import httpx
 import orjson
 import pytest
 
-from services.bridge.approvals import approval, store
+from services.bridge.approvals import approval, from_request, store
+from services.bridge.approvals.from_event import EventApprovals
+from services.bridge.approvals.reminders import Plan
+from services.bridge.bots import Bot
+from services.bridge.events import accept, addressed
+from services.bridge.events.accept import Caller
+from services.bridge.routes.routes import Routes
 from services.bridge.settings import BridgeSettings
+from services.contracts.approvals import NewApproval
+from services.contracts.details import EventData
 from services.kit.clock import rfc3339
+from services.kit.errors import Problem
+from services.kit.telemetry.telemetry import TraceContext
+from services.outbox.rate_limit.limits import Limits
 from tests.bridge.people import ADA, GRACE, TEAM, Bridge, People, bridge_of, buttons, text_of
 from tests.bridge.webhooks.test_results import Program, listening
 from tests.conftest import BridgeFactory
@@ -73,6 +84,68 @@ async def test_it_equals_an_approval_of_the_api_route(talk: Bridge, people: Peop
     }
     assert [m["chat_id"] for m in other["messages"]] == [m["chat_id"] for m in mine["messages"]]
     assert (other["client"], other["bot"], other["approvers"]) == ("default", "default", [ADA, GRACE])
+
+
+async def test_it_has_the_fields_of_an_approval(quick: Bridge) -> None:
+    """Several people, reminders and escalation; or a text as the answer."""
+    fields: dict[str, Any] = {
+        "needed": 2,
+        "remind_every": "1m",
+        "remind_times": 2,
+        "escalate_after": "5m",
+        "escalate_to": [GRACE],
+    }
+    answer = await posted(quick, asking(**fields, options=["Go", "Stop"]))
+    question = await quick.approval(answer["approval_id"])
+    assert (question["needed"], question["answer"]) == (2, "option")
+    await quick.decide(answer["approval_id"], "Go")
+    assert (await quick.approval(answer["approval_id"]))["status"] == "open"
+
+    asked = await posted(quick, asking(answer="text", max_length=5))
+    question = await quick.approval(asked["approval_id"])
+    assert (question["answer"], question["max_length"], question["options"]) == ("text", 5, [])
+    path = f"/api/v1/approvals/{asked['approval_id']}/decide"
+    assert (await quick.client.post(path, json={"text": "too long"})).status_code == 422
+    assert (await quick.client.post(path, json={"text": "short"})).json()["decision"]["text"] == "short"
+
+
+@pytest.mark.parametrize(
+    ("data", "place"),
+    [
+        ({"needed": 3}, ["data", "needed"]),
+        ({"needed": 0}, ["data", "needed"]),
+        ({"escalate_after": "5m", "escalate_to": [ADA, 5]}, ["data", "escalate_to", 1]),
+        ({"escalate_after": "5m"}, ["data", "escalate_after"]),
+        ({"remind_times": 2}, ["data", "remind_times"]),
+        ({"remind_every": "1s"}, ["data", "remind_every"]),
+        ({"answer": "text", "options": ["Go"]}, ["data", "answer"]),
+        ({"answer": "text", "needed": 2}, ["data", "answer"]),
+        ({"max_length": 5}, ["data", "max_length"]),
+    ],
+)
+def test_fields_that_do_not_go_together_are_refused_as_of_an_approval(
+    data: dict[str, Any], place: list[Any]
+) -> None:
+    bots = {"default": Bot("default", "1:a", "", (ADA,), frozenset({ADA, GRACE}), Limits())}
+    with pytest.raises(Problem) as refused:
+        accept.accept(
+            addressed.address(orjson.dumps(asking(**data)), Routes({"default": (ADA,)})),
+            Caller("ci", None, "", None),
+            TraceContext(1, 2, sampled=True),
+            now=1e9,
+            trace_url="",
+            asks=EventApprovals(bots, 3_600.0),
+        )
+    assert [list(error["loc"]) for error in refused.value.errors or ()] == [place]
+
+
+def test_the_plan_of_an_event_is_that_of_an_approval() -> None:
+    bot = Bot("default", "1:a", "", (ADA,), frozenset({ADA, GRACE}), Limits())
+    fields = {"remind_every": "1m", "escalate_after": "5m", "escalate_to": [GRACE]}
+    of_event = from_request.plan_of(EventData.model_validate(fields), bot, 1_000.0)
+    approval = NewApproval.model_validate({"title": "Go?", "prompt": "go"} | fields)
+    assert of_event == from_request.plan_of(approval, bot, 1_000.0)
+    assert of_event == Plan(every=60.0, times=3, escalate_at=1_300.0, escalate_to=(GRACE,))
 
 
 async def test_the_event_is_stored_as_it_was_posted(talk: Bridge) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from services.bridge.approvals.from_event import EventApprovals
 from services.bridge.bots import Bot
-from services.bridge.events import accept
-from services.bridge.events.accept import FURTHEST, LARGEST_BATCH, AcceptedRequest, Caller
+from services.bridge.events import accept, addressed
+from services.bridge.events.accept import FURTHEST, AcceptedRequest, Caller
+from services.bridge.events.addressed import LARGEST_BATCH
 from services.bridge.routes.routes import Routes, Rule, Target
 from services.kit.errors import Problem
 from services.kit.telemetry.telemetry import TraceContext
@@ -31,11 +32,10 @@ HELLO: dict[str, Any] = {"type": "custom_event", "title": "hello"}
 def read(body: Any, caller: Caller = NOBODY, *, trace_url: str = "") -> AcceptedRequest:
     raw = body if isinstance(body, bytes) else orjson.dumps(body)
     return accept.accept(
-        raw,
+        addressed.address(raw, Routes({name: bot.chats for name, bot in BOTS.items()})),
         caller,
         TRACE,
         now=NOW,
-        routes=Routes({name: bot.chats for name, bot in BOTS.items()}),
         trace_url=trace_url,
         asks=EventApprovals(BOTS, 3_600.0),
     )
@@ -300,11 +300,10 @@ def test_a_question_has_one_bot() -> None:
     routes = Routes({name: bot.chats for name, bot in BOTS.items()}, (rule,))
     with pytest.raises(Problem) as caught:
         accept.accept(
-            orjson.dumps(ASKING),
+            addressed.address(orjson.dumps(ASKING), routes),
             NOBODY,
             TRACE,
             now=NOW,
-            routes=routes,
             trace_url="",
             asks=EventApprovals(BOTS, 3_600.0),
         )

@@ -17,7 +17,7 @@ def test_alike_events_are_one_line_and_the_most_severe_comes_first() -> None:
     ]
     text = text_of("ci", events, "Europe/Berlin")
     assert text.text == (
-        "🗞️ ci: 4 events since 11:31\n"
+        "🗞️ ci: 4 events since 11:31 CET\n"
         "\n❌ Deploy · high · 11:32"
         "\n✅ Unit tests · medium · 11:45"
         "\n✅ Unit tests · 2 times · 11:31 to 11:44"
@@ -31,7 +31,7 @@ def test_events_of_several_days_have_their_date() -> None:
 
 
 def test_a_zone_that_this_machine_lacks_is_utc() -> None:
-    assert "since 10:31" in text_of("ci", [Shown("test_passed", "a", "low", AT)], "Mars/Olympus").text
+    assert "since 10:31 UTC" in text_of("ci", [Shown("test_passed", "a", "low", AT)], "Mars/Olympus").text
 
 
 def test_what_does_not_fit_is_counted() -> None:

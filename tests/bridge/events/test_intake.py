@@ -10,7 +10,7 @@ import pytest
 from httpx import AsyncClient
 
 from services.bridge import app as bridge_app
-from services.bridge.events.accept import LARGEST_BATCH
+from services.bridge.events.addressed import LARGEST_BATCH
 from services.kit.clock import SystemClock
 from tests.conftest import BridgeFactory
 from tests.servers import Sandbox, client_of, until

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from services.bridge.events.render import render
 from services.contracts.events import CATEGORY_OF, CUSTOM
 from services.contracts.fields import is_blank
+from services.contracts.questions import contradiction
 from services.outbox.messages import Claimed, Document, Rendered, Text
 from services.outbox.telegram.text import CAPTION_LIMIT, MESSAGE_LIMIT, utf16_length
 from tests.contracts.test_events import DATA, REQUIRED, posted
@@ -213,5 +214,7 @@ def test_no_valid_event_fails(kind: str, texts: dict[str, Any], data: dict[str, 
         data[field] = data[field] or value
     if data.get("current") is not None and data.get("total") is not None:
         data["current"] = min(data["current"], data["total"])
+    while wrong := contradiction({field: value for field, value in data.items() if value is not None}):
+        del data[wrong[0]]
     rendered = render(message(data, type=kind, **texts, _possible_duplicate=again))
     assert_telegram_would_take(rendered)

@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,6 +22,7 @@ from prometheus_client import CollectorRegistry
 
 from services.bridge import app as bridge_app
 from services.bridge.approvals.from_event import EventApprovals
+from services.bridge.chats.names import ChatNames, Found, NamedChat
 from services.bridge.folder.files import REJECTED, TAKEN, File, Folder, folder_of
 from services.bridge.folder.intake import STABLE_SECONDS, FolderIntake, Limits
 from services.bridge.metrics import FolderMetrics
@@ -242,12 +243,19 @@ class Hand:
             outbox=outbox,
             files=FileStore(outbox.database, clock),
             routes=lambda: Routes({"default": (1001,)}),
+            find_chats=self.find_chats,
             asks=EventApprovals({}, 60.0),
             on_approvals=lambda _: None,
             telemetry=telemetry,
             metrics=FolderMetrics(self.registry),
             clock=clock,
         )
+
+    async def find_chats(self, wanted: Collection[NamedChat]) -> Found:
+        """One chat has a name; Telegram is not reached for a username."""
+        if any(one.is_username for one in wanted):
+            raise Problem(503, "Telegram not reached", "Telegram could not be asked.")
+        return {one: ChatNames.of([(-7, "Operations")]).find(one.name) for one in wanted}
 
     async def look(self, after: float = 0.0) -> list[str]:
         """The titles that are stored after one more look, in their order."""
@@ -458,3 +466,13 @@ async def test_where_nothing_tells_of_new_files_they_are_seen_all_the_same(
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_file_names_a_chat_and_waits_while_telegram_cannot_be_asked(hand: Hand) -> None:
+    drop(hand.root, "named.json", HELLO | {"chat_id": "operations"})
+    drop(hand.root, "unknown.json", HELLO | {"chat_id": "Kitchen"})
+    drop(hand.root, "username.json", HELLO | {"title": "later", "chat_id": "@ops"})
+    assert await hand.look() == ["hello"]
+    assert reason(hand.root, "unknown")["errors"] == [{"loc": ["chat_id"], "msg": "no chat has this name"}]
+    assert (await hand.intake.check()).level is Level.UNHEALTHY
+    assert len([path for path in left(hand.root) if path.endswith("username.json")]) == 1

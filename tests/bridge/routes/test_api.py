@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select, update
 
 from services.bridge import app as bridge_app
 from services.bridge.approvals.from_event import EventApprovals
-from services.bridge.events import accept
+from services.bridge.events import accept, addressed
 from services.bridge.events.accept import Caller
 from services.bridge.routes.active_routes import route_set
 from services.bridge.routes.routes import Routes, Rule, Target
@@ -78,11 +78,10 @@ def test_the_update_key_of_an_event_is_that_of_each_of_its_messages() -> None:
     """The engine keeps topics apart."""
     rule = Rule("t", (Target(-1, 5), Target(-1, 6), Target(7)))
     reading = accept.accept(
-        orjson.dumps(EVENT | {"update_key": "progress"}),
+        addressed.address(orjson.dumps(EVENT | {"update_key": "progress"}), Routes({"default": ()}, (rule,))),
         Caller("ci", None, "", None),
         TraceContext(1, 2, sampled=True),
         now=1e9,
-        routes=Routes({"default": ()}, (rule,)),
         trace_url="",
         asks=EventApprovals({}, 60.0),
     )

@@ -33,8 +33,8 @@ def event(**changes: Any) -> NewEvent:
     return NewEvent.model_validate({"type": "build_failed", "title": "red", "source": "ci-linux"} | changes)
 
 
-def chosen(recipients: list[Recipient]) -> list[tuple[int, str | None]]:
-    return [(one.target.chat_id, one.rule) for one in recipients]
+def chosen(recipients: list[Recipient]) -> list[tuple[int | str, str | None]]:
+    return [(one.target.chat, one.rule) for one in recipients]
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_an_empty_file_is_no_rules() -> None:
         ('[[route]]\nname = "a"\n', "route 1 (a): to: this field is missing"),
         ("[[route]]\nto = [{ chat_id = 1 }]\n", "route 1: name: this field is missing"),
         ('[[route]]\nname = "a"\nto = []\n', "route 1 (a): to: "),
-        ('[[route]]\nname = "a"\nto = [{ chat_id = "x" }]\n', "route 1 (a): to.0.chat_id: "),
+        ('[[route]]\nname = "a"\nto = [{ chat_id = "@" }]\n', "route 1 (a): to.0.chat_id: "),
         (
             '[[route]]\nname = "a"\nto = [{ chat_id = 1 }]\ncolour = 1\n',
             "route 1 (a): colour: there is no such field",

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from services.bridge.app import create_app
-from services.bridge.events import accept
-from services.bridge.events.mappings import load_mappings
+from services.bridge.events import addressed
+from services.bridge.events.mapping_folder import MappingFolder
 from services.bridge.ways_in.draft import Draft
 from services.bridge.ways_in.hooks.sources import SOURCES
 from services.kit.errors import Problem
 from services.kit.settings import StartError
+from tests import servers
 from tests.bridge.people import Bridge, bridge_of
 from tests.conftest import BridgeFactory
 
@@ -272,7 +273,43 @@ def test_a_mapping_that_cannot_work_stops_the_start(
 
 def test_a_folder_of_mappings_that_is_missing_stops_the_start(tmp_path: Path) -> None:
     with pytest.raises(StartError, match="HOOKS_DIR"):
-        load_mappings(tmp_path / "none", ())
+        MappingFolder(tmp_path / "none", ())
+
+
+async def test_a_changed_mapping_is_used_and_an_invalid_one_is_not(
+    bridge_settings: BridgeFactory, tmp_path: Path
+) -> None:
+    folder = tmp_path / "hooks"
+    folder.mkdir()
+    written = folder / "nas.json.j2"
+    written.write_text('{"title": "first {{ payload.name }}"}')
+
+    async with bridge_of(bridge_settings(hooks_dir=folder)) as bridge:
+
+        async def title(source: str = "nas") -> str:
+            answer = await bridge.client.post(f"/api/v1/hooks/{source}/preview", json={"name": "disk"})
+            return str(answer.json()["event"]["title"]) if answer.status_code == 200 else ""
+
+        async def is_second() -> bool:
+            return await title() == "second disk" and await title("ups") == "ups"
+
+        async def is_degraded() -> bool:
+            component = (await bridge.client.get("/health")).json()["components"]["hook_mappings"]
+            return component["status"] == "degraded" and "nas.json.j2, line 1" in component["error"]
+
+        assert await title() == "first disk"
+        written.write_text('{"title": "second {{ payload.name }}"}')
+        (folder / "ups.json.j2").write_text('{"title": "ups"}')
+        await servers.until(is_second)
+        written.write_text("{{")
+        await servers.until(is_degraded)
+        assert await title() == "second disk"
+        written.write_text('{"title": "third"}')
+
+        async def is_third() -> bool:
+            return await title() == "third"
+
+        await servers.until(is_third)
 
 
 _VALUES = st.recursive(
@@ -297,6 +334,6 @@ def test_whatever_a_payload_holds_it_becomes_an_event(source: str, kind: str, da
         return
     try:
         event = SOURCES[source].read(body, kind)
-        accept.parse(Draft({**event, "source": source}, {}).json())
+        addressed.parse(Draft({**event, "source": source}, {}).json())
     except (ValidationError, Problem) as error:
         raise AssertionError(payload) from error

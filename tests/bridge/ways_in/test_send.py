@@ -110,8 +110,8 @@ async def test_a_topic_is_matched_by_the_routes(quick: Bridge) -> None:
     [
         ("?titel=x", "hello", ["query", "titel"], "did you mean `title`?"),
         ("?zzz=x", "hello", ["query", "zzz"], "there are body, bot,"),
-        ("?chat=ada", "hello", ["query", "chat"], "number of a chat"),
-        ("?chat=1,ada", "hello", ["query", "chat"], "number of a chat"),
+        ("?chat=ada", "hello", ["query", "chat"], "no chat has this name"),
+        ("?chat=1,ada", "hello", ["query", "chat", 1], "no chat has this name"),
         ("?severity=bad", "hello", ["query", "severity"], "'low'"),
         ("?topic=" + "x" * 101, "hello", ["query", "topic"], "100"),
         ("?title=x&title=y", "hello", ["query", "title"], "twice"),

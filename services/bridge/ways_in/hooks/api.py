@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from starlette.responses import Response
 
 from services.bridge import event_intake
-from services.bridge.events import accept
+from services.bridge.events import accept, addressed
 from services.bridge.events import api as templates_api
 from services.bridge.keys.authenticate import AdmittedRequest
 from services.bridge.settings import BridgeSettings
@@ -21,6 +21,7 @@ from services.bridge.ways_in.hooks.openapi import HookPreview
 from services.bridge.ways_in.hooks.sources import SOURCES, Source
 from services.kit.errors import Problem
 from services.kit.web.auth import BearerAuth
+from services.kit.web.bodies import check_json_type
 
 router = APIRouter(tags=["ways in"])
 keyed = APIRouter(prefix="/api/v1/hooks", tags=["ways in"])
@@ -35,6 +36,7 @@ async def receive(request: Request, state: State, source: SourceName) -> Respons
     The ID of a delivery is its Idempotency-Key. A kind of event that is not known here is a notification.
     """
     _check_exists(state, source)
+    check_json_type(request.headers.get("content-type"))
     admitted = await _admit(request, state, source)
     draft = _read(state, source, admitted.body, request.headers)
     caller = admitted.caller
@@ -50,9 +52,10 @@ async def receive(request: Request, state: State, source: SourceName) -> Respons
 async def preview(request: Request, state: State, source: SourceName) -> HookPreview:
     """With the headers of the product, such as `X-GitHub-Event`. Nothing is stored or sent."""
     _check_exists(state, source)
+    check_json_type(request.headers.get("content-type"))
     draft = _read(state, source, await request.body(), request.headers)
     try:
-        ((event,), _) = accept.parse(draft.json())
+        ((event,), _) = addressed.parse(draft.json())
     except Problem as problem:
         raise draft.in_client_words(problem) from None
     shown = event.model_dump(mode="json", exclude_defaults=True)

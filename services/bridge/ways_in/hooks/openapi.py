@@ -28,7 +28,7 @@ SOURCE: Schema = {
     "json_schema_extra": {"pattern": "^[a-z0-9][a-z0-9_-]{0,63}$"},
     "examples": ["uptime-kuma"],
 }
-_REFUSALS = {**REFUSALS, **problems({404: "no source has this name"})}
+_REFUSALS = {**REFUSALS, **problems({404: "no source has this name", 415: "the type of the body is no JSON"})}
 TAKING: Schema = {
     "status_code": 202,
     "summary": "Receive a webhook of another product",
