@@ -245,7 +245,8 @@ async def test_a_digest_survives_a_kill_in_each_phase(
         async def ended() -> bool:
             return all([await state(client, message_id) == "delivered" for message_id in ids])
 
-        await until(ended)
+        # The lease of the killed process has to end.
+        await until(ended, patience=90)
         (text,) = await sent(people)
         assert "🗞️ nightly: 2 events" in text
 
