@@ -20,7 +20,7 @@ from services.kit.settings import ServiceSettings
 from services.kit.telemetry.telemetry import Telemetry
 from services.outbox.engine import OPERATIONS
 from services.telegram_sandbox.settings import SandboxSettings
-from tests import disks, forking, servers
+from tests import disks, forking, route_cache, servers
 from tests.database_copies import Copies
 from tests.disks import SmallDisk
 from tests.forking import Programs
@@ -35,6 +35,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
+
+route_cache.install()
 
 # The default shows exceptions by rich, with the values of all variables: it took most of the tests' time.
 structlog.configure(
