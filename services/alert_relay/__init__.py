@@ -16,6 +16,7 @@ Beside that path:
 
     queries              reads incidents for the API
     watchdog             measures the age of the Watchdog alert and opens an incident when it is overdue
+    refusing_chats       which alerts are tried at a chat that refused the bot; pure
     recipients           the chats of the settings, else the first chat, which the bridge names once
     truncated_worker     fetches the alerts that a webhook left out (`max_alerts`) from Alertmanager
     truncated_store      the SQL of that worker

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from fastapi import FastAPI
 
-from services.alert_relay import api, render, store
+from services.alert_relay import api, refusing_chats, render, store
 from services.alert_relay.metrics import RelayMetrics
 from services.alert_relay.recipients import Recipients
 from services.alert_relay.relay import OutcomeCounter, Relay
@@ -21,6 +21,7 @@ from services.kit.health import Health
 from services.kit.telemetry.telemetry import Telemetry
 from services.kit.web.service import create_service
 from services.outbox import engine
+from services.outbox.delivery.plan import ChatRules
 from services.outbox.engine import Outbox, open_outbox
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.rate_limit import buckets
@@ -89,6 +90,7 @@ def create_app(
                     render=render.render,
                     bucket=rates.of(token, settings.telegram_bot_per_second),
                     chat_pace=rates.chats(token),
+                    rules=ChatRules(tries=refusing_chats.tries),
                     observer=OutcomeCounter(metrics).observe,
                 )
             )

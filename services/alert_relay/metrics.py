@@ -16,6 +16,7 @@ class NotificationOutcome(StrEnum):
 
     DELIVERED = "delivered"
     FAILED = "failed"
+    SUPPRESSED = "suppressed"  #: not tried, since the chat has refused the bot
     UNKNOWN = "unknown"  #: sent, but Telegram's answer is missing
 
 

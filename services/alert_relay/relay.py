@@ -169,7 +169,7 @@ class Relay:
 _OUTCOMES = {
     MessageState.DELIVERED: NotificationOutcome.DELIVERED,
     MessageState.DEAD_LETTER: NotificationOutcome.FAILED,
-    MessageState.SUPPRESSED: NotificationOutcome.FAILED,
+    MessageState.SUPPRESSED: NotificationOutcome.SUPPRESSED,
     MessageState.EXPIRED: NotificationOutcome.FAILED,
     MessageState.UNKNOWN: NotificationOutcome.UNKNOWN,
 }

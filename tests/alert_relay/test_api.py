@@ -1,6 +1,7 @@
 """The relay as a running service: real HTTP in, a sandbox's chat out."""
 
 import json
+from functools import partial
 from typing import Any
 
 import httpx
@@ -78,6 +79,36 @@ async def test_an_alert_that_cannot_be_read_loses_only_itself(relay: httpx.Async
     assert message["message"]["text"].startswith("🔥 HighErrorRate (critical)\nHighErrorRate on a\n")
     assert "1 alert could not be read\nalerts[1].status: write" in message["message"]["text"]
     assert "cctelegram_alerts_unreadable_total 1.0" in await metrics(relay)
+
+
+async def state_of(relay: httpx.AsyncClient, name: str) -> str | None:
+    """The state of the last message about an alert, once it has ended."""
+    found = (await relay.get("/api/v1/incidents")).json()["incidents"]
+    incident = next(each for each in found if each["alertname"] == name)
+    shown = (await relay.get(f"/api/v1/incidents/{incident['id']}")).json()["timeline"][-1]["messages"][0]
+    return shown["state"] if shown["finished_at"] else None
+
+
+async def test_a_chat_that_refused_one_alert_gets_the_next_ones_when_it_takes_them_again(
+    relay: httpx.AsyncClient, phone: Phone
+) -> None:
+    await phone.client.post("/control/chats/1001/block")
+    for name, severity, state in (
+        ("Refused", "critical", "dead_letter"),
+        ("RefusedToo", "critical", "dead_letter"),
+        ("NotTried", "warning", "suppressed"),
+        ("NotificationDeliveryFailing", "critical", "suppressed"),
+    ):
+        await post(relay, webhook(alert(name=name, severity=severity)))
+        assert await until(partial(state_of, relay, name)) == state
+
+    await phone.client.post("/control/chats/1001/unblock")
+    for name, severity in (("Back", "critical"), ("Warning", "warning")):
+        await post(relay, webhook(alert(name=name, severity=severity)))
+        assert await until(partial(state_of, relay, name)) == "delivered"
+    shown = await metrics(relay)
+    assert 'cctelegram_notifications_total{channel="telegram",outcome="failed"} 2.0' in shown
+    assert 'cctelegram_notifications_total{channel="telegram",outcome="suppressed"} 2.0' in shown
 
 
 async def test_an_info_alert_arrives_without_a_sound(relay: httpx.AsyncClient, phone: Phone) -> None:
@@ -170,6 +201,7 @@ async def test_every_counter_is_there_from_the_start_and_no_age_of_the_watchdog(
         'cctelegram_alerts_received_total{status="resolved"} 0.0',
         'cctelegram_notifications_total{channel="telegram",outcome="delivered"} 0.0',
         'cctelegram_notifications_total{channel="telegram",outcome="failed"} 0.0',
+        'cctelegram_notifications_total{channel="telegram",outcome="suppressed"} 0.0',
         'cctelegram_notifications_total{channel="telegram",outcome="unknown"} 0.0',
         "cctelegram_alerts_unreadable_total 0.0",
         "cctelegram_notification_delay_seconds_count 0.0",

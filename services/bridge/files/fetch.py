@@ -54,7 +54,7 @@ class Fetcher:
         Raises:
             FileNotReadyError: one could not be had now.
         """
-        if not any(map(_waits, message.files)):
+        if not any(one.is_awaited for one in message.files):
             return message
         lock = self._locks.setdefault(message.event_id, asyncio.Lock())
         try:
@@ -68,7 +68,7 @@ class Fetcher:
         read = partial(attached.read, event_ids=[message.event_id])
         files = (await self._database.read("file", read)).get(message.event_id, ())
         done = [
-            await self._fetched(message, position, one) if _waits(one) else one
+            await self._fetched(message, position, one) if one.is_awaited else one
             for position, one in enumerate(files)
         ]
         return replace(message, files=tuple(done))
@@ -91,10 +91,6 @@ class Fetcher:
         note = partial(attached.note_fetched, event_id=message.event_id, position=position, fetched=named)
         await self._database.write("file", note)
         return named
-
-
-def _waits(one: EventFile) -> bool:
-    return one.url is not None and one.file_id is None and one.failure is None
 
 
 def _of_stored(one: EventFile, stored: StoredFile) -> EventFile:

@@ -132,8 +132,10 @@ def in_flight(connection: Connection, bot: str, chat_ids: Iterable[int], now: fl
         message.c.state == MessageState.SENDING.value,
     )
     rows = connection.execute(query).all()
-    edited = edit_targets.read(connection, rows)
-    return [claimed(row, now, 0.0, row.attempts, edited.get(row.seq)) for row in rows]
+    edited, files = edit_targets.read(connection, rows), _files(connection, rows)
+    return [
+        claimed(row, now, 0.0, row.attempts, edited.get(row.seq), files.get(row.event_id, ())) for row in rows
+    ]
 
 
 def _limiter_wait(row: Any, chat: ChatRow, now: float, paced_since: float | None) -> float:

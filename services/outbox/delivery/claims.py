@@ -104,7 +104,7 @@ def open_attempts(
         rules: for muted chats and quiet hours.
     """
     chats = {row["chat_id"]: row for row in chat_heads.read(connection, bot, chat_ids)}
-    messages, targets = claimed_rows.load(connection, _next(chats, now), chats, now, paced_since)
+    messages, targets = claimed_rows.load(connection, _next(chats, rules, now), chats, now, paced_since)
     messages = reply_targets.resolved(connection, messages, rules.answers)
     planned = plan.of(chats, messages, targets, rules, now)
     gone = _write(connection, bot, planned, chats, rules, now=now)
@@ -115,12 +115,13 @@ def open_attempts(
 def next_of(connection: Connection, bot: str, chat_id: int, now: float) -> int | None:
     """Returns the number of the message that goes next in a chat; None where none is due."""
     chats = {row["chat_id"]: row for row in chat_heads.read(connection, bot, [chat_id])}
-    return next(iter(_next(chats, now)), None)
+    return next(iter(_next(chats, DEFAULT_RULES, now)), None)
 
 
-def _next(chats: Mapping[int, ChatRow], now: float) -> list[int]:
-    """Numbers of the messages that go next in the chats that can be sent to."""
-    heads = [chat_heads.choose(chat_heads.heads_of(row), now) for row in chats.values() if plan.accepts(row)]
+def _next(chats: Mapping[int, ChatRow], rules: ChatRules, now: float) -> list[int]:
+    """Numbers of the messages that go next in the chats that may be sent to."""
+    open_chats = (row for row in chats.values() if plan.accepts(row, rules))
+    heads = [chat_heads.choose(chat_heads.heads_of(row), now) for row in open_chats]
     return [head.seq for head in heads if head is not None]
 
 

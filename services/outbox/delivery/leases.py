@@ -138,7 +138,10 @@ class Leases:
         # Chats that were released can be claimed.
         self._database.notify_local(CHANNEL)
         for settled in taken:
-            log.warning("outcome_unknown", message_id=settled.message.id, reason=settled.result.reason.value)
+            if settled.result.outcome is Outcome.UNKNOWN:
+                log.warning(
+                    "outcome_unknown", message_id=settled.message.id, reason=settled.result.reason.value
+                )
         if taken:
             await self._taken_over(taken)
 
@@ -171,7 +174,12 @@ class Leases:
         return taken
 
     def _lost(self, message: Claimed, now: float) -> Settled:
-        detail = "the worker stopped before Telegram's answer was written"
-        result = Result(Outcome.UNKNOWN, Reason.WORKER_LOST, message.claimed_at, now, detail=detail)
+        if any(one.is_awaited for one in message.files):
+            # Telegram is called once all files are there.
+            outcome, reason, detail = Outcome.NOT_SENT, Reason.FILE_NOT_READY, "the worker stopped"
+        else:
+            outcome, reason = Outcome.UNKNOWN, Reason.WORKER_LOST
+            detail = "the worker stopped before Telegram's answer was written"
+        result = Result(outcome, reason, message.claimed_at, now, detail=detail)
         jitter = random.random()  # noqa: S311 - spreads retries; no secret
         return Settled(message, result, retry_policy.decide(self._policy, message, result, 1, jitter))

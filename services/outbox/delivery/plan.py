@@ -3,7 +3,7 @@
 A claim reads the leased chats and the next message of each, makes this plan, and writes it:
 
     move         the chat is migrated: its messages go to the supergroup
-    suppress     the chat refuses the bot: its messages end
+    suppress     the chat refuses the bot: its messages end, unless the service tries it again
     end          the message ends without an attempt: expired, muted, or an edit of nothing
     defer        the message waits for the end of its chat's quiet hours; an edit does not, it makes no sound
     send         an attempt is opened, and the worker sends the message
@@ -56,19 +56,25 @@ def none(_message: Claimed) -> None:
     return
 
 
+#: Whether a message is tried at a chat that refused the bot, by the seconds since the last attempt there.
+Tries = Callable[[Claimed, float], bool]
+
+
 @dataclass(frozen=True, slots=True)
 class ChatRules:
-    """How the owning service treats the messages of muted chats and those in quiet hours.
+    """How the owning service treats the messages of muted and refusing chats, and those in quiet hours.
 
     Args:
         mutes: whether a muted chat does not get a message.
         defers: how the chat's settings change a message now.
         answers: which of our messages or events a message answers.
+        tries: whether a message is tried at a chat that refused the bot; None: no message is.
     """
 
     mutes: Mutes = all_but_urgent
     defers: Defers = never
     answers: Answers = none
+    tries: Tries | None = None
 
 
 DEFAULT_RULES = ChatRules()
@@ -160,8 +166,8 @@ def of(
     for chat_id, row in chats.items():
         if supergroup := _supergroup(row):
             plan.move.append((chat_id, supergroup))
-        elif row["blocked"]:
-            plan.suppress.append((chat_id, _REASONS.get(row["blocked"], Reason.CHAT_GONE)))
+        elif not accepts(row, rules):
+            plan.suppress.append((chat_id, _refusal(row)))
     for message in messages:
         # Messages that move to a supergroup in this claim may be older than the supergroup's messages.
         if message.chat_id not in supergroups:
@@ -170,9 +176,9 @@ def of(
     return plan
 
 
-def accepts(row: ChatRow) -> bool:
-    """Whether messages can be sent to a chat: it is not migrated, and does not refuse the bot."""
-    return not (_supergroup(row) or row["blocked"])
+def accepts(row: ChatRow, rules: ChatRules) -> bool:
+    """Whether messages may be sent to a chat: it is not migrated, and does not refuse the bot for good."""
+    return not (_supergroup(row) or (row["blocked"] and rules.tries is None))
 
 
 def _supergroup(row: ChatRow) -> int | None:
@@ -182,6 +188,10 @@ def _supergroup(row: ChatRow) -> int | None:
 
 
 _REASONS = {reason.value: reason for reason in Reason}
+
+
+def _refusal(row: ChatRow) -> Reason:
+    return _REASONS.get(row["blocked"], Reason.CHAT_GONE)
 
 
 def _add(
@@ -196,8 +206,12 @@ def _add(
         plan.end.append(Ending(message, *_EXPIRED))
     elif _is_muted(row, now) and rules.mutes(message) and not message.changes_earlier:
         plan.end.append(Ending(message, *_MUTED))
-    else:
+    elif not row["blocked"]:
         _send_or_defer(plan, message, row["settings"], rules, now)
+    elif rules.tries is not None and rules.tries(message, now - row["sent_at"]):
+        _send_or_defer(plan, replace(message, refused_before=True), row["settings"], rules, now)
+    else:
+        plan.end.append(Ending(message, MessageState.SUPPRESSED, _refusal(row), "the chat refused the bot"))
 
 
 _NEVER_SENT = (MessageState.SUPPRESSED, Reason.NEVER_SENT, "the message that it edits was never sent")

@@ -13,7 +13,7 @@ from services.outbox.chats import chat_queue, chat_state, locks
 from services.outbox.chats.chat_heads import ChatRow
 from services.outbox.delivery import bot_state
 from services.outbox.intake import update_keys
-from services.outbox.messages import FINISHED, MessageState, Reason, Settled
+from services.outbox.messages import FINISHED, MessageState, Outcome, Reason, Settled
 from services.outbox.rate_limit.limits import MINUTE, ChatTokens, Limits, after_send, is_group
 from services.outbox.schema import album_message, attempt, chat, message
 
@@ -193,7 +193,18 @@ def _write_albums(connection: Connection, settled: Sequence[Settled]) -> None:
 def _changes_chat(s: Settled) -> bool:
     """Whether more changes than the message: its chat, or other messages that wait there."""
     decision = s.decision
-    return bool(decision.block_chat or decision.migrate_to or decision.stop_bot or decision.as_new)
+    return bool(
+        decision.block_chat
+        or decision.migrate_to
+        or decision.stop_bot
+        or decision.as_new
+        or _accepts_again(s)
+    )
+
+
+def _accepts_again(s: Settled) -> bool:
+    """Whether a chat that has refused the bot takes messages now."""
+    return s.message.refused_before and s.result.outcome is Outcome.SENT
 
 
 def _write_chat_changes(connection: Connection, s: Settled, now: float) -> None:
@@ -202,6 +213,8 @@ def _write_chat_changes(connection: Connection, s: Settled, now: float) -> None:
         update_keys.begin_anew(connection, [s.message.seq], (), now)
     if s.decision.block_chat is not None:
         connection.execute(update(chat).where(*here).values(blocked=s.decision.block_chat.value))
+    if _accepts_again(s):
+        connection.execute(update(chat).where(*here).values(blocked=None))
     if s.decision.migrate_to is not None:
         chat_state.migrate(connection, s.message.bot, s.message.chat_id, s.decision.migrate_to, now)
     if s.decision.stop_bot is not None:

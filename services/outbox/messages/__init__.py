@@ -304,6 +304,7 @@ class Claimed:
     reply_to: int | None = None  #: Telegram's id of the message that it answers; None: it answers none
     to_general: bool = False  #: send without the topic: the last attempt was refused because it is gone
     files: tuple[EventFile, ...] = ()
+    refused_before: bool = False  #: its chat has refused the bot, and is tried again
 
     @property
     def is_edit(self) -> bool:

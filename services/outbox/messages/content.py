@@ -40,6 +40,11 @@ class EventFile:
     media_type: str = ""
     failure: str | None = None
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether it is still to be fetched; its event's messages are sent after that."""
+        return self.url is not None and self.file_id is None and self.failure is None
+
 
 @dataclass(frozen=True, slots=True)
 class Text:

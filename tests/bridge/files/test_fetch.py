@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,8 @@ from services.kit.database.connect import Database
 from services.outbox.files.store import CHUNK, FileStore
 from tests import images
 from tests.bridge.files.conftest import Client
-from tests.servers import ManualClock
+from tests.bridge.tracking.test_killed import bridge_process
+from tests.servers import ManualClock, Sandbox, until
 
 Behaviour = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
@@ -50,8 +52,11 @@ class FileServer:
     url: str = ""
     behaviours: list[Behaviour] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
+    serving: set[asyncio.Task[None] | None] = field(default_factory=set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A task that only waits for an answer is collected as garbage, unless something refers to it.
+        self.serving.add(asyncio.current_task())
         try:
             head = await reader.readuntil(b"\r\n\r\n")
             self.paths.append(head.split()[1].decode())
@@ -60,6 +65,7 @@ class FileServer:
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
+            self.serving.discard(asyncio.current_task())
             writer.close()
 
 
@@ -70,6 +76,9 @@ async def server() -> AsyncIterator[FileServer]:
     made.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
     yield made
     listening.close()
+    for task in tuple(made.serving):
+        if task is not None:
+            task.cancel()
 
 
 @pytest.fixture
@@ -175,6 +184,30 @@ async def test_a_failed_download_is_retried_as_a_failed_send(client: Client, ser
     assert not message["possible_duplicate"]
     (shown,) = await client.shown()
     assert (shown["file"]["name"], shown["content"]) == ("a.log", b"log")
+
+
+async def test_a_crash_during_a_download_marks_no_message_as_a_repetition(
+    tmp_path: Path, sandbox: Sandbox, server: FileServer
+) -> None:
+    server.behaviours = [slow, answer("200 OK", b"log")]
+    url = f"sqlite:///{tmp_path / 'crash.db'}"
+    event = {"type": "info_notification", "title": "Log", "chat_id": 1001}
+
+    async def is_fetched() -> bool:
+        return len(server.paths) == 1
+
+    async with bridge_process(url, tmp_path, sandbox) as (process, http):
+        posted = await Client(http, sandbox).post({"url": f"{server.url}/a.log"}, **event)
+        await until(is_fetched)
+        process.kill()
+        await asyncio.to_thread(process.wait, 30)
+    async with bridge_process(url, tmp_path, sandbox) as (_, http):
+        message = await Client(http, sandbox).message(posted)
+    assert [(one["outcome"], one["reason"]) for one in message["attempts"]] == [
+        ("not_sent", "file_not_ready"),
+        ("sent", "none"),
+    ]
+    assert not message["possible_duplicate"]
 
 
 async def test_a_message_goes_out_without_a_file_that_is_not_there(

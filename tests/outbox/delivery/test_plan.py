@@ -1,6 +1,7 @@
 """The plan of a claim: which messages are sent, deferred, ended, moved; without a database."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -104,7 +105,36 @@ def test_a_supergroup_waits_for_the_messages_that_move_to_it_in_the_same_claim()
     ],
 )
 def test_messages_are_loaded_for_chats_that_can_be_sent_to(changes: dict[str, Any], *, accepts: bool) -> None:
-    assert plan.accepts(chat(**changes)) is accepts
+    assert plan.accepts(chat(**changes), DEFAULT_RULES) is accepts
+
+
+# Chats that refused the bot, of a service that tries them again
+
+
+def half_open(message: Claimed, since: float) -> bool:
+    return message.lane is Lane.URGENT or since >= 300
+
+
+@pytest.mark.parametrize(
+    ("lane", "since", "is_tried"),
+    [(Lane.URGENT, 1, True), (Lane.NORMAL, 299, False), (Lane.NORMAL, 300, True)],
+)
+def test_a_chat_that_refused_the_bot_is_tried_as_the_service_says(
+    lane: Lane, since: float, *, is_tried: bool
+) -> None:
+    message, row = claimed(lane=lane), chat(blocked="bot_blocked", sent_at=NOW - since)
+    rules = ChatRules(tries=half_open)
+    assert plan.accepts(row, rules)
+    made = plan.of({ADA: row}, [message], {}, rules, NOW)
+    if is_tried:
+        assert made == Plan(send=[replace(message, refused_before=True)])
+    else:
+        ending = Ending(message, MessageState.SUPPRESSED, Reason.BOT_BLOCKED, "the chat refused the bot")
+        assert made == Plan(end=[ending], give_back=[ADA])
+
+
+def test_a_migrated_group_is_not_tried() -> None:
+    assert not plan.accepts(chat(TEAM, migrated_to=SUPERGROUP), ChatRules(tries=half_open))
 
 
 # Expiry
@@ -415,7 +445,7 @@ def test_each_chat_is_sent_one_message_or_given_back_and_each_message_has_one_fa
     messages = [
         claimed(seq=number, chat_id=number, **changes)
         for number, (_, changes, _) in leased.items()
-        if changes is not None and plan.accepts(chats[number])
+        if changes is not None and plan.accepts(chats[number], DEFAULT_RULES)
     ]
     targets = {number: target for number, (_, _, target) in leased.items() if target is not None}
     made = plan.of(chats, messages, targets, deferring(deferral), NOW)
