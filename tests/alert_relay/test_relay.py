@@ -169,7 +169,7 @@ def _settled(state: MessageState, seconds: float) -> Settled:
     [
         (MessageState.DELIVERED, "delivered"),
         (MessageState.DEAD_LETTER, "failed"),
-        (MessageState.SUPPRESSED, "failed"),
+        (MessageState.SUPPRESSED, "suppressed"),
         (MessageState.EXPIRED, "failed"),
         (MessageState.UNKNOWN, "unknown"),
     ],
@@ -188,7 +188,7 @@ async def test_a_delivery_that_will_be_tried_again_is_no_end() -> None:
         [_settled(MessageState.RETRY_WAIT, 1.0)]
     )
 
-    assert [_count(registry, each.value) for each in NotificationOutcome] == [0.0, 0.0, 0.0]
+    assert {_count(registry, each.value) for each in NotificationOutcome} == {0.0}
 
 
 async def test_the_delay_runs_from_the_webhook_to_telegrams_answer() -> None:
