@@ -20,7 +20,7 @@ STEPS = {
 }
 #: The module and the function that do a step.
 FUNCTIONS = {
-    "accept": ("services.bridge.events.accept", "parse"),
+    "accept": ("services.bridge.events.addressed", "parse"),
     "enqueue": ("services.outbox.intake.enqueue", "insert"),
     "pace": ("services.outbox.rate_limit.bot_rate_limiter", "BotRateLimiter"),
     "claim": ("services.outbox.delivery.claims", "claim"),
