@@ -26,7 +26,7 @@ from tests.disks import SmallDisk
 from tests.forking import Programs
 from tests.servers import KEY, ManualClock, Postgres, Sandbox
 
-pytest_plugins = ["tests.partial"]
+pytest_plugins = ["tests.groups", "tests.partial"]
 
 # The programs of the tests are stopped by Ctrl-C, which they ignore if these run as a shell's background job.
 signal.signal(signal.SIGINT, signal.default_int_handler)

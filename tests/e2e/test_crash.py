@@ -111,10 +111,12 @@ async def test_stopped_in_the_middle_nothing_is_lost_and_nothing_is_sent_twice(
     telegram: Sandbox, tmp_path: Path
 ) -> None:
     suite = Suite(tmp_path / "data", telegram)
+    await telegram.faults({"kind": "latency", "seconds": 0.5, "seconds_max": 0.5, "times": None})
     async with suite.running() as (process, client):
         accepted = await post_to_each(client, CHATS)
         await until(lambda: some_have_arrived(telegram, 200))
         assert await process.end(signal.SIGTERM) == 0
+    await telegram.no_faults()
     assert len(await copies(telegram)) < len(CHATS)
     async with suite.running() as (_, client):
         stats = await finished(client, len(accepted))

@@ -102,5 +102,5 @@ def test_every_parameter_of_an_album_is_in_the_table() -> None:
 
 
 def test_what_is_in_the_table_is_a_method_of_the_sandbox() -> None:
-    assert len(table()) == 22
+    assert len(table()) == 23
     assert set(table()) <= set(METHODS)
