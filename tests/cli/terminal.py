@@ -117,7 +117,7 @@ class Chats:
 
     def reply_if_asked(self, chat_id: int, title: str, text: str) -> None:
         for message in self.messages(chat_id):
-            if title in message.get("text", "") and "Reply with a text" in message["text"]:
+            if title in message.get("text", "") and "Reply with a text" in message.get("text", ""):
                 body = {"text": text, "reply_to": message["message_id"]}
                 self.client.post(f"/control/chats/{chat_id}/say", json=body)
 

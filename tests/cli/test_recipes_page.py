@@ -47,7 +47,7 @@ def run(text: str, folder: Path, environment: dict[str, str]) -> int:
 def texts(chats: Chats, cct: Terminal, key: str) -> list[str]:
     """The messages of a chat that have a text, once all that was sent is delivered."""
     cct.ok("send", "After the recipe", "--wait")
-    return [message["text"] for message in chats.messages(ADA) if key in message.get("text", "")]
+    return [message.get("text", "") for message in chats.messages(ADA) if key in message.get("text", "")]
 
 
 def test_every_shell_recipe_runs(shell: dict[str, str], tmp_path: Path, chats: Chats, cct: Terminal) -> None:
