@@ -70,7 +70,7 @@ async def store(state: BridgeState, body: bytes, caller: Caller) -> StoredReques
 
     Raises:
         Problem: the events are invalid (422), repeated (409, 422), or could not be stored (503), also since
-            Telegram could not be asked for a chat.
+            Telegram was not reached to look up a chat.
     """
     trace = caller.parent.child() if caller.parent else state.telemetry.new_trace()
     try:

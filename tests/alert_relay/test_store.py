@@ -97,8 +97,8 @@ async def test_a_firing_after_an_end_that_was_never_sent_is_told_as_new(relay_st
 
     (incident,) = await relay_store.incidents()
     found = await relay_store.incident(incident["id"])
-    told = [(each.items[0].kind, each.items[0].since) for each in await relay_store.notifications()]
-    assert told == [(NotificationKind.FIRING, START), (NotificationKind.FIRING, START + 600)]
+    notified = [(each.items[0].kind, each.items[0].since) for each in await relay_store.notifications()]
+    assert notified == [(NotificationKind.FIRING, START), (NotificationKind.FIRING, START + 600)]
     assert (incident["state"], incident["episodes"], incident["firing"]) == ("firing", 2, 1)
     assert sorted((each["starts_at"], each["ended_at"]) for each in found["members"]) == [
         (START, START + 600),

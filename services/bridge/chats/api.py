@@ -38,7 +38,7 @@ async def _chat_id(
     """The id of the chat in the path.
 
     Raises:
-        Problem: 422, no chat has the name, or no bot has the other one; 503, Telegram could not be asked.
+        Problem: 422, no chat has the name, or no bot has the other one; 503, Telegram was not reached.
     """
     if isinstance(chat_id, int):
         return chat_id

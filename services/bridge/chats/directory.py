@@ -1,6 +1,6 @@
 """The directory of chats: finds the ids of chats that clients name by a text.
 
-Names are those of the settings in the database. ``@username`` is asked of Telegram once, and remembered for
+Names are those of the settings in the database. ``@username`` is looked up at Telegram, and remembered for
 an hour: behind this point every chat is an integer, by which rates, order and settings are kept.
 """
 
@@ -27,7 +27,7 @@ from services.outbox.telegram.errors import retry_after_seconds
 
 #: Names that are remembered; the least recently used one is forgotten first.
 MOST_REMEMBERED = 1_000
-#: A username can move to another chat: it is asked again after this time.
+#: A username can move to another chat: it is looked up again after this time.
 REMEMBERED_SECONDS = 3_600.0
 #: A chat that Telegram does not know may be created, and Telegram may be reached again.
 REFUSED_SECONDS, UNREACHED_SECONDS = 10.0, 2.0
@@ -157,7 +157,7 @@ def _reason(error: Exception) -> str:
 
 def _unreached(name: str, answer: _Answer) -> Problem:
     text = (
-        f"Telegram could not be asked which chat {name} is: {answer.found}. Repeat the request, or write the"
+        f"Telegram was not reached to look up {name}: {answer.found}. Repeat the request, or write the"
         " chat's id."
     )
     headers = {"Retry-After": str(math.ceil(answer.retry or UNREACHED_SECONDS))}

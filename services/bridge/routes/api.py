@@ -74,7 +74,7 @@ async def _check_chats(state: BridgeState, rules: RoutesDocument) -> None:
     """Refuses rules that name a chat by a text if there is no such chat.
 
     Raises:
-        Problem: 422, names the recipients; 503, Telegram could not be asked.
+        Problem: 422, names the recipients; 503, Telegram was not reached.
     """
     places: dict[tuple[int | str, ...], NamedChat] = {
         ("body", "routes", rule, "to", number, "chat_id"): NamedChat(to.bot or DEFAULT, to.chat_id)

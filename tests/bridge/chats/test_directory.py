@@ -78,10 +78,10 @@ async def test_a_person_who_wrote_to_the_bot_is_found_by_the_username(
     assert (await refused(quick, chat_id="@ada"))[0]["loc"] == ["chat_id"]
     await sandbox.post(f"/chats/{ADA}/say", {"text": "hello"})
 
-    async def heard() -> bool:
+    async def is_stored() -> bool:
         return bool(await quick.responses())
 
-    await servers.until(heard)
+    await servers.until(is_stored)
     assert await chats_of(quick, await quick.post(chat_id="@Ada", bot="default")) == [ADA]
 
 

@@ -254,7 +254,7 @@ class Hand:
     async def find_chats(self, wanted: Collection[NamedChat]) -> Found:
         """One chat has a name; Telegram is not reached for a username."""
         if any(one.is_username for one in wanted):
-            raise Problem(503, "Telegram not reached", "Telegram could not be asked.")
+            raise Problem(503, "Telegram not reached", "Telegram was not reached.")
         return {one: ChatNames.of([(-7, "Operations")]).find(one.name) for one in wanted}
 
     async def look(self, after: float = 0.0) -> list[str]:
