@@ -74,7 +74,7 @@ def test_a_file_that_cannot_be_read_is_named_before_anything_is_sent(cct: Termin
 
 
 def test_send_with_a_dedup_key_counts_repeats_at_the_first_message(cct: Terminal) -> None:
-    words = ("send", "Disk full", "--dedup-key", "disk", "--dedup-window", "10m")
+    words = ("send", "Disk full", "--dedup-key", "disk-of-this-test", "--dedup-window", "10m")
     first, second = cct.ok(*words), cct.ok(*words)
     assert second.out == first.out
     assert "Not sent: it is repeat 1 of this message." in second.error
@@ -82,7 +82,7 @@ def test_send_with_a_dedup_key_counts_repeats_at_the_first_message(cct: Terminal
 
 
 def test_send_to_a_digest_waits_for_the_others(cct: Terminal) -> None:
-    words = ("send", "Unit tests", "--digest", "nightly", "--digest-window", "1h")
+    words = ("send", "Unit tests", "--digest", "nightly-of-this-test", "--digest-window", "1h")
     ids = [cct.ok(*words).out.strip() for _ in range(2)]
     shown = cct.ok("message", ids[0], "--json").json
     assert (shown["status"], shown["digest"]["members"]) == ("queued", ids)

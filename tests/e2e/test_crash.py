@@ -17,14 +17,17 @@ from tests.e2e.suite import Suite, finished, lives, post_to_each, sandbox_progra
 from tests.servers import Sandbox, until
 
 CHATS = range(100_000, 101_000)
+#: Long enough that some are under way at every moment.
+SLOW = {"kind": "latency", "seconds": 0.02, "seconds_max": 0.1, "times": None}
+#: A chat that Telegram does not answer for, so that a kill never comes too late.
+HANGS = {"kind": "hang", "seconds": 60, "chat_ids": [CHATS[-1]], "times": None}
 
 
 @pytest.fixture
 async def telegram(tmp_path: Path) -> AsyncIterator[Sandbox]:
     async with sandbox_program(tmp_path / "telegram") as sandbox:
         await sandbox.post("/chats/range", {"first_id": CHATS.start, "count": len(CHATS)})
-        # Long enough that some are under way at every moment.
-        await sandbox.faults({"kind": "latency", "seconds": 0.02, "seconds_max": 0.1, "times": None})
+        await sandbox.faults(SLOW)
         yield sandbox
 
 
@@ -46,12 +49,15 @@ async def test_killed_with_a_thousand_messages_in_flight_none_is_lost(
     telegram: Sandbox, tmp_path: Path
 ) -> None:
     suite = Suite(tmp_path / "data", telegram)
+    await telegram.faults(HANGS)
     async with suite.running() as (process, client):
         accepted = await post_to_each(client, CHATS)
         await until(lambda: some_have_arrived(telegram, 200))
         await process.end(signal.SIGKILL)
     before = await copies(telegram)
     assert 200 <= len(before) < len(CHATS)
+    await telegram.no_faults()
+    await telegram.faults(SLOW)
 
     async with suite.running() as (_, client):
         stats = await finished(client, len(accepted))
