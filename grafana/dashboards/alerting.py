@@ -120,14 +120,19 @@ def _alerts(made: dashboards.Dashboard) -> None:
         )
     )
     made.with_panel(
-        graph("Notification delay", "s", *quantiles("cctelegram_notification_delay_seconds"), width=HALF)
+        graph(
+            "Alertmanager read",
+            "s",
+            (f"max by (cluster) (cctelegram_reconcile_age_seconds{{{RELAY}}})", "{{cluster}}"),
+            about="Time since all Alertmanagers of a cluster last answered with their alerts.",
+        )
     )
+    made.with_panel(graph("Notification delay", "s", *quantiles("cctelegram_notification_delay_seconds")))
     made.with_panel(
         graph(
             "Rows deleted by retention",
             "short",
             (increase("cctelegram_pruned_rows_total", "table"), "{{table}}"),
-            width=HALF,
             stacked=True,
         )
     )

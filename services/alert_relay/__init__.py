@@ -6,21 +6,29 @@ The path of one alert:
     relay                limits how many webhooks are stored at once, and counts what was stored
     parse                the payload as domain values; pure
     store                `receive`: one transaction with the webhook, its episodes, incidents and messages
+    clusters             (package) which Alertmanagers belong together
     episodes             `observe`: compares a listed alert with the stored episode; pure
     episode_store        the SQL of episodes, incidents and timelines
     notifications        `compose`: decides which alerts to notify, how loudly, in how many messages; pure
     render               a notification as text and entities; pure
     (services.outbox)    delivers the messages and reports each outcome
 
-Beside that path:
+What webhooks do not say:
+
+    reconciler           reads the alerts of each cluster from Alertmanager's API
+    alertmanager_client  calls the API
+    alertmanager_config  Alertmanager's configuration: how often each route repeats; pure
+    snapshot             `correct`: compares the alerts of a cluster with the stored episodes; pure
+    snapshot_store       the SQL of snapshots
+    heartbeats           decides which alerts the relay raises when a Watchdog alert is overdue; pure
+    watchdog             measures the age of Watchdog alerts and reports these alerts
+
+Beside that:
 
     queries              reads incidents for the API
-    watchdog             measures the age of the Watchdog alert and opens an incident when it is overdue
+    clusters_api         the routes of clusters
     refusing_chats       which alerts are tried at a chat that refused the bot; pure
     recipients           the chats of the settings, else the first chat, which the bridge names once
-    truncated_worker     fetches the alerts that a webhook left out (`max_alerts`) from Alertmanager
-    truncated_store      the SQL of that worker
-    alertmanager_client  calls Alertmanager's API
     retention            deletes old webhooks, incidents and messages
     schema               the tables; their migrations are in `migrations/`
     metrics              the service's metrics

@@ -1,8 +1,7 @@
-"""Client of Alertmanager's API, version 2: reads the groups that a truncated webhook left out."""
+"""Client of Alertmanager's API, version 2: reads its firing alerts."""
 
-import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import httpx
@@ -17,7 +16,6 @@ TIMEOUT_SECONDS = 5.0
 #: Thousands of alerts with long annotations are a few megabytes.
 LARGEST_ANSWER_BYTES = 32 * 1024 * 1024
 
-_CLASSIC_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _groups = TypeAdapter(tuple[ApiGroup, ...])
 _status = TypeAdapter(ApiStatus)
 
@@ -27,16 +25,18 @@ class NoAnswerError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class AlertmanagerGroups:
+class AlertmanagerAlerts:
     """Alertmanager's answer.
 
     Args:
-        groups: the groups that match the request.
+        groups: all groups, with every firing alert, silenced or not.
         started_at: when Alertmanager started, seconds since the epoch.
+        configuration: its configuration file, YAML without secrets.
     """
 
     groups: Sequence[ApiGroup]
     started_at: float
+    configuration: str
 
 
 class AlertmanagerClient:
@@ -54,26 +54,25 @@ class AlertmanagerClient:
     async def close(self) -> None:
         await self._client.aclose()
 
-    async def groups(self, labels: Mapping[str, str]) -> AlertmanagerGroups:
-        """Returns the groups whose alerts have these labels, with all firing alerts, silenced or not.
+    async def alerts(self) -> AlertmanagerAlerts:
+        """Returns all firing alerts, silenced or not.
 
         Raises:
             NoAnswerError: Alertmanager is unreachable, refuses, or its answer is not valid.
         """
         try:
-            status = _status.validate_json(await self._get("/api/v2/status", []))
-            matchers = [("filter", matcher(name, value)) for name, value in labels.items()]
-            groups = _groups.validate_json(await self._get("/api/v2/alerts/groups", matchers))
+            status = _status.validate_json(await self._get("/api/v2/status"))
+            groups = _groups.validate_json(await self._get("/api/v2/alerts/groups"))
         except ValidationError as error:
             raise NoAnswerError(f"invalid answer: {error.error_count()} errors") from error
-        return AlertmanagerGroups(groups, status.uptime.timestamp())
+        return AlertmanagerAlerts(groups, status.uptime.timestamp(), status.config.original)
 
-    async def _get(self, path: str, parameters: Sequence[tuple[str, str]]) -> bytes:
+    async def _get(self, path: str) -> bytes:
         start = time.perf_counter()
         status = "none"
         try:
             with suppress_instrumentation():
-                async with self._client.stream("GET", path, params=list(parameters)) as answer:
+                async with self._client.stream("GET", path) as answer:
                     status = str(answer.status_code)
                     body = await _read(answer)
         except httpx.HTTPError as error:
@@ -92,14 +91,3 @@ async def _read(answer: httpx.Response) -> bytes:
         if len(body) > LARGEST_ANSWER_BYTES:
             raise NoAnswerError(f"the answer is larger than {LARGEST_ANSWER_BYTES} bytes")
     return body
-
-
-def matcher(name: str, value: str) -> str:
-    """Returns ``name="value"`` in Alertmanager's syntax; a name with special characters is quoted."""
-    shown = name if _CLASSIC_NAME.fullmatch(name) else _quoted(name)
-    return f"{shown}={_quoted(value)}"
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{escaped}"'

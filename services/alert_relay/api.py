@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request
 from opentelemetry import trace
 
 from services.alert_relay import queries
+from services.alert_relay.clusters.configuration import ClusterName
 from services.alert_relay.episodes import IncidentState
 from services.alert_relay.queries import IncidentRow
 from services.alert_relay.state import InjectedState
@@ -35,6 +36,19 @@ _NOT_STORED = {
 async def receive(webhook: Webhook, request: Request, service: InjectedState) -> AlertSent:
     """Stores an Alertmanager webhook, version 4, and answers once it is on disk."""
     received_at = await service.relay.receive(webhook, _text(await request.body()), _parent(request))
+    return AlertSent(timestamp=rfc3339(received_at))
+
+
+@router.post("/webhook/alert/{cluster}", tags=["alertmanager"], responses={503: _NOT_STORED})
+async def receive_of_cluster(
+    cluster: ClusterName,
+    webhook: Webhook,
+    request: Request,
+    service: InjectedState,
+) -> AlertSent:
+    """Stores a webhook of a cluster whose external URL does not tell it from another one."""
+    body = _text(await request.body())
+    received_at = await service.relay.receive(webhook, body, _parent(request), cluster)
     return AlertSent(timestamp=rfc3339(received_at))
 
 
@@ -105,6 +119,8 @@ def _episode(row: IncidentRow) -> Episode:
     return from_row(
         Episode,
         fingerprint=row["fingerprint"],
+        state=_state_of(row),
+        ended_by=row["ended_by"],
         labels=row["labels"],
         annotations=row["annotations"],
         generator_url=row["generator_url"],
@@ -113,6 +129,12 @@ def _episode(row: IncidentRow) -> Episode:
         received_at=rfc3339(row["opened_at"]),
         last_received_at=rfc3339(row["heard_at"]),
     )
+
+
+def _state_of(row: IncidentRow) -> str:
+    if row["closed_at"] is not None:
+        return "over"
+    return "firing" if row["suspect_at"] is None else "suspect"
 
 
 def _timeline(row: IncidentRow) -> list[TimelineEntry]:

@@ -3,18 +3,20 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 
 from fastapi import FastAPI
 
-from services.alert_relay import api, refusing_chats, render, store
+from services.alert_relay import api, clusters_api, refusing_chats, render, store
+from services.alert_relay.clusters import membership
 from services.alert_relay.metrics import RelayMetrics
 from services.alert_relay.recipients import Recipients
+from services.alert_relay.reconciler import run_reconcilers
 from services.alert_relay.relay import OutcomeCounter, Relay
 from services.alert_relay.retention import run_retention
 from services.alert_relay.settings import AlertRelaySettings
 from services.alert_relay.state import RelayState
-from services.alert_relay.truncated_worker import run_truncated_worker
-from services.alert_relay.watchdog import DeadMansSwitch, Watchdog, run_watchdog
+from services.alert_relay.watchdog import Watchdog, run_watchdog
 from services.kit.clock import Clock, SystemClock
 from services.kit.database.connect import open_database
 from services.kit.health import Health
@@ -37,8 +39,10 @@ OPERATIONS = (
     *engine.OPERATIONS,
     "receive",
     "truncated",
-    "complete",
+    "correct",
     "report",
+    "clusters",
+    "recipients",
     "incidents",
     "incident",
     "measure",
@@ -94,6 +98,10 @@ def create_app(
                     observer=OutcomeCounter(metrics).observe,
                 )
             )
+            configured = settings.clusters
+            await database.write(
+                "clusters", partial(membership.configure, clusters=configured, now=clock.time())
+            )
             recipients = Recipients(settings, database)
             await stack.enter_async_context(recipients.learning(health))
             relay = Relay(
@@ -104,15 +112,22 @@ def create_app(
                 metrics=metrics,
                 clock=clock,
             )
-            max_age = settings.watchdog_max_age_seconds
-            switch = DeadMansSwitch(relay, max_age, clock)
-            watchdog = await stack.enter_async_context(run_watchdog(database, metrics, switch, max_age))
+            watchdog = Watchdog(
+                database,
+                metrics,
+                relay,
+                configured={each.name for each in configured},
+                max_age=settings.watchdog_max_age_seconds,
+                clock=clock,
+            )
+            await stack.enter_async_context(run_watchdog(watchdog))
             _add_probes(health, outbox, watchdog)
-            await stack.enter_async_context(run_truncated_worker(settings, relay, database, telemetry, clock))
+            await stack.enter_async_context(run_reconcilers(configured, relay, database, telemetry, clock))
             await stack.enter_async_context(
                 run_retention(database, settings.alert_retention_days, metrics, clock)
             )
-            yield RelayState(relay=relay, database=database).as_lifespan_state()
+            state = RelayState(relay=relay, database=database, clusters=configured, clock=clock)
+            yield state.as_lifespan_state()
 
     return create_service(
         settings=settings,
@@ -120,8 +135,8 @@ def create_app(
         health=health,
         lifespan=lifespan,
         summary=SUMMARY,
-        routers=[api.router],
-        watched=["/webhook/alert"],
+        routers=[api.router, clusters_api.router],
+        watched=["/webhook/alert", "/webhook/alert/{cluster}"],
     )
 
 

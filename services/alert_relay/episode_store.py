@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 from uuid_utils import uuid7
 
 from services.alert_relay import notifications
@@ -17,6 +17,7 @@ from services.alert_relay.episodes import (
     OPENING,
     Alert,
     AlertGroup,
+    End,
     Episode,
     EpisodeChange,
     IncidentState,
@@ -48,25 +49,42 @@ def newest_episodes(connection: Connection, cluster: str, fingerprints: Sequence
             episode.c.cluster == cluster, episode.c.fingerprint.in_(chunk), episode.c.newest
         )
         for row in connection.execute(query):
-            found[row.fingerprint] = Episode(
-                row.id, row.incident_id, row.fingerprint, row.starts_at, row.heard_at, row.ended_at
-            )
+            found[row.fingerprint] = _episode(row)
     return found
 
 
-def open_episodes(
-    connection: Connection, cluster: str, group_labels: Mapping[str, str]
-) -> list[tuple[Episode, Alert]]:
-    """Returns the open episodes of a group, each with its alert as last received."""
+def open_episodes(connection: Connection, cluster: str) -> dict[str, Episode]:
+    """Returns the open episodes of Alertmanager's alerts, by fingerprint; not of the relay's own alerts."""
     query = (
-        select(episode, incident.c.group_labels)
+        select(episode)
         .join(incident, incident.c.id == episode.c.incident_id)
         .where(episode.c.cluster == cluster, episode.c.newest, episode.c.closed_at.is_(None))
+        .where(incident.c.receiver != "")
     )
-    return [
-        (
-            Episode(row.id, row.incident_id, row.fingerprint, row.starts_at, row.heard_at),
-            Alert(
+    return {row.fingerprint: _episode(row) for row in connection.execute(query)}
+
+
+def _episode(row: Row[Any]) -> Episode:
+    return Episode(
+        row.id,
+        row.incident_id,
+        row.fingerprint,
+        row.starts_at,
+        row.heard_at,
+        row.ended_at,
+        row.ended_by,
+        row.notified_at,
+        row.suspect_at,
+        row.suppressed,
+    )
+
+
+def alerts_of(connection: Connection, episodes: Sequence[Episode]) -> dict[str, Alert]:
+    """Returns the alerts of episodes as last received, by fingerprint; they have no end."""
+    found = {}
+    for chunk in _chunks([each.id for each in episodes]):
+        for row in connection.execute(select(episode).where(episode.c.id.in_(chunk))):
+            found[row.fingerprint] = Alert(
                 row.fingerprint,
                 firing=True,
                 labels=json.loads(row.labels),
@@ -74,11 +92,29 @@ def open_episodes(
                 starts_at=row.starts_at,
                 ends_at=None,
                 generator_url=row.generator_url,
-            ),
-        )
-        for row in connection.execute(query)
-        if json.loads(row.group_labels) == dict(group_labels)
-    ]
+            )
+    return found
+
+
+def groups_of(connection: Connection, incident_ids: Sequence[str]) -> dict[str, tuple[str, dict[str, str]]]:
+    """Returns the receiver and the group labels of incidents, by id."""
+    found = {}
+    for chunk in _chunks(incident_ids):
+        query = select(incident.c.id, incident.c.receiver, incident.c.group_labels)
+        for row in connection.execute(query.where(incident.c.id.in_(chunk))):
+            found[row.id] = (row.receiver, json.loads(row.group_labels))
+    return found
+
+
+def mark_suspect(connection: Connection, episodes: Sequence[Episode], now: float) -> None:
+    """Records that Alertmanager's API does not have the alerts of these episodes."""
+    _write_each(connection, [{"b_id": each.id, "suspect_at": now} for each in episodes])
+
+
+def mark_present(connection: Connection, episodes: Sequence[Episode]) -> None:
+    """Records that Alertmanager's API has the alerts of these episodes, suppressed or not."""
+    rows = [{"b_id": each.id, "suspect_at": None, "suppressed": each.suppressed} for each in episodes]
+    _write_each(connection, rows)
 
 
 def assign_incidents(
@@ -142,21 +178,44 @@ def write_episodes(
     cluster: str,
     observations: Sequence[Observation],
     incident_ids: Mapping[str, str],
+    *,
+    notified: Collection[str],
     now: float,
 ) -> None:
-    """Opens, updates and closes the episodes as the observations say."""
+    """Opens, updates and closes the episodes as the observations say.
+
+    Args:
+        connection: in a transaction that has locked the cluster's row.
+        cluster: its name.
+        observations: of alerts, each once.
+        incident_ids: by fingerprint.
+        notified: fingerprints of the alerts that people are notified of.
+        now: seconds since the epoch.
+    """
     opened = [each for each in observations if each.change in OPENING]
     _supersede(connection, [(each, each.before) for each in opened if each.before], now)
     if opened:
-        rows = [_episode_row(each, cluster, incident_ids[each.alert.fingerprint], now) for each in opened]
+        rows = [
+            _episode_row(each, cluster, incident_ids[each.alert.fingerprint], now)
+            | {"notified_at": _notified_at(each, notified, now)}
+            for each in opened
+        ]
         connection.execute(insert(episode), rows)
     for change in (EpisodeChange.CONTINUES, EpisodeChange.RESOLVED, EpisodeChange.STALE):
-        _update(connection, [(each, each.before) for each in observations if each.change is change], now)
+        rows = [
+            _update_row(each, each.before, notified, now)
+            for each in observations
+            if each.change is change and each.before is not None
+        ]
+        _write_each(connection, rows)
 
 
-def _update(connection: Connection, pairs: Sequence[tuple[Observation, Episode | None]], now: float) -> None:
-    """Updates episodes with the same change."""
-    _write_each(connection, [_update_row(each, before, now) for each, before in pairs if before])
+def _notified_at(each: Observation, notified: Collection[str], now: float) -> float | None:
+    """Returns when people were last notified that the alert fires."""
+    if each.alert.fingerprint in notified:
+        return now
+    carried_over = each.before is not None and (each.known or each.change is EpisodeChange.CONTINUES)
+    return each.before.notified_at if each.before is not None and carried_over else None
 
 
 def _supersede(connection: Connection, pairs: Sequence[tuple[Observation, Episode]], now: float) -> None:
@@ -164,7 +223,12 @@ def _supersede(connection: Connection, pairs: Sequence[tuple[Observation, Episod
     for chunk in _chunks([before.id for _, before in pairs]):
         connection.execute(update(episode).where(episode.c.id.in_(chunk)).values(newest=False))
     ended = [
-        {"b_id": before.id, "ended_at": each.alert.starts_at, "closed_at": now}
+        {
+            "b_id": before.id,
+            "ended_at": each.alert.starts_at,
+            "closed_at": now,
+            "ended_by": End.SUPERSEDED.value,
+        }
         for each, before in pairs
         if each.change is EpisodeChange.REFIRED
     ]
@@ -199,10 +263,12 @@ def _episode_row(each: Observation, cluster: str, incident_id: str, now: float) 
         "heard_at": now,
         "ended_at": alert.ends_at,
         "closed_at": None if alert.firing else now,
+        "ended_by": None if alert.firing else each.ended_by.value,
+        "suppressed": each.suppressed,
     }
 
 
-def _update_row(each: Observation, before: Episode, now: float) -> dict[str, Any]:
+def _update_row(each: Observation, before: Episode, notified: Collection[str], now: float) -> dict[str, Any]:
     received = {"b_id": before.id, "heard_at": now}
     if each.change is EpisodeChange.STALE:
         return received
@@ -211,8 +277,10 @@ def _update_row(each: Observation, before: Episode, now: float) -> dict[str, Any
         "generator_url": each.alert.generator_url,
         "starts_at": each.since,
     }
-    resolved = each.change is EpisodeChange.RESOLVED
-    closed = {"ended_at": each.alert.ends_at, "closed_at": now} if resolved else {}
+    if each.change is EpisodeChange.CONTINUES:
+        firing = {"suspect_at": None, "suppressed": False}
+        return received | content | firing | {"notified_at": _notified_at(each, notified, now)}
+    closed = {"ended_at": each.alert.ends_at, "closed_at": now, "ended_by": each.ended_by.value}
     return received | content | closed
 
 

@@ -1,4 +1,4 @@
-"""Episodes and incidents: an episode is one alert from firing to resolved. Pure.
+"""Episodes and incidents: an episode is one alert from firing to its end. Pure.
 
 An episode is identified by the Alertmanager cluster and the alert's fingerprint (a hash of its labels).
 Nothing else in a webhook is stable: ``startsAt`` moves when a second source reports an earlier start,
@@ -33,6 +33,15 @@ class EpisodeChange(StrEnum):
 OPENING = (EpisodeChange.FIRED, EpisodeChange.REFIRED, EpisodeChange.MISSED)
 
 
+class End(StrEnum):
+    """How an episode ended."""
+
+    RESOLVED = "resolved"  #: Alertmanager sent the resolution
+    ABSENT = "absent"  #: Alertmanager's API did not have the alert any more
+    SUPERSEDED = "superseded"  #: the alert fired anew, with a later start
+    JOINED = "joined"  #: its Alertmanager was joined to a cluster where the same alert fires
+
+
 class IncidentState(StrEnum):
     FIRING = "firing"  #: at least one episode is open
     RESOLVED = "resolved"  #: every episode is closed
@@ -45,9 +54,11 @@ class TimelineKind(StrEnum):
     REPEATED = "repeated"  #: Alertmanager repeated a firing alert
     RESOLVED = "resolved"  #: an alert resolved
     SUPERSEDED = "superseded"  #: an alert fired anew, so it had resolved; Alertmanager sent no resolution
+    ABSENT = "absent"  #: Alertmanager's API has not had the alert for so long that it has resolved
     TRUNCATED = "truncated"  #: Alertmanager left alerts out (``max_alerts``)
     FETCHED = "fetched"  #: the relay fetched alerts that had been left out
     CLOSED = "closed"  #: the last alert resolved
+    JOINED = "joined"  #: its Alertmanager was joined to a cluster that has an incident of the same alerts
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +111,10 @@ class Episode:
     starts_at: float  #: the earliest reported start
     last_received_at: float  #: when a webhook last listed the alert
     ended_at: float | None = None  #: Alertmanager's end time; None while open
+    ended_by: str | None = None  #: an :class:`End`; None while open
+    notified_at: float | None = None  #: when people were last notified that it fires; None: never
+    suspect_at: float | None = None  #: when Alertmanager's API was first found without it; None: it has it
+    suppressed: bool = False  #: whether Alertmanager's API had it as silenced or inhibited
 
     @property
     def open(self) -> bool:
@@ -113,6 +128,9 @@ class Observation:
     alert: Alert
     change: EpisodeChange
     before: Episode | None
+    ended_by: End = End.RESOLVED  #: of an episode that this closes
+    suppressed: bool = False  #: whether the alert is silenced or inhibited
+    known: bool = False  #: whether people know that it fires, though this episode is new
 
     @property
     def since(self) -> float:

@@ -89,6 +89,8 @@ class RelayMetrics:
         self.retention_failures = Counter(
             "cctelegram_retention_failures", "Retention runs that failed", registry=registry
         )
+        self.reconciled = AgeByCluster(clock)
+        registry.register(self.reconciled)
         self.watchdog = Age(clock, _watchdog_family)
         self.retention = Age(clock, _retention_family)
         registry.register(self.watchdog)
@@ -114,6 +116,34 @@ def _retention_family() -> GaugeMetricFamily:
     return GaugeMetricFamily(
         "cctelegram_retention_last_success_age_seconds", "Time since the last successful retention run"
     )
+
+
+class AgeByCluster(Collector):
+    """Gauge of the seconds since a cluster's alerts were last read, or since they should be."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        #: By cluster, when all its Alertmanagers last answered, seconds since the epoch.
+        self.read_at: dict[str, float] = {}
+
+        self._started_at: dict[str, float] = {}
+
+    def start(self, cluster: str) -> None:
+        """Counts from now on, if the cluster is never read."""
+        self._started_at[cluster] = self._clock.time()
+
+    def beat(self, cluster: str, at: float) -> None:
+        self.read_at[cluster] = at
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        family = GaugeMetricFamily(
+            "cctelegram_reconcile_age_seconds",
+            "Time since all Alertmanagers of a cluster last answered with their alerts, or since the start",
+            labels=["cluster"],
+        )
+        for cluster, at in (self._started_at | self.read_at).items():
+            family.add_metric([cluster], max(0.0, self._clock.time() - at))
+        return [family]
 
 
 class Age(Collector):

@@ -6,15 +6,12 @@ are firing").
 
 A webhook without a transition is one of two things, and its content does not show which:
 
-* a redelivery: our answer was lost and Alertmanager retries, or a peer of the cluster delivers too.
-  Retries are at most 90 s apart (backoff up to 60 s, jitter of half), also from one flush to the
-  next, and each peer waits 15 s for every peer before it;
+* a redelivery: our answer was lost and Alertmanager retries, or a peer of the cluster delivers too;
 * Alertmanager's repeat, ``repeat_interval`` after the last notification.
 
-So an alert that was last *received* more than ``REDELIVERY_SECONDS`` ago counts as a repeat ("still firing
-since"); any other counts as a redelivery and causes no notification. The rule uses the time of the last
-receipt, not of the last notification: if every answer to Alertmanager is lost, the same webhook comes again
-and again, and people must get one message. A ``repeat_interval`` shorter than that causes no repeats.
+So a firing alert is notified again ("still firing since") when people were last notified of it about one
+``repeat_interval`` ago, which the relay reads in Alertmanager's configuration. While every answer to
+Alertmanager is lost, the same webhook comes again and again, and people get what they would get without that.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +23,8 @@ from pydantic import TypeAdapter
 from services.alert_relay.episodes import OPENING, AlertGroup, EpisodeChange, Observation
 from services.outbox.messages import Lane
 
-REDELIVERY_SECONDS = 120.0
+#: A repeat may come a little early: the times of receipt vary.
+REPEAT_TOLERANCE = 0.8
 
 TRANSITIONS = (*OPENING, EpisodeChange.RESOLVED)
 _LOUD = frozenset(
@@ -57,6 +55,14 @@ class Urgency(StrEnum):
     @property
     def silent(self) -> bool:
         return self is Urgency.QUIET
+
+
+class Source(StrEnum):
+    """Where the relay has an alert from."""
+
+    WEBHOOK = "webhook"
+    LEFT_OUT = "left_out"  #: a truncated webhook had left it out; the relay read it from Alertmanager's API
+    API = "api"  #: Alertmanager sent no webhook; the relay read its API
 
 
 class NotificationKind(StrEnum):
@@ -91,8 +97,9 @@ class Notification:
     still_firing: int  #: alerts of the group that fire without a transition
     truncated: int  #: alerts that Alertmanager left out
     external_url: str
-    fetched: bool = False  #: whether Alertmanager had left the items out and the relay fetched them
+    source: Source = Source.WEBHOOK
     unreadable: tuple[str, ...] = ()  #: what is wrong with each alert that could not be read
+    cluster: str = ""  #: the cluster that the alerts come from; empty in notifications of older versions
 
     @property
     def title(self) -> str:
@@ -138,31 +145,36 @@ def worst(severities: Iterable[str]) -> str:
     return min(severities, key=lambda severity: order.index(urgency_of(severity)), default="")
 
 
-def to_notify(observations: Sequence[Observation], now: float) -> list[Observation]:
+def to_notify(observations: Sequence[Observation], repeat_seconds: float, now: float) -> list[Observation]:
     """Returns the observations that people are notified of; the module's docstring has the rule.
 
     Args:
         observations: all alerts of one webhook.
+        repeat_seconds: Alertmanager's ``repeat_interval`` for its receiver.
         now: seconds since the epoch.
     """
-    transitions = [each for each in observations if each.change in TRANSITIONS]
-    return transitions or [each for each in observations if _is_repeat(each, now)]
+    transitions = [each for each in observations if each.change in TRANSITIONS or _is_unknown(each)]
+    return transitions or [each for each in observations if _is_repeat(each, repeat_seconds, now)]
 
 
-def _is_repeat(each: Observation, now: float) -> bool:
-    return (
-        each.change is EpisodeChange.CONTINUES
-        and each.before is not None
-        and now - each.before.last_received_at > REDELIVERY_SECONDS
+def _is_unknown(each: Observation) -> bool:
+    """Whether people do not know yet that the alert fires: it was silenced until now."""
+    return each.change is EpisodeChange.CONTINUES and (
+        each.before is not None and each.before.notified_at is None
     )
+
+
+def _is_repeat(each: Observation, repeat_seconds: float, now: float) -> bool:
+    if each.change is not EpisodeChange.CONTINUES or each.before is None or each.before.notified_at is None:
+        return False
+    return now - each.before.notified_at >= REPEAT_TOLERANCE * repeat_seconds
 
 
 def compose(
     group: AlertGroup,
     observations: Sequence[Observation],
     notify: Sequence[Observation],
-    *,
-    fetched: bool = False,
+    source: Source = Source.WEBHOOK,
 ) -> list[Notification]:
     """Returns one notification for each urgency among the alerts to notify, the most urgent first.
 
@@ -172,7 +184,7 @@ def compose(
         group: the group that the alerts belong to.
         observations: all alerts of the webhook.
         notify: the ones to notify, see :func:`to_notify`.
-        fetched: whether Alertmanager had left the alerts out and the relay fetched them.
+        source: where the relay has the alerts from.
     """
     listed = {id(each) for each in notify}
     still_firing = sum(
@@ -190,7 +202,8 @@ def compose(
             still_firing,
             group.truncated,
             group.external_url,
-            fetched=fetched,
+            source=source,
+            cluster=group.cluster,
         )
         for urgency in Urgency
         if urgency in by_urgency
@@ -201,7 +214,7 @@ def compose(
 def _item(each: Observation) -> NotifiedAlert:
     alert = each.alert
     return NotifiedAlert(
-        kind_of(each.change),
+        NotificationKind.FIRING if _is_unknown(each) else kind_of(each.change),
         alert.fingerprint,
         alert.name,
         alert.severity,

@@ -1,10 +1,12 @@
 """Parses a webhook, and alerts of Alertmanager's API, into domain values. Pure."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from services.alert_relay.episodes import Alert, AlertGroup, fingerprint_of, unquoted
+from services.alert_relay.snapshot import Group, ListedAlert
 from services.contracts import alertmanager
-from services.contracts.alertmanager import ApiAlert, Status, Webhook
+from services.contracts.alertmanager import ApiAlert, ApiGroup, Status, Webhook
 
 
 def alert_group(webhook: Webhook, cluster: str, now: float) -> AlertGroup:
@@ -46,7 +48,33 @@ def _alert(alert: alertmanager.Alert, now: float) -> Alert:
     )
 
 
-def api_alert(alert: ApiAlert) -> Alert:
+def listed_alerts(answers: Iterable[Iterable[ApiGroup]]) -> dict[str, ListedAlert]:
+    """Returns the firing alerts of a cluster, by fingerprint.
+
+    Args:
+        answers: the groups that each of its Alertmanagers returned. An alert is suppressed if all say so.
+    """
+    found: dict[str, ListedAlert] = {}
+    for groups in answers:
+        for group in groups:
+            of = Group.of(group.receiver.name, group.labels)
+            for alert in group.alerts:
+                before = found.get(alert.fingerprint)
+                suppressed = alert.status.state != "active" or bool(alert.status.mutedBy)
+                found[alert.fingerprint] = ListedAlert(
+                    _api_alert(alert) if before is None else before.alert,
+                    suppressed and (before is None or before.suppressed),
+                    frozenset((of,)) if before is None else before.groups | {of},
+                )
+    return found
+
+
+def shows_mutes(groups: Iterable[ApiGroup]) -> bool:
+    """Whether this Alertmanager says which alerts are muted by a time interval; True if it lists no alert."""
+    return all(alert.status.mutedBy is not None for group in groups for alert in group.alerts)
+
+
+def _api_alert(alert: ApiAlert) -> Alert:
     """Returns an alert of Alertmanager's API; the API lists firing alerts only."""
     return Alert(
         fingerprint=alert.fingerprint,

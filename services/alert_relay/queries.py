@@ -1,13 +1,13 @@
-"""Reads incidents, their notifications and the age of the Watchdog alert from the database."""
+"""Reads incidents and their notifications from the database."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, func, select
 
 from services.alert_relay.episodes import IncidentState
-from services.alert_relay.schema import alertmanager, entry, episode, incident, notification
+from services.alert_relay.schema import entry, episode, incident, notification
 from services.contracts.stored import json_of
 from services.outbox.queries.message_rows import telegram_ids
 from services.outbox.schema import message
@@ -113,8 +113,11 @@ def counts(connection: Connection) -> dict[IncidentState, int]:
     return {state: found.get(state.value, 0) for state in IncidentState}
 
 
-def watchdog_times(connection: Connection) -> dict[str, float]:
-    """Returns when each cluster last sent the Watchdog alert, seconds since the epoch."""
-    query = select(alertmanager.c.cluster, alertmanager.c.watchdog_at)
-    received = query.where(alertmanager.c.watchdog_at.is_not(None))
-    return {row.cluster: row.watchdog_at for row in connection.execute(received)}
+def firing(connection: Connection, names: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Returns the firing alerts of these names, each as cluster, name and fingerprint."""
+    query = (
+        select(episode.c.cluster, incident.c.alertname, episode.c.fingerprint)
+        .join(incident, incident.c.id == episode.c.incident_id)
+        .where(incident.c.alertname.in_(names), episode.c.newest, episode.c.closed_at.is_(None))
+    )
+    return [(row.cluster, row.alertname, row.fingerprint) for row in connection.execute(query)]

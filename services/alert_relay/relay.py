@@ -1,18 +1,21 @@
 """Stores webhooks, with a limit on their number and on the time, and counts what was stored."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import structlog
 
-from services.alert_relay import parse, store, truncated_store
+from services.alert_relay import parse, snapshot_store, store
+from services.alert_relay.alertmanager_config import RepeatIntervals
+from services.alert_relay.clusters import configuration
 from services.alert_relay.episodes import AlertGroup
 from services.alert_relay.metrics import NotificationOutcome, RelayMetrics, TruncatedOutcome
 from services.alert_relay.recipients import Recipients
 from services.alert_relay.settings import AlertRelaySettings
+from services.alert_relay.snapshot import Correction, Snapshot
+from services.alert_relay.snapshot_store import Cluster
 from services.alert_relay.store import NotificationTarget, StoreResult
-from services.alert_relay.truncated_store import FetchedAlerts
 from services.contracts.alertmanager import Webhook
 from services.kit.clock import Clock
 from services.kit.errors import Problem
@@ -32,7 +35,7 @@ OVERLOADED = 503
 
 
 class Relay:
-    """Stores webhooks, and wakes the outbox and the worker for truncated webhooks.
+    """Stores webhooks and snapshots, and wakes the outbox and the reconcilers.
 
     Args:
         settings: of the service.
@@ -63,14 +66,19 @@ class Relay:
         self._clock = clock
         self._store_within = store_within
         self._in_progress = 0
+        #: The repeat intervals of each cluster, by name; the reconcilers read them.
+        self.repeats: dict[str, RepeatIntervals] = {}
 
-    async def receive(self, webhook: Webhook, body: str, parent: TraceContext | None) -> float:
+    async def receive(
+        self, webhook: Webhook, body: str, parent: TraceContext | None, cluster: str | None = None
+    ) -> float:
         """Stores a webhook with its episodes, incidents and messages.
 
         Args:
             webhook: the validated payload.
             body: the raw payload.
             parent: the caller's span.
+            cluster: name of the cluster; None: the one that the webhook's external URL belongs to.
 
         Returns:
             When it was received, seconds since the epoch; it is on disk.
@@ -82,15 +90,13 @@ class Relay:
             raise Problem(OVERLOADED, "Overloaded", "Too many webhooks are being stored.")
         now = self._clock.time()
         target = self._target(parent)
-        group = parse.alert_group(webhook, self._settings.cluster_of(webhook.externalURL), now)
+        name = cluster or configuration.normal(webhook.externalURL)
+        group = parse.alert_group(webhook, name, now)
+        work = partial(store.receive, group=group, body=body, target=target, now=now, repeats=self.repeats)
         self._in_progress += 1
         try:
             async with asyncio.timeout(self._store_within):
-                result = await self._outbox.database.write(
-                    "receive",
-                    partial(store.receive, group=group, body=body, target=target, now=now),
-                    notify=enqueue.CHANNEL,
-                )
+                result = await self._outbox.database.write("receive", work, notify=enqueue.CHANNEL)
         except TimeoutError as error:
             detail = f"The webhook was not stored within {self._store_within:g} s."
             raise Problem(OVERLOADED, "Overloaded", detail) from error
@@ -99,26 +105,28 @@ class Relay:
         self._count(webhook, result, now)
         return now
 
-    async def complete(self, group: AlertGroup, fetched: FetchedAlerts, asked_at: float) -> bool:
-        """Stores the alerts that a webhook left out; returns False if a newer webhook came meanwhile.
+    async def correct(
+        self, cluster: Cluster, snapshot: Snapshot, missed_since: Mapping[str, float]
+    ) -> Correction:
+        """Corrects what is stored of a cluster by the alerts that its Alertmanagers list.
 
         Raises:
-            Problem: 503, they may not be stored.
+            Problem: 503, the correction may not be stored.
         """
         work = partial(
-            truncated_store.complete,
-            group=group,
-            fetched=fetched,
-            asked_at=asked_at,
+            snapshot_store.apply,
+            cluster=cluster,
+            found=snapshot,
+            missed_since=missed_since,
             target=self._target(),
             now=self._clock.time(),
         )
-        completion = await self._outbox.database.write("complete", work, notify=enqueue.CHANNEL)
-        if completion is None:
-            return False
-        self.metrics.left_out.labels(TruncatedOutcome.FETCHED.value).inc(completion.opened)
-        self._after_commit(completion.result)
-        return True
+        corrected = await self._outbox.database.write("correct", work, notify=enqueue.CHANNEL)
+        fetched = len(corrected.correction.fetched)
+        self.metrics.left_out.labels(TruncatedOutcome.FETCHED.value).inc(fetched)
+        for result in corrected.results:
+            self._after_commit(result)
+        return corrected.correction
 
     async def report(self, group: AlertGroup) -> None:
         """Stores an alert that the relay raises or resolves itself, and notifies people of the change.
@@ -142,7 +150,7 @@ class Relay:
         if result.watchdog:
             self.metrics.watchdog.beat(now)
         if webhook.truncatedAlerts:
-            self._truncated(webhook.truncatedAlerts)
+            self._truncated(webhook.truncatedAlerts, result.cluster)
         self._after_commit(result)
         log.info(
             "webhook_stored",
@@ -158,10 +166,10 @@ class Relay:
             self.metrics.resolve.observe(seconds)
         self._outbox.record_stored(result.submissions, self._clock.time())
 
-    def _truncated(self, alerts: int) -> None:
-        """Wakes the worker that fetches the left-out alerts; without an Alertmanager they are missed."""
-        if self._settings.alertmanager_url:
-            self._outbox.database.notify(truncated_store.CHANNEL)
+    def _truncated(self, alerts: int, cluster: str) -> None:
+        """Wakes the reconciler, which reads the left-out alerts; without one they are missed."""
+        if any(each.name == cluster and each.api_urls for each in self._settings.clusters):
+            self._outbox.database.notify(snapshot_store.CHANNEL)
         else:
             self.metrics.left_out.labels(TruncatedOutcome.MISSED.value).inc(alerts)
 

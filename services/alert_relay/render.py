@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from urllib.parse import quote
 
 from services.alert_relay import notifications
-from services.alert_relay.notifications import Notification, NotificationKind, NotifiedAlert
+from services.alert_relay.notifications import Notification, NotificationKind, NotifiedAlert, Source
 from services.outbox.messages import Claimed, Rendered, Text
 from services.outbox.telegram.links import is_link
 from services.outbox.telegram.text import Builder, parts_of
@@ -19,6 +19,7 @@ from services.outbox.telegram.text import Builder, parts_of
 DETAILED = 8
 LONGEST_VALUE = 1_000
 LONGEST_SEVERITY = 40
+LONGEST_CLUSTER = 100
 #: Characters that turn the direction of what follows, so that a text reads as another one.
 _DIRECTIONS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 #: Line breaks, and control characters that some programs show as such.
@@ -26,6 +27,7 @@ _BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 #: Of the alerts that could not be read, so many have a line.
 MOST_UNREADABLE = 5
 
+_UNSENT = "Alertmanager sent no webhook of this; its API shows it."
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 _SIGNS = {NotificationKind.FIRING: "🔥", NotificationKind.REPEATED: "🔥", NotificationKind.RESOLVED: "✅"}
 #: The title shows these labels already.
@@ -46,12 +48,12 @@ def text_of(notification: Notification) -> Text:
     out = Builder()
     detailed = len(notification.items) <= DETAILED
     if len(notification.items) > 1:
-        out.bold(_heading(notification)).text("\n\n" if detailed else "\n")
+        out.bold(_heading(notification)).text(_cluster(notification) + ("\n\n" if detailed else "\n"))
     for number, item in enumerate(notification.items):
         if number:
             out.text("\n\n" if detailed else "\n")
         if detailed:
-            _detailed(out, item, notification.external_url)
+            _detailed(out, item, notification)
         else:
             _brief(out, item)
     _footer(out, notification)
@@ -68,7 +70,12 @@ def _heading(notification: Notification) -> str:
     return ", ".join(f"{_SIGNS[kind]} {count} {words[kind]}" for kind, count in counts.items())
 
 
-def _detailed(out: Builder, item: NotifiedAlert, alertmanager: str) -> None:
+def _cluster(notification: Notification) -> str:
+    """Returns the name of the cluster behind a dot: two clusters may have the same alert."""
+    return f" · {_cut(_line(notification.cluster), LONGEST_CLUSTER)}" if notification.cluster else ""
+
+
+def _detailed(out: Builder, item: NotifiedAlert, notification: Notification) -> None:
     _title(out, item)
     for name in ("summary", "message", "description"):
         if item.annotations.get(name):
@@ -80,8 +87,10 @@ def _detailed(out: Builder, item: NotifiedAlert, alertmanager: str) -> None:
     ]
     if labels:
         out.text("\n").code(" ".join(labels))
-    out.text("\n").italic(_times(item))
-    _links(out, item, alertmanager)
+    # The heading of several alerts has the cluster.
+    alone = len(notification.items) == 1
+    out.text("\n").italic(_times(item) + (_cluster(notification) if alone else ""))
+    _links(out, item, notification.external_url)
 
 
 def _title(out: Builder, item: NotifiedAlert) -> None:
@@ -152,8 +161,10 @@ def _footer(out: Builder, notification: Notification) -> None:
     if truncated:
         out.text(f"\n\n{truncated} more {_be(truncated)} not listed (max_alerts): ")
         out.link("see Alertmanager", notification.external_url)
-    if notification.fetched:
+    if notification.source is Source.LEFT_OUT:
         out.text("\n\nAlertmanager had not listed this (max_alerts).")
+    elif notification.source is Source.API:
+        out.text(f"\n\n{_UNSENT}")
 
 
 def _unreadable(out: Builder, notification: Notification) -> None:

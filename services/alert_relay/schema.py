@@ -12,6 +12,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
     true,
 )
 
@@ -20,14 +21,39 @@ metadata = MetaData()
 _Serial = BigInteger().with_variant(Integer, "sqlite")
 
 # One row for each cluster. Every webhook writes it first: its lock serialises the webhooks of a cluster.
-alertmanager = Table(
-    "alertmanager",
+cluster = Table(
+    "cluster",
     metadata,
-    Column("cluster", Text, primary_key=True),
-    Column("first_heard_at", Double, nullable=False),
-    Column("heard_at", Double, nullable=False),
+    # Of a cluster that no setting names: the external URL.
+    Column("name", Text, primary_key=True),
+    Column("created_at", Double, nullable=False),
+    # When a webhook was last received; null: never.
+    Column("received_at", Double),
     # When the Watchdog alert was last received.
     Column("watchdog_at", Double),
+    # The cluster that this external URL belongs to; null: the row is a cluster of its own.
+    Column("joined_to", Text, index=True),
+    # The API URLs (JSON) that have listed alerts of this cluster, so that a missing alert counts as resolved.
+    Column("proven_urls", Text),
+)
+
+# The receivers of Alertmanager's configuration that post to this relay.
+receiver = Table(
+    "receiver",
+    metadata,
+    Column("cluster", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("received_at", Double, nullable=False),
+)
+
+# The Watchdog alerts of a cluster: one for each Prometheus replica, if their labels differ.
+heartbeat = Table(
+    "heartbeat",
+    metadata,
+    Column("cluster", Text, primary_key=True),
+    Column("fingerprint", String(16), primary_key=True),
+    Column("labels", Text, nullable=False),  # JSON
+    Column("received_at", Double, nullable=False),
 )
 
 # Chats that the bridge named, where the settings name none.
@@ -106,6 +132,14 @@ episode = Table(
     Column("heard_at", Double, nullable=False),
     Column("ended_at", Double),  # Alertmanager's time
     Column("closed_at", Double),
+    # How it ended; null while it is open.
+    Column("ended_by", String(12)),
+    # When people were last notified that it fires; null: never, since it was silenced or inhibited.
+    Column("notified_at", Double),
+    # When Alertmanager's API was first found without the alert, which may have resolved; null: it has it.
+    Column("suspect_at", Double),
+    # Whether Alertmanager's API had it as silenced or inhibited.
+    Column("suppressed", Boolean, nullable=False, server_default=false()),
 )
 Index(
     "episode_newest",

@@ -1,7 +1,11 @@
 """The environment variables of alert-relay."""
 
-from pydantic import Field
+from typing import Self
 
+from pydantic import Field, SecretStr, model_validator
+
+from services.alert_relay.clusters import configuration
+from services.alert_relay.clusters.configuration import ClusterConfiguration
 from services.kit.settings import Address, CommaInts, CommaStrings
 from services.outbox.settings import TelegramSettings
 
@@ -19,15 +23,22 @@ class AlertRelaySettings(TelegramSettings):
         "http://127.0.0.1:8080",
         description="URL of the bridge, which knows the first chat where no setting names one",
     )
-    alertmanager_peers: CommaStrings = Field(
-        (), description="external URLs of the Alertmanagers of one cluster, if they differ; with commas"
-    )
     alertmanager_url: Address | None = Field(
         None,
         description="URL of Alertmanager; unset: health unknown, alerts beyond max_alerts are not fetched",
     )
+    alertmanager_peers: CommaStrings = Field(
+        (),
+        description="external URLs (--web.external-url) of the Alertmanagers at ALERTMANAGER_URL; commas",
+    )
+    alertmanager_clusters: SecretStr = Field(
+        SecretStr(""),
+        description="further clusters of Alertmanagers, as TOML or JSON: see docs/alertmanager.md",
+    )
     watchdog_max_age_seconds: float = Field(
-        300.0, gt=0, description="longest time between two Watchdog alerts before an incident opens, seconds"
+        300.0,
+        ge=0,
+        description="longest time between two Watchdog alerts before an incident opens, seconds; 0: never",
     )
     alert_retention_days: float = Field(
         90.0, ge=0, description="days to store resolved incidents and webhooks; 0: no limit"
@@ -38,8 +49,23 @@ class AlertRelaySettings(TelegramSettings):
         """The chats of the settings, each once; empty: that of the bridge is used."""
         return tuple(dict.fromkeys(self.alert_chat_ids or self.default_chats))
 
-    def cluster_of(self, external_url: str) -> str:
-        """Returns the cluster name of an Alertmanager: the URL of the first peer, or the URL itself."""
-        url = external_url.rstrip("/")
-        peers = [peer.rstrip("/") for peer in self.alertmanager_peers]
-        return peers[0] if url in peers else url
+    @property
+    def clusters(self) -> tuple[ClusterConfiguration, ...]:
+        """The clusters of the settings.
+
+        Raises:
+            ValueError: ALERTMANAGER_CLUSTERS is invalid.
+        """
+        return configuration.read(
+            self.alertmanager_clusters.get_secret_value(),
+            filter(None, [self.alertmanager_url]),
+            self.alertmanager_peers,
+        )
+
+    @model_validator(mode="after")
+    def _clusters(self) -> Self:
+        try:
+            _ = self.clusters
+        except ValueError as error:
+            raise ValueError(f"ALERTMANAGER_CLUSTERS: {error}") from None
+        return self

@@ -7,7 +7,9 @@ from typing import Annotated
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
+from services.alert_relay.clusters.configuration import ClusterConfiguration
 from services.alert_relay.relay import Relay
+from services.kit.clock import Clock
 from services.kit.database.connect import Database
 
 
@@ -15,6 +17,8 @@ from services.kit.database.connect import Database
 class RelayState:
     relay: Relay
     database: Database
+    clusters: tuple[ClusterConfiguration, ...]  #: of the settings
+    clock: Clock
 
     def as_lifespan_state(self) -> Mapping[str, "RelayState"]:
         """Returns what the lifespan yields; :data:`InjectedState` reads it."""

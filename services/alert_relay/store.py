@@ -6,15 +6,18 @@ The functions run inside a transaction that the caller opens.
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection, insert
 from uuid_utils import uuid7
 
 from services.alert_relay import episode_store, episodes, notifications
+from services.alert_relay.alertmanager_config import RepeatIntervals
+from services.alert_relay.clusters import store as clusters
 from services.alert_relay.episode_store import TimelineRow
-from services.alert_relay.episodes import AlertGroup, EpisodeChange, Observation, TimelineKind
-from services.alert_relay.notifications import Notification
-from services.alert_relay.schema import alertmanager, notification, webhook
+from services.alert_relay.episodes import AlertGroup, End, EpisodeChange, Observation, TimelineKind
+from services.alert_relay.notifications import Notification, Source
+from services.alert_relay.schema import notification, webhook
 from services.kit.database.connect import upsert
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.intake import enqueue
@@ -26,6 +29,8 @@ CHANNEL = "telegram"
 EVENT_TYPE, CATEGORY = "alert_notification", "notification"
 #: The bot's name in the outbox; it differs from the bridge's, which may use the same database.
 BOT = "alerts"
+
+NO_INTERVALS: Mapping[str, RepeatIntervals] = MappingProxyType({})
 
 _OWN_CHANGES = (EpisodeChange.FIRED, EpisodeChange.REFIRED, EpisodeChange.RESOLVED)
 
@@ -45,31 +50,51 @@ class StoreResult:
 
     Args:
         submissions: the messages that it enqueued.
+        cluster: name of the cluster.
         watchdog: whether the webhook listed a firing Watchdog alert.
         durations: of each incident that it resolved, seconds from the first start to the last end.
     """
 
     submissions: tuple[Submission, ...]
+    cluster: str
     watchdog: bool
     durations: tuple[float, ...]
 
 
 def receive(
-    connection: Connection, group: AlertGroup, body: str, target: NotificationTarget, now: float
+    connection: Connection,
+    group: AlertGroup,
+    body: str,
+    target: NotificationTarget,
+    *,
+    now: float,
+    repeats: Mapping[str, RepeatIntervals] = NO_INTERVALS,
 ) -> StoreResult:
     """Stores a webhook, and applies it to episodes and incidents.
 
     A redelivered webhook changes only the times at which it and its alerts were last received.
+
+    Args:
+        connection: in a transaction.
+        group: its cluster is the name of a cluster, or the external URL of an Alertmanager.
+        body: the raw payload.
+        target: who gets the notifications.
+        now: seconds since the epoch.
+        repeats: by cluster, the repeat intervals that are known.
     """
-    watchdog = any(alert.name == WATCHDOG and alert.firing for alert in group.alerts)
-    _touch_cluster(connection, group.cluster, now, watchdog=watchdog)
+    group = replace(group, cluster=clusters.touch(connection, group.cluster, now))
+    heartbeats = [alert for alert in group.alerts if alert.name == WATCHDOG and alert.firing]
+    clusters.record_heartbeats(connection, group.cluster, heartbeats, now)
     if not _save_webhook(connection, group, body, now):
         # People know what could not be read in a webhook that was received before.
         group = replace(group, unreadable=())
     observations = _observe_all(connection, group)
-    notify = notifications.to_notify(observations, now)
+    clusters.record_receiver(connection, group.cluster, group.receiver, now)
+    intervals = repeats.get(group.cluster, RepeatIntervals())
+    repeat_seconds = intervals.seconds(group.group_key, group.receiver)
+    notify = notifications.to_notify(observations, repeat_seconds, now)
     result = apply(connection, group, observations, notify, target=target, now=now)
-    return replace(result, watchdog=watchdog)
+    return replace(result, watchdog=bool(heartbeats))
 
 
 def report(connection: Connection, group: AlertGroup, target: NotificationTarget, now: float) -> StoreResult:
@@ -77,7 +102,7 @@ def report(connection: Connection, group: AlertGroup, target: NotificationTarget
 
     A resolved alert that never fired changes nothing.
     """
-    lock_cluster(connection, group.cluster)
+    clusters.lock(connection, group.cluster)
     observations = [each for each in _observe_all(connection, group) if each.change in _OWN_CHANGES]
     return apply(connection, group, observations, observations, target=target, now=now)
 
@@ -96,7 +121,7 @@ def apply(
     *,
     target: NotificationTarget,
     now: float,
-    fetched: bool = False,
+    source: Source = Source.WEBHOOK,
 ) -> StoreResult:
     """Writes the observations, and enqueues the notifications.
 
@@ -107,37 +132,27 @@ def apply(
         notify: the ones that people are notified of.
         target: who gets the notifications.
         now: seconds since the epoch.
-        fetched: whether the relay fetched the alerts from Alertmanager.
+        source: where the relay has the alerts from.
     """
     incident_ids = episode_store.assign_incidents(connection, group, observations, now)
-    episode_store.write_episodes(connection, group.cluster, observations, incident_ids, now)
-    episode_store.add_timeline(connection, _timeline(group, notify, incident_ids, fetched=fetched), now)
+    notified = {each.alert.fingerprint for each in notify}
+    episode_store.write_episodes(
+        connection, group.cluster, observations, incident_ids, notified=notified, now=now
+    )
+    # An alert that fired anew while it is silenced is not notified, and is in the timeline.
+    changed = [
+        each
+        for each in observations
+        if each.change in notifications.TRANSITIONS or each.alert.fingerprint in notified
+    ]
+    episode_store.add_timeline(connection, _timeline(group, changed, incident_ids, source), now)
     touched = {incident_ids[each.alert.fingerprint] for each in observations}
     # A new episode may belong to another incident than the one that it ends: the group's labels changed.
     touched |= {each.before.incident_id for each in observations if each.before}
     durations = episode_store.resolve_incidents(connection, touched, now)
-    composed = notifications.compose(group, observations, notify, fetched=fetched)
+    composed = notifications.compose(group, observations, notify, source)
     submissions = [_enqueue(connection, each, incident_ids, target, now) for each in composed]
-    return StoreResult(tuple(submissions), watchdog=False, durations=tuple(durations))
-
-
-def _touch_cluster(connection: Connection, cluster: str, now: float, *, watchdog: bool) -> None:
-    """Updates when the cluster was last received, which also locks its row."""
-    row = {
-        "cluster": cluster,
-        "first_heard_at": now,
-        "heard_at": now,
-        "watchdog_at": now if watchdog else None,
-    }
-    statement = upsert(connection, alertmanager).values(row)
-    changes = {"heard_at": now} | ({"watchdog_at": now} if watchdog else {})
-    connection.execute(statement.on_conflict_do_update(index_elements=[alertmanager.c.cluster], set_=changes))
-
-
-def lock_cluster(connection: Connection, cluster: str) -> None:
-    """Locks the cluster's row until the transaction ends; its values stay."""
-    same = alertmanager.c.cluster == cluster
-    connection.execute(update(alertmanager).where(same).values(heard_at=alertmanager.c.heard_at))
+    return StoreResult(tuple(submissions), group.cluster, watchdog=False, durations=tuple(durations))
 
 
 def _save_webhook(connection: Connection, group: AlertGroup, body: str, now: float) -> bool:
@@ -175,21 +190,20 @@ _TIMELINE = {
 
 
 def _timeline(
-    group: AlertGroup, notify: Sequence[Observation], incident_ids: Mapping[str, str], *, fetched: bool
+    group: AlertGroup, changed: Sequence[Observation], incident_ids: Mapping[str, str], source: Source
 ) -> list[TimelineRow]:
     entries = [
         TimelineRow(incident_ids[each.alert.fingerprint], kind, each.alert.fingerprint, _times(each))
-        for each in notify
-        for kind in _TIMELINE[each.change]
+        for each in changed
+        for kind in ((TimelineKind.ABSENT,) if each.ended_by is End.ABSENT else _TIMELINE[each.change])
     ]
     touched = dict.fromkeys(each.incident_id for each in entries)
     if group.truncated:
         left_out = {"alerts": group.truncated}
         entries += [TimelineRow(each, TimelineKind.TRUNCATED, None, left_out) for each in touched]
-    if fetched:
-        entries += [
-            TimelineRow(each, TimelineKind.FETCHED, None, {"alerts": len(notify)}) for each in touched
-        ]
+    if source is Source.LEFT_OUT:
+        fetched = {"alerts": len(changed)}
+        entries += [TimelineRow(each, TimelineKind.FETCHED, None, fetched) for each in touched]
     return entries
 
 

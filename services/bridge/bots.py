@@ -4,18 +4,17 @@ The default bot is that of TELEGRAM_BOT_TOKEN. Further bots are in TELEGRAM_BOTS
 per name. A field that a table omits has the default bot's value.
 """
 
-import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlsplit
 
-import orjson
 from pydantic import Field, SecretStr, StringConstraints, TypeAdapter, ValidationError, model_validator
 
 from services.contracts.fields import TOKEN_FORM, BotName, ChatId, Strict
-from services.kit.field_errors import ErrorText, message
+from services.kit.field_errors import ErrorText, lines
+from services.kit.settings import read_tables
 from services.outbox.rate_limit.limits import Limits
 from services.outbox.settings import WRONG_FORM
 
@@ -116,9 +115,9 @@ def read(text: str) -> dict[str, BotDocument]:
         ValueError: it is invalid; one line for each fault names the bot and the field, never a token.
     """
     try:
-        found = _documents.validate_python(_tables(text))
+        found = _documents.validate_python(read_tables(text))
     except ValidationError as error:
-        raise ValueError("; ".join(_lines(error))) from None
+        raise ValueError("; ".join(lines(error))) from None
     if DEFAULT in found:
         raise ValueError(f"{DEFAULT}: this name belongs to TELEGRAM_BOT_TOKEN; use another name")
     return found
@@ -132,21 +131,6 @@ def telegram_takes(webhook_url: str) -> bool:
     except ValueError:
         return False
     return parts.scheme == "https" and bool(parts.hostname) and port in WEBHOOK_PORTS
-
-
-def _tables(text: str) -> Any:
-    try:
-        return orjson.loads(text) if text.lstrip().startswith("{") else tomllib.loads(text)
-    except (orjson.JSONDecodeError, tomllib.TOMLDecodeError) as error:
-        # Only the line: a parser's message may quote a token.
-        line = getattr(error, "lineno", None)
-        raise ValueError("neither TOML nor JSON" + (f": line {line}" if line else "")) from None
-
-
-def _lines(error: ValidationError) -> Iterator[str]:
-    for fault in error.errors(include_url=False, include_input=False):
-        where = ".".join(str(part) for part in fault["loc"] if part != "[key]")
-        yield f"{where}: {message(fault)}" if where else message(fault)
 
 
 def limits(document: BotDocument, otherwise: Limits) -> Limits:

@@ -15,6 +15,6 @@
 - `webhooks`: bodies of the webhooks that the bridge calls.
 - `health`: health reports, checks and compliance reports.
 - `alertmanager`: Alertmanager's webhook, and its API as far as it is read.
-- `incidents`: incidents as alert-relay returns them.
+- `incidents`: incidents as alert-relay returns them. `clusters`: clusters of Alertmanagers.
 - `stored`: makes the models above of stored rows.
 """

@@ -168,6 +168,9 @@ class ApiAlertStatus(BaseModel):
     """Whether an alert is silenced or inhibited (``suppressed``)."""
 
     state: str = Field(description="active, suppressed or unprocessed")
+    mutedBy: list[Str] | None = Field(  # noqa: N815 - Alertmanager's spelling
+        None, description="time intervals that mute it; null: Alertmanager before 0.28 does not say"
+    )
 
 
 class ApiAlert(BaseModel):
@@ -199,7 +202,15 @@ class ApiGroup(BaseModel):
     alerts: list[ApiAlert]
 
 
+class ApiConfiguration(BaseModel):
+    """Alertmanager's configuration."""
+
+    original: Annotated[str, AfterValidator(_storable)] = Field("", description="YAML without secrets")
+
+
 class ApiStatus(BaseModel):
     """The answer of ``GET /api/v2/status``."""
+
+    config: ApiConfiguration = ApiConfiguration()
 
     uptime: AnyMoment = Field(description="when Alertmanager started")

@@ -28,9 +28,16 @@ class IncidentPage(BaseModel):
 
 
 class Episode(BaseModel):
-    """One alert from firing to resolved."""
+    """One alert from firing to its end."""
 
     fingerprint: str
+    state: str = Field(
+        description="firing; suspect: Alertmanager has the alert no more, so that it may have resolved; over"
+    )
+    ended_by: str | None = Field(
+        description="resolved; absent: Alertmanager had it no more and sent no resolution; superseded: it"
+        " fired anew; joined: the same alert fires in the cluster that it was joined to; null while open"
+    )
     labels: dict[str, str]
     annotations: dict[str, str]
     generator_url: str
@@ -55,6 +62,7 @@ class TimelineEntry(BaseModel):
     at: str
     kind: str = Field(
         description="firing, repeated, resolved, superseded (it fired anew; no resolution was sent),"
+        " absent (Alertmanager had it no more), joined (its Alertmanager was joined to a cluster),"
         " truncated, fetched, closed; told: a notification was sent"
     )
     fingerprint: str | None = None

@@ -4,14 +4,14 @@ pydantic names its types ("Input should be a valid integer"), and its paths name
 it tried (``function-after[_chat(), int]``). People who post JSON know neither.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache, reduce
 from itertools import islice
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, GetCoreSchemaHandler
+from pydantic import BaseModel, GetCoreSchemaHandler, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
@@ -120,6 +120,13 @@ def message(error: Mapping[str, Any]) -> str:
         return "write " + KINDS[kind].format(**context)
     text = FAULTS.get(kind, "this value is not possible here").format(**context)
     return _singular(text)
+
+
+def lines(error: ValidationError) -> Iterator[str]:
+    """Yields one line, ``path.of.the.field: what to write``, for each fault; values may be secrets."""
+    for fault in error.errors(include_url=False, include_input=False):
+        where = ".".join(str(part) for part in fault["loc"] if part != "[key]")
+        yield f"{where}: {message(fault)}" if where else message(fault)
 
 
 def _singular(text: str) -> str:

@@ -4,6 +4,7 @@ Every variable may also come from a file: ``API_KEY_FILE=/run/secrets/api_key`` 
 """
 
 import re
+import tomllib
 from argparse import ArgumentParser
 from collections.abc import Callable, Mapping
 from ipaddress import ip_network
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import unquote
 
+import orjson
 from dotenv import load_dotenv
 from dotenv.parser import parse_stream
 from pydantic import (
@@ -112,6 +114,20 @@ def _networks(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 #: IP addresses and networks, with commas; ``*`` is every address.
 CommaNetworks = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_networks)]
+
+
+def read_tables(text: str) -> Any:
+    """Returns the tables of a setting that is written as TOML or JSON.
+
+    Raises:
+        ValueError: it is neither; the error has the line and quotes nothing, since a table may hold a secret.
+    """
+    try:
+        return orjson.loads(text) if text.lstrip().startswith("{") else tomllib.loads(text)
+    except (orjson.JSONDecodeError, tomllib.TOMLDecodeError) as error:
+        line = getattr(error, "lineno", None)
+        raise ValueError("neither TOML nor JSON" + (f": line {line}" if line else "")) from None
+
 
 _URL = TypeAdapter(AnyHttpUrl)
 

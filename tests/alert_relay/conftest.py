@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from sqlalchemy import Table, select
 
 from services.alert_relay import app, notifications, parse, queries, store
+from services.alert_relay.clusters import configuration, membership
 from services.alert_relay.notifications import Notification
 from services.alert_relay.queries import IncidentRow
 from services.alert_relay.settings import AlertRelaySettings
@@ -40,7 +41,7 @@ class Store:
 
     async def receive(self, payload: Mapping[str, Any], now: float = START) -> StoreResult:
         webhook = Webhook.model_validate(payload)
-        group = parse.alert_group(webhook, self.settings.cluster_of(webhook.externalURL), now)
+        group = parse.alert_group(webhook, configuration.normal(webhook.externalURL), now)
         target = NotificationTarget((1001, -2002), self.telemetry.new_trace())
         work = partial(store.receive, group=group, body=json.dumps(payload), target=target, now=now)
         return await self.database.write("receive", work)
@@ -72,6 +73,8 @@ async def opened(url: str, folder: Path) -> AsyncIterator[Store]:
     )
     telemetry = Telemetry("alert-relay", settings)
     database = await open_database(url, telemetry, packages=app.PACKAGES)
+    configure = partial(membership.configure, clusters=settings.clusters, now=START)
+    await database.write("clusters", configure)
     yield Store(database, telemetry, settings)
     await database.close()
 

@@ -51,6 +51,7 @@ async def alertmanager(
         f"--config.file={config}",
         f"--storage.path={folder / 'alertmanager'}",
         f"--web.listen-address={address}",
+        f"--web.external-url=http://{address}",
         "--cluster.listen-address=",
         stderr=asyncio.subprocess.DEVNULL,
     )

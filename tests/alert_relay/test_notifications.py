@@ -2,14 +2,18 @@ import pytest
 
 from services.alert_relay import notifications
 from services.alert_relay.episodes import Episode, EpisodeChange, Observation
-from services.alert_relay.notifications import REDELIVERY_SECONDS, Notification, NotificationKind, Urgency
+from services.alert_relay.notifications import Notification, NotificationKind, Urgency
 from services.outbox.messages import Lane
 from tests.alert_relay import payloads
 from tests.alert_relay.payloads import START, alert, webhook
 
 
 def observation(
-    change: EpisodeChange, instance: str = "a", *, last_received_at: float = START, severity: str = "critical"
+    change: EpisodeChange,
+    instance: str = "a",
+    *,
+    notified_at: float | None = START,
+    severity: str = "critical",
 ) -> Observation:
     ends = (
         START + 60 if change in (EpisodeChange.RESOLVED, EpisodeChange.MISSED, EpisodeChange.STALE) else None
@@ -19,49 +23,47 @@ def observation(
     before = (
         None
         if change is EpisodeChange.FIRED
-        else Episode("e", "i", listed.fingerprint, START, last_received_at)
+        else Episode("e", "i", listed.fingerprint, START, START, notified_at=notified_at)
     )
     return Observation(listed, change, before)
 
 
 def compose(*observations: Observation, now: float = START + 1, truncated: int = 0) -> list[Notification]:
     group = payloads.alert_group(webhook(alert(), truncatedAlerts=truncated))
-    return notifications.compose(group, observations, notifications.to_notify(observations, now))
+    return notifications.compose(group, observations, notifications.to_notify(observations, REPEAT, now))
 
 
-def test_a_webhook_that_only_says_what_is_known_moments_later_tells_nothing() -> None:
-    """Alertmanager retries at most 90 s apart when our answer was lost."""
-    again = observation(EpisodeChange.CONTINUES, last_received_at=START)
-
-    assert notifications.to_notify([again], now=START + 90) == []
+REPEAT = 12 * 3_600.0
 
 
-def test_an_answer_that_is_lost_for_ever_still_tells_nothing() -> None:
-    """The rule uses the time of the last receipt, not of the last notification."""
-    for minute in range(60):
-        again = observation(EpisodeChange.CONTINUES, last_received_at=START + 60 * minute)
-        assert notifications.to_notify([again], now=START + 60 * (minute + 1)) == []
+@pytest.mark.parametrize("seconds", [0.3, 90, 600, 0.79 * REPEAT])
+def test_a_webhook_that_only_says_what_is_known_tells_nothing(seconds: float) -> None:
+    """Our answer was lost and Alertmanager retries, or a peer delivers too, however long that goes on."""
+    again = observation(EpisodeChange.CONTINUES)
+
+    assert notifications.to_notify([again], REPEAT, START + seconds) == []
 
 
-def test_a_webhook_long_after_the_last_is_alertmanagers_own_repeat() -> None:
-    repeat = observation(EpisodeChange.CONTINUES, last_received_at=START)
+def test_a_webhook_one_repeat_interval_after_the_last_notification_is_alertmanagers_repeat() -> None:
+    """An answer that is lost for ever causes what Alertmanager would send without that."""
+    repeat = observation(EpisodeChange.CONTINUES)
 
-    (notification,) = compose(repeat, now=START + 900)
+    (notification,) = compose(repeat, now=START + REPEAT)
 
     assert [item.kind for item in notification.items] == [NotificationKind.REPEATED]
     assert notification.items[0].since == START
 
 
-def test_the_boundary_between_a_retry_and_a_repeat_lies_above_the_longest_backoff() -> None:
-    again = observation(EpisodeChange.CONTINUES, last_received_at=START)
+def test_an_alert_that_was_silenced_until_now_is_notified_as_firing() -> None:
+    unknown = observation(EpisodeChange.CONTINUES, notified_at=None)
 
-    assert REDELIVERY_SECONDS > 60 * 1.5
-    assert notifications.to_notify([again], START + REDELIVERY_SECONDS) == []
-    assert notifications.to_notify([again], START + REDELIVERY_SECONDS + 0.1) == [again]
+    (notification,) = compose(unknown, now=START + 1)
+
+    assert [item.kind for item in notification.items] == [NotificationKind.FIRING]
 
 
 def test_a_new_alert_in_a_group_is_told_and_the_others_are_only_counted() -> None:
-    known = observation(EpisodeChange.CONTINUES, "a", last_received_at=START)
+    known = observation(EpisodeChange.CONTINUES, "a")
     fresh = observation(EpisodeChange.FIRED, "b")
 
     (notification,) = compose(known, fresh, now=START + 9_999)
@@ -71,9 +73,9 @@ def test_a_new_alert_in_a_group_is_told_and_the_others_are_only_counted() -> Non
 
 
 def test_a_known_resolution_is_never_told_again() -> None:
-    stale = observation(EpisodeChange.STALE, last_received_at=START)
+    stale = observation(EpisodeChange.STALE)
 
-    assert notifications.to_notify([stale], START + 999_999) == []
+    assert notifications.to_notify([stale], REPEAT, START + 999_999) == []
 
 
 def test_an_alert_that_fired_and_resolved_unheard_is_told_as_resolved() -> None:

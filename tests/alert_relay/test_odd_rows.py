@@ -4,7 +4,16 @@ import pytest
 from pydantic import SecretStr
 
 from services.alert_relay import app
-from services.alert_relay.schema import alertmanager, entry, episode, incident, notification, webhook
+from services.alert_relay.schema import (
+    cluster,
+    entry,
+    episode,
+    heartbeat,
+    incident,
+    notification,
+    receiver,
+    webhook,
+)
 from services.alert_relay.settings import AlertRelaySettings
 from services.kit.database.connect import open_database
 from services.kit.runner import running
@@ -17,7 +26,7 @@ from tests.alert_relay.conftest import Phone
 from tests.alert_relay.payloads import START, alert
 
 TABLES = (
-    *(alertmanager, webhook, incident, episode, entry, notification),
+    *(cluster, heartbeat, receiver, webhook, incident, episode, entry, notification),
     *(event, message, attempt, chat, feed),
 )
 #: Combinations of odd values that a run of the suite tries on each database.
@@ -41,7 +50,8 @@ async def test_no_stored_row_makes_a_list_of_incidents_fail(
             (await client.post("/webhook/alert", json=payloads.webhook(one))).raise_for_status()
         await phone.messages(3)
         listed = (await client.get("/api/v1/incidents")).json()["incidents"]
-        paths = ["/api/v1/incidents", "/api/v1/incidents?state=firing"]
+        (await client.post("/webhook/alert", json=payloads.watchdog())).raise_for_status()
+        paths = ["/api/v1/incidents", "/api/v1/incidents?state=firing", "/api/v1/clusters"]
         paths += [f"/api/v1/incidents/{one['id']}" for one in listed]
         assert len(listed) == 2
 

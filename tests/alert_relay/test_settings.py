@@ -53,13 +53,6 @@ def test_a_port_that_is_no_port_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
         load(AlertRelaySettings)
 
 
-def test_peers_go_by_one_name() -> None:
-    settings = AlertRelaySettings(alertmanager_peers=("http://a:9093/", "http://b:9093"))
-
-    assert settings.cluster_of("http://b:9093/") == settings.cluster_of("http://a:9093") == "http://a:9093"
-    assert settings.cluster_of("http://c:9093") == "http://c:9093"
-
-
 @pytest.mark.xdist_group("programs")
 @pytest.mark.parametrize(
     ("variables", "line"),

@@ -282,9 +282,9 @@ async def test_an_alert_that_fired_and_resolved_unheard_is_a_whole_incident(rela
 async def test_the_watchdog_is_told_to_nobody(relay_store: Store) -> None:
     received = await relay_store.receive(payloads.watchdog())
 
-    (cluster,) = await relay_store.rows(schema.alertmanager)
+    (heartbeat,) = await relay_store.rows(schema.heartbeat)
     assert received.watchdog
-    assert cluster["watchdog_at"] == START
+    assert (heartbeat["cluster"], heartbeat["received_at"]) == (payloads.CLUSTER, START)
     assert (await relay_store.notifications(), await relay_store.incidents()) == ([], [])
 
 
@@ -293,8 +293,8 @@ async def test_a_year_of_watchdogs_is_one_row(relay_store: Store) -> None:
         await relay_store.receive(payloads.watchdog(), START + minute * MINUTE)
 
     (stored,) = await relay_store.rows(schema.webhook)
-    (cluster,) = await relay_store.rows(schema.alertmanager)
-    assert (stored["deliveries"], cluster["watchdog_at"]) == (5, START + 4 * MINUTE)
+    (heartbeat,) = await relay_store.rows(schema.heartbeat)
+    assert (stored["deliveries"], heartbeat["received_at"]) == (5, START + 4 * MINUTE)
 
 
 async def test_a_watchdog_that_resolves_is_no_sign_of_life(relay_store: Store) -> None:
@@ -337,7 +337,7 @@ async def test_a_webhook_is_stored_as_a_whole_or_not_at_all(relay_store: Store) 
 
     assert await relay_store.rows(schema.webhook) == []
     assert await relay_store.rows(schema.episode) == []
-    assert await relay_store.rows(schema.alertmanager) == []
+    assert await relay_store.rows(schema.receiver) == []
 
 
 async def test_odd_characters_are_stored_and_told(relay_store: Store) -> None:

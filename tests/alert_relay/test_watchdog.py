@@ -2,15 +2,17 @@
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from services.alert_relay import store
+from services.alert_relay import heartbeats, store
+from services.alert_relay.clusters import membership
 from services.alert_relay.episodes import AlertGroup
 from services.alert_relay.metrics import RelayMetrics
 from services.alert_relay.notifications import Urgency
 from services.alert_relay.store import NotificationTarget
-from services.alert_relay.watchdog import DeadMansSwitch, Watchdog
+from services.alert_relay.watchdog import Watchdog
 from services.kit.health import Level
 from tests.alert_relay import payloads
 from tests.alert_relay.conftest import Store
@@ -28,11 +30,16 @@ class SettableClock:
         return self.now
 
 
-def _watchdog(relay_store: Store, clock: SettableClock) -> tuple[Watchdog, CollectorRegistry]:
+def _watchdog(
+    relay_store: Store, clock: SettableClock, *, configured: str = "", max_age: float = 300
+) -> tuple[Watchdog, CollectorRegistry]:
     registry = CollectorRegistry()
     metrics = RelayMetrics(registry, clock)
-    switch = DeadMansSwitch(StoreReporter(relay_store, clock), max_age=300, clock=clock)
-    return Watchdog(relay_store.database, metrics, switch, max_age=300), registry
+    reporter = StoreReporter(relay_store, clock)
+    watchdog = Watchdog(
+        relay_store.database, metrics, reporter, configured={configured}, max_age=max_age, clock=clock
+    )
+    return watchdog, registry
 
 
 @dataclass
@@ -137,6 +144,105 @@ async def test_a_sign_of_life_is_remembered_across_a_restart(relay_store: Store)
 
     assert registry.get_sample_value("cctelegram_watchdog_age_seconds") == 4_000
     assert (await restarted.check_health()).level is Level.UNHEALTHY
+
+
+async def test_a_watchdog_that_never_came_is_reported_and_its_first_coming_too(relay_store: Store) -> None:
+    """The time counts from when the relay knew the cluster, not from its last restart."""
+    clock = SettableClock(START + 400)
+    watchdog, _ = _watchdog(relay_store, clock, configured="alertmanager")
+    for clock.now in (START + 400, START + 500):
+        await watchdog.measure()
+    assert await _titles(relay_store) == ["WatchdogSilent firing"]
+    (notification,) = await relay_store.notifications()
+    description = notification.items[0].annotations["description"]
+    assert description.startswith("The Watchdog alert has never come since 2026-01-01T00:00:00")
+
+    first = payloads.watchdog() | {"externalURL": "http://alertmanager-0:9093"}
+    await relay_store.receive(first, START + 510)
+    clock.now = START + 515
+    await watchdog.measure()
+    assert await _titles(relay_store) == ["WatchdogSilent firing", "WatchdogSilent resolved"]
+
+
+async def test_a_cluster_that_no_setting_names_may_have_no_watchdog(relay_store: Store) -> None:
+    await relay_store.receive(webhook(alert(), externalURL="http://elsewhere:9093"))
+    clock = SettableClock()
+    watchdog, _ = _watchdog(relay_store, clock)
+    for clock.now in (START, START + 9_999):
+        await watchdog.measure()
+    assert await _titles(relay_store) == ["HighErrorRate firing"]
+
+
+async def test_zero_seconds_switch_the_watchdog_off(relay_store: Store) -> None:
+    clock = SettableClock()
+    watchdog, _ = _watchdog(relay_store, clock, configured="alertmanager", max_age=0)
+    await relay_store.receive(payloads.watchdog(), START)
+    for clock.now in (START, START + 9_999):
+        await watchdog.measure()
+    assert await _titles(relay_store) == []
+    assert (await watchdog.check_health()).level is Level.HEALTHY
+
+
+def _beats(*replicas: str) -> dict[str, Any]:
+    alerts = [alert(replica, name="Watchdog", severity="none") for replica in replicas]
+    return webhook(*alerts)
+
+
+async def test_a_prometheus_replica_that_stops_is_reported_by_its_name(relay_store: Store) -> None:
+    clock = SettableClock()
+    watchdog, _ = _watchdog(relay_store, clock)
+    await relay_store.receive(_beats("prometheus-0", "prometheus-1"), START)
+    for seconds in (60, 120, 180, 240, 300, 360):
+        await relay_store.receive(_beats("prometheus-0"), START + seconds)
+        clock.now = START + seconds
+        await watchdog.measure()
+    assert await _titles(relay_store) == ["PrometheusSilent firing"]
+    (notification,) = await relay_store.notifications()
+    summary = notification.items[0].annotations["summary"]
+    assert summary == "Prometheus instance=prometheus-1 does not send its Watchdog alert any more"
+    assert notification.urgency is Urgency.NORMAL
+
+    await relay_store.receive(_beats("prometheus-0", "prometheus-1"), START + 400)
+    clock.now = START + 405
+    await watchdog.measure()
+    assert (await _titles(relay_store))[1:] == ["PrometheusSilent resolved"]
+
+
+async def test_while_the_whole_cluster_is_silent_its_replicas_are_not_reported(relay_store: Store) -> None:
+    clock = SettableClock()
+    watchdog, _ = _watchdog(relay_store, clock)
+    await relay_store.receive(_beats("prometheus-0", "prometheus-1"), START)
+    for clock.now in (START + 301, START + 400):
+        await watchdog.measure()
+    assert await _titles(relay_store) == ["WatchdogSilent firing"]
+
+
+async def test_a_prometheus_replica_that_was_removed_is_forgotten_after_a_week(relay_store: Store) -> None:
+    clock = SettableClock()
+    watchdog, _ = _watchdog(relay_store, clock)
+    await relay_store.receive(_beats("prometheus-0", "prometheus-1"), START)
+    for clock.now in (START + 400, START + heartbeats.FORGET_SECONDS + 1):
+        await relay_store.receive(_beats("prometheus-0"), clock.now)
+        await watchdog.measure()
+        await watchdog.measure()
+    assert await _titles(relay_store) == ["PrometheusSilent firing", "PrometheusSilent resolved"]
+
+
+async def test_a_cluster_that_is_joined_takes_its_open_alert_with_it(relay_store: Store) -> None:
+    """A Watchdog that goes on under another external URL must not leave WatchdogSilent behind for ever."""
+    clock = SettableClock()
+    watchdog, _ = _watchdog(relay_store, clock, configured="alertmanager", max_age=2_000)
+    old = "http://old:9093"
+    await relay_store.receive(payloads.watchdog() | {"externalURL": old}, START)
+    clock.now = START + 2_001
+    peer = payloads.watchdog() | {"externalURL": "http://alertmanager-0:9093"}
+    await relay_store.receive(peer, START + 2_000)
+    await watchdog.measure()
+    assert await _titles(relay_store) == ["WatchdogSilent firing"]
+    join = partial(membership.join, url=old, target="alertmanager", now=clock.now)
+    await relay_store.database.write("join", join)
+    await watchdog.measure()
+    assert await _titles(relay_store) == ["WatchdogSilent firing", "WatchdogSilent resolved"]
 
 
 async def test_other_alerts_are_no_sign_of_life(relay_store: Store) -> None:

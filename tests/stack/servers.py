@@ -183,6 +183,7 @@ def alertmanager(config: Path, folder: Path, port: int) -> Iterator[Server]:
         f"--config.file={config}",
         f"--storage.path={folder / 'alertmanager'}",
         f"--web.listen-address={address}",
+        f"--web.external-url=http://{address}",
         "--cluster.listen-address=",
         "--log.level=info",
     ]

@@ -59,8 +59,8 @@ class Suite:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Suite]:
-    """Runs ``python -m services`` on free ports, with its data in the folder."""
+def running(folder: Path, **variables: str) -> Iterator[Suite]:
+    """Runs ``python -m services`` on free ports, with its data in the folder, and further variables."""
     ports = {name: free_port() for name in PORTS}
     urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
     environment = {PORTS[name]: str(port) for name, port in ports.items()} | {
@@ -69,6 +69,7 @@ def running(folder: Path) -> Iterator[Suite]:
         # The test sends many messages; rate limits would delay them.
         "TELEGRAM_CHAT_PER_SECOND": "0",
         "SANDBOX_LIMITS": "false",
+        **variables,
     }
     command = [sys.executable, "-m", "services"]
     log = folder / "suite.log"
@@ -109,14 +110,15 @@ class Watched:
 def watched(folder: Path) -> Iterator[Watched]:
     """Runs the suite, exporters, and Prometheus and Alertmanager with our configuration."""
     with ExitStack() as stack:
-        suite = stack.enter_context(running(folder))
+        ports = {"prometheus": free_port(), "alertmanager": free_port()}
+        read = {"ALERTMANAGER_URL": f"http://127.0.0.1:{ports['alertmanager']}"}
+        suite = stack.enter_context(running(folder, **read))
         postgres = stack.enter_context(servers.postgres(folder))
         exporters = {
             "node-exporter": stack.enter_context(servers.node_exporter(folder)),
             "redis-exporter": stack.enter_context(servers.redis_exporter(folder)),
             "postgres-exporter": stack.enter_context(servers.postgres_exporter(folder, postgres.port)),
         }
-        ports = {"prometheus": free_port(), "alertmanager": free_port()}
         addresses = {name: url.removeprefix("http://") for name, url in suite.urls.items()}
         addresses |= {name: server.address for name, server in exporters.items()}
         addresses |= {name: f"127.0.0.1:{port}" for name, port in ports.items()}
