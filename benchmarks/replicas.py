@@ -16,9 +16,9 @@ import orjson
 from benchmarks import filling, machine
 from benchmarks.machine import Ratios
 from benchmarks.programs import ANY, FIRST_CHAT, Bench, Program, cpu_of_family, make_chats
-from services.bridge.events.render import REPEATED
 from services.kit.database.postgres import NOTIFY_CHANNEL
 from services.outbox.intake.enqueue import CHANNEL
+from services.outbox.telegram.text import REPEATED
 from tests.servers import Postgres
 
 REPLICAS = 3

@@ -18,6 +18,7 @@ from services.kit.settings import ServiceSettings
 from services.kit.telemetry.span_queue import Write
 from services.kit.telemetry.span_writer import SpanWriter
 from services.kit.telemetry.telemetry import FinishedSpan, Telemetry
+from services.kit.web.internal import InternalRequests
 from services.kit.web.middleware import HttpMetrics
 from services.outbox.messages import (
     Claimed,
@@ -139,14 +140,14 @@ class _Metrics:
     """What is counted of one message from its request to its delivery."""
 
     def __init__(self) -> None:
-        registry = CollectorRegistry()
-        http = HttpMetrics(registry)
+        registry, settings = CollectorRegistry(), ServiceSettings()
+        http = HttpMetrics(registry, InternalRequests(settings))
         self._requests = http.requests.labels("POST", "/events", "2xx")
         self._duration = http.duration.labels("POST", "/events")
         self._outbox = OutboxMetrics(registry, CATEGORY_OF)
         kind = str(filling.EVENT["type"])
         self._kind = kind, CATEGORY_OF[kind]
-        self._telemetry = Telemetry("benchmark", ServiceSettings())
+        self._telemetry = Telemetry("benchmark", settings)
 
     def count_all(self) -> None:
         for _ in range(MESSAGES):
