@@ -122,7 +122,7 @@ def create_app(
             )
             await stack.enter_async_context(run_watchdog(watchdog))
             _add_probes(health, outbox, watchdog)
-            await stack.enter_async_context(run_reconcilers(configured, relay, database, telemetry, clock))
+            await stack.enter_async_context(run_reconcilers(settings, relay, database, telemetry, clock))
             await stack.enter_async_context(
                 run_retention(database, settings.alert_retention_days, metrics, clock)
             )

@@ -19,6 +19,7 @@ from services.alert_relay.alertmanager_config import RepeatIntervals
 from services.alert_relay.clusters import configuration
 from services.alert_relay.clusters.configuration import ClusterConfiguration
 from services.alert_relay.metrics import RelayMetrics, TruncatedOutcome
+from services.alert_relay.settings import AlertRelaySettings
 from services.alert_relay.snapshot import Correction, Snapshot
 from services.alert_relay.snapshot_store import Cluster, TruncatedWebhook
 from services.kit.background import run_in_background, suppress_and_log
@@ -28,7 +29,6 @@ from services.kit.telemetry.telemetry import Telemetry
 
 log = structlog.get_logger()
 
-READ_SECONDS = 30.0
 #: While a truncated webhook waits for its alerts.
 RETRY_SECONDS = 5.0
 GIVE_UP_SECONDS = 900.0
@@ -56,6 +56,7 @@ class Reconciler:
         relay: stores the corrections and notifies people.
         database: the relay's.
         clients: of all Alertmanagers of the cluster.
+        read_seconds: from one reading to the next.
         clock: the time.
     """
 
@@ -65,8 +66,11 @@ class Reconciler:
         relay: CorrectionStore,
         database: Database,
         clients: Sequence[AlertmanagerClient],
+        *,
+        read_seconds: float,
         clock: Clock,
     ) -> None:
+        self._read_seconds = read_seconds
         urls = tuple(configuration.without_password(url) for url in cluster.api_urls)
         self._cluster = Cluster(cluster.name, urls, cluster.external_urls[0])
         self._relay = relay
@@ -80,9 +84,10 @@ class Reconciler:
         with self._database.subscribe(snapshot_store.CHANNEL) as changed:
             while True:
                 changed.clear()
-                wait = READ_SECONDS
+                wait = self._read_seconds
                 with suppress_and_log("reconciler_failed"):
-                    wait = RETRY_SECONDS if await self.once() else READ_SECONDS
+                    if await self.once():
+                        wait = min(wait, RETRY_SECONDS)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(wait):
                         await changed.wait()
@@ -166,7 +171,7 @@ class Reconciler:
 
 @asynccontextmanager
 async def run_reconcilers(
-    clusters: Sequence[ClusterConfiguration],
+    settings: AlertRelaySettings,
     relay: CorrectionStore,
     database: Database,
     telemetry: Telemetry,
@@ -174,13 +179,20 @@ async def run_reconcilers(
 ) -> AsyncIterator[None]:
     """Runs a reconciler for each cluster with an API URL while the block runs."""
     async with AsyncExitStack() as stack:
-        for cluster in clusters:
+        for cluster in settings.clusters:
             if not cluster.api_urls:
                 continue
             clients = [AlertmanagerClient(url, telemetry) for url in cluster.api_urls]
             for client in clients:
                 stack.push_async_callback(client.close)
             relay.metrics.reconciled.start(cluster.name)
-            reconciler = Reconciler(cluster, relay, database, clients, clock)
+            reconciler = Reconciler(
+                cluster,
+                relay,
+                database,
+                clients,
+                read_seconds=settings.alertmanager_read_seconds,
+                clock=clock,
+            )
             await stack.enter_async_context(run_in_background(reconciler.run()))
         yield

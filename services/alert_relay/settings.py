@@ -35,6 +35,9 @@ class AlertRelaySettings(TelegramSettings):
         SecretStr(""),
         description="further clusters of Alertmanagers, as TOML or JSON: see docs/alertmanager.md",
     )
+    alertmanager_read_seconds: float = Field(
+        30.0, ge=1, le=300, description="seconds between two readings of all alerts of a cluster"
+    )
     watchdog_max_age_seconds: float = Field(
         300.0,
         ge=0,

@@ -24,8 +24,8 @@ from services.alert_relay.episodes import Alert, End, Episode, EpisodeChange, Ob
 #: Longer than the group_interval of most configurations.
 ABSENT_SECONDS = 600.0
 MISSED_SECONDS = 600.0
-#: For an alert that was silenced: from one look to the next.
-SILENCED_ABSENT_SECONDS = 20.0
+#: For an alert that was silenced: one look later, which a truncated webhook may cause at any time.
+SILENCED_ABSENT_SECONDS = 5.0
 #: An alert that fires again within this time causes no notification, if Alertmanager sends none.
 SHORT_GAP_SECONDS = 300.0
 

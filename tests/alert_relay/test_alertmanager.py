@@ -1,8 +1,11 @@
-"""A real Alertmanager (Debian's) in front of the real relay, with the sandbox behind it."""
+"""A real Alertmanager (Debian's), or a pair, in front of the real relay, with the sandbox behind it."""
 
+import json
+import re
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -10,7 +13,10 @@ import pytest
 from pydantic import SecretStr
 
 from services.alert_relay import app
+from services.alert_relay.reconciler import WARM_UP_SECONDS
 from services.alert_relay.settings import AlertRelaySettings
+from services.alert_relay.snapshot import ABSENT_SECONDS
+from services.kit.clock import SystemClock, rfc3339
 from services.kit.runner import running
 from tests.alert_relay import servers
 from tests.alert_relay.conftest import Phone
@@ -66,3 +72,147 @@ async def test_an_alert_that_could_not_be_stored_comes_again_and_is_told_once(
 async def _refused(relay: httpx.AsyncClient) -> bool:
     refusals = 'http_requests_errors_total{handler="/webhook/alert",method="POST"} 0.0'
     return refusals not in (await relay.get("/metrics")).text.splitlines()
+
+
+class AheadClock(SystemClock):
+    """A clock that runs ahead, so that Alertmanager seems to have run for long."""
+
+    ahead = WARM_UP_SECONDS + 60
+
+    def time(self) -> float:
+        return super().time() + self.ahead
+
+
+def reading(settings: AlertRelaySettings, *ports: int) -> AlertRelaySettings:
+    """Settings of a relay that reads a cluster of Alertmanagers at these ports each second."""
+    clusters = {"production": {"api_urls": [f"http://127.0.0.1:{port}" for port in ports]}}
+    changes = {
+        "database_url": SecretStr(""),
+        "alertmanager_clusters": SecretStr(json.dumps(clusters)),
+        "alertmanager_read_seconds": 1.0,
+    }
+    return settings.model_copy(update=changes)
+
+
+async def first_lines(phone: Phone, count: int) -> list[str]:
+    return [each["message"]["text"].splitlines()[0] for each in await phone.messages(count)]
+
+
+FIRES, ENDS = "🔥 HighErrorRate (critical)", "✅ HighErrorRate (critical) resolved"
+
+
+async def test_an_alert_that_resolves_while_it_is_silenced_is_told_and_its_next_firing_too(
+    relay_settings: AlertRelaySettings, tmp_path: Path, phone: Phone
+) -> None:
+    """Alertmanager sends nothing of the end, and has the alert in its log as firing."""
+    port = free_port()
+    async with (
+        running(partial(app.create_app, clock=AheadClock()), reading(relay_settings, port)) as service,
+        servers.alertmanager(tmp_path, port, service.url) as alertmanager,
+    ):
+        await fire(alertmanager, "b1")
+        await phone.messages(1)
+        silence = await silenced(alertmanager)
+        await until(lambda: is_one(tmp_path, "SELECT suppressed FROM episode WHERE closed_at IS NULL"))
+        await fire(alertmanager, "b1", resolved=True)
+        assert await first_lines(phone, 2) == [FIRES, ENDS]
+        (await alertmanager.delete(f"/api/v2/silence/{silence}")).raise_for_status()
+        await fire(alertmanager, "b1", since=0)
+        assert await first_lines(phone, 3) == [FIRES, ENDS, FIRES]
+
+
+async def silenced(alertmanager: httpx.AsyncClient) -> str:
+    now = SystemClock().time()
+    silence = {
+        "matchers": [{"name": "instance", "value": "b1", "isRegex": False, "isEqual": True}],
+        "startsAt": rfc3339(now),
+        "endsAt": rfc3339(now + 600),
+        "createdBy": "a person",
+        "comment": "of a test",
+    }
+    made = (await alertmanager.post("/api/v2/silences", json=silence)).raise_for_status()
+    return str(made.json()["silenceID"])
+
+
+async def is_one(folder: Path, query: str) -> bool:
+    """Whether a query of the relay's database has one row, with the value 1."""
+    with closing(sqlite3.connect(folder / "alert_relay.db")) as database:
+        return database.execute(query).fetchall() == [(1,)]
+
+
+async def test_an_alert_whose_alertmanager_lost_its_state_ends_when_it_stays_absent(
+    relay_settings: AlertRelaySettings, tmp_path: Path, phone: Phone
+) -> None:
+    port, clock = free_port(), AheadClock()
+    async with (
+        running(partial(app.create_app, clock=clock), reading(relay_settings, port)) as service,
+        http(service.url, key=KEY) as relay,
+    ):
+        async with servers.alertmanager(tmp_path / "before", port, service.url) as alertmanager:
+            await fire(alertmanager, "b1")
+            await phone.messages(1)
+            await until(
+                lambda: is_one(
+                    tmp_path, "SELECT proven_urls IS NOT NULL FROM cluster WHERE joined_to IS NULL"
+                )
+            )
+        async with servers.alertmanager(tmp_path / "after", port, service.url) as alertmanager:
+            await until(lambda: episode_state(relay, "suspect"))
+            clock.ahead += ABSENT_SECONDS
+            assert await first_lines(phone, 2) == [FIRES, ENDS]
+            assert await episode_state(relay, "over")
+            await fire(alertmanager, "b1", since=0)
+            assert await first_lines(phone, 3) == [FIRES, ENDS, FIRES]
+
+
+async def episode_state(relay: httpx.AsyncClient, state: str) -> bool:
+    (incident,) = (await relay.get("/api/v1/incidents")).json()["incidents"]
+    (episode,) = (await relay.get(f"/api/v1/incidents/{incident['id']}")).json()["alerts"]
+    return bool(episode["state"] == state)
+
+
+async def test_a_pair_that_delivers_twice_after_the_relay_was_away_makes_one_incident(
+    relay_settings: AlertRelaySettings, tmp_path: Path, phone: Phone
+) -> None:
+    """After a failure every peer delivers: prometheus/alertmanager#4108."""
+    ports, gossip, relay_port = (free_port(), free_port()), (free_port(), free_port()), free_port()
+    settings = reading(relay_settings, *ports).model_copy(update={"port": relay_port})
+    url = f"http://127.0.0.1:{relay_port}"
+    async with (
+        servers.alertmanager(tmp_path / "a", ports[0], url, gossip=gossip) as first,
+        servers.alertmanager(tmp_path / "b", ports[1], url, gossip=gossip[::-1]) as second,
+    ):
+        await until(lambda: has_a_peer(first))
+        for each in (first, second):
+            await fire(each, "b1")
+        for each in (first, second):
+            await until(partial(has_failed, each))
+        async with running(app.create_app, settings) as service, http(service.url, key=KEY) as relay:
+            await until(lambda: received(relay, 'cctelegram_alerts_received_total{status="firing"} 2.0'))
+            for each in (first, second):
+                await fire(each, "b1", resolved=True)
+            assert await first_lines(phone, 2) == [FIRES, ENDS]
+            (incident,) = (await relay.get("/api/v1/incidents")).json()["incidents"]
+            assert (incident["alertmanager"], incident["state"], incident["episodes"]) == (
+                "production",
+                "resolved",
+                1,
+            )
+
+
+async def has_a_peer(alertmanager: httpx.AsyncClient) -> bool:
+    status = (await alertmanager.get("/api/v2/status")).json()["cluster"]
+    return status["status"] == "ready" and len(status["peers"]) == 2
+
+
+async def has_failed(alertmanager: httpx.AsyncClient) -> bool:
+    failed = re.search(
+        r'^alertmanager_notification_requests_failed_total{integration="webhook"} (\d+)$',
+        (await alertmanager.get("/metrics")).text,
+        re.MULTILINE,
+    )
+    return failed is not None and int(failed[1]) > 0
+
+
+async def received(relay: httpx.AsyncClient, line: str) -> bool:
+    return line in (await relay.get("/metrics")).text.splitlines()

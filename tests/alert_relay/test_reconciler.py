@@ -227,7 +227,7 @@ async def test_a_truncated_webhook_waits_for_alertmanager_until_it_is_too_late(r
     address = f"http://127.0.0.1:{free_port()}"
     client = AlertmanagerClient(address, relay_store.telemetry)
     cluster = ClusterConfiguration("alertmanager", (address,), (address,))
-    reconciler = Reconciler(cluster, relay, relay_store.database, [client], clock)
+    reconciler = Reconciler(cluster, relay, relay_store.database, [client], read_seconds=30, clock=clock)
 
     def missed() -> float | None:
         return registry.get_sample_value("cctelegram_alerts_left_out_total", {"outcome": "missed"})
@@ -259,6 +259,7 @@ async def test_the_rest_of_a_cut_group_is_fetched_told_and_ended(
         update={
             "database_url": SecretStr(""),
             "alertmanager_url": f"http://127.0.0.1:{port}",
+            "alertmanager_read_seconds": 1.0,
             "telegram_chat_per_second": 0.0,
         }
     )
