@@ -13,7 +13,7 @@ def build() -> dashboards.Dashboard:
         "CCTelegram / Bridge",
         "Messages from accepted to delivered, requests, and the process.",
     ).with_variable(choice("instance", "replica", 'label_values(up{job="bridge"}, instance)'))
-    for add in (_now, _messages, _failures, _telegram, _updates, _requests, _process):
+    for add in (_now, _messages, _failures, _telegram, _updates, _requests, _other_ways_in, _process):
         add(made)
     return made
 
@@ -22,6 +22,12 @@ def rate(metric: str, by: str = "") -> str:
     """Returns the rate per second, summed over the selected replicas."""
     grouping = f" by ({by})" if by else ""
     return f"sum{grouping} (rate({metric}{{{ONE}}}[$__rate_interval]))"
+
+
+def increase(metric: str, by: str = "") -> str:
+    """Returns the number of each interval, summed over the selected replicas."""
+    grouping = f" by ({by})" if by else ""
+    return f"sum{grouping} (increase({metric}{{{ONE}}}[$__rate_interval]))"
 
 
 def quantiles(histogram: str) -> list[tuple[str, str]]:
@@ -257,6 +263,36 @@ def _requests(made: dashboards.Dashboard) -> None:
             (rate("http_requests_total", "status"), "{{status}}"),
             stacked=True,
             about="Of all requests, also health checks and the suite's own.",
+        )
+    )
+
+
+def _other_ways_in(made: dashboards.Dashboard) -> None:
+    made.with_row(row("Other ways in, and what they become"))
+    made.with_panel(
+        graph(
+            "Files of the folder",
+            "short",
+            (increase("cctelegram_folder_files_total", "outcome"), "{{outcome}}"),
+            stacked=True,
+        )
+    )
+    made.with_panel(
+        graph(
+            "Mails by SMTP",
+            "short",
+            (increase("cctelegram_smtp_mails_total", "outcome"), "{{outcome}}"),
+            stacked=True,
+            about="A postponed mail can be sent again; a refused one cannot.",
+        )
+    )
+    made.with_panel(
+        graph(
+            "Repeats and digests",
+            "short",
+            (increase("cctelegram_events_deduplicated_total"), "counted as repeats"),
+            (increase("cctelegram_messages_digested_total"), "combined into digests"),
+            about="Events that were not sent by themselves (dedup_key, digest_key).",
         )
     )
 

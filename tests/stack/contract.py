@@ -69,6 +69,8 @@ METRICS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "message_cost_total": (BRIDGE, frozenset({"bot"})),
     "cctelegram_files_stored_bytes": (BRIDGE, frozenset()),
     "cctelegram_file_fetches_total": (BRIDGE, frozenset({"outcome"})),
+    "cctelegram_folder_files_total": (BRIDGE, frozenset({"outcome"})),
+    "cctelegram_smtp_mails_total": (BRIDGE, frozenset({"outcome"})),
     "daily_active_users": (BRIDGE, frozenset()),
     "monthly_active_users": (BRIDGE, frozenset()),
 }

@@ -85,8 +85,8 @@ setMyCommands
                       `set_commands`; BOT_COMMAND_INVALID, BOT_COMMANDS_TOO_MUCH
 getStarTransactions: offset, limit, nothing: clamped (`process_get_star_transactions_query`)
 getFile; the file is at /file/bot<TOKEN>/<file_path>
-    file_id           none that this bot got: invalid file_id; over 20 MB: file is too big
-                      (`process_get_file_query`, `on_file_download`)
+    file_id           none that this bot got: invalid file_id (`check_remote_file_id`); over 20 MB
+                      (`MAX_DOWNLOAD_FILE_SIZE`, 20 << 20 bytes): file is too big (`do_get_file`)
 getChat: chat_id as above, or @username of a public group or channel: `check_chat`
 getMe, getWebhookInfo: no parameters
 
