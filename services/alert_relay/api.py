@@ -24,8 +24,25 @@ from services.contracts.stored import from_row
 from services.kit.clock import rfc3339
 from services.kit.errors import Problem
 from services.kit.telemetry.telemetry import TraceContext
+from services.kit.web.auth import BearerAuth
+from services.kit.web.credentials import with_bearer
 
 router = APIRouter()
+
+WEBHOOKS = "/webhook/"
+
+
+async def admission(request: Request) -> None:
+    """FastAPI dependency: any key of the keyring; for webhooks also as the password of HTTP Basic.
+
+    Other routes do not take it: a browser sends a password by itself, also for the page of another website.
+    """
+    header = request.headers.get("authorization")
+    if request.url.path.startswith(WEBHOOKS):
+        header = with_bearer(dict(request.headers.raw)).get(b"authorization", b"").decode("latin-1")
+    auth: BearerAuth = request.app.state.bearer_auth
+    auth.authenticate(header, request)
+
 
 _NOT_STORED = {
     "description": "The webhook may not be stored; send it again. An overload has this status too, never 429."

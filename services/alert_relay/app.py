@@ -136,6 +136,7 @@ def create_app(
         lifespan=lifespan,
         summary=SUMMARY,
         routers=[api.router, clusters_api.router],
+        admission=api.admission,
         watched=["/webhook/alert", "/webhook/alert/{cluster}"],
     )
 

@@ -16,7 +16,7 @@ from services.outbox.telegram.text import REPEATED
 from tests.alert_relay import payloads
 from tests.alert_relay.conftest import Phone, opened
 from tests.alert_relay.payloads import START, alert, webhook
-from tests.servers import until
+from tests.servers import KEY, until
 
 
 async def post(relay: httpx.AsyncClient, payload: Any, **more: Any) -> httpx.Response:
@@ -56,6 +56,20 @@ async def test_an_alert_that_may_be_in_the_chat_already_is_marked(
     (await relay.post("/webhook/alert", json=webhook(alert()))).raise_for_status()
     first, again = [each["message"]["text"] for each in await phone.messages(2)]
     assert again == f"{REPEATED}\n{first}"
+
+
+async def test_a_webhook_has_the_key_as_the_password_of_basic_auth_too(relay: httpx.AsyncClient) -> None:
+    """Other routes take no password: a browser sends one by itself."""
+    del relay.headers["authorization"]
+    body = webhook(alert())
+    for path, password, status in (
+        ("/webhook/alert", KEY, 200),
+        ("/webhook/alert/lab", KEY, 200),
+        ("/webhook/alert", "wrong", 401),
+    ):
+        answer = await relay.post(path, json=body, auth=("alertmanager", password))
+        assert answer.status_code == status
+    assert (await relay.get("/api/v1/incidents", auth=("alertmanager", KEY))).status_code == 401
 
 
 async def test_what_a_real_alertmanager_sent_reaches_the_chat(relay: httpx.AsyncClient, phone: Phone) -> None:

@@ -2,7 +2,6 @@
 
 - `api`: the routes.
 - `admission`: who makes a request, and what a repetition of it is.
-- `credentials`: the key of a request, also by HTTP Basic.
 - `draft`: an event made of a client's own fields; errors name these.
 - `send`: plain text, forms and queries.
 - `ntfy_api`: the routes of ntfy's publish form. `ntfy`: the event of a publication, and ntfy's answer.

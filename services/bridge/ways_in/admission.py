@@ -9,10 +9,10 @@ from services.bridge import event_intake
 from services.bridge.event_intake import StoredRequest
 from services.bridge.events.accept import Caller
 from services.bridge.state import BridgeState
-from services.bridge.ways_in.credentials import with_bearer
 from services.bridge.ways_in.draft import Draft
 from services.contracts.keys import Scope
 from services.kit.errors import Problem
+from services.kit.web.credentials import with_bearer
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@
 - `fast_route`: routes that skip FastAPI's router and dependency injection.
 - `client_address`: the client of a request behind a proxy.
 - `auth`: authentication by bearer key, and secrets in files.
+- `credentials`: the key of a request, also by HTTP Basic.
 - `login_blocker`: blocks an address after repeated failed logins.
 - `internal`: requests that the suite makes of itself.
 - `rate_limit`: limits a caller's requests; security metrics.
