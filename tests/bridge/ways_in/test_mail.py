@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.bridge.ways_in.draft import LONGEST_TEXT
-from services.bridge.ways_in.smtp import html, mail, mail_event, replies
+from services.bridge.ways_in.smtp import html, mail, mail_event, parts, replies
 from services.bridge.ways_in.smtp.mail import Mail, MailFile
 from services.kit.errors import Problem
 
@@ -54,6 +54,12 @@ def test_a_forwarded_mail_is_a_file() -> None:
     assert (file.name, b"the first one" in file.content) == ("message.eml", True)
 
 
+def test_a_forwarded_mail_whose_parts_have_no_boundary_is_a_file() -> None:
+    inner = b"Content-Type: multipart/mixed\r\nX: y\r\n\r\nfull: \xff\r\n"
+    (file,) = mail.read(b"Content-Type: message/rfc822\r\n\r\n" + inner).files
+    assert b"full: " in file.content
+
+
 @pytest.mark.parametrize(
     ("headers", "urgency"),
     [
@@ -92,6 +98,8 @@ def test_any_bytes_are_a_mail(content: bytes) -> None:
         b"",
         b"Content-Type: text/html; charset=no-such\r\n\r\n",
         b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n",
+        b"Content-Type: message/rfc822\r\n\r\nContent-Type: multipart/mixed\r\n\r\n",
+        b"Content-Type: message/rfc822\r\n\r\n",
         b"Content-Transfer-Encoding: base64\r\nSubject: =?utf-8?b?/w==?=\r\n\r\n",
         b"Subject: ",
     ):
@@ -104,10 +112,80 @@ def test_any_bytes_are_a_mail(content: bytes) -> None:
         draft.json()
 
 
-def test_parts_that_are_nested_too_deeply_are_refused() -> None:
-    nested = "".join(f"Content-Type: multipart/mixed; boundary=b{n}\r\n\r\n--b{n}\r\n" for n in range(2_000))
+@pytest.mark.parametrize(
+    "content",
+    [
+        "".join(f"Content-Type: multipart/mixed; boundary=b{n}\r\n\r\n--b{n}\r\n" for n in range(2_000)),
+        "Content-Type: message/rfc822\r\n\r\n" * 400,
+        "Content-Type: multipart/mixed; boundary=b\r\n\r\n" + "--b\r\n\r\nx\r\n" * 2_000,
+        "Content-Type: multipart/mixed; boundary=b\r\n\r\n" + "--b\r\nX: y\r\n\r\n" * 2_000,
+        "X: y\r\n" * 10_000,
+    ],
+)
+def test_a_mail_of_more_parts_or_headers_than_can_be_read_is_refused(content: str) -> None:
+    with pytest.raises(Problem) as refused:
+        mail.read(content.encode())
+    assert refused.value.errors is not None
+    assert replies.of_problem(refused.value).startswith("554 5.6.0 mail: ")
+
+
+def test_only_the_beginning_of_a_header_is_read() -> None:
+    """Python reads parameters in a time that grows with the square of their length."""
+    found = parts.read(
+        b"Content-Type: text/plain" + b";\r\n a=b" * 10_000 + b"\r\nX: \xff" + b"y" * 20_000 + b"\r\n\r\n"
+    )
+    assert found.get_content_type() == "text/plain"
+    assert [len(found["Content-Type"]), len(found["X"])] == [parts.LONGEST_HEADER] * 2
+    assert len(found.as_bytes()) > 80_000
+
+
+def test_a_page_beside_an_empty_text_or_another_text_is_shown() -> None:
+    """Mailing lists add their footer as a text of its own."""
+    empty = mail_of("\n")
+    empty.add_alternative("<p>the page</p>", subtype="html")
+    assert mail.read(empty.as_bytes()).text == "the page"
+    page = EmailMessage()
+    page.set_content("<p>the page</p>", subtype="html")
+    page.make_mixed()
+    page.attach(mail_part("the footer"))
+    found = mail.read(page.as_bytes())
+    assert (found.text, found.files) == ("the page\n\nthe footer", ())
+
+
+def test_a_page_too_long_to_be_read_is_a_file() -> None:
+    page = EmailMessage()
+    page.set_content("<p>x</p>" * 50_000, subtype="html")
+    found = mail.read(page.as_bytes())
+    assert (found.text, [file.name for file in found.files]) == ("", ["file.html"])
+
+
+def mail_part(text: str) -> EmailMessage:
+    part = EmailMessage()
+    part.set_content(text)
+    return part
+
+
+def test_another_content_or_date_under_a_message_id_is_another_mail() -> None:
+    """A UPS numbers its mails from 1 at each start."""
+    mails = [
+        mail_of("on battery", Date="Tue, 1 Dec 2026 01:00:00 +0000"),
+        mail_of("on battery", Date="Tue, 1 Dec 2026 02:00:00 +0000"),
+        mail_of("on mains", Date="Tue, 1 Dec 2026 02:00:00 +0000"),
+        mail_of("on mains", Date="Tue, 1 Dec 2026 02:00:00 +0000", Received="by a relay"),
+    ]
+    keys = []
+    for one in mails:
+        read = mail.read(one.as_bytes())
+        keys.append(mail_event.idempotency_key(read, mail_event.identity("ops", read, read.text, [])))
+    assert len(set(keys[:3])) == 3
+    assert keys[2] == keys[3]
+
+
+def test_more_files_than_a_message_has_are_refused_with_a_long_text_as_one_of_them() -> None:
+    files = tuple(MailFile(f"{n}", b"x") for n in range(10))
+    assert len(mail_event.shown(Mail("", "", "x", files, "", 2))[1]) == 10
     with pytest.raises(Problem):
-        mail.read(nested.encode())
+        mail_event.shown(Mail("", "", "x" * 30_000, files, "", 2))
 
 
 def event_of(*, subject: str = "", text: str = "", sender: str = "", urgency: int = 2) -> dict[str, Any]:

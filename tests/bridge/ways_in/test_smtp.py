@@ -2,22 +2,28 @@
 
 import asyncio
 import smtplib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from services.bridge.app import create_app
+from services.bridge.metrics import SmtpMetrics
 from services.bridge.settings import BridgeSettings
 from services.bridge.ways_in.smtp import session
+from services.bridge.ways_in.smtp.delivery import MailDelivery, Sender
+from services.bridge.ways_in.smtp.session import MailHandler, MailSession
 from services.kit import runner
 from services.kit.settings import StartError
+from services.kit.web.client_address import Networks
 from tests.bridge.people import ADA, Bridge, People, bridge_of
 from tests.bridge.ways_in.test_mail import mail_of
 from tests.conftest import BridgeFactory
 from tests.images import png
 from tests.ports import free_port
-from tests.servers import KEY
+from tests.servers import KEY, until
 
 STORED = (250, b"2.0.0 Stored")
 
@@ -108,11 +114,77 @@ async def test_what_is_refused_says_why(bridge_settings: BridgeFactory) -> None:
 async def test_an_address_that_is_not_allowed_is_refused(bridge_settings: BridgeFactory) -> None:
     settings = bridge_settings(smtp_port=free_port(), smtp_allowed_networks="10.0.0.0/8")
     async with bridge_of(settings):
-        code, words = await with_server(settings, lambda server: server.mail("root@nas"))
-        assert (code, b"SMTP_ALLOWED_NETWORKS" in words) == (554, True)
-        with pytest.raises(smtplib.SMTPAuthenticationError) as refused:
-            await with_server(settings, lambda server: server.login("any", KEY))
+        with pytest.raises(smtplib.SMTPConnectError, match="SMTP_ALLOWED_NETWORKS") as refused:
+            await with_server(settings, sent(b""))
         assert refused.value.smtp_code == 554
+
+
+async def test_a_connection_above_the_most_is_ended_and_taken_once_another_ends(
+    settings: BridgeSettings,
+) -> None:
+    async with bridge_of(settings) as bridge:
+        opened = [
+            await asyncio.open_connection(settings.host, settings.smtp_port)
+            for _ in range(session.MOST_CONNECTIONS)
+        ]
+        for reader, _ in opened:
+            assert (await reader.readline()).startswith(b"220 ")
+        reader, one_more = await asyncio.open_connection(settings.host, settings.smtp_port)
+        one_more.write(b"EHLO nas\r\n")
+        assert (await reader.read()).startswith(b"421 4.7.0 50 connections")
+        for _, writer in (*opened, (reader, one_more)):
+            writer.close()
+
+        async def taken() -> bool:
+            with suppress(smtplib.SMTPConnectError):
+                return bool(await with_server(settings, sent(mail_of().as_bytes())) == STORED)
+            return False
+
+        assert await until(taken)
+        assert len(await messages(bridge)) == 1
+
+
+class Kept(MailDelivery):
+    """Keeps the mails that it is given."""
+
+    def __init__(self) -> None:
+        self.contents: list[bytes] = []
+
+    async def deliver(self, sender: Sender, topics: Sequence[str], content: bytes) -> bool:
+        self.contents.append(content)
+        return False
+
+
+@pytest.mark.parametrize(
+    ("written", "content"),
+    [
+        ([b".\r\n"], b""),
+        ([b"\r\n.\r\n"], b"\r\n"),
+        ([b"..b\n.\r\nc\n.\n..\r", b"\n", b"...\r\n.", b"\r", b"\n"], b".b\n.\r\nc\n.\n..\r\n..\r\n"),
+        ([b"b\n.\nMAIL FROM:<x>\r.\r\nRCPT\r\n.\r\n"], b"b\n.\nMAIL FROM:<x>\r.\r\nRCPT\r\n"),
+        ([b"\r\n" * 700_000, b".\r\n"], b"\r\n" * 700_000),
+        ([b"\r\n" * 1_100_000, b".\r\n"], None),
+    ],
+)
+async def test_a_mail_ends_at_a_line_with_a_dot_alone(written: list[bytes], content: bytes | None) -> None:
+    kept = Kept()
+    handler = MailHandler(kept, Networks(["127.0.0.1"]), SmtpMetrics(CollectorRegistry()), needs_key=False)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(
+        lambda: MailSession(handler, data_size_limit=2_000_000, loop=loop), "127.0.0.1", 0
+    )
+    async with server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.write(b"HELO nas\r\nMAIL FROM:<root@nas>\r\nRCPT TO:<ops@bridge>\r\nDATA\r\n")
+        for piece in written:
+            writer.write(piece)
+            await writer.drain()
+        # What follows the mail in the same moment is the next command.
+        writer.write(b"NOOP\r\nQUIT\r\n")
+        codes = [line[:3].decode() for line in (await reader.read()).splitlines()]
+        writer.close()
+    assert codes == ["220", "250", "250", "250", "354", "552" if content is None else "250", "250", "221"]
+    assert kept.contents == ([] if content is None else [content])
 
 
 async def test_a_login_is_an_api_key_with_its_scope(bridge_settings: BridgeFactory) -> None:

@@ -80,9 +80,9 @@ class MailDelivery:
         files = [await self._stored(one) for one in attached]
         replayed = True
         for topic in dict.fromkeys(topics):
-            caller = Caller(key.name, None, "", mail_event.idempotency_key(topic, read))
             draft = mail_event.draft(topic, read, text, files)
             identity = mail_event.identity(topic, read, text, files)
+            caller = Caller(key.name, None, "", mail_event.idempotency_key(read, identity))
             stored = await store(self._state, caller, draft, identity)
             replayed = replayed and stored.replayed
         return replayed

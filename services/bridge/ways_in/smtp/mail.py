@@ -3,20 +3,20 @@
 Mails are read as they come: what is not encoded as it says is shown with replacement characters.
 """
 
-import email
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 from email.message import Message
 
 from services.bridge.files import names
-from services.bridge.ways_in.draft import fault
-from services.bridge.ways_in.smtp import html
+from services.bridge.ways_in.smtp import html, parts
 
 #: Longest header that is read, characters.
 LONGEST_HEADER = 2_000
+#: HTML that is read, bytes of all pages together: its parser's time grows with the square of a tag's
+#: length. Longer ones are files.
+LONGEST_PAGES = 250_000
 #: The urgency of X-Priority (1 is the highest) and of Importance: 1 low, 2 normal, 3 high, 4 highest.
 _IMPORTANCE = {"low": 1, "normal": 2, "high": 3}
 _PRIORITIES = {"1": 4, "2": 3, "3": 2, "4": 1, "5": 1}
@@ -43,6 +43,7 @@ class Mail:
         files: the attachments, in their order.
         message_id: the header Message-ID; empty: it has none.
         urgency: 1 low, 2 normal, 3 high, 4 highest.
+        date: the header Date; empty: it has none.
     """
 
     subject: str
@@ -51,25 +52,25 @@ class Mail:
     files: tuple[MailFile, ...]
     message_id: str
     urgency: int
+    date: str = ""
 
 
 def read(content: bytes) -> Mail:
     """Reads a mail.
 
     Raises:
-        Problem: 422, its parts are nested too deeply to be read.
+        Problem: 422, it has too many parts or headers, or they are nested too deeply.
     """
-    try:
-        message = email.message_from_bytes(content)
-        parts = list(_leaves(message))
-    except RecursionError:
-        raise fault(("mail",), "its parts are nested too deeply") from None
-    texts = [part for part in parts if _is_text(part, "text/plain")]
-    pages = [] if texts else [part for part in parts if _is_text(part, "text/html")]
-    shown = "\n\n".join(_text(part).strip("\r\n") for part in texts)
-    shown = shown or "\n\n".join(html.text_of(_text(part)) for part in pages)
-    # The page beside a text says the same.
-    others = (part for part in parts if part not in texts and not _is_text(part, "text/html"))
+    message = parts.read(content)
+    leaves = list(parts.leaves(message))
+    covered = _beside_texts(message)
+    texts = [part for part in leaves if _is_text(part, "text/plain")]
+    pages = [part for part in leaves if _is_text(part, "text/html") and part not in covered]
+    if sum(len(_bytes(part)) for part in pages) > LONGEST_PAGES:
+        pages = []
+    written = (_words(part) for part in leaves if part in texts or part in pages)
+    shown = "\n\n".join(filter(None, written))
+    others = (part for part in leaves if part not in (*texts, *pages, *covered))
     files = (_file(part) for part in others)
     return Mail(
         _header(message, "subject"),
@@ -78,17 +79,25 @@ def read(content: bytes) -> Mail:
         tuple(one for one in files if one.content),
         _header(message, "message-id"),
         _urgency(message),
+        _header(message, "date"),
     )
 
 
-def _leaves(message: Message) -> Iterator[Message]:
-    """The parts that have no parts; a mail within the mail is one."""
-    if message.is_multipart() and message.get_content_maintype() == "multipart":
-        for part in message.get_payload():
-            if isinstance(part, Message):
-                yield from _leaves(part)
-    else:
-        yield message
+def _beside_texts(message: Message) -> list[Message]:
+    """The pages that say the same as a text beside them. A page beside an empty text says more."""
+    found: list[Message] = []
+    for part in message.walk():
+        if part.get_content_type() == "multipart/alternative":
+            inner = list(parts.leaves(part))
+            if any(_is_text(one, "text/plain") and _text(one).strip() for one in inner):
+                found += (one for one in inner if _is_text(one, "text/html"))
+    return found
+
+
+def _words(part: Message) -> str:
+    """What a text or a page says."""
+    text = _text(part)
+    return html.text_of(text) if part.get_content_type() == "text/html" else text.strip("\r\n")
 
 
 def _is_text(part: Message, kind: str) -> bool:
@@ -99,7 +108,7 @@ def _is_text(part: Message, kind: str) -> bool:
 def _bytes(part: Message) -> bytes:
     if part.is_multipart():  # a mail within the mail
         inner = part.get_payload(0)
-        return inner.as_bytes() if isinstance(inner, Message) else b""
+        return parts.source(inner) if isinstance(inner, Message) else b""
     found = part.get_payload(decode=True)
     return found if isinstance(found, bytes) else b""
 

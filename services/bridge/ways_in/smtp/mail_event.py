@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+import orjson
+
 from services.bridge.ways_in import topics
-from services.bridge.ways_in.draft import LONGEST_TEXT, LONGEST_TITLE, Draft, Given, words
+from services.bridge.ways_in.draft import LONGEST_TEXT, LONGEST_TITLE, Draft, Given, fault, words
 from services.bridge.ways_in.send import DEFAULT_TYPE
 from services.bridge.ways_in.smtp.mail import Mail, MailFile
+from services.contracts.files import MOST_ATTACHMENTS
 
 #: The title of a mail that has neither subject nor text.
 EMPTY = "Mail without a subject"
@@ -44,13 +47,23 @@ def topic_of(address: str) -> str | None:
 
 
 def shown(mail: Mail) -> tuple[str, tuple[MailFile, ...]]:
-    """The text that the message shows, and the files that go with it; a long text is a file too."""
+    """The text that the message shows, and the files that go with it; a long text is a file too.
+
+    Raises:
+        Problem: 422, there are more files than a message can have.
+    """
     text = f"{mail.subject}\n\n{mail.text}" if len(mail.subject) > LONGEST_TITLE else mail.text
     below = f"From: {mail.sender}" if mail.sender else ""
-    if len(text) + len(below) + 2 <= LONGEST_TEXT:
-        return "\n\n".join(filter(None, (text.strip("\n"), below))), mail.files
-    whole = MailFile(WHOLE_TEXT, text.encode(errors="replace"))
-    return "\n\n".join(filter(None, (f"{text[:_SHOWN].rstrip()}…", below))), (whole, *mail.files)
+    files = mail.files
+    if len(text) + len(below) + 2 > LONGEST_TEXT:
+        files = (MailFile(WHOLE_TEXT, text.encode(errors="replace")), *files)
+        text = f"{text[:_SHOWN].rstrip()}…"
+    if len(files) > MOST_ATTACHMENTS:
+        # Before any of them is stored.
+        raise fault(
+            ("attachments",), f"a message has at most {MOST_ATTACHMENTS} files, and these are {len(files)}"
+        )
+    return "\n\n".join(filter(None, (text.strip("\n"), below))), files
 
 
 def draft(topic: str, mail: Mail, text: str, files: Sequence[StoredFile]) -> Draft:
@@ -80,8 +93,16 @@ def identity(topic: str, mail: Mail, text: str, files: Sequence[StoredFile]) -> 
     return [topic, mail.subject, text, [[one.name, one.sha256] for one in files]]
 
 
-def idempotency_key(topic: str, mail: Mail) -> str | None:
-    """The key under which a mail is stored once for a topic; None without a Message-ID."""
+def idempotency_key(mail: Mail, identity: Sequence[Any]) -> str | None:
+    """The key under which a mail is stored once for a topic; None without a Message-ID.
+
+    Devices begin to count anew, or give all mails one ID: another content or date is another mail.
+
+    Args:
+        mail: the mail.
+        identity: of :func:`identity`.
+    """
     if not mail.message_id:
         return None
-    return f"smtp:{hashlib.sha256(f'{topic} {mail.message_id}'.encode()).hexdigest()}"
+    whole = orjson.dumps([mail.message_id, mail.date, *identity])
+    return f"smtp:{hashlib.sha256(whole).hexdigest()}"

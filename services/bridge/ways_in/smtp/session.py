@@ -1,10 +1,10 @@
 """Sessions of SMTP: who may send, which recipients there are, and what each mail is answered."""
 
-from collections.abc import Sequence
-from typing import Any
+import asyncio
+from typing import Any, AnyStr
 
 import structlog
-from aiosmtpd.smtp import MISSING, SMTP, AuthResult, Envelope, LoginPassword, Session
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from services.bridge.metrics import SmtpMetrics
 from services.bridge.ways_in.smtp import mail_event, replies
@@ -17,10 +17,13 @@ log = structlog.get_logger()
 
 MOST_RECIPIENTS = 100
 MOST_CONNECTIONS = 50
-#: Longest line of a mail, bytes. Mails should have shorter ones (RFC 5321: 1,000), but not all do.
-LONGEST_LINE = 1 << 20
-#: A line above this ends the connection.
-ENDLESS_LINE = 4 * LONGEST_LINE
+#: Most bytes that are read at once.
+PIECE = 1 << 20
+#: A line above this ends the connection. Mails should have shorter ones (RFC 5321: 1,000), but not all do.
+ENDLESS_LINE = 4 * PIECE
+#: The end of a mail. A line feed alone ends no line: nothing within a mail can be taken for a command.
+_END = b"\r\n.\r\n"
+_TOO_LARGE = "552 5.3.4 Too much mail data: SMTP_MAX_BYTES"
 _NOT_STORED = "451 4.3.0 The mail was not stored: send it again later"
 _FULL = f"421 4.7.0 {MOST_CONNECTIONS} connections are open already: try again later"
 _NO_KEY = "530 5.7.0 Log in first: the password is an API key with the scope events:write"
@@ -29,19 +32,31 @@ _NO_KEY = "530 5.7.0 Log in first: the password is an API key with the scope eve
 class MailSession(SMTP):
     """The session of one connection."""
 
-    line_length_limit = LONGEST_LINE
+    line_length_limit = PIECE
 
     def __init__(self, handler: "MailHandler", **options: Any) -> None:
         super().__init__(handler, authenticator=_given, **options)
         self._handler = handler
         #: Bytes since the last end of a line.
         self._line_bytes = 0
+        self._is_refused = False
 
     def connection_made(self, transport: Any) -> None:
+        refusal = self._handler.refusal(transport.get_extra_info("peername"))
+        if refusal is not None:
+            self._is_refused = True
+            transport.write(f"{refusal}\r\n".encode())
+            transport.close()
+            return
         self._handler.sessions.add(self)
         super().connection_made(transport)
 
+    def eof_received(self) -> bool | None:
+        return None if self._is_refused else super().eof_received()
+
     def data_received(self, data: bytes) -> None:
+        if self._is_refused:
+            return
         end = data.rfind(b"\r\n")
         self._line_bytes = len(data) - end if end >= 0 else self._line_bytes + len(data)
         if self._line_bytes > ENDLESS_LINE:
@@ -52,8 +67,54 @@ class MailSession(SMTP):
         super().data_received(data)
 
     def connection_lost(self, error: Exception | None) -> None:
+        if self._is_refused:
+            return
         self._handler.sessions.discard(self)
         super().connection_lost(error)
+
+    async def push(self, status: AnyStr) -> None:
+        """Answers a command; other tasks get their turn, however many commands are here already."""
+        await super().push(status)
+        await asyncio.sleep(0)
+
+    async def smtp_DATA(self, arg: str) -> None:  # noqa: N802 - the library's name
+        """Takes a mail. The library's own method keeps each line as an object, and reads them in one turn."""
+        if await self.check_helo_needed() or await self.check_auth_needed("DATA"):
+            return
+        envelope: Any = self.envelope
+        if arg or not envelope.rcpt_tos:
+            await self.push("501 5.5.4 Syntax: DATA" if arg else "503 5.5.1 First name a recipient: RCPT")
+            return
+        await self.push("354 End data with <CR><LF>.<CR><LF>")
+        content = await self._content()
+        if content is None:
+            status: Any = _TOO_LARGE
+        else:
+            envelope.content = envelope.original_content = content
+            status = await self._call_handler_hook("DATA")
+        self._set_post_data_state()  # type: ignore[no-untyped-call]  # the library's own
+        await self.push(status)
+
+    async def _content(self) -> bytes | None:
+        """A mail up to its end, without the dots that the client put before lines; None: it is too large."""
+        reader: Any = self._reader
+        limit: Any = self.data_size_limit
+        # The end of the line before, so that the end of an empty mail is one too.
+        reader._buffer[:0] = _END[:2]  # noqa: SLF001 - what is here already belongs behind it
+        found, size = bytearray(), 0
+        while True:
+            try:
+                piece, is_last = await reader.readuntil(_END), True
+            except asyncio.LimitOverrunError as error:
+                piece, is_last = await reader.read(error.consumed), False
+            size += len(piece)
+            if size <= limit + len(_END):
+                found += piece
+            else:
+                found.clear()
+            if is_last:
+                break
+        return bytes(found[:-3].replace(b"\r\n.", b"\r\n")[2:]) if found else None
 
     async def auth_PLAIN(self, server: Any, args: list[str]) -> AuthResult:  # noqa: N802 - the library's name
         """Logs in by user and password at once."""
@@ -93,11 +154,16 @@ class MailHandler:
         self._metrics = metrics
         self.sessions: set[MailSession] = set()
 
-    async def handle_AUTH(  # noqa: N802 - the library's name
-        self, _: SMTP, session: Session, __: Envelope, ___: Sequence[str]
-    ) -> Any:
-        """Refuses to log in from an address that may not connect; MISSING: the session goes on."""
-        return self._refusal(session) or MISSING
+    def refusal(self, peer: Any) -> str | None:
+        """Why a connection is ended at once; None: it is taken.
+
+        Args:
+            peer: the address and the port of the other end.
+        """
+        address = _address_of(peer)
+        if address not in self._allowed:
+            return f"554 5.7.1 The address {address} is not in SMTP_ALLOWED_NETWORKS"
+        return _FULL if len(self.sessions) >= MOST_CONNECTIONS else None
 
     async def logged_in(self, session: Session, given: LoginPassword) -> AuthResult:
         """The result of a login whose password is an API key, with any user name."""
@@ -112,13 +178,8 @@ class MailHandler:
         self, _: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         """Begins a mail."""
-        if len(self.sessions) > MOST_CONNECTIONS:
-            return _FULL
-        refusal = self._refusal(session)
-        if refusal is None and self._needs_key and not session.authenticated:
-            refusal = _NO_KEY
-        if refusal is not None:
-            return refusal
+        if self._needs_key and not session.authenticated:
+            return _NO_KEY
         envelope.mail_from = address
         envelope.mail_options.extend(options)
         return "250 2.1.0 OK"
@@ -164,13 +225,10 @@ class MailHandler:
             log.error("mail_failed", exc_info=error)
         return _NOT_STORED
 
-    def _refusal(self, session: Session) -> str | None:
-        address = _address(session)
-        if address in self._allowed:
-            return None
-        return f"554 5.7.1 The address {address} is not in SMTP_ALLOWED_NETWORKS"
-
 
 def _address(session: Session) -> str:
-    peer: Any = session.peer  # a host and a port, whatever the library says
+    return _address_of(session.peer)
+
+
+def _address_of(peer: Any) -> str:
     return str(peer[0]) if isinstance(peer, tuple) and peer else "unknown"
