@@ -141,6 +141,34 @@ async def test_a_muted_chat_gets_no_digest_and_its_events_end_with_it(
             assert ended["last_error"] == "muted"
 
 
+async def test_a_digest_waits_for_the_end_of_quiet_hours_and_its_events_with_it(
+    small: BridgeSettings, people: People, clock: ManualClock
+) -> None:
+    async with bridge_of(small, clock) as bridge:
+        quiet = {"quiet_hours": {"from": "14:00", "to": "15:00"}}
+        assert (await bridge.client.put(f"/api/v1/chats/{ADA}", json=quiet)).status_code == 200
+        ids = await posted(bridge, "a", "b")
+        clock.advance(901)
+        shown_by = await until_digest(bridge, ids[0])
+
+        async def deferred() -> bool:
+            cause = (await bridge.message(shown_by))["events"][-1]["cause"]
+            return bool(cause == "quiet hours until 1970-01-12T15:00+00:00")
+
+        assert await until(deferred)
+        assert [(await bridge.message(one))["status"] for one in (shown_by, *ids)] == ["queued"] * 3
+        # An event after the end of the window is in the next digest.
+        (late,) = await posted(bridge, "c")
+        assert (await bridge.message(late))["digest"]["members"] == [late]
+        assert await sent(people) == []
+        clock.advance(3_600)
+        for message_id in (shown_by, *ids, late):
+            await bridge.until_message(message_id, "delivered")
+        first, second = await sent(people)
+        assert first.startswith("🗞️ nightly: 2 events since 13:46 UTC")
+        assert "c" in second
+
+
 async def test_events_are_dead_letters_with_their_digest_and_delivered_by_its_replay(
     settings: BridgeSettings, people: People, clock: ManualClock, sandbox: Sandbox
 ) -> None:
