@@ -168,10 +168,49 @@ class Kept(MailDelivery):
 )
 async def test_a_mail_ends_at_a_line_with_a_dot_alone(written: list[bytes], content: bytes | None) -> None:
     kept = Kept()
-    handler = MailHandler(kept, Networks(["127.0.0.1"]), SmtpMetrics(CollectorRegistry()), needs_key=False)
+    handler = handler_of(kept)
+    # What follows the mail in the same moment is the next command.
+    codes = await codes_of(handler, [*written, b"NOOP\r\nQUIT\r\n"])
+    assert codes == ["220", "250", "250", "250", "354", "552" if content is None else "250", "250", "221"]
+    assert kept.contents == ([] if content is None else [content])
+    assert handler.receiving == 0
+
+
+async def test_a_mail_waits_while_too_much_is_received_at_once() -> None:
+    kept = Kept()
+    handler = handler_of(kept)
+    others = session.MOST_AT_ONCE * (LARGEST + len(b"\r\n.\r\n"))
+    handler.receiving = others
+    mail = b"x\r\n.\r\n"
+    assert (await codes_of(handler, [mail, b"QUIT\r\n"]))[-2:] == ["452", "221"]
+    assert (handler.receiving, kept.contents) == (others, [])
+    handler.receiving -= LARGEST
+    assert (await codes_of(handler, [mail, b"QUIT\r\n"]))[-2:] == ["250", "221"]
+    assert kept.contents == [b"x\r\n"]
+
+
+async def test_a_connection_that_ends_within_a_mail_gives_its_place_back() -> None:
+    handler = handler_of(Kept())
+    await codes_of(handler, [b"x\r\n" * 400_000], leave=True)
+
+    async def is_free() -> bool:
+        return not handler.sessions and handler.receiving == 0
+
+    await until(is_free)
+
+
+LARGEST = 2_000_000
+
+
+def handler_of(kept: "Kept") -> MailHandler:
+    return MailHandler(kept, Networks(["127.0.0.1"]), SmtpMetrics(CollectorRegistry()), needs_key=False)
+
+
+async def codes_of(handler: MailHandler, written: list[bytes], *, leave: bool = False) -> list[str]:
+    """The codes of the answers to a mail in pieces; ``leave``: without waiting for them."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
-        lambda: MailSession(handler, data_size_limit=2_000_000, loop=loop), "127.0.0.1", 0
+        lambda: MailSession(handler, data_size_limit=LARGEST, loop=loop), "127.0.0.1", 0
     )
     async with server:
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
@@ -179,12 +218,9 @@ async def test_a_mail_ends_at_a_line_with_a_dot_alone(written: list[bytes], cont
         for piece in written:
             writer.write(piece)
             await writer.drain()
-        # What follows the mail in the same moment is the next command.
-        writer.write(b"NOOP\r\nQUIT\r\n")
-        codes = [line[:3].decode() for line in (await reader.read()).splitlines()]
+        codes = [] if leave else [line[:3].decode() for line in (await reader.read()).splitlines()]
         writer.close()
-    assert codes == ["220", "250", "250", "250", "354", "552" if content is None else "250", "250", "221"]
-    assert kept.contents == ([] if content is None else [content])
+        return codes
 
 
 async def test_a_login_is_an_api_key_with_its_scope(bridge_settings: BridgeFactory) -> None:

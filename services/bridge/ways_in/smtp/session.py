@@ -21,9 +21,12 @@ MOST_CONNECTIONS = 50
 PIECE = 1 << 20
 #: A line above this ends the connection. Mails should have shorter ones (RFC 5321: 1,000), but not all do.
 ENDLESS_LINE = 4 * PIECE
+#: Most bytes of the mails that are received at the same time, as a multiple of the largest mail.
+MOST_AT_ONCE = 4
 #: The end of a mail. A line feed alone ends no line: nothing within a mail can be taken for a command.
 _END = b"\r\n.\r\n"
 _TOO_LARGE = "552 5.3.4 Too much mail data: SMTP_MAX_BYTES"
+_BUSY = "452 4.3.1 Too much mail is being received: send it again later"
 _NOT_STORED = "451 4.3.0 The mail was not stored: send it again later"
 _FULL = f"421 4.7.0 {MOST_CONNECTIONS} connections are open already: try again later"
 _NO_KEY = "530 5.7.0 Log in first: the password is an API key with the scope events:write"
@@ -86,35 +89,30 @@ class MailSession(SMTP):
             await self.push("501 5.5.4 Syntax: DATA" if arg else "503 5.5.1 First name a recipient: RCPT")
             return
         await self.push("354 End data with <CR><LF>.<CR><LF>")
-        content = await self._content()
-        if content is None:
-            status: Any = _TOO_LARGE
-        else:
-            envelope.content = envelope.original_content = content
-            status = await self._call_handler_hook("DATA")
+        received = _ReceivedMail(self.data_size_limit, self._handler)
+        try:
+            await self._read_into(received)
+            status: Any = received.refusal
+            if status is None:
+                envelope.content = envelope.original_content = received.content()
+                status = await self._call_handler_hook("DATA")
+        finally:
+            received.release()
         self._set_post_data_state()  # type: ignore[no-untyped-call]  # the library's own
         await self.push(status)
 
-    async def _content(self) -> bytes | None:
-        """A mail up to its end, without the dots that the client put before lines; None: it is too large."""
+    async def _read_into(self, received: "_ReceivedMail") -> None:
+        """Reads a mail up to its end."""
         reader: Any = self._reader
-        limit: Any = self.data_size_limit
         # The end of the line before, so that the end of an empty mail is one too.
         reader._buffer[:0] = _END[:2]  # noqa: SLF001 - what is here already belongs behind it
-        found, size = bytearray(), 0
-        while True:
+        is_last = False
+        while not is_last:
             try:
                 piece, is_last = await reader.readuntil(_END), True
             except asyncio.LimitOverrunError as error:
-                piece, is_last = await reader.read(error.consumed), False
-            size += len(piece)
-            if size <= limit + len(_END):
-                found += piece
-            else:
-                found.clear()
-            if is_last:
-                break
-        return bytes(found[:-3].replace(b"\r\n.", b"\r\n")[2:]) if found else None
+                piece = await reader.read(error.consumed)
+            received.add(piece)
 
     async def auth_PLAIN(self, server: Any, args: list[str]) -> AuthResult:  # noqa: N802 - the library's name
         """Logs in by user and password at once."""
@@ -128,6 +126,47 @@ class MailSession(SMTP):
         if not given.success or not isinstance(given.auth_data, LoginPassword) or self.session is None:
             return given
         return await self._handler.logged_in(self.session, given.auth_data)
+
+
+class _ReceivedMail:
+    """A mail while it is received; one that is refused is read to its end, and not kept.
+
+    Args:
+        limit: largest mail, bytes.
+        handler: knows how much mail all sessions receive.
+    """
+
+    def __init__(self, limit: Any, handler: "MailHandler") -> None:
+        self._limit = int(limit) + len(_END)
+        self._handler = handler
+        self._found = bytearray()
+        self._held = 0
+        #: What the client is answered; None: the mail is taken.
+        self.refusal: str | None = None
+
+    def add(self, piece: bytes) -> None:
+        if self.refusal is None and self._held + len(piece) > self._limit:
+            self._refuse(_TOO_LARGE)
+        elif self.refusal is None and self._handler.receiving + len(piece) > MOST_AT_ONCE * self._limit:
+            self._refuse(_BUSY)
+        if self.refusal is None:
+            self._found += piece
+            self._held += len(piece)
+            self._handler.receiving += len(piece)
+
+    def _refuse(self, refusal: str) -> None:
+        self.refusal = refusal
+        self._found.clear()
+        self.release()
+
+    def content(self) -> bytes:
+        """The mail without its end, and without the dots that the client put before lines."""
+        return bytes(self._found[:-3].replace(b"\r\n.", b"\r\n")[2:])
+
+    def release(self) -> None:
+        """Gives the place of the mail to others."""
+        self._handler.receiving -= self._held
+        self._held = 0
 
 
 def _given(*parts: Any) -> AuthResult:
@@ -153,6 +192,8 @@ class MailHandler:
         self._needs_key = needs_key
         self._metrics = metrics
         self.sessions: set[MailSession] = set()
+        #: Bytes of the mails that all sessions have received and not handled.
+        self.receiving = 0
 
     def refusal(self, peer: Any) -> str | None:
         """Why a connection is ended at once; None: it is taken.
