@@ -154,7 +154,6 @@ _IN_MEMORY = frozenset(
         ("GET", "/api/v1/event-types"),
         ("GET", "/api/v1/stats"),
         ("GET", "/api/v1/routes"),
-        ("POST", "/api/v1/routes/test"),
     }
 )
 _TAGS = {

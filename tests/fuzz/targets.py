@@ -1,6 +1,7 @@
 """Starts each service as a process of its own, with data that makes every operation possible."""
 
 import asyncio
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from tests import servers
 from tests.alert_relay.payloads import alert, webhook
 from tests.e2e.suite import NO_LIMITS, program, sandbox_program
 from tests.fuzz.run import Service
+from tests.images import png
 from tests.ports import free_port
 from tests.servers import KEY, Sandbox, until
 
@@ -81,7 +83,15 @@ async def _fill_bridge(client: httpx.AsyncClient, sandbox: Sandbox) -> dict[str,
     job = await _made(client, "/api/v1/dead-letters/replay", {"type": "nothing"})
     (await client.put("/api/v1/callbacks/ci", json={"url": NOBODY})).raise_for_status()
     await sandbox.post("/chats/1001/say", {"text": "hello"})
+    photo = {"kind": "photo", "content": b64encode(png(8, 8)).decode()}
+    await sandbox.post("/chats/1001/say", {"text": "a photo", "file": photo})
+
+    async def with_file() -> list[str]:
+        page = (await client.get("/api/v1/responses")).json()
+        return [one["id"] for one in page["items"] if one["attachment"]]
+
     return {
+        "response_id": await until(with_file),
         "message_id": [one["message_ids"][0] for pair in zip(dead, later, strict=True) for one in pair],
         "event_id": [read[0]["event_id"]],
         "approval_id": approvals,
@@ -114,7 +124,7 @@ async def alert_relay(folder: Path) -> AsyncIterator[Service]:
     """alert-relay at a sandbox, with an open incident."""
     url, environment = _at("ALERT_RELAY_PORT")
     async with sandbox_program(folder / "sandbox") as sandbox:
-        environment |= NO_LIMITS | {"TELEGRAM_API_URL": sandbox.url}
+        environment |= NO_LIMITS | {"TELEGRAM_API_URL": sandbox.url, "ALERTMANAGER_URL": NOBODY}
         async with (
             program("services.alert_relay", folder, url, **environment),
             servers.http(url, key=KEY) as client,
@@ -125,7 +135,7 @@ async def alert_relay(folder: Path) -> AsyncIterator[Service]:
                 page = (await client.get("/api/v1/incidents")).json()
                 return [incident["id"] for incident in page["incidents"]]
 
-            ids = {"incident_id": await until(incidents)}
+            ids = {"incident_id": await until(incidents), "cluster": ["alertmanager"]}
             yield Service("alert_relay", url, KEYED, ids, {"POST /webhook/alert": webhook(alert("b"))})
 
 
@@ -195,7 +205,7 @@ async def _write(sandbox: Sandbox, ids: dict[str, list[str]]) -> None:
             )
             await sandbox.client.post("/control/chats/1001/say", json={"text": "yes"})
             page = (await sandbox.client.get("/api/chats/1001/messages")).json()
-            files = [one["download"] for one in page["messages"] if one["download"]]
+            files = [one["file"]["url"] for one in page["messages"] if one["file"]]
             ids["path"][:] = [file.removeprefix("/api/files/") for file in files[-1:]]
         await asyncio.sleep(0.1)
 
