@@ -20,10 +20,9 @@ Beside them:
 - `webhooks`: signed calls to other programs.
 - `first_chat`: chooses the chat of a bot without one.
 - `chats`: settings of chats, such as quiet hours.
-- `bots`: the configured bots. `paid_broadcast`: what they spend. `leader_lease`: one replica leads a task.
+- `bots`: the configured bots. `paid_broadcast`: what they spend.
 - `bot_messages`: messages of the bot itself. `long_poll`: requests that wait.
 - `watched_files`: files of an operator, read again when they change.
-- `leader_lease`: work that one replica does at a time.
 - `after_restore`: what is not done again after a restore from a backup.
 - `repeat_counts`: edits messages of repeated events, to say how often.
 - `digests`: combines messages with a digest key, and lets them end as the one that shows them.

@@ -7,11 +7,11 @@ open.
 
 from sqlalchemy import Connection, update
 
-from services.bridge.leader_lease import leader_lease
 from services.bridge.tracking import jobs
 from services.bridge.tracking.schema import job
 from services.bridge.updates.schema import telegram_update
 from services.bridge.updates.store import UpdateState
+from services.kit.database import leader_lease
 
 _CAUSE = "restored from a backup: it may have been done since"
 
@@ -34,4 +34,4 @@ def apply(connection: Connection, now: float) -> None:
         .where(job.c.state == jobs.State.RUNNING.value)
         .values(state=jobs.State.CANCELLED.value, finished_at=now, error=_CAUSE)
     )
-    connection.execute(update(leader_lease).values(owner=None, lease_until=0.0))
+    leader_lease.end_all(connection)

@@ -57,6 +57,7 @@ from services.contracts.events import CATEGORY_OF
 from services.contracts.health import BridgeDetails, ProcessNumbers
 from services.kit.background import run_in_background
 from services.kit.clock import Clock, SystemClock
+from services.kit.database import leader_lease
 from services.kit.database.connect import open_database
 from services.kit.health import Health, Level, Measurement
 from services.kit.telemetry.telemetry import Telemetry
@@ -78,7 +79,15 @@ FULL_DISK = 0.95
 FILLING_DISK = 0.85
 
 #: Whose tables the bridge's database holds, in order of dependency.
-PACKAGES = ("services.outbox", *inbound.PACKAGES, tracking.PACKAGE, keyring.PACKAGE, active_routes.PACKAGE)
+PACKAGES = (
+    "services.outbox",
+    *inbound.PACKAGES,
+    tracking.PACKAGE,
+    keyring.PACKAGE,
+    active_routes.PACKAGE,
+    # After tracking, whose revisions make the same table in every database of the bridge.
+    leader_lease.PACKAGE,
+)
 
 
 def create_app(  # noqa: PLR0915 - the composition root

@@ -1,7 +1,7 @@
 """Infrastructure that every service uses; it contains nothing of the domain.
 
 - `telemetry`: metrics, traces and their export.
-- `database`: units of work on SQLite and PostgreSQL, migrations.
+- `database`: units of work on SQLite and PostgreSQL, migrations, leader leases.
 - `web`: the FastAPI application of a service: routes, middleware, authentication, rate limit.
 - `settings`: environment variables and secret files as typed values.
 - `errors`: problem documents (RFC 9457). `field_errors`: their texts and paths for wrong fields.

@@ -6,13 +6,14 @@ from functools import partial
 import pytest
 from sqlalchemy import select
 
-from services.bridge import after_restore, leader_lease
+from services.bridge import after_restore
 from services.bridge import app as bridge_app
 from services.bridge.tracking import jobs
 from services.bridge.tracking.jobs import NewJob
 from services.bridge.updates import store as updates
 from services.bridge.updates.schema import telegram_update
 from services.bridge.updates.store import BotCall
+from services.kit.database import leader_lease
 from services.kit.database.connect import Database, open_database
 from services.kit.telemetry.telemetry import Telemetry
 from services.outbox.intake.cancel_replay import By

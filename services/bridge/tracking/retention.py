@@ -8,13 +8,13 @@ from functools import partial
 import structlog
 from sqlalchemy import Connection, delete, select, tuple_
 
-from services.bridge import leader_lease
 from services.bridge.tracking import archive
 from services.bridge.tracking.archive import ChangedMeanwhileError, Deleted, Folder, Note, Portion
 from services.bridge.tracking.metrics import TrackingMetrics
 from services.bridge.tracking.schema import job
 from services.bridge.webhooks import store as webhooks
 from services.kit.clock import Clock
+from services.kit.database import leader_lease
 from services.kit.database.connect import Database
 from services.kit.errors import Problem
 from services.outbox.files import store

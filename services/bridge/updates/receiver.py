@@ -14,13 +14,13 @@ import structlog
 from sqlalchemy import Connection
 from telegram.error import TelegramError
 
-from services.bridge import leader_lease
 from services.bridge.approvals import reask
 from services.bridge.approvals.approval import TAP_LIFE_SECONDS
 from services.bridge.commands.commands import MENU
 from services.bridge.updates import store
 from services.bridge.updates.batch import Batch
 from services.bridge.updates.processor import UpdateDependencies, UpdateProcessor
+from services.kit.database import leader_lease
 from services.kit.errors import Problem
 from services.kit.health import Level, Measurement
 from services.kit.logs import redact

@@ -8,5 +8,6 @@
 - `postgres_probe`: reads and writes for health, past the pools.
 - `failures`: failures of writes, which stand until writes succeed again.
 - `json_rows`: statements over many rows, which are passed as one JSON parameter.
+- `leader_lease`: work that one replica does at a time.
 - `migrate`: migrates a package's tables; `alembic` is its entry point.
 """

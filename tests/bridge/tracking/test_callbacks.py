@@ -12,13 +12,13 @@ import pytest
 from sqlalchemy import Connection, delete, select, update
 
 from services.bridge import app as bridge_app
-from services.bridge import leader_lease
 from services.bridge.tracking.callbacks import payload
 from services.bridge.tracking.callbacks import store as callbacks
 from services.bridge.tracking.callbacks.publisher import Publisher
 from services.bridge.tracking.callbacks.store import Program as Told
 from services.bridge.webhooks.schema import webhook_call
 from services.kit import runner
+from services.kit.database import leader_lease
 from services.kit.database.connect import Database, open_database
 from services.kit.telemetry.telemetry import Telemetry
 from services.outbox.intake import cancel_replay, enqueue

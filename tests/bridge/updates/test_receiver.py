@@ -7,13 +7,14 @@ from typing import Any
 
 from sqlalchemy import Connection, select, update
 
-from services.bridge import inbound, leader_lease
+from services.bridge import inbound
 from services.bridge.settings import BridgeSettings
 from services.bridge.tracking import lifespan
 from services.bridge.updates import store
 from services.bridge.updates.processor import MOST_TRIES
 from services.bridge.updates.receiver import LEASE_SECONDS, lease_name
 from services.bridge.updates.schema import telegram_update
+from services.kit.database import leader_lease
 from services.kit.database.connect import Database, open_database
 from services.kit.settings import ServiceSettings
 from services.kit.telemetry.telemetry import Telemetry

@@ -7,12 +7,12 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection, delete, select
 
-from services.bridge import leader_lease
 from services.bridge.tracking.callbacks import payload
 from services.bridge.tracking.schema import callback
 from services.bridge.webhooks import endpoints
 from services.bridge.webhooks import store as webhooks
 from services.bridge.webhooks.store import NewCall
+from services.kit.database import leader_lease
 from services.kit.database.connect import upsert
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox import change_feed

@@ -1,21 +1,29 @@
 """A leader lease has one valid owner; its row stores the last success and the position, on both databases."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from functools import partial
 
 import pytest
 
-from services.bridge import inbound, leader_lease
-from services.bridge.tracking import lifespan
-from services.kit.database.connect import Database
+from services.kit.database import leader_lease
+from services.kit.database.connect import Database, open_database
+from services.kit.telemetry.telemetry import Telemetry
+from tests.outbox.test_schema import differences
 
 NOW, SECONDS = 1_000.0, 15.0
 
 
 @pytest.fixture
-async def leases(database: Database) -> Database:
-    await database.migrate((*inbound.PACKAGES, lifespan.PACKAGE))
-    return database
+async def leases(empty_database_url: str, telemetry: Telemetry) -> AsyncIterator[Database]:
+    opened = await open_database(empty_database_url, telemetry, packages=[leader_lease.PACKAGE])
+    yield opened
+    await opened.close()
+
+
+async def test_the_migrated_database_is_the_schema(leases: Database) -> None:
+    compare = partial(differences, tables={"leader_lease"}, metadata=leader_lease.metadata)
+    assert await leases.read("read", compare) == []
 
 
 async def take(leases: Database, owner: str, now: float = NOW, *, alone: bool = False) -> bool:

@@ -6,11 +6,13 @@ succeeded, and its position in a feed. Every function works in the caller's tran
 since the epoch, UTC.
 """
 
-from sqlalchemy import Column, Connection, Double, String, Table, Text, or_, select, update
+from sqlalchemy import Column, Connection, Double, MetaData, String, Table, Text, or_, select, update
 
-from services.kit.database.connect import upsert
-from services.outbox.schema import metadata
+from services.kit.database.interface import upsert
 
+#: Whose migrations make the table.
+PACKAGE = "services.kit.database"
+metadata = MetaData()
 leader_lease = Table(
     "leader_lease",
     metadata,
@@ -56,6 +58,11 @@ def release(connection: Connection, name: str, owner: str) -> None:
         .where(_lease.name == name, _lease.owner == owner)
         .values(owner=None, lease_until=0.0)
     )
+
+
+def end_all(connection: Connection) -> None:
+    """Ends all leases now: no replica that took one runs any more. Successes and positions stay."""
+    connection.execute(update(leader_lease).values(owner=None, lease_until=0.0))
 
 
 def is_held(connection: Connection, name: str, owner: str) -> bool:
