@@ -6,6 +6,7 @@
 - `dashboard`: the live page.
 - `telegram_sandbox`: a Bot API server that behaves as Telegram does.
 - `outbox`: the delivery engine of bridge and alert_relay.
+- `updates`: what people do in Telegram, received once and stored, for any service with a bot.
 - `cli`: the command `cct`. `client`: the typed Python client of the APIs that it uses.
 - `contracts`: models of requests and answers.
 - `kit`: infrastructure of every service.

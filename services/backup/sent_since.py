@@ -6,9 +6,14 @@ from sqlalchemy import Connection
 
 from services.bridge import after_restore as bridge
 from services.bridge.tracking import lifespan as tracking
+from services.kit.database import leader_lease
 from services.outbox.delivery import after_restore as engine
 from services.outbox.delivery.after_restore import Unfinished, Unsent
+from services.updates import after_restore as updates
+from services.updates.stored_updates import schema as stored_updates
 
+#: Of a service that receives updates, and is not the bridge.
+_UPDATES = {leader_lease.PACKAGE, stored_updates.PACKAGE}
 ENGINE = "services.outbox"
 _BRIDGE = {"services.bridge.updates", tracking.PACKAGE}
 
@@ -27,6 +32,9 @@ def apply(
     """
     if set(packages) >= _BRIDGE:
         bridge.apply(connection, now)
+    elif set(packages) >= _UPDATES:
+        updates.apply(connection)
+        leader_lease.end_all(connection)
     if ENGINE not in packages:
         return None
     return engine.apply(connection, unsent, backup_at=backup_at, now=now)

@@ -9,9 +9,8 @@ from sqlalchemy import Connection, update
 
 from services.bridge.tracking import jobs
 from services.bridge.tracking.schema import job
-from services.bridge.updates.schema import telegram_update
-from services.bridge.updates.store import UpdateState
 from services.kit.database import leader_lease
+from services.updates import after_restore as updates
 
 _CAUSE = "restored from a backup: it may have been done since"
 
@@ -23,12 +22,7 @@ def apply(connection: Connection, now: float) -> None:
         connection: in a transaction.
         now: seconds since the epoch.
     """
-    open_updates = (UpdateState.STORED.value, UpdateState.CALLS_PENDING.value)
-    connection.execute(
-        update(telegram_update)
-        .where(telegram_update.c.state.in_(open_updates))
-        .values(state=UpdateState.FAILED.value, chores=None, error=_CAUSE)
-    )
+    updates.apply(connection)
     connection.execute(
         update(job)
         .where(job.c.state == jobs.State.RUNNING.value)

@@ -74,6 +74,7 @@ from services.outbox.rate_limit.buckets import Buckets, LocalBuckets
 from services.outbox.telegram.bot_api import make_bot
 from services.outbox.telegram.sender import Sender
 from services.outbox.telegram.uploads import Uploads
+from services.updates.stored_updates import schema as stored_updates
 
 FULL_DISK = 0.95
 FILLING_DISK = 0.85
@@ -85,8 +86,9 @@ PACKAGES = (
     tracking.PACKAGE,
     keyring.PACKAGE,
     active_routes.PACKAGE,
-    # After tracking, whose revisions make the same table in every database of the bridge.
+    # Last, since in a database of the bridge revisions of the packages above make the same tables.
     leader_lease.PACKAGE,
+    stored_updates.PACKAGE,
 )
 
 

@@ -22,7 +22,6 @@ from services.bridge.updates.active_users import ActiveUserCounter
 from services.bridge.updates.metrics import UpdateMetrics
 from services.bridge.updates.processor import UpdateDependencies
 from services.bridge.updates.receiver import Receiver
-from services.bridge.updates.source import Polling, Source, Webhook
 from services.bridge.webhooks import signing
 from services.bridge.webhooks.destinations import Destinations
 from services.bridge.webhooks.store import State as WebhookState
@@ -35,6 +34,7 @@ from services.kit.web.auth import read_or_create_secret
 from services.outbox.engine import Outbox
 from services.outbox.intake import digests, repeats
 from services.outbox.telegram import bot_api
+from services.updates.source import Polling, Source, Webhook
 
 #: Packages whose migrations the bridge's database needs, besides the engine's.
 PACKAGES = (

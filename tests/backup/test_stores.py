@@ -3,9 +3,11 @@ from pathlib import Path
 
 import pytest
 
+from services.alert_relay import app as relay_app
 from services.backup import stores
 from services.backup.manifest import BackupError
 from services.backup.settings import BackupSettings
+from services.bridge import app as bridge_app
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,6 +31,12 @@ def test_every_name_in_the_data_folder_is_backed_up_or_left_out_with_a_reason() 
     }
     assert {"api_key", "archive", "logs"} <= used
     assert used - {*stores.FILES, stores.ARCHIVE} == stores.LEFT_OUT.keys()
+
+
+def test_each_package_with_tables_has_a_version_table_of_its_own() -> None:
+    """It has the last name of the package, and packages of one name would share it in one database."""
+    packages = {*bridge_app.PACKAGES, *relay_app.PACKAGES}
+    assert set(stores.PACKAGES.values()) == packages
 
 
 def test_the_suite_s_one_folder_is_found(tmp_path: Path) -> None:

@@ -10,16 +10,16 @@ from services.bridge import after_restore
 from services.bridge import app as bridge_app
 from services.bridge.tracking import jobs
 from services.bridge.tracking.jobs import NewJob
-from services.bridge.updates import store as updates
-from services.bridge.updates.schema import telegram_update
-from services.bridge.updates.store import BotCall
 from services.kit.database import leader_lease
 from services.kit.database.connect import Database, open_database
 from services.kit.telemetry.telemetry import Telemetry
 from services.outbox.intake.cancel_replay import By
 from services.outbox.messages import MessageState
 from services.outbox.queries.message_search import Search
-from tests.bridge.updates.test_receiver import text
+from services.updates.stored_updates import store as updates
+from services.updates.stored_updates.schema import telegram_update
+from services.updates.stored_updates.store import BotCall
+from tests.updates.making import text
 
 NOW = 1_000_000.0
 

@@ -12,7 +12,7 @@ from services.bridge.keys.store import api_key
 from services.bridge.settings import BridgeSettings
 from services.bridge.tracking import stream
 from services.bridge.tracking.schema import callback, job, message_total
-from services.bridge.updates.schema import response, telegram_update
+from services.bridge.updates.schema import response
 from services.bridge.webhooks.schema import webhook_attempt, webhook_call, webhook_endpoint
 from services.kit.database.connect import Database, open_database
 from services.kit.settings import ServiceSettings
@@ -20,6 +20,7 @@ from services.kit.telemetry.telemetry import Telemetry
 from services.outbox import change_feed
 from services.outbox.change_feed import Position
 from services.outbox.schema import attempt, change, chat, event, feed, message
+from services.updates.stored_updates.schema import telegram_update
 from tests import odd_rows
 from tests.bridge.people import ADA, GRACE, Bridge, People, bridge_of
 from tests.servers import Sandbox, until

@@ -18,23 +18,24 @@ from services.kit.database import leader_lease, migrate
 from services.kit.database.connect import Database, open_database
 from services.kit.telemetry.telemetry import Telemetry
 from services.outbox import schema as outbox
+from services.updates.stored_updates import schema as stored_updates
 from tests.outbox.test_schema import differences
 
 OURS = {
     table.name
-    for module in (approvals, leader_lease, modes, tracking, updates, webhooks)
+    for module in (approvals, leader_lease, modes, stored_updates, tracking, updates, webhooks)
     for table in vars(module).values()
     if isinstance(table, Table)
 }
 
 
 #: Packages whose tables the bridge's other packages made before they had revisions of their own.
-LATER = {leader_lease.PACKAGE}
+LATER = {leader_lease.PACKAGE, stored_updates.PACKAGE}
 
 
 def changes(connection: Connection) -> list[object]:
     declared = MetaData()
-    for each in (outbox.metadata, leader_lease.metadata):
+    for each in (outbox.metadata, leader_lease.metadata, stored_updates.metadata):
         for table in each.sorted_tables:
             table.to_metadata(declared)
     return differences(connection, OURS, declared)

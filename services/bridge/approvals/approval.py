@@ -8,8 +8,6 @@ from typing import Any
 
 from services.kit.telemetry.telemetry import TraceContext
 
-#: How long Telegram stores a tap that no bot fetches (telegram.md 0.4).
-TAP_LIFE_SECONDS = 150.0
 #: Without letters and digits that look alike.
 _CODE_LETTERS = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"
 _CODE_LENGTH = 6

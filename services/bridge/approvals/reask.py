@@ -7,7 +7,7 @@ from sqlalchemy import Connection, select
 
 from services.bridge import bot_messages
 from services.bridge.approvals import approval_rows, question_text, store
-from services.bridge.approvals.approval import TAP_LIFE_SECONDS, Approval
+from services.bridge.approvals.approval import Approval
 from services.bridge.approvals.schema import approval as approval_table
 from services.bridge.approvals.schema import approval_message
 from services.bridge.bot_messages import EventInfo, Recipient
@@ -16,6 +16,7 @@ from services.outbox.intake import enqueue
 from services.outbox.messages import MessageState, Submission
 from services.outbox.queries.message_rows import telegram_ids
 from services.outbox.schema import message
+from services.updates.parse import TAP_LIFE_SECONDS
 
 
 def repeat_open(connection: Connection, bot: str, since: float, now: float) -> list[Submission]:

@@ -1,10 +1,6 @@
-"""Updates: what people do in Telegram, stored before it is acknowledged, then processed from the database.
+"""Updates: how the bridge reacts to what people do in Telegram; :mod:`services.updates` stores it first.
 
-- `source`: long polling or a webhook.
-- `batch`: the updates in an answer to getUpdates (pure).
 - `receiver`: one replica at a time, by a leader lease, receives and stores the updates of a bot.
-- `parse`: an update as a value (pure).
-- `attachments`: the file of a message as a value (pure).
 - `processor`: processes stored updates in order; publishes each result after its commit.
 - `context`: the input and the result of handling one update.
 - `handler`: handles one update in one transaction.
@@ -16,11 +12,9 @@
 - `reply_links`: what a message replies to.
 - `text_answers`: a text answers an approval.
 - `reply_messages`: the response and the reply to a text or a file (pure).
-- `bot_calls`: makes the Bot API calls that follow, such as toasts and reactions.
 - `responses`: what people sent, for `GET /api/v1/responses`.
 - `active_users`: counts the people who use the bots.
-- `store`: the rows of updates.
-- `schema`: the tables.
+- `schema`: the table of responses.
 - `metrics`: the metrics.
 - `sent_files`: the file of a response, passed on from Telegram.
 - `api`: `POST /telegram/webhook`, `GET /api/v1/responses` and `GET /api/v1/responses/{id}/file`.

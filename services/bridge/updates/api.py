@@ -11,14 +11,14 @@ from pydantic import BaseModel
 from services.bridge import long_poll
 from services.bridge.bots import DEFAULT
 from services.bridge.state import BridgeState, CallerKey, State
-from services.bridge.updates import batch as batches
 from services.bridge.updates import responses, sent_files
-from services.bridge.updates.batch import Batch
 from services.contracts.fields import A_TIME, AN_ID, BotName, Moment, Words, about
 from services.contracts.responses import Responses
 from services.kit.errors import Problem
 from services.kit.web.auth import BearerAuth
 from services.kit.web.openapi import problems
+from services.updates import batch as batches
+from services.updates.batch import Batch
 
 public = APIRouter(tags=["telegram"])
 router = APIRouter(prefix="/api/v1", tags=["responses"])

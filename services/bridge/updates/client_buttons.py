@@ -6,9 +6,7 @@ from sqlalchemy import Connection, select
 
 from services.bridge.events import buttons
 from services.bridge.updates.context import Reaction, ReactionKind, UpdateContext
-from services.bridge.updates.parse import Tap
 from services.bridge.updates.responses import NewResponse, ResponseKind, ResponseLink
-from services.bridge.updates.store import BotCall
 from services.bridge.webhooks.store import NewCall
 from services.contracts.buttons import Button
 from services.contracts.responses import User
@@ -17,6 +15,8 @@ from services.kit.clock import rfc3339
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.messages import Origin
 from services.outbox.schema import event, message
+from services.updates.parse import Tap
+from services.updates.stored_updates.store import BotCall
 
 #: Kind of the webhook calls.
 KIND = "button"

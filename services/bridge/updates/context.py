@@ -10,12 +10,12 @@ from services.bridge.approvals import decisions
 from services.bridge.approvals.approval import Actor, AnswerVia, Approval, Given
 from services.bridge.approvals.decisions import ApprovalChange
 from services.bridge.commands.commands import Snapshot
-from services.bridge.updates.parse import ParsedUpdate, Sender
 from services.bridge.updates.responses import NO_LINK, NewResponse, ResponseLink
-from services.bridge.updates.store import BotCall, StoredUpdate
 from services.bridge.webhooks.store import NewCall
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.messages import Submission
+from services.updates.parse import ParsedUpdate, Sender
+from services.updates.stored_updates.store import BotCall, StoredUpdate
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,14 @@
 
 from sqlalchemy import Connection
 
-from services.bridge.updates import other_messages, responses, store, taps, text_messages
+from services.bridge.updates import other_messages, responses, taps, text_messages
 from services.bridge.updates.context import Reaction, ReactionKind, UpdateContext
-from services.bridge.updates.parse import Ignored, Membership, NotTaken, Tap, TextMessage, Unreadable
 from services.bridge.webhooks import store as webhooks
 from services.outbox.chats import chat_state
 from services.outbox.intake import enqueue
 from services.outbox.messages import Reason
+from services.updates.parse import Ignored, Membership, NotTaken, Tap, TextMessage, Unreadable
+from services.updates.stored_updates import store
 
 
 def handle(connection: Connection, context: UpdateContext) -> Reaction | None:

@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from services.bridge.updates.parse import KINDS, OTHER
+from services.updates.parse import KINDS, OTHER
 
 
 class Age(Collector):

@@ -5,10 +5,10 @@ from sqlalchemy import Connection
 from services.bridge.approvals.approval import Approval, ApprovalState
 from services.bridge.updates import reply_messages, strangers
 from services.bridge.updates.context import Reaction, ReactionKind, UpdateContext
-from services.bridge.updates.parse import TextMessage
 from services.bridge.updates.reply_links import replied_to
 from services.bridge.updates.responses import NO_LINK, ResponseKind, ResponseLink
 from services.outbox.telegram.text import Builder
+from services.updates.parse import TextMessage
 
 _TAKES = (
     "I take texts, photos, documents, audio, voice messages, videos, animations, video notes and stickers."

@@ -17,14 +17,9 @@ from services.bridge.approvals.after_commit import ApprovalPublisher
 from services.bridge.commands.snapshot import SnapshotReader
 from services.bridge.first_chat import choice
 from services.bridge.first_chat.choice import FirstChat
-from services.bridge.updates import handler, parse, responses, store
-from services.bridge.updates.attachments import Attachment
-from services.bridge.updates.bot_calls import BotCallRunner
+from services.bridge.updates import handler, responses
 from services.bridge.updates.context import Reaction, ReactionKind, UpdateContext
 from services.bridge.updates.metrics import UpdateMetrics
-from services.bridge.updates.parse import NotTaken, ParsedUpdate, Tap, TextMessage, Unreadable
-from services.bridge.updates.source import Source
-from services.bridge.updates.store import StoredUpdate
 from services.bridge.webhooks import store as webhooks
 from services.kit.clock import Clock
 from services.kit.database.connect import Database, StoreUnavailableError
@@ -33,6 +28,13 @@ from services.outbox.engine import Outbox
 from services.outbox.intake.enqueue import CHANNEL as OUTBOX
 from services.outbox.telegram.bot_api import Bot
 from services.outbox.tracing.message_spans import chat_hash
+from services.updates import parse
+from services.updates.attachments import Attachment
+from services.updates.bot_calls import BotCallRunner
+from services.updates.parse import NotTaken, ParsedUpdate, Tap, TextMessage, Unreadable
+from services.updates.source import Source
+from services.updates.stored_updates import store
+from services.updates.stored_updates.store import StoredUpdate
 
 log = structlog.get_logger()
 

@@ -15,10 +15,7 @@ from sqlalchemy import Connection
 from telegram.error import TelegramError
 
 from services.bridge.approvals import reask
-from services.bridge.approvals.approval import TAP_LIFE_SECONDS
 from services.bridge.commands.commands import MENU
-from services.bridge.updates import store
-from services.bridge.updates.batch import Batch
 from services.bridge.updates.processor import UpdateDependencies, UpdateProcessor
 from services.kit.database import leader_lease
 from services.kit.errors import Problem
@@ -27,6 +24,9 @@ from services.kit.logs import redact
 from services.outbox.intake.enqueue import CHANNEL as OUTBOX
 from services.outbox.messages import Submission
 from services.outbox.telegram import answers
+from services.updates.batch import Batch
+from services.updates.parse import TAP_LIFE_SECONDS
+from services.updates.stored_updates import store
 
 log = structlog.get_logger()
 

@@ -6,10 +6,10 @@ from services.bridge.approvals import approval as domain
 from services.bridge.approvals import store as approvals
 from services.bridge.approvals.approval import Approval
 from services.bridge.updates.context import UpdateContext, link_to
-from services.bridge.updates.parse import TextMessage
 from services.bridge.updates.responses import NO_LINK, ResponseLink
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.queries import message_timeline
+from services.updates.parse import TextMessage
 
 
 def replied_to(

@@ -4,10 +4,10 @@ from services.bridge import bot_messages
 from services.bridge.approvals.approval import AnswerOutcome
 from services.bridge.bot_messages import BotMessage, EventInfo, Recipient
 from services.bridge.updates.context import UpdateContext
-from services.bridge.updates.parse import TextMessage
 from services.bridge.updates.responses import NewResponse, ResponseKind, ResponseLink
 from services.outbox.messages import Submission, Text
 from services.outbox.telegram.text import parts_of
+from services.updates.parse import TextMessage
 
 _LONGEST_TITLE = 60
 

@@ -7,13 +7,13 @@ from typing import Any
 import uuid_utils
 from sqlalchemy import Connection, delete, func, insert, select, text
 
-from services.bridge.updates.attachments import ANY_TYPE, Attachment
-from services.bridge.updates.parse import Sender
 from services.bridge.updates.schema import response
 from services.contracts.responses import InReplyTo, Response, SentAttachment, User
 from services.contracts.stored import from_row
 from services.kit.clock import rfc3339
 from services.kit.telemetry.telemetry import TraceContext
+from services.updates.attachments import ANY_TYPE, Attachment
+from services.updates.parse import Sender
 
 CHANNEL = "responses"
 

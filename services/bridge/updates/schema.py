@@ -1,42 +1,13 @@
-"""Updates as Telegram sent them, and the responses of people. Times: seconds since the epoch, UTC."""
+"""The responses of people. Times: seconds since the epoch, UTC."""
 
-from sqlalchemy import BigInteger, Column, Double, Index, Integer, String, Table, Text, UniqueConstraint
+from sqlalchemy import BigInteger, Column, Double, Index, Integer, String, Table, Text
 
 from services.outbox.schema import metadata
-
-_Serial = BigInteger().with_variant(Integer, "sqlite")
-
-telegram_update = Table(
-    "telegram_update",
-    metadata,
-    # The order of arrival; Telegram may choose new ids after a week without updates.
-    Column("seq", _Serial, primary_key=True, autoincrement=True),
-    Column("bot", Text, nullable=False),
-    Column("update_id", BigInteger, nullable=False),
-    Column("kind", String(16), nullable=False),
-    Column("body", Text, nullable=False),
-    Column("received_at", Double, nullable=False),
-    Column("state", String(8), nullable=False),
-    # JSON of the Bot API calls that follow from the update and are not done; null: none.
-    Column("chores", Text),
-    Column("handled_at", Double),
-    Column("tries", Integer, nullable=False, default=0),
-    Column("error", Text),
-    UniqueConstraint("bot", "update_id", name="telegram_update_once"),
-)
-Index(
-    "telegram_update_open",
-    telegram_update.c.bot,
-    telegram_update.c.seq,
-    sqlite_where=telegram_update.c.state.in_(("stored", "chores")),
-    postgresql_where=telegram_update.c.state.in_(("stored", "chores")),
-)
-Index("telegram_update_age", telegram_update.c.received_at)
 
 response = Table(
     "response",
     metadata,
-    Column("seq", _Serial, primary_key=True, autoincrement=True),
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
     Column("id", String(36), nullable=False, unique=True),
     Column("at", Double, nullable=False, index=True),
     Column("kind", String(8), nullable=False),

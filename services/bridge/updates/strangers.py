@@ -3,10 +3,10 @@
 from services.bridge import bots
 from services.bridge.updates import reply_messages
 from services.bridge.updates.context import Reaction, ReactionKind, UpdateContext
-from services.bridge.updates.parse import TextMessage
 from services.bridge.updates.responses import ResponseLink
 from services.outbox.messages import Text
 from services.outbox.telegram.text import Builder
+from services.updates.parse import TextMessage
 
 
 def refuse(

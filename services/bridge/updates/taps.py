@@ -8,10 +8,10 @@ from services.bridge.approvals import store as approvals
 from services.bridge.approvals.approval import AnswerOutcome, AnswerVia, Given
 from services.bridge.updates import client_buttons
 from services.bridge.updates.context import Reaction, ReactionKind, UpdateContext, answer_approval, link_to
-from services.bridge.updates.parse import Tap
 from services.bridge.updates.responses import NewResponse, ResponseKind
-from services.bridge.updates.store import BotCall
 from services.outbox.queries import message_timeline
+from services.updates.parse import Tap
+from services.updates.stored_updates.store import BotCall
 
 _CLOSED_BEFORE = (AnswerOutcome.LATE, AnswerOutcome.EXPIRED, AnswerOutcome.CANCELLED)
 _UNKNOWN_BUTTON = "This button is not known here any more."

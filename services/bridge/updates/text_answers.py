@@ -16,10 +16,10 @@ from services.bridge.updates.context import (
     answer_approval,
     link_to,
 )
-from services.bridge.updates.parse import TextMessage
 from services.bridge.updates.responses import NO_LINK, ResponseKind, ResponseLink
 from services.outbox.messages import Text
 from services.outbox.telegram.text import Builder
+from services.updates.parse import TextMessage
 
 _LONGEST_CODE = 16
 

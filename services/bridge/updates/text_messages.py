@@ -16,13 +16,13 @@ from services.bridge.commands.parse import Command, parse_command
 from services.bridge.first_chat import store as first_chat
 from services.bridge.updates import reply_messages, strangers, text_answers
 from services.bridge.updates.context import Reaction, ReactionKind, UpdateContext
-from services.bridge.updates.parse import TextMessage
 from services.bridge.updates.reply_links import replied_to
 from services.bridge.updates.responses import NO_LINK, ResponseKind, ResponseLink
-from services.bridge.updates.store import BotCall
 from services.outbox.chats import chat_state
 from services.outbox.messages import Text
 from services.outbox.telegram.text import Builder
+from services.updates.parse import TextMessage
+from services.updates.stored_updates.store import BotCall
 
 _REACTION = '[{"type":"emoji","emoji":"👌"}]'
 

@@ -29,7 +29,6 @@ from services.bridge.tracking.archive import Folder, Portion
 from services.bridge.tracking.metrics import TrackingMetrics
 from services.bridge.tracking.retention import DAY, LEASE_SECONDS, LOST_SECONDS, Retention
 from services.bridge.updates import responses
-from services.bridge.updates.parse import Sender
 from services.bridge.updates.responses import NewResponse, ResponseKind
 from services.bridge.updates.schema import response
 from services.bridge.webhooks import store as webhooks
@@ -48,6 +47,7 @@ from services.outbox.intake.cancel_replay import By
 from services.outbox.messages import EventFile, MediaKind, Settled
 from services.outbox.rate_limit.limits import Limits
 from services.outbox.schema import album_message, attempt, change, event, idempotency, message
+from services.updates.parse import Sender
 from tests import servers
 from tests.bridge.approvals.test_question_text import QUESTION
 from tests.conftest import BridgeFactory

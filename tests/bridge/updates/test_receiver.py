@@ -5,24 +5,22 @@ import time
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, update
 
 from services.bridge import inbound
 from services.bridge.settings import BridgeSettings
-from services.bridge.tracking import lifespan
-from services.bridge.updates import store
 from services.bridge.updates.processor import MOST_TRIES
-from services.bridge.updates.receiver import LEASE_SECONDS, lease_name
-from services.bridge.updates.schema import telegram_update
-from services.kit.database import leader_lease
 from services.kit.database.connect import Database, open_database
 from services.kit.settings import ServiceSettings
 from services.kit.telemetry.telemetry import Telemetry
+from services.updates.stored_updates import store
+from services.updates.stored_updates.schema import telegram_update
 from tests import servers
 from tests.bridge.people import ADA, Bridge, People, bridge_of
 from tests.conftest import BridgeFactory
 from tests.ports import free_port
-from tests.servers import KEY, ManualClock, until
+from tests.servers import KEY, until
+from tests.updates.making import states, text
 
 TOKEN = "1000000001:sandbox-token-for-local-use-only"
 
@@ -31,27 +29,6 @@ async def opened(settings: BridgeSettings) -> Database:
     telemetry = Telemetry("tests", ServiceSettings(data_dir=settings.data_dir))
     url = settings.database("bridge")
     return await open_database(url, telemetry, packages=["services.outbox", *inbound.PACKAGES])
-
-
-def text(update_id: int, words: str, chat_id: int = ADA, sender: int = ADA) -> dict[str, Any]:
-    return {
-        "update_id": update_id,
-        "message": {
-            "message_id": update_id,
-            "from": {"id": sender, "is_bot": False, "first_name": "Ada", "username": "ada"},
-            "chat": {"id": chat_id, "type": "private"},
-            "date": 1,
-            "text": words,
-        },
-    }
-
-
-async def states(database: Database) -> list[str]:
-    def work(connection: Connection) -> list[str]:
-        query = select(telegram_update.c.state).order_by(telegram_update.c.seq)
-        return list(connection.execute(query).scalars())
-
-    return await database.read("read", work)
 
 
 async def test_updates_that_an_earlier_process_stored_are_handled_by_the_next(
@@ -196,26 +173,6 @@ async def test_a_repeated_update_is_handled_once(talk: Bridge, settings: BridgeS
     await until(two)
 
 
-async def test_of_concurrent_transactions_one_handles_an_update(
-    database_url: str, clock: ManualClock
-) -> None:
-    """The mark that it is handled and its effects are one transaction."""
-    telemetry = Telemetry("tests", ServiceSettings())
-    database = await open_database(database_url, telemetry, packages=["services.outbox", *inbound.PACKAGES])
-    await database.write(
-        "updates", partial(store.add, bot="default", updates=[text(1, "hello")], now=clock.time())
-    )
-    (stored,) = await database.read("read", partial(store.not_handled, bot="default", limit=10))
-    taken = await asyncio.gather(
-        *(
-            database.write("act", partial(store.mark_handled, seq=stored.seq, now=clock.time()))
-            for _ in range(5)
-        )
-    )
-    assert sorted(taken) == [False, False, False, False, True]
-    await database.close()
-
-
 async def test_one_replica_receives_and_another_takes_over_when_it_stops(
     replicas: BridgeSettings, people: People
 ) -> None:
@@ -249,65 +206,6 @@ async def _texts(bridge: Bridge, wanted: list[str]) -> None:
         return [one["text"] for one in await bridge.responses()] == wanted
 
     await until(look)
-
-
-async def test_the_lease_of_a_replica_that_died_is_taken_after_its_end(
-    database: Database, clock: ManualClock
-) -> None:
-    await _migrated(database)
-
-    async def lead(owner: str) -> bool:
-        work = partial(
-            leader_lease.take,
-            name=lease_name("default"),
-            owner=owner,
-            now=clock.time(),
-            seconds=LEASE_SECONDS,
-        )
-        return await database.write("lead", work)
-
-    assert await lead("one")
-    assert not await lead("two")
-    clock.advance(LEASE_SECONDS - 1)
-    assert await lead("one")
-    assert not await lead("two")
-    clock.advance(LEASE_SECONDS + 1)
-    assert await lead("two")
-    assert not await lead("one")
-
-
-async def _migrated(database: Database) -> None:
-    await database.migrate((*inbound.PACKAGES, lifespan.PACKAGE))
-
-
-async def test_an_update_that_cannot_be_handled_is_stored_with_its_error(
-    database: Database, clock: ManualClock
-) -> None:
-    await _migrated(database)
-    await database.write(
-        "updates", partial(store.add, bot="default", updates=[text(1, "bad"), text(2, "good")], now=1.0)
-    )
-    (bad, _) = await database.read("read", partial(store.not_handled, bot="default", limit=10))
-    await database.write("f", partial(store.record_failure, seq=bad.seq, error="KeyError: 'x'", final=False))
-    (again, _) = await database.read("read", partial(store.not_handled, bot="default", limit=10))
-    assert again.tries == 1
-    await database.write("f", partial(store.record_failure, seq=bad.seq, error="KeyError: 'x'", final=True))
-    (good,) = await database.read("read", partial(store.not_handled, bot="default", limit=10))
-    assert good.update_id == 2
-    assert await states(database) == ["failed", "stored"]
-
-
-async def test_old_updates_are_deleted_except_those_that_failed(
-    database: Database, clock: ManualClock
-) -> None:
-    await _migrated(database)
-    updates = [text(number, str(number)) for number in range(3)]
-    await database.write("u", partial(store.add, bot="default", updates=updates, now=1.0))
-    rows = await database.read("r", partial(store.not_handled, bot="default", limit=10))
-    await database.write("u", partial(store.mark_handled, seq=rows[0].seq, now=2.0))
-    await database.write("u", partial(store.record_failure, seq=rows[1].seq, error="x", final=True))
-    assert await database.write("u", partial(store.delete_handled, before=100.0)) == 1
-    assert await states(database) == ["failed", "stored"]
 
 
 async def test_a_second_poller_is_seen_in_health_and_metrics(quick: Bridge, people: People) -> None:

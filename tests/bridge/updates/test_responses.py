@@ -10,12 +10,12 @@ from sqlalchemy import Connection, func, select
 from services.bridge import inbound
 from services.bridge.settings import BridgeSettings
 from services.bridge.updates import responses as store
-from services.bridge.updates.parse import Sender
 from services.bridge.updates.responses import NewResponse, ResponseKind
 from services.kit.clock import rfc3339
 from services.kit.database.connect import open_database
 from services.kit.settings import ServiceSettings
 from services.kit.telemetry.telemetry import Telemetry, TraceContext
+from services.updates.parse import Sender
 from tests.bridge.people import ADA, GRACE, MALLORY, TEAM, Bridge, People, bridge_of, text_of
 from tests.conftest import BridgeFactory
 from tests.database_copies import Copies

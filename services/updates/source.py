@@ -10,14 +10,14 @@ import orjson
 import structlog
 from telegram.error import Conflict, InvalidToken, TelegramError
 
-from services.bridge.updates import batch as batches
-from services.bridge.updates.batch import Batch
-from services.bridge.updates.parse import KINDS
 from services.kit.clock import Clock
 from services.kit.logs import redact
 from services.outbox.telegram import answers, values
 from services.outbox.telegram.bot_api import Bot
 from services.outbox.telegram.errors import BadAnswerError
+from services.updates import batch as batches
+from services.updates.batch import Batch
+from services.updates.parse import KINDS
 
 log = structlog.get_logger()
 
@@ -164,7 +164,7 @@ class WebhookInfo:
 class Webhook:
     """Registers the webhook, and checks every 20 s that Telegram reaches it.
 
-    The updates themselves come to ``POST /telegram/webhook``, at any replica.
+    The updates themselves come to a route of the service, at any replica.
     """
 
     bot: Bot

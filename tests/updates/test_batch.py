@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from telegram.error import TelegramError
 
-from services.bridge.updates import batch, parse
-from services.bridge.updates.batch import LARGEST_BATCH, LARGEST_UPDATE_ID, Batch, CheckedUpdate
 from services.outbox.telegram.errors import BadAnswerError
+from services.updates import batch, parse
+from services.updates.batch import LARGEST_BATCH, LARGEST_UPDATE_ID, Batch, CheckedUpdate
 
 IDS = st.integers(-2, 200) | st.sampled_from([2**31 - 1, 2**31, 2**63, 10**30, "7", True, 1.0, None, [7]])
 LEAVES = st.none() | st.booleans() | st.integers() | st.text(max_size=8)

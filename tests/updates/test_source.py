@@ -8,17 +8,16 @@ from typing import Any
 
 import pytest
 
-from services.bridge.updates import source
-from services.bridge.updates.batch import Batch
-from services.bridge.updates.source import Polling, Webhook, WebhookInfo
 from services.kit.clock import SystemClock
 from services.outbox.telegram.bot_api import make_bot
 from services.outbox.telegram.errors import BadAnswerError
-from tests.bridge.people import ADA, bridge_of
-from tests.conftest import BridgeFactory
+from services.updates import source
+from services.updates.batch import Batch
+from services.updates.source import Polling, Webhook, WebhookInfo
 from tests.outbox.telegram import odd_server
 from tests.outbox.telegram.odd_server import OddServer, Reply, http, ok
 from tests.servers import until
+from tests.updates.making import text
 
 
 @pytest.fixture
@@ -65,18 +64,6 @@ async def polling(server: OddServer) -> AsyncIterator[Received]:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
-
-
-def text(update_id: Any, words: str = "hello") -> dict[str, Any]:
-    return {
-        "update_id": update_id,
-        "message": {
-            "message_id": 1,
-            "from": {"id": ADA, "first_name": "Ada"},
-            "chat": {"id": ADA, "type": "private"},
-            "text": words,
-        },
-    }
 
 
 DEEP = '{"update_id":5,"message":' + "[" * 100_000 + "]" * 100_000 + "}"
@@ -144,33 +131,6 @@ async def test_a_server_that_always_says_the_same_is_not_asked_without_a_pause(
 
 async def _polled(server: OddServer) -> bool:
     return "getUpdates" in server.methods()
-
-
-async def test_a_malformed_update_is_counted_and_those_after_it_are_handled(
-    server: OddServer, bridge_settings: BridgeFactory, database_url: str
-) -> None:
-    bad = [
-        {"update_id": 2, "message": {"from": 7, "text": "x"}},
-        {"message": {}},
-        text(4) | {"message": text(4)["message"] | {"chat": {"id": "zz"}}},
-    ]
-    updates = [text(1, "first"), *bad, text(5, "last")]
-
-    def decide(method: str, data: Mapping[str, Any]) -> Reply | None:
-        return ok(updates) if method == "getUpdates" and data["offset"] == 0 else None
-
-    server.decide = decide
-    settings = bridge_settings(
-        database_url=database_url, telegram_api_url=server.url, telegram_allowed_users=[ADA]
-    )
-    async with bridge_of(settings) as bridge:
-
-        async def both() -> bool:
-            return [one["text"] for one in await bridge.responses()] == ["first", "last"]
-
-        await until(both)
-        await bridge.until_metric("cctelegram_telegram_updates_unreadable_total", 3.0)
-        assert await bridge.metric("cctelegram_telegram_update_failures_total") == 0.0
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,13 @@ from functools import partial
 import structlog
 from telegram.error import BadRequest, Forbidden, InvalidToken, TelegramError
 
-from services.bridge.updates import store
-from services.bridge.updates.store import BotCall
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
 from services.kit.logs import redact
 from services.outbox.telegram import errors
 from services.outbox.telegram.bot_api import Bot
+from services.updates.stored_updates import store
+from services.updates.stored_updates.store import BotCall
 
 log = structlog.get_logger()
 

@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 from sqlalchemy import ColumnElement, Connection, delete, literal_column, select, update
 
-from services.bridge.updates import parse
-from services.bridge.updates.schema import telegram_update
 from services.kit.database.connect import upsert
+from services.updates import parse
+from services.updates.stored_updates.schema import telegram_update
 
 CHANNEL = "telegram_updates"
 #: Telegram's ids continue for a week; a repeated update is recognised for longer than that.

@@ -4,13 +4,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from services.bridge.updates import attachments
-from services.bridge.updates.attachments import Attachment
 from services.outbox.telegram import values
+from services.updates import attachments
+from services.updates.attachments import Attachment
 
-#: Kinds of updates that the bridge requests from Telegram, also labels of a metric; the rest are other.
+#: Kinds of updates that are requested from Telegram, also labels of a metric; the rest are other.
 KINDS = ("message", "callback_query", "my_chat_member")
 OTHER = "other"
+#: How long Telegram stores a tap that no bot fetches (telegram.md 0.4).
+TAP_LIFE_SECONDS = 150.0
 #: People choose their names, so longer ones are cut.
 LONGEST_NAME = 100
 #: Texts have at most 4,096 characters, data of buttons 64 bytes, ids of taps 20 digits; a longer one is cut.
@@ -88,7 +90,7 @@ class Membership:
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """An update that the bridge does not handle."""
+    """An update that nothing follows from."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.bridge.updates import attachments, parse
-from services.bridge.updates.attachments import Attachment, AttachmentKind
-from services.bridge.updates.parse import (
+from services.outbox.telegram.values import LARGEST_ID
+from services.updates import attachments, parse
+from services.updates.attachments import Attachment, AttachmentKind
+from services.updates.parse import (
     KINDS,
     LONGEST_DATA,
     LONGEST_NAME,
@@ -24,7 +25,6 @@ from services.bridge.updates.parse import (
     TextMessage,
     Unreadable,
 )
-from services.outbox.telegram.values import LARGEST_ID
 
 ADA = {"id": 1001, "is_bot": False, "first_name": "Ada", "last_name": "Lovelace", "username": "ada"}
 JSON = st.recursive(

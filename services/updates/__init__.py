@@ -1,0 +1,14 @@
+"""Updates: what people do in Telegram, stored before it is acknowledged, then handled once.
+
+A library that bridge and alert_relay can use, each with a database, an outbox and bots of its own.
+Follow one update:
+
+- `source`: receives it, by long polling or a webhook.
+- `batch`: the updates in an answer to getUpdates (pure).
+- `stored_updates`: the table of updates, and its SQL.
+- `parse`: an update as a value (pure).
+- `attachments`: the file of a message as a value (pure).
+- `bot_calls`: makes the Bot API calls that follow, such as toasts and reactions.
+
+Beside them: `after_restore` has what is not done again after a restore from a backup.
+"""
