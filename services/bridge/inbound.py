@@ -19,9 +19,8 @@ from services.bridge.settings import BridgeSettings
 from services.bridge.tracking.totals import TotalsCounter
 from services.bridge.updates import responses
 from services.bridge.updates.active_users import ActiveUserCounter
-from services.bridge.updates.metrics import UpdateMetrics
-from services.bridge.updates.processor import UpdateDependencies
-from services.bridge.updates.receiver import Receiver
+from services.bridge.updates.handler import BridgeHandler
+from services.bridge.updates.metrics import PeopleMetrics
 from services.bridge.webhooks import signing
 from services.bridge.webhooks.destinations import Destinations
 from services.bridge.webhooks.store import State as WebhookState
@@ -34,6 +33,9 @@ from services.kit.web.auth import read_or_create_secret
 from services.outbox.engine import Outbox
 from services.outbox.intake import digests, repeats
 from services.outbox.telegram import bot_api
+from services.updates.metrics import UpdateMetrics
+from services.updates.processor import UpdateDependencies
+from services.updates.receiver import Receiver
 from services.updates.source import Polling, Source, Webhook
 
 #: Packages whose migrations the bridge's database needs, besides the engine's.
@@ -72,9 +74,10 @@ class Inbound:
 
 @dataclass(frozen=True, slots=True)
 class InboundMetrics:
-    """Metrics of updates, approvals and result webhooks."""
+    """Metrics of updates, people, approvals and result webhooks."""
 
     updates: UpdateMetrics
+    people: PeopleMetrics
     approvals: ApprovalMetrics
     webhooks: WebhookMetrics
 
@@ -89,6 +92,7 @@ class InboundMetrics:
         registry = telemetry.registry
         return cls(
             UpdateMetrics(registry, bots),
+            PeopleMetrics(registry),
             ApprovalMetrics(registry, closed=CLOSED, via=AnswerVia, outcomes=AnswerOutcome),
             WebhookMetrics(registry, WebhookState),
         )
@@ -146,14 +150,20 @@ async def open_inbound(
             instance_name(),
             UpdateDependencies(
                 database=database,
-                first_chat=first_chat,
                 outbox=outbox,
                 bot=bot_clients[name],
                 source=_source(bot, bot_clients[name], clock),
-                snapshots=snapshots,
-                publisher=publisher,
                 telemetry=telemetry,
                 metrics=metrics.updates,
+                clock=clock,
+            ),
+            BridgeHandler(
+                name,
+                database=database,
+                first_chat=first_chat,
+                snapshots=snapshots,
+                publisher=publisher,
+                metrics=metrics.people,
                 clock=clock,
             ),
         )
@@ -171,7 +181,7 @@ async def open_inbound(
         stack.push_async_callback(_stop, reminding)
         watcher = UndeliveredWatcher(database, clock, publisher.reach_changed)
         stack.push_async_callback(_stop, asyncio.create_task(watcher.run()))
-        counter = ActiveUserCounter(database, metrics.updates.active_users, settings.retention_days, clock)
+        counter = ActiveUserCounter(database, metrics.people.active_users, settings.retention_days, clock)
         stack.push_async_callback(_stop, asyncio.create_task(counter.run()))
         for one in receivers.values():
             await stack.enter_async_context(one.running())

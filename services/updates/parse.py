@@ -103,6 +103,13 @@ class Unreadable:
 ParsedUpdate = Tap | TextMessage | NotTaken | Membership | Ignored | Unreadable
 
 
+def act_of(parsed: ParsedUpdate) -> Tap | TextMessage | None:
+    """What a person did; None if the update is of something else."""
+    if isinstance(parsed, NotTaken):
+        return parsed.message
+    return parsed if isinstance(parsed, Tap | TextMessage) else None
+
+
 def kind_of(update: Mapping[str, Any]) -> str:
     """One of KINDS, or OTHER."""
     return next((kind for kind in KINDS if kind in update), OTHER)

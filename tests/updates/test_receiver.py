@@ -2,10 +2,10 @@
 
 from functools import partial
 
-from services.bridge.updates.receiver import LEASE_SECONDS, lease_name
 from services.kit.database import leader_lease
 from services.kit.database.connect import open_database
 from services.kit.telemetry.telemetry import Telemetry
+from services.updates.receiver import LEASE_SECONDS, lease_name
 from tests.servers import ManualClock
 
 

@@ -1,9 +1,7 @@
 """Updates: how the bridge reacts to what people do in Telegram; :mod:`services.updates` stores it first.
 
-- `receiver`: one replica at a time, by a leader lease, receives and stores the updates of a bot.
-- `processor`: processes stored updates in order; publishes each result after its commit.
 - `context`: the input and the result of handling one update.
-- `handler`: handles one update in one transaction.
+- `handler`: handles the updates of one bot: reacts, stores, and publishes after the commit.
 - `taps`: decides on the reaction to a tap.
 - `client_buttons`: the reaction to a tap on a button of a client's event.
 - `text_messages`: decides on the reaction to a reply, a command, a file or another text.
@@ -15,7 +13,7 @@
 - `responses`: what people sent, for `GET /api/v1/responses`.
 - `active_users`: counts the people who use the bots.
 - `schema`: the table of responses.
-- `metrics`: the metrics.
+- `metrics`: the series of people.
 - `sent_files`: the file of a response, passed on from Telegram.
 - `api`: `POST /telegram/webhook`, `GET /api/v1/responses` and `GET /api/v1/responses/{id}/file`.
 """

@@ -1,30 +1,12 @@
-"""Metrics of Telegram updates: bounded labels, every series from the start."""
+"""Metrics of people: bounded labels, every series from the start but the numbers of active users."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from services.updates.parse import KINDS, OTHER
-
-
-class Age(Collector):
-    """Seconds since each bot last received updates from Telegram; no sample before the first time."""
-
-    def __init__(self) -> None:
-        self.measure: Callable[[], Mapping[str, float | None]] = dict
-
-    def collect(self) -> Iterator[Metric]:
-        family = GaugeMetricFamily(
-            "cctelegram_telegram_updates_last_success_age_seconds",
-            "Time since Telegram last answered a poll for updates or called the webhook",
-            labels=["bot"],
-        )
-        for bot, age in self.measure().items():
-            if age is not None:
-                family.add_metric([bot], age)
-        yield family
 
 
 class ActiveUsers(Collector):
@@ -43,36 +25,14 @@ class ActiveUsers(Collector):
             yield family
 
 
-class UpdateMetrics:
-    """Counts of stored, failed, unreadable and unauthorised updates.
+class PeopleMetrics:
+    """Active users, and updates of people who may not use the bot.
 
     Args:
         registry: of the service.
-        bots: the names of all bots.
     """
 
-    def __init__(self, registry: CollectorRegistry, bots: Iterable[str]) -> None:
-        self.updates = Counter(
-            "cctelegram_telegram_updates", "Telegram updates stored, by kind", ["kind"], registry=registry
-        )
-        self.conflicts = Counter(
-            "cctelegram_telegram_update_conflicts",
-            "Polls refused because another program receives updates of the same bot",
-            ["bot"],
-            registry=registry,
-        )
-        for bot in bots:
-            self.conflicts.labels(bot)
-        self.failed = Counter(
-            "cctelegram_telegram_update_failures",
-            "Updates set aside because handling them failed",
-            registry=registry,
-        )
-        self.unreadable = Counter(
-            "cctelegram_telegram_updates_unreadable",
-            "Telegram updates left without effect because a field is missing, of the wrong type or too large",
-            registry=registry,
-        )
+    def __init__(self, registry: CollectorRegistry) -> None:
         self.strangers = Counter(
             "cctelegram_unauthorised_updates",
             "Updates from people who are not allowed to use the bot, by kind",
@@ -80,9 +40,6 @@ class UpdateMetrics:
             registry=registry,
         )
         for kind in (*KINDS, OTHER):
-            self.updates.labels(kind)
             self.strangers.labels(kind)
-        self.age = Age()
-        registry.register(self.age)
         self.active_users = ActiveUsers()
         registry.register(self.active_users)

@@ -1,12 +1,44 @@
 """Strangers: people who may not use the bot get a notice with what the operator needs to let them in."""
 
+from collections import OrderedDict
+
 from services.bridge import bots
 from services.bridge.updates import reply_messages
 from services.bridge.updates.context import Reaction, ReactionKind, UpdateContext
 from services.bridge.updates.responses import ResponseLink
+from services.kit.clock import Clock
 from services.outbox.messages import Text
 from services.outbox.telegram.text import Builder
 from services.updates.parse import TextMessage
+
+NOTICE_INTERVAL_SECONDS = 3_600.0
+#: The last so many strangers are remembered.
+REMEMBERED_STRANGERS = 10_000
+
+
+class StrangerNotices:
+    """When each stranger last got a notice in each chat: at most one an hour.
+
+    Args:
+        clock: source of the time.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        #: Telegram ids of a stranger and of the chat → when the last notice was sent, monotonic.
+        self._sent: OrderedDict[tuple[int, int | None], float] = OrderedDict()
+
+    def may_notify(self, user_id: int, chat_id: int | None) -> bool:
+        """Whether the stranger may get a notice in the chat now."""
+        sent_at = self._sent.get((user_id, chat_id))
+        return sent_at is None or self._clock.monotonic() - sent_at >= NOTICE_INTERVAL_SECONDS
+
+    def remember(self, user_id: int, chat_id: int | None) -> None:
+        """Remembers that a notice was sent now."""
+        self._sent[user_id, chat_id] = self._clock.monotonic()
+        self._sent.move_to_end((user_id, chat_id))
+        if len(self._sent) > REMEMBERED_STRANGERS:
+            self._sent.popitem(last=False)
 
 
 def refuse(

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import insert
 
 from services.bridge.updates.active_users import DAY, ActiveUserCounter
-from services.bridge.updates.metrics import UpdateMetrics
+from services.bridge.updates.metrics import PeopleMetrics
 from services.bridge.updates.schema import response
 from services.kit.database.connect import Database, open_database
 from services.kit.telemetry.telemetry import Telemetry
@@ -45,7 +45,7 @@ async def store_texts(database: Database, *rows: tuple[int, float]) -> None:
 
 async def counted(database: Database, keep_days: float = 30.0) -> dict[str, float | None]:
     registry = CollectorRegistry()
-    active = UpdateMetrics(registry, []).active_users
+    active = PeopleMetrics(registry).active_users
     await ActiveUserCounter(database, active, keep_days, ManualClock(NOW)).count()
     return {name: registry.get_sample_value(f"{name}_active_users") for name in ("daily", "monthly")}
 
@@ -68,5 +68,5 @@ async def test_with_a_retention_below_a_month_there_is_no_monthly_number(
 
 def test_before_the_first_count_there_is_no_number() -> None:
     registry = CollectorRegistry()
-    UpdateMetrics(registry, [])
+    PeopleMetrics(registry)
     assert registry.get_sample_value("daily_active_users") is None

@@ -9,10 +9,10 @@ from sqlalchemy import Connection, update
 
 from services.bridge import inbound
 from services.bridge.settings import BridgeSettings
-from services.bridge.updates.processor import MOST_TRIES
 from services.kit.database.connect import Database, open_database
 from services.kit.settings import ServiceSettings
 from services.kit.telemetry.telemetry import Telemetry
+from services.updates.processor import MOST_TRIES
 from services.updates.stored_updates import store
 from services.updates.stored_updates.schema import telegram_update
 from tests import servers

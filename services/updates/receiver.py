@@ -5,18 +5,16 @@ goes on from the same rows. In webhook mode every replica stores updates, and th
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from typing import Any
 
 import orjson
 import structlog
 from sqlalchemy import Connection
 from telegram.error import TelegramError
 
-from services.bridge.approvals import reask
-from services.bridge.commands.commands import MENU
-from services.bridge.updates.processor import UpdateDependencies, UpdateProcessor
 from services.kit.database import leader_lease
 from services.kit.errors import Problem
 from services.kit.health import Level, Measurement
@@ -25,11 +23,15 @@ from services.outbox.intake.enqueue import CHANNEL as OUTBOX
 from services.outbox.messages import Submission
 from services.outbox.telegram import answers
 from services.updates.batch import Batch
+from services.updates.handler import UpdateHandler
 from services.updates.parse import TAP_LIFE_SECONDS
-from services.updates.stored_updates import store
+from services.updates.processor import UpdateDependencies, UpdateProcessor
+from services.updates.stored_updates import schema, store
 
 log = structlog.get_logger()
 
+#: Packages whose migrations make the tables that a receiver needs, besides those of the outbox.
+PACKAGES = (leader_lease.PACKAGE, schema.PACKAGE)
 #: After a crash another replica takes over after this; the leader renews the lease long before.
 LEASE_SECONDS = 15.0
 RENEW_SECONDS = 5.0
@@ -52,16 +54,20 @@ class Receiver:
         bot: its name.
         owner: unique name of this replica.
         deps: the parts that it uses.
+        handler: of the service, for this bot.
     """
 
-    def __init__(self, bot: str, owner: str, deps: UpdateDependencies) -> None:
+    def __init__(
+        self, bot: str, owner: str, deps: UpdateDependencies, handler: UpdateHandler[Any, Any]
+    ) -> None:
         self._bot = bot
         self._owner = owner
         self._lease = lease_name(bot)
         self._deps = deps
         self._database = deps.database
         self._clock = deps.clock
-        self._processor = UpdateProcessor(bot, deps)
+        self._handler = handler
+        self._processor = UpdateProcessor(bot, deps, handler)
         self._last_success: float | None = None
         self._recorded_at: float | None = None
         self._conflict_at: float | None = None
@@ -151,12 +157,11 @@ class Receiver:
 
     async def _set_menu(self) -> None:
         """Reads the bot's username and sets its menu of commands; retries until Telegram accepts it."""
-        menu = [{"command": name, "description": text} for name, text in MENU.items()]
+        menu = [{"command": name, "description": text} for name, text in self._handler.menu.items()]
         while True:
             try:
                 me = answers.me_of(await self._deps.bot.call("getMe", {}))
-                self._processor.username = me.username
-                self._deps.first_chat.introduce(self._bot, me.username)
+                self._handler.introduce(me.username)
                 await self._deps.bot.call("setMyCommands", {"commands": orjson.dumps(menu).decode()})
             except TelegramError as error:
                 log.warning("menu_not_set", error=redact(str(error.message)))
@@ -183,22 +188,20 @@ class Receiver:
         now = self._clock.time()
         self._last_success = now
         if self._recorded_at is None or abs(now - self._recorded_at) >= RENEW_SECONDS:
-            repeated = await self._database.write("update_heard", partial(self._record_success, now=now))
+            made_up = await self._database.write("update_heard", partial(self._record_success, now=now))
             self._recorded_at = now
-            if repeated:
-                self._deps.outbox.record_stored(repeated, self._clock.time())
+            if made_up:
+                self._deps.outbox.record_stored(made_up, self._clock.time())
                 self._database.notify(OUTBOX)
         return new
 
-    def _record_success(self, connection: Connection, now: float) -> list[Submission]:
-        """Stores that Telegram was reached; after an outage that lost taps, repeats open questions."""
+    def _record_success(self, connection: Connection, now: float) -> Sequence[Submission]:
+        """Stores that Telegram was reached; the handler makes up for an outage that lost taps."""
         before = leader_lease.last_success(connection, self._lease)
         leader_lease.record_success(connection, self._lease, now)
         if before is None or now - before <= TAP_LIFE_SECONDS:
-            return []
-        repeated = reask.repeat_open(connection, self._bot, before, now)
-        log.warning("questions_repeated", outage_seconds=now - before, questions=len(repeated))
-        return repeated
+            return ()
+        return self._handler.after_outage(connection, before, now)
 
     def _on_conflict(self) -> None:
         self._deps.metrics.conflicts.labels(self._bot).inc()
