@@ -36,8 +36,9 @@ from services.updates.parse import Tap, TextMessage
 from services.updates.processor import UpdateDependencies
 from services.updates.receiver import Receiver
 from services.updates.source import Polling
+from services.updates.stored_updates import store
 from services.updates.stored_updates.schema import telegram_update
-from services.updates.stored_updates.store import BotCall
+from services.updates.stored_updates.store import BotCall, UpdateState
 from tests.outbox import making
 from tests.servers import BOT_ID, Sandbox, until
 from tests.updates.making import text
@@ -91,9 +92,12 @@ class SmallHandler:
         return Answer(replies=(reply(f"You said: {message.text}"),), text=message.text)
 
     def store(self, connection: Connection, context: ReceivedUpdate, reaction: Answer) -> None:
-        # The reply is stored before: in the same transaction, it can be read here.
+        # What the reaction names is stored before: in the same transaction, it can be read here.
         stored = connection.execute(select(func.count()).select_from(schema.message)).scalar_one()
         assert stored >= len(reaction.replies)
+        state = select(telegram_update.c.state).where(telegram_update.c.seq == context.stored.seq)
+        expected = UpdateState.CALLS_PENDING if reaction.bot_calls else UpdateState.HANDLED
+        assert connection.execute(state).scalar_one() == expected.value
 
     async def publish(self, context: ReceivedUpdate, reaction: Answer) -> None:
         self.published.append(reaction.text)
@@ -287,6 +291,22 @@ async def test_a_tap_is_answered_by_the_bot_that_showed_the_button(
 
     assert str(await until(toast)).startswith("Taken by Ada")
     assert handler.published == ["ack:7"]
+
+
+async def test_calls_that_an_earlier_process_had_stored_are_made_by_the_next(
+    tmp_path: Path, sandbox: Sandbox, handler: SmallHandler
+) -> None:
+    database = await opened(tmp_path, Telemetry("earlier", ServiceSettings(data_dir=tmp_path)))
+    add = partial(store.add, bot=BOT, updates=[text(71)], now=time.time())
+    await database.write("updates", add)
+    (one,) = await database.read("updates", partial(store.not_handled, bot=BOT, limit=10))
+    await database.write("updates", partial(store.mark_handled, seq=one.seq, now=time.time()))
+    calls = [BotCall("sendMessage", {"chat_id": ADA, "text": "of the earlier process"})]
+    await database.write("updates", partial(store.add_bot_calls, seq=one.seq, calls=calls))
+    await database.close()
+    async with small_service(tmp_path, sandbox, handler) as small:
+        await small.until_said("of the earlier process")
+    assert handler.tried == []
 
 
 async def test_the_bot_s_menu_is_the_handler_s_which_learns_the_bot_s_name(
