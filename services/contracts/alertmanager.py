@@ -106,12 +106,6 @@ class Alert(BaseModel):
     )
 
 
-def _or_left_out(schema: dict[str, Any]) -> None:
-    """Describes what else the list of alerts may have."""
-    other = {"description": "anything else is left out, and counted as an alert that could not be read"}
-    schema["items"] = {"anyOf": [schema["items"], other]}
-
-
 class Webhook(BaseModel):
     """The payload of one notification: alerts of one group, for one receiver."""
 
@@ -133,7 +127,7 @@ class Webhook(BaseModel):
     commonLabels: Labels  # noqa: N815 - the same
     commonAnnotations: Labels  # noqa: N815 - the same
     notification_reason: Str = Field("", description="sent by Alertmanager 0.32 and later")
-    alerts: list[Alert] = Field(max_length=MOST_ALERTS, json_schema_extra=_or_left_out)
+    alerts: list[Alert] = Field(max_length=MOST_ALERTS)
     _unreadable: tuple[str, ...] = PrivateAttr(())
 
     @model_validator(mode="wrap")
