@@ -2,5 +2,5 @@
 
 import pytest
 
-#: For tests of what is decided before any SQL: the second database would show nothing.
-without_sql = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+#: For tests to which the second database would show nothing, such as of what is refused before any SQL.
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -22,11 +22,10 @@ from services.kit.settings import ServiceSettings, StartError
 from services.kit.telemetry.telemetry import Telemetry
 from services.outbox.files.store import FileStore
 from tests.backup.conftest import Place, archive_in, states, submit
+from tests.databases import on_sqlite
 from tests.servers import until
 
 pytestmark = pytest.mark.xdist_group("programs")
-#: Where nothing about the database matters.
-SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 POSTGRES = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 
@@ -134,7 +133,7 @@ async def test_a_database_that_a_service_uses_is_not_marked_in_place(here: Place
     await database.close()
 
 
-@SQLITE
+@on_sqlite
 @pytest.mark.parametrize("time", ["2026-01-31T08:00:00", "yesterday"])
 async def test_a_time_in_place_needs_its_offset(here: Place, time: str) -> None:
     done = await asyncio.to_thread(here.run, "services.restore", "--in-place", time)
@@ -264,7 +263,7 @@ async def test_a_damaged_archive_changes_nothing(here: Place, there: Place, tmp_
     assert not there.folder.exists()
 
 
-@SQLITE
+@on_sqlite
 async def test_a_damaged_database_is_no_backup(here: Place, tmp_path: Path) -> None:
     await filled(here, 200)
     file = here.folder / "bridge.db"
@@ -279,7 +278,7 @@ async def test_a_damaged_database_is_no_backup(here: Place, tmp_path: Path) -> N
     assert archive.archives_in(tmp_path / "backups") == []
 
 
-@SQLITE
+@on_sqlite
 async def test_a_damaged_database_can_be_replaced(here: Place, tmp_path: Path) -> None:
     ids = await filled(here)
     path = await backed_up(here, tmp_path)
@@ -292,7 +291,7 @@ async def test_a_damaged_database_can_be_replaced(here: Place, tmp_path: Path) -
 # The commands
 
 
-@SQLITE
+@on_sqlite
 async def test_old_archives_are_deleted_beyond_what_is_kept(here: Place, tmp_path: Path) -> None:
     backups = tmp_path / "backups"
     backups.mkdir()
@@ -457,7 +456,7 @@ async def test_a_service_does_not_start_on_a_database_that_is_half_restored(
         await there.opened()
 
 
-@SQLITE
+@on_sqlite
 async def test_a_copy_has_what_is_still_in_the_log_and_no_half_transaction(
     here: Place, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ from services.bridge.settings import BridgeSettings
 from tests.bridge.people import ADA, GRACE, Bridge, People, bridge_of, text_of
 from tests.bridge.tracking.test_killed import bridge_process
 from tests.conftest import BridgeFactory
+from tests.databases import on_sqlite
 from tests.servers import ManualClock, Sandbox, until
 
 NIGHTLY: dict[str, Any] = {"chat_id": ADA, "digest_key": "nightly", "digest_window": "15m"}
@@ -239,7 +240,7 @@ async def test_replicas_collect_together_and_one_of_them_sends(
         assert (await sent(people))[0].startswith("🗞️ nightly: 20 events")
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_a_digest_survives_a_kill_in_each_phase(
     database_url: str, tmp_path: Path, sandbox: Sandbox
 ) -> None:

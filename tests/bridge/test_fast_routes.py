@@ -18,6 +18,7 @@ from services.kit.web.strict_request import known_query
 from tests.bridge.keys.test_api import bearer as header_of
 from tests.bridge.keys.test_api import make
 from tests.conftest import BridgeFactory
+from tests.databases import on_sqlite
 
 #: Each guard of other routes → the tests below that hold it for the intake, or why the intake needs none.
 GUARDS: dict[Callable[..., Any], str] = {
@@ -27,7 +28,6 @@ GUARDS: dict[Callable[..., Any], str] = {
     known_query: "lets every POST without query parameters pass, such as the intake",
 }
 INTAKE = ("/events", "/api/v1/events")
-ONE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 EVERY_WAY = pytest.mark.parametrize("path", [*INTAKE, "/api/v1/approvals"])
 
 
@@ -50,14 +50,14 @@ async def refused(bridge: httpx.AsyncClient, path: str, headers: dict[str, str])
     return await bridge.post(path, json={"title": "hello"}, headers=headers)
 
 
-@ONE
+@on_sqlite
 @EVERY_WAY
 async def test_a_request_without_a_key_is_refused(bridge: httpx.AsyncClient, path: str) -> None:
     answer = await refused(bridge, path, {"authorization": ""})
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
 
 
-@ONE
+@on_sqlite
 @EVERY_WAY
 async def test_an_address_that_guesses_keys_is_blocked(bridge: httpx.AsyncClient, path: str) -> None:
     wrong = {"authorization": "Bearer cct_wrong"}
@@ -65,7 +65,7 @@ async def test_an_address_that_guesses_keys_is_blocked(bridge: httpx.AsyncClient
     assert statuses == [401] * FAILURES_BEFORE_BLOCK + [429]
 
 
-@ONE
+@on_sqlite
 @EVERY_WAY
 async def test_a_key_without_the_scope_is_refused(bridge: httpx.AsyncClient, path: str) -> None:
     reader = await make(bridge, "messages:read")
@@ -73,7 +73,7 @@ async def test_a_key_without_the_scope_is_refused(bridge: httpx.AsyncClient, pat
     assert (answer.status_code, answer.json()["title"]) == (403, "Missing scope")
 
 
-@ONE
+@on_sqlite
 @EVERY_WAY
 async def test_a_key_over_its_rate_is_refused(bridge: httpx.AsyncClient, path: str) -> None:
     slow = await make(bridge, "events:write", "approvals:write", requests_per_second=0.01)

@@ -3,10 +3,10 @@
 import re
 from typing import Any
 
-import pytest
 from httpx import AsyncClient
 
 from tests.bridge.events.test_intake import delivered, post
+from tests.databases import on_sqlite
 
 LARGEST_PAGE_BYTES = 64_000
 #: Their responses have no end.
@@ -33,7 +33,7 @@ async def _call(bridge: AsyncClient, method: str, path: str) -> None:
             await answer.aread()
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_the_page_stays_small_after_every_route_was_called(bridge: AsyncClient) -> None:
     await delivered(bridge, (await post(bridge))["message_ids"][0])
     assert await call_every_route(bridge) > 40

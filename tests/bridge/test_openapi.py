@@ -4,12 +4,13 @@ import pytest
 from httpx import AsyncClient
 
 from tests import fuzzing
+from tests.databases import on_sqlite
 from tests.servers import until
 
 
 @fuzzing.mark
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_every_answer_is_one_that_the_document_names(bridge: AsyncClient) -> None:
     async def ready() -> bool:
         return (await bridge.get("/health/ready")).status_code == 200

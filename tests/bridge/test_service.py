@@ -24,6 +24,7 @@ from services.telegram_sandbox.settings import DEFAULT_TOKEN
 from tests import servers
 from tests.bridge.events.test_intake import HELLO, delivered, post
 from tests.conftest import BridgeFactory
+from tests.databases import on_sqlite
 from tests.ports import free_port
 from tests.servers import BOT_ID, KEY, Sandbox, client_of, until
 
@@ -161,10 +162,7 @@ async def test_the_queue_has_samples_once_it_is_measured(bridge: AsyncClient) ->
     assert value(samples, "cctelegram_active_correlations") == 0
 
 
-ONE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-
-
-@ONE
+@on_sqlite
 @pytest.mark.parametrize("method", ["sendMessage"])
 @pytest.mark.parametrize("outcome", ["sent", "not_sent", "unknown"])
 async def test_every_call_to_telegram_has_its_series(bridge: AsyncClient, method: str, outcome: str) -> None:
@@ -173,7 +171,7 @@ async def test_every_call_to_telegram_has_its_series(bridge: AsyncClient, method
     assert value(samples, "cctelegram_telegram_api_response_seconds_count", **labels) == 0
 
 
-@ONE
+@on_sqlite
 @pytest.mark.parametrize(
     "name",
     [
@@ -197,7 +195,7 @@ async def _is_measured(bridge: AsyncClient, name: str) -> bool:
     return any(sample == name for sample, _ in await metrics(bridge))
 
 
-@ONE
+@on_sqlite
 @pytest.mark.parametrize(
     "name",
     [

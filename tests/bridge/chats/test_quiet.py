@@ -35,7 +35,7 @@ from services.outbox.messages import (
 from services.outbox.queries import message_timeline
 from services.outbox.rate_limit.limits import Limits
 from tests import servers
-from tests.databases import without_sql
+from tests.databases import on_sqlite
 from tests.outbox.making import claimed
 from tests.servers import ManualClock, Sandbox
 
@@ -400,7 +400,7 @@ async def test_quiet_hours_hold_a_posted_message_until_they_are_lifted(
     assert (await bridge.get(path)).json()["quiet_until"] is None
 
 
-@without_sql
+@on_sqlite
 @pytest.mark.parametrize(
     ("body", "place"),
     [

@@ -14,7 +14,7 @@ from services.kit.database.connect import open_database
 from services.kit.telemetry.telemetry import Telemetry
 from tests import servers
 from tests.conftest import BridgeFactory
-from tests.databases import without_sql
+from tests.databases import on_sqlite
 
 QUIET: dict[str, Any] = {"from": "22:00", "to": "07:00", "days": ["fri", "sat"], "action": "silent"}
 WHOLE: dict[str, Any] = {"name": "Ada", "time_zone": "Europe/Berlin", "quiet_hours": QUIET}
@@ -67,7 +67,7 @@ async def patch_only(bridge: httpx.AsyncClient, changes: dict[str, Any]) -> None
     assert (await bridge.patch("/api/v1/chats/1001", json=changes)).status_code == 200
 
 
-@without_sql
+@on_sqlite
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 @pytest.mark.parametrize(
     ("body", "field"),

@@ -13,7 +13,7 @@ from services.bridge import app as bridge_app
 from services.bridge.events.addressed import LARGEST_BATCH
 from services.kit.clock import SystemClock
 from tests.conftest import BridgeFactory
-from tests.databases import without_sql
+from tests.databases import on_sqlite
 from tests.servers import Sandbox, client_of, until
 
 HELLO: dict[str, Any] = {"type": "task_completion", "title": "Build finished", "source": "ci"}
@@ -94,7 +94,7 @@ async def test_a_wrong_field_is_named_in_a_problem_document(bridge: AsyncClient)
     assert all(entry["msg"] for entry in problem["errors"])
 
 
-@without_sql
+@on_sqlite
 @pytest.mark.parametrize("body", [b"", b"{", b"not json", b"\xff\xfe", b"null", b"[" * 5_000])
 async def test_what_is_not_json_is_a_422_that_says_where(bridge: AsyncClient, body: bytes) -> None:
     answer = await bridge.post("/events", content=body)
@@ -133,7 +133,7 @@ async def test_a_body_over_the_limit_is_413_without_its_length_too(bridge: Async
     assert (await bridge.get("/health/live")).status_code == 200
 
 
-@without_sql
+@on_sqlite
 @pytest.mark.parametrize("path", [*PATHS, "/api/v1/messages", "/api/v1/stats", "/api/v1/event-types"])
 @pytest.mark.parametrize("authorization", [None, "", "Bearer", "Bearer wrong", "Basic cct_key-of-the-tests"])
 async def test_without_the_key_nothing_opens(
@@ -229,7 +229,7 @@ async def test_a_callers_trace_goes_on(bridge: AsyncClient) -> None:
     assert (await message(bridge, answer.json()["message_ids"][0]))["trace_id"] == trace_id
 
 
-@without_sql
+@on_sqlite
 @pytest.mark.parametrize(
     "header", ["", "junk", "00-0-0-0", f"00-{'0' * 32}-{'1' * 16}-01", f"ff-{'1' * 32}-{'1' * 16}-01"]
 )

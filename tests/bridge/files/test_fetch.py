@@ -14,7 +14,7 @@ from services.outbox.files.store import CHUNK, FileStore
 from tests import images
 from tests.bridge.files.conftest import Client
 from tests.bridge.tracking.test_killed import bridge_process
-from tests.databases import without_sql
+from tests.databases import on_sqlite
 from tests.servers import ManualClock, Sandbox, until
 
 Behaviour = Callable[[asyncio.StreamWriter], Awaitable[None]]
@@ -111,7 +111,7 @@ async def test_a_file_is_stored_after_redirects(
     assert b"".join([chunk async for chunk in store.read(stored.id)]) == images.png(8, 8)
 
 
-@without_sql
+@on_sqlite
 @pytest.mark.parametrize(
     ("behaviour", "words", "final"),
     [
@@ -155,7 +155,7 @@ async def test_a_server_that_is_not_there_may_come_back(downloader: Downloader) 
     assert (str(failed), failed.final) == ("its server cannot be reached", False)
 
 
-@without_sql
+@on_sqlite
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "10.1.2.3", "169.254.169.254"])
 async def test_private_addresses_are_never_called(store: FileStore, server: FileServer, host: str) -> None:
     server.behaviours = [answer("200 OK", b"secret")]

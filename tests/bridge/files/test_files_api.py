@@ -11,7 +11,7 @@ from services.bridge.app import create_app
 from tests import images
 from tests.bridge.files.conftest import Client
 from tests.conftest import BridgeFactory
-from tests.databases import without_sql
+from tests.databases import on_sqlite
 from tests.servers import KEY, client_of, http
 
 
@@ -108,7 +108,7 @@ async def test_a_repeated_form_with_its_idempotency_key_is_sent_once(client: Cli
     assert len(await client.shown()) == 1
 
 
-@without_sql
+@on_sqlite
 @pytest.mark.parametrize(
     ("event", "files", "status", "words"),
     [
@@ -146,7 +146,7 @@ async def test_a_form_needs_a_key_and_no_signature(client: Client) -> None:
     assert signed.status_code == 415
 
 
-@without_sql
+@on_sqlite
 @pytest.mark.parametrize(
     ("attachment", "loc", "words"),
     [

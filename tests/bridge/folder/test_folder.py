@@ -39,7 +39,7 @@ from services.outbox.telegram.bot_api import make_bot
 from services.outbox.telegram.sender import Sender
 from tests import servers
 from tests.conftest import BridgeFactory
-from tests.databases import without_sql
+from tests.databases import on_sqlite
 from tests.ports import free_port
 from tests.servers import KEY, ManualClock, Sandbox
 
@@ -357,7 +357,7 @@ async def test_a_file_that_is_too_large_is_put_aside_unread(hand: Hand) -> None:
     assert reason(hand.root, "large")["detail"] == "A file may have at most 2000 bytes (MAX_BODY_BYTES)."
 
 
-@without_sql
+@on_sqlite
 @pytest.mark.parametrize(
     ("content", "said"),
     [

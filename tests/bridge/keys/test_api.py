@@ -23,7 +23,7 @@ from services.kit.telemetry.telemetry import Telemetry
 from tests import servers
 from tests.conftest import BridgeFactory
 from tests.database_copies import Copies
-from tests.databases import without_sql
+from tests.databases import on_sqlite
 from tests.servers import Sandbox
 
 EVENT: dict[str, Any] = {"type": "custom_event", "title": "hello"}
@@ -153,7 +153,7 @@ async def test_of_keys_made_at_once_under_one_name_there_is_one(bridge: httpx.As
     assert sorted(answer.status_code for answer in answers) == [201, *[409] * 5]
 
 
-@without_sql
+@on_sqlite
 @pytest.mark.parametrize(
     ("change", "field"),
     [

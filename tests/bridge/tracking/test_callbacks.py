@@ -27,7 +27,7 @@ from tests import servers
 from tests.bridge.tracking.conftest import Post, State, later
 from tests.bridge.webhooks.test_results import SECRET, Program, listening
 from tests.conftest import BridgeFactory
-from tests.databases import without_sql
+from tests.databases import on_sqlite
 from tests.outbox import making
 from tests.servers import KEY, ManualClock, Sandbox, until
 
@@ -132,7 +132,7 @@ async def test_each_recipients_message_is_told_by_itself(bridge: httpx.AsyncClie
     assert {program.verified(n)["data"]["chat_id"] for n in range(3)} == {1, 2, 3}
 
 
-@without_sql
+@on_sqlite
 @pytest.mark.parametrize("url", ["ftp://x/", "http://169.254.169.254/", "http://10.0.0.1/hook", "nonsense"])
 @pytest.mark.parametrize("many", [False, True])
 async def test_an_address_that_may_not_be_called_is_refused_with_the_event(

@@ -25,7 +25,7 @@ from services.outbox.queries.message_search import Search
 from services.outbox.rate_limit.limits import Limits
 from services.outbox.schema import change, message
 from tests.bridge.tracking.conftest import ADA, Post, State
-from tests.databases import without_sql
+from tests.databases import on_sqlite
 from tests.outbox import making
 from tests.servers import ManualClock, Sandbox, until
 
@@ -163,7 +163,7 @@ async def test_jobs_are_listed_newest_first_in_pages(bridge: httpx.AsyncClient) 
     assert [item["id"] for item in page["items"] + rest["items"]] == ids[::-1]
 
 
-@without_sql
+@on_sqlite
 @pytest.mark.parametrize(
     "wanted",
     [
@@ -184,7 +184,7 @@ async def test_a_filter_that_makes_no_sense_is_refused(
     assert answer.json()["errors"][0]["loc"][:2] == ["body", list(wanted)[-1]]
 
 
-@without_sql
+@on_sqlite
 @pytest.mark.parametrize("field", ["q", "type", "why", "correlation_id"])
 @pytest.mark.parametrize("text", ["\\u0000", "\\ud800"])
 async def test_text_that_is_none_is_refused_with_its_field(

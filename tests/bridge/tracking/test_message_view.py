@@ -10,7 +10,7 @@ from services.bridge import app as bridge_app
 from services.contracts.events import CATEGORIES
 from tests.bridge.events.test_intake import HELLO, delivered, message, post
 from tests.conftest import BridgeFactory
-from tests.databases import without_sql
+from tests.databases import on_sqlite
 from tests.servers import Sandbox, client_of, until
 
 LATER = HELLO | {"deliver_at": "2027-01-01T00:00:00Z"}
@@ -91,7 +91,7 @@ async def test_text_is_searched_as_it_is_written(bridge: AsyncClient, q: str, fo
     assert await titles(bridge, q=q) == found
 
 
-@without_sql
+@on_sqlite
 @pytest.mark.parametrize(
     "wanted",
     [
@@ -117,7 +117,7 @@ async def test_a_filter_that_makes_no_sense_is_named(bridge: AsyncClient, wanted
     assert next(iter(wanted)) in str(answer.json()["errors"])
 
 
-@without_sql
+@on_sqlite
 @pytest.mark.parametrize("path", ["messages", "dead-letters", "responses"])
 @pytest.mark.parametrize("since", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00"])
 async def test_a_time_without_a_date_in_utc_is_named(bridge: AsyncClient, path: str, since: str) -> None:

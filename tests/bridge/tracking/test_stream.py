@@ -25,7 +25,7 @@ from services.outbox.intake import enqueue
 from tests import servers
 from tests.bridge.tracking.conftest import ADA, Post
 from tests.conftest import BridgeFactory
-from tests.databases import without_sql
+from tests.databases import on_sqlite
 from tests.outbox import making
 from tests.servers import KEY, until
 
@@ -131,7 +131,7 @@ async def test_a_client_sees_what_it_asked_for(
     assert (frame["data"]["title"], frame["data"]["status"]) == ("mine", "delivered")
 
 
-@without_sql
+@on_sqlite
 @pytest.mark.parametrize("query", ["foo=1", "severity=critical", "chat_ids=5", "status=sent", "type=a%00b"])
 async def test_a_filter_that_makes_no_sense_is_named(bridge: httpx.AsyncClient, query: str) -> None:
     """It would be missing silently, and the follower would wait for what never comes."""

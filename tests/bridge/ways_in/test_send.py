@@ -9,10 +9,10 @@ import pytest
 from services.bridge.ways_in.draft import LONGEST_TEXT
 from tests.bridge.events.test_intake import delivered
 from tests.bridge.people import Bridge
+from tests.databases import on_sqlite
 from tests.servers import KEY, Sandbox
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
-ONE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 async def event_of(bridge: Bridge, answer: httpx.Response) -> dict[str, Any]:
@@ -194,7 +194,7 @@ async def test_a_key_without_the_scope_is_refused(quick: Bridge) -> None:
     assert (await quick.client.post("/send", content="hello", headers=headers)).status_code == 403
 
 
-@ONE
+@on_sqlite
 async def test_a_repeated_request_gets_the_first_answer(bridge: httpx.AsyncClient) -> None:
     key = {"idempotency-key": "backup-7"}
     first = await bridge.post("/send?title=a", content="hello", headers=key)
