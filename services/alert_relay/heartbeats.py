@@ -129,10 +129,13 @@ def _raised(signal: Signal, now: float) -> AlertGroup:
         consequence = "Its alerts do not arrive; another Prometheus of this cluster still sends."
     else:
         summary = "The Watchdog alert is overdue: Prometheus or Alertmanager may be down"
-        consequence = "No other alert can be trusted to arrive until it is back."
-    came, since = signal.received_at, rfc3339(signal.received_at or signal.expected_since)
-    last = f"The Watchdog alert {'has never come' if came is None else 'came last'}"
-    last += f" {'since' if came is None else 'at'} {since}."
+        consequence = "No other alert can be trusted to arrive until it comes."
+    came = signal.received_at
+    if came is None:
+        last = f"The Watchdog alert has never come since {rfc3339(signal.expected_since)}."
+        consequence += " Does Prometheus have its rule? WATCHDOG_MAX_AGE_SECONDS=0 switches this off."
+    else:
+        last = f"The Watchdog alert came last at {rfc3339(came)}."
     annotations = {
         "summary": summary,
         "description": f"{last} {consequence}",

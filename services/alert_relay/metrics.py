@@ -30,7 +30,10 @@ class TruncatedOutcome(StrEnum):
 STATUSES = ("firing", "resolved")
 CHANNELS = ("telegram",)
 #: The tables that the retention deletes rows from.
-TABLES = ("webhook", "incident", "episode", "entry", "notification", "event", "message", "attempt", "change")
+TABLES = (
+    *("webhook", "receiver", "incident", "episode", "entry", "notification"),
+    *("event", "message", "attempt", "change"),
+)
 
 
 class RelayMetrics:

@@ -8,7 +8,7 @@ from functools import partial
 from sqlalchemy import Connection, Table, delete, exists, select
 
 from services.alert_relay.metrics import RelayMetrics
-from services.alert_relay.schema import entry, episode, incident, notification, webhook
+from services.alert_relay.schema import entry, episode, incident, notification, receiver, webhook
 from services.kit.background import run_in_background, suppress_and_log
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
@@ -70,6 +70,12 @@ def _webhooks(connection: Connection, before: float) -> dict[str, int]:
     return {"webhook": connection.execute(delete(webhook).where(webhook.c.digest.in_(old))).rowcount}
 
 
+def _receivers(connection: Connection, before: float) -> dict[str, int]:
+    """Deletes receivers that last posted before that time: they are of an earlier configuration."""
+    old = receiver.c.received_at < before
+    return {"receiver": connection.execute(delete(receiver).where(old)).rowcount}
+
+
 def _incidents(connection: Connection, before: float) -> dict[str, int]:
     """Deletes incidents that were resolved before that time, with their episodes and timelines."""
     old = select(incident.c.id).where(incident.c.resolved_at < before).order_by(incident.c.id).limit(BATCH)
@@ -105,7 +111,7 @@ def _messages(connection: Connection, before: float) -> dict[str, int]:
 
 
 #: The order matters: messages can be deleted once their incidents are gone.
-STEPS: tuple[Step, ...] = (_webhooks, _incidents, _messages)
+STEPS: tuple[Step, ...] = (_webhooks, _receivers, _incidents, _messages)
 
 
 @asynccontextmanager

@@ -23,6 +23,7 @@ from services.alert_relay.metrics import RelayMetrics
 from services.kit.background import run_in_background, suppress_and_log
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
+from services.kit.errors import Problem
 from services.kit.health import Level, Measurement
 
 log = structlog.get_logger()
@@ -80,22 +81,28 @@ class Watchdog:
         """Measures until cancelled."""
         while True:
             with suppress_and_log("watchdog_failed"):
-                await self.measure()
+                await self.check()
             await asyncio.sleep(MEASURE_SECONDS)
 
-    async def measure(self) -> None:
-        """Sets the gauges, and reports the alerts that fire or resolve now.
+    async def check(self) -> None:
+        """Sets the gauges, and reports the alerts that fire or resolve now."""
+        measured = await self.measure()
+        if not self._max_age:
+            return
+        try:
+            await self._report(measured)
+        except Problem as problem:
+            # The next check repeats it: the store is not available, or no chat is known yet.
+            log.warning("watchdog_not_reported", error=str(problem))
 
-        Raises:
-            Problem: 503, a report is not known to be stored; the next measurement repeats it.
-        """
+    async def measure(self) -> Measured:
+        """Sets the gauges; returns what they were read from."""
         measured = await self._database.read("measure", _measure)
         for state, number in measured.incidents.items():
             self._metrics.incidents.labels(state.value).set(number)
         received = [each.watchdog_at for each in measured.clusters if each.watchdog_at is not None]
         self._metrics.watchdog.beat(max(received, default=None))
-        if self._max_age:
-            await self._report(measured)
+        return measured
 
     async def _report(self, measured: Measured) -> None:
         now = self._clock.time()
@@ -137,7 +144,7 @@ def _measure(connection: Connection) -> Measured:
 
 @asynccontextmanager
 async def run_watchdog(watchdog: Watchdog) -> AsyncIterator[Watchdog]:
-    """Measures once, then again and again while the block runs."""
+    """Measures once, then checks again and again while the block runs."""
     await watchdog.measure()
     async with run_in_background(watchdog.run()):
         yield watchdog
