@@ -28,6 +28,10 @@ class Service(StrEnum):
     SANDBOX = "sandbox"
 
 
+#: Seconds without a connection that a wait survives: a restart or an upgrade of the bridge.
+OUTAGE_SECONDS = 600.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call(Generic[T]):
     """A call.
@@ -43,6 +47,7 @@ class Call(Generic[T]):
         waits: seconds that the service may take on purpose.
         statuses: statuses of answers, beside 2xx, whose body is a result.
         patience: seconds within which failures are retried; None: the client's.
+        patience_if_unknown: the same once a request may have had its effect, if that is longer.
     """
 
     method: str
@@ -55,6 +60,7 @@ class Call(Generic[T]):
     waits: float = 0.0
     statuses: frozenset[int] = frozenset()
     patience: float | None = None
+    patience_if_unknown: float = 0.0
 
 
 def get(

@@ -30,6 +30,8 @@ def perform(call: Call[T], site: Site) -> Flow[T]:
         try:
             return (yield from _try(call, site))
         except (NotReachedError, NoAnswerError, errors.ProblemError) as error:
+            if isinstance(error, NoAnswerError):
+                retries = replace(retries, patience=max(retries.patience, call.patience_if_unknown))
             pause = retries.pause(
                 error,
                 repeatable=call.repeatable,

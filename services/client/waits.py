@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from services.client import call
 from services.client.calls import approvals, dead_letters, messages
 from services.client.site import Site
 from services.client.steps import Emit, Flow, GetSite, Iteration, Pause
@@ -12,8 +13,6 @@ from services.contracts.tracking import Job
 
 #: Seconds that one request waits at the bridge, the most that it allows.
 LONG_POLL_SECONDS = 55.0
-#: Seconds without a connection that a wait survives: a restart or an upgrade of the bridge.
-OUTAGE_SECONDS = 600.0
 #: A long poll that is answered earlier than this although nothing happened is not repeated at once.
 _TOO_SOON_SECONDS = 1.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
@@ -35,7 +34,7 @@ def answer(approval_id: str, *, within: float | None = None) -> Flow[ApprovalVie
     while True:
         left = LONG_POLL_SECONDS if within is None else max(0.0, within - (asked - started))
         polled = approvals.approval(approval_id, wait=min(left, LONG_POLL_SECONDS))
-        view: ApprovalView = yield replace(polled, patience=OUTAGE_SECONDS)
+        view: ApprovalView = yield replace(polled, patience=call.OUTAGE_SECONDS)
         now = site.clock()
         if view.status != "open" or (within is not None and now - started >= within):
             return view
@@ -61,7 +60,7 @@ def ended(message_ids: Sequence[str], *, within: float | None = None) -> Flow[li
     while True:
         for message_id in message_ids:
             if message_id not in found or found[message_id].finished_at is None:
-                found[message_id] = yield replace(messages.message(message_id), patience=OUTAGE_SECONDS)
+                found[message_id] = yield replace(messages.message(message_id), patience=call.OUTAGE_SECONDS)
         passed = site.clock() - started
         over = within is not None and passed >= within
         if over or all(message.finished_at is not None for message in found.values()):
@@ -74,7 +73,7 @@ def progress(job_id: str) -> Iteration[Job]:
     """Yields a job again and again until it has ended; the last one is how it ended."""
     pause = _FIRST_PAUSE
     while True:
-        job: Job = yield replace(dead_letters.job(job_id), patience=OUTAGE_SECONDS)
+        job: Job = yield replace(dead_letters.job(job_id), patience=call.OUTAGE_SECONDS)
         yield Emit(job)
         if job.status != "running":
             return

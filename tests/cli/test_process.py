@@ -116,4 +116,4 @@ def test_a_question_is_waited_for_while_the_suite_restarts(tmp_path: Path, stop:
         done = ended(asking)
     finally:
         suites.end(second)
-    assert (done.code, done.out) == (ExitCode.DONE, "approve\n")
+    assert (done.code, done.out) == (ExitCode.DONE, "approve\n"), done.error

@@ -1,6 +1,7 @@
 """One call against servers that fail in every way: what is repeated, and what the caller gets."""
 
 import asyncio
+import json
 import re
 
 import pytest
@@ -16,6 +17,7 @@ from services.client.errors import (
     UnreadableAnswerError,
 )
 from services.client.exchange import LARGEST_ANSWER
+from services.contracts.approvals import NewApproval
 from services.contracts.events import NewEvent
 from tests.client.both import either, http, scripted
 from tests.ports import free_port
@@ -25,6 +27,14 @@ EVENT = NewEvent(type="task_completion", title="Done")
 ACCEPTED = (
     '{"event_id":"e","message_ids":["m"],"correlation_id":"c","trace_id":"t","type":"task_completion",'
     '"links":{"event":"/e","trace":null}}'
+)
+QUESTION = json.dumps(
+    dict.fromkeys(("undelivered_at", "trace_id", "closed_at", "decision", "callback_url", "metadata"))
+    | dict.fromkeys(("visible_in", "perhaps_visible_in"), 0)
+    | {name: name for name in ("bot", "client", "title", "prompt", "source", "correlation_id", "event_id")}
+    | {"id": "question-1", "code": "K7Q2", "status": "open", "options": [], "approvers": []}
+    | dict.fromkeys(("created_at", "expires_at"), "2026-01-31T08:00:00Z")
+    | {"links": {"self": "/q", "message": "/m", "event": "/e", "trace": None}}
 )
 CANCELLED = '{"message_id":"m","state":"cancelled","parts_sent":0,"possible_duplicate":false}'
 LOST = b""
@@ -94,6 +104,24 @@ async def _accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     writer.write(http(202, ACCEPTED))
     await writer.drain()
     writer.close()
+
+
+async def test_a_question_that_people_may_see_is_not_given_up(kind: str) -> None:
+    """The bridge stopped before it answered, and is away for longer than the client waits for others."""
+    gone = http(503, "{}", "Retry-After: 0")
+    async with (
+        scripted(LOST, gone, LOST, http(201, QUESTION)) as server,
+        either(kind, server.url, KEY, patience=0) as cct,
+    ):
+        assert (await cct.ask(NewApproval(title="Deploy?", prompt="2.1"))).id == "question-1"
+    assert len(server.requests) == 4
+    assert len(keys(server.requests)) == 1
+    async with (
+        scripted(gone, http(201, QUESTION)) as server,
+        either(kind, server.url, KEY, patience=0) as cct,
+    ):
+        with pytest.raises(ProblemError):
+            await cct.ask(NewApproval(title="Deploy?", prompt="2.1"))
 
 
 async def test_patience_ends_with_the_last_error(kind: str) -> None:

@@ -1,5 +1,6 @@
 """Calls that ask people, and read what they answered and sent."""
 
+from dataclasses import replace
 from datetime import datetime
 
 from services.client import call
@@ -13,11 +14,14 @@ _APPROVALS = "/api/v1/approvals"
 def ask(question: NewApproval, *, key: str | None = None) -> Call[ApprovalView]:
     """Asks people a question. The answer comes once the question is on disk; `answer` waits for people.
 
+    A question that may be on disk already is not given up for ten minutes: people may be looking at it.
+
     Args:
         question: the question.
         key: Idempotency-Key; None: a new one, so that retries of this call ask once.
     """
-    return call.post(ApprovalView, _APPROVALS, question, key=key or call.new_key())
+    posted = call.post(ApprovalView, _APPROVALS, question, key=key or call.new_key())
+    return replace(posted, patience_if_unknown=call.OUTAGE_SECONDS)
 
 
 def approval(approval_id: str, *, wait: float = 0) -> Call[ApprovalView]:
