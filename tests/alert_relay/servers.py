@@ -64,11 +64,13 @@ async def alertmanager(
         *_gossiping(gossip),
         stderr=asyncio.subprocess.DEVNULL,
     )
-    async with http(f"http://{address}") as client:
-        await until(lambda: _ready(client))
-        yield client
-    process.terminate()
-    await process.wait()
+    try:
+        async with http(f"http://{address}") as client:
+            await until(lambda: _ready(client))
+            yield client
+    finally:
+        process.terminate()
+        await process.wait()
 
 
 def _gossiping(gossip: tuple[int, int] | None) -> list[str]:
