@@ -7,10 +7,14 @@ from functools import partial
 
 from fastapi import FastAPI
 
-from services.alert_relay import api, clusters_api, refusing_chats, render, store
+from services.alert_relay import store
+from services.alert_relay.api import clusters as clusters_api
+from services.alert_relay.api import incidents as incidents_api
+from services.alert_relay.api import webhooks as webhooks_api
 from services.alert_relay.clusters import membership
 from services.alert_relay.metrics import RelayMetrics
-from services.alert_relay.recipients import Recipients
+from services.alert_relay.notifications import refusing_chats, render
+from services.alert_relay.notifications.recipients import Recipients
 from services.alert_relay.reconciler import run_reconcilers
 from services.alert_relay.relay import OutcomeCounter, Relay
 from services.alert_relay.retention import run_retention
@@ -135,8 +139,8 @@ def create_app(
         health=health,
         lifespan=lifespan,
         summary=SUMMARY,
-        routers=[api.router, clusters_api.router],
-        admission=api.admission,
+        routers=[webhooks_api.router, incidents_api.router, clusters_api.router],
+        admission=webhooks_api.admission,
         watched=["/webhook/alert", "/webhook/alert/{cluster}"],
     )
 

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from services.alert_relay.clusters.cluster import Heartbeat, StoredCluster
-from services.alert_relay.episodes import Alert, AlertGroup
+from services.alert_relay.incidents.episodes import Alert, AlertGroup
 from services.kit.clock import rfc3339
 
 WATCHDOG_SILENT = "WatchdogSilent"

@@ -1,6 +1,7 @@
 """Reads the alerts of each cluster from its Alertmanagers, and corrects what webhooks missed.
 
-One task for each cluster of the settings; :mod:`services.alert_relay.snapshot` decides what is corrected.
+One task for each cluster of the settings; :mod:`services.alert_relay.alertmanager.snapshot`
+decides what is corrected.
 Several replicas of the relay may read the same cluster: the transaction that corrects locks the cluster.
 """
 
@@ -13,14 +14,16 @@ from typing import Protocol
 import structlog
 from sqlalchemy import Connection
 
-from services.alert_relay import alertmanager_config, parse, snapshot_store
-from services.alert_relay.alertmanager_client import AlertmanagerAlerts, AlertmanagerClient, NoAnswerError
-from services.alert_relay.alertmanager_config import RepeatIntervals
+from services.alert_relay import snapshot_store
+from services.alert_relay.alertmanager import config as alertmanager_config
+from services.alert_relay.alertmanager import parse
+from services.alert_relay.alertmanager.client import AlertmanagerAlerts, AlertmanagerClient, NoAnswerError
+from services.alert_relay.alertmanager.config import RepeatIntervals
+from services.alert_relay.alertmanager.snapshot import Correction, Snapshot
 from services.alert_relay.clusters import configuration
 from services.alert_relay.clusters.configuration import ClusterConfiguration
 from services.alert_relay.metrics import RelayMetrics, TruncatedOutcome
 from services.alert_relay.settings import AlertRelaySettings
-from services.alert_relay.snapshot import Correction, Snapshot
 from services.alert_relay.snapshot_store import Cluster, TruncatedWebhook
 from services.kit.background import run_in_background, suppress_and_log
 from services.kit.clock import Clock

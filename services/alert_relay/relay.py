@@ -6,14 +6,15 @@ from functools import partial
 
 import structlog
 
-from services.alert_relay import parse, snapshot_store, store
-from services.alert_relay.alertmanager_config import RepeatIntervals
+from services.alert_relay import snapshot_store, store
+from services.alert_relay.alertmanager import parse
+from services.alert_relay.alertmanager.config import RepeatIntervals
+from services.alert_relay.alertmanager.snapshot import Correction, Snapshot
 from services.alert_relay.clusters import configuration
-from services.alert_relay.episodes import AlertGroup
+from services.alert_relay.incidents.episodes import AlertGroup
 from services.alert_relay.metrics import NotificationOutcome, RelayMetrics, TruncatedOutcome
-from services.alert_relay.recipients import Recipients
+from services.alert_relay.notifications.recipients import Recipients
 from services.alert_relay.settings import AlertRelaySettings
-from services.alert_relay.snapshot import Correction, Snapshot
 from services.alert_relay.snapshot_store import Cluster
 from services.alert_relay.store import NotificationTarget, StoreResult
 from services.contracts.alertmanager import Webhook

@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, select, update
 
-from services.alert_relay import episode_store, snapshot, store
-from services.alert_relay.clusters import store as clusters
-from services.alert_relay.episodes import AlertGroup, Episode, EpisodeChange, Observation, unquoted
-from services.alert_relay.notifications import Source
+from services.alert_relay import store
+from services.alert_relay.alertmanager import snapshot
+from services.alert_relay.alertmanager.snapshot import Correction, Group, Known, Snapshot
+from services.alert_relay.clusters import store as cluster_store
+from services.alert_relay.incidents import episode_store
+from services.alert_relay.incidents.episodes import AlertGroup, Episode, EpisodeChange, Observation, unquoted
+from services.alert_relay.notifications.notification import Source
 from services.alert_relay.schema import webhook
-from services.alert_relay.snapshot import Correction, Group, Known, Snapshot
 from services.alert_relay.store import NotificationTarget, StoreResult
 from services.contracts.stored import json_of
 
@@ -98,11 +100,11 @@ def difference(
     truncated = frozenset(each.group for each in truncated_webhooks(connection, cluster.name))
     known = Known(
         episodes=episodes,
-        receivers=clusters.receivers(connection, cluster.name),
+        receivers=cluster_store.receivers(connection, cluster.name),
         truncated=truncated,
         in_truncated=_in_groups(connection, opened.values(), truncated),
         missed_since=missed_since,
-        proven=clusters.proven_urls(connection, cluster.name) == cluster.api_urls,
+        proven=cluster_store.proven_urls(connection, cluster.name) == cluster.api_urls,
     )
     return snapshot.correct(found, known, now)
 
@@ -123,9 +125,9 @@ def proves(connection: Connection, cluster: Cluster, found: Snapshot) -> bool:
 
     The settings may name the API of another Alertmanager, to which all alerts of this one look resolved.
     """
-    if clusters.proven_urls(connection, cluster.name) == cluster.api_urls:
+    if cluster_store.proven_urls(connection, cluster.name) == cluster.api_urls:
         return False
-    heartbeats = {beat.fingerprint for beat in clusters.heartbeats(connection, cluster.name)}
+    heartbeats = {beat.fingerprint for beat in cluster_store.heartbeats(connection, cluster.name)}
     received = episode_store.open_episodes(connection, cluster.name).keys() | heartbeats
     return not received.isdisjoint(found.alerts)
 
@@ -149,9 +151,9 @@ def apply(
         target: who gets the notifications.
         now: seconds since the epoch.
     """
-    clusters.lock(connection, cluster.name)
+    cluster_store.lock(connection, cluster.name)
     if proves(connection, cluster, found):
-        clusters.prove_urls(connection, cluster.name, cluster.api_urls)
+        cluster_store.prove_urls(connection, cluster.name, cluster.api_urls)
     correction = difference(connection, cluster, found, missed_since, now)
     episode_store.mark_suspect(connection, correction.suspect, now)
     episode_store.mark_present(connection, correction.present)

@@ -11,12 +11,13 @@ from types import MappingProxyType
 from sqlalchemy import Connection, insert
 from uuid_utils import uuid7
 
-from services.alert_relay import episode_store, episodes, notifications
-from services.alert_relay.alertmanager_config import RepeatIntervals
-from services.alert_relay.clusters import store as clusters
-from services.alert_relay.episode_store import TimelineRow
-from services.alert_relay.episodes import AlertGroup, End, EpisodeChange, Observation, TimelineKind
-from services.alert_relay.notifications import Notification, Source
+from services.alert_relay.alertmanager.config import RepeatIntervals
+from services.alert_relay.clusters import store as cluster_store
+from services.alert_relay.incidents import episode_store, episodes
+from services.alert_relay.incidents.episode_store import TimelineRow
+from services.alert_relay.incidents.episodes import AlertGroup, End, EpisodeChange, Observation, TimelineKind
+from services.alert_relay.notifications import notification as notifications
+from services.alert_relay.notifications.notification import Notification, Source
 from services.alert_relay.schema import notification, webhook
 from services.kit.database.connect import upsert
 from services.kit.telemetry.telemetry import TraceContext
@@ -82,14 +83,14 @@ def receive(
         now: seconds since the epoch.
         repeats: by cluster, the repeat intervals that are known.
     """
-    group = replace(group, cluster=clusters.touch(connection, group.cluster, now))
+    group = replace(group, cluster=cluster_store.touch(connection, group.cluster, now))
     heartbeats = [alert for alert in group.alerts if alert.name == WATCHDOG and alert.firing]
-    clusters.record_heartbeats(connection, group.cluster, heartbeats, now)
+    cluster_store.record_heartbeats(connection, group.cluster, heartbeats, now)
     if not _save_webhook(connection, group, body, now):
         # People know what could not be read in a webhook that was received before.
         group = replace(group, unreadable=())
     observations = _observe_all(connection, group)
-    clusters.record_receiver(connection, group.cluster, group.receiver, now)
+    cluster_store.record_receiver(connection, group.cluster, group.receiver, now)
     intervals = repeats.get(group.cluster, RepeatIntervals())
     repeat_seconds = intervals.seconds(group.group_key, group.receiver)
     notify = notifications.to_notify(observations, repeat_seconds, now)
@@ -102,7 +103,7 @@ def report(connection: Connection, group: AlertGroup, target: NotificationTarget
 
     A resolved alert that never fired changes nothing.
     """
-    clusters.lock(connection, group.cluster)
+    cluster_store.lock(connection, group.cluster)
     observations = [each for each in _observe_all(connection, group) if each.change in _OWN_CHANGES]
     return apply(connection, group, observations, observations, target=target, now=now)
 

@@ -14,10 +14,13 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import Table, select
 
-from services.alert_relay import app, notifications, parse, queries, store
+from services.alert_relay import app, store
+from services.alert_relay.alertmanager import parse
 from services.alert_relay.clusters import configuration, membership
-from services.alert_relay.notifications import Notification
-from services.alert_relay.queries import IncidentRow
+from services.alert_relay.incidents import queries
+from services.alert_relay.incidents.queries import IncidentRow
+from services.alert_relay.notifications import notification as notifications
+from services.alert_relay.notifications.notification import Notification
 from services.alert_relay.settings import AlertRelaySettings
 from services.alert_relay.store import NotificationTarget, StoreResult
 from services.contracts.alertmanager import Webhook

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from services.alert_relay import parse
-from services.alert_relay.episodes import Alert, AlertGroup
+from services.alert_relay.alertmanager import parse
+from services.alert_relay.incidents.episodes import Alert, AlertGroup
 from services.contracts.alertmanager import Webhook
 from services.kit.clock import rfc3339
 

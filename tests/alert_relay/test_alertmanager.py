@@ -13,9 +13,9 @@ import pytest
 from pydantic import SecretStr
 
 from services.alert_relay import app
+from services.alert_relay.alertmanager.snapshot import ABSENT_SECONDS
 from services.alert_relay.reconciler import WARM_UP_SECONDS
 from services.alert_relay.settings import AlertRelaySettings
-from services.alert_relay.snapshot import ABSENT_SECONDS
 from services.kit.clock import SystemClock, rfc3339
 from services.kit.runner import running
 from tests.alert_relay import servers

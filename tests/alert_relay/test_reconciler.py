@@ -12,15 +12,22 @@ import httpx
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-from services.alert_relay import app, parse, snapshot_store
-from services.alert_relay.alertmanager_client import AlertmanagerClient
-from services.alert_relay.alertmanager_config import RepeatIntervals
+from services.alert_relay import app, snapshot_store
+from services.alert_relay.alertmanager import parse
+from services.alert_relay.alertmanager.client import AlertmanagerClient
+from services.alert_relay.alertmanager.config import RepeatIntervals
+from services.alert_relay.alertmanager.snapshot import (
+    ABSENT_SECONDS,
+    Correction,
+    Group,
+    ListedAlert,
+    Snapshot,
+)
 from services.alert_relay.clusters.configuration import ClusterConfiguration
 from services.alert_relay.metrics import RelayMetrics
-from services.alert_relay.notifications import Source
+from services.alert_relay.notifications.notification import Source
 from services.alert_relay.reconciler import GIVE_UP_SECONDS, WARM_UP_SECONDS, Reconciler
 from services.alert_relay.settings import AlertRelaySettings
-from services.alert_relay.snapshot import ABSENT_SECONDS, Correction, Group, ListedAlert, Snapshot
 from services.alert_relay.snapshot_store import Cluster
 from services.alert_relay.store import NotificationTarget
 from services.contracts.alertmanager import Webhook

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from services.alert_relay import relay as relay_module
 from services.alert_relay.app import create_app
 from services.alert_relay.metrics import NotificationOutcome, RelayMetrics
-from services.alert_relay.recipients import Recipients
+from services.alert_relay.notifications.recipients import Recipients
 from services.alert_relay.relay import OutcomeCounter, Relay
 from services.alert_relay.settings import AlertRelaySettings
 from services.contracts.alertmanager import Webhook

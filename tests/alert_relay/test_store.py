@@ -10,7 +10,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from services.alert_relay import schema
-from services.alert_relay.notifications import NotificationKind, Urgency
+from services.alert_relay.incidents.severity import Urgency
+from services.alert_relay.notifications.notification import NotificationKind
 from services.kit.database.connect import StoreUnavailableError
 from services.outbox.schema import message
 from tests.alert_relay import payloads

@@ -8,9 +8,9 @@ from prometheus_client import CollectorRegistry
 
 from services.alert_relay import heartbeats, store
 from services.alert_relay.clusters import membership
-from services.alert_relay.episodes import AlertGroup
+from services.alert_relay.incidents.episodes import AlertGroup
+from services.alert_relay.incidents.severity import Urgency
 from services.alert_relay.metrics import RelayMetrics
-from services.alert_relay.notifications import Urgency
 from services.alert_relay.store import NotificationTarget
 from services.alert_relay.watchdog import AlertReporter, Watchdog, run_watchdog
 from services.kit.errors import Problem

@@ -28,7 +28,7 @@ CHECKS = (
     "ignored_auth",
 )
 #: Operations that read values of other types as far as possible, since a refused alert is lost:
-#: tests/alert_relay/test_parse.py has what is refused.
+#: tests/alert_relay/alertmanager/test_parse.py has what is refused.
 LENIENT = frozenset({"/webhook/alert", "/webhook/alert/{cluster}"})
 PHASES = ("examples", "coverage", "fuzzing", "stateful")
 #: Answers that say nothing about an operation: its input was wrong, or what it names does not exist.

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Connection, Row, delete, select, update
 
-from services.alert_relay import episode_store
 from services.alert_relay.clusters import store
 from services.alert_relay.clusters.configuration import ClusterConfiguration
-from services.alert_relay.episode_store import TimelineRow
-from services.alert_relay.episodes import End, TimelineKind, incident_key
+from services.alert_relay.incidents import episode_store
+from services.alert_relay.incidents.episode_store import TimelineRow
+from services.alert_relay.incidents.episodes import End, TimelineKind, incident_key
 from services.alert_relay.schema import cluster, episode, heartbeat, incident, webhook
 from services.kit.database.connect import upsert
 

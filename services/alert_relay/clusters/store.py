@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, delete, select, update
 
 from services.alert_relay.clusters.cluster import Heartbeat, StoredCluster
-from services.alert_relay.episodes import Alert
+from services.alert_relay.incidents.episodes import Alert
 from services.alert_relay.schema import cluster, heartbeat, receiver
 from services.contracts.stored import json_of
 from services.kit.database.connect import upsert

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.alert_relay.episodes import OPENING, Episode, EpisodeChange, observe, unquoted
+from services.alert_relay.incidents.episodes import OPENING, Episode, EpisodeChange, observe, unquoted
 from tests.alert_relay.payloads import START, domain_alert
 
 OPEN = Episode("e1", "i1", "f", starts_at=START, last_received_at=START + 30)

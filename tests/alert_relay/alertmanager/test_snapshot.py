@@ -4,9 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from services.alert_relay import snapshot
-from services.alert_relay.episodes import Alert, End, Episode, EpisodeChange
-from services.alert_relay.snapshot import (
+from services.alert_relay.alertmanager import snapshot
+from services.alert_relay.alertmanager.snapshot import (
     ABSENT_SECONDS,
     MISSED_SECONDS,
     SHORT_GAP_SECONDS,
@@ -17,6 +16,7 @@ from services.alert_relay.snapshot import (
     ListedAlert,
     Snapshot,
 )
+from services.alert_relay.incidents.episodes import Alert, End, Episode, EpisodeChange
 from tests.alert_relay.payloads import START
 
 GROUP = Group.of("alert-relay", {"alertname": "HighErrorRate"})

@@ -5,8 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.alert_relay import render
-from services.alert_relay.notifications import Notification, NotificationKind, NotifiedAlert, Urgency
+from services.alert_relay.incidents.severity import Urgency
+from services.alert_relay.notifications import render
+from services.alert_relay.notifications.notification import (
+    Notification,
+    NotificationKind,
+    NotifiedAlert,
+)
 from services.outbox.messages import Text
 from services.outbox.telegram.text import MESSAGE_LIMIT, parts_of, utf16_length
 from tests.alert_relay.payloads import START

@@ -18,8 +18,8 @@ the alerts of each cluster again and again, and corrects what it knows:
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from services.alert_relay.alertmanager_config import RepeatIntervals
-from services.alert_relay.episodes import Alert, End, Episode, EpisodeChange, Observation
+from services.alert_relay.alertmanager.config import RepeatIntervals
+from services.alert_relay.incidents.episodes import Alert, End, Episode, EpisodeChange, Observation
 
 #: Longer than the group_interval of most configurations.
 ABSENT_SECONDS = 600.0

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from services.alert_relay.episodes import Alert, AlertGroup, fingerprint_of, unquoted
-from services.alert_relay.snapshot import Group, ListedAlert
+from services.alert_relay.alertmanager.snapshot import Group, ListedAlert
+from services.alert_relay.incidents.episodes import Alert, AlertGroup, fingerprint_of, unquoted
 from services.contracts import alertmanager
 from services.contracts.alertmanager import ApiAlert, ApiGroup, Status, Webhook
 

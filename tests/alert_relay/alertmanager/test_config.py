@@ -2,8 +2,8 @@
 
 import pytest
 
-from services.alert_relay import alertmanager_config
-from services.alert_relay.alertmanager_config import DEFAULT_REPEAT_SECONDS, RepeatIntervals, repeat_intervals
+from services.alert_relay.alertmanager import config as alertmanager_config
+from services.alert_relay.alertmanager.config import DEFAULT_REPEAT_SECONDS, RepeatIntervals, repeat_intervals
 from tests.stack.config import ALERTMANAGER
 
 HOUR = 3_600.0

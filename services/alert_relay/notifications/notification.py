@@ -14,47 +14,19 @@ So a firing alert is notified again ("still firing since") when people were last
 Alertmanager is lost, the same webhook comes again and again, and people get what they would get without that.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from pydantic import TypeAdapter
 
-from services.alert_relay.episodes import OPENING, AlertGroup, EpisodeChange, Observation
-from services.outbox.messages import Lane
+from services.alert_relay.incidents.episodes import OPENING, AlertGroup, EpisodeChange, Observation
+from services.alert_relay.incidents.severity import Urgency, urgency_of
 
 #: A repeat may come a little early: the times of receipt vary.
 REPEAT_TOLERANCE = 0.8
 
 TRANSITIONS = (*OPENING, EpisodeChange.RESOLVED)
-_LOUD = frozenset(
-    {"critical", "page", "emergency", "fatal", "disaster", "blocker", "urgent", "alert", "error", "high"}
-    | {f"{scale}{number}" for scale in ("p", "sev", "sev-", "s") for number in (0, 1, 2)}
-)
-_QUIET = frozenset(
-    {"info", "informational", "information", "none", "debug", "low", "notice"}
-    | {f"{scale}{number}" for scale in ("p", "sev", "sev-", "s") for number in (4, 5)}
-)
-
-
-class Urgency(StrEnum):
-    """How urgent a notification is.
-
-    It depends on the alert's labels alone, so it is the same for a whole episode: a resolution uses the
-    lane of its alert and cannot arrive before it.
-    """
-
-    LOUD = "loud"
-    NORMAL = "normal"
-    QUIET = "quiet"  #: without a sound
-
-    @property
-    def lane(self) -> Lane:
-        return Lane.URGENT if self is Urgency.LOUD else Lane.NORMAL
-
-    @property
-    def silent(self) -> bool:
-        return self is Urgency.QUIET
 
 
 class Source(StrEnum):
@@ -127,22 +99,6 @@ def to_json(notification: Notification) -> str:
 
 def from_json(body: str) -> Notification:
     return _notification.validate_json(body)
-
-
-def urgency_of(severity: str) -> Urgency:
-    """Returns the urgency of a lower-case severity label; an unknown one is normal.
-
-    Scales with numbers, such as P1 and SEV-2, are read too: 0 to 2 are loud, 4 and 5 are quiet.
-    """
-    if severity in _LOUD:
-        return Urgency.LOUD
-    return Urgency.QUIET if severity in _QUIET else Urgency.NORMAL
-
-
-def worst(severities: Iterable[str]) -> str:
-    """Returns the most urgent severity, and of equally urgent ones the first."""
-    order = list(Urgency)
-    return min(severities, key=lambda severity: order.index(urgency_of(severity)), default="")
 
 
 def to_notify(observations: Sequence[Observation], repeat_seconds: float, now: float) -> list[Observation]:

@@ -9,8 +9,13 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from urllib.parse import quote
 
-from services.alert_relay import notifications
-from services.alert_relay.notifications import Notification, NotificationKind, NotifiedAlert, Source
+from services.alert_relay.notifications.notification import (
+    Notification,
+    NotificationKind,
+    NotifiedAlert,
+    Source,
+    from_json,
+)
 from services.outbox.messages import Claimed, Rendered, Text
 from services.outbox.telegram.links import is_link
 from services.outbox.telegram.text import Builder, parts_of
@@ -40,7 +45,7 @@ LONGEST_URL = 2_000
 
 def render(claimed: Claimed) -> Rendered:
     """Returns the content that Telegram gets for a claimed message."""
-    return Rendered(parts_of(text_of(notifications.from_json(claimed.body)), "alerts.txt"))
+    return Rendered(parts_of(text_of(from_json(claimed.body)), "alerts.txt"))
 
 
 def text_of(notification: Notification) -> Text:

@@ -1,8 +1,9 @@
 import pytest
 
-from services.alert_relay import notifications
-from services.alert_relay.episodes import Episode, EpisodeChange, Observation
-from services.alert_relay.notifications import Notification, NotificationKind, Urgency
+from services.alert_relay.incidents.episodes import Episode, EpisodeChange, Observation
+from services.alert_relay.incidents.severity import Urgency, urgency_of, worst
+from services.alert_relay.notifications import notification as notifications
+from services.alert_relay.notifications.notification import Notification, NotificationKind
 from services.outbox.messages import Lane
 from tests.alert_relay import payloads
 from tests.alert_relay.payloads import START, alert, webhook
@@ -104,9 +105,9 @@ def test_an_info_alert_makes_no_sound() -> None:
 
 
 def test_a_warning_and_a_severity_nobody_knows_ring_in_their_turn() -> None:
-    assert notifications.urgency_of("warning") is Urgency.NORMAL
-    assert notifications.urgency_of("p3-teapot") is Urgency.NORMAL
-    assert notifications.urgency_of("") is Urgency.NORMAL
+    assert urgency_of("warning") is Urgency.NORMAL
+    assert urgency_of("p3-teapot") is Urgency.NORMAL
+    assert urgency_of("") is Urgency.NORMAL
 
 
 @pytest.mark.parametrize(
@@ -118,7 +119,7 @@ def test_a_warning_and_a_severity_nobody_knows_ring_in_their_turn() -> None:
     ],
 )
 def test_scales_with_numbers_are_read(severities: list[str], urgency: Urgency) -> None:
-    assert {notifications.urgency_of(each) for each in severities} == {urgency}
+    assert {urgency_of(each) for each in severities} == {urgency}
 
 
 def test_a_group_that_mixes_urgencies_becomes_a_message_for_each_the_urgent_one_first() -> None:
@@ -140,12 +141,12 @@ def test_a_resolution_waits_in_the_same_lane_as_its_alert() -> None:
 def test_the_severity_label_is_read_whatever_its_case() -> None:
     (listed,) = payloads.alert_group(webhook(alert(severity="Critical"))).alerts
 
-    assert notifications.urgency_of(listed.severity) is Urgency.LOUD
+    assert urgency_of(listed.severity) is Urgency.LOUD
 
 
 def test_the_worst_severity_is_the_most_urgent_one() -> None:
-    assert notifications.worst(["info", "critical", "warning"]) == "critical"
-    assert notifications.worst([]) == ""
+    assert worst(["info", "critical", "warning"]) == "critical"
+    assert worst([]) == ""
 
 
 def test_alerts_that_alertmanager_cut_off_are_counted() -> None:

@@ -12,8 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 from uuid_utils import uuid7
 
-from services.alert_relay import notifications
-from services.alert_relay.episodes import (
+from services.alert_relay.incidents.episodes import (
     OPENING,
     Alert,
     AlertGroup,
@@ -25,6 +24,7 @@ from services.alert_relay.episodes import (
     TimelineKind,
     incident_key,
 )
+from services.alert_relay.incidents.severity import worst
 from services.alert_relay.schema import entry, episode, incident
 
 #: Values in one statement; both databases limit its parameters to about 32,000.
@@ -133,10 +133,10 @@ def assign_incidents(
         severities = [each.alert.severity for each in members]
         if key in existing:
             incident_id, severity = existing[key]
-            _touch(connection, incident_id, notifications.worst([severity, *severities]), now)
+            _touch(connection, incident_id, worst([severity, *severities]), now)
         else:
             incident_id = str(uuid7())
-            row = _incident_row(group, members[0].alert.name, notifications.worst(severities), now)
+            row = _incident_row(group, members[0].alert.name, worst(severities), now)
             new_rows.append(row | {"id": incident_id, "key": key})
         incident_ids |= {each.alert.fingerprint: incident_id for each in members}
     if new_rows:

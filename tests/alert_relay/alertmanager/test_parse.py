@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from services.alert_relay import parse
+from services.alert_relay.alertmanager import parse
 from services.contracts.alertmanager import Webhook
 from services.kit.clock import rfc3339
 from tests.alert_relay import payloads
