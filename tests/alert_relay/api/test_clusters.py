@@ -20,7 +20,7 @@ from tests.alert_relay import payloads
 from tests.alert_relay.payloads import alert, webhook
 from tests.stack import servers as stack
 
-PAGE = (Path(__file__).parents[2] / "docs" / "alertmanager.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs" / "alertmanager.md").read_text()
 
 
 def blocks(language: str) -> list[str]:
