@@ -1,4 +1,4 @@
-"""``make demo``: posts events, an alert and its end to the running suite, and prints where to see them."""
+"""``make demo``: posts events, an alert, its acknowledgement and its end, and prints where to see them."""
 
 import argparse
 import sys
@@ -80,6 +80,10 @@ EVENTS = (
 )
 
 
+#: Name of the alert.
+ALERT_NAME = "DiskSpaceLow"
+
+
 class DemoSettings(ServiceSettings):
     bridge_url: str = Field("http://127.0.0.1:8080", description="URL of the bridge")
     alert_relay_url: str = Field("http://127.0.0.1:8081", description="URL of alert-relay")
@@ -103,14 +107,14 @@ def alert(now: datetime, status: Status, dashboard: str) -> Webhook:
         groupKey='{}:{alertname="DiskSpaceLow"}',
         status=status,
         receiver="alert-relay",
-        groupLabels={"alertname": "DiskSpaceLow"},
-        commonLabels={"alertname": "DiskSpaceLow", "severity": "warning"},
+        groupLabels={"alertname": ALERT_NAME},
+        commonLabels={"alertname": ALERT_NAME, "severity": "warning"},
         commonAnnotations={},
         externalURL="",
         alerts=[
             Alert(
                 status=status,
-                labels={"alertname": "DiskSpaceLow", "severity": "warning", "instance": "db-1"},
+                labels={"alertname": ALERT_NAME, "severity": "warning", "instance": "db-1"},
                 annotations={"summary": "db-1 has 12 % of its disk left", "dashboard_url": dashboard},
                 startsAt=now - timedelta(minutes=5),
                 endsAt=datetime.min.replace(tzinfo=UTC) if firing else now,
@@ -122,7 +126,7 @@ def alert(now: datetime, status: Status, dashboard: str) -> Webhook:
 
 
 def send(cct: Client, dashboard: str) -> list[str]:
-    """Posts the events, the alert and its end, and returns lines for the terminal.
+    """Posts the events, the alert, its acknowledgement and its end, and returns lines for the terminal.
 
     Args:
         cct: the client.
@@ -137,8 +141,11 @@ def send(cct: Client, dashboard: str) -> list[str]:
         for message_id in cct.send(event).message_ids
     ]
     now = datetime.now(UTC)
-    for status in (Status.FIRING, Status.RESOLVED):
-        cct.send_alerts(alert(now, status, dashboard))
+    cct.send_alerts(alert(now, Status.FIRING, dashboard))
+    for incident in cct.incidents(state="firing").incidents:
+        if incident.alertname == ALERT_NAME:
+            cct.acknowledge_incident(incident.id, incident.version, by="Grace")
+    cct.send_alerts(alert(now, Status.RESOLVED, dashboard))
     lines.append(f"  {'alert':<18} {dashboard}")
     return lines
 

@@ -13,7 +13,7 @@ def build() -> dashboards.Dashboard:
         "CCTelegram / Alerting and health",
         "Alerts and notifications, health checks, and the live page.",
     ).with_variable(choice("instance", "relay", 'label_values(up{job="alert-relay"}, instance)'))
-    for add in (_now, _alerts, _health, _page):
+    for add in (_now, _alerts, _incidents, _health, _page):
         add(made)
     return made
 
@@ -134,6 +134,50 @@ def _alerts(made: dashboards.Dashboard) -> None:
             "short",
             (increase("cctelegram_pruned_rows_total", "table"), "{{table}}"),
             stacked=True,
+        )
+    )
+
+
+def _incidents(made: dashboards.Dashboard) -> None:
+    made.with_row(row("Incidents"))
+    made.with_panel(
+        graph(
+            "Incidents",
+            "short",
+            (f"max by (state) (cctelegram_incidents{{{RELAY}}})", "{{state}}"),
+            about="Incidents now, by state; resolved ones until ALERT_RETENTION_DAYS.",
+        )
+    )
+    made.with_panel(
+        graph(
+            "Time to acknowledge",
+            "s",
+            *quantiles("cctelegram_incident_ack_seconds"),
+            about="From the opening of an incident to its first acknowledgement (MTTA).",
+        )
+    )
+    made.with_panel(
+        graph(
+            "Time to resolve",
+            "s",
+            *quantiles("cctelegram_incident_resolve_seconds"),
+            about="From the start of an incident's first alert to the end of its last (MTTR).",
+        )
+    )
+    made.with_panel(
+        graph(
+            "Never acknowledged",
+            "short",
+            (increase("cctelegram_incidents_never_acknowledged_total"), "incidents"),
+            about="Incidents that were resolved without an acknowledgement.",
+        )
+    )
+    made.with_panel(
+        graph(
+            "Alerts per incident",
+            "short",
+            *quantiles("cctelegram_alerts_per_incident"),
+            about="Alerts of an incident when it is resolved.",
         )
     )
 

@@ -11,6 +11,8 @@ The path of one alert:
     notifications      (package) decides which alerts to notify, how loudly, in how many messages; their text
     (services.outbox)  delivers the messages and reports each outcome
 
+    commands           carries out what a person does: acknowledge, resolve, write a note
+
 What webhooks do not say:
 
     reconciler         reads the alerts of each cluster from Alertmanager's API

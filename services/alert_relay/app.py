@@ -45,6 +45,7 @@ OPERATIONS = (
     "truncated",
     "correct",
     "report",
+    "command",
     "clusters",
     "recipients",
     "incidents",

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from services.alert_relay.incidents.store import ResolvedIncident
 from services.kit.clock import Clock
 from services.kit.telemetry.buckets import MILLISECONDS_TO_A_DAY, SECONDS_TO_A_MONTH
 
@@ -27,6 +28,8 @@ class TruncatedOutcome(StrEnum):
     MISSED = "missed"  #: Alertmanager is not configured, or gave no answer
 
 
+#: Upper limits of the buckets of alerts in an incident.
+ALERTS = (1, 2, 5, 10, 50, 100, 1_000)
 STATUSES = ("firing", "resolved")
 CHANNELS = ("telegram",)
 #: The tables that the retention deletes rows from.
@@ -86,6 +89,23 @@ class RelayMetrics:
             buckets=SECONDS_TO_A_MONTH,
             registry=registry,
         )
+        self.ack = Histogram(
+            "cctelegram_incident_ack_seconds",
+            "Time from the opening of an incident to its first acknowledgement",
+            buckets=SECONDS_TO_A_MONTH,
+            registry=registry,
+        )
+        self.never_acknowledged = Counter(
+            "cctelegram_incidents_never_acknowledged",
+            "Incidents that were resolved without an acknowledgement",
+            registry=registry,
+        )
+        self.alerts_per_incident = Histogram(
+            "cctelegram_alerts_per_incident",
+            "Alerts of an incident when it is resolved",
+            buckets=ALERTS,
+            registry=registry,
+        )
         self.pruned = Counter(
             "cctelegram_pruned_rows", "Rows deleted by retention, by table", ["table"], registry=registry
         )
@@ -107,6 +127,14 @@ class RelayMetrics:
         for channel in CHANNELS:
             for outcome in NotificationOutcome:
                 self.notifications.labels(channel, outcome.value)
+
+    def record_resolved(self, resolved: Iterable[ResolvedIncident]) -> None:
+        """Counts incidents that a transaction resolved."""
+        for each in resolved:
+            self.resolve.observe(each.seconds)
+            self.alerts_per_incident.observe(each.alerts)
+            if not each.acknowledged:
+                self.never_acknowledged.inc()
 
 
 def _watchdog_family() -> GaugeMetricFamily:

@@ -6,12 +6,14 @@ from functools import partial
 
 import structlog
 
-from services.alert_relay import snapshot_store, store
+from services.alert_relay import commands, snapshot_store, store
 from services.alert_relay.alertmanager import parse
 from services.alert_relay.alertmanager.config import RepeatIntervals
 from services.alert_relay.alertmanager.snapshot import Correction, Snapshot
 from services.alert_relay.clusters import configuration
+from services.alert_relay.commands import Performed
 from services.alert_relay.incidents.episodes import AlertGroup
+from services.alert_relay.incidents.incident import Actor, Command
 from services.alert_relay.metrics import NotificationOutcome, RelayMetrics, TruncatedOutcome
 from services.alert_relay.notifications.recipients import Recipients
 from services.alert_relay.settings import AlertRelaySettings
@@ -129,6 +131,29 @@ class Relay:
             self._after_commit(result)
         return corrected.correction
 
+    async def perform(
+        self, incident_id: str, wanted: Command, *, actor: Actor, version: int
+    ) -> Performed | None:
+        """Carries out a person's command on an incident; None: there is no such incident.
+
+        Raises:
+            Problem: 503, it may not be stored; a retry is safe.
+        """
+        now = self._clock.time()
+        work = partial(
+            commands.perform, incident_id=incident_id, wanted=wanted, actor=actor, version=version, now=now
+        )
+        performed = await self._outbox.database.write("command", work, notify=enqueue.CHANNEL)
+        if performed is not None:
+            self._count_command(performed, now)
+        return performed
+
+    def _count_command(self, performed: Performed, now: float) -> None:
+        if performed.first_acknowledgement:
+            self.metrics.ack.observe(max(0.0, now - performed.before.opened_at))
+        if performed.resolved is not None:
+            self.metrics.record_resolved([performed.resolved])
+
     async def report(self, group: AlertGroup) -> None:
         """Stores an alert that the relay raises or resolves itself, and notifies people of the change.
 
@@ -140,7 +165,9 @@ class Relay:
 
     def _target(self, parent: TraceContext | None = None) -> NotificationTarget:
         trace = parent.child() if parent else self._telemetry.new_trace()
-        return NotificationTarget(self._recipients.chat_ids(), trace, parent)
+        return NotificationTarget(
+            self._recipients.chat_ids(), trace, parent, self._settings.incident_reopen_seconds
+        )
 
     def _count(self, webhook: Webhook, result: StoreResult, now: float) -> None:
         for alert in webhook.alerts:
@@ -163,8 +190,7 @@ class Relay:
 
     def _after_commit(self, result: StoreResult) -> None:
         """Counts the resolved incidents, and passes the messages to the outbox."""
-        for seconds in result.durations:
-            self.metrics.resolve.observe(seconds)
+        self.metrics.record_resolved(result.resolved)
         self._outbox.record_stored(result.submissions, self._clock.time())
 
     def _truncated(self, alerts: int, cluster: str) -> None:

@@ -103,6 +103,14 @@ incident = Table(
     Column("opened_at", Double, nullable=False),
     Column("updated_at", Double, nullable=False),
     Column("resolved_at", Double),
+    # It grows with each change.
+    Column("version", Integer, nullable=False, server_default="1"),
+    Column("acknowledged_by", Text),  # JSON, as `actor` of an entry
+    Column("acknowledged_at", Double),
+    # When it was first acknowledged; it stays when the acknowledgement is taken back.
+    Column("first_acknowledged_at", Double),
+    # How often it fired again after it had resolved.
+    Column("reopened", Integer, nullable=False, server_default="0"),
     Index("incident_state", "state", "id"),
     Index("incident_resolved", "resolved_at"),
 )
@@ -158,6 +166,8 @@ entry = Table(
     Column("incident_id", String(36), ForeignKey("incident.id"), nullable=False, index=True),
     Column("at", Double, nullable=False),
     Column("kind", String(16), nullable=False),
+    # Who or what did it, JSON: kind, name, user_id; null in entries of older versions.
+    Column("actor", Text),
     Column("fingerprint", String(16)),
     Column("detail", Text, nullable=False),  # JSON
 )

@@ -43,6 +43,12 @@ class AlertRelaySettings(TelegramSettings):
         ge=0,
         description="longest time between two Watchdog alerts before an incident opens, seconds; 0: never",
     )
+    incident_reopen_seconds: float = Field(
+        300.0,
+        ge=0,
+        le=86_400,
+        description="an alert that fires again within so many seconds reopens its incident; 0: never",
+    )
     alert_retention_days: float = Field(
         90.0, ge=0, description="days to store resolved incidents and webhooks; 0: no limit"
     )

@@ -13,6 +13,7 @@ from services.alert_relay.alertmanager import snapshot
 from services.alert_relay.alertmanager.snapshot import Correction, Group, Known, Snapshot
 from services.alert_relay.clusters import store as cluster_store
 from services.alert_relay.incidents import episode_store
+from services.alert_relay.incidents import store as incident_store
 from services.alert_relay.incidents.episodes import AlertGroup, Episode, EpisodeChange, Observation, unquoted
 from services.alert_relay.notifications.notification import Source
 from services.alert_relay.schema import webhook
@@ -116,7 +117,7 @@ def _in_groups(
     if not groups:
         return frozenset()
     ids = list({each.incident_id for each in episodes})
-    stored = {key: Group.of(*found) for key, found in episode_store.groups_of(connection, ids).items()}
+    stored = {key: Group.of(*found) for key, found in incident_store.groups_of(connection, ids).items()}
     return frozenset(each.fingerprint for each in episodes if stored[each.incident_id] in groups)
 
 
@@ -170,7 +171,7 @@ def _groups(
     """Returns the observations by group, as webhooks would have them."""
     before = [each.before for each in correction.observations if each.before is not None]
     alerts = episode_store.alerts_of(connection, before)
-    stored = episode_store.groups_of(connection, list(dict.fromkeys(each.incident_id for each in before)))
+    stored = incident_store.groups_of(connection, list(dict.fromkeys(each.incident_id for each in before)))
     incident_ids = {each.fingerprint: each.incident_id for each in before}
     notify = {each.alert.fingerprint for each in correction.notify}
     by_group: dict[tuple[Group, Source], list[Observation]] = {}

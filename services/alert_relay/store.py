@@ -13,9 +13,12 @@ from uuid_utils import uuid7
 
 from services.alert_relay.alertmanager.config import RepeatIntervals
 from services.alert_relay.clusters import store as cluster_store
-from services.alert_relay.incidents import episode_store, episodes
-from services.alert_relay.incidents.episode_store import TimelineRow
-from services.alert_relay.incidents.episodes import AlertGroup, End, EpisodeChange, Observation, TimelineKind
+from services.alert_relay.incidents import episode_store, episodes, timeline
+from services.alert_relay.incidents import store as incident_store
+from services.alert_relay.incidents.episodes import AlertGroup, End, EpisodeChange, Observation
+from services.alert_relay.incidents.incident import ALERT_RELAY, Actor, ActorKind
+from services.alert_relay.incidents.store import ResolvedIncident
+from services.alert_relay.incidents.timeline import TimelineKind, TimelineRow
 from services.alert_relay.notifications import notification as notifications
 from services.alert_relay.notifications.notification import Notification, Source
 from services.alert_relay.schema import notification, webhook
@@ -31,18 +34,32 @@ EVENT_TYPE, CATEGORY = "alert_notification", "notification"
 #: The bot's name in the outbox; it differs from the bridge's, which may use the same database.
 BOT = "alerts"
 
+#: The changes that end an episode.
+_ENDING = (EpisodeChange.RESOLVED, EpisodeChange.MISSED, EpisodeChange.REFIRED)
+
 NO_INTERVALS: Mapping[str, RepeatIntervals] = MappingProxyType({})
+
+#: The relay opens an incident of its own anew after this time, if a person resolved it while it goes on.
+OWN_REPEAT_SECONDS = 14_400.0
 
 _OWN_CHANGES = (EpisodeChange.FIRED, EpisodeChange.REFIRED, EpisodeChange.RESOLVED)
 
 
 @dataclass(frozen=True, slots=True)
 class NotificationTarget:
-    """The chats that get the notifications, and the trace that they belong to."""
+    """The chats that get the notifications, and the trace that they belong to.
+
+    Args:
+        chat_ids: of the chats.
+        trace: of the notifications.
+        parent: the caller's span.
+        reopen_seconds: how long after its resolution an incident is reopened.
+    """
 
     chat_ids: tuple[int, ...]
     trace: TraceContext
     parent: TraceContext | None = None
+    reopen_seconds: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +70,13 @@ class StoreResult:
         submissions: the messages that it enqueued.
         cluster: name of the cluster.
         watchdog: whether the webhook listed a firing Watchdog alert.
-        durations: of each incident that it resolved, seconds from the first start to the last end.
+        resolved: the incidents that it resolved.
     """
 
     submissions: tuple[Submission, ...]
     cluster: str
     watchdog: bool
-    durations: tuple[float, ...]
+    resolved: tuple[ResolvedIncident, ...] = ()
 
 
 def receive(
@@ -89,11 +106,13 @@ def receive(
     if not _save_webhook(connection, group, body, now):
         # People know what could not be read in a webhook that was received before.
         group = replace(group, unreadable=())
-    observations = _observe_all(connection, group)
     cluster_store.record_receiver(connection, group.cluster, group.receiver, now)
     intervals = repeats.get(group.cluster, RepeatIntervals())
     repeat_seconds = intervals.seconds(group.group_key, group.receiver)
-    notify = notifications.to_notify(observations, repeat_seconds, now)
+    observations = _observe_all(connection, group, now, repeat_seconds)
+    going_on = list({each.before.incident_id for each in observations if each.before and each.before.open})
+    acknowledged = incident_store.acknowledged(connection, going_on)
+    notify = notifications.to_notify(observations, repeat_seconds, now, acknowledged)
     result = apply(connection, group, observations, notify, target=target, now=now)
     return replace(result, watchdog=bool(heartbeats))
 
@@ -104,14 +123,20 @@ def report(connection: Connection, group: AlertGroup, target: NotificationTarget
     A resolved alert that never fired changes nothing.
     """
     cluster_store.lock(connection, group.cluster)
-    observations = [each for each in _observe_all(connection, group) if each.change in _OWN_CHANGES]
+    seen = _observe_all(connection, group, now, OWN_REPEAT_SECONDS)
+    observations = [each for each in seen if each.change in _OWN_CHANGES]
     return apply(connection, group, observations, observations, target=target, now=now)
 
 
-def _observe_all(connection: Connection, group: AlertGroup) -> list[Observation]:
+def _observe_all(
+    connection: Connection, group: AlertGroup, now: float, repeat_seconds: float
+) -> list[Observation]:
     listed = {alert.fingerprint: alert for alert in group.alerts if alert.name != WATCHDOG}
     known = episode_store.newest_episodes(connection, group.cluster, list(listed))
-    return [episodes.observe(alert, known.get(alert.fingerprint)) for alert in listed.values()]
+    return [
+        episodes.observe(alert, known.get(alert.fingerprint), now=now, repeat_seconds=repeat_seconds)
+        for alert in listed.values()
+    ]
 
 
 def apply(
@@ -135,7 +160,10 @@ def apply(
         now: seconds since the epoch.
         source: where the relay has the alerts from.
     """
-    incident_ids = episode_store.assign_incidents(connection, group, observations, now)
+    actor = Actor(ActorKind.ALERTMANAGER, group.cluster) if group.receiver else ALERT_RELAY
+    incident_ids = incident_store.assign(
+        connection, group, observations, actor=actor, reopen_seconds=target.reopen_seconds, now=now
+    )
     notified = {each.alert.fingerprint for each in notify}
     episode_store.write_episodes(
         connection, group.cluster, observations, incident_ids, notified=notified, now=now
@@ -146,14 +174,14 @@ def apply(
         for each in observations
         if each.change in notifications.TRANSITIONS or each.alert.fingerprint in notified
     ]
-    episode_store.add_timeline(connection, _timeline(group, changed, incident_ids, source), now)
-    touched = {incident_ids[each.alert.fingerprint] for each in observations}
+    timeline.add(connection, _timeline(group, changed, incident_ids, source, actor), now)
+    ended = {incident_ids[each.alert.fingerprint] for each in observations if each.change in _ENDING}
     # A new episode may belong to another incident than the one that it ends: the group's labels changed.
-    touched |= {each.before.incident_id for each in observations if each.before}
-    durations = episode_store.resolve_incidents(connection, touched, now)
+    ended |= {each.before.incident_id for each in observations if each.before and each.change in _ENDING}
+    resolved = incident_store.end(connection, ended, actor, now)
     composed = notifications.compose(group, observations, notify, source)
     submissions = [_enqueue(connection, each, incident_ids, target, now) for each in composed]
-    return StoreResult(tuple(submissions), group.cluster, watchdog=False, durations=tuple(durations))
+    return StoreResult(tuple(submissions), group.cluster, watchdog=False, resolved=tuple(resolved))
 
 
 def _save_webhook(connection: Connection, group: AlertGroup, body: str, now: float) -> bool:
@@ -191,20 +219,24 @@ _TIMELINE = {
 
 
 def _timeline(
-    group: AlertGroup, changed: Sequence[Observation], incident_ids: Mapping[str, str], source: Source
+    group: AlertGroup,
+    changed: Sequence[Observation],
+    incident_ids: Mapping[str, str],
+    source: Source,
+    actor: Actor,
 ) -> list[TimelineRow]:
     entries = [
-        TimelineRow(incident_ids[each.alert.fingerprint], kind, each.alert.fingerprint, _times(each))
+        TimelineRow(incident_ids[each.alert.fingerprint], kind, actor, each.alert.fingerprint, _times(each))
         for each in changed
         for kind in ((TimelineKind.ABSENT,) if each.ended_by is End.ABSENT else _TIMELINE[each.change])
     ]
     touched = dict.fromkeys(each.incident_id for each in entries)
     if group.truncated:
         left_out = {"alerts": group.truncated}
-        entries += [TimelineRow(each, TimelineKind.TRUNCATED, None, left_out) for each in touched]
+        entries += [TimelineRow(each, TimelineKind.TRUNCATED, actor, detail=left_out) for each in touched]
     if source is Source.LEFT_OUT:
         fetched = {"alerts": len(changed)}
-        entries += [TimelineRow(each, TimelineKind.FETCHED, None, fetched) for each in touched]
+        entries += [TimelineRow(each, TimelineKind.FETCHED, actor, detail=fetched) for each in touched]
     return entries
 
 

@@ -19,7 +19,8 @@ from services.alert_relay.clusters import store as clusters
 from services.alert_relay.clusters.cluster import StoredCluster
 from services.alert_relay.heartbeats import OwnAlert
 from services.alert_relay.incidents import queries
-from services.alert_relay.incidents.episodes import AlertGroup, IncidentState
+from services.alert_relay.incidents.episodes import AlertGroup
+from services.alert_relay.incidents.incident import IncidentState
 from services.alert_relay.metrics import RelayMetrics
 from services.kit.background import run_in_background, suppress_and_log
 from services.kit.clock import Clock

@@ -1,15 +1,29 @@
 """Incidents as alert-relay returns them."""
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
+
+from services.contracts.fields import LARGEST_INT, Strict, Words, about, storable
+
+
+class Actor(BaseModel):
+    """Who or what changed an incident."""
+
+    kind: Literal["alertmanager", "alert_relay", "api", "telegram"]
+    name: str = Field(description="of the person, or of the Alertmanager cluster; empty if unknown")
+    user_id: int | None = Field(None, description="the person's id in Telegram")
 
 
 class Incident(BaseModel):
     """Alerts of one name and group, handled as one thing."""
 
     id: str
-    state: str = Field(description="firing or resolved")
+    # The defaults are those of an alert-relay before versions.
+    version: int = Field(1, description="grows with each change; commands carry the version that was seen")
+    state: str = Field(
+        description="firing; acknowledged: alerts fire, and a person handles the incident; resolved"
+    )
     alertname: str
     severity: str = Field(description="the highest severity among its alerts")
     group_labels: dict[str, str]
@@ -18,6 +32,11 @@ class Incident(BaseModel):
     opened_at: str = Field(description="when alert-relay first received it, RFC 3339")
     updated_at: str
     resolved_at: str | None
+    acknowledged_by: Actor | None = Field(None, description="null while nobody has acknowledged it")
+    acknowledged_at: str | None = None
+    reopened: int = Field(
+        0, description="how often it fired again within INCIDENT_REOPEN_SECONDS after it had resolved"
+    )
     episodes: int = Field(description="number of episodes: alerts, each from firing to resolved")
     firing: int = Field(description="number of episodes that are firing")
 
@@ -36,7 +55,8 @@ class Episode(BaseModel):
     )
     ended_by: str | None = Field(
         description="resolved; absent: Alertmanager had it no more and sent no resolution; superseded: it"
-        " fired anew; joined: the same alert fires in the cluster that it was joined to; null while open"
+        " fired anew; joined: the same alert fires in the cluster that it was joined to; by_hand: a person"
+        " resolved the incident; null while open"
     )
     labels: dict[str, str]
     annotations: dict[str, str]
@@ -63,11 +83,26 @@ class TimelineEntry(BaseModel):
     kind: str = Field(
         description="firing, repeated, resolved, superseded (it fired anew; no resolution was sent),"
         " absent (Alertmanager had it no more), joined (its Alertmanager was joined to a cluster),"
-        " truncated, fetched, closed; told: a notification was sent"
+        " truncated, fetched, closed, reopened, acknowledged, unacknowledged, note; notified: a notification"
+        " was sent"
     )
+    actor: Actor | None = Field(None, description="who or what did it; null in entries of older versions")
     fingerprint: str | None = None
     detail: dict[str, Any] = {}
     messages: list[NotificationMessage] = Field([], description="the messages of a notification")
+
+
+class IncidentCommand(Strict):
+    """What a person does with an incident."""
+
+    version: int = Field(ge=1, le=LARGEST_INT, description="of the incident that the person saw")
+    by: Annotated[Words, about("name of the person, for the timeline", "Ada")] = ""
+
+
+class IncidentNote(IncidentCommand):
+    """A note on an incident."""
+
+    text: Annotated[str, storable(4_000, 1)] = Field(description="of the note")
 
 
 class IncidentDetail(Incident):

@@ -46,7 +46,7 @@ async def test_a_resolution_closes_the_episode_and_with_the_last_the_incident(re
     (over,) = await relay_store.incidents()
     assert (halfway["state"], halfway["episodes"], halfway["firing"]) == ("firing", 2, 1)
     assert (over["state"], over["firing"], over["resolved_at"]) == ("resolved", 0, START + 95)
-    assert received.durations == (90.0,)
+    assert [each.seconds for each in received.resolved] == [90.0]
 
 
 async def test_a_delivery_that_is_retried_because_the_answer_was_lost_is_told_once(
@@ -179,10 +179,23 @@ async def test_an_alert_that_fires_again_after_its_resolution_is_told_again(rela
     assert [(item.kind, item.labels["instance"]) for item in last.items] == [(NotificationKind.FIRING, "b2")]
 
 
-async def test_a_refire_after_everything_was_resolved_is_a_new_incident(relay_store: Store) -> None:
+async def test_a_refire_soon_after_everything_was_resolved_reopens_the_incident(relay_store: Store) -> None:
+    for start in (START, START + 90, START + 180):
+        await relay_store.receive(webhook(alert(starts_at=start)), start)
+        await relay_store.receive(webhook(alert(starts_at=start, ends_at=start + 60)), start + 60)
+
+    (incident,) = await relay_store.incidents()
+    entries = (await relay_store.incident(incident["id"]))["entries"]
+    assert (incident["state"], incident["reopened"], incident["episodes"]) == ("resolved", 2, 3)
+    # Opened, resolved, and twice reopened and resolved.
+    assert incident["version"] == 6
+    assert [each["detail"] for each in entries if each["kind"] == "reopened"] == [{"times": 1}, {"times": 2}]
+
+
+async def test_a_refire_long_after_everything_was_resolved_is_a_new_incident(relay_store: Store) -> None:
     await relay_store.receive(webhook(alert()))
     await relay_store.receive(webhook(alert(ends_at=START + 60)), START + 60)
-    await relay_store.receive(webhook(alert(starts_at=START + 90)), START + 90)
+    await relay_store.receive(webhook(alert(starts_at=START + 361)), START + 361)
 
     assert [each["state"] for each in await relay_store.incidents()] == ["resolved", "firing"]
 
@@ -276,7 +289,7 @@ async def test_an_alert_that_fired_and_resolved_unheard_is_a_whole_incident(rela
     (incident,) = await relay_store.incidents()
     entries = (await relay_store.incident(incident["id"]))["entries"]
     assert incident["state"] == "resolved"
-    assert received.durations == (40.0,)
+    assert [each.seconds for each in received.resolved] == [40.0]
     assert [each["kind"] for each in entries] == ["firing", "resolved", "closed"]
 
 

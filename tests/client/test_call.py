@@ -55,6 +55,8 @@ ARGUMENTS: dict[str, Any] = {
     "question": NewApproval(title="Deploy?", prompt="make deploy"),
     "settings": ChatSettings(),
     "url": "https://ci.example/hook",
+    "text": "a note",
+    "version": 1,
     "webhook": alert(datetime(2026, 1, 31, tzinfo=UTC), Status.FIRING, ""),
 }
 #: The argument ``new`` of those that create or replace something.
@@ -156,5 +158,9 @@ def test_only_what_changes_nothing_more_is_repeatable(name: str, made: Call[Any]
         "send_alerts",
         "delete",
         "upload",
+        "acknowledge_incident",
+        "unacknowledge_incident",
+        "resolve_incident",
+        "note_incident",
     )
     assert made.repeatable is (harmless or "Idempotency-Key" in made.headers)

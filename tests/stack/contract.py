@@ -63,6 +63,9 @@ METRICS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "cctelegram_notifications_total": (RELAY, frozenset({"channel", "outcome"})),
     "cctelegram_notification_delay_seconds_bucket": (RELAY, frozenset({"le"})),
     "cctelegram_incident_resolve_seconds_bucket": (RELAY, frozenset({"le"})),
+    "cctelegram_incident_ack_seconds_bucket": (RELAY, frozenset({"le"})),
+    "cctelegram_incidents_never_acknowledged_total": (RELAY, frozenset()),
+    "cctelegram_alerts_per_incident_bucket": (RELAY, frozenset({"le"})),
     "cctelegram_watchdog_age_seconds": (RELAY, frozenset()),
     "cctelegram_reconcile_age_seconds": (RELAY, frozenset({"cluster"})),
     "compliance_score": (frozenset({"mcp-health"}), frozenset({"standard"})),
@@ -77,7 +80,6 @@ METRICS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
 
 #: Series of the contract that no service exports yet, with the reason.
 METRICS_NOT_THERE: dict[str, str] = {
-    "cctelegram_incident_ack_seconds_bucket": "incidents cannot be acknowledged yet",
     "messages_processed_total": "use_case is free text of the client; a label needs a fixed list",
     "campaign_performance_score": "there are no campaigns yet",
     "cctelegram_opt_outs_total": "leaving is stored for each chat, but not counted",

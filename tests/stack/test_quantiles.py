@@ -44,6 +44,7 @@ HISTOGRAMS: dict[str, tuple[Callable[[], Histogram], Sequence[float], _Errors]] 
     "cctelegram_rate_limit_wait_seconds": (lambda: _outbox().limiter_wait, TO_A_DAY, ERRORS_TO_A_DAY),
     "cctelegram_notification_delay_seconds": (lambda: _relay().delay, TO_A_DAY, ERRORS_TO_A_DAY),
     "cctelegram_incident_resolve_seconds": (lambda: _relay().resolve, TO_A_MONTH, ERRORS_TO_A_MONTH),
+    "cctelegram_incident_ack_seconds": (lambda: _relay().ack, TO_A_MONTH, ERRORS_TO_A_MONTH),
     "cctelegram_approval_decision_seconds": (lambda: _approvals().seconds, TO_A_MONTH, ERRORS_TO_A_MONTH),
 }
 

@@ -12,14 +12,15 @@ the alerts of each cluster again and again, and corrects what it knows:
   short: they know that it fires.
 * An alert without an open episode is new if a truncated webhook left it out, if its last episode ended as
   absent, or if it has been listed for ``MISSED_SECONDS`` and no webhook came. The delay leaves Alertmanager
-  the time to group (``group_wait``, ``group_interval``).
+  the time to group (``group_wait``, ``group_interval``). If a person resolved its incident while it fires,
+  Alertmanager's repeat opens a new episode.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from services.alert_relay.alertmanager.config import RepeatIntervals
-from services.alert_relay.incidents.episodes import Alert, End, Episode, EpisodeChange, Observation
+from services.alert_relay.incidents.episodes import Alert, End, Episode, EpisodeChange, Observation, fires_on
 
 #: Longer than the group_interval of most configurations.
 ABSENT_SECONDS = 600.0
@@ -179,7 +180,7 @@ def _unknown(
     """A listed alert without an open episode."""
     fingerprint = listed.alert.fingerprint
     ours = {group for group in listed.groups if group.receiver in known.receivers}
-    if listed.suppressed or not ours:
+    if listed.suppressed or not ours or (episode is not None and fires_on(listed.alert, episode)):
         return
     left_out = ours & known.truncated
     # Alertmanager's notification log still has it as firing, so it sends no webhook.

@@ -1,18 +1,31 @@
-"""The routes of incidents: people, programs and the dashboard read them."""
+"""The routes of incidents: people, programs and the dashboard read and handle them."""
 
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query
 
-from services.alert_relay.incidents import queries
-from services.alert_relay.incidents.episodes import IncidentState
+from services.alert_relay.incidents import queries, timeline
+from services.alert_relay.incidents.incident import (
+    Acknowledge,
+    Actor,
+    ActorKind,
+    AddNote,
+    Command,
+    IncidentState,
+    Refusal,
+    Resolve,
+    Unacknowledge,
+)
 from services.alert_relay.incidents.queries import IncidentRow
-from services.alert_relay.state import InjectedState
+from services.alert_relay.state import InjectedState, RelayState
+from services.contracts.incidents import Actor as ActorView
 from services.contracts.incidents import (
     Episode,
     Incident,
+    IncidentCommand,
     IncidentDetail,
+    IncidentNote,
     IncidentPage,
     NotificationMessage,
     TimelineEntry,
@@ -20,6 +33,7 @@ from services.contracts.incidents import (
 from services.contracts.stored import from_row
 from services.kit.clock import rfc3339
 from services.kit.errors import Problem
+from services.kit.web.openapi import problems
 
 router = APIRouter()
 
@@ -56,6 +70,69 @@ async def get_incident(incident_id: UUID, service: InjectedState) -> IncidentDet
     )
 
 
+_COMMAND = problems(
+    {
+        404: "no incident has this id",
+        409: "the incident has changed since this version, is resolved, or another person has acknowledged"
+        " it; `incident` has its state",
+    }
+)
+
+
+@router.post("/api/v1/incidents/{incident_id}/ack", tags=["incidents"], responses=_COMMAND)
+async def acknowledge(incident_id: UUID, command: IncidentCommand, service: InjectedState) -> Incident:
+    """Says that a person handles the incident: repetitions of its alerts cause no notification.
+
+    A repetition by the same person changes nothing.
+    """
+    return await _perform(incident_id, Acknowledge(), command, service)
+
+
+@router.post("/api/v1/incidents/{incident_id}/unack", tags=["incidents"], responses=_COMMAND)
+async def unacknowledge(incident_id: UUID, command: IncidentCommand, service: InjectedState) -> Incident:
+    """Takes an acknowledgement back, also another person's. A repetition changes nothing."""
+    return await _perform(incident_id, Unacknowledge(), command, service)
+
+
+@router.post("/api/v1/incidents/{incident_id}/resolve", tags=["incidents"], responses=_COMMAND)
+async def resolve(incident_id: UUID, command: IncidentCommand, service: InjectedState) -> Incident:
+    """Ends the incident with its alerts, whatever Alertmanager reports. A repetition changes nothing.
+
+    An alert that goes on firing opens an incident again when Alertmanager repeats it (`repeat_interval`).
+    """
+    return await _perform(incident_id, Resolve(), command, service)
+
+
+@router.post("/api/v1/incidents/{incident_id}/note", tags=["incidents"], responses=_COMMAND)
+async def add_note(incident_id: UUID, note: IncidentNote, service: InjectedState) -> Incident:
+    """Adds a note to the timeline, also of a resolved incident. A repetition changes nothing."""
+    return await _perform(incident_id, AddNote(note.text), note, service)
+
+
+async def _perform(
+    incident_id: UUID, wanted: Command, sent: IncidentCommand, service: RelayState
+) -> Incident:
+    actor = Actor(ActorKind.API, sent.by)
+    performed = await service.relay.perform(str(incident_id), wanted, actor=actor, version=sent.version)
+    row = await service.database.read("incident", lambda c: queries.one(c, str(incident_id)))
+    if performed is None or row is None:
+        raise Problem(404, "Not Found", f"There is no incident {incident_id}.")
+    incident = _incident(row)
+    if performed.refusal is not None:
+        detail = _REFUSED[performed.refusal].format(
+            version=incident.version, seen=sent.version, by=performed.before.acknowledged_by
+        )
+        raise Problem(409, "Conflict", detail, incident=incident.model_dump())
+    return incident
+
+
+_REFUSED = {
+    Refusal.RESOLVED: "The incident is resolved.",
+    Refusal.ACKNOWLEDGED: "{by} has acknowledged the incident; take that back first (unack).",
+    Refusal.MOVED_ON: "The incident has changed: version {version} now, not {seen}. Look at it, and repeat.",
+}
+
+
 def _incident(row: IncidentRow) -> Incident:
     return from_row(
         Incident,
@@ -69,6 +146,10 @@ def _incident(row: IncidentRow) -> Incident:
         opened_at=rfc3339(row["opened_at"]),
         updated_at=rfc3339(row["updated_at"]),
         resolved_at=_time(row["resolved_at"]),
+        version=row["version"],
+        acknowledged_by=_actor(row["acknowledged_by"]),
+        acknowledged_at=_time(row["acknowledged_at"]),
+        reopened=row["reopened"],
         episodes=row["episodes"],
         firing=row["firing"],
     )
@@ -106,14 +187,24 @@ def _timeline(row: IncidentRow) -> list[TimelineEntry]:
 def _entry(row: IncidentRow) -> TimelineEntry:
     detail = {name: _time(value) if name.endswith("_at") else value for name, value in row["detail"].items()}
     return from_row(
-        TimelineEntry, at=rfc3339(row["at"]), kind=row["kind"], fingerprint=row["fingerprint"], detail=detail
+        TimelineEntry,
+        at=rfc3339(row["at"]),
+        kind=row["kind"],
+        actor=_actor(row["actor"]),
+        fingerprint=row["fingerprint"],
+        detail=detail,
     )
+
+
+def _actor(text: str | None) -> ActorView | None:
+    actor = timeline.from_json(text)
+    return ActorView(kind=actor.kind.value, name=actor.name, user_id=actor.user_id) if actor else None
 
 
 def _notification(row: IncidentRow) -> TimelineEntry:
     return TimelineEntry(
         at=rfc3339(row["at"]),
-        kind="told",
+        kind="notified",
         detail={"notification_id": row["id"], "channel": row["channel"], "about": row["kinds"]},
         messages=[
             from_row(

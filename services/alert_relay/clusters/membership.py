@@ -11,9 +11,11 @@ from sqlalchemy import Connection, Row, delete, select, update
 
 from services.alert_relay.clusters import store
 from services.alert_relay.clusters.configuration import ClusterConfiguration
-from services.alert_relay.incidents import episode_store
-from services.alert_relay.incidents.episode_store import TimelineRow
-from services.alert_relay.incidents.episodes import End, TimelineKind, incident_key
+from services.alert_relay.incidents import store as incident_store
+from services.alert_relay.incidents import timeline
+from services.alert_relay.incidents.episodes import End, incident_key
+from services.alert_relay.incidents.incident import ALERT_RELAY
+from services.alert_relay.incidents.timeline import TimelineKind, TimelineRow
 from services.alert_relay.schema import cluster, episode, heartbeat, incident, webhook
 from services.kit.database.connect import upsert
 
@@ -53,7 +55,7 @@ def join(connection: Connection, url: str, target: str, now: float) -> None:
     connection.execute(update(webhook).where(webhook.c.cluster == url).values(cluster=target))
     for name in store.receivers(connection, url):
         store.record_receiver(connection, target, name, now)
-    episode_store.resolve_incidents(connection, touched, now)
+    incident_store.end(connection, touched, ALERT_RELAY, now)
 
 
 def _move_heartbeats(connection: Connection, url: str, target: str) -> None:
@@ -123,10 +125,10 @@ def _move_incidents(connection: Connection, url: str, target: str, now: float) -
         still = (episode.c.incident_id == row.id) & episode.c.closed_at.is_(None)
         connection.execute(update(episode).where(still).values(incident_id=other))
         entries = [
-            TimelineRow(row.id, TimelineKind.JOINED, None, {"incident_id": other}),
-            TimelineRow(other, TimelineKind.JOINED, None, {"incident_id": row.id}),
+            TimelineRow(row.id, TimelineKind.JOINED, ALERT_RELAY, detail={"incident_id": other}),
+            TimelineRow(other, TimelineKind.JOINED, ALERT_RELAY, detail={"incident_id": row.id}),
         ]
-        episode_store.add_timeline(connection, entries, now)
+        timeline.add(connection, entries, now)
         touched.append(other)
     connection.execute(update(incident).where(incident.c.cluster == url).values(cluster=target))
     return touched

@@ -1,7 +1,9 @@
 """Alerts as episodes, and the incidents that people handle.
 
 - `episodes`: `observe` compares a listed alert with the stored episode; pure.
+- `incident`: `reduce` changes an incident by what is observed and by what people do; pure.
 - `severity`: how urgent an alert's severity label is; pure.
-- `episode_store`: the SQL of episodes, incidents and timelines.
+- `store`: the SQL of incidents. `episode_store`: of episodes. `timeline`: of timelines.
+- `chunks`: splits long lists for statements; pure.
 - `queries`: reads incidents for the API.
 """

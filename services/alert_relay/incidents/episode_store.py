@@ -1,50 +1,32 @@
-"""The SQL of episodes, incidents and timelines.
+"""The SQL of episodes.
 
 Each function runs inside a transaction that has locked the cluster's row, so that the webhooks of one
 cluster are processed one after the other.
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, case, insert, select, update
 from uuid_utils import uuid7
 
+from services.alert_relay.incidents.chunks import chunks
 from services.alert_relay.incidents.episodes import (
     OPENING,
     Alert,
-    AlertGroup,
     End,
     Episode,
     EpisodeChange,
-    IncidentState,
     Observation,
-    TimelineKind,
-    incident_key,
 )
-from services.alert_relay.incidents.severity import worst
-from services.alert_relay.schema import entry, episode, incident
-
-#: Values in one statement; both databases limit its parameters to about 32,000.
-CHUNK = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class TimelineRow:
-    """A new entry of an incident's timeline."""
-
-    incident_id: str
-    kind: TimelineKind
-    fingerprint: str | None
-    detail: Mapping[str, Any]  #: JSON
+from services.alert_relay.schema import episode, incident
 
 
 def newest_episodes(connection: Connection, cluster: str, fingerprints: Sequence[str]) -> dict[str, Episode]:
     """Returns the newest stored episode of each alert, by fingerprint."""
     found = {}
-    for chunk in _chunks(fingerprints):
+    for chunk in chunks(fingerprints):
         query = select(episode).where(
             episode.c.cluster == cluster, episode.c.fingerprint.in_(chunk), episode.c.newest
         )
@@ -82,7 +64,7 @@ def _episode(row: Row[Any]) -> Episode:
 def alerts_of(connection: Connection, episodes: Sequence[Episode]) -> dict[str, Alert]:
     """Returns the alerts of episodes as last received, by fingerprint; they have no end."""
     found = {}
-    for chunk in _chunks([each.id for each in episodes]):
+    for chunk in chunks([each.id for each in episodes]):
         for row in connection.execute(select(episode).where(episode.c.id.in_(chunk))):
             found[row.fingerprint] = Alert(
                 row.fingerprint,
@@ -93,16 +75,6 @@ def alerts_of(connection: Connection, episodes: Sequence[Episode]) -> dict[str, 
                 ends_at=None,
                 generator_url=row.generator_url,
             )
-    return found
-
-
-def groups_of(connection: Connection, incident_ids: Sequence[str]) -> dict[str, tuple[str, dict[str, str]]]:
-    """Returns the receiver and the group labels of incidents, by id."""
-    found = {}
-    for chunk in _chunks(incident_ids):
-        query = select(incident.c.id, incident.c.receiver, incident.c.group_labels)
-        for row in connection.execute(query.where(incident.c.id.in_(chunk))):
-            found[row.id] = (row.receiver, json.loads(row.group_labels))
     return found
 
 
@@ -117,60 +89,13 @@ def mark_present(connection: Connection, episodes: Sequence[Episode]) -> None:
     _write_each(connection, rows)
 
 
-def assign_incidents(
-    connection: Connection, group: AlertGroup, observations: Sequence[Observation], now: float
-) -> dict[str, str]:
-    """Returns the incident id of each alert, by fingerprint; opens the incidents that do not exist."""
-    incident_ids = {each.alert.fingerprint: each.before.incident_id for each in observations if each.before}
-    opening: dict[str, list[Observation]] = {}
-    for each in observations:
-        if each.change in OPENING:
-            key = incident_key(group.cluster, each.alert.name, group.group_labels)
-            opening.setdefault(key, []).append(each)
-    existing = _open_incidents(connection, list(opening))
-    new_rows = []
-    for key, members in opening.items():
-        severities = [each.alert.severity for each in members]
-        if key in existing:
-            incident_id, severity = existing[key]
-            _touch(connection, incident_id, worst([severity, *severities]), now)
-        else:
-            incident_id = str(uuid7())
-            row = _incident_row(group, members[0].alert.name, worst(severities), now)
-            new_rows.append(row | {"id": incident_id, "key": key})
-        incident_ids |= {each.alert.fingerprint: incident_id for each in members}
-    if new_rows:
-        connection.execute(insert(incident), new_rows)
-    return incident_ids
-
-
-def _open_incidents(connection: Connection, keys: Sequence[str]) -> dict[str, tuple[str, str]]:
-    found: dict[str, tuple[str, str]] = {}
-    for chunk in _chunks(keys):
-        query = select(incident.c.key, incident.c.id, incident.c.severity).where(
-            incident.c.key.in_(chunk), incident.c.resolved_at.is_(None)
-        )
-        found |= {row.key: (row.id, row.severity) for row in connection.execute(query)}
-    return found
-
-
-def _touch(connection: Connection, incident_id: str, severity: str, now: float) -> None:
-    values = {"severity": severity, "updated_at": now}
-    connection.execute(update(incident).where(incident.c.id == incident_id).values(values))
-
-
-def _incident_row(group: AlertGroup, alertname: str, severity: str, now: float) -> dict[str, Any]:
-    return {
-        "cluster": group.cluster,
-        "alertname": alertname,
-        "severity": severity,
-        "group_labels": json.dumps(dict(group.group_labels)),
-        "group_key": group.group_key,
-        "receiver": group.receiver,
-        "state": IncidentState.FIRING.value,
-        "opened_at": now,
-        "updated_at": now,
-    }
+def end_by_hand(connection: Connection, incident_id: str, now: float) -> None:
+    """Ends the open episodes of an incident that a person resolves."""
+    still = (episode.c.incident_id == incident_id) & episode.c.closed_at.is_(None)
+    # A start may lie in the future: the clocks of the machines differ.
+    ended_at = case((episode.c.starts_at > now, episode.c.starts_at), else_=now)
+    over = {"ended_at": ended_at, "closed_at": now, "ended_by": End.BY_HAND.value}
+    connection.execute(update(episode).where(still).values(over))
 
 
 def write_episodes(
@@ -220,7 +145,7 @@ def _notified_at(each: Observation, notified: Collection[str], now: float) -> fl
 
 def _supersede(connection: Connection, pairs: Sequence[tuple[Observation, Episode]], now: float) -> None:
     """Makes room for newer episodes; an older one that is still open ends when the newer one starts."""
-    for chunk in _chunks([before.id for _, before in pairs]):
+    for chunk in chunks([before.id for _, before in pairs]):
         connection.execute(update(episode).where(episode.c.id.in_(chunk)).values(newest=False))
     ended = [
         {
@@ -282,50 +207,3 @@ def _update_row(each: Observation, before: Episode, notified: Collection[str], n
         return received | content | firing | {"notified_at": _notified_at(each, notified, now)}
     closed = {"ended_at": each.alert.ends_at, "closed_at": now, "ended_by": each.ended_by.value}
     return received | content | closed
-
-
-def add_timeline(connection: Connection, entries: Sequence[TimelineRow], now: float) -> None:
-    """Adds timeline entries and updates ``updated_at`` of their incidents."""
-    if entries:
-        rows = [
-            {
-                "incident_id": each.incident_id,
-                "at": now,
-                "kind": each.kind.value,
-                "fingerprint": each.fingerprint,
-                "detail": json.dumps(dict(each.detail)),
-            }
-            for each in entries
-        ]
-        connection.execute(insert(entry), rows)
-    for chunk in _chunks(list(dict.fromkeys(each.incident_id for each in entries))):
-        connection.execute(update(incident).where(incident.c.id.in_(chunk)).values(updated_at=now))
-
-
-def resolve_incidents(connection: Connection, incident_ids: Collection[str], now: float) -> list[float]:
-    """Resolves the incidents without an open episode; returns the duration of each, seconds."""
-    durations = []
-    for chunk in _chunks(sorted(incident_ids)):
-        query = (
-            select(episode.c.incident_id, func.min(episode.c.starts_at), func.max(episode.c.ended_at))
-            .join(incident, incident.c.id == episode.c.incident_id)
-            .where(episode.c.incident_id.in_(chunk), incident.c.resolved_at.is_(None))
-            .group_by(episode.c.incident_id)
-            .having(func.count() == func.count(episode.c.closed_at))
-        )
-        ended_incidents = connection.execute(query).all()
-        ids = [incident_id for incident_id, _, _ in ended_incidents]
-        connection.execute(
-            update(incident)
-            .where(incident.c.id.in_(ids))
-            .values(state=IncidentState.RESOLVED.value, resolved_at=now, updated_at=now)
-        )
-        closed = [TimelineRow(incident_id, TimelineKind.CLOSED, None, {}) for incident_id in ids]
-        add_timeline(connection, closed, now)
-        durations += [max(0.0, ended - started) for _, started, ended in ended_incidents]
-    return durations
-
-
-def _chunks(values: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(values), CHUNK):
-        yield values[start : start + CHUNK]

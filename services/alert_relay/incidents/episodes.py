@@ -1,11 +1,9 @@
-"""Episodes and incidents: an episode is one alert from firing to its end. Pure.
+"""Episodes: an episode is one alert from firing to its end. Pure.
 
 An episode is identified by the Alertmanager cluster and the alert's fingerprint (a hash of its labels).
 Nothing else in a webhook is stable: ``startsAt`` moves when a second source reports an earlier start,
 ``groupKey`` changes when routes are edited, the group's ``status`` is ``resolved`` while a silenced alert
 of the group still fires, and each peer of a cluster delivers the same webhook.
-
-An incident groups the episodes of one alert name and one set of group labels.
 """
 
 import hashlib
@@ -40,25 +38,7 @@ class End(StrEnum):
     ABSENT = "absent"  #: Alertmanager's API did not have the alert any more
     SUPERSEDED = "superseded"  #: the alert fired anew, with a later start
     JOINED = "joined"  #: its Alertmanager was joined to a cluster where the same alert fires
-
-
-class IncidentState(StrEnum):
-    FIRING = "firing"  #: at least one episode is open
-    RESOLVED = "resolved"  #: every episode is closed
-
-
-class TimelineKind(StrEnum):
-    """The kind of a timeline entry; the notifications of an incident are stored apart."""
-
-    FIRING = "firing"  #: an alert fired
-    REPEATED = "repeated"  #: Alertmanager repeated a firing alert
-    RESOLVED = "resolved"  #: an alert resolved
-    SUPERSEDED = "superseded"  #: an alert fired anew, so it had resolved; Alertmanager sent no resolution
-    ABSENT = "absent"  #: Alertmanager's API has not had the alert for so long that it has resolved
-    TRUNCATED = "truncated"  #: Alertmanager left alerts out (``max_alerts``)
-    FETCHED = "fetched"  #: the relay fetched alerts that had been left out
-    CLOSED = "closed"  #: the last alert resolved
-    JOINED = "joined"  #: its Alertmanager was joined to a cluster that has an incident of the same alerts
+    BY_HAND = "by_hand"  #: a person resolved the incident
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +120,13 @@ class Observation:
         return min(self.before.starts_at, self.alert.starts_at)
 
 
-def observe(alert: Alert, known: Episode | None) -> Observation:
+#: A repeat may come a little early: the times of receipt vary.
+REPEAT_TOLERANCE = 0.8
+
+
+def observe(
+    alert: Alert, known: Episode | None, *, now: float = 0.0, repeat_seconds: float = 0.0
+) -> Observation:
     """Compares a listed alert with the newest stored episode of its fingerprint.
 
     A firing alert opens a new episode whenever the stored one is closed, even if its ``startsAt`` lies
@@ -152,9 +138,18 @@ def observe(alert: Alert, known: Episode | None) -> Observation:
     lost its state. So a firing alert also opens a new episode if it started after the open one was last
     received as firing. A start that moves within an episode is earlier than that: peers and restarts of
     Prometheus report starts that differ.
+
+    An alert whose incident a person resolved while it fires opens a new episode when Alertmanager repeats it,
+    and not before: until then its webhooks are redeliveries.
+
+    Args:
+        alert: as it is listed.
+        known: the newest stored episode of its fingerprint.
+        now: seconds since the epoch.
+        repeat_seconds: how often Alertmanager repeats it.
     """
     if alert.firing:
-        change = _fires(alert, known)
+        change = _fires(alert, known, now, repeat_seconds)
     elif known is None:
         change = EpisodeChange.MISSED
     elif known.ended_at is None:
@@ -164,12 +159,20 @@ def observe(alert: Alert, known: Episode | None) -> Observation:
     return Observation(alert, change, known)
 
 
-def _fires(alert: Alert, known: Episode | None) -> EpisodeChange:
-    if known is None or not known.open:
+def _fires(alert: Alert, known: Episode | None, now: float, repeat_seconds: float) -> EpisodeChange:
+    if known is None:
         return EpisodeChange.FIRED
+    if not known.open:
+        repeated = now - (known.ended_at or 0.0) >= REPEAT_TOLERANCE * repeat_seconds
+        return EpisodeChange.FIRED if repeated or not fires_on(alert, known) else EpisodeChange.STALE
     if alert.starts_at > max(known.starts_at, known.last_received_at):
         return EpisodeChange.REFIRED
     return EpisodeChange.CONTINUES
+
+
+def fires_on(alert: Alert, known: Episode) -> bool:
+    """Whether the alert has fired since before a person resolved its incident."""
+    return known.ended_by == End.BY_HAND and alert.starts_at <= (known.ended_at or 0.0)
 
 
 def incident_key(cluster: str, alertname: str, group_labels: Mapping[str, str]) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, func, select
 
-from services.alert_relay.incidents.episodes import IncidentState
+from services.alert_relay.incidents.incident import IncidentState
 from services.alert_relay.schema import entry, episode, incident, notification
 from services.contracts.stored import json_of
 from services.outbox.queries.message_rows import telegram_ids

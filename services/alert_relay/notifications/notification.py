@@ -10,21 +10,25 @@ A webhook without a transition is one of two things, and its content does not sh
 * Alertmanager's repeat, ``repeat_interval`` after the last notification.
 
 So a firing alert is notified again ("still firing since") when people were last notified of it about one
-``repeat_interval`` ago, which the relay reads in Alertmanager's configuration. While every answer to
+``repeat_interval`` ago, which the relay reads in Alertmanager's configuration, and if nobody has acknowledged
+its incident. While every answer to
 Alertmanager is lost, the same webhook comes again and again, and people get what they would get without that.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from pydantic import TypeAdapter
 
-from services.alert_relay.incidents.episodes import OPENING, AlertGroup, EpisodeChange, Observation
+from services.alert_relay.incidents.episodes import (
+    OPENING,
+    REPEAT_TOLERANCE,
+    AlertGroup,
+    EpisodeChange,
+    Observation,
+)
 from services.alert_relay.incidents.severity import Urgency, urgency_of
-
-#: A repeat may come a little early: the times of receipt vary.
-REPEAT_TOLERANCE = 0.8
 
 TRANSITIONS = (*OPENING, EpisodeChange.RESOLVED)
 
@@ -101,16 +105,27 @@ def from_json(body: str) -> Notification:
     return _notification.validate_json(body)
 
 
-def to_notify(observations: Sequence[Observation], repeat_seconds: float, now: float) -> list[Observation]:
+def to_notify(
+    observations: Sequence[Observation],
+    repeat_seconds: float,
+    now: float,
+    acknowledged: Collection[str] = (),
+) -> list[Observation]:
     """Returns the observations that people are notified of; the module's docstring has the rule.
 
     Args:
         observations: all alerts of one webhook.
         repeat_seconds: Alertmanager's ``repeat_interval`` for its receiver.
         now: seconds since the epoch.
+        acknowledged: ids of the incidents that a person handles: their repeats cause no notification.
     """
     transitions = [each for each in observations if each.change in TRANSITIONS or _is_unknown(each)]
-    return transitions or [each for each in observations if _is_repeat(each, repeat_seconds, now)]
+    return transitions or [
+        each
+        for each in observations
+        if _is_repeat(each, repeat_seconds, now)
+        and (each.before is None or each.before.incident_id not in acknowledged)
+    ]
 
 
 def _is_unknown(each: Observation) -> bool:

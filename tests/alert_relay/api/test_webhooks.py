@@ -145,7 +145,7 @@ async def test_an_incident_tells_what_came_what_was_told_and_whether_it_arrived(
     await until(delivered)
     incident = await detail(relay)
     notification = incident["timeline"][1]
-    assert [entry["kind"] for entry in incident["timeline"]] == ["firing", "told"]
+    assert [entry["kind"] for entry in incident["timeline"]] == ["firing", "notified"]
     assert notification["detail"]["about"] == ["firing"]
     assert notification["messages"][0]["telegram_message_ids"] == [message["message"]["message_id"]]
     assert notification["messages"][0]["chat_id"] == 1001
@@ -159,7 +159,7 @@ async def test_the_timeline_goes_on_to_the_resolution(relay: httpx.AsyncClient) 
 
     incident = await detail(relay)
     kinds = [entry["kind"] for entry in incident["timeline"]]
-    assert kinds == ["firing", "told", "resolved", "closed", "told"]
+    assert kinds == ["firing", "notified", "resolved", "closed", "notified"]
     assert incident["state"] == "resolved"
     assert incident["resolved_at"] is not None
 

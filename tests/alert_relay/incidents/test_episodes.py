@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.alert_relay.incidents.episodes import OPENING, Episode, EpisodeChange, observe, unquoted
+from services.alert_relay.incidents.episodes import OPENING, End, Episode, EpisodeChange, observe, unquoted
 from tests.alert_relay.payloads import START, domain_alert
 
 OPEN = Episode("e1", "i1", "f", starts_at=START, last_received_at=START + 30)
@@ -18,6 +18,20 @@ def test_a_firing_alert_that_is_not_known_opens_an_episode() -> None:
 
 def test_a_firing_alert_whose_episode_is_open_continues_it() -> None:
     assert observe(domain_alert(), OPEN).change is EpisodeChange.CONTINUES
+
+
+def test_an_alert_whose_incident_a_person_resolved_fires_anew_when_alertmanager_repeats_it() -> None:
+    by_hand = replace(OPEN, ended_at=START + 300, ended_by=End.BY_HAND)
+    hour = 3_600.0
+
+    def at(seconds: float) -> EpisodeChange:
+        return observe(domain_alert(), by_hand, now=START + 300 + seconds, repeat_seconds=4 * hour).change
+
+    assert at(1) is EpisodeChange.STALE
+    assert at(3 * hour) is EpisodeChange.STALE
+    assert at(4 * hour) is EpisodeChange.FIRED
+    later = observe(domain_alert(starts_at=START + 301), by_hand, now=START + 302, repeat_seconds=4 * hour)
+    assert later.change is EpisodeChange.FIRED
 
 
 def test_a_start_that_moves_back_within_an_episode_is_no_new_episode() -> None:

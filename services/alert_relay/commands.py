@@ -1,0 +1,93 @@
+"""Carries out a person's command on an incident, in one transaction."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select
+
+from services.alert_relay.clusters import store as cluster_store
+from services.alert_relay.incidents import episode_store, timeline
+from services.alert_relay.incidents import store as incident_store
+from services.alert_relay.incidents.incident import (
+    Acknowledge,
+    Actor,
+    AddNote,
+    Command,
+    Incident,
+    Refusal,
+    Resolve,
+    Unacknowledge,
+    command,
+)
+from services.alert_relay.incidents.store import ResolvedIncident
+from services.alert_relay.incidents.timeline import TimelineKind, TimelineRow
+from services.alert_relay.schema import incident
+
+_KINDS: dict[type[Command], TimelineKind] = {
+    Acknowledge: TimelineKind.ACKNOWLEDGED,
+    Unacknowledge: TimelineKind.UNACKNOWLEDGED,
+    Resolve: TimelineKind.CLOSED,
+    AddNote: TimelineKind.NOTE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Performed:
+    """What a command did.
+
+    Args:
+        before: the incident before it.
+        after: the incident after it; the same object if nothing changed.
+        refusal: why nothing was done; None: it was done, now or before.
+        resolved: the incident, if the command resolved it.
+    """
+
+    before: Incident
+    after: Incident
+    refusal: Refusal | None = None
+    resolved: ResolvedIncident | None = None
+
+    @property
+    def changed(self) -> bool:
+        return self.after is not self.before
+
+    @property
+    def first_acknowledgement(self) -> bool:
+        """Whether the command is the first acknowledgement of the incident."""
+        return self.before.first_acknowledged_at is None and self.after.first_acknowledged_at is not None
+
+
+def perform(
+    connection: Connection, incident_id: str, wanted: Command, *, actor: Actor, version: int, now: float
+) -> Performed | None:
+    """Carries out a command; None: there is no such incident.
+
+    Args:
+        connection: in a transaction.
+        incident_id: of the incident.
+        wanted: the command.
+        actor: who gives it.
+        version: of the incident that the person saw.
+        now: seconds since the epoch.
+    """
+    cluster = connection.execute(select(incident.c.cluster).where(incident.c.id == incident_id)).scalar()
+    if cluster is None:
+        return None
+    cluster_store.lock(connection, cluster)
+    before = incident_store.load(connection, [incident_id])[incident_id]
+    if isinstance(wanted, AddNote) and timeline.has_note(
+        connection, incident_id, actor, wanted.text, version
+    ):
+        return Performed(before, before)
+    after = command(before, wanted, actor, version, now)
+    if isinstance(after, Refusal):
+        return Performed(before, before, after)
+    if after is before:
+        return Performed(before, before)
+    detail = {"text": wanted.text, "version": version} if isinstance(wanted, AddNote) else None
+    incident_store.save(connection, [after])
+    timeline.add(connection, [TimelineRow(incident_id, _KINDS[type(wanted)], actor, detail=detail)], now)
+    resolved = None
+    if isinstance(wanted, Resolve):
+        episode_store.end_by_hand(connection, incident_id, now)
+        resolved = incident_store.resolved(connection, after)
+    return Performed(before, after, resolved=resolved)

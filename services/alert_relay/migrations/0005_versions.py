@@ -1,0 +1,16 @@
+"""Incidents have versions and can be acknowledged and reopened; timeline entries have actors."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+
+
+def upgrade() -> None:
+    op.add_column("incident", sa.Column("version", sa.Integer(), nullable=False, server_default="1"))
+    op.add_column("incident", sa.Column("acknowledged_by", sa.Text()))
+    op.add_column("incident", sa.Column("acknowledged_at", sa.Double()))
+    op.add_column("incident", sa.Column("first_acknowledged_at", sa.Double()))
+    op.add_column("incident", sa.Column("reopened", sa.Integer(), nullable=False, server_default="0"))
+    op.add_column("entry", sa.Column("actor", sa.Text()))
