@@ -7,13 +7,13 @@ from functools import partial
 
 from fastapi import FastAPI
 
-from services.alert_relay import store
 from services.alert_relay.api import clusters as clusters_api
 from services.alert_relay.api import incidents as incidents_api
 from services.alert_relay.api import webhooks as webhooks_api
 from services.alert_relay.clusters import membership
 from services.alert_relay.metrics import RelayMetrics
 from services.alert_relay.notifications import refusing_chats, render
+from services.alert_relay.notifications import store as notification_store
 from services.alert_relay.notifications.recipients import Recipients
 from services.alert_relay.reconciler import run_reconcilers
 from services.alert_relay.relay import OutcomeCounter, Relay
@@ -69,7 +69,9 @@ def create_app(
     telemetry = Telemetry(NAME, settings)
     health = Health(clock)
     metrics = RelayMetrics(telemetry.registry, clock)
-    outbox_metrics = OutboxMetrics(telemetry.registry, {store.EVENT_TYPE: store.CATEGORY})
+    outbox_metrics = OutboxMetrics(
+        telemetry.registry, {notification_store.EVENT_TYPE: notification_store.CATEGORY}
+    )
     token = settings.telegram_bot_token.get_secret_value()
     bot = make_bot(
         token,
@@ -90,7 +92,7 @@ def create_app(
             )
             outbox = await stack.enter_async_context(
                 open_outbox(
-                    replace(settings.engine(), bot_name=store.BOT),
+                    replace(settings.engine(), bot_name=notification_store.BOT),
                     database=database,
                     telemetry=telemetry,
                     metrics=outbox_metrics,
@@ -99,7 +101,7 @@ def create_app(
                     render=render.render,
                     bucket=rates.of(token, settings.telegram_bot_per_second),
                     chat_pace=rates.chats(token),
-                    rules=ChatRules(tries=refusing_chats.tries),
+                    rules=ChatRules(tries=refusing_chats.tries, answers=render.answers),
                     observer=OutcomeCounter(metrics).observe,
                 )
             )

@@ -20,7 +20,11 @@ from services.alert_relay.incidents.incident import (
 )
 from services.alert_relay.incidents.store import ResolvedIncident
 from services.alert_relay.incidents.timeline import TimelineKind, TimelineRow
+from services.alert_relay.notifications import composition
+from services.alert_relay.notifications import store as notification_store
+from services.alert_relay.notifications.store import NotificationTarget
 from services.alert_relay.schema import incident
+from services.outbox.messages import Submission
 
 _KINDS: dict[type[Command], TimelineKind] = {
     Acknowledge: TimelineKind.ACKNOWLEDGED,
@@ -39,12 +43,14 @@ class Performed:
         after: the incident after it; the same object if nothing changed.
         refusal: why nothing was done; None: it was done, now or before.
         resolved: the incident, if the command resolved it.
+        submissions: the messages that it enqueued.
     """
 
     before: Incident
     after: Incident
     refusal: Refusal | None = None
     resolved: ResolvedIncident | None = None
+    submissions: tuple[Submission, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -57,9 +63,16 @@ class Performed:
 
 
 def perform(
-    connection: Connection, incident_id: str, wanted: Command, *, actor: Actor, version: int, now: float
+    connection: Connection,
+    incident_id: str,
+    wanted: Command,
+    *,
+    actor: Actor,
+    version: int,
+    target: NotificationTarget,
+    now: float,
 ) -> Performed | None:
-    """Carries out a command; None: there is no such incident.
+    """Carries out a command, and shows the change in the incident's message; None: no such incident exists.
 
     Args:
         connection: in a transaction.
@@ -67,6 +80,7 @@ def perform(
         wanted: the command.
         actor: who gives it.
         version: of the incident that the person saw.
+        target: who gets the notifications.
         now: seconds since the epoch.
     """
     cluster = connection.execute(select(incident.c.cluster).where(incident.c.id == incident_id)).scalar()
@@ -90,4 +104,7 @@ def perform(
     if isinstance(wanted, Resolve):
         episode_store.end_by_hand(connection, incident_id, now)
         resolved = incident_store.resolved(connection, after)
-    return Performed(before, after, resolved=resolved)
+    (view,) = notification_store.views(connection, {incident_id: after}).values()
+    composed = composition.compose(before, view)
+    submissions = notification_store.enqueue_all(connection, composed, target, now)
+    return Performed(before, after, resolved=resolved, submissions=tuple(submissions))

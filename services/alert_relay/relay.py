@@ -15,10 +15,12 @@ from services.alert_relay.commands import Performed
 from services.alert_relay.incidents.episodes import AlertGroup
 from services.alert_relay.incidents.incident import Actor, Command
 from services.alert_relay.metrics import NotificationOutcome, RelayMetrics, TruncatedOutcome
+from services.alert_relay.notifications import store as notification_store
 from services.alert_relay.notifications.recipients import Recipients
+from services.alert_relay.notifications.store import NotificationTarget
 from services.alert_relay.settings import AlertRelaySettings
 from services.alert_relay.snapshot_store import Cluster
-from services.alert_relay.store import NotificationTarget, StoreResult
+from services.alert_relay.store import StoreResult
 from services.contracts.alertmanager import Webhook
 from services.kit.clock import Clock
 from services.kit.errors import Problem
@@ -141,7 +143,13 @@ class Relay:
         """
         now = self._clock.time()
         work = partial(
-            commands.perform, incident_id=incident_id, wanted=wanted, actor=actor, version=version, now=now
+            commands.perform,
+            incident_id=incident_id,
+            wanted=wanted,
+            actor=actor,
+            version=version,
+            target=self._target(),
+            now=now,
         )
         performed = await self._outbox.database.write("command", work, notify=enqueue.CHANNEL)
         if performed is not None:
@@ -153,6 +161,7 @@ class Relay:
             self.metrics.ack.observe(max(0.0, now - performed.before.opened_at))
         if performed.resolved is not None:
             self.metrics.record_resolved([performed.resolved])
+        self._outbox.record_stored(performed.submissions, now)
 
     async def report(self, group: AlertGroup) -> None:
         """Stores an alert that the relay raises or resolves itself, and notifies people of the change.
@@ -222,6 +231,6 @@ class OutcomeCounter:
             outcome = _OUTCOMES.get(each.decision.state)
             if outcome is None:
                 continue
-            self._metrics.notifications.labels(store.CHANNEL, outcome.value).inc()
+            self._metrics.notifications.labels(notification_store.CHANNEL, outcome.value).inc()
             if outcome is NotificationOutcome.DELIVERED:
                 self._metrics.delay.observe(max(0.0, each.result.finished_at - each.message.accepted_at))

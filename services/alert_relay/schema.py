@@ -99,12 +99,14 @@ incident = Table(
     Column("group_labels", Text, nullable=False),  # JSON
     Column("group_key", Text, nullable=False),
     Column("receiver", Text, nullable=False),
+    Column("external_url", Text, nullable=False, server_default=""),
     Column("state", String(12), nullable=False),
     Column("opened_at", Double, nullable=False),
     Column("updated_at", Double, nullable=False),
     Column("resolved_at", Double),
     # It grows with each change.
     Column("version", Integer, nullable=False, server_default="1"),
+    Column("resolved_by", Text),  # JSON, of the person; null: its alerts ended
     Column("acknowledged_by", Text),  # JSON, as `actor` of an entry
     Column("acknowledged_at", Double),
     # When it was first acknowledged; it stays when the acknowledgement is taken back.

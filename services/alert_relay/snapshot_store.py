@@ -16,8 +16,9 @@ from services.alert_relay.incidents import episode_store
 from services.alert_relay.incidents import store as incident_store
 from services.alert_relay.incidents.episodes import AlertGroup, Episode, EpisodeChange, Observation, unquoted
 from services.alert_relay.notifications.notification import Source
+from services.alert_relay.notifications.store import NotificationTarget
 from services.alert_relay.schema import webhook
-from services.alert_relay.store import NotificationTarget, StoreResult
+from services.alert_relay.store import StoreResult
 from services.contracts.stored import json_of
 
 #: The database channel that wakes the reconciler after a truncated webhook.

@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from sqlalchemy import Connection, insert
-from uuid_utils import uuid7
+from sqlalchemy import Connection
 
 from services.alert_relay.alertmanager.config import RepeatIntervals
 from services.alert_relay.clusters import store as cluster_store
@@ -17,23 +16,19 @@ from services.alert_relay.incidents import episode_store, episodes, timeline
 from services.alert_relay.incidents import store as incident_store
 from services.alert_relay.incidents.episodes import AlertGroup, End, EpisodeChange, Observation
 from services.alert_relay.incidents.incident import ALERT_RELAY, Actor, ActorKind
-from services.alert_relay.incidents.store import ResolvedIncident
+from services.alert_relay.incidents.store import Assigned, ResolvedIncident
 from services.alert_relay.incidents.timeline import TimelineKind, TimelineRow
-from services.alert_relay.notifications import notification as notifications
+from services.alert_relay.notifications import composition
+from services.alert_relay.notifications import store as notification_store
+from services.alert_relay.notifications.composition import Origin
 from services.alert_relay.notifications.notification import Notification, Source
-from services.alert_relay.schema import notification, webhook
+from services.alert_relay.notifications.store import NotificationTarget
+from services.alert_relay.schema import webhook
 from services.kit.database.connect import upsert
-from services.kit.telemetry.telemetry import TraceContext
-from services.outbox.intake import enqueue
-from services.outbox.messages import EventRecord, MessageRecord, Origin, Submission
+from services.outbox.messages import Submission
 
 #: The alert that always fires, a heartbeat of Prometheus and Alertmanager; it causes no notification.
 WATCHDOG = "Watchdog"
-CHANNEL = "telegram"
-EVENT_TYPE, CATEGORY = "alert_notification", "notification"
-#: The bot's name in the outbox; it differs from the bridge's, which may use the same database.
-BOT = "alerts"
-
 #: The changes that end an episode.
 _ENDING = (EpisodeChange.RESOLVED, EpisodeChange.MISSED, EpisodeChange.REFIRED)
 
@@ -43,23 +38,6 @@ NO_INTERVALS: Mapping[str, RepeatIntervals] = MappingProxyType({})
 OWN_REPEAT_SECONDS = 14_400.0
 
 _OWN_CHANGES = (EpisodeChange.FIRED, EpisodeChange.REFIRED, EpisodeChange.RESOLVED)
-
-
-@dataclass(frozen=True, slots=True)
-class NotificationTarget:
-    """The chats that get the notifications, and the trace that they belong to.
-
-    Args:
-        chat_ids: of the chats.
-        trace: of the notifications.
-        parent: the caller's span.
-        reopen_seconds: how long after its resolution an incident is reopened.
-    """
-
-    chat_ids: tuple[int, ...]
-    trace: TraceContext
-    parent: TraceContext | None = None
-    reopen_seconds: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +90,7 @@ def receive(
     observations = _observe_all(connection, group, now, repeat_seconds)
     going_on = list({each.before.incident_id for each in observations if each.before and each.before.open})
     acknowledged = incident_store.acknowledged(connection, going_on)
-    notify = notifications.to_notify(observations, repeat_seconds, now, acknowledged)
+    notify = composition.to_notify(observations, repeat_seconds, now, acknowledged)
     result = apply(connection, group, observations, notify, target=target, now=now)
     return replace(result, watchdog=bool(heartbeats))
 
@@ -161,9 +139,10 @@ def apply(
         source: where the relay has the alerts from.
     """
     actor = Actor(ActorKind.ALERTMANAGER, group.cluster) if group.receiver else ALERT_RELAY
-    incident_ids = incident_store.assign(
+    assigned = incident_store.assign(
         connection, group, observations, actor=actor, reopen_seconds=target.reopen_seconds, now=now
     )
+    incident_ids = assigned.incident_ids
     notified = {each.alert.fingerprint for each in notify}
     episode_store.write_episodes(
         connection, group.cluster, observations, incident_ids, notified=notified, now=now
@@ -172,16 +151,39 @@ def apply(
     changed = [
         each
         for each in observations
-        if each.change in notifications.TRANSITIONS or each.alert.fingerprint in notified
+        if each.change in composition.TRANSITIONS or each.alert.fingerprint in notified
     ]
     timeline.add(connection, _timeline(group, changed, incident_ids, source, actor), now)
     ended = {incident_ids[each.alert.fingerprint] for each in observations if each.change in _ENDING}
     # A new episode may belong to another incident than the one that it ends: the group's labels changed.
     ended |= {each.before.incident_id for each in observations if each.before and each.change in _ENDING}
     resolved = incident_store.end(connection, ended, actor, now)
-    composed = notifications.compose(group, observations, notify, source)
-    submissions = [_enqueue(connection, each, incident_ids, target, now) for each in composed]
+    touched = sorted(ended | {incident_ids[each.alert.fingerprint] for each in changed})
+    composed = _compose(connection, assigned, touched, notify, Origin(group.truncated, source))
+    composed += composition.unreadable(group)
+    submissions = notification_store.enqueue_all(connection, composed, target, now)
     return StoreResult(tuple(submissions), group.cluster, watchdog=False, resolved=tuple(resolved))
+
+
+def _compose(
+    connection: Connection,
+    assigned: Assigned,
+    touched: Sequence[str],
+    notify: Sequence[Observation],
+    origin: Origin,
+) -> list[Notification]:
+    """Returns the notifications of every incident that has changed, or that people are notified of."""
+    of_incident: dict[str, list[Observation]] = {}
+    for each in notify:
+        of_incident.setdefault(assigned.incident_ids[each.alert.fingerprint], []).append(each)
+    views = notification_store.views(connection, incident_store.load(connection, touched))
+    return [
+        composed
+        for incident_id, view in views.items()
+        for composed in composition.compose(
+            assigned.before.get(incident_id), view, of_incident.get(incident_id, ()), origin
+        )
+    ]
 
 
 def _save_webhook(connection: Connection, group: AlertGroup, body: str, now: float) -> bool:
@@ -242,62 +244,3 @@ def _timeline(
 
 def _times(each: Observation) -> dict[str, float | None]:
     return {"starts_at": each.since, "ends_at": each.alert.ends_at}
-
-
-def _enqueue(
-    connection: Connection,
-    composed: Notification,
-    incident_ids: Mapping[str, str],
-    target: NotificationTarget,
-    now: float,
-) -> Submission:
-    """Enqueues a notification in the outbox, and links it to each of its incidents."""
-    event_id = str(uuid7())
-    kinds: dict[str, list[str]] = {}
-    for item in composed.items:
-        of_incident = kinds.setdefault(incident_ids[item.fingerprint], [])
-        if item.kind.value not in of_incident:
-            of_incident.append(item.kind.value)
-    # Without an alert that could be read there is no incident.
-    submission = _submission(composed, event_id, next(iter(kinds), event_id), target, now)
-    enqueue.insert(connection, [submission], now)
-    rows = [
-        {
-            "id": event_id,
-            "incident_id": incident_id,
-            "channel": CHANNEL,
-            "kinds": ",".join(of_incident),
-            "at": now,
-        }
-        for incident_id, of_incident in kinds.items()
-    ]
-    if rows:
-        connection.execute(insert(notification), rows)
-    return submission
-
-
-def _submission(
-    composed: Notification, event_id: str, correlation_id: str, target: NotificationTarget, now: float
-) -> Submission:
-    event = EventRecord(
-        id=event_id,
-        type=EVENT_TYPE,
-        category=CATEGORY,
-        title=composed.title,
-        source="alertmanager",
-        # The label is free text; the column holds 16 characters.
-        severity=composed.severity[:16],
-        body=notifications.to_json(composed),
-        accepted_at=now,
-        trace=target.trace,
-        parent=target.parent,
-        correlation_id=correlation_id,
-        client="alertmanager",
-        origin=Origin.ALERT,
-    )
-    urgency = composed.urgency
-    messages = tuple(
-        MessageRecord(str(uuid7()), chat_id, lane=urgency.lane, silent=urgency.silent, bot=BOT)
-        for chat_id in target.chat_ids
-    )
-    return Submission((event,), (messages,))

@@ -32,6 +32,7 @@ class Incident(BaseModel):
     opened_at: str = Field(description="when alert-relay first received it, RFC 3339")
     updated_at: str
     resolved_at: str | None
+    resolved_by: Actor | None = Field(None, description="the person who resolved it; null: its alerts ended")
     acknowledged_by: Actor | None = Field(None, description="null while nobody has acknowledged it")
     acknowledged_at: str | None = None
     reopened: int = Field(

@@ -19,10 +19,11 @@ from services.alert_relay.alertmanager import parse
 from services.alert_relay.clusters import configuration, membership
 from services.alert_relay.incidents import queries
 from services.alert_relay.incidents.queries import IncidentRow
-from services.alert_relay.notifications import notification as notifications
-from services.alert_relay.notifications.notification import Notification
+from services.alert_relay.notifications import notification
+from services.alert_relay.notifications.notification import Notification, Purpose
+from services.alert_relay.notifications.store import NotificationTarget
 from services.alert_relay.settings import AlertRelaySettings
-from services.alert_relay.store import NotificationTarget, StoreResult
+from services.alert_relay.store import StoreResult
 from services.contracts.alertmanager import Webhook
 from services.kit.database.connect import Database, open_database
 from services.kit.runner import Running, running
@@ -45,13 +46,19 @@ class Store:
     async def receive(self, payload: Mapping[str, Any], now: float = START) -> StoreResult:
         webhook = Webhook.model_validate(payload)
         group = parse.alert_group(webhook, configuration.normal(webhook.externalURL), now)
-        target = NotificationTarget((1001, -2002), self.telemetry.new_trace())
-        work = partial(store.receive, group=group, body=json.dumps(payload), target=target, now=now)
+        work = partial(store.receive, group=group, body=json.dumps(payload), target=self.target(), now=now)
         return await self.database.write("receive", work)
 
+    def target(self) -> NotificationTarget:
+        return NotificationTarget((1001, -2002), self.telemetry.new_trace())
+
     async def notifications(self) -> list[Notification]:
-        """Returns the notifications in the outbox, oldest first."""
-        return [notifications.from_json(row["body"]) for row in await self.rows(event)]
+        """Returns the notifications in the outbox that people get as new messages, oldest first."""
+        return [each for each in await self.all_notifications() if each.purpose is not Purpose.CHANGED]
+
+    async def all_notifications(self) -> list[Notification]:
+        """Returns the notifications in the outbox, also the edits of an incident's message, oldest first."""
+        return [notification.from_json(row["body"]) for row in await self.rows(event)]
 
     async def rows(self, table: Table) -> list[IncidentRow]:
         order = list(table.primary_key.columns)

@@ -27,7 +27,13 @@ async def perform(
 ) -> Performed:
     (incident,) = await store.incidents()
     work = partial(
-        commands.perform, incident_id=incident["id"], wanted=wanted, actor=actor, version=version, now=now
+        commands.perform,
+        incident_id=incident["id"],
+        wanted=wanted,
+        actor=actor,
+        version=version,
+        target=store.target(),
+        now=now,
     )
     performed = await store.database.write("command", work)
     assert performed is not None
@@ -141,6 +147,12 @@ async def test_an_alert_that_goes_on_firing_opens_an_incident_again_when_it_is_r
 
 async def test_a_command_on_an_unknown_incident_finds_none(relay_store: Store) -> None:
     work = partial(
-        commands.perform, incident_id="none", wanted=Acknowledge(), actor=ADA, version=1, now=START
+        commands.perform,
+        incident_id="none",
+        wanted=Acknowledge(),
+        actor=ADA,
+        version=1,
+        target=relay_store.target(),
+        now=START,
     )
     assert await relay_store.database.write("command", work) is None

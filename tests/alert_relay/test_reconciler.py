@@ -25,11 +25,11 @@ from services.alert_relay.alertmanager.snapshot import (
 )
 from services.alert_relay.clusters.configuration import ClusterConfiguration
 from services.alert_relay.metrics import RelayMetrics
-from services.alert_relay.notifications.notification import Source
+from services.alert_relay.notifications.notification import NotificationKind, Purpose, Source
+from services.alert_relay.notifications.store import NotificationTarget
 from services.alert_relay.reconciler import GIVE_UP_SECONDS, WARM_UP_SECONDS, Reconciler
 from services.alert_relay.settings import AlertRelaySettings
 from services.alert_relay.snapshot_store import Cluster
-from services.alert_relay.store import NotificationTarget
 from services.contracts.alertmanager import Webhook
 from services.kit.clock import SystemClock
 from services.kit.runner import running
@@ -122,7 +122,13 @@ async def test_an_alert_that_is_absent_resolves_with_its_labels(relay_store: Sto
     assert incident["firing"] == 1
     assert ends == {"a": ("absent", START + 30), "b": (None, None)}
     assert [each["kind"] for each in found["entries"]] == ["firing", "firing", "absent"]
-    assert (await told(relay_store))[1:] == [(RESOLVED, ["a"], Source.API)]
+    # The incident goes on: its message changes, and nobody is disturbed.
+    changed = (await relay_store.all_notifications())[-1]
+    assert (changed.purpose, changed.source) == (Purpose.CHANGED, Source.API)
+    assert [(each.kind, each.labels["instance"]) for each in changed.items] == [
+        (NotificationKind.FIRING, "b"),
+        (NotificationKind.RESOLVED, "a"),
+    ]
 
 
 async def test_an_alert_that_resolves_while_it_is_silenced_resolves_and_fires_anew(

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from services.alert_relay import schema
 from services.alert_relay.incidents.severity import Urgency
-from services.alert_relay.notifications.notification import NotificationKind
+from services.alert_relay.notifications.notification import NotificationKind, Purpose
 from services.kit.database.connect import StoreUnavailableError
 from services.outbox.schema import message
 from tests.alert_relay import payloads
@@ -130,16 +130,16 @@ async def test_an_alert_that_cannot_be_read_is_told_once_and_the_others_as_ever(
         await relay_store.receive(mixed, START + seconds)
     await relay_store.receive(webhook(alert("a")) | {"alerts": [None]}, START + 2)
 
-    first, alone = await relay_store.notifications()
+    first, beside, alone = await relay_store.notifications()
     assert [item.labels["instance"] for item in first.items] == ["a"]
-    (fault,) = first.unreadable
+    (fault,) = beside.unreadable
     assert fault.startswith("alerts[1].startsAt: write a time as text")
     assert (alone.items, alone.unreadable, alone.urgency) == (
         (),
         ("alerts[0]: write an object",),
         Urgency.LOUD,
     )
-    assert len(await relay_store.rows(message)) == 4
+    assert len(await relay_store.rows(message)) == 6
 
 
 async def test_a_start_that_moves_back_is_the_same_episode(relay_store: Store) -> None:
@@ -163,9 +163,10 @@ async def test_a_group_that_says_resolved_closes_nothing_but_what_it_lists(relay
 
     (incident,) = await relay_store.incidents()
     assert (incident["state"], incident["firing"]) == ("firing", 1)
-    assert [notification.items[0].kind for notification in await relay_store.notifications()][
-        -1
-    ] is NotificationKind.RESOLVED
+    # The message says so; the incident goes on, so nobody is disturbed.
+    changed = (await relay_store.all_notifications())[-1]
+    assert changed.purpose is Purpose.CHANGED
+    assert [item.kind for item in changed.items] == [NotificationKind.FIRING, NotificationKind.RESOLVED]
 
 
 async def test_an_alert_that_fires_again_after_its_resolution_is_told_again(relay_store: Store) -> None:
@@ -190,6 +191,20 @@ async def test_a_refire_soon_after_everything_was_resolved_reopens_the_incident(
     # Opened, resolved, and twice reopened and resolved.
     assert incident["version"] == 6
     assert [each["detail"] for each in entries if each["kind"] == "reopened"] == [{"times": 1}, {"times": 2}]
+
+
+async def test_an_alert_that_fires_and_resolves_ten_times_disturbs_people_a_few_times(
+    relay_store: Store,
+) -> None:
+    for number in range(10):
+        start = START + 20 * number
+        await relay_store.receive(webhook(alert(starts_at=start)), start)
+        await relay_store.receive(webhook(alert(starts_at=start, ends_at=start + 10)), start + 10)
+
+    # The first message, its end, and two reopenings with their ends.
+    assert len(await relay_store.notifications()) == 6
+    last = (await relay_store.all_notifications())[-1]
+    assert (last.purpose, last.incident and last.incident.reopened) == (Purpose.CHANGED, 9)
 
 
 async def test_a_refire_long_after_everything_was_resolved_is_a_new_incident(relay_store: Store) -> None:
@@ -262,15 +277,15 @@ async def test_a_changed_group_key_does_not_open_an_episode_again(relay_store: S
     assert len(await relay_store.notifications()) == 1
 
 
-async def test_one_webhook_may_belong_to_several_incidents_and_is_one_message(relay_store: Store) -> None:
+async def test_one_webhook_may_belong_to_several_incidents_with_a_message_each(relay_store: Store) -> None:
     everything = webhook(alert("a", name="One"), alert("b", name="Two")) | {"groupLabels": {}}
     await relay_store.receive(everything)
 
     one, two = await relay_store.incidents()
     sent = [(await relay_store.incident(each["id"]))["notifications"] for each in (one, two)]
     assert {one["alertname"], two["alertname"]} == {"One", "Two"}
-    assert sent[0][0]["id"] == sent[1][0]["id"]
-    assert len(await relay_store.notifications()) == 1
+    assert sent[0][0]["id"] != sent[1][0]["id"]
+    assert len(await relay_store.notifications()) == 2
 
 
 async def test_an_alert_that_joins_makes_its_incident_as_severe_as_it_is(relay_store: Store) -> None:

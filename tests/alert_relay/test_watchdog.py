@@ -11,7 +11,7 @@ from services.alert_relay.clusters import membership
 from services.alert_relay.incidents.episodes import AlertGroup
 from services.alert_relay.incidents.severity import Urgency
 from services.alert_relay.metrics import RelayMetrics
-from services.alert_relay.store import NotificationTarget
+from services.alert_relay.notifications.store import NotificationTarget
 from services.alert_relay.watchdog import AlertReporter, Watchdog, run_watchdog
 from services.kit.errors import Problem
 from services.kit.health import Level

@@ -146,6 +146,7 @@ def _incident(row: IncidentRow) -> Incident:
         opened_at=rfc3339(row["opened_at"]),
         updated_at=rfc3339(row["updated_at"]),
         resolved_at=_time(row["resolved_at"]),
+        resolved_by=_actor(row["resolved_by"]),
         version=row["version"],
         acknowledged_by=_actor(row["acknowledged_by"]),
         acknowledged_at=_time(row["acknowledged_at"]),

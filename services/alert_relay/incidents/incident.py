@@ -70,6 +70,7 @@ class Incident:
         severity: the worst of its alerts.
         opened_at: when its first alert was received.
         resolved_at: None while it is open.
+        resolved_by: the person who resolved it; None: it is open, or its alerts ended.
         acknowledged_by: who acknowledged it; None: nobody, or the acknowledgement was taken back.
         acknowledged_at: None if ``acknowledged_by`` is None.
         first_acknowledged_at: when it was first acknowledged since it opened; it stays.
@@ -82,6 +83,7 @@ class Incident:
     severity: str
     opened_at: float
     resolved_at: float | None = None
+    resolved_by: Actor | None = None
     acknowledged_by: Actor | None = None
     acknowledged_at: float | None = None
     first_acknowledged_at: float | None = None
@@ -167,7 +169,7 @@ def reduce(before: Incident, event: Event, actor: Actor, now: float) -> Incident
         case Unacknowledge():
             after = _unacknowledged(before)
         case Resolve():
-            after = _ended(before, 0, now)
+            after = _ended(before, 0, now, actor)
         case AddNote():
             after = _next(before)
     return after
@@ -209,18 +211,19 @@ def _fired(before: Incident, severity: str) -> Incident:
         severity=severity,
         state=IncidentState.FIRING,
         resolved_at=None,
+        resolved_by=None,
         acknowledged_by=None,
         acknowledged_at=None,
         reopened=before.reopened + 1,
     )
 
 
-def _ended(before: Incident, firing: int, now: float) -> Incident:
+def _ended(before: Incident, firing: int, now: float, by: Actor | None = None) -> Incident:
     if before.state is IncidentState.RESOLVED:
         return before
     if firing:
         return _next(before)
-    return _next(before, state=IncidentState.RESOLVED, resolved_at=now)
+    return _next(before, state=IncidentState.RESOLVED, resolved_at=now, resolved_by=by)
 
 
 def _acknowledged(before: Incident, actor: Actor, now: float) -> Incident:

@@ -27,6 +27,11 @@ class Urgency(StrEnum):
     QUIET = "quiet"  #: without a sound
 
     @property
+    def order(self) -> int:
+        """0 for the most urgent one."""
+        return list(Urgency).index(self)
+
+    @property
     def lane(self) -> Lane:
         return Lane.URGENT if self is Urgency.LOUD else Lane.NORMAL
 
@@ -47,5 +52,4 @@ def urgency_of(severity: str) -> Urgency:
 
 def worst(severities: Iterable[str]) -> str:
     """Returns the most urgent severity, and of equally urgent ones the first."""
-    order = list(Urgency)
-    return min(severities, key=lambda severity: order.index(urgency_of(severity)), default="")
+    return min(severities, key=lambda severity: urgency_of(severity).order, default="")

@@ -53,6 +53,7 @@ def _incident(row: Row[Any]) -> Incident:
         severity=row.severity,
         opened_at=row.opened_at,
         resolved_at=row.resolved_at,
+        resolved_by=timeline.from_json(row.resolved_by),
         acknowledged_by=timeline.from_json(row.acknowledged_by),
         acknowledged_at=row.acknowledged_at,
         first_acknowledged_at=row.first_acknowledged_at,
@@ -69,7 +70,8 @@ def save(connection: Connection, incidents: Iterable[Incident]) -> None:
             "state": each.state.value,
             "severity": each.severity,
             "resolved_at": each.resolved_at,
-            "acknowledged_by": timeline.to_json(each.acknowledged_by) if each.acknowledged_by else None,
+            "resolved_by": _text(each.resolved_by),
+            "acknowledged_by": _text(each.acknowledged_by),
             "acknowledged_at": each.acknowledged_at,
             "first_acknowledged_at": each.first_acknowledged_at,
             "reopened": each.reopened,
@@ -87,6 +89,10 @@ def acknowledged(connection: Connection, incident_ids: Sequence[str]) -> frozens
     return frozenset(each.id for each in handled if each.state is IncidentState.ACKNOWLEDGED)
 
 
+def _text(actor: Actor | None) -> str | None:
+    return None if actor is None else timeline.to_json(actor)
+
+
 def groups_of(connection: Connection, incident_ids: Sequence[str]) -> dict[str, tuple[str, dict[str, str]]]:
     """Returns the receiver and the group labels of incidents, by id."""
     found = {}
@@ -97,6 +103,19 @@ def groups_of(connection: Connection, incident_ids: Sequence[str]) -> dict[str, 
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """The incidents of observed alerts.
+
+    Args:
+        incident_ids: by the alert's fingerprint.
+        before: the incidents that existed, by id, as they were before; also those of earlier episodes.
+    """
+
+    incident_ids: Mapping[str, str]
+    before: Mapping[str, Incident]
+
+
 def assign(
     connection: Connection,
     group: AlertGroup,
@@ -105,8 +124,8 @@ def assign(
     actor: Actor,
     reopen_seconds: float,
     now: float,
-) -> dict[str, str]:
-    """Returns the incident id of each alert, by fingerprint; opens and reopens incidents.
+) -> Assigned:
+    """Finds the incident of each alert; opens and reopens incidents.
 
     An alert that fires belongs to the open incident of its name and group labels, or to one that was resolved
     a short time ago, which is reopened; else it opens a new one.
@@ -120,6 +139,7 @@ def assign(
         now: seconds since the epoch.
     """
     incident_ids = {each.alert.fingerprint: each.before.incident_id for each in observations if each.before}
+    known = load(connection, list(dict.fromkeys(incident_ids.values())))
     firing: dict[str, list[Observation]] = {}
     for each in observations:
         if each.change in OPENING:
@@ -146,7 +166,7 @@ def assign(
         connection.execute(insert(incident), new_rows)
     save(connection, changed)
     timeline.add(connection, entries, now)
-    return incident_ids
+    return Assigned(incident_ids, known | {each.id: each for each in existing.values()})
 
 
 def _newest(connection: Connection, keys: Sequence[str], resolved_since: float) -> dict[str, Incident]:
@@ -173,6 +193,7 @@ def _new_row(group: AlertGroup, alertname: str, severity: str, now: float) -> di
         "group_labels": json.dumps(dict(group.group_labels)),
         "group_key": group.group_key,
         "receiver": group.receiver,
+        "external_url": group.external_url,
         "state": IncidentState.FIRING.value,
         "version": 1,
         "reopened": 0,
@@ -194,7 +215,7 @@ def end(
     """
     ids = sorted(incident_ids)
     incidents = load(connection, ids)
-    counted = _count(connection, ids)
+    counted = count(connection, ids)
     changed, entries, resolved = [], [], []
     for before in incidents.values():
         counts = counted[before.id]
@@ -222,7 +243,7 @@ class EpisodeCounts:
 
 def resolved(connection: Connection, after: Incident) -> ResolvedIncident:
     """Returns what is counted of an incident that a person resolved."""
-    return _resolved(after, _count(connection, [after.id])[after.id])
+    return _resolved(after, count(connection, [after.id])[after.id])
 
 
 def _resolved(after: Incident, counts: EpisodeCounts) -> ResolvedIncident:
@@ -234,7 +255,8 @@ def _resolved(after: Incident, counts: EpisodeCounts) -> ResolvedIncident:
     )
 
 
-def _count(connection: Connection, incident_ids: Sequence[str]) -> Mapping[str, EpisodeCounts]:
+def count(connection: Connection, incident_ids: Sequence[str]) -> Mapping[str, EpisodeCounts]:
+    """Returns what the episodes of incidents add up to, by the incident's id."""
     found = {}
     for chunk in chunks(incident_ids):
         query = select(

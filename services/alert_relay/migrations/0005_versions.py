@@ -9,6 +9,8 @@ down_revision = "0004"
 
 def upgrade() -> None:
     op.add_column("incident", sa.Column("version", sa.Integer(), nullable=False, server_default="1"))
+    op.add_column("incident", sa.Column("external_url", sa.Text(), nullable=False, server_default=""))
+    op.add_column("incident", sa.Column("resolved_by", sa.Text()))
     op.add_column("incident", sa.Column("acknowledged_by", sa.Text()))
     op.add_column("incident", sa.Column("acknowledged_at", sa.Double()))
     op.add_column("incident", sa.Column("first_acknowledged_at", sa.Double()))

@@ -1,6 +1,8 @@
 """What people are notified of, how it looks, and in which chats.
 
-- `notification`: `compose` decides which alerts to notify, how loudly, in how many messages; pure.
+- `composition`: decides what people are notified of, how loudly, and by which messages; pure.
+- `notification`: the content of one message; pure.
+- `store`: reads what an incident's message lists, and enqueues the messages.
 - `render`: a notification as text and entities; pure.
 - `refusing_chats`: which alerts are tried at a chat that refused the bot; pure.
 - `recipients`: the chats of the settings, else the first chat, which the bridge names once.

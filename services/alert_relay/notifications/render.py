@@ -1,7 +1,7 @@
 """Renders a notification as text with entities. Pure.
 
-Long values are shortened here, so that one alert leaves room for the others. The outbox decides whether
-the text becomes one message, several, or a document.
+An incident's message can be edited only if it is one message: long values are shortened, and alerts that have
+no room are counted.
 """
 
 import re
@@ -9,22 +9,25 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from urllib.parse import quote
 
+from services.alert_relay.notifications.composition import MOST_REOPENED
 from services.alert_relay.notifications.notification import (
     Notification,
     NotificationKind,
     NotifiedAlert,
+    NotifiedIncident,
+    Purpose,
     Source,
     from_json,
 )
 from services.outbox.messages import Claimed, Rendered, Text
 from services.outbox.telegram.links import is_link
-from services.outbox.telegram.text import Builder, parts_of
+from services.outbox.telegram.text import ENTITY_LIMIT, MESSAGE_LIMIT, Builder, parts_of
 
-#: A notification of more alerts has one line for each of them.
-DETAILED = 8
 LONGEST_VALUE = 1_000
+LONGEST_LABELS = 1_500
 LONGEST_SEVERITY = 40
 LONGEST_CLUSTER = 100
+LONGEST_NAME = 100
 #: Characters that turn the direction of what follows, so that a text reads as another one.
 _DIRECTIONS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 #: Line breaks, and control characters that some programs show as such.
@@ -48,31 +51,89 @@ def render(claimed: Claimed) -> Rendered:
     return Rendered(parts_of(text_of(from_json(claimed.body)), "alerts.txt"))
 
 
+def answers(claimed: Claimed) -> str | None:
+    """Returns the event of the incident's first message, which news answer; None: it answers none."""
+    notification = from_json(claimed.body)
+    if notification.purpose is not Purpose.NEWS or notification.incident is None:
+        return None
+    return notification.incident.first_event or None
+
+
 def text_of(notification: Notification) -> Text:
-    """Returns the whole text; alerts have details unless there are more than :data:`DETAILED`."""
+    """Returns the text, with as many alerts and details as one message of Telegram has room for."""
+    for detailed, listed in _SIZES[:-1]:
+        text = _text(notification, detailed, listed)
+        if len(text.text) <= MESSAGE_LIMIT and len(text.entities) <= ENTITY_LIMIT:
+            return text
+    return _text(notification, *_SIZES[-1])
+
+
+#: The numbers of alerts with details and of alerts at all, each pair shorter than the one before.
+_SIZES = ((8, 40), (4, 4), (1, 1), (0, 40), (0, 10), (0, 3))
+
+
+def _text(notification: Notification, most_detailed: int, most_listed: int) -> Text:
+    items, news = notification.items, notification.purpose is Purpose.NEWS
+    over = (
+        news and notification.incident is not None and notification.kinds in ([], [NotificationKind.RESOLVED])
+    )
+    # The message that it answers has the details.
+    detailed = len(items) <= most_detailed and not over
+    listed = items[:most_listed]
     out = Builder()
-    detailed = len(notification.items) <= DETAILED
-    if len(notification.items) > 1:
-        out.bold(_heading(notification)).text(_cluster(notification) + ("\n\n" if detailed else "\n"))
-    for number, item in enumerate(notification.items):
-        if number:
-            out.text("\n\n" if detailed else "\n")
+    if over:
+        _ended(out, notification)
+        listed = listed if len(items) > 1 else ()
+    elif len(items) > 1:
+        out.bold(_heading(notification)).text(_cluster(notification) + ("\n" if detailed else ""))
+    for number, item in enumerate(listed):
+        out.text("\n" if number or len(items) > 1 else "")
+        out.text("\n" if number and detailed else "")
         if detailed:
             _detailed(out, item, notification)
         else:
             _brief(out, item)
+    unlisted = len(items) - len(listed) if listed else 0
+    unlisted += 0 if news else notification.still_firing
+    out.text(f"\nand {unlisted} more" if unlisted else "")
     _footer(out, notification)
     return out.build()
 
 
 def _heading(notification: Notification) -> str:
+    """Returns the numbers of alerts; of an incident's own message those of the whole incident."""
     counts = {kind: sum(item.kind is kind for item in notification.items) for kind in notification.kinds}
+    about = notification.incident
+    if about is not None and notification.purpose is not Purpose.NEWS:
+        counts = {
+            kind: number
+            for kind, number in (
+                (NotificationKind.FIRING, about.firing),
+                (NotificationKind.RESOLVED, counts.get(NotificationKind.RESOLVED, 0)),
+            )
+            if number
+        }
     words = {
         NotificationKind.FIRING: "firing",
         NotificationKind.REPEATED: "still firing",
         NotificationKind.RESOLVED: "resolved",
     }
-    return ", ".join(f"{_SIGNS[kind]} {count} {words[kind]}" for kind, count in counts.items())
+    numbers = [f"{count} {words[kind]}" for kind, count in counts.items()]
+    signs = [_SIGNS[kind] for kind in counts]
+    if about is None:
+        return ", ".join(f"{sign} {number}" for sign, number in zip(signs, numbers, strict=True))
+    return f"{signs[0]} {_named(about.name, about.severity)}: {', '.join(numbers)}"
+
+
+def _ended(out: Builder, notification: Notification) -> None:
+    """The end of an incident."""
+    incident = notification.incident
+    named = _named(incident.name, incident.severity) if incident is not None else ""
+    out.text("✅ ").bold(named).text(" resolved")
+    ends = [each.ended_at for each in notification.items if each.ended_at is not None]
+    if ends:
+        out.text(f" after {_span(max(ends) - min(each.since for each in notification.items))}")
+    out.text(_cluster(notification))
 
 
 def _cluster(notification: Notification) -> str:
@@ -91,7 +152,7 @@ def _detailed(out: Builder, item: NotifiedAlert, notification: Notification) -> 
         if name not in _TITLE_LABELS
     ]
     if labels:
-        out.text("\n").code(" ".join(labels))
+        out.text("\n").code(_cut(" ".join(labels), LONGEST_LABELS))
     # The heading of several alerts has the cluster.
     alone = len(notification.items) == 1
     out.text("\n").italic(_times(item) + (_cluster(notification) if alone else ""))
@@ -99,8 +160,7 @@ def _detailed(out: Builder, item: NotifiedAlert, notification: Notification) -> 
 
 
 def _title(out: Builder, item: NotifiedAlert) -> None:
-    severity = f" ({_cut(_line(item.severity), LONGEST_SEVERITY)})" if item.severity else ""
-    out.text(f"{_SIGNS[item.kind]} ").bold(_cut(_line(item.name) or "Alert") + severity)
+    out.text(f"{_SIGNS[item.kind]} ").bold(_named(item.name, item.severity))
     if item.kind is NotificationKind.RESOLVED:
         out.text(" resolved")
     elif item.kind is NotificationKind.REPEATED:
@@ -161,7 +221,9 @@ def _footer(out: Builder, notification: Notification) -> None:
     firing, truncated = notification.still_firing, notification.truncated
     if notification.unreadable:
         _unreadable(out, notification)
-    if firing:
+    if notification.incident is not None:
+        _people(out, notification.incident, news=notification.purpose is Purpose.NEWS)
+    if firing and notification.purpose is Purpose.NEWS:
         out.text(f"\n\n{firing} more of this group {_be(firing)} firing as before.")
     if truncated:
         out.text(f"\n\n{truncated} more {_be(truncated)} not listed (max_alerts): ")
@@ -170,6 +232,29 @@ def _footer(out: Builder, notification: Notification) -> None:
         out.text("\n\nAlertmanager had not listed this (max_alerts).")
     elif notification.source is Source.API:
         out.text(f"\n\n{_UNSENT}")
+
+
+def _people(out: Builder, incident: NotifiedIncident, *, news: bool) -> None:
+    """Who handles the incident, who resolved it, and how often it was reopened."""
+    if incident.resolved_at is None and incident.acknowledged_by:
+        at = "" if incident.acknowledged_at is None else f", {_moment(incident.acknowledged_at)}"
+        out.text(f"\n\n👤 Acknowledged by {_name(incident.acknowledged_by)}{at}")
+    if incident.resolved_by:
+        out.text(f"\n\n👤 Resolved by {_name(incident.resolved_by)}")
+    if incident.reopened:
+        times = "once" if incident.reopened == 1 else f"{incident.reopened} times"
+        out.text(f"\n\n🔁 Reopened {times}")
+        if news and incident.resolved_at is None and incident.reopened == MOST_REOPENED:
+            out.text(". If it goes on like this, only the first message changes.")
+
+
+def _named(name: str, severity: str) -> str:
+    shown = f" ({_cut(_line(severity), LONGEST_SEVERITY)})" if severity else ""
+    return _cut(_line(name) or "Alert") + shown
+
+
+def _name(text: str) -> str:
+    return _cut(_line(text), LONGEST_NAME)
 
 
 def _unreadable(out: Builder, notification: Notification) -> None:

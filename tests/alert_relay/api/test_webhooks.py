@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from services.alert_relay import store
+from services.alert_relay.notifications import store as notifications
 from services.alert_relay.settings import AlertRelaySettings
 from services.contracts.events import CATEGORY_OF
 from services.kit.web.login_blocker import FAILURES_BEFORE_BLOCK
@@ -37,14 +37,24 @@ async def test_an_alert_reaches_the_chat_and_its_resolution_too(
     relay: httpx.AsyncClient, phone: Phone
 ) -> None:
     answer = await post(relay, webhook(alert()))
+    (fired,) = await phone.messages(1)
     await post(relay, webhook(alert(ends_at=START + 300)))
 
-    fired, over = await phone.messages(2)
+    edited, over = await phone.messages(2)
     assert answer.status_code == 200
     assert answer.json()["status"] == "alert_sent"
     assert set(answer.json()) == {"status", "timestamp"}
     assert fired["message"]["text"].startswith("🔥 HighErrorRate (critical)\nHighErrorRate on a\n")
-    assert over["message"]["text"].startswith("✅ HighErrorRate (critical) resolved\n")
+    assert edited["message"]["text"].startswith("✅ HighErrorRate (critical) resolved\nHighErrorRate on a\n")
+    assert (
+        over["message"]["text"]
+        == "✅ HighErrorRate (critical) resolved after 5 min · http://alertmanager:9093"
+    )
+    first = fired["message"]["message_id"]
+    assert (edited["message"]["message_id"], over["message"]["reply_to_message"]["message_id"]) == (
+        first,
+        first,
+    )
     assert {entity["type"] for entity in fired["message"]["entities"]} >= {"bold", "code", "text_link"}
 
 
@@ -76,11 +86,10 @@ async def test_what_a_real_alertmanager_sent_reaches_the_chat(relay: httpx.Async
     for name in ("first", "joined_and_moved_back", "resolved_while_another_is_silenced", "refired"):
         assert (await post(relay, payloads.recorded(name))).status_code == 200
 
-    texts = [each["message"]["text"].splitlines()[:2] for each in await phone.messages(4)]
+    texts = [each["message"]["text"].splitlines()[:2] for each in await phone.messages(3)]
     assert texts == [
-        ["🔥 HighErrorRate (critical)", "HighErrorRate on b1"],
+        ["🔥 HighErrorRate (critical): 2 firing · http://alertmanager:9093", ""],
         ["🔥 HighErrorRate (critical)", "HighErrorRate on b2"],
-        ["✅ HighErrorRate (critical) resolved", "HighErrorRate on b2"],
         ["🔥 HighErrorRate (critical)", "HighErrorRate on b2"],
     ]
 
@@ -89,9 +98,9 @@ async def test_an_alert_that_cannot_be_read_loses_only_itself(relay: httpx.Async
     mixed = webhook(alert()) | {"alerts": [alert(), alert("b") | {"status": "silenced"}]}
     assert (await post(relay, mixed)).status_code == 200
 
-    (message,) = await phone.messages(1)
+    message, fault = await phone.messages(2)
     assert message["message"]["text"].startswith("🔥 HighErrorRate (critical)\nHighErrorRate on a\n")
-    assert "1 alert could not be read\nalerts[1].status: write" in message["message"]["text"]
+    assert "1 alert could not be read\nalerts[1].status: write" in fault["message"]["text"]
     assert "cctelegram_alerts_unreadable_total 1.0" in await metrics(relay)
 
 
@@ -159,7 +168,8 @@ async def test_the_timeline_goes_on_to_the_resolution(relay: httpx.AsyncClient) 
 
     incident = await detail(relay)
     kinds = [entry["kind"] for entry in incident["timeline"]]
-    assert kinds == ["firing", "notified", "resolved", "closed", "notified"]
+    # Its message is edited, and answered.
+    assert kinds == ["firing", "notified", "resolved", "closed", "notified", "notified"]
     assert incident["state"] == "resolved"
     assert incident["resolved_at"] is not None
 
@@ -232,7 +242,7 @@ async def test_what_happens_is_counted(relay: httpx.AsyncClient, phone: Phone) -
     await phone.messages(2)
 
     async def settled() -> bool:
-        expected = 'cctelegram_notifications_total{channel="telegram",outcome="delivered"} 2.0'
+        expected = 'cctelegram_notifications_total{channel="telegram",outcome="delivered"} 3.0'
         return expected in await metrics(relay)
 
     await until(settled)
@@ -240,7 +250,7 @@ async def test_what_happens_is_counted(relay: httpx.AsyncClient, phone: Phone) -
     assert {
         'cctelegram_alerts_received_total{status="firing"} 2.0',
         'cctelegram_alerts_received_total{status="resolved"} 1.0',
-        "cctelegram_notification_delay_seconds_count 2.0",
+        "cctelegram_notification_delay_seconds_count 3.0",
         "cctelegram_incident_resolve_seconds_count 1.0",
         "cctelegram_incident_resolve_seconds_sum 300.0",
     } <= set(lines)
@@ -397,4 +407,4 @@ async def test_a_question_that_has_no_answer_gets_a_problem(
 
 
 def test_the_event_type_is_one_of_the_contracts() -> None:
-    assert CATEGORY_OF[store.EVENT_TYPE] == store.CATEGORY
+    assert CATEGORY_OF[notifications.EVENT_TYPE] == notifications.CATEGORY

@@ -11,6 +11,8 @@ from services.alert_relay.notifications.notification import (
     Notification,
     NotificationKind,
     NotifiedAlert,
+    NotifiedIncident,
+    Purpose,
 )
 from services.outbox.messages import Text
 from services.outbox.telegram.text import MESSAGE_LIMIT, parts_of, utf16_length
@@ -246,3 +248,81 @@ def test_whatever_an_alert_says_it_can_be_sent(listed: list[NotifiedAlert]) -> N
         e["length"] > 0 and e["offset"] + e["length"] <= utf16_length(text.text) for e in text.entities
     )
     assert parts_of(text, "alerts.txt")
+
+
+INCIDENT = NotifiedIncident("i", 1, "HighErrorRate", "critical", 1, 0, START)
+
+
+def message(*items: NotifiedAlert, **changes: object) -> Notification:
+    """An incident's own message."""
+    firing = sum(each.kind is NotificationKind.FIRING for each in items)
+    numbers = {"firing": firing, "ended": len(items) - firing}
+    about = replace(INCIDENT, **numbers | changes)  # type: ignore[arg-type]
+    return Notification(
+        Urgency.LOUD, items, 0, 0, CLUSTER, cluster="europe", purpose=Purpose.CHANGED, incident=about
+    )
+
+
+def news(*items: NotifiedAlert, **changes: object) -> Notification:
+    return replace(message(*items, **changes), purpose=Purpose.NEWS)
+
+
+def resolved(instance: str, seconds: float) -> NotifiedAlert:
+    labels = ITEM.labels | {"instance": instance}  # type: ignore[operator]
+    return replace(ITEM, kind=NotificationKind.RESOLVED, labels=labels, ended_at=START + seconds)
+
+
+def test_an_incidents_message_says_who_handles_it_and_how_often_it_was_reopened() -> None:
+    text = render.text_of(message(ITEM, acknowledged_by="Ada", acknowledged_at=START + 60, reopened=3)).text
+
+    assert text.endswith("\n\n👤 Acknowledged by Ada, 2026-01-01 00:01:00 UTC\n\n🔁 Reopened 3 times")
+
+
+def test_an_incidents_message_counts_its_alerts_under_its_name() -> None:
+    text = render.text_of(message(ITEM, resolved("b2", 60))).text
+
+    assert text.startswith("🔥 HighErrorRate (critical): 1 firing, 1 resolved · europe\n\n")
+
+
+def test_the_end_of_an_incident_is_one_line_with_its_duration() -> None:
+    assert render.text_of(news(resolved("b1", 300))).text == (
+        "✅ HighErrorRate (critical) resolved after 5 min · europe"
+    )
+
+
+def test_the_end_of_several_alerts_lists_them_briefly() -> None:
+    text = render.text_of(news(resolved("b1", 60), resolved("b2", 300))).text
+
+    assert text == (
+        "✅ HighErrorRate (critical) resolved after 5 min · europe\n"
+        "✅ HighErrorRate (critical) resolved: Errors on b1\n"
+        "✅ HighErrorRate (critical) resolved: Errors on b1"
+    )
+
+
+def test_an_incident_that_a_person_resolved_says_who() -> None:
+    text = render.text_of(news(resolved_by="Ada\nLovelace", resolved_at=START + 60)).text
+
+    assert text == "✅ HighErrorRate (critical) resolved · europe\n\n👤 Resolved by Ada Lovelace"
+
+
+def test_the_last_news_of_a_flapping_incident_says_that_no_more_will_come() -> None:
+    assert render.text_of(news(ITEM, reopened=2)).text.endswith(
+        "🔁 Reopened 2 times. If it goes on like this, only the first message changes."
+    )
+
+
+@pytest.mark.parametrize("number", [1, 2, 5, 9, 41, 60])
+@pytest.mark.parametrize("length", [1, 300, 5_000])
+def test_an_incidents_message_is_one_message_of_telegram_whatever_its_alerts(
+    number: int, length: int
+) -> None:
+    """Telegram can edit one message into one message."""
+    labels = {f"label_{each}": "x" * length for each in range(300)}
+    annotations = dict.fromkeys(("summary", "message", "description"), "🔥" * length)
+    items = [replace(ITEM, labels=labels, annotations=annotations)] * number
+
+    (part,) = parts_of(render.text_of(message(*items)), "alerts.txt")
+
+    assert isinstance(part, Text)
+    assert number == 1 or f"{number} firing" in part.text
