@@ -13,6 +13,8 @@ The path of one alert:
 
     commands           carries out what a person does: acknowledge, resolve, write a note
 
+    bot                (package) the buttons and commands in Telegram, by which people do that
+
 What webhooks do not say:
 
     reconciler         reads the alerts of each cluster from Alertmanager's API

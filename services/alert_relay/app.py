@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from services.alert_relay.api import clusters as clusters_api
 from services.alert_relay.api import incidents as incidents_api
 from services.alert_relay.api import webhooks as webhooks_api
+from services.alert_relay.bot.inbound import receiving
 from services.alert_relay.clusters import membership
 from services.alert_relay.metrics import RelayMetrics
 from services.alert_relay.notifications import refusing_chats, render
@@ -34,10 +35,12 @@ from services.outbox.rate_limit import buckets
 from services.outbox.rate_limit.buckets import LocalBuckets
 from services.outbox.telegram.bot_api import make_bot
 from services.outbox.telegram.sender import Sender
+from services.updates import receiver
+from services.updates.metrics import UpdateMetrics
 
 NAME = "alert-relay"
 SUMMARY = "Turns Alertmanager's alerts into incidents and notifies people on Telegram."
-PACKAGES = ("services.outbox", "services.alert_relay")
+PACKAGES = ("services.outbox", *receiver.PACKAGES, "services.alert_relay")
 #: The database operations, a metric label.
 OPERATIONS = (
     *engine.OPERATIONS,
@@ -46,6 +49,10 @@ OPERATIONS = (
     "correct",
     "report",
     "command",
+    "update_lead",
+    "updates",
+    "update_act",
+    "update_heard",
     "clusters",
     "recipients",
     "incidents",
@@ -72,13 +79,14 @@ def create_app(
     outbox_metrics = OutboxMetrics(
         telemetry.registry, {notification_store.EVENT_TYPE: notification_store.CATEGORY}
     )
-    token = settings.telegram_bot_token.get_secret_value()
+    update_metrics = UpdateMetrics(telemetry.registry, [notification_store.BOT])
+    token = settings.token
     bot = make_bot(
         token,
-        settings.api_url,
+        settings.bot_api_url,
         settings.send_concurrency,
         telemetry.count_call,
-        settings.proxy_of(settings.api_url),
+        settings.proxy_of(settings.bot_api_url),
     )
 
     @asynccontextmanager
@@ -128,6 +136,19 @@ def create_app(
                 clock=clock,
             )
             await stack.enter_async_context(run_watchdog(watchdog))
+            await stack.enter_async_context(
+                receiving(
+                    settings,
+                    bot=bot,
+                    relay=relay,
+                    recipients=recipients,
+                    outbox=outbox,
+                    telemetry=telemetry,
+                    metrics=update_metrics,
+                    health=health,
+                    clock=clock,
+                )
+            )
             _add_probes(health, outbox, watchdog)
             await stack.enter_async_context(run_reconcilers(settings, relay, database, telemetry, clock))
             await stack.enter_async_context(

@@ -68,7 +68,7 @@ def perform(
     wanted: Command,
     *,
     actor: Actor,
-    version: int,
+    version: int | None,
     target: NotificationTarget,
     now: float,
 ) -> Performed | None:
@@ -79,7 +79,7 @@ def perform(
         incident_id: of the incident.
         wanted: the command.
         actor: who gives it.
-        version: of the incident that the person saw.
+        version: of the incident that the person saw; None: the person means it as it is.
         target: who gets the notifications.
         now: seconds since the epoch.
     """
@@ -89,7 +89,7 @@ def perform(
     cluster_store.lock(connection, cluster)
     before = incident_store.load(connection, [incident_id])[incident_id]
     if isinstance(wanted, AddNote) and timeline.has_note(
-        connection, incident_id, actor, wanted.text, version
+        connection, incident_id, actor, wanted.text, version or before.version
     ):
         return Performed(before, before)
     after = command(before, wanted, actor, version, now)

@@ -23,11 +23,12 @@ from services.alert_relay.snapshot_store import Cluster
 from services.alert_relay.store import StoreResult
 from services.contracts.alertmanager import Webhook
 from services.kit.clock import Clock
+from services.kit.database.connect import Database
 from services.kit.errors import Problem
 from services.kit.telemetry.telemetry import Telemetry, TraceContext
 from services.outbox.engine import Outbox
 from services.outbox.intake import enqueue
-from services.outbox.messages import MessageState, Settled
+from services.outbox.messages import MessageState, Origin, Settled, is_failure
 
 log = structlog.get_logger()
 
@@ -94,7 +95,7 @@ class Relay:
         if self._in_progress >= MAX_CONCURRENT:
             raise Problem(OVERLOADED, "Overloaded", "Too many webhooks are being stored.")
         now = self._clock.time()
-        target = self._target(parent)
+        target = self.target(parent)
         name = cluster or configuration.normal(webhook.externalURL)
         group = parse.alert_group(webhook, name, now)
         work = partial(store.receive, group=group, body=body, target=target, now=now, repeats=self.repeats)
@@ -123,7 +124,7 @@ class Relay:
             cluster=cluster,
             found=snapshot,
             missed_since=missed_since,
-            target=self._target(),
+            target=self.target(),
             now=self._clock.time(),
         )
         corrected = await self._outbox.database.write("correct", work, notify=enqueue.CHANNEL)
@@ -148,15 +149,20 @@ class Relay:
             wanted=wanted,
             actor=actor,
             version=version,
-            target=self._target(),
+            target=self.target(),
             now=now,
         )
         performed = await self._outbox.database.write("command", work, notify=enqueue.CHANNEL)
         if performed is not None:
-            self._count_command(performed, now)
+            self.record(performed, now)
         return performed
 
-    def _count_command(self, performed: Performed, now: float) -> None:
+    @property
+    def database(self) -> Database:
+        return self._outbox.database
+
+    def record(self, performed: Performed, now: float) -> None:
+        """Counts a command that was committed, and passes its messages to the outbox."""
         if performed.first_acknowledgement:
             self.metrics.ack.observe(max(0.0, now - performed.before.opened_at))
         if performed.resolved is not None:
@@ -169,10 +175,15 @@ class Relay:
         Raises:
             Problem: 503, it may not be stored.
         """
-        work = partial(store.report, group=group, target=self._target(), now=self._clock.time())
+        work = partial(store.report, group=group, target=self.target(), now=self._clock.time())
         self._after_commit(await self._outbox.database.write("report", work, notify=enqueue.CHANNEL))
 
-    def _target(self, parent: TraceContext | None = None) -> NotificationTarget:
+    def target(self, parent: TraceContext | None = None) -> NotificationTarget:
+        """Returns who gets the notifications of a change.
+
+        Raises:
+            Problem: 503, no chat is known yet.
+        """
         trace = parent.child() if parent else self._telemetry.new_trace()
         return NotificationTarget(
             self._recipients.chat_ids(), trace, parent, self._settings.incident_reopen_seconds
@@ -229,7 +240,11 @@ class OutcomeCounter:
         """Counts what the outbox settled; a message that will be retried has no final outcome yet."""
         for each in settled:
             outcome = _OUTCOMES.get(each.decision.state)
-            if outcome is None:
+            # An answer of the bot is no notification; an edit that a later one replaced keeps nothing back.
+            replaced = outcome is NotificationOutcome.SUPPRESSED and not is_failure(
+                each.decision.state, each.result.reason
+            )
+            if outcome is None or replaced or each.message.origin is not Origin.ALERT:
                 continue
             self._metrics.notifications.labels(notification_store.CHANNEL, outcome.value).inc()
             if outcome is NotificationOutcome.DELIVERED:

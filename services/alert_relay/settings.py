@@ -7,7 +7,7 @@ from pydantic import Field, SecretStr, model_validator
 from services.alert_relay.clusters import configuration
 from services.alert_relay.clusters.configuration import ClusterConfiguration
 from services.kit.settings import Address, CommaInts, CommaStrings
-from services.outbox.settings import TelegramSettings
+from services.outbox.settings import TELEGRAM_URL, OptionalToken, TelegramSettings
 
 
 class AlertRelaySettings(TelegramSettings):
@@ -18,6 +18,15 @@ class AlertRelaySettings(TelegramSettings):
     max_body_bytes: int = Field(16_777_216, ge=1024, description="largest accepted request body, bytes")
     alert_chat_ids: CommaInts = Field(
         (), description="chats that get alert notifications, with commas; unset: TELEGRAM_CHAT_IDS"
+    )
+    alert_bot_token: OptionalToken = Field(
+        SecretStr(""),
+        description="a bot of alert-relay's own, from BotFather; unset: TELEGRAM_BOT_TOKEN, and the bridge"
+        " hands on what people do",
+    )
+    alert_user_ids: CommaInts = Field(
+        (),
+        description="Telegram users who may handle incidents, with commas; unset: everybody in their chats",
     )
     bridge_url: Address = Field(
         "http://127.0.0.1:8080",
@@ -54,6 +63,20 @@ class AlertRelaySettings(TelegramSettings):
     )
 
     @property
+    def has_own_bot(self) -> bool:
+        return bool(self.alert_bot_token.get_secret_value())
+
+    @property
+    def token(self) -> str:
+        """Of the bot that sends the alerts."""
+        return (self.alert_bot_token if self.has_own_bot else self.telegram_bot_token).get_secret_value()
+
+    @property
+    def bot_api_url(self) -> str:
+        """The Bot API server of that bot."""
+        return self.telegram_api_url or (TELEGRAM_URL if self.has_own_bot else self.api_url)
+
+    @property
     def recipients(self) -> tuple[int, ...]:
         """The chats of the settings, each once; empty: that of the bridge is used."""
         return tuple(dict.fromkeys(self.alert_chat_ids or self.default_chats))
@@ -70,6 +93,15 @@ class AlertRelaySettings(TelegramSettings):
             filter(None, [self.alertmanager_url]),
             self.alertmanager_peers,
         )
+
+    @model_validator(mode="after")
+    def _two_bots(self) -> Self:
+        if self.has_own_bot and self.token == self.telegram_bot_token.get_secret_value():
+            raise ValueError(
+                "ALERT_BOT_TOKEN: this is the token of TELEGRAM_BOT_TOKEN, and Telegram gives the updates of"
+                " a bot to one program; make another bot at @BotFather, or leave it out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _clusters(self) -> Self:

@@ -33,6 +33,11 @@ def _token(token: SecretStr) -> SecretStr:
     return token
 
 
+def _optional_token(token: SecretStr) -> SecretStr:
+    return _token(token) if token.get_secret_value() else token
+
+
+OptionalToken = Annotated[SecretStr, AfterValidator(_optional_token)]
 BotToken = Annotated[SecretStr, AfterValidator(_token)]
 ProxyUrl = Annotated[SecretStr, AfterValidator(_proxy_url)]
 

@@ -73,7 +73,7 @@ class UpdateHandler(Protocol[ContextT, ReactionT]):
 
     @property
     def menu(self) -> Mapping[str, str]:
-        """The commands in the bot's menu, with their descriptions."""
+        """The commands in the bot's menu, with their descriptions; empty: the menu is left as it is."""
 
     def introduce(self, username: str | None) -> None:
         """Takes the username of the bot, each time that Telegram has returned it."""

@@ -156,13 +156,14 @@ class Receiver:
         log.warning("updates_lease_lost", bot=self._bot)
 
     async def _set_menu(self) -> None:
-        """Reads the bot's username and sets its menu of commands; retries until Telegram accepts it."""
+        """Reads the bot's username and sets the handler's menu; retries until Telegram accepts it."""
         menu = [{"command": name, "description": text} for name, text in self._handler.menu.items()]
         while True:
             try:
                 me = answers.me_of(await self._deps.bot.call("getMe", {}))
                 self._handler.introduce(me.username)
-                await self._deps.bot.call("setMyCommands", {"commands": orjson.dumps(menu).decode()})
+                if menu:
+                    await self._deps.bot.call("setMyCommands", {"commands": orjson.dumps(menu).decode()})
             except TelegramError as error:
                 log.warning("menu_not_set", error=redact(str(error.message)))
                 await asyncio.sleep(30)

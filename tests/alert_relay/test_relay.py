@@ -28,6 +28,7 @@ from services.outbox.messages import (
     Decision,
     Lane,
     MessageState,
+    Origin,
     Outcome,
     Reason,
     Result,
@@ -131,7 +132,13 @@ def _relay(store: Store, *, store_within: float = 10.0) -> Relay:
     )
 
 
-def _settled(state: MessageState, seconds: float) -> Settled:
+def _settled(
+    state: MessageState,
+    seconds: float,
+    *,
+    reason: Reason = Reason.NONE,
+    origin: Origin = Origin.ALERT,
+) -> Settled:
     claimed = Claimed(
         seq=1,
         id="m",
@@ -159,8 +166,9 @@ def _settled(state: MessageState, seconds: float) -> Settled:
         part=0,
         possible_duplicate=False,
         plain=False,
+        origin=origin,
     )
-    result = Result(Outcome.SENT, Reason.NONE, START, START + seconds)
+    result = Result(Outcome.SENT, reason, START, START + seconds)
     return Settled(claimed, result, Decision(state))
 
 
@@ -176,7 +184,8 @@ def _settled(state: MessageState, seconds: float) -> Settled:
 )
 async def test_every_end_of_a_notification_is_counted(state: MessageState, outcome: str) -> None:
     registry = CollectorRegistry()
-    await OutcomeCounter(RelayMetrics(registry, SystemClock())).observe([_settled(state, 2.5)])
+    reason = Reason.BOT_BLOCKED if state is MessageState.SUPPRESSED else Reason.NONE
+    await OutcomeCounter(RelayMetrics(registry, SystemClock())).observe([_settled(state, 2.5, reason=reason)])
 
     counted = {each.value: _count(registry, each.value) for each in NotificationOutcome}
     assert counted == {each.value: float(each.value == outcome) for each in NotificationOutcome}
@@ -186,6 +195,20 @@ async def test_a_delivery_that_will_be_tried_again_is_no_end() -> None:
     registry = CollectorRegistry()
     await OutcomeCounter(RelayMetrics(registry, SystemClock())).observe(
         [_settled(MessageState.RETRY_WAIT, 1.0)]
+    )
+
+    assert {_count(registry, each.value) for each in NotificationOutcome} == {0.0}
+
+
+async def test_what_keeps_no_notification_from_people_is_not_counted() -> None:
+    """An edit that a later one replaced, and an answer to a command."""
+    registry = CollectorRegistry()
+    await OutcomeCounter(RelayMetrics(registry, SystemClock())).observe(
+        [
+            _settled(MessageState.SUPPRESSED, 1.0, reason=Reason.SUPERSEDED),
+            _settled(MessageState.SUPPRESSED, 1.0, reason=Reason.NEVER_SENT),
+            _settled(MessageState.DELIVERED, 1.0, origin=Origin.BOT),
+        ]
     )
 
     assert {_count(registry, each.value) for each in NotificationOutcome} == {0.0}

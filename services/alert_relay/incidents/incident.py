@@ -175,7 +175,9 @@ def reduce(before: Incident, event: Event, actor: Actor, now: float) -> Incident
     return after
 
 
-def command(before: Incident, wanted: Command, actor: Actor, version: int, now: float) -> Incident | Refusal:
+def command(
+    before: Incident, wanted: Command, actor: Actor, version: int | None, now: float
+) -> Incident | Refusal:
     """Returns the incident after a person's command, or why it is refused.
 
     A command on an incident that has changed since is refused, unless it changes nothing: then it was done
@@ -185,7 +187,7 @@ def command(before: Incident, wanted: Command, actor: Actor, version: int, now: 
         before: the incident.
         wanted: the command.
         actor: who gives it.
-        version: of the incident that the person saw.
+        version: of the incident that the person saw; None: the person means it as it is.
         now: seconds since the epoch.
     """
     if before.state is IncidentState.RESOLVED and isinstance(wanted, Acknowledge | Unacknowledge):
@@ -194,7 +196,7 @@ def command(before: Incident, wanted: Command, actor: Actor, version: int, now: 
     if isinstance(wanted, Acknowledge) and taken is not None and not taken.is_same(actor):
         return Refusal.ACKNOWLEDGED
     after = reduce(before, wanted, actor, now)
-    return after if after is before or version == before.version else Refusal.MOVED_ON
+    return after if after is before or version in (None, before.version) else Refusal.MOVED_ON
 
 
 def _next(before: Incident, **changes: Any) -> Incident:

@@ -3,6 +3,8 @@
 - `composition`: decides what people are notified of, how loudly, and by which messages; pure.
 - `notification`: the content of one message; pure.
 - `store`: reads what an incident's message lists, and enqueues the messages.
+- `buttons`: the buttons of an incident's message, and what a tap on one means; pure.
+- `bot_answer`: the answer to a command, as it is stored; pure.
 - `render`: a notification as text and entities; pure.
 - `refusing_chats`: which alerts are tried at a chat that refused the bot; pure.
 - `recipients`: the chats of the settings, else the first chat, which the bridge names once.

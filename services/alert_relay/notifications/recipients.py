@@ -39,6 +39,10 @@ class Recipients:
         self._database = database
         self._chat_ids = settings.recipients
 
+    def known(self) -> tuple[int, ...]:
+        """Chat ids, each once; empty: no chat is known yet."""
+        return self._chat_ids
+
     def chat_ids(self) -> tuple[int, ...]:
         """Chat ids, each once.
 

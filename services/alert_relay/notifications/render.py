@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from urllib.parse import quote
 
+from services.alert_relay.notifications import bot_answer, buttons
 from services.alert_relay.notifications.composition import MOST_REOPENED
 from services.alert_relay.notifications.notification import (
     Notification,
@@ -19,7 +20,7 @@ from services.alert_relay.notifications.notification import (
     Source,
     from_json,
 )
-from services.outbox.messages import Claimed, Rendered, Text
+from services.outbox.messages import Claimed, Origin, Rendered, Text
 from services.outbox.telegram.links import is_link
 from services.outbox.telegram.text import ENTITY_LIMIT, MESSAGE_LIMIT, Builder, parts_of
 
@@ -48,11 +49,21 @@ LONGEST_URL = 2_000
 
 def render(claimed: Claimed) -> Rendered:
     """Returns the content that Telegram gets for a claimed message."""
-    return Rendered(parts_of(text_of(from_json(claimed.body)), "alerts.txt"))
+    if claimed.origin is Origin.BOT:
+        return bot_answer.rendered(claimed.body)
+    notification = from_json(claimed.body)
+    about = notification.incident
+    own_message = about is not None and notification.purpose in (Purpose.OPENED, Purpose.CHANGED)
+    return Rendered(
+        parts_of(text_of(notification), "alerts.txt"),
+        reply_markup=buttons.keyboard(about) if about is not None and own_message else None,
+    )
 
 
 def answers(claimed: Claimed) -> str | None:
     """Returns the event of the incident's first message, which news answer; None: it answers none."""
+    if claimed.origin is Origin.BOT:
+        return None
     notification = from_json(claimed.body)
     if notification.purpose is not Purpose.NEWS or notification.incident is None:
         return None
@@ -122,17 +133,17 @@ def _heading(notification: Notification) -> str:
     signs = [_SIGNS[kind] for kind in counts]
     if about is None:
         return ", ".join(f"{sign} {number}" for sign, number in zip(signs, numbers, strict=True))
-    return f"{signs[0]} {_named(about.name, about.severity)}: {', '.join(numbers)}"
+    return f"{signs[0]} {named(about.name, about.severity)}: {', '.join(numbers)}"
 
 
 def _ended(out: Builder, notification: Notification) -> None:
     """The end of an incident."""
     incident = notification.incident
-    named = _named(incident.name, incident.severity) if incident is not None else ""
-    out.text("✅ ").bold(named).text(" resolved")
+    shown = named(incident.name, incident.severity) if incident is not None else ""
+    out.text("✅ ").bold(shown).text(" resolved")
     ends = [each.ended_at for each in notification.items if each.ended_at is not None]
     if ends:
-        out.text(f" after {_span(max(ends) - min(each.since for each in notification.items))}")
+        out.text(f" after {span(max(ends) - min(each.since for each in notification.items))}")
     out.text(_cluster(notification))
 
 
@@ -160,7 +171,7 @@ def _detailed(out: Builder, item: NotifiedAlert, notification: Notification) -> 
 
 
 def _title(out: Builder, item: NotifiedAlert) -> None:
-    out.text(f"{_SIGNS[item.kind]} ").bold(_named(item.name, item.severity))
+    out.text(f"{_SIGNS[item.kind]} ").bold(named(item.name, item.severity))
     if item.kind is NotificationKind.RESOLVED:
         out.text(" resolved")
     elif item.kind is NotificationKind.REPEATED:
@@ -177,7 +188,7 @@ def _brief(out: Builder, item: NotifiedAlert) -> None:
 def _times(item: NotifiedAlert) -> str:
     if item.ended_at is None:
         return f"since {_moment(item.since)}"
-    return f"{_moment(item.since)} to {_moment(item.ended_at)}, {_span(item.ended_at - item.since)}"
+    return f"{_moment(item.since)} to {_moment(item.ended_at)}, {span(item.ended_at - item.since)}"
 
 
 def _links(out: Builder, item: NotifiedAlert, alertmanager: str) -> None:
@@ -238,9 +249,9 @@ def _people(out: Builder, incident: NotifiedIncident, *, news: bool) -> None:
     """Who handles the incident, who resolved it, and how often it was reopened."""
     if incident.resolved_at is None and incident.acknowledged_by:
         at = "" if incident.acknowledged_at is None else f", {_moment(incident.acknowledged_at)}"
-        out.text(f"\n\n👤 Acknowledged by {_name(incident.acknowledged_by)}{at}")
+        out.text(f"\n\n👤 Acknowledged by {one_line(incident.acknowledged_by)}{at}")
     if incident.resolved_by:
-        out.text(f"\n\n👤 Resolved by {_name(incident.resolved_by)}")
+        out.text(f"\n\n👤 Resolved by {one_line(incident.resolved_by)}")
     if incident.reopened:
         times = "once" if incident.reopened == 1 else f"{incident.reopened} times"
         out.text(f"\n\n🔁 Reopened {times}")
@@ -248,12 +259,14 @@ def _people(out: Builder, incident: NotifiedIncident, *, news: bool) -> None:
             out.text(". If it goes on like this, only the first message changes.")
 
 
-def _named(name: str, severity: str) -> str:
+def named(name: str, severity: str) -> str:
+    """Returns the name of an alert with its severity."""
     shown = f" ({_cut(_line(severity), LONGEST_SEVERITY)})" if severity else ""
     return _cut(_line(name) or "Alert") + shown
 
 
-def _name(text: str) -> str:
+def one_line(text: str) -> str:
+    """Returns the name of a person or a cluster as one line that is not too long."""
     return _cut(_line(text), LONGEST_NAME)
 
 
@@ -289,7 +302,7 @@ def _moment(seconds: float) -> str:
         return "an unknown time"
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
     """Returns a duration in its two largest units, such as ``3 min 20 s``."""
     whole = max(0, round(seconds))
     days, hours = whole // _DAY, whole % _DAY // _HOUR

@@ -10,15 +10,20 @@ from services.bridge.updates import client_buttons
 from services.bridge.updates.context import Reaction, ReactionKind, UpdateContext, answer_approval, link_to
 from services.bridge.updates.responses import NewResponse, ResponseKind
 from services.outbox.queries import message_timeline
+from services.updates import alert_acts
 from services.updates.parse import Tap
 from services.updates.stored_updates.store import BotCall
 
 _CLOSED_BEFORE = (AnswerOutcome.LATE, AnswerOutcome.EXPIRED, AnswerOutcome.CANCELLED)
+_HANDED_ON = "Passed on to alert-relay: the message will show it."
+_NOT_ALLOWED = "You may not use this bot: see TELEGRAM_ALLOWED_USERS."
 _UNKNOWN_BUTTON = "This button is not known here any more."
 
 
 def react(connection: Connection, context: UpdateContext, tap: Tap) -> Reaction:
     """Answers the approval whose button was tapped, or reports a tap on a button of a client's event."""
+    if alert_acts.is_about_incidents(tap):
+        return _hand_on(context, tap)
     if (reaction := client_buttons.react(connection, context, tap)) is not None:
         return reaction
     button = domain.parse_button_data(tap.data)
@@ -64,6 +69,26 @@ def _is_known(connection: Connection, tap: Tap, context: UpdateContext) -> bool:
     if tap.chat_id is None or tap.message_id is None:
         return False
     return message_timeline.by_telegram_id(connection, context.bot, tap.chat_id, tap.message_id) is not None
+
+
+def _hand_on(context: UpdateContext, tap: Tap) -> Reaction:
+    """A tap on a button of an incident: alert-relay reads it as a response, and edits the message."""
+    allowed = context.allows(tap.sender)
+    response = NewResponse(
+        ResponseKind.TAP,
+        context.bot,
+        tap.sender,
+        tap.data,
+        context.span,
+        tap.chat_id,
+        telegram_message_id=tap.message_id,
+    )
+    return Reaction(
+        ReactionKind.TAP,
+        bot_calls=(_toast(tap, _HANDED_ON if allowed else _NOT_ALLOWED),),
+        response=response if allowed else None,
+        unauthorised=not allowed,
+    )
 
 
 def _unknown_button(context: UpdateContext, tap: Tap) -> Reaction:

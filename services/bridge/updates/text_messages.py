@@ -21,6 +21,7 @@ from services.bridge.updates.responses import NO_LINK, ResponseKind, ResponseLin
 from services.outbox.chats import chat_state
 from services.outbox.messages import Text
 from services.outbox.telegram.text import Builder
+from services.updates import alert_acts
 from services.updates.parse import TextMessage
 from services.updates.stored_updates.store import BotCall
 
@@ -97,7 +98,8 @@ def _run_command(
     else:
         text = _command_reply(connection, context, message, command)
     outcome = answer.change.outcome if answer else None
-    is_silent = _is_perhaps_for_another_bot(message, command, link)
+    # What is about incidents is answered by alert-relay, which reads it as a response.
+    is_silent = _is_perhaps_for_another_bot(message, command, link) or command.name in alert_acts.COMMANDS
     return Reaction(
         ReactionKind.COMMAND,
         link,

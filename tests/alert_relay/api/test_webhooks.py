@@ -281,7 +281,14 @@ async def test_health_says_unknown_of_the_watchdog_until_it_comes(relay: httpx.A
 
     await until(measured)
     components = await status()
-    assert set(components) == {"database", "telegram_api", "message_queue", "watchdog", "redis_connection"}
+    assert set(components) == {
+        "database",
+        "telegram_api",
+        "telegram_updates",
+        "message_queue",
+        "watchdog",
+        "redis_connection",
+    }
     assert components["watchdog"]["status"] == "unknown"
     assert components["database"]["status"] == components["telegram_api"]["status"] == "healthy"
 

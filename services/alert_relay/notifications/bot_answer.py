@@ -1,0 +1,26 @@
+"""The bot's answer to a command, as it is stored in an outbox event. Pure."""
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from services.outbox.messages import Rendered, Text
+
+
+class BotAnswer(BaseModel):
+    """An answer: its text with entities, and Telegram's id of the message that it answers."""
+
+    text: str
+    entities: list[dict[str, Any]]
+    reply_to: int
+
+
+def to_json(text: Text, reply_to: int) -> str:
+    entities = [dict(each) for each in text.entities]
+    return BotAnswer(text=text.text, entities=entities, reply_to=reply_to).model_dump_json()
+
+
+def rendered(body: str) -> Rendered:
+    """Returns the content that Telegram gets."""
+    answer = BotAnswer.model_validate_json(body)
+    return Rendered((Text(answer.text, tuple(answer.entities)),), reply_to=answer.reply_to)
