@@ -15,6 +15,8 @@ The path of one alert:
 
     bot                (package) the buttons and commands in Telegram, by which people do that
 
+    timers             does what is due: an acknowledgement that has lasted too long, the end of flapping
+
 What webhooks do not say:
 
     reconciler         reads the alerts of each cluster from Alertmanager's API

@@ -21,6 +21,7 @@ from services.alert_relay.relay import OutcomeCounter, Relay
 from services.alert_relay.retention import run_retention
 from services.alert_relay.settings import AlertRelaySettings
 from services.alert_relay.state import RelayState
+from services.alert_relay.timers import run_timers
 from services.alert_relay.watchdog import Watchdog, run_watchdog
 from services.kit.clock import Clock, SystemClock
 from services.kit.database.connect import open_database
@@ -49,6 +50,7 @@ OPERATIONS = (
     "correct",
     "report",
     "command",
+    "timers",
     "update_lead",
     "updates",
     "update_act",
@@ -136,6 +138,7 @@ def create_app(
                 clock=clock,
             )
             await stack.enter_async_context(run_watchdog(watchdog))
+            await stack.enter_async_context(run_timers(relay, clock))
             await stack.enter_async_context(
                 receiving(
                     settings,

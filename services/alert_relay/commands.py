@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, select
 
 from services.alert_relay.clusters import store as cluster_store
-from services.alert_relay.incidents import episode_store, timeline
+from services.alert_relay.incidents import episode_store, timeline, timers
 from services.alert_relay.incidents import store as incident_store
 from services.alert_relay.incidents.incident import (
     Acknowledge,
@@ -13,6 +13,7 @@ from services.alert_relay.incidents.incident import (
     AddNote,
     Command,
     Incident,
+    IncidentState,
     Refusal,
     Resolve,
     Unacknowledge,
@@ -20,6 +21,7 @@ from services.alert_relay.incidents.incident import (
 )
 from services.alert_relay.incidents.store import ResolvedIncident
 from services.alert_relay.incidents.timeline import TimelineKind, TimelineRow
+from services.alert_relay.incidents.timers import TimerKind
 from services.alert_relay.notifications import composition
 from services.alert_relay.notifications import store as notification_store
 from services.alert_relay.notifications.store import NotificationTarget
@@ -100,6 +102,7 @@ def perform(
     detail = {"text": wanted.text, "version": version} if isinstance(wanted, AddNote) else None
     incident_store.save(connection, [after])
     timeline.add(connection, [TimelineRow(incident_id, _KINDS[type(wanted)], actor, detail=detail)], now)
+    _set_timer(connection, after, target, now)
     resolved = None
     if isinstance(wanted, Resolve):
         episode_store.end_by_hand(connection, incident_id, now)
@@ -108,3 +111,12 @@ def perform(
     composed = composition.compose(before, view)
     submissions = notification_store.enqueue_all(connection, composed, target, now)
     return Performed(before, after, resolved=resolved, submissions=tuple(submissions))
+
+
+def _set_timer(connection: Connection, after: Incident, target: NotificationTarget, now: float) -> None:
+    """An incident that is acknowledged is somebody's for a limited time."""
+    if after.state is IncidentState.ACKNOWLEDGED and target.acknowledge_seconds:
+        at = after.acknowledged_at or now
+        timers.start(connection, after.id, TimerKind.UNATTENDED, at + target.acknowledge_seconds - now, now)
+    else:
+        timers.stop(connection, after.id, TimerKind.UNATTENDED)

@@ -34,7 +34,7 @@ STATUSES = ("firing", "resolved")
 CHANNELS = ("telegram",)
 #: The tables that the retention deletes rows from.
 TABLES = (
-    *("webhook", "receiver", "incident", "episode", "entry", "notification"),
+    *("webhook", "receiver", "incident", "episode", "entry", "notification", "timer"),
     *("event", "message", "attempt", "change"),
 )
 

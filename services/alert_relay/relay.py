@@ -28,7 +28,7 @@ from services.kit.errors import Problem
 from services.kit.telemetry.telemetry import Telemetry, TraceContext
 from services.outbox.engine import Outbox
 from services.outbox.intake import enqueue
-from services.outbox.messages import MessageState, Origin, Settled, is_failure
+from services.outbox.messages import MessageState, Origin, Settled, Submission, is_failure
 
 log = structlog.get_logger()
 
@@ -157,6 +157,10 @@ class Relay:
             self.record(performed, now)
         return performed
 
+    def record_enqueued(self, submissions: Sequence[Submission]) -> None:
+        """Passes messages that were committed to the outbox."""
+        self._outbox.record_stored(submissions, self._clock.time())
+
     @property
     def database(self) -> Database:
         return self._outbox.database
@@ -186,7 +190,11 @@ class Relay:
         """
         trace = parent.child() if parent else self._telemetry.new_trace()
         return NotificationTarget(
-            self._recipients.chat_ids(), trace, parent, self._settings.incident_reopen_seconds
+            self._recipients.chat_ids(),
+            trace,
+            parent,
+            self._settings.incident_reopen_seconds,
+            self._settings.acknowledge_seconds,
         )
 
     def _count(self, webhook: Webhook, result: StoreResult, now: float) -> None:

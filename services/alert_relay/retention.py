@@ -8,7 +8,7 @@ from functools import partial
 from sqlalchemy import Connection, Table, delete, exists, select
 
 from services.alert_relay.metrics import RelayMetrics
-from services.alert_relay.schema import entry, episode, incident, notification, receiver, webhook
+from services.alert_relay.schema import entry, episode, incident, notification, receiver, timer, webhook
 from services.kit.background import run_in_background, suppress_and_log
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
@@ -81,7 +81,9 @@ def _incidents(connection: Connection, before: float) -> dict[str, int]:
     old = select(incident.c.id).where(incident.c.resolved_at < before).order_by(incident.c.id).limit(BATCH)
     ids = connection.execute(old.with_for_update()).scalars().all()
     deleted = {
-        table.name: _of_incidents(connection, table, ids) for table in (entry, episode, notification) if ids
+        table.name: _of_incidents(connection, table, ids)
+        for table in (entry, episode, notification, timer)
+        if ids
     }
     if ids:
         deleted["incident"] = connection.execute(delete(incident).where(incident.c.id.in_(ids))).rowcount

@@ -113,6 +113,8 @@ incident = Table(
     Column("first_acknowledged_at", Double),
     # How often it fired again after it had resolved.
     Column("reopened", Integer, nullable=False, server_default="0"),
+    # How often it did so since it was last stable.
+    Column("flaps", Integer, nullable=False, server_default="0"),
     Index("incident_state", "state", "id"),
     Index("incident_resolved", "resolved_at"),
 )
@@ -183,4 +185,16 @@ notification = Table(
     Column("channel", String(16), nullable=False),
     Column("kinds", Text, nullable=False),  # comma list
     Column("at", Double, nullable=False),
+)
+
+# What is to be done with an incident later. A timer that is set again replaces the earlier one.
+timer = Table(
+    "timer",
+    metadata,
+    Column("incident_id", String(36), ForeignKey("incident.id"), primary_key=True),
+    Column("kind", String(16), primary_key=True),
+    # When it was set: the clock may be put back meanwhile.
+    Column("set_at", Double, nullable=False),
+    Column("due_at", Double, nullable=False),
+    Index("timer_due", "due_at"),
 )

@@ -58,6 +58,12 @@ class AlertRelaySettings(TelegramSettings):
         le=86_400,
         description="an alert that fires again within so many seconds reopens its incident; 0: never",
     )
+    acknowledge_seconds: float = Field(
+        14_400.0,
+        ge=0,
+        le=2_592_000,
+        description="how long an acknowledgement of a firing incident counts, seconds; 0: without limit",
+    )
     alert_retention_days: float = Field(
         90.0, ge=0, description="days to store resolved incidents and webhooks; 0: no limit"
     )

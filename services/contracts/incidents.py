@@ -84,8 +84,8 @@ class TimelineEntry(BaseModel):
     kind: str = Field(
         description="firing, repeated, resolved, superseded (it fired anew; no resolution was sent),"
         " absent (Alertmanager had it no more), joined (its Alertmanager was joined to a cluster),"
-        " truncated, fetched, closed, reopened, acknowledged, unacknowledged, note; notified: a notification"
-        " was sent"
+        " truncated, fetched, closed, reopened, acknowledged, unacknowledged, unattended (it was acknowledged"
+        " long ago), note; notified: a notification was sent"
     )
     actor: Actor | None = Field(None, description="who or what did it; null in entries of older versions")
     fingerprint: str | None = None

@@ -6,7 +6,7 @@ from sqlalchemy import Connection, update
 
 from services.alert_relay.metrics import TABLES, RelayMetrics
 from services.alert_relay.retention import BATCH, DAY_SECONDS, Retention
-from services.alert_relay.schema import entry, episode, incident, notification, receiver, webhook
+from services.alert_relay.schema import entry, episode, incident, notification, receiver, timer, webhook
 from services.outbox.schema import attempt, change, event, message
 from tests.alert_relay.conftest import Store
 from tests.alert_relay.payloads import START, alert, watchdog
@@ -14,7 +14,19 @@ from tests.alert_relay.payloads import webhook as payload
 from tests.servers import ManualClock
 
 DAYS = 30.0
-TABLES_OF = (webhook, receiver, incident, episode, entry, notification, event, message, attempt, change)
+TABLES_OF = (
+    webhook,
+    receiver,
+    incident,
+    episode,
+    entry,
+    notification,
+    timer,
+    event,
+    message,
+    attempt,
+    change,
+)
 LATER = START + 31 * DAY_SECONDS
 
 

@@ -75,6 +75,7 @@ class Incident:
         acknowledged_at: None if ``acknowledged_by`` is None.
         first_acknowledged_at: when it was first acknowledged since it opened; it stays.
         reopened: how often it fired again after it had resolved.
+        flaps: how often it did so since it was last stable.
     """
 
     id: str
@@ -88,6 +89,7 @@ class Incident:
     acknowledged_at: float | None = None
     first_acknowledged_at: float | None = None
     reopened: int = 0
+    flaps: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +140,13 @@ class AddNote:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class BecameStable:
+    """The incident fires, and has not changed for a while."""
+
+
 Command = Acknowledge | Unacknowledge | Resolve | AddNote
-Event = Fired | Ended | Command
+Event = Fired | Ended | BecameStable | Command
 
 
 class Refusal(StrEnum):
@@ -172,6 +179,8 @@ def reduce(before: Incident, event: Event, actor: Actor, now: float) -> Incident
             after = _ended(before, 0, now, actor)
         case AddNote():
             after = _next(before)
+        case BecameStable():
+            after = _next(before, flaps=0) if before.flaps else before
     return after
 
 
@@ -217,6 +226,7 @@ def _fired(before: Incident, severity: str) -> Incident:
         acknowledged_by=None,
         acknowledged_at=None,
         reopened=before.reopened + 1,
+        flaps=before.flaps + 1,
     )
 
 

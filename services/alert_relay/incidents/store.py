@@ -58,6 +58,7 @@ def _incident(row: Row[Any]) -> Incident:
         acknowledged_at=row.acknowledged_at,
         first_acknowledged_at=row.first_acknowledged_at,
         reopened=row.reopened,
+        flaps=row.flaps,
     )
 
 
@@ -75,6 +76,7 @@ def save(connection: Connection, incidents: Iterable[Incident]) -> None:
             "acknowledged_at": each.acknowledged_at,
             "first_acknowledged_at": each.first_acknowledged_at,
             "reopened": each.reopened,
+            "flaps": each.flaps,
         }
         for each in incidents
     ]

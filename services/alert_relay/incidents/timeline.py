@@ -31,6 +31,7 @@ class TimelineKind(StrEnum):
     REOPENED = "reopened"  #: an alert fired soon after the incident was resolved
     ACKNOWLEDGED = "acknowledged"  #: a person acknowledged the incident
     UNACKNOWLEDGED = "unacknowledged"  #: the acknowledgement was taken back
+    UNATTENDED = "unattended"  #: it was acknowledged long ago and still fires, so nobody handles it any more
     NOTE = "note"  #: a person wrote a note
     JOINED = "joined"  #: its Alertmanager was joined to a cluster that has an incident of the same alerts
 

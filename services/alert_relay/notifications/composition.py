@@ -8,7 +8,7 @@ somebody should hear of is sent as an answer to it:
 * Alertmanager repeats a firing alert, and nobody handles the incident.
 
 An incident that is reopened again and again is answered :data:`MOST_REOPENED` times. Then only its message
-changes, which says how often it was reopened, until it was quiet for a while.
+changes, which says how often it was reopened, until it has not changed for a while: that is news again.
 
 A webhook without a change is one of two things, and its content does not show which:
 
@@ -21,7 +21,7 @@ Alertmanager is lost, the same webhook comes again and again, and people get wha
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.alert_relay.incidents.episodes import (
     OPENING,
@@ -45,6 +45,11 @@ from services.alert_relay.notifications.notification import (
 MOST_REOPENED = 2
 
 TRANSITIONS = (*OPENING, EpisodeChange.RESOLVED)
+
+
+def is_flapping(incident: Incident) -> bool:
+    """Whether its reopening and its end are no news any more."""
+    return incident.flaps > MOST_REOPENED
 
 
 def to_notify(
@@ -128,7 +133,7 @@ NO_ORIGIN = Origin()
 def compose(
     before: Incident | None,
     view: IncidentView,
-    notify: Sequence[Observation] = (),
+    news: Sequence[NotifiedAlert] = (),
     origin: Origin = NO_ORIGIN,
 ) -> list[Notification]:
     """Returns the notifications of one change of an incident.
@@ -136,18 +141,28 @@ def compose(
     Args:
         before: the incident before the change; None: it is new.
         view: the incident after it.
-        notify: the observations of the incident that people are notified of, see :func:`to_notify`.
+        news: the alerts of the incident that people are notified of, see :func:`to_notify`.
         origin: where the change comes from.
     """
     if view.first_event is None:
-        return [_message(view, Purpose.OPENED, origin)] if notify else []
+        return [_message(view, Purpose.OPENED, origin)] if news else []
     composed = []
     if before is None or view.incident.version != before.version:
         composed.append(_message(view, Purpose.CHANGED, origin))
-    news = _news(before, view, notify)
-    if news is not None:
-        composed.append(_answer(view, news, origin))
+    listed = _news(before, view.incident, news)
+    if listed is not None:
+        composed.append(_answer(view, listed, origin))
     return composed
+
+
+def reminder(before: Incident, view: IncidentView) -> list[Notification]:
+    """Returns the notifications of an incident that has not changed for a while: how it is now is news."""
+    if view.first_event is None:
+        return []
+    changed = [_message(view, Purpose.CHANGED, NO_ORIGIN)] if view.incident.version != before.version else []
+    firing = [each for each in view.alerts if each.kind is NotificationKind.FIRING]
+    items = [replace(each, kind=NotificationKind.REPEATED) for each in firing] or view.alerts
+    return [*changed, _answer(view, tuple(items), NO_ORIGIN)]
 
 
 def unreadable(group: AlertGroup) -> list[Notification]:
@@ -169,17 +184,16 @@ def unreadable(group: AlertGroup) -> list[Notification]:
 
 
 def _news(
-    before: Incident | None, view: IncidentView, notify: Sequence[Observation]
+    before: Incident | None, after: Incident, news: Sequence[NotifiedAlert]
 ) -> tuple[NotifiedAlert, ...] | None:
     """Returns the alerts that the answer lists; None: nothing is sent."""
-    after = view.incident
     reopened = before is not None and after.reopened > before.reopened
     resolved = after.state is IncidentState.RESOLVED and (
         before is None or before.state is not IncidentState.RESOLVED or reopened
     )
-    if (resolved or reopened) and after.reopened > MOST_REOPENED:
+    if (resolved or reopened) and is_flapping(after):
         return None
-    items = _ordered([item_of(each) for each in notify])
+    items = _ordered(news)
     if resolved:
         by_hand = after.resolved_by is not None
         ended = tuple(each for each in items if each.kind is NotificationKind.RESOLVED)

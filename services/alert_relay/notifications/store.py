@@ -44,12 +44,14 @@ class NotificationTarget:
         trace: of the notifications.
         parent: the caller's span.
         reopen_seconds: how long after its resolution an incident is reopened.
+        acknowledge_seconds: how long an acknowledgement counts; 0: without limit.
     """
 
     chat_ids: tuple[int, ...]
     trace: TraceContext
     parent: TraceContext | None = None
     reopen_seconds: float = 300.0
+    acknowledge_seconds: float = 0.0
 
 
 def views(connection: Connection, incidents: Mapping[str, Incident]) -> dict[str, IncidentView]:

@@ -150,6 +150,15 @@ def data_of(message: dict[str, Any], label: str) -> str:
     return str(next(each["callback_data"] for each in row if each["text"] == label))
 
 
+async def test_what_nobody_handles_for_too_long_is_reported_again(tmp_path: Path) -> None:
+    async with world(tmp_path, own_bot=True, acknowledge_seconds=1.0) as made:
+        await made.fire()
+        await made.people.tap(await made.message(ADA, "🔥 HighErrorRate"), "Acknowledge")
+
+        await made.people.until_text(ADA, "🔥 HighErrorRate (critical) still firing since")
+        assert (await made.incident())["state"] == "firing"
+
+
 async def test_only_named_users_may_handle_incidents_if_the_settings_name_some(tmp_path: Path) -> None:
     async with world(tmp_path, own_bot=True, alert_user_ids=(1002,)) as made:
         await made.people.sandbox.post("/chats", {"id": MALLORY, "title": "Mallory"})

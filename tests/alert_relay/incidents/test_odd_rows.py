@@ -12,6 +12,7 @@ from services.alert_relay.schema import (
     incident,
     notification,
     receiver,
+    timer,
     webhook,
 )
 from services.alert_relay.settings import AlertRelaySettings
@@ -26,7 +27,7 @@ from tests.alert_relay.conftest import Phone
 from tests.alert_relay.payloads import START, alert
 
 TABLES = (
-    *(cluster, heartbeat, receiver, webhook, incident, episode, entry, notification),
+    *(cluster, heartbeat, receiver, webhook, incident, episode, entry, notification, timer),
     *(event, message, attempt, chat, feed),
 )
 #: Combinations of odd values that a run of the suite tries on each database.

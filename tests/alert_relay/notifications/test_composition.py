@@ -59,7 +59,7 @@ def compose(
     firing = sum(each.kind is not NotificationKind.RESOLVED for each in listed)
     numbers = (firing, len(listed) - firing)
     view = IncidentView(after, "HighErrorRate", "europe", payloads.CLUSTER, listed, *numbers, first_event)
-    return composition.compose(before, view, observed)
+    return composition.compose(before, view, [item_of(each) for each in observed])
 
 
 def purposes(composed: Sequence[Notification]) -> list[Purpose]:
@@ -166,9 +166,9 @@ def test_an_incident_that_is_reopened_again_and_again_is_no_news_any_more() -> N
     sent = []
     incident = RESOLVED
     for number in range(1, 11):
-        reopened = replace(FIRING, version=2 * number + 1, reopened=number)
+        reopened = replace(FIRING, version=2 * number + 1, reopened=number, flaps=number)
         sent.append(purposes(compose(incident, reopened, observation(EpisodeChange.FIRED))))
-        incident = replace(RESOLVED, version=2 * number + 2, reopened=number)
+        incident = replace(RESOLVED, version=2 * number + 2, reopened=number, flaps=number)
         sent.append(purposes(compose(reopened, incident, observation(EpisodeChange.RESOLVED))))
 
     assert sent[:4] == [[Purpose.CHANGED, Purpose.NEWS]] * 4
