@@ -22,7 +22,7 @@ from services.alert_relay.incidents.incident import (
 from services.alert_relay.incidents.store import ResolvedIncident
 from services.alert_relay.incidents.timeline import TimelineKind, TimelineRow
 from services.alert_relay.incidents.timers import TimerKind
-from services.alert_relay.notifications import composition
+from services.alert_relay.notifications import projection
 from services.alert_relay.notifications import store as notification_store
 from services.alert_relay.notifications.store import NotificationTarget
 from services.alert_relay.schema import incident
@@ -107,8 +107,7 @@ def perform(
     if isinstance(wanted, Resolve):
         episode_store.end_by_hand(connection, incident_id, now)
         resolved = incident_store.resolved(connection, after)
-    (view,) = notification_store.views(connection, {incident_id: after}).values()
-    composed = composition.compose(before, view)
+    composed = projection.project(connection, [incident_id], {incident_id: before}, target=target, now=now)
     submissions = notification_store.enqueue_all(connection, composed, target, now)
     return Performed(before, after, resolved=resolved, submissions=tuple(submissions))
 

@@ -195,6 +195,7 @@ class Relay:
             parent,
             self._settings.incident_reopen_seconds,
             self._settings.acknowledge_seconds,
+            self._settings.storm_incidents,
         )
 
     def _count(self, webhook: Webhook, result: StoreResult, now: float) -> None:

@@ -115,7 +115,10 @@ incident = Table(
     Column("reopened", Integer, nullable=False, server_default="0"),
     # How often it did so since it was last stable.
     Column("flaps", Integer, nullable=False, server_default="0"),
+    # Incidents that opened at once and have one message together; null: it has a message of its own.
+    Column("storm_id", String(36), index=True),
     Index("incident_state", "state", "id"),
+    Index("incident_opened", "cluster", "opened_at"),
     Index("incident_resolved", "resolved_at"),
 )
 Index(

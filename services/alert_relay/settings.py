@@ -58,6 +58,12 @@ class AlertRelaySettings(TelegramSettings):
         le=86_400,
         description="an alert that fires again within so many seconds reopens its incident; 0: never",
     )
+    storm_incidents: int = Field(
+        10,
+        ge=0,
+        le=10_000,
+        description="incidents of a minute with a message each; more of them have one together; 0: no limit",
+    )
     acknowledge_seconds: float = Field(
         14_400.0,
         ge=0,

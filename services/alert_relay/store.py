@@ -12,17 +12,16 @@ from sqlalchemy import Connection
 
 from services.alert_relay.alertmanager.config import RepeatIntervals
 from services.alert_relay.clusters import store as cluster_store
-from services.alert_relay.incidents import episode_store, episodes, timeline, timers
+from services.alert_relay.incidents import episode_store, episodes, timeline
 from services.alert_relay.incidents import store as incident_store
 from services.alert_relay.incidents.episodes import AlertGroup, End, EpisodeChange, Observation
 from services.alert_relay.incidents.incident import ALERT_RELAY, Actor, ActorKind
-from services.alert_relay.incidents.store import Assigned, ResolvedIncident
+from services.alert_relay.incidents.store import ResolvedIncident
 from services.alert_relay.incidents.timeline import TimelineKind, TimelineRow
-from services.alert_relay.incidents.timers import TimerKind
-from services.alert_relay.notifications import composition
+from services.alert_relay.notifications import composition, projection
 from services.alert_relay.notifications import store as notification_store
 from services.alert_relay.notifications.composition import Origin
-from services.alert_relay.notifications.notification import Notification, NotifiedAlert, Source
+from services.alert_relay.notifications.notification import NotifiedAlert, Source
 from services.alert_relay.notifications.store import NotificationTarget
 from services.alert_relay.schema import webhook
 from services.kit.database.connect import upsert
@@ -160,11 +159,15 @@ def apply(
     ended |= {each.before.incident_id for each in observations if each.before and each.change in _ENDING}
     resolved = incident_store.end(connection, ended, actor, now)
     touched = sorted(ended | {incident_ids[each.alert.fingerprint] for each in changed})
-    composed = _compose(
+    news: dict[str, list[NotifiedAlert]] = {}
+    for each in notify:
+        incident_id = incident_ids[each.alert.fingerprint]
+        news.setdefault(incident_id, []).append(composition.item_of(each))
+    composed = projection.project(
         connection,
-        assigned,
         touched,
-        notify,
+        assigned.before,
+        news,
         origin=Origin(group.truncated, source),
         target=target,
         now=now,
@@ -172,34 +175,6 @@ def apply(
     composed += composition.unreadable(group)
     submissions = notification_store.enqueue_all(connection, composed, target, now)
     return StoreResult(tuple(submissions), group.cluster, watchdog=False, resolved=tuple(resolved))
-
-
-def _compose(
-    connection: Connection,
-    assigned: Assigned,
-    touched: Sequence[str],
-    notify: Sequence[Observation],
-    *,
-    origin: Origin,
-    target: NotificationTarget,
-    now: float,
-) -> list[Notification]:
-    """Returns the notifications of every incident that has changed, or that people are notified of."""
-    of_incident: dict[str, list[NotifiedAlert]] = {}
-    for each in notify:
-        incident_id = assigned.incident_ids[each.alert.fingerprint]
-        of_incident.setdefault(incident_id, []).append(composition.item_of(each))
-    views = notification_store.views(connection, incident_store.load(connection, touched))
-    for view in views.values():
-        if composition.is_flapping(view.incident):
-            timers.start(connection, view.incident.id, TimerKind.STABLE, target.reopen_seconds, now)
-    return [
-        composed
-        for incident_id, view in views.items()
-        for composed in composition.compose(
-            assigned.before.get(incident_id), view, of_incident.get(incident_id, ()), origin
-        )
-    ]
 
 
 def _save_webhook(connection: Connection, group: AlertGroup, body: str, now: float) -> bool:

@@ -25,7 +25,7 @@ from services.alert_relay.incidents.incident import (
 )
 from services.alert_relay.incidents.timeline import TimelineKind, TimelineRow
 from services.alert_relay.incidents.timers import DueTimer, TimerKind
-from services.alert_relay.notifications import composition
+from services.alert_relay.notifications import composition, projection
 from services.alert_relay.notifications import store as notification_store
 from services.alert_relay.notifications.store import NotificationTarget
 from services.alert_relay.relay import Relay
@@ -60,7 +60,13 @@ def perform(
     if isinstance(event, Unacknowledge):
         timeline.add(connection, [TimelineRow(after.id, TimelineKind.UNATTENDED, ALERT_RELAY)], now)
     (view,) = notification_store.views(connection, {after.id: after}).values()
-    return notification_store.enqueue_all(connection, composition.reminder(before, view), target, now)
+    composed = composition.reminder(before, view)
+    if view.storm_id is not None:
+        news = {after.id: composition.reminded(view)}
+        composed = projection.project(
+            connection, [after.id], {after.id: before}, news, target=target, now=now
+        )
+    return notification_store.enqueue_all(connection, composed, target, now)
 
 
 def _event(kind: TimerKind, incident: Incident) -> Event | None:

@@ -5,6 +5,7 @@
 - `severity`: how urgent an alert's severity label is; pure.
 - `store`: the SQL of incidents. `episode_store`: of episodes. `timeline`: of timelines.
 - `timers`: the SQL of timers: what is to be done with an incident later.
+- `storms`: the SQL of storms: many incidents that open at once.
 - `chunks`: splits long lists for statements; pure.
 - `queries`: reads incidents for the API.
 """

@@ -16,6 +16,9 @@ def upgrade() -> None:
     op.add_column("incident", sa.Column("first_acknowledged_at", sa.Double()))
     op.add_column("incident", sa.Column("reopened", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("incident", sa.Column("flaps", sa.Integer(), nullable=False, server_default="0"))
+    op.add_column("incident", sa.Column("storm_id", sa.String(36)))
+    op.create_index("ix_incident_storm_id", "incident", ["storm_id"])
+    op.create_index("incident_opened", "incident", ["cluster", "opened_at"])
     op.add_column("entry", sa.Column("actor", sa.Text()))
     op.create_table(
         "timer",

@@ -2,6 +2,7 @@
 
 - `composition`: decides what people are notified of, how loudly, and by which messages; pure.
 - `notification`: the content of one message; pure.
+- `projection`: shows changed incidents in their messages, and puts storms together.
 - `store`: reads what an incident's message lists, and enqueues the messages.
 - `buttons`: the buttons of an incident's message, and what a tap on one means; pure.
 - `bot_answer`: the answer to a command, as it is stored; pure.

@@ -7,6 +7,9 @@ somebody should hear of is sent as an answer to it:
 * the last alert ended, or a person resolved the incident;
 * Alertmanager repeats a firing alert, and nobody handles the incident.
 
+Many incidents that open at once, a storm, have one message together, which is edited; urgent ones always have
+one of their own.
+
 An incident that is reopened again and again is answered :data:`MOST_REOPENED` times. Then only its message
 changes, which says how often it was reopened, until it has not changed for a while: that is news again.
 
@@ -32,11 +35,13 @@ from services.alert_relay.incidents.episodes import (
 )
 from services.alert_relay.incidents.incident import Incident, IncidentState
 from services.alert_relay.incidents.severity import Urgency, urgency_of, worst
+from services.alert_relay.incidents.storms import Storm
 from services.alert_relay.notifications.notification import (
     Notification,
     NotificationKind,
     NotifiedAlert,
     NotifiedIncident,
+    NotifiedStorm,
     Purpose,
     Source,
 )
@@ -100,6 +105,7 @@ class IncidentView:
         alerts: some of its alerts, firing ones first.
         firing: the number of its alerts that fire.
         ended: the number of its episodes that have ended.
+        storm_id: of the storm whose message shows it; None: it has a message of its own.
         first_event: id of the event of its first message; None: there is none yet.
     """
 
@@ -111,6 +117,7 @@ class IncidentView:
     firing: int
     ended: int
     first_event: str | None = None
+    storm_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +167,38 @@ def reminder(before: Incident, view: IncidentView) -> list[Notification]:
     if view.first_event is None:
         return []
     changed = [_message(view, Purpose.CHANGED, NO_ORIGIN)] if view.incident.version != before.version else []
+    return [*changed, _answer(view, reminded(view), NO_ORIGIN)]
+
+
+def reminded(view: IncidentView) -> tuple[NotifiedAlert, ...]:
+    """Returns the alerts of a reminder: those that still fire, else those that ended."""
     firing = [each for each in view.alerts if each.kind is NotificationKind.FIRING]
-    items = [replace(each, kind=NotificationKind.REPEATED) for each in firing] or view.alerts
-    return [*changed, _answer(view, tuple(items), NO_ORIGIN)]
+    return tuple(replace(each, kind=NotificationKind.REPEATED) for each in firing) or view.alerts
+
+
+def is_single(incident: Incident) -> bool:
+    """Whether the incident always has a message of its own: it is urgent."""
+    return urgency_of(incident.severity) is Urgency.LOUD
+
+
+def of_storm(storm: Storm, changed: Sequence[str]) -> Notification:
+    """Returns the message of a storm, as it is now; ``changed``: ids of the incidents that have changed."""
+    severity = worst([each.severity for each in storm.incidents])
+    signs = {True: "✅", False: "🔥"}
+    incidents = tuple(
+        (each.name, each.severity, "👤" if each.acknowledged else signs[each.resolved])
+        for each in storm.incidents
+    )
+    return Notification(
+        urgency_of(severity),
+        (),
+        0,
+        0,
+        "",
+        cluster=storm.cluster,
+        purpose=Purpose.STORM,
+        storm=NotifiedStorm(storm.id, incidents, storm.open, storm.resolved, tuple(changed)),
+    )
 
 
 def unreadable(group: AlertGroup) -> list[Notification]:

@@ -34,6 +34,7 @@ class Purpose(StrEnum):
     OPENED = "opened"  #: the first message of an incident
     CHANGED = "changed"  #: the incident as it is now: it edits the first message, without a sound
     NEWS = "news"  #: what has just happened: it answers the first message, with a sound
+    STORM = "storm"  #: many incidents that opened at once, as they are now; it edits their first message
     FAULT = "fault"  #: alerts that could not be read
 
 
@@ -88,6 +89,25 @@ class NotifiedIncident:
 
 
 @dataclass(frozen=True, slots=True)
+class NotifiedStorm:
+    """The incidents of a storm, as a notification lists them.
+
+    Args:
+        id: of the storm.
+        incidents: of each its name, its severity, and its sign.
+        open: the number of open ones.
+        resolved: the number of resolved ones.
+        changed: ids of the incidents because of which it is sent.
+    """
+
+    id: str
+    incidents: tuple[tuple[str, str, str], ...]
+    open: int
+    resolved: int
+    changed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Notification:
     """The content of one message.
 
@@ -102,7 +122,8 @@ class Notification:
         unreadable: what is wrong with each alert that could not be read.
         cluster: that the alerts come from; empty in notifications of older versions.
         purpose: what it is for.
-        incident: None in notifications of older versions, and of alerts that could not be read.
+        incident: None in notifications of older versions, of storms, and of alerts that could not be read.
+        storm: None if it is not about a storm.
     """
 
     urgency: Urgency
@@ -115,9 +136,12 @@ class Notification:
     cluster: str = ""
     purpose: Purpose = Purpose.NEWS
     incident: NotifiedIncident | None = None
+    storm: NotifiedStorm | None = None
 
     @property
     def title(self) -> str:
+        if self.storm is not None:
+            return f"many incidents at once: {self.storm.open} more open"
         if not self.items:
             return f"{self.incident.name or 'alert'} resolved" if self.incident else "unreadable alert"
         names = list(dict.fromkeys(item.name or "alert" for item in self.items))

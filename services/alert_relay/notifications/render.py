@@ -16,6 +16,7 @@ from services.alert_relay.notifications.notification import (
     NotificationKind,
     NotifiedAlert,
     NotifiedIncident,
+    NotifiedStorm,
     Purpose,
     Source,
     from_json,
@@ -72,6 +73,8 @@ def answers(claimed: Claimed) -> str | None:
 
 def text_of(notification: Notification) -> Text:
     """Returns the text, with as many alerts and details as one message of Telegram has room for."""
+    if notification.storm is not None:
+        return _storm(notification.storm, _cluster(notification))
     for detailed, listed in _SIZES[:-1]:
         text = _text(notification, detailed, listed)
         if len(text.text) <= MESSAGE_LIMIT and len(text.entities) <= ENTITY_LIMIT:
@@ -81,6 +84,24 @@ def text_of(notification: Notification) -> Text:
 
 #: The numbers of alerts with details and of alerts at all, each pair shorter than the one before.
 _SIZES = ((8, 40), (4, 4), (1, 1), (0, 40), (0, 10), (0, 3))
+
+
+def _storm(storm: NotifiedStorm, cluster: str) -> Text:
+    """The text of a storm, with as many incidents as one message has room for."""
+    total = storm.open + storm.resolved
+    for listed in (40, 20, 10, 3):
+        out = Builder().text("🌩 ").bold(f"Many incidents at once: {storm.open} more open")
+        if storm.resolved:
+            out.bold(f", {storm.resolved} resolved")
+        out.text(cluster)
+        for name, severity, sign in storm.incidents[:listed]:
+            out.text(f"\n{sign} {named(name, severity)}")
+        if total > min(listed, len(storm.incidents)):
+            out.text(f"\nand {total - min(listed, len(storm.incidents))} more")
+        text = out.text("\n\n/incidents lists the open ones.").build()
+        if len(text.text) <= MESSAGE_LIMIT:
+            break
+    return text
 
 
 def _text(notification: Notification, most_detailed: int, most_listed: int) -> Text:

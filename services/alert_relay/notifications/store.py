@@ -31,6 +31,8 @@ CHANNEL = "telegram"
 EVENT_TYPE, CATEGORY = "alert_notification", "notification"
 #: The bot's name in the outbox; it differs from the bridge's, which may use the same database.
 BOT = "alerts"
+#: Incidents that open within this time may be a storm.
+STORM_SECONDS = 60.0
 #: Alerts that an incident's message lists at most; a message of Telegram has no room for more.
 MOST_LISTED = 40
 
@@ -44,6 +46,7 @@ class NotificationTarget:
         trace: of the notifications.
         parent: the caller's span.
         reopen_seconds: how long after its resolution an incident is reopened.
+        storm_incidents: incidents that may open within ``STORM_SECONDS``, each with a message of its own.
         acknowledge_seconds: how long an acknowledgement counts; 0: without limit.
     """
 
@@ -52,6 +55,7 @@ class NotificationTarget:
     parent: TraceContext | None = None
     reopen_seconds: float = 300.0
     acknowledge_seconds: float = 0.0
+    storm_incidents: int = 0
 
 
 def views(connection: Connection, incidents: Mapping[str, Incident]) -> dict[str, IncidentView]:
@@ -69,6 +73,7 @@ def views(connection: Connection, incidents: Mapping[str, Incident]) -> dict[str
             counts[each.id].firing,
             counts[each.id].episodes - counts[each.id].firing,
             first_events.get(each.id),
+            rows[each.id].storm_id,
         )
         for each in incidents.values()
     }
@@ -78,7 +83,7 @@ def _rows(connection: Connection, ids: Sequence[str]) -> dict[str, Row[Any]]:
     found: dict[str, Row[Any]] = {}
     for chunk in chunks(ids):
         columns = (incident.c.id, incident.c.alertname, incident.c.cluster, incident.c.external_url)
-        query = select(*columns).where(incident.c.id.in_(chunk))
+        query = select(*columns, incident.c.storm_id).where(incident.c.id.in_(chunk))
         found |= {row.id: row for row in connection.execute(query)}
     return found
 
@@ -88,7 +93,10 @@ def _first(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for chunk in chunks(ids):
         query = select(notification.c.incident_id, func.min(notification.c.id).label("first"))
-        of_chunk = query.where(notification.c.incident_id.in_(chunk)).group_by(notification.c.incident_id)
+        own = notification.c.kinds != Purpose.STORM.value
+        of_chunk = query.where(notification.c.incident_id.in_(chunk), own).group_by(
+            notification.c.incident_id
+        )
         found |= {row.incident_id: row.first for row in connection.execute(of_chunk)}
     return found
 
@@ -130,17 +138,24 @@ def enqueue_all(
     rows = [
         {
             "id": submission.events[0].id,
-            "incident_id": each.incident.id,
+            "incident_id": incident_id,
             "channel": CHANNEL,
-            "kinds": ",".join(kind.value for kind in each.kinds),
+            "kinds": ",".join(kind.value for kind in each.kinds) or each.purpose.value,
             "at": now,
         }
         for each, submission in zip(ordered, submissions, strict=True)
-        if each.incident is not None
+        for incident_id in _about(each)
     ]
     if rows:
         connection.execute(insert(notification), rows)
     return submissions
+
+
+def _about(composed: Notification) -> tuple[str, ...]:
+    """Returns the ids of the incidents that a notification is about."""
+    if composed.storm is not None:
+        return composed.storm.changed
+    return () if composed.incident is None else (composed.incident.id,)
 
 
 def _submission(composed: Notification, target: NotificationTarget, now: float) -> Submission:
@@ -163,7 +178,9 @@ def _submission(composed: Notification, target: NotificationTarget, now: float) 
         origin=Origin.ALERT,
     )
     urgency = composed.urgency
-    edited = about is not None and composed.purpose in (Purpose.OPENED, Purpose.CHANGED)
+    update_key = composed.storm.id if composed.storm is not None else None
+    if about is not None and composed.purpose in (Purpose.OPENED, Purpose.CHANGED):
+        update_key = about.id
     messages = tuple(
         MessageRecord(
             str(uuid7()),
@@ -171,7 +188,7 @@ def _submission(composed: Notification, target: NotificationTarget, now: float) 
             lane=urgency.lane,
             silent=urgency.silent or composed.purpose is Purpose.CHANGED,
             bot=BOT,
-            update_key=about.id if about is not None and edited else None,
+            update_key=update_key,
         )
         for chat_id in target.chat_ids
     )
