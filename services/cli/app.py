@@ -9,6 +9,7 @@ from services.cli.commands import (
     chats,
     doctor,
     export,
+    incidents,
     keys,
     messages,
     routes,
@@ -22,7 +23,7 @@ from services.cli.commands import (
 
 #: Each registers its commands when it is imported.
 COMMANDS = (
-    *(setup, trial, send, ask, watch, messages, export),
+    *(setup, trial, send, ask, watch, messages, export, incidents),
     *(keys, chats, routes, templates, status, doctor),
 )
 

@@ -16,7 +16,9 @@ from typer.testing import CliRunner
 
 from services.cli.app import COMMANDS
 from services.cli.command import root
+from tests.alert_relay.payloads import alert, webhook
 from tests.servers import PATIENCE_SECONDS
+from tests.services.suite import Suite
 
 ROOT = Path(__file__).parents[2]
 assert COMMANDS
@@ -133,3 +135,10 @@ class Chats:
         yield
         thread.join(PATIENCE_SECONDS)
         assert not thread.is_alive()
+
+
+def fire(suite: Suite, name: str) -> None:
+    """An alert fires: alert-relay gets a webhook of Alertmanager's."""
+    body = webhook(alert(name, name=name, starts_at=time.time()))
+    url = f"{suite.urls['alert-relay']}/webhook/alert"
+    httpx.post(url, json=body, headers=suite.key, timeout=30).raise_for_status()

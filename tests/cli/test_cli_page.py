@@ -14,7 +14,7 @@ import pytest
 
 from services.cli.command import EXAMPLES
 from services.cli.exit_codes import ExitCode
-from tests.cli.terminal import ROOT, Chats, Terminal
+from tests.cli.terminal import ROOT, Chats, Terminal, fire
 from tests.services.suite import Suite
 
 pytestmark = pytest.mark.xdist_group("cli")
@@ -99,8 +99,11 @@ def run(lines: list[str], shell: dict[str, str], folder: Path) -> str:
     return printed
 
 
-def test_every_command_of_the_page_runs(shell: dict[str, str], tmp_path: Path, answering: None) -> None:
+def test_every_command_of_the_page_runs(
+    suite: Suite, shell: dict[str, str], tmp_path: Path, answering: None
+) -> None:
     assert len(LINES) > 20
+    fire(suite, "AlertOfThePage")
     for name in ("report.pdf", "coverage.txt"):
         (tmp_path / name).write_bytes(b"%PDF-1.7 of the page")
     printed = run([line for line in LINES if line not in (*WATCHES, TYPED)], shell, tmp_path)

@@ -9,7 +9,7 @@ import pytest
 
 from services.cli.command import EXAMPLES
 from services.cli.exit_codes import ExitCode
-from tests.cli.terminal import Chats, Terminal
+from tests.cli.terminal import Chats, Terminal, fire
 from tests.services.suite import Suite
 
 pytestmark = pytest.mark.xdist_group("cli")
@@ -374,3 +374,20 @@ def test_a_preview_shows_the_text_and_sends_nothing(cct: Terminal, chats: Chats)
     assert shown.lines == ["💥 Build 7", "", "All green"]
     assert len(chats.messages(ADA)) == before
     assert cct.ok("templates", "list", "--json").json == {"folder": None, "names": [], "error": None}
+
+
+def test_an_incident_is_listed_shown_and_handled(cct: Terminal, suite: Suite) -> None:
+    fire(suite, "AlertOfTheCommand")
+    newest = cct.ok("incidents", "list").cells[0]
+    incident_id = newest[0]
+    assert newest[1:5] == ["firing", "AlertOfTheCommand", "critical", "1/1"]
+
+    assert cct.ok("incidents", "ack", incident_id, "--by", "Ada").cells == [[incident_id, "acknowledged"]]
+    assert cct.run("incidents", "resolve", incident_id, "--version", "1").code == ExitCode.REFUSED
+    cct.ok("incidents", "note", incident_id, "The disk is full", "--by", "Ada")
+    assert cct.ok("incidents", "resolve", incident_id, "--by", "Ada").cells == [[incident_id, "resolved"]]
+
+    shown = cct.ok("incidents", "show", incident_id).out
+    for part in ("acknowledged by\tAda", "resolved by\tAda", "note\tAda\tThe disk is full"):
+        assert part in shown
+    assert cct.ok("incidents", "show", incident_id, "--json").json["state"] == "resolved"
