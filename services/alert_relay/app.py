@@ -8,6 +8,7 @@ from functools import partial
 from fastapi import FastAPI
 
 from services.alert_relay.api import clusters as clusters_api
+from services.alert_relay.api import dead_letters as dead_letters_api
 from services.alert_relay.api import incidents as incidents_api
 from services.alert_relay.api import webhooks as webhooks_api
 from services.alert_relay.bot.inbound import receiving
@@ -51,6 +52,7 @@ OPERATIONS = (
     "report",
     "command",
     "timers",
+    "dead_letters",
     "update_lead",
     "updates",
     "update_act",
@@ -166,7 +168,12 @@ def create_app(
         health=health,
         lifespan=lifespan,
         summary=SUMMARY,
-        routers=[webhooks_api.router, incidents_api.router, clusters_api.router],
+        routers=[
+            webhooks_api.router,
+            incidents_api.router,
+            dead_letters_api.router,
+            clusters_api.router,
+        ],
         admission=webhooks_api.admission,
         watched=["/webhook/alert", "/webhook/alert/{cluster}"],
     )

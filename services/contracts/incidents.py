@@ -109,3 +109,31 @@ class IncidentNote(IncidentCommand):
 class IncidentDetail(Incident):
     alerts: list[Episode]
     timeline: list[TimelineEntry]
+
+
+class DeadLetter(BaseModel):
+    """A notification that did not arrive in a chat."""
+
+    message_id: str
+    incident_id: str = Field(description="of the incident; of alerts that could not be read the event's id")
+    title: str
+    chat_id: int
+    state: str = Field(description="dead_letter, suppressed or unknown")
+    reason: str = Field(description="why, from a fixed list: bot_blocked, chat_not_found, …")
+    detail: str = Field(description="Telegram's words, if there was an attempt")
+    accepted_at: str
+    attempts: int
+
+
+class DeadLetterPage(BaseModel):
+    dead_letters: list[DeadLetter]
+    next_cursor: int | None = Field(description="pass it as `cursor` for the next page; null on the last one")
+
+
+class Replayed(BaseModel):
+    replayed: int = Field(description="number of messages that are queued again")
+
+
+class ReplayedOne(BaseModel):
+    message_id: str
+    state: str = Field(description="of the message, now")

@@ -2,5 +2,6 @@
 
 - `webhooks`: Alertmanager posts webhooks.
 - `incidents`: incidents, for people, programs and the dashboard.
+- `dead_letters`: notifications that did not arrive, and their replay.
 - `clusters`: which Alertmanagers belong together.
 """
