@@ -121,21 +121,32 @@ async def _made(client: httpx.AsyncClient, path: str, body: Any) -> dict[str, An
 
 @asynccontextmanager
 async def alert_relay(folder: Path) -> AsyncIterator[Service]:
-    """alert-relay at a sandbox, with an open incident."""
+    """alert-relay at a sandbox, with open incidents and dead letters: one of its two chats does not exist."""
     url, environment = _at("ALERT_RELAY_PORT")
     async with sandbox_program(folder / "sandbox") as sandbox:
         environment |= NO_LIMITS | {"TELEGRAM_API_URL": sandbox.url, "ALERTMANAGER_URL": NOBODY}
+        environment |= {"ALERT_CHAT_IDS": "1001,900001"}
         async with (
             program("services.alert_relay", folder, url, **environment),
             servers.http(url, key=KEY) as client,
         ):
-            await _made(client, "/webhook/alert", webhook(alert()))
+            for number in range(SOME):
+                await _made(client, "/webhook/alert", webhook(alert(name=f"Alert{number}")))
 
             async def incidents() -> list[str]:
                 page = (await client.get("/api/v1/incidents")).json()
                 return [incident["id"] for incident in page["incidents"]]
 
-            ids = {"incident_id": await until(incidents), "cluster": ["alertmanager"]}
+            async def dead_letters() -> list[str] | None:
+                page = (await client.get("/api/v1/dead-letters")).json()
+                found = [letter["message_id"] for letter in page["dead_letters"]]
+                return found if len(found) == SOME else None
+
+            ids = {
+                "incident_id": await until(incidents),
+                "message_id": await until(dead_letters),
+                "cluster": ["alertmanager"],
+            }
             yield Service("alert_relay", url, KEYED, ids, {"POST /webhook/alert": webhook(alert("b"))})
 
 
