@@ -59,7 +59,7 @@ settings-page: $(VENV)/.dev ## write docs/settings.md from the settings classes 
 	@$(PY) -m tests.house.settings_page
 
 bench: $(VENV)/.dev servers ## print the tables of docs/performance.md, or one: make bench B=delivery
-	@for name in $(or $(B),intake delivery telemetry backlog replicas latency); do $(PY) -m benchmarks.$$name || exit 1; done
+	@for name in $(or $(B),intake delivery telemetry backlog replicas latency alerts); do $(PY) -m benchmarks.$$name || exit 1; done
 
 fuzz: $(VENV)/.dev servers ## send random requests to every operation of every service (F=--examples=50)
 	@$(PY) -m tests.fuzz $(F)

@@ -54,12 +54,12 @@ def main() -> None:
     print("| way | p50 | p99 | p50 of each run |\n|---|---|---|---|")
     for way, runs in found.items():
         every = [took for run in runs for took in run]
-        each = ", ".join(f"{1e3 * _quantile(run, 0.5):.1f}" for run in runs)
-        p50, p99 = (1e3 * _quantile(every, share) for share in (0.5, 0.99))
+        each = ", ".join(f"{1e3 * quantile(run, 0.5):.1f}" for run in runs)
+        p50, p99 = (1e3 * quantile(every, share) for share in (0.5, 0.99))
         print(f"| {way} | {p50:.1f} ms | {p99:.1f} ms | {each} |")
     ours, direct = ([took for run in runs for took in run] for runs in found.values())
-    added = [1e3 * (_quantile(ours, share) - _quantile(direct, share)) for share in (0.5, 0.99)]
-    least = " | ".join(f"{1e3 * _quantile(commits, share):.1f} ms" for share in (0.5, 0.99))
+    added = [1e3 * (quantile(ours, share) - quantile(direct, share)) for share in (0.5, 0.99)]
+    least = " | ".join(f"{1e3 * quantile(commits, share):.1f} ms" for share in (0.5, 0.99))
     print(f"| two commits alone | {least} | the least that can be added |")
     print(f"| **added by the bridge** | **{added[0]:.1f} ms** | **{added[1]:.1f} ms** | {GOAL} |")
     print(f"\n{options.pairs} runs each, in turns. Machine: {machine.facts()}.")
@@ -143,12 +143,13 @@ def _title(entry: Mapping[str, Any]) -> str:
     return text.partition("\n")[0].removeprefix("✅ ")
 
 
-def _quantile(values: list[float], share: float) -> float:
+def quantile(values: list[float], share: float) -> float:
+    """The value below which this share of the values lies."""
     return statistics.quantiles(values, n=1000, method="inclusive")[round(share * 1000) - 1]
 
 
 def _in_milliseconds(took: list[float]) -> str:
-    return f"p50 {1e3 * _quantile(took, 0.5):.1f} ms, p99 {1e3 * _quantile(took, 0.99):.1f} ms"
+    return f"p50 {1e3 * quantile(took, 0.5):.1f} ms, p99 {1e3 * quantile(took, 0.99):.1f} ms"
 
 
 if __name__ == "__main__":
