@@ -4,6 +4,7 @@ The path of one alert:
 
     api                `webhooks.receive` validates the payload and answers after the commit
     relay              limits how many webhooks are stored at once, and counts what was stored
+    urgent_first       which of the waiting webhooks is stored next
     alertmanager       (package) the payload as domain values; also calls Alertmanager's API
     store              `receive`: one transaction with the webhook, its episodes, incidents and messages
     clusters           (package) which Alertmanagers belong together

@@ -14,6 +14,7 @@ from services.alert_relay.clusters import configuration
 from services.alert_relay.commands import Performed
 from services.alert_relay.incidents.episodes import AlertGroup
 from services.alert_relay.incidents.incident import Actor, Command
+from services.alert_relay.incidents.severity import Urgency, urgency_of
 from services.alert_relay.metrics import NotificationOutcome, RelayMetrics, TruncatedOutcome
 from services.alert_relay.notifications import store as notification_store
 from services.alert_relay.notifications.recipients import Recipients
@@ -21,6 +22,7 @@ from services.alert_relay.notifications.store import NotificationTarget
 from services.alert_relay.settings import AlertRelaySettings
 from services.alert_relay.snapshot_store import Cluster
 from services.alert_relay.store import StoreResult
+from services.alert_relay.urgent_first import UrgentFirst
 from services.contracts.alertmanager import Webhook
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
@@ -36,6 +38,8 @@ log = structlog.get_logger()
 STORE_WITHIN_SECONDS = 5.0
 #: More concurrent webhooks are refused; Alertmanager retries within a second.
 MAX_CONCURRENT = 64
+#: So many transactions of webhooks are open at once; the others wait, urgent ones in front.
+STORED_AT_ONCE = 2
 #: The status of an overload: Alertmanager retries a 503 soon, but a 429 only at its next group_interval.
 OVERLOADED = 503
 
@@ -72,6 +76,7 @@ class Relay:
         self._clock = clock
         self._store_within = store_within
         self._in_progress = 0
+        self._turns = UrgentFirst(STORED_AT_ONCE)
         #: The repeat intervals of each cluster, by name; the reconcilers read them.
         self.repeats: dict[str, RepeatIntervals] = {}
 
@@ -101,7 +106,7 @@ class Relay:
         work = partial(store.receive, group=group, body=body, target=target, now=now, repeats=self.repeats)
         self._in_progress += 1
         try:
-            async with asyncio.timeout(self._store_within):
+            async with asyncio.timeout(self._store_within), self._turns.turn(urgent=_is_urgent(group)):
                 result = await self._outbox.database.write("receive", work, notify=enqueue.CHANNEL)
         except TimeoutError as error:
             detail = f"The webhook was not stored within {self._store_within:g} s."
@@ -228,6 +233,12 @@ class Relay:
             self._outbox.database.notify(snapshot_store.CHANNEL)
         else:
             self.metrics.left_out.labels(TruncatedOutcome.MISSED.value).inc(alerts)
+
+
+def _is_urgent(group: AlertGroup) -> bool:
+    """Whether an alert of the group should wake somebody, or could not be read."""
+    urgent = any(urgency_of(alert.severity) is Urgency.LOUD for alert in group.alerts)
+    return urgent or bool(group.unreadable)
 
 
 _OUTCOMES = {
