@@ -62,12 +62,18 @@ class RepeatCounts:
         """Stores the edits that are due now."""
         database, now = self._outbox.database, self._clock.time()
         for event_id in await database.read("read", partial(repeats.due, now=now, most=BATCH)):
-            show = partial(_show, event_id=event_id, templates=self._templates, now=now)
-            edits = await database.write("enqueue", show)
-            if edits:
-                database.notify(enqueue.CHANNEL)
-                database.notify_local(change_feed.CHANNEL)
-                self._outbox.record_stored(edits, self._clock.time())
+            # One that cannot be shown must not keep the others from it.
+            with suppress_and_log("repeat_count_failed"):
+                await self._show(event_id, now)
+
+    async def _show(self, event_id: str, now: float) -> None:
+        database = self._outbox.database
+        show = partial(_show, event_id=event_id, templates=self._templates, now=now)
+        edits = await database.write("enqueue", show)
+        if edits:
+            database.notify(enqueue.CHANNEL)
+            database.notify_local(change_feed.CHANNEL)
+            self._outbox.record_stored(edits, self._clock.time())
 
 
 @dataclass(frozen=True, slots=True)

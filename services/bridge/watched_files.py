@@ -67,15 +67,25 @@ class WatchedFiles:
         self._taken = self._take()
 
     def read(self) -> None:
-        """Takes changed files; if one is invalid, logs why and keeps what is in use."""
+        """Takes changed files; if one is invalid, logs why and keeps what is in use.
+
+        Files that cannot be read are tried again each time: a mount or a permission leaves their stamp alone.
+        """
         try:
             stamp = _stamp(self._files())
             if stamp == self._stamp:
                 return
             self._stamp = stamp
             self._taken = self._take()
-        except (InvalidFileError, OSError) as error:
+        except InvalidFileError as error:
             self._refuse(reason(error))
+        except OSError as error:
+            self._stamp = None
+            self._refuse(reason(error))
+        except Exception as error:
+            # Their compiler failed: the loop must go on, and health must say so.
+            log.exception(self._log_names[1], where=str(self.where))
+            self._refuse(f"{type(error).__name__}: {error}")
         else:
             self.error = None
             log.info(self._log_names[0], where=str(self.where), **self._taken)

@@ -19,6 +19,7 @@ from services.contracts.fields import (
     Url,
     Visible,
     about,
+    plain_name,
     storable,
 )
 from services.contracts.messages import Cursor
@@ -73,7 +74,7 @@ def _option(given: object) -> object:
 
 def _distinct(options: list[NewOption]) -> list[NewOption]:
     for field in ("value", "label"):
-        values = [getattr(option, field).casefold() for option in options]
+        values = [plain_name(getattr(option, field)) for option in options]
         if len(set(values)) != len(values):
             raise ValueError(f"two options have the same {field}")
     return options

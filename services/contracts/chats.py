@@ -6,7 +6,16 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from services.contracts.fields import A_TIME, LONGEST_CHAT_NAME, NUMBER_OF_CHAT, Strict, about, storable
+from services.contracts.fields import (
+    A_TIME,
+    LONGEST_CHAT_NAME,
+    NUMBER_OF_CHAT,
+    Strict,
+    about,
+    is_blank,
+    plain_name,
+    storable,
+)
 from services.kit.field_errors import ErrorText
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -33,8 +42,11 @@ def _zone(name: str) -> str:
 def _name(text: str) -> str:
     """Refuses a name that `chat_id` would not find, since it is read as an ID or a username there."""
     name = text.strip()
-    if name.startswith("@") or NUMBER_OF_CHAT.fullmatch(name):
+    read = plain_name(name)
+    if read.startswith("@") or NUMBER_OF_CHAT.fullmatch(read):
         raise ValueError("a name is no number, and does not begin with @")
+    if name and is_blank(read):
+        raise ValueError("it has no visible character; leave it empty for no name")
     return name
 
 

@@ -2,6 +2,7 @@
 
 import math
 import re
+import unicodedata
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -83,6 +84,21 @@ _INVISIBLE = frozenset(
 def is_blank(text: str) -> bool:
     """Whether Telegram would refuse the text as empty."""
     return all(ord(character) in _INVISIBLE or character.isspace() for character in text)
+
+
+#: Select the picture of the character before, and are not seen themselves.
+_VARIATIONS = frozenset(range(0xFE00, 0xFE10))
+
+
+def plain_name(name: str) -> str:
+    """A name as it is compared: case, spaces, width, composition and what is not seen make no difference."""
+    seen = "".join(
+        character
+        for character in unicodedata.normalize("NFKC", name)
+        if unicodedata.category(character) != "Cf" and ord(character) not in _VARIATIONS
+    )
+    # Folding may decompose what was composed.
+    return " ".join(unicodedata.normalize("NFKC", seen.casefold()).split())
 
 
 def _seen(text: str) -> str:

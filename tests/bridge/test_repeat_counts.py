@@ -1,17 +1,31 @@
 """Events with a dedup key: repeats are counted at the first message, once, on both databases."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
+import orjson
 import pytest
+from sqlalchemy import Connection, select
 
-from services.bridge.repeat_counts import with_count
+from services.bridge.repeat_counts import RepeatCounts, with_count
 from services.bridge.settings import BridgeSettings
+from services.kit.database.connect import Database
+from services.kit.telemetry.telemetry import Telemetry
+from services.outbox.engine import Outbox
+from services.outbox.intake import enqueue
 from services.outbox.messages import Text
+from services.outbox.messages.dedup import DedupKey, Deduplication
+from services.outbox.metrics import OutboxMetrics
+from services.outbox.schema import event, message
+from services.outbox.telegram.bot_api import make_bot
+from services.outbox.telegram.sender import Sender
 from tests.bridge.people import ADA, GRACE, Bridge, People, bridge_of, buttons, text_of
 from tests.bridge.tracking.test_killed import bridge_process
+from tests.databases import on_sqlite
+from tests.outbox import making
 from tests.servers import ManualClock, Sandbox, until
 
 FULL: dict[str, Any] = {"title": "Disk full", "chat_id": ADA, "dedup_key": "disk"}
@@ -109,13 +123,13 @@ async def test_after_the_window_the_event_is_a_new_message(
 
 
 async def test_another_key_and_another_topic_are_not_repeats(talk: Bridge) -> None:
-    for event in (
+    for posted in (
         FULL,
         FULL | {"dedup_key": "cpu"},
         FULL | {"chat_id": GRACE},
         FULL | {"chat_id": [ADA, GRACE]},
     ):
-        assert (await talk.post(**event))["status"] == "queued"
+        assert (await talk.post(**posted))["status"] == "queued"
     without = {name: value for name, value in FULL.items() if name != "dedup_key"}
     assert (await talk.post(**without))["status"] == "queued"
     assert (await talk.post(**FULL | {"chat_id": [GRACE, ADA]}))["status"] == "deduplicated"
@@ -200,6 +214,32 @@ async def test_counts_and_their_edit_survive_a_kill(
         assert [answer.get("repeats") for answer in answers] == [None, 1, 2, 3]
         await People(sandbox).until_text(ADA, "times since")
         assert len([m for m in await People(sandbox).messages(ADA) if "Disk full" in text_of(m)]) == 1
+
+
+@on_sqlite
+async def test_a_count_that_cannot_be_shown_keeps_no_other_one_back(
+    database: Database, telemetry: Telemetry, clock: ManualClock
+) -> None:
+    """Such as of an event with a severity of another version."""
+    for severity in ("fatal", "low"):
+        for _ in range(2):
+            body = orjson.dumps({"type": "custom_event", "title": severity}).decode()
+            posted = making.submission(of=making.event(severity, severity=severity, body=body))
+            key = DedupKey("default", severity, "topics", 600.0)
+            posted = replace(posted, dedup=Deduplication((key,), lambda _: "{}"))
+            await enqueue.store(database, [posted], clock.now)
+        clock.advance(1)
+    bot = make_bot("1:x", "http://127.0.0.1:9", 1, telemetry.count_call)
+    metrics = OutboxMetrics(telemetry.registry, {"custom_event": "custom"})
+    sender = Sender(bot, clock)
+    outbox = Outbox(database=database, telemetry=telemetry, metrics=metrics, clock=clock, sender=sender)
+    await RepeatCounts(outbox, None, clock).show_due()
+
+    def edited(connection: Connection) -> list[str]:
+        query = select(event.c.title).join(message, message.c.event_id == event.c.id)
+        return list(connection.execute(query.where(message.c.edits.is_not(None))).scalars())
+
+    assert await database.read("read", edited) == ["low"]
 
 
 def test_a_number_that_does_not_fit_is_left_out() -> None:

@@ -253,7 +253,7 @@ async def cancel(
 def _given(approval: Approval, decision: Decide) -> Given:
     if decision.option is None:
         return Given(text=decision.text.strip() if decision.text else None)
-    return Given(option=domain.find_option(approval.options, decision.option))
+    return Given(option=domain.find_option(approval.options, decision.option, values_first=True))
 
 
 def _api_actor(caller: Key, by: str) -> Actor:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from services.contracts.fields import plain_name
 from services.kit.telemetry.telemetry import TraceContext
 
 #: Without letters and digits that look alike.
@@ -210,13 +211,22 @@ def written(approval: Approval, text: str) -> Given:
     return Given(option=find_option(approval.options, text))
 
 
-def find_option(options: Sequence[Option], text: str) -> int | None:
-    """Index of the option that a text names by its label, its value, or its number from 1; else None."""
-    name = " ".join(text.split()).casefold()
-    for index, option in enumerate(options):
-        if name in (option.label.casefold(), option.value.casefold()):
-            return index
-    number = name.rstrip(".)")
+def find_option(options: Sequence[Option], text: str, *, values_first: bool = False) -> int | None:
+    """Index of the option that a text names by its label, its value, or its number from 1; else None.
+
+    Args:
+        options: of the question.
+        text: as it was written.
+        values_first: for a program, which knows the values; people see the labels, so these come first.
+    """
+    name = plain_name(text)
+    labels = [plain_name(option.label) for option in options]
+    values = [plain_name(option.value) for option in options]
+    for names in (values, labels) if values_first else (labels, values):
+        if name and name in names:
+            return names.index(name)
+    # As it was written: a superscript is no number.
+    number = text.strip().rstrip(".)")
     if number.isdecimal() and 1 <= int(number) <= len(options):
         return int(number) - 1
     return None

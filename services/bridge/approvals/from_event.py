@@ -26,13 +26,13 @@ from services.bridge.chats.zones import of_chats
 from services.bridge.events.accept import QUESTION, Question
 from services.bridge.events.addressed import AddressedRequest, Place
 from services.bridge.events.templates import Templates
-from services.bridge.routes.destinations import Destination
+from services.bridge.routes.destinations import NO_CHAT, Destination
 from services.contracts.approvals import Options, default_options
 from services.contracts.events import NewEvent
 from services.contracts.fields import Severity
 from services.contracts.questions import DEFAULT_TEXT
 from services.kit.database.connect import Database
-from services.kit.errors import invalid_input
+from services.kit.errors import Problem, invalid_input
 from services.kit.field_errors import message
 from services.outbox import messages
 from services.outbox.messages import MessageRecord, Origin, UnknownPolicy
@@ -101,7 +101,8 @@ class EventApprovals:
 
         Raises:
             Problem: 422, names the wrong field: ``deliver_at`` and ``update_key`` are not allowed, all
-                recipients must belong to one bot, and the bot needs approvers.
+                recipients must belong to one bot, and the bot needs approvers; 503, a route names a bot that
+                was taken away.
         """
         for name, why in _REFUSED.items():
             if getattr(posted, name) != NewEvent.model_fields[name].default:
@@ -131,7 +132,13 @@ class EventApprovals:
                 " an approval has one bot"
             )
             raise invalid_input([{"loc": [*place, "bot"], "msg": text}])
-        return self.bots[names.pop()]
+        name = names.pop()
+        if name not in self.bots:
+            # The client cannot mend the route, and the question must not be lost.
+            rule = next((target.rule for target in targets if target.rule), "")
+            text = f"The route {rule} names the bot {name}, and there is none: it could not ask the question."
+            raise Problem(NO_CHAT, "No such bot", text, headers={"Retry-After": "60"})
+        return self.bots[name]
 
     def _approval(self, posted: NewEvent, made: messages.EventRecord, by: Bot, place: Place) -> Approval:
         if not by.allowed:

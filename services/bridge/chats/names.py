@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from services.contracts.fields import plain_name
 from services.kit.field_errors import did_you_mean
 
 
@@ -32,8 +33,8 @@ class ChatNames:
     """The names that the settings of one bot's chats give.
 
     Args:
-        ids: of the chats, by the name without upper case.
-        written: the names as they were written, by the name without upper case.
+        ids: of the chats, by the name as it is compared: names that look alike to a reader are one.
+        written: the names as they were written, by the same.
     """
 
     ids: Mapping[str, tuple[int, ...]]
@@ -45,7 +46,7 @@ class ChatNames:
         ids: dict[str, tuple[int, ...]] = {}
         written: dict[str, str] = {}
         for chat_id, name in named:
-            key = _key(name)
+            key = plain_name(name)
             if key and chat_id not in ids.get(key, ()):
                 ids[key] = (*ids.get(key, ()), chat_id)
                 written.setdefault(key, name)
@@ -53,7 +54,7 @@ class ChatNames:
 
     def find(self, name: str) -> int | str:
         """The id of the chat, or why there is none."""
-        key = _key(name)
+        key = plain_name(name)
         ids = self.ids.get(key, ())
         if len(ids) == 1:
             return ids[0]
@@ -63,7 +64,3 @@ class ChatNames:
         for near, written in self.written.items():
             hint = hint.replace(f'"{near}"', f'"{written}"')
         return f"no chat has this name{hint}"
-
-
-def _key(name: str) -> str:
-    return name.strip().casefold()

@@ -37,7 +37,7 @@ class Shown:
 
 def title_of(key: str, number: int) -> str:
     """The title of a digest's event."""
-    return f"{key}: {number} events"
+    return f"{_one_line(key)}: {number} events"
 
 
 def highest(events: Iterable[Shown]) -> Severity:
@@ -86,7 +86,7 @@ def _rank(severity: str) -> int:
 
 def _line(alike: Sequence[Shown], zone: ZoneInfo, form: str) -> Text:
     first, last = (_local(one.at, zone).strftime(form) for one in (alike[0], alike[-1]))
-    title = alike[0].title[:_LONGEST_TITLE]
+    title = _one_line(alike[0].title)[:_LONGEST_TITLE]
     facts = [
         f"{len(alike)} times" if len(alike) > 1 else "",
         alike[0].severity if _rank(alike[0].severity) else "",
@@ -94,6 +94,11 @@ def _line(alike: Sequence[Shown], zone: ZoneInfo, form: str) -> Text:
     ]
     out = Builder().text(f"\n{emoji_of(alike[0].kind)} ").bold(title)
     return out.text(" · " + " · ".join(fact for fact in facts if fact)).build()
+
+
+def _one_line(text: str) -> str:
+    """The text without line breaks: what follows one would read as a line of the digest, of another event."""
+    return " ".join(text.split())
 
 
 def _local(at: float, zone: ZoneInfo) -> datetime:

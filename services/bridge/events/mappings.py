@@ -90,6 +90,8 @@ def _compiled(texts: Mapping[str, str], taken: Container[str]) -> dict[str, Temp
             compiled[source] = environment.from_string(text)
         except TemplateSyntaxError as error:
             faults.append(f"{source}{SUFFIX}, line {error.lineno}: {error.message}")
+        except (SyntaxError, RecursionError, MemoryError) as error:  # of the Python that Jinja makes of it
+            faults.append(f"{source}{SUFFIX}: it is nested too deeply ({type(error).__name__}: {error})")
     if faults:
         raise BadMappingsError("\n".join(faults))
     return compiled

@@ -166,6 +166,8 @@ def _compiled(sources: Mapping[str, str]) -> dict[str, Template]:
             found[name] = environment.from_string(source)
         except TemplateSyntaxError as error:
             faults.append(f"{name}.txt, line {error.lineno}: {error.message}")
+        except (SyntaxError, RecursionError, MemoryError) as error:  # of the Python that Jinja makes of it
+            faults.append(f"{name}.txt: it is nested too deeply ({type(error).__name__}: {error})")
     if faults:
         raise BadTemplatesError("\n".join(faults))
     return found

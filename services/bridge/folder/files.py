@@ -19,6 +19,8 @@ from services.kit.settings import StartError
 
 TAKEN, REJECTED = ".taken", "rejected"
 MOST_AT_ONCE = 200
+#: Bytes of a file's name without ``.json`` that are kept, so that the names made of it stay within 255.
+LONGEST_STEM = 200
 _READ = os.O_RDONLY | os.O_CLOEXEC
 _NO_FILE = "it is no regular file: copy the file itself into the folder, links are not followed"
 
@@ -47,7 +49,7 @@ class File:
 
     Args:
         path: where it is.
-        name: that its writer gave it.
+        name: that its writer gave it, cut and without bytes that are no text.
         size: in bytes.
         changed_at: nanoseconds since the epoch.
         taken: whether it was moved to ``.taken/``.
@@ -58,6 +60,19 @@ class File:
     size: int
     changed_at: int
     taken: bool
+
+    @property
+    def single_use(self) -> str:
+        """The name under which its events are stored once; text, as the databases need it."""
+        return _as_text(self.path.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The files that were moved, and why some were not; None if all were."""
+
+    files: list[File]
+    error: OSError | None = None
 
 
 class Folder:
@@ -131,13 +146,20 @@ class Folder:
                     known = entry.stat(follow_symlinks=False)
                     if stat.S_ISREG(known.st_mode):
                         name = entry.name.partition(".")[2] if taken else entry.name
-                        yield File(Path(entry.path), name, known.st_size, known.st_mtime_ns, taken)
+                        yield File(
+                            Path(entry.path), _kept_name(name), known.st_size, known.st_mtime_ns, taken
+                        )
 
-    def read(self, file: File) -> bytes:
-        """The content of a file, without a byte order mark."""
+    def read(self, file: File, most: int) -> bytes | None:
+        """The content of a file, without a byte order mark; None if it has grown beyond ``most`` bytes.
+
+        Raises:
+            OSError: it cannot be read.
+        """
         handle = os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(handle, "rb") as opened:
-            return opened.read().removeprefix(b"\xef\xbb\xbf")
+            content = opened.read(most + 1)
+        return content.removeprefix(b"\xef\xbb\xbf") if len(content) <= most else None
 
     def open_attached(self, path: str, most: int) -> int:
         """Opens a file that an event names, and returns its descriptor.
@@ -168,17 +190,25 @@ class Folder:
             raise RefusedPathError(f"it has more than {most} bytes (MAX_FILE_BYTES)" if regular else _NO_FILE)
         return handle
 
-    def take(self, files: Iterable[File]) -> list[File]:
-        """Moves files to ``.taken/`` under unique names; a later file of the same name is a new one."""
-        ours = []
+    def take(self, files: Iterable[File]) -> Taken:
+        """Moves files to ``.taken/`` under unique names; a later file of the same name is a new one.
+
+        One that cannot be moved stays, and keeps no other one back.
+        """
+        ours: list[File] = []
+        failed: OSError | None = None
         for file in files:
             path = self._taken / f"{uuid_utils.uuid7()}.{file.name}"
-            with suppress(FileNotFoundError):  # moved away again
+            try:
                 file.path.rename(path)
                 known = path.stat()
                 ours.append(File(path, file.name, known.st_size, known.st_mtime_ns, taken=True))
+            except FileNotFoundError:  # moved away again
+                continue
+            except OSError as error:
+                failed = error
         self._sync(self._taken, self.root)
-        return ours
+        return Taken(ours, failed)
 
     def remove(self, files: Iterable[File]) -> None:
         """Removes files whose events are committed."""
@@ -195,7 +225,12 @@ class Folder:
             written.write(orjson.dumps({"file": path.name, **reason}, option=orjson.OPT_INDENT_2) + b"\n")
             written.flush()
             os.fsync(written.fileno())
-        file.path.rename(path)
+        try:
+            file.path.rename(path)
+        except OSError:
+            # It is tried again, with a reason of its own.
+            self._reason_of(path).unlink()
+            raise
         self._sync(self._rejected, file.path.parent)
 
     @staticmethod
@@ -210,6 +245,16 @@ class Folder:
                 os.fsync(handle)
             finally:
                 os.close(handle)
+
+
+def _as_text(name: str) -> str:
+    """A file's name with U+FFFD for bytes that are no UTF-8: neither JSON nor a database takes them."""
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
+def _kept_name(name: str) -> str:
+    stem = _as_text(name.removesuffix(".json")).encode()[:LONGEST_STEM].decode("utf-8", "ignore")
+    return f"{stem}.json"
 
 
 def _components(path: str) -> list[str]:

@@ -192,14 +192,17 @@ class FolderIntake:
         taken = [file for file in whole if file.taken]
         if len(taken) < len(whole):
             fresh = [file for file in whole if not file.taken]
-            taken += await asyncio.to_thread(self._folder.take, fresh)
+            moved = await asyncio.to_thread(self._folder.take, fresh)
+            taken += moved.files
+            if moved.error is not None:
+                self._postponed = _not_now(moved.error)
         read = [(file, found) for file in taken if (found := await self._read(file)) is not None]
         # Concurrently, so that they share a commit; the intake preserves their order.
         results = await asyncio.gather(*(self._store(reading) for _, reading in read), return_exceptions=True)
         done = [file for (file, _), result in zip(read, results, strict=True) if result is None]
         if done:
             await asyncio.to_thread(self._folder.remove, done)
-            release = partial(single_use.delete_names, scope=CLIENT, names=[file.path.name for file in done])
+            release = partial(single_use.delete_names, scope=CLIENT, names=[file.single_use for file in done])
             await self._outbox.database.write("folder", release)
         for result in results:
             if isinstance(result, BaseException):
@@ -211,12 +214,10 @@ class FolderIntake:
         A prefix of a JSON text is never valid JSON, so valid JSON is complete.
         """
         if file.size > self._limits.bytes:
-            limit = f"A file may have at most {self._limits.bytes} bytes (MAX_BODY_BYTES)."
-            await self._reject(file, Problem(413, "Content Too Large", limit))
+            await self._reject(file, self._too_large())
             return False
-        try:
-            body = await asyncio.to_thread(self._folder.read, file)
-        except FileNotFoundError:  # moved away again
+        body = await self._content(file)
+        if body is None:
             return False
         try:
             orjson.loads(body)
@@ -229,6 +230,26 @@ class FolderIntake:
             return False
         return True
 
+    def _too_large(self) -> Problem:
+        limit = f"A file may have at most {self._limits.bytes} bytes (MAX_BODY_BYTES)."
+        return Problem(413, "Content Too Large", limit)
+
+    async def _content(self, file: File) -> bytes | None:
+        """The content of a file; None if it is gone, cannot be read now, or was put aside as too large.
+
+        A file that cannot be read stays, and keeps no other one back.
+        """
+        try:
+            content = await asyncio.to_thread(self._folder.read, file, self._limits.bytes)
+        except FileNotFoundError:  # moved away again
+            return None
+        except OSError as error:
+            self._postponed = _not_now(error)
+            return None
+        if content is None:  # it has grown since it was listed
+            await self._reject(file, self._too_large())
+        return content
+
     def _is_left_alone(self, file: File) -> bool:
         now = self._clock.monotonic()
         size, changed_at, since = self._unfinished.get(file.path.name, (-1, -1, now))
@@ -239,8 +260,10 @@ class FolderIntake:
 
     async def _read(self, file: File) -> accept.AcceptedRequest | None:
         """The accepted events of a file; None if it is invalid and was rejected, or has to wait."""
-        body = await asyncio.to_thread(self._folder.read, file)
-        caller = Caller(CLIENT, None, "", None, SingleUse(CLIENT, file.path.name))
+        body = await self._content(file)
+        if body is None:
+            return None
+        caller = Caller(CLIENT, None, "", None, SingleUse(CLIENT, file.single_use))
         try:
             return await self._accepted(body, caller)
         except Problem as problem:
@@ -300,7 +323,11 @@ class FolderIntake:
             "detail": problem.detail,
             "errors": list(problem.errors or ()),
         }
-        await asyncio.to_thread(self._folder.reject, file, reason)
+        try:
+            await asyncio.to_thread(self._folder.reject, file, reason)
+        except OSError as error:
+            self._postponed = _not_now(error)
+            return
         self._metrics.files.labels("rejected").inc()
         log.warning("file_rejected", file=file.name, title=problem.title, errors=reason["errors"])
 
@@ -320,6 +347,11 @@ class FolderIntake:
             return Measurement(Level.UNHEALTHY, measured)
         late = age > LATE_SECONDS and not self._elsewhere
         return Measurement(Level.DEGRADED if late else Level.HEALTHY, measured)
+
+
+def _not_now(error: OSError) -> Problem:
+    """The state of a file that stays for a reason of the system, such as a missing permission."""
+    return Problem(503, "File not taken", f"{error.strerror}: {error.filename}")
 
 
 @asynccontextmanager

@@ -67,12 +67,13 @@ def _count_each(
     ):
         if key is None:
             continue
-        first = _count(connection, key, now)
-        if first is None:
+        counted = _count(connection, key, now)
+        repeat = None if counted is None else _repeat(connection, counted, new)
+        if repeat is None:
             _open(connection, key, e, now)
             new[e.id] = (e, messages)
         else:
-            found[place] = _repeat(connection, first, new)
+            found[place] = repeat
     if not found:
         return None
     answer = submission.dedup.answered(found)
@@ -115,7 +116,8 @@ def _count(connection: Connection, key: DedupKey, now: float) -> Row[tuple[str, 
         .values(repeats=repeats.c.repeats + 1, last_at=now, edit_at=func.coalesce(repeats.c.edit_at, due))
         .returning(repeats.c.event_id, repeats.c.repeats)
     )
-    return connection.execute(counted).one()
+    # None where another transaction has just forgotten it.
+    return connection.execute(counted).first()
 
 
 def _open(connection: Connection, key: DedupKey, e: EventRecord, now: float) -> None:
@@ -135,7 +137,8 @@ def _open(connection: Connection, key: DedupKey, e: EventRecord, now: float) -> 
     )
 
 
-def _repeat(connection: Connection, first: Row[tuple[str, int]], new: Mapping[str, _Stored]) -> Repeat:
+def _repeat(connection: Connection, first: Row[tuple[str, int]], new: Mapping[str, _Stored]) -> Repeat | None:
+    """The first event of a repeat; None if it was archived: a window may be longer than the retention."""
     stored = new.get(first.event_id)
     if stored is not None:
         e, messages = stored
@@ -143,7 +146,11 @@ def _repeat(connection: Connection, first: Row[tuple[str, int]], new: Mapping[st
         return Repeat(e.id, ids, e.correlation_id, e.trace.header(), e.type, first.repeats)
     row = connection.execute(
         select(event.c.correlation_id, event.c.traceparent, event.c.type).where(event.c.id == first.event_id)
-    ).one()
+    ).first()
+    if row is None:
+        # No message is left that could show the count: the key begins anew.
+        connection.execute(delete(repeats).where(repeats.c.event_id == first.event_id))
+        return None
     of_event = select(message.c.id).where(message.c.event_id == first.event_id).order_by(message.c.seq)
     found = tuple(connection.execute(of_event).scalars())
     return Repeat(first.event_id, found, row.correlation_id, row.traceparent, row.type, first.repeats)

@@ -14,7 +14,7 @@ from services.bridge.approvals.reminders import Plan
 from services.bridge.bots import Bot
 from services.bridge.events import accept, addressed
 from services.bridge.events.accept import Caller
-from services.bridge.routes.routes import Routes
+from services.bridge.routes.routes import Routes, Rule, Target
 from services.bridge.settings import BridgeSettings
 from services.contracts.approvals import NewApproval
 from services.contracts.details import EventData
@@ -137,6 +137,23 @@ def test_fields_that_do_not_go_together_are_refused_as_of_an_approval(
             asks=EventApprovals(bots, 3_600.0),
         )
     assert [list(error["loc"]) for error in refused.value.errors or ()] == [place]
+
+
+def test_a_question_for_a_bot_that_was_taken_away_lets_the_client_try_again() -> None:
+    """The client cannot mend the route, and a file of EVENTS_DIR stays."""
+    bots = {"default": Bot("default", "1:a", "", (ADA,), frozenset({ADA}), Limits())}
+    routes = Routes({"default": (ADA,)}, (Rule("ops", (Target(ADA, bot="gone"),)),))
+    with pytest.raises(Problem) as refused:
+        accept.accept(
+            addressed.address(orjson.dumps(EVENT), routes),
+            Caller("ci", None, "", None),
+            TraceContext(1, 2, sampled=True),
+            now=1e9,
+            trace_url="",
+            asks=EventApprovals(bots, 3_600.0),
+        )
+    assert (refused.value.status, refused.value.headers) == (503, {"Retry-After": "60"})
+    assert str(refused.value.detail).startswith("The route ops names the bot gone, and there is none")
 
 
 def test_the_plan_of_an_event_is_that_of_an_approval() -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from services.bridge.approvals import approval, question_text, result_text
 from services.bridge.approvals.approval import (
@@ -17,6 +18,7 @@ from services.bridge.approvals.approval import (
     Option,
 )
 from services.bridge.events.templates import Templates
+from services.contracts.approvals import NewApproval
 from services.contracts.fields import is_blank
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.messages import Document, Text
@@ -153,6 +155,27 @@ def test_an_option_is_found_by_its_label_its_value_or_its_number() -> None:
 def test_a_number_that_is_the_label_of_an_option_finds_that_option() -> None:
     options = (Option("2", "2"), Option("1", "1"))
     assert approval.find_option(options, "1") == 1
+
+
+def test_an_option_is_found_by_what_looks_the_same() -> None:
+    """A keyboard writes an accent as one character, macOS as two; spaces within a label are typed once."""
+    options = (Option("today", "Cafe\u0301"), Option("not  today", "Not  \u00a0today"))
+    assert approval.find_option(options, "caf\u00e9") == 0
+    assert approval.find_option(options, "not today") == 1
+    assert approval.find_option(options, "\u200b") is None
+
+
+def test_people_name_what_they_see_and_programs_what_they_sent() -> None:
+    options = (Option("yes", "No"), Option("no", "Yes"))
+    assert approval.find_option(options, "Yes") == 1
+    assert approval.find_option(options, "yes", values_first=True) == 0
+
+
+def test_two_options_that_look_the_same_are_refused() -> None:
+    new = {"title": "Go?", "prompt": "go"}
+    for options in (["Caf\u00e9", "Cafe\u0301"], ["Stop", "Stop\u200b"], ["a b", "a  b"]):
+        with pytest.raises(ValidationError, match="two options have the same value"):
+            NewApproval.model_validate(new | {"options": options})
 
 
 @given(st.text(max_size=80))

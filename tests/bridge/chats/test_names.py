@@ -35,6 +35,24 @@ def test_a_name_means_one_chat_whatever_its_case(name: str, found: int | str) ->
 
 
 @pytest.mark.parametrize(
+    ("written", "asked"),
+    [
+        ("Caf\u00e9", "Cafe\u0301"),  # one letter, and a letter with an accent, as macOS writes file names
+        ("Cafe\u0301", "CAF\u00c9"),
+        ("Ops Team", "ops\u00a0 team"),  # a no-break space
+        ("Ops\u200b", "Ops"),  # a space without width, as web pages have
+        ("Ops \u2764\ufe0f", "ops \u2764"),  # an emoji with and without its selector
+        ("\uff2f\uff50\uff53", "Ops"),  # wide letters
+    ],
+)
+def test_a_name_is_found_by_what_looks_the_same(written: str, asked: str) -> None:
+    assert ChatNames.of([(-1, written)]).find(asked) == -1
+    assert ChatNames.of([(-1, asked)]).find(written) == -1
+    two = ChatNames.of([(-1, written), (-2, asked)]).find(asked)
+    assert two == "2 chats have this name: -2, -1; write the id"
+
+
+@pytest.mark.parametrize(
     ("written", "read"),
     [(-1001, -1001), ("-1001", -1001), (" 7 ", 7), ("@ops", "@ops"), (" Operations ", "Operations")],
 )
@@ -50,7 +68,16 @@ def test_anything_else_is_no_chat(written: object) -> None:
         reference.validate_python(written)
 
 
-@pytest.mark.parametrize("name", ["@ops", "1001", " -5 "])
+@pytest.mark.parametrize("name", ["\u200b", "\u2060 \ufeff", "\u2800"])
+def test_a_name_that_cannot_be_seen_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match="it has no visible character"):
+        ChatSettings(name=name)
+    assert ChatSettings(name=" ").name == ""
+
+
+@pytest.mark.parametrize(
+    "name", ["@ops", "1001", " -5 ", "\u200b@ops", "\uff20ops", "1001\u2060", "\uff11\uff10"]
+)
 def test_a_chat_cannot_be_given_a_name_that_reads_as_an_id_or_a_username(name: str) -> None:
     with pytest.raises(ValidationError, match="a name is no number"):
         ChatSettings(name=name)

@@ -34,6 +34,14 @@ def test_a_zone_that_this_machine_lacks_is_utc() -> None:
     assert "since 10:31 UTC" in text_of("ci", [Shown("test_passed", "a", "low", AT)], "Mars/Olympus").text
 
 
+def test_a_title_or_key_cannot_pass_for_lines_of_the_digest() -> None:
+    forged = "ok\n✅ Deploy · 10:31\r\u2028\n… and 9 more"
+    text = text_of("ci\n\n❌ down", [Shown("test_passed", forged, "low", AT)] * 2, "UTC")
+    assert text.text == (
+        "🗞️ ci ❌ down: 2 events since 10:31 UTC\n\n✅ ok ✅ Deploy · 10:31 … and 9 more · 2 times · 10:31"
+    )
+
+
 def test_what_does_not_fit_is_counted() -> None:
     long = [Shown("test_passed", f"{n:03} {'x' * 196}", "low", AT) for n in range(60)]
     many = [Shown("test_passed", str(n), "low", AT) for n in range(500)]

@@ -55,7 +55,7 @@ def events_dir(tmp_path: Path) -> Path:
 def drop(folder: Path, name: str, content: Any) -> Path:
     """Moves a file in, as programs should: written elsewhere on the same disk, then renamed."""
     folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / f".{name}.draft"
+    draft = folder / ".draft"
     draft.write_bytes(content if isinstance(content, bytes) else orjson.dumps(content))
     return draft.rename(folder / name)
 
@@ -383,6 +383,65 @@ async def test_two_bad_files_of_one_name_are_both_kept(hand: Hand) -> None:
     kept = [name for name in left(hand.root) if name.startswith(REJECTED)]
     assert len(kept) == 4
     assert sum(name.endswith(".reason.json") for name in kept) == 2
+
+
+@on_sqlite
+@pytest.mark.parametrize("name", [b"x" * 250 + b".json", "é".encode() * 125 + b".json", b"caf\xe9.json"])
+async def test_a_file_is_taken_or_put_aside_whatever_its_name(hand: Hand, name: bytes) -> None:
+    """Of 255 bytes, or of bytes that are no text."""
+    drop(hand.root, os.fsdecode(name), [])
+    assert await hand.look() == []
+    drop(hand.root, os.fsdecode(name), HELLO)
+    drop(hand.root, "other.json", HELLO | {"title": "other"})
+    assert await hand.look() == ["hello", "other"]
+    (rejected, _) = sorted(path for path in left(hand.root) if path.startswith(REJECTED))
+    assert (hand.root / rejected).read_bytes() == b"[]"
+    assert (hand.counted("taken"), hand.counted("rejected")) == (2, 1)
+    assert (await hand.intake.check()).level is Level.HEALTHY
+
+
+@on_sqlite
+@pytest.mark.parametrize("step", ["read", "take", "reject"])
+async def test_a_file_that_the_system_refuses_keeps_no_other_one_back(
+    hand: Hand, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Such as a file of another user: its event is neither lost nor in the way."""
+    refused = PermissionError(13, "Permission denied", "theirs.json")
+    folder_read, rename = hand.intake._folder.read, Path.rename
+
+    def read(file: File, most: int) -> bytes | None:
+        if file.name == "theirs.json":
+            raise refused
+        return folder_read(file, most)
+
+    def renamed(path: Path, target: Path) -> Path:
+        if path.name == "theirs.json":
+            raise refused
+        return rename(path, target)
+
+    drop(hand.root, "theirs.json", b"{" * 2_001 if step == "reject" else HELLO | {"title": "theirs"})
+    drop(hand.root, "ours.json", HELLO)
+    with monkeypatch.context() as patched:
+        if step == "read":
+            patched.setattr(hand.intake._folder, "read", read)
+        else:
+            patched.setattr(Path, "rename", renamed)
+        assert [await hand.look(), await hand.look()] == [["hello"]] * 2
+        reading = await hand.intake.check()
+        assert (reading.level, reading.measured["waiting"]) == (Level.UNHEALTHY, 1)
+        assert reading.measured["error"] == "Permission denied: theirs.json"
+        assert left(hand.root) == [f"{TAKEN}/.lock", "theirs.json"]
+    assert await hand.look() == (["hello"] if step == "reject" else ["hello", "theirs"])
+    assert (await hand.intake.check()).level is Level.HEALTHY
+
+
+async def test_a_file_that_grows_while_it_is_read_is_not_read_whole(hand: Hand) -> None:
+    drop(hand.root, "growing.json", HELLO)
+    (listed,) = hand.intake._folder.waiting()
+    drop(hand.root, "growing.json", b" " * 3_000 + orjson.dumps(HELLO))
+    assert hand.intake._folder.read(listed, 2_000) is None
+    assert not await hand.intake._is_whole(listed)
+    assert reason(hand.root, "growing")["detail"] == "A file may have at most 2000 bytes (MAX_BODY_BYTES)."
 
 
 async def test_a_byte_order_mark_is_no_fault(hand: Hand) -> None:

@@ -5,7 +5,7 @@ import errno
 import gzip
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -45,6 +45,7 @@ from services.outbox.files.tables import event_file, file, file_chunk
 from services.outbox.intake import cancel_replay, enqueue
 from services.outbox.intake.cancel_replay import By
 from services.outbox.messages import EventFile, MediaKind, Settled
+from services.outbox.messages.dedup import DedupKey, Deduplication, Repeat
 from services.outbox.rate_limit.limits import Limits
 from services.outbox.schema import album_message, attempt, change, event, idempotency, message
 from services.updates.parse import Sender
@@ -154,6 +155,34 @@ async def test_what_is_old_is_archived_whole_and_deleted(
     assert orjson.loads(one["message"]["body"]) == {"parts": ["old"]}
     assert [made["outcome"] for made in one["attempts"]] == ["sent"]
     assert await rows(store) == {"message": 1, "attempt": 1, "change": 0, "event": 1}
+
+
+async def test_a_dedup_key_begins_anew_once_its_first_event_is_archived(
+    store: Database, folder: Folder, clock: ManualClock
+) -> None:
+    """A window may be longer than the retention."""
+    answered: list[int] = []
+
+    def answer(found: Mapping[int, Repeat]) -> str:
+        answered.append(found[0].repeats)
+        return "{}"
+
+    async def post(window: float = KEEP_DAYS * DAY) -> None:
+        key = DedupKey("default", "disk", "topics", window)
+        posted = replace(making.submission(), dedup=Deduplication((key,), answer))
+        await enqueue.store(store, [posted], clock.now)
+        while await store.write("claim", partial(_deliver, now=clock.now)):
+            pass
+
+    await post()
+    await post()
+    clock.advance(2 * DAY)
+    assert await keeper(store, folder, clock, keep_days=1).once()
+    assert titles(folder) == ["hello"]
+    await post(window=60)
+    await post()
+    assert answered == [1, 1]
+    assert (await rows(store))["event"] == 1
 
 
 async def _text(content: bytes) -> AsyncIterator[bytes]:
