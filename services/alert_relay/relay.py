@@ -198,9 +198,9 @@ class Relay:
             self._recipients.chat_ids(),
             trace,
             parent,
-            self._settings.incident_reopen_seconds,
-            self._settings.acknowledge_seconds,
-            self._settings.storm_incidents,
+            reopen_seconds=self._settings.incident_reopen_seconds,
+            acknowledge_seconds=self._settings.acknowledge_seconds,
+            storm_incidents=self._settings.storm_incidents,
         )
 
     def _count(self, webhook: Webhook, result: StoreResult, now: float) -> None:

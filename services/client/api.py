@@ -167,6 +167,7 @@ class Api:
     incidents = _Method(incident_calls.incidents)
     every_incident = _Iterator(pages.every_incident)
     incident = _Method(incident_calls.incident)
+    incident_timeline = _Method(incident_calls.incident_timeline)
     acknowledge_incident = _Method(incident_calls.acknowledge_incident)
     unacknowledge_incident = _Method(incident_calls.unacknowledge_incident)
     resolve_incident = _Method(incident_calls.resolve_incident)

@@ -2,6 +2,7 @@
 
 - `webhooks`: Alertmanager posts webhooks.
 - `incidents`: incidents, for people, programs and the dashboard.
+- `post_mortem`: the timeline of an incident as Markdown; pure.
 - `dead_letters`: notifications that did not arrive, and their replay.
 - `clusters`: which Alertmanagers belong together.
 """

@@ -3,8 +3,9 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
+from services.alert_relay.api import post_mortem
 from services.alert_relay.incidents import queries, timeline
 from services.alert_relay.incidents.incident import (
     Acknowledge,
@@ -68,6 +69,21 @@ async def get_incident(incident_id: UUID, service: InjectedState) -> IncidentDet
         alerts=[_episode(each) for each in row["members"]],
         timeline=_timeline(row),
     )
+
+
+@router.get(
+    "/api/v1/incidents/{incident_id}/timeline.md",
+    tags=["incidents"],
+    response_class=Response,
+    responses={
+        200: {"description": "the Markdown", "content": {"text/markdown": {"schema": {"type": "string"}}}},
+        404: {"description": "The incident does not exist."},
+    },
+)
+async def get_timeline(incident_id: UUID, service: InjectedState) -> Response:
+    """Returns the incident's timeline as Markdown: the skeleton of a post-mortem."""
+    text = post_mortem.markdown(await get_incident(incident_id, service))
+    return Response(text, media_type="text/markdown; charset=utf-8")
 
 
 _COMMAND = problems(

@@ -63,6 +63,16 @@ def show(session: Session, incident_id: IncidentId) -> None:
     _print(session, found)
 
 
+@command(incidents, "timeline", f"cct incidents timeline {_NEWEST} > post-mortem.md")
+def timeline(session: Session, incident_id: IncidentId) -> None:
+    """Print the timeline as Markdown: the skeleton of a post-mortem."""
+    text = session.client.incident_timeline(incident_id)
+    if session.output.json:
+        session.output.record({"markdown": text})
+    else:
+        session.output.line(text.rstrip("\n"))
+
+
 @command(incidents, "ack", f"cct incidents ack {_NEWEST}")
 def ack(session: Session, incident_id: IncidentId, *, by: By = None, version: Version = None) -> None:
     """Say that you handle an incident: repetitions of its alerts cause no notification."""

@@ -38,6 +38,12 @@ def incident(incident_id: str) -> Call[IncidentDetail]:
     return call.get(IncidentDetail, target, service=Service.ALERT_RELAY)
 
 
+def incident_timeline(incident_id: str) -> Call[str]:
+    """Reads an incident's timeline as Markdown: the skeleton of a post-mortem."""
+    target = call.path("/api/v1/incidents/{}/timeline.md", incident_id)
+    return Call(method="GET", target=target, read=bytes.decode, repeatable=True, service=Service.ALERT_RELAY)
+
+
 def acknowledge_incident(incident_id: str, version: int, by: str = "") -> Call[Incident]:
     """Says that a person handles an incident. A repetition changes nothing.
 
