@@ -129,7 +129,7 @@ def queue(report: HealthReport, stats: Stats | None) -> Iterator[Finding]:
     dead = (stats.queue or {}).get("dead_letter", 0) if stats is not None else 0
     if dead:
         yield Finding(
-            "dead letters", Verdict.WARNING, f"{dead} messages were given up", "see why: cct dead-letters"
+            "dead letters", Verdict.WARNING, f"messages given up: {dead}", "see why: cct dead-letters"
         )
 
 
