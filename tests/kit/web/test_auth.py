@@ -123,6 +123,20 @@ def test_anything_else_is_refused_and_counted(header: str | None) -> None:
     assert refusals(registry) == 1
 
 
+@pytest.mark.parametrize(
+    ("header", "detail"),
+    [
+        (None, "Send `Authorization: Bearer KEY`."),
+        ("Bearer cct_guess", "This key is not known."),
+        # What `curl -u :KEY` sends, which only some routes read.
+        ("Basic OmNjdF9r", "HTTP Basic is not taken here: send `Authorization: Bearer KEY`."),
+    ],
+)
+def test_a_refusal_says_what_to_send(header: str | None, detail: str) -> None:
+    auth, _ = bearer_auth()
+    assert answer(auth, header).detail == detail
+
+
 def test_an_address_that_guesses_is_told_to_wait_and_every_guess_is_counted() -> None:
     auth, registry = bearer_auth()
     statuses = [answer(auth, "Bearer cct_guess").status for _ in range(FAILURES_BEFORE_BLOCK + 3)]
