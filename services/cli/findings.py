@@ -91,7 +91,7 @@ def _bot(name: str, component: ComponentHealth) -> Finding:
             name,
             Verdict.NOTE,
             f"{username}: the sandbox takes Telegram's place",
-            "to reach people set TELEGRAM_BOT_TOKEN, or run cct setup",
+            "to reach people set TELEGRAM_BOT_TOKEN, or run cct setup (in a clone: ./cct setup)",
         )
     return Finding(name, _VERDICTS[component.status], username)
 

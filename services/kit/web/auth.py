@@ -155,7 +155,8 @@ class BearerAuth:
             try:
                 self._blocker.check(address)
             except Problem as blocked:
-                return blocked
+                text = f"{blocked.detail} A valid key is accepted all the same. {detail}"
+                return Problem(blocked.status, blocked.title, text, headers=blocked.headers)
             finally:
                 self._blocker.record_failure(address, caller.url.path)
         return unauthorized(detail)

@@ -141,7 +141,12 @@ def test_an_address_that_guesses_is_told_to_wait_and_every_guess_is_counted() ->
     auth, registry = bearer_auth()
     statuses = [answer(auth, "Bearer cct_guess").status for _ in range(FAILURES_BEFORE_BLOCK + 3)]
     assert statuses == [401] * FAILURES_BEFORE_BLOCK + [429] * 3
-    assert int(answer(auth, "Bearer cct_guess").headers["Retry-After"]) > 0
+    refused = answer(auth, None)
+    assert int(refused.headers["Retry-After"]) > 0
+    assert refused.detail == (
+        "Too many failed logins from this address. A valid key is accepted all the same."
+        " Send `Authorization: Bearer KEY`."
+    )
     assert answer(auth, "Bearer cct_guess", "192.0.2.2").status == 401
     assert refusals(registry) == FAILURES_BEFORE_BLOCK + 5
     assert registry.get_sample_value("rate_limit_hits_total") == 4
