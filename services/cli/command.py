@@ -11,9 +11,12 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Annotated, Any, Concatenate, Literal, ParamSpec, get_type_hints
 
 import typer
+from pydantic import ValidationError
+from typer.core import TyperCommand
 
 from services.cli.output import Output
 from services.cli.session import Session
+from services.client.errors import invalid_fields
 
 P = ParamSpec("P")
 
@@ -55,6 +58,18 @@ class Common:
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no remarks and no progress.")] = False
 
 
+class _Command(TyperCommand):
+    """A command that refuses a value in our words, where typer shows a validator's."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            if isinstance(error.__cause__, ValidationError):
+                error.message = "; ".join(one.msg for one in invalid_fields(error.__cause__))
+            raise
+
+
 def command(
     app: typer.Typer, name: str, example: str, **settings: Any
 ) -> Callable[[Callable[Concatenate[Session, P], None]], Callable[Concatenate[Session, P], None]]:
@@ -82,7 +97,7 @@ def command(
 
         EXAMPLES[name if app is root else f"{app.info.name} {name}"] = example
         _describe(run, function, parameters)
-        app.command(name, epilog=f"Example: {example}", context_settings=settings)(run)
+        app.command(name, cls=_Command, epilog=f"Example: {example}", context_settings=settings)(run)
         return function
 
     return register
@@ -142,4 +157,5 @@ def _session(ctx: typer.Context, own: Common) -> Session:
     """The session of a command: its own options, else those that stand before the command's name."""
     outer = ctx.find_object(Common) or Common()
     output = Output(own.as_json or outer.as_json, own.quiet or outer.quiet)
-    return Session(own.url or outer.url, own.key or outer.key, output)
+    options = frozenset(name for parameter in ctx.command.params for name in parameter.opts)
+    return Session(own.url or outer.url, own.key or outer.key, output, options)

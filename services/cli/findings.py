@@ -91,7 +91,7 @@ def _bot(name: str, component: ComponentHealth) -> Finding:
             name,
             Verdict.NOTE,
             f"{username}: the sandbox takes Telegram's place",
-            "to reach people set TELEGRAM_BOT_TOKEN, or run cct setup",
+            "to reach people set TELEGRAM_BOT_TOKEN, or run cct setup (in a clone: ./cct setup)",
         )
     return Finding(name, _VERDICTS[component.status], username)
 
@@ -129,7 +129,7 @@ def queue(report: HealthReport, stats: Stats | None) -> Iterator[Finding]:
     dead = (stats.queue or {}).get("dead_letter", 0) if stats is not None else 0
     if dead:
         yield Finding(
-            "dead letters", Verdict.WARNING, f"{dead} messages were given up", "see why: cct dead-letters"
+            "dead letters", Verdict.WARNING, f"messages given up: {dead}", "see why: cct dead-letters"
         )
 
 

@@ -1,6 +1,6 @@
 """One run of a command: its common options, its client, its output, and how errors end it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -9,6 +9,7 @@ from functools import cached_property
 import typer
 from pydantic import ValidationError
 
+from services.cli import option_names
 from services.cli.exit_codes import ExitCode
 from services.cli.output import Output
 from services.client import Client
@@ -16,11 +17,13 @@ from services.client.connection import Connection, find
 from services.client.errors import (
     ClientError,
     ConfigurationError,
+    FieldError,
     ForbiddenError,
     NotAuthorizedError,
     NotReachedError,
     ProblemError,
     invalid_fields,
+    one_line,
 )
 
 PATIENCE_SECONDS = 5.0
@@ -38,12 +41,14 @@ class Session:
         url: of the bridge; None: found.
         key: API key; None: found.
         output: where it prints.
+        options: of the command, such as ``--chat``; errors name them.
         resources: what is closed when the command ends.
     """
 
     url: str | None = None
     key: str | None = field(default=None, repr=False)
     output: Output = field(default_factory=Output)
+    options: frozenset[str] = frozenset()
     resources: ExitStack = field(default_factory=ExitStack)
 
     @cached_property
@@ -78,11 +83,19 @@ class Session:
         except UsageError as error:
             self._end(str(error), ExitCode.NO_RESULT)
         except ValidationError as error:
-            self._end("; ".join(map(str, invalid_fields(error))), ExitCode.REFUSED)
+            self._end(self._fields(invalid_fields(error)), ExitCode.REFUSED)
         except ProblemError as error:
-            self._end(f"{error}{self._remedy(error)}", ExitCode.REFUSED)
+            text = (
+                f"{error.title} ({error.status}): {self._fields(error.errors)}"
+                if error.errors
+                else str(error)
+            )
+            self._end(f"{text}{self._remedy(error)}", ExitCode.REFUSED)
         except ClientError as error:
             self._end(f"{error}{self._remedy(error)}", ExitCode.NOT_DONE)
+
+    def _fields(self, errors: Iterable[FieldError]) -> str:
+        return one_line("; ".join(option_names.readable(error, self.options) for error in errors))
 
     def _end(self, text: str, code: ExitCode) -> None:
         self.output.fail(text)

@@ -110,13 +110,16 @@ def test_send_says_by_its_exit_code_whether_it_arrived(cct: Terminal) -> None:
     ("words", "error"),
     [
         (("send", ""), "title: it is empty"),
-        (("send", "x", "--type", "git_commit"), "data.commit_hash: the type git_commit needs it"),
-        (("send", "x", "--bot", "nobody"), "bot: no bot has this name"),
+        (("send", "x", "--type", "git_commit"), "--data commit_hash: the type git_commit needs it"),
+        (("send", "x", "--bot", "nobody"), "--bot: no bot has this name"),
         (("message", "no-such-id"), "Not Found (404): No message has this ID."),
         (("keys", "revoke", "nobody"), "no active key has the id or the name nobody"),
-        (("messages", "--chat", "Kitchen"), "path.chat_id: no chat has this name"),
-        (("chats", "set", "1001", "--zone", "Mars/Olympus"), "time_zone: this is no IANA time zone"),
-        (("event-types", "--category", "odd"), "query.category: write 'task', "),
+        (("messages", "--chat", "Kitchen"), "--chat: no chat has this name"),
+        (("chats", "set", "1001", "--zone", "Mars/Olympus"), "--zone: this is no IANA time zone"),
+        (("event-types", "--category", "odd"), "--category: write 'task', "),
+        (("send", "x", "--chat", "1001", "--chat", "Kitchen"), "--chat (value 2): no chat has this name"),
+        (("send", "x", "--preview", "perhaps"), "--preview url: write a URL"),
+        (("ask", "x", "--chat", "1001", "--needed", "9"), "--needed: write at most 2: "),
     ],
 )
 def test_what_is_refused_is_one_line_that_names_the_field(
@@ -142,6 +145,8 @@ def test_what_is_refused_is_one_line_that_names_the_field(
         (("replay", "id", "--chat", "1"), "conditions are for --dead-letters"),
         (("chats", "set", "1001", "--quiet-hours", "22"), "--quiet-hours: write FROM-TO"),
         (("export", "--output", "/no/such/folder/file"), "--output: cannot write /no/such/folder/file"),
+        (("send", "x", "--format", "rtf"), "'--format': 'rtf' is not one of 'plain', 'markdown', 'html'."),
+        (("send", "x", "--thread", "CI"), "'--thread': write a whole number"),
         (("send",), "Missing argument 'title'"),
         (("sned",), "Did you mean 'send'?"),
     ],
@@ -252,7 +257,7 @@ def test_messages_are_exported(cct: Terminal, tmp_path: Path, to_file: bool) -> 
     rows = list(csv.DictReader((file.read_text() if to_file else done.out).splitlines()))
     assert rows[0]["title"] == 'Export, "quoted"\tand ünïcode'
     assert rows[0]["status"] == "delivered"
-    assert re.search(r"\d+ messages", done.error)
+    assert re.search(r"\b(1 message|\d+ messages)\b", done.error)
     assert [path.name for path in tmp_path.iterdir()] == (["messages"] if to_file else [])
 
 

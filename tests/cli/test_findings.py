@@ -83,7 +83,7 @@ def test_a_slow_queue_and_dead_letters_say_where_to_look() -> None:
     assert waiting.text == "waiting messages: 40, the oldest for 90.0 s"
     assert waiting.verdict is Verdict.WARNING
     assert "cct messages" in waiting.remedy
-    assert (dead.verdict, dead.text) == (Verdict.WARNING, "2 messages were given up")
+    assert (dead.verdict, dead.text) == (Verdict.WARNING, "messages given up: 2")
     (calm,) = findings.queue(report(message_queue={"status": "healthy", "queue_depth": 0}), stats())
     assert (calm.verdict, calm.remedy) == (Verdict.OK, "")
 

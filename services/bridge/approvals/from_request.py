@@ -191,7 +191,9 @@ def check_needed(needed: int, approvers: Sequence[int], where: Sequence[int | st
         Problem: 422, names ``needed``, which is in the object ``where``.
     """
     if needed > len(approvers):
-        raise invalid_input([{"loc": [*where, "needed"], "msg": f"only {len(approvers)} people may decide"}])
+        people = "so many people may decide (approvers, or TELEGRAM_ALLOWED_USERS)"
+        text = f"write at most {len(approvers)}: {people}"
+        raise invalid_input([{"loc": [*where, "needed"], "msg": text}])
 
 
 def plan_of(

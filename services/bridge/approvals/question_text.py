@@ -168,7 +168,10 @@ def verdict_of_repeated(approval: Approval) -> BotMessage:
 
 
 def _title_and_prompt(approval: Approval) -> Builder:
-    out = Builder().text(f"{SIGN} ").bold(approval.title).text("\n\n")
+    out = Builder().text(f"{SIGN} ").bold(approval.title)
+    if approval.prompt == approval.title:
+        return out  # `cct ask TITLE` has no other prompt.
+    out.text("\n\n")
     if _fits(approval):
         return out.text(approval.prompt)
     length = len(approval.prompt)

@@ -84,7 +84,7 @@ def delete(connection: Connection, message_id: str, by: By, now: float) -> Delet
         return Deletion(row.id, earlier)
     stored = _stored(connection, row, by, now)
     ((made,),) = stored.messages
-    cause = f"to be deleted by {by.client}: message {made.id}"
+    cause = f"to be deleted by the key {by.client}: message {made.id}"
     message_changes.note(connection, row.seq, MessageState(row.state), cause, now)
     return Deletion(row.id, made.id, stored)
 

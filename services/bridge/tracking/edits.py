@@ -53,7 +53,7 @@ def edit(
         connection, row, by, now, title=posted.title, body=body, callback_url=row.callback_url
     )
     ((replacing,),) = stored.messages
-    cause = f"edited by {by.client}: message {replacing.id}"
+    cause = f"edited by the key {by.client}: message {replacing.id}"
     message_changes.note(connection, row.seq, MessageState(row.state), cause, now)
     return stored
 

@@ -39,7 +39,9 @@ def export(
     )
     with _opened(output) as file:
         count = _write(_counted(session, found), file, format_)
-    session.output.note(f"{count} messages" + (f" in {output}" if output else ""))
+    session.output.note(
+        f"{count} {'message' if count == 1 else 'messages'}" + (f" in {output}" if output else "")
+    )
 
 
 def _counted(session: Session, messages: Iterable[Message]) -> Iterator[Message]:

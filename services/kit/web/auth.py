@@ -139,7 +139,9 @@ class BearerAuth:
 
     def refusal(self, authorization: str | None, caller: HTTPConnection) -> Problem:
         """Counts a missing or wrong key; returns the problem to raise: 401 or 429."""
-        _, _, key = (authorization or "").partition(" ")
+        scheme, _, key = (authorization or "").partition(" ")
+        if key and scheme.lower() == "basic":
+            return self.rejection(caller, "HTTP Basic is not taken here: send `Authorization: Bearer KEY`.")
         return self.rejection(
             caller, "This key is not known." if key else "Send `Authorization: Bearer KEY`."
         )
@@ -153,7 +155,8 @@ class BearerAuth:
             try:
                 self._blocker.check(address)
             except Problem as blocked:
-                return blocked
+                text = f"{blocked.detail} A valid key is accepted all the same. {detail}"
+                return Problem(blocked.status, blocked.title, text, headers=blocked.headers)
             finally:
                 self._blocker.record_failure(address, caller.url.path)
         return unauthorized(detail)

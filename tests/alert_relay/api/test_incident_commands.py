@@ -125,20 +125,28 @@ async def test_an_unknown_incident_is_not_found(relay: httpx.AsyncClient, name: 
     assert refused.status_code == 404
 
 
-async def test_the_commands_of_the_page_find_and_handle_an_incident(relay: httpx.AsyncClient) -> None:
-    incident = await opened(relay)
-    script = "\n".join(re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL))
-    script = script.replace("http://localhost:8081", str(relay.base_url).rstrip("/"))
-    environment = {**os.environ, "ID": incident["id"], "CCT_API_KEY": servers.KEY}
+async def run(relay: httpx.AsyncClient, *blocks: str, **variables: str) -> str:
+    """Runs blocks of the page as a person would, and returns what they printed."""
+    script = "\n".join(blocks).replace("http://localhost:8081", str(relay.base_url).rstrip("/"))
+    environment = {**os.environ, "CCT_API_KEY": servers.KEY, **variables}
     command = ["sh", "-ec", script.replace("curl ", "curl -sSf ")]
-
     done = await to_thread(
         subprocess.run, command, env=environment, capture_output=True, text=True, check=False
     )
-
     assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+async def test_the_commands_of_the_page_open_find_and_handle_an_incident(relay: httpx.AsyncClient) -> None:
+    fire, *rest = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+    await run(relay, fire)
+    (incident,) = (await relay.get("/api/v1/incidents")).json()["incidents"]
+
+    printed = await run(relay, *rest, ID=incident["id"])
+
     shown = (await relay.get(f"/api/v1/incidents/{incident['id']}")).json()
-    assert incident["id"] in done.stdout
+    assert incident["id"] in printed
+    assert (shown["alertname"], shown["severity"]) == ("DiskFull", "critical")
     assert (shown["state"], shown["version"]) == ("resolved", 4)
     assert [
         each["kind"] for each in shown["timeline"] if each["actor"] and each["actor"]["name"] == "Ada"

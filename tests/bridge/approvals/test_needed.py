@@ -145,3 +145,9 @@ async def test_a_number_that_the_approvers_cannot_reach_is_refused(quick: Bridge
     answer = await quick.client.post("/api/v1/approvals", json=body)
     assert answer.status_code == 422
     assert [entry["loc"] for entry in answer.json()["errors"]] == [["body", "needed"]]
+
+
+async def test_a_refused_number_names_the_largest_one_and_where_the_people_are_set(quick: Bridge) -> None:
+    answer = await quick.client.post("/api/v1/approvals", json={"title": "?", "prompt": "?", "needed": 3})
+    (error,) = answer.json()["errors"]
+    assert error["msg"] == "write at most 2: so many people may decide (approvers, or TELEGRAM_ALLOWED_USERS)"

@@ -99,6 +99,16 @@ def test_every_question_and_verdict_shows_the_prompt_within_telegrams_limits(
     assert question_text.verdict(decided).keyboard is None
 
 
+def test_a_question_that_is_its_own_prompt_is_shown_once() -> None:
+    """`cct ask "Deploy 2.1?"` has no other text."""
+    (shown,) = question_text.question(replace(QUESTION, prompt=QUESTION.title)).parts
+    assert isinstance(shown, Text)
+    assert shown.text.startswith("🙋 Deploy?\n\nUntil ")
+    (closed,) = question_text.verdict(replace(DECIDED, prompt=DECIDED.title)).parts
+    assert isinstance(closed, Text)
+    assert closed.text.startswith("🙋 Deploy?\n\n☑️ Decided: ")
+
+
 @pytest.mark.parametrize("label", [" ", "\r", "\u200b", "\u2800", "\U000e0020"])
 def test_a_label_that_shows_nothing_is_replaced_by_its_number(label: str) -> None:
     """Telegram refuses a button without a text, and leaves out one whose text is empty."""

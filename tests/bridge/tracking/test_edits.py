@@ -46,7 +46,8 @@ async def test_both_messages_name_each_other(talk: Bridge) -> None:
     first = await sent(talk, correlation_id="run-7")
     accepted = await edited(talk, first, title="green")
     life = await talk.message(first)
-    assert f"edited by default: message {accepted['message_id']}" in [e["cause"] for e in life["events"]]
+    causes = [event["cause"] for event in life["events"]]
+    assert f"edited by the key default: message {accepted['message_id']}" in causes
     assert life["status"] == "delivered"
     edit = await talk.message(accepted["message_id"])
     assert (edit["correlation_id"], edit["telegram_message_ids"]) == ("run-7", life["telegram_message_ids"])

@@ -32,9 +32,9 @@ async def run(line: str, bridge: Bridge, settings: BridgeSettings) -> str:
     environment = {
         **os.environ,
         "BRIDGE_URL": url,
-        "SMTP_URL": f"smtp://127.0.0.1:{settings.smtp_port}",
         "KEY": KEY,
     }
+    line = line.replace("smtp://localhost:2525", f"smtp://127.0.0.1:{settings.smtp_port}")
     process = await asyncio.create_subprocess_exec(
         "bash",
         "-ec",

@@ -123,11 +123,30 @@ def test_anything_else_is_refused_and_counted(header: str | None) -> None:
     assert refusals(registry) == 1
 
 
+@pytest.mark.parametrize(
+    ("header", "detail"),
+    [
+        (None, "Send `Authorization: Bearer KEY`."),
+        ("Bearer cct_guess", "This key is not known."),
+        # What `curl -u :KEY` sends, which only some routes read.
+        ("Basic OmNjdF9r", "HTTP Basic is not taken here: send `Authorization: Bearer KEY`."),
+    ],
+)
+def test_a_refusal_says_what_to_send(header: str | None, detail: str) -> None:
+    auth, _ = bearer_auth()
+    assert answer(auth, header).detail == detail
+
+
 def test_an_address_that_guesses_is_told_to_wait_and_every_guess_is_counted() -> None:
     auth, registry = bearer_auth()
     statuses = [answer(auth, "Bearer cct_guess").status for _ in range(FAILURES_BEFORE_BLOCK + 3)]
     assert statuses == [401] * FAILURES_BEFORE_BLOCK + [429] * 3
-    assert int(answer(auth, "Bearer cct_guess").headers["Retry-After"]) > 0
+    refused = answer(auth, None)
+    assert int(refused.headers["Retry-After"]) > 0
+    assert refused.detail == (
+        "Too many failed logins from this address. A valid key is accepted all the same."
+        " Send `Authorization: Bearer KEY`."
+    )
     assert answer(auth, "Bearer cct_guess", "192.0.2.2").status == 401
     assert refusals(registry) == FAILURES_BEFORE_BLOCK + 5
     assert registry.get_sample_value("rate_limit_hits_total") == 4
