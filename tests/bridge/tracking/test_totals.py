@@ -183,11 +183,16 @@ async def test_every_replica_gives_the_numbers_of_all(replicas: BridgeSettings) 
         for bridge, answer in posted:
             await bridge.until_message_finished(answer["message_ids"][0])
 
+        seen: list[dict[str, object]] = []
+
         async def agree() -> dict[str, object] | None:
-            first, second = await stats(one), await stats(two)
+            seen[:] = first, second = await stats(one), await stats(two)
             return first if first == second and first["delivery_rate_percent"] == 75.0 else None
 
-        agreed = await until(agree)
+        try:
+            agreed = await until(agree)
+        except AssertionError:
+            raise AssertionError(f"the replicas count {seen}") from None
         assert (agreed["accepted_total"], agreed["delivered_total"], agreed["failed_total"]) == (4, 3, 1)
         assert agreed["dead_letters_total"] == 1
         for bridge in (one, two):
