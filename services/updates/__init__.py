@@ -12,6 +12,7 @@ Follow one update:
 - `attachments`: the file of a message as a value (pure).
 - `handler`: what a service does with an update, as a protocol.
 - `alert_acts`: which taps and commands are about incidents: those of alert-relay (pure).
+- `command`: a text as a command (pure).
 - `bot_calls`: makes the Bot API calls that follow, such as toasts and reactions.
 
 Beside them: `metrics` has the series, `after_restore` what is not done again after a restore from a backup.

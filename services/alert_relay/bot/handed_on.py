@@ -19,6 +19,7 @@ from services.kit.clock import Clock
 from services.kit.web.service import own_key
 from services.updates import alert_acts
 from services.updates.batch import Batch
+from services.updates.command import parse_command
 from services.updates.source import OnConflict, OnUpdates
 
 log = structlog.get_logger()
@@ -75,12 +76,13 @@ def update_of(response: Response) -> dict[str, Any] | None:
     sender = {"id": response.user.id, "is_bot": False, "first_name": response.user.name}
     chat = {"id": response.chat_id, "type": "private" if response.chat_id == response.user.id else "group"}
     message = {"message_id": response.telegram_message_id, "chat": chat}
-    if response.kind == "tap" and response.text.startswith(alert_acts.DATA_PREFIX):
+    if response.kind == "tap" and alert_acts.is_button(response.text):
         # The bridge has answered the tap already.
         query = {"id": "", "from": sender, "data": response.text}
         shown = {"message": message} if response.chat_id and response.telegram_message_id else {}
         return {"update_id": _number(response.id), "callback_query": query | shown}
-    if response.kind == "command" and alert_acts.command_name(response.text) in alert_acts.COMMANDS:
+    command = parse_command(response.text) if response.kind == "command" else None
+    if command is not None and command.name in alert_acts.COMMANDS:
         topic = (
             {"message_thread_id": response.thread_id, "is_topic_message": True} if response.thread_id else {}
         )

@@ -29,6 +29,7 @@ from services.outbox.chats import chat_state
 from services.outbox.intake.enqueue import CHANNEL as OUTBOX
 from services.outbox.messages import EventRecord, Lane, MessageRecord, Origin, Reason, Submission, Text
 from services.updates import alert_acts
+from services.updates.command import parse_command
 from services.updates.handler import ReactionSpan, ReceivedUpdate
 from services.updates.parse import Membership, Tap, TextMessage
 from services.updates.stored_updates.store import BotCall
@@ -104,6 +105,8 @@ class RelayHandler:
         self._chat_ids = chat_ids
         self._user_ids = frozenset(user_ids)
         self._own_bot = own_bot
+        #: Of the bot; None until Telegram has returned it.
+        self._username: str | None = None
 
     @property
     def menu(self) -> Mapping[str, str]:
@@ -111,6 +114,7 @@ class RelayHandler:
         return alert_acts.COMMANDS | {"help": "about this bot"} if self._own_bot else {}
 
     def introduce(self, username: str | None) -> None:
+        self._username = username
         log.info("alert_bot", username=username)
 
     def context(self, update: ReceivedUpdate) -> RelayContext:
@@ -183,8 +187,10 @@ class RelayHandler:
         if message.private:
             # Who writes to the bot has not blocked it; Telegram reports no change before the first message.
             chat_state.unblock(connection, BOT, message.chat_id, context.update.now)
-        name = alert_acts.command_name(message.text)
-        known = message.chat_id in self._chat_ids()
+        command = parse_command(message.text)
+        if command is None or command.is_for_another_bot(self._username):
+            return RelayReaction()
+        name, known = command.name, message.chat_id in self._chat_ids()
         if name == "incidents" and self._may_handle(message.chat_id, message.sender.id):
             text = _incident_list(connection, context.update.now)
         elif name in ("start", "help", "incidents") and (self._own_bot or name == "incidents"):

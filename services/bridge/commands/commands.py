@@ -9,9 +9,10 @@ from typing import Any
 from services.bridge.approvals import result_text
 from services.bridge.approvals.approval import OpenApproval
 from services.bridge.chats.times import to_the_minute
-from services.bridge.commands.parse import Command, parse_duration
+from services.bridge.commands.parse import parse_duration
 from services.outbox.messages import Text
 from services.outbox.telegram.text import Builder
+from services.updates.command import Command
 
 #: Without an end; still a time that every library can print.
 FOREVER = 253_402_300_000.0

@@ -22,7 +22,7 @@ _UNKNOWN_BUTTON = "This button is not known here any more."
 
 def react(connection: Connection, context: UpdateContext, tap: Tap) -> Reaction:
     """Answers the approval whose button was tapped, or reports a tap on a button of a client's event."""
-    if alert_acts.is_about_incidents(tap):
+    if alert_acts.is_button(tap.data):
         return _hand_on(context, tap)
     if (reaction := client_buttons.react(connection, context, tap)) is not None:
         return reaction

@@ -6,7 +6,6 @@ from services.bridge.approvals import approval as domain
 from services.bridge.approvals import queries, result_text
 from services.bridge.approvals import store as approvals
 from services.bridge.approvals.approval import AnswerOutcome, AnswerVia, Approval
-from services.bridge.commands.parse import Command
 from services.bridge.updates import other_messages, reply_messages
 from services.bridge.updates.context import (
     PersonalAnswer,
@@ -19,6 +18,7 @@ from services.bridge.updates.context import (
 from services.bridge.updates.responses import NO_LINK, ResponseKind, ResponseLink
 from services.outbox.messages import Text
 from services.outbox.telegram.text import Builder
+from services.updates.command import Command
 from services.updates.parse import TextMessage
 
 _LONGEST_CODE = 16

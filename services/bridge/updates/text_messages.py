@@ -12,7 +12,6 @@ from services.bridge.approvals import queries as approval_queries
 from services.bridge.chats import zones
 from services.bridge.commands import commands, modes
 from services.bridge.commands.commands import ChatMode, CommandContext, SetMode, SetMute
-from services.bridge.commands.parse import Command, parse_command
 from services.bridge.first_chat import store as first_chat
 from services.bridge.updates import reply_messages, strangers, text_answers
 from services.bridge.updates.context import Reaction, ReactionKind, UpdateContext
@@ -22,6 +21,7 @@ from services.outbox.chats import chat_state
 from services.outbox.messages import Text
 from services.outbox.telegram.text import Builder
 from services.updates import alert_acts
+from services.updates.command import Command, parse_command
 from services.updates.parse import TextMessage
 from services.updates.stored_updates.store import BotCall
 
@@ -31,7 +31,7 @@ _REACTION = '[{"type":"emoji","emoji":"👌"}]'
 def react(connection: Connection, context: UpdateContext, message: TextMessage) -> Reaction:
     """Answers an approval, refuses a stranger, runs a command, or stores a response: in this order."""
     command = None if message.attachment else parse_command(message.text)
-    if command is not None and _is_for_another_bot(command, context):
+    if command is not None and command.is_for_another_bot(context.username):
         return Reaction()
     link, approval = replied_to(connection, context, message)
     if approval is not None and command is None:
@@ -45,11 +45,6 @@ def react(connection: Connection, context: UpdateContext, message: TextMessage) 
     return text_answers.by_next_message(connection, context, message) or _store_text(
         connection, context, message, link
     )
-
-
-def _is_for_another_bot(command: Command, context: UpdateContext) -> bool:
-    """Whether it is a ``/command@name`` with the name of another bot."""
-    return bool(command.to and context.username and command.to.lower() != context.username.lower())
 
 
 def _is_perhaps_for_another_bot(message: TextMessage, command: Command, link: ResponseLink) -> bool:

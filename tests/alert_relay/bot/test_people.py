@@ -186,6 +186,15 @@ async def test_a_chat_that_blocked_the_bot_gets_alerts_again_at_once_when_it_wri
     await own.people.until_text(ADA, "Other")
 
 
+async def test_a_command_that_names_another_bot_is_not_answered(own: World) -> None:
+    await own.people.say(ADA, "/help@another_bot")
+    await own.people.say(ADA, "/incidents")
+
+    await own.people.until_text(ADA, "No incident is open.")
+    answers = [text_of(each) for each in await own.people.messages(ADA) if each["from"]["is_bot"]]
+    assert answers == ["No incident is open."]
+
+
 async def test_a_stranger_learns_what_the_operator_needs(own: World) -> None:
     await own.people.sandbox.post("/chats", {"id": MALLORY, "title": "Mallory"})
     await own.people.say(MALLORY, "/start")

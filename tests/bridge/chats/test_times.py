@@ -9,8 +9,8 @@ from services.bridge.approvals.approval import ApprovalState
 from services.bridge.chats import times
 from services.bridge.commands import commands
 from services.bridge.commands.commands import ChatMode, CommandContext
-from services.bridge.commands.parse import Command
 from services.outbox.messages import Text
+from services.updates.command import Command
 from tests.bridge.approvals.test_question_text import NOW, QUESTION
 from tests.bridge.commands.test_commands import NOTHING
 from tests.bridge.people import ADA, TEAM, Bridge, People, text_of

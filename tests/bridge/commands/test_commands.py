@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.bridge.approvals.approval import OpenApproval, Option
-from services.bridge.commands import commands, parse
+from services.bridge.commands import commands
 from services.bridge.commands.commands import (
     FOREVER,
     MENU,
@@ -16,7 +16,7 @@ from services.bridge.commands.commands import (
     SetMute,
     Snapshot,
 )
-from services.bridge.commands.parse import Command
+from services.updates.command import Command, parse_command
 
 NOW = 1_767_225_600.0
 CONTEXT = CommandContext(1001, 1001, ChatMode.LOCAL, None, NOW)
@@ -159,17 +159,15 @@ def test_status_shows_until_when_the_chat_is_muted() -> None:
 
 
 def test_a_command_is_parsed_with_its_argument_and_its_bot() -> None:
-    assert parse.parse_command("/status") == Command("status")
-    assert parse.parse_command(" /Mute  30m ") == Command("mute", "30m")
-    assert parse.parse_command("/approve@my_bot K7QX3M Yes, go") == Command(
-        "approve", "K7QX3M Yes, go", "my_bot"
-    )
+    assert parse_command("/status") == Command("status")
+    assert parse_command(" /Mute  30m ") == Command("mute", "30m")
+    assert parse_command("/approve@my_bot K7QX3M Yes, go") == Command("approve", "K7QX3M Yes, go", "my_bot")
     for text in ("", "/", "hello", "status /status", "//x", "/ä"):
-        assert parse.parse_command(text) is None
+        assert parse_command(text) is None
 
 
 @given(st.text())
 def test_any_text_is_parsed_and_every_command_has_a_reply(text: str) -> None:
-    command = parse.parse_command(text)
+    command = parse_command(text)
     if command is not None:
         assert commands.run(command, MEASURED, CONTEXT).text.text
