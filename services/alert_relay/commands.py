@@ -90,16 +90,15 @@ def perform(
         return None
     cluster_store.lock(connection, cluster)
     before = incident_store.load(connection, [incident_id])[incident_id]
-    if isinstance(wanted, AddNote) and timeline.has_note(
-        connection, incident_id, actor, wanted.text, version or before.version
-    ):
+    seen = before.version if version is None else version
+    if isinstance(wanted, AddNote) and timeline.has_note(connection, incident_id, actor, wanted.text, seen):
         return Performed(before, before)
     after = command(before, wanted, actor, version, now)
     if isinstance(after, Refusal):
         return Performed(before, before, after)
     if after is before:
         return Performed(before, before)
-    detail = {"text": wanted.text, "version": version} if isinstance(wanted, AddNote) else None
+    detail = {"text": wanted.text, "version": seen} if isinstance(wanted, AddNote) else None
     incident_store.save(connection, [after])
     timeline.add(connection, [TimelineRow(incident_id, _KINDS[type(wanted)], actor, detail=detail)], now)
     _set_timer(connection, after, target, now)
@@ -113,7 +112,7 @@ def perform(
 
 
 def _set_timer(connection: Connection, after: Incident, target: NotificationTarget, now: float) -> None:
-    """An incident that is acknowledged is somebody's for a limited time."""
+    """Sets the end of an acknowledgement, which counts for a limited time."""
     if after.state is IncidentState.ACKNOWLEDGED and target.acknowledge_seconds:
         at = after.acknowledged_at or now
         timers.start(connection, after.id, TimerKind.UNATTENDED, at + target.acknowledge_seconds - now, now)

@@ -162,7 +162,7 @@ def apply(
     news: dict[str, list[NotifiedAlert]] = {}
     for each in notify:
         incident_id = incident_ids[each.alert.fingerprint]
-        news.setdefault(incident_id, []).append(composition.item_of(each))
+        news.setdefault(incident_id, []).append(composition.item_of(each, incident_id))
     composed = projection.project(
         connection,
         touched,

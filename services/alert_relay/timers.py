@@ -59,13 +59,9 @@ def perform(
     incident_store.save(connection, [after])
     if isinstance(event, Unacknowledge):
         timeline.add(connection, [TimelineRow(after.id, TimelineKind.UNATTENDED, ALERT_RELAY)], now)
-    (view,) = notification_store.views(connection, {after.id: after}).values()
-    composed = composition.reminder(before, view)
-    if view.storm_id is not None:
-        news = {after.id: composition.reminded(view)}
-        composed = projection.project(
-            connection, [after.id], {after.id: before}, news, target=target, now=now
-        )
+    composed = projection.project(
+        connection, [after.id], {after.id: before}, remind=True, target=target, now=now
+    )
     return notification_store.enqueue_all(connection, composed, target, now)
 
 

@@ -162,14 +162,6 @@ def compose(
     return composed
 
 
-def reminder(before: Incident, view: IncidentView) -> list[Notification]:
-    """Returns the notifications of an incident that has not changed for a while: how it is now is news."""
-    if view.first_event is None:
-        return []
-    changed = [_message(view, Purpose.CHANGED, NO_ORIGIN)] if view.incident.version != before.version else []
-    return [*changed, _answer(view, reminded(view), NO_ORIGIN)]
-
-
 def reminded(view: IncidentView) -> tuple[NotifiedAlert, ...]:
     """Returns the alerts of a reminder: those that still fire, else those that ended."""
     firing = [each for each in view.alerts if each.kind is NotificationKind.FIRING]
@@ -224,12 +216,14 @@ def _news(
 ) -> tuple[NotifiedAlert, ...] | None:
     """Returns the alerts that the answer lists; None: nothing is sent."""
     reopened = before is not None and after.reopened > before.reopened
+    rested = before is not None and is_flapping(before) and not is_flapping(after)
     resolved = after.state is IncidentState.RESOLVED and (
-        before is None or before.state is not IncidentState.RESOLVED or reopened
+        before is None or before.state is not IncidentState.RESOLVED or reopened or rested
     )
-    if (resolved or reopened) and is_flapping(after):
-        return None
     items = _ordered(news)
+    if (resolved or reopened) and is_flapping(after):
+        # An alert that people do not know is news all the same.
+        return tuple(each for each in items if each.is_new and each.kind is NotificationKind.FIRING) or None
     if resolved:
         by_hand = after.resolved_by is not None
         ended = tuple(each for each in items if each.kind is NotificationKind.RESOLVED)
@@ -288,8 +282,8 @@ def _incident(view: IncidentView) -> NotifiedIncident:
     )
 
 
-def item_of(each: Observation) -> NotifiedAlert:
-    """Returns an observed alert as a notification lists it."""
+def item_of(each: Observation, incident_id: str) -> NotifiedAlert:
+    """Returns an observed alert as a notification of its incident lists it."""
     alert = each.alert
     return NotifiedAlert(
         NotificationKind.FIRING if _is_unknown(each) else kind_of(each.change),
@@ -301,6 +295,7 @@ def item_of(each: Observation) -> NotifiedAlert:
         alert.generator_url,
         each.since,
         alert.ends_at,
+        is_new=each.before is None or each.before.incident_id != incident_id,
     )
 
 

@@ -40,7 +40,10 @@ class Purpose(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NotifiedAlert:
-    """One alert in a notification; times are seconds since the epoch."""
+    """One alert in a notification; times are seconds since the epoch.
+
+    ``is_new``: whether it is the first episode of the alert in its incident.
+    """
 
     kind: NotificationKind
     fingerprint: str
@@ -51,6 +54,7 @@ class NotifiedAlert:
     generator_url: str
     since: float
     ended_at: float | None
+    is_new: bool = False
 
 
 @dataclass(frozen=True, slots=True)

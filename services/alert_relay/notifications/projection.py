@@ -27,6 +27,7 @@ def project(
     news: Mapping[str, Sequence[NotifiedAlert]] = NO_NEWS,
     *,
     origin: Origin = NO_ORIGIN,
+    remind: bool = False,
     target: NotificationTarget,
     now: float,
 ) -> list[Notification]:
@@ -38,6 +39,7 @@ def project(
         before: those of them that existed, as they were before, by id.
         news: by the incident's id, the alerts that people are notified of.
         origin: where the change comes from.
+        remind: whether how the incidents are now is news, if they have been shown before.
         target: who gets the notifications.
         now: seconds since the epoch.
     """
@@ -52,6 +54,8 @@ def project(
         if composition.is_flapping(view.incident):
             timers.start(connection, incident_id, TimerKind.STABLE, target.reopen_seconds, now)
         of_incident, known = news.get(incident_id, ()), before.get(incident_id)
+        if remind and (view.first_event or view.storm_id):
+            of_incident = composition.reminded(view)
         changed = known is None or known.version != view.incident.version
         if view.storm_id is not None and changed:
             of_storms.setdefault(view.storm_id, []).append(incident_id)

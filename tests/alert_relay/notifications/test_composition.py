@@ -55,11 +55,11 @@ def compose(
         first_event: of the incident's message; None: it has none yet.
         others: alerts of the incident that go on.
     """
-    listed = tuple(item_of(each) for each in (*others, *observed))
+    listed = tuple(item_of(each, "i") for each in (*others, *observed))
     firing = sum(each.kind is not NotificationKind.RESOLVED for each in listed)
     numbers = (firing, len(listed) - firing)
     view = IncidentView(after, "HighErrorRate", "europe", payloads.CLUSTER, listed, *numbers, first_event)
-    return composition.compose(before, view, [item_of(each) for each in observed])
+    return composition.compose(before, view, [item_of(each, "i") for each in observed])
 
 
 def purposes(composed: Sequence[Notification]) -> list[Purpose]:
@@ -167,12 +167,22 @@ def test_an_incident_that_is_reopened_again_and_again_is_no_news_any_more() -> N
     incident = RESOLVED
     for number in range(1, 11):
         reopened = replace(FIRING, version=2 * number + 1, reopened=number, flaps=number)
-        sent.append(purposes(compose(incident, reopened, observation(EpisodeChange.FIRED))))
+        sent.append(purposes(compose(incident, reopened, observation(EpisodeChange.REFIRED))))
         incident = replace(RESOLVED, version=2 * number + 2, reopened=number, flaps=number)
         sent.append(purposes(compose(reopened, incident, observation(EpisodeChange.RESOLVED))))
 
     assert sent[:4] == [[Purpose.CHANGED, Purpose.NEWS]] * 4
     assert sent[4:] == [[Purpose.CHANGED]] * 16
+
+
+def test_a_new_alert_of_an_incident_that_is_reopened_again_and_again_is_news() -> None:
+    flapping = replace(RESOLVED, version=8, reopened=3, flaps=3)
+    reopened = replace(FIRING, version=9, reopened=4, flaps=4)
+    known = observation(EpisodeChange.REFIRED, "a")
+
+    _, news = compose(flapping, reopened, known, observation(EpisodeChange.FIRED, "b"))
+
+    assert [each.labels["instance"] for each in news.items] == ["b"]
 
 
 def test_what_fires_stands_before_what_is_over() -> None:
