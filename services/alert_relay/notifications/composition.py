@@ -104,7 +104,6 @@ class IncidentView:
         external_url: of Alertmanager, for links; empty if unknown.
         alerts: some of its alerts, firing ones first.
         firing: the number of its alerts that fire.
-        ended: the number of its episodes that have ended.
         storm_id: of the storm whose message shows it; None: it has a message of its own.
         first_event: id of the event of its first message; None: there is none yet.
     """
@@ -115,7 +114,6 @@ class IncidentView:
     external_url: str
     alerts: tuple[NotifiedAlert, ...]
     firing: int
-    ended: int
     first_event: str | None = None
     storm_id: str | None = None
 
@@ -271,8 +269,6 @@ def _incident(view: IncidentView) -> NotifiedIncident:
         name=view.name,
         severity=incident.severity,
         firing=view.firing,
-        ended=view.ended,
-        opened_at=incident.opened_at,
         resolved_at=incident.resolved_at,
         resolved_by=str(incident.resolved_by) if incident.resolved_by else "",
         acknowledged_by=str(incident.acknowledged_by) if incident.acknowledged_by else "",

@@ -67,8 +67,6 @@ class NotifiedIncident:
         name: of its alerts.
         severity: the worst of its alerts.
         firing: the number of its alerts that fire.
-        ended: the number of its episodes that have ended.
-        opened_at: when its first alert was received.
         resolved_at: None while it is open.
         resolved_by: the person who resolved it; empty: its alerts ended.
         acknowledged_by: who handles it; empty: nobody.
@@ -82,8 +80,6 @@ class NotifiedIncident:
     name: str
     severity: str
     firing: int
-    ended: int
-    opened_at: float
     resolved_at: float | None = None
     resolved_by: str = ""
     acknowledged_by: str = ""

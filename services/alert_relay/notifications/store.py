@@ -71,7 +71,6 @@ def views(connection: Connection, incidents: Mapping[str, Incident]) -> dict[str
             rows[each.id].external_url,
             tuple(alerts.get(each.id, ())),
             counts[each.id].firing,
-            counts[each.id].episodes - counts[each.id].firing,
             first_events.get(each.id),
             rows[each.id].storm_id,
         )

@@ -57,8 +57,7 @@ def compose(
     """
     listed = tuple(item_of(each, "i") for each in (*others, *observed))
     firing = sum(each.kind is not NotificationKind.RESOLVED for each in listed)
-    numbers = (firing, len(listed) - firing)
-    view = IncidentView(after, "HighErrorRate", "europe", payloads.CLUSTER, listed, *numbers, first_event)
+    view = IncidentView(after, "HighErrorRate", "europe", payloads.CLUSTER, listed, firing, first_event)
     return composition.compose(before, view, [item_of(each, "i") for each in observed])
 
 

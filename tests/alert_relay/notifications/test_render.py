@@ -250,14 +250,13 @@ def test_whatever_an_alert_says_it_can_be_sent(listed: list[NotifiedAlert]) -> N
     assert parts_of(text, "alerts.txt")
 
 
-INCIDENT = NotifiedIncident("i", 1, "HighErrorRate", "critical", 1, 0, START)
+INCIDENT = NotifiedIncident("i", 1, "HighErrorRate", "critical", 1)
 
 
 def message(*items: NotifiedAlert, **changes: object) -> Notification:
     """An incident's own message."""
     firing = sum(each.kind is NotificationKind.FIRING for each in items)
-    numbers = {"firing": firing, "ended": len(items) - firing}
-    about = replace(INCIDENT, **numbers | changes)  # type: ignore[arg-type]
+    about = replace(INCIDENT, firing=firing, **changes)  # type: ignore[arg-type]
     return Notification(
         Urgency.LOUD, items, 0, 0, CLUSTER, cluster="europe", purpose=Purpose.CHANGED, incident=about
     )
