@@ -1,6 +1,6 @@
 """Builds alert-relay: settings, telemetry, database, outbox, background work and routes."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -13,6 +13,7 @@ from services.alert_relay.api import incidents as incidents_api
 from services.alert_relay.api import webhooks as webhooks_api
 from services.alert_relay.bot.inbound import receiving
 from services.alert_relay.clusters import membership
+from services.alert_relay.escalation.failures import FailureObserver
 from services.alert_relay.metrics import RelayMetrics
 from services.alert_relay.notifications import refusing_chats, render
 from services.alert_relay.notifications import store as notification_store
@@ -32,6 +33,7 @@ from services.kit.web.service import create_service
 from services.outbox import engine
 from services.outbox.delivery.plan import ChatRules
 from services.outbox.engine import Outbox, open_outbox
+from services.outbox.messages import Settled
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.rate_limit import buckets
 from services.outbox.rate_limit.buckets import LocalBuckets
@@ -102,6 +104,12 @@ def create_app(
             rates = await stack.enter_async_context(
                 buckets.open_buckets(settings.redis_url, local=beside, clock=clock, health=health)
             )
+            counter, failures = OutcomeCounter(metrics), FailureObserver(database, clock)
+
+            async def observe(settled: Sequence[Settled]) -> None:
+                await counter.observe(settled)
+                await failures.observe(settled)
+
             outbox = await stack.enter_async_context(
                 open_outbox(
                     replace(settings.engine(), bot_name=notification_store.BOT),
@@ -114,7 +122,7 @@ def create_app(
                     bucket=rates.of(token, settings.telegram_bot_per_second),
                     chat_pace=rates.chats(token),
                     rules=ChatRules(tries=refusing_chats.tries, answers=render.answers),
-                    observer=OutcomeCounter(metrics).observe,
+                    observer=observe,
                 )
             )
             configured = settings.clusters

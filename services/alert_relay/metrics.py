@@ -32,9 +32,12 @@ class TruncatedOutcome(StrEnum):
 ALERTS = (1, 2, 5, 10, 50, 100, 1_000)
 STATUSES = ("firing", "resolved")
 CHANNELS = ("telegram",)
+#: Levels of escalation and causes whose series exist from the start.
+LEVELS = 4
+CAUSES = ("unacknowledged", "undelivered", "requested")
 #: The tables that the retention deletes rows from.
 TABLES = (
-    *("webhook", "receiver", "incident", "episode", "entry", "notification", "timer"),
+    *("webhook", "receiver", "incident", "episode", "entry", "notification", "timer", "audience"),
     *("event", "message", "attempt", "change"),
 )
 
@@ -106,6 +109,23 @@ class RelayMetrics:
             buckets=ALERTS,
             registry=registry,
         )
+        self.escalations = Counter(
+            "cctelegram_escalations",
+            "Levels of escalation that incidents reached, by level and outcome: the cause of the escalation",
+            ["level", "outcome"],
+            registry=registry,
+        )
+        self.fallbacks = Counter(
+            "cctelegram_fallbacks",
+            "Targets that were notified because no notification had arrived; none: there were no more",
+            ["channel"],
+            registry=registry,
+        )
+        self.escalations_stuck = Gauge(
+            "cctelegram_escalations_stuck",
+            "Firing incidents whose next level of escalation is overdue or has no timer",
+            registry=registry,
+        )
         self.pruned = Counter(
             "cctelegram_pruned_rows", "Rows deleted by retention, by table", ["table"], registry=registry
         )
@@ -124,6 +144,11 @@ class RelayMetrics:
             self.received.labels(status)
         for truncated in TruncatedOutcome:
             self.left_out.labels(truncated.value)
+        for level in range(1, LEVELS + 1):
+            for cause in CAUSES:
+                self.escalations.labels(str(level), cause)
+        for channel in (*CHANNELS, "none"):
+            self.fallbacks.labels(channel)
         for channel in CHANNELS:
             for outcome in NotificationOutcome:
                 self.notifications.labels(channel, outcome.value)

@@ -10,14 +10,17 @@ from services.alert_relay import commands, snapshot_store, store
 from services.alert_relay.alertmanager import parse
 from services.alert_relay.alertmanager.config import RepeatIntervals
 from services.alert_relay.alertmanager.snapshot import Correction, Snapshot
+from services.alert_relay.channels.target import Channel, Target
 from services.alert_relay.clusters import configuration
 from services.alert_relay.commands import Performed
+from services.alert_relay.escalation.levels import Cause, Escalation
 from services.alert_relay.incidents.episodes import AlertGroup
 from services.alert_relay.incidents.incident import Actor, Command
 from services.alert_relay.incidents.severity import Urgency, urgency_of
 from services.alert_relay.metrics import NotificationOutcome, RelayMetrics, TruncatedOutcome
 from services.alert_relay.notifications import store as notification_store
 from services.alert_relay.notifications.recipients import Recipients
+from services.alert_relay.notifications.routing import Routing
 from services.alert_relay.notifications.store import NotificationTarget
 from services.alert_relay.settings import AlertRelaySettings
 from services.alert_relay.snapshot_store import Cluster
@@ -166,6 +169,25 @@ class Relay:
         """Passes messages that were committed to the outbox."""
         self._outbox.record_stored(submissions, self._clock.time())
 
+    def record_escalation(self, escalation: Escalation) -> None:
+        """Counts an escalation that was committed."""
+        if escalation.level is not None:
+            self.metrics.escalations.labels(str(escalation.level), escalation.cause.value).inc()
+        elif escalation.cause is Cause.UNDELIVERED:
+            for channel in escalation.fallback or ("none",):
+                self.metrics.fallbacks.labels(channel).inc()
+            if not escalation.fallback:
+                log.error("incident_not_notified", incident_id=escalation.after.id)
+
+    @property
+    def routing(self) -> Routing:
+        """Who is notified of which incident.
+
+        Raises:
+            Problem: 503, no chat is known yet.
+        """
+        return self.target().route
+
     @property
     def database(self) -> Database:
         return self._outbox.database
@@ -195,7 +217,7 @@ class Relay:
         """
         trace = parent.child() if parent else self._telemetry.new_trace()
         return NotificationTarget(
-            self._recipients.chat_ids(),
+            tuple(Target(Channel.TELEGRAM, str(each)) for each in self._recipients.chat_ids()),
             trace,
             parent,
             reopen_seconds=self._settings.incident_reopen_seconds,

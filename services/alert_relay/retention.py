@@ -8,7 +8,16 @@ from functools import partial
 from sqlalchemy import Connection, Table, delete, exists, select
 
 from services.alert_relay.metrics import RelayMetrics
-from services.alert_relay.schema import entry, episode, incident, notification, receiver, timer, webhook
+from services.alert_relay.schema import (
+    audience,
+    entry,
+    episode,
+    incident,
+    notification,
+    receiver,
+    timer,
+    webhook,
+)
 from services.kit.background import run_in_background, suppress_and_log
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
@@ -82,7 +91,7 @@ def _incidents(connection: Connection, before: float) -> dict[str, int]:
     ids = connection.execute(old.with_for_update()).scalars().all()
     deleted = {
         table.name: _of_incidents(connection, table, ids)
-        for table in (entry, episode, notification, timer)
+        for table in (audience, entry, episode, notification, timer)
         if ids
     }
     if ids:

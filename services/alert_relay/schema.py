@@ -115,6 +115,13 @@ incident = Table(
     Column("reopened", Integer, nullable=False, server_default="0"),
     # How often it did so since it was last stable.
     Column("flaps", Integer, nullable=False, server_default="0"),
+    # The name of its escalation policy; null: none.
+    Column("policy", Text),
+    # The level of escalation that was reached, from 0, and how often all levels were gone through before.
+    Column("level", Integer, nullable=False, server_default="0"),
+    Column("round", Integer, nullable=False, server_default="0"),
+    # Since when its levels are counted: since its first notification, or since it needs a person again.
+    Column("escalates_from", Double),
     # Incidents that opened at once and have one message together; null: it has a message of its own.
     Column("storm_id", String(36), index=True),
     Index("incident_state", "state", "id"),
@@ -187,7 +194,23 @@ notification = Table(
     Column("incident_id", String(36), ForeignKey("incident.id"), primary_key=True, index=True),
     Column("channel", String(16), nullable=False),
     Column("kinds", Text, nullable=False),  # comma list
+    Column("purpose", String(8)),  # null in those of older versions
     Column("at", Double, nullable=False),
+)
+
+# The targets that get the notifications of an incident.
+audience = Table(
+    "audience",
+    metadata,
+    Column("incident_id", String(36), ForeignKey("incident.id"), primary_key=True),
+    Column("target", Text, primary_key=True),
+    # Of escalation; 0: it is notified at once.
+    Column("level", Integer, nullable=False),
+    Column("added_at", Double, nullable=False),
+    # The event of its first message; null: it has no message of its own yet.
+    Column("first_event", String(36)),
+    # The storm whose message shows the incident to it.
+    Column("storm_id", String(36), index=True),
 )
 
 # What is to be done with an incident later. A timer that is set again replaces the earlier one.

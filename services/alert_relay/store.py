@@ -172,7 +172,7 @@ def apply(
         target=target,
         now=now,
     )
-    composed += composition.unreadable(group)
+    composed += projection.addressed(composition.unreadable(group), target.targets)
     submissions = notification_store.enqueue_all(connection, composed, target, now)
     return StoreResult(tuple(submissions), group.cluster, watchdog=False, resolved=tuple(resolved))
 

@@ -21,6 +21,7 @@ from services.alert_relay.incidents import queries
 from services.alert_relay.incidents.queries import IncidentRow
 from services.alert_relay.notifications import notification
 from services.alert_relay.notifications.notification import Notification, Purpose
+from services.alert_relay.notifications.routing import Routing
 from services.alert_relay.notifications.store import NotificationTarget
 from services.alert_relay.settings import AlertRelaySettings
 from services.alert_relay.store import StoreResult
@@ -32,7 +33,7 @@ from services.outbox.schema import event
 from services.telegram_sandbox import app as telegram_sandbox
 from services.telegram_sandbox.settings import SandboxSettings
 from tests import servers
-from tests.alert_relay.payloads import START
+from tests.alert_relay.payloads import START, chat
 
 
 @dataclass
@@ -42,6 +43,8 @@ class Store:
     database: Database
     telemetry: Telemetry
     settings: AlertRelaySettings
+    #: Who is notified of which incident; None: two chats of all.
+    routing: Routing | None = None
 
     async def receive(self, payload: Mapping[str, Any], now: float = START) -> StoreResult:
         webhook = Webhook.model_validate(payload)
@@ -50,7 +53,7 @@ class Store:
         return await self.database.write("receive", work)
 
     def target(self) -> NotificationTarget:
-        return NotificationTarget((1001, -2002), self.telemetry.new_trace())
+        return NotificationTarget((chat(1001), chat(-2002)), self.telemetry.new_trace(), routing=self.routing)
 
     async def notifications(self) -> list[Notification]:
         """Returns the notifications in the outbox that people get as new messages, oldest first."""

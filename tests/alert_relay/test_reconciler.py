@@ -35,7 +35,7 @@ from services.kit.clock import SystemClock
 from services.kit.runner import running
 from tests.alert_relay import payloads, servers
 from tests.alert_relay.conftest import Phone, Store
-from tests.alert_relay.payloads import START, alert, webhook
+from tests.alert_relay.payloads import START, alert, chat, webhook
 from tests.alert_relay.servers import fire, needs_alertmanager
 from tests.ports import free_port
 from tests.servers import KEY, ManualClock, until
@@ -75,7 +75,7 @@ async def correct(
         cluster=CLUSTER,
         found=Snapshot(at, alerts, absence_counts=True),
         missed_since=missed_since or {},
-        target=NotificationTarget((1001,), relay_store.telemetry.new_trace()),
+        target=NotificationTarget((chat(1001),), relay_store.telemetry.new_trace()),
         now=at,
     )
     return (await relay_store.database.write("correct", work)).correction

@@ -6,7 +6,16 @@ from sqlalchemy import Connection, update
 
 from services.alert_relay.metrics import TABLES, RelayMetrics
 from services.alert_relay.retention import BATCH, DAY_SECONDS, Retention
-from services.alert_relay.schema import entry, episode, incident, notification, receiver, timer, webhook
+from services.alert_relay.schema import (
+    audience,
+    entry,
+    episode,
+    incident,
+    notification,
+    receiver,
+    timer,
+    webhook,
+)
 from services.outbox.schema import attempt, change, event, message
 from tests.alert_relay.conftest import Store
 from tests.alert_relay.payloads import START, alert, watchdog
@@ -22,6 +31,7 @@ TABLES_OF = (
     entry,
     notification,
     timer,
+    audience,
     event,
     message,
     attempt,
@@ -85,6 +95,7 @@ async def test_an_incident_that_still_fires_stays_with_all_that_was_told_however
         "episode",
         "entry",
         "notification",
+        "audience",
         "event",
         "message",
     }

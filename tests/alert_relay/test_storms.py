@@ -13,13 +13,13 @@ from services.alert_relay.notifications.store import NotificationTarget
 from services.contracts.alertmanager import Webhook
 from services.outbox.schema import message
 from tests.alert_relay.conftest import Store
-from tests.alert_relay.payloads import START, alert, webhook
+from tests.alert_relay.payloads import START, alert, chat, webhook
 
 MOST = 3
 
 
 def target(relay_store: Store) -> NotificationTarget:
-    return NotificationTarget((1001,), relay_store.telemetry.new_trace(), storm_incidents=MOST)
+    return NotificationTarget((chat(1001),), relay_store.telemetry.new_trace(), storm_incidents=MOST)
 
 
 async def fire(relay_store: Store, name: str, now: float, **changes: Any) -> None:

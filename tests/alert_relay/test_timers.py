@@ -1,5 +1,6 @@
 """What is done later with incidents, on a real database."""
 
+from collections.abc import Sequence
 from functools import partial
 
 from services.alert_relay import commands, timers
@@ -10,14 +11,14 @@ from services.alert_relay.notifications.notification import NotificationKind, Pu
 from services.alert_relay.notifications.store import NotificationTarget
 from services.outbox.messages import Submission
 from tests.alert_relay.conftest import Store
-from tests.alert_relay.payloads import START, alert, webhook
+from tests.alert_relay.payloads import START, alert, chat, webhook
 
 ADA = Actor(ActorKind.TELEGRAM, "Ada", 1001)
 HOUR = 3_600.0
 
 
 def target(store: Store) -> NotificationTarget:
-    return NotificationTarget((1001,), store.telemetry.new_trace(), acknowledge_seconds=4 * HOUR)
+    return NotificationTarget((chat(1001),), store.telemetry.new_trace(), acknowledge_seconds=4 * HOUR)
 
 
 async def command(store: Store, wanted: Acknowledge | Unacknowledge, now: float) -> None:
@@ -38,9 +39,9 @@ async def due(store: Store, now: float) -> list[DueTimer]:
     return await store.database.read("timers", partial(timer_store.due, now=now))
 
 
-async def run(store: Store, found: DueTimer, now: float) -> list[Submission]:
+async def run(store: Store, found: DueTimer, now: float) -> Sequence[Submission]:
     work = partial(timers.perform, found=found, target=target(store), now=now)
-    return await store.database.write("timers", work)
+    return (await store.database.write("timers", work)).submissions
 
 
 async def test_an_acknowledged_incident_that_still_fires_after_a_while_is_nobodys_again(
@@ -90,7 +91,7 @@ async def test_an_incident_that_has_ended_needs_no_timer(relay_store: Store) -> 
     await relay_store.receive(webhook(alert(ends_at=START + 9)), START + 9)
     (found,) = await due(relay_store, START + 4 * HOUR)
 
-    assert await run(relay_store, found, START + 4 * HOUR) == []
+    assert await run(relay_store, found, START + 4 * HOUR) == ()
 
 
 async def flap(store: Store, times: int, *, end: bool = True) -> float:

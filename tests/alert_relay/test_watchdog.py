@@ -17,7 +17,7 @@ from services.kit.errors import Problem
 from services.kit.health import Level
 from tests.alert_relay import payloads
 from tests.alert_relay.conftest import Store
-from tests.alert_relay.payloads import START, alert, webhook
+from tests.alert_relay.payloads import START, alert, chat, webhook
 
 
 @dataclass
@@ -60,7 +60,7 @@ class StoreReporter:
     clock: SettableClock
 
     async def report(self, group: AlertGroup) -> None:
-        target = NotificationTarget((1001,), self.relay.telemetry.new_trace())
+        target = NotificationTarget((chat(1001),), self.relay.telemetry.new_trace())
         work = partial(store.report, group=group, target=target, now=self.clock.now)
         await self.relay.database.write("report", work)
 

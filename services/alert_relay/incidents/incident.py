@@ -76,6 +76,10 @@ class Incident:
         first_acknowledged_at: when it was first acknowledged since it opened; it stays.
         reopened: how often it fired again after it had resolved.
         flaps: how often it did so since it was last stable.
+        policy: name of its escalation policy; None: it has none.
+        level: of escalation that was reached, from 0.
+        round: how often all levels were gone through before.
+        escalates_from: since when its levels are counted; None: it was not notified yet.
     """
 
     id: str
@@ -90,6 +94,10 @@ class Incident:
     first_acknowledged_at: float | None = None
     reopened: int = 0
     flaps: int = 0
+    policy: str | None = None
+    level: int = 0
+    round: int = 0
+    escalates_from: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +153,21 @@ class BecameStable:
     """The incident fires, and has not changed for a while."""
 
 
+@dataclass(frozen=True, slots=True)
+class Escalated:
+    """A level of escalation was reached: nobody acknowledged the incident, or no notification arrived.
+
+    Args:
+        level: from 1; the first level of a later round is 0.
+        round: from 0.
+    """
+
+    level: int
+    round: int
+
+
 Command = Acknowledge | Unacknowledge | Resolve | AddNote
-Event = Fired | Ended | BecameStable | Command
+Event = Fired | Ended | BecameStable | Escalated | Command
 
 
 class Refusal(StrEnum):
@@ -168,19 +189,21 @@ def reduce(before: Incident, event: Event, actor: Actor, now: float) -> Incident
     """
     match event:
         case Fired(severity):
-            after = _fired(before, severity)
+            after = _fired(before, severity, now)
         case Ended(firing):
             after = _ended(before, firing, now)
         case Acknowledge():
             after = _acknowledged(before, actor, now)
         case Unacknowledge():
-            after = _unacknowledged(before)
+            after = _unacknowledged(before, now)
         case Resolve():
             after = _ended(before, 0, now, actor)
         case AddNote():
             after = _next(before)
         case BecameStable():
             after = _next(before, flaps=0) if before.flaps else before
+        case Escalated(level, number):
+            after = _escalated(before, level, number)
     return after
 
 
@@ -212,11 +235,11 @@ def _next(before: Incident, **changes: Any) -> Incident:
     return replace(before, version=before.version + 1, **changes)
 
 
-def _fired(before: Incident, severity: str) -> Incident:
+def _fired(before: Incident, severity: str, now: float) -> Incident:
     severity = worst([before.severity, severity])
     if before.state is not IncidentState.RESOLVED:
         return _next(before, severity=severity)
-    # An incident that fires again needs a person again.
+    # An incident that fires again needs a person again: its levels are counted anew.
     return _next(
         before,
         severity=severity,
@@ -227,6 +250,9 @@ def _fired(before: Incident, severity: str) -> Incident:
         acknowledged_at=None,
         reopened=before.reopened + 1,
         flaps=before.flaps + 1,
+        level=0,
+        round=0,
+        escalates_from=now,
     )
 
 
@@ -251,7 +277,21 @@ def _acknowledged(before: Incident, actor: Actor, now: float) -> Incident:
     )
 
 
-def _unacknowledged(before: Incident) -> Incident:
+def _unacknowledged(before: Incident, now: float) -> Incident:
     if before.state is not IncidentState.ACKNOWLEDGED:
         return before
-    return _next(before, state=IncidentState.FIRING, acknowledged_by=None, acknowledged_at=None)
+    return _next(
+        before,
+        state=IncidentState.FIRING,
+        acknowledged_by=None,
+        acknowledged_at=None,
+        level=0,
+        round=0,
+        escalates_from=now,
+    )
+
+
+def _escalated(before: Incident, level: int, number: int) -> Incident:
+    if before.state is not IncidentState.FIRING or (number, level) <= (before.round, before.level):
+        return before
+    return _next(before, level=level, round=number)

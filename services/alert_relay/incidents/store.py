@@ -59,6 +59,10 @@ def _incident(row: Row[Any]) -> Incident:
         first_acknowledged_at=row.first_acknowledged_at,
         reopened=row.reopened,
         flaps=row.flaps,
+        policy=row.policy,
+        level=row.level,
+        round=row.round,
+        escalates_from=row.escalates_from,
     )
 
 
@@ -77,6 +81,9 @@ def save(connection: Connection, incidents: Iterable[Incident]) -> None:
             "first_acknowledged_at": each.first_acknowledged_at,
             "reopened": each.reopened,
             "flaps": each.flaps,
+            "level": each.level,
+            "round": each.round,
+            "escalates_from": each.escalates_from,
         }
         for each in incidents
     ]
@@ -198,6 +205,8 @@ def _new_row(group: AlertGroup, alertname: str, severity: str, now: float) -> di
         "external_url": group.external_url,
         "state": IncidentState.FIRING.value,
         "version": 1,
+        "level": 0,
+        "round": 0,
         "reopened": 0,
         "opened_at": now,
         "updated_at": now,

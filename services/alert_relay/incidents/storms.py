@@ -47,13 +47,21 @@ class Storm:
 
 
 def join(
-    connection: Connection, cluster: str, new: Sequence[str], *, most: int, seconds: float, now: float
+    connection: Connection,
+    cluster: str,
+    policy: str,
+    new: Sequence[str],
+    *,
+    most: int,
+    seconds: float,
+    now: float,
 ) -> str | None:
     """Puts new incidents into a storm, if too many have opened at once; returns the storm's id.
 
     Args:
         connection: in a transaction that has locked the cluster's row.
         cluster: of the incidents.
+        policy: name of their escalation policy.
         new: ids of incidents that have just opened.
         most: incidents that may open within the time, each with a message of its own; 0: any number.
         seconds: the time.
@@ -62,8 +70,10 @@ def join(
     if not new or not most:
         return None
     recent = (incident.c.cluster == cluster) & (incident.c.opened_at > now - seconds)
-    number = connection.execute(select(func.count()).where(recent)).scalar_one()
-    newest = select(incident.c.storm_id).where(recent, incident.c.storm_id.is_not(None))
+    # Those of which people are not notified, since they are silenced, have no policy yet.
+    same = recent & (incident.c.policy == policy)
+    number = connection.execute(select(func.count()).where(same)).scalar_one() + len(new)
+    newest = select(incident.c.storm_id).where(same, incident.c.storm_id.is_not(None))
     going_on: str | None = connection.execute(newest.order_by(incident.c.id.desc()).limit(1)).scalar()
     if number <= most and going_on is None:
         return None

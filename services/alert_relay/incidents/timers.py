@@ -18,6 +18,8 @@ CLOCK_TOLERANCE_SECONDS = 5.0
 class TimerKind(StrEnum):
     """What is to be done."""
 
+    ESCALATE = "escalate"  #: nobody has acknowledged an incident in the time of its level of escalation
+    RECEIPT = "receipt"  #: a notification of an incident must have arrived
     STABLE = "stable"  #: an incident that was reopened again and again has not changed for a while
     UNATTENDED = "unattended"  #: an incident was acknowledged long ago, and still fires
 
@@ -43,6 +45,12 @@ def start(connection: Connection, incident_id: str, kind: TimerKind, seconds: fl
 def stop(connection: Connection, incident_id: str, kind: TimerKind) -> None:
     """Removes a timer, if it is set."""
     connection.execute(delete(timer).where(timer.c.incident_id == incident_id, timer.c.kind == kind.value))
+
+
+def is_set(connection: Connection, incident_id: str, kind: TimerKind) -> bool:
+    """Whether an incident has a timer of a kind."""
+    same = (timer.c.incident_id == incident_id) & (timer.c.kind == kind.value)
+    return connection.execute(select(timer.c.kind).where(same)).first() is not None
 
 
 def _ahead(now: float) -> ColumnElement[bool]:

@@ -275,6 +275,8 @@ def _incident(view: IncidentView) -> NotifiedIncident:
         acknowledged_at=incident.acknowledged_at,
         reopened=incident.reopened,
         first_event=view.first_event or "",
+        level=incident.level + 1,
+        round=incident.round + 1,
     )
 
 

@@ -73,6 +73,8 @@ class NotifiedIncident:
         acknowledged_at: None if nobody handles it.
         reopened: how often it fired again soon after it had resolved.
         first_event: id of the event of its first message; empty in that message.
+        level: of escalation that was reached, from 1; 1: it was not escalated.
+        round: how often the levels were begun, from 1.
     """
 
     id: str
@@ -86,6 +88,8 @@ class NotifiedIncident:
     acknowledged_at: float | None = None
     reopened: int = 0
     first_event: str = ""
+    level: int = 1
+    round: int = 1
 
 
 @dataclass(frozen=True, slots=True)

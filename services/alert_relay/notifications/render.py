@@ -271,6 +271,9 @@ def _people(out: Builder, incident: NotifiedIncident, *, news: bool) -> None:
     if incident.resolved_at is None and incident.acknowledged_by:
         at = "" if incident.acknowledged_at is None else f", {_moment(incident.acknowledged_at)}"
         out.text(f"\n\n👤 Acknowledged by {one_line(incident.acknowledged_by)}{at}")
+    elif incident.resolved_at is None and (incident.level, incident.round) != (1, 1):
+        again = "" if incident.round == 1 else f", for the {_ordinal(incident.round)} time"
+        out.text(f"\n\n⏫ Escalated to level {incident.level}{again}")
     if incident.resolved_by:
         out.text(f"\n\n👤 Resolved by {one_line(incident.resolved_by)}")
     if incident.reopened:
@@ -278,6 +281,11 @@ def _people(out: Builder, incident: NotifiedIncident, *, news: bool) -> None:
         out.text(f"\n\n🔁 Reopened {times}")
         if news and incident.resolved_at is None and incident.reopened == MOST_REOPENED:
             out.text(". If it goes on like this, only the first message changes.")
+
+
+def _ordinal(number: int) -> str:
+    tens, ones = divmod(number % 100, 10)
+    return f"{number}{'th' if tens == 1 else {1: 'st', 2: 'nd', 3: 'rd'}.get(ones, 'th')}"
 
 
 def named(name: str, severity: str) -> str:

@@ -10,9 +10,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, case, func, insert, select
 from uuid_utils import uuid7
 
+from services.alert_relay.channels.target import Target
 from services.alert_relay.incidents import store as incident_store
 from services.alert_relay.incidents.chunks import chunks
 from services.alert_relay.incidents.incident import Incident
+from services.alert_relay.notifications import audience
 from services.alert_relay.notifications.composition import IncidentView
 from services.alert_relay.notifications.notification import (
     Notification,
@@ -21,6 +23,7 @@ from services.alert_relay.notifications.notification import (
     Purpose,
     to_json,
 )
+from services.alert_relay.notifications.routing import Routing, ToAll
 from services.alert_relay.schema import episode, incident, notification
 from services.contracts.stored import json_of
 from services.kit.telemetry.telemetry import TraceContext
@@ -38,31 +41,45 @@ MOST_LISTED = 40
 
 
 @dataclass(frozen=True, slots=True)
+class Addressed:
+    """A notification and the targets that get it."""
+
+    notification: Notification
+    targets: tuple[Target, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class NotificationTarget:
-    """The chats that get the notifications, and the trace that they belong to.
+    """Who gets the notifications, and the trace that they belong to.
 
     Args:
-        chat_ids: of the chats.
+        targets: of all incidents.
         trace: of the notifications.
         parent: the caller's span.
         reopen_seconds: how long after its resolution an incident is reopened.
+        routing: decides who is notified of which incident; None: the targets are notified of all.
         storm_incidents: incidents that may open within ``STORM_SECONDS``, each with a message of its own.
         acknowledge_seconds: how long an acknowledgement counts; 0: without limit.
     """
 
-    chat_ids: tuple[int, ...]
+    targets: tuple[Target, ...]
     trace: TraceContext
     parent: TraceContext | None = None
     reopen_seconds: float = 300.0
     acknowledge_seconds: float = 0.0
     storm_incidents: int = 0
+    routing: Routing | None = None
+
+    @property
+    def route(self) -> Routing:
+        return self.routing or ToAll(self.targets)
 
 
 def views(connection: Connection, incidents: Mapping[str, Incident]) -> dict[str, IncidentView]:
     """Returns incidents with the alerts that their messages list, by id."""
     ids = list(incidents)
     counts = incident_store.count(connection, ids)
-    rows, alerts, first_events = _rows(connection, ids), _alerts(connection, ids), _first(connection, ids)
+    rows, alerts = _rows(connection, ids), _alerts(connection, ids)
     return {
         each.id: IncidentView(
             each,
@@ -71,8 +88,7 @@ def views(connection: Connection, incidents: Mapping[str, Incident]) -> dict[str
             rows[each.id].external_url,
             tuple(alerts.get(each.id, ())),
             counts[each.id].firing,
-            first_events.get(each.id),
-            rows[each.id].storm_id,
+            storm_id=rows[each.id].storm_id,
         )
         for each in incidents.values()
     }
@@ -84,19 +100,6 @@ def _rows(connection: Connection, ids: Sequence[str]) -> dict[str, Row[Any]]:
         columns = (incident.c.id, incident.c.alertname, incident.c.cluster, incident.c.external_url)
         query = select(*columns, incident.c.storm_id).where(incident.c.id.in_(chunk))
         found |= {row.id: row for row in connection.execute(query)}
-    return found
-
-
-def _first(connection: Connection, ids: Sequence[str]) -> dict[str, str]:
-    """Returns the event of the first message of each incident; the ids of events grow with time."""
-    found: dict[str, str] = {}
-    for chunk in chunks(ids):
-        query = select(notification.c.incident_id, func.min(notification.c.id).label("first"))
-        own = notification.c.kinds != Purpose.STORM.value
-        of_chunk = query.where(notification.c.incident_id.in_(chunk), own).group_by(
-            notification.c.incident_id
-        )
-        found |= {row.incident_id: row.first for row in connection.execute(of_chunk)}
     return found
 
 
@@ -128,26 +131,40 @@ def _alerts(connection: Connection, ids: Sequence[str]) -> dict[str, list[Notifi
 
 
 def enqueue_all(
-    connection: Connection, composed: Sequence[Notification], target: NotificationTarget, now: float
+    connection: Connection, composed: Sequence[Addressed], target: NotificationTarget, now: float
 ) -> list[Submission]:
     """Enqueues notifications in the outbox, the most urgent first, and links them to their incidents."""
-    ordered = sorted(composed, key=lambda each: each.urgency.order)
+    ordered = sorted(composed, key=lambda each: each.notification.urgency.order)
     submissions = [_submission(each, target, now) for each in ordered]
     enqueue.insert(connection, submissions, now)
+    linked = [(each, submission.events[0].id) for each, submission in zip(ordered, submissions, strict=True)]
     rows = [
         {
-            "id": submission.events[0].id,
+            "id": event_id,
             "incident_id": incident_id,
             "channel": CHANNEL,
-            "kinds": ",".join(kind.value for kind in each.kinds) or each.purpose.value,
+            "kinds": ",".join(kind.value for kind in each.notification.kinds)
+            or each.notification.purpose.value,
+            "purpose": each.notification.purpose.value,
             "at": now,
         }
-        for each, submission in zip(ordered, submissions, strict=True)
-        for incident_id in _about(each)
+        for each, event_id in linked
+        for incident_id in _about(each.notification)
     ]
     if rows:
         connection.execute(insert(notification), rows)
+    for each, event_id in linked:
+        _record_first(connection, each, event_id)
     return submissions
+
+
+def _record_first(connection: Connection, sent: Addressed, event_id: str) -> None:
+    """Stores which message shows an incident to whom, so that changes edit it and news answer it."""
+    if sent.notification.storm is not None:
+        storm = sent.notification.storm
+        audience.record_storm(connection, storm.changed, sent.targets, storm.id)
+    elif sent.notification.incident is not None and sent.notification.purpose is Purpose.OPENED:
+        audience.record_first(connection, sent.notification.incident.id, sent.targets, event_id)
 
 
 def _about(composed: Notification) -> tuple[str, ...]:
@@ -157,7 +174,8 @@ def _about(composed: Notification) -> tuple[str, ...]:
     return () if composed.incident is None else (composed.incident.id,)
 
 
-def _submission(composed: Notification, target: NotificationTarget, now: float) -> Submission:
+def _submission(sent: Addressed, target: NotificationTarget, now: float) -> Submission:
+    composed = sent.notification
     event_id = str(uuid7())
     about = composed.incident
     event = EventRecord(
@@ -183,12 +201,12 @@ def _submission(composed: Notification, target: NotificationTarget, now: float) 
     messages = tuple(
         MessageRecord(
             str(uuid7()),
-            chat_id,
+            int(each.address),
             lane=urgency.lane,
             silent=urgency.silent or composed.purpose is Purpose.CHANGED,
             bot=BOT,
             update_key=update_key,
         )
-        for chat_id in target.chat_ids
+        for each in sent.targets
     )
     return Submission((event,), (messages,))

@@ -1,0 +1,4 @@
+"""Channels: how notifications reach people.
+
+- `target`: where a notification goes, as text; pure.
+"""
