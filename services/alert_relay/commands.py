@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, select
 
 from services.alert_relay.clusters import store as cluster_store
+from services.alert_relay.escalation import levels
+from services.alert_relay.escalation.levels import Cause, Escalation
 from services.alert_relay.incidents import episode_store, timeline, timers
 from services.alert_relay.incidents import store as incident_store
 from services.alert_relay.incidents.incident import (
@@ -12,6 +14,7 @@ from services.alert_relay.incidents.incident import (
     Actor,
     AddNote,
     Command,
+    Escalate,
     Incident,
     IncidentState,
     Refusal,
@@ -45,6 +48,7 @@ class Performed:
         after: the incident after it; the same object if nothing changed.
         refusal: why nothing was done; None: it was done, now or before.
         resolved: the incident, if the command resolved it.
+        escalation: of the incident, if the command escalated it.
         submissions: the messages that it enqueued.
     """
 
@@ -52,6 +56,7 @@ class Performed:
     after: Incident
     refusal: Refusal | None = None
     resolved: ResolvedIncident | None = None
+    escalation: Escalation | None = None
     submissions: tuple[Submission, ...] = ()
 
     @property
@@ -90,8 +95,12 @@ def perform(
         return None
     cluster_store.lock(connection, cluster)
     before = incident_store.load(connection, [incident_id])[incident_id]
+    if isinstance(wanted, Escalate):
+        return _escalate(connection, before, actor=actor, version=version, target=target, now=now)
     seen = before.version if version is None else version
-    if isinstance(wanted, AddNote) and timeline.has_note(connection, incident_id, actor, wanted.text, seen):
+    if isinstance(wanted, AddNote) and timeline.has(
+        connection, incident_id, TimelineKind.NOTE, actor, text=wanted.text, version=seen
+    ):
         return Performed(before, before)
     after = command(before, wanted, actor, version, now)
     if isinstance(after, Refusal):
@@ -109,6 +118,29 @@ def perform(
     composed = projection.project(connection, [incident_id], {incident_id: before}, target=target, now=now)
     submissions = notification_store.enqueue_all(connection, composed, target, now)
     return Performed(before, after, resolved=resolved, submissions=tuple(submissions))
+
+
+def _escalate(
+    connection: Connection,
+    before: Incident,
+    *,
+    actor: Actor,
+    version: int | None,
+    target: NotificationTarget,
+    now: float,
+) -> Performed:
+    """Reaches the next level of escalation; a repetition of the same command reaches no further one."""
+    seen = before.version if version is None else version
+    if timeline.has(connection, before.id, TimelineKind.ESCALATED, actor, version=seen):
+        return Performed(before, before)
+    if before.state is IncidentState.RESOLVED:
+        return Performed(before, before, Refusal.RESOLVED)
+    if version not in (None, before.version):
+        return Performed(before, before, Refusal.MOVED_ON)
+    done = levels.escalate(connection, before, Cause.REQUESTED, actor=actor, target=target, now=now)
+    if done is None:
+        return Performed(before, before, Refusal.NO_LEVEL)
+    return Performed(before, done.after, escalation=done, submissions=done.submissions)
 
 
 def _set_timer(connection: Connection, after: Incident, target: NotificationTarget, now: float) -> None:

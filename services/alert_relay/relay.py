@@ -196,6 +196,8 @@ class Relay:
         """Counts a command that was committed, and passes its messages to the outbox."""
         if performed.first_acknowledgement:
             self.metrics.ack.observe(max(0.0, now - performed.before.opened_at))
+        if performed.escalation is not None:
+            self.record_escalation(performed.escalation)
         if performed.resolved is not None:
             self.metrics.record_resolved([performed.resolved])
         self._outbox.record_stored(performed.submissions, now)

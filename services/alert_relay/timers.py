@@ -72,7 +72,10 @@ def perform(connection: Connection, found: DueTimer, target: NotificationTarget,
     if not timers.take(connection, found):
         return Performed()
     before = incident_store.load(connection, [found.incident_id])[found.incident_id]
+    escalates = before.state is IncidentState.FIRING
     match found.kind:
+        case TimerKind.ESCALATE | TimerKind.RECEIPT if not escalates:
+            return Performed()
         case TimerKind.ESCALATE:
             cause = Cause.UNACKNOWLEDGED
         case TimerKind.RECEIPT if levels.missing_receipt(connection, before):

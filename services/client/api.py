@@ -169,6 +169,7 @@ class Api:
     incident = _Method(incident_calls.incident)
     incident_timeline = _Method(incident_calls.incident_timeline)
     acknowledge_incident = _Method(incident_calls.acknowledge_incident)
+    escalate_incident = _Method(incident_calls.escalate_incident)
     unacknowledge_incident = _Method(incident_calls.unacknowledge_incident)
     resolve_incident = _Method(incident_calls.resolve_incident)
     note_incident = _Method(incident_calls.note_incident)

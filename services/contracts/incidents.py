@@ -38,6 +38,13 @@ class Incident(BaseModel):
     reopened: int = Field(
         0, description="how often it fired again within INCIDENT_REOPEN_SECONDS after it had resolved"
     )
+    policy: str | None = Field(None, description="its escalation policy; null: ON_CALL_FILE has none for it")
+    level: int = Field(1, description="level of escalation that was reached, from 1")
+    round: int = Field(1, description="how often the levels were begun, from 1")
+    escalates_at: str | None = Field(
+        None,
+        description="when the next level is due; null: a person handles it, or there is no further level",
+    )
     episodes: int = Field(description="number of episodes: alerts, each from firing to resolved")
     firing: int = Field(description="number of episodes that are firing")
 
@@ -85,7 +92,7 @@ class TimelineEntry(BaseModel):
         description="firing, repeated, resolved, superseded (it fired anew; no resolution was sent),"
         " absent (Alertmanager had it no more), joined (its Alertmanager was joined to a cluster),"
         " truncated, fetched, closed, reopened, acknowledged, unacknowledged, unattended (it was acknowledged"
-        " long ago), note; notified: a notification was sent"
+        " long ago), escalated (further targets were notified), note; notified: a notification was sent"
     )
     actor: Actor | None = Field(None, description="who or what did it; null in entries of older versions")
     fingerprint: str | None = None

@@ -161,6 +161,7 @@ def test_only_what_changes_nothing_more_is_repeatable(name: str, made: Call[Any]
         "acknowledge_incident",
         "unacknowledge_incident",
         "resolve_incident",
+        "escalate_incident",
         "note_incident",
     )
     assert made.repeatable is (harmless or "Idempotency-Key" in made.headers)

@@ -13,6 +13,7 @@ from services.alert_relay.incidents.incident import (
     ActorKind,
     AddNote,
     Command,
+    Escalate,
     IncidentState,
     Refusal,
     Resolve,
@@ -119,6 +120,12 @@ async def resolve(incident_id: UUID, command: IncidentCommand, service: Injected
     return await _perform(incident_id, Resolve(), command, service)
 
 
+@router.post("/api/v1/incidents/{incident_id}/escalate", tags=["incidents"], responses=_COMMAND)
+async def escalate(incident_id: UUID, command: IncidentCommand, service: InjectedState) -> Incident:
+    """Notifies the targets of the next level of escalation now, also if a person handles the incident."""
+    return await _perform(incident_id, Escalate(), command, service)
+
+
 @router.post("/api/v1/incidents/{incident_id}/note", tags=["incidents"], responses=_COMMAND)
 async def add_note(incident_id: UUID, note: IncidentNote, service: InjectedState) -> Incident:
     """Adds a note to the timeline, also of a resolved incident. A repetition changes nothing."""
@@ -145,6 +152,7 @@ async def _perform(
 _REFUSED = {
     Refusal.RESOLVED: "The incident is resolved.",
     Refusal.ACKNOWLEDGED: "{by} has acknowledged the incident; take that back first (unack).",
+    Refusal.NO_LEVEL: "There is no further level: the incident has reached the last one of its policy.",
     Refusal.MOVED_ON: "The incident has changed: version {version} now, not {seen}. Look at it, and repeat.",
 }
 
@@ -167,6 +175,10 @@ def _incident(row: IncidentRow) -> Incident:
         acknowledged_by=_actor(row["acknowledged_by"]),
         acknowledged_at=_time(row["acknowledged_at"]),
         reopened=row["reopened"],
+        policy=row["policy"] or None,
+        level=row["level"] + 1,
+        round=row["round"] + 1,
+        escalates_at=_time(row["escalates_at"]),
         episodes=row["episodes"],
         firing=row["firing"],
     )

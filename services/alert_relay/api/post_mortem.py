@@ -18,6 +18,7 @@ _WHAT = {
     "closed": "**The incident was resolved**",
     "reopened": "**The incident was reopened**",
     "acknowledged": "**Acknowledged**",
+    "escalated": "Escalated",
     "unacknowledged": "The acknowledgement was taken back",
     "unattended": "The acknowledgement was too old",
     "joined": "Its Alertmanager was joined to a cluster",

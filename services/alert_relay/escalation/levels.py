@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from services.alert_relay.channels.target import Channel, Target
 from services.alert_relay.incidents import store as incident_store
 from services.alert_relay.incidents import timeline, timers
-from services.alert_relay.incidents.incident import Actor, Escalated, Incident, IncidentState, reduce
+from services.alert_relay.incidents.incident import Actor, Escalated, Incident, reduce
 from services.alert_relay.incidents.timeline import TimelineKind, TimelineRow
 from services.alert_relay.incidents.timers import TimerKind
 from services.alert_relay.notifications import audience, projection, receipts
@@ -70,16 +70,19 @@ def escalate(
         now: seconds since the epoch.
 
     Returns:
-        What was done; None: nothing, since the incident needs no person now, or has no further level.
+        What was done; None: nothing, since the incident has no further level.
     """
-    if before.state is not IncidentState.FIRING:
-        return None
     notify = partial(_notify, connection, before, actor=actor, target=target, now=now)
     step = target.route.next_step(before)
     if step is not None:
         targets = target.route.targets(before.policy or "", step.level, now)
         after = reduce(before, Escalated(step.level, step.round), actor, now)
-        detail = {"level": step.level + 1, "round": step.round + 1, "cause": cause.value}
+        detail = {
+            "level": step.level + 1,
+            "round": step.round + 1,
+            "cause": cause.value,
+            "version": before.version,
+        }
         return Escalation(after, step.level + 1, cause, submissions=notify(after, targets, detail))
     if cause is not Cause.UNDELIVERED:
         return None

@@ -149,13 +149,18 @@ class AddNote:
 
 
 @dataclass(frozen=True, slots=True)
+class Escalate:
+    """Reaches the next level of escalation now, whoever handles the incident."""
+
+
+@dataclass(frozen=True, slots=True)
 class BecameStable:
     """The incident fires, and has not changed for a while."""
 
 
 @dataclass(frozen=True, slots=True)
 class Escalated:
-    """A level of escalation was reached: nobody acknowledged the incident, or no notification arrived.
+    """A level of escalation was reached: the time of the earlier one passed, or a person wants it.
 
     Args:
         level: from 1; the first level of a later round is 0.
@@ -166,7 +171,7 @@ class Escalated:
     round: int
 
 
-Command = Acknowledge | Unacknowledge | Resolve | AddNote
+Command = Acknowledge | Unacknowledge | Resolve | AddNote | Escalate
 Event = Fired | Ended | BecameStable | Escalated | Command
 
 
@@ -175,6 +180,7 @@ class Refusal(StrEnum):
 
     RESOLVED = "resolved"  #: the incident is resolved
     ACKNOWLEDGED = "acknowledged"  #: another person has acknowledged it
+    NO_LEVEL = "no_level"  #: the incident has reached the last level of its escalation, or has no policy
     MOVED_ON = "moved_on"  #: the incident has changed since the version that the person saw
 
 
@@ -202,6 +208,9 @@ def reduce(before: Incident, event: Event, actor: Actor, now: float) -> Incident
             after = _next(before)
         case BecameStable():
             after = _next(before, flaps=0) if before.flaps else before
+        case Escalate():
+            # What the next level is stands in the settings: the event `Escalated` has it.
+            after = before
         case Escalated(level, number):
             after = _escalated(before, level, number)
     return after
@@ -292,6 +301,6 @@ def _unacknowledged(before: Incident, now: float) -> Incident:
 
 
 def _escalated(before: Incident, level: int, number: int) -> Incident:
-    if before.state is not IncidentState.FIRING or (number, level) <= (before.round, before.level):
+    if before.state is IncidentState.RESOLVED or (number, level) <= (before.round, before.level):
         return before
     return _next(before, level=level, round=number)

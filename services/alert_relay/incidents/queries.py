@@ -7,7 +7,8 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, func, select
 
 from services.alert_relay.incidents.incident import IncidentState
-from services.alert_relay.schema import entry, episode, incident, notification
+from services.alert_relay.incidents.timers import TimerKind
+from services.alert_relay.schema import entry, episode, incident, notification, timer
 from services.contracts.stored import json_of
 from services.outbox.queries.message_rows import telegram_ids
 from services.outbox.schema import message
@@ -37,7 +38,9 @@ def page(
 
 def _counts() -> list[Any]:
     of_incident = episode.c.incident_id == incident.c.id
+    escalates = (timer.c.incident_id == incident.c.id) & (timer.c.kind == TimerKind.ESCALATE.value)
     return [
+        select(timer.c.due_at).where(escalates).scalar_subquery().label("escalates_at"),
         select(func.count()).where(of_incident).scalar_subquery().label("episodes"),
         select(func.count())
         .where(of_incident, episode.c.closed_at.is_(None))

@@ -75,12 +75,12 @@ def add(connection: Connection, entries: Sequence[TimelineRow], now: float) -> N
         connection.execute(update(incident).where(incident.c.id.in_(chunk)).values(updated_at=now))
 
 
-def has_note(connection: Connection, incident_id: str, actor: Actor, text: str, version: int) -> bool:
-    """Whether this actor has written this note on this version of the incident."""
-    detail = json.dumps({"text": text, "version": version})
-    same = (entry.c.incident_id == incident_id) & (entry.c.kind == TimelineKind.NOTE.value)
-    found = select(entry.c.id).where(same, entry.c.actor == to_json(actor), entry.c.detail == detail)
-    return connection.execute(found.limit(1)).first() is not None
+def has(connection: Connection, incident_id: str, kind: TimelineKind, actor: Actor, **detail: object) -> bool:
+    """Whether this actor has made an entry of this kind, with this in its detail."""
+    same = (entry.c.incident_id == incident_id) & (entry.c.kind == kind.value)
+    found = connection.execute(select(entry.c.detail).where(same, entry.c.actor == to_json(actor))).scalars()
+    details = [made for made in map(json_of, found) if isinstance(made, dict)]
+    return any(detail.items() <= made.items() for made in details)
 
 
 def to_json(actor: Actor) -> str:

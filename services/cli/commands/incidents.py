@@ -105,6 +105,12 @@ def resolve(session: Session, incident_id: IncidentId, *, by: By = None, version
     _handle(session, session.client.resolve_incident, incident_id, by, version)
 
 
+@command(incidents, "escalate", f"cct incidents escalate {_NEWEST}")
+def escalate(session: Session, incident_id: IncidentId, *, by: By = None, version: Version = None) -> None:
+    """Notify the next level of escalation now."""
+    _handle(session, session.client.escalate_incident, incident_id, by, version)
+
+
 def _handle(
     session: Session, call: Callable[..., Incident], incident_id: str, by: str | None, version: int | None
 ) -> None:
@@ -136,6 +142,10 @@ def _print(session: Session, found: IncidentDetail) -> None:
         "version": found.version,
         "cluster": found.alertmanager,
         "opened": times.local(found.opened_at, now),
+        "escalated": f"level {found.level}, round {found.round}"
+        if (found.level, found.round) != (1, 1)
+        else "",
+        "next level": times.local(found.escalates_at, now),
         "acknowledged by": _name(found.acknowledged_by),
         "resolved": times.local(found.resolved_at, now),
         "resolved by": _name(found.resolved_by),
@@ -172,4 +182,7 @@ def _detail(entry: TimelineEntry) -> str:
     """The text of a note, and of a notification what became of its messages."""
     if entry.kind == "note":
         return str(entry.detail.get("text", ""))
+    if entry.kind == "escalated":
+        level = f"level {entry.detail['level']} " if "level" in entry.detail else ""
+        return f"{level}({entry.detail.get('cause', '')}): {', '.join(entry.detail.get('targets', []))}"
     return ", ".join(f"chat {each.chat_id}: {each.state}" for each in entry.messages)

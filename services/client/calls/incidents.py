@@ -71,6 +71,20 @@ def resolve_incident(incident_id: str, version: int, by: str = "") -> Call[Incid
     return _command(incident_id, "resolve", IncidentCommand(version=version, by=by))
 
 
+def escalate_incident(incident_id: str, version: int, by: str = "") -> Call[Incident]:
+    """Notifies the targets of the next level of escalation now.
+
+    Args:
+        incident_id: of the incident.
+        version: of the incident that the person saw.
+        by: name of the person.
+
+    Raises:
+        ConflictError: there is no further level, the incident has changed since, or it is resolved.
+    """
+    return _command(incident_id, "escalate", IncidentCommand(version=version, by=by))
+
+
 def note_incident(incident_id: str, version: int, text: str, by: str = "") -> Call[Incident]:
     """Adds a note to an incident's timeline. A repetition changes nothing.
 

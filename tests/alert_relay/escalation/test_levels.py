@@ -9,7 +9,15 @@ from sqlalchemy import Connection, update
 from services.alert_relay import commands, timers
 from services.alert_relay.escalation import levels
 from services.alert_relay.incidents import timers as timer_store
-from services.alert_relay.incidents.incident import Acknowledge, Actor, ActorKind, Command, Unacknowledge
+from services.alert_relay.incidents.incident import (
+    Acknowledge,
+    Actor,
+    ActorKind,
+    Command,
+    Escalate,
+    Refusal,
+    Unacknowledge,
+)
 from services.alert_relay.notifications import render
 from services.alert_relay.notifications.notification import Purpose, from_json
 from services.alert_relay.timers import Performed
@@ -44,18 +52,22 @@ async def pass_to(store: Store, now: float, *, delivered: bool = False) -> list[
     return done
 
 
-async def command(store: Store, wanted: Command, now: float) -> None:
+async def command(
+    store: Store, wanted: Command, now: float, version: int | None = None
+) -> commands.Performed:
     (incident,) = await store.incidents()
     work = partial(
         commands.perform,
         incident_id=incident["id"],
         wanted=wanted,
         actor=ADA,
-        version=None,
+        version=version,
         target=store.target(),
         now=now,
     )
-    assert await store.database.write("command", work)
+    performed = await store.database.write("command", work)
+    assert performed is not None
+    return performed
 
 
 async def settle(store: Store, states: Mapping[int, str]) -> None:
@@ -209,6 +221,27 @@ async def test_behind_the_last_level_the_fallback_gets_what_did_not_arrive(escal
     assert (await loud(escalating))[-1] == (Purpose.OPENED, 1009)
 
 
+async def test_a_person_escalates_now_and_a_repetition_changes_nothing(escalating: Store) -> None:
+    await escalating.receive(webhook(alert()))
+    await command(escalating, Acknowledge(), START + MINUTE)
+
+    for _ in range(2):
+        await command(escalating, Escalate(), START + 2 * MINUTE, version=2)
+
+    (incident,) = await escalating.incidents()
+    assert (incident["state"], incident["level"]) == ("acknowledged", 1)
+    assert [each for each in await loud(escalating) if each[1] == 1002] == [(Purpose.OPENED, 1002)]
+
+
+async def test_behind_the_last_level_a_person_learns_that_there_is_none(escalating: Store) -> None:
+    escalating.routing = ThreeLevels(rounds=1)
+    await escalating.receive(webhook(alert()))
+    for number in range(3):
+        done = await command(escalating, Escalate(), START + number)
+
+    assert (done.refusal, done.changed) == (Refusal.NO_LEVEL, False)
+
+
 async def test_the_timeline_says_why_and_whom(escalating: Store) -> None:
     await escalating.receive(webhook(alert()))
     await settle(escalating, {1001: "delivered"})
@@ -221,6 +254,7 @@ async def test_the_timeline_says_why_and_whom(escalating: Store) -> None:
         "level": 2,
         "round": 1,
         "cause": "unacknowledged",
+        "version": 1,
         "targets": ["telegram:1001", "telegram:1002"],
     }
 
