@@ -20,7 +20,7 @@ from services.alert_relay.incidents.severity import Urgency, urgency_of
 from services.alert_relay.metrics import NotificationOutcome, RelayMetrics, TruncatedOutcome
 from services.alert_relay.notifications import store as notification_store
 from services.alert_relay.notifications.recipients import Recipients
-from services.alert_relay.notifications.routing import Routing
+from services.alert_relay.notifications.routing import Routing, ToAll
 from services.alert_relay.notifications.store import NotificationTarget
 from services.alert_relay.settings import AlertRelaySettings
 from services.alert_relay.snapshot_store import Cluster
@@ -218,10 +218,12 @@ class Relay:
             Problem: 503, no chat is known yet.
         """
         trace = parent.child() if parent else self._telemetry.new_trace()
+        targets = tuple(Target(Channel.TELEGRAM, str(each)) for each in self._recipients.chat_ids())
         return NotificationTarget(
-            tuple(Target(Channel.TELEGRAM, str(each)) for each in self._recipients.chat_ids()),
+            targets,
             trace,
             parent,
+            routing=ToAll(targets, self._settings.fallback_targets),
             reopen_seconds=self._settings.incident_reopen_seconds,
             acknowledge_seconds=self._settings.acknowledge_seconds,
             storm_incidents=self._settings.storm_incidents,

@@ -4,6 +4,7 @@ from typing import Self
 
 from pydantic import Field, SecretStr, model_validator
 
+from services.alert_relay.channels.target import Target
 from services.alert_relay.clusters import configuration
 from services.alert_relay.clusters.configuration import ClusterConfiguration
 from services.kit.settings import Address, CommaInts, CommaStrings
@@ -27,6 +28,11 @@ class AlertRelaySettings(TelegramSettings):
     alert_user_ids: CommaInts = Field(
         (),
         description="Telegram users who may handle incidents, with commas; unset: everybody in their chats",
+    )
+    alert_fallback_targets: CommaStrings = Field(
+        (),
+        description="who is notified of an incident when no notification of it has arrived within a minute, as"
+        " targets (telegram:CHAT_ID) with commas",
     )
     bridge_url: Address = Field(
         "http://127.0.0.1:8080",
@@ -113,6 +119,23 @@ class AlertRelaySettings(TelegramSettings):
                 "ALERT_BOT_TOKEN: this is the token of TELEGRAM_BOT_TOKEN, and Telegram gives the updates of"
                 " a bot to one program; make another bot at @BotFather, or leave it out"
             )
+        return self
+
+    @property
+    def fallback_targets(self) -> tuple[Target, ...]:
+        """The targets of ALERT_FALLBACK_TARGETS, each once.
+
+        Raises:
+            ValueError: one is no target.
+        """
+        return tuple(dict.fromkeys(Target.parse(each) for each in self.alert_fallback_targets))
+
+    @model_validator(mode="after")
+    def _targets(self) -> Self:
+        try:
+            _ = self.fallback_targets
+        except ValueError as error:
+            raise ValueError(f"ALERT_FALLBACK_TARGETS: {error}") from None
         return self
 
     @model_validator(mode="after")
