@@ -10,13 +10,13 @@ from services.alert_relay import commands, snapshot_store, store
 from services.alert_relay.alertmanager import parse
 from services.alert_relay.alertmanager.config import RepeatIntervals
 from services.alert_relay.alertmanager.snapshot import Correction, Snapshot
+from services.alert_relay.channels.target import Channel
 from services.alert_relay.clusters import configuration
 from services.alert_relay.commands import Performed
 from services.alert_relay.incidents.episodes import AlertGroup
 from services.alert_relay.incidents.incident import Actor, Command
 from services.alert_relay.incidents.severity import Urgency, urgency_of
 from services.alert_relay.metrics import NotificationOutcome, RelayMetrics, TruncatedOutcome
-from services.alert_relay.notifications import store as notification_store
 from services.alert_relay.notifications.recipients import Recipients
 from services.alert_relay.notifications.store import NotificationTarget
 from services.alert_relay.settings import AlertRelaySettings
@@ -49,7 +49,7 @@ class Relay:
 
     Args:
         settings: of the service.
-        recipients: the chats that get the notifications.
+        recipients: the targets that get the notifications.
         outbox: delivers the notifications; the relay uses its database.
         telemetry: makes the trace of a webhook without one.
         metrics: of the service.
@@ -191,11 +191,11 @@ class Relay:
         """Returns who gets the notifications of a change.
 
         Raises:
-            Problem: 503, no chat is known yet.
+            Problem: 503, no target is known yet.
         """
         trace = parent.child() if parent else self._telemetry.new_trace()
         return NotificationTarget(
-            self._recipients.chat_ids(),
+            self._recipients.targets(),
             trace,
             parent,
             reopen_seconds=self._settings.incident_reopen_seconds,
@@ -266,6 +266,6 @@ class OutcomeCounter:
             )
             if outcome is None or replaced or each.message.origin is not Origin.ALERT:
                 continue
-            self._metrics.notifications.labels(notification_store.CHANNEL, outcome.value).inc()
+            self._metrics.notifications.labels(Channel.TELEGRAM.value, outcome.value).inc()
             if outcome is NotificationOutcome.DELIVERED:
                 self._metrics.delay.observe(max(0.0, each.result.finished_at - each.message.accepted_at))

@@ -16,6 +16,7 @@ from sqlalchemy import Table, select
 
 from services.alert_relay import app, store
 from services.alert_relay.alertmanager import parse
+from services.alert_relay.channels.target import Target
 from services.alert_relay.clusters import configuration, membership
 from services.alert_relay.incidents import queries
 from services.alert_relay.incidents.queries import IncidentRow
@@ -50,7 +51,7 @@ class Store:
         return await self.database.write("receive", work)
 
     def target(self) -> NotificationTarget:
-        return NotificationTarget((1001, -2002), self.telemetry.new_trace())
+        return NotificationTarget((Target.telegram(1001), Target.telegram(-2002)), self.telemetry.new_trace())
 
     async def notifications(self) -> list[Notification]:
         """Returns the notifications in the outbox that people get as new messages, oldest first."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from services.alert_relay import commands, store
 from services.alert_relay.alertmanager import parse
+from services.alert_relay.channels.target import Target
 from services.alert_relay.clusters import configuration
 from services.alert_relay.incidents.incident import Acknowledge, Actor, ActorKind
 from services.alert_relay.notifications import render
@@ -19,7 +20,9 @@ MOST = 3
 
 
 def target(relay_store: Store) -> NotificationTarget:
-    return NotificationTarget((1001,), relay_store.telemetry.new_trace(), storm_incidents=MOST)
+    return NotificationTarget(
+        (Target.telegram(1001),), relay_store.telemetry.new_trace(), storm_incidents=MOST
+    )
 
 
 async def fire(relay_store: Store, name: str, now: float, **changes: Any) -> None:

@@ -3,6 +3,7 @@
 from functools import partial
 
 from services.alert_relay import commands, timers
+from services.alert_relay.channels.target import Target
 from services.alert_relay.incidents import timers as timer_store
 from services.alert_relay.incidents.incident import Acknowledge, Actor, ActorKind, Unacknowledge
 from services.alert_relay.incidents.timers import DueTimer
@@ -17,7 +18,9 @@ HOUR = 3_600.0
 
 
 def target(store: Store) -> NotificationTarget:
-    return NotificationTarget((1001,), store.telemetry.new_trace(), acknowledge_seconds=4 * HOUR)
+    return NotificationTarget(
+        (Target.telegram(1001),), store.telemetry.new_trace(), acknowledge_seconds=4 * HOUR
+    )
 
 
 async def command(store: Store, wanted: Acknowledge | Unacknowledge, now: float) -> None:

@@ -1,6 +1,7 @@
 """What people are notified of, how it looks, and in which chats.
 
 - `composition`: decides what people are notified of, how loudly, and by which messages; pure.
+- `channel_purposes`: which channel takes which notifications; pure.
 - `notification`: the content of one message; pure.
 - `projection`: shows changed incidents in their messages, and puts storms together.
 - `store`: reads what an incident's message lists, and enqueues the messages.
@@ -8,5 +9,5 @@
 - `bot_answer`: the answer to a command, as it is stored; pure.
 - `render`: a notification as text and entities; pure.
 - `refusing_chats`: which alerts are tried at a chat that refused the bot; pure.
-- `recipients`: the chats of the settings, else the first chat, which the bridge names once.
+- `recipients`: the targets of the settings; without a chat, the first one, which the bridge names once.
 """

@@ -10,9 +10,13 @@ from typing import Any
 from sqlalchemy import Connection, Row, case, func, insert, select
 from uuid_utils import uuid7
 
+from services.alert_relay.channels import store as channel_store
+from services.alert_relay.channels.store import CHANNELS_BOT
+from services.alert_relay.channels.target import Target
 from services.alert_relay.incidents import store as incident_store
 from services.alert_relay.incidents.chunks import chunks
 from services.alert_relay.incidents.incident import Incident
+from services.alert_relay.notifications import channel_purposes
 from services.alert_relay.notifications.composition import IncidentView
 from services.alert_relay.notifications.notification import (
     Notification,
@@ -27,7 +31,6 @@ from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.intake import enqueue
 from services.outbox.messages import EventRecord, MessageRecord, Origin, Submission
 
-CHANNEL = "telegram"
 EVENT_TYPE, CATEGORY = "alert_notification", "notification"
 #: The bot's name in the outbox; it differs from the bridge's, which may use the same database.
 BOT = "alerts"
@@ -39,10 +42,10 @@ MOST_LISTED = 40
 
 @dataclass(frozen=True, slots=True)
 class NotificationTarget:
-    """The chats that get the notifications, and the trace that they belong to.
+    """The targets that get the notifications, and the trace that they belong to.
 
     Args:
-        chat_ids: of the chats.
+        targets: each gets the notifications that its channel takes.
         trace: of the notifications.
         parent: the caller's span.
         reopen_seconds: how long after its resolution an incident is reopened.
@@ -50,7 +53,7 @@ class NotificationTarget:
         acknowledge_seconds: how long an acknowledgement counts; 0: without limit.
     """
 
-    chat_ids: tuple[int, ...]
+    targets: tuple[Target, ...]
     trace: TraceContext
     parent: TraceContext | None = None
     reopen_seconds: float = 300.0
@@ -130,24 +133,58 @@ def _alerts(connection: Connection, ids: Sequence[str]) -> dict[str, list[Notifi
 def enqueue_all(
     connection: Connection, composed: Sequence[Notification], target: NotificationTarget, now: float
 ) -> list[Submission]:
-    """Enqueues notifications in the outbox, the most urgent first, and links them to their incidents."""
-    ordered = sorted(composed, key=lambda each: each.urgency.order)
-    submissions = [_submission(each, target, now) for each in ordered]
-    enqueue.insert(connection, submissions, now)
-    rows = [
-        {
-            "id": submission.events[0].id,
-            "incident_id": incident_id,
-            "channel": CHANNEL,
-            "kinds": ",".join(kind.value for kind in each.kinds) or each.purpose.value,
-            "at": now,
-        }
-        for each, submission in zip(ordered, submissions, strict=True)
-        for incident_id in _about(each)
-    ]
+    """Enqueues notifications in the outbox, the most urgent first, and links them to their incidents.
+
+    A notification goes to each target whose channel takes it; one that no channel takes is left out.
+    """
+    recipients = _recipients(connection, target.targets)
+    submissions, rows = [], []
+    for each in sorted(composed, key=lambda one: one.urgency.order):
+        reached = [one for one in recipients if channel_purposes.takes(one.target.channel, each)]
+        if reached:
+            submissions.append(_submission(each, reached, target, now))
+            rows += _rows_of(each, submissions[-1].events[0].id, reached, now)
+    if submissions:
+        enqueue.insert(connection, submissions, now)
     if rows:
         connection.execute(insert(notification), rows)
     return submissions
+
+
+@dataclass(frozen=True, slots=True)
+class _Recipient:
+    """A target with its names in the outbox."""
+
+    target: Target
+    bot: str
+    chat_id: int
+    thread_id: int | None = None
+
+
+def _recipients(connection: Connection, targets: Sequence[Target]) -> list[_Recipient]:
+    numbers = channel_store.ids(connection, [each for each in targets if each.chat is None])
+    return [
+        _Recipient(each, BOT, *each.chat)
+        if each.chat is not None
+        else _Recipient(each, CHANNELS_BOT, numbers[each])
+        for each in targets
+    ]
+
+
+def _rows_of(
+    composed: Notification, event_id: str, reached: Sequence[_Recipient], now: float
+) -> list[dict[str, Any]]:
+    """Returns the rows that link a notification to the incidents that it is about."""
+    return [
+        {
+            "id": event_id,
+            "incident_id": incident_id,
+            "channel": ",".join(dict.fromkeys(each.target.channel.value for each in reached)),
+            "kinds": ",".join(kind.value for kind in composed.kinds) or composed.purpose.value,
+            "at": now,
+        }
+        for incident_id in _about(composed)
+    ]
 
 
 def _about(composed: Notification) -> tuple[str, ...]:
@@ -157,7 +194,9 @@ def _about(composed: Notification) -> tuple[str, ...]:
     return () if composed.incident is None else (composed.incident.id,)
 
 
-def _submission(composed: Notification, target: NotificationTarget, now: float) -> Submission:
+def _submission(
+    composed: Notification, reached: Sequence[_Recipient], target: NotificationTarget, now: float
+) -> Submission:
     event_id = str(uuid7())
     about = composed.incident
     event = EventRecord(
@@ -183,12 +222,13 @@ def _submission(composed: Notification, target: NotificationTarget, now: float) 
     messages = tuple(
         MessageRecord(
             str(uuid7()),
-            chat_id,
+            each.chat_id,
+            thread_id=each.thread_id,
             lane=urgency.lane,
             silent=urgency.silent or composed.purpose is Purpose.CHANGED,
-            bot=BOT,
+            bot=each.bot,
             update_key=update_key,
         )
-        for chat_id in target.chat_ids
+        for each in reached
     )
     return Submission((event,), (messages,))
