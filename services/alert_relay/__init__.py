@@ -8,6 +8,7 @@ The path of one alert:
     alertmanager       (package) the payload as domain values; also calls Alertmanager's API
     store              `receive`: one transaction with the webhook, its episodes, incidents and messages
     clusters           (package) which Alertmanagers belong together
+    channels           (package) where notifications go, and by which channel
     incidents          (package) episodes of alerts, and the incidents that people handle
     notifications      (package) decides which alerts to notify, how loudly, in how many messages; their text
     (services.outbox)  delivers the messages and reports each outcome
@@ -16,6 +17,7 @@ The path of one alert:
 
     bot                (package) the buttons and commands in Telegram, by which people do that
 
+    escalation         (package) what happens while no person acknowledges an incident, or nothing arrives
     timers             does what is due: an acknowledgement that has lasted too long, the end of flapping
 
 What webhooks do not say:

@@ -10,7 +10,7 @@ from services.alert_relay import commands, snapshot_store, store
 from services.alert_relay.alertmanager import parse
 from services.alert_relay.alertmanager.config import RepeatIntervals
 from services.alert_relay.alertmanager.snapshot import Correction, Snapshot
-from services.alert_relay.channels.target import Channel, Target
+from services.alert_relay.channels.target import Channel
 from services.alert_relay.clusters import configuration
 from services.alert_relay.commands import Performed
 from services.alert_relay.escalation.levels import Cause, Escalation
@@ -18,9 +18,8 @@ from services.alert_relay.incidents.episodes import AlertGroup
 from services.alert_relay.incidents.incident import Actor, Command
 from services.alert_relay.incidents.severity import Urgency, urgency_of
 from services.alert_relay.metrics import NotificationOutcome, RelayMetrics, TruncatedOutcome
-from services.alert_relay.notifications import store as notification_store
 from services.alert_relay.notifications.recipients import Recipients
-from services.alert_relay.notifications.routing import Routing, ToAll
+from services.alert_relay.notifications.router import Router, ToAll
 from services.alert_relay.notifications.store import NotificationTarget
 from services.alert_relay.settings import AlertRelaySettings
 from services.alert_relay.snapshot_store import Cluster
@@ -52,7 +51,7 @@ class Relay:
 
     Args:
         settings: of the service.
-        recipients: the chats that get the notifications.
+        recipients: the targets that get the notifications.
         outbox: delivers the notifications; the relay uses its database.
         telemetry: makes the trace of a webhook without one.
         metrics: of the service.
@@ -180,7 +179,7 @@ class Relay:
                 log.error("incident_not_notified", incident_id=escalation.after.id)
 
     @property
-    def routing(self) -> Routing:
+    def router(self) -> Router:
         """Who is notified of which incident.
 
         Raises:
@@ -215,15 +214,15 @@ class Relay:
         """Returns who gets the notifications of a change.
 
         Raises:
-            Problem: 503, no chat is known yet.
+            Problem: 503, no target is known yet.
         """
         trace = parent.child() if parent else self._telemetry.new_trace()
-        targets = tuple(Target(Channel.TELEGRAM, str(each)) for each in self._recipients.chat_ids())
+        targets = self._recipients.targets()
         return NotificationTarget(
             targets,
             trace,
             parent,
-            routing=ToAll(targets, self._settings.fallback_targets),
+            router=ToAll(targets, self._settings.alert_fallback_targets),
             reopen_seconds=self._settings.incident_reopen_seconds,
             acknowledge_seconds=self._settings.acknowledge_seconds,
             storm_incidents=self._settings.storm_incidents,
@@ -292,6 +291,6 @@ class OutcomeCounter:
             )
             if outcome is None or replaced or each.message.origin is not Origin.ALERT:
                 continue
-            self._metrics.notifications.labels(notification_store.CHANNEL, outcome.value).inc()
+            self._metrics.notifications.labels(Channel.TELEGRAM.value, outcome.value).inc()
             if outcome is NotificationOutcome.DELIVERED:
                 self._metrics.delay.observe(max(0.0, each.result.finished_at - each.message.accepted_at))

@@ -59,6 +59,14 @@ heartbeat = Table(
 # Chats that the bridge named, where the settings name none.
 recipient = Table("recipient", metadata, Column("chat_id", BigInteger, primary_key=True, autoincrement=False))
 
+# Targets of channels other than Telegram; the id is their chat_id in the outbox.
+target = Table(
+    "target",
+    metadata,
+    Column("id", _Serial, primary_key=True, autoincrement=True),
+    Column("text", Text, nullable=False, unique=True),
+)
+
 # The raw webhooks, one row for each content.
 webhook = Table(
     "webhook",
@@ -192,7 +200,7 @@ notification = Table(
     metadata,
     Column("id", String(36), primary_key=True),
     Column("incident_id", String(36), ForeignKey("incident.id"), primary_key=True, index=True),
-    Column("channel", String(16), nullable=False),
+    Column("channel", Text, nullable=False),  # comma list
     Column("kinds", Text, nullable=False),  # comma list
     Column("purpose", String(8)),  # null in those of older versions
     Column("at", Double, nullable=False),

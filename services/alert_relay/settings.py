@@ -1,14 +1,24 @@
 """The environment variables of alert-relay."""
 
-from typing import Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import NoDecode
 
-from services.alert_relay.channels.target import Target
+from services.alert_relay.channels.target import Channel, Target
 from services.alert_relay.clusters import configuration
 from services.alert_relay.clusters.configuration import ClusterConfiguration
 from services.kit.settings import Address, CommaInts, CommaStrings
 from services.outbox.settings import TELEGRAM_URL, OptionalToken, TelegramSettings
+
+
+def _targets(value: Any) -> Any:
+    """Returns the targets of a text with commas, or of several texts, each once."""
+    texts = [each for each in value.split(",") if each.strip()] if isinstance(value, str) else value
+    return tuple(dict.fromkeys(Target.parse(each) if isinstance(each, str) else each for each in texts))
+
+
+CommaTargets = Annotated[tuple[Target, ...], NoDecode, BeforeValidator(_targets)]
 
 
 class AlertRelaySettings(TelegramSettings):
@@ -20,6 +30,11 @@ class AlertRelaySettings(TelegramSettings):
     alert_chat_ids: CommaInts = Field(
         (), description="chats that get alert notifications, with commas; unset: TELEGRAM_CHAT_IDS"
     )
+    alert_targets: CommaTargets = Field(
+        (),
+        description="further targets of all alerts, with commas, such as telegram:-1001234/7: see"
+        " docs/channels.md",
+    )
     alert_bot_token: OptionalToken = Field(
         SecretStr(""),
         description="a bot of alert-relay's own, from BotFather; unset: TELEGRAM_BOT_TOKEN, and the bridge"
@@ -29,10 +44,10 @@ class AlertRelaySettings(TelegramSettings):
         (),
         description="Telegram users who may handle incidents, with commas; unset: everybody in their chats",
     )
-    alert_fallback_targets: CommaStrings = Field(
+    alert_fallback_targets: CommaTargets = Field(
         (),
-        description="who is notified of an incident when no notification of it has arrived within a minute, as"
-        " targets (telegram:CHAT_ID) with commas",
+        description="targets that get an incident of which no notification has arrived within a minute, with"
+        " commas",
     )
     bridge_url: Address = Field(
         "http://127.0.0.1:8080",
@@ -99,6 +114,14 @@ class AlertRelaySettings(TelegramSettings):
         """The chats of the settings, each once; empty: that of the bridge is used."""
         return tuple(dict.fromkeys(self.alert_chat_ids or self.default_chats))
 
+    @field_validator("alert_targets", "alert_fallback_targets")
+    @classmethod
+    def _known_channels(cls, targets: tuple[Target, ...]) -> tuple[Target, ...]:
+        for each in targets:
+            if each.channel is not Channel.TELEGRAM:
+                raise ValueError(f"{each}: no setting describes this channel")
+        return targets
+
     @property
     def clusters(self) -> tuple[ClusterConfiguration, ...]:
         """The clusters of the settings.
@@ -119,23 +142,6 @@ class AlertRelaySettings(TelegramSettings):
                 "ALERT_BOT_TOKEN: this is the token of TELEGRAM_BOT_TOKEN, and Telegram gives the updates of"
                 " a bot to one program; make another bot at @BotFather, or leave it out"
             )
-        return self
-
-    @property
-    def fallback_targets(self) -> tuple[Target, ...]:
-        """The targets of ALERT_FALLBACK_TARGETS, each once.
-
-        Raises:
-            ValueError: one is no target.
-        """
-        return tuple(dict.fromkeys(Target.parse(each) for each in self.alert_fallback_targets))
-
-    @model_validator(mode="after")
-    def _targets(self) -> Self:
-        try:
-            _ = self.fallback_targets
-        except ValueError as error:
-            raise ValueError(f"ALERT_FALLBACK_TARGETS: {error}") from None
         return self
 
     @model_validator(mode="after")

@@ -133,14 +133,14 @@ async def _run(relay: Relay, clock: Clock) -> None:
 async def audit(relay: Relay, now: float) -> None:
     """Measures the escalations that stand still, and starts again what has no timer."""
     try:
-        database, routing = relay.database, relay.routing
+        database, router = relay.database, relay.router
     except Problem:
         # No chat is known yet, which the health shows.
         return
-    found = await database.read("timers", partial(auditor.find, routing=routing, now=now))
+    found = await database.read("timers", partial(auditor.find, router=router, now=now))
     relay.metrics.escalations_stuck.set(found.number)
     if found.without_timer:
-        work = partial(auditor.start_again, incident_ids=found.without_timer, routing=routing, now=now)
+        work = partial(auditor.start_again, incident_ids=found.without_timer, router=router, now=now)
         log.warning("escalations_started_again", incidents=await database.write("timers", work))
 
 

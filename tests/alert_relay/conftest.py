@@ -16,12 +16,13 @@ from sqlalchemy import Table, select
 
 from services.alert_relay import app, store
 from services.alert_relay.alertmanager import parse
+from services.alert_relay.channels.target import Target
 from services.alert_relay.clusters import configuration, membership
 from services.alert_relay.incidents import queries
 from services.alert_relay.incidents.queries import IncidentRow
 from services.alert_relay.notifications import notification
 from services.alert_relay.notifications.notification import Notification, Purpose
-from services.alert_relay.notifications.routing import Routing
+from services.alert_relay.notifications.router import Router
 from services.alert_relay.notifications.store import NotificationTarget
 from services.alert_relay.settings import AlertRelaySettings
 from services.alert_relay.store import StoreResult
@@ -33,7 +34,7 @@ from services.outbox.schema import event
 from services.telegram_sandbox import app as telegram_sandbox
 from services.telegram_sandbox.settings import SandboxSettings
 from tests import servers
-from tests.alert_relay.payloads import START, chat
+from tests.alert_relay.payloads import START
 
 
 @dataclass
@@ -44,7 +45,7 @@ class Store:
     telemetry: Telemetry
     settings: AlertRelaySettings
     #: Who is notified of which incident; None: two chats of all.
-    routing: Routing | None = None
+    router: Router | None = None
 
     async def receive(self, payload: Mapping[str, Any], now: float = START) -> StoreResult:
         webhook = Webhook.model_validate(payload)
@@ -53,7 +54,9 @@ class Store:
         return await self.database.write("receive", work)
 
     def target(self) -> NotificationTarget:
-        return NotificationTarget((chat(1001), chat(-2002)), self.telemetry.new_trace(), routing=self.routing)
+        return NotificationTarget(
+            (Target.telegram(1001), Target.telegram(-2002)), self.telemetry.new_trace(), router=self.router
+        )
 
     async def notifications(self) -> list[Notification]:
         """Returns the notifications in the outbox that people get as new messages, oldest first."""

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 from services.alert_relay.channels.target import Target
 from services.alert_relay.incidents.incident import Incident
-from services.alert_relay.notifications.routing import Step
-from tests.alert_relay.payloads import chat
+from services.alert_relay.notifications.router import Step
 
-ONCALL, TEAM, MANAGER, OTHERS = chat(1001), chat(1002), chat(1003), chat(1009)
+ONCALL, TEAM, MANAGER, OTHERS = map(Target.telegram, (1001, 1002, 1003, 1009))
 
 
 @dataclass(frozen=True)

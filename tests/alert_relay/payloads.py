@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from services.alert_relay.alertmanager import parse
-from services.alert_relay.channels.target import Channel, Target
 from services.alert_relay.incidents.episodes import Alert, AlertGroup
 from services.contracts.alertmanager import Webhook
 from services.kit.clock import rfc3339
@@ -16,11 +15,6 @@ CLUSTER = "http://alertmanager:9093"
 #: 2026-01-01T00:00:00Z
 START = 1_767_225_600.0
 RECORDED = Path(__file__).parent / "recorded"
-
-
-def chat(chat_id: int) -> Target:
-    """Returns a chat as the target of notifications."""
-    return Target(Channel.TELEGRAM, str(chat_id))
 
 
 def recorded(name: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from services.alert_relay.alertmanager.snapshot import (
     ListedAlert,
     Snapshot,
 )
+from services.alert_relay.channels.target import Target
 from services.alert_relay.clusters.configuration import ClusterConfiguration
 from services.alert_relay.metrics import RelayMetrics
 from services.alert_relay.notifications.notification import NotificationKind, Purpose, Source
@@ -35,7 +36,7 @@ from services.kit.clock import SystemClock
 from services.kit.runner import running
 from tests.alert_relay import payloads, servers
 from tests.alert_relay.conftest import Phone, Store
-from tests.alert_relay.payloads import START, alert, chat, webhook
+from tests.alert_relay.payloads import START, alert, webhook
 from tests.alert_relay.servers import fire, needs_alertmanager
 from tests.ports import free_port
 from tests.servers import KEY, ManualClock, until
@@ -75,7 +76,7 @@ async def correct(
         cluster=CLUSTER,
         found=Snapshot(at, alerts, absence_counts=True),
         missed_since=missed_since or {},
-        target=NotificationTarget((chat(1001),), relay_store.telemetry.new_trace()),
+        target=NotificationTarget((Target.telegram(1001),), relay_store.telemetry.new_trace()),
         now=at,
     )
     return (await relay_store.database.write("correct", work)).correction

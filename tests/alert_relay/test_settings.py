@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from services.alert_relay.channels.target import Target
 from services.alert_relay.settings import AlertRelaySettings
 from services.kit.settings import StartError, load
 from tests.forking import Programs
@@ -28,6 +29,27 @@ def test_without_any_setting_the_first_person_of_the_sandbox_gets_alerts(
     # A real bot has no chat until a person chooses one.
     monkeypatch.setenv("TELEGRAM_BOT_TOKEN", "5:real")
     assert load(AlertRelaySettings).recipients == ()
+
+
+def test_further_targets_get_all_alerts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALERT_TARGETS", "telegram:-1003/7, telegram:5,telegram:05")
+
+    assert load(AlertRelaySettings).alert_targets == (Target.telegram(-1003, 7), Target.telegram(5))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        ("ops", "names no channel"),
+        ("telegram:1,email:ada", "no mail address"),
+        ("slack:ops", "slack:ops: no setting describes"),
+    ],
+)
+def test_a_text_that_is_no_target_is_named(monkeypatch: pytest.MonkeyPatch, wrong: str, error: str) -> None:
+    monkeypatch.setenv("ALERT_TARGETS", wrong)
+
+    with pytest.raises(StartError, match=f"^ALERT_TARGETS: .*{error}"):
+        load(AlertRelaySettings)
 
 
 @pytest.mark.parametrize("wrong", ["@ops", "Operations", "1001,@ops"])

@@ -5,6 +5,7 @@ from typing import Any
 
 from services.alert_relay import commands, store
 from services.alert_relay.alertmanager import parse
+from services.alert_relay.channels.target import Target
 from services.alert_relay.clusters import configuration
 from services.alert_relay.incidents.incident import Acknowledge, Actor, ActorKind
 from services.alert_relay.notifications import render
@@ -13,13 +14,15 @@ from services.alert_relay.notifications.store import NotificationTarget
 from services.contracts.alertmanager import Webhook
 from services.outbox.schema import message
 from tests.alert_relay.conftest import Store
-from tests.alert_relay.payloads import START, alert, chat, webhook
+from tests.alert_relay.payloads import START, alert, webhook
 
 MOST = 3
 
 
 def target(relay_store: Store) -> NotificationTarget:
-    return NotificationTarget((chat(1001),), relay_store.telemetry.new_trace(), storm_incidents=MOST)
+    return NotificationTarget(
+        (Target.telegram(1001),), relay_store.telemetry.new_trace(), storm_incidents=MOST
+    )
 
 
 async def fire(relay_store: Store, name: str, now: float, **changes: Any) -> None:

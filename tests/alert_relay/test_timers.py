@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from services.alert_relay import commands, timers
+from services.alert_relay.channels.target import Target
 from services.alert_relay.incidents import timers as timer_store
 from services.alert_relay.incidents.incident import Acknowledge, Actor, ActorKind, Unacknowledge
 from services.alert_relay.incidents.timers import DueTimer
@@ -11,14 +12,16 @@ from services.alert_relay.notifications.notification import NotificationKind, Pu
 from services.alert_relay.notifications.store import NotificationTarget
 from services.outbox.messages import Submission
 from tests.alert_relay.conftest import Store
-from tests.alert_relay.payloads import START, alert, chat, webhook
+from tests.alert_relay.payloads import START, alert, webhook
 
 ADA = Actor(ActorKind.TELEGRAM, "Ada", 1001)
 HOUR = 3_600.0
 
 
 def target(store: Store) -> NotificationTarget:
-    return NotificationTarget((chat(1001),), store.telemetry.new_trace(), acknowledge_seconds=4 * HOUR)
+    return NotificationTarget(
+        (Target.telegram(1001),), store.telemetry.new_trace(), acknowledge_seconds=4 * HOUR
+    )
 
 
 async def command(store: Store, wanted: Acknowledge | Unacknowledge, now: float) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from services.alert_relay import heartbeats, store
+from services.alert_relay.channels.target import Target
 from services.alert_relay.clusters import membership
 from services.alert_relay.incidents.episodes import AlertGroup
 from services.alert_relay.incidents.severity import Urgency
@@ -17,7 +18,7 @@ from services.kit.errors import Problem
 from services.kit.health import Level
 from tests.alert_relay import payloads
 from tests.alert_relay.conftest import Store
-from tests.alert_relay.payloads import START, alert, chat, webhook
+from tests.alert_relay.payloads import START, alert, webhook
 
 
 @dataclass
@@ -60,7 +61,7 @@ class StoreReporter:
     clock: SettableClock
 
     async def report(self, group: AlertGroup) -> None:
-        target = NotificationTarget((chat(1001),), self.relay.telemetry.new_trace())
+        target = NotificationTarget((Target.telegram(1001),), self.relay.telemetry.new_trace())
         work = partial(store.report, group=group, target=target, now=self.clock.now)
         await self.relay.database.write("report", work)
 

@@ -48,7 +48,9 @@ async def receiving(
         health: gets a probe.
         clock: the time.
     """
-    handler = RelayHandler(relay, recipients.known, settings.alert_user_ids, own_bot=settings.has_own_bot)
+    handler = RelayHandler(
+        relay, recipients.known_chats, settings.alert_user_ids, own_bot=settings.has_own_bot
+    )
     source = Polling(bot) if settings.has_own_bot else HandedOn(settings, clock)
     deps = UpdateDependencies(outbox.database, outbox, bot, source, telemetry, metrics, clock)
     name = BOT if settings.has_own_bot else handed_on.BOT

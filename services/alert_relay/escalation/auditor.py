@@ -13,7 +13,7 @@ from services.alert_relay.incidents import store as incident_store
 from services.alert_relay.incidents import timers
 from services.alert_relay.incidents.incident import IncidentState
 from services.alert_relay.incidents.timers import TimerKind
-from services.alert_relay.notifications.routing import Routing
+from services.alert_relay.notifications.router import Router
 from services.alert_relay.schema import incident, timer
 
 #: A timer that is overdue by more than this stands still.
@@ -39,7 +39,7 @@ class Stuck:
         return len(self.without_timer) + self.overdue
 
 
-def find(connection: Connection, routing: Routing, now: float) -> Stuck:
+def find(connection: Connection, router: Router, now: float) -> Stuck:
     """Returns the incidents whose escalation stands still."""
     escalates = and_(timer.c.incident_id == incident.c.id, timer.c.kind == TimerKind.ESCALATE.value)
     fires = (incident.c.state == IncidentState.FIRING.value) & incident.c.policy.is_not(None)
@@ -47,16 +47,16 @@ def find(connection: Connection, routing: Routing, now: float) -> Stuck:
     rows = connection.execute(query.where(fires).order_by(incident.c.id).limit(BATCH)).all()
     without = incident_store.load(connection, [row.id for row in rows if row.due_at is None])
     return Stuck(
-        tuple(each.id for each in without.values() if routing.next_step(each) is not None),
+        tuple(each.id for each in without.values() if router.next_step(each) is not None),
         sum(row.due_at is not None and row.due_at < now - OVERDUE_SECONDS for row in rows),
     )
 
 
-def start_again(connection: Connection, incident_ids: Sequence[str], routing: Routing, now: float) -> int:
+def start_again(connection: Connection, incident_ids: Sequence[str], router: Router, now: float) -> int:
     """Sets the timers that are missing; returns their number."""
     started = 0
     for each in incident_store.load(connection, incident_ids).values():
-        step = routing.next_step(each) if each.state is IncidentState.FIRING else None
+        step = router.next_step(each) if each.state is IncidentState.FIRING else None
         if step is not None and not timers.is_set(connection, each.id, TimerKind.ESCALATE):
             timers.start(connection, each.id, TimerKind.ESCALATE, max(0.0, step.due_at - now), now)
             started += 1

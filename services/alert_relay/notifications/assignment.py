@@ -14,14 +14,14 @@ from services.alert_relay.incidents.timers import TimerKind
 from services.alert_relay.notifications import audience
 from services.alert_relay.notifications.audience import Member
 from services.alert_relay.notifications.composition import IncidentView
-from services.alert_relay.notifications.routing import Routing
+from services.alert_relay.notifications.router import Router
 from services.alert_relay.schema import incident
 
 
-def policies(views: Collection[IncidentView], routing: Routing) -> dict[str, str]:
+def policies(views: Collection[IncidentView], router: Router) -> dict[str, str]:
     """Returns the policy of each incident by its id: the one that it has, else the one that it gets."""
     return {
-        each.incident.id: routing.policy(common_labels(each))
+        each.incident.id: router.policy(common_labels(each))
         if each.incident.policy is None
         else each.incident.policy
         for each in views
@@ -38,14 +38,14 @@ def assign(
     connection: Connection,
     new: Sequence[IncidentView],
     policy: Mapping[str, str],
-    routing: Routing,
+    router: Router,
     now: float,
 ) -> dict[str, tuple[Member, ...]]:
     """Gives incidents that people are notified of for the first time their policy and their audience."""
     added = {}
     for each in new:
         name = policy[each.incident.id]
-        added[each.incident.id] = tuple(Member(target) for target in routing.targets(name, 0, now))
+        added[each.incident.id] = tuple(Member(target) for target in router.targets(name, 0, now))
         connection.execute(
             update(incident).where(incident.c.id == each.incident.id).values(policy=name, escalates_from=now)
         )
@@ -70,7 +70,7 @@ def extend(
 
 
 def set_timers(
-    connection: Connection, before: Incident | None, after: Incident, routing: Routing, now: float
+    connection: Connection, before: Incident | None, after: Incident, router: Router, now: float
 ) -> None:
     """Sets when the next level of escalation is due, if the incident has reached another one or begins anew.
 
@@ -81,11 +81,11 @@ def set_timers(
         return
     if before is not None and _place(before) == _place(after):
         return
-    step = routing.next_step(after)
+    step = router.next_step(after)
     if step is not None:
         timers.start(connection, after.id, TimerKind.ESCALATE, max(0.0, step.due_at - now), now)
-    if step is not None or routing.fallback(after.policy or ""):
-        seconds = routing.receipt_seconds(after.policy or "")
+    if step is not None or router.fallback(after.policy or ""):
+        seconds = router.receipt_seconds(after.policy or "")
         timers.start(connection, after.id, TimerKind.RECEIPT, seconds, now)
 
 

@@ -171,8 +171,14 @@ def is_single(incident: Incident) -> bool:
     return urgency_of(incident.severity) is Urgency.LOUD
 
 
-def of_storm(storm: Storm, changed: Sequence[str]) -> Notification:
-    """Returns the message of a storm, as it is now; ``changed``: ids of the incidents that have changed."""
+def of_storm(storm: Storm, changed: Sequence[str], *, is_first: bool) -> Notification:
+    """Returns the message of a storm, as it is now.
+
+    Args:
+        storm: as it is now.
+        changed: ids of the incidents that have changed.
+        is_first: whether its targets have no message of it yet.
+    """
     severity = worst([each.severity for each in storm.incidents])
     signs = {True: "✅", False: "🔥"}
     incidents = tuple(
@@ -187,7 +193,7 @@ def of_storm(storm: Storm, changed: Sequence[str]) -> Notification:
         "",
         cluster=storm.cluster,
         purpose=Purpose.STORM,
-        storm=NotifiedStorm(storm.id, incidents, storm.open, storm.resolved, tuple(changed)),
+        storm=NotifiedStorm(storm.id, incidents, storm.open, storm.resolved, tuple(changed), is_first),
     )
 
 

@@ -102,6 +102,7 @@ class NotifiedStorm:
         open: the number of open ones.
         resolved: the number of resolved ones.
         changed: ids of the incidents because of which it is sent.
+        is_first: whether its targets get no message of the storm before it.
     """
 
     id: str
@@ -109,6 +110,7 @@ class NotifiedStorm:
     open: int
     resolved: int
     changed: tuple[str, ...] = ()
+    is_first: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
-from services.alert_relay.channels.target import Channel, Target
+from services.alert_relay.channels.target import Target
 from services.alert_relay.incidents import store as incident_store
 from services.alert_relay.incidents import storms, timers
 from services.alert_relay.incidents.incident import Incident
@@ -19,8 +19,6 @@ from services.alert_relay.notifications.composition import NO_ORIGIN, IncidentVi
 from services.alert_relay.notifications.notification import Notification, NotificationKind, NotifiedAlert
 from services.alert_relay.notifications.store import STORM_SECONDS, Addressed, NotificationTarget
 
-#: Channels whose messages can be edited.
-EDITS = frozenset({Channel.TELEGRAM})
 NO_NEWS: Mapping[str, Sequence[NotifiedAlert]] = {}
 
 
@@ -82,7 +80,9 @@ def project(
             view = replace(view, storm_id=None)
         if view.storm_id is None:
             composed += _composed(known, view, of_incident, members, remind=remind, origin=origin)
-    return composed + [_of_storm(connection, storm_id, ids, audiences) for storm_id, ids in of_storms.items()]
+    for storm_id, ids in of_storms.items():
+        composed += _of_storm(connection, storm_id, ids, audiences)
+    return composed
 
 
 def _audiences(
@@ -143,12 +143,20 @@ def _of_storm(
     storm_id: str,
     incident_ids: Sequence[str],
     audiences: Mapping[str, Collection[Member]],
-) -> Addressed:
-    """The message of a storm: new for some, and for others an edit, where their channel can edit."""
-    have_it = audience.of_storm(connection, storm_id)
-    targets = dict.fromkeys(each.target for one in incident_ids for each in audiences.get(one, ()))
-    get_it = [each for each in targets if each.channel in EDITS or each not in have_it]
-    return Addressed(composition.of_storm(storms.load(connection, storm_id), incident_ids), tuple(get_it))
+) -> list[Addressed]:
+    """The message of a storm: the first one for some targets, and for others the storm as it is now."""
+    known = audience.of_storm(connection, storm_id)
+    targets = list(dict.fromkeys(each.target for one in incident_ids for each in audiences.get(one, ())))
+    storm = storms.load(connection, storm_id)
+    parts = {
+        False: tuple(each for each in targets if each in known),
+        True: tuple(each for each in targets if each not in known),
+    }
+    return [
+        Addressed(composition.of_storm(storm, incident_ids, is_first=is_first), part)
+        for is_first, part in parts.items()
+        if part
+    ]
 
 
 def _joined(

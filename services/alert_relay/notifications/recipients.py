@@ -1,4 +1,4 @@
-"""The chats that get the notifications: those of the settings, else the first chat of the bridge.
+"""The targets that get the notifications: those of the settings, else the first chat of the bridge.
 
 The chat is learned from the bridge once and then stored: alerts do not depend on the bridge.
 """
@@ -11,6 +11,7 @@ from functools import partial
 import structlog
 from sqlalchemy import Connection, insert, select
 
+from services.alert_relay.channels.target import Target
 from services.alert_relay.schema import recipient
 from services.alert_relay.settings import AlertRelaySettings
 from services.client import AsyncClient, ClientError
@@ -27,7 +28,7 @@ _NONE = "no chat is set: set ALERT_CHAT_IDS or TELEGRAM_CHAT_IDS, or choose the 
 
 
 class Recipients:
-    """The chats that get the notifications.
+    """The targets that get the notifications.
 
     Args:
         settings: of the service.
@@ -39,19 +40,26 @@ class Recipients:
         self._database = database
         self._chat_ids = settings.recipients
 
-    def known(self) -> tuple[int, ...]:
-        """Chat ids, each once; empty: no chat is known yet."""
-        return self._chat_ids
+    def known_chats(self) -> tuple[int, ...]:
+        """Ids of the chats of Telegram, each once; empty: none is known yet."""
+        further = (each.chat[0] for each in self._settings.alert_targets if each.chat is not None)
+        return tuple(dict.fromkeys((*self._chat_ids, *further)))
 
-    def chat_ids(self) -> tuple[int, ...]:
-        """Chat ids, each once.
+    def known(self) -> tuple[Target, ...]:
+        """The targets, each once; empty: none is known yet."""
+        chats = (Target.telegram(chat_id) for chat_id in self._chat_ids)
+        return tuple(dict.fromkeys((*chats, *self._settings.alert_targets)))
+
+    def targets(self) -> tuple[Target, ...]:
+        """The targets, each once.
 
         Raises:
-            Problem: 503, no chat is known yet; Alertmanager sends the webhook again.
+            Problem: 503, none is known yet; Alertmanager sends the webhook again.
         """
-        if not self._chat_ids:
+        found = self.known()
+        if not found:
             raise Problem(503, "No chat yet", f"{_NONE[0].upper()}{_NONE[1:]}.")
-        return self._chat_ids
+        return found
 
     @asynccontextmanager
     async def learning(self, health: Health) -> AsyncIterator[None]:
@@ -88,6 +96,8 @@ class Recipients:
     async def _check(self) -> Measurement:
         if self._chat_ids:
             return Measurement(Level.HEALTHY, {"from": "bridge"})
+        if self._settings.alert_targets:
+            return Measurement(Level.HEALTHY, {"from": "ALERT_TARGETS"})
         return Measurement(Level.UNHEALTHY, {"reason": _NONE})
 
 

@@ -10,11 +10,13 @@ from typing import Any
 from sqlalchemy import Connection, Row, case, func, insert, select
 from uuid_utils import uuid7
 
+from services.alert_relay.channels import store as channel_store
+from services.alert_relay.channels.store import CHANNELS_BOT
 from services.alert_relay.channels.target import Target
 from services.alert_relay.incidents import store as incident_store
 from services.alert_relay.incidents.chunks import chunks
 from services.alert_relay.incidents.incident import Incident
-from services.alert_relay.notifications import audience
+from services.alert_relay.notifications import audience, channel_purposes
 from services.alert_relay.notifications.composition import IncidentView
 from services.alert_relay.notifications.notification import (
     Notification,
@@ -23,14 +25,13 @@ from services.alert_relay.notifications.notification import (
     Purpose,
     to_json,
 )
-from services.alert_relay.notifications.routing import Routing, ToAll
+from services.alert_relay.notifications.router import Router, ToAll
 from services.alert_relay.schema import episode, incident, notification
 from services.contracts.stored import json_of
 from services.kit.telemetry.telemetry import TraceContext
 from services.outbox.intake import enqueue
 from services.outbox.messages import EventRecord, MessageRecord, Origin, Submission
 
-CHANNEL = "telegram"
 EVENT_TYPE, CATEGORY = "alert_notification", "notification"
 #: The bot's name in the outbox; it differs from the bridge's, which may use the same database.
 BOT = "alerts"
@@ -50,14 +51,14 @@ class Addressed:
 
 @dataclass(frozen=True, slots=True)
 class NotificationTarget:
-    """Who gets the notifications, and the trace that they belong to.
+    """The targets that get the notifications, and the trace that they belong to.
 
     Args:
-        targets: of all incidents.
+        targets: get the notifications of all incidents that ``router`` does not decide on.
         trace: of the notifications.
         parent: the caller's span.
         reopen_seconds: how long after its resolution an incident is reopened.
-        routing: decides who is notified of which incident; None: the targets are notified of all.
+        router: decides who is notified of which incident; None: the targets are notified of all.
         storm_incidents: incidents that may open within ``STORM_SECONDS``, each with a message of its own.
         acknowledge_seconds: how long an acknowledgement counts; 0: without limit.
     """
@@ -68,11 +69,11 @@ class NotificationTarget:
     reopen_seconds: float = 300.0
     acknowledge_seconds: float = 0.0
     storm_incidents: int = 0
-    routing: Routing | None = None
+    router: Router | None = None
 
     @property
-    def route(self) -> Routing:
-        return self.routing or ToAll(self.targets)
+    def route(self) -> Router:
+        return self.router or ToAll(self.targets)
 
 
 def views(connection: Connection, incidents: Mapping[str, Incident]) -> dict[str, IncidentView]:
@@ -133,38 +134,74 @@ def _alerts(connection: Connection, ids: Sequence[str]) -> dict[str, list[Notifi
 def enqueue_all(
     connection: Connection, composed: Sequence[Addressed], target: NotificationTarget, now: float
 ) -> list[Submission]:
-    """Enqueues notifications in the outbox, the most urgent first, and links them to their incidents."""
-    ordered = sorted(composed, key=lambda each: each.notification.urgency.order)
-    submissions = [_submission(each, target, now) for each in ordered]
-    enqueue.insert(connection, submissions, now)
-    linked = [(each, submission.events[0].id) for each, submission in zip(ordered, submissions, strict=True)]
-    rows = [
-        {
-            "id": event_id,
-            "incident_id": incident_id,
-            "channel": CHANNEL,
-            "kinds": ",".join(kind.value for kind in each.notification.kinds)
-            or each.notification.purpose.value,
-            "purpose": each.notification.purpose.value,
-            "at": now,
-        }
-        for each, event_id in linked
-        for incident_id in _about(each.notification)
-    ]
+    """Enqueues notifications in the outbox, the most urgent first, and links them to their incidents.
+
+    A notification goes to each of its targets whose channel takes it; one that none takes is left out.
+    """
+    numbers = _numbers(connection, composed)
+    submissions, rows = [], []
+    for each in sorted(composed, key=lambda one: one.notification.urgency.order):
+        content = each.notification
+        reached = [one for one in each.targets if channel_purposes.takes(one.channel, content)]
+        if not reached:
+            continue
+        recipients = [_recipient(one, numbers) for one in reached]
+        submissions.append(_submission(content, recipients, target, now))
+        event_id = submissions[-1].events[0].id
+        rows += _rows_of(content, event_id, reached, now)
+        _record_first(connection, content, reached, event_id)
+    if submissions:
+        enqueue.insert(connection, submissions, now)
     if rows:
         connection.execute(insert(notification), rows)
-    for each, event_id in linked:
-        _record_first(connection, each, event_id)
     return submissions
 
 
-def _record_first(connection: Connection, sent: Addressed, event_id: str) -> None:
+def _record_first(
+    connection: Connection, content: Notification, reached: Sequence[Target], event_id: str
+) -> None:
     """Stores which message shows an incident to whom, so that changes edit it and news answer it."""
-    if sent.notification.storm is not None:
-        storm = sent.notification.storm
-        audience.record_storm(connection, storm.changed, sent.targets, storm.id)
-    elif sent.notification.incident is not None and sent.notification.purpose is Purpose.OPENED:
-        audience.record_first(connection, sent.notification.incident.id, sent.targets, event_id)
+    if content.storm is not None:
+        audience.record_storm(connection, content.storm.changed, reached, content.storm.id)
+    elif content.incident is not None and content.purpose is Purpose.OPENED:
+        audience.record_first(connection, content.incident.id, reached, event_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Recipient:
+    """A target by its names in the outbox."""
+
+    bot: str
+    chat_id: int
+    thread_id: int | None = None
+
+
+def _numbers(connection: Connection, composed: Sequence[Addressed]) -> Mapping[Target, int]:
+    targets = {one: None for each in composed for one in each.targets if one.chat is None}
+    return channel_store.ids(connection, list(targets))
+
+
+def _recipient(target: Target, numbers: Mapping[Target, int]) -> _Recipient:
+    if target.chat is not None:
+        return _Recipient(BOT, *target.chat)
+    return _Recipient(CHANNELS_BOT, numbers[target])
+
+
+def _rows_of(
+    composed: Notification, event_id: str, reached: Sequence[Target], now: float
+) -> list[dict[str, Any]]:
+    """Returns the rows that link a notification to the incidents that it is about."""
+    return [
+        {
+            "id": event_id,
+            "incident_id": incident_id,
+            "channel": ",".join(dict.fromkeys(each.channel.value for each in reached)),
+            "kinds": ",".join(kind.value for kind in composed.kinds) or composed.purpose.value,
+            "purpose": composed.purpose.value,
+            "at": now,
+        }
+        for incident_id in _about(composed)
+    ]
 
 
 def _about(composed: Notification) -> tuple[str, ...]:
@@ -174,8 +211,9 @@ def _about(composed: Notification) -> tuple[str, ...]:
     return () if composed.incident is None else (composed.incident.id,)
 
 
-def _submission(sent: Addressed, target: NotificationTarget, now: float) -> Submission:
-    composed = sent.notification
+def _submission(
+    composed: Notification, reached: Sequence[_Recipient], target: NotificationTarget, now: float
+) -> Submission:
     event_id = str(uuid7())
     about = composed.incident
     event = EventRecord(
@@ -201,12 +239,13 @@ def _submission(sent: Addressed, target: NotificationTarget, now: float) -> Subm
     messages = tuple(
         MessageRecord(
             str(uuid7()),
-            int(each.address),
+            each.chat_id,
+            thread_id=each.thread_id,
             lane=urgency.lane,
             silent=urgency.silent or composed.purpose is Purpose.CHANGED,
-            bot=BOT,
+            bot=each.bot,
             update_key=update_key,
         )
-        for each in sent.targets
+        for each in reached
     )
     return Submission((event,), (messages,))

@@ -34,7 +34,7 @@ CHATS = {int(each.address): each for each in (ONCALL, TEAM, MANAGER, OTHERS)}
 
 @pytest.fixture
 def escalating(relay_store: Store) -> Store:
-    relay_store.routing = ThreeLevels()
+    relay_store.router = ThreeLevels()
     return relay_store
 
 
@@ -211,7 +211,7 @@ async def test_a_dead_letter_beside_a_message_that_arrived_escalates_nothing(esc
 
 
 async def test_behind_the_last_level_the_fallback_gets_what_did_not_arrive(escalating: Store) -> None:
-    escalating.routing = ThreeLevels(rounds=1)
+    escalating.router = ThreeLevels(rounds=1)
     await escalating.receive(webhook(alert()))
 
     done = await pass_to(escalating, START + 30 * MINUTE)
@@ -234,7 +234,7 @@ async def test_a_person_escalates_now_and_a_repetition_changes_nothing(escalatin
 
 
 async def test_behind_the_last_level_a_person_learns_that_there_is_none(escalating: Store) -> None:
-    escalating.routing = ThreeLevels(rounds=1)
+    escalating.router = ThreeLevels(rounds=1)
     await escalating.receive(webhook(alert()))
     for number in range(3):
         done = await command(escalating, Escalate(), START + number)

@@ -26,7 +26,7 @@ class Step:
     due_at: float
 
 
-class Routing(Protocol):
+class Router(Protocol):
     """Decides who is notified of an incident; made from the settings."""
 
     def policy(self, labels: Mapping[str, str]) -> str:
