@@ -20,6 +20,8 @@ from services.alert_relay.notifications.recipients import Recipients
 from services.alert_relay.reconciler import run_reconcilers
 from services.alert_relay.relay import OutcomeCounter, Relay
 from services.alert_relay.retention import run_retention
+from services.alert_relay.senders import channel_sender
+from services.alert_relay.senders.channel_sender import ChannelSender, TargetNumbers
 from services.alert_relay.settings import AlertRelaySettings
 from services.alert_relay.state import RelayState
 from services.alert_relay.timers import run_timers
@@ -59,6 +61,7 @@ OPERATIONS = (
     "update_heard",
     "clusters",
     "recipients",
+    "targets",
     "incidents",
     "incident",
     "measure",
@@ -93,6 +96,8 @@ def create_app(
         settings.proxy_of(settings.bot_api_url),
     )
 
+    channel_services = channel_sender.services_of(settings.channels, telemetry)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, RelayState]]:
         async with AsyncExitStack() as stack:
@@ -102,6 +107,9 @@ def create_app(
             rates = await stack.enter_async_context(
                 buckets.open_buckets(settings.redis_url, local=beside, clock=clock, health=health)
             )
+            numbers = TargetNumbers(database)
+            channels = ChannelSender(settings.channels, channel_services, numbers, clock)
+            channel_sender.add_probes(health, channels, channel_services)
             outbox = await stack.enter_async_context(
                 open_outbox(
                     replace(settings.engine(), bot_name=notification_store.BOT),
@@ -113,8 +121,9 @@ def create_app(
                     render=render.render,
                     bucket=rates.of(token, settings.telegram_bot_per_second),
                     chat_pace=rates.chats(token),
+                    other_bots=channel_sender.bots_of(channels, channel_services),
                     rules=ChatRules(tries=refusing_chats.tries, answers=render.answers),
-                    observer=OutcomeCounter(metrics).observe,
+                    observer=OutcomeCounter(metrics, numbers).observe,
                 )
             )
             configured = settings.clusters

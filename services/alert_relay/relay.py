@@ -10,6 +10,7 @@ from services.alert_relay import commands, snapshot_store, store
 from services.alert_relay.alertmanager import parse
 from services.alert_relay.alertmanager.config import RepeatIntervals
 from services.alert_relay.alertmanager.snapshot import Correction, Snapshot
+from services.alert_relay.channels.store import CHANNELS_BOT
 from services.alert_relay.channels.target import Channel
 from services.alert_relay.clusters import configuration
 from services.alert_relay.commands import Performed
@@ -19,6 +20,7 @@ from services.alert_relay.incidents.severity import Urgency, urgency_of
 from services.alert_relay.metrics import NotificationOutcome, RelayMetrics, TruncatedOutcome
 from services.alert_relay.notifications.recipients import Recipients
 from services.alert_relay.notifications.store import NotificationTarget
+from services.alert_relay.senders.channel_sender import TargetNumbers
 from services.alert_relay.settings import AlertRelaySettings
 from services.alert_relay.snapshot_store import Cluster
 from services.alert_relay.store import StoreResult
@@ -30,7 +32,7 @@ from services.kit.errors import Problem
 from services.kit.telemetry.telemetry import Telemetry, TraceContext
 from services.outbox.engine import Outbox
 from services.outbox.intake import enqueue
-from services.outbox.messages import MessageState, Origin, Settled, Submission, is_failure
+from services.outbox.messages import Claimed, MessageState, Origin, Settled, Submission, is_failure
 
 log = structlog.get_logger()
 
@@ -201,6 +203,7 @@ class Relay:
             reopen_seconds=self._settings.incident_reopen_seconds,
             acknowledge_seconds=self._settings.acknowledge_seconds,
             storm_incidents=self._settings.storm_incidents,
+            without_edits=self._recipients.without_edits,
         )
 
     def _count(self, webhook: Webhook, result: StoreResult, now: float) -> None:
@@ -251,10 +254,16 @@ _OUTCOMES = {
 
 
 class OutcomeCounter:
-    """Counts the final outcomes of notifications and the delay of delivered ones."""
+    """Counts the final outcomes of notifications and the delay of delivered ones.
 
-    def __init__(self, metrics: RelayMetrics) -> None:
+    Args:
+        metrics: of the service.
+        numbers: the targets of messages that do not go to Telegram.
+    """
+
+    def __init__(self, metrics: RelayMetrics, numbers: TargetNumbers) -> None:
         self._metrics = metrics
+        self._numbers = numbers
 
     async def observe(self, settled: Sequence[Settled]) -> None:
         """Counts what the outbox settled; a message that will be retried has no final outcome yet."""
@@ -266,6 +275,13 @@ class OutcomeCounter:
             )
             if outcome is None or replaced or each.message.origin is not Origin.ALERT:
                 continue
-            self._metrics.notifications.labels(Channel.TELEGRAM.value, outcome.value).inc()
+            channel = await self._channel(each.message)
+            self._metrics.notifications.labels(channel.value, outcome.value).inc()
             if outcome is NotificationOutcome.DELIVERED:
                 self._metrics.delay.observe(max(0.0, each.result.finished_at - each.message.accepted_at))
+
+    async def _channel(self, message: Claimed) -> Channel:
+        if message.bot != CHANNELS_BOT:
+            return Channel.TELEGRAM
+        target = await self._numbers.target(message.chat_id)
+        return Channel.TELEGRAM if target is None else target.channel

@@ -39,6 +39,10 @@ class Recipients:
         self._settings = settings
         self._database = database
         self._chat_ids = settings.recipients
+        #: Targets whose messages cannot be edited, though others of their channel can.
+        self.without_edits = frozenset(
+            each for each in settings.channels.named if not settings.channels.edits(each)
+        )
 
     def known_chats(self) -> tuple[int, ...]:
         """Ids of the chats of Telegram, each once; empty: none is known yet."""

@@ -49,6 +49,7 @@ class NotificationTarget:
         trace: of the notifications.
         parent: the caller's span.
         reopen_seconds: how long after its resolution an incident is reopened.
+        without_edits: targets whose messages cannot be edited, though others of their channel can.
         storm_incidents: incidents that may open within ``STORM_SECONDS``, each with a message of its own.
         acknowledge_seconds: how long an acknowledgement counts; 0: without limit.
     """
@@ -59,6 +60,7 @@ class NotificationTarget:
     reopen_seconds: float = 300.0
     acknowledge_seconds: float = 0.0
     storm_incidents: int = 0
+    without_edits: frozenset[Target] = frozenset()
 
 
 def views(connection: Connection, incidents: Mapping[str, Incident]) -> dict[str, IncidentView]:
@@ -140,7 +142,11 @@ def enqueue_all(
     recipients = _recipients(connection, target.targets)
     submissions, rows = [], []
     for each in sorted(composed, key=lambda one: one.urgency.order):
-        reached = [one for one in recipients if channel_purposes.takes(one.target.channel, each)]
+        reached = [
+            one
+            for one in recipients
+            if channel_purposes.takes(one.target.channel, each, edits=one.target not in target.without_edits)
+        ]
         if reached:
             submissions.append(_submission(each, reached, target, now))
             rows += _rows_of(each, submissions[-1].events[0].id, reached, now)

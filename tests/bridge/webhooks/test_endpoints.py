@@ -17,8 +17,9 @@ from services.bridge.webhooks import endpoints, store
 from services.bridge.webhooks.endpoints import DAY, DISABLED_AFTER
 from services.bridge.webhooks.store import Call, NewCall, State, Tried
 from services.bridge.webhooks.worker import AT_ONCE
-from services.kit import runner, webhook_signatures
+from services.kit import runner
 from services.kit.database.connect import Database
+from services.kit.web import webhook_signatures
 from tests import servers
 from tests.bridge.webhooks.test_results import SECRET, Program, listening
 from tests.conftest import BridgeFactory
