@@ -16,7 +16,7 @@ _CONTROL = re.compile(r"[\x00-\x20\x7f]")
 class Encryption(StrEnum):
     """When a connection is encrypted."""
 
-    AUTO = "auto"  #: once the server offers STARTTLS
+    AUTO = "auto"  #: once the server offers STARTTLS; with a user name it has to
     REQUIRED = "required"  #: by STARTTLS; without it nothing is sent
     NEVER = "never"
     IMPLICIT = "implicit"  #: from the start, smtps

@@ -1,6 +1,7 @@
 """Sends mails by SMTP, and decides by the server's answers what became of one."""
 
 import asyncio
+import ssl
 import time
 from email.message import EmailMessage
 
@@ -38,14 +39,22 @@ class Mail:
         server: that takes the mails.
         sender: of the mails.
         telemetry: counts the mails.
+        trusted: certificates of mail servers; None: those that the machine trusts.
     """
 
     channel = Channel.EMAIL
 
-    def __init__(self, server: MailServer, sender: Mailbox, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        server: MailServer,
+        sender: Mailbox,
+        telemetry: Telemetry,
+        trusted: ssl.SSLContext | None = None,
+    ) -> None:
         self._server = server
         self._sender = sender
         self._telemetry = telemetry
+        self._trusted = trusted
 
     async def close(self) -> None:
         """Closes nothing: no connection outlasts a mail."""
@@ -86,6 +95,10 @@ class Mail:
 
     def _client(self) -> SMTP:
         server = self._server
+        start_tls = _START_TLS[server.encryption]
+        if server.encryption is Encryption.AUTO and server.username:
+            # A password is sent in the clear only if SMTP_URL says starttls=never.
+            start_tls = True
         return SMTP(
             hostname=server.host,
             port=server.port,
@@ -93,7 +106,8 @@ class Mail:
             password=server.password or None,
             timeout=STEP_SECONDS,
             use_tls=server.encryption is Encryption.IMPLICIT,
-            start_tls=_START_TLS[server.encryption],
+            start_tls=start_tls,
+            tls_context=self._trusted,
         )
 
 
