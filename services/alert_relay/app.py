@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from services.alert_relay.api import clusters as clusters_api
 from services.alert_relay.api import dead_letters as dead_letters_api
 from services.alert_relay.api import incidents as incidents_api
+from services.alert_relay.api import targets as targets_api
 from services.alert_relay.api import webhooks as webhooks_api
 from services.alert_relay.bot.inbound import receiving
 from services.alert_relay.clusters import membership
@@ -168,7 +169,14 @@ def create_app(
             await stack.enter_async_context(
                 run_retention(database, settings.alert_retention_days, metrics, clock)
             )
-            state = RelayState(relay=relay, database=database, clusters=configured, clock=clock)
+            state = RelayState(
+                relay=relay,
+                database=database,
+                clusters=configured,
+                recipients=recipients,
+                channels=settings.channels,
+                clock=clock,
+            )
             yield state.as_lifespan_state()
 
     return create_service(
@@ -182,6 +190,7 @@ def create_app(
             incidents_api.router,
             dead_letters_api.router,
             clusters_api.router,
+            targets_api.router,
         ],
         admission=webhooks_api.admission,
         watched=["/webhook/alert", "/webhook/alert/{cluster}"],

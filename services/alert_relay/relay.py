@@ -11,13 +11,15 @@ from services.alert_relay.alertmanager import parse
 from services.alert_relay.alertmanager.config import RepeatIntervals
 from services.alert_relay.alertmanager.snapshot import Correction, Snapshot
 from services.alert_relay.channels.store import CHANNELS_BOT
-from services.alert_relay.channels.target import Channel
+from services.alert_relay.channels.target import Channel, Target
 from services.alert_relay.clusters import configuration
 from services.alert_relay.commands import Performed
 from services.alert_relay.incidents.episodes import AlertGroup
 from services.alert_relay.incidents.incident import Actor, Command
 from services.alert_relay.incidents.severity import Urgency, urgency_of
 from services.alert_relay.metrics import NotificationOutcome, RelayMetrics, TruncatedOutcome
+from services.alert_relay.notifications import store as notification_store
+from services.alert_relay.notifications.notification import Notification, Purpose
 from services.alert_relay.notifications.recipients import Recipients
 from services.alert_relay.notifications.store import NotificationTarget
 from services.alert_relay.senders.channel_sender import TargetNumbers
@@ -188,6 +190,20 @@ class Relay:
         """
         work = partial(store.report, group=group, target=self.target(), now=self._clock.time())
         self._after_commit(await self._outbox.database.write("report", work, notify=enqueue.CHANNEL))
+
+    async def test(self, target: Target) -> str:
+        """Enqueues a test for one target; returns the id of its message.
+
+        Raises:
+            Problem: 503, it may not be stored.
+        """
+        now = self._clock.time()
+        composed = Notification(Urgency.NORMAL, (), 0, 0, "", purpose=Purpose.TEST)
+        wanted = NotificationTarget((target,), self._telemetry.new_trace())
+        work = partial(notification_store.enqueue_all, composed=[composed], target=wanted, now=now)
+        submissions = await self._outbox.database.write("targets", work, notify=enqueue.CHANNEL)
+        self._outbox.record_stored(submissions, now)
+        return submissions[0].messages[0][0].id
 
     def target(self, parent: TraceContext | None = None) -> NotificationTarget:
         """Returns who gets the notifications of a change.

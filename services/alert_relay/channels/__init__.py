@@ -4,5 +4,6 @@
 - `mail_server`: the mail server of the settings (pure).
 - `configuration`: the channels of the settings, with their secrets (pure).
 - `settings`: the environment variables of channels.
+- `receipts`: what targets answered last.
 - `store`: the numbers by which the outbox knows targets that are no chats of Telegram.
 """
