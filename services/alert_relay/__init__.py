@@ -11,6 +11,7 @@ The path of one alert:
     channels           (package) where notifications go, and by which channel
     incidents          (package) episodes of alerts, and the incidents that people handle
     notifications      (package) decides which alerts to notify, how loudly, in how many messages; their text
+    senders            (package) sends by channels other than Telegram
     (services.outbox)  delivers the messages and reports each outcome
 
     commands           carries out what a person does: acknowledge, resolve, write a note

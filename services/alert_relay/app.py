@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from services.alert_relay.api import clusters as clusters_api
 from services.alert_relay.api import dead_letters as dead_letters_api
 from services.alert_relay.api import incidents as incidents_api
+from services.alert_relay.api import targets as targets_api
 from services.alert_relay.api import webhooks as webhooks_api
 from services.alert_relay.bot.inbound import receiving
 from services.alert_relay.clusters import membership
@@ -21,6 +22,8 @@ from services.alert_relay.notifications.recipients import Recipients
 from services.alert_relay.reconciler import run_reconcilers
 from services.alert_relay.relay import OutcomeCounter, Relay
 from services.alert_relay.retention import run_retention
+from services.alert_relay.senders import channel_sender
+from services.alert_relay.senders.channel_sender import ChannelSender, TargetNumbers
 from services.alert_relay.settings import AlertRelaySettings
 from services.alert_relay.state import RelayState
 from services.alert_relay.timers import run_timers
@@ -61,6 +64,7 @@ OPERATIONS = (
     "update_heard",
     "clusters",
     "recipients",
+    "targets",
     "incidents",
     "incident",
     "measure",
@@ -95,6 +99,8 @@ def create_app(
         settings.proxy_of(settings.bot_api_url),
     )
 
+    channel_services = channel_sender.services_of(settings.channels, telemetry)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, RelayState]]:
         async with AsyncExitStack() as stack:
@@ -104,7 +110,10 @@ def create_app(
             rates = await stack.enter_async_context(
                 buckets.open_buckets(settings.redis_url, local=beside, clock=clock, health=health)
             )
-            counter, failures = OutcomeCounter(metrics), FailureObserver(database, clock)
+            numbers = TargetNumbers(database)
+            channels = ChannelSender(settings.channels, channel_services, numbers, clock)
+            channel_sender.add_probes(health, channels, channel_services)
+            counter, failures = OutcomeCounter(metrics, numbers), FailureObserver(database, clock)
 
             async def observe(settled: Sequence[Settled]) -> None:
                 await counter.observe(settled)
@@ -121,6 +130,7 @@ def create_app(
                     render=render.render,
                     bucket=rates.of(token, settings.telegram_bot_per_second),
                     chat_pace=rates.chats(token),
+                    other_bots=channel_sender.bots_of(channels, channel_services),
                     rules=ChatRules(tries=refusing_chats.tries, answers=render.answers),
                     observer=observe,
                 )
@@ -167,7 +177,14 @@ def create_app(
             await stack.enter_async_context(
                 run_retention(database, settings.alert_retention_days, metrics, clock)
             )
-            state = RelayState(relay=relay, database=database, clusters=configured, clock=clock)
+            state = RelayState(
+                relay=relay,
+                database=database,
+                clusters=configured,
+                recipients=recipients,
+                channels=settings.channels,
+                clock=clock,
+            )
             yield state.as_lifespan_state()
 
     return create_service(
@@ -181,6 +198,7 @@ def create_app(
             incidents_api.router,
             dead_letters_api.router,
             clusters_api.router,
+            targets_api.router,
         ],
         admission=webhooks_api.admission,
         watched=["/webhook/alert", "/webhook/alert/{cluster}"],

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from services.alert_relay.channels.target import Channel
 from services.alert_relay.incidents.store import ResolvedIncident
 from services.kit.clock import Clock
 from services.kit.telemetry.buckets import MILLISECONDS_TO_A_DAY, SECONDS_TO_A_MONTH
@@ -31,7 +32,7 @@ class TruncatedOutcome(StrEnum):
 #: Upper limits of the buckets of alerts in an incident.
 ALERTS = (1, 2, 5, 10, 50, 100, 1_000)
 STATUSES = ("firing", "resolved")
-CHANNELS = ("telegram",)
+CHANNELS = tuple(channel.value for channel in Channel)
 #: Levels of escalation and causes whose series exist from the start.
 LEVELS = 4
 CAUSES = ("unacknowledged", "undelivered", "requested")

@@ -10,7 +10,8 @@ from services.alert_relay import commands, snapshot_store, store
 from services.alert_relay.alertmanager import parse
 from services.alert_relay.alertmanager.config import RepeatIntervals
 from services.alert_relay.alertmanager.snapshot import Correction, Snapshot
-from services.alert_relay.channels.target import Channel
+from services.alert_relay.channels.store import CHANNELS_BOT
+from services.alert_relay.channels.target import Channel, Target
 from services.alert_relay.clusters import configuration
 from services.alert_relay.commands import Performed
 from services.alert_relay.escalation.levels import Cause, Escalation
@@ -18,9 +19,12 @@ from services.alert_relay.incidents.episodes import AlertGroup
 from services.alert_relay.incidents.incident import Actor, Command
 from services.alert_relay.incidents.severity import Urgency, urgency_of
 from services.alert_relay.metrics import NotificationOutcome, RelayMetrics, TruncatedOutcome
+from services.alert_relay.notifications import store as notification_store
+from services.alert_relay.notifications.notification import Notification, Purpose
 from services.alert_relay.notifications.recipients import Recipients
 from services.alert_relay.notifications.router import Router, ToAll
-from services.alert_relay.notifications.store import NotificationTarget
+from services.alert_relay.notifications.store import Addressed, NotificationTarget
+from services.alert_relay.senders.channel_sender import TargetNumbers
 from services.alert_relay.settings import AlertRelaySettings
 from services.alert_relay.snapshot_store import Cluster
 from services.alert_relay.store import StoreResult
@@ -32,7 +36,7 @@ from services.kit.errors import Problem
 from services.kit.telemetry.telemetry import Telemetry, TraceContext
 from services.outbox.engine import Outbox
 from services.outbox.intake import enqueue
-from services.outbox.messages import MessageState, Origin, Settled, Submission, is_failure
+from services.outbox.messages import Claimed, MessageState, Origin, Settled, Submission, is_failure
 
 log = structlog.get_logger()
 
@@ -210,6 +214,22 @@ class Relay:
         work = partial(store.report, group=group, target=self.target(), now=self._clock.time())
         self._after_commit(await self._outbox.database.write("report", work, notify=enqueue.CHANNEL))
 
+    async def test(self, target: Target) -> str:
+        """Enqueues a test for one target; returns the id of its message.
+
+        Raises:
+            Problem: 503, it may not be stored.
+        """
+        now = self._clock.time()
+        composed = Notification(Urgency.NORMAL, (), 0, 0, "", purpose=Purpose.TEST)
+        wanted = NotificationTarget((target,), self._telemetry.new_trace())
+        work = partial(
+            notification_store.enqueue_all, composed=[Addressed(composed, (target,))], target=wanted, now=now
+        )
+        submissions = await self._outbox.database.write("targets", work, notify=enqueue.CHANNEL)
+        self._outbox.record_stored(submissions, now)
+        return submissions[0].messages[0][0].id
+
     def target(self, parent: TraceContext | None = None) -> NotificationTarget:
         """Returns who gets the notifications of a change.
 
@@ -226,6 +246,7 @@ class Relay:
             reopen_seconds=self._settings.incident_reopen_seconds,
             acknowledge_seconds=self._settings.acknowledge_seconds,
             storm_incidents=self._settings.storm_incidents,
+            without_edits=self._recipients.without_edits,
         )
 
     def _count(self, webhook: Webhook, result: StoreResult, now: float) -> None:
@@ -276,10 +297,16 @@ _OUTCOMES = {
 
 
 class OutcomeCounter:
-    """Counts the final outcomes of notifications and the delay of delivered ones."""
+    """Counts the final outcomes of notifications and the delay of delivered ones.
 
-    def __init__(self, metrics: RelayMetrics) -> None:
+    Args:
+        metrics: of the service.
+        numbers: the targets of messages that do not go to Telegram.
+    """
+
+    def __init__(self, metrics: RelayMetrics, numbers: TargetNumbers) -> None:
         self._metrics = metrics
+        self._numbers = numbers
 
     async def observe(self, settled: Sequence[Settled]) -> None:
         """Counts what the outbox settled; a message that will be retried has no final outcome yet."""
@@ -291,6 +318,13 @@ class OutcomeCounter:
             )
             if outcome is None or replaced or each.message.origin is not Origin.ALERT:
                 continue
-            self._metrics.notifications.labels(Channel.TELEGRAM.value, outcome.value).inc()
+            channel = await self._channel(each.message)
+            self._metrics.notifications.labels(channel.value, outcome.value).inc()
             if outcome is NotificationOutcome.DELIVERED:
                 self._metrics.delay.observe(max(0.0, each.result.finished_at - each.message.accepted_at))
+
+    async def _channel(self, message: Claimed) -> Channel:
+        if message.bot != CHANNELS_BOT:
+            return Channel.TELEGRAM
+        target = await self._numbers.target(message.chat_id)
+        return Channel.TELEGRAM if target is None else target.channel

@@ -1,27 +1,17 @@
 """The environment variables of alert-relay."""
 
-from typing import Annotated, Any, Self
+from typing import Self
 
-from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import NoDecode
+from pydantic import Field, SecretStr, model_validator
 
-from services.alert_relay.channels.target import Channel, Target
+from services.alert_relay.channels.settings import ChannelSettings
 from services.alert_relay.clusters import configuration
 from services.alert_relay.clusters.configuration import ClusterConfiguration
 from services.kit.settings import Address, CommaInts, CommaStrings
-from services.outbox.settings import TELEGRAM_URL, OptionalToken, TelegramSettings
+from services.outbox.settings import TELEGRAM_URL, OptionalToken
 
 
-def _targets(value: Any) -> Any:
-    """Returns the targets of a text with commas, or of several texts, each once."""
-    texts = [each for each in value.split(",") if each.strip()] if isinstance(value, str) else value
-    return tuple(dict.fromkeys(Target.parse(each) if isinstance(each, str) else each for each in texts))
-
-
-CommaTargets = Annotated[tuple[Target, ...], NoDecode, BeforeValidator(_targets)]
-
-
-class AlertRelaySettings(TelegramSettings):
+class AlertRelaySettings(ChannelSettings):
     port: int = Field(
         8081, ge=0, le=65535, validation_alias="ALERT_RELAY_PORT", description="port of alert-relay"
     )
@@ -29,11 +19,6 @@ class AlertRelaySettings(TelegramSettings):
     max_body_bytes: int = Field(16_777_216, ge=1024, description="largest accepted request body, bytes")
     alert_chat_ids: CommaInts = Field(
         (), description="chats that get alert notifications, with commas; unset: TELEGRAM_CHAT_IDS"
-    )
-    alert_targets: CommaTargets = Field(
-        (),
-        description="further targets of all alerts, with commas, such as telegram:-1001234/7: see"
-        " docs/channels.md",
     )
     alert_bot_token: OptionalToken = Field(
         SecretStr(""),
@@ -43,11 +28,6 @@ class AlertRelaySettings(TelegramSettings):
     alert_user_ids: CommaInts = Field(
         (),
         description="Telegram users who may handle incidents, with commas; unset: everybody in their chats",
-    )
-    alert_fallback_targets: CommaTargets = Field(
-        (),
-        description="targets that get an incident of which no notification has arrived within a minute, with"
-        " commas",
     )
     bridge_url: Address = Field(
         "http://127.0.0.1:8080",
@@ -113,14 +93,6 @@ class AlertRelaySettings(TelegramSettings):
     def recipients(self) -> tuple[int, ...]:
         """The chats of the settings, each once; empty: that of the bridge is used."""
         return tuple(dict.fromkeys(self.alert_chat_ids or self.default_chats))
-
-    @field_validator("alert_targets", "alert_fallback_targets")
-    @classmethod
-    def _known_channels(cls, targets: tuple[Target, ...]) -> tuple[Target, ...]:
-        for each in targets:
-            if each.channel is not Channel.TELEGRAM:
-                raise ValueError(f"{each}: no setting describes this channel")
-        return targets
 
     @property
     def clusters(self) -> tuple[ClusterConfiguration, ...]:

@@ -7,7 +7,9 @@ from typing import Annotated
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
+from services.alert_relay.channels.configuration import ChannelConfiguration
 from services.alert_relay.clusters.configuration import ClusterConfiguration
+from services.alert_relay.notifications.recipients import Recipients
 from services.alert_relay.relay import Relay
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
@@ -18,6 +20,8 @@ class RelayState:
     relay: Relay
     database: Database
     clusters: tuple[ClusterConfiguration, ...]  #: of the settings
+    recipients: Recipients
+    channels: ChannelConfiguration
     clock: Clock
 
     def as_lifespan_state(self) -> Mapping[str, "RelayState"]:

@@ -309,7 +309,7 @@ def create_app(  # noqa: PLR0915 - the composition root
 
 def _sending(  # noqa: PLR0917 - what each bot needs
     bot: Bot, rates: Buckets, settings: BridgeSettings, telemetry: Telemetry, clock: Clock, uploads: Uploads
-) -> SendingBot:
+) -> SendingBot[Sender]:
     made = make_bot(
         bot.token,
         bot.api_url,
@@ -355,7 +355,7 @@ async def _check_files(files: FileStore, metrics: FileMetrics) -> Measurement:
     return Measurement(Level.HEALTHY if room else Level.DEGRADED, measured)
 
 
-def _watch_bots(health: Health, outbox: Outbox, others: Mapping[str, SendingBot]) -> None:
+def _watch_bots(health: Health, outbox: Outbox, others: Mapping[str, SendingBot[Sender]]) -> None:
     """Each further bot by itself: one that is refused stops alone."""
     for name, sending in others.items():
         check = partial(outbox.check_bot, sending.sender)

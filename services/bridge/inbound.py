@@ -21,7 +21,6 @@ from services.bridge.updates import responses
 from services.bridge.updates.active_users import ActiveUserCounter
 from services.bridge.updates.handler import BridgeHandler
 from services.bridge.updates.metrics import PeopleMetrics
-from services.bridge.webhooks import signing
 from services.bridge.webhooks.destinations import Destinations
 from services.bridge.webhooks.store import State as WebhookState
 from services.bridge.webhooks.worker import WebhookWorker
@@ -29,6 +28,7 @@ from services.kit.background import instance_name
 from services.kit.clock import Clock
 from services.kit.health import Health
 from services.kit.telemetry.telemetry import Telemetry
+from services.kit.web import webhook_signatures
 from services.kit.web.auth import read_or_create_secret
 from services.outbox.engine import Outbox
 from services.outbox.intake import digests, repeats
@@ -199,7 +199,7 @@ async def _signing_secret(settings: BridgeSettings) -> str:
     if given:
         return given
     path = settings.data_dir / "webhook_secret"
-    secret, _ = await asyncio.to_thread(read_or_create_secret, path, signing.new_secret)
+    secret, _ = await asyncio.to_thread(read_or_create_secret, path, webhook_signatures.new_secret)
     return secret
 
 

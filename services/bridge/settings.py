@@ -10,9 +10,9 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from services.bridge import bots
 from services.bridge.bots import Bot, BotDocument
-from services.bridge.webhooks import signing
 from services.contracts.events import LONGEST_DEDUP_SECONDS
 from services.kit.settings import ApiKey, CommaInts, CommaNetworks
+from services.kit.web import webhook_signatures
 from services.outbox.files.limits import LARGEST_FILE
 from services.outbox.settings import TELEGRAM_URL, TelegramSettings
 
@@ -127,7 +127,7 @@ class BridgeSettings(TelegramSettings):
     @field_validator("webhook_signing_secret")
     @classmethod
     def _key(cls, secret: SecretStr) -> SecretStr:
-        signing.check(secret.get_secret_value())
+        webhook_signatures.check(secret.get_secret_value())
         return secret
 
     @model_validator(mode="after")

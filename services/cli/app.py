@@ -16,6 +16,7 @@ from services.cli.commands import (
     send,
     setup,
     status,
+    targets,
     templates,
     trial,
     watch,
@@ -23,7 +24,7 @@ from services.cli.commands import (
 
 #: Each registers its commands when it is imported.
 COMMANDS = (
-    *(setup, trial, send, ask, watch, messages, export, incidents),
+    *(setup, trial, send, ask, watch, messages, export, incidents, targets),
     *(keys, chats, routes, templates, status, doctor),
 )
 

@@ -20,6 +20,7 @@ from services.client.calls import incidents as incident_calls
 from services.client.calls import messages as message_calls
 from services.client.calls import settings as setting_calls
 from services.client.calls import status as status_calls
+from services.client.calls import targets as target_calls
 from services.client.steps import Flow, Iteration
 
 P = ParamSpec("P")
@@ -173,3 +174,5 @@ class Api:
     unacknowledge_incident = _Method(incident_calls.unacknowledge_incident)
     resolve_incident = _Method(incident_calls.resolve_incident)
     note_incident = _Method(incident_calls.note_incident)
+    targets = _Method(target_calls.targets)
+    test_target = _Method(target_calls.test_target)

@@ -119,15 +119,16 @@ class IncidentDetail(Incident):
 
 
 class DeadLetter(BaseModel):
-    """A notification that did not arrive in a chat."""
+    """A notification that did not arrive."""
 
     message_id: str
     incident_id: str = Field(description="of the incident; of alerts that could not be read the event's id")
     title: str
-    chat_id: int
+    chat_id: int = Field(description="of Telegram; of other channels the number of the target")
+    target: str = Field("", description="where it was to go, such as email:ada@example.com")
     state: str = Field(description="dead_letter, suppressed or unknown")
     reason: str = Field(description="why, from a fixed list: bot_blocked, chat_not_found, …")
-    detail: str = Field(description="Telegram's words, if there was an attempt")
+    detail: str = Field(description="the channel's words, if there was an attempt")
     accepted_at: str
     attempts: int
 

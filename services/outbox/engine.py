@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Generic, TypeVar
 
 import structlog
 
@@ -17,7 +18,8 @@ from services.kit.database.connect import Database
 from services.kit.health import Level, Measurement
 from services.kit.telemetry.telemetry import Telemetry
 from services.outbox import change_feed
-from services.outbox.delivery.attempts import Prepare, Render, as_it_is
+from services.outbox.delivery.attempts import Prepare, as_it_is
+from services.outbox.delivery.message_sender import MessageSender
 from services.outbox.delivery.plan import DEFAULT_RULES, ChatRules
 from services.outbox.delivery.reports import Observer, ignore
 from services.outbox.delivery.retry_policy import BOT_STOPS, Policy
@@ -25,6 +27,7 @@ from services.outbox.delivery.transactions import WorkerSettings
 from services.outbox.delivery.worker import Worker
 from services.outbox.intake.group_commit import Intake, Receipt
 from services.outbox.messages import Outcome, Reason, Settled, Submission
+from services.outbox.messages.step import Render
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.queries.queue_monitor import QueueMonitor
 from services.outbox.rate_limit.bot_bucket import Bucket, LocalBucket
@@ -66,23 +69,30 @@ class EngineSettings:
     bot_name: str = "default"
 
 
+_Sender_co = TypeVar("_Sender_co", bound=MessageSender, covariant=True)
+
+
 @dataclass(frozen=True, slots=True)
-class SendingBot:
-    """A bot that the engine sends with.
+class SendingBot(Generic[_Sender_co]):
+    """A bot that the engine sends with, or what sends by other channels and is one more bot to the queue.
 
     Args:
-        sender: calls the Bot API as this bot.
+        sender: calls the Bot API as this bot, or other channels.
         limits: Telegram's rate limits of the bot and its chats.
         bucket: rate limit of the bot; None: a local bucket.
         paid_bucket: rate limit of paid messages of the bulk lane; None: the bot pays for nothing.
         chat_pace: of the bot's chats, shared with its other senders; None: none is.
+        render: makes the content of its messages; None: as the default bot's.
+        shares_flood: whether flood control of two chats at once means that of the whole bot.
     """
 
-    sender: Sender
+    sender: _Sender_co
     limits: Limits = field(default_factory=Limits)
     bucket: Bucket | None = None
     paid_bucket: Bucket | None = None
     chat_pace: ChatPace | None = None
+    render: Render | None = None
+    shares_flood: bool = True
 
 
 class Outbox:
@@ -159,7 +169,7 @@ class Outbox:
         """Health probe: getMe, timed. A refused bot is critical: nothing can be delivered."""
         return await self.check_bot(self.sender, Level.CRITICAL)
 
-    async def check_bot(self, sender: Sender, refused: Level = Level.UNHEALTHY) -> Measurement:
+    async def check_bot(self, sender: MessageSender, refused: Level = Level.UNHEALTHY) -> Measurement:
         """Health probe of one bot.
 
         Args:
@@ -174,7 +184,7 @@ class Outbox:
             level = refused if found in BOT_STOPS else Level.UNHEALTHY
             return Measurement(level, {"error": found.value})
         self.metrics.observe_response("getMe", Outcome.SENT, seconds)
-        name = {"bot": f"@{found.username}"} if found.username else {}
+        name = {"bot": f"@{found.username}"} if found is not None and found.username else {}
         return Measurement(Level.HEALTHY, {"response_time_ms": round(seconds * 1000, 1), **name})
 
 
@@ -191,7 +201,7 @@ async def open_outbox(
     bucket: Bucket | None = None,
     paid_bucket: Bucket | None = None,
     chat_pace: ChatPace | None = None,
-    other_bots: Mapping[str, SendingBot] | None = None,
+    other_bots: Mapping[str, SendingBot[MessageSender]] | None = None,
     observer: Observer = ignore,
     rules: ChatRules = DEFAULT_RULES,
     prepare: Prepare = as_it_is,
@@ -223,7 +233,7 @@ async def open_outbox(
     # One owner for all workers: with a single process, every other owner at startup is a previous run.
     owner = instance_name()
 
-    def worker_of(name: str, bot: SendingBot) -> Worker:
+    def worker_of(name: str, bot: SendingBot[MessageSender]) -> Worker:
         free = bot.bucket or LocalBucket(bot.limits.bot_per_second, clock)
         return Worker(
             WorkerSettings(
@@ -235,7 +245,7 @@ async def open_outbox(
             ),
             database=database,
             sender=bot.sender,
-            render=render,
+            render=bot.render or render,
             rates=BotRateLimiter(free, bot.paid_bucket),
             metrics=metrics,
             telemetry=telemetry,
@@ -244,10 +254,11 @@ async def open_outbox(
             rules=rules,
             chat_pace=bot.chat_pace,
             prepare=prepare,
+            shares_flood=bot.shares_flood,
         )
 
     default = SendingBot(sender, settings.limits, bucket, paid_bucket, chat_pace)
-    bots = {settings.bot_name: default, **(other_bots or {})}
+    bots: dict[str, SendingBot[MessageSender]] = {settings.bot_name: default, **(other_bots or {})}
     workers = [worker_of(name, bot) for name, bot in bots.items()]
     await database.write("feed", change_feed.repair_after_restore)
     async with AsyncExitStack() as stack:

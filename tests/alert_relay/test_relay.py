@@ -4,6 +4,8 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -13,9 +15,12 @@ from pydantic import SecretStr
 
 from services.alert_relay import relay as relay_module
 from services.alert_relay.app import create_app
+from services.alert_relay.channels import store as channel_store
+from services.alert_relay.channels.target import Target
 from services.alert_relay.metrics import NotificationOutcome, RelayMetrics
 from services.alert_relay.notifications.recipients import Recipients
 from services.alert_relay.relay import OutcomeCounter, Relay
+from services.alert_relay.senders.channel_sender import TargetNumbers
 from services.alert_relay.settings import AlertRelaySettings
 from services.contracts.alertmanager import Webhook
 from services.kit.clock import SystemClock
@@ -182,28 +187,28 @@ def _settled(
         (MessageState.UNKNOWN, "unknown"),
     ],
 )
-async def test_every_end_of_a_notification_is_counted(state: MessageState, outcome: str) -> None:
+async def test_every_end_of_a_notification_is_counted(
+    relay_store: Store, state: MessageState, outcome: str
+) -> None:
     registry = CollectorRegistry()
     reason = Reason.BOT_BLOCKED if state is MessageState.SUPPRESSED else Reason.NONE
-    await OutcomeCounter(RelayMetrics(registry, SystemClock())).observe([_settled(state, 2.5, reason=reason)])
+    await _counter(registry, relay_store).observe([_settled(state, 2.5, reason=reason)])
 
     counted = {each.value: _count(registry, each.value) for each in NotificationOutcome}
     assert counted == {each.value: float(each.value == outcome) for each in NotificationOutcome}
 
 
-async def test_a_delivery_that_will_be_tried_again_is_no_end() -> None:
+async def test_a_delivery_that_will_be_tried_again_is_no_end(relay_store: Store) -> None:
     registry = CollectorRegistry()
-    await OutcomeCounter(RelayMetrics(registry, SystemClock())).observe(
-        [_settled(MessageState.RETRY_WAIT, 1.0)]
-    )
+    await _counter(registry, relay_store).observe([_settled(MessageState.RETRY_WAIT, 1.0)])
 
     assert {_count(registry, each.value) for each in NotificationOutcome} == {0.0}
 
 
-async def test_what_keeps_no_notification_from_people_is_not_counted() -> None:
+async def test_what_keeps_no_notification_from_people_is_not_counted(relay_store: Store) -> None:
     """An edit that a later one replaced, and an answer to a command."""
     registry = CollectorRegistry()
-    await OutcomeCounter(RelayMetrics(registry, SystemClock())).observe(
+    await _counter(registry, relay_store).observe(
         [
             _settled(MessageState.SUPPRESSED, 1.0, reason=Reason.SUPERSEDED),
             _settled(MessageState.SUPPRESSED, 1.0, reason=Reason.NEVER_SENT),
@@ -214,15 +219,28 @@ async def test_what_keeps_no_notification_from_people_is_not_counted() -> None:
     assert {_count(registry, each.value) for each in NotificationOutcome} == {0.0}
 
 
-async def test_the_delay_runs_from_the_webhook_to_telegrams_answer() -> None:
+async def test_the_delay_runs_from_the_webhook_to_telegrams_answer(relay_store: Store) -> None:
     registry = CollectorRegistry()
-    await OutcomeCounter(RelayMetrics(registry, SystemClock())).observe(
-        [_settled(MessageState.DELIVERED, 2.5)]
-    )
+    await _counter(registry, relay_store).observe([_settled(MessageState.DELIVERED, 2.5)])
 
     assert registry.get_sample_value("cctelegram_notification_delay_seconds_sum") == 2.5
 
 
-def _count(registry: CollectorRegistry, outcome: str) -> float | None:
-    labels = {"channel": "telegram", "outcome": outcome}
+async def test_each_channel_is_counted(relay_store: Store) -> None:
+    registry = CollectorRegistry()
+    mail = Target.parse("email:ada@example.com")
+    numbers = await relay_store.database.write("targets", partial(channel_store.ids, targets=[mail]))
+    settled = _settled(MessageState.DELIVERED, 2.5)
+    to_mail = replace(settled.message, bot="channels", chat_id=numbers[mail])
+    await _counter(registry, relay_store).observe([settled, replace(settled, message=to_mail)])
+
+    assert [_count(registry, "delivered", channel) for channel in ("telegram", "email", "slack")] == [1, 1, 0]
+
+
+def _counter(registry: CollectorRegistry, store: Store) -> OutcomeCounter:
+    return OutcomeCounter(RelayMetrics(registry, SystemClock()), TargetNumbers(store.database))
+
+
+def _count(registry: CollectorRegistry, outcome: str, channel: str = "telegram") -> float | None:
+    labels = {"channel": channel, "outcome": outcome}
     return registry.get_sample_value("cctelegram_notifications_total", labels)

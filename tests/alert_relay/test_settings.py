@@ -42,7 +42,7 @@ def test_further_targets_get_all_alerts(monkeypatch: pytest.MonkeyPatch) -> None
     [
         ("ops", "names no channel"),
         ("telegram:1,email:ada", "no mail address"),
-        ("slack:ops", "slack:ops: no setting describes"),
+        ("slack:ops", r"slack:ops: ALERT_CHANNELS has no \[slack.ops\]"),
     ],
 )
 def test_a_text_that_is_no_target_is_named(monkeypatch: pytest.MonkeyPatch, wrong: str, error: str) -> None:

@@ -21,6 +21,7 @@ from services.client.calls import (
     messages,
     settings,
     status,
+    targets,
 )
 from services.contracts.alertmanager import Status
 from services.contracts.approvals import NewApproval
@@ -55,6 +56,7 @@ ARGUMENTS: dict[str, Any] = {
     "question": NewApproval(title="Deploy?", prompt="make deploy"),
     "settings": ChatSettings(),
     "url": "https://ci.example/hook",
+    "target": "email:ada@example.com",
     "text": "a note",
     "version": 1,
     "webhook": alert(datetime(2026, 1, 31, tzinfo=UTC), Status.FIRING, ""),
@@ -64,7 +66,7 @@ NEW = {"create_key": NewKey(name="ci", scopes=[Scope.EVENTS_WRITE]), "set_routes
 
 
 def every_call() -> Iterator[tuple[str, Call[Any]]]:
-    for module in (approvals, dead_letters, events, files, incidents, messages, settings, status):
+    for module in (approvals, dead_letters, events, files, incidents, messages, settings, status, targets):
         for name, function in inspect.getmembers(module, inspect.isfunction):
             if function.__module__ == module.__name__ and not name.startswith("_"):
                 yield name, described(name, function)

@@ -381,6 +381,7 @@ MAKES_REQUEST_MODELS = {
     "services/client/calls/approvals.py": "the same",
     "services/client/calls/incidents.py": "the same",
     "services/client/calls/settings.py": "the same",
+    "services/client/calls/targets.py": "the same",
     **{
         f"services/cli/commands/{name}.py": "the same; what is refused is one line for its user"
         for name in ("ask", "chats", "doctor", "keys", "messages", "routes", "send", "templates", "trial")

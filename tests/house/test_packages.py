@@ -12,7 +12,6 @@ MOST_ENTRIES = 15
 NAMED_BY_A_VERB = {
     "bridge/keys/keyring.py": "a keyring is a set of keys",
     "bridge/keys/signing.py": "the field's word for signatures of requests",
-    "bridge/webhooks/signing.py": "the field's word for signatures of webhooks",
     "contracts/tracking.py": "the answers of the package services.bridge.tracking",
     "outbox/tracing/tail_sampling.py": "the field's word for sampling at a trace's end",
 }

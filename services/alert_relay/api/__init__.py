@@ -5,4 +5,5 @@
 - `post_mortem`: the timeline of an incident as Markdown; pure.
 - `dead_letters`: notifications that did not arrive, and their replay.
 - `clusters`: which Alertmanagers belong together.
+- `targets`: where notifications may go, and a test of one.
 """

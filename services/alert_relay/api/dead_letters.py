@@ -7,6 +7,9 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from sqlalchemy import Connection
 
+from services.alert_relay.channels import store as channel_store
+from services.alert_relay.channels.store import CHANNELS_BOT
+from services.alert_relay.channels.target import Target
 from services.alert_relay.state import InjectedState
 from services.contracts.fields import LARGEST_INT, about
 from services.contracts.incidents import DeadLetter, DeadLetterPage, Replayed, ReplayedOne
@@ -46,7 +49,7 @@ async def list_dead_letters(
 ) -> DeadLetterPage:
     """Lists notifications that did not arrive, newest first."""
     sought = _search(MessageState(state), cursor, limit)
-    page, attempts = await service.database.read("dead_letters", partial(_read, sought=sought))
+    page, attempts, targets = await service.database.read("dead_letters", partial(_read, sought=sought))
     return DeadLetterPage(
         dead_letters=[
             from_row(
@@ -55,6 +58,7 @@ async def list_dead_letters(
                 incident_id=row["correlation_id"],
                 title=row["title"],
                 chat_id=row["chat_id"],
+                target=targets.get((row["bot"], row["chat_id"]), str(Target.telegram(row["chat_id"]))),
                 state=row["state"],
                 reason=row["reason"],
                 detail=attempts[row["seq"]]["detail"] if row["seq"] in attempts else "",
@@ -74,9 +78,16 @@ def _search(state: MessageState, before: int | None, limit: int) -> Search:
     return Search(states=[state.value], reasons=reasons, before=before, limit=limit)
 
 
-def _read(connection: Connection, sought: Search) -> tuple[message_search.Page, dict[int, AttemptRow]]:
+_Read = tuple[message_search.Page, dict[int, AttemptRow], dict[tuple[str, int], str]]
+
+
+def _read(connection: Connection, sought: Search) -> _Read:
+    """Returns messages, their last attempts, and the targets of those that do not go to Telegram."""
     page = message_search.search(connection, sought)
-    return page, message_timeline.last_attempts(connection, [row["seq"] for row in page.rows])
+    attempts = message_timeline.last_attempts(connection, [row["seq"] for row in page.rows])
+    numbers = {row["chat_id"] for row in page.rows if row["bot"] == CHANNELS_BOT}
+    targets = {(CHANNELS_BOT, number): str(channel_store.of_id(connection, number)) for number in numbers}
+    return page, attempts, targets
 
 
 @router.post("/replay")
@@ -85,7 +96,7 @@ async def replay_all(service: InjectedState) -> Replayed:
     replayed, before = 0, None
     while True:
         sought = _search(MessageState.DEAD_LETTER, before, BATCH)
-        page, _ = await service.database.read("dead_letters", partial(_read, sought=sought))
+        page, *_ = await service.database.read("dead_letters", partial(_read, sought=sought))
         work = partial(
             cancel_replay.replay_all,
             seqs=[row["seq"] for row in page.rows],

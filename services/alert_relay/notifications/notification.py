@@ -36,6 +36,7 @@ class Purpose(StrEnum):
     NEWS = "news"  #: what has just happened: it answers the first message, with a sound
     STORM = "storm"  #: many incidents that opened at once, as they are now; it edits their first message
     FAULT = "fault"  #: alerts that could not be read
+    TEST = "test"  #: a person tries whether a target is reached
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +149,8 @@ class Notification:
     def title(self) -> str:
         if self.storm is not None:
             return f"many incidents at once: {self.storm.open} more open"
+        if self.purpose is Purpose.TEST:
+            return "test of a target"
         if not self.items:
             return f"{self.incident.name or 'alert'} resolved" if self.incident else "unreadable alert"
         names = list(dict.fromkeys(item.name or "alert" for item in self.items))
@@ -158,6 +161,8 @@ class Notification:
     def severity(self) -> str:
         if self.incident is not None:
             return self.incident.severity
+        if self.purpose is Purpose.TEST:
+            return "info"
         return self.items[0].severity if self.items else "critical"
 
     @property

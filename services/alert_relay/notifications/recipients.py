@@ -39,10 +39,15 @@ class Recipients:
         self._settings = settings
         self._database = database
         self._chat_ids = settings.recipients
+        #: Targets whose messages cannot be edited, though others of their channel can.
+        self.without_edits = frozenset(
+            each for each in settings.channels.named if not settings.channels.edits(each)
+        )
 
     def known_chats(self) -> tuple[int, ...]:
         """Ids of the chats of Telegram, each once; empty: none is known yet."""
-        further = (each.chat[0] for each in self._settings.alert_targets if each.chat is not None)
+        named = (*self._settings.alert_targets, *self._settings.alert_fallback_targets)
+        further = (each.chat[0] for each in named if each.chat is not None)
         return tuple(dict.fromkeys((*self._chat_ids, *further)))
 
     def known(self) -> tuple[Target, ...]:

@@ -59,6 +59,7 @@ class NotificationTarget:
         parent: the caller's span.
         reopen_seconds: how long after its resolution an incident is reopened.
         router: decides who is notified of which incident; None: the targets are notified of all.
+        without_edits: targets whose messages cannot be edited, though others of their channel can.
         storm_incidents: incidents that may open within ``STORM_SECONDS``, each with a message of its own.
         acknowledge_seconds: how long an acknowledgement counts; 0: without limit.
     """
@@ -69,6 +70,7 @@ class NotificationTarget:
     reopen_seconds: float = 300.0
     acknowledge_seconds: float = 0.0
     storm_incidents: int = 0
+    without_edits: frozenset[Target] = frozenset()
     router: Router | None = None
 
     @property
@@ -142,7 +144,11 @@ def enqueue_all(
     submissions, rows = [], []
     for each in sorted(composed, key=lambda one: one.notification.urgency.order):
         content = each.notification
-        reached = [one for one in each.targets if channel_purposes.takes(one.channel, content)]
+        reached = [
+            one
+            for one in each.targets
+            if channel_purposes.takes(one.channel, content, edits=one not in target.without_edits)
+        ]
         if not reached:
             continue
         recipients = [_recipient(one, numbers) for one in reached]

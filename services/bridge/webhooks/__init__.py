@@ -1,6 +1,5 @@
 """Webhooks: signed calls to other programs, retried until they are accepted.
 
-- `signing`: the headers of Standard Webhooks; pure.
 - `destinations`: which addresses may be called; no private address by accident (SSRF).
 - `visible_url`: what anyone may read of a webhook's URL; pure.
 - `store`: waiting calls and their attempts.

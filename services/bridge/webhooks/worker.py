@@ -15,13 +15,14 @@ import aiohttp
 import structlog
 
 from services.bridge.metrics import WebhookMetrics
-from services.bridge.webhooks import signing, store
+from services.bridge.webhooks import store
 from services.bridge.webhooks.destinations import Destinations, GuardedSockets
 from services.bridge.webhooks.store import CHANNEL, GONE, Call, State, Tried
 from services.kit.clock import Clock
 from services.kit.database.connect import Database
 from services.kit.errors import Problem
 from services.kit.telemetry.telemetry import VERSION, Telemetry
+from services.kit.web import webhook_signatures
 
 log = structlog.get_logger()
 
@@ -190,7 +191,7 @@ class WebhookWorker:
             headers = {
                 "content-type": "application/json",
                 "user-agent": f"CCTelegram/{VERSION}",
-                **signing.headers(call.secret or self._secret, call.id, timestamp, body),
+                **webhook_signatures.headers(call.secret or self._secret, call.id, timestamp, body),
                 **({"traceparent": call.traceparent} if call.traceparent else {}),
             }
             async with session.post(call.url, data=body, headers=headers, allow_redirects=False) as answer:

@@ -7,5 +7,5 @@
 - `approvals`: ask people, read, decide, cancel; what people sent.
 - `settings`: keys, chats, routes, templates, callbacks.
 - `status`: statistics, health.
-- `incidents`: alerts and incidents of alert-relay.
+- `incidents`: alerts and incidents of alert-relay. `targets`: where its notifications go.
 """

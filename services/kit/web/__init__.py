@@ -16,6 +16,7 @@
 - `credentials`: the key of a request, also by HTTP Basic.
 - `login_blocker`: blocks an address after repeated failed logins.
 - `internal`: requests that the suite makes of itself.
+- `webhook_signatures`: the headers of Standard Webhooks.
 - `rate_limit`: limits a caller's requests; security metrics.
 - `docs_pages`: the API's documentation in a browser.
 - `security_headers`: headers that tell browsers what a page may do.

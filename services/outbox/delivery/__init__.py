@@ -9,6 +9,7 @@
 - `plan`: decides what a claim does with each chat and message; pure.
 - `after_restore`: holds or marks what may have been sent since a backup that was restored.
 - `fair_queue`: divides a claim between clients; pure.
+- `message_sender`: what a worker needs of that which sends: a bot of Telegram, or another channel.
 - `attempts`: renders and sends one message, and decides its next state.
 - `retry_policy`: maps the result of an attempt to the message's next state; pure.
 - `result_buffer`: holds results until several are settled together.

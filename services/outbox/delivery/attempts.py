@@ -9,17 +9,15 @@ import structlog
 from services.kit.clock import Clock
 from services.kit.database.interface import StoreUnavailableError
 from services.outbox.delivery import retry_policy
+from services.outbox.delivery.message_sender import MessageSender
 from services.outbox.delivery.retry_policy import Policy
 from services.outbox.messages import Claimed, FileNotReadyError, Outcome, Reason, Rendered, Result, Settled
+from services.outbox.messages.step import Render
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.rate_limit.bot_rate_limiter import BotRateLimiter, FloodControl
-from services.outbox.telegram import deletion, pin
-from services.outbox.telegram.sender import Sender, method_of, repeat_for_copy, replace_oversized_edit, steps
-from services.outbox.telegram.text import mark_repeated
 
 log = structlog.get_logger()
 
-Render = Callable[[Claimed], Rendered]
 #: Makes a message's files ready before it is rendered; raises FileNotReadyError where one is not.
 Prepare = Callable[[Claimed], Awaitable[Claimed]]
 
@@ -33,25 +31,27 @@ class Attempts:
     """Makes one bot's attempts.
 
     Args:
-        sender: the bot.
+        sender: sends them.
         render: makes text and entities of a message; pure.
         policy: retries.
         rates: the bot's rate, paused by flood control of the whole bot.
         metrics: of the engine.
         clock: the time.
         prepare: makes the files of a message ready.
+        shares_flood: whether flood control of two chats at once means that of the whole bot.
     """
 
     def __init__(
         self,
         *,
-        sender: Sender,
+        sender: MessageSender,
         render: Render,
         policy: Policy,
         rates: BotRateLimiter,
         metrics: OutboxMetrics,
         clock: Clock,
         prepare: Prepare = as_it_is,
+        shares_flood: bool = True,
     ) -> None:
         self._sender = sender
         self._render = render
@@ -60,18 +60,13 @@ class Attempts:
         self._metrics = metrics
         self._clock = clock
         self._prepare = prepare
-        self._floods = FloodControl()
+        self._floods = FloodControl() if shares_flood else None
 
     async def make(self, message: Claimed) -> Settled:
         """Renders and sends a message; an error is in the result, and never raised."""
+        was_edit = message.is_edit
         try:
-            message = await self._prepare(message)
-            rendered = deletion.rendered(message) if message.is_deletion else self._render(message)
-            was_edit = message.is_edit
-            if not message.is_deletion and not pin.is_next(message, rendered):
-                message = replace_oversized_edit(message, rendered)
-                rendered = _marked(message, repeat_for_copy(message, rendered))
-            method = method_of(message, rendered)
+            step = self._sender.step(await self._prepare(message), self._render)
         except (FileNotReadyError, StoreUnavailableError) as error:
             now = self._clock.time()
             result = Result(Outcome.NOT_SENT, Reason.FILE_NOT_READY, now, now, detail=str(error))
@@ -81,10 +76,13 @@ class Attempts:
             now = self._clock.time()
             result = Result(Outcome.NOT_SENT, Reason.RENDER_FAILED, now, now, detail=_text_of(error))
             return await self._decide(message, result, 1)
-        result = await self._send(message, rendered)
-        self._metrics.observe_response(method, result.outcome, result.finished_at - result.started_at)
-        settled = await self._decide(message, result, steps(message, rendered))
-        if was_edit and not message.is_edit:
+        result = await self._send(step.message, step.rendered)
+        if step.method is not None:
+            self._metrics.observe_response(
+                step.method, result.outcome, result.finished_at - result.started_at
+            )
+        settled = await self._decide(step.message, result, step.total)
+        if was_edit and not step.message.is_edit:
             return replace(settled, decision=replace(settled.decision, as_new=True))
         return settled
 
@@ -113,23 +111,13 @@ class Attempts:
             chat_id: the chat.
             until: its end, seconds since the epoch.
         """
+        if self._floods is None:
+            return
         now = self._clock.time()
         bot_until = self._floods.refused(chat_id, until=until, now=now)
         if bot_until is not None:
             log.warning("bot_paused", seconds=round(bot_until - now, 1))
             await self._rates.pause(bot_until - now)
-
-
-def _marked(message: Claimed, rendered: Rendered) -> Rendered:
-    """Marks the part that is sent now, if it may be in the chat already.
-
-    The other parts stay as they were when they were sent. An edit that is made twice shows no difference.
-    """
-    if message.is_edit or not message.may_have_arrived:
-        return rendered
-    parts = list(rendered.parts)
-    parts[message.part] = mark_repeated(parts[message.part])
-    return replace(rendered, parts=tuple(parts))
 
 
 def _text_of(error: Exception) -> str:

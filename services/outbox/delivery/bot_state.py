@@ -6,9 +6,9 @@ import structlog
 from sqlalchemy import Connection, select, update
 
 from services.kit.database.connect import Database, upsert
+from services.outbox.delivery.message_sender import MessageSender
 from services.outbox.messages import Reason
 from services.outbox.schema import bot
-from services.outbox.telegram.sender import Sender
 
 log = structlog.get_logger()
 
@@ -21,10 +21,10 @@ class BotState:
     Args:
         name: of the bot.
         database: of the queue.
-        sender: the bot.
+        sender: that may be refused.
     """
 
-    def __init__(self, name: str, *, database: Database, sender: Sender) -> None:
+    def __init__(self, name: str, *, database: Database, sender: MessageSender) -> None:
         self._name = name
         self._database = database
         self._sender = sender

@@ -154,7 +154,7 @@ def _sent(message: Claimed, parts: int) -> Decision:
 
 
 def _unknown(policy: Policy, message: Claimed, result: Result, jitter: float) -> Decision:
-    if message.changes_earlier:
+    if message.changes_earlier or result.repeatable:
         # An edit or a deletion that is made twice shows no difference: it is retried as any failed message.
         return _retry(policy, message, result, jitter)
     if message.on_unknown is UnknownPolicy.HOLD:

@@ -16,20 +16,21 @@ from services.kit.database.connect import Database
 from services.kit.errors import Problem
 from services.kit.telemetry.telemetry import Telemetry
 from services.outbox.chats import chat_state
-from services.outbox.delivery.attempts import Attempts, Prepare, Render, as_it_is
+from services.outbox.delivery.attempts import Attempts, Prepare, as_it_is
 from services.outbox.delivery.bot_state import BotState
 from services.outbox.delivery.claims import ClaimedBatch
 from services.outbox.delivery.leases import Leases
+from services.outbox.delivery.message_sender import MessageSender
 from services.outbox.delivery.plan import DEFAULT_RULES, ChatRules
 from services.outbox.delivery.reports import Observer, Reports, ignore
 from services.outbox.delivery.result_buffer import ResultBuffer
 from services.outbox.delivery.transactions import Transactions, WorkerSettings
 from services.outbox.intake.enqueue import CHANNEL
 from services.outbox.messages import Claimed, Lane
+from services.outbox.messages.step import Render
 from services.outbox.metrics import OutboxMetrics
 from services.outbox.rate_limit.bot_rate_limiter import NOT_LIMITED, BotRateLimiter, Granted
 from services.outbox.rate_limit.chat_pace import ChatPace
-from services.outbox.telegram.sender import Sender
 
 log = structlog.get_logger()
 
@@ -43,7 +44,7 @@ class Worker:
     Args:
         settings: of this worker.
         database: of the queue.
-        sender: the bot.
+        sender: sends the messages.
         render: makes text and entities of a claimed message; pure.
         rates: the bot's rate.
         metrics: of the engine.
@@ -53,6 +54,7 @@ class Worker:
         rules: for muted chats and quiet hours.
         chat_pace: of the bot's chats, shared with its other senders; None: none is.
         prepare: makes the files of a message ready before it is rendered.
+        shares_flood: whether flood control of two chats at once means that of the whole bot.
     """
 
     def __init__(
@@ -60,7 +62,7 @@ class Worker:
         settings: WorkerSettings,
         *,
         database: Database,
-        sender: Sender,
+        sender: MessageSender,
         render: Render,
         rates: BotRateLimiter,
         metrics: OutboxMetrics,
@@ -70,6 +72,7 @@ class Worker:
         rules: ChatRules = DEFAULT_RULES,
         chat_pace: ChatPace | None = None,
         prepare: Prepare = as_it_is,
+        shares_flood: bool = True,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -85,6 +88,7 @@ class Worker:
             metrics=metrics,
             clock=clock,
             prepare=prepare,
+            shares_flood=shares_flood,
         )
         reports = Reports(metrics=metrics, telemetry=telemetry, clock=clock, observer=observer)
         self._leases = Leases(

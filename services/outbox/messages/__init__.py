@@ -1,7 +1,7 @@
 """The values that the engine works on: events, messages, attempts and their results. Pure.
 
 - `content`: what a message shows: texts, documents, files.
-- `dedup`: repeated events. `digest`: messages that are sent as one.
+- `dedup`: repeated events. `digest`: messages that are sent as one. `step`: what one call does.
 """
 
 from collections.abc import Callable
@@ -336,7 +336,7 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The result of one call to Telegram; times are seconds since the epoch."""
+    """The result of one call to Telegram or another channel; times are seconds since the epoch."""
 
     outcome: Outcome
     reason: Reason
@@ -348,6 +348,7 @@ class Result:
     detail: str = ""
     formatted: bool = False  #: whether the text was sent with entities
     more_ids: tuple[int, ...] = ()  #: of an album's further messages
+    repeatable: bool = False  #: the same call again makes no difference to the recipient
 
 
 @dataclass(frozen=True, slots=True)

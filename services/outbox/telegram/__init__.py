@@ -2,6 +2,7 @@
 
 - `text`: builds text with entities and splits what is too long.
 - `links`: which URLs Telegram takes as links.
+- `next_step`: which method is called next for a message, and with what; pure.
 - `sender`: sends the next part of a message; the answer becomes a result.
 - `pin`: pins a message after its last part.
 - `deletion`: deletes an earlier message, part by part.

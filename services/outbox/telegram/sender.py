@@ -21,9 +21,11 @@ from services.outbox.messages import (
     Result,
     Text,
 )
+from services.outbox.messages.step import Render, Step
 from services.outbox.telegram import answers, deletion, errors, media, pin
 from services.outbox.telegram.answers import Me
 from services.outbox.telegram.bot_api import Bot
+from services.outbox.telegram.next_step import MEDIA_METHODS, next_step
 from services.outbox.telegram.text import CAPTION_LIMIT, MESSAGE_LIMIT, without_entities
 from services.outbox.telegram.uploads import Uploads
 
@@ -60,6 +62,10 @@ class Sender:
             return answers.me_of(await self.bot.call("getMe", {}, read_timeout=10.0))
         except TelegramError as error:
             return errors.translate(error, now, now).reason
+
+    def step(self, message: Claimed, render: Render) -> Step:
+        """Returns the next step of a message; see :func:`services.outbox.telegram.next_step.next_step`."""
+        return next_step(message, render)
 
     async def send(self, message: Claimed, rendered: Rendered) -> Result:
         """Sends the next part of a message, or edits or deletes the earlier one that it names."""
@@ -118,45 +124,6 @@ def _believable(message: Claimed, result: Result) -> Result:
         return result
     detail = f"this chat cannot have become {result.migrate_to}"
     return replace(result, reason=Reason.BAD_ANSWER, migrate_to=None, detail=detail)
-
-
-def replace_oversized_edit(message: Claimed, rendered: Rendered) -> Claimed:
-    """Turns an edit that does not fit into one message into new messages."""
-    if len(rendered.parts) > 1 or not isinstance(rendered.parts[0], Text):
-        return replace(message, edits=None)
-    return message
-
-
-def repeat_for_copy(message: Claimed, rendered: Rendered) -> Rendered:
-    """Adds the text of an edit as a new message, where a copy of its target cannot be edited.
-
-    The edit may be made already, and its chat have migrated since: then only the new message is left.
-    """
-    has_copy = message.edits is not None and message.unseen_copy
-    if has_copy or message.part == len(rendered.parts):
-        return replace(rendered, parts=rendered.parts * 2)
-    return rendered
-
-
-def steps(message: Claimed, rendered: Rendered) -> int:
-    """The calls that deliver a message."""
-    return len(rendered.deletes) if message.is_deletion else pin.steps(message, rendered)
-
-
-def method_of(message: Claimed, rendered: Rendered) -> str:
-    """The Bot API method for the next part of a message."""
-    if message.is_deletion:
-        return deletion.METHOD
-    if pin.is_next(message, rendered):
-        return pin.METHOD
-    part = rendered.parts[message.part]
-    if isinstance(part, Document):
-        return "sendDocument"
-    if isinstance(part, Media):
-        return MEDIA_METHODS[part.kind]
-    if isinstance(part, Album):
-        return "sendMediaGroup"
-    return "sendMessage" if message.edits is None else "editMessageText"
 
 
 def request_of(message: Claimed, rendered: Rendered) -> tuple[str, dict[str, Any]]:
@@ -252,14 +219,6 @@ PAID_METHODS = (
     "sendVoice",
     "sendMediaGroup",
 )
-MEDIA_METHODS = {
-    MediaKind.PHOTO: "sendPhoto",
-    MediaKind.DOCUMENT: "sendDocument",
-    MediaKind.AUDIO: "sendAudio",
-    MediaKind.VIDEO: "sendVideo",
-    MediaKind.ANIMATION: "sendAnimation",
-    MediaKind.VOICE: "sendVoice",
-}
 #: Kinds that can be covered until a person taps.
 HAVE_SPOILERS = frozenset({MediaKind.PHOTO, MediaKind.VIDEO, MediaKind.ANIMATION})
 NOT_MODIFIED = "message is not modified"

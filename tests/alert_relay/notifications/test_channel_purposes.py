@@ -5,7 +5,7 @@ from services.alert_relay.incidents.severity import Urgency
 from services.alert_relay.notifications import channel_purposes
 from services.alert_relay.notifications.notification import Notification, NotifiedStorm, Purpose
 
-OPENED, CHANGED, NEWS, STORM, FAULT = Purpose
+OPENED, CHANGED, NEWS, STORM, FAULT, TEST = Purpose
 
 
 def storm(*, opened: int, resolved: int, changed: int, is_first: bool = False) -> Notification:
@@ -17,13 +17,13 @@ def storm(*, opened: int, resolved: int, changed: int, is_first: bool = False) -
 @pytest.mark.parametrize(
     ("channel", "edits", "taken"),
     [
-        (Channel.TELEGRAM, True, {OPENED, CHANGED, NEWS, STORM, FAULT}),
-        (Channel.EMAIL, True, {OPENED, NEWS, STORM, FAULT}),
-        (Channel.SLACK, True, {OPENED, CHANGED, NEWS, STORM, FAULT}),
-        (Channel.SLACK, False, {OPENED, NEWS, STORM, FAULT}),
-        (Channel.PAGERDUTY, True, {OPENED, CHANGED, STORM, FAULT}),
-        (Channel.WEBHOOK, True, {OPENED, CHANGED, NEWS, STORM, FAULT}),
-        (Channel.APPRISE, True, {OPENED, NEWS, STORM, FAULT}),
+        (Channel.TELEGRAM, True, {OPENED, CHANGED, NEWS, STORM, FAULT, TEST}),
+        (Channel.EMAIL, True, {OPENED, NEWS, STORM, FAULT, TEST}),
+        (Channel.SLACK, True, {OPENED, CHANGED, NEWS, STORM, FAULT, TEST}),
+        (Channel.SLACK, False, {OPENED, NEWS, STORM, FAULT, TEST}),
+        (Channel.PAGERDUTY, True, {OPENED, CHANGED, STORM, FAULT, TEST}),
+        (Channel.WEBHOOK, True, {OPENED, CHANGED, NEWS, STORM, FAULT, TEST}),
+        (Channel.APPRISE, True, {OPENED, NEWS, STORM, FAULT, TEST}),
     ],
 )
 def test_a_channel_takes_what_it_can_show(channel: Channel, edits: bool, taken: set[Purpose]) -> None:

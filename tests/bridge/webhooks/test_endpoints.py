@@ -13,12 +13,13 @@ from services.bridge.tracking import lifespan
 from services.bridge.tracking.callbacks import store as callbacks
 from services.bridge.tracking.callbacks.store import BOTH_SIGN_SECONDS
 from services.bridge.tracking.callbacks.store import Program as Told
-from services.bridge.webhooks import endpoints, signing, store
+from services.bridge.webhooks import endpoints, store
 from services.bridge.webhooks.endpoints import DAY, DISABLED_AFTER
 from services.bridge.webhooks.store import Call, NewCall, State, Tried
 from services.bridge.webhooks.worker import AT_ONCE
 from services.kit import runner
 from services.kit.database.connect import Database
+from services.kit.web import webhook_signatures
 from tests import servers
 from tests.bridge.webhooks.test_results import SECRET, Program, listening
 from tests.conftest import BridgeFactory
@@ -127,11 +128,11 @@ async def test_a_new_secret_signs_beside_the_one_before_also_what_waits(
 
 
 def test_two_secrets_of_the_settings_sign_each_by_itself() -> None:
-    old, new = signing.new_secret(), signing.new_secret()
-    made = signing.headers(f"{new} {old}", "id", 1, b"body")["webhook-signature"].split(" ")
-    assert made == [signing.signature(secret, "id", 1, b"body") for secret in (new, old)]
+    old, new = webhook_signatures.new_secret(), webhook_signatures.new_secret()
+    made = webhook_signatures.headers(f"{new} {old}", "id", 1, b"body")["webhook-signature"].split(" ")
+    assert made == [webhook_signatures.signature(secret, "id", 1, b"body") for secret in (new, old)]
     with pytest.raises(ValueError, match="signing secret"):
-        signing.check(f"{new} whsec_short")
+        webhook_signatures.check(f"{new} whsec_short")
 
 
 # Without a server.

@@ -18,15 +18,16 @@ from aiohttp import web
 
 from services.bridge import inbound
 from services.bridge.settings import BridgeSettings
-from services.bridge.webhooks import signing, store
+from services.bridge.webhooks import store
 from services.bridge.webhooks.store import Call, NewCall, State, Tried
 from services.bridge.webhooks.worker import WAITS, decide
 from services.kit.database.connect import Database
+from services.kit.web import webhook_signatures
 from tests.bridge.people import ADA, People, bridge_of
 from tests.conftest import BridgeFactory
 from tests.servers import ManualClock, until
 
-SECRET = signing.new_secret()
+SECRET = webhook_signatures.new_secret()
 
 
 @dataclass

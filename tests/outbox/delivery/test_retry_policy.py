@@ -1,5 +1,6 @@
 """Every row of Telegram's error table, and the message's next state."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -218,6 +219,12 @@ def test_what_certainly_did_not_arrive_is_given_up_after_its_time() -> None:
 def test_what_may_have_arrived_is_sent_again_and_marked(reason: Reason) -> None:
     decision = decide(claimed(retries=1), of=unknown(reason))
     assert decision == Decision(MessageState.RETRY_WAIT, NOW + 2.0, 2, possible_duplicate=True, resends=1)
+
+
+def test_what_makes_no_difference_twice_is_tried_as_long_as_what_did_not_arrive() -> None:
+    decision = decide(claimed(resends=3), of=replace(unknown(), repeatable=True))
+    assert decision.state is MessageState.RETRY_WAIT
+    assert not decision.possible_duplicate
 
 
 def test_what_may_have_arrived_is_held_where_the_event_asks_for_it() -> None:

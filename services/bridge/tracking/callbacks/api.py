@@ -15,7 +15,7 @@ from services.bridge.keys.keys import Key
 from services.bridge.state import CallerKey, State
 from services.bridge.tracking.callbacks import store
 from services.bridge.tracking.callbacks.store import Program
-from services.bridge.webhooks import endpoints, signing
+from services.bridge.webhooks import endpoints
 from services.bridge.webhooks import store as webhooks
 from services.bridge.webhooks.visible_url import visible_url
 from services.contracts.callbacks import Callbacks, CallbackView, Calls, CallView, MadeCallback, NewCallback
@@ -24,6 +24,7 @@ from services.contracts.keys import NAME_FORM, Scope
 from services.contracts.stored import from_row, number_of
 from services.kit.clock import rfc3339
 from services.kit.errors import Problem, invalid_input
+from services.kit.web import webhook_signatures
 from services.kit.web.openapi import problems
 from services.outbox.schema import message
 
@@ -82,7 +83,7 @@ async def put(state: State, caller: CallerKey, client: Name, new: NewCallback) -
     refusal = state.inbound.destinations.refusal(new.url)
     if refusal:
         raise invalid_input([{"loc": ["body", "url"], "msg": refusal}])
-    program = Program(new.url, signing.new_secret())
+    program = Program(new.url, webhook_signatures.new_secret())
     now = state.clock.time()
     work = partial(store.put, client=client, program=program, now=now)
     until = await state.outbox.database.write("callbacks", work)
