@@ -147,7 +147,11 @@ async def alert_relay(folder: Path) -> AsyncIterator[Service]:
                 "message_id": await until(dead_letters),
                 "cluster": ["alertmanager"],
             }
-            yield Service("alert_relay", url, KEYED, ids, {"POST /webhook/alert": webhook(alert("b"))})
+            bodies = {
+                "POST /webhook/alert": webhook(alert("b")),
+                "POST /api/v1/targets/test": {"target": "telegram:1001"},
+            }
+            yield Service("alert_relay", url, KEYED, ids, bodies)
 
 
 @asynccontextmanager

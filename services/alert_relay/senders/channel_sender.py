@@ -30,6 +30,10 @@ log = structlog.get_logger()
 
 #: Slack takes a message a second in each channel, PagerDuty two; the bursts of alerts are short.
 LIMITS = Limits(bot_per_second=30.0, chat_per_second=1.0, chat_burst=10.0)
+#: These are about the whole channel; the others may be about one target or one message.
+_CHANNEL_FAILS = frozenset(
+    {Reason.CONNECT_FAILED, Reason.NO_ANSWER, Reason.SERVER_ERROR, Reason.NO_RIGHTS, Reason.BAD_ANSWER}
+)
 
 
 class ChannelService(Protocol):
@@ -116,7 +120,7 @@ class ChannelSender:
         self._clock = clock
         #: When each channel last took a message and last failed, seconds since the epoch, since the start.
         self.receipts: dict[Channel, float] = {}
-        self.failures: dict[Channel, tuple[float, str]] = {}
+        self.failures: dict[Channel, tuple[float, Reason]] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -172,14 +176,14 @@ class ChannelSender:
         evidence = {} if received is None else {"last_receipt": rfc3339(received)}
         if failed is None or (received is not None and received > failed[0]):
             return Measurement(Level.HEALTHY, evidence)
-        evidence |= {"last_failure": rfc3339(failed[0]), "error": failed[1]}
-        return Measurement(Level.UNHEALTHY, evidence)
+        evidence |= {"last_failure": rfc3339(failed[0]), "error": failed[1].value}
+        return Measurement(Level.UNHEALTHY if failed[1] in _CHANNEL_FAILS else Level.DEGRADED, evidence)
 
     def _note(self, channel: Channel, ended: Ending, at: float) -> None:
         if ended.outcome is Outcome.SENT:
             self.receipts[channel] = at
         else:
-            self.failures[channel] = (at, ended.reason.value)
+            self.failures[channel] = (at, ended.reason)
             log.warning("channel_did_not_take", channel=channel.value, reason=ended.reason.value)
 
 

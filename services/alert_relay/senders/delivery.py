@@ -1,6 +1,6 @@
 """What a channel gets of one message, and the results of attempts. Pure."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.alert_relay.notifications.notification import Notification
 from services.kit.logs import redact
@@ -71,6 +71,14 @@ class Ending:
             detail=redact(self.detail).replace("\0", "")[:LONGEST_DETAIL],
             repeatable=self.repeatable,
         )
+
+
+def without(ended: Ending, *secrets: str) -> Ending:
+    """Covers secrets in the detail: a server may answer with what it was sent."""
+    detail = ended.detail
+    for secret in filter(None, secrets):
+        detail = detail.replace(secret, "…")
+    return replace(ended, detail=detail)
 
 
 def sent(detail: str, number: int | None = None) -> Ending:

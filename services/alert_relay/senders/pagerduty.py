@@ -8,7 +8,7 @@ import orjson
 from services.alert_relay.channels.configuration import PagerDuty
 from services.alert_relay.channels.target import Channel
 from services.alert_relay.senders import http_calls, pagerduty_event
-from services.alert_relay.senders.delivery import Delivery, Ending, sent
+from services.alert_relay.senders.delivery import Delivery, Ending, sent, without
 from services.alert_relay.senders.http_calls import Answer, HttpCalls
 from services.kit.telemetry.telemetry import Telemetry
 from services.outbox.messages import Outcome
@@ -41,4 +41,4 @@ class PagerDutyEvents:
             found = answer.json
             detail = f"{event['event_action']}: {found.get('status', 'no status')}"
             ended = sent(f"{detail}, dedup_key {found.get('dedup_key', event['dedup_key'])}")
-        return replace(ended, repeatable=True)
+        return replace(without(ended, target.routing_key), repeatable=True)

@@ -6,13 +6,14 @@ Slack knows a message by its timestamp, such as ``1234567890.123456``; the outbo
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 
 from services.alert_relay.channels.configuration import SlackBot, SlackWebhook
 from services.alert_relay.channels.target import Channel
 from services.alert_relay.senders import http_calls, slack_message
-from services.alert_relay.senders.delivery import Delivery, Ending, refused, sent, unknown
+from services.alert_relay.senders.delivery import Delivery, Ending, refused, sent, unknown, without
 from services.alert_relay.senders.http_calls import Answer, HttpCalls
 from services.kit.telemetry.telemetry import Telemetry
 from services.outbox.messages import Outcome, Reason
@@ -63,14 +64,15 @@ class Slack:
             return await self._by_bot(target, delivery)
         body = orjson.dumps(slack_message.content(delivery))
         answer = await self._calls.post("incoming_webhook", target.url, body)
-        return http_calls.ending(answer) if isinstance(answer, Answer) else answer
+        ended = http_calls.ending(answer) if isinstance(answer, Answer) else answer
+        return without(ended, target.url, urlsplit(target.url).path)
 
     async def _by_bot(self, bot: SlackBot, delivery: Delivery) -> Ending:
         method, parameters = call(bot, delivery)
         headers = {"authorization": f"Bearer {bot.token}"}
         url = f"{bot.api_url}/{method}"
         answer = await self._calls.post(method, url, orjson.dumps(parameters), headers)
-        return ending(answer) if isinstance(answer, Answer) else answer
+        return without(ending(answer) if isinstance(answer, Answer) else answer, bot.token)
 
 
 def call(bot: SlackBot, delivery: Delivery) -> tuple[str, Mapping[str, Any]]:

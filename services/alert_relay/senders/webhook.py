@@ -11,7 +11,7 @@ import orjson
 from services.alert_relay.channels.configuration import SignedWebhook
 from services.alert_relay.channels.target import Channel
 from services.alert_relay.senders import http_calls, webhook_body
-from services.alert_relay.senders.delivery import Delivery, Ending
+from services.alert_relay.senders.delivery import Delivery, Ending, without
 from services.alert_relay.senders.http_calls import Answer, HttpCalls
 from services.kit.telemetry.telemetry import Telemetry
 from services.kit.web import webhook_signatures
@@ -43,4 +43,4 @@ class Webhooks:
         )
         answer = await self._calls.post("webhook", target.url, body, headers)
         ended = http_calls.ending(answer) if isinstance(answer, Answer) else answer
-        return replace(ended, repeatable=True)
+        return replace(without(ended, *target.secret.split()), repeatable=True)

@@ -325,6 +325,18 @@ async def test_a_webhook_has_the_documented_form(server: HttpServer) -> None:
     assert body["data"]["alerts"][0]["labels"]["instance"] == "db-1"
 
 
+@pytest.mark.parametrize("make", CHANNELS)
+async def test_a_server_that_answers_with_what_it_was_sent_shows_no_secret(
+    server: HttpServer, make: Make
+) -> None:
+    server.answers = [Answer(400, f"{KEY} {TOKEN} {SECRET} /services/T/B/hidden".encode())]
+
+    ended = await send(make, server.url)
+
+    secrets: dict[Make, str] = {by_webhook: "hidden", by_bot: TOKEN, pager: KEY, webhooks: SECRET}
+    assert secrets[make] not in ended.detail
+
+
 @pytest.mark.parametrize(("make", "repeatable"), [(pager, True), (webhooks, True), (by_webhook, False)])
 async def test_a_lost_answer_is_a_possible_duplicate_where_the_channel_cannot_know(
     server: HttpServer, make: Make, repeatable: bool
