@@ -9,6 +9,7 @@ The path of one alert:
     store              `receive`: one transaction with the webhook, its episodes, incidents and messages
     clusters           (package) which Alertmanagers belong together
     incidents          (package) episodes of alerts, and the incidents that people handle
+    maintenance        (package) windows in which people are not notified of the alerts that they match
     notifications      (package) decides which alerts to notify, how loudly, in how many messages; their text
     (services.outbox)  delivers the messages and reports each outcome
 
@@ -16,7 +17,8 @@ The path of one alert:
 
     bot                (package) the buttons and commands in Telegram, by which people do that
 
-    timers             does what is due: an acknowledgement that has lasted too long, the end of flapping
+    timers             does what is due: an acknowledgement that has lasted too long, the end of flapping,
+                       the end of a maintenance window
 
 What webhooks do not say:
 

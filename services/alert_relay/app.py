@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from services.alert_relay.api import clusters as clusters_api
 from services.alert_relay.api import dead_letters as dead_letters_api
 from services.alert_relay.api import incidents as incidents_api
+from services.alert_relay.api import maintenance as maintenance_api
 from services.alert_relay.api import webhooks as webhooks_api
 from services.alert_relay.bot.inbound import receiving
 from services.alert_relay.clusters import membership
@@ -51,6 +52,7 @@ OPERATIONS = (
     "correct",
     "report",
     "command",
+    "maintenance",
     "timers",
     "dead_letters",
     "update_lead",
@@ -173,6 +175,7 @@ def create_app(
             incidents_api.router,
             dead_letters_api.router,
             clusters_api.router,
+            maintenance_api.router,
         ],
         admission=webhooks_api.admission,
         watched=["/webhook/alert", "/webhook/alert/{cluster}"],

@@ -28,6 +28,13 @@ class TruncatedOutcome(StrEnum):
     MISSED = "missed"  #: Alertmanager is not configured, or gave no answer
 
 
+class HeldBack(StrEnum):
+    """Why people did not get a notification."""
+
+    MAINTENANCE = "maintenance"  #: a maintenance window matched the alerts
+    THROTTLED = "throttled"  #: they got one of the same incident a short time before
+
+
 #: Upper limits of the buckets of alerts in an incident.
 ALERTS = (1, 2, 5, 10, 50, 100, 1_000)
 STATUSES = ("firing", "resolved")
@@ -35,6 +42,7 @@ CHANNELS = ("telegram",)
 #: The tables that the retention deletes rows from.
 TABLES = (
     *("webhook", "receiver", "incident", "episode", "entry", "notification", "timer"),
+    *("maintenance_window", "last_sound", "weekly_digest"),
     *("event", "message", "attempt", "change"),
 )
 
@@ -75,6 +83,17 @@ class RelayMetrics:
             "cctelegram_notifications",
             "Notifications finished, one a recipient, by channel and outcome",
             ["channel", "outcome"],
+            registry=registry,
+        )
+        self.held_back = Counter(
+            "cctelegram_notifications_held_back",
+            "Notifications of incidents that people did not get, by cause",
+            ["cause"],
+            registry=registry,
+        )
+        self.windows = Gauge(
+            "cctelegram_maintenance_windows",
+            "Maintenance windows that are active; no sample before they are counted",
             registry=registry,
         )
         self.delay = Histogram(
@@ -124,6 +143,8 @@ class RelayMetrics:
             self.received.labels(status)
         for truncated in TruncatedOutcome:
             self.left_out.labels(truncated.value)
+        for cause in HeldBack:
+            self.held_back.labels(cause.value)
         for channel in CHANNELS:
             for outcome in NotificationOutcome:
                 self.notifications.labels(channel, outcome.value)

@@ -15,6 +15,8 @@ from services.alert_relay.commands import Performed
 from services.alert_relay.incidents.episodes import AlertGroup
 from services.alert_relay.incidents.incident import Actor, Command
 from services.alert_relay.incidents.severity import Urgency, urgency_of
+from services.alert_relay.maintenance import ends
+from services.alert_relay.maintenance.window import MaintenanceWindow
 from services.alert_relay.metrics import NotificationOutcome, RelayMetrics, TruncatedOutcome
 from services.alert_relay.notifications import store as notification_store
 from services.alert_relay.notifications.recipients import Recipients
@@ -162,6 +164,22 @@ class Relay:
             self.record(performed, now)
         return performed
 
+    async def end_window(self, over: MaintenanceWindow, *, for_good: bool = False) -> None:
+        """Ends an occurrence of a maintenance window, and notifies people of what still fires.
+
+        Args:
+            over: the window.
+            for_good: whether a recurring window ends too.
+
+        Raises:
+            Problem: 503, it may not be stored; a retry is safe.
+        """
+        now = self._clock.time()
+        work = partial(ends.end, over=over, target=self.target(), now=now, for_good=for_good)
+        done = await self._outbox.database.write("maintenance", work, notify=enqueue.CHANNEL)
+        if done is not None:
+            self._outbox.record_stored(done.submissions, now)
+
     def record_enqueued(self, submissions: Sequence[Submission]) -> None:
         """Passes messages that were committed to the outbox."""
         self._outbox.record_stored(submissions, self._clock.time())
@@ -201,6 +219,7 @@ class Relay:
             reopen_seconds=self._settings.incident_reopen_seconds,
             acknowledge_seconds=self._settings.acknowledge_seconds,
             storm_incidents=self._settings.storm_incidents,
+            throttles=self._settings.throttles,
         )
 
     def _count(self, webhook: Webhook, result: StoreResult, now: float) -> None:
@@ -225,6 +244,8 @@ class Relay:
     def _after_commit(self, result: StoreResult) -> None:
         """Counts the resolved incidents, and passes the messages to the outbox."""
         self.metrics.record_resolved(result.resolved)
+        for cause, number in result.held_back.items():
+            self.metrics.held_back.labels(cause.value).inc(number)
         self._outbox.record_stored(result.submissions, self._clock.time())
 
     def _truncated(self, alerts: int, cluster: str) -> None:

@@ -1,11 +1,14 @@
 """The environment variables of alert-relay."""
 
+from functools import cached_property
 from typing import Self
 
 from pydantic import Field, SecretStr, model_validator
 
 from services.alert_relay.clusters import configuration
 from services.alert_relay.clusters.configuration import ClusterConfiguration
+from services.alert_relay.incidents import throttles
+from services.alert_relay.incidents.throttles import Throttle
 from services.kit.settings import Address, CommaInts, CommaStrings
 from services.outbox.settings import TELEGRAM_URL, OptionalToken, TelegramSettings
 
@@ -58,6 +61,10 @@ class AlertRelaySettings(TelegramSettings):
         le=86_400,
         description="an alert that fires again within so many seconds reopens its incident; 0: never",
     )
+    alert_throttles: str = Field(
+        "Payment.*=0s, HighErrorRate|HighHTTPErrorRate=30m, HighQueueDepth|MessageProcessingBacklog=15m",
+        description="least time between two sounds about an incident, by names of alerts: NAMES=TIME, …",
+    )
     storm_incidents: int = Field(
         10,
         ge=0,
@@ -105,6 +112,23 @@ class AlertRelaySettings(TelegramSettings):
             filter(None, [self.alertmanager_url]),
             self.alertmanager_peers,
         )
+
+    @cached_property
+    def throttles(self) -> tuple[Throttle, ...]:
+        """The times between two notifications with a sound.
+
+        Raises:
+            ValueError: ALERT_THROTTLES is invalid.
+        """
+        return throttles.parse(self.alert_throttles)
+
+    @model_validator(mode="after")
+    def _throttles(self) -> Self:
+        try:
+            _ = self.throttles
+        except ValueError as error:
+            raise ValueError(f"ALERT_THROTTLES: {error}") from None
+        return self
 
     @model_validator(mode="after")
     def _two_bots(self) -> Self:

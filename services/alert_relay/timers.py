@@ -1,4 +1,4 @@
-"""Does what the timers of incidents are set for, when their time has come.
+"""Does what the timers of incidents are set for, when their time has come, and ends maintenance windows.
 
 Each timer is taken in the transaction that does its work: after a crash it is still there, and of several
 replicas one does it. If the clock is put back, the timers are put back with it.
@@ -25,7 +25,8 @@ from services.alert_relay.incidents.incident import (
 )
 from services.alert_relay.incidents.timeline import TimelineKind, TimelineRow
 from services.alert_relay.incidents.timers import DueTimer, TimerKind
-from services.alert_relay.notifications import composition, projection
+from services.alert_relay.maintenance import store as maintenance_store
+from services.alert_relay.notifications import composition, projection, sounds
 from services.alert_relay.notifications import store as notification_store
 from services.alert_relay.notifications.store import NotificationTarget
 from services.alert_relay.relay import Relay
@@ -52,6 +53,8 @@ def perform(
     if not timers.take(connection, found):
         return []
     before = incident_store.load(connection, [found.incident_id])[found.incident_id]
+    if found.kind is TimerKind.THROTTLED:
+        return _remind(connection, before, target, now)
     event = _event(found.kind, before)
     if event is None:
         return []
@@ -59,9 +62,24 @@ def perform(
     incident_store.save(connection, [after])
     if isinstance(event, Unacknowledge):
         timeline.add(connection, [TimelineRow(after.id, TimelineKind.UNATTENDED, ALERT_RELAY)], now)
+    remind = not maintenance_store.suppressing(connection, [after.id], now)
     composed = projection.project(
-        connection, [after.id], {after.id: before}, remind=True, target=target, now=now
+        connection, [after.id], {after.id: before}, remind=remind, target=target, now=now
     )
+    return notification_store.enqueue_all(connection, composed, target, now)
+
+
+def _remind(
+    connection: Connection, incident: Incident, target: NotificationTarget, now: float
+) -> list[Submission]:
+    """Reports how an incident is whose news were held back, unless it is over or a person handles it."""
+    held_back = sounds.load(connection, [incident.id]).get(incident.id)
+    if incident.state is not IncidentState.FIRING or held_back is None or not held_back.held_back:
+        return []
+    if maintenance_store.suppressing(connection, [incident.id], now):
+        return []
+    known = {incident.id: incident}
+    composed = projection.project(connection, [incident.id], known, remind=True, target=target, now=now)
     return notification_store.enqueue_all(connection, composed, target, now)
 
 
@@ -96,3 +114,17 @@ async def once(relay: Relay, clock: Clock) -> None:
     for each in found:
         work = partial(perform, found=each, target=relay.target(), now=now)
         relay.record_enqueued(await database.write("timers", work, notify=enqueue.CHANNEL))
+    await end_windows(relay, now)
+
+
+async def end_windows(relay: Relay, now: float) -> None:
+    """Ends the maintenance windows whose time is over, a transaction for each, and counts the active ones."""
+    database = relay.database
+    if await database.read("timers", partial(maintenance_store.is_ahead, now=now)):
+        await database.write("timers", partial(maintenance_store.follow_clock, now=now))
+    for over in await database.read("timers", partial(maintenance_store.due, now=now)):
+        await relay.end_window(over)
+    active = [
+        each for each in await database.read("timers", maintenance_store.open_windows) if each.is_active(now)
+    ]
+    relay.metrics.windows.set(len(active))

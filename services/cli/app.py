@@ -11,6 +11,7 @@ from services.cli.commands import (
     export,
     incidents,
     keys,
+    maintenance,
     messages,
     routes,
     send,
@@ -23,7 +24,7 @@ from services.cli.commands import (
 
 #: Each registers its commands when it is imported.
 COMMANDS = (
-    *(setup, trial, send, ask, watch, messages, export, incidents),
+    *(setup, trial, send, ask, watch, messages, export, incidents, maintenance),
     *(keys, chats, routes, templates, status, doctor),
 )
 

@@ -17,6 +17,7 @@ from services.client.calls import dead_letters as dead_letter_calls
 from services.client.calls import events as event_calls
 from services.client.calls import files as file_calls
 from services.client.calls import incidents as incident_calls
+from services.client.calls import maintenance as maintenance_calls
 from services.client.calls import messages as message_calls
 from services.client.calls import settings as setting_calls
 from services.client.calls import status as status_calls
@@ -172,3 +173,8 @@ class Api:
     unacknowledge_incident = _Method(incident_calls.unacknowledge_incident)
     resolve_incident = _Method(incident_calls.resolve_incident)
     note_incident = _Method(incident_calls.note_incident)
+    maintenance_windows = _Method(maintenance_calls.maintenance_windows)
+    maintenance_window = _Method(maintenance_calls.maintenance_window)
+    start_maintenance = _Method(maintenance_calls.start_maintenance)
+    end_maintenance = _Method(maintenance_calls.end_maintenance)
+    delete_maintenance = _Method(maintenance_calls.delete_maintenance)

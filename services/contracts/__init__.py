@@ -16,5 +16,6 @@
 - `health`: health reports, checks and compliance reports.
 - `alertmanager`: Alertmanager's webhook, and its API as far as it is read.
 - `incidents`: incidents as alert-relay returns them. `clusters`: clusters of Alertmanagers.
+- `maintenance`: maintenance windows of alert-relay.
 - `stored`: makes the models above of stored rows.
 """

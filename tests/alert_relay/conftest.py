@@ -49,8 +49,8 @@ class Store:
         work = partial(store.receive, group=group, body=json.dumps(payload), target=self.target(), now=now)
         return await self.database.write("receive", work)
 
-    def target(self) -> NotificationTarget:
-        return NotificationTarget((1001, -2002), self.telemetry.new_trace())
+    def target(self, **options: Any) -> NotificationTarget:
+        return NotificationTarget((1001, -2002), self.telemetry.new_trace(), **options)
 
     async def notifications(self) -> list[Notification]:
         """Returns the notifications in the outbox that people get as new messages, oldest first."""

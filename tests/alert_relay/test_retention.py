@@ -6,7 +6,18 @@ from sqlalchemy import Connection, update
 
 from services.alert_relay.metrics import TABLES, RelayMetrics
 from services.alert_relay.retention import BATCH, DAY_SECONDS, Retention
-from services.alert_relay.schema import entry, episode, incident, notification, receiver, timer, webhook
+from services.alert_relay.schema import (
+    entry,
+    episode,
+    incident,
+    last_sound,
+    maintenance_window,
+    notification,
+    receiver,
+    timer,
+    webhook,
+    weekly_digest,
+)
 from services.outbox.schema import attempt, change, event, message
 from tests.alert_relay.conftest import Store
 from tests.alert_relay.payloads import START, alert, watchdog
@@ -22,6 +33,9 @@ TABLES_OF = (
     entry,
     notification,
     timer,
+    maintenance_window,
+    last_sound,
+    weekly_digest,
     event,
     message,
     attempt,
@@ -84,6 +98,7 @@ async def test_an_incident_that_still_fires_stays_with_all_that_was_told_however
         "incident",
         "episode",
         "entry",
+        "last_sound",
         "notification",
         "event",
         "message",

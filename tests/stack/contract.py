@@ -64,6 +64,8 @@ METRICS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "cctelegram_notification_delay_seconds_bucket": (RELAY, frozenset({"le"})),
     "cctelegram_incident_resolve_seconds_bucket": (RELAY, frozenset({"le"})),
     "cctelegram_incident_ack_seconds_bucket": (RELAY, frozenset({"le"})),
+    "cctelegram_notifications_held_back_total": (RELAY, frozenset({"cause"})),
+    "cctelegram_maintenance_windows": (RELAY, frozenset()),
     "cctelegram_incidents_never_acknowledged_total": (RELAY, frozenset()),
     "cctelegram_alerts_per_incident_bucket": (RELAY, frozenset({"le"})),
     "cctelegram_watchdog_age_seconds": (RELAY, frozenset()),

@@ -4,5 +4,6 @@
 - `incidents`: incidents, for people, programs and the dashboard.
 - `post_mortem`: the timeline of an incident as Markdown; pure.
 - `dead_letters`: notifications that did not arrive, and their replay.
+- `maintenance`: maintenance windows.
 - `clusters`: which Alertmanagers belong together.
 """

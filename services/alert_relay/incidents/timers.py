@@ -19,6 +19,7 @@ class TimerKind(StrEnum):
     """What is to be done."""
 
     STABLE = "stable"  #: an incident that was reopened again and again has not changed for a while
+    THROTTLED = "throttled"  #: news of an incident were held back
     UNATTENDED = "unattended"  #: an incident was acknowledged long ago, and still fires
 
 

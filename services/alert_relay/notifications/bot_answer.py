@@ -1,4 +1,4 @@
-"""The bot's answer to a command, as it is stored in an outbox event. Pure."""
+"""The bot's answer to a command, or a message of its own, as it is stored in an outbox event. Pure."""
 
 from typing import Any
 
@@ -8,14 +8,14 @@ from services.outbox.messages import Rendered, Text
 
 
 class BotAnswer(BaseModel):
-    """An answer: its text with entities, and Telegram's id of the message that it answers."""
+    """A text with entities, and Telegram's id of the message that it answers; None: it answers none."""
 
     text: str
     entities: list[dict[str, Any]]
-    reply_to: int
+    reply_to: int | None = None
 
 
-def to_json(text: Text, reply_to: int) -> str:
+def to_json(text: Text, reply_to: int | None = None) -> str:
     entities = [dict(each) for each in text.entities]
     return BotAnswer(text=text.text, entities=entities, reply_to=reply_to).model_dump_json()
 

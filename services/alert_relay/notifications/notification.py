@@ -73,6 +73,7 @@ class NotifiedIncident:
         acknowledged_at: None if nobody handles it.
         reopened: how often it fired again soon after it had resolved.
         first_event: id of the event of its first message; empty in that message.
+        held_back: notifications of it that were held back since the last one with a sound.
     """
 
     id: str
@@ -86,6 +87,7 @@ class NotifiedIncident:
     acknowledged_at: float | None = None
     reopened: int = 0
     first_event: str = ""
+    held_back: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,7 @@ class Notification:
         purpose: what it is for.
         incident: None in notifications of older versions, of storms, and of alerts that could not be read.
         storm: None if it is not about a storm.
+        throttled: whether it edits a message in place of news that are held back.
     """
 
     urgency: Urgency
@@ -137,6 +140,7 @@ class Notification:
     purpose: Purpose = Purpose.NEWS
     incident: NotifiedIncident | None = None
     storm: NotifiedStorm | None = None
+    throttled: bool = False
 
     @property
     def title(self) -> str:

@@ -9,12 +9,17 @@ from dataclasses import replace
 from sqlalchemy import Connection
 
 from services.alert_relay.incidents import store as incident_store
-from services.alert_relay.incidents import storms, timers
+from services.alert_relay.incidents import storms, throttles, timers
 from services.alert_relay.incidents.incident import Incident
 from services.alert_relay.incidents.timers import TimerKind
-from services.alert_relay.notifications import composition, store
+from services.alert_relay.notifications import composition, sounds, store
 from services.alert_relay.notifications.composition import NO_ORIGIN, IncidentView, Origin
-from services.alert_relay.notifications.notification import Notification, NotificationKind, NotifiedAlert
+from services.alert_relay.notifications.notification import (
+    Notification,
+    NotificationKind,
+    NotifiedAlert,
+    Purpose,
+)
 from services.alert_relay.notifications.store import STORM_SECONDS, NotificationTarget
 
 NO_NEWS: Mapping[str, Sequence[NotifiedAlert]] = {}
@@ -63,10 +68,44 @@ def project(
             storms.leave(connection, incident_id)
             view = replace(view, storm_id=None)
         if view.storm_id is None:
-            composed += composition.compose(known, view, of_incident, origin)
+            made = composition.compose(known, view, of_incident, origin)
+            if not remind and _is_throttled(made, view, target, now):
+                made = _held_back(connection, view, target, now)
+            composed += made
+    sounds.record(connection, composed, now)
     return composed + [
         composition.of_storm(storms.load(connection, storm_id), ids) for storm_id, ids in of_storms.items()
     ]
+
+
+def _is_throttled(
+    made: Sequence[Notification], view: IncidentView, target: NotificationTarget, now: float
+) -> bool:
+    if not any(each.purpose is Purpose.NEWS for each in made):
+        return False
+    resolved = view.incident.resolved_at is not None
+    # A person's doing is reported.
+    if view.incident.resolved_by is not None:
+        return False
+    seconds = throttles.seconds_for(target.throttles, view.name)
+    return throttles.is_held_back(
+        view.last_sound, seconds, view.incident.severity, resolved=resolved, now=now
+    )
+
+
+def _held_back(
+    connection: Connection, view: IncidentView, target: NotificationTarget, now: float
+) -> list[Notification]:
+    """Edits the incident's message, and has a timer report how the incident is then, if it still fires."""
+    incident_id, last = view.incident.id, view.last_sound
+    sounds.hold_back(connection, incident_id)
+    if last is None:
+        return []
+    seconds = throttles.seconds_for(target.throttles, view.name)
+    timers.start(connection, incident_id, TimerKind.THROTTLED, last.at + seconds - now, now)
+    held_back = replace(last, held_back=last.held_back + 1)
+    shown = composition.compose(None, replace(view, last_sound=held_back))
+    return [replace(each, throttled=True) for each in shown]
 
 
 def _joined(
@@ -78,7 +117,9 @@ def _joined(
 ) -> dict[str, IncidentView]:
     """Returns the new incidents that are part of a storm, by id."""
     may_join = [
-        each for each in new if news.get(each.incident.id) and not composition.is_single(each.incident)
+        each
+        for each in new
+        if news.get(each.incident.id) and each.storm_id is None and not composition.is_single(each.incident)
     ]
     if not may_join:
         return {}

@@ -4,7 +4,7 @@ The functions run inside a transaction that has locked the cluster's row.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, case, func, insert, select
@@ -13,6 +13,8 @@ from uuid_utils import uuid7
 from services.alert_relay.incidents import store as incident_store
 from services.alert_relay.incidents.chunks import chunks
 from services.alert_relay.incidents.incident import Incident
+from services.alert_relay.incidents.throttles import Throttle
+from services.alert_relay.notifications import sounds
 from services.alert_relay.notifications.composition import IncidentView
 from services.alert_relay.notifications.notification import (
     Notification,
@@ -46,6 +48,7 @@ class NotificationTarget:
         trace: of the notifications.
         parent: the caller's span.
         reopen_seconds: how long after its resolution an incident is reopened.
+        throttles: the times between two notifications with a sound, by names of alerts.
         storm_incidents: incidents that may open within ``STORM_SECONDS``, each with a message of its own.
         acknowledge_seconds: how long an acknowledgement counts; 0: without limit.
     """
@@ -56,12 +59,13 @@ class NotificationTarget:
     reopen_seconds: float = 300.0
     acknowledge_seconds: float = 0.0
     storm_incidents: int = 0
+    throttles: tuple[Throttle, ...] = ()
 
 
 def views(connection: Connection, incidents: Mapping[str, Incident]) -> dict[str, IncidentView]:
     """Returns incidents with the alerts that their messages list, by id."""
     ids = list(incidents)
-    counts = incident_store.count(connection, ids)
+    counts, last = incident_store.count(connection, ids), sounds.load(connection, ids)
     rows, alerts, first_events = _rows(connection, ids), _alerts(connection, ids), _first(connection, ids)
     return {
         each.id: IncidentView(
@@ -73,6 +77,7 @@ def views(connection: Connection, incidents: Mapping[str, Incident]) -> dict[str
             counts[each.id].firing,
             first_events.get(each.id),
             rows[each.id].storm_id,
+            last.get(each.id),
         )
         for each in incidents.values()
     }
@@ -110,21 +115,31 @@ def _alerts(connection: Connection, ids: Sequence[str]) -> dict[str, list[Notifi
         ranked = select(episode, number).where(episode.c.incident_id.in_(chunk), episode.c.newest).subquery()
         listed = select(ranked).where(ranked.c.number <= MOST_LISTED).order_by(ranked.c.number)
         for row in connection.execute(listed):
-            labels, annotations = json_of(row.labels), json_of(row.annotations)
-            labels = labels if isinstance(labels, dict) else {}
-            alert = NotifiedAlert(
-                NotificationKind.FIRING if row.closed_at is None else NotificationKind.RESOLVED,
-                row.fingerprint,
-                labels.get("alertname", ""),
-                row.severity,
-                labels,
-                annotations if isinstance(annotations, dict) else {},
-                row.generator_url,
-                row.starts_at,
-                row.ended_at,
-            )
-            found.setdefault(row.incident_id, []).append(alert)
+            found.setdefault(row.incident_id, []).append(_listed(row))
     return found
+
+
+def _listed(row: Row[Any]) -> NotifiedAlert:
+    labels, annotations = json_of(row.labels), json_of(row.annotations)
+    labels = labels if isinstance(labels, dict) else {}
+    return NotifiedAlert(
+        NotificationKind.FIRING if row.closed_at is None else NotificationKind.RESOLVED,
+        row.fingerprint,
+        labels.get("alertname", ""),
+        row.severity,
+        labels,
+        annotations if isinstance(annotations, dict) else {},
+        row.generator_url,
+        row.starts_at,
+        row.ended_at,
+    )
+
+
+def alert_of(row: Row[Any]) -> NotifiedAlert:
+    """Returns the alert of an open episode as news: new to people, or as it still fires."""
+    known = row.notified_at is not None
+    listed = _listed(row)
+    return replace(listed, kind=NotificationKind.REPEATED if known else listed.kind, is_new=not known)
 
 
 def enqueue_all(

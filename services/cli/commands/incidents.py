@@ -1,12 +1,11 @@
 """``cct incidents``: list, show and handle the incidents of alert-relay."""
 
-import getpass
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import typer
 
-from services.cli import times
+from services.cli import accounts, times
 from services.cli.command import command, group
 from services.cli.session import Session
 from services.contracts.incidents import Actor, Incident, IncidentDetail, TimelineEntry
@@ -96,7 +95,7 @@ def note(
 ) -> None:
     """Add a note to the timeline of an incident."""
     seen = version or session.client.incident(incident_id).version
-    _state(session, session.client.note_incident(incident_id, seen, text, by=by or _account()))
+    _state(session, session.client.note_incident(incident_id, seen, text, by=by or accounts.name()))
 
 
 @command(incidents, "resolve", f"cct incidents resolve {_NEWEST}")
@@ -109,15 +108,7 @@ def _handle(
     session: Session, call: Callable[..., Incident], incident_id: str, by: str | None, version: int | None
 ) -> None:
     seen = version or session.client.incident(incident_id).version
-    _state(session, call(incident_id, seen, by=by or _account()))
-
-
-def _account() -> str:
-    """The name of the account; empty if the machine knows none."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return ""
+    _state(session, call(incident_id, seen, by=by or accounts.name()))
 
 
 def _state(session: Session, after: Incident) -> None:
