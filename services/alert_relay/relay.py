@@ -77,6 +77,7 @@ class Relay:
         self.metrics = metrics
         self._clock = clock
         self._store_within = store_within
+        self._throttles = settings.throttles
         self._in_progress = 0
         self._turns = UrgentFirst(STORED_AT_ONCE)
         #: The repeat intervals of each cluster, by name; the reconcilers read them.
@@ -219,7 +220,7 @@ class Relay:
             reopen_seconds=self._settings.incident_reopen_seconds,
             acknowledge_seconds=self._settings.acknowledge_seconds,
             storm_incidents=self._settings.storm_incidents,
-            throttles=self._settings.throttles,
+            throttles=self._throttles,
         )
 
     def _count(self, webhook: Webhook, result: StoreResult, now: float) -> None:

@@ -1,6 +1,5 @@
 """The environment variables of alert-relay."""
 
-from functools import cached_property
 from typing import Self
 
 from pydantic import Field, SecretStr, model_validator
@@ -113,7 +112,7 @@ class AlertRelaySettings(TelegramSettings):
             self.alertmanager_peers,
         )
 
-    @cached_property
+    @property
     def throttles(self) -> tuple[Throttle, ...]:
         """The times between two notifications with a sound.
 

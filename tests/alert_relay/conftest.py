@@ -137,6 +137,8 @@ def relay_settings(tmp_path: Path, sandbox: Running) -> AlertRelaySettings:
         database_url=SecretStr(f"sqlite:///{tmp_path / 'test.db'}"),
         sandbox_url=sandbox.url,
         max_body_bytes=100_000,
+        # Alerts of the tests have names that are throttled by default.
+        alert_throttles="",
     )
 
 
