@@ -9,6 +9,8 @@ The path of one alert:
     store              `receive`: one transaction with the webhook, its episodes, incidents and messages
     clusters           (package) which Alertmanagers belong together
     incidents          (package) episodes of alerts, and the incidents that people handle
+    digest             (package) what was measured of a week, sent once a week
+    digest_time        when that is; pure
     maintenance        (package) windows in which people are not notified of the alerts that they match
     notifications      (package) decides which alerts to notify, how loudly, in how many messages; their text
     (services.outbox)  delivers the messages and reports each outcome

@@ -12,6 +12,7 @@ from services.alert_relay.alertmanager.config import RepeatIntervals
 from services.alert_relay.alertmanager.snapshot import Correction, Snapshot
 from services.alert_relay.clusters import configuration
 from services.alert_relay.commands import Performed
+from services.alert_relay.digest import weekly
 from services.alert_relay.incidents.episodes import AlertGroup
 from services.alert_relay.incidents.incident import Actor, Command
 from services.alert_relay.incidents.severity import Urgency, urgency_of
@@ -78,6 +79,7 @@ class Relay:
         self._clock = clock
         self._store_within = store_within
         self._throttles = settings.throttles
+        self._digest = settings.digest
         self._in_progress = 0
         self._turns = UrgentFirst(STORED_AT_ONCE)
         #: The repeat intervals of each cluster, by name; the reconcilers read them.
@@ -180,6 +182,16 @@ class Relay:
         done = await self._outbox.database.write("maintenance", work, notify=enqueue.CHANNEL)
         if done is not None:
             self._outbox.record_stored(done.submissions, now)
+
+    async def send_digest(self) -> None:
+        """Sends the digest of the last week, if that is due (``ALERT_DIGEST``)."""
+        when, now = self._digest, self._clock.time()
+        if when is None or not await self.database.read("digest", partial(weekly.is_due, when=when, now=now)):
+            return
+        target, chosen = self.target(), self._settings.alert_digest_chat
+        chats = target.chat_ids[:1] if chosen is None else (chosen,)
+        work = partial(weekly.send, when=when, chat_ids=chats, trace=target.trace, now=now)
+        self.record_enqueued(await self.database.write("digest", work, notify=enqueue.CHANNEL))
 
     def record_enqueued(self, submissions: Sequence[Submission]) -> None:
         """Passes messages that were committed to the outbox."""

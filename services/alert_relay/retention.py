@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
-from sqlalchemy import Connection, Table, delete, exists, select
+from sqlalchemy import Connection, Table, delete, exists, func, select
 
 from services.alert_relay.maintenance import store as maintenance_store
 from services.alert_relay.metrics import RelayMetrics
@@ -112,11 +112,10 @@ def _maintenance_windows(connection: Connection, before: float) -> dict[str, int
 
 def _digests(connection: Connection, before: float) -> dict[str, int]:
     """Forgets weekly digests that were sent before that time."""
-    return {
-        "weekly_digest": connection.execute(
-            delete(weekly_digest).where(weekly_digest.c.sent_at < before)
-        ).rowcount
-    }
+    # The newest one says which week was sent last.
+    newest = select(func.max(weekly_digest.c.until)).scalar_subquery()
+    old = (weekly_digest.c.sent_at < before) & (weekly_digest.c.until < newest)
+    return {"weekly_digest": connection.execute(delete(weekly_digest).where(old)).rowcount}
 
 
 def _messages(connection: Connection, before: float) -> dict[str, int]:

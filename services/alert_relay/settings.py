@@ -4,8 +4,10 @@ from typing import Self
 
 from pydantic import Field, SecretStr, model_validator
 
+from services.alert_relay import digest_time
 from services.alert_relay.clusters import configuration
 from services.alert_relay.clusters.configuration import ClusterConfiguration
+from services.alert_relay.digest_time import DigestTime
 from services.alert_relay.incidents import throttles
 from services.alert_relay.incidents.throttles import Throttle
 from services.kit.settings import Address, CommaInts, CommaStrings
@@ -64,6 +66,12 @@ class AlertRelaySettings(TelegramSettings):
         "Payment.*=0s, HighErrorRate|HighHTTPErrorRate=30m, HighQueueDepth|MessageProcessingBacklog=15m",
         description="least time between two sounds about an incident, by names of alerts: NAMES=TIME, …",
     )
+    alert_digest: str = Field(
+        "", description="when the weekly digest is sent, such as mon 09:00 Europe/Berlin; unset: never"
+    )
+    alert_digest_chat: int | None = Field(
+        None, description="chat that gets the weekly digest; unset: the first one that gets alerts"
+    )
     storm_incidents: int = Field(
         10,
         ge=0,
@@ -120,6 +128,23 @@ class AlertRelaySettings(TelegramSettings):
             ValueError: ALERT_THROTTLES is invalid.
         """
         return throttles.parse(self.alert_throttles)
+
+    @property
+    def digest(self) -> DigestTime | None:
+        """When the weekly digest is sent; None: never.
+
+        Raises:
+            ValueError: ALERT_DIGEST is invalid.
+        """
+        return digest_time.parse(self.alert_digest)
+
+    @model_validator(mode="after")
+    def _digest(self) -> Self:
+        try:
+            _ = self.digest
+        except ValueError as error:
+            raise ValueError(f"ALERT_DIGEST: {error}") from None
+        return self
 
     @model_validator(mode="after")
     def _throttles(self) -> Self:

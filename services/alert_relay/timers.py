@@ -115,6 +115,7 @@ async def once(relay: Relay, clock: Clock) -> None:
         work = partial(perform, found=each, target=relay.target(), now=now)
         relay.record_enqueued(await database.write("timers", work, notify=enqueue.CHANNEL))
     await end_windows(relay, now)
+    await relay.send_digest()
 
 
 async def end_windows(relay: Relay, now: float) -> None:

@@ -169,6 +169,7 @@ class Api:
     every_incident = _Iterator(pages.every_incident)
     incident = _Method(incident_calls.incident)
     incident_timeline = _Method(incident_calls.incident_timeline)
+    digest = _Method(incident_calls.digest)
     acknowledge_incident = _Method(incident_calls.acknowledge_incident)
     unacknowledge_incident = _Method(incident_calls.unacknowledge_incident)
     resolve_incident = _Method(incident_calls.resolve_incident)

@@ -5,5 +5,6 @@
 - `post_mortem`: the timeline of an incident as Markdown; pure.
 - `dead_letters`: notifications that did not arrive, and their replay.
 - `maintenance`: maintenance windows.
+- `digest`: what was measured of a period.
 - `clusters`: which Alertmanagers belong together.
 """

@@ -7,7 +7,7 @@ import typer
 
 from services.cli import accounts, times
 from services.cli.command import command, group
-from services.cli.session import Session
+from services.cli.session import Session, UsageError
 from services.contracts.incidents import Actor, Incident, IncidentDetail, TimelineEntry
 
 incidents = group("incidents", "List, show and handle incidents: acknowledge, resolve, write notes.")
@@ -70,6 +70,24 @@ def timeline(session: Session, incident_id: IncidentId) -> None:
         session.output.record({"markdown": text})
     else:
         session.output.line(text.rstrip("\n"))
+
+
+@command(incidents, "digest", "cct incidents digest --since 7d")
+def digest(
+    session: Session,
+    *,
+    since: Annotated[str, typer.Option(help="Where the period begins, such as 7d or 2026-01-31.")] = "7d",
+) -> None:
+    """Print what was measured of a period until now, against the one before."""
+    try:
+        begin = times.moment(since, session.now)
+    except ValueError as error:
+        raise UsageError(f"--since: {error}") from None
+    found = session.client.digest(begin=begin, until=session.now)
+    if session.output.json:
+        session.output.record(found)
+    else:
+        session.output.line(found.text)
 
 
 @command(incidents, "ack", f"cct incidents ack {_NEWEST}")
