@@ -180,6 +180,15 @@ def _incidents(made: dashboards.Dashboard) -> None:
             about="Alerts of an incident when it is resolved.",
         )
     )
+    made.with_panel(
+        graph(
+            "Held back",
+            "short",
+            (increase("cctelegram_notifications_held_back_total", "cause"), "{{cause}}"),
+            ("cctelegram_maintenance_windows", "active windows"),
+            about="Notifications that people did not get because of a maintenance window or a throttle.",
+        )
+    )
 
 
 def _health(made: dashboards.Dashboard) -> None:

@@ -10,6 +10,9 @@ The path of one alert:
     clusters           (package) which Alertmanagers belong together
     channels           (package) where notifications go, and by which channel
     incidents          (package) episodes of alerts, and the incidents that people handle
+    digest             (package) what was measured of a week, sent once a week
+    digest_time        when that is; pure
+    maintenance        (package) windows in which people are not notified of the alerts that they match
     notifications      (package) decides which alerts to notify, how loudly, in how many messages; their text
     senders            (package) sends by channels other than Telegram
     (services.outbox)  delivers the messages and reports each outcome
@@ -19,7 +22,8 @@ The path of one alert:
     bot                (package) the buttons and commands in Telegram, by which people do that
 
     escalation         (package) what happens while no person acknowledges an incident, or nothing arrives
-    timers             does what is due: an acknowledgement that has lasted too long, the end of flapping
+    timers             does what is due: an acknowledgement that has lasted too long, the end of flapping,
+                       the end of a maintenance window
 
 What webhooks do not say:
 

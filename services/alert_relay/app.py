@@ -9,7 +9,9 @@ from fastapi import FastAPI
 
 from services.alert_relay.api import clusters as clusters_api
 from services.alert_relay.api import dead_letters as dead_letters_api
+from services.alert_relay.api import digest as digest_api
 from services.alert_relay.api import incidents as incidents_api
+from services.alert_relay.api import maintenance as maintenance_api
 from services.alert_relay.api import targets as targets_api
 from services.alert_relay.api import webhooks as webhooks_api
 from services.alert_relay.bot.inbound import receiving
@@ -56,7 +58,9 @@ OPERATIONS = (
     "correct",
     "report",
     "command",
+    "maintenance",
     "timers",
+    "digest",
     "dead_letters",
     "update_lead",
     "updates",
@@ -199,6 +203,8 @@ def create_app(
             dead_letters_api.router,
             clusters_api.router,
             targets_api.router,
+            maintenance_api.router,
+            digest_api.router,
         ],
         admission=webhooks_api.admission,
         watched=["/webhook/alert", "/webhook/alert/{cluster}"],

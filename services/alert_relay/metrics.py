@@ -29,6 +29,13 @@ class TruncatedOutcome(StrEnum):
     MISSED = "missed"  #: Alertmanager is not configured, or gave no answer
 
 
+class HeldBack(StrEnum):
+    """Why people did not get a notification."""
+
+    MAINTENANCE = "maintenance"  #: a maintenance window matched the alerts
+    THROTTLED = "throttled"  #: they got one of the same incident a short time before
+
+
 #: Upper limits of the buckets of alerts in an incident.
 ALERTS = (1, 2, 5, 10, 50, 100, 1_000)
 STATUSES = ("firing", "resolved")
@@ -39,6 +46,7 @@ CAUSES = ("unacknowledged", "undelivered", "requested")
 #: The tables that the retention deletes rows from.
 TABLES = (
     *("webhook", "receiver", "incident", "episode", "entry", "notification", "timer", "audience"),
+    *("maintenance_window", "last_sound", "weekly_digest"),
     *("event", "message", "attempt", "change"),
 )
 
@@ -79,6 +87,17 @@ class RelayMetrics:
             "cctelegram_notifications",
             "Notifications finished, one a recipient, by channel and outcome",
             ["channel", "outcome"],
+            registry=registry,
+        )
+        self.held_back = Counter(
+            "cctelegram_notifications_held_back",
+            "Notifications of incidents that people did not get, by cause",
+            ["cause"],
+            registry=registry,
+        )
+        self.windows = Gauge(
+            "cctelegram_maintenance_windows",
+            "Maintenance windows that are active; no sample before they are counted",
             registry=registry,
         )
         self.delay = Histogram(
@@ -150,6 +169,8 @@ class RelayMetrics:
                 self.escalations.labels(str(level), cause)
         for channel in (*CHANNELS, "none"):
             self.fallbacks.labels(channel)
+        for cause in HeldBack:
+            self.held_back.labels(cause.value)
         for channel in CHANNELS:
             for outcome in NotificationOutcome:
                 self.notifications.labels(channel, outcome.value)

@@ -14,10 +14,13 @@ from services.alert_relay.channels.store import CHANNELS_BOT
 from services.alert_relay.channels.target import Channel, Target
 from services.alert_relay.clusters import configuration
 from services.alert_relay.commands import Performed
+from services.alert_relay.digest import weekly
 from services.alert_relay.escalation.levels import Cause, Escalation
 from services.alert_relay.incidents.episodes import AlertGroup
 from services.alert_relay.incidents.incident import Actor, Command
 from services.alert_relay.incidents.severity import Urgency, urgency_of
+from services.alert_relay.maintenance import ends
+from services.alert_relay.maintenance.window import MaintenanceWindow
 from services.alert_relay.metrics import NotificationOutcome, RelayMetrics, TruncatedOutcome
 from services.alert_relay.notifications import store as notification_store
 from services.alert_relay.notifications.notification import Notification, Purpose
@@ -81,6 +84,8 @@ class Relay:
         self.metrics = metrics
         self._clock = clock
         self._store_within = store_within
+        self._throttles = settings.throttles
+        self._digest = settings.digest
         self._in_progress = 0
         self._turns = UrgentFirst(STORED_AT_ONCE)
         #: The repeat intervals of each cluster, by name; the reconcilers read them.
@@ -168,6 +173,32 @@ class Relay:
             self.record(performed, now)
         return performed
 
+    async def end_window(self, over: MaintenanceWindow, *, for_good: bool = False) -> None:
+        """Ends an occurrence of a maintenance window, and notifies people of what still fires.
+
+        Args:
+            over: the window.
+            for_good: whether a recurring window ends too.
+
+        Raises:
+            Problem: 503, it may not be stored; a retry is safe.
+        """
+        now = self._clock.time()
+        work = partial(ends.end, over=over, target=self.target(), now=now, for_good=for_good)
+        done = await self._outbox.database.write("maintenance", work, notify=enqueue.CHANNEL)
+        if done is not None:
+            self._outbox.record_stored(done.submissions, now)
+
+    async def send_digest(self) -> None:
+        """Sends the digest of the last week, if that is due (``ALERT_DIGEST``)."""
+        when, now = self._digest, self._clock.time()
+        if when is None or not await self.database.read("digest", partial(weekly.is_due, when=when, now=now)):
+            return
+        target, chosen = self.target(), self._settings.alert_digest_chat
+        chats = target.chat_ids[:1] if chosen is None else (chosen,)
+        work = partial(weekly.send, when=when, chat_ids=chats, trace=target.trace, now=now)
+        self.record_enqueued(await self.database.write("digest", work, notify=enqueue.CHANNEL))
+
     def record_enqueued(self, submissions: Sequence[Submission]) -> None:
         """Passes messages that were committed to the outbox."""
         self._outbox.record_stored(submissions, self._clock.time())
@@ -247,6 +278,7 @@ class Relay:
             acknowledge_seconds=self._settings.acknowledge_seconds,
             storm_incidents=self._settings.storm_incidents,
             without_edits=self._recipients.without_edits,
+            throttles=self._throttles,
         )
 
     def _count(self, webhook: Webhook, result: StoreResult, now: float) -> None:
@@ -271,6 +303,8 @@ class Relay:
     def _after_commit(self, result: StoreResult) -> None:
         """Counts the resolved incidents, and passes the messages to the outbox."""
         self.metrics.record_resolved(result.resolved)
+        for cause, number in result.held_back.items():
+            self.metrics.held_back.labels(cause.value).inc(number)
         self._outbox.record_stored(result.submissions, self._clock.time())
 
     def _truncated(self, alerts: int, cluster: str) -> None:

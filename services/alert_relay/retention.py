@@ -5,18 +5,21 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
-from sqlalchemy import Connection, Table, delete, exists, select
+from sqlalchemy import Connection, Table, delete, exists, func, select
 
+from services.alert_relay.maintenance import store as maintenance_store
 from services.alert_relay.metrics import RelayMetrics
 from services.alert_relay.schema import (
     audience,
     entry,
     episode,
     incident,
+    last_sound,
     notification,
     receiver,
     timer,
     webhook,
+    weekly_digest,
 )
 from services.kit.background import run_in_background, suppress_and_log
 from services.kit.clock import Clock
@@ -91,7 +94,7 @@ def _incidents(connection: Connection, before: float) -> dict[str, int]:
     ids = connection.execute(old.with_for_update()).scalars().all()
     deleted = {
         table.name: _of_incidents(connection, table, ids)
-        for table in (audience, entry, episode, notification, timer)
+        for table in (audience, entry, episode, last_sound, notification, timer)
         if ids
     }
     if ids:
@@ -101,6 +104,19 @@ def _incidents(connection: Connection, before: float) -> dict[str, int]:
 
 def _of_incidents(connection: Connection, table: Table, ids: Sequence[str]) -> int:
     return connection.execute(delete(table).where(table.c.incident_id.in_(ids))).rowcount
+
+
+def _maintenance_windows(connection: Connection, before: float) -> dict[str, int]:
+    """Deletes maintenance windows that were over before that time."""
+    return {"maintenance_window": maintenance_store.delete_old(connection, before, BATCH)}
+
+
+def _digests(connection: Connection, before: float) -> dict[str, int]:
+    """Forgets weekly digests that were sent before that time."""
+    # The newest one says which week was sent last.
+    newest = select(func.max(weekly_digest.c.until)).scalar_subquery()
+    old = (weekly_digest.c.sent_at < before) & (weekly_digest.c.until < newest)
+    return {"weekly_digest": connection.execute(delete(weekly_digest).where(old)).rowcount}
 
 
 def _messages(connection: Connection, before: float) -> dict[str, int]:
@@ -122,7 +138,7 @@ def _messages(connection: Connection, before: float) -> dict[str, int]:
 
 
 #: The order matters: messages can be deleted once their incidents are gone.
-STEPS: tuple[Step, ...] = (_webhooks, _receivers, _incidents, _messages)
+STEPS: tuple[Step, ...] = (_webhooks, _receivers, _incidents, _maintenance_windows, _digests, _messages)
 
 
 @asynccontextmanager

@@ -232,3 +232,50 @@ timer = Table(
     Column("due_at", Double, nullable=False),
     Index("timer_due", "due_at"),
 )
+
+# Maintenance windows: people are not notified of the alerts that they match.
+maintenance_window = Table(
+    "maintenance_window",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    # The Idempotency-Key of the request that made it, and the SHA-256 of its content.
+    Column("request_key", Text, unique=True),
+    Column("digest", String(64), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("matchers", Text, nullable=False),  # JSON, a list of texts in Alertmanager's syntax
+    Column("cluster", Text, nullable=False),  # empty: all
+    # Of the occurrence that is active or next; of an ended window of the last one.
+    Column("starts_at", Double, nullable=False),
+    Column("ends_at", Double, nullable=False),
+    Column("rule", Text, nullable=False),  # RRULE; empty: it does not recur
+    Column("zone", Text, nullable=False),
+    Column("first_starts_at", Double, nullable=False),
+    Column("spares_urgent", Boolean, nullable=False),
+    Column("created_by", Text, nullable=False),  # JSON, as `actor` of an entry
+    Column("reason", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("ended_at", Double),
+    Index("maintenance_window_ended", "ended_at", "ends_at"),
+)
+
+# When people last got a notification with a sound of an incident.
+last_sound = Table(
+    "last_sound",
+    metadata,
+    Column("incident_id", String(36), ForeignKey("incident.id"), primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("severity", Text, nullable=False),
+    # Whether it said that the incident is resolved.
+    Column("resolved", Boolean, nullable=False),
+    # Notifications that were held back since.
+    Column("held_back", Integer, nullable=False),
+)
+
+# The weekly digests that were sent.
+weekly_digest = Table(
+    "weekly_digest",
+    metadata,
+    # The end of its week, seconds since the epoch.
+    Column("until", Double, primary_key=True),
+    Column("sent_at", Double, nullable=False),
+)

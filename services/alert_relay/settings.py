@@ -4,9 +4,13 @@ from typing import Self
 
 from pydantic import Field, SecretStr, model_validator
 
+from services.alert_relay import digest_time
 from services.alert_relay.channels.settings import ChannelSettings
 from services.alert_relay.clusters import configuration
 from services.alert_relay.clusters.configuration import ClusterConfiguration
+from services.alert_relay.digest_time import DigestTime
+from services.alert_relay.incidents import throttles
+from services.alert_relay.incidents.throttles import Throttle
 from services.kit.settings import Address, CommaInts, CommaStrings
 from services.outbox.settings import TELEGRAM_URL, OptionalToken
 
@@ -59,6 +63,16 @@ class AlertRelaySettings(ChannelSettings):
         le=86_400,
         description="an alert that fires again within so many seconds reopens its incident; 0: never",
     )
+    alert_throttles: str = Field(
+        "Payment.*=0s, HighErrorRate|HighHTTPErrorRate=30m, HighQueueDepth|MessageProcessingBacklog=15m",
+        description="least time between two sounds about an incident, by names of alerts: NAMES=TIME, …",
+    )
+    alert_digest: str = Field(
+        "", description="when the weekly digest is sent, such as mon 09:00 Europe/Berlin; unset: never"
+    )
+    alert_digest_chat: int | None = Field(
+        None, description="chat that gets the weekly digest; unset: the first one that gets alerts"
+    )
     storm_incidents: int = Field(
         10,
         ge=0,
@@ -106,6 +120,40 @@ class AlertRelaySettings(ChannelSettings):
             filter(None, [self.alertmanager_url]),
             self.alertmanager_peers,
         )
+
+    @property
+    def throttles(self) -> tuple[Throttle, ...]:
+        """The times between two notifications with a sound.
+
+        Raises:
+            ValueError: ALERT_THROTTLES is invalid.
+        """
+        return throttles.parse(self.alert_throttles)
+
+    @property
+    def digest(self) -> DigestTime | None:
+        """When the weekly digest is sent; None: never.
+
+        Raises:
+            ValueError: ALERT_DIGEST is invalid.
+        """
+        return digest_time.parse(self.alert_digest)
+
+    @model_validator(mode="after")
+    def _digest(self) -> Self:
+        try:
+            _ = self.digest
+        except ValueError as error:
+            raise ValueError(f"ALERT_DIGEST: {error}") from None
+        return self
+
+    @model_validator(mode="after")
+    def _throttles(self) -> Self:
+        try:
+            _ = self.throttles
+        except ValueError as error:
+            raise ValueError(f"ALERT_THROTTLES: {error}") from None
+        return self
 
     @model_validator(mode="after")
     def _two_bots(self) -> Self:

@@ -5,7 +5,7 @@ The functions run inside a transaction that the caller opens.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from sqlalchemy import Connection
@@ -14,10 +14,13 @@ from services.alert_relay.alertmanager.config import RepeatIntervals
 from services.alert_relay.clusters import store as cluster_store
 from services.alert_relay.incidents import episode_store, episodes, timeline
 from services.alert_relay.incidents import store as incident_store
-from services.alert_relay.incidents.episodes import AlertGroup, End, EpisodeChange, Observation
+from services.alert_relay.incidents.episodes import OPENING, AlertGroup, End, EpisodeChange, Observation
 from services.alert_relay.incidents.incident import ALERT_RELAY, Actor, ActorKind
 from services.alert_relay.incidents.store import ResolvedIncident
 from services.alert_relay.incidents.timeline import TimelineKind, TimelineRow
+from services.alert_relay.maintenance import store as maintenance_store
+from services.alert_relay.maintenance.store import Held
+from services.alert_relay.metrics import HeldBack
 from services.alert_relay.notifications import composition, projection
 from services.alert_relay.notifications import store as notification_store
 from services.alert_relay.notifications.composition import Origin
@@ -49,12 +52,14 @@ class StoreResult:
         cluster: name of the cluster.
         watchdog: whether the webhook listed a firing Watchdog alert.
         resolved: the incidents that it resolved.
+        held_back: the number of notifications that people did not get, by cause.
     """
 
     submissions: tuple[Submission, ...]
     cluster: str
     watchdog: bool
     resolved: tuple[ResolvedIncident, ...] = ()
+    held_back: Mapping[HeldBack, int] = field(default_factory=dict)
 
 
 def receive(
@@ -143,6 +148,8 @@ def apply(
         connection, group, observations, actor=actor, reopen_seconds=target.reopen_seconds, now=now
     )
     incident_ids = assigned.incident_ids
+    held = maintenance_store.hold_back(connection, group.cluster, notify, now)
+    notify = held.notify
     notified = {each.alert.fingerprint for each in notify}
     episode_store.write_episodes(
         connection, group.cluster, observations, incident_ids, notified=notified, now=now
@@ -153,7 +160,8 @@ def apply(
         for each in observations
         if each.change in composition.TRANSITIONS or each.alert.fingerprint in notified
     ]
-    timeline.add(connection, _timeline(group, changed, incident_ids, source, actor), now)
+    entries = _timeline(group, changed, incident_ids, source, actor)
+    timeline.add(connection, entries + _held_back(held, observations, incident_ids), now)
     ended = {incident_ids[each.alert.fingerprint] for each in observations if each.change in _ENDING}
     # A new episode may belong to another incident than the one that it ends: the group's labels changed.
     ended |= {each.before.incident_id for each in observations if each.before and each.change in _ENDING}
@@ -174,7 +182,23 @@ def apply(
     )
     composed += projection.addressed(composition.unreadable(group), target.targets)
     submissions = notification_store.enqueue_all(connection, composed, target, now)
-    return StoreResult(tuple(submissions), group.cluster, watchdog=False, resolved=tuple(resolved))
+    held_back = {
+        HeldBack.MAINTENANCE: len({incident_ids[each] for each in held.windows}),
+        HeldBack.THROTTLED: len({each.about for each in composed if each.notification.throttled}),
+    }
+    return StoreResult(tuple(submissions), group.cluster, False, tuple(resolved), held_back)
+
+
+def _held_back(
+    held: Held, observations: Sequence[Observation], incident_ids: Mapping[str, str]
+) -> list[TimelineRow]:
+    """Returns an entry for each incident whose alerts fired in a maintenance window."""
+    fired = [each.alert.fingerprint for each in observations if each.change in OPENING]
+    windows = {incident_ids[each]: held.windows[each] for each in fired if each in held.windows}
+    return [
+        TimelineRow(incident_id, TimelineKind.HELD_BACK, ALERT_RELAY, detail={"window": each.name})
+        for incident_id, each in windows.items()
+    ]
 
 
 def _save_webhook(connection: Connection, group: AlertGroup, body: str, now: float) -> bool:

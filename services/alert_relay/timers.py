@@ -1,4 +1,4 @@
-"""Does what the timers of incidents are set for, when their time has come.
+"""Does what the timers of incidents are set for, when their time has come, and ends maintenance windows.
 
 Each timer is taken in the transaction that does its work: after a crash it is still there, and of several
 replicas one does it. If the clock is put back, the timers are put back with it.
@@ -29,7 +29,8 @@ from services.alert_relay.incidents.incident import (
 )
 from services.alert_relay.incidents.timeline import TimelineKind, TimelineRow
 from services.alert_relay.incidents.timers import DueTimer, TimerKind
-from services.alert_relay.notifications import composition, projection
+from services.alert_relay.maintenance import store as maintenance_store
+from services.alert_relay.notifications import composition, projection, sounds
 from services.alert_relay.notifications import store as notification_store
 from services.alert_relay.notifications.projection import Reminder
 from services.alert_relay.notifications.store import NotificationTarget
@@ -44,6 +45,8 @@ log = structlog.get_logger()
 
 LOOK_SECONDS = 1.0
 AUDIT_SECONDS = 60.0
+#: A level of escalation that is due in a maintenance window is looked at again after so many seconds.
+LATER_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,24 +75,30 @@ def perform(connection: Connection, found: DueTimer, target: NotificationTarget,
     if not timers.take(connection, found):
         return Performed()
     before = incident_store.load(connection, [found.incident_id])[found.incident_id]
-    escalates = before.state is IncidentState.FIRING
-    match found.kind:
-        case TimerKind.ESCALATE | TimerKind.RECEIPT if not escalates:
-            return Performed()
-        case TimerKind.ESCALATE:
-            cause = Cause.UNACKNOWLEDGED
-        case TimerKind.RECEIPT if levels.missing_receipt(connection, before):
-            cause = Cause.UNDELIVERED
-        case TimerKind.RECEIPT:
-            return Performed()
-        case _:
-            return Performed(_change(connection, found.kind, before, target, now))
+    if found.kind in (TimerKind.ESCALATE, TimerKind.RECEIPT):
+        return _escalate(connection, found.kind, before, target, now)
+    act = _remind if found.kind is TimerKind.THROTTLED else partial(_change, kind=found.kind)
+    return Performed(act(connection, before=before, target=target, now=now))
+
+
+def _escalate(
+    connection: Connection, kind: TimerKind, before: Incident, target: NotificationTarget, now: float
+) -> Performed:
+    if before.state is not IncidentState.FIRING:
+        return Performed()
+    if kind is TimerKind.ESCALATE and _in_window(connection, before, now):
+        # It goes on when the maintenance window is over.
+        timers.start(connection, before.id, TimerKind.ESCALATE, LATER_SECONDS, now)
+        return Performed()
+    if kind is TimerKind.RECEIPT and not levels.missing_receipt(connection, before):
+        return Performed()
+    cause = Cause.UNACKNOWLEDGED if kind is TimerKind.ESCALATE else Cause.UNDELIVERED
     done = levels.escalate(connection, before, cause, actor=ALERT_RELAY, target=target, now=now)
     return Performed() if done is None else Performed(done.submissions, done)
 
 
 def _change(
-    connection: Connection, kind: TimerKind, before: Incident, target: NotificationTarget, now: float
+    connection: Connection, *, kind: TimerKind, before: Incident, target: NotificationTarget, now: float
 ) -> tuple[Submission, ...]:
     """Changes the incident, and notifies people of how it is now."""
     event = _event(kind, before)
@@ -99,10 +108,31 @@ def _change(
     incident_store.save(connection, [after])
     if isinstance(event, Unacknowledge):
         timeline.add(connection, [TimelineRow(after.id, TimelineKind.UNATTENDED, ALERT_RELAY)], now)
+    remind = None if _in_window(connection, after, now) else Reminder()
     composed = projection.project(
-        connection, [after.id], {after.id: before}, remind=Reminder(), target=target, now=now
+        connection, [after.id], {after.id: before}, remind=remind, target=target, now=now
     )
     return tuple(notification_store.enqueue_all(connection, composed, target, now))
+
+
+def _remind(
+    connection: Connection, *, before: Incident, target: NotificationTarget, now: float
+) -> tuple[Submission, ...]:
+    """Reports how an incident is whose news were held back, unless it is over or a person handles it."""
+    held_back = sounds.load(connection, [before.id]).get(before.id)
+    if before.state is not IncidentState.FIRING or held_back is None or not held_back.held_back:
+        return ()
+    if _in_window(connection, before, now):
+        return ()
+    composed = projection.project(
+        connection, [before.id], {before.id: before}, remind=Reminder(), target=target, now=now
+    )
+    return tuple(notification_store.enqueue_all(connection, composed, target, now))
+
+
+def _in_window(connection: Connection, incident: Incident, now: float) -> bool:
+    """Whether a maintenance window keeps people from being notified of the incident."""
+    return bool(maintenance_store.suppressing(connection, [incident.id], now))
 
 
 def _event(kind: TimerKind, incident: Incident) -> Event | None:
@@ -157,3 +187,18 @@ async def once(relay: Relay, clock: Clock) -> None:
         relay.record_enqueued(done.submissions)
         if done.escalation is not None:
             relay.record_escalation(done.escalation)
+    await end_windows(relay, now)
+    await relay.send_digest()
+
+
+async def end_windows(relay: Relay, now: float) -> None:
+    """Ends the maintenance windows whose time is over, a transaction for each, and counts the active ones."""
+    database = relay.database
+    if await database.read("timers", partial(maintenance_store.is_ahead, now=now)):
+        await database.write("timers", partial(maintenance_store.follow_clock, now=now))
+    for over in await database.read("timers", partial(maintenance_store.due, now=now)):
+        await relay.end_window(over)
+    active = [
+        each for each in await database.read("timers", maintenance_store.open_windows) if each.is_active(now)
+    ]
+    relay.metrics.windows.set(len(active))

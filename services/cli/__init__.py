@@ -9,5 +9,6 @@
 - `output`: what is printed. `life`: a message's life as a drawing. `findings`: health in words.
 - `dialogue`: questions to the person at the terminal. `bot_api`: Telegram's methods that a set-up calls.
 - `env_file`: writes variables into `.env`.
+- `accounts`: the name of the person at the terminal.
 - `times`: times and durations as people write them.
 """

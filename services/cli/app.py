@@ -11,6 +11,7 @@ from services.cli.commands import (
     export,
     incidents,
     keys,
+    maintenance,
     messages,
     routes,
     send,
@@ -24,7 +25,7 @@ from services.cli.commands import (
 
 #: Each registers its commands when it is imported.
 COMMANDS = (
-    *(setup, trial, send, ask, watch, messages, export, incidents, targets),
+    *(setup, trial, send, ask, watch, messages, export, incidents, maintenance, targets),
     *(keys, chats, routes, templates, status, doctor),
 )
 

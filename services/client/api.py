@@ -17,6 +17,7 @@ from services.client.calls import dead_letters as dead_letter_calls
 from services.client.calls import events as event_calls
 from services.client.calls import files as file_calls
 from services.client.calls import incidents as incident_calls
+from services.client.calls import maintenance as maintenance_calls
 from services.client.calls import messages as message_calls
 from services.client.calls import settings as setting_calls
 from services.client.calls import status as status_calls
@@ -169,6 +170,7 @@ class Api:
     every_incident = _Iterator(pages.every_incident)
     incident = _Method(incident_calls.incident)
     incident_timeline = _Method(incident_calls.incident_timeline)
+    digest = _Method(incident_calls.digest)
     acknowledge_incident = _Method(incident_calls.acknowledge_incident)
     escalate_incident = _Method(incident_calls.escalate_incident)
     unacknowledge_incident = _Method(incident_calls.unacknowledge_incident)
@@ -176,3 +178,8 @@ class Api:
     note_incident = _Method(incident_calls.note_incident)
     targets = _Method(target_calls.targets)
     test_target = _Method(target_calls.test_target)
+    maintenance_windows = _Method(maintenance_calls.maintenance_windows)
+    maintenance_window = _Method(maintenance_calls.maintenance_window)
+    start_maintenance = _Method(maintenance_calls.start_maintenance)
+    end_maintenance = _Method(maintenance_calls.end_maintenance)
+    delete_maintenance = _Method(maintenance_calls.delete_maintenance)

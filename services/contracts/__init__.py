@@ -17,5 +17,7 @@
 - `alertmanager`: Alertmanager's webhook, and its API as far as it is read.
 - `incidents`: incidents as alert-relay returns them. `clusters`: clusters of Alertmanagers.
 - `targets`: where its notifications may go.
+- `maintenance`: maintenance windows of alert-relay.
+- `digest`: the digest of alert-relay.
 - `stored`: makes the models above of stored rows.
 """

@@ -15,6 +15,14 @@ class Actor(BaseModel):
     user_id: int | None = Field(None, description="the person's id in Telegram")
 
 
+class SuppressedBy(BaseModel):
+    """A maintenance window that holds the notifications of an incident back."""
+
+    id: str
+    name: str
+    until: str = Field(description="when it ends, RFC 3339")
+
+
 class Incident(BaseModel):
     """Alerts of one name and group, handled as one thing."""
 
@@ -47,6 +55,11 @@ class Incident(BaseModel):
     )
     episodes: int = Field(description="number of episodes: alerts, each from firing to resolved")
     firing: int = Field(description="number of episodes that are firing")
+    suppressed_by: list[SuppressedBy] = Field(
+        [],
+        description="the maintenance windows that match its firing alerts: people are not notified of it;"
+        " empty: at least one of them is matched by none",
+    )
 
 
 class IncidentPage(BaseModel):
@@ -92,7 +105,8 @@ class TimelineEntry(BaseModel):
         description="firing, repeated, resolved, superseded (it fired anew; no resolution was sent),"
         " absent (Alertmanager had it no more), joined (its Alertmanager was joined to a cluster),"
         " truncated, fetched, closed, reopened, acknowledged, unacknowledged, unattended (it was acknowledged"
-        " long ago), escalated (further targets were notified), note; notified: a notification was sent"
+        " long ago), escalated (further targets were notified), held_back (by a maintenance window), note;"
+        " notified: a notification was sent"
     )
     actor: Actor | None = Field(None, description="who or what did it; null in entries of older versions")
     fingerprint: str | None = None

@@ -2,10 +2,15 @@
 
 #: Data of the buttons of incidents begin so.
 DATA_PREFIX = "inc:"
+#: Data of the buttons of maintenance windows begin so.
+MAINTENANCE_PREFIX = "mnt:"
 #: Commands about incidents, with their descriptions for the menu.
-COMMANDS = {"incidents": "the open incidents"}
+COMMANDS = {
+    "incidents": "the open incidents",
+    "maintenance": "hold alerts back for a while: /maintenance 2h service=api",
+}
 
 
 def is_button(data: str) -> bool:
-    """Whether a button with this data is one of an incident."""
-    return data.startswith(DATA_PREFIX)
+    """Whether a button with this data is one of an incident, or of a maintenance window."""
+    return data.startswith((DATA_PREFIX, MAINTENANCE_PREFIX))

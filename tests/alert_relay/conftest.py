@@ -53,10 +53,9 @@ class Store:
         work = partial(store.receive, group=group, body=json.dumps(payload), target=self.target(), now=now)
         return await self.database.write("receive", work)
 
-    def target(self) -> NotificationTarget:
-        return NotificationTarget(
-            (Target.telegram(1001), Target.telegram(-2002)), self.telemetry.new_trace(), router=self.router
-        )
+    def target(self, **options: Any) -> NotificationTarget:
+        targets = (Target.telegram(1001), Target.telegram(-2002))
+        return NotificationTarget(targets, self.telemetry.new_trace(), router=self.router, **options)
 
     async def notifications(self) -> list[Notification]:
         """Returns the notifications in the outbox that people get as new messages, oldest first."""
@@ -143,6 +142,8 @@ def relay_settings(tmp_path: Path, sandbox: Running) -> AlertRelaySettings:
         database_url=SecretStr(f"sqlite:///{tmp_path / 'test.db'}"),
         sandbox_url=sandbox.url,
         max_body_bytes=100_000,
+        # Alerts of the tests have names that are throttled by default.
+        alert_throttles="",
     )
 
 

@@ -219,3 +219,30 @@ async def has_failed(alertmanager: httpx.AsyncClient) -> bool:
 
 async def received(relay: httpx.AsyncClient, line: str) -> bool:
     return line in (await relay.get("/metrics")).text.splitlines()
+
+
+async def test_a_window_over_a_firing_alert_holds_its_messages_back_and_its_end_notifies(
+    alertmanager: httpx.AsyncClient, phone: Phone, relay_url: str
+) -> None:
+    async with http(relay_url, key=KEY) as relay:
+        await fire(alertmanager, "b1")
+        await phone.messages(1)
+        wanted = {"matchers": ["alertname=HighErrorRate"], "lasts": "1h", "name": "deploy"}
+        window = (await relay.post("/api/v1/maintenance-windows", json=wanted)).json()
+        await fire(alertmanager, "b1", "b2")
+        await until(partial(_firing, relay, 2))
+
+        await relay.post(f"/api/v1/maintenance-windows/{window['id']}/end")
+
+        messages = [each["message"]["text"] for each in await phone.messages(3)]
+    news = next(text for text in messages if "2 firing" not in text and "still firing since" in text)
+    assert "b2" in news
+    assert any(
+        text.startswith("🔧 Maintenance deploy is over. 1 incident, 1 still firing:") for text in messages
+    )
+    assert len(messages) == 3
+
+
+async def _firing(relay: httpx.AsyncClient, number: int) -> bool:
+    (incident,) = (await relay.get("/api/v1/incidents")).json()["incidents"]
+    return bool(incident["firing"] == number)

@@ -11,10 +11,13 @@ from services.alert_relay.schema import (
     entry,
     episode,
     incident,
+    last_sound,
+    maintenance_window,
     notification,
     receiver,
     timer,
     webhook,
+    weekly_digest,
 )
 from services.outbox.schema import attempt, change, event, message
 from tests.alert_relay.conftest import Store
@@ -32,6 +35,9 @@ TABLES_OF = (
     notification,
     timer,
     audience,
+    maintenance_window,
+    last_sound,
+    weekly_digest,
     event,
     message,
     attempt,
@@ -94,6 +100,7 @@ async def test_an_incident_that_still_fires_stays_with_all_that_was_told_however
         "incident",
         "episode",
         "entry",
+        "last_sound",
         "notification",
         "audience",
         "event",

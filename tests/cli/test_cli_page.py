@@ -37,6 +37,7 @@ OTHER_PAGES = {
         "docs/intake.md",
         "docs/sending.md",
         "docs/asking.md",
+        "docs/maintenance.md",
         "docs/troubleshooting.md",
     )
 }

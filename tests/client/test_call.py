@@ -18,6 +18,7 @@ from services.client.calls import (
     events,
     files,
     incidents,
+    maintenance,
     messages,
     settings,
     status,
@@ -28,6 +29,7 @@ from services.contracts.approvals import NewApproval
 from services.contracts.chats import ChatChanges, ChatSettings
 from services.contracts.events import NewEvent
 from services.contracts.keys import NewKey, Scope
+from services.contracts.maintenance import NewMaintenanceWindow
 from services.contracts.routes import NewRoutes, RuleDocument, TargetDocument
 from services.demo import alert
 from tests.conftest import BridgeFactory
@@ -59,14 +61,30 @@ ARGUMENTS: dict[str, Any] = {
     "target": "email:ada@example.com",
     "text": "a note",
     "version": 1,
+    "window_id": "id",
     "webhook": alert(datetime(2026, 1, 31, tzinfo=UTC), Status.FIRING, ""),
 }
 #: The argument ``new`` of those that create or replace something.
-NEW = {"create_key": NewKey(name="ci", scopes=[Scope.EVENTS_WRITE]), "set_routes": NewRoutes(routes=[RULE])}
+NEW = {
+    "create_key": NewKey(name="ci", scopes=[Scope.EVENTS_WRITE]),
+    "set_routes": NewRoutes(routes=[RULE]),
+    "start_maintenance": NewMaintenanceWindow(matchers=["service=api"]),
+}
 
 
 def every_call() -> Iterator[tuple[str, Call[Any]]]:
-    for module in (approvals, dead_letters, events, files, incidents, messages, settings, status, targets):
+    for module in (
+        approvals,
+        dead_letters,
+        events,
+        files,
+        incidents,
+        maintenance,
+        messages,
+        settings,
+        status,
+        targets,
+    ):
         for name, function in inspect.getmembers(module, inspect.isfunction):
             if function.__module__ == module.__name__ and not name.startswith("_"):
                 yield name, described(name, function)
@@ -165,5 +183,7 @@ def test_only_what_changes_nothing_more_is_repeatable(name: str, made: Call[Any]
         "resolve_incident",
         "escalate_incident",
         "note_incident",
+        "end_maintenance",
+        "delete_maintenance",
     )
     assert made.repeatable is (harmless or "Idempotency-Key" in made.headers)

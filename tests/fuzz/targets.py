@@ -142,9 +142,12 @@ async def alert_relay(folder: Path) -> AsyncIterator[Service]:
                 found = [letter["message_id"] for letter in page["dead_letters"]]
                 return found if len(found) == SOME else None
 
+            window = {"matchers": ["service=elsewhere"], "lasts": "2h"}
+            windows = [await _made(client, "/api/v1/maintenance-windows", window) for _ in range(SOME)]
             ids = {
                 "incident_id": await until(incidents),
                 "message_id": await until(dead_letters),
+                "window_id": [each["id"] for each in windows],
                 "cluster": ["alertmanager"],
             }
             bodies = {

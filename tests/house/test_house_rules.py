@@ -380,11 +380,23 @@ MAKES_REQUEST_MODELS = {
     "services/demo.py": "a client: it sends them",
     "services/client/calls/approvals.py": "the same",
     "services/client/calls/incidents.py": "the same",
+    "services/client/calls/maintenance.py": "the same",
     "services/client/calls/settings.py": "the same",
     "services/client/calls/targets.py": "the same",
     **{
         f"services/cli/commands/{name}.py": "the same; what is refused is one line for its user"
-        for name in ("ask", "chats", "doctor", "keys", "messages", "routes", "send", "templates", "trial")
+        for name in (
+            "ask",
+            "chats",
+            "doctor",
+            "keys",
+            "maintenance",
+            "messages",
+            "routes",
+            "send",
+            "templates",
+            "trial",
+        )
     },
     "services/bridge/tracking/edits.py": "of a stored event and a request; what is refused is a 422",
     "services/bridge/routes/document.py": "reads a file and stored rules; reports what is refused",

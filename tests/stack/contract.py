@@ -64,6 +64,8 @@ METRICS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "cctelegram_notification_delay_seconds_bucket": (RELAY, frozenset({"le"})),
     "cctelegram_incident_resolve_seconds_bucket": (RELAY, frozenset({"le"})),
     "cctelegram_incident_ack_seconds_bucket": (RELAY, frozenset({"le"})),
+    "cctelegram_notifications_held_back_total": (RELAY, frozenset({"cause"})),
+    "cctelegram_maintenance_windows": (RELAY, frozenset()),
     "cctelegram_incidents_never_acknowledged_total": (RELAY, frozenset()),
     "cctelegram_escalations_total": (RELAY, frozenset({"level", "outcome"})),
     "cctelegram_fallbacks_total": (RELAY, frozenset({"channel"})),

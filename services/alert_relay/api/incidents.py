@@ -1,9 +1,11 @@
 """The routes of incidents: people, programs and the dashboard read and handle them."""
 
+from collections.abc import Sequence
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
+from sqlalchemy import Connection
 
 from services.alert_relay.api import post_mortem
 from services.alert_relay.incidents import queries, timeline
@@ -20,6 +22,7 @@ from services.alert_relay.incidents.incident import (
     Unacknowledge,
 )
 from services.alert_relay.incidents.queries import IncidentRow
+from services.alert_relay.maintenance import store as maintenance_store
 from services.alert_relay.state import InjectedState, RelayState
 from services.contracts.incidents import Actor as ActorView
 from services.contracts.incidents import (
@@ -30,6 +33,7 @@ from services.contracts.incidents import (
     IncidentNote,
     IncidentPage,
     NotificationMessage,
+    SuppressedBy,
     TimelineEntry,
 )
 from services.contracts.stored import from_row
@@ -50,7 +54,10 @@ async def list_incidents(
     """Lists incidents, newest first."""
     before = str(cursor) if cursor else None
     # One row more than the page holds shows whether there is a next page.
-    rows = await service.database.read("incidents", lambda c: queries.page(c, state, before, limit + 1))
+    now = service.clock.time()
+    rows = await service.database.read(
+        "incidents", lambda c: _suppressed(c, queries.page(c, state, before, limit + 1), now)
+    )
     page = [_incident(row) for row in rows[:limit]]
     return IncidentPage(incidents=page, next_cursor=page[-1].id if len(rows) > limit else None)
 
@@ -62,7 +69,7 @@ async def list_incidents(
 )
 async def get_incident(incident_id: UUID, service: InjectedState) -> IncidentDetail:
     """Returns one incident with its alerts and its timeline."""
-    row = await service.database.read("incident", lambda c: queries.one(c, str(incident_id)))
+    row = await _read(incident_id, service)
     if row is None:
         raise Problem(404, "Not Found", f"There is no incident {incident_id}.")
     return IncidentDetail(
@@ -137,7 +144,7 @@ async def _perform(
 ) -> Incident:
     actor = Actor(ActorKind.API, sent.by)
     performed = await service.relay.perform(str(incident_id), wanted, actor=actor, version=sent.version)
-    row = await service.database.read("incident", lambda c: queries.one(c, str(incident_id)))
+    row = await _read(incident_id, service)
     if performed is None or row is None:
         raise Problem(404, "Not Found", f"There is no incident {incident_id}.")
     incident = _incident(row)
@@ -155,6 +162,20 @@ _REFUSED = {
     Refusal.NO_LEVEL: "There is no further level: the incident has reached the last one of its policy.",
     Refusal.MOVED_ON: "The incident has changed: version {version} now, not {seen}. Look at it, and repeat.",
 }
+
+
+async def _read(incident_id: UUID, service: RelayState) -> IncidentRow | None:
+    def read(connection: Connection) -> IncidentRow | None:
+        found = queries.one(connection, str(incident_id))
+        return None if found is None else _suppressed(connection, [found], service.clock.time())[0]
+
+    return await service.database.read("incident", read)
+
+
+def _suppressed(connection: Connection, rows: Sequence[IncidentRow], now: float) -> list[IncidentRow]:
+    """Adds to incidents the maintenance windows that hold their notifications back."""
+    windows = maintenance_store.suppressing(connection, [row["id"] for row in rows], now)
+    return [{**row, "suppressed_by": windows.get(row["id"], [])} for row in rows]
 
 
 def _incident(row: IncidentRow) -> Incident:
@@ -181,6 +202,10 @@ def _incident(row: IncidentRow) -> Incident:
         escalates_at=_time(row["escalates_at"]),
         episodes=row["episodes"],
         firing=row["firing"],
+        suppressed_by=[
+            SuppressedBy(id=each.id, name=each.name, until=rfc3339(each.ends_at))
+            for each in row["suppressed_by"]
+        ],
     )
 
 

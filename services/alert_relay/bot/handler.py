@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 from sqlalchemy import Connection
 from uuid_utils import uuid7
 
 from services.alert_relay import commands
-from services.alert_relay.bot import words
+from services.alert_relay.bot import maintenance, words
 from services.alert_relay.bot.words import OpenIncident
 from services.alert_relay.commands import Performed
 from services.alert_relay.incidents import queries
@@ -50,6 +50,8 @@ class Performing(Protocol):
 
     def record(self, performed: Performed, now: float) -> None: ...
 
+    def record_enqueued(self, submissions: Sequence[Submission]) -> None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class RelayContext:
@@ -74,6 +76,7 @@ class RelayReaction:
         bot_calls: calls of the Bot API.
         performed: the command that a person gave.
         membership: whether the bot was blocked, or may write again.
+        enqueued: messages that were enqueued beside the replies.
     """
 
     name: str = ""
@@ -81,6 +84,7 @@ class RelayReaction:
     bot_calls: tuple[BotCall, ...] = ()
     performed: Performed | None = None
     membership: bool = False
+    enqueued: tuple[Submission, ...] = ()
 
 
 class RelayHandler:
@@ -137,7 +141,9 @@ class RelayHandler:
     async def publish(self, context: RelayContext, reaction: RelayReaction) -> None:
         if reaction.performed is not None:
             self._relay.record(reaction.performed, context.update.now)
-        if reaction.performed is not None or reaction.membership:
+        if reaction.enqueued:
+            self._relay.record_enqueued(reaction.enqueued)
+        if reaction.performed is not None or reaction.membership or reaction.enqueued:
             self._relay.database.notify(OUTBOX)
 
     def span(self, reaction: RelayReaction) -> ReactionSpan | None:
@@ -162,10 +168,15 @@ class RelayHandler:
 
     def _tap(self, connection: Connection, context: RelayContext, tap: Tap) -> RelayReaction:
         button = buttons.tapped(tap.data)
-        if button is None:
+        is_window = maintenance.is_button(tap.data)
+        if button is None and not is_window:
             return RelayReaction("tap", bot_calls=_toast(tap, words.UNKNOWN_BUTTON))
         if context.target is None or not self._may_handle(tap.chat_id, tap.sender.id):
             return RelayReaction("tap", bot_calls=_toast(tap, words.NOT_ALLOWED, alert=True))
+        if button is None:
+            text, done = maintenance.end(connection, tap.data, context.target, context.update.now)
+            enqueued = () if done is None else done.submissions
+            return RelayReaction("tap", bot_calls=_toast(tap, text), enqueued=enqueued)
         # Who takes the incident, or gives it back, means the incident as it is: no change of it matters.
         anyway = isinstance(button.command, Acknowledge | Unacknowledge)
         performed = commands.perform(
@@ -191,13 +202,18 @@ class RelayHandler:
         if command is None or command.is_for_another_bot(self._username):
             return RelayReaction()
         name, known = command.name, message.chat_id in self._chat_ids()
+        keyboard: Mapping[str, Any] | None = None
         if name == "incidents" and self._may_handle(message.chat_id, message.sender.id):
             text = _incident_list(connection, context.update.now)
-        elif name in ("start", "help", "incidents") and (self._own_bot or name == "incidents"):
+        elif name == "maintenance" and self._may_handle(message.chat_id, message.sender.id):
+            by = Actor(ActorKind.TELEGRAM, message.sender.name, message.sender.id)
+            made = maintenance.answer(connection, command.argument, by, context.update.now)
+            text, keyboard = made.text, made.keyboard
+        elif name in alert_acts.COMMANDS or (self._own_bot and name in ("start", "help")):
             text = words.introduction(message.chat_id, known=known)
         else:
             return RelayReaction()
-        return RelayReaction("command", replies=(_answer(message, text, context),), membership=True)
+        return RelayReaction("command", replies=(_answer(message, text, context, keyboard),), membership=True)
 
 
 def _incident_list(connection: Connection, now: float) -> Text:
@@ -242,7 +258,9 @@ def _toast(tap: Tap, text: str, *, alert: bool = False) -> tuple[BotCall, ...]:
     return (toast,)
 
 
-def _answer(message: TextMessage, text: Text, context: RelayContext) -> Submission:
+def _answer(
+    message: TextMessage, text: Text, context: RelayContext, keyboard: Mapping[str, Any] | None
+) -> Submission:
     """A reply through the outbox, which keeps the order of the chat and survives a crash."""
     event_id = str(uuid7())
     event = EventRecord(
@@ -252,7 +270,7 @@ def _answer(message: TextMessage, text: Text, context: RelayContext) -> Submissi
         title="answer to a command",
         source="alert-relay",
         severity="",
-        body=bot_answer.to_json(text, message.message_id),
+        body=bot_answer.to_json(text, message.message_id, keyboard),
         accepted_at=context.update.now,
         trace=context.update.span.child(),
         correlation_id=event_id,

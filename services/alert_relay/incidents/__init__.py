@@ -4,6 +4,7 @@
 - `incident`: `reduce` changes an incident by what is observed and by what people do; pure.
 - `severity`: how urgent an alert's severity label is; pure.
 - `store`: the SQL of incidents. `episode_store`: of episodes. `timeline`: of timelines.
+- `throttles`: the times between two notifications with a sound; pure.
 - `timers`: the SQL of timers: what is to be done with an incident later.
 - `storms`: the SQL of storms: many incidents that open at once.
 - `chunks`: splits long lists for statements; pure.

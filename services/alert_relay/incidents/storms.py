@@ -77,8 +77,13 @@ def join(
     going_on: str | None = connection.execute(newest.order_by(incident.c.id.desc()).limit(1)).scalar()
     if number <= most and going_on is None:
         return None
-    storm_id = going_on or str(uuid7())
-    for chunk in chunks(new):
+    return put_together(connection, new, going_on)
+
+
+def put_together(connection: Connection, incident_ids: Sequence[str], storm_id: str | None = None) -> str:
+    """Puts incidents into a storm; returns its id. None: a new one."""
+    storm_id = storm_id or str(uuid7())
+    for chunk in chunks(incident_ids):
         connection.execute(update(incident).where(incident.c.id.in_(chunk)).values(storm_id=storm_id))
     return storm_id
 

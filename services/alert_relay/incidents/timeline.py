@@ -33,6 +33,7 @@ class TimelineKind(StrEnum):
     UNACKNOWLEDGED = "unacknowledged"  #: the acknowledgement was taken back
     UNATTENDED = "unattended"  #: it was acknowledged long ago and still fires, so nobody handles it any more
     ESCALATED = "escalated"  #: more targets were notified, or again: ``cause`` of the detail says why
+    HELD_BACK = "held_back"  #: a maintenance window held the notification of its alerts back
     NOTE = "note"  #: a person wrote a note
     JOINED = "joined"  #: its Alertmanager was joined to a cluster that has an incident of the same alerts
 

@@ -21,6 +21,7 @@ class TimerKind(StrEnum):
     ESCALATE = "escalate"  #: nobody has acknowledged an incident in the time of its level of escalation
     RECEIPT = "receipt"  #: a notification of an incident must have arrived
     STABLE = "stable"  #: an incident that was reopened again and again has not changed for a while
+    THROTTLED = "throttled"  #: news of an incident were held back
     UNATTENDED = "unattended"  #: an incident was acknowledged long ago, and still fires
 
 

@@ -9,8 +9,10 @@
 - `receipts`: the SQL of what arrived of an incident's last notification.
 - `projection`: shows changed incidents in their messages, and puts storms together.
 - `store`: reads what an incident's message lists, and enqueues the messages.
+- `sounds`: the SQL of throttles: the last notification with a sound of each incident.
+- `announcement`: enqueues messages that are about no single incident.
 - `buttons`: the buttons of an incident's message, and what a tap on one means; pure.
-- `bot_answer`: the answer to a command, as it is stored; pure.
+- `bot_answer`: the answer to a command, or a message about no single incident, as it is stored; pure.
 - `render`: a notification as text and entities; pure.
 - `refusing_chats`: which alerts are tried at a chat that refused the bot; pure.
 - `recipients`: the targets of the settings; without a chat, the first one, which the bridge names once.

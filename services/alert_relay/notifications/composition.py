@@ -13,6 +13,8 @@ one of their own.
 An incident that is reopened again and again is answered :data:`MOST_REOPENED` times. Then only its message
 changes, which says how often it was reopened, until it has not changed for a while: that is news again.
 
+News may be held back for a while: see ``throttles``, and ``maintenance`` for alerts that a window matches.
+
 A webhook without a change is one of two things, and its content does not show which:
 
 * a redelivery: our answer was lost and Alertmanager retries, or a peer of the cluster delivers too;
@@ -36,6 +38,7 @@ from services.alert_relay.incidents.episodes import (
 from services.alert_relay.incidents.incident import Incident, IncidentState
 from services.alert_relay.incidents.severity import Urgency, urgency_of, worst
 from services.alert_relay.incidents.storms import Storm
+from services.alert_relay.incidents.throttles import LastSound
 from services.alert_relay.notifications.notification import (
     Notification,
     NotificationKind,
@@ -106,6 +109,7 @@ class IncidentView:
         firing: the number of its alerts that fire.
         storm_id: of the storm whose message shows it; None: it has a message of its own.
         first_event: id of the event of its first message; None: there is none yet.
+        last_sound: the last notification of it with a sound; None: there was none.
     """
 
     incident: Incident
@@ -116,6 +120,7 @@ class IncidentView:
     firing: int
     first_event: str | None = None
     storm_id: str | None = None
+    last_sound: LastSound | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +288,7 @@ def _incident(view: IncidentView) -> NotifiedIncident:
         first_event=view.first_event or "",
         level=incident.level + 1,
         round=incident.round + 1,
+        held_back=view.last_sound.held_back if view.last_sound else 0,
     )
 
 

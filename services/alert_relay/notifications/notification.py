@@ -76,6 +76,7 @@ class NotifiedIncident:
         first_event: id of the event of its first message; empty in that message.
         level: of escalation that was reached, from 1; 1: it was not escalated.
         round: how often the levels were begun, from 1.
+        held_back: notifications of it that were held back since the last one with a sound.
     """
 
     id: str
@@ -91,6 +92,7 @@ class NotifiedIncident:
     first_event: str = ""
     level: int = 1
     round: int = 1
+    held_back: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,7 @@ class Notification:
         purpose: what it is for.
         incident: None in notifications of older versions, of storms, and of alerts that could not be read.
         storm: None if it is not about a storm.
+        throttled: whether it edits a message in place of news that are held back.
     """
 
     urgency: Urgency
@@ -144,6 +147,7 @@ class Notification:
     purpose: Purpose = Purpose.NEWS
     incident: NotifiedIncident | None = None
     storm: NotifiedStorm | None = None
+    throttled: bool = False
 
     @property
     def title(self) -> str:

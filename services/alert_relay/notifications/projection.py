@@ -10,13 +10,18 @@ from sqlalchemy import Connection
 
 from services.alert_relay.channels.target import Target
 from services.alert_relay.incidents import store as incident_store
-from services.alert_relay.incidents import storms, timers
+from services.alert_relay.incidents import storms, throttles, timers
 from services.alert_relay.incidents.incident import Incident
 from services.alert_relay.incidents.timers import TimerKind
-from services.alert_relay.notifications import assignment, audience, composition, store
+from services.alert_relay.notifications import assignment, audience, composition, sounds, store
 from services.alert_relay.notifications.audience import Member
 from services.alert_relay.notifications.composition import NO_ORIGIN, IncidentView, Origin
-from services.alert_relay.notifications.notification import Notification, NotificationKind, NotifiedAlert
+from services.alert_relay.notifications.notification import (
+    Notification,
+    NotificationKind,
+    NotifiedAlert,
+    Purpose,
+)
 from services.alert_relay.notifications.store import STORM_SECONDS, Addressed, NotificationTarget
 
 NO_NEWS: Mapping[str, Sequence[NotifiedAlert]] = {}
@@ -79,7 +84,11 @@ def project(
             storms.leave(connection, incident_id)
             view = replace(view, storm_id=None)
         if view.storm_id is None:
-            composed += _composed(known, view, of_incident, members, remind=remind, origin=origin)
+            made = _composed(known, view, of_incident, members, remind=remind, origin=origin)
+            if remind is None and _is_throttled(made, view, target, now):
+                made = _held_back(connection, view, members, target, now)
+            composed += made
+    sounds.record(connection, [each.notification for each in composed], now)
     for storm_id, ids in of_storms.items():
         composed += _of_storm(connection, storm_id, ids, audiences)
     return composed
@@ -138,6 +147,40 @@ def _composed(
     ]
 
 
+def _is_throttled(
+    made: Sequence[Addressed], view: IncidentView, target: NotificationTarget, now: float
+) -> bool:
+    if not any(each.notification.purpose is Purpose.NEWS for each in made):
+        return False
+    resolved = view.incident.resolved_at is not None
+    # A person's doing is reported.
+    if view.incident.resolved_by is not None:
+        return False
+    seconds = throttles.seconds_for(target.throttles, view.name)
+    return throttles.is_held_back(
+        view.last_sound, seconds, view.incident.severity, resolved=resolved, now=now
+    )
+
+
+def _held_back(
+    connection: Connection,
+    view: IncidentView,
+    members: Sequence[Member],
+    target: NotificationTarget,
+    now: float,
+) -> list[Addressed]:
+    """Edits the incident's message, and has a timer report how the incident is then, if it still fires."""
+    incident_id, last = view.incident.id, view.last_sound
+    sounds.hold_back(connection, incident_id)
+    if last is None:
+        return []
+    seconds = throttles.seconds_for(target.throttles, view.name)
+    timers.start(connection, incident_id, TimerKind.THROTTLED, last.at + seconds - now, now)
+    shown = replace(view, last_sound=replace(last, held_back=last.held_back + 1))
+    edits = _composed(None, shown, (), members, remind=None, origin=NO_ORIGIN)
+    return [replace(each, notification=replace(each.notification, throttled=True)) for each in edits]
+
+
 def _of_storm(
     connection: Connection,
     storm_id: str,
@@ -169,7 +212,7 @@ def _joined(
     """Returns the new incidents that are part of a storm, by id. The incidents of a storm have one policy."""
     by_policy: dict[str, list[IncidentView]] = {}
     for each in new:
-        if not composition.is_single(each.incident):
+        if each.storm_id is None and not composition.is_single(each.incident):
             by_policy.setdefault(policies[each.incident.id], []).append(each)
     joined: dict[str, IncidentView] = {}
     for policy, views in by_policy.items():

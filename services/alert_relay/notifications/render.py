@@ -198,7 +198,7 @@ def _title(out: Builder, item: NotifiedAlert) -> None:
     if item.kind is NotificationKind.RESOLVED:
         out.text(" resolved")
     elif item.kind is NotificationKind.REPEATED:
-        out.text(f" still firing since {_moment(item.since)}")
+        out.text(f" still firing since {moment(item.since)}")
 
 
 def _brief(out: Builder, item: NotifiedAlert) -> None:
@@ -210,8 +210,8 @@ def _brief(out: Builder, item: NotifiedAlert) -> None:
 
 def _times(item: NotifiedAlert) -> str:
     if item.ended_at is None:
-        return f"since {_moment(item.since)}"
-    return f"{_moment(item.since)} to {_moment(item.ended_at)}, {span(item.ended_at - item.since)}"
+        return f"since {moment(item.since)}"
+    return f"{moment(item.since)} to {moment(item.ended_at)}, {span(item.ended_at - item.since)}"
 
 
 def _links(out: Builder, item: NotifiedAlert, alertmanager: str) -> None:
@@ -271,13 +271,16 @@ def _footer(out: Builder, notification: Notification) -> None:
 def _people(out: Builder, incident: NotifiedIncident, *, news: bool) -> None:
     """Who handles the incident, who resolved it, and how often it was reopened."""
     if incident.resolved_at is None and incident.acknowledged_by:
-        at = "" if incident.acknowledged_at is None else f", {_moment(incident.acknowledged_at)}"
+        at = "" if incident.acknowledged_at is None else f", {moment(incident.acknowledged_at)}"
         out.text(f"\n\n👤 Acknowledged by {one_line(incident.acknowledged_by)}{at}")
     elif incident.resolved_at is None and (incident.level, incident.round) != (1, 1):
         again = "" if incident.round == 1 else f", for the {_ordinal(incident.round)} time"
         out.text(f"\n\n⏫ Escalated to level {incident.level}{again}")
     if incident.resolved_by:
         out.text(f"\n\n👤 Resolved by {one_line(incident.resolved_by)}")
+    if incident.held_back and not news:
+        number = f"{incident.held_back} {'notification' if incident.held_back == 1 else 'notifications'}"
+        out.text(f"\n\n🔕 {number} held back (ALERT_THROTTLES)")
     if incident.reopened:
         times = "once" if incident.reopened == 1 else f"{incident.reopened} times"
         out.text(f"\n\n🔁 Reopened {times}")
@@ -326,7 +329,8 @@ def _cut(text: str, longest: int = LONGEST_VALUE) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-def _moment(seconds: float) -> str:
+def moment(seconds: float) -> str:
+    """Returns a time to the second, in UTC."""
     try:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     except (ValueError, OverflowError, OSError):

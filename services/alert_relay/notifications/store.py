@@ -4,7 +4,7 @@ The functions run inside a transaction that has locked the cluster's row.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, case, func, insert, select
@@ -16,7 +16,8 @@ from services.alert_relay.channels.target import Target
 from services.alert_relay.incidents import store as incident_store
 from services.alert_relay.incidents.chunks import chunks
 from services.alert_relay.incidents.incident import Incident
-from services.alert_relay.notifications import audience, channel_purposes
+from services.alert_relay.incidents.throttles import Throttle
+from services.alert_relay.notifications import audience, channel_purposes, sounds
 from services.alert_relay.notifications.composition import IncidentView
 from services.alert_relay.notifications.notification import (
     Notification,
@@ -48,6 +49,11 @@ class Addressed:
     notification: Notification
     targets: tuple[Target, ...]
 
+    @property
+    def about(self) -> str:
+        """The id of the incident; empty: it is about several, or about none."""
+        return self.notification.incident.id if self.notification.incident else ""
+
 
 @dataclass(frozen=True, slots=True)
 class NotificationTarget:
@@ -60,6 +66,7 @@ class NotificationTarget:
         reopen_seconds: how long after its resolution an incident is reopened.
         router: decides who is notified of which incident; None: the targets are notified of all.
         without_edits: targets whose messages cannot be edited, though others of their channel can.
+        throttles: the times between two notifications with a sound, by names of alerts.
         storm_incidents: incidents that may open within ``STORM_SECONDS``, each with a message of its own.
         acknowledge_seconds: how long an acknowledgement counts; 0: without limit.
     """
@@ -72,16 +79,22 @@ class NotificationTarget:
     storm_incidents: int = 0
     without_edits: frozenset[Target] = frozenset()
     router: Router | None = None
+    throttles: tuple[Throttle, ...] = ()
 
     @property
     def route(self) -> Router:
         return self.router or ToAll(self.targets)
 
+    @property
+    def chat_ids(self) -> tuple[int, ...]:
+        """The chats of Telegram among the targets, each once."""
+        return tuple(dict.fromkeys(each.chat[0] for each in self.targets if each.chat is not None))
+
 
 def views(connection: Connection, incidents: Mapping[str, Incident]) -> dict[str, IncidentView]:
     """Returns incidents with the alerts that their messages list, by id."""
     ids = list(incidents)
-    counts = incident_store.count(connection, ids)
+    counts, last = incident_store.count(connection, ids), sounds.load(connection, ids)
     rows, alerts = _rows(connection, ids), _alerts(connection, ids)
     return {
         each.id: IncidentView(
@@ -92,6 +105,7 @@ def views(connection: Connection, incidents: Mapping[str, Incident]) -> dict[str
             tuple(alerts.get(each.id, ())),
             counts[each.id].firing,
             storm_id=rows[each.id].storm_id,
+            last_sound=last.get(each.id),
         )
         for each in incidents.values()
     }
@@ -116,21 +130,31 @@ def _alerts(connection: Connection, ids: Sequence[str]) -> dict[str, list[Notifi
         ranked = select(episode, number).where(episode.c.incident_id.in_(chunk), episode.c.newest).subquery()
         listed = select(ranked).where(ranked.c.number <= MOST_LISTED).order_by(ranked.c.number)
         for row in connection.execute(listed):
-            labels, annotations = json_of(row.labels), json_of(row.annotations)
-            labels = labels if isinstance(labels, dict) else {}
-            alert = NotifiedAlert(
-                NotificationKind.FIRING if row.closed_at is None else NotificationKind.RESOLVED,
-                row.fingerprint,
-                labels.get("alertname", ""),
-                row.severity,
-                labels,
-                annotations if isinstance(annotations, dict) else {},
-                row.generator_url,
-                row.starts_at,
-                row.ended_at,
-            )
-            found.setdefault(row.incident_id, []).append(alert)
+            found.setdefault(row.incident_id, []).append(_listed(row))
     return found
+
+
+def _listed(row: Row[Any]) -> NotifiedAlert:
+    labels, annotations = json_of(row.labels), json_of(row.annotations)
+    labels = labels if isinstance(labels, dict) else {}
+    return NotifiedAlert(
+        NotificationKind.FIRING if row.closed_at is None else NotificationKind.RESOLVED,
+        row.fingerprint,
+        labels.get("alertname", ""),
+        row.severity,
+        labels,
+        annotations if isinstance(annotations, dict) else {},
+        row.generator_url,
+        row.starts_at,
+        row.ended_at,
+    )
+
+
+def alert_of(row: Row[Any]) -> NotifiedAlert:
+    """Returns the alert of an open episode as news: new to people, or as it still fires."""
+    known = row.notified_at is not None
+    listed = _listed(row)
+    return replace(listed, kind=NotificationKind.REPEATED if known else listed.kind, is_new=not known)
 
 
 def enqueue_all(

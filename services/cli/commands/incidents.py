@@ -1,14 +1,13 @@
 """``cct incidents``: list, show and handle the incidents of alert-relay."""
 
-import getpass
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import typer
 
-from services.cli import times
+from services.cli import accounts, times
 from services.cli.command import command, group
-from services.cli.session import Session
+from services.cli.session import Session, UsageError
 from services.contracts.incidents import Actor, Incident, IncidentDetail, TimelineEntry
 
 incidents = group("incidents", "List, show and handle incidents: acknowledge, resolve, write notes.")
@@ -73,6 +72,24 @@ def timeline(session: Session, incident_id: IncidentId) -> None:
         session.output.line(text.rstrip("\n"))
 
 
+@command(incidents, "digest", "cct incidents digest --since 7d")
+def digest(
+    session: Session,
+    *,
+    since: Annotated[str, typer.Option(help="Where the period begins, such as 7d or 2026-01-31.")] = "7d",
+) -> None:
+    """Print what was measured of a period until now, against the one before."""
+    try:
+        begin = times.moment(since, session.now)
+    except ValueError as error:
+        raise UsageError(f"--since: {error}") from None
+    found = session.client.digest(begin=begin, until=session.now)
+    if session.output.json:
+        session.output.record(found)
+    else:
+        session.output.line(found.text)
+
+
 @command(incidents, "ack", f"cct incidents ack {_NEWEST}")
 def ack(session: Session, incident_id: IncidentId, *, by: By = None, version: Version = None) -> None:
     """Say that you handle an incident: repetitions of its alerts cause no notification."""
@@ -96,7 +113,7 @@ def note(
 ) -> None:
     """Add a note to the timeline of an incident."""
     seen = version or session.client.incident(incident_id).version
-    _state(session, session.client.note_incident(incident_id, seen, text, by=by or _account()))
+    _state(session, session.client.note_incident(incident_id, seen, text, by=by or accounts.name()))
 
 
 @command(incidents, "resolve", f"cct incidents resolve {_NEWEST}")
@@ -109,15 +126,7 @@ def _handle(
     session: Session, call: Callable[..., Incident], incident_id: str, by: str | None, version: int | None
 ) -> None:
     seen = version or session.client.incident(incident_id).version
-    _state(session, call(incident_id, seen, by=by or _account()))
-
-
-def _account() -> str:
-    """The name of the account; empty if the machine knows none."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return ""
+    _state(session, call(incident_id, seen, by=by or accounts.name()))
 
 
 def _state(session: Session, after: Incident) -> None:

@@ -8,4 +8,5 @@
 - `settings`: keys, chats, routes, templates, callbacks.
 - `status`: statistics, health.
 - `incidents`: alerts and incidents of alert-relay. `targets`: where its notifications go.
+- `maintenance`: maintenance windows of alert-relay.
 """

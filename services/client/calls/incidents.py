@@ -1,11 +1,13 @@
 """Calls of alert-relay: report alerts, read and handle incidents."""
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Literal
 
 from services.client import call
 from services.client.call import Call, Service
 from services.contracts.alertmanager import AlertSent, Webhook
+from services.contracts.digest import Digest
 from services.contracts.incidents import (
     Incident,
     IncidentCommand,
@@ -42,6 +44,12 @@ def incident_timeline(incident_id: str) -> Call[str]:
     """Reads an incident's timeline as Markdown: the skeleton of a post-mortem."""
     target = call.path("/api/v1/incidents/{}/timeline.md", incident_id)
     return Call(method="GET", target=target, read=bytes.decode, repeatable=True, service=Service.ALERT_RELAY)
+
+
+def digest(*, begin: datetime | None = None, until: datetime | None = None) -> Call[Digest]:
+    """Reads what was measured of a period, by default of the last week, against the one before."""
+    query: call.Query = {"from": begin, "until": until}
+    return call.get(Digest, "/api/v1/digest", query, service=Service.ALERT_RELAY)
 
 
 def acknowledge_incident(incident_id: str, version: int, by: str = "") -> Call[Incident]:

@@ -1,6 +1,6 @@
 """Taps that come late, are forged, or are about an incident that has changed; on a real database."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from uuid import UUID
@@ -13,6 +13,7 @@ from services.alert_relay.incidents.incident import Refusal
 from services.alert_relay.notifications.store import NotificationTarget
 from services.kit.database.connect import Database
 from services.kit.telemetry.telemetry import TraceContext
+from services.outbox.messages import Submission
 from services.updates import parse
 from services.updates.handler import ReceivedUpdate
 from services.updates.stored_updates.store import StoredUpdate
@@ -43,6 +44,9 @@ class Relay:
     def record(self, performed: Performed, now: float) -> None:
         assert now >= START
         self.recorded.append(performed)
+
+    def record_enqueued(self, submissions: Sequence[Submission]) -> None:
+        assert submissions
 
 
 async def tap(

@@ -10,6 +10,8 @@ from services.alert_relay.schema import (
     episode,
     heartbeat,
     incident,
+    last_sound,
+    maintenance_window,
     notification,
     receiver,
     timer,
@@ -28,6 +30,7 @@ from tests.alert_relay.payloads import START, alert
 
 TABLES = (
     *(cluster, heartbeat, receiver, webhook, incident, episode, entry, notification, timer),
+    *(maintenance_window, last_sound),
     *(event, message, attempt, chat, feed),
 )
 #: Combinations of odd values that a run of the suite tries on each database.
@@ -52,7 +55,10 @@ async def test_no_stored_row_makes_a_list_of_incidents_fail(
         await phone.messages(3)
         listed = (await client.get("/api/v1/incidents")).json()["incidents"]
         (await client.post("/webhook/alert", json=payloads.watchdog())).raise_for_status()
-        paths = ["/api/v1/incidents", "/api/v1/incidents?state=firing", "/api/v1/clusters"]
+        window = {"matchers": ["service=bridge"], "lasts": "2h"}
+        made = (await client.post("/api/v1/maintenance-windows", json=window)).raise_for_status().json()
+        paths = [f"/api/v1/maintenance-windows{rest}" for rest in ("", "?state=ended", f"/{made['id']}")]
+        paths += ["/api/v1/incidents", "/api/v1/incidents?state=firing", "/api/v1/clusters"]
         paths += [f"/api/v1/incidents/{one['id']}" for one in listed]
         assert len(listed) == 2
 
