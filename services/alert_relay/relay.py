@@ -16,6 +16,7 @@ from services.alert_relay.incidents.episodes import AlertGroup
 from services.alert_relay.incidents.incident import Actor, Command
 from services.alert_relay.incidents.severity import Urgency, urgency_of
 from services.alert_relay.metrics import NotificationOutcome, RelayMetrics, TruncatedOutcome
+from services.alert_relay.notifications import about_delivery
 from services.alert_relay.notifications import store as notification_store
 from services.alert_relay.notifications.recipients import Recipients
 from services.alert_relay.notifications.store import NotificationTarget
@@ -266,6 +267,8 @@ class OutcomeCounter:
             )
             if outcome is None or replaced or each.message.origin is not Origin.ALERT:
                 continue
+            if outcome is NotificationOutcome.FAILED and about_delivery.is_about_failures(each.message.title):
+                outcome = NotificationOutcome.UNREPORTED
             self._metrics.notifications.labels(notification_store.CHANNEL, outcome.value).inc()
             if outcome is NotificationOutcome.DELIVERED:
                 self._metrics.delay.observe(max(0.0, each.result.finished_at - each.message.accepted_at))

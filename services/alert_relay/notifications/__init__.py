@@ -7,6 +7,7 @@
 - `buttons`: the buttons of an incident's message, and what a tap on one means; pure.
 - `bot_answer`: the answer to a command, as it is stored; pure.
 - `render`: a notification as text and entities; pure.
+- `about_delivery`: alerts about the delivery of notifications, which must not raise themselves; pure.
 - `refusing_chats`: which alerts are tried at a chat that refused the bot; pure.
 - `recipients`: the chats of the settings, else the first chat, which the bridge names once.
 """

@@ -13,6 +13,7 @@ from uuid_utils import uuid7
 from services.alert_relay.incidents import store as incident_store
 from services.alert_relay.incidents.chunks import chunks
 from services.alert_relay.incidents.incident import Incident
+from services.alert_relay.notifications import about_delivery
 from services.alert_relay.notifications.composition import IncidentView
 from services.alert_relay.notifications.notification import (
     Notification,
@@ -188,6 +189,7 @@ def _submission(composed: Notification, target: NotificationTarget, now: float) 
             silent=urgency.silent or composed.purpose is Purpose.CHANGED,
             bot=BOT,
             update_key=update_key,
+            expires_at=about_delivery.expires_at(composed, now),
         )
         for chat_id in target.chat_ids
     )
