@@ -66,7 +66,7 @@ def table(rows: Sequence[Seen]) -> list[str]:
     """The rows as Markdown, one for each rule."""
     lines = ["| rule | cause | fires, s | delivered, s | resolved, s |", "|---|---|--:|--:|--:|"]
     for row in rows:
-        delivered = "inhibited" if row.silent else _number(row.delivered)
+        delivered = ("inhibited " if row.inhibited else "") + _number(row.delivered)
         lines.append(
             f"| {row.rule} | {row.cause} | {_number(row.fired)} | {delivered} | {_number(row.resolved)} |"
         )

@@ -15,7 +15,7 @@ RESOLVE_SECONDS = 420.0
 class Seen:
     """One rule: seconds from the break until it fires and is in the chat, and from mending to its end.
 
-    None: not seen.
+    None: not seen. Of an inhibited rule ``delivered`` is when Alertmanager showed that it is inhibited.
     """
 
     rule: str
@@ -23,17 +23,23 @@ class Seen:
     fired: float | None = None
     delivered: float | None = None
     resolved: float | None = None
-    silent: bool = False
+    inhibited: bool = False
 
     @property
     def complete(self) -> bool:
-        return None not in (self.fired, self.resolved) and (self.silent or self.delivered is not None)
+        return None not in (self.fired, self.delivered, self.resolved)
 
 
 def firing(stack: Stack) -> set[str]:
     """The names of the alerts that fire in Prometheus."""
     answer = stack.client.get(f"{stack.urls['prometheus']}/api/v1/alerts").raise_for_status().json()
     return {one["labels"]["alertname"] for one in answer["data"]["alerts"] if one["state"] == "firing"}
+
+
+def inhibited(stack: Stack) -> set[str]:
+    """The names of the alerts that Alertmanager inhibits."""
+    found = stack.client.get(f"{stack.urls['alertmanager']}/api/v2/alerts").raise_for_status().json()
+    return {one["labels"]["alertname"] for one in found if one["status"]["inhibitedBy"]}
 
 
 def texts(stack: Stack) -> list[str]:
@@ -45,7 +51,7 @@ def texts(stack: Stack) -> list[str]:
 
 def provoke(stack: Stack, cause: Cause) -> list[Seen]:
     """Breaks the cause, waits for its rules and their messages, and mends it."""
-    rows = [Seen(rule, cause.what, silent=rule in cause.silent) for rule in cause.rules]
+    rows = [Seen(rule, cause.what, inhibited=rule in cause.inhibited) for rule in cause.rules]
     before = texts(stack)
     start = time.monotonic()
     cause.breaks(stack)
@@ -53,7 +59,7 @@ def provoke(stack: Stack, cause: Cause) -> list[Seen]:
         while time.monotonic() - start < FIRE_SECONDS:
             cause.goes_on(stack)
             _look(stack, rows, before, start)
-            if all(row.fired is not None and (row.silent or row.delivered is not None) for row in rows):
+            if None not in {seen for row in rows for seen in (row.fired, row.delivered)}:
                 break
             time.sleep(0.2)
     finally:
@@ -62,12 +68,13 @@ def provoke(stack: Stack, cause: Cause) -> list[Seen]:
 
 
 def _look(stack: Stack, rows: list[Seen], before: list[str], start: float) -> None:
-    now_firing, shown = firing(stack), texts(stack)
+    now_firing, now_inhibited, shown = firing(stack), inhibited(stack), texts(stack)
     for row in rows:
         seconds = time.monotonic() - start
         if row.fired is None and row.rule in now_firing:
             row.fired = seconds
-        if row.delivered is None and _has(row.rule, shown) > _has(row.rule, before):
+        arrived = _has(row.rule, shown) > _has(row.rule, before)
+        if row.delivered is None and (row.rule in now_inhibited if row.inhibited else arrived):
             row.delivered = seconds
 
 
@@ -85,6 +92,6 @@ def wait_for_ends(stack: Stack, rows: list[Seen], mended: float) -> None:
     """
     now_firing, shown = firing(stack), texts(stack)
     for row in rows:
-        told = row.silent or any(text.startswith(f"✅ {row.rule}") for text in shown)
+        told = row.inhibited or any(text.startswith(f"✅ {row.rule}") for text in shown)
         if row.fired is not None and row.resolved is None and row.rule not in now_firing and told:
             row.resolved = time.monotonic() - mended

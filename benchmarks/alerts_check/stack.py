@@ -25,6 +25,8 @@ from tests.stack import config, servers
 READER, BROKEN = 1001, 1003
 #: The chat of the bridge's messages.
 EVENTS = 1002
+#: Further chats of the bridge's messages.
+SLOW_CHATS = range(3000, 3010)
 MODULES = {
     "bridge": ("services.bridge", "BRIDGE_PORT"),
     "alert-relay": ("services.alert_relay", "ALERT_RELAY_PORT"),
@@ -140,7 +142,9 @@ def running(folder: Path) -> Iterator[Stack]:
             if name in MODULES or name == "sandbox":
                 ready = f"{program.ready_url}/health/live"
                 servers.until(f"{name} ({program.log})", partial(_answers, ready), 60)
-        made.client.post(f"{made.urls['sandbox']}/control/chats/range", json={"first_id": 1003, "count": 1})
+        for chats in (range(BROKEN, BROKEN + 1), SLOW_CHATS):
+            body = {"first_id": chats[0], "count": len(chats)}
+            made.client.post(f"{made.urls['sandbox']}/control/chats/range", json=body)
         made.programs["alertmanager"] = _alertmanager(
             folder / "first", ports["alertmanager"], made.urls["alert-relay"]
         )
