@@ -1,5 +1,6 @@
 """The services and the programs that watch them, each a process that can be stopped and started again."""
 
+import itertools
 import json
 import signal
 import subprocess
@@ -26,7 +27,7 @@ READER, BROKEN = 1001, 1003
 #: The chat of the bridge's messages.
 EVENTS = 1002
 #: Further chats of the bridge's messages.
-SLOW_CHATS = range(3000, 3010)
+SLOW_CHATS = range(3000, 3060)
 MODULES = {
     "bridge": ("services.bridge", "BRIDGE_PORT"),
     "alert-relay": ("services.alert_relay", "ALERT_RELAY_PORT"),
@@ -60,6 +61,7 @@ class Stack:
         programs: by name; those that a cause stops.
         postgres: its server.
         database: URL of the bridge's database.
+        slow_chats: the chats of the next messages, without end.
         helpers: processes that a cause started.
     """
 
@@ -69,6 +71,7 @@ class Stack:
     postgres: databases.Postgres
     database: str
     helpers: list["subprocess.Popen[bytes]"] = field(default_factory=list)
+    slow_chats: Iterator[int] = field(default_factory=lambda: itertools.cycle(SLOW_CHATS))
     client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=30))
 
     def post(self, service: str, path: str, body: object) -> int:
