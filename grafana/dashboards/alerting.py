@@ -130,6 +130,23 @@ def _alerts(made: dashboards.Dashboard) -> None:
     made.with_panel(graph("Notification delay", "s", *quantiles("cctelegram_notification_delay_seconds")))
     made.with_panel(
         graph(
+            "Oldest notification",
+            "s",
+            (f"max(cctelegram_oldest_message_age_seconds{{{RELAY}}})", "oldest"),
+            about="Age of the oldest notification that is due; 0 if none waits.",
+        )
+    )
+    made.with_panel(
+        graph(
+            "Unknown outcomes, failed retention",
+            "short",
+            (increase("cctelegram_unknown_outcomes_total"), "unknown outcomes"),
+            (increase("cctelegram_retention_failures_total"), "failed retention runs"),
+            about="Attempts that Telegram did not answer, and retention runs of alert-relay that failed.",
+        )
+    )
+    made.with_panel(
+        graph(
             "Rows deleted by retention",
             "short",
             (increase("cctelegram_pruned_rows_total", "table"), "{{table}}"),
@@ -170,6 +187,15 @@ def _incidents(made: dashboards.Dashboard) -> None:
             "short",
             (increase("cctelegram_incidents_never_acknowledged_total"), "incidents"),
             about="Incidents that were resolved without an acknowledgement.",
+        )
+    )
+    made.with_panel(
+        graph(
+            "Escalations",
+            "short",
+            (increase("cctelegram_escalations_total", "level, outcome"), "level {{level}}, {{outcome}}"),
+            (increase("cctelegram_fallbacks_total", "channel"), "fallback: {{channel}}"),
+            about="Levels that incidents reached, and targets notified because nothing had arrived.",
         )
     )
     made.with_panel(

@@ -60,7 +60,7 @@ def _now(made: dashboards.Dashboard) -> None:
         number(
             "Waiting",
             "short",
-            "sum(cctelegram:queue_depth)",
+            'sum(cctelegram:queue_depth{job="bridge"})',
             (None, "green"),
             (500, "yellow"),
             (1000, "red"),
@@ -107,7 +107,11 @@ def _messages(made: dashboards.Dashboard) -> None:
             (rate("cctelegram_messages_failed_total"), "failed"),
         )
     )
-    made.with_panel(graph("Waiting by state", "short", ("cctelegram:queue_depth", "{{state}}"), stacked=True))
+    made.with_panel(
+        graph(
+            "Waiting by state", "short", ('cctelegram:queue_depth{job="bridge"}', "{{state}}"), stacked=True
+        )
+    )
     made.with_panel(
         heat(
             "Time to deliver",

@@ -60,7 +60,7 @@ def _now(made: dashboards.Dashboard) -> None:
         number(
             "Waiting",
             "short",
-            "sum(cctelegram:queue_depth)",
+            'sum(cctelegram:queue_depth{job="bridge"})',
             (None, "green"),
             (500, "yellow"),
             (1000, "red"),
@@ -101,7 +101,11 @@ def _flow(made: dashboards.Dashboard) -> None:
             ('sum(rate(cctelegram_messages_failed_total{job="bridge"}[$__rate_interval]))', "failed"),
         )
     )
-    made.with_panel(graph("Waiting by state", "short", ("cctelegram:queue_depth", "{{state}}"), stacked=True))
+    made.with_panel(
+        graph(
+            "Waiting by state", "short", ('cctelegram:queue_depth{job="bridge"}', "{{state}}"), stacked=True
+        )
+    )
     made.with_panel(
         graph(
             "Time to deliver",

@@ -20,6 +20,7 @@ class NotificationOutcome(StrEnum):
     FAILED = "failed"
     SUPPRESSED = "suppressed"  #: not tried, since the chat has refused the bot
     UNKNOWN = "unknown"  #: sent, but Telegram's answer is missing
+    UNREPORTED = "unreported"  #: failed, and about failures: the rule that raised it does not count it
 
 
 class TruncatedOutcome(StrEnum):

@@ -22,6 +22,7 @@ from services.alert_relay.incidents.severity import Urgency, urgency_of
 from services.alert_relay.maintenance import ends
 from services.alert_relay.maintenance.window import MaintenanceWindow
 from services.alert_relay.metrics import NotificationOutcome, RelayMetrics, TruncatedOutcome
+from services.alert_relay.notifications import about_delivery
 from services.alert_relay.notifications import store as notification_store
 from services.alert_relay.notifications.notification import Notification, Purpose
 from services.alert_relay.notifications.recipients import Recipients
@@ -352,6 +353,8 @@ class OutcomeCounter:
             )
             if outcome is None or replaced or each.message.origin is not Origin.ALERT:
                 continue
+            if outcome is NotificationOutcome.FAILED and about_delivery.is_about_failures(each.message.title):
+                outcome = NotificationOutcome.UNREPORTED
             channel = await self._channel(each.message)
             self._metrics.notifications.labels(channel.value, outcome.value).inc()
             if outcome is NotificationOutcome.DELIVERED:

@@ -119,6 +119,18 @@ def series(expression: str) -> set[str]:
     return {match[1] for match in names if not match[2] and match[1].lower() not in _WORDS}
 
 
+def read_by(expression: str) -> list[str]:
+    """Returns an expression, and those of the recorded series that it reads, and so on."""
+    recorded = {rule["record"]: rule["expr"] for rule in rules() if "record" in rule}
+    behind = [recorded[name] for name in sorted(series(expression)) if name in recorded]
+    return [expression, *(each for one in behind for each in read_by(one))]
+
+
+def raw_series(expression: str) -> set[str]:
+    """Returns the names of the exported series that an expression reads, itself or through recorded ones."""
+    return {name for each in read_by(expression) for name in series(each)} - recorded()
+
+
 def labels(expression: str) -> set[tuple[str, str]]:
     """Returns the pairs of series and label in the matchers of an expression."""
     found = set()

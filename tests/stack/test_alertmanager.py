@@ -15,10 +15,15 @@ import yaml
 
 from alertmanager import second_path
 from alertmanager.second_path import SecondPath, integrations, render
+from services.alert_relay.incidents import severity
 from tests.ports import free_port
 from tests.stack import config, receivers, servers
 
 SOURCE = config.ALERTMANAGER / "alertmanager.yml"
+#: The matcher of what counts as critical.
+CRITICAL = (
+    'severity=~"(?i:critical|page|emergency|fatal|disaster|blocker|urgent|alert|error|high|(p|s|sev-?)[0-2])"'
+)
 MAIL = {
     "ALERT_EMAIL_TO": "oncall@example.org, chief@example.org",
     "ALERT_EMAIL_FROM": "cctelegram@example.org",
@@ -121,6 +126,14 @@ def test_nothing_may_follow_the_receiver_that_is_written_to() -> None:
         render("receivers: []\n", SecondPath())
 
 
+def test_what_alert_relay_takes_for_urgent_goes_to_the_second_path() -> None:
+    for name in sorted(severity.LOUD):
+        routed = servers.run(
+            "amtool", "config", "routes", "test", f"--config.file={SOURCE}", f"severity={name}"
+        )
+        assert routed.stdout.strip() == "second-path,alert-relay", name
+
+
 def _routes() -> list[tuple[str, list[str]]]:
     text = (config.ALERTMANAGER / "routes_test.txt").read_text(encoding="utf-8")
     lines = [line.split() for line in text.splitlines() if line.strip() and not line.startswith("#")]
@@ -157,9 +170,14 @@ def test_the_paces_are_those_of_the_contract() -> None:
         "12h",
     )
     by_matcher = {child["matchers"][0]: child for child in route["routes"] if "receiver" not in child}
-    assert by_matcher['severity="critical"']["group_wait"] == "0s"
+    assert by_matcher[CRITICAL]["group_wait"] == "0s"
     assert by_matcher['alertname=~"HighErrorRate|HighHTTPErrorRate"']["repeat_interval"] == "30m"
-    assert by_matcher['alertname=~"HighQueueDepth|MessageProcessingBacklog"']["repeat_interval"] == "15m"
+    assert (
+        by_matcher['alertname=~"HighQueueDepth|MessageProcessingBacklog|NotificationBacklog"'][
+            "repeat_interval"
+        ]
+        == "15m"
+    )
     assert by_matcher['alertname=~"Payment.*"'] == {
         "matchers": ['alertname=~"Payment.*"'],
         "group_by": ["..."],

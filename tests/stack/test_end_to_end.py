@@ -60,7 +60,7 @@ def _exported(stack: Watched) -> dict[str, set[str]]:
     for page in stack.pages().values():
         for name, labels in config.exported(page).items():
             found.setdefault(name, set()).update(labels | TARGET_LABELS)
-    return found | {name: {"state"} for name in config.recorded()}
+    return found | {name: {"job", "state"} for name in config.recorded()}
 
 
 def test_rules_name_only_series_and_labels_that_are_exported(stack: Watched) -> None:

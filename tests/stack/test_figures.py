@@ -109,16 +109,10 @@ def test_an_alert_s_texts_name_its_thresholds(rule: dict[str, Any]) -> None:
 @alerts
 def test_an_alert_s_texts_name_its_times(rule: dict[str, Any]) -> None:
     """Minutes that a text names are the wait of the rule or a range of its expression."""
-    ranges = {rule.get("for", ""), *re.findall(r"\[(\w+)\]", " ".join(read_by(rule["expr"])))}
+    ranges = {rule.get("for", ""), *re.findall(r"\[(\w+)\]", " ".join(config.read_by(rule["expr"])))}
     for named in re.findall(r"(?:for|in|over|within|last|than) (\w+) minutes", explained(rule)):
         minutes = _WORDS.index(named) if named in _WORDS else int(named)
         assert f"{minutes}m" in ranges, (named, ranges)
-
-
-def read_by(expression: str) -> list[str]:
-    """An expression, and those of the recorded series that it reads."""
-    recorded = {rule["record"]: rule["expr"] for rule in config.rules() if "record" in rule}
-    return [expression, *(recorded[name] for name in config.series(expression) if name in recorded)]
 
 
 @pytest.mark.parametrize("name", ["SlowResponseTime", "HighLatency"])

@@ -1,5 +1,6 @@
 """prometheus/: the files are valid, and each alert has tests in which it fires and does not."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,12 @@ def test_alerts_fire_when_they_should_and_only_then(path: Path) -> None:
     assert tested.returncode == 0, tested.stdout + tested.stderr
 
 
+def _tests() -> list[dict[str, Any]]:
+    return [test for path in config.RULE_TESTS for test in config.load(path)["tests"]]
+
+
 def _expectations() -> list[dict[str, Any]]:
-    return [
-        expectation
-        for path in config.RULE_TESTS
-        for test in config.load(path)["tests"]
-        for expectation in test.get("alert_rule_test", [])
-    ]
+    return [expectation for test in _tests() for expectation in test.get("alert_rule_test", [])]
 
 
 @pytest.mark.parametrize("name", sorted({rule["alert"] for rule in config.alerts()}))
@@ -33,6 +33,25 @@ def test_every_alert_has_a_test_that_fires_it_and_one_that_does_not(name: str) -
     outcomes = {bool(each["exp_alerts"]) for each in _expectations() if each["alertname"] == name}
     # The watchdog always fires.
     assert outcomes == ({True} if name == "Watchdog" else {True, False})
+
+
+def _given(test: dict[str, Any]) -> set[str]:
+    """The names of the series that a test has."""
+    return {each["series"].split("{")[0] for each in test["input_series"]}
+
+
+@pytest.mark.parametrize("name", sorted({rule["alert"] for rule in config.alerts()} - {"Watchdog"}))
+def test_every_alert_has_a_test_in_which_the_series_that_it_reads_are_absent(name: str) -> None:
+    expressions = [rule["expr"] for rule in config.alerts() if rule["alert"] == name]
+    read = set().union(*map(config.raw_series, expressions))
+    fired = {
+        bool(expectation["exp_alerts"])
+        for test in _tests()
+        if not read & _given(test)
+        for expectation in test.get("alert_rule_test", [])
+        if expectation["alertname"] == name
+    }
+    assert fired == {any("absent(" in expression for expression in expressions)}
 
 
 def test_rules_that_share_a_name_each_have_a_test_that_fires_them() -> None:
@@ -66,14 +85,21 @@ def test_every_alert_says_whom_it_concerns_and_what_to_do(rule: dict[str, Any]) 
     assert rule["annotations"]["runbook_url"] == f"docs/runbook.md#{rule['alert'].lower()}"
 
 
-def test_the_runbook_has_a_section_for_every_alert_and_for_no_other() -> None:
+def _sections() -> dict[str, str]:
     runbook = (servers.REPOSITORY / "docs" / "runbook.md").read_text(encoding="utf-8")
-    sections = runbook.split("\n### ")[1:]
-    assert {section.split("\n", 1)[0] for section in sections} == {rule["alert"] for rule in config.alerts()}
-    for section in sections:
-        assert "**Meaning.**" in section
-        assert "**First look" in section
-        assert "emedy.**" in section
+    parts = [part.split("\n## ")[0].split("\n", 1) for part in runbook.split("\n### ")[1:]]
+    return {part[0]: part[1] for part in parts}
+
+
+def test_the_runbook_has_a_section_for_every_alert_and_for_no_other() -> None:
+    assert _sections().keys() == {rule["alert"] for rule in config.alerts()}
+
+
+@pytest.mark.parametrize("name", _sections())
+def test_a_section_of_the_runbook_says_what_an_alert_means_how_to_see_it_and_what_to_do(name: str) -> None:
+    parts = re.split(r"^\*\*(.+?)\*\*", _sections()[name], flags=re.MULTILINE)[1:]
+    assert parts[::2] == ["Meaning.", "First look.", "Remedy."]
+    assert all(len(text.split()) >= 4 for text in parts[1::2])
 
 
 def test_prometheus_yml_expands_no_variables_so_it_must_hold_none() -> None:

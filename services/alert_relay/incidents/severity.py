@@ -5,7 +5,8 @@ from enum import StrEnum
 
 from services.outbox.messages import Lane
 
-_LOUD = frozenset(
+#: The same as in the routes of alertmanager/alertmanager.yml.
+LOUD = frozenset(
     {"critical", "page", "emergency", "fatal", "disaster", "blocker", "urgent", "alert", "error", "high"}
     | {f"{scale}{number}" for scale in ("p", "sev", "sev-", "s") for number in (0, 1, 2)}
 )
@@ -45,7 +46,7 @@ def urgency_of(severity: str) -> Urgency:
 
     Scales with numbers, such as P1 and SEV-2, are read too: 0 to 2 are loud, 4 and 5 are quiet.
     """
-    if severity in _LOUD:
+    if severity in LOUD:
         return Urgency.LOUD
     return Urgency.QUIET if severity in _QUIET else Urgency.NORMAL
 

@@ -14,6 +14,7 @@
 - `buttons`: the buttons of an incident's message, and what a tap on one means; pure.
 - `bot_answer`: the answer to a command, or a message about no single incident, as it is stored; pure.
 - `render`: a notification as text and entities; pure.
+- `about_delivery`: alerts about the delivery of notifications, which must not raise themselves; pure.
 - `refusing_chats`: which alerts are tried at a chat that refused the bot; pure.
 - `recipients`: the targets of the settings; without a chat, the first one, which the bridge names once.
 """

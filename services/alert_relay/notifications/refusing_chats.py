@@ -4,12 +4,11 @@ A person may have blocked the bot for a day, or put it back into the group: noth
 that the chat still refuses ends as a dead letter; an alert that is not tried ends as suppressed.
 """
 
+from services.alert_relay.notifications import about_delivery
 from services.outbox.messages import Claimed, Lane
 
 #: Seconds from one attempt at such a chat to the next one, of alerts that are not urgent.
 PAUSE_SECONDS = 300.0
-#: The alert about notifications that fail. Its own failure would raise it again.
-ABOUT_DELIVERY = "NotificationDeliveryFailing"
 
 
 def tries(message: Claimed, since: float) -> bool:
@@ -19,6 +18,6 @@ def tries(message: Claimed, since: float) -> bool:
         message: the notification; its title begins with the name of its first alert.
         since: seconds since the last attempt at the chat.
     """
-    if message.title.startswith(ABOUT_DELIVERY):
+    if about_delivery.is_about_failures(message.title):
         return False
     return message.lane is Lane.URGENT or since >= PAUSE_SECONDS

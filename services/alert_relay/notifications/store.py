@@ -17,7 +17,7 @@ from services.alert_relay.incidents import store as incident_store
 from services.alert_relay.incidents.chunks import chunks
 from services.alert_relay.incidents.incident import Incident
 from services.alert_relay.incidents.throttles import Throttle
-from services.alert_relay.notifications import audience, channel_purposes, sounds
+from services.alert_relay.notifications import about_delivery, audience, channel_purposes, sounds
 from services.alert_relay.notifications.composition import IncidentView
 from services.alert_relay.notifications.notification import (
     Notification,
@@ -275,6 +275,7 @@ def _submission(
             silent=urgency.silent or composed.purpose is Purpose.CHANGED,
             bot=each.bot,
             update_key=update_key,
+            expires_at=about_delivery.expires_at(composed, now),
         )
         for each in reached
     )

@@ -16,8 +16,8 @@ def test_a_warning_and_a_severity_nobody_knows_ring_in_their_turn() -> None:
 @pytest.mark.parametrize(
     ("severities", "urgency"),
     [
-        (["p0", "p1", "p2", "sev0", "sev1", "sev-2", "s1", "page"], Urgency.LOUD),
-        (["p3", "sev3", "s3", "warning"], Urgency.NORMAL),
+        (["p0", "p1", "p2", "sev0", "sev1", "sev-2", "s1", "page", "error", "critical"], Urgency.LOUD),
+        (["p3", "sev3", "s3", "warning", "ticket"], Urgency.NORMAL),
         (["p4", "p5", "sev4", "sev-5", "info"], Urgency.QUIET),
     ],
 )
