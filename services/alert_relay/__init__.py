@@ -22,6 +22,7 @@ The path of one alert:
     bot                (package) the buttons and commands in Telegram, by which people do that
 
     escalation         (package) what happens while no person acknowledges an incident, or nothing arrives
+    on_call            (package) who is notified of which incident, and who next: ON_CALL_FILE
     timers             does what is due: an acknowledgement that has lasted too long, the end of flapping,
                        the end of a maintenance window
 

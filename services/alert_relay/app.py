@@ -12,6 +12,7 @@ from services.alert_relay.api import dead_letters as dead_letters_api
 from services.alert_relay.api import digest as digest_api
 from services.alert_relay.api import incidents as incidents_api
 from services.alert_relay.api import maintenance as maintenance_api
+from services.alert_relay.api import on_call as on_call_api
 from services.alert_relay.api import targets as targets_api
 from services.alert_relay.api import webhooks as webhooks_api
 from services.alert_relay.bot.inbound import receiving
@@ -21,6 +22,8 @@ from services.alert_relay.metrics import RelayMetrics
 from services.alert_relay.notifications import refusing_chats, render
 from services.alert_relay.notifications import store as notification_store
 from services.alert_relay.notifications.recipients import Recipients
+from services.alert_relay.on_call.document import read_policies
+from services.alert_relay.on_call.policies import targets_of
 from services.alert_relay.reconciler import run_reconcilers
 from services.alert_relay.relay import OutcomeCounter, Relay
 from services.alert_relay.retention import run_retention
@@ -94,6 +97,7 @@ def create_app(
         telemetry.registry, {notification_store.EVENT_TYPE: notification_store.CATEGORY}
     )
     update_metrics = UpdateMetrics(telemetry.registry, [notification_store.BOT])
+    policies = read_policies(settings)
     token = settings.token
     bot = make_bot(
         token,
@@ -143,11 +147,13 @@ def create_app(
             await database.write(
                 "clusters", partial(membership.configure, clusters=configured, now=clock.time())
             )
-            recipients = Recipients(settings, database)
+            further = () if policies is None else targets_of(policies)
+            recipients = Recipients(settings, database, further)
             await stack.enter_async_context(recipients.learning(health))
             relay = Relay(
                 settings=settings,
                 recipients=recipients,
+                policies=policies,
                 outbox=outbox,
                 telemetry=telemetry,
                 metrics=metrics,
@@ -203,6 +209,7 @@ def create_app(
             dead_letters_api.router,
             clusters_api.router,
             targets_api.router,
+            on_call_api.router,
             maintenance_api.router,
             digest_api.router,
         ],

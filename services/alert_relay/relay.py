@@ -28,6 +28,7 @@ from services.alert_relay.notifications.notification import Notification, Purpos
 from services.alert_relay.notifications.recipients import Recipients
 from services.alert_relay.notifications.router import Router, ToAll
 from services.alert_relay.notifications.store import Addressed, NotificationTarget
+from services.alert_relay.on_call.policies import Policies
 from services.alert_relay.senders.channel_sender import TargetNumbers
 from services.alert_relay.settings import AlertRelaySettings
 from services.alert_relay.snapshot_store import Cluster
@@ -64,6 +65,7 @@ class Relay:
         telemetry: makes the trace of a webhook without one.
         metrics: of the service.
         clock: the time.
+        policies: decide who is notified of which incident; None: all targets are, at once.
         store_within: seconds that a transaction may take.
     """
 
@@ -76,10 +78,12 @@ class Relay:
         telemetry: Telemetry,
         metrics: RelayMetrics,
         clock: Clock,
+        policies: Policies | None = None,
         store_within: float = STORE_WITHIN_SECONDS,
     ) -> None:
         self._settings = settings
         self._recipients = recipients
+        self._policies = policies
         self._outbox = outbox
         self._telemetry = telemetry
         self.metrics = metrics
@@ -274,7 +278,7 @@ class Relay:
             targets,
             trace,
             parent,
-            router=ToAll(targets, self._settings.alert_fallback_targets),
+            router=self._policies or ToAll(targets, self._settings.alert_fallback_targets),
             reopen_seconds=self._settings.incident_reopen_seconds,
             acknowledge_seconds=self._settings.acknowledge_seconds,
             storm_incidents=self._settings.storm_incidents,

@@ -16,7 +16,7 @@
 - `health`: health reports, checks and compliance reports.
 - `alertmanager`: Alertmanager's webhook, and its API as far as it is read.
 - `incidents`: incidents as alert-relay returns them. `clusters`: clusters of Alertmanagers.
-- `targets`: where its notifications may go.
+- `on_call`: whom it notifies of an alert. `targets`: where its notifications may go.
 - `maintenance`: maintenance windows of alert-relay.
 - `digest`: the digest of alert-relay.
 - `stored`: makes the models above of stored rows.

@@ -10,13 +10,28 @@ from tests.cli.terminal import Chats, Terminal
 from tests.services import suite as suites
 from tests.services.suite import Suite
 
+#: Grace is notified of an incident that stays for an hour.
+ON_CALL = """
+policies:
+  default:
+    levels:
+      - targets: [telegram:1001]
+      - {after: 1h, targets: [telegram:1002]}
+"""
+
 
 @pytest.fixture(scope="session")
 def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
     """A suite whose sandbox has no limits, and in which Ada and Grace may answer."""
     folder = tmp_path_factory.mktemp("suite")
+    on_call = folder / "on-call.yaml"
+    on_call.write_text(ON_CALL)
     running = suites.start(
-        folder / "data", folder / "errors", SANDBOX_LIMITS="false", TELEGRAM_ALLOWED_USERS="1001,1002"
+        folder / "data",
+        folder / "errors",
+        SANDBOX_LIMITS="false",
+        TELEGRAM_ALLOWED_USERS="1001,1002",
+        ON_CALL_FILE=str(on_call),
     )
     yield running
     assert running.process.poll() is None, (folder / "errors").read_text()

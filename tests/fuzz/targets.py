@@ -152,6 +152,7 @@ async def alert_relay(folder: Path) -> AsyncIterator[Service]:
             }
             bodies = {
                 "POST /webhook/alert": webhook(alert("b")),
+                "POST /api/v1/route-test": {"labels": {"alertname": "DiskFull"}},
                 "POST /api/v1/targets/test": {"target": "telegram:1001"},
             }
             yield Service("alert_relay", url, KEYED, ids, bodies)

@@ -7,5 +7,6 @@
 - `maintenance`: maintenance windows.
 - `digest`: what was measured of a period.
 - `clusters`: which Alertmanagers belong together.
+- `on_call`: whom an alert would notify, and when: a dry run.
 - `targets`: where notifications may go, and a test of one.
 """

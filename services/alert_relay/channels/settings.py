@@ -1,5 +1,6 @@
 """The environment variables of channels beside Telegram."""
 
+from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
@@ -32,6 +33,11 @@ class ChannelSettings(TelegramSettings):
         (),
         description="targets that get an incident of which no notification has arrived within a minute, with"
         " commas",
+    )
+    on_call_file: Path | None = Field(
+        None,
+        description="YAML file with escalation policies: see docs/on-call.md; unset: all alerts go to all"
+        " targets",
     )
     alert_channels: SecretStr = Field(
         SecretStr(""),

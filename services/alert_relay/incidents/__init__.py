@@ -2,6 +2,7 @@
 
 - `episodes`: `observe` compares a listed alert with the stored episode; pure.
 - `incident`: `reduce` changes an incident by what is observed and by what people do; pure.
+- `matchers`: matchers of labels, in Alertmanager's syntax; pure.
 - `severity`: how urgent an alert's severity label is; pure.
 - `store`: the SQL of incidents. `episode_store`: of episodes. `timeline`: of timelines.
 - `throttles`: the times between two notifications with a sound; pure.

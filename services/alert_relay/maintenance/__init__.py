@@ -1,6 +1,5 @@
 """Maintenance windows: while one is active, people are not notified of the alerts that it matches.
 
-- `matchers`: which labels a window matches, in Alertmanager's syntax; pure.
 - `recurrence`: when a recurring window is active; pure.
 - `window`: the window; pure.
 - `words`: the summary at the end of a window; pure.

@@ -8,12 +8,12 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select, update
 
-from services.alert_relay.incidents import timeline
+from services.alert_relay.incidents import matchers, timeline
 from services.alert_relay.incidents.chunks import chunks
 from services.alert_relay.incidents.episodes import OPENING, EpisodeChange, Observation
 from services.alert_relay.incidents.incident import Actor, ActorKind
 from services.alert_relay.incidents.timers import CLOCK_TOLERANCE_SECONDS
-from services.alert_relay.maintenance import matchers, window
+from services.alert_relay.maintenance import window
 from services.alert_relay.maintenance.window import MaintenanceWindow
 from services.alert_relay.schema import episode, maintenance_window, notification
 from services.contracts.stored import json_of, number_of

@@ -4,10 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from services.alert_relay.incidents import matchers
 from services.alert_relay.incidents.incident import Actor
+from services.alert_relay.incidents.matchers import Matcher
 from services.alert_relay.incidents.severity import Urgency, urgency_of
-from services.alert_relay.maintenance import matchers, recurrence
-from services.alert_relay.maintenance.matchers import Matcher
+from services.alert_relay.maintenance import recurrence
 
 #: The longest time that a window, or one occurrence of it, may last.
 LONGEST_SECONDS = 31 * 86_400.0

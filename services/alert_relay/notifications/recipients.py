@@ -4,7 +4,7 @@ The chat is learned from the bridge once and then stored: alerts do not depend o
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -33,9 +33,13 @@ class Recipients:
     Args:
         settings: of the service.
         database: stores a chat that the bridge named.
+        further: targets of escalation policies.
     """
 
-    def __init__(self, settings: AlertRelaySettings, database: Database) -> None:
+    def __init__(
+        self, settings: AlertRelaySettings, database: Database, further: Collection[Target] = ()
+    ) -> None:
+        self._further = further
         self._settings = settings
         self._database = database
         self._chat_ids = settings.recipients
@@ -46,7 +50,8 @@ class Recipients:
 
     def known_chats(self) -> tuple[int, ...]:
         """Ids of the chats of Telegram, each once; empty: none is known yet."""
-        named = (*self._settings.alert_targets, *self._settings.alert_fallback_targets)
+        settings = self._settings
+        named = (*settings.alert_targets, *settings.alert_fallback_targets, *self._further)
         further = (each.chat[0] for each in named if each.chat is not None)
         return tuple(dict.fromkeys((*self._chat_ids, *further)))
 

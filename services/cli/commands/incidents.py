@@ -122,6 +122,12 @@ def resolve(session: Session, incident_id: IncidentId, *, by: By = None, version
     _handle(session, session.client.resolve_incident, incident_id, by, version)
 
 
+@command(incidents, "escalate", f"cct incidents escalate {_NEWEST}")
+def escalate(session: Session, incident_id: IncidentId, *, by: By = None, version: Version = None) -> None:
+    """Notify the next level of escalation now."""
+    _handle(session, session.client.escalate_incident, incident_id, by, version)
+
+
 def _handle(
     session: Session, call: Callable[..., Incident], incident_id: str, by: str | None, version: int | None
 ) -> None:

@@ -3,8 +3,9 @@
 from functools import partial
 from typing import Any
 
+from services.alert_relay.incidents import matchers
 from services.alert_relay.incidents.incident import Actor, ActorKind
-from services.alert_relay.maintenance import ends, matchers
+from services.alert_relay.maintenance import ends
 from services.alert_relay.maintenance import store as maintenance_store
 from services.alert_relay.maintenance.ends import WindowEnd
 from services.alert_relay.maintenance.window import MaintenanceWindow

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.alert_relay.incidents import throttles
+from services.alert_relay.incidents import matchers, throttles
 from services.alert_relay.incidents.incident import Actor, ActorKind
+from services.alert_relay.incidents.matchers import Matcher
 from services.alert_relay.incidents.throttles import LastSound
-from services.alert_relay.maintenance import matchers, recurrence, window
-from services.alert_relay.maintenance.matchers import Matcher
+from services.alert_relay.maintenance import recurrence, window
 from services.alert_relay.maintenance.window import MaintenanceWindow, WantedWindow, WindowError
 
 ADA = Actor(ActorKind.API, "Ada")

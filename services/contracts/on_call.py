@@ -1,0 +1,34 @@
+"""Whom alert-relay notifies of an alert, and when."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from services.contracts.fields import Strict, storable
+
+
+class RouteTest(Strict):
+    """The labels of an alert; nothing is sent."""
+
+    labels: Annotated[
+        dict[Annotated[str, storable(200, 1)], Annotated[str, storable(2_000)]],
+        Field(max_length=100, description="of an alert", examples=[{"alertname": "DiskFull"}]),
+    ]
+
+
+class RouteLevel(BaseModel):
+    """A level of escalation."""
+
+    after_seconds: float = Field(description="from the first notification")
+    targets: list[str]
+
+
+class RoutePlan(BaseModel):
+    """Whom an incident of such alerts notifies while no person acknowledges it."""
+
+    policy: str | None = Field(description="name of the escalation policy; null: ON_CALL_FILE is not set")
+    levels: list[RouteLevel]
+    repeat_every_seconds: float = Field(description="the levels begin anew after this time; 0: they do not")
+    repeat_times: int
+    receipt_within_seconds: float = Field(description="a notification must have arrived within this time")
+    fallback: list[str] = Field(description="targets that are notified if nothing has arrived")
