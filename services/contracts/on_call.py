@@ -1,19 +1,15 @@
 """Whom alert-relay notifies of an alert, and when."""
 
-from typing import Annotated
-
 from pydantic import BaseModel, Field
 
-from services.contracts.fields import Strict, storable
+from services.contracts.alertmanager import Labels
+from services.contracts.fields import Strict
 
 
 class RouteTest(Strict):
     """The labels of an alert; nothing is sent."""
 
-    labels: Annotated[
-        dict[Annotated[str, storable(200, 1)], Annotated[str, storable(2_000)]],
-        Field(max_length=100, description="of an alert", examples=[{"alertname": "DiskFull"}]),
-    ]
+    labels: Labels = Field(description="of an alert", examples=[{"alertname": "DiskFull"}])
 
 
 class RouteLevel(BaseModel):

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,7 +24,7 @@ from tests import servers
 from tests.alert_relay.payloads import START
 
 PAGE = (Path(__file__).parents[3] / "docs" / "on-call.md").read_text()
-(EXAMPLE,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+EXAMPLE, OVERRIDE = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 FIRING = Incident("i", 1, IncidentState.FIRING, "critical", START, policy=DEFAULT, escalates_from=START)
 
 
@@ -63,6 +64,15 @@ def test_the_example_of_the_page_means_what_the_page_says() -> None:
     assert policies.policy({"service": "redis", "severity": "critical"}) == "database"
     assert policies.policy({"service": "redis", "severity": "info"}) == DEFAULT
     assert Target(Channel.EMAIL, "manager@example.com") in targets_of(policies)
+
+
+def test_compose_gives_the_file_to_the_service_that_reads_it() -> None:
+    ((name, service),) = yaml.safe_load(OVERRIDE)["services"].items()
+    compose = yaml.safe_load((Path(__file__).parents[3] / "compose.yaml").read_text())
+
+    assert name in compose["services"]
+    (volume,) = service["volumes"]
+    assert volume.split(":")[1] == service["environment"]["ON_CALL_FILE"]
 
 
 def test_a_policy_that_is_gone_counts_as_the_default_one() -> None:
