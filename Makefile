@@ -7,7 +7,7 @@ T ?= tests
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check fmt servers lock ui ui-check dashboards settings-page bench prove alerts-check fuzz up down compose-check clean
+.PHONY: help run demo test check fmt servers lock ui ui-check dashboards settings-page bench prove prove-alerts alerts-check fuzz up down compose-check clean
 
 help: ## list all tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ fuzz: $(VENV)/.dev servers ## send random requests to every operation of every s
 
 prove: $(VENV)/.dev servers ## prove that no message is lost: kill -9, outages, full disks (Q=--quick: one minute)
 	@$(PY) -m benchmarks.prove $(Q)
+
+prove-alerts: $(VENV)/.dev servers ## prove that no alert is lost: real Alertmanagers, a misbehaving Telegram, kill -9
+	@$(PY) -m benchmarks.prove_alerts $(Q)
 
 alerts-check: $(VENV)/.dev servers ## break a real cause of every alert, and see it fire, arrive and resolve (R=--rule=NAME)
 	@$(PY) -m benchmarks.alerts_check $(R)
