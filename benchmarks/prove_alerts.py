@@ -58,7 +58,7 @@ FAULTS: Mapping[str, dict[str, Any] | None] = {
     "migrates": None,
 }
 COLUMNS = (
-    *("Alertmanager", "Telegram", "alerts", "incidents", "twice", "in the chat", "duplicates"),
+    *("Alertmanager", "Telegram", "alerts", "incidents", "twice", "in the chat", "further"),
     *("by mail instead", "lost", "kills", "seconds"),
 )
 
@@ -73,7 +73,7 @@ class Outcome:
         alerts: numbers of the alerts that were fired.
         incidents: the number of incidents of each alert.
         resolved: the number of resolved incidents.
-        in_chat: how often each alert's first message was delivered.
+        in_chat: how often each alert was reported there, without its end.
         by_mail: alerts that a mail reports.
         kills: of alert-relay.
         seconds: that the run took.
@@ -107,10 +107,10 @@ class Outcome:
         return self.complete and not self.twice
 
     def row(self) -> str:
-        duplicates = sum(number - 1 for number in self.in_chat.values())
+        further = sum(number - 1 for number in self.in_chat.values())
         cells = (
             *(self.alertmanagers, self.fault, len(self.alerts), len(self.incidents), self.twice),
-            *(len(self.in_chat), duplicates, len(self.by_mail - self.in_chat.keys()), len(self.lost)),
+            *(len(self.in_chat), further, len(self.by_mail - self.in_chat.keys()), len(self.lost)),
             *(self.kills, round(self.seconds)),
         )
         return f"| {' | '.join(map(str, cells))} |"
@@ -292,15 +292,14 @@ class Run:
         return incidents
 
     def _in_chat(self) -> Counter[int]:
-        """Returns how often the first message of each alert is in the chat, by the sandbox's log."""
+        """Returns how often each alert is reported in the chat, without its end, by the sandbox's log."""
         found: Counter[int] = Counter()
         for entry in reader.lines_of(self._folder / "telegram.jsonl"):
             if entry["kind"] != "call" or not entry["delivered"] or entry["method"] != "sendMessage":
                 continue
-            text = entry["text"] or ""
-            name = _ALERT.search(text.splitlines()[0]) if text else None
+            name = _ALERT.search(entry["text"] or "")
             # The end of an incident answers its first message, and is not counted.
-            if name is not None and "resolved after" not in text.splitlines()[0]:
+            if name is not None and "resolved after" not in entry["text"]:
                 found[int(name[1])] += 1
         return found
 
