@@ -2,14 +2,17 @@
 
 from pydantic import BaseModel, Field
 
-from services.contracts.alertmanager import Labels
+from services.contracts.alertmanager import MOST_LABELS, Str
 from services.contracts.fields import Strict
 
 
 class RouteTest(Strict):
     """The labels of an alert; nothing is sent."""
 
-    labels: Labels = Field(description="of an alert", examples=[{"alertname": "DiskFull"}])
+    # A webhook's labels may be numbers; what a person writes is text, as the schema says.
+    labels: dict[Str, Str] = Field(
+        max_length=MOST_LABELS, description="of an alert", examples=[{"alertname": "DiskFull"}]
+    )
 
 
 class RouteLevel(BaseModel):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 from hypothesis import given
@@ -191,6 +192,14 @@ async def test_the_command_of_the_page_says_whom_an_alert_notifies(
             {"after_seconds": 600.0, "targets": ["telegram:1001"]},
         ],
     )
+
+
+@pytest.mark.parametrize("labels", [{"replicas": 3}, {"up": True}, {"zone": None}])
+async def test_a_label_of_a_dry_run_is_text(relay: httpx.AsyncClient, labels: dict[str, object]) -> None:
+    answer = await relay.post("/api/v1/route-test", json={"labels": labels})
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["loc"] == ["body", "labels", *labels]
 
 
 async def test_without_a_file_a_dry_run_says_that_all_targets_are_notified_at_once(
