@@ -17,6 +17,7 @@ from typing import Any, Self, TypeVar
 
 import httpx
 import orjson
+from aiohttp import web
 
 from services.kit import runner
 from services.kit.settings import ServiceSettings
@@ -63,6 +64,19 @@ async def until(check: Callable[[], Awaitable[T | None]], *, patience: float = P
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {patience:g} s; the last answer was {answer!r}")
         await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def serving(app: web.Application) -> AsyncIterator[str]:
+    """Runs a web application on a free port of loopback; yields its URL."""
+    served = web.AppRunner(app)
+    await served.setup()
+    try:
+        await web.TCPSite(served, "127.0.0.1", 0).start()
+        host, port = served.addresses[0][:2]
+        yield f"http://{host}:{port}"
+    finally:
+        await served.cleanup()
 
 
 #: Seconds after which a call hangs: shorter than a long poll of 55 s, and than the timeout of :func:`http`.

@@ -14,7 +14,6 @@ from pathlib import Path
 from threading import Thread
 
 import httpx
-import yaml
 
 from benchmarks.alerts_check import shortened
 from benchmarks.prove.programs import KEY, SUITE_TOKEN, Program, redis, sandbox
@@ -159,7 +158,7 @@ def running(folder: Path) -> Iterator[Stack]:
             "postgres-exporter": stack.enter_context(_postgres_exporter(folder, postgres.port)).address,
         }
         addresses = {name: made.urls[name].removeprefix("http://") for name in (*MODULES, "alertmanager")}
-        scraping = _scraping(folder, addresses | exporters)
+        scraping = config.write_prometheus(folder, addresses | exporters, shortened.rules)
         stack.enter_context(servers.prometheus(scraping, folder, ports["prometheus"]))
         yield made
 
@@ -233,15 +232,3 @@ def _postgres_exporter(folder: Path, port: int) -> Iterator[servers.Server]:
     log = folder / "postgres-exporter.log"
     with servers.started(command, url, log, ready="/", environment=environment) as server:
         yield server
-
-
-def _scraping(folder: Path, addresses: dict[str, str]) -> Path:
-    made = config.scraped_at(config.load(config.PROMETHEUS / "prometheus.yml"), addresses)
-    made["rule_files"] = []
-    for path in config.RULES:
-        copied = folder / path.name
-        copied.write_text(yaml.safe_dump(shortened.rules(config.load(path))))
-        made["rule_files"].append(str(copied))
-    target = folder / "prometheus.yml"
-    target.write_text(json.dumps(made))
-    return target

@@ -35,6 +35,7 @@ What webhooks do not say:
 
 Beside that:
 
+    outcomes           counts what became of notifications
     retention          deletes old webhooks, incidents and messages
     schema             the tables; their migrations are in `migrations/`
     metrics            the service's metrics

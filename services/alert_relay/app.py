@@ -24,8 +24,9 @@ from services.alert_relay.notifications import store as notification_store
 from services.alert_relay.notifications.recipients import Recipients
 from services.alert_relay.on_call.document import read_policies
 from services.alert_relay.on_call.policies import targets_of
+from services.alert_relay.outcomes import OutcomeCounter
 from services.alert_relay.reconciler import run_reconcilers
-from services.alert_relay.relay import OutcomeCounter, Relay
+from services.alert_relay.relay import Relay
 from services.alert_relay.retention import run_retention
 from services.alert_relay.senders import channel_sender
 from services.alert_relay.senders.channel_sender import ChannelSender, TargetNumbers

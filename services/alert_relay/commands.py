@@ -6,7 +6,7 @@ from sqlalchemy import Connection, select
 
 from services.alert_relay.clusters import store as cluster_store
 from services.alert_relay.escalation import levels
-from services.alert_relay.escalation.levels import Cause, Escalation
+from services.alert_relay.escalation.levels import Escalation
 from services.alert_relay.incidents import episode_store, timeline, timers
 from services.alert_relay.incidents import store as incident_store
 from services.alert_relay.incidents.incident import (
@@ -25,6 +25,7 @@ from services.alert_relay.incidents.incident import (
 from services.alert_relay.incidents.store import ResolvedIncident
 from services.alert_relay.incidents.timeline import TimelineKind, TimelineRow
 from services.alert_relay.incidents.timers import TimerKind
+from services.alert_relay.metrics import EscalationCause
 from services.alert_relay.notifications import projection
 from services.alert_relay.notifications import store as notification_store
 from services.alert_relay.notifications.store import NotificationTarget
@@ -137,7 +138,7 @@ def _escalate(
         return Performed(before, before, Refusal.RESOLVED)
     if version not in (None, before.version):
         return Performed(before, before, Refusal.MOVED_ON)
-    done = levels.escalate(connection, before, Cause.REQUESTED, actor=actor, target=target, now=now)
+    done = levels.escalate(connection, before, EscalationCause.REQUESTED, actor=actor, target=target, now=now)
     if done is None:
         return Performed(before, before, Refusal.NO_LEVEL)
     return Performed(before, done.after, escalation=done, submissions=done.submissions)

@@ -30,6 +30,14 @@ class TruncatedOutcome(StrEnum):
     MISSED = "missed"  #: Alertmanager is not configured, or gave no answer
 
 
+class EscalationCause(StrEnum):
+    """Why an incident was escalated."""
+
+    UNACKNOWLEDGED = "unacknowledged"  #: no person acknowledged it in the time of its level
+    UNDELIVERED = "undelivered"  #: no notification of its level arrived
+    REQUESTED = "requested"  #: a person escalated it
+
+
 class HeldBack(StrEnum):
     """Why people did not get a notification."""
 
@@ -41,9 +49,8 @@ class HeldBack(StrEnum):
 ALERTS = (1, 2, 5, 10, 50, 100, 1_000)
 STATUSES = ("firing", "resolved")
 CHANNELS = tuple(channel.value for channel in Channel)
-#: Levels of escalation and causes whose series exist from the start.
+#: Levels of escalation whose series exist from the start.
 LEVELS = 4
-CAUSES = ("unacknowledged", "undelivered", "requested")
 #: The tables that the retention deletes rows from.
 TABLES = (
     *("webhook", "receiver", "incident", "episode", "entry", "notification", "timer", "audience"),
@@ -166,8 +173,8 @@ class RelayMetrics:
         for truncated in TruncatedOutcome:
             self.left_out.labels(truncated.value)
         for level in range(1, LEVELS + 1):
-            for cause in CAUSES:
-                self.escalations.labels(str(level), cause)
+            for why in EscalationCause:
+                self.escalations.labels(str(level), why.value)
         for channel in (*CHANNELS, "none"):
             self.fallbacks.labels(channel)
         for cause in HeldBack:

@@ -10,26 +10,23 @@ from services.alert_relay import commands, snapshot_store, store
 from services.alert_relay.alertmanager import parse
 from services.alert_relay.alertmanager.config import RepeatIntervals
 from services.alert_relay.alertmanager.snapshot import Correction, Snapshot
-from services.alert_relay.channels.store import CHANNELS_BOT
-from services.alert_relay.channels.target import Channel, Target
+from services.alert_relay.channels.target import Target
 from services.alert_relay.clusters import configuration
 from services.alert_relay.commands import Performed
 from services.alert_relay.digest import weekly
-from services.alert_relay.escalation.levels import Cause, Escalation
+from services.alert_relay.escalation.levels import Escalation
 from services.alert_relay.incidents.episodes import AlertGroup
 from services.alert_relay.incidents.incident import Actor, Command
 from services.alert_relay.incidents.severity import Urgency, urgency_of
 from services.alert_relay.maintenance import ends
 from services.alert_relay.maintenance.window import MaintenanceWindow
-from services.alert_relay.metrics import NotificationOutcome, RelayMetrics, TruncatedOutcome
-from services.alert_relay.notifications import about_delivery
+from services.alert_relay.metrics import EscalationCause, RelayMetrics, TruncatedOutcome
 from services.alert_relay.notifications import store as notification_store
 from services.alert_relay.notifications.notification import Notification, Purpose
 from services.alert_relay.notifications.recipients import Recipients
 from services.alert_relay.notifications.router import Router, ToAll
 from services.alert_relay.notifications.store import Addressed, NotificationTarget
 from services.alert_relay.on_call.policies import Policies
-from services.alert_relay.senders.channel_sender import TargetNumbers
 from services.alert_relay.settings import AlertRelaySettings
 from services.alert_relay.snapshot_store import Cluster
 from services.alert_relay.store import StoreResult
@@ -41,7 +38,7 @@ from services.kit.errors import Problem
 from services.kit.telemetry.telemetry import Telemetry, TraceContext
 from services.outbox.engine import Outbox
 from services.outbox.intake import enqueue
-from services.outbox.messages import Claimed, MessageState, Origin, Settled, Submission, is_failure
+from services.outbox.messages import Submission
 
 log = structlog.get_logger()
 
@@ -212,7 +209,7 @@ class Relay:
         """Counts an escalation that was committed."""
         if escalation.level is not None:
             self.metrics.escalations.labels(str(escalation.level), escalation.cause.value).inc()
-        elif escalation.cause is Cause.UNDELIVERED:
+        elif escalation.cause is EscalationCause.UNDELIVERED:
             for channel in escalation.fallback or ("none",):
                 self.metrics.fallbacks.labels(channel).inc()
             if not escalation.fallback:
@@ -324,48 +321,3 @@ def _is_urgent(group: AlertGroup) -> bool:
     """Whether an alert of the group should wake somebody, or could not be read."""
     urgent = any(urgency_of(alert.severity) is Urgency.LOUD for alert in group.alerts)
     return urgent or bool(group.unreadable)
-
-
-_OUTCOMES = {
-    MessageState.DELIVERED: NotificationOutcome.DELIVERED,
-    MessageState.DEAD_LETTER: NotificationOutcome.FAILED,
-    MessageState.SUPPRESSED: NotificationOutcome.SUPPRESSED,
-    MessageState.EXPIRED: NotificationOutcome.FAILED,
-    MessageState.UNKNOWN: NotificationOutcome.UNKNOWN,
-}
-
-
-class OutcomeCounter:
-    """Counts the final outcomes of notifications and the delay of delivered ones.
-
-    Args:
-        metrics: of the service.
-        numbers: the targets of messages that do not go to Telegram.
-    """
-
-    def __init__(self, metrics: RelayMetrics, numbers: TargetNumbers) -> None:
-        self._metrics = metrics
-        self._numbers = numbers
-
-    async def observe(self, settled: Sequence[Settled]) -> None:
-        """Counts what the outbox settled; a message that will be retried has no final outcome yet."""
-        for each in settled:
-            outcome = _OUTCOMES.get(each.decision.state)
-            # An answer of the bot is no notification; an edit that a later one replaced keeps nothing back.
-            replaced = outcome is NotificationOutcome.SUPPRESSED and not is_failure(
-                each.decision.state, each.result.reason
-            )
-            if outcome is None or replaced or each.message.origin is not Origin.ALERT:
-                continue
-            if outcome is NotificationOutcome.FAILED and about_delivery.is_about_failures(each.message.title):
-                outcome = NotificationOutcome.UNREPORTED
-            channel = await self._channel(each.message)
-            self._metrics.notifications.labels(channel.value, outcome.value).inc()
-            if outcome is NotificationOutcome.DELIVERED:
-                self._metrics.delay.observe(max(0.0, each.result.finished_at - each.message.accepted_at))
-
-    async def _channel(self, message: Claimed) -> Channel:
-        if message.bot != CHANNELS_BOT:
-            return Channel.TELEGRAM
-        target = await self._numbers.target(message.chat_id)
-        return Channel.TELEGRAM if target is None else target.channel

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from services.alert_relay.clusters import store as cluster_store
 from services.alert_relay.escalation import auditor, levels
-from services.alert_relay.escalation.levels import Cause, Escalation
+from services.alert_relay.escalation.levels import Escalation
 from services.alert_relay.incidents import store as incident_store
 from services.alert_relay.incidents import timeline, timers
 from services.alert_relay.incidents.incident import (
@@ -30,6 +30,7 @@ from services.alert_relay.incidents.incident import (
 from services.alert_relay.incidents.timeline import TimelineKind, TimelineRow
 from services.alert_relay.incidents.timers import DueTimer, TimerKind
 from services.alert_relay.maintenance import store as maintenance_store
+from services.alert_relay.metrics import EscalationCause
 from services.alert_relay.notifications import composition, projection, sounds
 from services.alert_relay.notifications import store as notification_store
 from services.alert_relay.notifications.projection import Reminder
@@ -92,7 +93,7 @@ def _escalate(
         return Performed()
     if kind is TimerKind.RECEIPT and not levels.missing_receipt(connection, before):
         return Performed()
-    cause = Cause.UNACKNOWLEDGED if kind is TimerKind.ESCALATE else Cause.UNDELIVERED
+    cause = EscalationCause.UNACKNOWLEDGED if kind is TimerKind.ESCALATE else EscalationCause.UNDELIVERED
     done = levels.escalate(connection, before, cause, actor=ALERT_RELAY, target=target, now=now)
     return Performed() if done is None else Performed(done.submissions, done)
 

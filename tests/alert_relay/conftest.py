@@ -14,11 +14,13 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import Table, select
 
-from services.alert_relay import app, store
+from services.alert_relay import app, commands, store
 from services.alert_relay.alertmanager import parse
 from services.alert_relay.channels.target import Target
 from services.alert_relay.clusters import configuration, membership
+from services.alert_relay.commands import Performed
 from services.alert_relay.incidents import queries
+from services.alert_relay.incidents.incident import Actor, Command
 from services.alert_relay.incidents.queries import IncidentRow
 from services.alert_relay.notifications import notification
 from services.alert_relay.notifications.notification import Notification, Purpose
@@ -52,6 +54,30 @@ class Store:
         group = parse.alert_group(webhook, configuration.normal(webhook.externalURL), now)
         work = partial(store.receive, group=group, body=json.dumps(payload), target=self.target(), now=now)
         return await self.database.write("receive", work)
+
+    async def perform(
+        self,
+        wanted: Command,
+        now: float,
+        *,
+        actor: Actor,
+        version: int | None = None,
+        target: NotificationTarget | None = None,
+    ) -> Performed:
+        """Carries out a command on the only incident; ``version`` None: as it is now."""
+        (incident,) = await self.incidents()
+        work = partial(
+            commands.perform,
+            incident_id=incident["id"],
+            wanted=wanted,
+            actor=actor,
+            version=version,
+            target=target or self.target(),
+            now=now,
+        )
+        performed = await self.database.write("command", work)
+        assert performed is not None
+        return performed
 
     def target(self, **options: Any) -> NotificationTarget:
         targets = (Target.telegram(1001), Target.telegram(-2002))

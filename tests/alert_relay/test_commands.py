@@ -25,19 +25,7 @@ BOB = Actor(ActorKind.API, "Bob")
 async def perform(
     store: Store, wanted: Command, version: int, *, actor: Actor = ADA, now: float = START + 10
 ) -> Performed:
-    (incident,) = await store.incidents()
-    work = partial(
-        commands.perform,
-        incident_id=incident["id"],
-        wanted=wanted,
-        actor=actor,
-        version=version,
-        target=store.target(),
-        now=now,
-    )
-    performed = await store.database.write("command", work)
-    assert performed is not None
-    return performed
+    return await store.perform(wanted, now, actor=actor, version=version)
 
 
 async def timeline(store: Store) -> list[str]:

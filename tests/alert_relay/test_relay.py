@@ -19,7 +19,8 @@ from services.alert_relay.channels import store as channel_store
 from services.alert_relay.channels.target import Target
 from services.alert_relay.metrics import NotificationOutcome, RelayMetrics
 from services.alert_relay.notifications.recipients import Recipients
-from services.alert_relay.relay import OutcomeCounter, Relay
+from services.alert_relay.outcomes import OutcomeCounter
+from services.alert_relay.relay import Relay
 from services.alert_relay.senders.channel_sender import TargetNumbers
 from services.alert_relay.settings import AlertRelaySettings
 from services.contracts.alertmanager import Webhook

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 
-from services.alert_relay import commands, timers
+from services.alert_relay import timers
 from services.alert_relay.channels.target import Target
 from services.alert_relay.incidents import timers as timer_store
 from services.alert_relay.incidents.incident import Acknowledge, Actor, ActorKind, Unacknowledge
@@ -25,17 +25,7 @@ def target(store: Store) -> NotificationTarget:
 
 
 async def command(store: Store, wanted: Acknowledge | Unacknowledge, now: float) -> None:
-    (incident,) = await store.incidents()
-    work = partial(
-        commands.perform,
-        incident_id=incident["id"],
-        wanted=wanted,
-        actor=ADA,
-        version=None,
-        target=target(store),
-        now=now,
-    )
-    assert await store.database.write("command", work)
+    await store.perform(wanted, now, actor=ADA, target=target(store))
 
 
 async def due(store: Store, now: float) -> list[DueTimer]:

@@ -3,7 +3,7 @@
 import copy
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -179,6 +179,21 @@ def impatient(groups: Mapping[str, Any]) -> dict[str, Any]:
         for rule in group["rules"]:
             rule.pop("for", None)
     return made
+
+
+def write_prometheus(
+    folder: Path, addresses: Mapping[str, str], changed: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+) -> Path:
+    """Writes prometheus.yml with these addresses, and rules that are changed; returns its path."""
+    made = scraped_at(load(PROMETHEUS / "prometheus.yml"), dict(addresses))
+    made["rule_files"] = []
+    for path in RULES:
+        copied = folder / path.name
+        copied.write_text(yaml.safe_dump(dict(changed(load(path)))))
+        made["rule_files"].append(str(copied))
+    written = folder / "prometheus.yml"
+    written.write_text(json.dumps(made))
+    return written
 
 
 def notifying(config: Mapping[str, Any], url: str, key_file: Path, *, hasten: bool) -> dict[str, Any]:

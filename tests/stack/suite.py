@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import yaml
 
 from tests.ports import free_port
 from tests.stack import config, servers
@@ -126,22 +125,11 @@ def watched(folder: Path) -> Iterator[Watched]:
             servers.alertmanager(_notifying(suite), folder, ports["alertmanager"])
         )
         prometheus = stack.enter_context(
-            servers.prometheus(_scraping(folder, addresses), folder, ports["prometheus"])
+            servers.prometheus(
+                config.write_prometheus(folder, addresses, config.impatient), folder, ports["prometheus"]
+            )
         )
         yield Watched(suite, prometheus, alertmanager, postgres, addresses)
-
-
-def _scraping(folder: Path, addresses: dict[str, str]) -> Path:
-    """Writes prometheus.yml with these addresses, and rules without ``for``."""
-    made = config.scraped_at(config.load(config.PROMETHEUS / "prometheus.yml"), addresses)
-    made["rule_files"] = []
-    for path in config.RULES:
-        hurried = folder / path.name
-        hurried.write_text(yaml.safe_dump(config.impatient(config.load(path))))
-        made["rule_files"].append(str(hurried))
-    path = folder / "prometheus.yml"
-    path.write_text(json.dumps(made))
-    return path
 
 
 def _notifying(suite: Suite) -> Path:

@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 
 from services.telegram_sandbox.webhook_sender import retry_delay
+from tests.servers import serving
 from tests.telegram_sandbox.conftest import ADA, GRACE, SandboxServer, until
 
 ACTIVE_WEBHOOK = (
@@ -45,13 +46,9 @@ async def receiver() -> AsyncIterator[Receiver]:
     receiver = Receiver()
     app = web.Application()
     app.router.add_post("/hook", receiver.take)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
-    yield receiver
-    await runner.cleanup()
+    async with serving(app) as url:
+        receiver.url = f"{url}/hook"
+        yield receiver
 
 
 async def say(server: SandboxServer, text: str, chat_id: int = ADA) -> None:

@@ -5,7 +5,6 @@ The functions run inside a transaction that has locked the cluster's row.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import partial
 
 from sqlalchemy import Connection
@@ -16,19 +15,12 @@ from services.alert_relay.incidents import timeline, timers
 from services.alert_relay.incidents.incident import Actor, Escalated, Incident, reduce
 from services.alert_relay.incidents.timeline import TimelineKind, TimelineRow
 from services.alert_relay.incidents.timers import TimerKind
+from services.alert_relay.metrics import EscalationCause
 from services.alert_relay.notifications import audience, projection, receipts
 from services.alert_relay.notifications import store as notification_store
 from services.alert_relay.notifications.projection import Reminder
 from services.alert_relay.notifications.store import NotificationTarget
 from services.outbox.messages import Submission
-
-
-class Cause(StrEnum):
-    """Why an incident was escalated."""
-
-    UNACKNOWLEDGED = "unacknowledged"  #: nobody acknowledged it in the time of its level
-    UNDELIVERED = "undelivered"  #: no notification of its level arrived
-    REQUESTED = "requested"  #: a person escalated it
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +37,7 @@ class Escalation:
 
     after: Incident
     level: int | None
-    cause: Cause
+    cause: EscalationCause
     fallback: tuple[Channel, ...] = ()
     submissions: tuple[Submission, ...] = ()
 
@@ -53,13 +45,15 @@ class Escalation:
 def escalate(
     connection: Connection,
     before: Incident,
-    cause: Cause,
+    cause: EscalationCause,
     *,
     actor: Actor,
     target: NotificationTarget,
     now: float,
 ) -> Escalation | None:
     """Reaches the next level, and notifies its targets; behind the last one, those of the fallback.
+
+    What does not arrive begins no new round: where all channels refuse, all rounds would pass at once.
 
     Args:
         connection: in a transaction.
@@ -74,7 +68,7 @@ def escalate(
     """
     notify = partial(_notify, connection, before, actor=actor, target=target, now=now)
     step = target.route.next_step(before)
-    if step is not None:
+    if step is not None and (cause is not EscalationCause.UNDELIVERED or step.round == before.round):
         targets = target.route.targets(before.policy or "", step.level, now)
         after = reduce(before, Escalated(step.level, step.round), actor, now)
         detail = {
@@ -84,7 +78,7 @@ def escalate(
             "version": before.version,
         }
         return Escalation(after, step.level + 1, cause, submissions=notify(after, targets, detail))
-    if cause is not Cause.UNDELIVERED:
+    if cause is not EscalationCause.UNDELIVERED:
         return None
     known = {each.target for each in audience.load(connection, [before.id]).get(before.id, ())}
     others = [each for each in target.route.fallback(before.policy or "") if each not in known]

@@ -150,7 +150,7 @@ class AddNote:
 
 @dataclass(frozen=True, slots=True)
 class Escalate:
-    """Reaches the next level of escalation now, whoever handles the incident."""
+    """Reaches the next level of escalation now, also while a person handles the incident."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ CLOCK_TOLERANCE_SECONDS = 5.0
 class TimerKind(StrEnum):
     """What is to be done."""
 
-    ESCALATE = "escalate"  #: nobody has acknowledged an incident in the time of its level of escalation
+    ESCALATE = "escalate"  #: no person has acknowledged an incident in the time of its level of escalation
     RECEIPT = "receipt"  #: a notification of an incident must have arrived
     STABLE = "stable"  #: an incident that was reopened again and again has not changed for a while
     THROTTLED = "throttled"  #: news of an incident were held back

@@ -28,7 +28,7 @@ class Created:
 
     Args:
         window: as it is now.
-        same: whether a request with the same key asked for the same window.
+        same: whether an earlier request with the same key was for the same window.
     """
 
     window: MaintenanceWindow
@@ -59,7 +59,7 @@ def create(connection: Connection, wanted: MaintenanceWindow, key: str | None) -
 
 
 def _digest(row: Mapping[str, Any]) -> str:
-    """The digest of what a person asked for; a window that begins at once begins later in a repetition."""
+    """The digest of a request for a window; one that begins at once begins later in a repetition."""
     at_once = row["starts_at"] == row["created_at"]
     times = {"length": round(row["ends_at"] - row["starts_at"], 3)} if at_once else {"from": row["starts_at"]}
     asked = {

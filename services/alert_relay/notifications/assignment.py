@@ -5,7 +5,7 @@ The functions run inside a transaction that has locked the cluster's row.
 
 from collections.abc import Collection, Mapping, Sequence
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, bindparam, update
 
 from services.alert_relay.channels.target import Target
 from services.alert_relay.incidents import timers
@@ -42,13 +42,13 @@ def assign(
     now: float,
 ) -> dict[str, tuple[Member, ...]]:
     """Gives incidents that people are notified of for the first time their policy and their audience."""
-    added = {}
-    for each in new:
-        name = policy[each.incident.id]
-        added[each.incident.id] = tuple(Member(target) for target in router.targets(name, 0, now))
-        connection.execute(
-            update(incident).where(incident.c.id == each.incident.id).values(policy=name, escalates_from=now)
-        )
+    rows = [{"b_id": each.incident.id, "policy": policy[each.incident.id]} for each in new]
+    if rows:
+        values = {"policy": bindparam("policy"), "escalates_from": now}
+        connection.execute(update(incident).where(incident.c.id == bindparam("b_id")).values(values), rows)
+    added = {
+        row["b_id"]: tuple(Member(target) for target in router.targets(row["policy"], 0, now)) for row in rows
+    }
     audience.add(connection, added, now)
     return added
 

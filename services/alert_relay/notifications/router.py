@@ -1,4 +1,4 @@
-"""Which targets an incident has, and what comes next while nobody acknowledges it. Pure."""
+"""Which targets an incident has, and what comes next while no person acknowledges it. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -130,7 +130,7 @@ class ChannelSender:
             await each.close()
 
     async def check(self) -> None:
-        """Checks nothing: a channel has no call that reaches nobody."""
+        """Checks nothing: every call of a channel sends a message."""
 
     def step(self, message: Claimed, render: Render) -> Step:
         return Step(message, render(message))
@@ -169,7 +169,7 @@ class ChannelSender:
         return await self._services[target.channel].send(delivery)
 
     async def check_channel(self, channel: Channel) -> Measurement:
-        """Health probe of one channel by what it answered last: nobody gets a message for a probe."""
+        """Health probe of one channel by what it answered last: a probe sends no message."""
         received, failed = self.receipts.get(channel), self.failures.get(channel)
         if received is None and failed is None:
             return Measurement(Level.UNKNOWN, {"error": "nothing was sent since the start"})

@@ -1,6 +1,6 @@
 """A notification as blocks of Slack. Pure.
 
-What comes from alerts is escaped as Slack's mrkdwn wants it, so that a label can mention nobody.
+What comes from alerts is escaped as Slack's mrkdwn wants it, so that a label cannot mention people.
 """
 
 from collections.abc import Mapping

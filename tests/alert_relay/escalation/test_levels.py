@@ -55,19 +55,7 @@ async def pass_to(store: Store, now: float, *, delivered: bool = False) -> list[
 async def command(
     store: Store, wanted: Command, now: float, version: int | None = None
 ) -> commands.Performed:
-    (incident,) = await store.incidents()
-    work = partial(
-        commands.perform,
-        incident_id=incident["id"],
-        wanted=wanted,
-        actor=ADA,
-        version=version,
-        target=store.target(),
-        now=now,
-    )
-    performed = await store.database.write("command", work)
-    assert performed is not None
-    return performed
+    return await store.perform(wanted, now, actor=ADA, version=version)
 
 
 async def settle(store: Store, states: Mapping[int, str]) -> None:
@@ -240,6 +228,23 @@ async def test_behind_the_last_level_a_person_learns_that_there_is_none(escalati
         done = await command(escalating, Escalate(), START + number)
 
     assert (done.refusal, done.changed) == (Refusal.NO_LEVEL, False)
+
+
+async def test_a_new_round_does_not_begin_early_where_nothing_arrives(escalating: Store) -> None:
+    """Every channel refuses everything: the levels of one round pass, and the next round has its own time."""
+    await escalating.receive(webhook(alert()))
+
+    for minute in range(30):
+        await settle(escalating, dict.fromkeys(CHATS, "dead_letter"))
+        failed = [each["id"] for each in await escalating.rows(event)]
+        now = START + minute * MINUTE
+        work = partial(levels.note_failure, event_ids=failed, now=now)
+        await escalating.database.write("timers", work)
+        await pass_to(escalating, now)
+    (incident,) = await escalating.incidents()
+
+    assert (incident["level"], incident["round"]) == (2, 0)
+    assert [each for each in await loud(escalating) if each[1] == 1009] == [(Purpose.OPENED, 1009)]
 
 
 async def test_the_timeline_says_why_and_whom(escalating: Store) -> None:

@@ -13,7 +13,7 @@ import orjson
 from aiohttp import web
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
-from tests.servers import until
+from tests.servers import serving, until
 
 
 @dataclass
@@ -71,15 +71,8 @@ async def http_server(*answers: Answer) -> AsyncIterator[HttpServer]:
     server = HttpServer(answers=list(answers) or [Answer()])
     app = web.Application()
     app.router.add_post("/{path:.*}", server.take)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        host, port = runner.addresses[0][:2]
-        server.url = f"http://{host}:{port}"
+    async with serving(app) as server.url:
         yield server
-    finally:
-        await runner.cleanup()
 
 
 @dataclass

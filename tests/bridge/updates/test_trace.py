@@ -13,6 +13,7 @@ from services.bridge.settings import BridgeSettings
 from services.outbox.tracing import tail_sampling
 from tests.bridge.people import ADA, People, bridge_of
 from tests.bridge.updates.test_responses import responded
+from tests.servers import serving
 
 
 @dataclass
@@ -42,13 +43,8 @@ async def collector() -> AsyncIterator[Collector]:
     got = Collector()
     app = web.Application()
     app.router.add_post("/v1/traces", got.take)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    host, port = runner.addresses[0][:2]
-    got.url = f"http://{host}:{port}"
-    yield got
-    await runner.cleanup()
+    async with serving(app) as got.url:
+        yield got
 
 
 def attributes(span: Span) -> dict[str, str]:

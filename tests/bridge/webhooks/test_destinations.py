@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 
 from services.bridge.webhooks.destinations import Destinations, GuardedSockets
+from tests.servers import serving
 
 PUBLIC = Destinations()
 
@@ -101,13 +102,8 @@ async def server() -> AsyncIterator[tuple[int, list[str]]]:
 
     app = web.Application()
     app.router.add_post("/", take)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        yield runner.addresses[0][1], called
-    finally:
-        await runner.cleanup()
+    async with serving(app) as url:
+        yield int(url.rpartition(":")[2]), called
 
 
 def calling(allowed: Destinations) -> aiohttp.ClientSession:

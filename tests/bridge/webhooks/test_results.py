@@ -25,7 +25,7 @@ from services.kit.database.connect import Database
 from services.kit.web import webhook_signatures
 from tests.bridge.people import ADA, People, bridge_of
 from tests.conftest import BridgeFactory
-from tests.servers import ManualClock, until
+from tests.servers import ManualClock, serving, until
 
 SECRET = webhook_signatures.new_secret()
 
@@ -72,16 +72,12 @@ async def listening() -> AsyncIterator[Program]:
     program = Program()
     app = web.Application()
     app.router.add_post("/hook", program.take)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        host, port = runner.addresses[0][:2]
-        program.url = f"http://{host}:{port}/hook"
-        yield program
-    finally:
-        program.answers.set()
-        await runner.cleanup()
+    async with serving(app) as url:
+        program.url = f"{url}/hook"
+        try:
+            yield program
+        finally:
+            program.answers.set()
 
 
 @pytest.fixture
